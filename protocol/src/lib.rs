@@ -1,0 +1,20 @@
+//! What coordinator and worker say to each other.
+//!
+//! This crate holds the vocabulary both sides share, and nothing that acts: identities
+//! ([`TaskId`], [`WorkerId`]), the messages ([`ToWorker`], [`FromWorker`]), what became of a task
+//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]) and how the two ends find each other
+//! ([`handshake`]).
+//!
+//! It must not download, spawn, read a clock or know how tasks are dispatched.
+
+pub mod codec;
+pub mod handshake;
+mod id;
+mod message;
+mod outcome;
+mod setup;
+
+pub use id::{Epoch, SlotId, TaskId, WorkerId};
+pub use message::{Assignment, FromWorker, Phase, Report, Running, ToWorker};
+pub use outcome::{Exchange, Failure, FailureKind, Severity, Stored, Timestamp, Timing};
+pub use setup::{HttpOptions, ResolveOverride, Setup, Simulated, Trust};

@@ -1,0 +1,127 @@
+//! The messages. All are batched: one frame carries as many tasks or reports as are at hand.
+//!
+//! ```text
+//!   coordinator                                worker
+//!       |  (spawn, with the name of a socket)     |
+//!       |<------------- Connection ---------------|  two channels, one each way
+//!       |<------------- Hello --------------------|  protocol version, pid
+//!       |-------------- Setup ------------------->|
+//!       |<------------- Ready --------------------|
+//!       |-------------- Assign [17, 18, 19] ----->|
+//!       |<------------- Reports [Started 17] -----|
+//!       |<------------- Reports [Acked 17, Started 18]
+//!       |-------------- Revoke [19] ------------->|  another worker is idle
+//!       |<------------- Reports [Released 19] ----|
+//!       |<------------- Heartbeat [18] -----------|  every now and then
+//!       |<------------- Reports [Nacked 18] ------|
+//!       |-------------- Dismiss ----------------->|
+//!       |               (exit 0)                  |
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::handshake::Hello;
+use crate::{Failure, Setup, Stored, TaskId};
+
+/// One task, as it is handed to a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which task.
+    pub task: TaskId,
+    /// What to download: an absolute http or https URL.
+    pub url: String,
+    /// Where to store it, relative to the output folder, with `/` between its parts.
+    pub path: String,
+}
+
+/// What the coordinator says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// How to work; the first message, once.
+    Setup(Box<Setup>),
+    /// Do these, in this order.
+    Assign(Vec<Assignment>),
+    /// Give these back if they are not started; each that is not is answered by
+    /// [`Report::Released`], the others by how they end.
+    Revoke(Vec<TaskId>),
+    /// There is nothing more to do: leave with exit code 0.
+    Dismiss,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// Who is there; the first message, once.
+    Hello(Hello),
+    /// Set up: send tasks.
+    Ready,
+    /// News of tasks, in the order in which it happened.
+    Reports(Vec<Report>),
+    /// Sign of life: what runs and moves now. A running task that is missing from it has overrun
+    /// every time limit it has.
+    Heartbeat(Vec<Running>),
+}
+
+/// News of one task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The worker took it up. Said before anything is done for the task, so that a death can be
+    /// blamed on what was running.
+    Started {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Its file is in place.
+    Acked {
+        /// Which task.
+        task: TaskId,
+        /// The file, and how it came.
+        stored: Box<Stored>,
+    },
+    /// It was tried, and failed.
+    Nacked {
+        /// Which task.
+        task: TaskId,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// It was revoked before it was started.
+    Released {
+        /// Which task.
+        task: TaskId,
+    },
+}
+
+/// One running task in a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Which task.
+    pub task: TaskId,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Bytes of body received so far.
+    pub bytes: u64,
+}
+
+/// What a running task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Resolving, connecting, TLS, request sent: no response yet.
+    Requesting,
+    /// The body is being received.
+    Receiving,
+    /// The file is being put in place.
+    Storing,
+}
+
+impl Phase {
+    /// The word for it in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requesting => "requesting",
+            Self::Receiving => "receiving",
+            Self::Storing => "storing",
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What became of a task: [`Stored`] or [`Failure`], each with the [`Exchange`] that led there.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+/// How long each phase of a transfer took. Phases that did not happen (a pooled connection, plain
+/// http, a body never read) are zero. Redirects add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Name to addresses.
+    pub resolve: Duration,
+    /// TCP connection.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub tls: Duration,
+    /// Request sent until the response head was read.
+    pub first_byte: Duration,
+    /// Response head until the last byte of the body, time spent in the store taken out.
+    pub body: Duration,
+    /// Hashing, writing, renaming.
+    pub store: Duration,
+}
+
+/// What was observed of the conversation with the server, whether or not it ended well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// When the worker took up the task.
+    pub started: Timestamp,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Status of the last response, if there was one.
+    pub status: Option<u16>,
+    /// The URL that the last request went to, if redirects made it another than the task's.
+    pub final_url: Option<String>,
+}
+
+/// An **ack**: the task's file is in place under its final name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// What was observed on the way.
+    pub exchange: Exchange,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// `Content-Type` of the response, cut to a sane length.
+    pub content_type: Option<String>,
+}
+
+/// A **nack**: the task was tried and failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was observed on the way.
+    pub exchange: Exchange,
+    /// Which kind of failure, of a closed list.
+    pub kind: FailureKind,
+    /// One line for a person: the operation and what went wrong with it.
+    pub message: String,
+    /// Whether another attempt could help.
+    pub severity: Severity,
+}
+
+/// Whether another attempt at a failed task could help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Severity {
+    /// It would fail again: the task is finished.
+    Permanent,
+    /// It may pass. The server may have said when to come back (RFC 9110 section 10.2.3).
+    Transient {
+        /// The server's `Retry-After`, as a time from now.
+        retry_after: Option<Duration>,
+    },
+    /// No task can succeed until someone intervenes (a full disk): the run is given up, and the
+    /// task left for the next one.
+    Fatal,
+}
+
+/// Every way in which a task can fail. The names in the run log are these in `snake_case`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The host's name did not resolve to an address.
+    Resolve,
+    /// No TCP connection: refused, unreachable.
+    Connect,
+    /// No TCP connection within `--connect-timeout`.
+    ConnectTimeout,
+    /// The TLS handshake failed, or the certificate is not trusted.
+    Tls,
+    /// The connection was closed or reset before the response head was complete.
+    Disconnected,
+    /// The response is not HTTP as RFC 9112 defines it.
+    Protocol,
+    /// The body ended before its announced length (RFC 9112 section 8).
+    Truncated,
+    /// The server answered with a status that is not a success.
+    Status,
+    /// More redirects than `--max-redirs`.
+    TooManyRedirects,
+    /// A redirect that cannot or may not be followed: no or bad `Location`, another scheme.
+    BadRedirect,
+    /// Nothing was received for `--speed-time`.
+    Stalled,
+    /// The transfer took longer than `--max-time`.
+    Timeout,
+    /// The body is larger than `--max-filesize`.
+    TooLarge,
+    /// The file could not be written; the disk is not full.
+    Store,
+    /// The disk or the quota is full.
+    DiskFull,
+    /// The worker died with the task, again and again, while it ran nothing else.
+    WorkerDied,
+    /// A defect of this program; please report it.
+    Internal,
+}
+
+impl FailureKind {
+    /// Every kind, in the order of the documentation.
+    pub const ALL: [Self; 17] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::Tls,
+        Self::Disconnected,
+        Self::Protocol,
+        Self::Truncated,
+        Self::Status,
+        Self::TooManyRedirects,
+        Self::BadRedirect,
+        Self::Stalled,
+        Self::Timeout,
+        Self::TooLarge,
+        Self::Store,
+        Self::DiskFull,
+        Self::WorkerDied,
+        Self::Internal,
+    ];
+
+    /// The name in the run log and in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Tls => "tls",
+            Self::Disconnected => "disconnected",
+            Self::Protocol => "protocol",
+            Self::Truncated => "truncated",
+            Self::Status => "status",
+            Self::TooManyRedirects => "too_many_redirects",
+            Self::BadRedirect => "bad_redirect",
+            Self::Stalled => "stalled",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Store => "store",
+            Self::DiskFull => "disk_full",
+            Self::WorkerDied => "worker_died",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
