@@ -1,0 +1,243 @@
+//! What happens to tasks: offered, started, answered, given back, kept alive.
+
+use std::time::Instant;
+
+use protocol::{Failure, Severity, Stored, TaskId, WorkerId};
+
+use super::backoff::retry_delay;
+use super::event::{Action, Ending, GiveUp, HostId, Notice, Verdict};
+use super::slot::SlotState;
+use super::task::{Lease, Place, Task};
+use super::{Course, Dispatcher};
+
+impl Dispatcher {
+    pub(super) fn on_offered(&mut self, now: Instant, task: TaskId, host: HostId, size: u32) {
+        self.counts.offered += 1;
+        let earlier = self.tasks.insert(task, Task::new(now, host, size));
+        debug_assert!(earlier.is_none(), "task {task} was offered twice");
+        self.ready.push_back(host, task);
+    }
+
+    pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+        let Some(lease) = self.lease_of(worker, id) else {
+            return self.stale(worker);
+        };
+        // It may start what it was asked to give back: the two messages crossed.
+        lease.revoked = false;
+        lease.started.get_or_insert(now);
+        self.slots[usize::from(worker.slot.0)].start(id);
+    }
+
+    pub(super) fn on_acked(&mut self, worker: WorkerId, id: TaskId, stored: Box<Stored>) {
+        if self.lease_of(worker, id).is_none() {
+            return self.stale(worker);
+        }
+        self.counts.stored += 1;
+        self.answered(worker, id);
+        self.finish(worker, id, Verdict::Stored(stored));
+    }
+
+    pub(super) fn on_nacked(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        failure: Box<Failure>,
+    ) {
+        if self.lease_of(worker, id).is_none() {
+            return self.stale(worker);
+        }
+        self.answered(worker, id);
+        let attempts = self.tasks[&id].attempts;
+        match failure.severity {
+            Severity::Transient { retry_after } if attempts <= self.limits.retries => {
+                let delay = retry_delay(
+                    self.limits.retry_delay,
+                    attempts,
+                    retry_after,
+                    self.limits.retry_delay_max,
+                    &mut self.rng,
+                );
+                self.counts.retries += 1;
+                self.unlease(id);
+                self.place(id, Place::Delayed(now + delay));
+                self.delayed.insert((now + delay, id));
+                self.actions.push_back(Action::Notify(Notice::Retrying {
+                    task: id,
+                    attempts,
+                    delay,
+                    failure,
+                }));
+            }
+            Severity::Transient { .. } | Severity::Permanent => {
+                self.counts.failed += 1;
+                self.finish(worker, id, Verdict::Failed(failure));
+            }
+            Severity::Fatal => {
+                self.unlease(id);
+                self.make_ready(now, id);
+                self.end(now, Ending::GivenUp(GiveUp::Fatal(failure)));
+            }
+        }
+    }
+
+    pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+        match self.lease_of(worker, id) {
+            Some(lease) if lease.started.is_none() => {
+                self.unlease(id);
+                self.make_ready(now, id);
+            }
+            Some(_) | None => self.stale(worker),
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
+        let slot = match self.slot_of(worker) {
+            Some(slot) if matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) => {
+                slot
+            }
+            Some(_) => return,
+            None => return self.stale(worker),
+        };
+        let renewed: Vec<_> = slot
+            .queue
+            .iter()
+            .chain(running.iter().filter(|task| slot.running.contains(task)))
+            .copied()
+            .collect();
+        let deadline = now + self.limits.lease_timeout;
+        for id in renewed {
+            if let Some(lease) = self
+                .tasks
+                .get_mut(&id)
+                .and_then(|task| task.lease_of(worker))
+            {
+                self.leases.remove(&(lease.deadline, id));
+                lease.deadline = deadline;
+                self.leases.insert((deadline, id));
+            }
+        }
+    }
+
+    /// A message that changes nothing.
+    pub(super) fn stale(&mut self, worker: WorkerId) {
+        self.counts.stale += 1;
+        self.actions
+            .push_back(Action::Notify(Notice::Stale { worker }));
+    }
+
+    /// The lease on `id`, if it is `worker`'s.
+    fn lease_of(&mut self, worker: WorkerId, id: TaskId) -> Option<&mut Lease> {
+        self.tasks.get_mut(&id)?.lease_of(worker)
+    }
+
+    /// An answer came: it spends an attempt, and shows that the worker works.
+    fn answered(&mut self, worker: WorkerId, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.attempts += 1;
+        }
+        let slot = &mut self.slots[usize::from(worker.slot.0)];
+        slot.progress = true;
+        slot.barren = 0;
+    }
+
+    /// Ends the lease on a task and the task with it.
+    pub(super) fn finish(&mut self, worker: WorkerId, id: TaskId, verdict: Verdict) {
+        self.unlease(id);
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
+        let Place::Leased(lease) = task.place else {
+            return;
+        };
+        let answered = match verdict {
+            Verdict::Stored(_) | Verdict::Failed(_) => 1,
+            Verdict::Quarantined(_) => 0,
+        };
+        self.actions.push_back(Action::Record {
+            task: id,
+            worker,
+            verdict,
+            attempts: task.attempts,
+            deliveries: task.broken + answered,
+            queued: lease
+                .started
+                .map(|at| at.saturating_duration_since(task.ready_at))
+                .unwrap_or_default(),
+        });
+    }
+
+    /// Gives `id` to the worker of slot `index`.
+    pub(super) fn lease(&mut self, now: Instant, index: usize, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let slot = &mut self.slots[index];
+        let deadline = now + self.limits.lease_timeout;
+        task.place = Place::Leased(Lease {
+            worker: slot.worker(),
+            deadline,
+            started: None,
+            revoked: false,
+        });
+        self.leases.insert((deadline, id));
+        slot.queue.push_back(id);
+        slot.bytes += task.size;
+        slot.alone = task.suspect;
+        let of_host = slot.hosts.entry(task.host).or_insert(0);
+        *of_host += 1;
+        if *of_host <= u32::from(self.limits.concurrency) {
+            self.ready.add_load(task.host);
+        }
+    }
+
+    /// Ends the lease on `id`. The task's place is still to be set by the caller.
+    pub(super) fn unlease(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let Place::Leased(lease) = task.place else {
+            return;
+        };
+        self.leases.remove(&(lease.deadline, id));
+        let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
+        slot.remove(id);
+        slot.bytes -= task.size;
+        slot.alone = false;
+        if let Some(of_host) = slot.hosts.get_mut(&task.host) {
+            *of_host -= 1;
+            if *of_host < u32::from(self.limits.concurrency) {
+                self.ready.remove_load(task.host);
+            }
+            if *of_host == 0 {
+                slot.hosts.remove(&task.host);
+            }
+        }
+    }
+
+    /// Puts `id`, which is nowhere, at the head of the queue it belongs to.
+    pub(super) fn make_ready(&mut self, now: Instant, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        task.ready_at = now;
+        if task.suspect {
+            task.place = Place::Suspects;
+            self.suspects.push_front(id);
+        } else {
+            task.place = Place::Ready;
+            self.ready.push_front(task.host, id);
+        }
+    }
+
+    fn place(&mut self, id: TaskId, place: Place) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.place = place;
+        }
+    }
+
+    /// Whether tasks are still dispatched.
+    pub(super) fn is_running(&self) -> bool {
+        self.course == Course::Running
+    }
+}

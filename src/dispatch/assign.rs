@@ -1,0 +1,206 @@
+//! Dispatch: which worker gets which task, and which gives some back.
+
+use std::time::Instant;
+
+use protocol::TaskId;
+
+use super::Dispatcher;
+use super::event::{Action, HostId};
+
+/// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
+/// towards the end nobody holds what another could do now.
+const READY_PER_PREFETCH: usize = 4;
+
+impl Dispatcher {
+    /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
+    /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
+    pub(super) fn assign(&mut self, now: Instant) {
+        self.assign_suspects(now);
+        let concurrency = usize::from(self.limits.concurrency);
+        let refill = concurrency + usize::from(self.limits.prefetch) / 2;
+        if self.ready.len() == 0 || self.least_loaded(refill + 1).is_none() {
+            return;
+        }
+        let mut batches = vec![Vec::new(); self.slots.len()];
+        while let Some(index) = self.least_loaded(concurrency) {
+            let Some(task) = self.take_for(index) else {
+                break;
+            };
+            self.lease(now, index, task);
+            batches[index].push(task);
+        }
+        let ahead = self.ready.len() / (READY_PER_PREFETCH * self.slots.len());
+        let ahead = ahead.min(usize::from(self.limits.prefetch));
+        for (index, batch) in batches.iter_mut().enumerate() {
+            // Refilled at half, so that one message carries several tasks.
+            if ahead > 0
+                && self.slots[index].is_open()
+                && self.slots[index].held() <= concurrency + ahead / 2
+            {
+                while self.slots[index].held() < concurrency + ahead
+                    && let Some(task) = self.take_for(index)
+                {
+                    self.lease(now, index, task);
+                    batch.push(task);
+                }
+            }
+        }
+        for (index, tasks) in batches.into_iter().enumerate() {
+            self.send(index, tasks);
+        }
+    }
+
+    fn send(&mut self, index: usize, tasks: Vec<TaskId>) {
+        if !tasks.is_empty() {
+            let worker = self.slots[index].worker();
+            self.actions.push_back(Action::Assign { worker, tasks });
+        }
+    }
+
+    /// The open slot with the fewest tasks, if one has fewer than `below`.
+    fn least_loaded(&self, below: usize) -> Option<usize> {
+        (0..self.slots.len())
+            .filter(|&index| self.slots[index].is_open() && self.slots[index].held() < below)
+            .min_by_key(|&index| self.slots[index].held())
+    }
+
+    /// Takes the next task that slot `index` may have out of the ready queue.
+    fn take_for(&mut self, index: usize) -> Option<TaskId> {
+        let host = self.ready.next_host().or_else(|| self.held_host(index))?;
+        let task = self.ready.peek(host)?;
+        let slot = &self.slots[index];
+        let size = self.tasks.get(&task)?.size;
+        if slot.held() > 0 && slot.bytes.saturating_add(size) > self.limits.credit_bytes {
+            return None;
+        }
+        self.ready.pop(host)
+    }
+
+    /// A host at its cap, of which slot `index` can hold more without asking it more at once.
+    fn held_host(&self, index: usize) -> Option<HostId> {
+        let concurrency = u32::from(self.limits.concurrency);
+        self.slots[index]
+            .hosts
+            .iter()
+            .find(|&(&host, &held)| held >= concurrency && self.ready.has_ready(host))
+            .map(|(&host, _)| host)
+    }
+
+    /// Hands each suspect to an empty worker, and sees to it that workers become empty.
+    fn assign_suspects(&mut self, now: Instant) {
+        let mut waiting = self.suspects.len();
+        while let Some(position) = self.next_suspect() {
+            let Some(index) = self.empty_slot() else {
+                break;
+            };
+            let Some(task) = self.suspects.remove(position) else {
+                break;
+            };
+            self.slots[index].reserved = false;
+            self.lease(now, index, task);
+            self.send(index, vec![task]);
+            waiting -= 1;
+        }
+        // Half of the pool at most works for suspects, the rest goes on.
+        let most = (self.slots.len() / 2).max(1);
+        let mut reserved = 0;
+        for slot in &mut self.slots {
+            slot.reserved &= reserved < waiting;
+            reserved += usize::from(slot.reserved);
+        }
+        let alone = self.slots.iter().filter(|slot| slot.alone).count();
+        while reserved < waiting
+            && reserved + alone < most
+            && let Some(index) = self.least_loaded(usize::MAX)
+        {
+            self.slots[index].reserved = true;
+            reserved += 1;
+        }
+    }
+
+    /// Where in the queue of suspects the first one stands whose host has room.
+    fn next_suspect(&self) -> Option<usize> {
+        self.suspects.iter().position(|id| {
+            self.tasks
+                .get(id)
+                .is_some_and(|task| self.ready.has_room(task.host))
+        })
+    }
+
+    /// A ready slot that holds nothing.
+    fn empty_slot(&self) -> Option<usize> {
+        self.slots
+            .iter()
+            .position(|slot| slot.is_ready() && slot.held() == 0)
+    }
+
+    /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.
+    ///
+    /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
+    pub(super) fn rebalance(&mut self) {
+        if self.ready.available() > 0 {
+            return;
+        }
+        let concurrency = usize::from(self.limits.concurrency);
+        let free: usize = self
+            .slots
+            .iter()
+            .filter(|slot| slot.is_open())
+            .map(|slot| concurrency.saturating_sub(slot.held()))
+            .sum();
+        if free == 0 {
+            return;
+        }
+        let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();
+        let richest = (0..self.slots.len())
+            .filter(|&index| self.slots[index].is_ready() && self.revoked(&self.slots[index]) == 0)
+            .max_by_key(|&index| self.slots[index].queue.len());
+        let Some(index) = richest else {
+            return;
+        };
+        let queue = &self.slots[index].queue;
+        let wanted = queue.len().div_ceil(2).min(free.saturating_sub(coming));
+        let tasks: Vec<_> = queue
+            .iter()
+            .rev()
+            .filter(|id| {
+                self.tasks
+                    .get(id)
+                    .is_some_and(|task| !task.suspect && self.ready.has_room(task.host))
+            })
+            .take(wanted)
+            .copied()
+            .collect();
+        self.revoke(index, tasks);
+    }
+
+    /// Asks the worker of slot `index` to give `tasks` back.
+    pub(super) fn revoke(&mut self, index: usize, tasks: Vec<TaskId>) {
+        if tasks.is_empty() {
+            return;
+        }
+        let worker = self.slots[index].worker();
+        for id in &tasks {
+            if let Some(lease) = self
+                .tasks
+                .get_mut(id)
+                .and_then(|task| task.lease_of(worker))
+            {
+                lease.revoked = true;
+            }
+        }
+        self.actions.push_back(Action::Revoke { worker, tasks });
+    }
+
+    /// How many of the tasks that `slot` holds it was asked to give back.
+    fn revoked(&self, slot: &super::Slot) -> usize {
+        slot.queue
+            .iter()
+            .filter(|id| {
+                self.tasks.get(id).is_some_and(
+                    |task| matches!(task.place, super::task::Place::Leased(lease) if lease.revoked),
+                )
+            })
+            .count()
+    }
+}

@@ -1,0 +1,142 @@
+//! The invariants that can be checked by looking at the core alone.
+//!
+//! 1. Offered = ready + delayed + leased + finished: every unfinished task is in exactly the
+//!    place it says, and in no other.
+//! 2. A slot's books (credit, hosts, leases) agree with the tasks it holds.
+//! 3. A worker holds tasks only while there is one; leases per host stay below the host's cap.
+//! 4. A suspect shares its worker with no other task.
+//! 5. Attempts and deliveries stay within their limits.
+//!
+//! What must hold over time (a message from an old epoch changes nothing, every task finishes
+//! once, a drain ends, restarts stay within the intensity, the same seed gives the same trace) is
+//! for an observer outside to check: the simulator in `tests/`.
+
+use std::collections::BTreeMap;
+
+use protocol::TaskId;
+
+use super::Dispatcher;
+use super::slot::{Slot, SlotState};
+use super::task::{Place, Task};
+
+impl Dispatcher {
+    /// Checks every invariant of the state as it is now. For tests: it looks at everything.
+    ///
+    /// # Errors
+    ///
+    /// The first violation found, in words.
+    pub fn audit(&self) -> Result<(), String> {
+        self.ready.audit()?;
+        self.audit_counts()?;
+        for (&id, task) in &self.tasks {
+            self.audit_task(id, task)
+                .map_err(|violation| format!("task {id}: {violation}"))?;
+        }
+        let mut loads = BTreeMap::new();
+        for slot in &self.slots {
+            self.audit_slot(slot)
+                .map_err(|violation| format!("slot {}: {violation}", slot.id))?;
+            for (&host, &held) in &slot.hosts {
+                *loads.entry(host).or_insert(0) += held.min(u32::from(self.limits.concurrency));
+            }
+        }
+        let counted: BTreeMap<_, _> = self.ready.loads().collect();
+        if counted != loads {
+            return Err(format!("host loads are {loads:?}, counted as {counted:?}"));
+        }
+        match self.limits.per_host {
+            Some(cap) if loads.values().any(|&load| load > cap) => {
+                Err(format!("a host exceeds its cap of {cap}: {loads:?}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn audit_counts(&self) -> Result<(), String> {
+        let leased: usize = self.slots.iter().map(Slot::held).sum();
+        let places = self.ready.len() + self.suspects.len() + self.delayed.len() + leased;
+        if places != self.tasks.len() {
+            return Err(format!(
+                "{} unfinished tasks are in {places} places",
+                self.tasks.len()
+            ));
+        }
+        let known = self.counts.finished() + self.tasks.len() as u64;
+        if self.counts.offered != known {
+            return Err(format!(
+                "{} tasks were offered, {known} are known",
+                self.counts.offered
+            ));
+        }
+        Ok(())
+    }
+
+    fn audit_task(&self, id: TaskId, task: &Task) -> Result<(), String> {
+        let here = match task.place {
+            Place::Ready => self.ready.has_ready(task.host) && !task.suspect,
+            Place::Suspects => self.suspects.contains(&id) && task.suspect,
+            Place::Delayed(until) => self.delayed.contains(&(until, id)),
+            Place::Leased(lease) => {
+                let slot = &self.slots[usize::from(lease.worker.slot.0)];
+                let at = match lease.started {
+                    Some(_) => slot.running.contains(&id),
+                    None => slot.queue.contains(&id),
+                };
+                let watched = self.leases.contains(&(lease.deadline, id));
+                let dying = matches!(slot.state, SlotState::Dying { .. });
+                at && slot.worker() == lease.worker && watched != dying
+            }
+        };
+        if !here {
+            return Err(format!("is not where it says: {task:?}"));
+        }
+        if task.attempts > self.limits.retries + 1 || task.kills >= self.limits.max_deliveries {
+            return Err(format!("is beyond its limits: {task:?}"));
+        }
+        // Once a suspect it runs alone, so only the first break can be without blame.
+        if task.broken > task.kills + 1 {
+            return Err(format!("was redelivered without blame twice: {task:?}"));
+        }
+        Ok(())
+    }
+
+    fn audit_slot(&self, slot: &Slot) -> Result<(), String> {
+        let held: Vec<_> = slot.queue.iter().chain(&slot.running).collect();
+        match slot.state {
+            SlotState::Vacant { .. } | SlotState::Starting { .. } if !held.is_empty() => {
+                return Err(format!("holds {held:?} without a ready worker"));
+            }
+            SlotState::Vacant { .. }
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. }
+            | SlotState::Dying { .. } => {}
+        }
+        let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();
+        let bytes: u32 = tasks.iter().map(|task| task.size).sum();
+        if bytes != slot.bytes || (held.len() > 1 && bytes > self.limits.credit_bytes) {
+            return Err(format!(
+                "credit of {bytes} bytes, counted as {}",
+                slot.bytes
+            ));
+        }
+        if held.len() > usize::from(self.limits.concurrency) + usize::from(self.limits.prefetch) {
+            return Err(format!("holds {} tasks, more than its credit", held.len()));
+        }
+        let suspects = tasks.iter().filter(|task| task.suspect).count();
+        if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.alone {
+            return Err(format!("{suspects} suspects share it with {held:?}"));
+        }
+        let mut hosts = BTreeMap::new();
+        for task in tasks {
+            *hosts.entry(task.host).or_insert(0) += 1;
+        }
+        if hosts != slot.hosts {
+            return Err(format!(
+                "holds of hosts {hosts:?}, counted as {:?}",
+                slot.hosts
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! How a run ends: completed, drained, aborted, given up. All the same way, in different haste.
+
+use std::time::Instant;
+
+use super::event::{Action, Ending, KillReason};
+use super::slot::SlotState;
+use super::{Course, Dispatcher};
+
+impl Dispatcher {
+    /// Starts the end of the run. The first reason stays.
+    pub(super) fn end(&mut self, now: Instant, ending: Ending) {
+        if !self.is_running() {
+            return;
+        }
+        self.course = Course::Ending {
+            ending,
+            deadline: now + self.limits.grace,
+        };
+        for index in 0..self.slots.len() {
+            if self.slots[index].is_ready() {
+                let unstarted = self.slots[index].queue.iter().copied().collect();
+                self.revoke(index, unstarted);
+            }
+        }
+    }
+
+    /// Ends the run at once.
+    pub(super) fn abort(&mut self, now: Instant) {
+        self.end(now, Ending::Interrupted);
+        self.kill_all(&KillReason::RunEnds);
+    }
+
+    /// Moves the end along: sends empty workers away, and says so when nobody is left.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.is_running() && !self.input_open && self.tasks.is_empty() {
+            self.end(now, Ending::Completed);
+        }
+        let Course::Ending { ending, .. } = &self.course else {
+            return;
+        };
+        let ending = ending.clone();
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            match slot.state {
+                SlotState::Ready if slot.held() == 0 => {
+                    slot.state = SlotState::Leaving {
+                        deadline: now + self.limits.grace,
+                    };
+                    let worker = slot.worker();
+                    self.actions.push_back(Action::Dismiss { worker });
+                }
+                SlotState::Starting { .. } => self.kill(index, KillReason::RunEnds),
+                SlotState::Ready
+                | SlotState::Vacant { .. }
+                | SlotState::Leaving { .. }
+                | SlotState::Dying { .. } => {}
+            }
+        }
+        if self.slots.iter().all(super::Slot::is_vacant) {
+            self.course = Course::Finished;
+            self.actions.push_back(Action::Finish { ending });
+        }
+    }
+
+    /// Whether every worker that is left is being ended already.
+    pub(super) fn all_dying(&self) -> bool {
+        self.slots.iter().all(|slot| match slot.state {
+            SlotState::Vacant { .. } | SlotState::Dying { .. } => true,
+            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => false,
+        })
+    }
+}

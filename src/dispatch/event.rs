@@ -1,0 +1,315 @@
+//! What goes into the core and what comes out of it. Data only; both lists are closed.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use protocol::{Failure, Stored, TaskId, WorkerId};
+
+/// A host, as a number that the shell gives it. The core only compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub u32);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The input holds another task. Each id is offered once.
+    TaskOffered {
+        /// Its number.
+        task: TaskId,
+        /// Its host.
+        host: HostId,
+        /// What it takes of a worker's credit: bytes of its assignment.
+        size: u32,
+    },
+    /// The input holds no more tasks.
+    InputEnded,
+    /// A worker that was asked for is set up.
+    WorkerReady {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker took up a task.
+    Started {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+    },
+    /// A worker has put a task's file in place.
+    Acked {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// The file.
+        stored: Box<Stored>,
+    },
+    /// A worker tried a task and failed.
+    Nacked {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// Why.
+        failure: Box<Failure>,
+    },
+    /// A worker gave back a revoked task that it had not started.
+    Released {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+    },
+    /// A sign of life, naming the running tasks that are within their limits.
+    HeartbeatReceived {
+        /// Which worker.
+        worker: WorkerId,
+        /// The running tasks whose leases it renews. Those not started are renewed in any case.
+        running: Vec<TaskId>,
+    },
+    /// A worker said something that is not of the protocol.
+    ProtocolViolated {
+        /// Which worker.
+        worker: WorkerId,
+    },
+    /// A worker is gone, and everything it said before has been handed in.
+    WorkerExited {
+        /// Which.
+        worker: WorkerId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The user wants the run to end: finish what runs, start nothing.
+    DrainRequested,
+    /// The user wants the run to end at once.
+    AbortRequested,
+    /// The run cannot go on for a reason outside the core.
+    GiveUpRequested {
+        /// For the final message.
+        reason: String,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It left with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It could not be started, for this reason.
+    NotStarted(String),
+    /// Nobody knows (its parent did not get to reap it).
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => match signal_hook::low_level::signal_name(*number) {
+                Some(name) => write!(f, "signal {number} ({name})"),
+                None => write!(f, "signal {number}"),
+            },
+            Self::NotStarted(reason) => write!(f, "not started: {reason}"),
+            Self::Unknown => f.write_str("unknown end"),
+        }
+    }
+}
+
+/// What is to be done. The shell does all of it, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start this worker; answered by `WorkerReady` or `WorkerExited`.
+    Spawn {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Hand these tasks to this worker, in this order.
+    Assign {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Ask this worker to give these tasks back, if it has not started them.
+    Revoke {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which tasks.
+        tasks: Vec<TaskId>,
+    },
+    /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
+    Dismiss {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// End this worker now; answered by `WorkerExited`.
+    Kill {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: KillReason,
+    },
+    /// This task is finished: write it down.
+    Record {
+        /// Which task.
+        task: TaskId,
+        /// The worker that answered it, or died of it.
+        worker: WorkerId,
+        /// How it finished.
+        verdict: Verdict,
+        /// Answers it took, this one included.
+        attempts: u32,
+        /// Leases that a death or a deadline ended, plus one if it was answered at last.
+        deliveries: u32,
+        /// Time it waited, from when it was last ready until it was last started.
+        queued: Duration,
+    },
+    /// Nothing to do, but worth telling.
+    Notify(Notice),
+    /// The run is over; no worker is left. The last action.
+    Finish {
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How a task finished.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Its file is in place.
+    Stored(Box<Stored>),
+    /// It failed for good.
+    Failed(Box<Failure>),
+    /// It killed too many workers while it ran alone; the last of them ended like this.
+    Quarantined(Exit),
+}
+
+/// Why a worker is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KillReason {
+    /// It was not ready in time.
+    StartTimeout,
+    /// The lease of this task expired: no sign of life, or the task overran all its limits.
+    LeaseExpired(TaskId),
+    /// It broke the protocol.
+    ProtocolViolation,
+    /// It was told to leave, and did not.
+    Overstayed,
+    /// The run ends and its time of grace is over.
+    GraceExpired,
+    /// The run ends at once, or ends before it was ready.
+    RunEnds,
+}
+
+impl fmt::Display for KillReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartTimeout => f.write_str("it was not ready in time"),
+            Self::LeaseExpired(task) => write!(f, "the lease of task {task} expired"),
+            Self::ProtocolViolation => f.write_str("it broke the protocol"),
+            Self::Overstayed => f.write_str("it was told to leave and did not"),
+            Self::GraceExpired => f.write_str("the time of grace is over"),
+            Self::RunEnds => f.write_str("the run ends"),
+        }
+    }
+}
+
+/// A decision of the core that needs no deed, for logs and counters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A failed task will be tried again.
+    Retrying {
+        /// Which task.
+        task: TaskId,
+        /// Answers so far.
+        attempts: u32,
+        /// When, from now.
+        delay: Duration,
+        /// Why it failed.
+        failure: Box<Failure>,
+    },
+    /// A task goes back to the queue because its worker died while it ran.
+    Redelivering {
+        /// Which task.
+        task: TaskId,
+        /// Leases that a death or a deadline has ended so far.
+        deliveries: u32,
+        /// Workers that died while it ran alone.
+        kills: u32,
+    },
+    /// A worker is gone that was not told to leave.
+    WorkerDied {
+        /// Which.
+        worker: WorkerId,
+        /// How it ended.
+        exit: Exit,
+        /// What it was running.
+        running: Vec<TaskId>,
+        /// How long its slot stays empty.
+        backoff: Duration,
+    },
+    /// A message of a worker that is gone, or about a task it does not hold. It changed nothing.
+    Stale {
+        /// Whose.
+        worker: WorkerId,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// Every task is finished.
+    Completed,
+    /// The user ended it; what is unfinished is left for the next run.
+    Interrupted,
+    /// It could not go on; what is unfinished is left for the next run.
+    GivenUp(GiveUp),
+}
+
+/// Why a run could not go on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GiveUp {
+    /// Too many workers died without having done anything.
+    RestartIntensity {
+        /// Deaths without progress within the period, the last included.
+        deaths: u32,
+        /// The period.
+        period: Duration,
+        /// How the last of them ended.
+        last: Exit,
+    },
+    /// A worker met a failure that no task can survive.
+    Fatal(Box<Failure>),
+    /// Something outside the core.
+    Other(String),
+}
+
+/// When the core wants to be woken, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// For what.
+    pub cause: DeadlineCause,
+}
+
+/// What the core waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeadlineCause {
+    /// A failed task's next attempt.
+    Retry,
+    /// The end of a lease.
+    Lease,
+    /// The time limit for a worker to be ready.
+    Start,
+    /// The time limit for a dismissed worker to leave.
+    Leave,
+    /// A slot's pause after a death without progress.
+    Respawn,
+    /// The end of the time of grace.
+    Grace,
+}

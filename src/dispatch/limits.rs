@@ -1,0 +1,90 @@
+//! The numbers that the core decides by.
+
+use std::time::Duration;
+
+/// The numbers that the core decides by. The defaults are those of the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Slots in the pool, at least 1.
+    pub workers: u16,
+    /// Tasks that a worker runs at once, at least 1.
+    pub concurrency: u16,
+    /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
+    pub prefetch: u16,
+    /// Bytes of assignments that a worker may hold. One task is always allowed.
+    pub credit_bytes: u32,
+    /// Tasks of one host that may run at once over all workers; `None` is no limit.
+    pub per_host: Option<u32>,
+    /// Attempts after the first that a task with transient failures gets.
+    pub retries: u32,
+    /// How long a failed task waits.
+    pub retry_delay: RetryDelay,
+    /// Longest wait before a retry, also when the server asks for more.
+    pub retry_delay_max: Duration,
+    /// Workers that a task may kill while it runs alone; the last of them quarantines it.
+    pub max_deliveries: u32,
+    /// How many deaths without progress end the run.
+    pub restart_intensity: Intensity,
+    /// Shortest and longest pause of a slot after a death without progress.
+    pub restart_backoff: (Duration, Duration),
+    /// How long a lease lasts without a sign of life.
+    pub lease_timeout: Duration,
+    /// How long a worker may take to be ready.
+    pub start_timeout: Duration,
+    /// How long running tasks may take once the run is asked to end, and a dismissed worker to
+    /// leave.
+    pub grace: Duration,
+    /// Ready tasks below which the core asks for more of the input.
+    pub lookahead: usize,
+    /// Unfinished tasks above which it does not, whatever their state.
+    pub lookahead_max: usize,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// How long a failed task waits before its next attempt, unless its server says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryDelay {
+    /// This long each time.
+    Fixed(Duration),
+    /// This long after the first failure and twice as long after each further one, less a random
+    /// part of up to a half, so that tasks that failed together do not come back together.
+    Exponential(Duration),
+}
+
+/// The most restarts in a period, as Erlang's supervisors count them; here only the deaths of
+/// workers that had done nothing count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intensity {
+    /// Deaths without progress that are tolerated within the period.
+    pub restarts: u32,
+    /// The period.
+    pub period: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            workers: 6,
+            concurrency: 1,
+            prefetch: 16,
+            credit_bytes: 32 * 1024,
+            per_host: Some(6),
+            retries: 3,
+            retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),
+            retry_delay_max: Duration::from_secs(600),
+            max_deliveries: 3,
+            restart_intensity: Intensity {
+                restarts: 18,
+                period: Duration::from_secs(60),
+            },
+            restart_backoff: (Duration::from_millis(100), Duration::from_secs(10)),
+            lease_timeout: Duration::from_secs(30),
+            start_timeout: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+            lookahead: 1024,
+            lookahead_max: 65_536,
+            seed: 0,
+        }
+    }
+}

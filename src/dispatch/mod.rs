@@ -1,0 +1,247 @@
+//! The core: decides who does what next. A pure state machine.
+//!
+//! Events go in ([`Dispatcher::handle`]), actions come out ([`Dispatcher::poll_action`], to be
+//! drained after every event), and it says when it wants to be woken
+//! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
+//! deterministic: the same events at the same times give the same actions.
+//!
+//! It owns the ready queue, delayed retries, per-host caps, leases and their deadlines, credit,
+//! suspects and quarantine, the states of the workers, restart intensity and the end of the run.
+//! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
+//! every pool, process or not, runs on it unchanged.
+//!
+//! # A task's way
+//!
+//! ```text
+//!                   +---------------------- Released, or its worker died
+//!                   |                       before it was started
+//!                   v                                |
+//!   TaskOffered -> Ready ---- Assign ------------> Leased --- Acked ----------------> stored
+//!                   ^                             |  |  |
+//!                   |          Nacked, transient  |  |  +--- Nacked, permanent, or
+//!                   +---- Delayed <---------------+  |       out of attempts --------> failed
+//!                                                    |
+//!                Suspects <-- its worker died -------+
+//!                   |  ^      while it ran           |
+//!          Assign,  |  |                             +--- and it was alone, for the
+//!          alone    +--+                                  last time tolerated ------> quarantined
+//! ```
+//!
+//! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
+
+mod answers;
+mod assign;
+mod audit;
+mod backoff;
+mod ending;
+mod event;
+mod limits;
+mod queue;
+mod slot;
+mod supervise;
+mod task;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+use protocol::{SlotId, TaskId};
+
+pub use event::{
+    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, Notice,
+    Verdict,
+};
+pub use limits::{Intensity, Limits, RetryDelay};
+pub use view::{Counts, SlotView, TaskView};
+
+use backoff::RestartWindow;
+use queue::ReadyQueue;
+use slot::{Slot, SlotState};
+use task::Task;
+
+/// The core of a run. See the module.
+#[derive(Debug)]
+pub struct Dispatcher {
+    limits: Limits,
+    rng: fastrand::Rng,
+    course: Course,
+    input_open: bool,
+    /// The unfinished tasks, each in the place it says.
+    tasks: BTreeMap<TaskId, Task>,
+    ready: ReadyQueue,
+    suspects: VecDeque<TaskId>,
+    delayed: BTreeSet<(Instant, TaskId)>,
+    /// Deadlines of the leases of workers that are not being ended.
+    leases: BTreeSet<(Instant, TaskId)>,
+    slots: Vec<Slot>,
+    restarts: RestartWindow,
+    actions: VecDeque<Action>,
+    counts: Counts,
+}
+
+/// Where the run as a whole stands.
+#[derive(Debug, Clone, PartialEq)]
+enum Course {
+    /// Tasks are dispatched.
+    Running,
+    /// No new leases. Workers leave as they become empty, and are ended at the deadline.
+    Ending { ending: Ending, deadline: Instant },
+    /// `Finish` was said.
+    Finished,
+}
+
+impl Dispatcher {
+    /// A run that has not begun, at the moment `now`.
+    #[must_use]
+    pub fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            rng: fastrand::Rng::with_seed(limits.seed),
+            course: Course::Running,
+            input_open: true,
+            tasks: BTreeMap::new(),
+            ready: ReadyQueue::new(limits.per_host),
+            suspects: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            slots: (0..limits.workers)
+                .map(|n| Slot::new(SlotId(n), now))
+                .collect(),
+            restarts: RestartWindow::new(limits.restart_intensity),
+            actions: VecDeque::new(),
+            counts: Counts::default(),
+            limits,
+        }
+    }
+
+    /// Takes in what happened. Drain [`poll_action`](Self::poll_action) afterwards.
+    ///
+    /// `now` must not go backwards from call to call.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        if self.course == Course::Finished {
+            return;
+        }
+        match event {
+            Event::TaskOffered { task, host, size } => self.on_offered(now, task, host, size),
+            Event::InputEnded => self.input_open = false,
+            Event::WorkerReady { worker } => self.on_ready(worker),
+            Event::Started { worker, task } => self.on_started(now, worker, task),
+            Event::Acked {
+                worker,
+                task,
+                stored,
+            } => self.on_acked(worker, task, stored),
+            Event::Nacked {
+                worker,
+                task,
+                failure,
+            } => self.on_nacked(now, worker, task, failure),
+            Event::Released { worker, task } => self.on_released(now, worker, task),
+            Event::HeartbeatReceived { worker, running } => {
+                self.on_heartbeat(now, worker, &running);
+            }
+            Event::ProtocolViolated { worker } => self.on_violation(worker),
+            Event::WorkerExited { worker, exit } => self.on_exited(now, worker, exit),
+            Event::DrainRequested => self.end(now, Ending::Interrupted),
+            Event::AbortRequested => self.abort(now),
+            Event::GiveUpRequested { reason } => {
+                self.end(now, Ending::GivenUp(GiveUp::Other(reason)));
+            }
+            Event::Tick => {}
+        }
+        self.expire(now);
+        if self.course == Course::Running {
+            self.staff(now);
+            self.assign(now);
+            self.rebalance();
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, if there is one.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Event::Tick`] is wanted at the latest, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let retry = self
+            .delayed
+            .first()
+            .filter(|_| self.course == Course::Running)
+            .map(|&(at, _)| (at, DeadlineCause::Retry));
+        let lease = self
+            .leases
+            .first()
+            .map(|&(at, _)| (at, DeadlineCause::Lease));
+        let grace = match self.course {
+            Course::Ending { deadline, .. } if !self.all_dying() => {
+                Some((deadline, DeadlineCause::Grace))
+            }
+            Course::Ending { .. } | Course::Running | Course::Finished => None,
+        };
+        let want_workers = self.wanted_workers() > 0;
+        let slots = self.slots.iter().filter_map(|slot| match slot.state {
+            SlotState::Vacant { not_before } if want_workers => {
+                Some((not_before, DeadlineCause::Respawn))
+            }
+            SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
+            SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
+            SlotState::Vacant { .. } | SlotState::Ready | SlotState::Dying { .. } => None,
+        });
+        [retry, lease, grace]
+            .into_iter()
+            .flatten()
+            .chain(slots)
+            .min()
+            .map(|(at, cause)| Deadline { at, cause })
+    }
+
+    /// Whether more of the input should be offered now. Offering more is allowed, but is not
+    /// needed to keep every worker busy.
+    #[must_use]
+    pub fn wants_tasks(&self) -> bool {
+        self.course == Course::Running
+            && self.input_open
+            && self.ready.available() < self.limits.lookahead
+            && self.tasks.len() < self.limits.lookahead_max
+    }
+
+    /// Acts on every deadline that has passed.
+    fn expire(&mut self, now: Instant) {
+        while let Some(&(at, task)) = self.leases.first()
+            && at <= now
+        {
+            self.on_lease_expired(at, task);
+        }
+        if self.course == Course::Running {
+            while let Some(&(at, task)) = self.delayed.first()
+                && at <= now
+            {
+                self.delayed.pop_first();
+                self.make_ready(now, task);
+            }
+        }
+        for index in 0..self.slots.len() {
+            match self.slots[index].state {
+                SlotState::Starting { deadline } if deadline <= now => {
+                    self.kill(index, KillReason::StartTimeout);
+                }
+                SlotState::Leaving { deadline } if deadline <= now => {
+                    self.kill(index, KillReason::Overstayed);
+                }
+                SlotState::Vacant { .. }
+                | SlotState::Starting { .. }
+                | SlotState::Ready
+                | SlotState::Leaving { .. }
+                | SlotState::Dying { .. } => {}
+            }
+        }
+        if let Course::Ending { deadline, .. } = self.course
+            && deadline <= now
+        {
+            self.kill_all(&KillReason::GraceExpired);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! One place in the pool, and the worker in it.
+//!
+//! ```text
+//!              Spawn              WorkerReady             Dismiss
+//!   Vacant -----------> Starting -------------> Ready -------------> Leaving
+//!     ^                    |                      |                     |
+//!     |                    | Kill                 | Kill                | Kill
+//!     |                    v                      v                     v
+//!     |                    +-------------------> Dying <----------------+
+//!     |                                           |
+//!     +---- WorkerExited (from any state) --------+
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+use protocol::{Epoch, SlotId, TaskId, WorkerId};
+
+use super::event::{HostId, KillReason};
+
+/// What the worker in a slot is up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SlotState {
+    /// No worker, and none before this moment.
+    Vacant { not_before: Instant },
+    /// Spawned, not ready yet.
+    Starting { deadline: Instant },
+    /// Can be handed tasks.
+    Ready,
+    /// Was told to leave.
+    Leaving { deadline: Instant },
+    /// Is being ended.
+    Dying { reason: KillReason },
+}
+
+/// A place in the pool.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: SlotId,
+    /// Of the current worker, or of the last one while vacant; 0 before the first.
+    pub(super) epoch: u32,
+    pub(super) state: SlotState,
+    /// Leased and not started, in the order of assignment.
+    pub(super) queue: VecDeque<TaskId>,
+    /// Leased and started.
+    pub(super) running: BTreeSet<TaskId>,
+    /// Bytes of credit in use.
+    pub(super) bytes: u32,
+    /// Leases by host.
+    pub(super) hosts: BTreeMap<HostId, u32>,
+    /// Holds a suspect, and may hold nothing else.
+    pub(super) alone: bool,
+    /// Gets nothing more until it is empty, to take a suspect then.
+    pub(super) reserved: bool,
+    /// The worker has answered a task.
+    pub(super) progress: bool,
+    /// Deaths in a row without progress.
+    pub(super) barren: u32,
+}
+
+impl Slot {
+    pub(super) const fn new(id: SlotId, now: Instant) -> Self {
+        Self {
+            id,
+            epoch: 0,
+            state: SlotState::Vacant { not_before: now },
+            queue: VecDeque::new(),
+            running: BTreeSet::new(),
+            bytes: 0,
+            hosts: BTreeMap::new(),
+            alone: false,
+            reserved: false,
+            progress: false,
+            barren: 0,
+        }
+    }
+
+    /// The current worker, or the last one.
+    pub(super) const fn worker(&self) -> WorkerId {
+        WorkerId {
+            slot: self.id,
+            epoch: Epoch(self.epoch),
+        }
+    }
+
+    /// Leases held.
+    pub(super) fn held(&self) -> usize {
+        self.queue.len() + self.running.len()
+    }
+
+    pub(super) const fn is_vacant(&self) -> bool {
+        matches!(self.state, SlotState::Vacant { .. })
+    }
+
+    pub(super) const fn is_ready(&self) -> bool {
+        matches!(self.state, SlotState::Ready)
+    }
+
+    /// May be handed tasks, as far as the slot itself goes.
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_ready() && !self.alone && !self.reserved
+    }
+
+    /// Moves `task` from the queue to the running ones.
+    pub(super) fn start(&mut self, task: TaskId) {
+        self.unqueue(task);
+        self.running.insert(task);
+    }
+
+    /// Takes `task` out, wherever it is.
+    pub(super) fn remove(&mut self, task: TaskId) {
+        if !self.running.remove(&task) {
+            self.unqueue(task);
+        }
+    }
+
+    fn unqueue(&mut self, task: TaskId) {
+        // Workers start tasks in the order of assignment: nearly always the first.
+        if self.queue.front() == Some(&task) {
+            self.queue.pop_front();
+        } else {
+            self.queue.retain(|&other| other != task);
+        }
+    }
+}

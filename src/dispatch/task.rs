@@ -1,0 +1,73 @@
+//! One unfinished task, as the core sees it.
+
+use std::time::Instant;
+
+use protocol::WorkerId;
+
+use super::event::HostId;
+
+/// An unfinished task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) host: HostId,
+    /// What it takes of a worker's credit.
+    pub(super) size: u32,
+    /// Answers so far.
+    pub(super) attempts: u32,
+    /// Leases that a death or a deadline ended while the task ran.
+    pub(super) broken: u32,
+    /// Of those, the ones where it ran alone.
+    pub(super) kills: u32,
+    /// It ran when its worker died, and is only ever run alone since.
+    pub(super) suspect: bool,
+    /// When it was last put in the queue.
+    pub(super) ready_at: Instant,
+    pub(super) place: Place,
+}
+
+/// Where an unfinished task is. In exactly one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the ready queue.
+    Ready,
+    /// In the queue of suspects, ready.
+    Suspects,
+    /// Waiting for its next attempt.
+    Delayed(Instant),
+    /// With a worker.
+    Leased(Lease),
+}
+
+/// A worker's exclusive, time-limited claim on a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) worker: WorkerId,
+    pub(super) deadline: Instant,
+    /// When the worker took it up, if it has.
+    pub(super) started: Option<Instant>,
+    /// The worker was asked to give it back.
+    pub(super) revoked: bool,
+}
+
+impl Task {
+    pub(super) const fn new(now: Instant, host: HostId, size: u32) -> Self {
+        Self {
+            host,
+            size,
+            attempts: 0,
+            broken: 0,
+            kills: 0,
+            suspect: false,
+            ready_at: now,
+            place: Place::Ready,
+        }
+    }
+
+    /// The lease on it, if `worker` has it.
+    pub(super) fn lease_of(&mut self, worker: WorkerId) -> Option<&mut Lease> {
+        match &mut self.place {
+            Place::Leased(lease) if lease.worker == worker => Some(lease),
+            Place::Leased(_) | Place::Ready | Place::Suspects | Place::Delayed(_) => None,
+        }
+    }
+}

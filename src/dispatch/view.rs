@@ -1,0 +1,109 @@
+//! Looking at the core from outside: counters, and what each slot does now.
+
+use std::time::Instant;
+
+use protocol::{TaskId, WorkerId};
+
+use super::Dispatcher;
+use super::slot::SlotState;
+use super::task::Place;
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks offered.
+    pub offered: u64,
+    /// Tasks finished with their file in place.
+    pub stored: u64,
+    /// Tasks finished as failed.
+    pub failed: u64,
+    /// Tasks quarantined.
+    pub quarantined: u64,
+    /// Nacks that led to another attempt.
+    pub retries: u64,
+    /// Leases ended by a death or a deadline that led to another delivery.
+    pub redeliveries: u64,
+    /// Workers spawned.
+    pub spawned: u64,
+    /// Workers that were gone without having been told to leave.
+    pub deaths: u64,
+    /// Messages that changed nothing because their worker or lease was gone.
+    pub stale: u64,
+}
+
+impl Counts {
+    /// Tasks finished, in whatever way.
+    #[must_use]
+    pub const fn finished(&self) -> u64 {
+        self.stored + self.failed + self.quarantined
+    }
+}
+
+/// One slot, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotView {
+    /// The current worker, or the last one.
+    pub worker: WorkerId,
+    /// What it is up to, as a word.
+    pub state: &'static str,
+    /// What it runs.
+    pub running: Vec<TaskView>,
+    /// How many tasks it holds that it has not started.
+    pub queued: usize,
+}
+
+/// One running task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// Which.
+    pub task: TaskId,
+    /// Since when.
+    pub since: Instant,
+}
+
+impl Dispatcher {
+    /// What happened so far.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Tasks that were offered and are not finished.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Tasks that wait for their next attempt.
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.delayed.len()
+    }
+
+    /// Every slot, as it is now.
+    pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
+        self.slots.iter().map(|slot| SlotView {
+            worker: slot.worker(),
+            state: match slot.state {
+                SlotState::Vacant { .. } => "vacant",
+                SlotState::Starting { .. } => "starting",
+                SlotState::Ready if slot.held() == 0 => "idle",
+                SlotState::Ready => "busy",
+                SlotState::Leaving { .. } => "leaving",
+                SlotState::Dying { .. } => "dying",
+            },
+            running: slot
+                .running
+                .iter()
+                .filter_map(|&task| match self.tasks.get(&task)?.place {
+                    Place::Leased(lease) => Some(TaskView {
+                        task,
+                        since: lease.started?,
+                    }),
+                    Place::Ready | Place::Suspects | Place::Delayed(_) => None,
+                })
+                .collect(),
+            queued: slot.queue.len(),
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! What a seed stands for: the limits of the core, the work, and how the world misbehaves.
+
+use std::time::Duration;
+
+use coordinator::dispatch::{Intensity, Limits, RetryDelay};
+
+/// How one simulated run is set up. A pure function of the seed.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub limits: Limits,
+    pub tasks: u64,
+    pub hosts: u32,
+    /// Time between two batches of input, and tasks in each.
+    pub input: (Duration, u64),
+    /// Chance that a worker, per task it takes up, dies on its own.
+    pub crash: f64,
+    /// ... freezes: says and hears nothing any more.
+    pub freeze: f64,
+    /// ... gets stuck in the task, while the worker as a whole lives on.
+    pub stuck: f64,
+    /// ... says something that is not of the protocol.
+    pub violate: f64,
+    /// Chance that a task kills whoever runs it.
+    pub poison: f64,
+    /// Chance that an attempt fails in a way that may pass.
+    pub transient: f64,
+    /// ... for good.
+    pub permanent: f64,
+    /// ... in a way that ends the run.
+    pub fatal: f64,
+    /// Chance that a spawned worker dies before it is ready.
+    pub stillborn: f64,
+    /// ... takes longer to be ready than it may.
+    pub slow_start: f64,
+    /// Chance that a message is heard a second time, later, whoever is in the slot then.
+    pub echo: f64,
+    /// Chance that a dismissed worker stays.
+    pub overstay: f64,
+    /// When the user asks for a drain, and for an abort.
+    pub drain_at: Option<Duration>,
+    pub abort_at: Option<Duration>,
+    pub give_up_at: Option<Duration>,
+}
+
+impl Scenario {
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // A third of the runs is calm in each respect, so that faults also occur on their own.
+        let rate = |rng: &mut fastrand::Rng, most: f64| {
+            if rng.u8(..3) == 0 {
+                rng.f64() * most
+            } else {
+                0.0
+            }
+        };
+        let ms = Duration::from_millis;
+        let limits = Limits {
+            workers: rng.u16(1..=5),
+            concurrency: rng.u16(1..=4),
+            prefetch: rng.u16(0..=8),
+            credit_bytes: rng.u32(100..2000),
+            per_host: rng.bool().then(|| rng.u32(1..=4)),
+            retries: rng.u32(0..=3),
+            retry_delay: if rng.bool() {
+                RetryDelay::Fixed(ms(rng.u64(0..500)))
+            } else {
+                RetryDelay::Exponential(ms(rng.u64(1..1000)))
+            },
+            retry_delay_max: ms(rng.u64(1..5000)),
+            max_deliveries: rng.u32(1..=3),
+            restart_intensity: Intensity {
+                restarts: rng.u32(0..12),
+                period: ms(rng.u64(1..30_000)),
+            },
+            restart_backoff: (ms(rng.u64(0..100)), ms(rng.u64(100..2000))),
+            lease_timeout: ms(rng.u64(200..5000)),
+            start_timeout: ms(rng.u64(50..1000)),
+            grace: ms(rng.u64(0..3000)),
+            lookahead: rng.usize(1..64),
+            lookahead_max: rng.usize(1..128),
+            seed: rng.u64(..),
+        };
+        let at = |rng: &mut fastrand::Rng| (rng.u8(..5) == 0).then(|| ms(rng.u64(..4000)));
+        Self {
+            limits,
+            tasks: rng.u64(..60),
+            hosts: rng.u32(1..=5),
+            input: (ms(rng.u64(..50)), rng.u64(1..30)),
+            crash: rate(&mut rng, 0.3),
+            freeze: rate(&mut rng, 0.1),
+            stuck: rate(&mut rng, 0.1),
+            violate: rate(&mut rng, 0.1),
+            poison: rate(&mut rng, 0.3),
+            transient: rate(&mut rng, 0.5),
+            permanent: rate(&mut rng, 0.5),
+            fatal: rate(&mut rng, 0.01),
+            stillborn: rate(&mut rng, 0.5),
+            slow_start: rate(&mut rng, 0.3),
+            echo: rate(&mut rng, 0.3),
+            overstay: rate(&mut rng, 0.5),
+            drain_at: at(&mut rng),
+            abort_at: at(&mut rng),
+            give_up_at: at(&mut rng).filter(|_| rng.bool()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A model worker: obeys, or does not, as the scenario has it. No I/O, virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use coordinator::dispatch::Event;
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerId};
+
+use crate::scenario::Scenario;
+
+/// How a task that a model worker takes up will go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Ack,
+    Nack(Severity),
+    Crash,
+    Freeze,
+    Stuck,
+    Violate,
+}
+
+#[derive(Debug)]
+pub struct ModelWorker {
+    pub queue: VecDeque<TaskId>,
+    pub running: BTreeMap<TaskId, Fate>,
+    pub frozen: bool,
+    pub dead: bool,
+    /// Until when its messages are on the way: they arrive in the order in which they were sent.
+    pub uplink_busy_until: u64,
+    pub downlink_busy_until: u64,
+}
+
+impl ModelWorker {
+    pub fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            running: BTreeMap::new(),
+            frozen: false,
+            dead: false,
+            uplink_busy_until: 0,
+            downlink_busy_until: 0,
+        }
+    }
+
+    /// Running tasks that a heartbeat names.
+    pub fn moving(&self) -> Vec<TaskId> {
+        self.running
+            .iter()
+            .filter(|&(_, &fate)| fate != Fate::Stuck)
+            .map(|(&task, _)| task)
+            .collect()
+    }
+}
+
+/// Whether `task` kills whoever runs it: a property of the task, the same at each delivery.
+pub fn is_poison(scenario: &Scenario, task: TaskId) -> bool {
+    fastrand::Rng::with_seed(task.0 ^ scenario.limits.seed).f64() < scenario.poison
+}
+
+pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> Fate {
+    if is_poison(scenario, task) {
+        return Fate::Crash;
+    }
+    let mut drawn = rng.f64();
+    let retry_after = rng
+        .bool()
+        .then(|| std::time::Duration::from_millis(rng.u64(..3000)));
+    let ladder = [
+        (scenario.crash, Fate::Crash),
+        (scenario.freeze, Fate::Freeze),
+        (scenario.stuck, Fate::Stuck),
+        (scenario.violate, Fate::Violate),
+        (scenario.fatal, Fate::Nack(Severity::Fatal)),
+        (scenario.permanent, Fate::Nack(Severity::Permanent)),
+        (
+            scenario.transient,
+            Fate::Nack(Severity::Transient { retry_after }),
+        ),
+    ];
+    for (chance, fate) in ladder {
+        if drawn < chance {
+            return fate;
+        }
+        drawn -= chance;
+    }
+    Fate::Ack
+}
+
+pub fn acked(worker: WorkerId, task: TaskId) -> Event {
+    Event::Acked {
+        worker,
+        task,
+        stored: Box::new(Stored {
+            exchange: Exchange::default(),
+            bytes: task.0,
+            sha256: [0; 32],
+            content_type: None,
+        }),
+    }
+}
+
+pub fn nacked(worker: WorkerId, task: TaskId, severity: Severity) -> Event {
+    Event::Nacked {
+        worker,
+        task,
+        failure: Box::new(Failure {
+            exchange: Exchange::default(),
+            kind: FailureKind::Status,
+            message: String::new(),
+            severity,
+        }),
+    }
+}

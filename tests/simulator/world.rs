@@ -1,0 +1,392 @@
+//! Virtual time, and everything that happens in it: input, model workers, messages on the way.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::{Duration, Instant};
+
+use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Notice};
+use protocol::{TaskId, WorkerId};
+
+use crate::observer::Observer;
+use crate::scenario::Scenario;
+use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
+
+/// More steps than any sound run takes.
+const MOST_STEPS: usize = 100_000;
+
+/// Something that happens at its time.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// The core hears this.
+    Heard(Event),
+    Input,
+    /// A spawned worker comes up.
+    Up(WorkerId),
+    /// A worker hears this.
+    Told(WorkerId, Action),
+    /// A worker is done with a task, one way or the other.
+    Done(WorkerId, TaskId),
+    Heartbeat(WorkerId),
+    Die(WorkerId, Exit),
+}
+
+pub struct World {
+    scenario: Scenario,
+    rng: fastrand::Rng,
+    core: Dispatcher,
+    observer: Observer,
+    epoch: Instant,
+    now: u64,
+    agenda: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    sequence: u64,
+    workers: BTreeMap<WorkerId, ModelWorker>,
+    offered: u64,
+    finished: bool,
+    /// Every event and action, in words; empty unless asked for.
+    pub trace: Option<Vec<String>>,
+    /// Of the same, cheap.
+    pub fingerprint: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> Self {
+        let scenario = Scenario::from_seed(seed);
+        let epoch = Instant::now();
+        Self {
+            rng: fastrand::Rng::with_seed(!seed),
+            core: Dispatcher::new(scenario.limits.clone(), epoch),
+            observer: Observer::new(scenario.limits.clone()),
+            epoch,
+            now: 0,
+            agenda: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            sequence: 0,
+            workers: BTreeMap::new(),
+            offered: 0,
+            finished: false,
+            trace: trace.then(|| vec![format!("{scenario:#?}")]),
+            fingerprint: 0,
+            scenario,
+        }
+    }
+
+    /// Runs to the end.
+    pub fn run(&mut self) -> Result<(), String> {
+        self.at(0, Happening::Input);
+        let users = [
+            (self.scenario.drain_at, Event::DrainRequested),
+            (self.scenario.abort_at, Event::AbortRequested),
+            (
+                self.scenario.give_up_at,
+                Event::GiveUpRequested {
+                    reason: String::new(),
+                },
+            ),
+        ];
+        for (at, event) in users {
+            if let Some(at) = at {
+                self.at(nanos(at), Happening::Heard(event));
+            }
+        }
+        for _ in 0..MOST_STEPS {
+            if self.finished {
+                return Ok(());
+            }
+            self.step()?;
+        }
+        Err("7: the run goes on and on".to_owned())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let next = self.agenda.peek().map(|&Reverse((at, _))| at);
+        let timeout = self
+            .core
+            .poll_timeout()
+            .map(|deadline| nanos(deadline.at.saturating_duration_since(self.epoch)));
+        match (next, timeout) {
+            (None, None) => Err("7: nothing will ever happen again".to_owned()),
+            (Some(next), Some(timeout)) if timeout < next => self.tick(timeout),
+            (None, Some(timeout)) => self.tick(timeout),
+            (Some(_), _) => {
+                let Some(Reverse((at, sequence))) = self.agenda.pop() else {
+                    return Ok(());
+                };
+                self.now = self.now.max(at);
+                match self.happenings.remove(&sequence) {
+                    Some(happening) => self.happen(happening),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, at: u64) -> Result<(), String> {
+        self.now = self.now.max(at);
+        self.tell_core(Event::Tick)
+    }
+
+    fn at(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.agenda.push(Reverse((at, self.sequence)));
+        self.happenings.insert(self.sequence, happening);
+    }
+
+    fn after(&mut self, most: Duration, happening: Happening) {
+        let delay = self.rng.u64(..=nanos(most));
+        self.at(self.now + delay, happening);
+    }
+
+    /// Hands `event` to the core, checks what it does, and does it.
+    fn tell_core(&mut self, event: Event) -> Result<(), String> {
+        let now = self.epoch + Duration::from_nanos(self.now);
+        let stale = self.observer.is_stale(&event);
+        if stale {
+            // What is due is done first, so that whatever follows is the stale event's doing.
+            self.tell_core(Event::Tick)?;
+        }
+        self.note('>', &event);
+        self.observer.on_event(self.now, &event);
+        let before = *self.core.counts();
+        self.core.handle(now, event);
+        let mut actions = Vec::new();
+        while let Some(action) = self.core.poll_action() {
+            self.note('<', &action);
+            self.observer.on_action(self.now, &action)?;
+            actions.push(action);
+        }
+        self.core
+            .audit()
+            .map_err(|violation| format!("audit: {violation}"))?;
+        if stale && !self.finished {
+            let mut after = *self.core.counts();
+            let heard = after.stale - before.stale;
+            after.stale = before.stale;
+            if after != before || heard != 1 || actions.len() != 1 {
+                return Err(format!("2: a stale message led to {actions:?}"));
+            }
+        }
+        for action in actions {
+            self.act(action);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, direction: char, what: &dyn std::fmt::Debug) {
+        use std::hash::{Hash, Hasher};
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        let line = format!("{:>12.6} {direction} {what:?}", self.now as f64 / 1e9);
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.fingerprint, &line).hash(&mut hasher);
+        self.fingerprint = hasher.finish();
+        trace.push(line);
+    }
+
+    /// Does what the core wants done.
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Spawn { worker } => {
+                self.workers.insert(worker, ModelWorker::new());
+                let drawn = self.rng.f64();
+                if drawn < self.scenario.stillborn {
+                    let exit = Exit::NotStarted("stillborn".to_owned());
+                    self.after(Duration::from_millis(20), Happening::Die(worker, exit));
+                } else if drawn < self.scenario.stillborn + self.scenario.slow_start {
+                    let late = nanos(self.scenario.limits.start_timeout) + 1_000_000;
+                    self.at(self.now + late, Happening::Up(worker));
+                } else {
+                    self.after(Duration::from_millis(5), Happening::Up(worker));
+                }
+            }
+            Action::Assign { worker, .. }
+            | Action::Revoke { worker, .. }
+            | Action::Dismiss { worker } => self.send_down(worker, action),
+            Action::Kill { worker, .. } => {
+                let exit = Exit::Signal(9);
+                self.after(Duration::from_millis(3), Happening::Die(worker, exit));
+            }
+            Action::Notify(Notice::Retrying { task, delay, .. }) => {
+                self.observer.retry_due(task, self.now + nanos(delay));
+            }
+            Action::Record { .. } | Action::Notify(_) => {}
+            Action::Finish { .. } => self.finished = true,
+        }
+    }
+
+    fn send_down(&mut self, worker: WorkerId, action: Action) {
+        let delay = self.rng.u64(..2_000_000);
+        let Some(model) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let at = (self.now + delay).max(model.downlink_busy_until);
+        model.downlink_busy_until = at;
+        self.at(at, Happening::Told(worker, action));
+    }
+
+    /// A worker says something: it arrives in order, and perhaps a second time.
+    fn send_up(&mut self, worker: WorkerId, event: Event) {
+        let delay = self.rng.u64(..2_000_000);
+        let Some(model) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let at = (self.now + delay).max(model.uplink_busy_until);
+        model.uplink_busy_until = at;
+        if self.rng.f64() < self.scenario.echo && !matches!(event, Event::WorkerExited { .. }) {
+            let late = at + self.rng.u64(..500_000_000);
+            // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
+            self.at(late, Happening::Heard(event.clone()));
+        }
+        self.at(at, Happening::Heard(event));
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::Heard(event) => return self.tell_core(event),
+            Happening::Input => return self.input(),
+            Happening::Up(worker) => self.up(worker),
+            Happening::Told(worker, action) => self.told(worker, action),
+            Happening::Done(worker, task) => self.done(worker, task),
+            Happening::Heartbeat(worker) => self.heartbeat(worker),
+            Happening::Die(worker, exit) => self.die(worker, exit),
+        }
+        Ok(())
+    }
+
+    fn input(&mut self) -> Result<(), String> {
+        let (interval, batch) = self.scenario.input;
+        for _ in 0..batch {
+            if self.offered == self.scenario.tasks {
+                return self.tell_core(Event::InputEnded);
+            }
+            if !self.core.wants_tasks() {
+                break;
+            }
+            self.offered += 1;
+            let event = Event::TaskOffered {
+                task: TaskId(self.offered),
+                host: HostId(self.rng.u32(..self.scenario.hosts)),
+                size: self.rng.u32(20..500),
+            };
+            self.tell_core(event)?;
+        }
+        let next = self.now + nanos(interval).max(1_000_000);
+        self.at(next, Happening::Input);
+        Ok(())
+    }
+
+    fn alive(&mut self, worker: WorkerId) -> Option<&mut ModelWorker> {
+        self.workers
+            .get_mut(&worker)
+            .filter(|model| !model.dead && !model.frozen)
+    }
+
+    fn up(&mut self, worker: WorkerId) {
+        if self.alive(worker).is_some() {
+            self.send_up(worker, Event::WorkerReady { worker });
+            self.at(self.now, Happening::Heartbeat(worker));
+        }
+    }
+
+    fn told(&mut self, worker: WorkerId, action: Action) {
+        let overstay = self.scenario.overstay;
+        let stays = self.rng.f64() < overstay;
+        let Some(model) = self.alive(worker) else {
+            return;
+        };
+        match action {
+            Action::Assign { tasks, .. } => {
+                model.queue.extend(tasks);
+                self.take_up(worker);
+            }
+            Action::Revoke { tasks, .. } => {
+                let mut released = Vec::new();
+                model.queue.retain(|task| {
+                    let revoked = tasks.contains(task);
+                    if revoked {
+                        released.push(*task);
+                    }
+                    !revoked
+                });
+                for task in released {
+                    self.send_up(worker, Event::Released { worker, task });
+                }
+            }
+            Action::Dismiss { .. } if !stays => self.die(worker, Exit::Code(0)),
+            Action::Dismiss { .. }
+            | Action::Spawn { .. }
+            | Action::Kill { .. }
+            | Action::Record { .. }
+            | Action::Notify(_)
+            | Action::Finish { .. } => {}
+        }
+    }
+
+    /// Takes up tasks while there are free places.
+    fn take_up(&mut self, worker: WorkerId) {
+        let concurrency = usize::from(self.scenario.limits.concurrency);
+        while let Some(model) = self.alive(worker)
+            && model.running.len() < concurrency
+            && let Some(task) = model.queue.pop_front()
+        {
+            let fate = draw_fate(&self.scenario, &mut self.rng, task);
+            if let Some(model) = self.alive(worker) {
+                model.running.insert(task, fate);
+            }
+            self.send_up(worker, Event::Started { worker, task });
+            self.after(Duration::from_millis(300), Happening::Done(worker, task));
+        }
+    }
+
+    fn done(&mut self, worker: WorkerId, task: TaskId) {
+        let Some(model) = self.alive(worker) else {
+            return;
+        };
+        let Some(&fate) = model.running.get(&task) else {
+            return;
+        };
+        match fate {
+            Fate::Stuck => return,
+            Fate::Freeze => {
+                model.frozen = true;
+                return;
+            }
+            Fate::Crash => return self.die(worker, Exit::Signal(11)),
+            Fate::Violate => return self.send_up(worker, Event::ProtocolViolated { worker }),
+            Fate::Ack => {
+                model.running.remove(&task);
+                self.send_up(worker, acked(worker, task));
+            }
+            Fate::Nack(severity) => {
+                model.running.remove(&task);
+                self.send_up(worker, nacked(worker, task, severity));
+            }
+        }
+        self.take_up(worker);
+    }
+
+    fn heartbeat(&mut self, worker: WorkerId) {
+        let interval = nanos(self.scenario.limits.lease_timeout) / 4;
+        let Some(model) = self.alive(worker) else {
+            return;
+        };
+        let running = model.moving();
+        self.send_up(worker, Event::HeartbeatReceived { worker, running });
+        self.at(self.now + interval, Happening::Heartbeat(worker));
+    }
+
+    /// What it said before it died still arrives, and then that it is gone.
+    fn die(&mut self, worker: WorkerId, exit: Exit) {
+        let Some(model) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        if !std::mem::replace(&mut model.dead, true) {
+            self.send_up(worker, Event::WorkerExited { worker, exit });
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
