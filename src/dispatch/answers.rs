@@ -24,8 +24,13 @@ impl Dispatcher {
         };
         // It may start what it was asked to give back: the two messages crossed.
         lease.revoked = false;
-        lease.started.get_or_insert(now);
-        self.slots[usize::from(worker.slot.0)].start(id);
+        if lease.started.replace(now).is_none() {
+            // It has read the assignment: the bytes are out of the channel.
+            let size = self.tasks[&id].size;
+            let slot = &mut self.slots[usize::from(worker.slot.0)];
+            slot.bytes -= size;
+            slot.start(id);
+        }
     }
 
     pub(super) fn on_acked(&mut self, worker: WorkerId, id: TaskId, stored: Box<Stored>) {
@@ -202,7 +207,9 @@ impl Dispatcher {
         self.leases.remove(&(lease.deadline, id));
         let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
         slot.remove(id);
-        slot.bytes -= task.size;
+        if lease.started.is_none() {
+            slot.bytes -= task.size;
+        }
         slot.alone = false;
         if let Some(of_host) = slot.hosts.get_mut(&task.host) {
             *of_host -= 1;

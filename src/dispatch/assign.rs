@@ -70,7 +70,7 @@ impl Dispatcher {
         let task = self.ready.peek(host)?;
         let slot = &self.slots[index];
         let size = self.tasks.get(&task)?.size;
-        if slot.held() > 0 && slot.bytes.saturating_add(size) > self.limits.credit_bytes {
+        if slot.bytes > 0 && slot.bytes.saturating_add(size) > self.limits.credit_bytes {
             return None;
         }
         self.ready.pop(host)

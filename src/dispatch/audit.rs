@@ -113,8 +113,9 @@ impl Dispatcher {
             | SlotState::Dying { .. } => {}
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();
-        let bytes: u32 = tasks.iter().map(|task| task.size).sum();
-        if bytes != slot.bytes || (held.len() > 1 && bytes > self.limits.credit_bytes) {
+        let unread = slot.queue.iter().filter_map(|id| self.tasks.get(id));
+        let bytes: u32 = unread.map(|task| task.size).sum();
+        if bytes != slot.bytes || (slot.queue.len() > 1 && bytes > self.limits.credit_bytes) {
             return Err(format!(
                 "credit of {bytes} bytes, counted as {}",
                 slot.bytes

@@ -18,7 +18,7 @@ pub enum Event {
         task: TaskId,
         /// Its host.
         host: HostId,
-        /// What it takes of a worker's credit: bytes of its assignment.
+        /// What it takes of a worker's credit until it is started: its room in the channel.
         size: u32,
     },
     /// The input holds no more tasks.

@@ -11,7 +11,9 @@ pub struct Limits {
     pub concurrency: u16,
     /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
     pub prefetch: u16,
-    /// Bytes of assignments that a worker may hold. One task is always allowed.
+    /// Bytes of assignments that a worker may hold without having started them. One is always
+    /// allowed. It keeps what a worker has not read well below what its channel takes, so that
+    /// a send to a frozen worker cannot block.
     pub credit_bytes: u32,
     /// Tasks of one host that may run at once over all workers; `None` is no limit.
     pub per_host: Option<u32>,
@@ -68,7 +70,7 @@ impl Default for Limits {
             workers: 6,
             concurrency: 1,
             prefetch: 16,
-            credit_bytes: 32 * 1024,
+            credit_bytes: 128 * 1024,
             per_host: Some(6),
             retries: 3,
             retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),

@@ -44,7 +44,7 @@ pub(super) struct Slot {
     pub(super) queue: VecDeque<TaskId>,
     /// Leased and started.
     pub(super) running: BTreeSet<TaskId>,
-    /// Bytes of credit in use.
+    /// Bytes of the assignments in `queue`: what may still be unread in the worker's channel.
     pub(super) bytes: u32,
     /// Leases by host.
     pub(super) hosts: BTreeMap<HostId, u32>,

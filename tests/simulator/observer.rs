@@ -303,8 +303,13 @@ impl Observer {
     fn check_credit(&self, worker: WorkerId) -> Verified {
         let held = &self.workers[&worker].held;
         let most = usize::from(self.limits.concurrency) + usize::from(self.limits.prefetch);
-        let bytes: u32 = held.keys().map(|id| self.tasks[id].size).sum();
-        if held.len() > most || (held.len() > 1 && bytes > self.limits.credit_bytes) {
+        let unread: Vec<_> = held
+            .iter()
+            .filter(|&(_, &started)| !started)
+            .map(|(id, _)| self.tasks[id].size)
+            .collect();
+        let bytes: u32 = unread.iter().sum();
+        if held.len() > most || (unread.len() > 1 && bytes > self.limits.credit_bytes) {
             return Err(format!(
                 "3: {worker} holds {} tasks of {bytes} bytes, beyond its credit",
                 held.len()
