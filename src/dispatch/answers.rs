@@ -24,7 +24,8 @@ impl Dispatcher {
         };
         // It may start what it was asked to give back: the two messages crossed.
         lease.revoked = false;
-        if lease.started.replace(now).is_none() {
+        if lease.started.is_none() {
+            lease.started = Some(now);
             // It has read the assignment: the bytes are out of the channel.
             let size = self.tasks[&id].size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];

@@ -10,12 +10,19 @@ use protocol::{Severity, TaskId, WorkerId};
 
 #[derive(Debug, Default)]
 struct Seen {
+    spawned_at: u64,
     ready: bool,
     /// Tasks held, and whether each is started.
     held: BTreeMap<TaskId, bool>,
     answered: bool,
     dismissed: bool,
     killed: Option<KillReason>,
+}
+
+impl Seen {
+    fn is_idle(&self) -> bool {
+        self.ready && self.held.is_empty() && !self.dismissed && self.killed.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,9 +98,9 @@ impl Observer {
     }
 
     /// Takes note of an event that is about to be handled.
-    pub fn on_event(&mut self, now: u64, event: &Event) {
+    pub fn on_event(&mut self, now: u64, event: &Event) -> Verified {
         if self.is_stale(event) {
-            return;
+            return Ok(());
         }
         match event {
             Event::TaskOffered { task, host, size } => {
@@ -103,7 +110,12 @@ impl Observer {
             }
             Event::WorkerReady { worker } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
-                    seen.ready = true;
+                    let again = std::mem::replace(&mut seen.ready, true);
+                    let late =
+                        u128::from(now - seen.spawned_at) > self.limits.start_timeout.as_nanos();
+                    if late && !again && seen.killed.is_none() {
+                        return Err(format!("4: {worker} was waited for beyond its time"));
+                    }
                 }
             }
             Event::Started { worker, task } => {
@@ -137,6 +149,7 @@ impl Observer {
             | Event::ProtocolViolated { .. }
             | Event::Tick => {}
         }
+        Ok(())
     }
 
     fn answered(&mut self, worker: WorkerId, task: TaskId) {
@@ -221,6 +234,9 @@ impl Observer {
                 None => Err(format!("dismissed {worker}, which is gone")),
             },
             Action::Kill { worker, reason } => match self.workers.get_mut(worker) {
+                Some(seen) if *reason == KillReason::GraceExpired && seen.is_idle() => Err(
+                    format!("7: {worker} was kept without a task until it was killed"),
+                ),
                 Some(seen) if seen.killed.is_none() => {
                     seen.killed = Some(reason.clone());
                     Ok(())
@@ -257,7 +273,11 @@ impl Observer {
         if self.barren_deaths.len() > self.limits.restart_intensity.restarts as usize {
             return Err(format!("5: spawned {worker} beyond the restart intensity"));
         }
-        self.workers.insert(worker, Seen::default());
+        let seen = Seen {
+            spawned_at: now,
+            ..Seen::default()
+        };
+        self.workers.insert(worker, seen);
         Ok(())
     }
 

@@ -75,7 +75,7 @@ impl Scenario {
             restart_backoff: (ms(rng.u64(0..100)), ms(rng.u64(100..2000))),
             lease_timeout: ms(rng.u64(200..5000)),
             start_timeout: ms(rng.u64(50..1000)),
-            grace: ms(rng.u64(0..3000)),
+            grace: ms(rng.u64(1..3000)),
             lookahead: rng.usize(1..64),
             lookahead_max: rng.usize(1..128),
             seed: rng.u64(..),

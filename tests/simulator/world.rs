@@ -146,7 +146,7 @@ impl World {
             self.tell_core(Event::Tick)?;
         }
         self.note('>', &event);
-        self.observer.on_event(self.now, &event);
+        self.observer.on_event(self.now, &event)?;
         let before = *self.core.counts();
         self.core.handle(now, event);
         let mut actions = Vec::new();

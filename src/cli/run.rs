@@ -1,0 +1,149 @@
+//! Options of the main job. Names follow curl where curl has the option.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use protocol::ResolveOverride;
+
+use super::value;
+use crate::dispatch::Intensity;
+use crate::origin::Spec;
+
+/// Options of the main job.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Files with one URL a line; - is standard input
+    #[arg(value_name = "URLS", default_value = "urls.txt")]
+    pub urls: Vec<PathBuf>,
+
+    /// Worker processes
+    #[arg(short = 'w', long, value_name = "N", default_value = "6")]
+    pub workers: NonZeroU16,
+
+    /// Downloads in flight at once in each worker
+    #[arg(short = 'c', long, value_name = "N", default_value = "1")]
+    pub concurrency: NonZeroU16,
+
+    /// Folder to store files in
+    #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
+    pub output: PathBuf,
+
+    /// Take up again the URLs that earlier runs quarantined
+    #[arg(long)]
+    pub retry_quarantined: bool,
+
+    /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
+    /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
+    /// truncate=0%, reset=0%, seed=1
+    #[arg(
+        long,
+        value_name = "SPEC",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    pub simulate: Option<Spec>,
+
+    /// Say nothing but errors: no progress, no line per failure, no summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Log to standard error; -vv and -vvv say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Options for HTTP.
+    #[command(flatten)]
+    pub http: HttpArgs,
+
+    /// Options for retries.
+    #[command(flatten)]
+    pub retry: RetryArgs,
+
+    /// Options for crashes.
+    #[command(flatten)]
+    pub crash: CrashArgs,
+}
+
+/// Options for HTTP.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpArgs {
+    /// Limit for finding a host, connecting to it and TLS
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
+    pub connect_timeout: Duration,
+
+    /// Longest time without a byte from the server
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
+    pub speed_time: Duration,
+
+    /// Limit for one attempt at a URL, redirects included [default: none]
+    #[arg(short = 'm', long, value_name = "TIME", value_parser = value::some_duration)]
+    pub max_time: Option<Duration>,
+
+    /// Most redirects followed
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub max_redirs: u32,
+
+    /// Largest file stored [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub max_filesize: Option<u64>,
+
+    /// Most downloads from one host at once, over all workers; 0 is no limit
+    #[arg(long, value_name = "N", default_value = "6")]
+    pub parallel_max_host: u32,
+
+    /// A request header, as 'Name: value'; may be given several times
+    #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
+    pub header: Vec<(String, String)>,
+
+    /// User agent
+    #[arg(short = 'A', long, value_name = "TEXT", default_value = concat!("coordinator/", env!("CARGO_PKG_VERSION")), value_parser = value::user_agent)]
+    pub user_agent: String,
+
+    /// Connect to ADDR for HOST and PORT; may be given several times
+    #[arg(long, value_name = "HOST:PORT:ADDR", value_parser = value::resolve)]
+    pub resolve: Vec<ResolveOverride>,
+
+    /// Trust the certificates in this PEM file, and no others
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+}
+
+/// Options for retries.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Retries")]
+pub struct RetryArgs {
+    /// Attempts after the first, for failures that may pass
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub retry: u32,
+
+    /// Time before each retry [default: 1s, doubled each time, with jitter]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub retry_delay: Option<Duration>,
+}
+
+/// Options for crashes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Crashes")]
+pub struct CrashArgs {
+    /// How long a worker may give no sign of life before it is killed and its tasks are
+    /// redelivered
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
+    pub lease_timeout: Duration,
+
+    /// Workers that a URL may kill before it is quarantined
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_deliveries: u32,
+
+    /// Most workers that may die within a period without having done anything, before the run is
+    /// given up [default: 3 for each worker, in 60s]
+    #[arg(long, value_name = "N/PERIOD", value_parser = value::intensity)]
+    pub restart_intensity: Option<Intensity>,
+
+    /// How long running downloads may take once the run is asked to end
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
+    pub grace: Duration,
+}

@@ -1,0 +1,129 @@
+//! Parsers for option values.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use protocol::ResolveOverride;
+
+use crate::dispatch::Intensity;
+
+/// A time: seconds as a number, as curl takes them (`30`, `0.5`), or with units (`2m 30s`).
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let parsed = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    };
+    parsed.map_err(|error| format!("{error}; expected seconds (2.5) or a time with units (90s, 2m)"))
+}
+
+/// A time longer than none.
+pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be longer than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// A size in bytes, with decimal or binary units (`10MB`, `64KiB`).
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    parse_size::parse_size(text)
+        .map_err(|error| format!("{error}; expected bytes, or a size with units (10MB, 64KiB)"))
+}
+
+/// `N/PERIOD`.
+pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
+    let (restarts, period) = text
+        .split_once('/')
+        .ok_or("expected N/PERIOD, for example 18/60s")?;
+    Ok(Intensity {
+        restarts: restarts
+            .trim()
+            .parse()
+            .map_err(|_| format!("'{restarts}' is not a number of restarts"))?,
+        period: some_duration(period)?,
+    })
+}
+
+/// `Name: value`, both as RFC 9110 section 5 has them.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("expected 'Name: value'")?;
+    let (name, value) = (name.trim(), value.trim());
+    http::HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("'{}' is not a header name", name.escape_debug()))?;
+    http::HeaderValue::from_str(value)
+        .map_err(|_| format!("the value of '{name}' has characters that a header cannot have"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A user agent: any header value.
+pub(super) fn user_agent(text: &str) -> Result<String, String> {
+    header(&format!("User-Agent: {text}")).map(|(_, value)| value)
+}
+
+/// `HOST:PORT:ADDR`.
+pub(super) fn resolve(text: &str) -> Result<ResolveOverride, String> {
+    let expected = "expected HOST:PORT:ADDR, for example example.com:443:127.0.0.1";
+    let (host, rest) = text.split_once(':').ok_or(expected)?;
+    let (port, addr) = rest.split_once(':').ok_or(expected)?;
+    if host.is_empty() {
+        return Err(expected.to_owned());
+    }
+    let addr = addr.trim_start_matches('[').trim_end_matches(']');
+    Ok(ResolveOverride {
+        host: host.to_ascii_lowercase(),
+        port: port
+            .parse()
+            .map_err(|_| format!("'{port}' is not a port"))?,
+        addr: addr
+            .parse::<IpAddr>()
+            .map_err(|_| format!("'{addr}' is not an IP address"))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_have_units() {
+        assert_eq!(duration("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(duration("2m 30s"), Ok(Duration::from_secs(150)));
+        for wrong in ["", "-1", "nan", "1e999", "5 parsecs"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(some_duration("0").is_err());
+    }
+
+    #[test]
+    fn intensity_is_a_number_and_a_period() {
+        let parsed = intensity("18/60s").expect("valid");
+        assert_eq!((parsed.restarts, parsed.period.as_secs()), (18, 60));
+        for wrong in ["18", "x/60s", "18/0", "18/", "/60"] {
+            assert!(intensity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn headers_that_could_forge_others_are_refused() {
+        assert_eq!(
+            header("X-A:  b "),
+            Ok(("X-A".to_owned(), "b".to_owned()))
+        );
+        for wrong in ["X-A", ": b", "X A: b", "X-A: b\r\nX-B: c"] {
+            assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn resolve_takes_both_families() {
+        assert!(resolve("a.example:80:127.0.0.1").is_ok());
+        let six = resolve("A.example:443:[::1]").expect("valid");
+        assert_eq!((six.host.as_str(), six.addr.is_ipv6()), ("a.example", true));
+        for wrong in ["a.example", "a.example:80", ":80:::1", "a:x:::1", "a:80:b"] {
+            assert!(resolve(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Options of `coordinator worker`: how a coordinator starts its workers.
+
+use clap::Args;
+
+/// Options of `coordinator worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Place in the pool; for people who look at the process list
+    #[arg(long)]
+    pub slot: u16,
+
+    /// Which worker of that place; likewise
+    #[arg(long)]
+    pub epoch: u32,
+
+    /// Name of the socket to connect to
+    #[arg(long)]
+    pub socket: String,
+
+    /// Process id of the coordinator
+    #[arg(long)]
+    pub parent: u32,
+
+    /// Log to standard error
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
