@@ -1,2 +1,8 @@
 //! c
+pub mod cli;
+pub mod config;
 pub mod dispatch;
+pub mod input;
+pub mod origin;
+pub mod pool;
+pub mod run;

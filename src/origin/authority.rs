@@ -1,0 +1,193 @@
+//! The certificate authority of one origin: real TLS for every name, trusted by nobody else.
+//!
+//! The CA's key is made at the start and never leaves the process, neither to disk nor to the
+//! coordinator; clients get the certificate alone. It must not know what is served.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::recent::Recent;
+
+/// Names whose certificates are kept, twice; signing another costs some 30 microseconds.
+const CERTIFICATES: usize = 4096;
+
+/// A clock of another machine may be a day behind or ahead.
+const BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// No run is meant to last longer.
+const AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A CA, and the certificates it has signed.
+#[derive(Debug)]
+pub struct Authority {
+    pem: String,
+    config: Arc<ServerConfig>,
+}
+
+/// Why there is no CA.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A key or certificate cannot be made.
+    #[error("cannot make a certificate for the simulated network")]
+    Certificate(#[from] rcgen::Error),
+    /// The TLS library does not take what was made.
+    #[error("cannot set up TLS for the simulated network")]
+    Tls(#[from] rustls::Error),
+    /// The system clock is of no use.
+    #[error("cannot date a certificate: set the system clock, which is before 1970")]
+    Clock(#[from] std::time::SystemTimeError),
+}
+
+impl Authority {
+    /// Makes a CA and its key, valid from a day ago for about a week.
+    ///
+    /// A client that names no host, since its URL has an address in place of one (RFC 6066, section
+    /// 3), gets a certificate for `addresses`.
+    ///
+    /// # Errors
+    ///
+    /// If keys or certificates cannot be made.
+    pub fn new(addresses: &[IpAddr]) -> Result<Self, AuthorityError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let names = Names::new(addresses, &provider)?;
+        let pem = names.issuer.pem();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(names));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            pem,
+            config: Arc::new(config),
+        })
+    }
+
+    /// The CA's certificate, as PEM text.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// How to speak TLS as a server: HTTP/1.1 only, a certificate for whatever name is asked.
+    #[must_use]
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}
+
+/// Signs certificates as names are asked for.
+#[derive(Debug)]
+struct Names {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// One key for all names: it is the signature that costs, and all belong to one server.
+    key: KeyPair,
+    signing: Arc<dyn rustls::sign::SigningKey>,
+    nameless: Arc<CertifiedKey>,
+    signed: Mutex<Signed>,
+}
+
+#[derive(Debug)]
+struct Signed {
+    certificates: Recent<String, Arc<CertifiedKey>>,
+    /// The next serial number: no two of one CA may be equal (RFC 5280, section 4.1.2.2).
+    serial: u64,
+}
+
+impl Names {
+    fn new(addresses: &[IpAddr], provider: &CryptoProvider) -> Result<Self, AuthorityError> {
+        let mut params = params("coordinator simulated network")?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let signing = provider.key_provider.load_private_key(private)?;
+        let names = addresses.iter().copied().map(SanType::IpAddress).collect();
+        let nameless = sign(&issuer, &key, &signing, names, 1)?;
+        Ok(Self {
+            issuer,
+            key,
+            signing,
+            nameless,
+            signed: Mutex::new(Signed {
+                certificates: Recent::new(CERTIFICATES),
+                serial: 2,
+            }),
+        })
+    }
+
+    fn certificate(&self, name: &str) -> Result<Arc<CertifiedKey>, AuthorityError> {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(certificate) = signed.certificates.get_mut(name) {
+            return Ok(Arc::clone(certificate));
+        }
+        let names = vec![SanType::DnsName(name.try_into()?)];
+        let certificate = sign(&self.issuer, &self.key, &self.signing, names, signed.serial)?;
+        signed.serial += 1;
+        signed
+            .certificates
+            .insert(name.to_owned(), Arc::clone(&certificate));
+        Ok(certificate)
+    }
+}
+
+impl ResolvesServerCert for Names {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let Some(name) = hello.server_name() else {
+            return Some(Arc::clone(&self.nameless));
+        };
+        self.certificate(name)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    name,
+                    error = error as &dyn std::error::Error,
+                    "no certificate"
+                );
+            })
+            .ok()
+    }
+}
+
+fn sign(
+    issuer: &CertifiedIssuer<'static, KeyPair>,
+    key: &KeyPair,
+    signing: &Arc<dyn rustls::sign::SigningKey>,
+    names: Vec<SanType>,
+    serial: u64,
+) -> Result<Arc<CertifiedKey>, AuthorityError> {
+    let mut params = params("coordinator simulated server")?;
+    params.subject_alt_names = names;
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(key, issuer)?;
+    Ok(Arc::new(CertifiedKey::new(
+        vec![certificate.into()],
+        Arc::clone(signing),
+    )))
+}
+
+fn params(common_name: &str) -> Result<CertificateParams, AuthorityError> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    params.not_before = epoch + now.saturating_sub(BEFORE);
+    params.not_after = epoch + now + AFTER;
+    Ok(params)
+}

@@ -1,0 +1,33 @@
+//! The built-in origin: an HTTP and HTTPS server that simulates the network on loopback.
+//!
+//! It answers for every URL, whatever the host, in a process of its own: the run starts it
+//! ([`Origin::spawn`]), or a person does ([`serve`]). What it answers follows from a [`Spec`], the
+//! URL and the number of the request alone, so that a test can compute every body ([`body`]) and
+//! the same requests in the same order meet the same faults.
+//!
+//! ```text
+//! Origin::spawn ── stdin (held open) ──▶ serve ── accept ─▶ wire ─▶ (TLS) ─▶ hyper
+//!      ▲                                   │                              │
+//!      └────── Announcement (stdout) ──────┘        reply ◀── fault, body ┘
+//! ```
+//!
+//! It must not know of tasks, workers or runs, and never opens a connection itself.
+
+mod authority;
+pub mod body;
+mod fault;
+mod handle;
+mod recent;
+mod reply;
+mod server;
+mod spec;
+mod stream;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, AuthorityError};
+pub use handle::{Origin, SpawnError};
+pub use server::{Announcement, Options, OriginError, Until, serve};
+pub use spec::{ErrorAnswers, Rate, SizeRange, Spec, SpecError};

@@ -1,0 +1,349 @@
+//! Answers one request: counts it, draws what befalls it, waits, and builds the response.
+//!
+//! It must not touch sockets or TLS: connections are the server's.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::body::{Content, Key};
+use super::fault::{Fault, draw, varies};
+use super::recent::Recent;
+use super::spec::Spec;
+use super::wire::Fuse;
+
+/// How much of a body is generated at once: a small body is one piece, written along with its
+/// head, and a large one stays within the processor's cache.
+const CHUNK: usize = 64 << 10;
+
+/// For how many URLs the requests are remembered, twice: some 35 MB each time.
+const REMEMBERED: usize = 1 << 20;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Site {
+    spec: Spec,
+    /// How many requests there were for a URL, under its key's number; none is kept where every
+    /// request meets the same fate. A URL is forgotten when a million others have been asked for
+    /// since. Its count then starts from a number never used before, so that even then a retry is
+    /// a new draw.
+    requests: Option<Mutex<Recent<u64, u64>>>,
+    tally: Tally,
+}
+
+/// How many requests met which fate.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    whole: AtomicU64,
+    errors: AtomicU64,
+    truncated: AtomicU64,
+    reset: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The connection is to be reset in place of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("simulated reset before the response")]
+pub(super) struct ResetBeforeHead;
+
+/// What is sent as a body.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// A short text.
+    Text(Option<Bytes>),
+    /// A URL's content, as far as it goes.
+    Content {
+        /// The whole of it.
+        content: Content,
+        /// Of which this much is still to be sent.
+        left: u64,
+        /// What happens when that is sent and more was promised.
+        cut: Option<Cut>,
+    },
+}
+
+/// A connection that ends within a body.
+#[derive(Debug)]
+pub(super) struct Cut {
+    fuse: Fuse,
+    reset: bool,
+}
+
+impl Site {
+    /// A network as the spec says, with no request made yet.
+    pub(super) fn new(spec: Spec) -> Self {
+        Self {
+            spec,
+            requests: varies(&spec).then(|| Mutex::new(Recent::new(REMEMBERED))),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Answers a request on the connection that has this fuse.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is to be reset in place of an answer; the fuse is then armed.
+    pub(super) async fn answer<B>(
+        self: Arc<Self>,
+        fuse: Fuse,
+        request: Request<B>,
+    ) -> Result<Response<Payload>, ResetBeforeHead> {
+        let head_only = request.method() == Method::HEAD;
+        if !head_only && request.method() != Method::GET {
+            count(&self.tally.refused);
+            return Ok(refusal());
+        }
+        let key = Key::new(&self.spec, &identity(&request));
+        // The request is not needed any more, and the wait may be long.
+        drop(request);
+        let fate = draw(&self.spec, key.draw(self.count_request(&key)));
+        if !fate.delay.is_zero() {
+            tokio::time::sleep(fate.delay).await;
+        }
+        let cut = match fate.fault {
+            None => None,
+            Some(Fault::Error(status)) => {
+                count(&self.tally.errors);
+                return Ok(text(status, "simulated error\n"));
+            }
+            // What has no body to cut: nothing can be missing from it.
+            Some(Fault::Truncate) if head_only || key.len() == 0 => None,
+            Some(Fault::Truncate) => {
+                count(&self.tally.truncated);
+                Some(Cut { fuse, reset: false })
+            }
+            Some(Fault::ResetInBody) if !head_only && key.len() > 0 => {
+                count(&self.tally.reset);
+                Some(Cut { fuse, reset: true })
+            }
+            Some(Fault::ResetBeforeHead | Fault::ResetInBody) => {
+                count(&self.tally.reset);
+                fuse.reset();
+                return Err(ResetBeforeHead);
+            }
+        };
+        if cut.is_none() {
+            count(&self.tally.whole);
+        }
+        Ok(content(&key, cut))
+    }
+
+    /// Says through `tracing` what the origin saw.
+    pub(super) fn report(&self) {
+        let Tally {
+            whole,
+            errors,
+            truncated,
+            reset,
+            refused,
+        } = &self.tally;
+        tracing::info!(
+            whole = whole.load(Ordering::Relaxed),
+            errors = errors.load(Ordering::Relaxed),
+            truncated = truncated.load(Ordering::Relaxed),
+            reset = reset.load(Ordering::Relaxed),
+            refused = refused.load(Ordering::Relaxed),
+            "origin leaves; requests by their outcome"
+        );
+    }
+
+    /// The number of this request among those of its URL.
+    fn count_request(&self, key: &Key) -> u64 {
+        let Some(requests) = &self.requests else {
+            return 0;
+        };
+        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = requests.get_mut(&key.number()) {
+            *count += 1;
+            return *count;
+        }
+        let first = requests.turns() << 32;
+        requests.insert(key.number(), first);
+        first
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut *self {
+            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Content { content, left, .. } if *left > 0 => {
+                let limit = usize::try_from(*left).map_or(CHUNK, |left| left.min(CHUNK));
+                let chunk = content.next_chunk(limit);
+                *left -= chunk.len() as u64;
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Self::Content { cut: None, .. } => Poll::Ready(None),
+            Self::Content { cut: Some(cut), .. } => {
+                if cut.reset {
+                    cut.fuse.reset();
+                } else {
+                    cut.fuse.close();
+                }
+                // hyper now flushes, which burns the fuse. There is nothing left to wake for.
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_none(),
+            Self::Content { left, cut, .. } => *left == 0 && cut.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What is promised, which becomes the `Content-Length`.
+        SizeHint::with_exact(match self {
+            Self::Text(text) => text.as_ref().map_or(0, |text| text.len() as u64),
+            Self::Content { content, .. } => content.remaining(),
+        })
+    }
+}
+
+/// The identity of what is asked for: see [`body`](super::body).
+fn identity<B>(request: &Request<B>) -> String {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // A target in absolute form overrules the field (RFC 9112, section 3.2.2). A request without
+    // either is one of HTTP/1.0, for a server with one name only.
+    let host = match uri.authority() {
+        Some(authority) => {
+            let authority = authority.as_str();
+            let start = authority.rfind('@').map_or(0, |at| at + 1);
+            &authority.as_bytes()[start..]
+        }
+        None => request
+            .headers()
+            .get(HOST)
+            .map_or(b"".as_slice(), HeaderValue::as_bytes),
+    };
+    let mut identity = String::from_utf8_lossy(host).into_owned();
+    identity.make_ascii_lowercase();
+    identity.push_str(path);
+    identity
+}
+
+fn content(key: &Key, cut: Option<Cut>) -> Response<Payload> {
+    let left = match cut {
+        None => key.len(),
+        Some(_) => key.len() / 2,
+    };
+    let mut response = Response::new(Payload::Content {
+        content: Content::of(key),
+        left,
+        cut,
+    });
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(key.len()));
+    if let Ok(etag) = HeaderValue::try_from(key.etag()) {
+        headers.insert(ETAG, etag);
+    }
+    response
+}
+
+fn refusal() -> Response<Payload> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Payload> {
+    let mut response = Response::new(Payload::Text(Some(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Whether an answer is there without waiting.
+    fn answers_at_once(spec: &str) -> bool {
+        let site = Arc::new(Site::new(spec.parse().expect("the test's spec is right")));
+        let request = Request::get("http://h/").body(()).expect("it is a request");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime can be made");
+        let _context = runtime.enter();
+        let answer = pin!(site.answer(Fuse::default(), request));
+        answer
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn answers_wait_for_the_latency_and_the_jitter() {
+        assert!(answers_at_once("latency=0s"));
+        assert!(!answers_at_once("latency=1h"));
+        assert!(!answers_at_once("latency=0s,jitter=24h"));
+    }
+
+    #[test]
+    fn errors_and_resets_wait_as_well() {
+        assert!(!answers_at_once("latency=1h,errors=100%"));
+        assert!(!answers_at_once("latency=1h,reset=100%"));
+    }
+
+    #[test]
+    fn a_url_that_was_forgotten_draws_anew() {
+        let spec: Spec = "errors=50%".parse().expect("the test's spec is right");
+        let site = Site {
+            requests: Some(Mutex::new(Recent::new(2))),
+            ..Site::new(spec)
+        };
+        let key = |n: u32| Key::new(&spec, &format!("h/{n}"));
+        let first: Vec<u64> = (0..5).map(|n| site.count_request(&key(n))).collect();
+        let again: Vec<u64> = (0..5).map(|n| site.count_request(&key(n))).collect();
+        for (first, again) in first.iter().zip(&again) {
+            assert!(again > first, "{again} after {first}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_target_or_else_of_the_field() {
+        let asked = |target: &str, host: Option<&str>| {
+            let mut request = Request::get(target);
+            if let Some(host) = host {
+                request = request.header(HOST, host);
+            }
+            identity(&request.body(()).expect("it is a request"))
+        };
+        assert_eq!(asked("/a?b", Some("Example.com:81")), "example.com:81/a?b");
+        assert_eq!(asked("http://u:p@H:81/a", Some("other")), "h:81/a");
+        assert_eq!(asked("/a", None), "/a");
+    }
+}

@@ -1,0 +1,288 @@
+//! The origin as a process: listens, announces itself, serves until it is told to leave.
+//!
+//! One thread does it all, so that an origin never takes more than one processor from what is
+//! measured against it. It must not decide what is answered: that is the reply's.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::authority::{Authority, AuthorityError};
+use super::reply::Site;
+use super::spec::Spec;
+use super::wire::{Fuse, Wire};
+
+/// How long to leave a listener alone that failed: descriptors do not come back at once.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Most bytes that hyper holds for a connection in each direction: two pieces of a body, so that
+/// one is at hand when the socket has taken the other.
+const BUFFER: usize = 128 << 10;
+
+/// How to serve.
+#[derive(Debug)]
+pub struct Options {
+    /// Where to listen for http; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// Where to listen for https, if at all; port 0 takes a free one.
+    pub https: Option<SocketAddr>,
+    /// What to simulate.
+    pub spec: Spec,
+    /// Where to write the CA's certificate, as PEM.
+    pub ca_out: Option<PathBuf>,
+    /// How long to serve.
+    pub until: Until,
+}
+
+/// When to leave.
+pub enum Until {
+    /// On SIGTERM or SIGINT.
+    Signal,
+    /// When this ends or fails: standard input, held open by whoever started the origin, so that it
+    /// leaves when they die, however they die. What is read is ignored.
+    Closed(Box<dyn Read + Send>),
+}
+
+/// Says where an origin listens: the line of JSON on its standard output, once it is ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Address for http.
+    pub http: SocketAddr,
+    /// Address for https.
+    pub https: Option<SocketAddr>,
+    /// The CA to trust for https, as PEM text; there if `https` is.
+    pub ca_pem: Option<String>,
+}
+
+/// Why the origin does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr}: choose another address, or port 0 for any free port")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no CA.
+    #[error("cannot serve https")]
+    Authority(#[from] AuthorityError),
+    /// The CA's certificate cannot be written.
+    #[error("cannot write the certificate of the simulated network to {path}", path = path.display())]
+    CaOut {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nobody reads where the origin announces itself.
+    #[error("cannot announce where the origin listens")]
+    Announce(#[source] io::Error),
+    /// The event loop or the signals cannot be set up.
+    #[error("cannot set up the origin's event loop")]
+    Runtime(#[source] io::Error),
+}
+
+impl std::fmt::Debug for Until {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Signal => "Signal",
+            Self::Closed(_) => "Closed",
+        })
+    }
+}
+
+/// Serves until the options say to leave, which cuts all connections.
+///
+/// Once it listens, it writes an [`Announcement`] and a line feed to `announce`.
+///
+/// # Errors
+///
+/// If it cannot listen or announce itself. Nothing that a client does is an error.
+pub fn serve(options: Options, mut announce: impl Write) -> Result<(), OriginError> {
+    let http = listen(options.http)?;
+    let https = options.https.map(listen).transpose()?;
+    let authority = options.https.map(authority).transpose()?;
+    if let (Some(path), Some(authority)) = (options.ca_out, &authority) {
+        std::fs::write(&path, authority.pem())
+            .map_err(|source| OriginError::CaOut { path, source })?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(OriginError::Runtime)?;
+    let site = Arc::new(Site::new(options.spec));
+    let announcement = Announcement {
+        http: http.1,
+        https: https.as_ref().map(|(_, addr)| *addr),
+        ca_pem: authority
+            .as_ref()
+            .map(|authority| authority.pem().to_owned()),
+    };
+    runtime.block_on(async {
+        let leave = leave(options.until).map_err(OriginError::Runtime)?;
+        start(http.0, None, &site)?;
+        if let (Some((listener, _)), Some(authority)) = (https, authority) {
+            start(
+                listener,
+                Some(TlsAcceptor::from(authority.server_config())),
+                &site,
+            )?;
+        }
+        say(&announcement, &mut announce).map_err(OriginError::Announce)?;
+        drop(announce);
+        leave.await;
+        Ok::<(), OriginError>(())
+    })?;
+    site.report();
+    Ok(())
+}
+
+fn authority(https: SocketAddr) -> Result<Authority, AuthorityError> {
+    let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    if !https.ip().is_loopback() && !https.ip().is_unspecified() {
+        addresses.push(https.ip());
+    }
+    Authority::new(&addresses)
+}
+
+/// Binds without a runtime, through the standard library, whose backlog is the system's largest.
+fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), OriginError> {
+    let listen = || {
+        let listener = TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen().map_err(|source| OriginError::Listen { addr, source })
+}
+
+fn say(announcement: &Announcement, announce: &mut impl Write) -> io::Result<()> {
+    let mut line = serde_json::to_vec(announcement)?;
+    line.push(b'\n');
+    announce.write_all(&line)?;
+    announce.flush()
+}
+
+/// Sets up the sign to leave; what is returned waits for it.
+fn leave(until: Until) -> io::Result<impl Future<Output = ()>> {
+    let (told, leave) = oneshot::channel::<()>();
+    let mut signalled = None;
+    match until {
+        Until::Signal => {
+            // A signal writes into a socket that the event loop reads: no thread waits for it.
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            signal_hook::low_level::pipe::register(SIGINT, theirs.try_clone()?)?;
+            signal_hook::low_level::pipe::register(SIGTERM, theirs)?;
+            signalled = Some((tokio::net::UnixStream::from_std(ours)?, told));
+        }
+        Until::Closed(mut input) => {
+            // Standard input may be a file or a terminal, which an event loop cannot wait for.
+            std::thread::Builder::new()
+                .name("origin-stdin".into())
+                .spawn(move || {
+                    let _ = io::copy(&mut input, &mut io::sink());
+                    drop(told);
+                })?;
+        }
+    }
+    Ok(async move {
+        match signalled {
+            Some((mut socket, _told)) => {
+                let _ = socket.read_u8().await;
+            }
+            // An error means that the sender is gone, which is the sign.
+            None => {
+                let _ = leave.await;
+            }
+        }
+    })
+}
+
+fn start(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    site: &Arc<Site>,
+) -> Result<(), OriginError> {
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(OriginError::Runtime)?;
+    tokio::spawn(accept(listener, tls, Arc::clone(site)));
+    Ok(())
+}
+
+async fn accept(listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>, site: Arc<Site>) {
+    let mut failing = false;
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                failing = false;
+                // Fails only on a socket that is dead already, which hyper will find out.
+                let _ = socket.set_nodelay(true);
+                tokio::spawn(connection(socket, tls.clone(), Arc::clone(&site)));
+            }
+            Err(error) if of_one_connection(&error) => {
+                tracing::debug!(%error, "a connection ended before it was accepted");
+            }
+            Err(error) => {
+                // Out of descriptors or memory: connections wait in the backlog for better times.
+                if !failing {
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                }
+                failing = true;
+                tokio::time::sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Whether `accept` failed for this connection alone (accept(2), "error handling").
+fn of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn connection(socket: tokio::net::TcpStream, tls: Option<TlsAcceptor>, site: Arc<Site>) {
+    let fuse = Fuse::default();
+    let wire = Wire::new(socket, fuse.clone());
+    let ended = match tls {
+        None => converse(wire, fuse, site).await,
+        Some(tls) => match tls.accept(wire).await {
+            Ok(stream) => converse(stream, fuse, site).await,
+            Err(error) => {
+                tracing::debug!(%error, "no TLS with a client");
+                return;
+            }
+        },
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+    }
+}
+
+async fn converse<S>(stream: S, fuse: Fuse, site: Arc<Site>) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(move |request| Arc::clone(&site).answer(fuse.clone(), request));
+    http1::Builder::new()
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}

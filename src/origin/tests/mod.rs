@@ -1,0 +1,7 @@
+//! The origin as its clients see it: real sockets, real TLS, two clients that are not ours.
+
+mod answers;
+mod faults;
+mod lifetime;
+mod support;
+mod tls;
