@@ -1,1 +1,39 @@
-//! w
+//! What a worker does.
+//!
+//! ```text
+//!   process ──> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
+//!      |           |                            |
+//!     link <───────┘                            ├────> resolver   (shared by all slots)
+//!                                               └────> store      (temporary name, hash, rename)
+//! ```
+//!
+//! A [`session`] takes tasks from a [`link`], runs each on a slot with its own [`engine`], and
+//! reports what became of it. The same session runs in a [`process`] of its own or on a thread of
+//! the coordinator. What to do about a response is decided in [`transfer`], which does no I/O, so
+//! that redirects, limits and the classes of failure exist once for every engine.
+//!
+//! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
+
+mod activity;
+mod descriptor;
+pub mod engine;
+mod fault;
+pub mod link;
+pub mod process;
+mod resolver;
+pub mod session;
+mod store;
+#[cfg(test)]
+mod testing;
+pub mod transfer;
+
+pub use engine::{Activity, BlockingEngine, Engine, SetupError, Shared};
+pub use fault::Fault;
+pub use link::{
+    CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
+    local_link,
+};
+pub use resolver::{ResolveError, Resolver};
+pub use session::{End, SessionError, serve};
+pub use store::{Committed, Partial, Store};
+pub use transfer::{Head, Next, Transfer, TransportError};

@@ -1,0 +1,108 @@
+//! What one slot is doing: written by the engine, read by the heartbeat.
+//!
+//! It must not judge how long is too long; that limit is passed in.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::{Phase, Running, TaskId};
+
+/// What one slot is doing.
+#[derive(Debug, Default)]
+pub struct Activity {
+    current: Mutex<Option<Current>>,
+    abandoned: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Current {
+    running: Running,
+    moved: Instant,
+}
+
+impl Activity {
+    /// Of a slot that is idle, and gives up what it does once `abandoned` is set.
+    #[must_use]
+    pub const fn new(abandoned: Arc<AtomicBool>) -> Self {
+        Self {
+            current: Mutex::new(None),
+            abandoned,
+        }
+    }
+
+    /// The slot took up `task`.
+    pub fn begin(&self, task: TaskId) {
+        *self.lock() = Some(Current {
+            running: Running {
+                task,
+                phase: Phase::Requesting,
+                bytes: 0,
+            },
+            moved: Instant::now(),
+        });
+    }
+
+    /// The slot is done with its task.
+    pub fn end(&self) {
+        *self.lock() = None;
+    }
+
+    /// The task is in `phase` now, or in it once more.
+    pub fn enter(&self, phase: Phase) {
+        if let Some(current) = &mut *self.lock() {
+            current.running.phase = phase;
+            current.moved = Instant::now();
+        }
+    }
+
+    /// `bytes` of body are received by now.
+    pub fn received(&self, bytes: u64) {
+        if let Some(current) = &mut *self.lock() {
+            current.running.bytes = bytes;
+            current.moved = Instant::now();
+        }
+    }
+
+    /// Whether nobody waits for the task any more, so that the engine should give it up.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// What runs at `now`, unless it did not move for longer than `limit`.
+    #[must_use]
+    pub fn running(&self, now: Instant, limit: Duration) -> Option<Running> {
+        self.lock()
+            .as_ref()
+            .filter(|current| now.saturating_duration_since(current.moved) <= limit)
+            .map(|current| current.running)
+    }
+
+    /// Every update is whole in itself, so a panic elsewhere does not matter.
+    fn lock(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_does_not_move_is_left_out_until_it_moves_again() {
+        let activity = Activity::default();
+        let limit = Duration::from_secs(10);
+        assert_eq!(activity.running(Instant::now(), limit), None);
+        activity.begin(TaskId(7));
+        let later = Instant::now() + limit + limit;
+        assert!(activity.running(Instant::now(), limit).is_some());
+        assert_eq!(activity.running(later, limit), None);
+        activity.enter(Phase::Receiving);
+        activity.received(5);
+        let running = activity.running(Instant::now(), limit).expect("it moved");
+        assert_eq!((running.phase, running.bytes), (Phase::Receiving, 5));
+        activity.end();
+        assert_eq!(activity.running(Instant::now(), limit), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! File descriptors, where the standard library stops: closing all that were inherited, and
+//! closing one with its error.
+//!
+//! The one module of this crate with `unsafe` in it; it must hold nothing else.
+#![allow(
+    unsafe_code,
+    reason = "neither call has a safe counterpart in std or rustix; the arguments are below"
+)]
+
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd};
+
+/// Closes every descriptor from 3 up: whatever a parent leaked into this process.
+///
+/// To be called as the first thing a process does, before it has opened anything: descriptors that
+/// an object of this process owns would be closed under it.
+///
+/// # Errors
+///
+/// If more than one thread runs, which shows that this is not the first thing the process does;
+/// or if the system has no `close_range` (Linux before 5.9).
+pub(crate) fn close_inherited() -> io::Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
+    if threads != 1 {
+        return Err(io::Error::other(
+            "inherited descriptors can only be closed before any thread is started",
+        ));
+    }
+    // SAFETY: close_range(2) touches no memory of ours. What it could break is the promise behind
+    // `OwnedFd`, that an open descriptor belongs to its owner alone. No owner exists: this is a
+    // process that has just been started, its only thread is in here (checked above; the folder
+    // read for it is closed again), the standard library opens nothing before `main` but 0 to 2,
+    // and the one caller, `process::run`, does this before anything else. The system call is used,
+    // not libc's function, because older versions of glibc lack it.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Closes `descriptor` and says how that went, which dropping it would not: some file systems
+/// report only now that what was written did not fit.
+///
+/// # Errors
+///
+/// What close(2) reports; the descriptor is closed all the same.
+pub(crate) fn close(descriptor: OwnedFd) -> io::Result<()> {
+    // SAFETY: `into_raw_fd` gives up ownership, so nobody else closes or uses this descriptor.
+    let result = unsafe { libc::close(descriptor.into_raw_fd()) };
+    let error = io::Error::last_os_error();
+    // An interrupted close on Linux has closed (close(2), "Dealing with error returns").
+    if result == 0 || error.kind() == io::ErrorKind::Interrupted {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}

@@ -1,0 +1,269 @@
+//! The blocking engine: ureq drives the transfer, on the thread that calls.
+//!
+//! No thread is started per request, and nothing is read from the environment. It must not decide
+//! what a response means: that is the transfer's.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use protocol::{Assignment, Failure, FailureKind, Phase, Stored};
+use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
+use ureq::http::{Request, Response};
+use ureq::tls::TlsConfig;
+use ureq::{Agent, Body};
+
+use super::connector::{Deferred, Dial, Observer};
+use super::{Engine, Shared, error, timestamp};
+use crate::activity::Activity;
+use crate::fault::Fault;
+use crate::store::{Committed, Partial};
+use crate::transfer::{Head, Next, Transfer, TransportError};
+
+/// Bytes of body handed to the store at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Largest body of a response that is not stored, read only to use its connection again.
+const DRAIN: u64 = CHUNK as u64;
+
+/// Largest response head. Real ones stay below 16 KiB; the input buffer must be larger than this,
+/// or ureq takes a head that fills it for a disconnect.
+const MAX_HEAD: usize = 48 * 1024;
+const INPUT_BUFFER: usize = 64 * 1024;
+
+/// Largest line of a request head; the first one holds the URL.
+const OUTPUT_BUFFER: usize = 32 * 1024;
+
+/// An engine with a connection pool of its own.
+#[derive(Debug)]
+pub struct BlockingEngine {
+    shared: Arc<Shared>,
+    agent: Agent,
+    observer: Observer,
+    buffer: Box<[u8]>,
+}
+
+impl BlockingEngine {
+    /// An engine with what it shares with others of its worker.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let options = &shared.options;
+        let tls = TlsConfig::builder()
+            .root_certs(shared.roots.clone())
+            .unversioned_rustls_crypto_provider(Arc::new(
+                rustls::crypto::ring::default_provider(),
+            ))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .tls_config(tls)
+            .user_agent("")
+            .accept("")
+            .accept_encoding("")
+            .timeout_connect(Some(options.connect_timeout))
+            .timeout_per_read(Some(options.stall_timeout))
+            .timeout_per_write(Some(options.stall_timeout))
+            .max_response_header_size(MAX_HEAD)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .build();
+        let observer = Observer::default();
+        let dial = Dial {
+            shared: Arc::clone(&shared),
+            observer: observer.clone(),
+        };
+        Self {
+            shared,
+            agent: Agent::with_parts(config, dial, Deferred),
+            observer,
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        path: &str,
+        activity: &Activity,
+    ) -> Result<Committed, Fault> {
+        loop {
+            activity.enter(Phase::Requesting);
+            let mut response = self.request(transfer, activity)?;
+            let head = Head {
+                status: response.status(),
+                headers: response.headers(),
+                length: response.body().content_length(),
+            };
+            match transfer.on_head(head, SystemTime::now()) {
+                Ok(Next::Receive) => {
+                    activity.enter(Phase::Receiving);
+                    return self.receive(transfer, &mut response, path, activity);
+                }
+                Ok(Next::Follow) => self.drain(&mut response),
+                Err(fault) => {
+                    self.drain(&mut response);
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    /// Sends one request and waits for the head of its response.
+    ///
+    /// A server may close a pooled connection at any time, also in the moment in which it is used
+    /// again. A request that meets a closed one, and gets nothing of a response, is sent once more
+    /// (RFC 9112 section 9.3.1); the pool holds no second connection to the same place.
+    fn request(
+        &self,
+        transfer: &mut Transfer<'_>,
+        activity: &Activity,
+    ) -> Result<Response<Body>, Fault> {
+        let (result, pooled) = self.send(transfer)?;
+        let result = match result {
+            Err(TransportError::Disconnected(cause)) if pooled => {
+                tracing::debug!(url = %transfer.url(), cause, "pooled connection was closed");
+                activity.enter(Phase::Requesting);
+                self.send(transfer)?.0
+            }
+            result => result,
+        };
+        result.map_err(|error| transfer.on_error(error))
+    }
+
+    /// Sends one request. The second value tells whether it went over a pooled connection and
+    /// nothing of a response came.
+    #[expect(clippy::type_complexity, reason = "a name for it would say no more")]
+    fn send(
+        &self,
+        transfer: &mut Transfer<'_>,
+    ) -> Result<(Result<Response<Body>, TransportError>, bool), Fault> {
+        let started = Instant::now();
+        let limit = transfer.remaining(started)?;
+        let mut request = Request::get(transfer.url().as_str()).body(()).map_err(|error| {
+            transfer.on_error(TransportError::Internal(error.to_string()))
+        })?;
+        *request.headers_mut() = transfer.request()?;
+        let result = match limit {
+            None => self.agent.run(request),
+            Some(_) => {
+                let request = self
+                    .agent
+                    .configure_request(request)
+                    .timeout_global(limit)
+                    .build();
+                self.agent.run(request)
+            }
+        };
+        let observed = self.observer.take();
+        let timing = transfer.timing();
+        timing.resolve += observed.resolve;
+        timing.connect += observed.connect;
+        timing.tls += observed.tls;
+        timing.first_byte += started.elapsed().saturating_sub(observed.connecting());
+        let pooled = !observed.connected && !observed.answered;
+        Ok((result.map_err(error::of_request), pooled))
+    }
+
+    /// Body to file.
+    fn receive(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        response: &mut Response<Body>,
+        path: &str,
+        activity: &Activity,
+    ) -> Result<Committed, Fault> {
+        let started = Instant::now();
+        let mut storing = Duration::ZERO;
+        let received = stored(&mut storing, || self.shared.store.begin(path)).and_then(
+            |mut partial| {
+                self.copy(transfer, response, &mut partial, &mut storing, activity)
+                    .map(|()| partial)
+            },
+        );
+        transfer.timing().body += started.elapsed().saturating_sub(storing);
+        let result = received.and_then(|partial| {
+            activity.enter(Phase::Storing);
+            stored(&mut storing, || partial.commit())
+        });
+        transfer.timing().store += storing;
+        result
+    }
+
+    /// Reads until the buffer is full before it writes: ureq hands out what one read of the socket
+    /// brought, which over TLS is 16 KiB at most.
+    fn copy(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        response: &mut Response<Body>,
+        partial: &mut Partial,
+        storing: &mut Duration,
+        activity: &Activity,
+    ) -> Result<(), Fault> {
+        let mut body = response.body_mut().as_reader();
+        let mut filled = 0;
+        loop {
+            if activity.is_abandoned() {
+                return Err(Fault::permanent(FailureKind::Internal, "given up"));
+            }
+            let read = body
+                .read(&mut self.buffer[filled..])
+                .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
+            filled += read;
+            if filled == self.buffer.len() || (read == 0 && filled > 0) {
+                stored(storing, || partial.write(&self.buffer[..filled]))?;
+                filled = 0;
+            }
+            if read == 0 {
+                return transfer.on_end();
+            }
+            transfer.on_chunk(read as u64)?;
+            activity.received(transfer.received());
+        }
+    }
+
+    /// Reads the body of a response that is not stored, if it is small and its end is known, so
+    /// that its connection can be used again. Errors show when that is tried.
+    fn drain(&mut self, response: &mut Response<Body>) {
+        let headers = response.headers();
+        if headers.contains_key(CONNECTION) {
+            return;
+        }
+        let bounded = match response.body().content_length() {
+            Some(length) => length <= DRAIN,
+            None => headers.contains_key(TRANSFER_ENCODING),
+        };
+        if !bounded {
+            return;
+        }
+        let mut body = response.body_mut().as_reader().take(DRAIN);
+        while let Ok(1..) = body.read(&mut self.buffer) {}
+    }
+}
+
+impl Engine for BlockingEngine {
+    fn download(
+        &mut self,
+        assignment: &Assignment,
+        activity: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        let shared = Arc::clone(&self.shared);
+        let started = timestamp(SystemTime::now());
+        let mut transfer =
+            Transfer::new(&assignment.url, &shared.options, started, Instant::now())?;
+        match self.attempt(&mut transfer, &assignment.path, activity) {
+            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Err(fault) => Err(transfer.failed(fault)),
+        }
+    }
+}
+
+/// Runs `operation` and adds the time it takes to `storing`.
+fn stored<T>(storing: &mut Duration, operation: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = operation();
+    *storing += started.elapsed();
+    result
+}

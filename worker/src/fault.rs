@@ -1,0 +1,76 @@
+//! Why an attempt failed, without what was observed of it on the way.
+//!
+//! It must not classify: that is done where the failure is understood.
+
+use protocol::{FailureKind, Severity};
+
+/// Longest message of a failure, in bytes. Whatever a server or an operating system says, a frame
+/// with a failure in it stays small.
+const MAX_MESSAGE: usize = 1024;
+
+/// A failure without its [`Exchange`](protocol::Exchange): kind, severity, and one line for a
+/// person of at most 1 KiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which kind of failure.
+    pub kind: FailureKind,
+    /// Whether another attempt could help.
+    pub severity: Severity,
+    /// One line for a person: the operation and what went wrong with it.
+    pub message: String,
+}
+
+impl Fault {
+    /// A failure that would happen again.
+    pub fn permanent(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::new(kind, Severity::Permanent, message.into())
+    }
+
+    /// A failure that may pass.
+    pub fn transient(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::new(
+            kind,
+            Severity::Transient { retry_after: None },
+            message.into(),
+        )
+    }
+
+    /// A failure that every task would meet.
+    pub fn fatal(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::new(kind, Severity::Fatal, message.into())
+    }
+
+    /// A failure of `severity`; the message is cut to its limit, and kept to one line.
+    #[must_use]
+    pub fn new(kind: FailureKind, severity: Severity, mut message: String) -> Self {
+        if message.contains(char::is_control) {
+            message = message.replace(char::is_control, " ");
+        }
+        cut(&mut message, MAX_MESSAGE);
+        Self {
+            kind,
+            severity,
+            message,
+        }
+    }
+}
+
+/// Cuts `text` to at most `limit` bytes, at the end of a character.
+pub(crate) fn cut(text: &mut String, limit: usize) {
+    text.truncate(text.floor_char_boundary(limit));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_cut_between_characters_and_kept_on_one_line() {
+        let fault = Fault::permanent(
+            FailureKind::Status,
+            format!("a\r\n{}", "\u{20ac}".repeat(1000)),
+        );
+        assert!(fault.message.starts_with("a  \u{20ac}"));
+        assert_eq!(fault.message.len(), 1023, "3 + 340 times 3 bytes");
+    }
+}

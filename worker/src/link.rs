@@ -1,0 +1,192 @@
+//! The line to the coordinator: messages in, messages out.
+//!
+//! Two halves, because they are used differently: the [`Inbox`] belongs to the one thread that
+//! reads (the receiver of ipc-channel is not `Sync`, and need not be), the [`Outbox`] is shared by
+//! every thread that reports. Over ipc-channel messages travel as frames; inside one process as
+//! values.
+//!
+//! It must not look into the messages.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvError, SendError, Sender, channel};
+
+use ipc_channel::IpcError;
+use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
+use protocol::{FromWorker, ToWorker, codec};
+
+/// Why nothing can be said or heard any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The coordinator is gone.
+    #[error("the coordinator closed the channel")]
+    Closed,
+    /// The channel failed.
+    #[error("the channel to the coordinator failed: {0}")]
+    Broken(#[from] io::Error),
+    /// What came is not a message.
+    #[error("the coordinator sent something else than a message: {0}")]
+    Decode(#[from] codec::DecodeError),
+    /// What should go out does not fit a frame.
+    #[error("a message to the coordinator cannot be sent: {0}")]
+    Encode(#[from] codec::EncodeError),
+}
+
+/// Where the coordinator's messages come in.
+pub trait Inbox {
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    ///
+    /// If there will be none; [`LinkError::Closed`] if the coordinator hung up or died.
+    fn recv(&mut self) -> Result<ToWorker, LinkError>;
+}
+
+/// Where messages to the coordinator go out.
+pub trait Outbox: Send + Sync {
+    /// Says `message`. Messages of one thread arrive in their order.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be said; [`LinkError::Closed`] if the coordinator hung up or died.
+    fn send(&self, message: FromWorker) -> Result<(), LinkError>;
+}
+
+/// [`Inbox`] over ipc-channel.
+#[derive(Debug)]
+pub struct IpcInbox(pub IpcBytesReceiver);
+
+/// [`Outbox`] over ipc-channel. Blocks while the coordinator does not read and the socket's buffer
+/// is full.
+#[derive(Debug)]
+pub struct IpcOutbox(pub IpcBytesSender);
+
+impl Inbox for IpcInbox {
+    fn recv(&mut self) -> Result<ToWorker, LinkError> {
+        loop {
+            match self.0.recv() {
+                Ok(frame) => return Ok(codec::decode(&frame)?),
+                Err(IpcError::Disconnected) => return Err(LinkError::Closed),
+                Err(IpcError::Io(error)) => retry_or_fail(error)?,
+                Err(IpcError::SerializationError(error)) => {
+                    return Err(LinkError::Broken(io::Error::other(error)));
+                }
+            }
+        }
+    }
+}
+
+impl Outbox for IpcOutbox {
+    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+        let frame = codec::encode(&message)?;
+        loop {
+            match self.0.send(&frame) {
+                Ok(()) => return Ok(()),
+                Err(error) => retry_or_fail(error)?,
+            }
+        }
+    }
+}
+
+/// A signal is no reason to stop; a peer that is gone is a closed channel, however it shows.
+fn retry_or_fail(error: io::Error) -> Result<(), LinkError> {
+    let kind = error.kind();
+    if kind == io::ErrorKind::Interrupted {
+        return Ok(());
+    }
+    let gone = [
+        io::ErrorKind::BrokenPipe,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::NotConnected,
+    ];
+    if gone.contains(&kind) {
+        return Err(LinkError::Closed);
+    }
+    Err(LinkError::Broken(error))
+}
+
+/// The coordinator's end of a [`local_link`]. Dropping it closes the link.
+#[derive(Debug)]
+pub struct CoordinatorEnd {
+    /// To the worker.
+    pub to_worker: Sender<ToWorker>,
+    /// From the worker.
+    pub from_worker: Receiver<FromWorker>,
+}
+
+/// [`Inbox`] of a session in the coordinator's own process.
+#[derive(Debug)]
+pub struct LocalInbox(pub Receiver<ToWorker>);
+
+/// [`Outbox`] of a session in the coordinator's own process.
+#[derive(Debug)]
+pub struct LocalOutbox(pub Sender<FromWorker>);
+
+/// A link within one process: messages pass as values. A coordinator that would rather hear all
+/// its workers on one channel of its own can implement [`Outbox`] itself.
+#[must_use]
+pub fn local_link() -> (CoordinatorEnd, LocalInbox, LocalOutbox) {
+    let (to_worker, inbox) = channel();
+    let (outbox, from_worker) = channel();
+    (
+        CoordinatorEnd {
+            to_worker,
+            from_worker,
+        },
+        LocalInbox(inbox),
+        LocalOutbox(outbox),
+    )
+}
+
+impl Inbox for LocalInbox {
+    fn recv(&mut self) -> Result<ToWorker, LinkError> {
+        self.0.recv().map_err(|RecvError| LinkError::Closed)
+    }
+}
+
+impl Outbox for LocalOutbox {
+    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+        self.0
+            .send(message)
+            .map_err(|SendError(_)| LinkError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_channel::ipc::bytes_channel;
+
+    use super::*;
+
+    #[test]
+    fn frames_cross_in_both_directions() {
+        let (to_worker, receiver) = bytes_channel().expect("a channel");
+        let (sender, from_worker) = bytes_channel().expect("a channel");
+        let frame = codec::encode(&ToWorker::Dismiss).expect("small");
+        to_worker.send(&frame).expect("sent");
+        let message = IpcInbox(receiver).recv().expect("received");
+        assert_eq!(message, ToWorker::Dismiss);
+        IpcOutbox(sender).send(FromWorker::Ready).expect("sent");
+        let frame = from_worker.recv().expect("received");
+        let message: FromWorker = codec::decode(&frame).expect("a message");
+        assert_eq!(message, FromWorker::Ready);
+    }
+
+    #[test]
+    fn a_coordinator_that_is_gone_closes_both_halves() {
+        let (to_worker, receiver) = bytes_channel().expect("a channel");
+        let (sender, from_worker) = bytes_channel().expect("a channel");
+        drop((to_worker, from_worker));
+        let heard = IpcInbox(receiver).recv();
+        assert!(matches!(heard, Err(LinkError::Closed)), "{heard:?}");
+        let said = IpcOutbox(sender).send(FromWorker::Ready);
+        assert!(matches!(said, Err(LinkError::Closed)), "{said:?}");
+    }
+
+    #[test]
+    fn garbage_is_told_from_a_message() {
+        let (to_worker, receiver) = bytes_channel().expect("a channel");
+        to_worker.send(&[0xff; 40]).expect("sent");
+        let heard = IpcInbox(receiver).recv();
+        assert!(matches!(heard, Err(LinkError::Decode(_))), "{heard:?}");
+    }
+}

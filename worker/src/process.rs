@@ -1,0 +1,109 @@
+//! A worker in a process of its own: from the first instruction to the last.
+//!
+//! It must not do any work: that is the session's.
+
+use std::io;
+use std::sync::Arc;
+
+use ipc_channel::ipc::{IpcSender, bytes_channel};
+use protocol::handshake::{Connection, Hello};
+use protocol::{FromWorker, ToWorker};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+
+use crate::descriptor;
+use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
+use crate::session::{Session, SessionError};
+
+/// Why a worker process could not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// What was inherited could not be closed.
+    #[error("cannot close inherited descriptors: {0}")]
+    Descriptors(#[source] io::Error),
+    /// The system does not tell us when the coordinator dies.
+    #[error("cannot ask to be told of the coordinator's death: {0}")]
+    DeathSignal(#[source] io::Error),
+    /// The coordinator could not be reached.
+    #[error("cannot reach the coordinator at {socket}: {cause}")]
+    Connect {
+        /// The name of the socket.
+        socket: String,
+        /// Why.
+        cause: String,
+    },
+    /// The link failed before the session began.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The first message was not the setup.
+    #[error("the coordinator did not begin with a setup")]
+    NoSetup,
+    /// The session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Runs this process as a worker of the coordinator with process id `parent_pid` that listens at
+/// `socket`.
+///
+/// To be called as the first thing `main` does: it closes every descriptor but 0 to 2, so nothing
+/// may be open and no thread running. When it returns, `main` must return at once: that ends the
+/// downloads that may still run. They are of no use to anyone then, because the coordinator has
+/// dismissed this worker or is gone. If the coordinator is gone already when this is called, it
+/// returns quietly.
+///
+/// # Errors
+///
+/// If the worker cannot begin, or the link fails otherwise than by being closed.
+pub fn run(socket: &str, parent_pid: u32) -> Result<(), ProcessError> {
+    descriptor::close_inherited().map_err(ProcessError::Descriptors)?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| ProcessError::DeathSignal(errno.into()))?;
+    // The coordinator may have died before the line above; then there will be no signal.
+    let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if u32::try_from(parent) != Ok(parent_pid) {
+        return Ok(());
+    }
+    let (mut inbox, outbox) = connect(socket)?;
+    match work(&mut inbox, outbox) {
+        Err(ProcessError::Link(LinkError::Closed)) => Ok(()),
+        result => result,
+    }
+}
+
+fn connect(socket: &str) -> Result<(IpcInbox, IpcOutbox), ProcessError> {
+    let failed = |cause: String| ProcessError::Connect {
+        socket: socket.to_owned(),
+        cause,
+    };
+    if socket.contains('\0') {
+        // ipc-channel would panic on it.
+        return Err(failed("its name holds a nul byte".to_owned()));
+    }
+    let bootstrap = IpcSender::connect(socket.to_owned()).map_err(|e| failed(e.to_string()))?;
+    let channel = || bytes_channel().map_err(|error| failed(error.to_string()));
+    let (to_worker, inbox) = channel()?;
+    let (outbox, from_worker) = channel()?;
+    bootstrap
+        .send(Connection {
+            to_worker,
+            from_worker,
+        })
+        .map_err(|error| failed(error.to_string()))?;
+    Ok((IpcInbox(inbox), IpcOutbox(outbox)))
+}
+
+fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
+    let pid = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
+    outbox.send(FromWorker::Hello(Hello::new(pid)))?;
+    let ToWorker::Setup(setup) = inbox.recv()? else {
+        return Err(ProcessError::NoSetup);
+    };
+    let session = match Session::start(Arc::new(outbox), &setup) {
+        Err(SessionError::Link(error)) => return Err(error.into()),
+        started => started?,
+    };
+    session.read(inbox)?;
+    // Not joined: a download may run for as long as its limits allow, and the end of the process
+    // ends it.
+    Ok(())
+}

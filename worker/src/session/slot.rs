@@ -1,0 +1,107 @@
+//! One slot: a thread that does one task after the other.
+//!
+//! It must not read from the link.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
+
+use protocol::{Assignment, Exchange, Failure, FailureKind, FromWorker, Report};
+
+use super::queue::Queue;
+use crate::activity::Activity;
+use crate::engine::{Engine, timestamp};
+use crate::fault::Fault;
+use crate::link::Outbox;
+
+/// Does tasks from `queue` until it is closed, or nobody listens any more.
+pub(super) fn run<E: Engine>(
+    outbox: &impl Outbox,
+    queue: &Queue,
+    activity: &Activity,
+    make_engine: &impl Fn() -> E,
+) {
+    let mut engine = make_engine();
+    let mut reports = Vec::with_capacity(2);
+    loop {
+        let next = match queue.try_pop() {
+            Some(assignment) => assignment,
+            None => {
+                // Nothing to say along with: the report of the last task must not wait for it.
+                if !say(outbox, &mut reports) {
+                    return;
+                }
+                match queue.pop() {
+                    Some(assignment) => assignment,
+                    None => return,
+                }
+            }
+        };
+        reports.push(Report::Started { task: next.task });
+        if !say(outbox, &mut reports) {
+            return;
+        }
+        activity.begin(next.task);
+        let report = work(&next, &mut engine, activity, make_engine);
+        activity.end();
+        if activity.is_abandoned() {
+            return;
+        }
+        reports.push(report);
+    }
+}
+
+/// Sends `reports`, if there are any; whether anybody listens.
+fn say(outbox: &impl Outbox, reports: &mut Vec<Report>) -> bool {
+    // A link that fails is seen, and told, by the reader.
+    reports.is_empty()
+        || outbox
+            .send(FromWorker::Reports(std::mem::take(reports)))
+            .is_ok()
+}
+
+/// Does one task. A panic in it costs this task and this engine, nothing else.
+fn work<E: Engine>(
+    assignment: &Assignment,
+    engine: &mut E,
+    activity: &Activity,
+    make_engine: &impl Fn() -> E,
+) -> Report {
+    let task = assignment.task;
+    let started = timestamp(SystemTime::now());
+    // The engine is not looked at again after a panic, and an activity is whole at any time.
+    let result = catch_unwind(AssertUnwindSafe(|| engine.download(assignment, activity)));
+    match result {
+        Ok(Ok(stored)) => Report::Acked { task, stored },
+        Ok(Err(failure)) => Report::Nacked { task, failure },
+        Err(payload) => {
+            *engine = make_engine();
+            let fault = Fault::permanent(
+                FailureKind::Internal,
+                format!("the worker panicked: {}", words(&*payload)),
+            );
+            let exchange = Exchange {
+                started,
+                ..Exchange::default()
+            };
+            let failure = Box::new(Failure {
+                exchange,
+                kind: fault.kind,
+                message: fault.message,
+                severity: fault.severity,
+            });
+            Report::Nacked { task, failure }
+        }
+    }
+}
+
+/// What a panic said.
+fn words(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "without words"
+    }
+}

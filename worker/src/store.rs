@@ -1,0 +1,388 @@
+//! Files: written under a temporary name, hashed on the way, renamed into place.
+//!
+//! A reader of the output folder never sees a partial file under a final name, and storing a task
+//! twice gives the same file. A small file costs four system calls: open, write, close, rename.
+//!
+//! It does not fsync: what it promises, it promises across the death of any process, not across
+//! the loss of power. It must not choose names, or know what HTTP is.
+
+use std::cell::OnceCell;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use protocol::FailureKind;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::descriptor;
+use crate::fault::Fault;
+
+/// How much of a file's name is repeated in the name of its partial, for whoever looks into the
+/// folder; far below every file system's limit.
+const READABLE: usize = 120;
+
+thread_local! {
+    /// The system's number of this thread, asked for once. No two living threads share one.
+    static THREAD: OnceCell<i32> = const { OnceCell::new() };
+}
+
+/// An output folder and its folder for partial bodies, both held open.
+#[derive(Debug)]
+pub struct Store {
+    output: OwnedFd,
+    partial: OwnedFd,
+    next: AtomicU64,
+}
+
+impl Store {
+    /// Opens the two folders; they must exist, on one file system.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be opened.
+    pub fn new(output: &Path, partial: &Path) -> std::io::Result<Self> {
+        let open = |folder: &Path| {
+            openat(
+                CWD,
+                folder,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(|errno| {
+                let cause = std::io::Error::from(errno);
+                std::io::Error::new(
+                    cause.kind(),
+                    format!("cannot open folder {}: {cause}", folder.display()),
+                )
+            })
+        };
+        Ok(Self {
+            output: open(output)?,
+            partial: open(partial)?,
+            next: AtomicU64::new(0),
+        })
+    }
+
+    /// Begins the file that will be `path` in the output folder.
+    ///
+    /// The partial's name bears the number of the calling thread: a worker that was given up but
+    /// still writes never shares a partial with the one that took over its task.
+    ///
+    /// # Errors
+    ///
+    /// If `path` could lead out of the folder, or no file can be created.
+    pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
+        check(path)?;
+        let thread = THREAD.with(|cell| {
+            *cell.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get())
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let readable = path.rsplit('/').next().unwrap_or_default();
+        let readable = &readable[..readable.floor_char_boundary(READABLE)];
+        let name = format!("{thread}.{number}.{readable}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        match openat(&self.partial, &name, flags, Mode::from_raw_mode(0o666)) {
+            Ok(fd) => Ok(Partial {
+                store: Arc::clone(self),
+                path: path.to_owned(),
+                name,
+                file: Some(File::from(fd)),
+                hash: Sha256::new(),
+                bytes: 0,
+            }),
+            Err(Errno::NOENT) => Err(Fault::fatal(
+                FailureKind::Store,
+                "the folder for partial files is gone",
+            )),
+            Err(errno) => Err(fault("create a partial file for", path, errno)),
+        }
+    }
+}
+
+/// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
+#[derive(Debug)]
+pub struct Partial {
+    store: Arc<Store>,
+    path: String,
+    name: String,
+    /// Empty once committed.
+    file: Option<File>,
+    hash: Sha256,
+    bytes: u64,
+}
+
+/// A file in place under its final name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+}
+
+impl Partial {
+    /// Appends `data`. Unbuffered: hand it large pieces.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the file is of no use then.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
+        let Some(file) = &mut self.file else {
+            return Err(Fault::permanent(
+                FailureKind::Internal,
+                format!("cannot write {}: it is already in place", self.path),
+            ));
+        };
+        file.write_all(data).map_err(|error| {
+            // `write_all` fails by itself only when a write takes nothing, which files do not do.
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            fault("write", &self.path, errno)
+        })?;
+        self.hash.update(data);
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    /// Puts the file in place, over one that may be there; parent folders are made when missing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be put there; the partial is removed then.
+    pub fn commit(mut self) -> Result<Committed, Fault> {
+        let file = self.file.take();
+        // Closed first: some file systems report a full disk only now, and only by a close that
+        // `File` would not tell us of; a rename of what did not arrive must not follow.
+        let closed = file.map_or(Ok(()), |file| {
+            descriptor::close(file.into())
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        });
+        let placed = closed.and_then(|()| self.place());
+        if let Err(errno) = placed {
+            self.remove();
+            return Err(fault("put in place", &self.path, errno));
+        }
+        Ok(Committed {
+            bytes: self.bytes,
+            sha256: std::mem::take(&mut self.hash).finalize().into(),
+        })
+    }
+
+    fn place(&self) -> Result<(), Errno> {
+        let Store {
+            output, partial, ..
+        } = &*self.store;
+        match renameat(partial, &self.name, output, &self.path) {
+            Err(Errno::NOENT) if self.path.contains('/') => {
+                self.make_parents()?;
+                renameat(partial, &self.name, output, &self.path)
+            }
+            result => result,
+        }
+    }
+
+    fn make_parents(&self) -> Result<(), Errno> {
+        for (end, _) in self.path.match_indices('/') {
+            match mkdirat(
+                &self.store.output,
+                &self.path[..end],
+                Mode::from_raw_mode(0o777),
+            ) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self) {
+        // Nothing can be done about a failure; the next run empties the folder anyway.
+        let _ = unlinkat(&self.store.partial, &self.name, AtFlags::empty());
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            self.remove();
+        }
+    }
+}
+
+/// Refuses a path that could lead out of the output folder, or to the folder itself. The
+/// coordinator makes paths that cannot; this is the second lock on the door.
+fn check(path: &str) -> Result<(), Fault> {
+    let sound = !path.contains('\0')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..");
+    if sound {
+        return Ok(());
+    }
+    Err(Fault::permanent(
+        FailureKind::Store,
+        format!("refusing to store at {path:?}: not a plain path below the output folder"),
+    ))
+}
+
+/// What an error number means for the task, and for all others.
+fn fault(operation: &str, object: impl Display, errno: Errno) -> Fault {
+    let text = |way_out: &str| {
+        let cause = std::io::Error::from(errno);
+        format!("cannot {operation} {object}: {cause}{way_out}")
+    };
+    match errno {
+        Errno::NOSPC | Errno::DQUOT => Fault::fatal(
+            FailureKind::DiskFull,
+            text("; free some space and run again"),
+        ),
+        Errno::ROFS | Errno::IO | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::NOENT => {
+            Fault::fatal(
+                FailureKind::Store,
+                text("; see to the output folder and run again"),
+            )
+        }
+        Errno::ISDIR
+        | Errno::NOTDIR
+        | Errno::NOTEMPTY
+        | Errno::EXIST
+        | Errno::NAMETOOLONG
+        | Errno::LOOP
+        | Errno::INVAL
+        | Errno::ILSEQ
+        | Errno::FBIG => Fault::permanent(FailureKind::Store, text("")),
+        // Out of descriptors or memory, a network file system that is away: it may pass.
+        _ => Fault::transient(FailureKind::Store, text("")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Severity;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Arc<Store>) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let partial = folder.path().join(".partial");
+        std::fs::create_dir(&partial).expect("a folder for partials");
+        let store = Store::new(folder.path(), &partial).expect("both folders exist");
+        (folder, Arc::new(store))
+    }
+
+    fn partials(folder: &tempfile::TempDir) -> usize {
+        std::fs::read_dir(folder.path().join(".partial"))
+            .expect("the folder is there")
+            .count()
+    }
+
+    #[test]
+    fn a_file_appears_whole_with_its_size_and_hash() {
+        let (folder, store) = store();
+        let mut partial = store.begin("a.txt").expect("a file");
+        partial.write(b"ab").expect("written");
+        assert!(!folder.path().join("a.txt").exists(), "not before commit");
+        partial.write(b"c").expect("written");
+        let file = partial.commit().expect("in place");
+        assert_eq!(file.bytes, 3);
+        assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
+        let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
+        assert_eq!(stored, b"abc");
+        assert_eq!(partials(&folder), 0);
+    }
+
+    #[test]
+    fn a_dropped_partial_leaves_nothing() {
+        let (folder, store) = store();
+        let mut partial = store.begin("a").expect("a file");
+        partial.write(b"x").expect("written");
+        assert_eq!(partials(&folder), 1);
+        drop(partial);
+        assert_eq!(partials(&folder), 0);
+    }
+
+    #[test]
+    fn two_partials_of_one_path_do_not_meet() {
+        let (folder, store) = store();
+        let mut first = store.begin("a").expect("a file");
+        let mut second = store.begin("a").expect("another");
+        first.write(b"first").expect("written");
+        second.write(b"2").expect("written");
+        second.commit().expect("in place");
+        first.commit().expect("in place, over the second");
+        let stored = std::fs::read(folder.path().join("a")).expect("the file is there");
+        assert_eq!(stored, b"first");
+    }
+
+    #[test]
+    fn missing_parent_folders_are_made() {
+        let (folder, store) = store();
+        let partial = store.begin("x/y/a").expect("a file");
+        partial.commit().expect("in place");
+        assert!(folder.path().join("x/y/a").is_file());
+    }
+
+    #[test]
+    fn a_path_out_of_the_folder_is_refused() {
+        let (folder, store) = store();
+        for path in ["", "/etc/a", "../a", "a/../../b", "a//b", "a/", ".", "a\0b"] {
+            let fault = store.begin(path).expect_err(path);
+            assert_eq!(
+                (fault.kind, fault.severity),
+                (FailureKind::Store, Severity::Permanent)
+            );
+        }
+        assert_eq!(partials(&folder), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_place_is_removed_and_permanent() {
+        let (folder, store) = store();
+        std::fs::create_dir(folder.path().join("folder")).expect("a folder in the way");
+        std::fs::write(folder.path().join("file"), "").expect("a file in the way");
+        let long = "n".repeat(256);
+        for path in ["folder", "file/below", long.as_str()] {
+            let fault = store
+                .begin(path)
+                .expect("the partial's name is short")
+                .commit()
+                .expect_err(path);
+            assert_eq!(
+                (fault.kind, fault.severity),
+                (FailureKind::Store, Severity::Permanent),
+                "{}",
+                fault.message
+            );
+        }
+        assert_eq!(partials(&folder), 0);
+    }
+
+    #[test]
+    fn a_vanished_folder_stops_the_run() {
+        let (folder, store) = store();
+        std::fs::remove_dir(folder.path().join(".partial")).expect("removed");
+        let fault = store.begin("a").expect_err("nowhere to write");
+        assert_eq!(fault.severity, Severity::Fatal);
+    }
+
+    #[test]
+    fn a_full_disk_stops_the_run() {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has it");
+        let (_folder, store) = store();
+        let mut partial = store.begin("a").expect("a file");
+        partial.file = Some(full);
+        let fault = partial.write(b"x").expect_err("no space");
+        assert_eq!(
+            (fault.kind, fault.severity),
+            (FailureKind::DiskFull, Severity::Fatal)
+        );
+    }
+}

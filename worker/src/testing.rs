@@ -1,0 +1,20 @@
+//! What unit tests share: options of a worker with short limits and no surprises.
+
+use std::time::Duration;
+
+use protocol::{HttpOptions, Trust};
+
+pub(crate) fn options() -> HttpOptions {
+    HttpOptions {
+        user_agent: "test/1".to_owned(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(10),
+        stall_timeout: Duration::from_secs(10),
+        max_time: None,
+        max_redirects: 5,
+        max_filesize: None,
+        resolve: Vec::new(),
+        trust: Trust::WebRoots,
+        simulated: None,
+    }
+}

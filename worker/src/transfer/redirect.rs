@@ -1,0 +1,132 @@
+//! Redirects of one transfer: where the next request goes, and when to stop.
+//!
+//! It must not send anything, or decide about responses that are not redirects.
+
+use std::collections::HashSet;
+
+use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
+use http::{HeaderName, StatusCode};
+use protocol::FailureKind;
+use url::{Origin, Url};
+
+use super::Head;
+use crate::fault::Fault;
+
+/// Longest URL that a redirect may lead to, in bytes. The URL becomes part of a report, and a
+/// report must fit a frame.
+const MAX_URL: usize = 16 * 1024;
+
+/// Whether `status` asks to send the request elsewhere (RFC 9110 section 15.4). For a GET all of
+/// these mean the same. 300 offers a choice, 304 answers a condition, 305 and 306 are retired.
+pub(super) const fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where a transfer is, and where it has been.
+#[derive(Debug)]
+pub(super) struct Redirects {
+    url: Url,
+    followed: u32,
+    /// Origin of the task's URL, noted when the first redirect leaves it.
+    left: Option<Origin>,
+    visited: HashSet<String>,
+}
+
+impl Redirects {
+    /// Starts at `url`.
+    pub(super) fn new(url: &str) -> Result<Self, Fault> {
+        let refused = |why: &dyn std::fmt::Display| {
+            Fault::permanent(
+                FailureKind::Internal,
+                format!("the task's url cannot be requested: {why}"),
+            )
+        };
+        let mut url = Url::parse(url).map_err(|error| refused(&error))?;
+        check_scheme(&url).map_err(|scheme| refused(&scheme))?;
+        url.set_fragment(None);
+        Ok(Self {
+            url,
+            followed: 0,
+            left: None,
+            visited: HashSet::new(),
+        })
+    }
+
+    /// Where the next request goes.
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether the user's header `name` may go to the current URL. Credentials, and a `Host` made
+    /// up for one server, are meant for the origin of the task's URL alone.
+    pub(super) fn may_send(&self, name: &HeaderName) -> bool {
+        let bound = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST].contains(name);
+        match &self.left {
+            Some(origin) if bound => *origin == self.url.origin(),
+            Some(_) | None => true,
+        }
+    }
+
+    /// Moves on to where `head` points.
+    pub(super) fn follow(&mut self, head: &Head<'_>, most: u32) -> Result<(), Fault> {
+        let target = self.target(head)?;
+        if self.visited.is_empty() {
+            self.visited.insert(self.url.to_string());
+        }
+        if !self.visited.insert(target.to_string()) {
+            return Err(Fault::permanent(
+                FailureKind::TooManyRedirects,
+                format!("redirects form a loop: {target} comes again"),
+            ));
+        }
+        if self.followed >= most {
+            return Err(Fault::permanent(
+                FailureKind::TooManyRedirects,
+                format!("more than {most} redirects, the next one to {target}"),
+            ));
+        }
+        self.followed += 1;
+        if self.left.is_none() {
+            self.left = Some(self.url.origin());
+        }
+        self.url = target;
+        Ok(())
+    }
+
+    /// The target, resolved against the current URL (RFC 9110 section 10.2.2, RFC 3986 section 5).
+    fn target(&self, head: &Head<'_>) -> Result<Url, Fault> {
+        let bad = |what: String| {
+            let status = head.status.as_u16();
+            Fault::permanent(
+                FailureKind::BadRedirect,
+                format!("the server answered {status} with {what}"),
+            )
+        };
+        let Some(location) = head.headers.get(LOCATION) else {
+            return Err(bad("no location to go to".to_owned()));
+        };
+        if location.len() > MAX_URL {
+            return Err(bad(format!("a location longer than {MAX_URL} bytes")));
+        }
+        let Ok(location) = std::str::from_utf8(location.as_bytes()) else {
+            return Err(bad("a location that is not text".to_owned()));
+        };
+        let mut target = self
+            .url
+            .join(location)
+            .map_err(|error| bad(format!("a bad location {location:?}: {error}")))?;
+        check_scheme(&target).map_err(|why| bad(format!("location {location:?}: {why}")))?;
+        target.set_fragment(None);
+        if target.as_str().len() > MAX_URL {
+            return Err(bad(format!("a location longer than {MAX_URL} bytes")));
+        }
+        Ok(target)
+    }
+}
+
+fn check_scheme(url: &Url) -> Result<(), String> {
+    match url.scheme() {
+        "http" | "https" => Ok(()),
+        other => Err(format!("{other} is neither http nor https")),
+    }
+}

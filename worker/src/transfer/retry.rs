@@ -1,0 +1,38 @@
+//! Which statuses may pass, and when the server wants us back.
+//!
+//! It must not decide whether to retry: that is the coordinator's.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+/// Longest `Retry-After` honoured: a server must not park a task for the rest of the run.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Whether another attempt may get another answer: request timeout (408), too early (425), too
+/// many requests (429), and the failures of servers and gateways (500, 502 to 504, and 522 and 524,
+/// which a large content network uses for its own timeouts).
+pub(super) const fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        408 | 425 | 429 | 500 | 502 | 503 | 504 | 522 | 524
+    )
+}
+
+/// `Retry-After` (RFC 9110 section 10.2.3) as a time from `now`: seconds or a date, at most one
+/// hour; `None` if there is none that can be read. A date that has passed means at once.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value
+            .parse()
+            .map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(value)
+            .ok()?
+            .duration_since(now)
+            .unwrap_or(Duration::ZERO)
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
