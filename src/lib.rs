@@ -1,1 +1,4 @@
 //! c
+
+pub mod input;
+pub mod run;
