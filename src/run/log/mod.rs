@@ -86,3 +86,9 @@ impl LogError {
 fn is_disk_full(error: &io::Error) -> bool {
     [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].contains(&error.kind())
 }
+
+#[cfg(test)]
+pub(in crate::run) mod tests {
+    //! Samples for the tests of this folder's neighbours.
+    pub(in crate::run) use super::record::tests::{facts, failure, stored};
+}
