@@ -7,6 +7,7 @@
 //! decide anything about tasks, and not print.
 
 mod append;
+mod form;
 mod layout;
 mod lock;
 mod reader;
@@ -16,13 +17,11 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 
+pub use form::{Digest, FormatVersion, Millis, Moment};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};
 pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
-pub use record::{
-    Digest, Facts, FormatVersion, Millis, Moment, Outcome, Problem, Record, RecordedTiming,
-    RecordedWorker,
-};
+pub use record::{Facts, Outcome, Problem, Record, RecordedTiming, RecordedWorker};
 pub use writer::{LogWriter, RESULTS};
 
 /// What went wrong with the run log as a file.

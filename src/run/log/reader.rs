@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::record::{FormatVersion, Outcome};
-use super::{LogError, Record};
+use super::{FormatVersion, LogError, Outcome, Record};
 use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
