@@ -128,7 +128,9 @@ impl<R: Read> LogReader<R> {
         let number = self.number;
         match self.lines.next_line() {
             Ok(Some(RawLine::Whole(line))) => Some(
-                serde_json::from_slice(line)
+                std::str::from_utf8(line)
+                    .map_err(serde::de::Error::custom)
+                    .and_then(serde_json::from_str)
                     .map_err(|source| LineProblem::NotARecord { number, source }),
             ),
             Ok(Some(RawLine::TooLong(_))) => Some(Err(LineProblem::TooLong { number })),
