@@ -1,0 +1,195 @@
+//! What can be wrong with a URL list, in words for whoever wrote it.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::path::PathBuf;
+
+use super::MAX_LINE;
+
+/// Why a list could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// There is no such file.
+    #[error(
+        "cannot open the URL list {}: no such file; name an existing one, or - for standard input",
+        .path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It is a directory.
+    #[error("cannot read the URL list {}: it is a directory; name a file in it", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is there, but cannot be opened.
+    #[error(
+        "cannot open the URL list {}: {source}; check its permissions, or pipe it in and name -",
+        .path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Why a line holds no target.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Longer than [`MAX_LINE`] bytes.
+    #[error("the line is longer than {MAX_LINE} bytes; put one URL on a line: {text}")]
+    TooLong {
+        /// How the line starts.
+        text: Excerpt,
+    },
+    /// Not UTF-8.
+    #[error("the line is not UTF-8; save the list as UTF-8: {text}")]
+    NotUtf8 {
+        /// The line.
+        text: Excerpt,
+    },
+    /// A control character, a tab included, within the line.
+    #[error("a control character in the URL; percent-encode it, and put one URL on a line: {text}")]
+    ControlCharacter {
+        /// The line.
+        text: Excerpt,
+    },
+    /// Two URLs or more, with spaces between them.
+    #[error("more than one URL on the line; put each on a line of its own: {text}")]
+    SeveralUrls {
+        /// The line.
+        text: Excerpt,
+    },
+    /// No scheme.
+    #[error("{}", no_scheme(.text, .suggestion.as_ref()))]
+    NoScheme {
+        /// The line.
+        text: Excerpt,
+        /// The URL that was perhaps meant.
+        suggestion: Option<Excerpt>,
+    },
+    /// A scheme other than http and https.
+    #[error("scheme {scheme} is not supported, only http and https are: {text}")]
+    UnsupportedScheme {
+        /// The scheme.
+        scheme: Excerpt,
+        /// The line.
+        text: Excerpt,
+    },
+    /// No host.
+    #[error("no host in the URL; write https://host/path: {text}")]
+    NoHost {
+        /// The line.
+        text: Excerpt,
+    },
+    /// Not a port number.
+    #[error("the port is not a number from 1 to 65535: {text}")]
+    BadPort {
+        /// The line.
+        text: Excerpt,
+    },
+    /// A user name or password in the URL.
+    #[error(
+        "a user name or password in the URL is not supported; take it out and pass \
+         --header 'Authorization: ...': {text}"
+    )]
+    Credentials {
+        /// The line, the credentials left out.
+        text: Excerpt,
+    },
+    /// Not a URL for another reason.
+    #[error("not a valid URL, {source}: {text}")]
+    Invalid {
+        /// The line.
+        text: Excerpt,
+        /// What the URL parser says.
+        source: url::ParseError,
+    },
+    /// The list could not be read further. Nothing follows this item.
+    #[error("cannot read the URL list from here on: {source}")]
+    Read {
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+fn no_scheme(text: &Excerpt, suggestion: Option<&Excerpt>) -> String {
+    match suggestion {
+        Some(suggestion) => format!("no scheme in {text}; did you mean {suggestion}"),
+        None => format!("no scheme; write https://host/path: {text}"),
+    }
+}
+
+/// Text from outside, fit for a message: abbreviated, on one line, without control characters (and
+/// other invisible ones, which can turn a terminal's text around), without credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    /// Characters shown of a longer text.
+    pub const MAX_CHARS: usize = 100;
+
+    pub(crate) fn of(text: &str) -> Self {
+        let mut out = String::new();
+        // A user name ends at the last @ before the path (WHATWG URL, authority state).
+        let authority = text.find("://").map(|at| at + 3);
+        let hidden = authority.and_then(|from| {
+            let rest = &text[from..];
+            let upto = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+            Some((from, from + rest[..upto].rfind('@')?))
+        });
+        match hidden {
+            Some((from, upto)) => {
+                abbreviate(&mut out, [&text[..from], "***", &text[upto..]]);
+            }
+            None => abbreviate(&mut out, [text, "", ""]),
+        }
+        Self(out.into_boxed_str())
+    }
+
+    /// Bytes that are not UTF-8 show as U+FFFD.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        // Enough bytes for the characters shown, and for a host behind long credentials.
+        let head = &bytes[..bytes.len().min(4 * 1024)];
+        Self::of(String::from_utf8_lossy(head).trim_ascii())
+    }
+
+    /// A file name: escaped, but neither abbreviated nor searched for credentials.
+    pub(crate) fn of_name(name: &str) -> String {
+        let mut out = String::with_capacity(name.len());
+        name.chars().for_each(|c| escape(&mut out, c));
+        out
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn abbreviate(out: &mut String, parts: [&str; 3]) {
+    for (shown, c) in parts.into_iter().flat_map(str::chars).enumerate() {
+        if shown == Excerpt::MAX_CHARS {
+            out.push('…');
+            return;
+        }
+        escape(out, c);
+    }
+}
+
+fn escape(out: &mut String, c: char) {
+    if matches!(c, '\'' | '"' | '\\') {
+        // `escape_debug` would put a backslash before these, which are harmless.
+        out.push(c);
+    } else {
+        // Writing to a String does not fail.
+        let _ = write!(out, "{}", c.escape_debug());
+    }
+}

@@ -1,0 +1,264 @@
+//! File names: what a URL is called on disk.
+//!
+//! A name depends on the URL alone, never on the order of the list or on what the server says, so
+//! that doing a task twice gives the same file. It is valid on every file system in use, stays in
+//! its folder, and names of two URLs differ even where cases are not told apart, because their keys do.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::UrlKey;
+
+/// The longest name, in bytes; the shortest limit in use is 255, and a partial body's name adds some.
+pub const MAX_NAME: usize = 120;
+
+const MAX_STEM: usize = 80;
+const MAX_EXTENSION: usize = 8;
+
+/// Extensions that wrap another one, which is then worth keeping: `.tar.gz`, `.iso.sha256`.
+const WRAPPERS: [&str; 18] = [
+    "asc", "br", "bz2", "gpg", "gz", "lz", "lz4", "lzma", "lzo", "md5", "sha1", "sha256", "sha512",
+    "sig", "torrent", "xz", "z", "zst",
+];
+
+/// Names that Windows keeps for devices, whatever follows their first dot. (Its `COM¹` and `CONIN$`
+/// cannot come up: they are not made of the characters allowed here.)
+const RESERVED: [&str; 4] = ["aux", "con", "nul", "prn"];
+const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
+
+/// The name of a URL's file: `<stem>-<key>.<ext>`, in ASCII letters, digits, `.`, `_` and `-`.
+///
+/// Stem and extension are those of the last part of the path; the stem is the host's name if the
+/// path is empty. `key` must be the URL's own.
+#[must_use]
+pub fn file_name(url: &Url, key: UrlKey) -> String {
+    let last = url
+        .path()
+        .rsplit('/')
+        .find(|segment| !segment.is_empty())
+        .map(clean);
+    let (stem, extension) = match last.as_deref().map(split) {
+        Some((stem, extension)) if !stem.is_empty() => (stem, extension),
+        Some(_) | None => ("", ""),
+    };
+    let host;
+    let stem = if stem.is_empty() {
+        host = clean(url.host_str().unwrap_or_default());
+        trim(&host)
+    } else {
+        stem
+    };
+    let stem = trim(&stem[..stem.len().min(MAX_STEM)]);
+    let stem = if stem.is_empty() { "file" } else { stem };
+
+    let mut name = String::with_capacity(stem.len() + extension.len() + UrlKey::CHARS + 3);
+    if is_reserved(stem) {
+        name.push('_');
+    }
+    name.push_str(stem);
+    // Writing to a String does not fail.
+    let _ = write!(name, "-{key}");
+    if !extension.is_empty() {
+        name.push('.');
+        name.push_str(extension);
+    }
+    name
+}
+
+/// Percent-decoded, and each run of characters outside `[A-Za-z0-9._-]` replaced by one `_`.
+fn clean(segment: &str) -> Cow<'_, str> {
+    if segment.bytes().all(is_allowed) {
+        return Cow::Borrowed(segment);
+    }
+    let mut out = String::with_capacity(segment.len());
+    for byte in percent_decode_str(segment) {
+        if is_allowed(byte) {
+            out.push(char::from(byte));
+        } else if !out.ends_with('_') {
+            out.push('_');
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Stem and extension; no dot leads the extension.
+fn split(name: &str) -> (&str, &str) {
+    let name = trim(name);
+    let Some((stem, extension)) = split_once(name) else {
+        return (name, "");
+    };
+    if WRAPPERS.iter().any(|w| w.eq_ignore_ascii_case(extension))
+        && let Some((inner, _)) = split_once(stem)
+    {
+        return (inner, &name[inner.len() + 1..]);
+    }
+    (stem, extension)
+}
+
+fn split_once(name: &str) -> Option<(&str, &str)> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let fits = !stem.is_empty()
+        && (1..=MAX_EXTENSION).contains(&extension.len())
+        && extension.bytes().all(|c| c.is_ascii_alphanumeric())
+        // Without a letter it is part of a version: `v1.2`.
+        && extension.bytes().any(|c| c.is_ascii_alphabetic());
+    fits.then_some((stem, extension))
+}
+
+/// A leading dot hides a file, a leading dash makes it an option; at the end both look odd before
+/// the key.
+fn trim(name: &str) -> &str {
+    let name = name.trim_start_matches(['.', '-']);
+    let shorter = name.trim_end_matches(['.', '-', '_']);
+    if shorter.is_empty() { name } else { shorter }
+}
+
+fn is_reserved(stem: &str) -> bool {
+    let Some((device, _)) = stem.split_once('.') else {
+        // Without a dot the key follows, and `con-…` is no device.
+        return false;
+    };
+    RESERVED
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(device))
+        || device.len() == 4
+            && device.ends_with(|c: char| c.is_ascii_digit())
+            && RESERVED_NUMBERED
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&device[..3]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name_of(url: &str) -> String {
+        let url = Url::parse(url).expect("a valid URL");
+        file_name(&url, UrlKey::of(url.as_str()))
+    }
+
+    /// The name with its key taken out.
+    fn shape(url: &str) -> String {
+        let name = name_of(url);
+        let key = UrlKey::of(Url::parse(url).expect("a valid URL").as_str()).to_string();
+        name.replace(&key, "KEY")
+    }
+
+    #[test]
+    fn names_are_readable() {
+        let table = [
+            ("https://h.example/a/b.txt", "b-KEY.txt"),
+            ("https://h.example/a/b.txt?page=2", "b-KEY.txt"),
+            ("https://h.example/x.tar.gz", "x-KEY.tar.gz"),
+            ("https://h.example/x.TAR.GZ", "x-KEY.TAR.GZ"),
+            ("https://h.example/pages-1.xml.bz2", "pages-1-KEY.xml.bz2"),
+            ("https://h.example/x.iso.sha256", "x-KEY.iso.sha256"),
+            ("https://h.example/jquery.min.js", "jquery.min-KEY.js"),
+            ("https://h.example/v1.2", "v1.2-KEY"),
+            ("https://h.example/foo-1.2.3", "foo-1.2.3-KEY"),
+            ("https://h.example/song.mp3", "song-KEY.mp3"),
+            ("https://h.example/", "h.example-KEY"),
+            ("https://h.example", "h.example-KEY"),
+            ("https://h.example//", "h.example-KEY"),
+            ("https://h.example:8080/?q=1", "h.example-KEY"),
+            ("http://[::1]:80/", "_1-KEY"),
+            ("https://h.example/docs/", "docs-KEY"),
+            ("https://h.example/.htaccess", "htaccess-KEY"),
+            ("https://h.example/...", "h.example-KEY"),
+            ("https://h.example/-rf", "rf-KEY"),
+            ("https://h.example/.tar.gz", "tar-KEY.gz"),
+            ("https://h.example/My%20File%20(1).pdf", "My_File_1-KEY.pdf"),
+            ("https://h.example/a%2F..%2Fb.txt", "a_.._b-KEY.txt"),
+            ("https://h.example/日本.html", "_-KEY.html"),
+            ("https://h.example/con", "con-KEY"),
+            ("https://h.example/con.foo.txt", "_con.foo-KEY.txt"),
+            ("https://h.example/COM7.a.b", "_COM7.a-KEY.b"),
+            ("https://h.example/common.a.b", "common.a-KEY.b"),
+            (
+                "https://h.example/x.verylongextension",
+                "x.verylongextension-KEY",
+            ),
+            ("https://h.example/x.%00", "x-KEY"),
+            ("http://./", "file-KEY"),
+        ];
+        for (url, expected) in table {
+            assert_eq!(shape(url), expected, "{url}");
+        }
+    }
+
+    // The key was computed with another implementation of SHA-256 and base32.
+    #[test]
+    fn a_key_is_sixteen_lower_case_characters_of_the_url_alone() {
+        assert_eq!(name_of("https://h.example/a"), "a-ruqbcp5fgr3tvkvo");
+    }
+
+    /// What any URL's name must be, on any file system.
+    fn check_name(name: &str) {
+        assert!(name.len() <= MAX_NAME, "{name}");
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        assert!(name.chars().all(plain), "{name}");
+        assert!(!name.starts_with(['.', '-']), "{name}");
+        assert!(
+            name.ends_with(|c: char| c.is_ascii_alphanumeric()),
+            "{name}"
+        );
+        let device = name.split('.').next().unwrap_or_default();
+        let reserved = [
+            "CON", "PRN", "AUX", "NUL", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6",
+            "COM7", "COM8", "COM9", "LPT0", "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7",
+            "LPT8", "LPT9",
+        ];
+        assert!(
+            !reserved.contains(&device.to_uppercase().as_str()),
+            "{name}"
+        );
+    }
+
+    /// The key, as anyone can read it off a name: what makes names unique, in either case.
+    fn key_in(name: &str) -> &str {
+        let (_, rest) = name.rsplit_once('-').expect("a name has a key");
+        rest.split('.').next().unwrap_or_default()
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_valid_everywhere_and_carry_their_key(
+            path in prop_oneof![
+                "\\PC{0,300}",
+                "[./%a-cA-Z0-9_~: -]{0,150}",
+                "(/(con|PRN|aux|nul|com[0-9]|LPT[0-9])?[. -]{0,2}[a-z]{0,9}(%[0-9a-fA-F]{2})?\\.?){1,4}",
+                "[a-z.]{60,300}",
+            ],
+        ) {
+            let Ok(url) = Url::parse(&format!("https://h.example/{path}")) else {
+                return Ok(());
+            };
+            let key = UrlKey::of(url.as_str());
+            let name = file_name(&url, key);
+            check_name(&name);
+            let text = key.to_string();
+            prop_assert_eq!(key_in(&name), text.as_str());
+            prop_assert_eq!(&name, &file_name(&url, key));
+        }
+
+        #[test]
+        fn keys_of_different_urls_differ(a in "[a-z]{1,12}", b in "[a-zA-Z]{1,12}") {
+            let of = |path: &str| UrlKey::of(&format!("https://h.example/{path}"));
+            prop_assert_eq!(a == b, of(&a) == of(&b));
+            prop_assert_eq!(
+                a == b,
+                name_of(&format!("https://h.example/{a}")).to_lowercase()
+                    == name_of(&format!("https://h.example/{b}")).to_lowercase()
+            );
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How single values are written in the run log: version, durations, moments, digests.
+//!
+//! Whatever a worker claims, the value is cut to what the log can hold: writing one never fails.
+
+use std::fmt;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use protocol::Timestamp;
+use serde::de::{Deserializer, Error, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+/// Version 1 of the format; no other can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FormatVersion;
+
+impl Serialize for FormatVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for FormatVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u64::deserialize(deserializer)? {
+            1 => Ok(Self),
+            v => Err(D::Error::custom(format_args!(
+                "version {v} of the run log, where only 1 is known"
+            ))),
+        }
+    }
+}
+
+/// A duration in whole microseconds, written as milliseconds with at most three decimals: `0.4`,
+/// `101.2`, `5`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(u64);
+
+impl Millis {
+    /// Some 31 years. Up to here a double holds every microsecond exactly enough to be read back.
+    const MAX_MICROS: u64 = 1_000_000_000_000_000;
+
+    /// In whole microseconds.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+}
+
+/// Cut to whole microseconds, and to 31 years.
+impl From<Duration> for Millis {
+    fn from(duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(micros.min(Self::MAX_MICROS))
+    }
+}
+
+impl Serialize for Millis {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_multiple_of(1000) {
+            serializer.serialize_u64(self.0 / 1000)
+        } else {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "exact: MAX_MICROS is below 2^53"
+            )]
+            let millis = self.0 as f64 / 1000.0;
+            serializer.serialize_f64(millis)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Millis {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let millis = f64::deserialize(deserializer)?;
+        // The cast saturates: what is negative becomes 0.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturation is meant"
+        )]
+        let micros = (millis * 1000.0).round() as u64;
+        Ok(Self(micros.min(Self::MAX_MICROS)))
+    }
+}
+
+/// A moment in whole milliseconds, written as RFC 3339 in UTC: `2026-01-31T12:00:00.123Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// The years that RFC 3339 can write: 0000 to 9999, as milliseconds since 1970.
+    const MIN: i64 = -62_167_219_200_000;
+    const MAX: i64 = 253_402_207_200_000;
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+}
+
+/// Cut to whole milliseconds, and to the years 0000 to 9999: a worker may claim any moment.
+impl From<Timestamp> for Moment {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(timestamp.0.div_euclid(1000).clamp(Self::MIN, Self::MAX))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let timestamp =
+            jiff::Timestamp::from_millisecond(self.0).map_err(serde::ser::Error::custom)?;
+        serializer.collect_str(&format_args!("{timestamp:.3}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a moment as in RFC 3339")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
+                let timestamp: jiff::Timestamp = text.parse().map_err(E::custom)?;
+                Ok(Moment::from(Timestamp(timestamp.as_microsecond())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A SHA-256, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest(pub [u8; 32]);
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0; 64];
+        serializer.serialize_str(HEXLOWER.encode_mut_str(&self.0, &mut text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 lower-case hexadecimal digits")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
+                let mut digest = [0; 32];
+                if text.len() != 64 || HEXLOWER.decode_mut(text.as_bytes(), &mut digest).is_err() {
+                    return Err(E::invalid_value(serde::de::Unexpected::Str(text), &self));
+                }
+                Ok(Digest(digest))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_and_durations_beyond_all_bounds_are_cut_to_them() {
+        let moment = |micros| serde_json::to_string(&Moment::from(Timestamp(micros)));
+        assert_eq!(
+            moment(i64::MAX).expect("in bounds"),
+            "\"9999-12-30T22:00:00.000Z\""
+        );
+        assert_eq!(
+            moment(i64::MIN).expect("in bounds"),
+            "\"0000-01-01T00:00:00.000Z\""
+        );
+        assert_eq!(
+            moment(-1).expect("in bounds"),
+            "\"1969-12-31T23:59:59.999Z\""
+        );
+        let longest = serde_json::to_string(&Millis::from(Duration::MAX));
+        assert_eq!(longest.expect("a number"), "1000000000000");
+    }
+
+    #[test]
+    fn a_digest_is_64_lower_case_digits_and_nothing_else() {
+        let digits = "0123456789abcdef".repeat(4);
+        let read = |text: &str| serde_json::from_str::<Digest>(&format!("\"{text}\""));
+        let digest = read(&digits).expect("a digest");
+        assert_eq!(digest.0[..2], [0x01, 0x23]);
+        for wrong in [
+            &digits[1..],
+            &digits.to_uppercase(),
+            &format!("{digits}00"),
+            "",
+        ] {
+            read(wrong).expect_err(wrong);
+        }
+    }
+}

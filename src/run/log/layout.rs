@@ -1,0 +1,339 @@
+//! The output folder: where things are in it, and that it can be worked in.
+//!
+//! This module makes folders and removes what a crash left in one of them. It never touches a file
+//! under a final name.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Lock, LockError, RESULTS};
+
+/// The folder for what the run needs, in the output folder. No file name starts with a dot.
+const COORDINATOR: &str = ".coordinator";
+const PARTIAL: &str = "partial";
+
+/// An output folder that is there and can be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    output: PathBuf,
+    coordinator: PathBuf,
+    partial: PathBuf,
+}
+
+/// Why an output folder cannot be worked in.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The path has no absolute form: it is empty, or the working directory is gone.
+    #[error("cannot tell where the output folder {} is: {source}; name it with --output", .path.display())]
+    Nowhere {
+        /// The path, as given.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Something that is not a folder is in its place.
+    #[error(
+        "{} is not a folder, and files are to be stored in it; move it away, or name another \
+         folder with --output",
+        .path.display()
+    )]
+    NotAFolder {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// It cannot be created.
+    #[error(
+        "cannot create the folder {}: {source}; create it, or name another with --output",
+        .path.display()
+    )]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It is there, but files cannot be created in it.
+    #[error(
+        "cannot write to the output folder {}: {source}; check its permissions and free space, \
+         or name another with --output",
+        .path.display()
+    )]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The partial bodies of an earlier run cannot be removed.
+    #[error("cannot remove what an earlier run left in {}: {source}; remove it yourself", .path.display())]
+    Leftovers {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl Layout {
+    /// Makes the output folder ready: creates what is missing of it, and tries whether files can be
+    /// created in it. Harmless to a run that is working in it.
+    ///
+    /// # Errors
+    ///
+    /// A file is in the way; a folder cannot be created, or not written to.
+    pub fn prepare(output: &Path) -> Result<Self, LayoutError> {
+        let output = std::path::absolute(output).map_err(|source| LayoutError::Nowhere {
+            path: output.to_owned(),
+            source,
+        })?;
+        let coordinator = output.join(COORDINATOR);
+        let partial = coordinator.join(PARTIAL);
+        if let Err(source) = fs::create_dir_all(&output) {
+            return Err(cannot_create(&output, source));
+        }
+        probe(&output)?;
+        create_own(&coordinator)?;
+        create_own(&partial)?;
+        Ok(Self {
+            output,
+            coordinator,
+            partial,
+        })
+    }
+
+    /// Makes sure that no other run works in this folder, for as long as the lock is kept.
+    ///
+    /// # Errors
+    ///
+    /// Another run does, or that cannot be found out.
+    pub fn lock(&self) -> Result<Lock, LockError> {
+        Lock::acquire(&self.coordinator)
+    }
+
+    /// Removes the partial bodies that an earlier run left, and says how many. The lock shows that
+    /// no other run is writing them; and this must be done before the first worker is spawned.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read, or a file in it not removed.
+    pub fn remove_leftovers(&self, _lock: &Lock) -> Result<usize, LayoutError> {
+        let failed = |path: &Path, source| LayoutError::Leftovers {
+            path: path.to_owned(),
+            source,
+        };
+        let mut removed = 0;
+        let entries = fs::read_dir(&self.partial).map_err(|error| failed(&self.partial, error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| failed(&self.partial, error))?.path();
+            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Where files are stored; absolute.
+    #[must_use]
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// Where the run log and the lock are; absolute.
+    #[must_use]
+    pub fn coordinator(&self) -> &Path {
+        &self.coordinator
+    }
+
+    /// Where bodies are written until they are whole; absolute, and on the output folder's file
+    /// system, since it is a folder of ours within it.
+    #[must_use]
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// The run log; absolute.
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.coordinator.join(RESULTS)
+    }
+}
+
+/// Creates a folder of ours. A link in its place could lead anywhere, to another file system or to
+/// files that are not partial bodies, and is refused.
+fn create_own(path: &Path) -> Result<(), LayoutError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            match fs::symlink_metadata(path) {
+                Ok(metadata) if metadata.is_dir() => Ok(()),
+                Ok(_) | Err(_) => Err(cannot_create(path, source)),
+            }
+        }
+        Err(source) => Err(cannot_create(path, source)),
+    }
+}
+
+fn cannot_create(path: &Path, source: io::Error) -> LayoutError {
+    // The kernel's message does not say which part of the path is in the way.
+    let in_the_way = path
+        .ancestors()
+        .find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
+    match (source.kind(), in_the_way) {
+        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, Some(ancestor)) => {
+            LayoutError::NotAFolder {
+                path: ancestor.to_owned(),
+            }
+        }
+        _ => LayoutError::Create {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+/// Permissions, read-only mounts, quotas and security modules all have a say; only trying tells.
+fn probe(output: &Path) -> Result<(), LayoutError> {
+    // Leftovers of a process with the same id are overwritten.
+    let path = output.join(format!(".coordinator-probe-{}", std::process::id()));
+    File::create(&path)
+        .and_then(|_| fs::remove_file(&path))
+        .map_err(|source| LayoutError::Unwritable {
+            path: output.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+    use super::*;
+
+    fn names_in(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("a folder");
+        let name = |entry: io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
+        let mut names: Vec<String> = entries
+            .map(|entry| name(entry).to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn missing_folders_are_created_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let output = dir.path().join("a/b");
+        for _ in 0..2 {
+            let layout = Layout::prepare(&output).expect("it can be created");
+            assert_eq!(names_in(&output), [".coordinator"]);
+            assert_eq!(names_in(layout.coordinator()), ["partial"]);
+            assert_eq!(layout.output(), output);
+            assert_eq!(layout.partial(), output.join(".coordinator/partial"));
+            assert_eq!(layout.results(), output.join(".coordinator/results.jsonl"));
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute() {
+        let here = std::env::current_dir().expect("a working directory");
+        let layout = Layout::prepare(Path::new("target/tmp-layout-test")).expect("prepare");
+        assert_eq!(layout.output(), here.join("target/tmp-layout-test"));
+        fs::remove_dir_all(layout.output()).expect("remove");
+        let error = Layout::prepare(Path::new("")).expect_err("an empty path");
+        assert!(matches!(error, LayoutError::Nowhere { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn leftovers_are_removed_once_the_lock_is_held() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::prepare(dir.path()).expect("prepare");
+        fs::write(layout.partial().join("one"), "x").expect("write");
+        fs::write(layout.partial().join("two"), "x").expect("write");
+        let again = Layout::prepare(dir.path()).expect("prepare");
+        assert_eq!(names_in(again.partial()), ["one", "two"]);
+        let lock = layout.lock().expect("it is free");
+        again.lock().expect_err("it is held");
+        assert_eq!(layout.remove_leftovers(&lock).expect("removed"), 2);
+        assert_eq!(names_in(layout.partial()), [""; 0]);
+        assert_eq!(names_in(layout.coordinator()), ["lock", "partial"]);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("file");
+        fs::write(&file, "").expect("write");
+        let own = dir.path().join("own");
+        fs::create_dir(&own).expect("create");
+        fs::write(own.join(".coordinator"), "").expect("write");
+        let linked = dir.path().join("linked");
+        fs::create_dir(&linked).expect("create");
+        symlink(dir.path(), linked.join(".coordinator")).expect("link");
+        let table = [
+            (file.clone(), file.clone()),
+            (file.join("a/b"), file),
+            (own.clone(), own.join(".coordinator")),
+            (linked.clone(), linked.join(".coordinator")),
+        ];
+        for (output, in_the_way) in table {
+            let error = Layout::prepare(&output).expect_err("something is in the way");
+            let expected = format!("{} is not a folder", in_the_way.display());
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_output_folder_that_is_a_link_to_a_folder_is_one() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        symlink(dir.path(), dir.path().join("link")).expect("link");
+        Layout::prepare(&dir.path().join("link")).expect("it leads to a folder");
+        assert!(dir.path().join(".coordinator/partial").is_dir());
+    }
+
+    /// Runs `check` without the right to disregard permissions, which root has. Capabilities
+    /// belong to a thread, so this thread keeps its own.
+    fn without_override<T: Send>(check: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let dropped = scope.spawn(|| {
+                let CapabilitySets {
+                    mut effective,
+                    permitted,
+                    inheritable,
+                } = capabilities(None).expect("capabilities");
+                effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+                let sets = CapabilitySets {
+                    effective,
+                    permitted,
+                    inheritable,
+                };
+                set_capabilities(None, sets).expect("fewer capabilities");
+                check()
+            });
+            dropped.join().expect("it does not panic")
+        })
+    }
+
+    #[test]
+    fn a_read_only_folder_is_found_out() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let output = dir.path().join("output");
+        fs::create_dir(&output).expect("create");
+        fs::set_permissions(&output, fs::Permissions::from_mode(0o555)).expect("chmod");
+        let (here, below) = without_override(|| {
+            (
+                Layout::prepare(&output).expect_err("it is read-only"),
+                Layout::prepare(&output.join("x")).expect_err("it is read-only"),
+            )
+        });
+        assert!(matches!(here, LayoutError::Unwritable { .. }), "{here:?}");
+        let text = here.to_string();
+        let expected = format!(
+            "cannot write to the output folder {}: Permission denied",
+            output.display()
+        );
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(matches!(below, LayoutError::Create { .. }), "{below:?}");
+    }
+}

@@ -1,0 +1,154 @@
+//! One run per output folder.
+//!
+//! The lock is the kernel's lock on the file (flock(2)), never the file's existence: it ends with the
+//! process that holds it, however that ends, and a file left behind means nothing.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The lock file's name in its folder.
+const LOCK: &str = "lock";
+
+/// The right to work on an output folder, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why a lock was not acquired.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run has it.
+    #[error(
+        "another run{} works on this output folder and holds {}; let it finish or stop it, \
+         or name another folder with --output",
+        process(*.pid),
+        .path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The other run's process, if it has said so.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be opened, locked or written.
+    #[error(
+        "cannot lock {}: {source}; the output folder must be writable, \
+         and on a file system that supports locks",
+        .path.display()
+    )]
+    Unavailable {
+        /// The lock file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+impl Lock {
+    /// Acquires `dir/lock`, at once or not at all, and writes this process's id into it.
+    ///
+    /// # Errors
+    ///
+    /// Another run holds it, or the file cannot be locked.
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        let path = dir.join(LOCK);
+        match try_acquire(&path) {
+            Ok(Ok(file)) => Ok(Self { _file: file }),
+            Ok(Err(pid)) => Err(LockError::Held { path, pid }),
+            Err(source) => Err(LockError::Unavailable { path, source }),
+        }
+    }
+}
+
+/// The locked file, or who holds it.
+fn try_acquire(path: &Path) -> io::Result<Result<File, Option<u32>>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(Ok(file))
+        }
+        Err(TryLockError::WouldBlock) => Ok(Err(read_pid(&file))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Only for the message: whatever goes wrong here, the process is just not named.
+fn read_pid(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.strip_suffix('\n')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let first = Lock::acquire(dir.path()).expect("it is free");
+        let error = Lock::acquire(dir.path()).expect_err("it is held");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "another run (process {}) works on this output folder and holds {}; let it finish \
+                 or stop it, or name another folder with --output",
+                std::process::id(),
+                dir.path().join("lock").display()
+            )
+        );
+        drop(first);
+        Lock::acquire(dir.path()).expect("it is free again");
+    }
+
+    #[test]
+    fn a_file_left_behind_means_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::write(dir.path().join("lock"), "123456789\n").expect("write");
+        let lock = Lock::acquire(dir.path()).expect("nobody holds it");
+        let text = fs::read_to_string(dir.path().join("lock")).expect("read");
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        drop(lock);
+    }
+
+    #[test]
+    fn a_holder_that_has_not_said_its_name_is_not_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = File::create(dir.path().join("lock")).expect("create");
+        file.lock().expect("it is free");
+        for text in ["", "12", "x\n", "-1\n"] {
+            fs::write(dir.path().join("lock"), text).expect("write");
+            let error = Lock::acquire(dir.path()).expect_err("it is held");
+            assert!(
+                matches!(error, LockError::Held { pid: None, .. }),
+                "{error:?}"
+            );
+            assert!(
+                error.to_string().starts_with("another run works on"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_cannot_be_locked() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let error = Lock::acquire(&dir.path().join("gone")).expect_err("no such folder");
+        assert!(matches!(error, LockError::Unavailable { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,263 @@
+//! Reads a run log, line by line, in bounded memory.
+//!
+//! A log may have been edited, or cut by a crash: a line that is not a record is an item that says
+//! so, and reading goes on behind it. A last line without newline is what a crash left of a write,
+//! or what a running writer has not finished: it is no item. This module never writes.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{FormatVersion, LogError, Outcome, Record};
+use crate::input::bounded::{BoundedLines, RawLine};
+
+/// The longest line that is taken for a record, in bytes.
+pub const MAX_RECORD: usize = 1024 * 1024;
+
+/// What resume needs of a record; the rest of the line is passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Brief<'a> {
+    v: FormatVersion,
+    /// Its URL, normalised.
+    #[serde(borrow)]
+    pub url: Cow<'a, str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    #[serde(borrow)]
+    path: Option<Text<'a>>,
+    /// Size of the file.
+    pub bytes: Option<u64>,
+}
+
+impl Brief<'_> {
+    /// The file, relative to the output folder, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_ref().map(|text| text.0.as_ref())
+    }
+}
+
+/// Serde borrows a `Cow`, but copies within an `Option<Cow>`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Why a line is not a record.
+#[derive(Debug, thiserror::Error)]
+pub enum LineProblem {
+    /// It is something else.
+    #[error("line {number} is not a record: {source}")]
+    NotARecord {
+        /// Which line, counted from 1.
+        number: u64,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// It is longer than [`MAX_RECORD`].
+    #[error("line {number} is longer than {MAX_RECORD} bytes, and so not a record")]
+    TooLong {
+        /// Which line, counted from 1.
+        number: u64,
+    },
+    /// The file could not be read further. Nothing follows this item.
+    #[error("line {number} cannot be read: {source}")]
+    Read {
+        /// Which line, counted from 1.
+        number: u64,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// A run log, open for reading: an iterator over its records.
+pub struct LogReader<R = File> {
+    lines: BoundedLines<R>,
+    number: u64,
+    broken: bool,
+}
+
+impl<R> std::fmt::Debug for LogReader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogReader")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogReader<File> {
+    /// Opens a run log.
+    ///
+    /// # Errors
+    ///
+    /// The file is missing or cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        match File::open(path) {
+            Ok(file) => Ok(Self::new(file)),
+            Err(source) => {
+                let path = PathBuf::from(path);
+                Err(LogError::Open { path, source })
+            }
+        }
+    }
+}
+
+impl<R: Read> LogReader<R> {
+    /// Reads a run log from anywhere. The reader need not be buffered.
+    #[must_use]
+    pub fn new(reader: R) -> Self {
+        Self {
+            lines: BoundedLines::new(reader, MAX_RECORD),
+            number: 0,
+            broken: false,
+        }
+    }
+
+    /// The next record in brief, borrowed from this reader's buffer.
+    pub fn next_brief(&mut self) -> Option<Result<Brief<'_>, LineProblem>> {
+        self.next_as()
+    }
+
+    fn next_as<'a, T: Deserialize<'a>>(&'a mut self) -> Option<Result<T, LineProblem>> {
+        if self.broken {
+            return None;
+        }
+        self.number += 1;
+        let number = self.number;
+        match self.lines.next_line() {
+            Ok(Some(RawLine::Whole(line))) => Some(
+                std::str::from_utf8(line)
+                    .map_err(serde::de::Error::custom)
+                    .and_then(serde_json::from_str)
+                    .map_err(|source| LineProblem::NotARecord { number, source }),
+            ),
+            Ok(Some(RawLine::TooLong(_))) => Some(Err(LineProblem::TooLong { number })),
+            Ok(Some(RawLine::Unended(_)) | None) => {
+                self.broken = true;
+                None
+            }
+            Err(source) => {
+                self.broken = true;
+                Some(Err(LineProblem::Read { number, source }))
+            }
+        }
+    }
+}
+
+impl<R: Read> Iterator for LogReader<R> {
+    type Item = Result<Record, LineProblem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_as()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::{facts, stored};
+    use super::*;
+
+    fn line(url: &str) -> String {
+        let record = Record::stored(facts(1, url), stored(7));
+        serde_json::to_string(&record).expect("it is JSON") + "\n"
+    }
+
+    /// Each item in a word, records by both ways of reading them.
+    fn items(log: &[u8]) -> Vec<String> {
+        let records: Vec<String> = LogReader::new(log)
+            .map(|item| match item {
+                Ok(record) => record.url,
+                Err(problem) => problem.to_string(),
+            })
+            .collect();
+        let mut reader = LogReader::new(log);
+        let mut briefs = Vec::new();
+        while let Some(item) = reader.next_brief() {
+            briefs.push(match item {
+                Ok(brief) => brief.url.into_owned(),
+                Err(problem) => problem.to_string(),
+            });
+        }
+        assert_eq!(records, briefs);
+        records
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_reported_by_its_number_and_passed_over() {
+        let long = format!("{{\"v\":1,\"x\":\"{}\"}}\n", "x".repeat(MAX_RECORD));
+        let log = [
+            line("https://h/1"),
+            "garbage\n".into(),
+            "\n".into(),
+            long,
+            line("https://h/5").replace("\"v\":1", "\"v\":9"),
+            line("https://h/6"),
+        ];
+        let items = items(log.concat().as_bytes());
+        assert_eq!(items.len(), 6);
+        assert_eq!(
+            (items[0].as_str(), items[5].as_str()),
+            ("https://h/1", "https://h/6")
+        );
+        assert!(items[1].starts_with("line 2 is not a record: expected value"));
+        assert!(items[2].starts_with("line 3 is not a record: EOF"));
+        assert_eq!(
+            items[3],
+            "line 4 is longer than 1048576 bytes, and so not a record"
+        );
+        assert!(items[4].starts_with("line 5 is not a record: version 9 of the run log"));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_a_problem_of_their_line_alone() {
+        let mut log = b"{\"v\":1,\"url\":\"\xFF\",\"outcome\":\"stored\"}\n".to_vec();
+        log.extend_from_slice(line("https://h/2").as_bytes());
+        let items = items(&log);
+        assert_eq!(items[1..], ["https://h/2"]);
+        assert!(
+            items[0].starts_with("line 1 is not a record"),
+            "{}",
+            items[0]
+        );
+    }
+
+    #[test]
+    fn a_last_line_without_newline_is_no_item_even_if_it_is_complete() {
+        let log = line("https://h/1") + line("https://h/2").trim_end();
+        assert_eq!(items(log.as_bytes()), ["https://h/1"]);
+        assert_eq!(items(b""), [""; 0]);
+    }
+
+    #[test]
+    fn a_brief_is_borrowed_unless_it_has_escapes() {
+        let log = line("https://h/1") + &line("https://h/\u{1}");
+        let mut reader = LogReader::new(log.as_bytes());
+        let brief = reader.next_brief().expect("a line").expect("a record");
+        assert!(matches!(brief.url, Cow::Borrowed("https://h/1")));
+        let path = "b-ruqbcp5fgr3tvkvo.txt";
+        assert_eq!(brief.path, Some(Text(Cow::Borrowed(path))));
+        assert!(matches!(brief.path, Some(Text(Cow::Borrowed(_)))));
+        assert_eq!((brief.path(), brief.bytes), (Some(path), Some(7)));
+        assert_eq!(brief.outcome, Outcome::Stored);
+        let brief = reader.next_brief().expect("a line").expect("a record");
+        assert_eq!(brief.url, "https://h/\u{1}");
+    }
+
+    #[test]
+    fn a_read_error_is_the_last_item() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("bad sector"))
+            }
+        }
+        let log = line("https://h/1");
+        let mut reader = LogReader::new(log.as_bytes().chain(Failing));
+        assert!(reader.next().is_some_and(|item| item.is_ok()));
+        let problem = reader.next().expect("an item").expect_err("the error");
+        assert_eq!(problem.to_string(), "line 2 cannot be read: bad sector");
+        assert!(reader.next().is_none());
+    }
+}

@@ -1,0 +1,399 @@
+//! One line of the run log: its keys, their order, their form.
+//!
+//! The format is a promise to whoever reads the log with a tool of their own: keys are only ever
+//! added, absent values are null, and [`FormatVersion`] counts up if a key changes its meaning.
+
+use std::time::Duration;
+
+use protocol::{
+    Epoch, Exchange, Failure, FailureKind, SlotId, Stored, TaskId, Timestamp, Timing, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+
+use super::form::{Digest, FormatVersion, Millis, Moment};
+
+/// One finished task. Fields are in the order of the keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of the format.
+    pub v: FormatVersion,
+    /// The task's number in the run that wrote the line.
+    pub task: TaskId,
+    /// Its URL, normalised: what resume goes by.
+    pub url: String,
+    /// Where redirects led, if they did.
+    pub final_url: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Status of the last response.
+    pub status: Option<u16>,
+    /// The file, relative to the output folder, if there is one.
+    pub path: Option<String>,
+    /// Size of the file.
+    pub bytes: Option<u64>,
+    /// SHA-256 of the file.
+    pub sha256: Option<Digest>,
+    /// `Content-Type` of the response.
+    pub content_type: Option<String>,
+    /// How often it was tried and answered for.
+    pub attempts: u32,
+    /// How often it was handed to a worker because another died with it, or never answered; the
+    /// first time counts.
+    pub deliveries: u32,
+    /// Who did it last.
+    pub worker: Option<RecordedWorker>,
+    /// When that worker took it up.
+    pub started: Option<Moment>,
+    /// Where the time went.
+    pub timing_ms: RecordedTiming,
+    /// Why it failed.
+    pub error: Option<Problem>,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its file was downloaded and is in place.
+    Stored,
+    /// Its file was in place already, and the server says that it still is current.
+    Unchanged,
+    /// The list names the same URL earlier; that task has the file.
+    Duplicate,
+    /// It was tried as often as allowed, or would fail again.
+    Failed,
+    /// It killed as many workers as allowed.
+    Quarantined,
+}
+
+/// A worker, as the run log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedWorker {
+    /// Its place in the pool.
+    pub slot: SlotId,
+    /// Its process; the coordinator's own if workers are not processes.
+    pub pid: u32,
+    /// Which worker in that place.
+    pub epoch: Epoch,
+}
+
+impl RecordedWorker {
+    /// The worker `id`, running as process `pid`.
+    #[must_use]
+    pub const fn new(id: WorkerId, pid: u32) -> Self {
+        Self {
+            slot: id.slot,
+            pid,
+            epoch: id.epoch,
+        }
+    }
+}
+
+/// Where the time went, in milliseconds. A phase that did not happen is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedTiming {
+    /// Ready to be done until a worker took it up.
+    pub queue: Millis,
+    /// Name to addresses.
+    pub resolve: Millis,
+    /// TCP connection.
+    pub connect: Millis,
+    /// TLS handshake.
+    pub tls: Millis,
+    /// Request sent until the response head was read.
+    pub first_byte: Millis,
+    /// Response head until the last byte.
+    pub body: Millis,
+    /// Hashing, writing, renaming.
+    pub store: Millis,
+}
+
+impl RecordedTiming {
+    fn new(queue: Duration, timing: &Timing) -> Self {
+        Self {
+            queue: queue.into(),
+            resolve: timing.resolve.into(),
+            connect: timing.connect.into(),
+            tls: timing.tls.into(),
+            first_byte: timing.first_byte.into(),
+            body: timing.body.into(),
+            store: timing.store.into(),
+        }
+    }
+}
+
+/// Why a task failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Of a closed list.
+    pub kind: FailureKind,
+    /// One line for a person.
+    pub message: String,
+}
+
+/// What the coordinator knows of a task, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its number.
+    pub task: TaskId,
+    /// Its URL, normalised.
+    pub url: String,
+    /// Where its file belongs, relative to the output folder.
+    pub path: String,
+    /// How often it was tried and answered for.
+    pub attempts: u32,
+    /// How often it was delivered, the first time included.
+    pub deliveries: u32,
+    /// Who did it last.
+    pub worker: Option<RecordedWorker>,
+    /// Ready to be done until that worker took it up.
+    pub queue: Duration,
+}
+
+impl Record {
+    /// A task whose file is in place.
+    #[must_use]
+    pub fn stored(facts: Facts, stored: Stored) -> Self {
+        Self {
+            path: Some(facts.path.clone()),
+            bytes: Some(stored.bytes),
+            sha256: Some(Digest(stored.sha256)),
+            content_type: stored.content_type,
+            ..Self::new(facts, Outcome::Stored, stored.exchange)
+        }
+    }
+
+    /// A task that is given up. There is no file, and so no path.
+    #[must_use]
+    pub fn failed(facts: Facts, failure: Failure) -> Self {
+        Self {
+            error: Some(Problem {
+                kind: failure.kind,
+                message: failure.message,
+            }),
+            ..Self::new(facts, Outcome::Failed, failure.exchange)
+        }
+    }
+
+    /// A task that killed as many workers as allowed; `message` says how the last one died.
+    #[must_use]
+    pub fn quarantined(facts: Facts, message: String) -> Self {
+        Self {
+            error: Some(Problem {
+                kind: FailureKind::WorkerDied,
+                message,
+            }),
+            ..Self::new(facts, Outcome::Quarantined, Exchange::default())
+        }
+    }
+
+    /// A task whose URL is that of an earlier one in the list, which has the file.
+    #[must_use]
+    pub fn duplicate(facts: Facts) -> Self {
+        Self {
+            path: Some(facts.path.clone()),
+            ..Self::new(facts, Outcome::Duplicate, Exchange::default())
+        }
+    }
+
+    fn new(facts: Facts, outcome: Outcome, exchange: Exchange) -> Self {
+        Self {
+            v: FormatVersion,
+            task: facts.task,
+            url: facts.url,
+            final_url: exchange.final_url,
+            outcome,
+            status: exchange.status,
+            path: None,
+            bytes: None,
+            sha256: None,
+            content_type: None,
+            attempts: facts.attempts,
+            deliveries: facts.deliveries,
+            worker: facts.worker,
+            // The default stands for an exchange that never began.
+            started: (exchange.started != Timestamp::default())
+                .then(|| Moment::from(exchange.started)),
+            timing_ms: RecordedTiming::new(facts.queue, &exchange.timing),
+            error: None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in crate::run) fn facts(task: u64, url: &str) -> Facts {
+        Facts {
+            task: TaskId(task),
+            url: url.into(),
+            path: "b-ruqbcp5fgr3tvkvo.txt".into(),
+            attempts: 1,
+            deliveries: 2,
+            worker: Some(RecordedWorker {
+                slot: SlotId(2),
+                pid: 4711,
+                epoch: Epoch(1),
+            }),
+            queue: Duration::from_micros(400),
+        }
+    }
+
+    pub(in crate::run) fn stored(bytes: u64) -> Stored {
+        Stored {
+            exchange: Exchange {
+                started: Timestamp(1_769_860_800_123_999),
+                timing: Timing {
+                    resolve: Duration::from_nanos(100_999),
+                    connect: Duration::from_micros(300),
+                    tls: Duration::ZERO,
+                    first_byte: Duration::from_micros(101_200),
+                    body: Duration::from_millis(2),
+                    store: Duration::from_micros(1),
+                },
+                status: Some(200),
+                final_url: Some("https://h/b".into()),
+            },
+            bytes,
+            sha256: [0xAB; 32],
+            content_type: Some("text/plain; charset=\"utf-8\"".into()),
+        }
+    }
+
+    pub(in crate::run) fn failure() -> Failure {
+        Failure {
+            exchange: Exchange::default(),
+            kind: FailureKind::TooManyRedirects,
+            message: "gave up\nat \u{1b}[1m\"h\"".into(),
+            severity: protocol::Severity::Permanent,
+        }
+    }
+
+    #[test]
+    fn a_line_reads_as_documented() {
+        let record = Record::stored(facts(17, "https://h/a"), stored(5120));
+        let expected = concat!(
+            r#"{"v":1,"task":17,"url":"https://h/a","final_url":"https://h/b","outcome":"stored","#,
+            r#""status":200,"path":"b-ruqbcp5fgr3tvkvo.txt","bytes":5120,"sha256":""#,
+            "abababababababababababababababababababababababababababababababab",
+            r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
+            r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
+            r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
+            r#""body":2,"store":0.001},"error":null}"#,
+        );
+        assert_eq!(
+            serde_json::to_string(&record).expect("it is JSON"),
+            expected
+        );
+    }
+
+    #[test]
+    fn what_is_absent_is_null() {
+        let mut facts = facts(18, "https://h/a");
+        facts.worker = None;
+        facts.queue = Duration::ZERO;
+        let line = |record: &Record| serde_json::to_string(record).expect("it is JSON");
+        let zero = r#""timing_ms":{"queue":0,"resolve":0,"connect":0,"tls":0,"first_byte":0,"body":0,"store":0}"#;
+        let failed = format!(
+            "{}{zero}{}",
+            concat!(
+                r#"{"v":1,"task":18,"url":"https://h/a","final_url":null,"outcome":"failed","#,
+                r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
+                r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
+            ),
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""}}"#,
+        );
+        assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
+        let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
+        let end = r#","error":{"kind":"worker_died","message":"signal 9"}}"#;
+        assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
+        let duplicate = line(&Record::duplicate(facts));
+        let path =
+            r#""outcome":"duplicate","status":null,"path":"b-ruqbcp5fgr3tvkvo.txt","bytes":null"#;
+        assert!(duplicate.contains(path), "{duplicate}");
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_documented_name() {
+        for kind in FailureKind::ALL {
+            let written = serde_json::to_string(&kind).expect("it is JSON");
+            assert_eq!(written, format!("\"{}\"", kind.name()));
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let record = Record::duplicate(facts(1, "https://h/"));
+        let line = serde_json::to_string(&record).expect("it is JSON");
+        let error = serde_json::from_str::<Record>(&line.replace("\"v\":1", "\"v\":2"));
+        let error = error.expect_err("version 2 is unknown").to_string();
+        assert!(error.starts_with("version 2 of the run log"), "{error}");
+    }
+
+    prop_compose! {
+        fn timing()(us in prop::array::uniform7(prop_oneof![0..3_000_000_u64, any::<u64>()])) -> RecordedTiming {
+            let [queue, resolve, connect, tls, first_byte, body, store] =
+                us.map(|us| Millis::from(Duration::from_micros(us)));
+            RecordedTiming { queue, resolve, connect, tls, first_byte, body, store }
+        }
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop::sample::select(vec![
+            Outcome::Stored,
+            Outcome::Unchanged,
+            Outcome::Duplicate,
+            Outcome::Failed,
+            Outcome::Quarantined,
+        ])
+    }
+
+    prop_compose! {
+        fn worker()(slot: u16, pid: u32, epoch: u32) -> RecordedWorker {
+            RecordedWorker::new(WorkerId { slot: SlotId(slot), epoch: Epoch(epoch) }, pid)
+        }
+    }
+
+    prop_compose! {
+        fn problem()(kind in prop::sample::select(&FailureKind::ALL), message: String) -> Problem {
+            Problem { kind, message }
+        }
+    }
+
+    prop_compose! {
+        pub(in crate::run) fn any_record()(
+            (task, url, final_url, outcome) in
+                (any::<u64>(), any::<String>(), any::<Option<String>>(), outcome()),
+            (status, path, bytes, sha256) in
+                (any::<Option<u16>>(), any::<Option<String>>(), any::<Option<u64>>(), any::<Option<[u8; 32]>>()),
+            (content_type, attempts, deliveries) in (any::<Option<String>>(), any::<u32>(), any::<u32>()),
+            worker in option::of(worker()),
+            started in any::<Option<i64>>(),
+            timing_ms in timing(),
+            error in option::of(problem()),
+        ) -> Record {
+            Record {
+                v: FormatVersion,
+                task: TaskId(task),
+                url, final_url, outcome, status, path, bytes,
+                sha256: sha256.map(Digest),
+                content_type, attempts, deliveries, worker,
+                started: started.map(|micros| Moment::from(Timestamp(micros))),
+                timing_ms, error,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_one_line_and_reads_back(record in any_record()) {
+            let line = serde_json::to_string(&record).expect("it is JSON");
+            prop_assert!(!line.contains(['\n', '\r']));
+            prop_assert_eq!(serde_json::from_str::<Record>(&line).expect("it reads back"), record);
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Appends records to the run log.
+//!
+//! Records are written in batches, with as few system calls as possible, and are safe from the
+//! death of this process (not from that of the machine) once flushed. Only the holder of the
+//! [`Lock`](super::Lock) may write.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::append::Appender;
+use super::{LogError, Record};
+
+/// The run log's name in its folder.
+pub const RESULTS: &str = "results.jsonl";
+
+/// The run log, open for appending.
+///
+/// Dropping it writes what is left, as well as possible; [`flush`](Self::flush) says whether it was.
+pub struct LogWriter {
+    lines: Appender<File>,
+    path: PathBuf,
+    cut: u64,
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogWriter")
+            .field("path", &self.path)
+            .field("pending", &self.lines.pending())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogWriter {
+    /// Opens `dir/results.jsonl`, or creates it. A last line without newline, whatever it holds, is
+    /// what a crash left of a write: it is cut off first.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened, or the torn line not cut off.
+    pub fn open(dir: &Path) -> Result<Self, LogError> {
+        let path = dir.join(RESULTS);
+        let opened = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(source) => return Err(LogError::Open { path, source }),
+        };
+        match cut_torn_line(&file) {
+            Ok((length, cut)) => Ok(Self {
+                lines: Appender::new(file, length),
+                path,
+                cut,
+            }),
+            Err(source) => Err(LogError::Cut { path, source }),
+        }
+    }
+
+    /// How many bytes of a torn last line were cut off on opening.
+    #[must_use]
+    pub const fn cut(&self) -> u64 {
+        self.cut
+    }
+
+    /// Takes a record, to be written with the next flush. Flushes by itself at 64 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); the record is kept even so.
+    pub fn append(&mut self, record: &Record) -> Result<(), LogError> {
+        let added = self
+            .lines
+            .line(|buffer| serde_json::to_writer(buffer, record));
+        added.map_err(|error| self.failed(error.into()))?;
+        if self.lines.is_full() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes all records taken so far.
+    ///
+    /// # Errors
+    ///
+    /// The system does not take them all: [`LogError::Write`]. The log then still ends with a whole
+    /// line, the records it lacks are kept, and the next flush tries again.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        self.lines.flush().map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: io::Error) -> LogError {
+        LogError::Write {
+            path: self.path.clone(),
+            unwritten: self.lines.pending(),
+            source,
+        }
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        // Whoever wants to know has flushed; and an unrecorded task is only done again.
+        let _ = self.lines.flush();
+    }
+}
+
+/// Cuts off what follows the last newline; the new length, and how many bytes that was.
+fn cut_torn_line(file: &File) -> io::Result<(u64, u64)> {
+    let length = file.metadata()?.len();
+    let whole = whole_lines(file, length)?;
+    if whole < length {
+        file.set_len(whole)?;
+    }
+    Ok((whole, length - whole))
+}
+
+/// Where the last line that ends with a newline ends: searched from the end, in bounded memory.
+fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
+    let mut buffer = [0; 8 * 1024];
+    let mut end = length;
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most the buffer's length"
+        )]
+        let piece = &mut buffer[..(end - start) as usize];
+        file.read_exact_at(piece, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', piece) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use proptest::prelude::*;
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
+    use super::super::record::tests::{any_record, facts, failure, stored};
+    use super::super::{Facts, LogReader};
+    use super::*;
+
+    fn record(task: u64) -> Record {
+        Record::stored(facts(task, &format!("https://h/{task}")), stored(task))
+    }
+
+    fn line(record: &Record) -> Vec<u8> {
+        let mut line = serde_json::to_vec(record).expect("it is JSON");
+        line.push(b'\n');
+        line
+    }
+
+    fn records_in(dir: &Path) -> Vec<Record> {
+        let reader = LogReader::open(&dir.join(RESULTS)).expect("the log is there");
+        let records: Result<Vec<_>, _> = reader.collect();
+        records.expect("every line is a record")
+    }
+
+    #[test]
+    fn what_is_appended_is_read_back_over_several_runs() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for task in 1..=3 {
+            let mut log = LogWriter::open(dir.path()).expect("open");
+            assert_eq!(log.cut(), 0);
+            log.append(&record(task)).expect("append");
+            log.flush().expect("flush");
+            let expected: Vec<Record> = (1..=task).map(record).collect();
+            assert_eq!(records_in(dir.path()), expected);
+        }
+    }
+
+    #[test]
+    fn the_buffer_is_bounded_and_a_drop_writes_the_rest() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join(RESULTS);
+        let mut log = LogWriter::open(dir.path()).expect("open");
+        let size = line(&record(1)).len();
+        let fitting = super::super::append::FULL / size;
+        for _ in 0..fitting {
+            log.append(&record(1)).expect("append");
+        }
+        assert_eq!(fs::metadata(&path).expect("stat").len(), 0);
+        log.append(&record(1)).expect("append");
+        let all = ((fitting + 1) * size) as u64;
+        assert_eq!(fs::metadata(&path).expect("stat").len(), all);
+        log.append(&record(1)).expect("append");
+        drop(log);
+        assert_eq!(fs::metadata(&path).expect("stat").len(), all + size as u64);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_wherever_it_is_torn() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join(RESULTS);
+        let first = line(&record(1));
+        let second = line(&record(2));
+        for kept in 0..second.len() {
+            fs::write(&path, [&first[..], &second[..kept]].concat()).expect("write");
+            assert_eq!(
+                records_in(dir.path()),
+                [record(1)],
+                "torn after {kept} bytes"
+            );
+            let mut log = LogWriter::open(dir.path()).expect("open");
+            assert_eq!(log.cut(), kept as u64);
+            log.append(&record(3)).expect("append");
+            drop(log);
+            assert_eq!(records_in(dir.path()), [record(1), record(3)]);
+        }
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_whatever_it_holds() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join(RESULTS);
+        let first = line(&record(1));
+        // Zeros are what a power cut leaves on some file systems.
+        for torn in [
+            vec![0; 8192],
+            vec![b'x'; 100_000],
+            vec![0xFF; 8193 - first.len()],
+        ] {
+            for start in [&first[..], b""] {
+                fs::write(&path, [start, &torn[..]].concat()).expect("write");
+                let log = LogWriter::open(dir.path()).expect("open");
+                assert_eq!(log.cut(), torn.len() as u64);
+                assert_eq!(fs::read(&path).expect("read"), start);
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_what_was_tried() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let error = LogWriter::open(&dir.path().join("gone")).expect_err("no such folder");
+        let path = dir.path().join("gone").join(RESULTS);
+        let expected = format!("cannot open the run log {}: No such file", path.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(!error.is_disk_full());
+        let full = LogError::Write {
+            path: "results.jsonl".into(),
+            unwritten: 3,
+            source: io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()),
+        };
+        assert!(full.is_disk_full());
+        assert_eq!(
+            full.to_string(),
+            "cannot write to the run log results.jsonl: No space left on device (os error 28); \
+             3 finished tasks are not recorded, make room and run the same command again to finish"
+        );
+    }
+
+    /// The kernel cuts a write short, as a full disk would, at a limit on the size of files; that
+    /// is a matter of the whole process, and so of one of its own.
+    #[test]
+    fn a_write_that_the_kernel_cuts_short_leaves_whole_lines() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact"])
+            .arg("run::log::writer::tests::child_with_a_limit_on_file_sizes")
+            .env("COORDINATOR_TEST_LOG", dir.path())
+            .output()
+            .expect("it runs");
+        assert!(child.status.success(), "{child:?}");
+        // The child got all three in, in the end: this shows that it ran at all.
+        assert_eq!(records_in(dir.path()), [record(1), record(2), record(3)]);
+    }
+
+    #[test]
+    #[ignore = "run in a process of its own by the test above"]
+    fn child_with_a_limit_on_file_sizes() {
+        let Some(dir) = std::env::var_os("COORDINATOR_TEST_LOG") else {
+            return;
+        };
+        let dir = Path::new(&dir);
+        // With a handler in place the write fails with EFBIG, where the signal would kill.
+        let seen = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), seen)
+            .expect("a handler");
+        let limit = |bytes| {
+            let maximum = None;
+            let current = bytes;
+            setrlimit(Resource::Fsize, Rlimit { current, maximum }).expect("a limit");
+        };
+        let mut log = LogWriter::open(dir).expect("open");
+        for task in 1..=3 {
+            log.append(&record(task)).expect("append");
+        }
+        let size = line(&record(1)).len() as u64;
+        limit(Some(size + 10));
+        let error = log.flush().expect_err("the limit is reached");
+        assert!(
+            matches!(error, LogError::Write { unwritten: 2, .. }),
+            "{error:?}"
+        );
+        assert_eq!(fs::metadata(dir.join(RESULTS)).expect("stat").len(), size);
+        assert_eq!(records_in(dir), [record(1)]);
+        limit(None);
+        log.flush().expect("there is room again");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_records_are_read_back_in_order(records in prop::collection::vec(any_record(), 0..8)) {
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            let mut log = LogWriter::open(dir.path()).expect("open");
+            for record in &records {
+                log.append(record).expect("append");
+            }
+            drop(log);
+            prop_assert_eq!(records_in(dir.path()), records);
+        }
+    }
+
+    #[test]
+    fn a_failure_is_recorded_as_well() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let facts = Facts {
+            attempts: 4,
+            ..facts(1, "https://h/")
+        };
+        let record = Record::failed(facts, failure());
+        let mut log = LogWriter::open(dir.path()).expect("open");
+        log.append(&record).expect("append");
+        drop(log);
+        assert_eq!(records_in(dir.path()), [record]);
+    }
+}
