@@ -65,7 +65,16 @@ impl RunConfig {
     ///
     /// When settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
-        let stdins = args.urls.iter().filter(|path| is_stdin(path)).count();
+        let sources: Vec<_> = args
+            .urls
+            .iter()
+            .cloned()
+            .map(Source::from_argument)
+            .collect();
+        let stdins = sources
+            .iter()
+            .filter(|&source| *source == Source::Stdin)
+            .count();
         if stdins > 1 {
             return Err(ConfigError::StdinTwice(stdins));
         }
@@ -74,17 +83,7 @@ impl RunConfig {
         }
         let limits = limits(&args);
         Ok(Self {
-            sources: args
-                .urls
-                .into_iter()
-                .map(|path| {
-                    if is_stdin(&path) {
-                        Source::Stdin
-                    } else {
-                        Source::File(path)
-                    }
-                })
-                .collect(),
+            sources,
             output: args.output,
             limits,
             http: http_options(args.http)?,
@@ -94,10 +93,6 @@ impl RunConfig {
             verbose: args.verbose,
         })
     }
-}
-
-fn is_stdin(path: &std::path::Path) -> bool {
-    path.as_os_str() == "-"
 }
 
 fn limits(args: &RunArgs) -> Limits {

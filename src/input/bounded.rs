@@ -29,6 +29,8 @@ pub(crate) struct BoundedLines<R> {
     end: usize,
     /// The rest of an overlong line is still to be dropped.
     skipping: bool,
+    /// Bytes read so far.
+    consumed: u64,
 }
 
 impl<R: Read> BoundedLines<R> {
@@ -41,7 +43,18 @@ impl<R: Read> BoundedLines<R> {
             start: 0,
             end: 0,
             skipping: false,
+            consumed: 0,
         }
+    }
+
+    /// Whether the next line can be had without asking the reader, which may take its time.
+    pub(crate) fn has_line(&self) -> bool {
+        !self.skipping && memchr::memchr(b'\n', &self.buffer[self.start..self.end]).is_some()
+    }
+
+    /// Bytes handed out or dropped so far.
+    pub(crate) const fn consumed(&self) -> u64 {
+        self.consumed - (self.end - self.start) as u64
     }
 
     /// The next line; `None` at the end. A lending iterator: the line borrows the buffer.
@@ -115,6 +128,7 @@ impl<R: Read> BoundedLines<R> {
             match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(count) => {
                     self.end += count;
+                    self.consumed += count as u64;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

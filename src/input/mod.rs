@@ -147,6 +147,20 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Whether the next item can be had without waiting for the source.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        self.lines.has_line()
+    }
+
+    /// Bytes of the source that the items so far, and what was skipped between them, took.
+    #[must_use]
+    pub const fn consumed(&self) -> u64 {
+        self.lines.consumed()
+    }
+}
+
 impl Iterator for Lines {
     type Item = Line;
 

@@ -1,0 +1,51 @@
+//! Room for the descriptors that a pool of processes needs.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors of the coordinator for each worker: two channels, and one each that is open only
+/// while it starts (the bootstrap socket's two ends).
+const PER_WORKER: u64 = 4;
+
+/// Everything else: standard streams, run log, lock, lists, origin, and a reserve.
+const OTHERS: u64 = 32;
+
+/// The system does not allow the coordinator enough descriptors.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{workers} workers need about {needed} file descriptors, and the limit is {limit}; \
+     raise it (ulimit -n {needed}) or use fewer workers (--workers {possible})"
+)]
+pub struct DescriptorError {
+    workers: u16,
+    needed: u64,
+    limit: u64,
+    possible: u64,
+}
+
+/// Raises the soft limit on descriptors if `workers` need it.
+///
+/// # Errors
+///
+/// If the hard limit does not allow it.
+pub fn make_room(workers: u16) -> Result<(), DescriptorError> {
+    let needed = OTHERS + PER_WORKER * u64::from(workers);
+    let limits = getrlimit(Resource::Nofile);
+    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if enough(limits.current) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum: limits.maximum,
+    };
+    if enough(limits.maximum) && setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(());
+    }
+    let limit = limits.maximum.or(limits.current).unwrap_or(u64::MAX);
+    Err(DescriptorError {
+        workers,
+        needed,
+        limit,
+        possible: (limit.saturating_sub(OTHERS) / PER_WORKER).max(1),
+    })
+}

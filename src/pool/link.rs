@@ -1,0 +1,112 @@
+//! The coordinator's ear for one worker: a thread that accepts its connection, shakes hands, and
+//! reads its frames until the channel closes.
+//!
+//! One thread per worker, because ipc-channel reads in blocking mode in more than one place
+//! (`accept`, the first message, the later fragments of a large one), and panics on some malformed
+//! input. Here all of that hits one worker's thread, and ends with that worker's death.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ipc_channel::IpcError;
+use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
+use protocol::handshake::Connection;
+use protocol::{FromWorker, codec};
+
+use super::News;
+
+/// What the thread says, in order. `Closed` is the last, and always said.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The worker is connected, and speaks our protocol.
+    Connected { to_worker: IpcBytesSender },
+    /// The worker has news.
+    News(News),
+    /// The channel is closed: the worker is gone, or about to be.
+    Closed,
+}
+
+/// Listens until the worker is gone. `setup` is the frame that answers its greeting.
+pub(super) fn listen(
+    server: IpcOneShotServer<Connection>,
+    setup: &Arc<[u8]>,
+    tell: impl Fn(Heard),
+) {
+    // Nothing is shared with the closure but `tell`, which only sends.
+    let heard = catch_unwind(AssertUnwindSafe(|| converse(server, setup, &tell)));
+    let problem = match heard {
+        Ok(problem) => problem,
+        Err(_) => Some("its messages are malformed".to_owned()),
+    };
+    if let Some(problem) = problem {
+        tell(Heard::News(News::Violated { problem }));
+    }
+    tell(Heard::Closed);
+}
+
+/// Returns what the worker did wrong, if anything.
+fn converse(
+    server: IpcOneShotServer<Connection>,
+    setup: &Arc<[u8]>,
+    tell: &impl Fn(Heard),
+) -> Option<String> {
+    // The bootstrap socket lacks close-on-exec: it must not outlive this line.
+    let Ok((_, connection)) = server.accept() else {
+        return None;
+    };
+    let Connection {
+        to_worker,
+        from_worker,
+    } = connection;
+    let hello = match next_frame(&from_worker)? {
+        Ok(FromWorker::Hello(hello)) => hello,
+        Ok(FromWorker::Ready | FromWorker::Reports(_) | FromWorker::Heartbeat(_)) => {
+            return drain(&from_worker, tell, "it did not begin with a greeting".to_owned());
+        }
+        Err(problem) => return drain(&from_worker, tell, problem),
+    };
+    if let Err(error) = hello.check() {
+        return drain(&from_worker, tell, error.to_string());
+    }
+    if to_worker.send(setup).is_err() {
+        return None;
+    }
+    tell(Heard::Connected { to_worker });
+    loop {
+        let news = match next_frame(&from_worker)? {
+            Ok(FromWorker::Ready) => News::Ready,
+            Ok(FromWorker::Reports(reports)) => News::Reports(reports),
+            Ok(FromWorker::Heartbeat(running)) => News::Heartbeat(running),
+            Ok(FromWorker::Hello(_)) => {
+                return drain(&from_worker, tell, "it greeted twice".to_owned());
+            }
+            Err(problem) => return drain(&from_worker, tell, problem),
+        };
+        tell(Heard::News(news));
+    }
+}
+
+/// The next message, or why what came is none; nothing when the channel is closed.
+fn next_frame(from_worker: &IpcBytesReceiver) -> Option<Result<FromWorker, String>> {
+    loop {
+        match from_worker.recv() {
+            Ok(frame) => return Some(codec::decode(&frame).map_err(|error| error.to_string())),
+            Err(IpcError::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(IpcError::Disconnected | IpcError::Io(_) | IpcError::SerializationError(_)) => {
+                return None;
+            }
+        }
+    }
+}
+
+/// Reports the violation at once, so that the worker is ended, and reads on without listening:
+/// the channel must not be closed before the worker is gone, or it would not be known when it is.
+fn drain(
+    from_worker: &IpcBytesReceiver,
+    tell: &impl Fn(Heard),
+    problem: String,
+) -> Option<String> {
+    tell(Heard::News(News::Violated { problem }));
+    while next_frame(from_worker).is_some() {}
+    None
+}

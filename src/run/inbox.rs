@@ -1,0 +1,22 @@
+//! Everything that the run's one thread of decisions can hear, in one queue.
+
+use super::intake::Batch;
+use super::signals::Signal;
+use crate::pool;
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Message {
+    /// Of a worker; for the pool to digest.
+    Pool(pool::Message),
+    /// More of the input.
+    Intake(Batch),
+    /// A signal to this process.
+    Signal(Signal),
+}
+
+impl From<pool::Message> for Message {
+    fn from(message: pool::Message) -> Self {
+        Self::Pool(message)
+    }
+}

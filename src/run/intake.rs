@@ -1,0 +1,200 @@
+//! The input of a run: reads the lists on a thread of its own, and sorts out what there is to do.
+//!
+//! It reads only when asked, a batch at a time, so that no more of a list is in memory than the
+//! core wants. What earlier runs stored, or an earlier line names, never becomes a task.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use protocol::TaskId;
+
+use super::inbox::Message;
+use super::resume::{Earlier, Index};
+use crate::input::{Lines, Target, UrlKey};
+
+/// Most items in a batch.
+const BATCH: usize = 256;
+
+/// Most lines looked at for a batch: a list of which most is stored already must not hold up a
+/// drain.
+const LINES_PER_BATCH: usize = 8192;
+
+/// More of the input.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What there is to do or to tell, in the order of the input.
+    pub items: Vec<Item>,
+    /// Lines whose file earlier runs stored.
+    pub stored_earlier: u64,
+    /// Lines that earlier runs quarantined.
+    pub quarantined_earlier: u64,
+    /// How much of all lists is read, from 0 to 1; nothing if that cannot be known.
+    pub fraction: Option<f64>,
+    /// There is no more.
+    pub ended: bool,
+}
+
+/// One line of the input that matters.
+#[derive(Debug)]
+pub enum Item {
+    /// To be done.
+    Task(TaskId, Target),
+    /// Names the same URL as an earlier line.
+    Duplicate(TaskId, Target),
+    /// Cannot be done: a message that names the line.
+    Problem(String),
+}
+
+/// A list that is open.
+#[derive(Debug)]
+pub struct OpenList {
+    /// Its lines.
+    pub lines: Lines,
+    /// Its size in bytes, if it is a plain file.
+    pub size: Option<u64>,
+}
+
+/// What the intake goes by.
+#[derive(Debug)]
+pub struct Plan {
+    /// The lists, in order.
+    pub lists: Vec<OpenList>,
+    /// What earlier runs recorded.
+    pub index: Index,
+    /// The output folder.
+    pub output: PathBuf,
+    /// What earlier runs quarantined is to be done again.
+    pub retry_quarantined: bool,
+}
+
+/// The run's end of the intake. Dropping it ends the intake.
+#[derive(Debug)]
+pub struct Intake {
+    requests: Sender<()>,
+    requested: bool,
+}
+
+impl Intake {
+    /// Starts the intake; batches go to `inbox`.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
+    pub fn start(plan: Plan, inbox: Sender<Message>) -> io::Result<Self> {
+        let (requests, incoming) = channel();
+        std::thread::Builder::new()
+            .name("intake".to_owned())
+            .spawn(move || Reader::new(plan).run(&incoming, &inbox))?;
+        Ok(Self {
+            requests,
+            requested: false,
+        })
+    }
+
+    /// Asks for a batch, unless one is on its way.
+    pub fn request(&mut self) {
+        if !self.requested {
+            // It can only fail after the last batch, and then the core wants no more.
+            self.requested = self.requests.send(()).is_ok();
+        }
+    }
+
+    /// To be called for each batch that came.
+    pub const fn received(&mut self) {
+        self.requested = false;
+    }
+}
+
+struct Reader {
+    plan: Plan,
+    seen: HashSet<UrlKey>,
+    next_task: u64,
+    /// Bytes of all lists, if they are all plain files; and of those that are done.
+    size: Option<u64>,
+    done: u64,
+}
+
+impl Reader {
+    fn new(plan: Plan) -> Self {
+        Self {
+            size: plan.lists.iter().map(|list| list.size).sum(),
+            plan,
+            seen: HashSet::new(),
+            next_task: 1,
+            done: 0,
+        }
+    }
+
+    fn run(mut self, requests: &Receiver<()>, inbox: &Sender<Message>) {
+        // Reversed, so that the current list is the last and can be popped.
+        self.plan.lists.reverse();
+        while requests.recv().is_ok() {
+            let batch = self.batch();
+            let ended = batch.ended;
+            if inbox.send(Message::Intake(batch)).is_err() || ended {
+                return;
+            }
+        }
+    }
+
+    fn batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        for _ in 0..LINES_PER_BATCH {
+            let Some(list) = self.plan.lists.last_mut() else {
+                batch.ended = true;
+                break;
+            };
+            // What is there is not kept waiting for what may come.
+            if list.size.is_none() && !batch.items.is_empty() && !list.lines.has_line() {
+                break;
+            }
+            let Some(line) = list.lines.next() else {
+                self.done += list.size.unwrap_or_default();
+                self.plan.lists.pop();
+                continue;
+            };
+            match line.problem() {
+                Some(problem) => batch.items.push(Item::Problem(problem)),
+                None => {
+                    if let Ok(target) = line.entry {
+                        self.sort(target, &mut batch);
+                    }
+                }
+            }
+            if batch.items.len() == BATCH {
+                break;
+            }
+        }
+        batch.fraction = self.fraction();
+        batch
+    }
+
+    fn sort(&mut self, target: Target, batch: &mut Batch) {
+        let task = TaskId(self.next_task);
+        self.next_task += 1;
+        if !self.seen.insert(target.key) {
+            batch.items.push(Item::Duplicate(task, target));
+            return;
+        }
+        match self.plan.index.state(&target.key) {
+            Some(Earlier::Quarantined) if !self.plan.retry_quarantined => {
+                batch.quarantined_earlier += 1;
+            }
+            Some(Earlier::Stored { .. })
+                if self.plan.index.is_stored(&target, &self.plan.output) =>
+            {
+                batch.stored_earlier += 1;
+            }
+            Some(_) | None => batch.items.push(Item::Task(task, target)),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+    fn fraction(&self) -> Option<f64> {
+        let size = self.size.filter(|&size| size > 0)?;
+        let current = self.plan.lists.last().map_or(0, |list| list.lines.consumed());
+        Some((self.done + current) as f64 / size as f64)
+    }
+}

@@ -1,0 +1,103 @@
+//! What a run has done so far, as counts: for progress, the summary and the exit code.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use protocol::FailureKind;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// When the run began.
+    pub begun: Instant,
+    /// Files stored.
+    pub stored: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Tasks that failed, by kind.
+    pub failed: BTreeMap<FailureKind, u64>,
+    /// Tasks quarantined by this run.
+    pub quarantined: u64,
+    /// Lines that name a URL again.
+    pub duplicates: u64,
+    /// Lines whose file earlier runs stored.
+    pub stored_earlier: u64,
+    /// Lines that earlier runs quarantined.
+    pub quarantined_earlier: u64,
+    /// Lines, or whole lists, that cannot be read as URLs.
+    pub unusable: u64,
+    /// Tasks given to the core so far.
+    pub offered: u64,
+    /// How much of the input is read, from 0 to 1, if that is known.
+    pub fraction: Option<f64>,
+    /// The input is read to its end.
+    pub input_ended: bool,
+}
+
+impl Tally {
+    /// Nothing yet, at the moment `begun`.
+    #[must_use]
+    pub const fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            stored: 0,
+            bytes: 0,
+            failed: BTreeMap::new(),
+            quarantined: 0,
+            duplicates: 0,
+            stored_earlier: 0,
+            quarantined_earlier: 0,
+            unusable: 0,
+            offered: 0,
+            fraction: None,
+            input_ended: false,
+        }
+    }
+
+    /// Tasks that failed, of whatever kind.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Tasks of this run that are finished.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.stored + self.failures() + self.quarantined
+    }
+
+    /// Lines of the input that name a URL, so far.
+    #[must_use]
+    pub const fn lines(&self) -> u64 {
+        self.offered + self.duplicates + self.stored_earlier + self.quarantined_earlier
+    }
+
+    /// Whether every line of the input is stored, as far as it was read.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.failures() + self.quarantined + self.quarantined_earlier + self.unusable == 0
+    }
+
+    /// Tasks of this run in all: known once the input is read, estimated before that.
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, for a progress bar"
+    )]
+    pub fn expected(&self) -> Option<u64> {
+        match self.fraction {
+            _ if self.input_ended => Some(self.offered),
+            Some(fraction) if fraction > 0.0 => Some((self.offered as f64 / fraction) as u64),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Files stored per second, on the average, after `elapsed`.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a rate")]
+    pub fn rate(&self, elapsed: Duration) -> f64 {
+        self.stored as f64 / elapsed.as_secs_f64().max(1e-9)
+    }
+}
