@@ -137,13 +137,13 @@ impl Excerpt {
 
     pub(crate) fn of(text: &str) -> Self {
         let mut out = String::new();
-        // A user name ends at the last @ before the path (WHATWG URL, authority state).
-        let authority = text.find("://").map(|at| at + 3);
-        let hidden = authority.and_then(|from| {
-            let rest = &text[from..];
-            let upto = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
-            Some((from, from + rest[..upto].rfind('@')?))
-        });
+        // A user name ends at the last @ before the path (WHATWG URL, authority state), with or
+        // without a scheme before it: the slip may be that it is missing.
+        let scheme = text.find("//").filter(|&at| !text[..at].contains('@'));
+        let from = scheme.map_or(0, |at| at + 2);
+        let rest = &text[from..];
+        let upto = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+        let hidden = rest[..upto].rfind('@').map(|at| (from, from + at));
         match hidden {
             Some((from, upto)) => {
                 abbreviate(&mut out, [&text[..from], "***", &text[upto..]]);

@@ -55,7 +55,7 @@ fn each_mistake_has_its_message() {
         ),
         (
             b"mailto:me@h",
-            "scheme mailto is not supported, only http and https are: mailto:me@h",
+            "scheme mailto is not supported, only http and https are: ***@h",
         ),
         (
             b"http://",
@@ -97,6 +97,10 @@ fn each_mistake_has_its_message() {
         (
             b"https://me:secret@h:99999/x",
             "the port is not a number from 1 to 65535: https://***@h:99999/x",
+        ),
+        (
+            b"me:secret@h//x@y",
+            "no scheme in ***@h//x@y; did you mean https://***@h//x@y",
         ),
         (
             b"http://1.2.3.999/",
