@@ -1,5 +1,6 @@
 //! c
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod input;

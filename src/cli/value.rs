@@ -14,7 +14,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
         Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
     };
-    parsed.map_err(|error| format!("{error}; expected seconds (2.5) or a time with units (90s, 2m)"))
+    parsed
+        .map_err(|error| format!("{error}; expected seconds (2.5) or a time with units (90s, 2m)"))
 }
 
 /// A time longer than none.
@@ -47,9 +48,7 @@ pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
 
 /// `Name: value`, both as RFC 9110 section 5 has them.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or("expected 'Name: value'")?;
+    let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
     let (name, value) = (name.trim(), value.trim());
     http::HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("'{}' is not a header name", name.escape_debug()))?;
@@ -108,10 +107,7 @@ mod tests {
 
     #[test]
     fn headers_that_could_forge_others_are_refused() {
-        assert_eq!(
-            header("X-A:  b "),
-            Ok(("X-A".to_owned(), "b".to_owned()))
-        );
+        assert_eq!(header("X-A:  b "), Ok(("X-A".to_owned(), "b".to_owned())));
         for wrong in ["X-A", ": b", "X A: b", "X-A: b\r\nX-B: c"] {
             assert!(header(wrong).is_err(), "{wrong}");
         }

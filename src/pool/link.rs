@@ -61,7 +61,11 @@ fn converse(
     let hello = match next_frame(&from_worker)? {
         Ok(FromWorker::Hello(hello)) => hello,
         Ok(FromWorker::Ready | FromWorker::Reports(_) | FromWorker::Heartbeat(_)) => {
-            return drain(&from_worker, tell, "it did not begin with a greeting".to_owned());
+            return drain(
+                &from_worker,
+                tell,
+                "it did not begin with a greeting".to_owned(),
+            );
         }
         Err(problem) => return drain(&from_worker, tell, problem),
     };
@@ -101,11 +105,7 @@ fn next_frame(from_worker: &IpcBytesReceiver) -> Option<Result<FromWorker, Strin
 
 /// Reports the violation at once, so that the worker is ended, and reads on without listening:
 /// the channel must not be closed before the worker is gone, or it would not be known when it is.
-fn drain(
-    from_worker: &IpcBytesReceiver,
-    tell: &impl Fn(Heard),
-    problem: String,
-) -> Option<String> {
+fn drain(from_worker: &IpcBytesReceiver, tell: &impl Fn(Heard), problem: String) -> Option<String> {
     tell(Heard::News(News::Violated { problem }));
     while next_frame(from_worker).is_some() {}
     None

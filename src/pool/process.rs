@@ -84,15 +84,17 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     pub fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
         let mut child = self.command(worker, &bootstrap).spawn()?;
-        let listener = std::thread::Builder::new().name(format!("worker {worker}")).spawn({
-            let (inbox, setup) = (self.inbox.clone(), Arc::clone(&self.setup));
-            move || {
-                listen(server, &setup, |heard| {
-                    // The run is over when nobody takes it.
-                    let _ = inbox.send(Message { worker, heard }.into());
-                });
-            }
-        });
+        let listener = std::thread::Builder::new()
+            .name(format!("worker {worker}"))
+            .spawn({
+                let (inbox, setup) = (self.inbox.clone(), Arc::clone(&self.setup));
+                move || {
+                    listen(server, &setup, |heard| {
+                        // The run is over when nobody takes it.
+                        let _ = inbox.send(Message { worker, heard }.into());
+                    });
+                }
+            });
         if let Err(error) = listener {
             end_group(&child);
             child.wait()?;
@@ -184,11 +186,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ///
     /// If they do not fit a frame. A worker that is gone is no error: that is news, and on its
     /// way.
-    pub fn assign(
-        &mut self,
-        worker: WorkerId,
-        tasks: Vec<Assignment>,
-    ) -> Result<(), EncodeError> {
+    pub fn assign(&mut self, worker: WorkerId, tasks: Vec<Assignment>) -> Result<(), EncodeError> {
         self.send(worker, &ToWorker::Assign(tasks))
     }
 

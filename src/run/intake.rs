@@ -194,7 +194,11 @@ impl Reader {
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
     fn fraction(&self) -> Option<f64> {
         let size = self.size.filter(|&size| size > 0)?;
-        let current = self.plan.lists.last().map_or(0, |list| list.lines.consumed());
+        let current = self
+            .plan
+            .lists
+            .last()
+            .map_or(0, |list| list.lines.consumed());
         Some((self.done + current) as f64 / size as f64)
     }
 }

@@ -1,0 +1,88 @@
+//! The commands: from what was typed to the exit code.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::origin::OriginArgs;
+use crate::cli::run::RunArgs;
+use crate::cli::worker::WorkerArgs;
+use crate::cli::{Cli, Command};
+use crate::config::RunConfig;
+use crate::{origin, run};
+
+/// The command line is right, and the run cannot begin.
+const SET_UP: u8 = 3;
+/// The command line is wrong; the same code as clap's.
+const USAGE: u8 = 2;
+
+/// Does what was typed.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        None => download(cli.run),
+        Some(Command::Origin(args)) => serve(args),
+        Some(Command::Worker(args)) => work(&args),
+    }
+}
+
+fn download(args: RunArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let config = match RunConfig::new(args) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match run::execute(config) {
+        Ok(outcome) => outcome.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn serve(args: OriginArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let options = origin::Options {
+        http: args.http,
+        https: Some(args.https),
+        spec: args.simulate,
+        ca_out: None,
+        until: if args.until_stdin_closes {
+            origin::Until::Closed(Box::new(io::stdin()))
+        } else {
+            origin::Until::Signal
+        },
+    };
+    match origin::serve(options, io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn work(args: &WorkerArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    match worker::process::run(&args.socket, args.parent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("worker {}.{}: {error}", args.slot, args.epoch)),
+    }
+}
+
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    // Nobody to tell it to if that fails.
+    let _ = writeln!(io::stderr(), "coordinator: {error}");
+    code.into()
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+}

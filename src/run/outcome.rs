@@ -1,0 +1,97 @@
+//! How a run went: as an exit code, and in words.
+
+use super::log::Layout;
+use super::report::{Close, Console, print_summary};
+use super::shell::Finished;
+use crate::dispatch::{Ending, GiveUp};
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every URL is stored.
+    Stored,
+    /// Some URLs failed, are quarantined, or could not be read.
+    Incomplete,
+    /// The input held no URL.
+    NothingToDo,
+    /// The run was given up.
+    GivenUp,
+    /// A signal ended it: its number.
+    Interrupted(i32),
+}
+
+impl Outcome {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Stored => 0,
+            Self::Incomplete => 1,
+            Self::NothingToDo => 3,
+            Self::GivenUp => 4,
+            // As shells report a death by signal.
+            Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(130),
+        }
+    }
+}
+
+/// Says how the run went.
+pub(super) fn conclude(
+    finished: Finished,
+    mut console: Console,
+    layout: &Layout,
+    quiet: bool,
+) -> Outcome {
+    console.clear();
+    let tally = &finished.tally;
+    if tally.input_ended && tally.lines() == 0 {
+        console.error("there is no URL in the input: nothing to do");
+        return Outcome::NothingToDo;
+    }
+    let mut outcome = match &finished.ending {
+        Ending::Completed if tally.is_clean() => Outcome::Stored,
+        Ending::Completed => Outcome::Incomplete,
+        Ending::Interrupted => {
+            Outcome::Interrupted(finished.signal.unwrap_or(signal_hook::consts::SIGINT))
+        }
+        Ending::GivenUp(reason) => {
+            console.error(&format!("the run is given up: {}", explain(reason)));
+            Outcome::GivenUp
+        }
+    };
+    if let Err(error) = &finished.log {
+        console.error(&error.to_string());
+        outcome = Outcome::GivenUp;
+    }
+    if !quiet {
+        let close = Close {
+            counts: &finished.counts,
+            elapsed: tally.begun.elapsed(),
+            left: tally.input_ended.then_some(finished.unfinished),
+            results: &layout.results(),
+        };
+        if let Err(error) = print_summary(tally, &close) {
+            console.error(&format!("cannot print the summary: {error}"));
+        }
+    }
+    outcome
+}
+
+fn explain(reason: &GiveUp) -> String {
+    match reason {
+        GiveUp::RestartIntensity {
+            deaths,
+            period,
+            last,
+        } => format!(
+            "{deaths} workers died within {} without having done anything, the last with {last}; \
+             what they said stands above, and -v tells more (--restart-intensity)",
+            humantime::format_duration(*period)
+        ),
+        GiveUp::Fatal(failure) => format!(
+            "{}; nothing is lost, run the same command again when that is mended",
+            failure.message
+        ),
+        GiveUp::Other(reason) => reason.clone(),
+    }
+}

@@ -1,0 +1,12 @@
+//! What a person sees of a run: progress while it goes on, lines for what goes wrong, a summary.
+//!
+//! Progress and lines go to standard error, the summary to standard output.
+
+mod bars;
+mod console;
+mod summary;
+mod text;
+
+pub use console::{Console, Verbosity};
+pub use summary::{Close, print as print_summary};
+pub use text::{WorkerLine, status_lines};

@@ -1,0 +1,527 @@
+//! The shell around the core: hears what happens, does what the core decides.
+//!
+//! One thread, one inbox. Everything that waits (lists, workers, signals) waits on a thread of its
+//! own and sends messages; here nothing blocks but the wait for the next of them. It decides
+//! nothing about tasks or workers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use protocol::{Assignment, Phase, Report, Running, TaskId, WorkerId};
+
+use super::hosts::Hosts;
+use super::inbox::Message;
+use super::intake::{Batch, Intake, Item};
+use super::log::{Facts, LogError, LogWriter, Record, RecordedWorker};
+use super::report::{Console, WorkerLine, status_lines};
+use super::signals::Signal;
+use super::tally::Tally;
+use crate::dispatch::{Action, Counts, Dispatcher, Ending, Event, Exit, HostId, Notice, Verdict};
+use crate::input::Target;
+use crate::pool::{News, ProcessPool};
+
+/// How long a finished task may wait in memory to be written together with others. What a killed
+/// coordinator loses by it is done again by the next run.
+const FLUSH_EVERY: Duration = Duration::from_millis(10);
+
+/// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
+/// messages of 100 bytes to 60 KB.
+const MESSAGE_OVERHEAD: usize = 768;
+
+/// What the shell works with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) core: Dispatcher,
+    pub(super) pool: ProcessPool<Message>,
+    pub(super) log: LogWriter,
+    pub(super) intake: Intake,
+    pub(super) inbox: Receiver<Message>,
+    pub(super) console: Console,
+    pub(super) tally: Tally,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) ending: Ending,
+    /// The first signal that asked for the end.
+    pub(super) signal: Option<i32>,
+    pub(super) counts: Counts,
+    /// Tasks offered and not finished.
+    pub(super) unfinished: u64,
+    pub(super) tally: Tally,
+    pub(super) console: Console,
+    /// Why the run log could not be written to its end.
+    pub(super) log: Result<(), LogError>,
+}
+
+/// An unfinished task, as the shell knows it.
+#[derive(Debug)]
+struct Entry {
+    target: Target,
+    host: HostId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shell {
+    parts: Parts,
+    tasks: HashMap<TaskId, Entry>,
+    hosts: Hosts,
+    /// What heartbeats last said of running tasks.
+    heard: HashMap<TaskId, (Phase, u64)>,
+    /// Process ids of each slot's last worker.
+    pids: Vec<u32>,
+    /// Events that came of doing things.
+    pending: VecDeque<Event>,
+    /// Since when records wait to be written.
+    unwritten_since: Option<Instant>,
+    signal: Option<i32>,
+    ending: Option<Ending>,
+}
+
+impl Shell {
+    pub(super) fn new(parts: Parts, slots: u16) -> Self {
+        Self {
+            parts,
+            tasks: HashMap::new(),
+            hosts: Hosts::default(),
+            heard: HashMap::new(),
+            pids: vec![0; usize::from(slots)],
+            pending: VecDeque::new(),
+            unwritten_since: None,
+            signal: None,
+            ending: None,
+        }
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(mut self) -> Finished {
+        let ending = loop {
+            if let Some(ending) = self.ending.take() {
+                break ending;
+            }
+            if self.parts.core.wants_tasks() {
+                self.parts.intake.request();
+            }
+            match self.next_message() {
+                Some(message) => self.on_message(message),
+                None => self.tell_core(Event::Tick),
+            }
+        };
+        Finished {
+            ending,
+            signal: self.signal,
+            counts: *self.parts.core.counts(),
+            unfinished: self.parts.core.unfinished() as u64,
+            log: self.parts.log.flush(),
+            tally: self.parts.tally,
+            console: self.parts.console,
+        }
+    }
+
+    /// The next message, or nothing if the core wants to be woken first. Does in the meantime
+    /// what is due: progress, and writing the run log.
+    fn next_message(&mut self) -> Option<Message> {
+        loop {
+            match self.parts.inbox.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Empty) => {}
+                // The listener for signals holds a sender for as long as the run.
+                Err(TryRecvError::Disconnected) => return None,
+            }
+            let now = Instant::now();
+            self.do_what_is_due(now);
+            let core = self.parts.core.poll_timeout().map(|deadline| deadline.at);
+            if core.is_some_and(|at| at <= now) || !self.pending.is_empty() {
+                return None;
+            }
+            let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
+            let wake = [core, flush, self.parts.console.due()];
+            let received = match wake.into_iter().flatten().min() {
+                Some(at) => self
+                    .parts
+                    .inbox
+                    .recv_timeout(at.saturating_duration_since(now)),
+                None => self
+                    .parts
+                    .inbox
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        if self
+            .unwritten_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= FLUSH_EVERY)
+        {
+            let written = self.parts.log.flush();
+            self.unwritten_since = None;
+            self.check_log(written);
+        }
+        if self.parts.console.due().is_some_and(|due| due <= now) {
+            let mut console = std::mem::take(&mut self.parts.console);
+            console.progress(now, &self.parts.tally, || self.worker_lines(now));
+            self.parts.console = console;
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Pool(message) => {
+                if let Some((worker, news)) = self.parts.pool.digest(message) {
+                    self.on_news(worker, news);
+                }
+            }
+            Message::Intake(batch) => self.on_batch(batch),
+            Message::Signal(Signal::Child) => {
+                for (worker, news) in self.parts.pool.reap() {
+                    self.on_news(worker, news);
+                }
+            }
+            Message::Signal(Signal::Status) => {
+                for line in status_lines(&self.worker_lines(Instant::now())) {
+                    self.parts.console.error(&line);
+                }
+            }
+            Message::Signal(Signal::End(number)) => self.on_end_signal(number),
+        }
+    }
+
+    fn on_end_signal(&mut self, number: i32) {
+        if self.signal.is_none() {
+            self.signal = Some(number);
+            self.parts
+                .console
+                .line("finishing what runs; a second signal ends the run at once");
+            self.tell_core(Event::DrainRequested);
+        } else {
+            self.tell_core(Event::AbortRequested);
+        }
+    }
+
+    fn on_batch(&mut self, batch: Batch) {
+        self.parts.intake.received();
+        let tally = &mut self.parts.tally;
+        tally.stored_earlier += batch.stored_earlier;
+        tally.quarantined_earlier += batch.quarantined_earlier;
+        tally.fraction = batch.fraction;
+        for item in batch.items {
+            match item {
+                Item::Task(task, target) => self.offer(task, target),
+                Item::Duplicate(task, target) => {
+                    self.parts.tally.duplicates += 1;
+                    self.write(&Record::duplicate(facts(task, target)));
+                }
+                Item::Problem(problem) => {
+                    self.parts.tally.unusable += 1;
+                    self.parts.console.error(&problem);
+                }
+            }
+        }
+        if batch.ended {
+            self.parts.tally.input_ended = true;
+            self.tell_core(Event::InputEnded);
+        }
+    }
+
+    fn offer(&mut self, task: TaskId, target: Target) {
+        let host = self.hosts.enter(&target.host);
+        let size = MESSAGE_OVERHEAD + 2 * (target.url.len() + target.path.len());
+        self.parts.tally.offered += 1;
+        self.tasks.insert(task, Entry { target, host });
+        self.tell_core(Event::TaskOffered {
+            task,
+            host,
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+        });
+    }
+
+    fn on_news(&mut self, worker: WorkerId, news: News) {
+        match news {
+            News::Ready => self.tell_core(Event::WorkerReady { worker }),
+            News::Reports(reports) => {
+                for report in reports {
+                    self.on_report(worker, report);
+                }
+            }
+            News::Heartbeat(running) => {
+                for &Running { task, phase, bytes } in &running {
+                    if self.tasks.contains_key(&task) {
+                        self.heard.insert(task, (phase, bytes));
+                    }
+                }
+                let running = running.iter().map(|running| running.task).collect();
+                self.tell_core(Event::HeartbeatReceived { worker, running });
+            }
+            News::Violated { problem } => {
+                self.parts
+                    .console
+                    .line(&format!("worker {worker} broke the protocol: {problem}"));
+                self.tell_core(Event::ProtocolViolated { worker });
+            }
+            News::Exited(exit) => self.tell_core(Event::WorkerExited { worker, exit }),
+        }
+    }
+
+    fn on_report(&mut self, worker: WorkerId, report: Report) {
+        self.tell_core(match report {
+            Report::Started { task } => Event::Started { worker, task },
+            Report::Acked { task, stored } => Event::Acked {
+                worker,
+                task,
+                stored,
+            },
+            Report::Nacked { task, failure } => Event::Nacked {
+                worker,
+                task,
+                failure,
+            },
+            Report::Released { task } => Event::Released { worker, task },
+        });
+    }
+
+    /// Tells the core, and does what it wants done.
+    fn tell_core(&mut self, event: Event) {
+        self.parts.core.handle(Instant::now(), event);
+        loop {
+            while let Some(action) = self.parts.core.poll_action() {
+                self.act(action);
+            }
+            match self.pending.pop_front() {
+                Some(event) => self.parts.core.handle(Instant::now(), event),
+                None => return,
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let sent = match action {
+            Action::Spawn { worker } => {
+                self.spawn(worker);
+                Ok(())
+            }
+            Action::Assign { worker, tasks } => {
+                let assignments = self.assignments(tasks);
+                self.parts.pool.assign(worker, assignments)
+            }
+            Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
+            Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
+            Action::Kill { worker, reason } => {
+                tracing::info!(%worker, %reason, "worker is killed");
+                self.parts.pool.kill(worker);
+                Ok(())
+            }
+            Action::Record {
+                task,
+                worker,
+                verdict,
+                attempts,
+                deliveries,
+                queued,
+            } => {
+                self.record(task, worker, verdict, attempts, deliveries, queued);
+                Ok(())
+            }
+            Action::Notify(notice) => {
+                self.notice(notice);
+                Ok(())
+            }
+            Action::Finish { ending } => {
+                self.ending = Some(ending);
+                Ok(())
+            }
+        };
+        if let Err(error) = sent {
+            // The limits on URLs and credit rule it out: a defect of this program.
+            self.give_up(format!("internal error: {error}"));
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId) {
+        match self.parts.pool.spawn(worker) {
+            Ok(()) => {
+                if let (Some(known), Some(pid)) = (
+                    self.pids.get_mut(usize::from(worker.slot.0)),
+                    self.parts.pool.pid(worker),
+                ) {
+                    *known = pid;
+                }
+            }
+            Err(error) => {
+                let exit = Exit::NotStarted(error.to_string());
+                self.pending.push_back(Event::WorkerExited { worker, exit });
+            }
+        }
+    }
+
+    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
+        tasks
+            .into_iter()
+            .filter_map(|task| {
+                let target = &self.tasks.get(&task)?.target;
+                Some(Assignment {
+                    task,
+                    url: target.url.clone(),
+                    path: target.path.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn record(
+        &mut self,
+        task: TaskId,
+        worker: WorkerId,
+        verdict: Verdict,
+        attempts: u32,
+        deliveries: u32,
+        queue: Duration,
+    ) {
+        self.heard.remove(&task);
+        let Some(entry) = self.tasks.remove(&task) else {
+            return;
+        };
+        self.hosts.leave(entry.host);
+        let pid = self.pid(worker);
+        let facts = Facts {
+            attempts,
+            deliveries,
+            worker: Some(RecordedWorker::new(worker, pid)),
+            queue,
+            ..facts(task, entry.target)
+        };
+        let tally = &mut self.parts.tally;
+        let record = match verdict {
+            Verdict::Stored(stored) => {
+                tally.stored += 1;
+                tally.bytes += stored.bytes;
+                Record::stored(facts, *stored)
+            }
+            Verdict::Failed(failure) => {
+                *tally.failed.entry(failure.kind).or_default() += 1;
+                let times = match attempts {
+                    1 => String::new(),
+                    _ => format!(" ({attempts} attempts)"),
+                };
+                self.parts
+                    .console
+                    .line(&format!("failed: {}: {failure}{times}", facts.url));
+                Record::failed(facts, *failure)
+            }
+            Verdict::Quarantined(exit) => {
+                tally.quarantined += 1;
+                let message = format!("its worker died with {exit}, for the {deliveries}th time");
+                self.parts
+                    .console
+                    .line(&format!("quarantined: {}: {message}", facts.url));
+                Record::quarantined(facts, message)
+            }
+        };
+        self.write(&record);
+    }
+
+    fn write(&mut self, record: &Record) {
+        let written = self.parts.log.append(record);
+        self.unwritten_since.get_or_insert_with(Instant::now);
+        self.check_log(written);
+    }
+
+    fn check_log(&mut self, written: Result<(), LogError>) {
+        if let Err(error) = written {
+            self.give_up(error.to_string());
+        }
+    }
+
+    fn give_up(&mut self, reason: String) {
+        self.pending.push_back(Event::GiveUpRequested { reason });
+    }
+
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Retrying {
+                task,
+                attempts,
+                delay,
+                failure,
+            } => tracing::info!(%task, attempts, ?delay, %failure, "task failed, will be retried"),
+            Notice::Redelivering {
+                task,
+                deliveries,
+                kills,
+            } => tracing::info!(%task, deliveries, kills, "task is redelivered"),
+            Notice::WorkerDied {
+                worker,
+                exit,
+                running,
+                backoff,
+            } => {
+                let pid = self.pid(worker);
+                let urls: Vec<_> = running
+                    .iter()
+                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
+                    .collect();
+                let doing = if urls.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    urls.join(", ")
+                };
+                self.parts.console.line(&format!(
+                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
+                ));
+                tracing::debug!(%worker, ?backoff, "slot is vacant");
+            }
+            Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
+        }
+    }
+
+    fn pid(&self, worker: WorkerId) -> u32 {
+        self.pids
+            .get(usize::from(worker.slot.0))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
+        self.parts
+            .core
+            .slots()
+            .map(|slot| WorkerLine {
+                worker: slot.worker,
+                pid: self.parts.pool.pid(slot.worker),
+                state: slot.state,
+                running: slot
+                    .running
+                    .iter()
+                    .filter_map(|view| {
+                        let url = self.tasks.get(&view.task)?.target.url.clone();
+                        let elapsed = now.saturating_duration_since(view.since);
+                        Some((url, elapsed, self.heard.get(&view.task).copied()))
+                    })
+                    .collect(),
+                queued: slot.queued,
+            })
+            .collect()
+    }
+}
+
+/// What is known of a task before anybody has worked on it.
+fn facts(task: TaskId, target: Target) -> Facts {
+    Facts {
+        task,
+        url: target.url,
+        path: target.path,
+        attempts: 0,
+        deliveries: 0,
+        worker: None,
+        queue: Duration::ZERO,
+    }
+}
