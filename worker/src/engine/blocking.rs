@@ -50,9 +50,7 @@ impl BlockingEngine {
         let options = &shared.options;
         let tls = TlsConfig::builder()
             .root_certs(shared.roots.clone())
-            .unversioned_rustls_crypto_provider(Arc::new(
-                rustls::crypto::ring::default_provider(),
-            ))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -142,9 +140,9 @@ impl BlockingEngine {
     ) -> Result<(Result<Response<Body>, TransportError>, bool), Fault> {
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
-        let mut request = Request::get(transfer.url().as_str()).body(()).map_err(|error| {
-            transfer.on_error(TransportError::Internal(error.to_string()))
-        })?;
+        let mut request = Request::get(transfer.url().as_str())
+            .body(())
+            .map_err(|error| transfer.on_error(TransportError::Internal(error.to_string())))?;
         *request.headers_mut() = transfer.request()?;
         let result = match limit {
             None => self.agent.run(request),
@@ -177,12 +175,11 @@ impl BlockingEngine {
     ) -> Result<Committed, Fault> {
         let started = Instant::now();
         let mut storing = Duration::ZERO;
-        let received = stored(&mut storing, || self.shared.store.begin(path)).and_then(
-            |mut partial| {
+        let received =
+            stored(&mut storing, || self.shared.store.begin(path)).and_then(|mut partial| {
                 self.copy(transfer, response, &mut partial, &mut storing, activity)
                     .map(|()| partial)
-            },
-        );
+            });
         transfer.timing().body += started.elapsed().saturating_sub(storing);
         let result = received.and_then(|partial| {
             activity.enter(Phase::Storing);

@@ -23,9 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::{
-    Exchange, Failure, FailureKind, HttpOptions, Severity, Stored, Timestamp, Timing,
-};
+use protocol::{Exchange, Failure, FailureKind, HttpOptions, Severity, Stored, Timestamp, Timing};
 use url::Url;
 
 use crate::fault::{Fault, cut};
