@@ -6,6 +6,10 @@
 //! for what it is.
 //!
 //! It must not send requests.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "ureq's enum of errors is open, and may grow with any release"
+)]
 
 use std::fmt;
 use std::io;
@@ -118,6 +122,8 @@ impl Connector<()> for Dial {
             .connect(&stage, None)
             .map_err(|error| match error {
                 Error::Io(cause) => carry(TransportError::Connect(cause.to_string())),
+                // ureq blames its connect timeout also when the attempt as a whole is out of time.
+                Error::Timeout(_) => Error::Timeout(stage.timeout.reason),
                 error => error,
             });
         let connected = Instant::now();
