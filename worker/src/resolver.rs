@@ -102,7 +102,11 @@ impl Resolver {
         patience: Duration,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Some(simulated) = self.simulated {
-            return Ok(vec![if https { simulated.https } else { simulated.http }]);
+            return Ok(vec![if https {
+                simulated.https
+            } else {
+                simulated.http
+            }]);
         }
         let host = host
             .strip_prefix('[')

@@ -79,9 +79,8 @@ impl Store {
     /// If `path` could lead out of the folder, or no file can be created.
     pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
         check(path)?;
-        let thread = THREAD.with(|cell| {
-            *cell.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get())
-        });
+        let thread = THREAD
+            .with(|cell| *cell.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get()));
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let readable = path.rsplit('/').next().unwrap_or_default();
         let readable = &readable[..readable.floor_char_boundary(READABLE)];

@@ -1,2 +1,174 @@
-//! t
-fn main() {}
+//! A worker as a process of its own. This test starts itself as the worker, so it has a `main` of
+//! its own: a worker must be alone in its process when it begins.
+
+mod support;
+
+use std::env;
+use std::error::Error;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::{Arc, Mutex};
+
+use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
+use protocol::handshake::Connection;
+use protocol::{Assignment, FromWorker, Report, TaskId, ToWorker, codec};
+use rustix::io::FdFlags;
+use support::{Server, ok, options, read_head, setup, wait_for_end};
+
+type Checked = Result<(), Box<dyn Error>>;
+
+/// The argument that makes this program a worker.
+const WORKER: &str = "be-a-worker";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, WORKER, socket, parent] => worker(socket, parent),
+        _ => a_worker_serves_and_leaves_when_dismissed()
+            .and_then(|()| a_worker_leaves_when_the_coordinator_is_gone())
+            .and_then(|()| a_worker_of_another_parent_leaves_quietly())
+            .and_then(|()| a_worker_that_cannot_connect_says_so()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Panicking is how a test says what went wrong.
+            assert_eq!(env::args().nth(1).as_deref(), Some(WORKER), "{error}");
+            ExitCode::from(9)
+        }
+    }
+}
+
+fn worker(socket: &str, parent: &str) -> Checked {
+    Ok(worker::process::run(socket, parent.parse()?)?)
+}
+
+/// A running worker, and the coordinator's side of it.
+struct Bench {
+    child: Child,
+    to_worker: IpcBytesSender,
+    from_worker: IpcBytesReceiver,
+}
+
+fn spawn(socket: &str, parent: u32) -> Result<Child, Box<dyn Error>> {
+    let program = env::current_exe()?;
+    let parent = parent.to_string();
+    Ok(Command::new(program)
+        .args([WORKER, socket, &parent])
+        .spawn()?)
+}
+
+impl Bench {
+    fn start(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let (server, socket) = IpcOneShotServer::<Connection>::new()?;
+        let child = spawn(&socket, std::process::id())?;
+        let (_, connection) = server.accept()?;
+        let bench = Self {
+            child,
+            to_worker: connection.to_worker,
+            from_worker: connection.from_worker,
+        };
+        let FromWorker::Hello(hello) = bench.next()? else {
+            return Err("no hello".into());
+        };
+        hello.check()?;
+        assert_eq!(hello.pid, bench.child.id());
+        bench.say(&ToWorker::Setup(Box::new(setup(folder, 1, options()))))?;
+        assert_eq!(bench.next()?, FromWorker::Ready);
+        Ok(bench)
+    }
+
+    fn next(&self) -> Result<FromWorker, Box<dyn Error>> {
+        let frame = self.from_worker.recv().map_err(|error| error.to_string())?;
+        Ok(codec::decode(&frame)?)
+    }
+
+    fn say(&self, message: &ToWorker) -> Checked {
+        Ok(self.to_worker.send(&codec::encode(message)?)?)
+    }
+
+    fn assign(&self, url: String) -> Checked {
+        self.say(&ToWorker::Assign(vec![Assignment {
+            task: TaskId(1),
+            url,
+            path: "file".to_owned(),
+        }]))?;
+        let started = Report::Started { task: TaskId(1) };
+        assert_eq!(self.next()?, FromWorker::Reports(vec![started]));
+        Ok(())
+    }
+
+    fn end(self) -> Result<ExitStatus, Box<dyn Error>> {
+        let Self { mut child, .. } = self;
+        Ok(child.wait()?)
+    }
+}
+
+fn a_worker_serves_and_leaves_when_dismissed() -> Checked {
+    let folder = tempfile::tempdir()?;
+    // A descriptor that every child inherits, as ipc-channel leaks them.
+    let leaked = File::open("/dev/null")?;
+    rustix::io::fcntl_setfd(&leaked, FdFlags::empty())?;
+
+    let bench = Bench::start(folder.path())?;
+    let process = format!("/proc/{}", bench.child.id());
+    let inherited = fs::read_link(format!("{process}/fd/{}", leaked.as_raw_fd()));
+    assert_ne!(inherited.ok(), Some("/dev/null".into()), "it was inherited");
+
+    // What runs while a request is in flight: main, one slot, the heartbeat, and nothing else.
+    let threads = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&threads);
+    let server = Server::answering(move |_| {
+        let tasks = fs::read_dir(format!("{process}/task"));
+        *counted.lock().expect("no panic") = tasks.map_or(0, Iterator::count);
+        ok("body")
+    });
+    bench.assign(server.url("/"))?;
+    let FromWorker::Reports(reports) = bench.next()? else {
+        return Err("no report".into());
+    };
+    let [Report::Acked { stored, .. }] = reports.as_slice() else {
+        return Err(format!("no ack: {reports:?}").into());
+    };
+    assert_eq!(stored.bytes, 4);
+    assert_eq!(fs::read(folder.path().join("file"))?, b"body");
+    assert_eq!(*threads.lock().expect("no panic"), 3);
+
+    bench.say(&ToWorker::Dismiss)?;
+    assert_eq!(bench.end()?.code(), Some(0));
+    Ok(())
+}
+
+fn a_worker_leaves_when_the_coordinator_is_gone() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(|mut stream, _| {
+        read_head(&mut stream);
+        wait_for_end(&mut stream);
+    });
+    let bench = Bench::start(folder.path())?;
+    bench.assign(server.url("/"))?;
+    // The download would run for another 20 seconds; `end` closes the channels and waits.
+    let Bench {
+        mut child,
+        to_worker,
+        from_worker,
+    } = bench;
+    drop((to_worker, from_worker));
+    assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}
+
+fn a_worker_of_another_parent_leaves_quietly() -> Checked {
+    // Nobody listens at that socket: it must not even try.
+    let mut child = spawn("/nonexistent/socket", std::process::id() + 1)?;
+    assert_eq!(child.wait()?.code(), Some(0));
+    Ok(())
+}
+
+fn a_worker_that_cannot_connect_says_so() -> Checked {
+    let mut child = spawn("/nonexistent/socket", std::process::id())?;
+    assert_eq!(child.wait()?.code(), Some(9));
+    Ok(())
+}

@@ -50,9 +50,7 @@ impl BlockingEngine {
         let options = &shared.options;
         let tls = TlsConfig::builder()
             .root_certs(shared.roots.clone())
-            .unversioned_rustls_crypto_provider(Arc::new(
-                rustls::crypto::ring::default_provider(),
-            ))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -121,30 +119,24 @@ impl BlockingEngine {
         transfer: &mut Transfer<'_>,
         activity: &Activity,
     ) -> Result<Response<Body>, Fault> {
-        let (result, pooled) = self.send(transfer)?;
-        let result = match result {
-            Err(TransportError::Disconnected(cause)) if pooled => {
+        let sent = self.send(transfer)?;
+        let result = match sent.result {
+            Err(TransportError::Disconnected(cause)) if sent.in_vain => {
                 tracing::debug!(url = %transfer.url(), cause, "pooled connection was closed");
                 activity.enter(Phase::Requesting);
-                self.send(transfer)?.0
+                self.send(transfer)?.result
             }
             result => result,
         };
         result.map_err(|error| transfer.on_error(error))
     }
 
-    /// Sends one request. The second value tells whether it went over a pooled connection and
-    /// nothing of a response came.
-    #[expect(clippy::type_complexity, reason = "a name for it would say no more")]
-    fn send(
-        &self,
-        transfer: &mut Transfer<'_>,
-    ) -> Result<(Result<Response<Body>, TransportError>, bool), Fault> {
+    fn send(&self, transfer: &mut Transfer<'_>) -> Result<Sent, Fault> {
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
-        let mut request = Request::get(transfer.url().as_str()).body(()).map_err(|error| {
-            transfer.on_error(TransportError::Internal(error.to_string()))
-        })?;
+        let mut request = Request::get(transfer.url().as_str())
+            .body(())
+            .map_err(|error| transfer.on_error(TransportError::Internal(error.to_string())))?;
         *request.headers_mut() = transfer.request()?;
         let result = match limit {
             None => self.agent.run(request),
@@ -163,8 +155,10 @@ impl BlockingEngine {
         timing.connect += observed.connect;
         timing.tls += observed.tls;
         timing.first_byte += started.elapsed().saturating_sub(observed.connecting());
-        let pooled = !observed.connected && !observed.answered;
-        Ok((result.map_err(error::of_request), pooled))
+        Ok(Sent {
+            result: result.map_err(error::of_request),
+            in_vain: !observed.connected && !observed.answered,
+        })
     }
 
     /// Body to file.
@@ -177,12 +171,11 @@ impl BlockingEngine {
     ) -> Result<Committed, Fault> {
         let started = Instant::now();
         let mut storing = Duration::ZERO;
-        let received = stored(&mut storing, || self.shared.store.begin(path)).and_then(
-            |mut partial| {
+        let received =
+            stored(&mut storing, || self.shared.store.begin(path)).and_then(|mut partial| {
                 self.copy(transfer, response, &mut partial, &mut storing, activity)
                     .map(|()| partial)
-            },
-        );
+            });
         transfer.timing().body += started.elapsed().saturating_sub(storing);
         let result = received.and_then(|partial| {
             activity.enter(Phase::Storing);
@@ -241,6 +234,13 @@ impl BlockingEngine {
         let mut body = response.body_mut().as_reader().take(DRAIN);
         while let Ok(1..) = body.read(&mut self.buffer) {}
     }
+}
+
+/// A request that was sent.
+struct Sent {
+    result: Result<Response<Body>, TransportError>,
+    /// It went over a pooled connection, and nothing of a response came.
+    in_vain: bool,
 }
 
 impl Engine for BlockingEngine {

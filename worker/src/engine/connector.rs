@@ -6,12 +6,17 @@
 //! for what it is.
 //!
 //! It must not send requests.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "ureq's enum of errors is open, and may grow with any release"
+)]
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -19,7 +24,6 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
     time,
 };
-use ureq::Error;
 
 use super::{Shared, error};
 use crate::transfer::TransportError;
@@ -83,12 +87,7 @@ fn carry(error: TransportError) -> Error {
 pub(super) struct Deferred;
 
 impl Resolver for Deferred {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         Ok(self.empty())
     }
 }
@@ -123,6 +122,8 @@ impl Connector<()> for Dial {
             .connect(&stage, None)
             .map_err(|error| match error {
                 Error::Io(cause) => carry(TransportError::Connect(cause.to_string())),
+                // ureq blames its connect timeout also when the attempt as a whole is out of time.
+                Error::Timeout(_) => Error::Timeout(stage.timeout.reason),
                 error => error,
             });
         let connected = Instant::now();

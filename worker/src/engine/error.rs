@@ -1,6 +1,10 @@
 //! From ureq's errors to ours.
 //!
 //! It must not decide what follows from an error: that is the transfer's.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "ureq's and std's enums of errors are open, and may grow with any release"
+)]
 
 use std::io;
 

@@ -118,7 +118,9 @@ fn certificates(pem: &[u8], place: &str) -> Result<RootCerts, SetupError> {
         }
     }
     if found.is_empty() {
-        return Err(refused("nothing between BEGIN and END CERTIFICATE".to_owned()));
+        return Err(refused(
+            "nothing between BEGIN and END CERTIFICATE".to_owned(),
+        ));
     }
     Ok(RootCerts::Specific(Arc::new(found)))
 }

@@ -66,8 +66,14 @@ fn the_built_in_origin_stands_in_for_every_host() {
         https: "127.0.0.1:8443".parse().expect("an address"),
     });
     let (resolver, count) = resolver(&options, one);
-    assert_eq!(addresses(&resolver, false, "a.test", 99), ["127.0.0.1:8080"]);
-    assert_eq!(addresses(&resolver, true, "192.0.2.9", 443), ["127.0.0.1:8443"]);
+    assert_eq!(
+        addresses(&resolver, false, "a.test", 99),
+        ["127.0.0.1:8080"]
+    );
+    assert_eq!(
+        addresses(&resolver, true, "192.0.2.9", 443),
+        ["127.0.0.1:8443"]
+    );
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
 
@@ -125,7 +131,11 @@ fn a_name_server_that_hangs_does_not_hang_the_caller() {
             "{found:?}"
         );
     }
-    assert_eq!(count.load(Ordering::SeqCst), 1, "the hanging lookup is shared");
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        1,
+        "the hanging lookup is shared"
+    );
     drop(release);
     resolver
         .look_up("a.test", Instant::now(), PATIENCE)

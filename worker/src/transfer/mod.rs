@@ -23,9 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::{
-    Exchange, Failure, FailureKind, HttpOptions, Severity, Stored, Timestamp, Timing,
-};
+use protocol::{Exchange, Failure, FailureKind, HttpOptions, Severity, Stored, Timestamp, Timing};
 use url::Url;
 
 use crate::fault::{Fault, cut};
@@ -224,10 +222,12 @@ impl<'o> Transfer<'o> {
     /// The transport failed. What that means depends on how far the transfer came.
     #[must_use]
     pub fn on_error(&self, error: TransportError) -> Fault {
-        match error {
-            TransportError::Disconnected(cause) if self.receiving => self.truncated(&cause),
-            error => error.into_fault(self.redirects.url(), self.options),
+        if self.receiving
+            && let TransportError::Disconnected(cause) = &error
+        {
+            return self.truncated(cause);
         }
+        error.into_fault(self.redirects.url(), self.options)
     }
 
     /// Bytes of body received so far.

@@ -25,9 +25,7 @@ pub(super) const fn is_transient(status: StatusCode) -> bool {
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        value
-            .parse()
-            .map_or(MAX_RETRY_AFTER, Duration::from_secs)
+        value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
         httpdate::parse_http_date(value)
             .ok()?

@@ -1,0 +1,259 @@
+//! Tests of the session over a local link, with an engine that the test controls.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use protocol::{Assignment, Exchange, Failure, FailureKind, Running, Severity, Stored};
+
+use super::*;
+use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
+use crate::testing::options;
+
+/// An engine that does what a task's URL says: `hold` tells the test and waits for it, `panic`
+/// panics, anything else is stored at once.
+struct Scripted {
+    held: Sender<TaskId>,
+    release: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Engine for Scripted {
+    fn download(
+        &mut self,
+        assignment: &Assignment,
+        _: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        match assignment.url.as_str() {
+            "hold" => {
+                self.held.send(assignment.task).expect("the test listens");
+                let release = self.release.lock().expect("no panic while held");
+                let _ = release.recv();
+            }
+            "panic" => panic!("as the test wanted"),
+            _ => {}
+        }
+        Ok(Box::new(Stored {
+            exchange: Exchange::default(),
+            bytes: 0,
+            sha256: [0; 32],
+            content_type: None,
+        }))
+    }
+}
+
+/// A running session, and the test's side of it.
+struct Bench {
+    coordinator: CoordinatorEnd,
+    held: Receiver<TaskId>,
+    release: Sender<()>,
+    reader: thread::JoinHandle<Result<End, SessionError>>,
+}
+
+fn bench(concurrency: u16, heartbeat: Duration) -> Bench {
+    let (coordinator, mut inbox, outbox): (_, LocalInbox, LocalOutbox) = local_link();
+    let (tell, held) = channel();
+    let (release, wait) = channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let setup = Setup {
+        output: "unused".into(),
+        partial: "unused".into(),
+        concurrency,
+        heartbeat,
+        http: options(),
+    };
+    let session = Session::start_with(Arc::new(outbox), &setup, move || Scripted {
+        held: tell.clone(),
+        release: Arc::clone(&wait),
+    })
+    .expect("threads");
+    let reader = thread::spawn(move || {
+        let end = session.read(&mut inbox);
+        session.join();
+        end
+    });
+    let bench = Bench {
+        coordinator,
+        held,
+        release,
+        reader,
+    };
+    assert_eq!(bench.next(), FromWorker::Ready);
+    bench
+}
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+impl Bench {
+    fn next(&self) -> FromWorker {
+        self.coordinator.from_worker.recv().expect("a message")
+    }
+
+    fn say(&self, message: ToWorker) {
+        self.coordinator
+            .to_worker
+            .send(message)
+            .expect("it listens");
+    }
+
+    fn assign(&self, tasks: &[(u64, &str)]) {
+        let assignments = tasks
+            .iter()
+            .map(|(task, url)| Assignment {
+                task: TaskId(*task),
+                url: (*url).to_owned(),
+                path: task.to_string(),
+            })
+            .collect();
+        self.say(ToWorker::Assign(assignments));
+    }
+
+    /// The next frame, as short words.
+    fn words(&self) -> Vec<String> {
+        let FromWorker::Reports(reports) = self.next() else {
+            panic!("reports were expected");
+        };
+        let words = reports.iter().map(|report| match report {
+            Report::Started { task } => format!("started {task}"),
+            Report::Acked { task, .. } => format!("acked {task}"),
+            Report::Nacked { task, .. } => format!("nacked {task}"),
+            Report::Released { task } => format!("released {task}"),
+        });
+        words.collect()
+    }
+
+    fn dismiss(self) {
+        self.say(ToWorker::Dismiss);
+        let end = self.reader.join().expect("no panic");
+        assert_eq!(end.expect("in good order"), End::Dismissed);
+    }
+}
+
+#[test]
+fn an_ack_and_the_next_start_share_one_frame() {
+    let bench = bench(1, NEVER);
+    bench.assign(&[(1, "hold"), (2, "hold")]);
+    assert_eq!(bench.words(), ["started 1"]);
+    bench.held.recv().expect("it runs");
+    bench.release.send(()).expect("it waits");
+    assert_eq!(bench.words(), ["acked 1", "started 2"]);
+    bench.held.recv().expect("it runs");
+    bench.release.send(()).expect("it waits");
+    assert_eq!(bench.words(), ["acked 2"]);
+    bench.dismiss();
+}
+
+#[test]
+fn only_what_is_not_started_is_released() {
+    let bench = bench(1, NEVER);
+    bench.assign(&[(1, "hold"), (2, ""), (3, ""), (4, "")]);
+    assert_eq!(bench.words(), ["started 1"]);
+    bench.held.recv().expect("it runs");
+    let tasks = [1, 4, 2, 99].map(TaskId).to_vec();
+    bench.say(ToWorker::Revoke(tasks));
+    assert_eq!(bench.words(), ["released 2", "released 4"]);
+    bench.release.send(()).expect("it waits");
+    assert_eq!(bench.words(), ["acked 1", "started 3"]);
+    assert_eq!(bench.words(), ["acked 3"]);
+    bench.dismiss();
+}
+
+#[test]
+fn many_releases_fit_their_frames() {
+    let bench = bench(1, NEVER);
+    bench.assign(&[(0, "hold")]);
+    assert_eq!(bench.words(), ["started 0"]);
+    let tasks: Vec<u64> = (1..2500).collect();
+    let assignments: Vec<_> = tasks.iter().map(|task| (*task, "")).collect();
+    bench.assign(&assignments);
+    bench.say(ToWorker::Revoke(tasks.into_iter().map(TaskId).collect()));
+    let sizes: Vec<usize> = (0..3).map(|_| bench.words().len()).collect();
+    assert_eq!(sizes, [1000, 1000, 499]);
+    bench.release.send(()).expect("it waits");
+    assert_eq!(bench.words(), ["acked 0"]);
+    bench.dismiss();
+}
+
+#[test]
+fn a_heartbeat_lists_what_runs() {
+    let bench = bench(2, Duration::from_millis(10));
+    bench.assign(&[(7, "hold")]);
+    bench.held.recv().expect("it runs");
+    let running = loop {
+        if let FromWorker::Heartbeat(running) = bench.next()
+            && !running.is_empty()
+        {
+            break running;
+        }
+    };
+    let expected = Running {
+        task: TaskId(7),
+        phase: protocol::Phase::Requesting,
+        bytes: 0,
+    };
+    assert_eq!(running, [expected]);
+    bench.release.send(()).expect("it waits");
+    // Idle workers show life as well.
+    while bench.next() != FromWorker::Heartbeat(Vec::new()) {}
+    bench.dismiss();
+}
+
+#[test]
+fn a_panic_costs_its_task_and_nothing_else() {
+    let bench = bench(1, NEVER);
+    bench.assign(&[(1, "panic"), (2, "")]);
+    assert_eq!(bench.words(), ["started 1"]);
+    let FromWorker::Reports(reports) = bench.next() else {
+        panic!("reports were expected");
+    };
+    let [Report::Nacked { failure, .. }, Report::Started { .. }] = reports.as_slice() else {
+        panic!("{reports:?}");
+    };
+    assert_eq!(failure.kind, FailureKind::Internal);
+    assert_eq!(failure.severity, Severity::Permanent);
+    assert!(failure.message.contains("as the test wanted"));
+    assert_eq!(bench.words(), ["acked 2"]);
+    bench.dismiss();
+}
+
+#[test]
+fn as_many_tasks_run_at_once_as_there_are_slots() {
+    let bench = bench(3, NEVER);
+    bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold"), (4, "hold")]);
+    let mut running: Vec<_> = (0..3)
+        .map(|_| bench.held.recv().expect("it runs"))
+        .collect();
+    running.sort();
+    assert_eq!(running, [1, 2, 3].map(TaskId));
+    drop(bench.release);
+    bench.held.recv().expect("the fourth follows");
+    drop(bench.coordinator);
+    let end = bench.reader.join().expect("no panic");
+    assert_eq!(end.expect("in good order"), End::Closed);
+}
+
+#[test]
+fn a_coordinator_that_hangs_up_ends_the_session() {
+    let bench = bench(1, NEVER);
+    bench.assign(&[(1, "hold"), (2, "hold")]);
+    bench.held.recv().expect("it runs");
+    drop(bench.coordinator);
+    drop(bench.release);
+    let end = bench.reader.join().expect("no panic");
+    assert_eq!(end.expect("in good order"), End::Closed);
+    assert!(bench.held.recv().is_err(), "the second task was begun");
+}
+
+#[test]
+fn a_second_setup_breaks_the_protocol() {
+    let bench = bench(1, NEVER);
+    let setup = Setup {
+        output: "unused".into(),
+        partial: "unused".into(),
+        concurrency: 1,
+        heartbeat: NEVER,
+        http: options(),
+    };
+    bench.say(ToWorker::Setup(Box::new(setup)));
+    let end = bench.reader.join().expect("no panic");
+    assert!(matches!(end, Err(SessionError::SecondSetup)), "{end:?}");
+}

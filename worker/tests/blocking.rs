@@ -1,0 +1,346 @@
+//! The blocking engine against servers that behave, and servers that do not.
+
+mod support;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use protocol::{FailureKind, ResolveOverride, Severity};
+use rustix::net::{AddressFamily, SocketType};
+use support::{Bench, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end};
+
+const SOON: Duration = Duration::from_millis(200);
+
+fn failing(bytes: &'static [u8], kind: FailureKind, severity: Severity) {
+    let server = Server::sending(bytes);
+    Bench::new(options()).fails(&server.url("/"), kind, severity);
+}
+
+#[test]
+fn a_body_is_stored_with_what_was_seen_of_the_exchange() {
+    let server = Server::answering(|_| {
+        let mut response = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n".to_vec();
+        response.extend(b"Content-Length: 3\r\n\r\nabc");
+        response
+    });
+    let stored = Bench::new(options())
+        .get(&server.url("/a"))
+        .expect("stored");
+    assert_eq!(stored.bytes, 3);
+    assert_eq!(stored.sha256[..4], [0xba, 0x78, 0x16, 0xbf]);
+    assert_eq!(stored.content_type.as_deref(), Some("text/plain"));
+    assert_eq!(stored.exchange.status, Some(200));
+    assert_eq!(stored.exchange.final_url, None);
+    assert!(stored.exchange.started.0 > 0);
+    let timing = stored.exchange.timing;
+    assert!(timing.connect > Duration::ZERO && timing.first_byte > Duration::ZERO);
+    assert!(timing.store > Duration::ZERO);
+    assert_eq!(timing.tls, Duration::ZERO);
+}
+
+#[test]
+fn bodies_of_every_framing_and_size_arrive_whole() {
+    let check = |head: &str, body: &[u8], expect: &str| {
+        let response = [head.as_bytes(), b"\r\n\r\n", body].concat();
+        let server = Server::start(move |mut stream, _| {
+            read_head(&mut stream);
+            let _ = stream.write_all(&response);
+        });
+        assert!(
+            Bench::new(options()).body(&server.url("/")) == expect,
+            "{head}"
+        );
+    };
+    let large = "0123456789abcdef".repeat(700_000);
+    let length = format!("HTTP/1.1 200 OK\r\nContent-Length: {}", large.len());
+    check(&length, large.as_bytes(), &large);
+    check("HTTP/1.1 200 OK", large.as_bytes(), &large);
+    check("HTTP/1.0 200 OK", b"old", "old");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked";
+    check(
+        chunked,
+        b"2;x=y\r\nab\r\n1\r\nc\r\n0\r\nTrailer: t\r\n\r\n",
+        "abc",
+    );
+    check("HTTP/1.1 204 No Content", b"", "");
+    check("HTTP/1.1 200 OK\r\nContent-Length: 0", b"", "");
+    let early =
+        "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1";
+    check(early, b"x", "x");
+    let coded = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4";
+    check(coded, b"sent", "sent");
+}
+
+#[test]
+fn the_request_says_what_the_options_say() {
+    let (tell, heads) = channel();
+    let tell = Mutex::new(tell);
+    let server = Server::answering(move |head| {
+        let _ = tell.lock().expect("no panic").send(head.to_owned());
+        ok("")
+    });
+    let mut options = options();
+    options.headers = vec![("X-Mine".to_owned(), "yes".to_owned())];
+    options.resolve = vec![ResolveOverride {
+        host: "a.test".to_owned(),
+        port: server.addr.port(),
+        addr: server.addr.ip(),
+    }];
+    let url = format!("http://a.test:{}/p?q#f", server.addr.port());
+    Bench::new(options).body(&url);
+    let head = heads.recv().expect("a request").to_ascii_lowercase();
+    let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
+    assert_eq!(lines.remove(0), "get /p?q http/1.1");
+    lines.sort_unstable();
+    let host = format!("host: a.test:{}", server.addr.port());
+    let expect = [
+        "accept-encoding: identity",
+        "accept: */*",
+        &host,
+        "user-agent: test/1",
+    ];
+    assert_eq!(lines, [&expect[..], &["x-mine: yes"]].concat());
+}
+
+#[test]
+fn a_connection_is_used_again_after_bodies_failures_and_redirects() {
+    let server = Server::answering(|head| {
+        let gone = "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone";
+        let moved = "HTTP/1.1 302 Found\r\nLocation: /a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                     3\r\nsee\r\n0\r\n\r\n";
+        match head.split(' ').nth(1) {
+            Some("/gone") => gone.into(),
+            Some("/moved") => moved.into(),
+            _ => ok("body"),
+        }
+    });
+    let mut bench = Bench::new(options());
+    bench.fails(
+        &server.url("/gone"),
+        FailureKind::Status,
+        Severity::Permanent,
+    );
+    for path in ["/a", "/moved", "/b"] {
+        assert_eq!(bench.body(&server.url(path)), "body");
+    }
+    let timing = bench
+        .get(&server.url("/c"))
+        .expect("stored")
+        .exchange
+        .timing;
+    assert_eq!(timing.connect, Duration::ZERO);
+    assert_eq!(server.accepted(), 1);
+}
+
+#[test]
+fn a_request_that_meets_a_closed_pooled_connection_is_sent_again() {
+    for by_reset in [false, true] {
+        let server = Server::start(move |mut stream, number| {
+            read_head(&mut stream);
+            let _ = stream.write_all(&ok("body"));
+            if number == 0 && by_reset {
+                reset(stream);
+            } else {
+                read_head(&mut stream);
+            }
+        });
+        let mut bench = Bench::new(options());
+        assert_eq!(bench.body(&server.url("/1")), "body");
+        assert_eq!(bench.body(&server.url("/2")), "body");
+        assert_eq!(server.accepted(), 2);
+    }
+}
+
+#[test]
+fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again() {
+    for by_reset in [false, true] {
+        let server = Server::start(move |mut stream, _| {
+            if by_reset {
+                reset(stream);
+            } else {
+                read_head(&mut stream);
+            }
+        });
+        let mut bench = Bench::new(options());
+        bench.fails(&server.url("/"), FailureKind::Disconnected, TRANSIENT);
+        assert_eq!(server.accepted(), 1);
+    }
+    failing(
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        FailureKind::Disconnected,
+        TRANSIENT,
+    );
+}
+
+#[test]
+fn what_is_not_http_is_permanent() {
+    let check = |bytes| failing(bytes, FailureKind::Protocol, Severity::Permanent);
+    check(b"SSH-2.0-OpenSSH_9.9\r\n\r\n");
+    check(b"HTTP/1.1 2000 OK\r\n\r\n");
+    check(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n");
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx");
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx");
+    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
+    let endless: &[u8] = Box::leak(
+        format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(200_000)).into_boxed_str(),
+    )
+    .as_bytes();
+    check(endless);
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_not_stored() {
+    let check = |bytes| failing(bytes, FailureKind::Truncated, TRANSIENT);
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort");
+    check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
+    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nshort");
+    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n");
+    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n1");
+    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+}
+
+#[test]
+fn a_reset_is_not_the_end_of_a_body_without_a_length() {
+    for length in ["", "Content-Length: 9\r\n"] {
+        let server = Server::start(move |mut stream, _| {
+            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\nshort").as_bytes());
+            reset(stream);
+        });
+        let mut bench = Bench::new(options());
+        bench.fails(&server.url("/"), FailureKind::Truncated, TRANSIENT);
+    }
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    for bytes in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+    ] {
+        let server = Server::start(move |mut stream, _| {
+            let _ = stream.write_all(bytes.as_bytes());
+            wait_for_end(&mut stream);
+        });
+        let mut options = options();
+        options.stall_timeout = SOON;
+        Bench::new(options).fails(&server.url("/"), FailureKind::Stalled, TRANSIENT);
+    }
+}
+
+#[test]
+fn max_time_ends_an_attempt_that_keeps_moving() {
+    let dripping = |head: &'static str| {
+        Server::start(move |mut stream, _| {
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(b"x").is_ok() {
+                std::thread::yield_now();
+            }
+        })
+    };
+    let mut options = options();
+    options.max_time = Some(SOON);
+    let server = dripping("HTTP/1.1 200 OK\r\n\r\n");
+    Bench::new(options.clone()).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
+    let server = Server::start(|mut stream, _| wait_for_end(&mut stream));
+    Bench::new(options).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
+}
+
+#[test]
+fn redirects_are_followed_and_the_last_url_is_reported() {
+    let there = Server::answering(|_| ok("there"));
+    let target = there.url("/x");
+    let here = Server::answering(move |_| {
+        format!("HTTP/1.1 301 Moved\r\nLocation: {target}#f\r\nContent-Length: 0\r\n\r\n").into()
+    });
+    let stored = Bench::new(options()).get(&here.url("/")).expect("stored");
+    assert_eq!(stored.exchange.final_url, Some(there.url("/x")));
+    assert_eq!(stored.exchange.status, Some(200));
+    assert_eq!(stored.bytes, 5);
+}
+
+#[test]
+fn redirects_that_lead_nowhere_fail() {
+    use FailureKind::{BadRedirect, TooManyRedirects};
+    let server = Server::answering(|head| match head.split(' ').nth(1) {
+        Some("/none") => b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        Some("/ftp") => b"HTTP/1.1 302 Found\r\nLocation: ftp://a/\r\n\r\n".to_vec(),
+        Some("/loop") => b"HTTP/1.1 302 Found\r\nLocation: /loop\r\n\r\n".to_vec(),
+        path => {
+            let path = path.unwrap_or_default();
+            format!("HTTP/1.1 302 Found\r\nLocation: {path}x\r\nContent-Length: 0\r\n\r\n").into()
+        }
+    });
+    let check = |path: &str, kind| {
+        Bench::new(options()).fails(&server.url(path), kind, Severity::Permanent);
+    };
+    check("/none", BadRedirect);
+    check("/ftp", BadRedirect);
+    check("/loop", TooManyRedirects);
+    check("/many", TooManyRedirects);
+}
+
+#[test]
+fn a_status_that_may_pass_says_when() {
+    let server =
+        Server::sending(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy");
+    let failure = Bench::new(options())
+        .get(&server.url("/"))
+        .expect_err("busy");
+    let retry_after = Some(Duration::from_secs(7));
+    assert_eq!(failure.severity, Severity::Transient { retry_after });
+    assert_eq!(failure.exchange.status, Some(503));
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let mut options = options();
+    options.max_filesize = Some(4);
+    for bytes in [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlarge".as_slice(),
+        b"HTTP/1.1 200 OK\r\n\r\nlarge",
+    ] {
+        let server = Server::sending(bytes);
+        let mut bench = Bench::new(options.clone());
+        bench.fails(&server.url("/"), FailureKind::TooLarge, Severity::Permanent);
+    }
+}
+
+#[test]
+fn nobody_who_listens_is_a_refused_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("its address");
+    drop(listener);
+    let failure =
+        Bench::new(options()).fails(&format!("http://{addr}/"), FailureKind::Connect, TRANSIENT);
+    assert!(failure.message.contains("refused"), "{failure}");
+}
+
+#[test]
+fn a_host_that_takes_no_connection_is_given_up() {
+    // A listener whose queue is full answers no more handshakes.
+    let socket =
+        rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+    rustix::net::listen(&socket, 0).expect("listening");
+    let listener = TcpListener::from(socket);
+    let addr = listener.local_addr().expect("its address");
+    let _fill = std::net::TcpStream::connect(addr).expect("the one that fits");
+    let mut options = options();
+    options.connect_timeout = SOON;
+    let url = format!("http://{addr}/");
+    Bench::new(options.clone()).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
+    options.max_time = Some(SOON / 2);
+    Bench::new(options).fails(&url, FailureKind::Timeout, TRANSIENT);
+}
+
+#[test]
+fn an_unknown_host_is_not_resolved() {
+    let url = "http://no-such-host.invalid/";
+    let failure = Bench::new(options()).get(url).expect_err("unknown");
+    // A machine without name servers says "try again" instead of "no such host".
+    assert_eq!(failure.kind, FailureKind::Resolve, "{failure}");
+}

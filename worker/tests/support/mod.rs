@@ -1,0 +1,187 @@
+//! What the worker's integration tests share: servers that speak raw bytes, and an engine with a
+//! folder to store in.
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use protocol::{
+    Assignment, Failure, FailureKind, HttpOptions, Setup, Severity, Stored, TaskId, Trust,
+};
+use worker::{Activity, BlockingEngine, Engine, Shared};
+
+/// A server on a port of its own, each connection on a thread of its own.
+pub struct Server {
+    pub addr: SocketAddr,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Hands every connection to `handle`, with its number, counted from 0.
+    pub fn start(handle: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("its address");
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        let handle = Arc::new(handle);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let handle = Arc::clone(&handle);
+                thread::spawn(move || handle(stream.expect("accepted"), number));
+            }
+        });
+        Self { addr, accepted }
+    }
+
+    /// Answers every request of every connection with what `answer` makes of its head.
+    pub fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |mut stream, _| {
+            while let Some(head) = read_head(&mut stream) {
+                if stream.write_all(&answer(&head)).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Sends `bytes` for the first request of each connection, then closes.
+    pub fn sending(bytes: &'static [u8]) -> Self {
+        Self::start(move |mut stream, _| {
+            read_head(&mut stream);
+            let _ = stream.write_all(bytes);
+        })
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads one request head; `None` if the connection ended instead.
+pub fn read_head(stream: &mut impl Read) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Waits until the peer has hung up.
+pub fn wait_for_end(stream: &mut impl Read) {
+    let mut rest = [0; 1024];
+    while let Ok(1..) = stream.read(&mut rest) {}
+}
+
+/// Closes `stream` with a reset: closing with something unread does that.
+pub fn reset(stream: TcpStream) {
+    let mut byte = [0];
+    let _ = stream.peek(&mut byte);
+}
+
+/// A whole response with a length.
+pub fn ok(body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+pub fn options() -> HttpOptions {
+    HttpOptions {
+        user_agent: "test/1".to_owned(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(20),
+        stall_timeout: Duration::from_secs(20),
+        max_time: None,
+        max_redirects: 5,
+        max_filesize: None,
+        resolve: Vec::new(),
+        trust: Trust::WebRoots,
+        simulated: None,
+    }
+}
+
+pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
+    let partial = folder.join(".partial");
+    std::fs::create_dir_all(&partial).expect("a folder for partials");
+    Setup {
+        output: folder.into(),
+        partial: partial.into(),
+        concurrency,
+        heartbeat: Duration::from_secs(3600),
+        http,
+    }
+}
+
+/// An engine, and the folder it stores in.
+pub struct Bench {
+    engine: BlockingEngine,
+    folder: tempfile::TempDir,
+}
+
+pub type Downloaded = Result<Box<Stored>, Box<Failure>>;
+
+impl Bench {
+    pub fn new(options: HttpOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let setup = setup(folder.path(), 1, options);
+        let shared = Shared::new(&setup).expect("a good setup");
+        Self {
+            engine: BlockingEngine::new(Arc::new(shared)),
+            folder,
+        }
+    }
+
+    /// Downloads `url` to `file`.
+    pub fn get(&mut self, url: &str) -> Downloaded {
+        let assignment = Assignment {
+            task: TaskId(1),
+            url: url.to_owned(),
+            path: "file".to_owned(),
+        };
+        let result = self.engine.download(&assignment, &Activity::default());
+        let left = std::fs::read_dir(self.folder.path().join(".partial"))
+            .expect("the folder is there")
+            .count();
+        assert_eq!(left, 0, "a partial file was left behind");
+        result
+    }
+
+    /// Downloads `url` and returns what was stored.
+    pub fn body(&mut self, url: &str) -> String {
+        let stored = self.get(url).expect("stored");
+        let body = std::fs::read_to_string(self.folder.path().join("file")).expect("a file");
+        assert_eq!(stored.bytes, body.len() as u64);
+        body
+    }
+
+    /// Downloads `url`, which fails in the way that is told.
+    pub fn fails(&mut self, url: &str, kind: FailureKind, severity: Severity) -> Box<Failure> {
+        let failure = self.get(url).expect_err("a failure");
+        assert_eq!(
+            (failure.kind, failure.severity),
+            (kind, severity),
+            "{failure}"
+        );
+        assert!(!self.folder.path().join("file").exists(), "{failure}");
+        failure
+    }
+}
+
+pub const TRANSIENT: Severity = Severity::Transient { retry_after: None };

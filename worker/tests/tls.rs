@@ -1,0 +1,133 @@
+//! The blocking engine over TLS, against a server with a certificate of our own.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::{FailureKind, Severity, Simulated, Trust};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use support::{Bench, Server, TRANSIENT, ok, options, read_head, wait_for_end};
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+/// A TLS server for `a.test`, and the certificate that makes it trusted.
+fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String) {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a configuration");
+    let config = Arc::new(config);
+    let server = Server::start(move |stream, _| {
+        let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
+        handle(&mut StreamOwned::new(session, stream));
+    });
+    (server, made.cert.pem())
+}
+
+fn bench(server: &Server, trust: Trust) -> Bench {
+    let mut options = options();
+    options.trust = trust;
+    // Whatever the URL says, the server is there; name and certificate stay those of the URL.
+    options.simulated = Some(Simulated {
+        http: server.addr,
+        https: server.addr,
+    });
+    Bench::new(options)
+}
+
+fn answer(stream: &mut Tls) {
+    while read_head(stream).is_some() {
+        let name = stream.conn.server_name().unwrap_or_default().to_owned();
+        let _ = stream.write_all(&ok(&name));
+    }
+}
+
+#[test]
+fn a_trusted_server_is_asked_by_its_name_and_kept() {
+    let (server, pem) = server(answer);
+    let mut bench = bench(&server, Trust::Pem(pem));
+    assert_eq!(bench.body("https://a.test/"), "a.test");
+    assert_eq!(bench.body("https://a.test/again"), "a.test");
+    assert_eq!(server.accepted(), 1);
+    let timing = bench
+        .get("https://a.test:444/")
+        .expect("stored")
+        .exchange
+        .timing;
+    assert!(timing.tls > Duration::ZERO);
+}
+
+#[test]
+fn certificates_can_come_from_a_file() {
+    let (server, pem) = server(answer);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), pem).expect("written");
+    let mut bench = bench(&server, Trust::File(file.path().into()));
+    assert_eq!(bench.body("https://a.test/"), "a.test");
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_or_of_another_name_is_permanent() {
+    let check = |trust: fn(String) -> Trust, url: &str| {
+        let (server, pem) = server(answer);
+        let mut bench = bench(&server, trust(pem));
+        bench.fails(url, FailureKind::Tls, Severity::Permanent);
+    };
+    check(|_| Trust::WebRoots, "https://a.test/");
+    check(Trust::Pem, "https://b.test/");
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not() {
+    let garbage = Server::start(|mut stream, _| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        wait_for_end(&mut stream);
+    });
+    let close = Server::start(|mut stream, _| {
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let check = |server: &Server, kind, severity| {
+        bench(server, Trust::WebRoots).fails("https://a.test/", kind, severity);
+    };
+    check(&garbage, FailureKind::Tls, Severity::Permanent);
+    check(&close, FailureKind::Disconnected, TRANSIENT);
+}
+
+#[test]
+fn a_handshake_that_hangs_falls_under_the_connect_timeout() {
+    let server = Server::start(|mut stream, _| wait_for_end(&mut stream));
+    let mut options = options();
+    options.connect_timeout = Duration::from_millis(200);
+    options.stall_timeout = Duration::from_millis(50);
+    let url = format!("https://{}/", server.addr);
+    Bench::new(options).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
+}
+
+#[test]
+fn a_body_without_a_length_needs_the_closing_message() {
+    for closing in [true, false] {
+        let (server, pem) = server(move |stream| {
+            read_head(stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nbody");
+            if closing {
+                stream.conn.send_close_notify();
+            }
+            let _ = stream.flush();
+        });
+        let mut bench = bench(&server, Trust::Pem(pem));
+        if closing {
+            assert_eq!(bench.body("https://a.test/"), "body");
+        } else {
+            bench.fails("https://a.test/", FailureKind::Truncated, TRANSIENT);
+        }
+    }
+}
