@@ -134,6 +134,10 @@ pub struct CrashArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub lease_timeout: Duration,
 
+    /// How long a worker may take to be ready
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
+    pub start_timeout: Duration,
+
     /// Workers that a URL may kill before it is quarantined
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliveries: u32,

@@ -112,6 +112,7 @@ fn limits(args: &RunArgs) -> Limits {
             period: RESTART_PERIOD,
         }),
         lease_timeout: args.crash.lease_timeout,
+        start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         seed: fastrand::u64(..),
         ..Limits::default()

@@ -153,14 +153,17 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// Looks which workers have ended, to be called after SIGCHLD; says which are gone.
     pub fn reap(&mut self) -> Vec<(WorkerId, News)> {
         for (worker, process) in &mut self.workers {
-            if process.exit.is_none() {
-                process.exit = exit_of(&mut process.child);
-                if let (Some(exit), Some(name)) = (&process.exit, process.bootstrap.take()) {
-                    tracing::debug!(%worker, %exit, "worker ended before it connected");
-                    // Its thread still waits in `accept`, which nothing else ends. If it was
-                    // past that, nobody listens to the name any more, and that is as well.
-                    let _ = IpcSender::<Connection>::connect(name);
-                }
+            if process.exit.is_some() {
+                continue;
+            }
+            process.exit = exit_of(&mut process.child);
+            if let Some(exit) = &process.exit
+                && let Some(name) = process.bootstrap.take()
+            {
+                tracing::debug!(%worker, %exit, "worker ended before it connected");
+                // Its thread still waits in `accept`, which nothing else ends. If it was past
+                // that, nobody listens to the name any more, and that is as well.
+                let _ = IpcSender::<Connection>::connect(name);
             }
         }
         let ended: Vec<_> = self.workers.keys().copied().collect();

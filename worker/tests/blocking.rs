@@ -108,7 +108,8 @@ fn the_request_says_what_the_options_say() {
 #[test]
 fn a_connection_is_used_again_after_bodies_failures_and_redirects() {
     let server = Server::answering(|head| {
-        let gone = "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone";
+        let gone = "HTTP/1.1 404 Not Found\r\nConnection: keep-alive\r\n\
+                    Content-Length: 4\r\n\r\ngone";
         let moved = "HTTP/1.1 302 Found\r\nLocation: /a\r\nTransfer-Encoding: chunked\r\n\r\n\
                      3\r\nsee\r\n0\r\n\r\n";
         match head.split(' ').nth(1) {
@@ -335,6 +336,16 @@ fn a_host_that_takes_no_connection_is_given_up() {
     Bench::new(options.clone()).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
     options.max_time = Some(SOON / 2);
     Bench::new(options).fails(&url, FailureKind::Timeout, TRANSIENT);
+}
+
+#[test]
+fn time_limits_without_an_end_are_fine() {
+    let server = Server::answering(|_| ok("body"));
+    let mut options = options();
+    options.connect_timeout = Duration::MAX;
+    options.stall_timeout = Duration::MAX;
+    options.max_time = Some(Duration::MAX);
+    assert_eq!(Bench::new(options).body(&server.url("/")), "body");
 }
 
 #[test]

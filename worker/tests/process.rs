@@ -57,6 +57,8 @@ fn spawn(socket: &str, parent: u32) -> Result<Child, Box<dyn Error>> {
     let parent = parent.to_string();
     Ok(Command::new(program)
         .args([WORKER, socket, &parent])
+        // Not asked for, so not used: a worker does what its setup says.
+        .env("http_proxy", "http://127.0.0.1:1/")
         .spawn()?)
 }
 

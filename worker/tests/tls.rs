@@ -36,6 +36,8 @@ fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String)
 fn bench(server: &Server, trust: Trust) -> Bench {
     let mut options = options();
     options.trust = trust;
+    // With this limit each request has a configuration of its own; connections are kept all the same.
+    options.max_time = Some(Duration::from_secs(60));
     // Whatever the URL says, the server is there; name and certificate stay those of the URL.
     options.simulated = Some(Simulated {
         http: server.addr,

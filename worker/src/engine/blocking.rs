@@ -1,7 +1,7 @@
 //! The blocking engine: ureq drives the transfer, on the thread that calls.
 //!
-//! No thread is started per request, and nothing is read from the environment. It must not decide
-//! what a response means: that is the transfer's.
+//! No thread is started per request, and a proxy that the environment names is not used. It must
+//! not decide what a response means: that is the transfer's.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -34,6 +34,10 @@ const INPUT_BUFFER: usize = 64 * 1024;
 /// Largest line of a request head; the first one holds the URL.
 const OUTPUT_BUFFER: usize = 32 * 1024;
 
+/// Longest time limit handed to ureq, which adds it to the time of now and would panic when that is
+/// more than a clock can hold. As good as none.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// An engine with a connection pool of its own.
 #[derive(Debug)]
 pub struct BlockingEngine {
@@ -61,9 +65,9 @@ impl BlockingEngine {
             .user_agent("")
             .accept("")
             .accept_encoding("")
-            .timeout_connect(Some(options.connect_timeout))
-            .timeout_per_read(Some(options.stall_timeout))
-            .timeout_per_write(Some(options.stall_timeout))
+            .timeout_connect(Some(options.connect_timeout.min(LONGEST)))
+            .timeout_per_read(Some(options.stall_timeout.min(LONGEST)))
+            .timeout_per_write(Some(options.stall_timeout.min(LONGEST)))
             .max_response_header_size(MAX_HEAD)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
@@ -221,7 +225,12 @@ impl BlockingEngine {
     /// that its connection can be used again. Errors show when that is tried.
     fn drain(&mut self, response: &mut Response<Body>) {
         let headers = response.headers();
-        if headers.contains_key(CONNECTION) {
+        let closing = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.to_ascii_lowercase().contains("close"));
+        if closing {
             return;
         }
         let bounded = match response.body().content_length() {

@@ -140,7 +140,11 @@ impl<O: Outbox + 'static> Session<O> {
             })?;
         }
         let (outbox, heart) = (Arc::clone(&session.outbox), Arc::clone(&session.heart));
-        let limit = setup.http.connect_timeout + setup.http.stall_timeout + SLACK;
+        let limit = setup
+            .http
+            .connect_timeout
+            .saturating_add(setup.http.stall_timeout);
+        let limit = limit.saturating_add(SLACK);
         let interval = setup.heartbeat;
         session.spawn("heartbeat".to_owned(), move || {
             heart.beat(&*outbox, &activities, interval, limit);

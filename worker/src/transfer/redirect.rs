@@ -120,6 +120,9 @@ impl Redirects {
         if target.as_str().len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
+        // A few hosts are good for a browser's URL and not for RFC 3986, which requests are bound to.
+        http::Uri::try_from(target.as_str())
+            .map_err(|error| bad(format!("a bad location {location:?}: {error}")))?;
         Ok(target)
     }
 }

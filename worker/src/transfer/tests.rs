@@ -136,6 +136,11 @@ fn a_redirect_that_cannot_be_followed_is_permanent() {
     check(Some("http://"), FailureKind::BadRedirect, "bad location");
     check(Some("ftp://a.test/"), FailureKind::BadRedirect, "ftp");
     check(Some("file:///etc/x"), FailureKind::BadRedirect, "file");
+    check(
+        Some("http://a{b/"),
+        FailureKind::BadRedirect,
+        "bad location",
+    );
     check(Some(&long), FailureKind::BadRedirect, "longer");
     check(Some(&grows), FailureKind::BadRedirect, "longer");
     check(Some("y?q"), FailureKind::TooManyRedirects, "loop");
