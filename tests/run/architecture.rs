@@ -158,7 +158,6 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "std::thread",
             "tokio",
             "ipc_channel",
-            "worker::",
             "dispatch::Dispatcher",
         ],
         "cli is what was typed, and nothing else",

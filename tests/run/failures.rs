@@ -5,10 +5,11 @@ use crate::support::{Answer, Ended, Record, Run, Server, server, sha256};
 /// Downloads `/f` of this server; how the run ended, and the record.
 fn download(server: &Server, arguments: &str, code: i32) -> (Ended, Record) {
     let url = server.url("/f");
-    let run = Run::new()
-        .list([&url])
-        .with("--retry-delay 10ms")
-        .with(arguments);
+    let run = Run::new().list([&url]).with(arguments);
+    let run = match arguments.contains("--retry-delay") {
+        true => run,
+        false => run.with("--retry-delay 10ms"),
+    };
     let ended = run.finish().code(code);
     let log = run.log();
     let record = log.one(&url);
