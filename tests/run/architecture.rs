@@ -144,7 +144,13 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "src/pool/",
-        &["crate::run", "crate::cli", "crate::config", "crate::input", "crate::origin"],
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::origin",
+        ],
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
@@ -164,17 +170,37 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "src/config/",
-        &["crate::run", "crate::pool", "clap", "std::thread", "std::process"],
+        &[
+            "crate::run",
+            "crate::pool",
+            "clap",
+            "std::thread",
+            "std::process",
+        ],
         "config is what a run means: no clap, nothing that runs",
     ),
     (
         "src/input/",
-        &["crate::run", "crate::pool", "crate::dispatch", "crate::cli", "crate::config", "worker::"],
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::cli",
+            "crate::config",
+            "worker::",
+        ],
         "input reads lists, and nothing else",
     ),
     (
         "src/run/",
-        &["crate::cli", "clap", "ipc_channel", "worker::", "ureq", "tokio"],
+        &[
+            "crate::cli",
+            "clap",
+            "ipc_channel",
+            "worker::",
+            "ureq",
+            "tokio",
+        ],
         "run is the shell: it knows the core and the pool, not how workers are reached",
     ),
     (
@@ -289,8 +315,14 @@ fn unsafe_code_is_allowed_with_a_reason_in_small_files_only() {
         if path.ends_with("architecture.rs") || !text.contains("unsafe_code") {
             continue;
         }
-        assert!(text.contains("reason = "), "{path} allows it without a reason");
-        assert!(text.contains("// SAFETY: "), "{path} has no argument for it");
+        assert!(
+            text.contains("reason = "),
+            "{path} allows it without a reason"
+        );
+        assert!(
+            text.contains("// SAFETY: "),
+            "{path} has no argument for it"
+        );
         assert!(code.len() < 100, "{path} is too large to hold unsafe code");
     }
 }
@@ -303,7 +335,8 @@ fn the_rules_are_seen_to_be_broken() {
     assert!(names("use std::{fs, io};", "std::fs"));
     assert!(!names("use crate::runner;", "crate::run"));
     assert!(!names("use crate::{input::run, x};", "crate::run"));
-    let lines = code("//! x\nuse crate::{\n    a,\n    run,\n};\n// std::fs\n#[cfg(test)]\nuse std::fs;\n");
+    let lines =
+        code("//! x\nuse crate::{\n    a,\n    run,\n};\n// std::fs\n#[cfg(test)]\nuse std::fs;\n");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(names(&lines[0].1, "crate::run"));
 }

@@ -139,7 +139,9 @@ fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are()
     assert_eq!(records.len(), list.len());
     let urls: std::collections::HashSet<_> = records.iter().map(|r| &r.url).collect();
     assert_eq!(urls.len(), list.len());
-    let of_frozen = records.iter().filter(|r| r.worker.as_ref().is_some_and(|w| w.pid == pid));
+    let of_frozen = records
+        .iter()
+        .filter(|r| r.worker.as_ref().is_some_and(|w| w.pid == pid));
     assert!(of_frozen.count() > 0);
 }
 

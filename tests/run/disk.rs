@@ -82,10 +82,11 @@ fn too_few_descriptors_are_told_before_anything_starts() {
 fn a_soft_limit_on_descriptors_is_raised() {
     let server = Server::start();
     let list = urls(&server.url(""), 20);
-    let run = Run::new()
-        .list(&list)
-        .with("--workers 6")
-        .through(["sh", "-c", "ulimit -S -n 20; exec \"$0\" \"$@\""]);
+    let run = Run::new().list(&list).with("--workers 6").through([
+        "sh",
+        "-c",
+        "ulimit -S -n 20; exec \"$0\" \"$@\"",
+    ]);
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 20, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
@@ -101,7 +102,9 @@ impl<'a> Small<'a> {
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
             .arg(run.path("downloads"))
             .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(run))
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Self(run))
     }
 
     fn resize(&self, size: &str) {
@@ -135,14 +138,26 @@ fn a_full_disk_ends_the_run_and_the_same_command_finishes_it() {
         return;
     };
     let ended = run.finish().code(4);
-    ended.says(&["given up", "No space left on device", "run the same command again"]);
+    ended.says(&[
+        "given up",
+        "No space left on device",
+        "run the same command again",
+    ]);
     assert!(ended.summary("left") > 0, "{}", ended.text());
-    assert_eq!(ended.summary("failed"), 0, "a task is not to blame: {}", ended.text());
+    assert_eq!(
+        ended.summary("failed"),
+        0,
+        "a task is not to blame: {}",
+        ended.text()
+    );
     let log = run.log();
     let stored = log.count("stored");
     assert!((1..40).contains(&stored), "{}", ended.text());
     for record in log.records() {
-        log.check(&record, &crate::support::simulated_sha256(spec, &record.url));
+        log.check(
+            &record,
+            &crate::support::simulated_sha256(spec, &record.url),
+        );
     }
     assert_eq!(log.partials(), [""; 0], "what did not fit is removed");
     // Still full: nothing changes.
@@ -170,7 +185,10 @@ fn files_that_may_not_grow_end_the_run_only_for_themselves() {
         .through(["prlimit", "--fsize=100000"]);
     let ended = run.finish().code(1);
     let log = run.log();
-    log.check(&log.one(&server.url("/small")), &sha256(&server::body("/small")));
+    log.check(
+        &log.one(&server.url("/small")),
+        &sha256(&server::body("/small")),
+    );
     let record = log.one(&server.url("/large"));
     assert_eq!(record.kind(), "store", "{record:#?}; {}", ended.text());
     assert_eq!(log.partials(), [""; 0]);

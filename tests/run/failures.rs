@@ -152,7 +152,10 @@ fn a_file_larger_than_allowed_is_not_stored() {
 
 #[test]
 fn what_is_not_http_fails_and_nobody_panics() {
-    for garbage in [b"\x16\x03\x01\x00".to_vec(), b"HTTP/1.1 \xff\xfe\r\n\r\n".to_vec()] {
+    for garbage in [
+        b"\x16\x03\x01\x00".to_vec(),
+        b"HTTP/1.1 \xff\xfe\r\n\r\n".to_vec(),
+    ] {
         let server = answering([Answer::Raw(garbage)]);
         let (_, record) = download(&server, "--retry 0", 1);
         assert!(

@@ -180,8 +180,14 @@ fn options_that_make_no_sense_are_usage_errors() {
         ("--workers -1", vec!["-1"]),
         ("--concurrency 0", vec!["--concurrency", "0"]),
         ("--max-deliveries 0", vec!["--max-deliveries", "0"]),
-        ("--lease-timeout 0", vec!["--lease-timeout", "longer than 0"]),
-        ("--restart-intensity 5", vec!["--restart-intensity", "N/PERIOD"]),
+        (
+            "--lease-timeout 0",
+            vec!["--lease-timeout", "longer than 0"],
+        ),
+        (
+            "--restart-intensity 5",
+            vec!["--restart-intensity", "N/PERIOD"],
+        ),
         ("--resolve nonsense", vec!["--resolve", "HOST:PORT:ADDR"]),
         ("--simulate=speed=1", vec!["--simulate", "speed"]),
         ("--max-filesize huge", vec!["--max-filesize", "huge"]),

@@ -7,10 +7,14 @@ use crate::support::{Run, Server, server, sha256, simulated_sha256};
 
 /// What README's list is like: http and https, several hosts, a query, comments.
 fn list() -> Vec<String> {
-    let mut list: Vec<String> = ["http://a.example", "https://b.example", "https://c.example:8443"]
-        .iter()
-        .flat_map(|base| urls(base, 10))
-        .collect();
+    let mut list: Vec<String> = [
+        "http://a.example",
+        "https://b.example",
+        "https://c.example:8443",
+    ]
+    .iter()
+    .flat_map(|base| urls(base, 10))
+    .collect();
     list.push("https://d.example/a/b.txt?c=d".to_owned());
     list
 }
@@ -20,7 +24,12 @@ fn every_url_of_the_list_is_stored_and_recorded_once() {
     let list = list();
     let run = Run::new().list(&list).with("--workers 6 --simulate");
     let ended = run.finish().code(0);
-    assert_eq!(ended.summary("stored"), list.len() as u64, "{}", ended.text());
+    assert_eq!(
+        ended.summary("stored"),
+        list.len() as u64,
+        "{}",
+        ended.text()
+    );
     let log = run.log();
     for url in &list {
         let record = log.one(url);
@@ -56,8 +65,22 @@ fn the_keys_of_a_record_come_in_the_documented_order() {
     run.finish().code(0);
     let text = run.log().text();
     let keys = [
-        "v", "task", "url", "final_url", "outcome", "status", "path", "bytes", "sha256",
-        "content_type", "attempts", "deliveries", "worker", "started", "timing_ms", "error",
+        "v",
+        "task",
+        "url",
+        "final_url",
+        "outcome",
+        "status",
+        "path",
+        "bytes",
+        "sha256",
+        "content_type",
+        "attempts",
+        "deliveries",
+        "worker",
+        "started",
+        "timing_ms",
+        "error",
     ];
     let mut at = 0;
     for key in keys {
@@ -81,7 +104,11 @@ fn a_second_run_downloads_nothing() {
     assert_eq!(requests, 8);
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored earlier"), 8, "{}", ended.text());
-    assert!(ended.stdout.contains("0 workers started"), "{}", ended.text());
+    assert!(
+        ended.stdout.contains("0 workers started"),
+        "{}",
+        ended.text()
+    );
     assert_eq!(server.total(), requests);
     assert_eq!(run.log().text(), records);
     // Not even a server is needed.
@@ -137,7 +164,10 @@ fn a_url_that_is_listed_twice_is_downloaded_once_and_recorded_twice() {
     outcomes.sort();
     assert_eq!(outcomes, ["duplicate", "duplicate", "stored"]);
     let duplicate = log.of(&a).into_iter().find(|r| r.outcome == "duplicate");
-    assert!(duplicate.unwrap().path.is_some(), "it says where the file is");
+    assert!(
+        duplicate.unwrap().path.is_some(),
+        "it says where the file is"
+    );
 }
 
 #[test]

@@ -16,7 +16,10 @@ fn without_a_network_each_url_gets_one_line_and_the_same_command_finishes_later(
         .with(&format!("--retry 0 --resolve h.example:{port}:127.0.0.1"));
     let ended = run.finish().code(1);
     for url in &list {
-        let lines = ended.stderr.lines().filter(|line| line.contains(url.as_str()));
+        let lines = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains(url.as_str()));
         let lines: Vec<_> = lines.collect();
         let [line] = lines[..] else {
             panic!("one line for {url}: {lines:?}");
@@ -42,9 +45,7 @@ fn without_a_network_each_url_gets_one_line_and_the_same_command_finishes_later(
 fn a_connection_that_is_refused_is_tried_as_often_as_allowed() {
     let closed = ClosedPort::new();
     let url = format!("http://{}/", closed.addr);
-    let run = Run::new()
-        .list([&url])
-        .with("--retry 2 --retry-delay 10ms");
+    let run = Run::new().list([&url]).with("--retry 2 --retry-delay 10ms");
     let ended = run.finish().code(1);
     ended.says(&[&url, "connect", "(3 attempts)"]);
     assert_eq!(ended.summary("retries"), 2, "{}", ended.text());
@@ -56,9 +57,7 @@ fn a_connection_that_is_refused_is_tried_as_often_as_allowed() {
 #[test]
 fn a_host_that_does_not_exist_fails_with_a_line_that_names_it() {
     let url = "https://no-such-host.invalid/a";
-    let run = Run::new()
-        .list([url])
-        .with("--retry 1 --retry-delay 10ms");
+    let run = Run::new().list([url]).with("--retry 1 --retry-delay 10ms");
     let ended = run.finish().code(1);
     ended.says(&[url, "resolve", "no-such-host.invalid"]);
     assert_eq!(run.log().one(url).kind(), "resolve");

@@ -31,7 +31,10 @@ fn get(addr: SocketAddr, host: &str, path: &str) -> (String, Vec<u8>) {
     .unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+    let end = answer
+        .windows(4)
+        .position(|part| part == b"\r\n\r\n")
+        .unwrap();
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
     (head, answer[end + 4..].to_vec())
 }
@@ -55,7 +58,9 @@ fn the_origin_leaves_on_sigint_even_with_a_request_in_flight() {
     let run = Run::new().with("origin --simulate latency=1h");
     let job = run.start();
     let mut stream = TcpStream::connect(addr(&announcement(&job), "http")).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .unwrap();
     job.signal(Signal::INT);
     job.finish().code(0);
     let mut rest = Vec::new();
@@ -77,10 +82,9 @@ fn a_run_can_use_an_origin_that_runs_alone() {
         https.port()
     ));
     // Without its CA it is not trusted.
-    let stranger = Run::new().list([&url]).with(&format!(
-        "--resolve a.example:{}:127.0.0.1",
-        https.port()
-    ));
+    let stranger = Run::new()
+        .list([&url])
+        .with(&format!("--resolve a.example:{}:127.0.0.1", https.port()));
     std::fs::write(download.path("ca.pem"), pem).unwrap();
     download.finish().code(0);
     let log = download.log();

@@ -40,7 +40,11 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
         let record = log.of(url).pop().unwrap();
         log.check(&record, &simulated_sha256(spec, url));
     }
-    assert_eq!(log.files().len(), list.len(), "a file for each, and no other");
+    assert_eq!(
+        log.files().len(),
+        list.len(),
+        "a file for each, and no other"
+    );
     assert_eq!(log.partials(), [""; 0]);
     // What one run recorded as stored, no later one did again.
     let mut stored: BTreeMap<String, usize> = BTreeMap::new();

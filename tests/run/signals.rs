@@ -57,7 +57,11 @@ fn a_second_signal_ends_the_run_at_once() {
     let ended = job.finish().code(130);
     assert_eq!(ended.summary("stored"), 0, "{}", ended.text());
     assert_eq!(ended.summary("left"), 2, "{}", ended.text());
-    assert_eq!(run.log().records().len(), 0, "nothing is lost, nothing is blamed");
+    assert_eq!(
+        run.log().records().len(),
+        0,
+        "nothing is lost, nothing is blamed"
+    );
     server.release("/held");
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
@@ -113,7 +117,11 @@ fn ctrl_c_reaches_the_coordinator_alone() {
     let job = run.start();
     server.wait_for("/held", 1);
     let coordinator = job.process();
-    assert_eq!(coordinator.group(), Some(job.pid()), "setsid made it a group");
+    assert_eq!(
+        coordinator.group(),
+        Some(job.pid()),
+        "setsid made it a group"
+    );
     for worker in job.workers() {
         assert_eq!(worker.parent(), Some(job.pid()));
         assert_ne!(worker.group(), coordinator.group(), "{worker:?}");
@@ -152,7 +160,8 @@ fn sigusr1_says_what_each_worker_is_doing() {
     // Until the coordinator has heard that the worker took it up.
     job.wait_until("the URL in the answer", || {
         job.signal(Signal::USR1);
-        job.stderr().contains(&format!("{}: for", server.url("/held")))
+        job.stderr()
+            .contains(&format!("{}: for", server.url("/held")))
     });
     let line = job.wait_for_line("1 running");
     assert!(line.contains("worker 0.1"), "{line}");

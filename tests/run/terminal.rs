@@ -94,7 +94,11 @@ fn a_terminal_shows_bars_and_at_last_the_summary_alone() {
     terminal.wait_for(&server.url("/held"));
     server.release("/held");
     terminal.wait_for("run log: ");
-    let Terminal { job, output, master } = terminal;
+    let Terminal {
+        job,
+        output,
+        master,
+    } = terminal;
     job.finish().code(0);
     drop(master);
     let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
@@ -103,7 +107,10 @@ fn a_terminal_shows_bars_and_at_last_the_summary_alone() {
     assert!(!screen.contains("eta"), "the bars are gone:\n{screen}");
     assert!(!screen.contains(&server.url("/held")), "{screen}");
     let first = screen.lines().find(|line| !line.trim().is_empty());
-    assert!(first.unwrap().trim_start().starts_with("stored"), "{screen}");
+    assert!(
+        first.unwrap().trim_start().starts_with("stored"),
+        "{screen}"
+    );
     assert!(!parser.screen().hide_cursor(), "the cursor is back");
 }
 

@@ -210,9 +210,7 @@ impl Shared {
             }
             Answer::Status(status) => send(stream, &status_line(status, "")),
             Answer::StatusWith(status, headers) => send(stream, &status_line(status, &headers)),
-            Answer::Redirect(to) => {
-                send(stream, &status_line(302, &format!("Location: {to}\r\n")))
-            }
+            Answer::Redirect(to) => send(stream, &status_line(302, &format!("Location: {to}\r\n"))),
             Answer::Truncated => {
                 send(stream, &head_of(whole.len()));
                 send(stream, &whole[..half]);
@@ -261,10 +259,8 @@ fn send(stream: &mut TcpStream, bytes: &[u8]) -> bool {
 }
 
 fn head_of(length: usize) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
-    )
-    .into_bytes()
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n")
+        .into_bytes()
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {

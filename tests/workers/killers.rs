@@ -32,13 +32,19 @@ fn a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored() {
     assert_eq!(ended.summary("quarantined"), 1, "{}", ended.text());
     assert_eq!(ended.summary("stored"), 10, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 3, "{}", ended.text());
-    let deaths = ended.stderr.lines().filter(|line| line.contains(" died with "));
+    let deaths = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains(" died with "));
     for line in deaths.filter(|line| line.starts_with("worker ")) {
         assert!(line.contains(&killer), "the URL is named: {line}");
     }
     let log = run.log();
     let record = log.one(&killer);
-    assert_eq!((record.outcome.as_str(), record.kind()), ("quarantined", "worker_died"));
+    assert_eq!(
+        (record.outcome.as_str(), record.kind()),
+        ("quarantined", "worker_died")
+    );
     assert!(record.message().contains("SIGSEGV"), "{record:?}");
     assert_eq!((record.deliveries, record.attempts), (3, 0));
     assert_eq!(record.path, None);
@@ -123,7 +129,10 @@ fn a_url_that_hangs_its_worker_is_quarantined() {
     let ended = run.finish().code(1);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
     let record = run.log().one(&hanging);
-    assert_eq!((record.outcome.as_str(), record.deliveries), ("quarantined", 2));
+    assert_eq!(
+        (record.outcome.as_str(), record.deliveries),
+        ("quarantined", 2)
+    );
 }
 
 fn a_killer_that_changes_its_mind_is_stored() {

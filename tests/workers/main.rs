@@ -33,7 +33,11 @@ fn main() -> ExitCode {
         return coordinator();
     }
     let trials = [starting::trials(), talking::trials(), killers::trials()];
-    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        trials.into_iter().flatten().collect(),
+    )
+    .exit_code()
 }
 
 fn coordinator() -> ExitCode {
