@@ -130,6 +130,21 @@ impl Dispatcher {
         let running: Vec<_> = slot.running.iter().copied().collect();
         let progress = slot.progress || !running.is_empty();
         let unstarted: Vec<_> = slot.queue.iter().copied().collect();
+        let backoff = if wanted || progress {
+            Duration::ZERO
+        } else {
+            self.died_without_progress(now, worker, &exit)
+        };
+        if !wanted {
+            self.counts.deaths += 1;
+            // Told before any blame: a task that is quarantined for it is not known afterwards.
+            self.actions.push_back(Action::Notify(Notice::WorkerDied {
+                worker,
+                exit: exit.clone(),
+                running: running.clone(),
+                backoff,
+            }));
+        }
         for id in unstarted.into_iter().rev() {
             self.unlease(id);
             self.make_ready(now, id);
@@ -142,25 +157,11 @@ impl Dispatcher {
                 self.blame(now, worker, id, running.len() == 1, &exit);
             }
         }
-        let backoff = if wanted || progress {
-            Duration::ZERO
-        } else {
-            self.died_without_progress(now, worker, &exit)
-        };
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.reserved = false;
         slot.state = SlotState::Vacant {
             not_before: now + backoff,
         };
-        if !wanted {
-            self.counts.deaths += 1;
-            self.actions.push_back(Action::Notify(Notice::WorkerDied {
-                worker,
-                exit,
-                running,
-                backoff,
-            }));
-        }
     }
 
     /// The worker died, and task `id` was running: it spends a delivery, becomes a suspect, and
