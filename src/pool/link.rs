@@ -5,8 +5,9 @@
 //! (`accept`, the first message, the later fragments of a large one), and panics on some malformed
 //! input. Here all of that hits one worker's thread, and ends with that worker's death.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Once};
+use std::thread;
 
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
@@ -24,6 +25,25 @@ pub(super) enum Heard {
     News(News),
     /// The channel is closed: the worker is gone, or about to be.
     Closed,
+}
+
+/// What the name of a listening thread begins with.
+pub(super) const THREAD: &str = "worker ";
+
+/// Keeps panics of listening threads off standard error: they are caught, and told as a violation.
+/// To be called before the first of them is started.
+pub(super) fn silence_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let thread = thread::current();
+            match thread.name().filter(|name| name.starts_with(THREAD)) {
+                Some(name) => tracing::debug!(%name, %panic, "malformed messages"),
+                None => others(panic),
+            }
+        }));
+    });
 }
 
 /// Listens until the worker is gone. `setup` is the frame that answers its greeting.
