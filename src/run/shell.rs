@@ -14,7 +14,7 @@ use super::hosts::Hosts;
 use super::inbox::Message;
 use super::intake::{Batch, Intake, Item};
 use super::log::{Facts, LogError, LogWriter, Record, RecordedWorker};
-use super::report::{Console, WorkerLine, status_lines};
+use super::report::{Console, RunningLine, WorkerLine, status_lines};
 use super::signals::Signal;
 use super::tally::Tally;
 use crate::dispatch::{Action, Counts, Dispatcher, Ending, Event, Exit, HostId, Notice, Verdict};
@@ -502,9 +502,11 @@ impl Shell {
                     .running
                     .iter()
                     .filter_map(|view| {
-                        let url = self.tasks.get(&view.task)?.target.url.clone();
-                        let elapsed = now.saturating_duration_since(view.since);
-                        Some((url, elapsed, self.heard.get(&view.task).copied()))
+                        Some(RunningLine {
+                            url: self.tasks.get(&view.task)?.target.url.clone(),
+                            elapsed: now.saturating_duration_since(view.since),
+                            heard: self.heard.get(&view.task).copied(),
+                        })
                     })
                     .collect(),
                 queued: slot.queued,
