@@ -1,6 +1,6 @@
 //! Deeds: what the shell does when the core wants something done.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::{Assignment, TaskId, WorkerId};
 
@@ -135,19 +135,19 @@ impl Shell {
         self.write(&record);
     }
 
-    fn write(&mut self, record: &Record) {
+    pub(super) fn write(&mut self, record: &Record) {
         let written = self.parts.log.append(record);
         self.unwritten_since.get_or_insert_with(Instant::now);
         self.check_log(written);
     }
 
-    fn check_log(&mut self, written: Result<(), LogError>) {
+    pub(super) fn check_log(&mut self, written: Result<(), LogError>) {
         if let Err(error) = written {
             self.give_up(error.to_string());
         }
     }
 
-    fn give_up(&mut self, reason: String) {
+    pub(super) fn give_up(&mut self, reason: String) {
         self.pending.push_back(Event::GiveUpRequested { reason });
     }
 

@@ -10,15 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, Phase, Report, Running, TaskId, WorkerId};
+use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
-use crate::dispatch::{Action, Counts, Dispatcher, Ending, Event, Exit, HostId, Notice, Verdict};
+use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::input::Target;
 use crate::pool::{News, ProcessPool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::{Batch, Intake, Item};
-use crate::run::log::{Facts, LogError, LogWriter, Record, RecordedWorker};
+use crate::run::log::{Facts, LogError, LogWriter, Record};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
