@@ -208,10 +208,10 @@ impl Peer {
     /// Greets, and waits for the setup.
     fn greet(&self) -> Box<Setup> {
         self.say(&FromWorker::Hello(Hello::new(std::process::id())));
-        match self.hear() {
-            ToWorker::Setup(setup) => setup,
-            other => panic!("a setup comes first, not {other:?}"),
-        }
+        let ToWorker::Setup(setup) = self.hear() else {
+            panic!("a setup comes first");
+        };
+        setup
     }
 
     fn first_assignment(&self) -> Assignment {

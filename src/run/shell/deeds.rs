@@ -125,7 +125,7 @@ impl Shell {
             }
             Verdict::Quarantined(exit) => {
                 tally.quarantined += 1;
-                let message = format!("its worker died with {exit}, at delivery {deliveries}");
+                let message = format!("its worker died with {exit} (delivery {deliveries})");
                 self.parts
                     .console
                     .line(&format!("quarantined: {}: {message}", facts.url));
