@@ -130,19 +130,13 @@ impl Dispatcher {
         let running: Vec<_> = slot.running.iter().copied().collect();
         let progress = slot.progress || !running.is_empty();
         let unstarted: Vec<_> = slot.queue.iter().copied().collect();
-        let backoff = if wanted || progress {
-            Duration::ZERO
-        } else {
-            self.died_without_progress(now, worker, &exit)
-        };
         if !wanted {
             self.counts.deaths += 1;
-            // Told before any blame: a task that is quarantined for it is not known afterwards.
+            // Before any task is recorded as finished, so that it can be told what it was doing.
             self.actions.push_back(Action::Notify(Notice::WorkerDied {
                 worker,
                 exit: exit.clone(),
                 running: running.clone(),
-                backoff,
             }));
         }
         for id in unstarted.into_iter().rev() {
@@ -157,6 +151,11 @@ impl Dispatcher {
                 self.blame(now, worker, id, running.len() == 1, &exit);
             }
         }
+        let backoff = if wanted || progress {
+            Duration::ZERO
+        } else {
+            self.died_without_progress(now, worker, &exit)
+        };
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.reserved = false;
         slot.state = SlotState::Vacant {
@@ -202,7 +201,10 @@ impl Dispatcher {
             };
             self.end(now, Ending::GivenUp(reason));
         }
-        restart_delay(self.limits.restart_backoff, barren, &mut self.rng)
+        let delay = restart_delay(self.limits.restart_backoff, barren, &mut self.rng);
+        self.actions
+            .push_back(Action::Notify(Notice::BackingOff { worker, delay }));
+        delay
     }
 
     /// The slot that `worker` is in, if it is there now.

@@ -5,9 +5,8 @@
 //! (`accept`, the first message, the later fragments of a large one), and panics on some malformed
 //! input. Here all of that hits one worker's thread, and ends with that worker's death.
 
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
-use std::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
@@ -27,24 +26,25 @@ pub(super) enum Heard {
     Closed,
 }
 
-/// What the name of a listening thread begins with.
-pub(super) const THREAD: &str = "worker ";
-
-/// Keeps panics of listening threads off standard error: they are caught, and told as a violation.
-/// To be called before the first of them is started.
-pub(super) fn silence_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let others = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            let thread = thread::current();
-            match thread.name().filter(|name| name.starts_with(THREAD)) {
-                Some(name) => tracing::debug!(%name, %panic, "malformed messages"),
-                None => others(panic),
-            }
-        }));
-    });
+/// Keeps panics of link threads off standard error: they are contained, and reported as the
+/// worker's violation. All others are shown as before. To be called once, by the process.
+pub fn contain_panics() {
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        if thread
+            .name()
+            .is_some_and(|name| name.starts_with(THREAD_NAME))
+        {
+            tracing::debug!(%info, "the messages of a worker are malformed");
+        } else {
+            show(info);
+        }
+    }));
 }
+
+/// How the names of link threads begin.
+pub(super) const THREAD_NAME: &str = "link to worker ";
 
 /// Listens until the worker is gone. `setup` is the frame that answers its greeting.
 pub(super) fn listen(

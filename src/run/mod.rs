@@ -25,7 +25,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
-use protocol::{Setup, Simulated, Trust};
+use protocol::{Engine, Setup, Simulated, Trust};
 
 use crate::config::RunConfig;
 use crate::dispatch::Dispatcher;
@@ -221,6 +221,9 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         partial: layout.partial().as_os_str().to_owned(),
         concurrency: config.limits.concurrency,
         heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
+        engine: Engine::Blocking,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
         http,
     }
 }
