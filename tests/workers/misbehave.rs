@@ -80,6 +80,11 @@ impl Action {
                 peer.after_ready(what)
             }
             ["on", part, how] => work_until(arguments, part, how),
+            ["stays"] => {
+                // Works, and does not leave when it is told to.
+                work_until(arguments, "no URL contains this", "0");
+                sleep()
+            }
             _ => panic!("no such misbehaviour: {words:?}"),
         }
     }
