@@ -144,6 +144,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     );
     let mut finished = shell.run();
     drop(origin);
+    // Every worker is gone. What those that were killed left is of no use to anyone.
+    if let Err(error) = layout.remove_leftovers(&lock) {
+        tracing::warn!(%error, "partial bodies are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
 }
