@@ -1,8 +1,10 @@
 //! The commands: from what was typed to the exit code.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tracing::level_filters::LevelFilter;
 
@@ -12,7 +14,7 @@ use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
-use crate::{origin, run, shootout};
+use crate::{origin, pool, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -22,6 +24,12 @@ const USAGE: u8 = 2;
 /// Does what was typed.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
+    // A limit on the size of files is an error like any other (EFBIG), if it is not a death: with a
+    // handler in place, whatever it does, the write fails. Nothing is opened by it.
+    let over_limit = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, over_limit) {
+        return fail(SET_UP, &format!("cannot handle SIGXFSZ: {error}"));
+    }
     match cli.command {
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
@@ -32,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn download(args: RunArgs) -> ExitCode {
     log_to_stderr(args.verbose);
+    pool::contain_panics();
     let config = match RunConfig::new(args) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
@@ -93,6 +102,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
 }

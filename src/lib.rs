@@ -1,4 +1,23 @@
-//! c
+//! A master/worker, multi-process bulk downloader that loses nothing when any process is killed.
+//!
+//! This is the library behind the `coordinator` program: the map of the house. What the program
+//! does and promises is in README.md, how it works and why in ARCHITECTURE.md.
+//!
+//! ```text
+//!   main --> command --> config --> run ------> dispatch      the core: decides, and does nothing
+//!              |                     |
+//!              cli                   +--------> pool --> worker (crate)      makes and reaches workers
+//!                                    |            \        /
+//!                                    +--> input    protocol (crate)          what they say
+//! ```
+//!
+//! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
+//! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
+//! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
+//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
+//!
+//! Imports run one way, and a test reads the sources to keep it so.
+
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -16,5 +16,8 @@ mod setup;
 
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{Assignment, FromWorker, Phase, Report, Running, ToWorker};
-pub use outcome::{Exchange, Failure, FailureKind, Severity, Stored, Timestamp, Timing};
-pub use setup::{HttpOptions, ResolveOverride, Setup, Simulated, Trust};
+pub use outcome::{
+    Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
+    Timestamp, Timing,
+};
+pub use setup::{Engine, HttpOptions, ResolveOverride, Setup, Simulated, Trust};

@@ -39,6 +39,85 @@ pub struct Exchange {
     pub status: Option<u16>,
     /// The URL that the last request went to, if redirects made it another than the task's.
     pub final_url: Option<String>,
+    /// The phases in their order, if the setup asked for them: at most [`MAX_SPANS`].
+    pub spans: Vec<Span>,
+}
+
+/// Most spans of one exchange: a report must fit a frame.
+pub const MAX_SPANS: usize = 64;
+
+/// A moment on the clock that all processes of a machine share (`CLOCK_MONOTONIC`,
+/// `clock_gettime(2)`), in nanoseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct MonotonicNanos(pub u64);
+
+/// One phase of an exchange, as it was measured. Spans of one exchange do not overlap.
+///
+/// A phase that comes again and again (body and store take turns over a large file) has a span
+/// each time. Once there would be more than [`MAX_SPANS`], neighbours are put together: the times
+/// of each phase stay exact, and only their order among a few neighbours is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Which phase.
+    pub phase: SpanPhase,
+    /// When it began.
+    pub start: MonotonicNanos,
+    /// How long it took.
+    pub wall: Duration,
+    /// How much of that a processor worked for it, by the clock of the thread it ran on
+    /// (`CLOCK_THREAD_CPUTIME_ID`). The rest it waited: for the network, for the disk, and for
+    /// its turn.
+    pub cpu: Duration,
+}
+
+/// The phases that spans tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpanPhase {
+    /// Name to addresses.
+    Resolve,
+    /// TCP connection.
+    Connect,
+    /// TLS handshake.
+    Tls,
+    /// Request sent until the response head was read.
+    FirstByte,
+    /// Response head until the last byte of the body, time spent in the store taken out.
+    Body,
+    /// The work that [`Setup::cpu_per_task`](crate::Setup::cpu_per_task) asks for.
+    Cpu,
+    /// Hashing, writing, renaming.
+    Store,
+}
+
+impl SpanPhase {
+    /// Every phase, in the order in which they come.
+    pub const ALL: [Self; 7] = [
+        Self::Resolve,
+        Self::Connect,
+        Self::Tls,
+        Self::FirstByte,
+        Self::Body,
+        Self::Cpu,
+        Self::Store,
+    ];
+
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::FirstByte => "first_byte",
+            Self::Body => "body",
+            Self::Cpu => "cpu",
+            Self::Store => "store",
+        }
+    }
 }
 
 /// An **ack**: the task's file is in place under its final name.

@@ -18,8 +18,38 @@ pub struct Setup {
     pub concurrency: u16,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
+    /// What drives the downloads.
+    pub engine: Engine,
+    /// Whether each exchange is to come with its [`Span`](crate::Span)s. Without it no clock is
+    /// read for them.
+    pub spans: bool,
+    /// Processor time to spend on each body, between its last byte and its place on disk: work
+    /// that stands for whatever else a program does with a download. Zero for none.
+    pub cpu_per_task: Duration,
     /// How to talk to servers.
     pub http: HttpOptions,
+}
+
+/// What drives the downloads of a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// A thread for each download in flight.
+    #[default]
+    Blocking,
+    /// One thread with an event loop, for all downloads in flight.
+    Async,
+}
+
+impl Engine {
+    /// The name in options and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocking => "blocking",
+            Self::Async => "async",
+        }
+    }
 }
 
 /// How to talk to servers.

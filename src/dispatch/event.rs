@@ -249,8 +249,13 @@ pub enum Notice {
         exit: Exit,
         /// What it was running.
         running: Vec<TaskId>,
-        /// How long its slot stays empty.
-        backoff: Duration,
+    },
+    /// A slot stays empty for a while, because its worker died without having done anything.
+    BackingOff {
+        /// The worker that died.
+        worker: WorkerId,
+        /// How long.
+        delay: Duration,
     },
     /// A message of a worker that is gone, or about a task it does not hold. It changed nothing.
     Stale {

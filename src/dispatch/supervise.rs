@@ -130,6 +130,15 @@ impl Dispatcher {
         let running: Vec<_> = slot.running.iter().copied().collect();
         let progress = slot.progress || !running.is_empty();
         let unstarted: Vec<_> = slot.queue.iter().copied().collect();
+        if !wanted {
+            self.counts.deaths += 1;
+            // Before any task is recorded as finished, so that it can be told what it was doing.
+            self.actions.push_back(Action::Notify(Notice::WorkerDied {
+                worker,
+                exit: exit.clone(),
+                running: running.clone(),
+            }));
+        }
         for id in unstarted.into_iter().rev() {
             self.unlease(id);
             self.make_ready(now, id);
@@ -152,15 +161,6 @@ impl Dispatcher {
         slot.state = SlotState::Vacant {
             not_before: now + backoff,
         };
-        if !wanted {
-            self.counts.deaths += 1;
-            self.actions.push_back(Action::Notify(Notice::WorkerDied {
-                worker,
-                exit,
-                running,
-                backoff,
-            }));
-        }
     }
 
     /// The worker died, and task `id` was running: it spends a delivery, becomes a suspect, and
@@ -201,7 +201,10 @@ impl Dispatcher {
             };
             self.end(now, Ending::GivenUp(reason));
         }
-        restart_delay(self.limits.restart_backoff, barren, &mut self.rng)
+        let delay = restart_delay(self.limits.restart_backoff, barren, &mut self.rng);
+        self.actions
+            .push_back(Action::Notify(Notice::BackingOff { worker, delay }));
+        delay
     }
 
     /// The slot that `worker` is in, if it is there now.

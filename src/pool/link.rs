@@ -26,6 +26,26 @@ pub(super) enum Heard {
     Closed,
 }
 
+/// Keeps panics of link threads off standard error: they are contained, and reported as the
+/// worker's violation. All others are shown as before. To be called once, by the process.
+pub fn contain_panics() {
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        if thread
+            .name()
+            .is_some_and(|name| name.starts_with(THREAD_NAME))
+        {
+            tracing::debug!(%info, "the messages of a worker are malformed");
+        } else {
+            show(info);
+        }
+    }));
+}
+
+/// How the names of link threads begin.
+pub(super) const THREAD_NAME: &str = "link to worker ";
+
 /// Listens until the worker is gone. `setup` is the frame that answers its greeting.
 pub(super) fn listen(
     server: IpcOneShotServer<Connection>,

@@ -13,6 +13,7 @@ use protocol::{Report, Running};
 use crate::dispatch::Exit;
 
 pub use descriptors::{DescriptorError, make_room};
+pub use link::contain_panics;
 pub use process::{Message, ProcessPool};
 
 /// What a worker did.

@@ -25,7 +25,7 @@ use protocol::{Assignment, Setup, TaskId, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::News;
-use super::link::{Heard, listen};
+use super::link::{Heard, THREAD_NAME, listen};
 use crate::dispatch::Exit;
 
 /// Something for the pool to digest.
@@ -85,7 +85,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
         let mut child = self.command(worker, &bootstrap).spawn()?;
         let listener = std::thread::Builder::new()
-            .name(format!("worker {worker}"))
+            .name(format!("{THREAD_NAME}{worker}"))
             .spawn({
                 let (inbox, setup) = (self.inbox.clone(), Arc::clone(&self.setup));
                 move || {

@@ -25,7 +25,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
-use protocol::{Setup, Simulated, Trust};
+use protocol::{Engine, Setup, Simulated, Trust};
 
 use crate::config::RunConfig;
 use crate::dispatch::Dispatcher;
@@ -144,6 +144,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     );
     let mut finished = shell.run();
     drop(origin);
+    // Every worker is gone. What those that were killed left is of no use to anyone.
+    if let Err(error) = layout.remove_leftovers(&lock) {
+        tracing::warn!(%error, "partial bodies are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
 }
@@ -217,6 +221,9 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         partial: layout.partial().as_os_str().to_owned(),
         concurrency: config.limits.concurrency,
         heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
+        engine: Engine::Blocking,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
         http,
     }
 }

@@ -199,16 +199,12 @@ fn prefix_of(key: &UrlKey) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
-    use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
-    use rustix::time::{ClockId, clock_gettime};
 
     use super::super::log::tests::{facts, failure, stored};
     use super::super::log::{LogWriter, RESULTS, Record};
     use super::*;
-    use crate::input;
 
     fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
         let facts = facts(1, url);
@@ -348,96 +344,5 @@ mod tests {
             }
             prop_assert_eq!(index.len(), expected.len());
         }
-    }
-
-    /// Of this thread: other programs do not count.
-    fn cpu_time() -> Duration {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::try_from(time).expect("it began at zero")
-    }
-
-    fn peak_memory() -> String {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let peak = status.lines().find(|line| line.starts_with("VmHWM"));
-        peak.unwrap_or_default().to_owned()
-    }
-
-    /// Says how fast lists and logs are read. Alone, with optimisation, and on a memory file system:
-    /// `TMPDIR=/dev/shm cargo test --release --lib measure_ -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement, not a check"]
-    #[allow(clippy::print_stderr, reason = "its figures are for a person")]
-    fn measure_a_million_lines() {
-        const LINES: u32 = 1_000_000;
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let timed = |what: &str, (began, cpu_before): (Instant, Duration), count: u64| {
-            let wall = began.elapsed().as_secs_f64();
-            let seconds = (cpu_time() - cpu_before).as_secs_f64();
-            #[allow(clippy::cast_precision_loss, reason = "for a person")]
-            let rate = count as f64 / seconds;
-            let memory = peak_memory();
-            eprintln!(
-                "{what:24} {wall:6.3} s, {seconds:6.3} s of CPU: {rate:9.0} a CPU-second; {memory}"
-            );
-        };
-        let list = dir.path().join("urls.txt");
-        let url = |n: u32| {
-            format!(
-                "https://files.example.org/archive/{:03}/document-{n}.tar.gz",
-                n % 997
-            )
-        };
-        let text: String = (0..LINES).map(|n| url(n) + "\n").collect();
-        fs::write(&list, text).expect("write");
-
-        let began = (Instant::now(), cpu_time());
-        let lines = input::read(&input::Source::File(list)).expect("open");
-        let bytes: usize = lines
-            .map(|line| line.entry.expect("a URL").path.len())
-            .sum();
-        timed("list: targets", began, LINES.into());
-        assert!(bytes > 0);
-
-        let began = (Instant::now(), cpu_time());
-        let mut log = LogWriter::open(dir.path()).expect("open");
-        for n in 0..LINES {
-            log.append(&record(&url(n), Outcome::Stored, n.into()))
-                .expect("append");
-        }
-        log.flush().expect("flush");
-        timed("log: records written", began, LINES.into());
-        let path: PathBuf = dir.path().join(RESULTS);
-        let size = fs::metadata(&path).expect("stat").len();
-        eprintln!(
-            "the log has {size} bytes, {} a line",
-            size / u64::from(LINES)
-        );
-
-        let began = (Instant::now(), cpu_time());
-        let mut reader = LogReader::open(&path).expect("open");
-        let mut count = 0;
-        while let Some(brief) = reader.next_brief() {
-            count += u64::from(brief.is_ok());
-        }
-        timed("log: briefs read", began, count);
-
-        let began = (Instant::now(), cpu_time());
-        let count = LogReader::open(&path)
-            .expect("open")
-            .filter(Result::is_ok)
-            .count();
-        timed("log: records read", began, count as u64);
-
-        let began = (Instant::now(), cpu_time());
-        let index = Index::load(&path).expect("it can be read");
-        timed("index: loaded", began, index.len() as u64);
-        let memory = index.entries.capacity() * size_of::<Entry>() + index.starts.capacity() * 4;
-        eprintln!("the index has {memory} bytes for {} URLs", index.len());
-
-        let keys: Vec<UrlKey> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
-        let began = (Instant::now(), cpu_time());
-        let found = keys.iter().filter(|key| index.state(key).is_some()).count();
-        timed("index: look-ups", began, found as u64);
-        assert_eq!(found, keys.len());
     }
 }

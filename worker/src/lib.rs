@@ -22,10 +22,12 @@ pub mod link;
 pub mod process;
 mod resolver;
 pub mod session;
+mod spans;
 mod store;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+mod work;
 
 pub use engine::{Activity, BlockingEngine, Engine, SetupError, Shared};
 pub use fault::Fault;

@@ -6,15 +6,15 @@
 //! It does not fsync: what it promises, it promises across the death of any process, not across
 //! the loss of power. It must not choose names, or know what HTTP is.
 
-use std::cell::OnceCell;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use data_encoding::BASE32HEX_NOPAD;
 use protocol::FailureKind;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -23,21 +23,14 @@ use sha2::{Digest, Sha256};
 use crate::descriptor;
 use crate::fault::Fault;
 
-/// How much of a file's name is repeated in the name of its partial, for whoever looks into the
-/// folder; far below every file system's limit.
-const READABLE: usize = 120;
-
-thread_local! {
-    /// The system's number of this thread, asked for once. No two living threads share one.
-    static THREAD: OnceCell<i32> = const { OnceCell::new() };
-}
+/// Longest path that is the name of its own partial; below every file system's limit.
+const LONGEST: usize = 200;
 
 /// An output folder and its folder for partial bodies, both held open.
 #[derive(Debug)]
 pub struct Store {
     output: OwnedFd,
     partial: OwnedFd,
-    next: AtomicU64,
 }
 
 impl Store {
@@ -65,32 +58,27 @@ impl Store {
         Ok(Self {
             output: open(output)?,
             partial: open(partial)?,
-            next: AtomicU64::new(0),
         })
     }
 
     /// Begins the file that will be `path` in the output folder.
     ///
-    /// The partial's name bears the number of the calling thread: a worker that was given up but
-    /// still writes never shares a partial with the one that took over its task.
+    /// The partial's name depends on the path alone, so that one that a killed worker left is
+    /// taken over, and not left behind. Whoever calls this must be the only one who works on
+    /// `path`: the coordinator hands a task on only when the worker that had it is gone.
     ///
     /// # Errors
     ///
     /// If `path` could lead out of the folder, or no file can be created.
     pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
         check(path)?;
-        let thread = THREAD
-            .with(|cell| *cell.get_or_init(|| rustix::thread::gettid().as_raw_nonzero().get()));
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let readable = path.rsplit('/').next().unwrap_or_default();
-        let readable = &readable[..readable.floor_char_boundary(READABLE)];
-        let name = format!("{thread}.{number}.{readable}");
+        let name = partial_name(path);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        match openat(&self.partial, &name, flags, Mode::from_raw_mode(0o666)) {
+        match openat(&self.partial, &*name, flags, Mode::from_raw_mode(0o666)) {
             Ok(fd) => Ok(Partial {
                 store: Arc::clone(self),
                 path: path.to_owned(),
-                name,
+                name: name.into_owned(),
                 file: Some(File::from(fd)),
                 hash: Sha256::new(),
                 bytes: 0,
@@ -229,6 +217,14 @@ fn check(path: &str) -> Result<(), Fault> {
     ))
 }
 
+/// The name of the partial for `path`.
+fn partial_name(path: &str) -> Cow<'_, str> {
+    if path.len() <= LONGEST && !path.contains('/') {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
+}
+
 /// What an error number means for the task, and for all others.
 fn fault(operation: &str, object: impl Display, errno: Errno) -> Fault {
     let text = |way_out: &str| {
@@ -306,16 +302,20 @@ mod tests {
     }
 
     #[test]
-    fn two_partials_of_one_path_do_not_meet() {
+    fn what_a_killed_worker_left_is_taken_over() {
         let (folder, store) = store();
-        let mut first = store.begin("a").expect("a file");
-        let mut second = store.begin("a").expect("another");
-        first.write(b"first").expect("written");
-        second.write(b"2").expect("written");
-        second.commit().expect("in place");
-        first.commit().expect("in place, over the second");
-        let stored = std::fs::read(folder.path().join("a")).expect("the file is there");
-        assert_eq!(stored, b"first");
+        for path in ["a", "x/a", &"n".repeat(250)] {
+            let mut left = store.begin(path).expect("a file");
+            left.write(b"longer than what follows").expect("written");
+            // As a kill would: nothing is cleaned up.
+            std::mem::forget(left);
+            let mut partial = store.begin(path).expect("the same file");
+            assert_eq!(partials(&folder), 1);
+            partial.write(b"whole").expect("written");
+            partial.commit().expect("in place");
+            let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
+            assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
+        }
     }
 
     #[test]

@@ -257,6 +257,7 @@ pub(super) mod tests {
                 },
                 status: Some(200),
                 final_url: Some("https://h/b".into()),
+                spans: Vec::new(),
             },
             bytes,
             sha256: [0xAB; 32],

@@ -9,4 +9,4 @@ mod text;
 
 pub use console::{Console, Verbosity};
 pub use summary::{Close, print as print_summary};
-pub use text::{WorkerLine, status_lines};
+pub use text::{RunningLine, WorkerLine, status_lines};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 use protocol::{Phase, WorkerId};
 
 /// One worker, as it is now.
@@ -14,10 +14,21 @@ pub struct WorkerLine {
     pub pid: Option<u32>,
     /// What it is up to, as a word.
     pub state: &'static str,
-    /// What it runs: URL, for how long, and what was last heard of it.
-    pub running: Vec<(String, Duration, Option<(Phase, u64)>)>,
+    /// What it runs.
+    pub running: Vec<RunningLine>,
     /// Tasks it holds beyond those.
     pub queued: usize,
+}
+
+/// One running task.
+#[derive(Clone, Debug)]
+pub struct RunningLine {
+    /// Its URL.
+    pub url: String,
+    /// For how long.
+    pub elapsed: Duration,
+    /// What its worker last said of it: the phase, and bytes of body received.
+    pub heard: Option<(Phase, u64)>,
 }
 
 impl WorkerLine {
@@ -26,11 +37,16 @@ impl WorkerLine {
     pub fn activity(&self) -> String {
         let mut text = match self.running.as_slice() {
             [] => self.state.to_owned(),
-            [(url, _, Some((phase, bytes)))] if *bytes > 0 => {
-                format!("{url} {}, {}", phase.name(), HumanBytes(*bytes))
+            [first, others @ ..] => {
+                let mut text = first.url.clone();
+                if let Some((phase, bytes @ 1..)) = first.heard {
+                    text.push_str(&format!(" {}, {}", phase.name(), HumanBytes(bytes)));
+                }
+                if !others.is_empty() {
+                    text.push_str(&format!(" and {} more", others.len()));
+                }
+                text
             }
-            [(url, _, _)] => url.clone(),
-            [(url, _, _), others @ ..] => format!("{url} and {} more", others.len()),
         };
         if self.queued > 0 {
             text.push_str(&format!(" (+{})", self.queued));
@@ -54,11 +70,15 @@ pub fn status_lines(workers: &[WorkerLine]) -> Vec<String> {
             line.running.len(),
             line.queued
         ));
-        for (url, elapsed, heard) in &line.running {
-            let heard = heard.map_or_else(String::new, |(phase, bytes)| {
+        for task in &line.running {
+            let heard = task.heard.map_or_else(String::new, |(phase, bytes)| {
                 format!(", {}, {} received", phase.name(), HumanBytes(bytes))
             });
-            lines.push(format!("  {url}: for {}{heard}", HumanDuration(*elapsed)));
+            lines.push(format!(
+                "  {}: for {:.1} s{heard}",
+                task.url,
+                task.elapsed.as_secs_f64()
+            ));
         }
     }
     lines

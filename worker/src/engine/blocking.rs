@@ -7,7 +7,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::{Assignment, Failure, FailureKind, Phase, Stored};
+use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
 use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
 use ureq::http::{Request, Response};
 use ureq::tls::TlsConfig;
@@ -17,8 +17,10 @@ use super::connector::{Deferred, Dial, Observer};
 use super::{Engine, Shared, error, timestamp};
 use crate::activity::Activity;
 use crate::fault::Fault;
+use crate::spans::Recorder;
 use crate::store::{Committed, Partial};
 use crate::transfer::{Head, Next, Transfer, TransportError};
+use crate::work;
 
 /// Bytes of body handed to the store at once.
 const CHUNK: usize = 64 * 1024;
@@ -44,6 +46,7 @@ pub struct BlockingEngine {
     shared: Arc<Shared>,
     agent: Agent,
     observer: Observer,
+    spans: Recorder,
     buffer: Box<[u8]>,
 }
 
@@ -73,14 +76,17 @@ impl BlockingEngine {
             .output_buffer_size(OUTPUT_BUFFER)
             .build();
         let observer = Observer::default();
+        let spans = Recorder::new(shared.spans);
         let dial = Dial {
             shared: Arc::clone(&shared),
             observer: observer.clone(),
+            spans: spans.clone(),
         };
         Self {
             shared,
             agent: Agent::with_parts(config, dial, Deferred),
             observer,
+            spans,
             buffer: vec![0; CHUNK].into_boxed_slice(),
         }
     }
@@ -136,6 +142,7 @@ impl BlockingEngine {
     }
 
     fn send(&self, transfer: &mut Transfer<'_>) -> Result<Sent, Fault> {
+        self.spans.enter(SpanPhase::FirstByte);
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
         let mut request = Request::get(transfer.url().as_str())
@@ -173,6 +180,7 @@ impl BlockingEngine {
         path: &str,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
+        self.spans.enter(SpanPhase::Store);
         let started = Instant::now();
         let mut storing = Duration::ZERO;
         let received =
@@ -183,6 +191,11 @@ impl BlockingEngine {
         transfer.timing().body += started.elapsed().saturating_sub(storing);
         let result = received.and_then(|partial| {
             activity.enter(Phase::Storing);
+            if !self.shared.cpu_per_task.is_zero() {
+                self.spans.enter(SpanPhase::Cpu);
+                work::spend(self.shared.cpu_per_task);
+            }
+            self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || partial.commit())
         });
         transfer.timing().store += storing;
@@ -205,11 +218,13 @@ impl BlockingEngine {
             if activity.is_abandoned() {
                 return Err(Fault::permanent(FailureKind::Internal, "given up"));
             }
+            self.spans.enter(SpanPhase::Body);
             let read = body
                 .read(&mut self.buffer[filled..])
                 .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
             filled += read;
             if filled == self.buffer.len() || (read == 0 && filled > 0) {
+                self.spans.enter(SpanPhase::Store);
                 stored(storing, || partial.write(&self.buffer[..filled]))?;
                 filled = 0;
             }
@@ -240,6 +255,7 @@ impl BlockingEngine {
         if !bounded {
             return;
         }
+        self.spans.enter(SpanPhase::Body);
         let mut body = response.body_mut().as_reader().take(DRAIN);
         while let Ok(1..) = body.read(&mut self.buffer) {}
     }
@@ -262,7 +278,11 @@ impl Engine for BlockingEngine {
         let started = timestamp(SystemTime::now());
         let mut transfer =
             Transfer::new(&assignment.url, &shared.options, started, Instant::now())?;
-        match self.attempt(&mut transfer, &assignment.path, activity) {
+        self.spans.resume();
+        let result = self.attempt(&mut transfer, &assignment.path, activity);
+        self.spans.pause();
+        transfer.record(self.spans.take());
+        match result {
             Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
             Err(fault) => Err(transfer.failed(fault)),
         }

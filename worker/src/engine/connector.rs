@@ -16,6 +16,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use protocol::SpanPhase;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -26,6 +27,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::{Shared, error};
+use crate::spans::Recorder;
 use crate::transfer::TransportError;
 
 /// What happened below one request.
@@ -100,6 +102,7 @@ type Tls = <RustlsConnector as Connector<Tcp>>::Out;
 pub(super) struct Dial {
     pub(super) shared: Arc<Shared>,
     pub(super) observer: Observer,
+    pub(super) spans: Recorder,
 }
 
 impl Connector<()> for Dial {
@@ -111,6 +114,7 @@ impl Connector<()> for Dial {
         _: Option<()>,
     ) -> Result<Option<Watched>, Error> {
         self.observer.lock().connected = true;
+        self.spans.enter(SpanPhase::Resolve);
         let started = Instant::now();
 
         let addrs = self.resolve(details)?;
@@ -118,6 +122,7 @@ impl Connector<()> for Dial {
         self.observer.lock().resolve = resolved - started;
 
         let stage = self.stage(details, addrs.clone(), started)?;
+        self.spans.enter(SpanPhase::Connect);
         let tcp = TcpConnector::default()
             .connect(&stage, None)
             .map_err(|error| match error {
@@ -132,6 +137,9 @@ impl Connector<()> for Dial {
         let tcp = tcp?;
         let stage = self.stage(details, addrs, started)?;
         let needs_tls = details.needs_tls();
+        if needs_tls {
+            self.spans.enter(SpanPhase::Tls);
+        }
         let tls = self
             .shared
             .tls
@@ -140,6 +148,7 @@ impl Connector<()> for Dial {
         if needs_tls {
             self.observer.lock().tls = connected.elapsed();
         }
+        self.spans.enter(SpanPhase::FirstByte);
         Ok(tls?.map(|inner| Watched {
             inner,
             observer: self.observer.clone(),

@@ -9,7 +9,7 @@ mod error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use protocol::{Assignment, Failure, Setup, Stored, Timestamp, Trust};
 use ureq::tls::{PemItem, RootCerts, parse_pem};
@@ -38,6 +38,8 @@ pub trait Engine {
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) options: protocol::HttpOptions,
+    pub(crate) spans: bool,
+    pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) roots: RootCerts,
@@ -81,6 +83,8 @@ impl Shared {
             .map_err(SetupError::Store)?;
         Ok(Self {
             options: setup.http.clone(),
+            spans: setup.spans,
+            cpu_per_task: setup.cpu_per_task,
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             roots: roots(&setup.http.trust)?,

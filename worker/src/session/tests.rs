@@ -59,6 +59,9 @@ fn bench(concurrency: u16, heartbeat: Duration) -> Bench {
         partial: "unused".into(),
         concurrency,
         heartbeat,
+        engine: protocol::Engine::Blocking,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
         http: options(),
     };
     let session = Session::start_with(Arc::new(outbox), &setup, move || Scripted {
@@ -251,6 +254,9 @@ fn a_second_setup_breaks_the_protocol() {
         partial: "unused".into(),
         concurrency: 1,
         heartbeat: NEVER,
+        engine: protocol::Engine::Blocking,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
         http: options(),
     };
     bench.say(ToWorker::Setup(Box::new(setup)));

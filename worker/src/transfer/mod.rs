@@ -23,7 +23,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use protocol::{Exchange, Failure, FailureKind, HttpOptions, Severity, Stored, Timestamp, Timing};
+use protocol::{
+    Exchange, Failure, FailureKind, HttpOptions, Severity, Span, Stored, Timestamp, Timing,
+};
 use url::Url;
 
 use crate::fault::{Fault, cut};
@@ -239,6 +241,11 @@ impl<'o> Transfer<'o> {
     /// Where the engine adds up the time that passed.
     pub const fn timing(&mut self) -> &mut Timing {
         &mut self.exchange.timing
+    }
+
+    /// The engine's record of the phases, if it was to make one.
+    pub fn record(&mut self, spans: Vec<Span>) {
+        self.exchange.spans = spans;
     }
 
     /// The task's file is in place: the ack.

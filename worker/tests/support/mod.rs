@@ -125,6 +125,9 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         partial: partial.into(),
         concurrency,
         heartbeat: Duration::from_secs(3600),
+        engine: protocol::Engine::Blocking,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
         http,
     }
 }

@@ -4,22 +4,24 @@
 //! own and sends messages; here nothing blocks but the wait for the next of them. It decides
 //! nothing about tasks or workers.
 
+mod deeds;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, Phase, Report, Running, TaskId, WorkerId};
+use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
-use super::hosts::Hosts;
-use super::inbox::Message;
-use super::intake::{Batch, Intake, Item};
-use super::log::{Facts, LogError, LogWriter, Record, RecordedWorker};
-use super::report::{Console, WorkerLine, status_lines};
-use super::signals::Signal;
-use super::tally::Tally;
-use crate::dispatch::{Action, Counts, Dispatcher, Ending, Event, Exit, HostId, Notice, Verdict};
+use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::input::Target;
 use crate::pool::{News, ProcessPool};
+use crate::run::hosts::Hosts;
+use crate::run::inbox::Message;
+use crate::run::intake::{Batch, Intake, Item};
+use crate::run::log::{Facts, LogError, LogWriter, Record};
+use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
+use crate::run::signals::Signal;
+use crate::run::tally::Tally;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -31,29 +33,29 @@ const MESSAGE_OVERHEAD: usize = 768;
 
 /// What the shell works with.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) core: Dispatcher,
-    pub(super) pool: ProcessPool<Message>,
-    pub(super) log: LogWriter,
-    pub(super) intake: Intake,
-    pub(super) inbox: Receiver<Message>,
-    pub(super) console: Console,
-    pub(super) tally: Tally,
+pub(in crate::run) struct Parts {
+    pub(in crate::run) core: Dispatcher,
+    pub(in crate::run) pool: ProcessPool<Message>,
+    pub(in crate::run) log: LogWriter,
+    pub(in crate::run) intake: Intake,
+    pub(in crate::run) inbox: Receiver<Message>,
+    pub(in crate::run) console: Console,
+    pub(in crate::run) tally: Tally,
 }
 
 /// How it went.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) ending: Ending,
+pub(in crate::run) struct Finished {
+    pub(in crate::run) ending: Ending,
     /// The first signal that asked for the end.
-    pub(super) signal: Option<i32>,
-    pub(super) counts: Counts,
+    pub(in crate::run) signal: Option<i32>,
+    pub(in crate::run) counts: Counts,
     /// Tasks offered and not finished.
-    pub(super) unfinished: u64,
-    pub(super) tally: Tally,
-    pub(super) console: Console,
+    pub(in crate::run) unfinished: u64,
+    pub(in crate::run) tally: Tally,
+    pub(in crate::run) console: Console,
     /// Why the run log could not be written to its end.
-    pub(super) log: Result<(), LogError>,
+    pub(in crate::run) log: Result<(), LogError>,
 }
 
 /// An unfinished task, as the shell knows it.
@@ -65,7 +67,7 @@ struct Entry {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shell {
+pub(in crate::run) struct Shell {
     parts: Parts,
     tasks: HashMap<TaskId, Entry>,
     hosts: Hosts,
@@ -82,7 +84,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(parts: Parts, slots: u16) -> Self {
+    pub(in crate::run) fn new(parts: Parts, slots: u16) -> Self {
         Self {
             parts,
             tasks: HashMap::new(),
@@ -97,7 +99,7 @@ impl Shell {
     }
 
     /// Runs to the end.
-    pub(super) fn run(mut self) -> Finished {
+    pub(in crate::run) fn run(mut self) -> Finished {
         let ending = loop {
             if let Some(ending) = self.ending.take() {
                 break ending;
@@ -303,186 +305,6 @@ impl Shell {
         }
     }
 
-    fn act(&mut self, action: Action) {
-        let sent = match action {
-            Action::Spawn { worker } => {
-                self.spawn(worker);
-                Ok(())
-            }
-            Action::Assign { worker, tasks } => {
-                let assignments = self.assignments(tasks);
-                self.parts.pool.assign(worker, assignments)
-            }
-            Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
-            Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
-            Action::Kill { worker, reason } => {
-                tracing::info!(%worker, %reason, "worker is killed");
-                self.parts.pool.kill(worker);
-                Ok(())
-            }
-            Action::Record {
-                task,
-                worker,
-                verdict,
-                attempts,
-                deliveries,
-                queued,
-            } => {
-                self.record(task, worker, verdict, attempts, deliveries, queued);
-                Ok(())
-            }
-            Action::Notify(notice) => {
-                self.notice(notice);
-                Ok(())
-            }
-            Action::Finish { ending } => {
-                self.ending = Some(ending);
-                Ok(())
-            }
-        };
-        if let Err(error) = sent {
-            // The limits on URLs and credit rule it out: a defect of this program.
-            self.give_up(format!("internal error: {error}"));
-        }
-    }
-
-    fn spawn(&mut self, worker: WorkerId) {
-        match self.parts.pool.spawn(worker) {
-            Ok(()) => {
-                if let (Some(known), Some(pid)) = (
-                    self.pids.get_mut(usize::from(worker.slot.0)),
-                    self.parts.pool.pid(worker),
-                ) {
-                    *known = pid;
-                }
-            }
-            Err(error) => {
-                let exit = Exit::NotStarted(error.to_string());
-                self.pending.push_back(Event::WorkerExited { worker, exit });
-            }
-        }
-    }
-
-    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
-        tasks
-            .into_iter()
-            .filter_map(|task| {
-                let target = &self.tasks.get(&task)?.target;
-                Some(Assignment {
-                    task,
-                    url: target.url.clone(),
-                    path: target.path.clone(),
-                })
-            })
-            .collect()
-    }
-
-    fn record(
-        &mut self,
-        task: TaskId,
-        worker: WorkerId,
-        verdict: Verdict,
-        attempts: u32,
-        deliveries: u32,
-        queue: Duration,
-    ) {
-        self.heard.remove(&task);
-        let Some(entry) = self.tasks.remove(&task) else {
-            return;
-        };
-        self.hosts.leave(entry.host);
-        let pid = self.pid(worker);
-        let facts = Facts {
-            attempts,
-            deliveries,
-            worker: Some(RecordedWorker::new(worker, pid)),
-            queue,
-            ..facts(task, entry.target)
-        };
-        let tally = &mut self.parts.tally;
-        let record = match verdict {
-            Verdict::Stored(stored) => {
-                tally.stored += 1;
-                tally.bytes += stored.bytes;
-                Record::stored(facts, *stored)
-            }
-            Verdict::Failed(failure) => {
-                *tally.failed.entry(failure.kind).or_default() += 1;
-                let times = match attempts {
-                    1 => String::new(),
-                    _ => format!(" ({attempts} attempts)"),
-                };
-                self.parts
-                    .console
-                    .line(&format!("failed: {}: {failure}{times}", facts.url));
-                Record::failed(facts, *failure)
-            }
-            Verdict::Quarantined(exit) => {
-                tally.quarantined += 1;
-                let message = format!("its worker died with {exit}, for the {deliveries}th time");
-                self.parts
-                    .console
-                    .line(&format!("quarantined: {}: {message}", facts.url));
-                Record::quarantined(facts, message)
-            }
-        };
-        self.write(&record);
-    }
-
-    fn write(&mut self, record: &Record) {
-        let written = self.parts.log.append(record);
-        self.unwritten_since.get_or_insert_with(Instant::now);
-        self.check_log(written);
-    }
-
-    fn check_log(&mut self, written: Result<(), LogError>) {
-        if let Err(error) = written {
-            self.give_up(error.to_string());
-        }
-    }
-
-    fn give_up(&mut self, reason: String) {
-        self.pending.push_back(Event::GiveUpRequested { reason });
-    }
-
-    fn notice(&self, notice: Notice) {
-        match notice {
-            Notice::Retrying {
-                task,
-                attempts,
-                delay,
-                failure,
-            } => tracing::info!(%task, attempts, ?delay, %failure, "task failed, will be retried"),
-            Notice::Redelivering {
-                task,
-                deliveries,
-                kills,
-            } => tracing::info!(%task, deliveries, kills, "task is redelivered"),
-            Notice::WorkerDied {
-                worker,
-                exit,
-                running,
-                backoff,
-            } => {
-                let pid = self.pid(worker);
-                let urls: Vec<_> = running
-                    .iter()
-                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
-                    .collect();
-                let doing = if urls.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    urls.join(", ")
-                };
-                self.parts.console.line(&format!(
-                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
-                ));
-                tracing::debug!(%worker, ?backoff, "slot is vacant");
-            }
-            Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
-        }
-    }
-
     fn pid(&self, worker: WorkerId) -> u32 {
         self.pids
             .get(usize::from(worker.slot.0))
@@ -502,9 +324,11 @@ impl Shell {
                     .running
                     .iter()
                     .filter_map(|view| {
-                        let url = self.tasks.get(&view.task)?.target.url.clone();
-                        let elapsed = now.saturating_duration_since(view.since);
-                        Some((url, elapsed, self.heard.get(&view.task).copied()))
+                        Some(RunningLine {
+                            url: self.tasks.get(&view.task)?.target.url.clone(),
+                            elapsed: now.saturating_duration_since(view.since),
+                            heard: self.heard.get(&view.task).copied(),
+                        })
                     })
                     .collect(),
                 queued: slot.queued,

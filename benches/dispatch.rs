@@ -1,0 +1,100 @@
+//! How many tasks a second the core can hand out and take back, with nobody doing them.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::time::Instant;
+
+use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use protocol::{Exchange, Stored, TaskId};
+
+const TASKS: u64 = 10_000;
+
+/// Workers that ack whatever they are handed, at once.
+fn run(limits: Limits, hosts: u32) -> u64 {
+    let now = Instant::now();
+    let mut core = Dispatcher::new(limits, now);
+    let mut events = VecDeque::new();
+    let mut offered = 0;
+    loop {
+        while core.wants_tasks() && offered < TASKS {
+            offered += 1;
+            let host = HostId(u32::try_from(offered).unwrap() % hosts);
+            core.handle(
+                now,
+                Event::TaskOffered {
+                    task: TaskId(offered),
+                    host,
+                    size: 900,
+                },
+            );
+            if offered == TASKS {
+                core.handle(now, Event::InputEnded);
+            }
+        }
+        while let Some(action) = core.poll_action() {
+            match action {
+                Action::Spawn { worker } => events.push_back(Event::WorkerReady { worker }),
+                Action::Assign { worker, tasks } => {
+                    for task in tasks {
+                        events.push_back(Event::Started { worker, task });
+                        events.push_back(Event::Acked {
+                            worker,
+                            task,
+                            stored: stored(),
+                        });
+                    }
+                }
+                Action::Dismiss { worker } => events.push_back(Event::WorkerExited {
+                    worker,
+                    exit: coordinator::dispatch::Exit::Code(0),
+                }),
+                Action::Finish { .. } => return core.counts().stored,
+                Action::Revoke { .. }
+                | Action::Kill { .. }
+                | Action::Record { .. }
+                | Action::Notify(_) => {}
+            }
+        }
+        if let Some(event) = events.pop_front() {
+            core.handle(now, event);
+        }
+    }
+}
+
+fn stored() -> Box<Stored> {
+    Box::new(Stored {
+        exchange: Exchange::default(),
+        bytes: 10_240,
+        sha256: [7; 32],
+        content_type: None,
+    })
+}
+
+fn dispatch(c: &mut Criterion) {
+    let mut group = c.benchmark_group("dispatch");
+    group
+        .throughput(Throughput::Elements(TASKS))
+        .sample_size(20);
+    for (name, workers, hosts) in [
+        ("6 workers, 1 host", 6, 1),
+        ("6 workers, 1000 hosts", 6, 1000),
+        ("200 workers, 1000 hosts", 200, 1000),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let limits = Limits {
+                    workers,
+                    ..Limits::default()
+                };
+                assert_eq!(black_box(run(limits, hosts)), TASKS);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, dispatch);
+criterion_main!(benches);

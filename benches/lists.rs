@@ -1,0 +1,112 @@
+//! How fast lists are read, and run logs written, read and indexed.
+//!
+//! Files go to the folder for temporary files; on a memory file system the disk is left out:
+//! `TMPDIR=/dev/shm cargo bench --bench lists`.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+
+use std::fs;
+use std::hint::black_box;
+use std::time::Duration;
+
+use coordinator::input::{self, Source, UrlKey};
+use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
+use coordinator::run::resume::Index;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use protocol::{Exchange, Stored, TaskId, Timestamp};
+
+const LINES: u64 = 100_000;
+
+fn url(n: u64) -> String {
+    format!(
+        "https://files.example.org/archive/{:03}/document-{n}.tar.gz",
+        n % 997
+    )
+}
+
+fn record(n: u64) -> Record {
+    let facts = Facts {
+        task: TaskId(n),
+        url: url(n),
+        path: format!("document-{n}-0123456789abcdef.tar.gz"),
+        attempts: 1,
+        deliveries: 1,
+        worker: None,
+        queue: Duration::from_micros(400),
+    };
+    let stored = Stored {
+        exchange: Exchange {
+            started: Timestamp(1_769_860_800_123_999),
+            status: Some(200),
+            ..Exchange::default()
+        },
+        bytes: n,
+        sha256: [0xAB; 32],
+        content_type: Some("text/plain".to_owned()),
+    };
+    Record::stored(facts, stored)
+}
+
+fn lists(c: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("urls.txt");
+    let text: String = (0..LINES).map(|n| url(n) + "\n").collect();
+    fs::write(&list, text).unwrap();
+    let records: Vec<_> = (0..LINES).map(record).collect();
+    let mut log = LogWriter::open(folder.path()).unwrap();
+    for record in &records {
+        log.append(record).unwrap();
+    }
+    log.flush().unwrap();
+    drop(log);
+    let results = folder.path().join(RESULTS);
+
+    let mut group = c.benchmark_group("lists");
+    group
+        .throughput(Throughput::Elements(LINES))
+        .sample_size(20);
+    group.bench_function("list to targets", |b| {
+        b.iter(|| {
+            let lines = input::read(&Source::File(list.clone())).unwrap();
+            lines
+                .map(|line| line.entry.unwrap().path.len())
+                .sum::<usize>()
+        });
+    });
+    group.bench_function("records written", |b| {
+        b.iter(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut log = LogWriter::open(folder.path()).unwrap();
+            for record in &records {
+                log.append(record).unwrap();
+            }
+            log.flush().unwrap();
+        });
+    });
+    group.bench_function("briefs read", |b| {
+        b.iter(|| {
+            let mut reader = LogReader::open(&results).unwrap();
+            let mut bytes = 0;
+            while let Some(brief) = reader.next_brief() {
+                bytes += brief.unwrap().bytes.unwrap();
+            }
+            bytes
+        });
+    });
+    group.bench_function("index loaded", |b| {
+        b.iter(|| Index::load(&results).unwrap().len());
+    });
+    let index = Index::load(&results).unwrap();
+    let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
+    group.bench_function("looked up", |b| {
+        b.iter(|| {
+            keys.iter()
+                .filter(|key| black_box(index.state(key)).is_some())
+                .count()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, lists);
+criterion_main!(benches);

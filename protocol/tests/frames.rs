@@ -1,0 +1,275 @@
+//! Frames: what is encoded comes back, and nothing else does.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
+use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::{
+    Assignment, Exchange, Failure, FailureKind, FromWorker, HttpOptions, Phase, Report,
+    ResolveOverride, Running, Setup, Severity, Simulated, Stored, TaskId, Timestamp, Timing,
+    ToWorker, Trust,
+};
+
+fn task() -> impl Strategy<Value = TaskId> {
+    any::<u64>().prop_map(TaskId)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+}
+
+fn os_string() -> impl Strategy<Value = OsString> {
+    // Any bytes: a path on Unix need not be text.
+    vec(any::<u8>(), 0..50).prop_map(OsString::from_vec)
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    (any::<IpAddr>(), any::<u16>()).prop_map(SocketAddr::from)
+}
+
+prop_compose! {
+    fn timing()(times in prop::array::uniform6(duration())) -> Timing {
+        let [resolve, connect, tls, first_byte, body, store] = times;
+        Timing { resolve, connect, tls, first_byte, body, store }
+    }
+}
+
+prop_compose! {
+    fn exchange()(
+        started in any::<i64>(),
+        timing in timing(),
+        status in option::of(any::<u16>()),
+        final_url in option::of(".{0,80}"),
+    ) -> Exchange {
+        Exchange { started: Timestamp(started), timing, status, final_url }
+    }
+}
+
+prop_compose! {
+    fn stored()(
+        exchange in exchange(),
+        bytes in any::<u64>(),
+        sha256 in any::<[u8; 32]>(),
+        content_type in option::of(".{0,40}"),
+    ) -> Box<Stored> {
+        Box::new(Stored { exchange, bytes, sha256, content_type })
+    }
+}
+
+fn severity() -> impl Strategy<Value = Severity> {
+    prop_oneof![
+        Just(Severity::Permanent),
+        Just(Severity::Fatal),
+        option::of(duration()).prop_map(|retry_after| Severity::Transient { retry_after }),
+    ]
+}
+
+prop_compose! {
+    fn failure()(
+        exchange in exchange(),
+        kind in prop::sample::select(FailureKind::ALL.as_slice()),
+        message in ".{0,200}",
+        severity in severity(),
+    ) -> Box<Failure> {
+        Box::new(Failure { exchange, kind, message, severity })
+    }
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    prop_oneof![
+        task().prop_map(|task| Report::Started { task }),
+        task().prop_map(|task| Report::Released { task }),
+        (task(), stored()).prop_map(|(task, stored)| Report::Acked { task, stored }),
+        (task(), failure()).prop_map(|(task, failure)| Report::Nacked { task, failure }),
+    ]
+}
+
+fn running() -> impl Strategy<Value = Running> {
+    let phase = prop::sample::select(vec![Phase::Requesting, Phase::Receiving, Phase::Storing]);
+    (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
+}
+
+fn from_worker() -> impl Strategy<Value = FromWorker> {
+    prop_oneof![
+        (any::<[u8; 8]>(), any::<u32>(), any::<u32>()).prop_map(|(magic, version, pid)| {
+            FromWorker::Hello(Hello {
+                magic,
+                version,
+                pid,
+            })
+        }),
+        Just(FromWorker::Ready),
+        vec(report(), 0..8).prop_map(FromWorker::Reports),
+        vec(running(), 0..8).prop_map(FromWorker::Heartbeat),
+    ]
+}
+
+fn assignment() -> impl Strategy<Value = Assignment> {
+    (task(), ".{0,100}", ".{0,60}").prop_map(|(task, url, path)| Assignment { task, url, path })
+}
+
+prop_compose! {
+    fn setup()(
+        output in os_string(),
+        partial in os_string(),
+        concurrency in any::<u16>(),
+        times in prop::array::uniform3(duration()),
+        max_time in option::of(duration()),
+        headers in vec((".{0,20}", ".{0,20}"), 0..4),
+        resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
+        trust in prop_oneof![
+            Just(Trust::WebRoots),
+            os_string().prop_map(Trust::File),
+            ".{0,300}".prop_map(Trust::Pem),
+        ],
+        simulated in option::of((address(), address())),
+        max_filesize in option::of(any::<u64>()),
+    ) -> Setup {
+        let [heartbeat, connect_timeout, stall_timeout] = times;
+        Setup {
+            output,
+            partial,
+            concurrency,
+            heartbeat,
+            http: HttpOptions {
+                user_agent: "coordinator/0".to_owned(),
+                headers,
+                connect_timeout,
+                stall_timeout,
+                max_time,
+                max_redirects: 10,
+                max_filesize,
+                resolve: resolve
+                    .into_iter()
+                    .map(|(host, port, addr)| ResolveOverride { host, port, addr })
+                    .collect(),
+                trust,
+                simulated: simulated.map(|(http, https)| Simulated { http, https }),
+            },
+        }
+    }
+}
+
+fn to_worker() -> impl Strategy<Value = ToWorker> {
+    prop_oneof![
+        setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
+        vec(assignment(), 0..8).prop_map(ToWorker::Assign),
+        vec(task(), 0..20).prop_map(ToWorker::Revoke),
+        Just(ToWorker::Dismiss),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_the_coordinator_says_comes_back(message in to_worker()) {
+        let frame = codec::encode(&message).expect("small enough");
+        prop_assert_eq!(codec::decode::<ToWorker>(&frame).expect("a message"), message);
+    }
+
+    #[test]
+    fn what_a_worker_says_comes_back(message in from_worker()) {
+        let frame = codec::encode(&message).expect("small enough");
+        prop_assert_eq!(codec::decode::<FromWorker>(&frame).expect("a message"), message);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..2000)) {
+        let _ = codec::decode::<ToWorker>(&bytes);
+        let _ = codec::decode::<FromWorker>(&bytes);
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_refused(message in from_worker(), cut in any::<prop::sample::Index>()) {
+        let frame = codec::encode(&message).expect("small enough");
+        let short = &frame[..cut.index(frame.len())];
+        prop_assert!(codec::decode::<FromWorker>(short).is_err());
+    }
+
+    #[test]
+    fn a_frame_with_more_behind_it_is_refused(message in from_worker(), extra in 1..9_usize) {
+        let mut frame = codec::encode(&message).expect("small enough");
+        frame.resize(frame.len() + extra, 0);
+        let refused = codec::decode::<FromWorker>(&frame);
+        prop_assert!(matches!(refused, Err(DecodeError::Trailing { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics(
+        message in from_worker(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
+        let mut frame = codec::encode(&message).expect("small enough");
+        let at = at.index(frame.len());
+        frame[at] ^= 1 << bit;
+        let _ = codec::decode::<FromWorker>(&frame);
+    }
+}
+
+#[test]
+fn a_message_beyond_the_frame_limit_is_not_sent() {
+    let message = ToWorker::Assign(vec![Assignment {
+        task: TaskId(1),
+        url: "u".repeat(MAX_FRAME),
+        path: String::new(),
+    }]);
+    let refused = codec::encode(&message);
+    assert!(
+        matches!(refused, Err(EncodeError::TooLarge { size }) if size > MAX_FRAME),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_claimed_length_beyond_the_limit_allocates_nothing() {
+    // `Reports`, with 2^62 of them, as a corrupt frame may claim: an allocation of that size
+    // would abort the process, so surviving is the proof.
+    let mut frame = vec![2];
+    frame.push(253);
+    frame.extend((1_u64 << 62).to_le_bytes());
+    assert!(codec::decode::<FromWorker>(&frame).is_err());
+    let mut heartbeat = vec![3];
+    heartbeat.push(253);
+    heartbeat.extend(u64::MAX.to_le_bytes());
+    assert!(codec::decode::<FromWorker>(&heartbeat).is_err());
+}
+
+#[test]
+fn a_frame_beyond_the_limit_is_refused_unread() {
+    let refused = codec::decode::<FromWorker>(&vec![0; MAX_FRAME + 1]);
+    assert!(
+        matches!(refused, Err(DecodeError::TooLarge { size }) if size == MAX_FRAME + 1),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn only_a_worker_of_this_version_is_greeted() {
+    let hello = Hello::new(4711);
+    assert_eq!(hello.check(), Ok(()));
+    let stranger = Hello {
+        magic: *b"HTTP/1.1",
+        ..hello.clone()
+    };
+    assert_eq!(stranger.check(), Err(HandshakeError::Magic));
+    let other = Hello {
+        version: PROTOCOL_VERSION + 1,
+        ..hello
+    };
+    let theirs = PROTOCOL_VERSION + 1;
+    assert_eq!(other.check(), Err(HandshakeError::Version { theirs }));
+    assert_eq!(MAGIC.len(), 8);
+}
+
+#[test]
+fn every_kind_of_failure_has_the_name_that_the_run_log_uses() {
+    let names: std::collections::BTreeSet<_> =
+        FailureKind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(names.len(), FailureKind::ALL.len());
+}

@@ -1,0 +1,192 @@
+//! Deeds: what the shell does when the core wants something done.
+
+use std::time::{Duration, Instant};
+
+use protocol::{Assignment, TaskId, WorkerId};
+
+use super::{Shell, facts};
+use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
+use crate::run::log::{Facts, LogError, Record, RecordedWorker};
+
+impl Shell {
+    pub(super) fn act(&mut self, action: Action) {
+        let sent = match action {
+            Action::Spawn { worker } => {
+                self.spawn(worker);
+                Ok(())
+            }
+            Action::Assign { worker, tasks } => {
+                let assignments = self.assignments(tasks);
+                self.parts.pool.assign(worker, assignments)
+            }
+            Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
+            Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
+            Action::Kill { worker, reason } => {
+                tracing::info!(%worker, %reason, "worker is killed");
+                self.parts.pool.kill(worker);
+                Ok(())
+            }
+            Action::Record {
+                task,
+                worker,
+                verdict,
+                attempts,
+                deliveries,
+                queued,
+            } => {
+                self.record(task, worker, verdict, attempts, deliveries, queued);
+                Ok(())
+            }
+            Action::Notify(notice) => {
+                self.notice(notice);
+                Ok(())
+            }
+            Action::Finish { ending } => {
+                self.ending = Some(ending);
+                Ok(())
+            }
+        };
+        if let Err(error) = sent {
+            // The limits on URLs and credit rule it out: a defect of this program.
+            self.give_up(format!("internal error: {error}"));
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId) {
+        match self.parts.pool.spawn(worker) {
+            Ok(()) => {
+                if let (Some(known), Some(pid)) = (
+                    self.pids.get_mut(usize::from(worker.slot.0)),
+                    self.parts.pool.pid(worker),
+                ) {
+                    *known = pid;
+                }
+            }
+            Err(error) => {
+                let exit = Exit::NotStarted(error.to_string());
+                self.pending.push_back(Event::WorkerExited { worker, exit });
+            }
+        }
+    }
+
+    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
+        tasks
+            .into_iter()
+            .filter_map(|task| {
+                let target = &self.tasks.get(&task)?.target;
+                Some(Assignment {
+                    task,
+                    url: target.url.clone(),
+                    path: target.path.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn record(
+        &mut self,
+        task: TaskId,
+        worker: WorkerId,
+        verdict: Verdict,
+        attempts: u32,
+        deliveries: u32,
+        queue: Duration,
+    ) {
+        self.heard.remove(&task);
+        let Some(entry) = self.tasks.remove(&task) else {
+            return;
+        };
+        self.hosts.leave(entry.host);
+        let pid = self.pid(worker);
+        let facts = Facts {
+            attempts,
+            deliveries,
+            worker: Some(RecordedWorker::new(worker, pid)),
+            queue,
+            ..facts(task, entry.target)
+        };
+        let tally = &mut self.parts.tally;
+        let record = match verdict {
+            Verdict::Stored(stored) => {
+                tally.stored += 1;
+                tally.bytes += stored.bytes;
+                Record::stored(facts, *stored)
+            }
+            Verdict::Failed(failure) => {
+                *tally.failed.entry(failure.kind).or_default() += 1;
+                let times = match attempts {
+                    1 => String::new(),
+                    _ => format!(" ({attempts} attempts)"),
+                };
+                self.parts
+                    .console
+                    .line(&format!("failed: {}: {failure}{times}", facts.url));
+                Record::failed(facts, *failure)
+            }
+            Verdict::Quarantined(exit) => {
+                tally.quarantined += 1;
+                let message = format!("its worker died with {exit}, at delivery {deliveries}");
+                self.parts
+                    .console
+                    .line(&format!("quarantined: {}: {message}", facts.url));
+                Record::quarantined(facts, message)
+            }
+        };
+        self.write(&record);
+    }
+
+    pub(super) fn write(&mut self, record: &Record) {
+        let written = self.parts.log.append(record);
+        self.unwritten_since.get_or_insert_with(Instant::now);
+        self.check_log(written);
+    }
+
+    pub(super) fn check_log(&mut self, written: Result<(), LogError>) {
+        if let Err(error) = written {
+            self.give_up(error.to_string());
+        }
+    }
+
+    pub(super) fn give_up(&mut self, reason: String) {
+        self.pending.push_back(Event::GiveUpRequested { reason });
+    }
+
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Retrying {
+                task,
+                attempts,
+                delay,
+                failure,
+            } => tracing::info!(%task, attempts, ?delay, %failure, "task failed, will be retried"),
+            Notice::Redelivering {
+                task,
+                deliveries,
+                kills,
+            } => tracing::info!(%task, deliveries, kills, "task is redelivered"),
+            Notice::WorkerDied {
+                worker,
+                exit,
+                running,
+            } => {
+                let pid = self.pid(worker);
+                let urls: Vec<_> = running
+                    .iter()
+                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
+                    .collect();
+                let doing = if urls.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    urls.join(", ")
+                };
+                self.parts.console.line(&format!(
+                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
+                ));
+            }
+            Notice::BackingOff { worker, delay } => {
+                tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
+            }
+            Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
+        }
+    }
+}

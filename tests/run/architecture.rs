@@ -1,0 +1,342 @@
+//! The rules of the house that a compiler does not know: who may import whom, and how files look.
+//!
+//! Reads the sources as text. Comments and tests within a file are left out: a test of a pure
+//! module may read a clock.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file, without comments and tests.
+struct Source {
+    /// Relative to the project, with `/`.
+    path: String,
+    text: String,
+    /// Its lines, with their numbers, that hold code outside of tests.
+    code: Vec<(usize, String)>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "protocol", "worker", "tests", "benches"] {
+        collect(&root.join(folder), &mut files);
+    }
+    files.sort();
+    assert!(files.len() > 50, "the sources are found: {files:?}");
+    let read = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        let path = file.strip_prefix(root).unwrap();
+        Source {
+            path: path.to_str().unwrap().to_owned(),
+            code: code(&text),
+            text,
+        }
+    };
+    files.iter().map(read).collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The lines of a file up to its tests, which come last, without comments. A `use` over several
+/// lines becomes one.
+fn code(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let mut open_use = false;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        if line == "#[cfg(test)]" {
+            break;
+        }
+        match lines.last_mut() {
+            Some((_, whole)) if open_use => whole.push_str(line),
+            _ if line.is_empty() => continue,
+            _ => {
+                open_use = line.starts_with("use ") || line.contains(" use ");
+                lines.push((index + 1, line.to_owned()));
+            }
+        }
+        open_use &= !line.ends_with(';');
+    }
+    lines
+}
+
+/// Whether a line names `path`, as a path of its own: `crate::run` is not in `crate::runner`.
+/// `crate::{run, ...}` counts as well.
+fn names(line: &str, path: &str) -> bool {
+    let own = |at: usize| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + path.len()..].chars().next();
+        let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        !part(before) && !part(after)
+    };
+    if line.match_indices(path).any(|(at, _)| own(at)) {
+        return true;
+    }
+    let Some((parent, child)) = path.rsplit_once("::") else {
+        return false;
+    };
+    let group = format!("{parent}::{{");
+    line.match_indices(&group).any(|(at, _)| {
+        let inner = &line[at + group.len()..];
+        let end = inner.rfind('}').unwrap_or(inner.len());
+        let mut depth = 0;
+        inner[..end]
+            .split(|c: char| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                c == ',' && depth == 0
+            })
+            .any(|item| {
+                let first = item.trim().split([':', ' ', '{']).next();
+                first == Some(child)
+            })
+    })
+}
+
+/// Who must not name what.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    (
+        "src/dispatch/",
+        &[
+            "std::fs",
+            "std::net",
+            "std::io",
+            "std::thread",
+            "std::process",
+            "std::env",
+            "std::os",
+            "std::sync",
+            "Instant::now",
+            "SystemTime",
+            "tokio",
+            "hyper",
+            "ureq",
+            "ipc_channel",
+            "rustix",
+            "libc",
+            "tracing",
+            "worker::",
+            "protocol::codec",
+            "protocol::handshake",
+            "fastrand::u64",
+            "Rng::new",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::origin",
+            "crate::pool",
+            "crate::run",
+            "println!",
+            "eprintln!",
+        ],
+        "the core is pure: no I/O, no clock, no threads, no channel, no neighbours",
+    ),
+    (
+        "src/pool/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::origin",
+        ],
+        "a pool makes and reaches workers, and knows nothing of the run around it",
+    ),
+    (
+        "src/cli/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::input",
+            "std::fs",
+            "std::process",
+            "std::thread",
+            "tokio",
+            "ipc_channel",
+            "dispatch::Dispatcher",
+        ],
+        "cli is what was typed, and nothing else",
+    ),
+    (
+        "src/config/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "clap",
+            "std::thread",
+            "std::process",
+        ],
+        "config is what a run means: no clap, nothing that runs",
+    ),
+    (
+        "src/input/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::cli",
+            "crate::config",
+            "worker::",
+        ],
+        "input reads lists, and nothing else",
+    ),
+    (
+        "src/run/",
+        &[
+            "crate::cli",
+            "clap",
+            "ipc_channel",
+            "worker::",
+            "ureq",
+            "tokio",
+        ],
+        "run is the shell: it knows the core and the pool, not how workers are reached",
+    ),
+    (
+        "src/origin/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "worker::",
+            "protocol::",
+            "ipc_channel",
+        ],
+        "the origin is a server that knows of no downloader",
+    ),
+    (
+        "protocol/src/",
+        &[
+            "coordinator::",
+            "worker::",
+            "std::fs",
+            "std::thread",
+            "std::process",
+            "Instant::now",
+            "SystemTime::now",
+            "tokio",
+            "ureq",
+        ],
+        "protocol is the vocabulary, and nothing that acts",
+    ),
+    (
+        "worker/src/",
+        &["coordinator::", "coordinator_", "clap"],
+        "a worker knows nothing of the coordinator",
+    ),
+];
+
+/// Where ipc-channel may be named in the worker: the rest of it must run without processes.
+const IPC_IN_WORKER: [&str; 2] = ["worker/src/process.rs", "worker/src/link.rs"];
+
+/// Where it may be named in the coordinator.
+const IPC_IN_COORDINATOR: [&str; 2] = ["src/pool/process.rs", "src/pool/link.rs"];
+
+#[test]
+fn imports_run_one_way() {
+    let mut violations = Vec::new();
+    for source in sources() {
+        for (folder, forbidden, why) in FORBIDDEN {
+            if !source.path.starts_with(folder) || source.path.contains("/tests") {
+                continue;
+            }
+            for (number, line) in &source.code {
+                for path in *forbidden {
+                    let path = path.strip_suffix("::").unwrap_or(path);
+                    let crate_only = forbidden.contains(&format!("{path}::").as_str());
+                    let found = if crate_only {
+                        line.match_indices(&format!("{path}::")).any(|(at, _)| {
+                            let before = line[..at].chars().next_back();
+                            !before.is_some_and(|c| c.is_alphanumeric() || "_:".contains(c))
+                        })
+                    } else {
+                        names(line, path)
+                    };
+                    if found {
+                        violations.push(format!(
+                            "{}:{number}: names {path}, but {why}: {line}",
+                            source.path
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+#[test]
+fn ipc_channel_is_named_where_processes_are_reached_and_nowhere_else() {
+    let mut found = 0;
+    for source in sources() {
+        let ours = (source.path.starts_with("src/") || source.path.starts_with("worker/src/"))
+            && !source.path.contains("/tests");
+        let allowed = IPC_IN_WORKER
+            .iter()
+            .chain(&IPC_IN_COORDINATOR)
+            .any(|path| source.path == *path);
+        for (number, line) in &source.code {
+            if ours && names(line, "ipc_channel") {
+                assert!(allowed, "{}:{number}: {line}", source.path);
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0, "it is used at all");
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_is_short() {
+    for Source { path, text, .. } in sources() {
+        assert!(text.starts_with("//! "), "{path} does not open with //!");
+        let lines = text.lines().count();
+        assert!(lines < 500, "{path} has {lines} lines: split it");
+    }
+}
+
+#[test]
+fn unsafe_code_is_allowed_with_a_reason_in_small_files_only() {
+    for Source { path, text, code } in sources() {
+        // This file names what it looks for.
+        if path.ends_with("architecture.rs") || !text.contains("unsafe_code") {
+            continue;
+        }
+        assert!(
+            text.contains("reason = "),
+            "{path} allows it without a reason"
+        );
+        assert!(
+            text.contains("// SAFETY: "),
+            "{path} has no argument for it"
+        );
+        assert!(code.len() < 100, "{path} is too large to hold unsafe code");
+    }
+}
+
+#[test]
+fn the_rules_are_seen_to_be_broken() {
+    assert!(names("use crate::run::log;", "crate::run"));
+    assert!(names("use crate::{input, run};", "crate::run"));
+    assert!(names("use crate::{input::{A, B}, run::C};", "crate::run"));
+    assert!(names("use std::{fs, io};", "std::fs"));
+    assert!(!names("use crate::runner;", "crate::run"));
+    assert!(!names("use crate::{input::run, x};", "crate::run"));
+    let lines =
+        code("//! x\nuse crate::{\n    a,\n    run,\n};\n// std::fs\n#[cfg(test)]\nuse std::fs;\n");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(names(&lines[0].1, "crate::run"));
+}

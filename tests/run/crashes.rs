@@ -1,0 +1,163 @@
+//! Workers that die or freeze in the middle of their work.
+
+use rustix::process::Signal;
+
+use crate::support::run::urls;
+use crate::support::{Answer, Run, Server, server, sha256};
+
+#[test]
+fn the_task_of_a_killed_worker_is_redelivered() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let url = server.url("/held");
+    let run = Run::new().list([&url]).with("--workers 2");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    let worker = job.worker(0, 1);
+    worker.signal(Signal::KILL);
+    let line = job.wait_for_line("died with signal 9 (SIGKILL)");
+    assert!(line.contains(&format!("pid {}", worker.pid)), "{line}");
+    assert!(line.contains(&url), "{line}");
+    server.wait_for("/held", 2);
+    server.release("/held");
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("redeliveries"), 1, "{}", ended.text());
+    assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+    let record = run.log().one(&url);
+    run.log().check(&record, &sha256(&server::body("/held")));
+    assert_eq!((record.deliveries, record.attempts), (2, 1));
+    assert_eq!(run.log().partials(), ["".to_owned(); 0], "cleaned up");
+}
+
+#[test]
+fn a_worker_killed_in_the_middle_of_a_body_leaves_no_half_file() {
+    let server = Server::start().answer("/half", [Answer::HeldHalfway]);
+    let url = server.url("/half");
+    let run = Run::new().list([&url]).with("--workers 1");
+    let job = run.start();
+    server.wait_for("/half", 1);
+    job.wait_until("a partial file", || run.log().partials().len() == 1);
+    assert_eq!(run.log().files(), [""; 0]);
+    job.worker(0, 1).signal(Signal::KILL);
+    server.wait_for("/half", 2);
+    assert_eq!(run.log().files(), [""; 0]);
+    server.release("/half");
+    job.finish().code(0);
+    run.log()
+        .check(&run.log().one(&url), &sha256(&server::body("/half")));
+}
+
+#[test]
+fn workers_killed_again_and_again_cost_nothing_but_time() {
+    let list = urls("https://a.example", 300);
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 3 --parallel-max-host 0 --max-deliveries 50")
+        .with("--simulate=size=10KiB,latency=5ms");
+    let job = run.start();
+    let log = run.log();
+    // A worker dies whenever ten more files are stored.
+    for killed in 1..=15_usize {
+        job.wait_until("ten more files", || log.count("stored") >= 10 * killed);
+        if let Some(worker) = job.workers().first() {
+            worker.signal(Signal::KILL);
+        }
+    }
+    let ended = job.finish().code(0);
+    assert!(ended.summary("worker deaths") > 0, "{}", ended.text());
+    for url in &list {
+        let spec = "size=10KiB,latency=5ms";
+        log.check(&log.one(url), &crate::support::simulated_sha256(spec, url));
+    }
+    assert_eq!(log.files().len(), list.len());
+}
+
+#[test]
+fn a_stopped_worker_is_killed_and_its_task_redelivered() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let url = server.url("/held");
+    let run = Run::new()
+        .list([&url])
+        .with("--workers 2 --lease-timeout 1s -v");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    let worker = job.worker(0, 1);
+    worker.stop();
+    job.wait_for_line("the lease of task 1 expired");
+    server.wait_for("/held", 2);
+    assert!(!worker.lives());
+    server.release("/held");
+    let ended = job.finish().code(0);
+    ended.says(&["worker 0.1", "died with signal 9"]);
+    assert_eq!(run.log().one(&url).deliveries, 2);
+}
+
+#[test]
+fn a_worker_that_lives_keeps_its_lease_however_long_the_server_takes() {
+    // The other URL is the clock: its retries take three times the lease.
+    let mut clock = vec![Answer::Status(503); 10];
+    clock.push(Answer::Ok);
+    let server = Server::start()
+        .answer("/held", [Answer::Held])
+        .answer("/clock", clock);
+    let url = server.url("/held");
+    let run = Run::new()
+        .list([&url, &server.url("/clock")])
+        .with("--workers 2 --lease-timeout 1s --retry 10 --retry-delay 300ms");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    job.wait_for_record(&server.url("/clock"));
+    server.release("/held");
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    let record = run.log().one(&url);
+    assert_eq!((record.deliveries, record.attempts), (1, 1));
+}
+
+#[test]
+fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are() {
+    let list = urls("http://a.example", 6000);
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 3 --parallel-max-host 0 --lease-timeout 60s --retry 0")
+        .with("--simulate=size=10B,latency=0ms");
+    let job = run.start();
+    let log = run.log();
+    job.wait_until("the first files", || log.text().lines().count() > 50);
+    let frozen = job.worker(0, 1);
+    frozen.stop();
+    // All but what the frozen one holds: at most what it runs and has ahead.
+    job.wait_until("the others to do nearly all", || {
+        log.text().lines().count() > 5900
+    });
+    let pid = frozen.pid;
+    assert!(frozen.lives(), "its lease has not expired");
+    // Then it goes on where it was, and nothing was done twice.
+    frozen.signal(Signal::CONT);
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    let records = log.records();
+    assert_eq!(records.len(), list.len());
+    let urls: std::collections::HashSet<_> = records.iter().map(|r| &r.url).collect();
+    assert_eq!(urls.len(), list.len());
+    let of_frozen = records
+        .iter()
+        .filter(|r| r.worker.as_ref().is_some_and(|w| w.pid == pid));
+    assert!(of_frozen.count() > 0);
+}
+
+#[test]
+fn a_frozen_worker_with_work_ahead_loses_only_what_it_holds() {
+    let list = urls("http://a.example", 3000);
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 2 --parallel-max-host 0 --lease-timeout 1s")
+        .with("--simulate=size=10B,latency=0ms");
+    let job = run.start();
+    let log = run.log();
+    job.wait_until("the first files", || log.text().lines().count() > 20);
+    job.worker(0, 1).stop();
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+    assert!(ended.summary("redeliveries") <= 1, "{}", ended.text());
+    assert_eq!(log.records().len(), list.len());
+}

@@ -1,0 +1,124 @@
+//! What a worker has open, early and late.
+
+use rustix::process::Signal;
+
+use crate::support::{Answer, Job, Process, Run, Server};
+
+/// What is open beyond 0 to 2, as kinds: `socket`, `/dev/null`, a path.
+fn kinds(process: &Process) -> Vec<String> {
+    let mut kinds: Vec<_> = process
+        .descriptors()
+        .into_iter()
+        .filter(|(number, _)| *number > 2)
+        .map(|(_, target)| target.split(":[").next().unwrap_or_default().to_owned())
+        .collect();
+    kinds.sort();
+    kinds
+}
+
+/// The inodes of its sockets.
+fn sockets(process: &Process) -> Vec<String> {
+    let mut all: Vec<_> = process
+        .descriptors()
+        .into_iter()
+        .filter(|(_, target)| target.starts_with("socket:"))
+        .map(|(_, target)| target)
+        .collect();
+    all.sort();
+    all
+}
+
+/// All workers that hold a request, once `count` of them do.
+fn workers(job: &Job, count: usize) -> Vec<Process> {
+    job.wait_for("the workers", || {
+        let workers = job.workers();
+        (workers.len() == count).then_some(workers)
+    })
+}
+
+#[test]
+fn a_late_worker_has_no_more_open_than_the_first() {
+    let paths = ["/0", "/1", "/2", "/3"];
+    let mut server = Server::start();
+    for path in paths {
+        server = server.answer(path, [Answer::Held]);
+    }
+    let run = Run::new()
+        .list(paths.map(|path| server.url(path)))
+        .with("--workers 4 --max-deliveries 20");
+    let job = run.start();
+    for path in paths {
+        server.wait_for(path, 1);
+    }
+    let first = workers(&job, 4);
+    let expected = kinds(&first[0]);
+    // Its two channels, the connection to the server, and the two folders of the store.
+    let sockets_of_it = expected.iter().filter(|kind| *kind == "socket").count();
+    assert_eq!(sockets_of_it, 3, "{:#?}", first[0].descriptors());
+    for worker in &first {
+        assert_eq!(kinds(worker), expected, "{:#?}", worker.descriptors());
+    }
+    // Whoever comes late could inherit something of everybody before it.
+    for (round, victim) in first.iter().enumerate() {
+        let total = server.total();
+        victim.signal(Signal::KILL);
+        job.wait_until("the request to be made again", || server.total() > total);
+        let now = workers(&job, 4);
+        assert!(!now.contains(victim), "round {round}");
+    }
+    let last = workers(&job, 4);
+    for worker in &last {
+        assert!(!first.contains(worker));
+        assert_eq!(kinds(worker), expected, "{:#?}", worker.descriptors());
+    }
+    // No socket is shared between two workers, or with the coordinator.
+    let mut seen = sockets(&job.process());
+    for worker in &last {
+        for socket in sockets(worker) {
+            assert!(!seen.contains(&socket), "{socket} is shared: {last:#?}");
+            seen.push(socket);
+        }
+    }
+    server.release_all();
+    job.finish().code(0);
+}
+
+#[test]
+fn a_worker_does_not_inherit_what_the_coordinator_inherited() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let run = Run::new()
+        .list([server.url("/held")])
+        .with("--workers 1")
+        .through(["sh", "-c", "exec 7</etc/passwd; exec \"$0\" \"$@\""]);
+    let job = run.start();
+    server.wait_for("/held", 1);
+    let open = |process: &Process| {
+        let all = process.descriptors();
+        all.iter().any(|(_, target)| target == "/etc/passwd")
+    };
+    assert!(open(&job.process()), "the coordinator has it open");
+    assert!(!open(&job.worker(0, 1)));
+    server.release("/held");
+    job.finish().code(0);
+}
+
+#[test]
+fn the_coordinator_keeps_nothing_of_dead_workers() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let run = Run::new()
+        .list([server.url("/held")])
+        .with("--workers 1 --max-deliveries 50");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    let count = |job: &Job| job.process().descriptors().len();
+    let before = count(&job);
+    for epoch in 1..=8 {
+        job.worker(0, epoch).signal(Signal::KILL);
+        server.wait_for("/held", 1 + epoch as usize);
+    }
+    assert_eq!(count(&job), before, "{:#?}", job.process().descriptors());
+    let threads = std::fs::read_dir(format!("/proc/{}/task", job.pid())).unwrap();
+    assert!(threads.count() < 10, "the threads of dead workers end");
+    server.release("/held");
+    job.finish().code(0);
+}

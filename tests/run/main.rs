@@ -1,0 +1,19 @@
+//! The main job, through the built program: real processes, real sockets, real files.
+//!
+//! Each test starts the program, waits for something observable, and never sleeps.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod architecture;
+mod crashes;
+mod descriptors;
+mod disk;
+mod failures;
+mod input;
+mod main_job;
+mod network;
+mod origin;
+mod resume;
+mod signals;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;

@@ -1,0 +1,76 @@
+//! What the tests of the built program share: runs, servers, the process table, the run log.
+//!
+//! Tests wait for something observable, through [`wait`] alone, and never sleep.
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+#![allow(unused_imports, reason = "each test crate uses a part of it")]
+
+pub mod log;
+pub mod process;
+pub mod run;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+pub use log::{Log, Record};
+pub use process::Process;
+pub use run::{Ended, Job, Run};
+pub use server::{Answer, Server};
+
+/// How long anything may take. Reached only by what never happens: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
+
+/// Looks until `look` sees something, and returns it.
+///
+/// # Panics
+///
+/// If it does not in a minute; `seen` tells what there was instead.
+pub fn wait<T>(
+    what: &str,
+    mut look: impl FnMut() -> Option<T>,
+    seen: impl FnOnce() -> String,
+) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited in vain for {what}; {}",
+            seen()
+        );
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits until `holds`.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool, seen: impl FnOnce() -> String) {
+    wait(what, || holds().then_some(()), seen);
+}
+
+/// The SHA-256 of `bytes`, as the run log writes it.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 of what the built-in origin answers for `url`, as the run log writes it.
+pub fn simulated_sha256(spec: &str, url: &str) -> String {
+    let spec = spec.parse().expect("the test's spec is right");
+    let url = url::Url::parse(url).expect("the test's URL is right");
+    let identity = coordinator::origin::body::identity(&url);
+    data_encoding::HEXLOWER.encode(&coordinator::origin::body::sha256(&spec, &identity))
+}
+
+/// Whether this test may do what only root may; says so if not.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("{test} is skipped: it takes root");
+    }
+    root
+}

@@ -1,0 +1,143 @@
+//! The process table, as far as tests look at it.
+//!
+//! Processes of a run are found by a mark in their environment, which workers and origin inherit,
+//! so that they are found also when their parent is dead.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait;
+
+/// The environment variable that marks a run's processes.
+pub const MARK: &str = "COORDINATOR_TEST_RUN";
+
+/// One process. Its start time tells it from a later one with the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    started: String,
+    pub arguments: Vec<String>,
+}
+
+/// What `/proc/PID/stat` says.
+struct Stat {
+    state: char,
+    parent: u32,
+    group: u32,
+    started: String,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses, and may hold anything.
+    let fields: Vec<_> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        started: (*fields.get(19)?).to_owned(),
+    })
+}
+
+impl Process {
+    /// The process with this id, if there is one that lives.
+    pub fn find(pid: u32) -> Option<Self> {
+        let stat = stat(pid).filter(|stat| !"ZX".contains(stat.state))?;
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let arguments = line
+            .split(|&byte| byte == 0)
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .filter(|part| !part.is_empty())
+            .collect();
+        Some(Self {
+            pid,
+            started: stat.started,
+            arguments,
+        })
+    }
+
+    /// All that live and bear this mark.
+    pub fn marked(mark: &str) -> Vec<Self> {
+        let wanted = format!("{MARK}={mark}");
+        let bears = |pid: u32| {
+            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                environment
+                    .split(|&byte| byte == 0)
+                    .any(|entry| entry == wanted.as_bytes())
+            })
+        };
+        fs::read_dir("/proc")
+            .expect("there is a process table")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|&pid| bears(pid))
+            .filter_map(Self::find)
+            .collect()
+    }
+
+    pub fn lives(&self) -> bool {
+        stat(self.pid)
+            .is_some_and(|stat| stat.started == self.started && !"ZX".contains(stat.state))
+    }
+
+    pub fn parent(&self) -> Option<u32> {
+        stat(self.pid).map(|stat| stat.parent)
+    }
+
+    /// Its process group.
+    pub fn group(&self) -> Option<u32> {
+        stat(self.pid).map(|stat| stat.group)
+    }
+
+    /// `worker` or `origin` or nothing: what kind of process of ours it is.
+    pub fn role(&self) -> Option<&str> {
+        self.arguments.get(1).map(String::as_str)
+    }
+
+    /// The value of an option it was started with.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let at = self.arguments.iter().position(|part| part == name)?;
+        self.arguments.get(at + 1).map(String::as_str)
+    }
+
+    /// What its descriptors are, by number: targets of the links in `/proc/PID/fd`.
+    pub fn descriptors(&self) -> Vec<(u32, String)> {
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.pid)) else {
+            return Vec::new();
+        };
+        let describe = |path: PathBuf| {
+            let number = path.file_name()?.to_str()?.parse().ok()?;
+            let target = fs::read_link(&path).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
+        };
+        let mut all: Vec<_> = entries
+            .filter_map(|entry| describe(entry.ok()?.path()))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Sends it a signal; nothing happens if it is gone.
+    pub fn signal(&self, signal: Signal) {
+        if self.lives()
+            && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Sends it SIGSTOP, and waits until it has stopped.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        wait(
+            "a process to stop",
+            || {
+                stat(self.pid)
+                    .filter(|stat| "TZX".contains(stat.state))
+                    .map(drop)
+            },
+            || format!("{self:?}"),
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! A server that does what a test tells it, path by path, and counts what it is asked.
+//!
+//! A thread per connection. Requests that are held wait for the test, so that a test can wait for
+//! "this request is in flight" instead of sleeping.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::wait_until;
+
+/// What to do about one request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 200 with the path's body; see [`body`].
+    Ok,
+    /// 200 with this body.
+    Body(Vec<u8>),
+    /// Nothing until the path is released, then the path's body.
+    Held,
+    /// Half of the path's body, the rest once the path is released.
+    HeldHalfway,
+    /// This status.
+    Status(u16),
+    /// This status, with these header lines, each ended by `\r\n`.
+    StatusWith(u16, String),
+    /// A redirect to there.
+    Redirect(String),
+    /// Half of the body that was announced, then the end of the connection.
+    Truncated,
+    /// The connection is reset before the response.
+    Reset,
+    /// These bytes, then the end of the connection.
+    Raw(Vec<u8>),
+    /// Nothing, for as long as the client waits.
+    Silent,
+    /// Half of the body, then nothing, for as long as the client waits.
+    Stalled,
+}
+
+/// The body of a path, unless a test says otherwise.
+pub fn body(path: &str) -> Vec<u8> {
+    format!("the body of {path}\n").repeat(20).into_bytes()
+}
+
+/// See the module. Dropping it closes every connection that waits.
+#[derive(Debug)]
+pub struct Server {
+    pub addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By path: what to do about its first, second, ... request; the last one is for all others.
+    script: HashMap<String, Vec<Answer>>,
+    requests: HashMap<String, usize>,
+    order: Vec<String>,
+    heads: HashMap<String, String>,
+    released: HashSet<String>,
+    all_released: bool,
+    closed: bool,
+}
+
+impl Server {
+    /// On a port of its own; every path has its body.
+    pub fn start() -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    pub fn on(listener: TcpListener) -> Self {
+        let addr = listener.local_addr().expect("its address");
+        let shared = Arc::new(Shared::default());
+        let server = Self {
+            addr,
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.lock().closed {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                if let Ok(stream) = stream {
+                    thread::spawn(move || shared.serve(stream));
+                }
+            }
+        });
+        server
+    }
+
+    /// Sets what is done about requests for `path`: the first, the second, ..., and the last for
+    /// all others.
+    pub fn answer(self, path: &str, answers: impl Into<Vec<Answer>>) -> Self {
+        let mut state = self.shared.lock();
+        state.script.insert(path.to_owned(), answers.into());
+        drop(state);
+        self
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Lets the requests for `path` pass, those that wait and those to come.
+    pub fn release(&self, path: &str) {
+        self.shared.lock().released.insert(path.to_owned());
+        self.shared.changed.notify_all();
+    }
+
+    /// Lets every request pass.
+    pub fn release_all(&self) {
+        self.shared.lock().all_released = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Holds requests again that are not released by path.
+    pub fn hold_again(&self) {
+        self.shared.lock().all_released = false;
+    }
+
+    /// How often `path` was asked for.
+    pub fn requests(&self, path: &str) -> usize {
+        let state = self.shared.lock();
+        state.requests.get(path).copied().unwrap_or_default()
+    }
+
+    /// How often anything was asked for.
+    pub fn total(&self) -> usize {
+        self.shared.lock().order.len()
+    }
+
+    /// The head of the last request for `path`.
+    pub fn head(&self, path: &str) -> String {
+        let state = self.shared.lock();
+        state.heads.get(path).cloned().unwrap_or_default()
+    }
+
+    /// Waits for the `count`-th request for `path`.
+    pub fn wait_for(&self, path: &str, count: usize) {
+        wait_until(
+            &format!("request {count} for {path}"),
+            || self.requests(path) >= count,
+            || format!("requests: {:?}", self.shared.lock().order),
+        );
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.changed.notify_all();
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.addr));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, mut stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        while let Some(head) = read_head(&mut stream) {
+            let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+            let answer = self.next_answer(&path, head);
+            if !self.reply(&mut stream, &path, answer) {
+                return;
+            }
+        }
+    }
+
+    fn next_answer(&self, path: &str, head: String) -> Answer {
+        let mut state = self.lock();
+        state.order.push(path.to_owned());
+        state.heads.insert(path.to_owned(), head);
+        let count = state.requests.entry(path.to_owned()).or_default();
+        *count += 1;
+        let nth = *count - 1;
+        match state.script.get(path) {
+            Some(answers) => answers[nth.min(answers.len() - 1)].clone(),
+            None => Answer::Ok,
+        }
+    }
+
+    /// Does what is to be done; whether the connection can be used again.
+    fn reply(&self, stream: &mut TcpStream, path: &str, answer: Answer) -> bool {
+        let whole = body(path);
+        let half = whole.len() / 2;
+        match answer {
+            Answer::Ok => send(stream, &ok(&whole)),
+            Answer::Body(bytes) => send(stream, &ok(&bytes)),
+            Answer::Held => self.wait_for_release(path) && send(stream, &ok(&whole)),
+            Answer::HeldHalfway => {
+                let (first, second) = whole.split_at(half);
+                send(stream, &head_of(whole.len()))
+                    && send(stream, first)
+                    && self.wait_for_release(path)
+                    && send(stream, second)
+            }
+            Answer::Status(status) => send(stream, &status_line(status, "")),
+            Answer::StatusWith(status, headers) => send(stream, &status_line(status, &headers)),
+            Answer::Redirect(to) => send(stream, &status_line(302, &format!("Location: {to}\r\n"))),
+            Answer::Truncated => {
+                send(stream, &head_of(whole.len()));
+                send(stream, &whole[..half]);
+                false
+            }
+            Answer::Reset => {
+                // Closing with a lingering time of zero resets.
+                let _ = rustix::net::sockopt::set_socket_linger(
+                    &*stream,
+                    Some(std::time::Duration::ZERO),
+                );
+                false
+            }
+            Answer::Raw(bytes) => {
+                send(stream, &bytes);
+                false
+            }
+            Answer::Silent => {
+                wait_for_end(stream);
+                false
+            }
+            Answer::Stalled => {
+                send(stream, &head_of(whole.len()));
+                send(stream, &whole[..half]);
+                wait_for_end(stream);
+                false
+            }
+        }
+    }
+
+    /// Whether it was released; otherwise the server is closed.
+    fn wait_for_release(&self, path: &str) -> bool {
+        let mut state = self.lock();
+        while !state.closed && !state.all_released && !state.released.contains(path) {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.closed
+    }
+}
+
+fn send(stream: &mut TcpStream, bytes: &[u8]) -> bool {
+    stream.write_all(bytes).is_ok()
+}
+
+fn head_of(length: usize) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n")
+        .into_bytes()
+}
+
+fn ok(body: &[u8]) -> Vec<u8> {
+    let mut bytes = head_of(body.len());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn status_line(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} As Told\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes()
+}
+
+fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Waits until the client has hung up.
+fn wait_for_end(stream: &mut TcpStream) {
+    let mut rest = [0; 1024];
+    while let Ok(1..) = stream.read(&mut rest) {}
+}
+
+/// A port of the loopback interface on which nobody listens, for as long as this lives: it is
+/// bound, but does not listen.
+#[derive(Debug)]
+pub struct ClosedPort {
+    socket: rustix::fd::OwnedFd,
+    pub addr: SocketAddr,
+}
+
+impl ClosedPort {
+    pub fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+        let socket =
+            socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        bind(&socket, &any).expect("a free port");
+        let name = getsockname(&socket).expect("its address");
+        let addr = SocketAddr::try_from(name).expect("an internet address");
+        Self { socket, addr }
+    }
+
+    /// Somebody listens now.
+    pub fn open(self) -> Server {
+        rustix::net::listen(&self.socket, 128).expect("it can be listened to");
+        Server::on(TcpListener::from(self.socket))
+    }
+}

@@ -1,0 +1,74 @@
+//! Workers that misbehave in every way, under a real coordinator.
+//!
+//! This program plays three parts, so that the product needs no hooks for tests:
+//!
+//! - it runs the tests;
+//! - with [`ROLE`] in its environment it is the coordinator, which starts its own binary as its
+//!   workers and its origin, as always;
+//! - as `worker`, it misbehaves as [`misbehave::PLAN`] says for its slot and epoch, or is a real
+//!   worker.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod killers;
+mod misbehave;
+mod starting;
+#[path = "../support/mod.rs"]
+mod support;
+mod talking;
+
+use std::env;
+use std::process::ExitCode;
+
+use clap::Parser;
+use coordinator::cli::{Cli, Command};
+use libtest_mimic::{Arguments, Trial};
+
+use support::Run;
+
+/// The environment variable that makes this program a coordinator.
+const ROLE: &str = "COORDINATOR_TEST_ROLE";
+
+fn main() -> ExitCode {
+    if env::var_os(ROLE).is_some() {
+        return coordinator();
+    }
+    let trials = [starting::trials(), talking::trials(), killers::trials()];
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        trials.into_iter().flatten().collect(),
+    )
+    .exit_code()
+}
+
+fn coordinator() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Worker(arguments)) = &cli.command
+        && let Some(action) = misbehave::planned(arguments.slot, arguments.epoch)
+    {
+        return action.play(arguments);
+    }
+    coordinator::command::run(cli)
+}
+
+/// A run whose workers misbehave as planned.
+fn run(plan: &str) -> Run {
+    Run::of(env::current_exe().unwrap())
+        .env(ROLE, "coordinator")
+        .env(misbehave::PLAN, plan)
+}
+
+/// A test; its name says what is promised.
+fn trial(name: &'static str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+}
+
+/// Makes trials of functions, by their names.
+macro_rules! trials {
+    ($($test:ident),* $(,)?) => {
+        vec![$($crate::trial(concat!(module_path!(), "::", stringify!($test)), $test)),*]
+    };
+}
+use trials;

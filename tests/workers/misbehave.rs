@@ -1,0 +1,381 @@
+//! What a misbehaving worker does, and which one does it.
+
+use std::env;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use coordinator::cli::worker::WorkerArgs;
+use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcSender, bytes_channel};
+use protocol::handshake::{Connection, Hello};
+use protocol::{
+    Assignment, Exchange, Failure, FromWorker, Report, Running, Setup, Stored, TaskId, ToWorker,
+    codec,
+};
+use rustix::process::{Signal, getpid, kill_process};
+use worker::session::Session;
+use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
+
+/// The environment variable with the plan: `SLOT.EPOCH=ACTION`, several with `;` between them, `*`
+/// for any. The first that fits counts; a worker that none fits is a real one.
+pub const PLAN: &str = "MISBEHAVE";
+
+/// What to do, as words with `:` between them.
+pub struct Action(Vec<String>);
+
+/// What the plan says about this worker.
+pub fn planned(slot: u16, epoch: u32) -> Option<Action> {
+    let plan = env::var(PLAN).ok()?;
+    let fits = |pattern: &str, number: u64| pattern == "*" || pattern.parse() == Ok(number);
+    plan.split(';').find_map(|rule| {
+        let (who, action) = rule.split_once('=')?;
+        let (of_slot, of_epoch) = who.split_once('.')?;
+        (fits(of_slot, slot.into()) && fits(of_epoch, epoch.into()))
+            .then(|| Action(action.split(':').map(str::to_owned).collect()))
+    })
+}
+
+impl Action {
+    /// Does it.
+    pub fn play(&self, arguments: &WorkerArgs) -> ExitCode {
+        let words: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        match words[..] {
+            ["dies", how] => die(how),
+            ["sleeps"] => sleep(),
+            ["connects-and", "sleeps"] => {
+                let _socket = raw_socket(arguments);
+                sleep()
+            }
+            ["connects-and", how] => {
+                let _socket = raw_socket(arguments);
+                die(how)
+            }
+            ["raw", kind] => raw(arguments, kind),
+            ["before-hello", "sleeps"] => {
+                let _peer = Peer::connect(arguments);
+                sleep()
+            }
+            ["before-hello", how] => {
+                let _peer = Peer::connect(arguments);
+                die(how)
+            }
+            ["first-frame", kind] => {
+                let peer = Peer::connect(arguments);
+                peer.say_first(kind);
+                peer.until_killed()
+            }
+            ["after-setup", what] => {
+                let peer = Peer::connect(arguments);
+                peer.greet();
+                match what {
+                    "sleeps" => sleep(),
+                    how => die(how),
+                }
+            }
+            ["after-ready", what] => {
+                let peer = Peer::connect(arguments);
+                peer.greet();
+                peer.say(&FromWorker::Ready);
+                peer.after_ready(what)
+            }
+            ["on", part, how] => work_until(arguments, part, how),
+            _ => panic!("no such misbehaviour: {words:?}"),
+        }
+    }
+}
+
+/// Ends this process: an exit code, or the name of a signal.
+fn die(how: &str) -> ExitCode {
+    let signal = match how {
+        "SEGV" => Signal::SEGV,
+        "KILL" => Signal::KILL,
+        "ABRT" => Signal::ABORT,
+        "STOP" => Signal::STOP,
+        code => std::process::exit(code.parse().expect("an exit code")),
+    };
+    loop {
+        // The standard library's handler for SIGSEGV takes the first for a fault that will come
+        // again, and steps aside for it.
+        kill_process(getpid(), signal).expect("one may kill oneself");
+    }
+}
+
+fn sleep() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// The bootstrap socket, without ipc-channel.
+fn raw_socket(arguments: &WorkerArgs) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let socket = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+    let addr = SocketAddrUnix::new(arguments.socket.as_str()).expect("a path");
+    connect(&socket, &addr).expect("the coordinator listens");
+    socket
+}
+
+/// Bytes that are not of ipc-channel, on the bootstrap socket. Its messages begin with two
+/// lengths, of this packet and of the whole.
+fn raw(arguments: &WorkerArgs, kind: &str) -> ExitCode {
+    let socket = raw_socket(arguments);
+    let header = |packet: usize, whole: usize| {
+        let mut bytes = packet.to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&whole.to_ne_bytes());
+        bytes
+    };
+    let packets = match kind {
+        "short" => vec![b"abc".to_vec()],
+        "text" => vec![b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()],
+        "noise" => vec![vec![0xff; 5000]; 3],
+        "empty" => vec![header(16, 0)],
+        "fragment" => vec![header(16, 1 << 20)],
+        "overflow" => vec![header(16, usize::MAX)],
+        "not-a-connection" => vec![[header(24, 8), vec![7; 8]].concat()],
+        _ => panic!("no such kind: {kind}"),
+    };
+    for packet in packets {
+        // Nobody may listen any more.
+        let _ = rustix::net::send(&socket, &packet, rustix::net::SendFlags::NOSIGNAL);
+    }
+    sleep()
+}
+
+/// A worker written by hand.
+struct Peer {
+    from_coordinator: IpcBytesReceiver,
+    to_coordinator: IpcBytesSender,
+}
+
+impl Peer {
+    fn connect(arguments: &WorkerArgs) -> Self {
+        let bootstrap = IpcSender::connect(arguments.socket.clone()).expect("it listens");
+        let (to_worker, from_coordinator) = bytes_channel().expect("a channel");
+        let (to_coordinator, from_worker) = bytes_channel().expect("a channel");
+        bootstrap
+            .send(Connection {
+                to_worker,
+                from_worker,
+            })
+            .expect("it listens");
+        Self {
+            from_coordinator,
+            to_coordinator,
+        }
+    }
+
+    fn say(&self, message: &FromWorker) {
+        self.say_bytes(&codec::encode(message).expect("it fits"));
+    }
+
+    fn say_bytes(&self, bytes: &[u8]) {
+        // Nobody may listen any more.
+        let _ = self.to_coordinator.send(bytes);
+    }
+
+    fn hear(&self) -> ToWorker {
+        match self.from_coordinator.recv() {
+            Ok(frame) => codec::decode(&frame).expect("a message"),
+            // The coordinator is gone, or wants nothing more.
+            Err(_) => std::process::exit(0),
+        }
+    }
+
+    fn say_first(&self, kind: &str) {
+        let hello = Hello::new(std::process::id());
+        match kind {
+            "version" => self.say(&FromWorker::Hello(Hello {
+                version: 4711,
+                ..hello
+            })),
+            "stranger" => self.say(&FromWorker::Hello(Hello {
+                magic: *b"stranger",
+                ..hello
+            })),
+            "garbage" => self.say_bytes(&[0xff; 100]),
+            "nothing" => self.say_bytes(&[]),
+            "ready" => self.say(&FromWorker::Ready),
+            "large" => self.say_bytes(&vec![0; codec::MAX_FRAME + 1]),
+            "twice" => {
+                self.say(&FromWorker::Hello(hello.clone()));
+                self.say(&FromWorker::Hello(hello));
+            }
+            _ => panic!("no such first frame: {kind}"),
+        }
+    }
+
+    /// Greets, and waits for the setup.
+    fn greet(&self) -> Box<Setup> {
+        self.say(&FromWorker::Hello(Hello::new(std::process::id())));
+        match self.hear() {
+            ToWorker::Setup(setup) => setup,
+            other => panic!("a setup comes first, not {other:?}"),
+        }
+    }
+
+    fn first_assignment(&self) -> Assignment {
+        loop {
+            if let ToWorker::Assign(mut assignments) = self.hear() {
+                return assignments.remove(0);
+            }
+        }
+    }
+
+    fn after_ready(&self, what: &str) -> ExitCode {
+        let reports = |reports| FromWorker::Reports(reports);
+        match what {
+            "garbage" => self.say_bytes(b"\xff\xff\xff\xff garbage"),
+            "trailing" => {
+                let mut frame = codec::encode(&FromWorker::Ready).expect("it fits");
+                frame.extend_from_slice(b"more");
+                self.say_bytes(&frame);
+            }
+            "large" => self.say_bytes(&vec![0; codec::MAX_FRAME + 1]),
+            // In many fragments.
+            "huge" => self.say_bytes(&vec![0; 5 << 20]),
+            "claims" => {
+                // A list of 2^62 reports, as bincode would announce it.
+                let mut frame = vec![2, 253];
+                frame.extend_from_slice(&(1_u64 << 62).to_le_bytes());
+                self.say_bytes(&frame);
+            }
+            "ready-again" => self.say(&FromWorker::Ready),
+            "stops-in-a-message" => {
+                // Half of a large message, then nothing: the rest is to come over another socket.
+                let sender = self.to_coordinator.clone();
+                thread::spawn(move || sender.send(&vec![0; 5 << 20]));
+                let task = self.first_assignment().task;
+                self.say(&reports(vec![Report::Started { task }]));
+            }
+            "foreign-ack" => {
+                // Of tasks that it never had: one that another worker holds, one of nobody.
+                let task = self.first_assignment().task;
+                for id in 1..=4 {
+                    if TaskId(id) != task {
+                        self.say(&reports(vec![acked(TaskId(id))]));
+                    }
+                }
+                self.say(&reports(vec![
+                    acked(TaskId(u64::MAX)),
+                    nacked(TaskId(u64::MAX)),
+                    Report::Released {
+                        task: TaskId(u64::MAX),
+                    },
+                ]));
+                // Then it fails its own, so that somebody sees that it was heard.
+                self.say(&reports(vec![Report::Started { task }, nacked(task)]));
+            }
+            "foreign-heartbeat" => {
+                let running = (0..1000).map(|id| Running {
+                    task: TaskId(id),
+                    phase: protocol::Phase::Storing,
+                    bytes: u64::MAX,
+                });
+                self.say(&FromWorker::Heartbeat(running.collect()));
+                let task = self.first_assignment().task;
+                self.say(&reports(vec![Report::Started { task }, nacked(task)]));
+            }
+            "ack-twice" => {
+                let task = self.first_assignment().task;
+                self.say(&reports(vec![
+                    Report::Started { task },
+                    nacked(task),
+                    nacked(task),
+                    acked(task),
+                ]));
+            }
+            "sleeps" => {}
+            how => {
+                // With a task that it has not said to have started.
+                self.first_assignment();
+                return die(how);
+            }
+        }
+        self.until_killed()
+    }
+
+    /// Reads on until the coordinator has had enough of it.
+    fn until_killed(&self) -> ExitCode {
+        loop {
+            if self.hear() == ToWorker::Dismiss {
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+}
+
+fn acked(task: TaskId) -> Report {
+    Report::Acked {
+        task,
+        stored: Box::new(Stored {
+            exchange: Exchange::default(),
+            bytes: 1,
+            sha256: [0; 32],
+            content_type: None,
+        }),
+    }
+}
+
+fn nacked(task: TaskId) -> Report {
+    Report::Nacked {
+        task,
+        failure: Box::new(Failure {
+            exchange: Exchange::default(),
+            kind: protocol::FailureKind::Connect,
+            message: "made up by a worker".to_owned(),
+            severity: protocol::Severity::Transient { retry_after: None },
+        }),
+    }
+}
+
+/// An engine that works, but for URLs that contain `part`.
+struct Trapped {
+    engine: BlockingEngine,
+    part: String,
+    how: String,
+}
+
+impl Engine for Trapped {
+    fn download(
+        &mut self,
+        assignment: &Assignment,
+        activity: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        if assignment.url.contains(&self.part) {
+            match self.how.as_str() {
+                "sleeps" => sleep(),
+                "panics" => panic!("as planned"),
+                how => {
+                    die(how);
+                }
+            }
+        }
+        self.engine.download(assignment, activity)
+    }
+}
+
+/// A real worker, until it meets a URL that contains `part`.
+fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
+    let peer = Peer::connect(arguments);
+    let setup = peer.greet();
+    let shared = Arc::new(Shared::new(&setup).expect("a good setup"));
+    let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
+    let session = Session::start_with(
+        Arc::new(IpcOutbox(peer.to_coordinator)),
+        &setup,
+        move || {
+            let (part, how) = trap.lock().expect("nobody panics with it").clone();
+            Trapped {
+                engine: BlockingEngine::new(Arc::clone(&shared)),
+                part,
+                how,
+            }
+        },
+    )
+    .expect("a session");
+    session
+        .read(&mut IpcInbox(peer.from_coordinator))
+        .expect("the link holds");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,42 @@
+//! Work that stands for what another program does with each body: hashing, for as long as asked.
+//!
+//! How long is told by the processor clock of the thread and not by a count of rounds, so that it
+//! is the same on every machine, and a thread that has to wait for its turn does not do less.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::spans::thread_time;
+
+/// Bytes hashed between two looks at the clock: some microseconds of work.
+const BLOCK: usize = 4096;
+
+/// Works until this thread has spent `amount` of processor time on it.
+pub(crate) fn spend(amount: Duration) {
+    if amount.is_zero() {
+        return;
+    }
+    let begun = thread_time();
+    let block = [0x5a; BLOCK];
+    let mut hash = Sha256::new();
+    while thread_time().saturating_sub(begun) < amount {
+        hash.update(black_box(&block));
+    }
+    black_box(hash.finalize());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_least_as_much_as_asked_is_spent_and_nothing_for_nothing() {
+        let begun = thread_time();
+        let amount = Duration::from_millis(5);
+        spend(amount);
+        assert!(thread_time() - begun >= amount);
+        spend(Duration::ZERO);
+    }
+}
