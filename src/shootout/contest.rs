@@ -294,7 +294,14 @@ enum Verdict {
 }
 
 fn with_last_words(what: &str, said: &str) -> String {
-    let Some(line) = said.lines().rfind(|line| !line.trim().is_empty()) else {
+    // Some programs end with advice, and say what was wrong before it.
+    let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+    let says_error = |line: &&str| line.to_ascii_lowercase().contains("error");
+    let Some(line) = lines
+        .clone()
+        .rfind(says_error)
+        .or_else(|| lines.next_back())
+    else {
         return what.to_owned();
     };
     let line: String = line.chars().take(QUOTED).collect();
@@ -384,11 +391,15 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_the_last_line() {
+    fn last_words_are_the_last_error_or_line() {
         assert_eq!(with_last_words("exit code 1", ""), "exit code 1");
         assert_eq!(
             with_last_words("exit code 1", "one\ntwo\n \n"),
             "exit code 1; it said: two"
+        );
+        assert_eq!(
+            with_last_words("exit code 2", "error: no such option\n\nTry --help\n"),
+            "exit code 2; it said: error: no such option"
         );
     }
 }

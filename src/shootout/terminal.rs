@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::format;
@@ -72,7 +72,7 @@ pub fn title(scenario: &Scenario) -> String {
 
 fn table(standings: &[Standing]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header([
         "", "median", "± sd", "", "ideal", "files/s", "MiB/s", "CPU", "memory", "switches",
@@ -150,7 +150,7 @@ fn outliers(standing: &Standing) -> Option<String> {
 
 fn scan(scenario: &Scenario) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     let counts = scenario
         .scan
