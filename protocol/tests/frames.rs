@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Exchange, Failure, FailureKind, FromWorker, HttpOptions, Phase, Report,
-    ResolveOverride, Running, Setup, Severity, Simulated, Stored, TaskId, Timestamp, Timing,
-    ToWorker, Trust,
+    Assignment, Engine, Exchange, Failure, FailureKind, FromWorker, HttpOptions, MonotonicNanos,
+    Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span, SpanPhase, Stored,
+    TaskId, Timestamp, Timing, ToWorker, Trust,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -40,14 +40,25 @@ prop_compose! {
     }
 }
 
+fn span() -> impl Strategy<Value = Span> {
+    let phase = prop::sample::select(SpanPhase::ALL.as_slice());
+    (phase, any::<u64>(), duration(), duration()).prop_map(|(phase, start, wall, cpu)| Span {
+        phase,
+        start: MonotonicNanos(start),
+        wall,
+        cpu,
+    })
+}
+
 prop_compose! {
     fn exchange()(
         started in any::<i64>(),
         timing in timing(),
         status in option::of(any::<u16>()),
         final_url in option::of(".{0,80}"),
+        spans in vec(span(), 0..4),
     ) -> Exchange {
-        Exchange { started: Timestamp(started), timing, status, final_url }
+        Exchange { started: Timestamp(started), timing, status, final_url, spans }
     }
 }
 
@@ -119,7 +130,9 @@ prop_compose! {
         output in os_string(),
         partial in os_string(),
         concurrency in any::<u16>(),
-        times in prop::array::uniform3(duration()),
+        times in prop::array::uniform4(duration()),
+        engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
+        spans in any::<bool>(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -131,12 +144,15 @@ prop_compose! {
         simulated in option::of((address(), address())),
         max_filesize in option::of(any::<u64>()),
     ) -> Setup {
-        let [heartbeat, connect_timeout, stall_timeout] = times;
+        let [heartbeat, connect_timeout, stall_timeout, cpu_per_task] = times;
         Setup {
             output,
             partial,
             concurrency,
             heartbeat,
+            engine,
+            spans,
+            cpu_per_task,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,

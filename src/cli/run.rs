@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::mode::ModeArgs;
 use super::value;
 use crate::dispatch::Intensity;
 use crate::origin::Spec;
@@ -22,9 +23,10 @@ pub struct RunArgs {
     #[arg(short = 'w', long, value_name = "N", default_value = "6")]
     pub workers: NonZeroU16,
 
-    /// Downloads in flight at once in each worker
-    #[arg(short = 'c', long, value_name = "N", default_value = "1")]
-    pub concurrency: NonZeroU16,
+    /// Downloads in flight at once in each worker [default: 1; with --mode async as many as
+    /// --workers]
+    #[arg(short = 'c', long, value_name = "N")]
+    pub concurrency: Option<NonZeroU16>,
 
     /// Folder to store files in
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
@@ -53,6 +55,10 @@ pub struct RunArgs {
     /// Log to standard error; -vv and -vvv say more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// How the work is done.
+    #[command(flatten)]
+    pub mode: ModeArgs,
 
     /// Options for HTTP.
     #[command(flatten)]

@@ -1,14 +1,16 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{HttpOptions, Trust};
+use protocol::{Engine, HttpOptions, Trust};
 
+use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
-use crate::dispatch::{Intensity, Limits, RetryDelay};
+use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::input::Source;
-use crate::origin::Spec;
+use crate::origin::{Announcement, Spec};
 
 /// Shortest time before the first retry, unless the user sets one.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -28,14 +30,42 @@ pub struct RunConfig {
     pub limits: Limits,
     /// How workers talk to servers.
     pub http: HttpOptions,
-    /// The built-in origin answers in place of the network.
-    pub simulate: Option<Spec>,
+    /// What answers in place of the network.
+    pub network: Network,
+    /// Where workers live.
+    pub pool: PoolKind,
+    /// What drives their downloads.
+    pub engine: Engine,
+    /// Processor time to spend on each file.
+    pub cpu_per_task: Duration,
+    /// Where to write where the time of each task went.
+    pub timeline: Option<PathBuf>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
     pub verbose: u8,
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// Whoever the URLs name.
+    Real,
+    /// A built-in origin, started for this run.
+    Simulated(Spec),
+    /// A built-in origin that runs already and announced itself like this.
+    SimulatedBy(Announcement),
+}
+
+/// Where workers live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Each in a process of its own.
+    Processes,
+    /// On threads of this process.
+    Local,
 }
 
 /// Why settings that are each well-formed make no sense together.
@@ -52,6 +82,33 @@ pub enum ConfigError {
         /// Why.
         #[source]
         error: std::io::Error,
+    },
+    /// An announcement that cannot be used.
+    #[error("cannot use the origin announced in {path} (--simulate-via): {problem}")]
+    Announcement {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A mode that cannot be had with another option.
+    #[error("--mode {mode} cannot be had with {option}; that is for --mode processes")]
+    ModeOption {
+        /// The mode.
+        mode: &'static str,
+        /// The other option.
+        option: &'static str,
+    },
+    /// More at once than a worker can be told of.
+    #[error(
+        "--workers {workers} times --concurrency {concurrency} is more than {} at once",
+        u16::MAX
+    )]
+    TooManyAtOnce {
+        /// Workers.
+        workers: u16,
+        /// Downloads in flight in each.
+        concurrency: u16,
     },
     /// `--cacert` with `--simulate`.
     #[error("--cacert has no meaning with --simulate: the built-in origin's own CA is trusted")]
@@ -78,16 +135,22 @@ impl RunConfig {
         if stdins > 1 {
             return Err(ConfigError::StdinTwice(stdins));
         }
-        if args.http.cacert.is_some() && args.simulate.is_some() {
+        let network = network(&args)?;
+        if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
-        let limits = limits(&args);
+        let shape = Shape::new(&args)?;
+        let limits = limits(&args, &shape);
         Ok(Self {
             sources,
             output: args.output,
             limits,
             http: http_options(args.http)?,
-            simulate: args.simulate,
+            network,
+            pool: shape.pool,
+            engine: shape.engine,
+            cpu_per_task: args.mode.cpu_per_task,
+            timeline: args.mode.timeline,
             retry_quarantined: args.retry_quarantined,
             quiet: args.quiet,
             verbose: args.verbose,
@@ -95,11 +158,92 @@ impl RunConfig {
     }
 }
 
-fn limits(args: &RunArgs) -> Limits {
-    let workers = args.workers.get();
+/// Where workers live, how many there are, and how many downloads each has in flight.
+struct Shape {
+    pool: PoolKind,
+    engine: Engine,
+    policy: Policy,
+    workers: u16,
+    concurrency: u16,
+}
+
+impl Shape {
+    fn new(args: &RunArgs) -> Result<Self, ConfigError> {
+        let workers = args.workers.get();
+        let engine = match args.mode.engine {
+            EngineName::Blocking => Engine::Blocking,
+            EngineName::Async => Engine::Async,
+        };
+        let policy = match args.mode.dispatch {
+            DispatchName::Shared => Policy::Shared,
+            DispatchName::Chunked => Policy::Chunked,
+        };
+        let given = args.concurrency.map(NonZeroU16::get);
+        let concurrency = given.unwrap_or(1);
+        // In this process there is one worker, with as many downloads in flight as the mode says.
+        let local = |mode, engine, concurrency| {
+            if policy == Policy::Chunked {
+                let option = "--dispatch chunked";
+                return Err(ConfigError::ModeOption { mode, option });
+            }
+            Ok(Self {
+                pool: PoolKind::Local,
+                engine,
+                policy,
+                workers: 1,
+                concurrency,
+            })
+        };
+        match args.mode.mode {
+            Mode::Processes => Ok(Self {
+                pool: PoolKind::Processes,
+                engine,
+                policy,
+                workers,
+                concurrency,
+            }),
+            Mode::Threads => {
+                let threads =
+                    workers
+                        .checked_mul(concurrency)
+                        .ok_or(ConfigError::TooManyAtOnce {
+                            workers,
+                            concurrency,
+                        })?;
+                local("threads", Engine::Blocking, threads)
+            }
+            Mode::Async => local("async", Engine::Async, given.unwrap_or(workers)),
+            Mode::Sequential => local("sequential", Engine::Blocking, 1),
+        }
+    }
+}
+
+fn network(args: &RunArgs) -> Result<Network, ConfigError> {
+    if let Some(path) = &args.mode.simulate_via {
+        let refused = |problem: String| ConfigError::Announcement {
+            path: path.clone(),
+            problem,
+        };
+        let line = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let announcement: Announcement =
+            serde_json::from_slice(&line).map_err(|error| refused(error.to_string()))?;
+        if announcement.https.is_none() || announcement.ca_pem.is_none() {
+            return Err(refused("it does not serve https".to_owned()));
+        }
+        return Ok(Network::SimulatedBy(announcement));
+    }
+    Ok(match &args.simulate {
+        Some(spec) => Network::Simulated(*spec),
+        None => Network::Real,
+    })
+}
+
+fn limits(args: &RunArgs, shape: &Shape) -> Limits {
+    let workers = shape.workers;
     Limits {
         workers,
-        concurrency: args.concurrency.get(),
+        policy: shape.policy,
+        concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
         retries: args.retry.retry,
         retry_delay: match args.retry.retry_delay {

@@ -232,6 +232,9 @@ impl Dispatcher {
         if task.suspect {
             task.place = Place::Suspects;
             self.suspects.push_front(id);
+        } else if let Some(chunk) = task.chunk {
+            task.place = Place::Chunk(chunk);
+            self.slots[usize::from(chunk.0)].chunk.push_front(id);
         } else {
             task.place = Place::Ready;
             self.ready.push_front(task.host, id);

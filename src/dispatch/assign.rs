@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use protocol::TaskId;
 
-use super::Dispatcher;
 use super::event::{Action, HostId};
+use super::{Dispatcher, Policy};
 
 /// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
 /// towards the end nobody holds what another could do now.
@@ -16,6 +16,9 @@ impl Dispatcher {
     /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
     pub(super) fn assign(&mut self, now: Instant) {
         self.assign_suspects(now);
+        if self.limits.policy == Policy::Chunked {
+            return self.assign_chunks(now);
+        }
         let concurrency = usize::from(self.limits.concurrency);
         let refill = concurrency + usize::from(self.limits.prefetch) / 2;
         if self.ready.len() == 0 || self.least_loaded(refill + 1).is_none() {
@@ -50,7 +53,7 @@ impl Dispatcher {
         }
     }
 
-    fn send(&mut self, index: usize, tasks: Vec<TaskId>) {
+    pub(super) fn send(&mut self, index: usize, tasks: Vec<TaskId>) {
         if !tasks.is_empty() {
             let worker = self.slots[index].worker();
             self.actions.push_back(Action::Assign { worker, tasks });
@@ -68,12 +71,17 @@ impl Dispatcher {
     fn take_for(&mut self, index: usize) -> Option<TaskId> {
         let host = self.ready.next_host().or_else(|| self.held_host(index))?;
         let task = self.ready.peek(host)?;
-        let slot = &self.slots[index];
-        let size = self.tasks.get(&task)?.size;
-        if slot.bytes > 0 && slot.bytes.saturating_add(size) > self.limits.credit_bytes {
+        if !self.has_credit(index, task) {
             return None;
         }
         self.ready.pop(host)
+    }
+
+    /// Whether the worker of slot `index` may be sent `task`, as far as bytes go.
+    pub(super) fn has_credit(&self, index: usize, task: TaskId) -> bool {
+        let slot = &self.slots[index];
+        let size = self.tasks.get(&task).map_or(0, |task| task.size);
+        slot.bytes == 0 || slot.bytes.saturating_add(size) <= self.limits.credit_bytes
     }
 
     /// A host at its cap, of which slot `index` can hold more without asking it more at once.
@@ -138,7 +146,7 @@ impl Dispatcher {
     ///
     /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
     pub(super) fn rebalance(&mut self) {
-        if self.ready.available() > 0 {
+        if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
             return;
         }
         let concurrency = usize::from(self.limits.concurrency);

@@ -54,7 +54,9 @@ impl Dispatcher {
 
     fn audit_counts(&self) -> Result<(), String> {
         let leased: usize = self.slots.iter().map(Slot::held).sum();
-        let places = self.ready.len() + self.suspects.len() + self.delayed.len() + leased;
+        let waiting =
+            self.ready.len() + self.in_chunks() + self.suspects.len() + self.delayed.len();
+        let places = waiting + leased;
         if places != self.tasks.len() {
             return Err(format!(
                 "{} unfinished tasks are in {places} places",
@@ -75,6 +77,7 @@ impl Dispatcher {
         let here = match task.place {
             Place::Ready => self.ready.has_ready(task.host) && !task.suspect,
             Place::Suspects => self.suspects.contains(&id) && task.suspect,
+            Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),
             Place::Leased(lease) => {
                 let slot = &self.slots[usize::from(lease.worker.slot.0)];

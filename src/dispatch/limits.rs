@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Slots in the pool, at least 1.
     pub workers: u16,
+    /// How tasks are handed out.
+    pub policy: Policy,
     /// Tasks that a worker runs at once, at least 1.
     pub concurrency: u16,
     /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
@@ -44,6 +46,17 @@ pub struct Limits {
     pub seed: u64,
 }
 
+/// How tasks are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// A queue that all workers take from.
+    Shared,
+    /// The input is read to its end, and split into as many chunks as there are slots, in its
+    /// order; each slot works on its own chunk, and nobody helps anybody. (Python's `Pool.map`
+    /// with one chunk per worker.) Suspects alone may be run by any slot.
+    Chunked,
+}
+
 /// How long a failed task waits before its next attempt, unless its server says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDelay {
@@ -68,6 +81,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             workers: 6,
+            policy: Policy::Shared,
             concurrency: 1,
             prefetch: 16,
             credit_bytes: 128 * 1024,

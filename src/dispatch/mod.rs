@@ -33,6 +33,7 @@ mod answers;
 mod assign;
 mod audit;
 mod backoff;
+mod chunks;
 mod ending;
 mod event;
 mod limits;
@@ -51,7 +52,7 @@ pub use event::{
     Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, Notice,
     Verdict,
 };
-pub use limits::{Intensity, Limits, RetryDelay};
+pub use limits::{Intensity, Limits, Policy, RetryDelay};
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
@@ -122,7 +123,7 @@ impl Dispatcher {
         }
         match event {
             Event::TaskOffered { task, host, size } => self.on_offered(now, task, host, size),
-            Event::InputEnded => self.input_open = false,
+            Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
             Event::Started { worker, task } => self.on_started(now, worker, task),
             Event::Acked {
@@ -181,15 +182,21 @@ impl Dispatcher {
             }
             Course::Ending { .. } | Course::Running | Course::Finished => None,
         };
-        let want_workers = self.wanted_workers() > 0;
-        let slots = self.slots.iter().filter_map(|slot| match slot.state {
-            SlotState::Vacant { not_before } if want_workers => {
-                Some((not_before, DeadlineCause::Respawn))
-            }
-            SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
-            SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
-            SlotState::Vacant { .. } | SlotState::Ready | SlotState::Dying { .. } => None,
-        });
+        let shared = self.wanted_workers() > 0;
+        let slots = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| match slot.state {
+                SlotState::Vacant { not_before }
+                    if shared || (self.is_running() && self.wants_worker_for_chunk(index)) =>
+                {
+                    Some((not_before, DeadlineCause::Respawn))
+                }
+                SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
+                SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
+                SlotState::Vacant { .. } | SlotState::Ready | SlotState::Dying { .. } => None,
+            });
         [retry, lease, grace]
             .into_iter()
             .flatten()
@@ -202,6 +209,9 @@ impl Dispatcher {
     /// needed to keep every worker busy.
     #[must_use]
     pub fn wants_tasks(&self) -> bool {
+        if self.limits.policy == Policy::Chunked {
+            return self.course == Course::Running && self.input_open;
+        }
         self.course == Course::Running
             && self.input_open
             && self.ready.available() < self.limits.lookahead

@@ -73,6 +73,14 @@ impl ReadyQueue {
         self.rotation.front().copied()
     }
 
+    /// A host with a ready task, whether it has room or not.
+    pub(super) fn any_host(&self) -> Option<HostId> {
+        self.hosts
+            .iter()
+            .find(|(_, host)| !host.tasks.is_empty())
+            .map(|(&id, _)| id)
+    }
+
     /// Whether `host` has a ready task.
     pub(super) fn has_ready(&self, host: HostId) -> bool {
         self.hosts.get(&host).is_some_and(|h| !h.tasks.is_empty())

@@ -4,27 +4,26 @@ use std::time::{Duration, Instant};
 
 use protocol::{TaskId, WorkerId};
 
-use super::Dispatcher;
 use super::backoff::restart_delay;
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
+use super::{Dispatcher, Policy};
 
 impl Dispatcher {
-    /// Spawns workers while more tasks wait than there are workers with nothing to do.
+    /// Spawns workers where one is wanted.
     pub(super) fn staff(&mut self, now: Instant) {
-        let mut wanted = self.wanted_workers();
+        let mut shared = self.wanted_workers();
         for index in 0..self.slots.len() {
-            if wanted == 0 {
-                return;
-            }
-            let slot = &mut self.slots[index];
-            let SlotState::Vacant { not_before } = slot.state else {
+            let SlotState::Vacant { not_before } = self.slots[index].state else {
                 continue;
             };
-            if not_before > now {
+            let own = self.wants_worker_for_chunk(index);
+            if not_before > now || (shared == 0 && !own) {
                 continue;
             }
+            shared = shared.saturating_sub(1);
+            let slot = &mut self.slots[index];
             slot.epoch += 1;
             slot.progress = false;
             slot.state = SlotState::Starting {
@@ -33,16 +32,18 @@ impl Dispatcher {
             let worker = slot.worker();
             self.counts.spawned += 1;
             self.actions.push_back(Action::Spawn { worker });
-            wanted -= 1;
         }
     }
 
-    /// How many more workers could be put to work at once.
+    /// How many more workers could be put to work at once on what anybody may do.
     pub(super) fn wanted_workers(&self) -> usize {
         if !self.is_running() {
             return 0;
         }
-        let waiting = self.ready.available() + self.suspects.len();
+        let waiting = match self.limits.policy {
+            Policy::Shared => self.ready.available() + self.suspects.len(),
+            Policy::Chunked => self.suspects.len(),
+        };
         let coming = self
             .slots
             .iter()

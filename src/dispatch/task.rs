@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::WorkerId;
+use protocol::{SlotId, WorkerId};
 
 use super::event::HostId;
 
@@ -20,6 +20,8 @@ pub(super) struct Task {
     pub(super) kills: u32,
     /// It ran when its worker died, and is only ever run alone since.
     pub(super) suspect: bool,
+    /// The slot whose chunk it belongs to, once the input is split.
+    pub(super) chunk: Option<SlotId>,
     /// When it was last put in the queue.
     pub(super) ready_at: Instant,
     pub(super) place: Place,
@@ -32,6 +34,8 @@ pub(super) enum Place {
     Ready,
     /// In the queue of suspects, ready.
     Suspects,
+    /// In what is left of its slot's chunk, ready.
+    Chunk(SlotId),
     /// Waiting for its next attempt.
     Delayed(Instant),
     /// With a worker.
@@ -58,6 +62,7 @@ impl Task {
             broken: 0,
             kills: 0,
             suspect: false,
+            chunk: None,
             ready_at: now,
             place: Place::Ready,
         }
@@ -67,7 +72,11 @@ impl Task {
     pub(super) fn lease_of(&mut self, worker: WorkerId) -> Option<&mut Lease> {
         match &mut self.place {
             Place::Leased(lease) if lease.worker == worker => Some(lease),
-            Place::Leased(_) | Place::Ready | Place::Suspects | Place::Delayed(_) => None,
+            Place::Leased(_)
+            | Place::Ready
+            | Place::Suspects
+            | Place::Chunk(_)
+            | Place::Delayed(_) => None,
         }
     }
 }

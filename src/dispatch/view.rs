@@ -100,7 +100,7 @@ impl Dispatcher {
                         task,
                         since: lease.started?,
                     }),
-                    Place::Ready | Place::Suspects | Place::Delayed(_) => None,
+                    Place::Ready | Place::Suspects | Place::Chunk(_) | Place::Delayed(_) => None,
                 })
                 .collect(),
             queued: slot.queue.len(),

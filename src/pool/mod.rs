@@ -6,15 +6,21 @@
 
 mod descriptors;
 mod link;
+mod local;
 mod process;
 
-use protocol::{Report, Running};
+use std::io;
+
+use protocol::codec::EncodeError;
+use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
 
 use crate::dispatch::Exit;
+use link::Heard;
 
 pub use descriptors::{DescriptorError, make_room};
 pub use link::contain_panics;
-pub use process::{Message, ProcessPool};
+pub use local::LocalPool;
+pub use process::ProcessPool;
 
 /// What a worker did.
 #[derive(Debug)]
@@ -32,4 +38,109 @@ pub enum News {
     },
     /// It is gone, and this is the last that is heard of it.
     Exited(Exit),
+}
+
+/// Something for the pool to digest.
+#[derive(Debug)]
+pub struct Message {
+    worker: WorkerId,
+    heard: Heard,
+}
+
+/// The workers of a run, however they are made. `M` is what the run's inbox takes.
+///
+/// To be used by one thread, which must live as long as the run.
+#[derive(Debug)]
+pub enum Pool<M> {
+    /// Each a process of its own.
+    Processes(ProcessPool<M>),
+    /// Each a session on a thread of this process.
+    Local(LocalPool<M>),
+}
+
+impl<M: From<Message> + Send + 'static> Pool<M> {
+    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no such worker; no news will follow then.
+    pub fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
+        match self {
+            Self::Processes(pool) => pool.spawn(worker),
+            Self::Local(pool) => pool.spawn(worker),
+        }
+    }
+
+    /// Takes in one message of the inbox; what it means for the run comes back.
+    pub fn digest(&mut self, message: Message) -> Option<(WorkerId, News)> {
+        let Message { worker, heard } = message;
+        match self {
+            Self::Processes(pool) => pool.digest(worker, heard),
+            Self::Local(pool) => pool.digest(worker, heard),
+        }
+    }
+
+    /// Looks which children have ended, to be called after SIGCHLD; says which workers are gone.
+    pub fn reap(&mut self) -> Vec<(WorkerId, News)> {
+        match self {
+            Self::Processes(pool) => pool.reap(),
+            Self::Local(_) => Vec::new(),
+        }
+    }
+
+    /// Hands tasks to `worker`.
+    ///
+    /// # Errors
+    ///
+    /// If they do not fit a frame. A worker that is gone is no error: that is news, and on its
+    /// way.
+    pub fn assign(&mut self, worker: WorkerId, tasks: Vec<Assignment>) -> Result<(), EncodeError> {
+        self.send(worker, ToWorker::Assign(tasks))
+    }
+
+    /// Asks `worker` to give tasks back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`assign`](Self::assign).
+    pub fn revoke(&mut self, worker: WorkerId, tasks: Vec<TaskId>) -> Result<(), EncodeError> {
+        self.send(worker, ToWorker::Revoke(tasks))
+    }
+
+    /// Tells `worker` to leave.
+    ///
+    /// # Errors
+    ///
+    /// As for [`assign`](Self::assign).
+    pub fn dismiss(&mut self, worker: WorkerId) -> Result<(), EncodeError> {
+        self.send(worker, ToWorker::Dismiss)
+    }
+
+    fn send(&mut self, worker: WorkerId, message: ToWorker) -> Result<(), EncodeError> {
+        match self {
+            Self::Processes(pool) => pool.send(worker, &message),
+            Self::Local(pool) => {
+                pool.send(worker, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends `worker` and everything it started. A thread cannot be ended: it is told to, and
+    /// obeys with the next piece of body, or when a time limit ends its download.
+    pub fn kill(&mut self, worker: WorkerId) {
+        match self {
+            Self::Processes(pool) => pool.kill(worker),
+            Self::Local(pool) => pool.kill(worker),
+        }
+    }
+
+    /// Process id of `worker`; of this process, if its workers are threads.
+    #[must_use]
+    pub fn pid(&self, worker: WorkerId) -> Option<u32> {
+        match self {
+            Self::Processes(pool) => pool.pid(worker),
+            Self::Local(pool) => pool.pid(worker),
+        }
+    }
 }

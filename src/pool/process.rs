@@ -21,19 +21,12 @@ use std::sync::mpsc::Sender;
 use ipc_channel::ipc::{IpcBytesSender, IpcOneShotServer, IpcSender};
 use protocol::codec::{self, EncodeError};
 use protocol::handshake::Connection;
-use protocol::{Assignment, Setup, TaskId, ToWorker, WorkerId};
+use protocol::{Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::News;
 use super::link::{Heard, THREAD_NAME, listen};
+use super::{Message, News};
 use crate::dispatch::Exit;
-
-/// Something for the pool to digest.
-#[derive(Debug)]
-pub struct Message {
-    worker: WorkerId,
-    heard: Heard,
-}
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
@@ -81,7 +74,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// # Errors
     ///
     /// If there is no such process; no news will follow then.
-    pub fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
+    pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
         let mut child = self.command(worker, &bootstrap).spawn()?;
         let listener = std::thread::Builder::new()
@@ -132,8 +125,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 
     /// Takes in one message of the inbox; what it means for the run comes back.
-    pub fn digest(&mut self, message: Message) -> Option<(WorkerId, News)> {
-        let Message { worker, heard } = message;
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<(WorkerId, News)> {
         let process = self.workers.get_mut(&worker)?;
         match heard {
             Heard::Connected { to_worker } => {
@@ -151,7 +143,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 
     /// Looks which workers have ended, to be called after SIGCHLD; says which are gone.
-    pub fn reap(&mut self) -> Vec<(WorkerId, News)> {
+    pub(super) fn reap(&mut self) -> Vec<(WorkerId, News)> {
         for (worker, process) in &mut self.workers {
             if process.exit.is_some() {
                 continue;
@@ -183,35 +175,12 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Some((worker, News::Exited(exit)))
     }
 
-    /// Hands tasks to `worker`.
+    /// Says `message` to `worker`, if it is there to hear it.
     ///
     /// # Errors
     ///
-    /// If they do not fit a frame. A worker that is gone is no error: that is news, and on its
-    /// way.
-    pub fn assign(&mut self, worker: WorkerId, tasks: Vec<Assignment>) -> Result<(), EncodeError> {
-        self.send(worker, &ToWorker::Assign(tasks))
-    }
-
-    /// Asks `worker` to give tasks back.
-    ///
-    /// # Errors
-    ///
-    /// As for [`assign`](Self::assign).
-    pub fn revoke(&mut self, worker: WorkerId, tasks: Vec<TaskId>) -> Result<(), EncodeError> {
-        self.send(worker, &ToWorker::Revoke(tasks))
-    }
-
-    /// Tells `worker` to leave.
-    ///
-    /// # Errors
-    ///
-    /// As for [`assign`](Self::assign).
-    pub fn dismiss(&mut self, worker: WorkerId) -> Result<(), EncodeError> {
-        self.send(worker, &ToWorker::Dismiss)
-    }
-
-    fn send(&self, worker: WorkerId, message: &ToWorker) -> Result<(), EncodeError> {
+    /// If it does not fit a frame.
+    pub(super) fn send(&self, worker: WorkerId, message: &ToWorker) -> Result<(), EncodeError> {
         let frame = codec::encode(message)?;
         let to_worker = self
             .workers
@@ -226,7 +195,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 
     /// Ends `worker` and everything it started.
-    pub fn kill(&mut self, worker: WorkerId) {
+    pub(super) fn kill(&mut self, worker: WorkerId) {
         if let Some(process) = self.workers.get(&worker)
             && process.exit.is_none()
         {
@@ -236,7 +205,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
 
     /// Process id of `worker`.
     #[must_use]
-    pub fn pid(&self, worker: WorkerId) -> Option<u32> {
+    pub(super) fn pid(&self, worker: WorkerId) -> Option<u32> {
         self.workers.get(&worker).map(|process| process.child.id())
     }
 }

@@ -19,19 +19,20 @@ pub mod resume;
 mod shell;
 mod signals;
 mod tally;
+mod timeline;
 
 use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
-use protocol::{Engine, Setup, Simulated, Trust};
+use protocol::{Setup, Simulated, Trust};
 
-use crate::config::RunConfig;
+use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::Dispatcher;
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
-use crate::pool::{DescriptorError, ProcessPool, make_room};
+use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
@@ -39,6 +40,7 @@ use report::{Console, Verbosity};
 use resume::Index;
 use shell::{Parts, Shell};
 use tally::Tally;
+use timeline::Timeline;
 
 pub use outcome::Outcome;
 
@@ -110,19 +112,27 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "{unreadable} lines of the run log are not records, and are ignored; {problem}"
         ));
     }
-    let origin = config
-        .simulate
-        .as_ref()
-        .map(|spec| Origin::spawn("/proc/self/exe".as_ref(), spec))
-        .transpose()?;
+    let timeline = config
+        .timeline
+        .as_deref()
+        .map(Timeline::create)
+        .transpose()
+        .map_err(system("create the file for the timeline (--timeline)"))?;
+    // Ends with the run, if it was started for it.
+    let origin = match &config.network {
+        Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
+        Network::Real | Network::SimulatedBy(_) => None,
+    };
 
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
-    let pool = ProcessPool::new(
-        setup(&config, &layout, origin.as_ref()),
-        config.verbose,
-        sender.clone(),
-    )?;
+    let setup = setup(&config, &layout, origin.as_ref());
+    let pool = match config.pool {
+        PoolKind::Processes => {
+            Pool::Processes(ProcessPool::new(setup, config.verbose, sender.clone())?)
+        }
+        PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
+    };
     let plan = Plan {
         lists,
         index,
@@ -135,6 +145,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            timeline,
             intake,
             inbox,
             console,
@@ -209,21 +220,27 @@ fn size_of(source: &Source) -> Option<u64> {
 
 fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup {
     let mut http = config.http.clone();
-    if let Some(origin) = origin {
-        http.simulated = Some(Simulated {
-            http: origin.http,
-            https: origin.https,
-        });
-        http.trust = Trust::Pem(origin.ca_pem.clone());
+    let simulated = match (&config.network, origin) {
+        (Network::SimulatedBy(origin), _) => origin
+            .https
+            .zip(origin.ca_pem.as_ref())
+            .map(|(https, ca_pem)| (origin.http, https, ca_pem)),
+        (Network::Simulated(_) | Network::Real, origin) => {
+            origin.map(|origin| (origin.http, origin.https, &origin.ca_pem))
+        }
+    };
+    if let Some((plain, https, ca_pem)) = simulated {
+        http.simulated = Some(Simulated { http: plain, https });
+        http.trust = Trust::Pem(ca_pem.clone());
     }
     Setup {
         output: layout.output().as_os_str().to_owned(),
         partial: layout.partial().as_os_str().to_owned(),
         concurrency: config.limits.concurrency,
         heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
-        engine: Engine::Blocking,
-        spans: false,
-        cpu_per_task: Duration::ZERO,
+        engine: config.engine,
+        spans: config.timeline.is_some(),
+        cpu_per_task: config.cpu_per_task,
         http,
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::Sender;
 
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::{Handle, Signals};
 
 use super::inbox::Message;
@@ -30,7 +30,7 @@ impl Listener {
     ///
     /// If a handler cannot be installed, or the thread not be started.
     pub fn start(inbox: Sender<Message>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGCHLD])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGCHLD, SIGXFSZ])?;
         let handle = signals.handle();
         std::thread::Builder::new()
             .name("signals".to_owned())
@@ -39,6 +39,9 @@ impl Listener {
                     let signal = match number {
                         SIGUSR1 => Signal::Status,
                         SIGCHLD => Signal::Child,
+                        // Only caught, so that a write beyond a limit on file sizes (ulimit -f)
+                        // fails with an error instead of ending the process.
+                        SIGXFSZ => continue,
                         _ => Signal::End(number),
                     };
                     if inbox.send(Message::Signal(signal)).is_err() {

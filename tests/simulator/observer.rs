@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use coordinator::dispatch::{Action, Ending, Event, Exit, KillReason, Limits, Verdict};
-use protocol::{Severity, TaskId, WorkerId};
+use coordinator::dispatch::{Action, Ending, Event, Exit, KillReason, Limits, Policy, Verdict};
+use protocol::{Severity, SlotId, TaskId, WorkerId};
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -34,6 +34,8 @@ struct Task {
     kills: u32,
     suspect: bool,
     finished: bool,
+    /// Whose chunk it is in.
+    chunk: Option<SlotId>,
     /// Not to be assigned before this moment.
     not_before: u64,
 }
@@ -45,6 +47,7 @@ pub struct Observer {
     workers: BTreeMap<WorkerId, Seen>,
     epochs: BTreeMap<u16, u32>,
     tasks: BTreeMap<TaskId, Task>,
+    input_ended: bool,
     ending: bool,
     finished: bool,
     barren_deaths: VecDeque<u64>,
@@ -60,6 +63,7 @@ impl Observer {
             workers: BTreeMap::new(),
             epochs: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            input_ended: false,
             ending: false,
             finished: false,
             barren_deaths: VecDeque::new(),
@@ -144,10 +148,8 @@ impl Observer {
             Event::DrainRequested | Event::AbortRequested | Event::GiveUpRequested { .. } => {
                 self.ending = true;
             }
-            Event::InputEnded
-            | Event::HeartbeatReceived { .. }
-            | Event::ProtocolViolated { .. }
-            | Event::Tick => {}
+            Event::InputEnded => self.input_ended = true,
+            Event::HeartbeatReceived { .. } | Event::ProtocolViolated { .. } | Event::Tick => {}
         }
         Ok(())
     }
@@ -308,6 +310,19 @@ impl Observer {
         }
         if entry.attempts > self.limits.retries || entry.kills >= self.limits.max_deliveries {
             return Err(format!("5: task {task} assigned beyond its limits"));
+        }
+        if self.limits.policy == Policy::Chunked && !entry.suspect {
+            if !self.input_ended {
+                return Err(format!(
+                    "chunked: task {task} assigned before the input was split"
+                ));
+            }
+            let slot = *entry.chunk.get_or_insert(worker.slot);
+            if slot != worker.slot {
+                return Err(format!(
+                    "chunked: task {task} of slot {slot} assigned to {worker}"
+                ));
+            }
         }
         if now < entry.not_before {
             return Err(format!("5: task {task} assigned before its retry is due"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinator::dispatch::{Intensity, Limits, RetryDelay};
+use coordinator::dispatch::{Intensity, Limits, Policy, RetryDelay};
 
 /// How one simulated run is set up. A pure function of the seed.
 #[derive(Clone, Debug)]
@@ -56,6 +56,11 @@ impl Scenario {
         let ms = Duration::from_millis;
         let limits = Limits {
             workers: rng.u16(1..=5),
+            policy: if rng.u8(..4) == 0 {
+                Policy::Chunked
+            } else {
+                Policy::Shared
+            },
             concurrency: rng.u16(1..=4),
             prefetch: rng.u16(0..=8),
             credit_bytes: rng.u32(100..2000),

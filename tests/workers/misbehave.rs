@@ -80,6 +80,11 @@ impl Action {
                 peer.after_ready(what)
             }
             ["on", part, how] => work_until(arguments, part, how),
+            ["stays"] => {
+                // Works, and does not leave when it is told to.
+                work_until(arguments, "no URL contains this", "0");
+                sleep()
+            }
             _ => panic!("no such misbehaviour: {words:?}"),
         }
     }
@@ -208,10 +213,10 @@ impl Peer {
     /// Greets, and waits for the setup.
     fn greet(&self) -> Box<Setup> {
         self.say(&FromWorker::Hello(Hello::new(std::process::id())));
-        match self.hear() {
-            ToWorker::Setup(setup) => setup,
-            other => panic!("a setup comes first, not {other:?}"),
-        }
+        let ToWorker::Setup(setup) = self.hear() else {
+            panic!("a setup comes first");
+        };
+        setup
     }
 
     fn first_assignment(&self) -> Assignment {

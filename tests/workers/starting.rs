@@ -116,7 +116,8 @@ fn several_that_never_connect_do_not_hold_up_the_end() {
 fn one_of_another_version_is_told_and_killed() {
     let ended = replaced("first-frame:version");
     ended.says(&["worker 0.1 broke the protocol", "4711"]);
-    survives("first-frame:version", "").says(&["worker 0.1 broke the protocol"]);
+    // With a second worker nobody waits for it.
+    survives("first-frame:version", "");
 }
 
 fn one_that_is_none_of_ours_is_told_and_killed() {

@@ -153,12 +153,13 @@ fn a_worker_that_panics_costs_the_task_and_not_the_worker() {
 }
 
 fn a_worker_that_ignores_its_dismissal_is_killed() {
-    // It does the others, hears nothing any more, and the run ends all the same.
     let server = Server::start();
     let list = urls(&server.url(""), 3);
-    let run = run("1.*=after-ready:sleeps")
+    let run = run("0.1=stays")
         .list(&list)
-        .with("--workers 2 --grace 200ms --lease-timeout 300ms");
+        .with("--workers 1 --grace 200ms -v");
     let ended = run.finish().code(0);
+    ended.says(&["told to leave and did not", "0.1"]);
     assert_eq!(ended.summary("stored"), 3, "{}", ended.text());
+    assert_eq!(ended.summary("worker deaths"), 0, "it is no task's fault");
 }

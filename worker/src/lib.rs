@@ -29,7 +29,9 @@ mod testing;
 pub mod transfer;
 mod work;
 
-pub use engine::{Activity, BlockingEngine, Engine, SetupError, Shared};
+pub use engine::{
+    Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
+};
 pub use fault::Fault;
 pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,

@@ -4,11 +4,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ipc_channel::ipc::{IpcSender, bytes_channel};
 use protocol::handshake::{Connection, Hello};
 use protocol::{FromWorker, ToWorker};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use signal_hook::consts::SIGXFSZ;
 
 use crate::descriptor;
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
@@ -23,6 +25,9 @@ pub enum ProcessError {
     /// The system does not tell us when the coordinator dies.
     #[error("cannot ask to be told of the coordinator's death: {0}")]
     DeathSignal(#[source] io::Error),
+    /// A write beyond a limit on file sizes would end this process.
+    #[error("cannot catch the signal for files that are too large: {0}")]
+    FileSizeSignal(#[source] io::Error),
     /// The coordinator could not be reached.
     #[error("cannot reach the coordinator at {socket}: {cause}")]
     Connect {
@@ -63,6 +68,10 @@ pub fn run(socket: &str, parent_pid: u32) -> Result<(), ProcessError> {
     if u32::try_from(parent) != Ok(parent_pid) {
         return Ok(());
     }
+    // Caught, and of no further interest: the write fails (RLIMIT_FSIZE in setrlimit(2)), which is
+    // a failure of that task and not the death of a worker.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
+        .map_err(ProcessError::FileSizeSignal)?;
     let (mut inbox, outbox) = connect(socket)?;
     match work(&mut inbox, outbox) {
         Err(ProcessError::Link(LinkError::Closed)) => Ok(()),

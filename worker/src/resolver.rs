@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,10 +67,72 @@ struct Entry {
     pending: Arc<Pending>,
 }
 
+/// Waited for by threads and by tasks.
 #[derive(Default)]
 struct Pending {
     answer: Mutex<Option<(Instant, Answer)>>,
     answered: Condvar,
+    tasks: Mutex<Vec<Waker>>,
+}
+
+/// What is known of a host.
+pub(crate) enum Found {
+    /// Its addresses.
+    Known(Vec<SocketAddr>),
+    /// That the system was asked for them.
+    Asked(Question),
+}
+
+/// A question to the system's resolver, perhaps answered by now.
+pub(crate) struct Question {
+    name: String,
+    port: u16,
+    pending: Arc<Pending>,
+}
+
+impl Question {
+    /// Ready with the answer, or `context` is woken when there is one.
+    pub(crate) fn poll(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Vec<SocketAddr>, ResolveError>> {
+        let answer = lock(&self.pending.answer);
+        if let Some((_, answer)) = &*answer {
+            return Poll::Ready(self.addrs(answer));
+        }
+        // With the answer locked: it comes after this, and wakes whom it finds here.
+        let mut tasks = lock(&self.pending.tasks);
+        if !tasks.iter().any(|task| task.will_wake(context.waker())) {
+            tasks.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// What it means that no answer came within `patience`.
+    pub(crate) fn unanswered(&self, patience: Duration) -> ResolveError {
+        temporary(&self.name, format!("no answer within {patience:?}"))
+    }
+
+    fn wait(&self, patience: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
+        let pending = &self.pending;
+        let (answer, _) = pending
+            .answered
+            .wait_timeout_while(lock(&pending.answer), patience, |answer| answer.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*answer {
+            Some((_, answer)) => self.addrs(answer),
+            None => Err(self.unanswered(patience)),
+        }
+    }
+
+    fn addrs(&self, answer: &Answer) -> Result<Vec<SocketAddr>, ResolveError> {
+        let addresses = answer.as_ref().map_err(Clone::clone)?;
+        let port = self.port;
+        Ok(addresses
+            .iter()
+            .map(|addr| SocketAddr::new(*addr, port))
+            .collect())
+    }
 }
 
 impl Resolver {
@@ -101,8 +164,16 @@ impl Resolver {
         port: u16,
         patience: Duration,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
+        match self.find(https, host, port) {
+            Found::Known(addrs) => Ok(addrs),
+            Found::Asked(question) => question.wait(patience),
+        }
+    }
+
+    /// As [`resolve`](Self::resolve), for who may not wait.
+    pub(crate) fn find(&self, https: bool, host: &str, port: u16) -> Found {
         if let Some(simulated) = self.simulated {
-            return Ok(vec![if https {
+            return Found::Known(vec![if https {
                 simulated.https
             } else {
                 simulated.http
@@ -119,19 +190,15 @@ impl Resolver {
             .map(|entry| SocketAddr::new(entry.addr, port))
             .collect();
         if !overridden.is_empty() {
-            return Ok(overridden);
+            return Found::Known(overridden);
         }
         if let Ok(literal) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(literal, port)]);
+            return Found::Known(vec![SocketAddr::new(literal, port)]);
         }
-        let addresses = self.look_up(host, Instant::now(), patience)?;
-        Ok(addresses
-            .iter()
-            .map(|addr| SocketAddr::new(*addr, port))
-            .collect())
+        Found::Asked(self.look_up(host, port, Instant::now()))
     }
 
-    fn look_up(&self, name: &str, now: Instant, patience: Duration) -> Answer {
+    fn look_up(&self, name: &str, port: u16, now: Instant) -> Question {
         let (pending, ours) = self.entry(name, now);
         if ours {
             let (asked, lookup) = (Arc::clone(&pending), Arc::clone(&self.lookup));
@@ -146,7 +213,11 @@ impl Resolver {
                 pending.settle(Err(temporary(name, error)));
             }
         }
-        pending.wait(name, patience)
+        Question {
+            name: name.to_owned(),
+            port,
+            pending,
+        }
     }
 
     /// The entry of `name` that is good at `now`, and whether the caller is the one to fill it.
@@ -190,16 +261,8 @@ impl Pending {
     fn settle(&self, answer: Answer) {
         *lock(&self.answer) = Some((Instant::now(), answer));
         self.answered.notify_all();
-    }
-
-    fn wait(&self, name: &str, patience: Duration) -> Answer {
-        let (answer, _) = self
-            .answered
-            .wait_timeout_while(lock(&self.answer), patience, |answer| answer.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        match &*answer {
-            Some((_, answer)) => answer.clone(),
-            None => Err(temporary(name, format!("no answer within {patience:?}"))),
+        for task in std::mem::take(&mut *lock(&self.tasks)) {
+            task.wake();
         }
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! It must not know what the phases are for.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +42,19 @@ impl Recorder {
     /// A recorder that records if it is `on`.
     pub(crate) fn new(on: bool) -> Self {
         Self(on.then(Arc::default))
+    }
+
+    /// Polls `future`, which does the task in turns with others on this thread, and records it
+    /// while it has its turn.
+    pub(crate) async fn polled<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            self.resume();
+            let polled = future.as_mut().poll(context);
+            self.pause();
+            polled
+        })
+        .await
     }
 
     /// From here on this thread works for the task.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
 use protocol::handshake::Connection;
-use protocol::{Assignment, FromWorker, Report, TaskId, ToWorker, codec};
+use protocol::{Assignment, Engine, FromWorker, Report, TaskId, ToWorker, codec};
 use rustix::io::FdFlags;
 use support::{Server, ok, options, read_head, setup, wait_for_end};
 
@@ -26,8 +26,12 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, WORKER, socket, parent] => worker(socket, parent),
-        _ => a_worker_serves_and_leaves_when_dismissed()
-            .and_then(|()| a_worker_leaves_when_the_coordinator_is_gone())
+        _ => [Engine::Blocking, Engine::Async]
+            .into_iter()
+            .try_for_each(|engine| {
+                a_worker_serves_and_leaves_when_dismissed(engine)?;
+                a_worker_leaves_when_the_coordinator_is_gone(engine)
+            })
             .and_then(|()| a_worker_of_another_parent_leaves_quietly())
             .and_then(|()| a_worker_that_cannot_connect_says_so()),
     };
@@ -63,7 +67,7 @@ fn spawn(socket: &str, parent: u32) -> Result<Child, Box<dyn Error>> {
 }
 
 impl Bench {
-    fn start(folder: &Path) -> Result<Self, Box<dyn Error>> {
+    fn start(engine: Engine, folder: &Path) -> Result<Self, Box<dyn Error>> {
         let (server, socket) = IpcOneShotServer::<Connection>::new()?;
         let child = spawn(&socket, std::process::id())?;
         let (_, connection) = server.accept()?;
@@ -77,7 +81,9 @@ impl Bench {
         };
         hello.check()?;
         assert_eq!(hello.pid, bench.child.id());
-        bench.say(&ToWorker::Setup(Box::new(setup(folder, 1, options()))))?;
+        let mut setup = setup(folder, 1, options());
+        setup.engine = engine;
+        bench.say(&ToWorker::Setup(Box::new(setup)))?;
         assert_eq!(bench.next()?, FromWorker::Ready);
         Ok(bench)
     }
@@ -108,18 +114,23 @@ impl Bench {
     }
 }
 
-fn a_worker_serves_and_leaves_when_dismissed() -> Checked {
+fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     let folder = tempfile::tempdir()?;
     // A descriptor that every child inherits, as ipc-channel leaks them.
     let leaked = File::open("/dev/null")?;
     rustix::io::fcntl_setfd(&leaked, FdFlags::empty())?;
 
-    let bench = Bench::start(folder.path())?;
+    let bench = Bench::start(engine, folder.path())?;
     let process = format!("/proc/{}", bench.child.id());
     let inherited = fs::read_link(format!("{process}/fd/{}", leaked.as_raw_fd()));
     assert_ne!(inherited.ok(), Some("/dev/null".into()), "it was inherited");
 
-    // What runs while a request is in flight: main, one slot, the heartbeat, and nothing else.
+    // What runs while a request is in flight, and nothing else: main, and one slot and the
+    // heartbeat or the event loop.
+    let expected = match engine {
+        Engine::Blocking => 3,
+        Engine::Async => 2,
+    };
     let threads = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&threads);
     let server = Server::answering(move |_| {
@@ -136,20 +147,20 @@ fn a_worker_serves_and_leaves_when_dismissed() -> Checked {
     };
     assert_eq!(stored.bytes, 4);
     assert_eq!(fs::read(folder.path().join("file"))?, b"body");
-    assert_eq!(*threads.lock().expect("no panic"), 3);
+    assert_eq!(*threads.lock().expect("no panic"), expected);
 
     bench.say(&ToWorker::Dismiss)?;
     assert_eq!(bench.end()?.code(), Some(0));
     Ok(())
 }
 
-fn a_worker_leaves_when_the_coordinator_is_gone() -> Checked {
+fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
     let folder = tempfile::tempdir()?;
     let server = Server::start(|mut stream, _| {
         read_head(&mut stream);
         wait_for_end(&mut stream);
     });
-    let bench = Bench::start(folder.path())?;
+    let bench = Bench::start(engine, folder.path())?;
     bench.assign(server.url("/"))?;
     // The download would run for another 20 seconds; `end` closes the channels and waits.
     let Bench {

@@ -1,4 +1,4 @@
-//! A session with real engines, over a local link, against real servers.
+//! A session with each of the real engines, over a local link, against real servers.
 
 mod support;
 
@@ -10,16 +10,22 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use protocol::{
-    Assignment, FailureKind, FromWorker, Phase, Report, Running, Severity, TaskId, ToWorker,
+    Assignment, Engine, FailureKind, FromWorker, Phase, Report, Running, Severity, TaskId, ToWorker,
 };
 use support::{Server, ok, options, read_head, setup};
 use worker::{CoordinatorEnd, End, SessionError, SetupError, local_link, serve};
 
 type Serving = JoinHandle<Result<End, SessionError>>;
 
-fn start(folder: &Path, concurrency: u16, heartbeat: Duration) -> (CoordinatorEnd, Serving) {
+fn start(
+    engine: Engine,
+    folder: &Path,
+    concurrency: u16,
+    heartbeat: Duration,
+) -> (CoordinatorEnd, Serving) {
     let (coordinator, inbox, outbox) = local_link();
     let mut setup = setup(folder, concurrency, options());
+    setup.engine = engine;
     setup.heartbeat = heartbeat;
     let serving = thread::spawn(move || serve(inbox, Arc::new(outbox), &setup));
     assert_eq!(next(&coordinator), FromWorker::Ready);
@@ -51,8 +57,7 @@ fn dismiss(coordinator: &CoordinatorEnd, serving: Serving) {
 
 const NEVER: Duration = Duration::from_secs(3600);
 
-#[test]
-fn downloads_are_in_flight_together() {
+fn downloads_are_in_flight_together(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let together = Barrier::new(4);
     let server = Server::answering(move |_| {
@@ -60,7 +65,7 @@ fn downloads_are_in_flight_together() {
         together.wait();
         ok("body")
     });
-    let (coordinator, serving) = start(folder.path(), 4, NEVER);
+    let (coordinator, serving) = start(engine, folder.path(), 4, NEVER);
     let urls: Vec<_> = (0..4)
         .map(|number| server.url(&format!("/{number}")))
         .collect();
@@ -82,8 +87,7 @@ fn downloads_are_in_flight_together() {
     }
 }
 
-#[test]
-fn a_failure_is_reported_with_the_start_of_the_next_task() {
+fn a_failure_is_reported_with_the_start_of_the_next_task(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::answering(|head| {
         if head.starts_with("GET /1 ") {
@@ -92,7 +96,7 @@ fn a_failure_is_reported_with_the_start_of_the_next_task() {
             ok("")
         }
     });
-    let (coordinator, serving) = start(folder.path(), 1, NEVER);
+    let (coordinator, serving) = start(engine, folder.path(), 1, NEVER);
     assign(&coordinator, &[server.url("/1"), server.url("/2")]);
     let started = |task| Report::Started { task: TaskId(task) };
     assert_eq!(next(&coordinator), FromWorker::Reports(vec![started(1)]));
@@ -109,8 +113,7 @@ fn a_failure_is_reported_with_the_start_of_the_next_task() {
     dismiss(&coordinator, serving);
 }
 
-#[test]
-fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it() {
+fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let (more, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -123,7 +126,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it() {
             thread::yield_now();
         }
     });
-    let (coordinator, serving) = start(folder.path(), 1, Duration::from_millis(10));
+    let (coordinator, serving) = start(engine, folder.path(), 1, Duration::from_millis(10));
     assign(&coordinator, &[server.url("/")]);
     let expected = Running {
         task: TaskId(1),
@@ -146,13 +149,38 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it() {
     assert!(!folder.path().join("1").exists());
 }
 
-#[test]
-fn folders_that_are_missing_are_told_before_any_task() {
+fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let (_coordinator, inbox, outbox) = local_link();
     let mut setup = setup(folder.path(), 1, options());
+    setup.engine = engine;
     setup.partial = folder.path().join("missing").into();
     let end = serve(inbox, Arc::new(outbox), &setup);
     let is_store = matches!(end, Err(SessionError::Setup(SetupError::Store(_))));
     assert!(is_store, "{end:?}");
 }
+
+macro_rules! on_every_engine {
+    ($($case:ident),* $(,)?) => {
+        mod blocking {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Blocking);
+            })*
+        }
+
+        mod event {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Async);
+            })*
+        }
+    };
+}
+
+on_every_engine![
+    downloads_are_in_flight_together,
+    a_failure_is_reported_with_the_start_of_the_next_task,
+    a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it,
+    folders_that_are_missing_are_told_before_any_task,
+];

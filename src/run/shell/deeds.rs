@@ -105,6 +105,16 @@ impl Shell {
             queue,
             ..facts(task, entry.target)
         };
+        if let Some(timeline) = &mut self.parts.timeline {
+            let (outcome, exchange) = match &verdict {
+                Verdict::Stored(stored) => ("stored", Some(&stored.exchange)),
+                Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
+                Verdict::Quarantined(_) => ("quarantined", None),
+            };
+            if let Some(exchange) = exchange {
+                timeline.add(task, &facts.url, outcome, worker.slot, queue, exchange);
+            }
+        }
         let tally = &mut self.parts.tally;
         let record = match verdict {
             Verdict::Stored(stored) => {
@@ -125,7 +135,7 @@ impl Shell {
             }
             Verdict::Quarantined(exit) => {
                 tally.quarantined += 1;
-                let message = format!("its worker died with {exit}, at delivery {deliveries}");
+                let message = format!("its worker died with {exit} (delivery {deliveries})");
                 self.parts
                     .console
                     .line(&format!("quarantined: {}: {message}", facts.url));

@@ -7,6 +7,7 @@
 mod deeds;
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::input::Target;
-use crate::pool::{News, ProcessPool};
+use crate::pool::{News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::{Batch, Intake, Item};
@@ -22,6 +23,7 @@ use crate::run::log::{Facts, LogError, LogWriter, Record};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
+use crate::run::timeline::Timeline;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -35,8 +37,9 @@ const MESSAGE_OVERHEAD: usize = 768;
 #[derive(Debug)]
 pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
-    pub(in crate::run) pool: ProcessPool<Message>,
+    pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    pub(in crate::run) timeline: Option<Timeline>,
     pub(in crate::run) intake: Intake,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
@@ -56,6 +59,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) console: Console,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
+    /// Why the timeline could not be.
+    pub(in crate::run) timeline: io::Result<()>,
 }
 
 /// An unfinished task, as the shell knows it.
@@ -118,6 +123,7 @@ impl Shell {
             counts: *self.parts.core.counts(),
             unfinished: self.parts.core.unfinished() as u64,
             log: self.parts.log.flush(),
+            timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
         }

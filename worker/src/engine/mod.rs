@@ -3,22 +3,29 @@
 //! An engine must not decide what a response means: that is the transfer's.
 
 mod blocking;
-mod connector;
 mod error;
+mod event;
+mod roots;
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use protocol::{Assignment, Failure, Setup, Stored, Timestamp, Trust};
-use ureq::tls::{PemItem, RootCerts, parse_pem};
+use protocol::{Assignment, Failure, Setup, Stored, Timestamp};
 use ureq::unversioned::transport::RustlsConnector;
 
 pub use crate::activity::Activity;
 use crate::resolver::Resolver;
 use crate::store::Store;
 pub use blocking::BlockingEngine;
+pub use event::{AsyncEngine, Hub};
+use roots::Roots;
+
+/// Largest response head, in bytes. Real ones stay below 16 KiB.
+const MAX_HEAD: usize = 48 * 1024;
+
+/// Largest body of a response that is not stored, read only to use its connection again.
+const DRAIN: u64 = 64 * 1024;
 
 /// Downloads one task at a time. Each slot has its own.
 pub trait Engine {
@@ -34,6 +41,21 @@ pub trait Engine {
     ) -> Result<Box<Stored>, Box<Failure>>;
 }
 
+/// As [`Engine`], for an event loop: a download waits without holding up its thread.
+pub trait EventEngine: Send {
+    /// Downloads the task, and says in `activity` how it goes. Dropped halfway, it gives the task
+    /// up and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// The nack.
+    fn download(
+        &mut self,
+        assignment: &Assignment,
+        activity: &Activity,
+    ) -> impl Future<Output = Result<Box<Stored>, Box<Failure>>> + Send;
+}
+
 /// What all engines of a worker have in common.
 #[derive(Debug)]
 pub struct Shared {
@@ -42,7 +64,7 @@ pub struct Shared {
     pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
-    pub(crate) roots: RootCerts,
+    pub(crate) roots: Roots,
     /// Builds its TLS configuration with the first connection that needs one, and keeps what
     /// resumes sessions.
     pub(crate) tls: RustlsConnector,
@@ -87,46 +109,10 @@ impl Shared {
             cpu_per_task: setup.cpu_per_task,
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
-            roots: roots(&setup.http.trust)?,
+            roots: Roots::new(&setup.http.trust)?,
             tls: RustlsConnector::default(),
         })
     }
-}
-
-fn roots(trust: &Trust) -> Result<RootCerts, SetupError> {
-    match trust {
-        Trust::WebRoots => Ok(RootCerts::WebPki),
-        Trust::File(path) => {
-            let file = path.to_string_lossy().into_owned();
-            match fs::read(path) {
-                Ok(pem) => certificates(&pem, &file),
-                Err(cause) => Err(SetupError::TrustFile { file, cause }),
-            }
-        }
-        Trust::Pem(pem) => certificates(pem.as_bytes(), "the given text"),
-    }
-}
-
-fn certificates(pem: &[u8], place: &str) -> Result<RootCerts, SetupError> {
-    let refused = |cause: String| SetupError::Certificates {
-        place: place.to_owned(),
-        cause,
-    };
-    let mut found = Vec::new();
-    for item in parse_pem(pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            // A bundle may hold other things as well.
-            Ok(_) => {}
-            Err(error) => return Err(refused(error.to_string())),
-        }
-    }
-    if found.is_empty() {
-        return Err(refused(
-            "nothing between BEGIN and END CERTIFICATE".to_owned(),
-        ));
-    }
-    Ok(RootCerts::Specific(Arc::new(found)))
 }
 
 /// The time of day. Before 1970 is not a time that a computer with a network has.
@@ -135,26 +121,4 @@ pub(crate) fn timestamp(now: SystemTime) -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn certificates_that_are_none_are_refused_before_any_task() {
-        for pem in [
-            "",
-            "no pem at all",
-            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
-        ] {
-            let refused = roots(&Trust::Pem(pem.to_owned()));
-            assert!(
-                matches!(refused, Err(SetupError::Certificates { .. })),
-                "{pem:?}"
-            );
-        }
-        let missing = roots(&Trust::File("/nonexistent/ca.pem".into()));
-        assert!(matches!(missing, Err(SetupError::TrustFile { .. })));
-    }
 }

@@ -82,11 +82,17 @@ fn an_answer_is_asked_for_once_and_again_when_it_is_old() {
     let (resolver, count) = resolver(&options(), one);
     let now = Instant::now();
     for _ in 0..3 {
-        resolver.look_up("a.test", now, PATIENCE).expect("found");
+        resolver
+            .look_up("a.test", 80, now)
+            .wait(PATIENCE)
+            .expect("found");
     }
     assert_eq!(count.load(Ordering::SeqCst), 1);
     let later = Instant::now() + LIFETIME;
-    resolver.look_up("a.test", later, PATIENCE).expect("found");
+    resolver
+        .look_up("a.test", 80, later)
+        .wait(PATIENCE)
+        .expect("found");
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
@@ -105,12 +111,14 @@ fn a_temporary_failure_is_forgotten_soon_and_no_such_host_is_not() {
         let answer = failure.clone();
         let (resolver, count) = resolver(&options(), move |_| Err(answer.clone()));
         for _ in 0..2 {
-            let found = resolver.look_up("a.test", Instant::now(), PATIENCE);
+            let found = resolver
+                .look_up("a.test", 80, Instant::now())
+                .wait(PATIENCE);
             assert_eq!(found, Err(failure.clone()));
         }
         assert_eq!(count.load(Ordering::SeqCst), 1);
         let soon = Instant::now() + FAILURE_LIFETIME;
-        assert!(resolver.look_up("a.test", soon, PATIENCE).is_err());
+        assert!(resolver.look_up("a.test", 80, soon).wait(PATIENCE).is_err());
         let asked = count.load(Ordering::SeqCst);
         assert_eq!(asked, if soon_asks_again { 2 } else { 1 });
     }
@@ -125,7 +133,9 @@ fn a_name_server_that_hangs_does_not_hang_the_caller() {
         one(host)
     });
     for _ in 0..2 {
-        let found = resolver.look_up("a.test", Instant::now(), Duration::from_millis(1));
+        let found = resolver
+            .look_up("a.test", 80, Instant::now())
+            .wait(Duration::from_millis(1));
         assert!(
             matches!(found, Err(ResolveError::Temporary { .. })),
             "{found:?}"
@@ -138,7 +148,8 @@ fn a_name_server_that_hangs_does_not_hang_the_caller() {
     );
     drop(release);
     resolver
-        .look_up("a.test", Instant::now(), PATIENCE)
+        .look_up("a.test", 80, Instant::now())
+        .wait(PATIENCE)
         .expect("the late answer counts");
 }
 
@@ -156,7 +167,9 @@ fn lookups_of_one_name_at_once_share_one() {
             .map(|_| {
                 scope.spawn(|| {
                     together.wait();
-                    resolver.look_up("a.test", Instant::now(), PATIENCE)
+                    resolver
+                        .look_up("a.test", 80, Instant::now())
+                        .wait(PATIENCE)
                 })
             })
             .collect();

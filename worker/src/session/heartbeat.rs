@@ -12,7 +12,7 @@ use crate::activity::Activity;
 use crate::link::Outbox;
 
 /// Shortest interval: a setup that asks for none gets no busy loop.
-const MIN_INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Ends the heartbeat from outside.
 #[derive(Debug, Default)]

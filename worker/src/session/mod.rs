@@ -1,16 +1,21 @@
 //! A session: tasks in, reports out, from the setup to the end of the link.
 //!
 //! ```text
-//!   reader (calls `read`) ──> queue ──> slot threads, each with an engine ──> reports
-//!                                              └── activity ──> heartbeat thread
+//!   reader (calls `read`) ──> queue ──> slots, each with an engine ──> reports
+//!                                         └── activity ──> heartbeat
 //! ```
+//!
+//! Slots are threads, and the heartbeat is one more; or, with the other engine, all of them are
+//! tasks of one event loop, on one thread.
 //!
 //! Messages are few: a slot that ends one task and finds the next one queued says both in one
 //! frame. `Started` is always sent before anything is done for the task.
 //!
 //! It must not know how a download works, nor end the process: whoever runs it decides that.
 
+mod event;
 mod heartbeat;
+mod post;
 mod queue;
 mod slot;
 
@@ -21,9 +26,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use protocol::{FromWorker, Report, Setup, TaskId, ToWorker};
+use tokio::sync::Notify;
 
 use crate::activity::Activity;
-use crate::engine::{BlockingEngine, Engine, SetupError, Shared};
+use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::link::{Inbox, LinkError, Outbox};
 use heartbeat::Heart;
 use queue::Queue;
@@ -60,6 +66,9 @@ pub enum SessionError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// The event loop could not be started.
+    #[error("cannot start an event loop: {0}")]
+    Runtime(#[source] io::Error),
     /// The coordinator sent a setup in the middle of the session.
     #[error("the coordinator sent a second setup")]
     SecondSetup,
@@ -69,8 +78,8 @@ pub enum SessionError {
 ///
 /// For a session inside another process. It returns once all its threads have ended, so that
 /// nothing of it touches the output folder any more. Downloads that still run at that moment are
-/// given up with their next piece of body, or when one of their own time limits ends; call it from
-/// a thread that may wait that long.
+/// given up: at once by the event loop, by threads with their next piece of body, or when one of
+/// their own time limits ends; call it from a thread that may wait that long.
 ///
 /// # Errors
 ///
@@ -91,26 +100,39 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
 pub struct Session<O> {
     outbox: Arc<O>,
     queue: Arc<Queue>,
-    heart: Arc<Heart>,
+    slots: Slots,
     abandoned: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What does the work, and how it is told to stop.
+#[derive(Debug)]
+enum Slots {
+    Threads(Arc<Heart>),
+    Tasks(Arc<Notify>),
+}
+
 impl<O: Outbox + 'static> Session<O> {
-    /// Starts slots with blocking engines, and says that it is ready.
+    /// Starts slots with the engine that `setup` asks for, and says that it is ready.
     ///
     /// # Errors
     ///
     /// If the setup is of no use, or the link is down.
     pub fn start(outbox: Arc<O>, setup: &Setup) -> Result<Self, SessionError> {
         let shared = Arc::new(Shared::new(setup)?);
-        Self::start_with(outbox, setup, move || {
-            BlockingEngine::new(Arc::clone(&shared))
-        })
+        match setup.engine {
+            protocol::Engine::Blocking => Self::start_with(outbox, setup, move || {
+                BlockingEngine::new(Arc::clone(&shared))
+            }),
+            protocol::Engine::Async => {
+                let hub = Arc::new(Hub::new(shared, setup.concurrency.clamp(1, MAX_SLOTS)));
+                Self::start_loop_with(outbox, setup, move || AsyncEngine::new(Arc::clone(&hub)))
+            }
+        }
     }
 
-    /// Starts slots with engines that `make_engine` makes: one for each, and a fresh one after a
-    /// panic.
+    /// Starts slots on threads with engines that `make_engine` makes: one for each, and a fresh
+    /// one after a panic.
     ///
     /// # Errors
     ///
@@ -120,34 +142,55 @@ impl<O: Outbox + 'static> Session<O> {
         setup: &Setup,
         make_engine: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
-        let slots = setup.concurrency.clamp(1, MAX_SLOTS);
-        let mut session = Self {
-            outbox,
-            queue: Arc::default(),
-            heart: Arc::default(),
-            abandoned: Arc::default(),
-            threads: Vec::with_capacity(usize::from(slots) + 1),
-        };
+        let heart = Arc::new(Heart::default());
+        let slots = Slots::Threads(Arc::clone(&heart));
+        let mut session = Self::new(outbox, Queue::for_threads(), slots);
         let make_engine = Arc::new(make_engine);
-        let mut activities = Vec::with_capacity(usize::from(slots));
-        for number in 0..slots {
-            let activity = Arc::new(Activity::new(Arc::clone(&session.abandoned)));
-            activities.push(Arc::clone(&activity));
+        let activities = session.activities(setup);
+        for (number, activity) in activities.iter().enumerate() {
+            let activity = Arc::clone(activity);
             let (outbox, queue) = (Arc::clone(&session.outbox), Arc::clone(&session.queue));
             let make_engine = Arc::clone(&make_engine);
             session.spawn(format!("slot {number}"), move || {
                 slot::run(&*outbox, &queue, &activity, &*make_engine);
             })?;
         }
-        let (outbox, heart) = (Arc::clone(&session.outbox), Arc::clone(&session.heart));
-        let limit = setup
-            .http
-            .connect_timeout
-            .saturating_add(setup.http.stall_timeout);
-        let limit = limit.saturating_add(SLACK);
-        let interval = setup.heartbeat;
+        let outbox = Arc::clone(&session.outbox);
+        let (interval, limit) = (setup.heartbeat, longest_rest(setup, 1));
         session.spawn("heartbeat".to_owned(), move || {
             heart.beat(&*outbox, &activities, interval, limit);
+        })?;
+        session.outbox.send(FromWorker::Ready)?;
+        Ok(session)
+    }
+
+    /// Starts an event loop with engines that `make_engine` makes: one for each download in
+    /// flight, and a fresh one after a panic.
+    ///
+    /// # Errors
+    ///
+    /// If the loop or its thread cannot be started, or the link is down.
+    pub fn start_loop_with<E: EventEngine + 'static>(
+        outbox: Arc<O>,
+        setup: &Setup,
+        make_engine: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Result<Self, SessionError> {
+        let runtime = event::runtime(setup.cpu_per_task).map_err(SessionError::Runtime)?;
+        let stopped = Arc::new(Notify::new());
+        let slots = Slots::Tasks(Arc::clone(&stopped));
+        let mut session = Self::new(outbox, Queue::for_tasks(), slots);
+        let activities = session.activities(setup);
+        // While one works, the others cannot move.
+        let limit = longest_rest(setup, activities.len());
+        let crew = event::Crew {
+            outbox: Arc::clone(&session.outbox),
+            queue: Arc::clone(&session.queue),
+            activities,
+            interval: setup.heartbeat,
+            limit,
+        };
+        session.spawn("event loop".to_owned(), move || {
+            event::run(runtime, crew, &stopped, make_engine);
         })?;
         session.outbox.send(FromWorker::Ready)?;
         Ok(session)
@@ -201,7 +244,35 @@ impl<O: Outbox + 'static> Session<O> {
     }
 }
 
+/// How long a task may go without moving before it counts as overdue, where `sharing` tasks share
+/// a thread.
+fn longest_rest(setup: &Setup, sharing: usize) -> Duration {
+    let sharing = u32::try_from(sharing).unwrap_or(u32::MAX);
+    let http = &setup.http;
+    http.connect_timeout
+        .saturating_add(http.stall_timeout)
+        .saturating_add(setup.cpu_per_task.saturating_mul(sharing))
+        .saturating_add(SLACK)
+}
+
 impl<O> Session<O> {
+    fn new(outbox: Arc<O>, queue: Queue, slots: Slots) -> Self {
+        Self {
+            outbox,
+            queue: Arc::new(queue),
+            slots,
+            abandoned: Arc::default(),
+            threads: Vec::new(),
+        }
+    }
+
+    /// One for each slot.
+    fn activities(&self, setup: &Setup) -> Vec<Arc<Activity>> {
+        (0..setup.concurrency.clamp(1, MAX_SLOTS))
+            .map(|_| Arc::new(Activity::new(Arc::clone(&self.abandoned))))
+            .collect()
+    }
+
     fn spawn(
         &mut self,
         name: String,
@@ -218,7 +289,10 @@ impl<O> Session<O> {
     fn stop(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.queue.close();
-        self.heart.stop();
+        match &self.slots {
+            Slots::Threads(heart) => heart.stop(),
+            Slots::Tasks(stopped) => stopped.notify_one(),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tasks that wait for a slot.
+//! Tasks that wait for a slot, be that a thread or a task of an event loop.
 //!
 //! It must not know what a task is for.
 
@@ -6,12 +6,20 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use protocol::{Assignment, TaskId};
+use tokio::sync::Notify;
 
 /// Tasks that wait for a slot, first come, first served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    changed: Condvar,
+    bell: Bell,
+}
+
+/// How those who wait are told. One kind only: ringing for nobody costs a system call.
+#[derive(Debug)]
+enum Bell {
+    Threads(Condvar),
+    Tasks(Notify),
 }
 
 #[derive(Debug, Default)]
@@ -21,14 +29,31 @@ struct State {
 }
 
 impl Queue {
+    /// A queue that threads wait at, with [`pop`](Self::pop).
+    pub(super) fn for_threads() -> Self {
+        Self {
+            state: Mutex::default(),
+            bell: Bell::Threads(Condvar::new()),
+        }
+    }
+
+    /// A queue that the tasks of an event loop wait at, with [`next`](Self::next).
+    pub(super) fn for_tasks() -> Self {
+        Self {
+            state: Mutex::default(),
+            bell: Bell::Tasks(Notify::new()),
+        }
+    }
+
     /// Adds `assignments`, in their order.
     pub(super) fn push(&self, assignments: Vec<Assignment>) {
         let many = assignments.len() > 1;
         self.lock().waiting.extend(assignments);
-        if many {
-            self.changed.notify_all();
-        } else {
-            self.changed.notify_one();
+        match &self.bell {
+            Bell::Threads(bell) if many => bell.notify_all(),
+            Bell::Threads(bell) => bell.notify_one(),
+            // Who takes a task wakes the next one, as long as there are more.
+            Bell::Tasks(bell) => bell.notify_one(),
         }
     }
 
@@ -51,10 +76,34 @@ impl Queue {
             if let Some(assignment) = state.waiting.pop_front() {
                 return Some(assignment);
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let Bell::Threads(bell) = &self.bell else {
+                return None;
+            };
+            state = bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// As [`pop`](Self::pop), for tasks of an event loop.
+    pub(super) async fn next(&self) -> Option<Assignment> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.closed {
+                    return None;
+                }
+                if let Some(assignment) = state.waiting.pop_front() {
+                    if !state.waiting.is_empty()
+                        && let Bell::Tasks(bell) = &self.bell
+                    {
+                        bell.notify_one();
+                    }
+                    return Some(assignment);
+                }
+            }
+            let Bell::Tasks(bell) = &self.bell else {
+                return None;
+            };
+            bell.notified().await;
         }
     }
 
@@ -75,7 +124,10 @@ impl Queue {
     /// Lets nobody wait any more. What is still queued stays undone.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        match &self.bell {
+            Bell::Threads(bell) => bell.notify_all(),
+            Bell::Tasks(bell) => bell.notify_waiters(),
+        }
     }
 
     /// Every change is whole in itself, so a panic elsewhere does not matter.

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use protocol::{Assignment, Exchange, Failure, FailureKind, FromWorker, Report};
+use protocol::{Assignment, Exchange, Failure, FailureKind, FromWorker, Report, TaskId, Timestamp};
 
 use super::queue::Queue;
 use crate::activity::Activity;
@@ -76,23 +76,28 @@ fn work<E: Engine>(
         Ok(Err(failure)) => Report::Nacked { task, failure },
         Err(payload) => {
             *engine = make_engine();
-            let fault = Fault::permanent(
-                FailureKind::Internal,
-                format!("the worker panicked: {}", words(&*payload)),
-            );
-            let exchange = Exchange {
-                started,
-                ..Exchange::default()
-            };
-            let failure = Box::new(Failure {
-                exchange,
-                kind: fault.kind,
-                message: fault.message,
-                severity: fault.severity,
-            });
-            Report::Nacked { task, failure }
+            panicked(task, started, &*payload)
         }
     }
+}
+
+/// The report of a task that panicked, after it was taken up at `started`.
+pub(super) fn panicked(task: TaskId, started: Timestamp, payload: &(dyn Any + Send)) -> Report {
+    let fault = Fault::permanent(
+        FailureKind::Internal,
+        format!("the worker panicked: {}", words(payload)),
+    );
+    let exchange = Exchange {
+        started,
+        ..Exchange::default()
+    };
+    let failure = Box::new(Failure {
+        exchange,
+        kind: fault.kind,
+        message: fault.message,
+        severity: fault.severity,
+    });
+    Report::Nacked { task, failure }
 }
 
 /// What a panic said.

@@ -1,10 +1,15 @@
-//! Tests of the session over a local link, with an engine that the test controls.
+//! Tests of the session over a local link, with engines that the test controls: each with slots
+//! that are threads, and with slots that are tasks of an event loop.
 
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use protocol::{Assignment, Exchange, Failure, FailureKind, Running, Severity, Stored};
+use protocol::{
+    Assignment, Engine as Kind, Exchange, Failure, FailureKind, Running, Severity, Stored,
+};
+
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
@@ -14,7 +19,7 @@ use crate::testing::options;
 /// panics, anything else is stored at once.
 struct Scripted {
     held: Sender<TaskId>,
-    release: Arc<Mutex<Receiver<()>>>,
+    release: Arc<Mutex<UnboundedReceiver<()>>>,
 }
 
 impl Engine for Scripted {
@@ -26,48 +31,74 @@ impl Engine for Scripted {
         match assignment.url.as_str() {
             "hold" => {
                 self.held.send(assignment.task).expect("the test listens");
-                let release = self.release.lock().expect("no panic while held");
-                let _ = release.recv();
+                self.release.blocking_lock().blocking_recv();
             }
             "panic" => panic!("as the test wanted"),
             _ => {}
         }
-        Ok(Box::new(Stored {
-            exchange: Exchange::default(),
-            bytes: 0,
-            sha256: [0; 32],
-            content_type: None,
-        }))
+        Ok(stored())
     }
+}
+
+impl EventEngine for Scripted {
+    async fn download(
+        &mut self,
+        assignment: &Assignment,
+        _: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        match assignment.url.as_str() {
+            "hold" => {
+                self.held.send(assignment.task).expect("the test listens");
+                self.release.lock().await.recv().await;
+            }
+            "panic" => panic!("as the test wanted"),
+            _ => {}
+        }
+        Ok(stored())
+    }
+}
+
+fn stored() -> Box<Stored> {
+    Box::new(Stored {
+        exchange: Exchange::default(),
+        bytes: 0,
+        sha256: [0; 32],
+        content_type: None,
+    })
 }
 
 /// A running session, and the test's side of it.
 struct Bench {
     coordinator: CoordinatorEnd,
     held: Receiver<TaskId>,
-    release: Sender<()>,
+    release: UnboundedSender<()>,
     reader: thread::JoinHandle<Result<End, SessionError>>,
 }
 
-fn bench(concurrency: u16, heartbeat: Duration) -> Bench {
+fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
     let (coordinator, mut inbox, outbox): (_, LocalInbox, LocalOutbox) = local_link();
     let (tell, held) = channel();
-    let (release, wait) = channel();
+    let (release, wait) = unbounded_channel();
     let wait = Arc::new(Mutex::new(wait));
     let setup = Setup {
         output: "unused".into(),
         partial: "unused".into(),
         concurrency,
         heartbeat,
-        engine: protocol::Engine::Blocking,
+        engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
         http: options(),
     };
-    let session = Session::start_with(Arc::new(outbox), &setup, move || Scripted {
+    let make_engine = move || Scripted {
         held: tell.clone(),
         release: Arc::clone(&wait),
-    })
+    };
+    let outbox = Arc::new(outbox);
+    let session = match kind {
+        Kind::Blocking => Session::start_with(outbox, &setup, make_engine),
+        Kind::Async => Session::start_loop_with(outbox, &setup, make_engine),
+    }
     .expect("threads");
     let reader = thread::spawn(move || {
         let end = session.read(&mut inbox);
@@ -131,9 +162,8 @@ impl Bench {
     }
 }
 
-#[test]
-fn an_ack_and_the_next_start_share_one_frame() {
-    let bench = bench(1, NEVER);
+fn an_ack_and_the_next_start_share_one_frame(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "hold"), (2, "hold")]);
     assert_eq!(bench.words(), ["started 1"]);
     bench.held.recv().expect("it runs");
@@ -145,9 +175,8 @@ fn an_ack_and_the_next_start_share_one_frame() {
     bench.dismiss();
 }
 
-#[test]
-fn only_what_is_not_started_is_released() {
-    let bench = bench(1, NEVER);
+fn only_what_is_not_started_is_released(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "hold"), (2, ""), (3, ""), (4, "")]);
     assert_eq!(bench.words(), ["started 1"]);
     bench.held.recv().expect("it runs");
@@ -160,9 +189,8 @@ fn only_what_is_not_started_is_released() {
     bench.dismiss();
 }
 
-#[test]
-fn many_releases_fit_their_frames() {
-    let bench = bench(1, NEVER);
+fn many_releases_fit_their_frames(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     bench.assign(&[(0, "hold")]);
     assert_eq!(bench.words(), ["started 0"]);
     let tasks: Vec<u64> = (1..2500).collect();
@@ -176,9 +204,8 @@ fn many_releases_fit_their_frames() {
     bench.dismiss();
 }
 
-#[test]
-fn a_heartbeat_lists_what_runs() {
-    let bench = bench(2, Duration::from_millis(10));
+fn a_heartbeat_lists_what_runs(kind: Kind) {
+    let bench = bench(kind, 2, Duration::from_millis(10));
     bench.assign(&[(7, "hold")]);
     bench.held.recv().expect("it runs");
     let running = loop {
@@ -200,9 +227,8 @@ fn a_heartbeat_lists_what_runs() {
     bench.dismiss();
 }
 
-#[test]
-fn a_panic_costs_its_task_and_nothing_else() {
-    let bench = bench(1, NEVER);
+fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "panic"), (2, "")]);
     assert_eq!(bench.words(), ["started 1"]);
     let FromWorker::Reports(reports) = bench.next() else {
@@ -218,9 +244,8 @@ fn a_panic_costs_its_task_and_nothing_else() {
     bench.dismiss();
 }
 
-#[test]
-fn as_many_tasks_run_at_once_as_there_are_slots() {
-    let bench = bench(3, NEVER);
+fn as_many_tasks_run_at_once_as_there_are_slots(kind: Kind) {
+    let bench = bench(kind, 3, NEVER);
     bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold"), (4, "hold")]);
     let mut running: Vec<_> = (0..3)
         .map(|_| bench.held.recv().expect("it runs"))
@@ -234,9 +259,8 @@ fn as_many_tasks_run_at_once_as_there_are_slots() {
     assert_eq!(end.expect("in good order"), End::Closed);
 }
 
-#[test]
-fn a_coordinator_that_hangs_up_ends_the_session() {
-    let bench = bench(1, NEVER);
+fn a_coordinator_that_hangs_up_ends_the_session(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "hold"), (2, "hold")]);
     bench.held.recv().expect("it runs");
     drop(bench.coordinator);
@@ -246,15 +270,14 @@ fn a_coordinator_that_hangs_up_ends_the_session() {
     assert!(bench.held.recv().is_err(), "the second task was begun");
 }
 
-#[test]
-fn a_second_setup_breaks_the_protocol() {
-    let bench = bench(1, NEVER);
+fn a_second_setup_breaks_the_protocol(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
     let setup = Setup {
         output: "unused".into(),
         partial: "unused".into(),
         concurrency: 1,
         heartbeat: NEVER,
-        engine: protocol::Engine::Blocking,
+        engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
         http: options(),
@@ -262,4 +285,93 @@ fn a_second_setup_breaks_the_protocol() {
     bench.say(ToWorker::Setup(Box::new(setup)));
     let end = bench.reader.join().expect("no panic");
     assert!(matches!(end, Err(SessionError::SecondSetup)), "{end:?}");
+}
+
+macro_rules! on_every_engine {
+    ($($case:ident),* $(,)?) => {
+        mod blocking {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Blocking);
+            })*
+        }
+
+        mod event {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Async);
+            })*
+        }
+    };
+}
+
+on_every_engine![
+    an_ack_and_the_next_start_share_one_frame,
+    only_what_is_not_started_is_released,
+    many_releases_fit_their_frames,
+    a_heartbeat_lists_what_runs,
+    a_panic_costs_its_task_and_nothing_else,
+    as_many_tasks_run_at_once_as_there_are_slots,
+    a_coordinator_that_hangs_up_ends_the_session,
+    a_second_setup_breaks_the_protocol,
+];
+
+/// Where slots are threads, each says so for itself.
+#[test]
+fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
+    let bench = bench(Kind::Async, 3, NEVER);
+    bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold")]);
+    assert_eq!(bench.words(), ["started 1", "started 2", "started 3"]);
+    bench.dismiss();
+}
+
+#[test]
+fn a_frozen_event_loop_shows_no_life() {
+    let (frozen, wait) = channel();
+    let (thaw, hold) = channel::<()>();
+    let hold = Arc::new(std::sync::Mutex::new(hold));
+    struct Freezing(Sender<()>, Arc<std::sync::Mutex<Receiver<()>>>);
+    impl EventEngine for Freezing {
+        async fn download(
+            &mut self,
+            _: &Assignment,
+            _: &Activity,
+        ) -> Result<Box<Stored>, Box<Failure>> {
+            self.0.send(()).expect("the test listens");
+            let _ = self.1.lock().expect("no panic").recv();
+            Ok(stored())
+        }
+    }
+    let (coordinator, _inbox, outbox) = local_link();
+    let setup = Setup {
+        output: "unused".into(),
+        partial: "unused".into(),
+        concurrency: 2,
+        heartbeat: Duration::from_millis(10),
+        engine: Kind::Async,
+        spans: false,
+        cpu_per_task: Duration::ZERO,
+        http: options(),
+    };
+    let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
+    let session = Session::start_loop_with(Arc::new(outbox), &setup, make_engine);
+    let session = session.expect("a loop");
+    let next = || coordinator.from_worker.recv().expect("a message");
+    while next() != FromWorker::Heartbeat(Vec::new()) {}
+    let assignment = |task| Assignment {
+        task: TaskId(task),
+        url: String::new(),
+        path: String::new(),
+    };
+    session.queue.push(vec![assignment(1)]);
+    wait.recv().expect("it froze");
+    while let Ok(message) = coordinator.from_worker.try_recv() {
+        assert!(!matches!(&message, FromWorker::Heartbeat(running) if !running.is_empty()));
+    }
+    // As long as a hundred heartbeats, there is none: a wait for silence has to have an end.
+    let silence = coordinator.from_worker.recv_timeout(Duration::from_secs(1));
+    assert!(silence.is_err(), "{silence:?}");
+    thaw.send(()).expect("it waits");
+    while !matches!(next(), FromWorker::Heartbeat(_)) {}
+    session.join();
 }

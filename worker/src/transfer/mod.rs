@@ -21,8 +21,10 @@ mod retry;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use data_encoding::BASE64;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use percent_encoding::percent_decode_str;
 use protocol::{
     Exchange, Failure, FailureKind, HttpOptions, Severity, Span, Stored, Timestamp, Timing,
 };
@@ -129,6 +131,11 @@ impl<'o> Transfer<'o> {
             if self.redirects.may_send(&name) {
                 headers.append(name, value);
             }
+        }
+        if !headers.contains_key(AUTHORIZATION)
+            && let Some(value) = credentials(self.redirects.url())
+        {
+            headers.insert(AUTHORIZATION, value);
         }
         if !headers.contains_key(USER_AGENT) && !self.options.user_agent.is_empty() {
             let value = HeaderValue::try_from(self.options.user_agent.as_str()).map_err(|_| {
@@ -286,6 +293,19 @@ impl<'o> Transfer<'o> {
             format!("body is cut off after {received} bytes of {announced}: {cause}"),
         )
     }
+}
+
+/// `Authorization` for a URL that holds credentials (RFC 7617 section 2).
+fn credentials(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
+    pair.push(b':');
+    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {

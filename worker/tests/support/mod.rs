@@ -11,9 +11,11 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::{
-    Assignment, Failure, FailureKind, HttpOptions, Setup, Severity, Stored, TaskId, Trust,
+    Assignment, Engine, Failure, FailureKind, HttpOptions, Setup, Severity, Stored, TaskId, Trust,
 };
-use worker::{Activity, BlockingEngine, Engine, Shared};
+use tokio::runtime::{Builder, Runtime};
+use worker::Engine as _;
+use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared};
 
 /// A server on a port of its own, each connection on a thread of its own.
 pub struct Server {
@@ -125,7 +127,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         partial: partial.into(),
         concurrency,
         heartbeat: Duration::from_secs(3600),
-        engine: protocol::Engine::Blocking,
+        engine: Engine::Blocking,
         spans: false,
         cpu_per_task: Duration::ZERO,
         http,
@@ -134,21 +136,37 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
 
 /// An engine, and the folder it stores in.
 pub struct Bench {
-    engine: BlockingEngine,
+    driver: Driver,
     folder: tempfile::TempDir,
+}
+
+enum Driver {
+    Blocking(BlockingEngine),
+    Async(Runtime, AsyncEngine),
 }
 
 pub type Downloaded = Result<Box<Stored>, Box<Failure>>;
 
 impl Bench {
-    pub fn new(options: HttpOptions) -> Self {
+    pub fn new(engine: Engine, options: HttpOptions) -> Self {
+        Self::with(engine, options, |_| {})
+    }
+
+    /// A bench whose setup is changed by `change`.
+    pub fn with(engine: Engine, options: HttpOptions, change: impl FnOnce(&mut Setup)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let setup = setup(folder.path(), 1, options);
-        let shared = Shared::new(&setup).expect("a good setup");
-        Self {
-            engine: BlockingEngine::new(Arc::new(shared)),
-            folder,
-        }
+        let mut setup = setup(folder.path(), 1, options);
+        change(&mut setup);
+        let shared = Arc::new(Shared::new(&setup).expect("a good setup"));
+        let driver = match engine {
+            Engine::Blocking => Driver::Blocking(BlockingEngine::new(shared)),
+            Engine::Async => {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                let engine = AsyncEngine::new(Arc::new(Hub::new(shared, 1)));
+                Driver::Async(runtime.expect("a runtime"), engine)
+            }
+        };
+        Self { driver, folder }
     }
 
     /// Downloads `url` to `file`.
@@ -158,7 +176,13 @@ impl Bench {
             url: url.to_owned(),
             path: "file".to_owned(),
         };
-        let result = self.engine.download(&assignment, &Activity::default());
+        let activity = Activity::default();
+        let result = match &mut self.driver {
+            Driver::Blocking(engine) => engine.download(&assignment, &activity),
+            Driver::Async(runtime, engine) => {
+                runtime.block_on(engine.download(&assignment, &activity))
+            }
+        };
         let left = std::fs::read_dir(self.folder.path().join(".partial"))
             .expect("the folder is there")
             .count();

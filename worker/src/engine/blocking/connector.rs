@@ -26,7 +26,8 @@ use ureq::unversioned::transport::{
     time,
 };
 
-use super::{Shared, error};
+use super::error;
+use crate::engine::Shared;
 use crate::spans::Recorder;
 use crate::transfer::TransportError;
 

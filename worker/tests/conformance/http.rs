@@ -1,6 +1,4 @@
-//! The blocking engine against servers that behave, and servers that do not.
-
-mod support;
+//! Every engine against servers that behave, and servers that do not.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -8,25 +6,24 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use protocol::{FailureKind, ResolveOverride, Severity};
+use crate::support::{Bench, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end};
+use protocol::{Engine, FailureKind, ResolveOverride, Severity};
 use rustix::net::{AddressFamily, SocketType};
-use support::{Bench, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end};
 
 const SOON: Duration = Duration::from_millis(200);
 
-fn failing(bytes: &'static [u8], kind: FailureKind, severity: Severity) {
+fn failing(engine: Engine, bytes: &'static [u8], kind: FailureKind, severity: Severity) {
     let server = Server::sending(bytes);
-    Bench::new(options()).fails(&server.url("/"), kind, severity);
+    Bench::new(engine, options()).fails(&server.url("/"), kind, severity);
 }
 
-#[test]
-fn a_body_is_stored_with_what_was_seen_of_the_exchange() {
+fn a_body_is_stored_with_what_was_seen_of_the_exchange(engine: Engine) {
     let server = Server::answering(|_| {
         let mut response = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n".to_vec();
         response.extend(b"Content-Length: 3\r\n\r\nabc");
         response
     });
-    let stored = Bench::new(options())
+    let stored = Bench::new(engine, options())
         .get(&server.url("/a"))
         .expect("stored");
     assert_eq!(stored.bytes, 3);
@@ -41,8 +38,7 @@ fn a_body_is_stored_with_what_was_seen_of_the_exchange() {
     assert_eq!(timing.tls, Duration::ZERO);
 }
 
-#[test]
-fn bodies_of_every_framing_and_size_arrive_whole() {
+fn bodies_of_every_framing_and_size_arrive_whole(engine: Engine) {
     let check = |head: &str, body: &[u8], expect: &str| {
         let response = [head.as_bytes(), b"\r\n\r\n", body].concat();
         let server = Server::start(move |mut stream, _| {
@@ -50,7 +46,7 @@ fn bodies_of_every_framing_and_size_arrive_whole() {
             let _ = stream.write_all(&response);
         });
         assert!(
-            Bench::new(options()).body(&server.url("/")) == expect,
+            Bench::new(engine, options()).body(&server.url("/")) == expect,
             "{head}"
         );
     };
@@ -74,8 +70,7 @@ fn bodies_of_every_framing_and_size_arrive_whole() {
     check(coded, b"sent", "sent");
 }
 
-#[test]
-fn the_request_says_what_the_options_say() {
+fn the_request_says_what_the_options_say(engine: Engine) {
     let (tell, heads) = channel();
     let tell = Mutex::new(tell);
     let server = Server::answering(move |head| {
@@ -90,7 +85,7 @@ fn the_request_says_what_the_options_say() {
         addr: server.addr.ip(),
     }];
     let url = format!("http://a.test:{}/p?q#f", server.addr.port());
-    Bench::new(options).body(&url);
+    Bench::new(engine, options).body(&url);
     let head = heads.recv().expect("a request").to_ascii_lowercase();
     let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     assert_eq!(lines.remove(0), "get /p?q http/1.1");
@@ -105,8 +100,7 @@ fn the_request_says_what_the_options_say() {
     assert_eq!(lines, [&expect[..], &["x-mine: yes"]].concat());
 }
 
-#[test]
-fn a_connection_is_used_again_after_bodies_failures_and_redirects() {
+fn a_connection_is_used_again_after_bodies_failures_and_redirects(engine: Engine) {
     let server = Server::answering(|head| {
         let gone = "HTTP/1.1 404 Not Found\r\nConnection: keep-alive\r\n\
                     Content-Length: 4\r\n\r\ngone";
@@ -118,7 +112,7 @@ fn a_connection_is_used_again_after_bodies_failures_and_redirects() {
             _ => ok("body"),
         }
     });
-    let mut bench = Bench::new(options());
+    let mut bench = Bench::new(engine, options());
     bench.fails(
         &server.url("/gone"),
         FailureKind::Status,
@@ -136,8 +130,7 @@ fn a_connection_is_used_again_after_bodies_failures_and_redirects() {
     assert_eq!(server.accepted(), 1);
 }
 
-#[test]
-fn a_request_that_meets_a_closed_pooled_connection_is_sent_again() {
+fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine) {
     for by_reset in [false, true] {
         let server = Server::start(move |mut stream, number| {
             read_head(&mut stream);
@@ -148,15 +141,14 @@ fn a_request_that_meets_a_closed_pooled_connection_is_sent_again() {
                 read_head(&mut stream);
             }
         });
-        let mut bench = Bench::new(options());
+        let mut bench = Bench::new(engine, options());
         assert_eq!(bench.body(&server.url("/1")), "body");
         assert_eq!(bench.body(&server.url("/2")), "body");
         assert_eq!(server.accepted(), 2);
     }
 }
 
-#[test]
-fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again() {
+fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(engine: Engine) {
     for by_reset in [false, true] {
         let server = Server::start(move |mut stream, _| {
             if by_reset {
@@ -165,20 +157,20 @@ fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again() {
                 read_head(&mut stream);
             }
         });
-        let mut bench = Bench::new(options());
+        let mut bench = Bench::new(engine, options());
         bench.fails(&server.url("/"), FailureKind::Disconnected, TRANSIENT);
         assert_eq!(server.accepted(), 1);
     }
     failing(
+        engine,
         b"HTTP/1.1 200 OK\r\nContent-Le",
         FailureKind::Disconnected,
         TRANSIENT,
     );
 }
 
-#[test]
-fn what_is_not_http_is_permanent() {
-    let check = |bytes| failing(bytes, FailureKind::Protocol, Severity::Permanent);
+fn what_is_not_http_is_permanent(engine: Engine) {
+    let check = |bytes| failing(engine, bytes, FailureKind::Protocol, Severity::Permanent);
     check(b"SSH-2.0-OpenSSH_9.9\r\n\r\n");
     check(b"HTTP/1.1 2000 OK\r\n\r\n");
     check(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n");
@@ -192,9 +184,8 @@ fn what_is_not_http_is_permanent() {
     check(endless);
 }
 
-#[test]
-fn a_body_that_is_cut_off_is_not_stored() {
-    let check = |bytes| failing(bytes, FailureKind::Truncated, TRANSIENT);
+fn a_body_that_is_cut_off_is_not_stored(engine: Engine) {
+    let check = |bytes| failing(engine, bytes, FailureKind::Truncated, TRANSIENT);
     check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort");
     check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
     check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nshort");
@@ -203,20 +194,18 @@ fn a_body_that_is_cut_off_is_not_stored() {
     check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
 }
 
-#[test]
-fn a_reset_is_not_the_end_of_a_body_without_a_length() {
+fn a_reset_is_not_the_end_of_a_body_without_a_length(engine: Engine) {
     for length in ["", "Content-Length: 9\r\n"] {
         let server = Server::start(move |mut stream, _| {
             let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\nshort").as_bytes());
             reset(stream);
         });
-        let mut bench = Bench::new(options());
+        let mut bench = Bench::new(engine, options());
         bench.fails(&server.url("/"), FailureKind::Truncated, TRANSIENT);
     }
 }
 
-#[test]
-fn a_server_that_falls_silent_is_left() {
+fn a_server_that_falls_silent_is_left(engine: Engine) {
     for bytes in [
         "",
         "HTTP/1.1 200 OK\r\n",
@@ -228,12 +217,11 @@ fn a_server_that_falls_silent_is_left() {
         });
         let mut options = options();
         options.stall_timeout = SOON;
-        Bench::new(options).fails(&server.url("/"), FailureKind::Stalled, TRANSIENT);
+        Bench::new(engine, options).fails(&server.url("/"), FailureKind::Stalled, TRANSIENT);
     }
 }
 
-#[test]
-fn max_time_ends_an_attempt_that_keeps_moving() {
+fn max_time_ends_an_attempt_that_keeps_moving(engine: Engine) {
     let dripping = |head: &'static str| {
         Server::start(move |mut stream, _| {
             let _ = stream.write_all(head.as_bytes());
@@ -245,26 +233,26 @@ fn max_time_ends_an_attempt_that_keeps_moving() {
     let mut options = options();
     options.max_time = Some(SOON);
     let server = dripping("HTTP/1.1 200 OK\r\n\r\n");
-    Bench::new(options.clone()).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
+    Bench::new(engine, options.clone()).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
     let server = Server::start(|mut stream, _| wait_for_end(&mut stream));
-    Bench::new(options).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
+    Bench::new(engine, options).fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
 }
 
-#[test]
-fn redirects_are_followed_and_the_last_url_is_reported() {
+fn redirects_are_followed_and_the_last_url_is_reported(engine: Engine) {
     let there = Server::answering(|_| ok("there"));
     let target = there.url("/x");
     let here = Server::answering(move |_| {
         format!("HTTP/1.1 301 Moved\r\nLocation: {target}#f\r\nContent-Length: 0\r\n\r\n").into()
     });
-    let stored = Bench::new(options()).get(&here.url("/")).expect("stored");
+    let stored = Bench::new(engine, options())
+        .get(&here.url("/"))
+        .expect("stored");
     assert_eq!(stored.exchange.final_url, Some(there.url("/x")));
     assert_eq!(stored.exchange.status, Some(200));
     assert_eq!(stored.bytes, 5);
 }
 
-#[test]
-fn redirects_that_lead_nowhere_fail() {
+fn redirects_that_lead_nowhere_fail(engine: Engine) {
     use FailureKind::{BadRedirect, TooManyRedirects};
     let server = Server::answering(|head| match head.split(' ').nth(1) {
         Some("/none") => b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
@@ -276,7 +264,7 @@ fn redirects_that_lead_nowhere_fail() {
         }
     });
     let check = |path: &str, kind| {
-        Bench::new(options()).fails(&server.url(path), kind, Severity::Permanent);
+        Bench::new(engine, options()).fails(&server.url(path), kind, Severity::Permanent);
     };
     check("/none", BadRedirect);
     check("/ftp", BadRedirect);
@@ -284,11 +272,10 @@ fn redirects_that_lead_nowhere_fail() {
     check("/many", TooManyRedirects);
 }
 
-#[test]
-fn a_status_that_may_pass_says_when() {
+fn a_status_that_may_pass_says_when(engine: Engine) {
     let server =
         Server::sending(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy");
-    let failure = Bench::new(options())
+    let failure = Bench::new(engine, options())
         .get(&server.url("/"))
         .expect_err("busy");
     let retry_after = Some(Duration::from_secs(7));
@@ -296,8 +283,7 @@ fn a_status_that_may_pass_says_when() {
     assert_eq!(failure.exchange.status, Some(503));
 }
 
-#[test]
-fn a_body_over_the_limit_is_refused_announced_or_not() {
+fn a_body_over_the_limit_is_refused_announced_or_not(engine: Engine) {
     let mut options = options();
     options.max_filesize = Some(4);
     for bytes in [
@@ -305,23 +291,24 @@ fn a_body_over_the_limit_is_refused_announced_or_not() {
         b"HTTP/1.1 200 OK\r\n\r\nlarge",
     ] {
         let server = Server::sending(bytes);
-        let mut bench = Bench::new(options.clone());
+        let mut bench = Bench::new(engine, options.clone());
         bench.fails(&server.url("/"), FailureKind::TooLarge, Severity::Permanent);
     }
 }
 
-#[test]
-fn nobody_who_listens_is_a_refused_connection() {
+fn nobody_who_listens_is_a_refused_connection(engine: Engine) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("its address");
     drop(listener);
-    let failure =
-        Bench::new(options()).fails(&format!("http://{addr}/"), FailureKind::Connect, TRANSIENT);
+    let failure = Bench::new(engine, options()).fails(
+        &format!("http://{addr}/"),
+        FailureKind::Connect,
+        TRANSIENT,
+    );
     assert!(failure.message.contains("refused"), "{failure}");
 }
 
-#[test]
-fn a_host_that_takes_no_connection_is_given_up() {
+fn a_host_that_takes_no_connection_is_given_up(engine: Engine) {
     // A listener whose queue is full answers no more handshakes.
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
@@ -333,25 +320,75 @@ fn a_host_that_takes_no_connection_is_given_up() {
     let mut options = options();
     options.connect_timeout = SOON;
     let url = format!("http://{addr}/");
-    Bench::new(options.clone()).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
+    Bench::new(engine, options.clone()).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
     options.max_time = Some(SOON / 2);
-    Bench::new(options).fails(&url, FailureKind::Timeout, TRANSIENT);
+    Bench::new(engine, options).fails(&url, FailureKind::Timeout, TRANSIENT);
 }
 
-#[test]
-fn time_limits_without_an_end_are_fine() {
+fn time_limits_without_an_end_are_fine(engine: Engine) {
     let server = Server::answering(|_| ok("body"));
     let mut options = options();
     options.connect_timeout = Duration::MAX;
     options.stall_timeout = Duration::MAX;
     options.max_time = Some(Duration::MAX);
-    assert_eq!(Bench::new(options).body(&server.url("/")), "body");
+    assert_eq!(Bench::new(engine, options).body(&server.url("/")), "body");
 }
 
-#[test]
-fn an_unknown_host_is_not_resolved() {
+fn an_unknown_host_is_not_resolved(engine: Engine) {
     let url = "http://no-such-host.invalid/";
-    let failure = Bench::new(options()).get(url).expect_err("unknown");
+    let failure = Bench::new(engine, options()).get(url).expect_err("unknown");
     // A machine without name servers says "try again" instead of "no such host".
     assert_eq!(failure.kind, FailureKind::Resolve, "{failure}");
 }
+
+fn credentials_in_a_url_are_sent_as_basic_authorization(engine: Engine) {
+    let (tell, heads) = channel();
+    let tell = Mutex::new(tell);
+    let server = Server::answering(move |head| {
+        let _ = tell.lock().expect("no panic").send(head.to_owned());
+        ok("")
+    });
+    let url = format!("http://us%65r:p%40ss@{}/", server.addr);
+    Bench::new(engine, options()).body(&url);
+    let head = heads.recv().expect("a request").to_ascii_lowercase();
+    let value = "authorization: basic dxnlcjpwqhnz";
+    assert!(head.lines().any(|line| line == value), "{head}");
+    let host = format!("host: {}", server.addr);
+    assert!(head.lines().any(|line| line == host), "{head}");
+}
+
+fn a_server_that_answers_before_it_is_asked_is_heard(engine: Engine) {
+    let server = Server::start(|mut stream, _| {
+        let _ = stream.write_all(&ok("early"));
+        read_head(&mut stream);
+        wait_for_end(&mut stream);
+    });
+    assert_eq!(
+        Bench::new(engine, options()).body(&server.url("/")),
+        "early"
+    );
+}
+
+crate::on_every_engine![
+    credentials_in_a_url_are_sent_as_basic_authorization,
+    a_server_that_answers_before_it_is_asked_is_heard,
+    a_body_is_stored_with_what_was_seen_of_the_exchange,
+    bodies_of_every_framing_and_size_arrive_whole,
+    the_request_says_what_the_options_say,
+    a_connection_is_used_again_after_bodies_failures_and_redirects,
+    a_request_that_meets_a_closed_pooled_connection_is_sent_again,
+    a_new_connection_that_is_closed_without_an_answer_is_not_tried_again,
+    what_is_not_http_is_permanent,
+    a_body_that_is_cut_off_is_not_stored,
+    a_reset_is_not_the_end_of_a_body_without_a_length,
+    a_server_that_falls_silent_is_left,
+    max_time_ends_an_attempt_that_keeps_moving,
+    redirects_are_followed_and_the_last_url_is_reported,
+    redirects_that_lead_nowhere_fail,
+    a_status_that_may_pass_says_when,
+    a_body_over_the_limit_is_refused_announced_or_not,
+    nobody_who_listens_is_a_refused_connection,
+    a_host_that_takes_no_connection_is_given_up,
+    time_limits_without_an_end_are_fine,
+    an_unknown_host_is_not_resolved,
+];

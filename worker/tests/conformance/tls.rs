@@ -1,16 +1,14 @@
-//! The blocking engine over TLS, against a server with a certificate of our own.
-
-mod support;
+//! Every engine over TLS, against a server with a certificate of our own.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{FailureKind, Severity, Simulated, Trust};
+use crate::support::{Bench, Server, TRANSIENT, ok, options, read_head, wait_for_end};
+use protocol::{Engine, FailureKind, Severity, Simulated, Trust};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use support::{Bench, Server, TRANSIENT, ok, options, read_head, wait_for_end};
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
@@ -33,7 +31,7 @@ fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String)
     (server, made.cert.pem())
 }
 
-fn bench(server: &Server, trust: Trust) -> Bench {
+fn bench(engine: Engine, server: &Server, trust: Trust) -> Bench {
     let mut options = options();
     options.trust = trust;
     // With this limit each request has a configuration of its own; connections are kept all the same.
@@ -43,7 +41,7 @@ fn bench(server: &Server, trust: Trust) -> Bench {
         http: server.addr,
         https: server.addr,
     });
-    Bench::new(options)
+    Bench::new(engine, options)
 }
 
 fn answer(stream: &mut Tls) {
@@ -53,10 +51,9 @@ fn answer(stream: &mut Tls) {
     }
 }
 
-#[test]
-fn a_trusted_server_is_asked_by_its_name_and_kept() {
+fn a_trusted_server_is_asked_by_its_name_and_kept(engine: Engine) {
     let (server, pem) = server(answer);
-    let mut bench = bench(&server, Trust::Pem(pem));
+    let mut bench = bench(engine, &server, Trust::Pem(pem));
     assert_eq!(bench.body("https://a.test/"), "a.test");
     assert_eq!(bench.body("https://a.test/again"), "a.test");
     assert_eq!(server.accepted(), 1);
@@ -68,28 +65,25 @@ fn a_trusted_server_is_asked_by_its_name_and_kept() {
     assert!(timing.tls > Duration::ZERO);
 }
 
-#[test]
-fn certificates_can_come_from_a_file() {
+fn certificates_can_come_from_a_file(engine: Engine) {
     let (server, pem) = server(answer);
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), pem).expect("written");
-    let mut bench = bench(&server, Trust::File(file.path().into()));
+    let mut bench = bench(engine, &server, Trust::File(file.path().into()));
     assert_eq!(bench.body("https://a.test/"), "a.test");
 }
 
-#[test]
-fn a_certificate_that_is_not_trusted_or_of_another_name_is_permanent() {
+fn a_certificate_that_is_not_trusted_or_of_another_name_is_permanent(engine: Engine) {
     let check = |trust: fn(String) -> Trust, url: &str| {
         let (server, pem) = server(answer);
-        let mut bench = bench(&server, trust(pem));
+        let mut bench = bench(engine, &server, trust(pem));
         bench.fails(url, FailureKind::Tls, Severity::Permanent);
     };
     check(|_| Trust::WebRoots, "https://a.test/");
     check(Trust::Pem, "https://b.test/");
 }
 
-#[test]
-fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not() {
+fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not(engine: Engine) {
     let garbage = Server::start(|mut stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         wait_for_end(&mut stream);
@@ -98,24 +92,22 @@ fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not() {
         let _ = stream.read(&mut [0; 4096]);
     });
     let check = |server: &Server, kind, severity| {
-        bench(server, Trust::WebRoots).fails("https://a.test/", kind, severity);
+        bench(engine, server, Trust::WebRoots).fails("https://a.test/", kind, severity);
     };
     check(&garbage, FailureKind::Tls, Severity::Permanent);
     check(&close, FailureKind::Disconnected, TRANSIENT);
 }
 
-#[test]
-fn a_handshake_that_hangs_falls_under_the_connect_timeout() {
+fn a_handshake_that_hangs_falls_under_the_connect_timeout(engine: Engine) {
     let server = Server::start(|mut stream, _| wait_for_end(&mut stream));
     let mut options = options();
     options.connect_timeout = Duration::from_millis(200);
     options.stall_timeout = Duration::from_millis(50);
     let url = format!("https://{}/", server.addr);
-    Bench::new(options).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
+    Bench::new(engine, options).fails(&url, FailureKind::ConnectTimeout, TRANSIENT);
 }
 
-#[test]
-fn a_body_without_a_length_needs_the_closing_message() {
+fn a_body_without_a_length_needs_the_closing_message(engine: Engine) {
     for closing in [true, false] {
         let (server, pem) = server(move |stream| {
             read_head(stream);
@@ -125,7 +117,7 @@ fn a_body_without_a_length_needs_the_closing_message() {
             }
             let _ = stream.flush();
         });
-        let mut bench = bench(&server, Trust::Pem(pem));
+        let mut bench = bench(engine, &server, Trust::Pem(pem));
         if closing {
             assert_eq!(bench.body("https://a.test/"), "body");
         } else {
@@ -133,3 +125,12 @@ fn a_body_without_a_length_needs_the_closing_message() {
         }
     }
 }
+
+crate::on_every_engine![
+    a_trusted_server_is_asked_by_its_name_and_kept,
+    certificates_can_come_from_a_file,
+    a_certificate_that_is_not_trusted_or_of_another_name_is_permanent,
+    a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not,
+    a_handshake_that_hangs_falls_under_the_connect_timeout,
+    a_body_without_a_length_needs_the_closing_message,
+];

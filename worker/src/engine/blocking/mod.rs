@@ -3,6 +3,9 @@
 //! No thread is started per request, and a proxy that the environment names is not used. It must
 //! not decide what a response means: that is the transfer's.
 
+mod connector;
+mod error;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,24 +16,19 @@ use ureq::http::{Request, Response};
 use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
-use super::connector::{Deferred, Dial, Observer};
-use super::{Engine, Shared, error, timestamp};
+use super::{DRAIN, Engine, MAX_HEAD, Shared, timestamp};
 use crate::activity::Activity;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial};
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
+use connector::{Deferred, Dial, Observer};
 
 /// Bytes of body handed to the store at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Largest body of a response that is not stored, read only to use its connection again.
-const DRAIN: u64 = CHUNK as u64;
-
-/// Largest response head. Real ones stay below 16 KiB; the input buffer must be larger than this,
-/// or ureq takes a head that fills it for a disconnect.
-const MAX_HEAD: usize = 48 * 1024;
+/// Larger than [`MAX_HEAD`], or ureq takes a head that fills it for a disconnect.
 const INPUT_BUFFER: usize = 64 * 1024;
 
 /// Largest line of a request head; the first one holds the URL.
@@ -56,7 +54,7 @@ impl BlockingEngine {
     pub fn new(shared: Arc<Shared>) -> Self {
         let options = &shared.options;
         let tls = TlsConfig::builder()
-            .root_certs(shared.roots.clone())
+            .root_certs(shared.roots.for_ureq())
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
         let config = Agent::config_builder()

@@ -1,0 +1,69 @@
+//! Options that choose how the work is done: the modes of the shootout.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::value;
+
+/// How workers are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// N worker processes: the real thing
+    Processes,
+    /// N threads of this process
+    Threads,
+    /// One thread with an event loop, --concurrency downloads in flight
+    Async,
+    /// One download after another, in this process
+    Sequential,
+}
+
+/// What drives downloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineName {
+    /// A thread for each download in flight
+    Blocking,
+    /// An event loop for all downloads of a worker
+    Async,
+}
+
+/// How tasks are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DispatchName {
+    /// A shared queue: whoever has nothing to do takes the next
+    Shared,
+    /// The list is split ahead, a chunk for each worker
+    Chunked,
+}
+
+/// Options that choose how the work is done.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Comparison")]
+pub struct ModeArgs {
+    /// How workers are made
+    #[arg(long, value_enum, default_value = "processes")]
+    pub mode: Mode,
+
+    /// What drives the downloads of a worker process
+    #[arg(long, value_enum, default_value = "blocking")]
+    pub engine: EngineName,
+
+    /// How tasks are handed out
+    #[arg(long, value_enum, default_value = "shared")]
+    pub dispatch: DispatchName,
+
+    /// Processor time to spend on each file before it is put in place
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = value::duration)]
+    pub cpu_per_task: Duration,
+
+    /// Write where the time of each task went to FILE, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
+
+    /// Like --simulate, with an origin that runs already: FILE holds the line it announced
+    /// itself with (coordinator origin > FILE)
+    #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
+    pub simulate_via: Option<PathBuf>,
+}

@@ -1,0 +1,124 @@
+//! Workers as sessions on threads of the coordinator's own process, for comparison.
+//!
+//! What a process gives, these do not: they share its memory and its fate, and cannot be killed.
+//! Everything above the pool is the same.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use protocol::{FromWorker, Setup, ToWorker, WorkerId};
+use worker::{LinkError, LocalInbox, Outbox};
+
+use super::link::Heard;
+use super::{Message, News};
+use crate::dispatch::Exit;
+
+/// The workers of a run, each a session in this process. `M` is what the run's inbox takes.
+#[derive(Debug)]
+pub struct LocalPool<M> {
+    setup: Box<Setup>,
+    inbox: Sender<M>,
+    /// Where each worker hears. Dropping it tells the worker that nobody waits for it any more.
+    workers: BTreeMap<WorkerId, Option<Sender<ToWorker>>>,
+}
+
+/// Says what the session has to say straight to the run's inbox.
+#[derive(Debug)]
+struct ToInbox<M> {
+    worker: WorkerId,
+    inbox: Sender<M>,
+}
+
+impl<M: From<Message> + Send> ToInbox<M> {
+    fn tell(&self, news: News) -> Result<(), LinkError> {
+        let message = Message {
+            worker: self.worker,
+            heard: Heard::News(news),
+        };
+        self.inbox
+            .send(message.into())
+            .map_err(|_| LinkError::Closed)
+    }
+}
+
+impl<M: From<Message> + Send> Outbox for ToInbox<M> {
+    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+        match message {
+            FromWorker::Ready => self.tell(News::Ready),
+            FromWorker::Reports(reports) => self.tell(News::Reports(reports)),
+            FromWorker::Heartbeat(running) => self.tell(News::Heartbeat(running)),
+            // Only a process greets.
+            FromWorker::Hello(_) => Ok(()),
+        }
+    }
+}
+
+impl<M: From<Message> + Send + 'static> LocalPool<M> {
+    /// A pool without workers. Each works as `setup` says; messages go to `inbox`.
+    #[must_use]
+    pub fn new(setup: Setup, inbox: Sender<M>) -> Self {
+        Self {
+            setup: Box::new(setup),
+            inbox,
+            workers: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
+        let (to_worker, incoming) = channel();
+        let outbox = Arc::new(ToInbox {
+            worker,
+            inbox: self.inbox.clone(),
+        });
+        let setup = self.setup.clone();
+        std::thread::Builder::new()
+            .name(format!("worker {worker}"))
+            .spawn(move || {
+                // What it was doing is lost with it; nothing else can see it half done.
+                let served = catch_unwind(AssertUnwindSafe(|| {
+                    worker::serve(LocalInbox(incoming), Arc::clone(&outbox), &setup)
+                }));
+                let exit = match served {
+                    Ok(Ok(_)) => Exit::Code(0),
+                    Ok(Err(error)) => Exit::NotStarted(error.to_string()),
+                    Err(_) => Exit::Unknown,
+                };
+                // The run is over when nobody takes it.
+                let _ = outbox.tell(News::Exited(exit));
+            })?;
+        self.workers.insert(worker, Some(to_worker));
+        Ok(())
+    }
+
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<(WorkerId, News)> {
+        match heard {
+            Heard::News(news) => {
+                if matches!(news, News::Exited(_)) {
+                    self.workers.remove(&worker);
+                }
+                Some((worker, news))
+            }
+            Heard::Connected { .. } | Heard::Closed => None,
+        }
+    }
+
+    pub(super) fn send(&self, worker: WorkerId, message: ToWorker) {
+        if let Some(Some(to_worker)) = self.workers.get(&worker) {
+            // If it is gone, that is news, and on its way.
+            let _ = to_worker.send(message);
+        }
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        if let Some(to_worker) = self.workers.get_mut(&worker) {
+            *to_worker = None;
+        }
+    }
+
+    pub(super) fn pid(&self, worker: WorkerId) -> Option<u32> {
+        self.workers.contains_key(&worker).then(std::process::id)
+    }
+}

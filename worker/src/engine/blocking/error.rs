@@ -1,0 +1,50 @@
+//! From ureq's errors to ours.
+//!
+//! It must not decide what follows from an error: that is the transfer's.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "ureq's enum of errors is open, and may grow with any release"
+)]
+
+use ureq::{Error, Timeout};
+
+use super::connector::Carried;
+use crate::engine::error::of_io;
+use crate::transfer::TransportError;
+
+/// An error of a TLS handshake.
+pub(super) fn of_handshake(error: Error) -> TransportError {
+    match error {
+        Error::Rustls(cause) => TransportError::Tls(cause.to_string()),
+        Error::Tls(cause) => TransportError::Tls(cause.to_owned()),
+        error => of_request(error),
+    }
+}
+
+/// An error of a request or its response, head or body.
+pub(super) fn of_request(error: Error) -> TransportError {
+    match error {
+        Error::Other(cause) => match cause.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(cause) => TransportError::Internal(cause.to_string()),
+        },
+        Error::Io(cause) => of_io(&cause),
+        Error::Timeout(timeout) => of_timeout(timeout),
+        Error::Protocol(ureq_proto) => TransportError::Protocol(ureq_proto.to_string()),
+        error @ Error::LargeResponseHeader(..) => TransportError::Protocol(error.to_string()),
+        // Within a chunk header: a body that is cut off there shows as this.
+        Error::BodyStalled => TransportError::Disconnected("within a chunk header".to_owned()),
+        Error::Rustls(cause) => TransportError::Tls(cause.to_string()),
+        Error::ConnectionFailed => TransportError::Connect("no reason is known".to_owned()),
+        error => TransportError::Internal(error.to_string()),
+    }
+}
+
+fn of_timeout(timeout: Timeout) -> TransportError {
+    match timeout {
+        Timeout::Global | Timeout::PerCall => TransportError::Timeout,
+        Timeout::Resolve | Timeout::Connect => TransportError::ConnectTimeout,
+        // All others limit the time without progress. `Timeout` is ureq's, and may grow.
+        _ => TransportError::Stalled,
+    }
+}
