@@ -238,11 +238,10 @@ impl Arena<'_> {
                     let timed = timed(round, &measured, checked, origin_cpu_s);
                     standing.runs.push(timed);
                 }
-                if let Some(memory) = measured.memory
-                    && standing.memory.is_none_or(|most| memory.bytes > most.bytes)
-                {
-                    standing.memory = Some(memory);
-                }
+                standing.memory = match (standing.memory, measured.memory) {
+                    (Some(one), Some(other)) => Some(one.peak(other)),
+                    (one, other) => one.or(other),
+                };
                 if wanted.is_some() {
                     let length_us = measured.wall.as_secs_f64() * 1e6;
                     match Timeline::read(&timeline, begun_us, length_us) {
@@ -315,7 +314,6 @@ fn timed(round: u32, measured: &Measured, checked: Checked, origin_cpu_s: Option
         wall_s: measured.wall.as_secs_f64(),
         user_s: usage.user.as_secs_f64(),
         system_s: usage.system.as_secs_f64(),
-        largest_rss: usage.largest_rss,
         voluntary: usage.voluntary,
         involuntary: usage.involuntary,
         files: checked.files,

@@ -394,7 +394,12 @@ fn caveats(plan: &Plan) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if plan.has_outsiders() {
+    if plan.has_outsiders()
+        && plan
+            .scenarios
+            .iter()
+            .any(|scenario| scenario.simulate.is_some())
+    {
         caveats.push(
             "With programs from outside, everyone (this program's approaches too) does the same \
              list, rewritten to plain http on loopback: no TLS, no name resolution, one host."

@@ -172,8 +172,8 @@ fn watch(group: Pid, begun: Instant, conditions: &Conditions<'_>, done: &Receive
 
 fn larger(one: Option<Memory>, other: Option<Memory>) -> Option<Memory> {
     match (one, other) {
-        (Some(one), Some(other)) if one.bytes >= other.bytes => Some(one),
-        (one, other) => other.or(one),
+        (Some(one), Some(other)) => Some(one.peak(other)),
+        (one, other) => one.or(other),
     }
 }
 

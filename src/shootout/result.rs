@@ -118,8 +118,6 @@ pub struct Run {
     pub user_s: f64,
     /// CPU time of the process tree in the kernel.
     pub system_s: f64,
-    /// Resident memory of the largest process at its peak.
-    pub largest_rss: u64,
     /// Voluntary context switches of the process tree.
     pub voluntary: u64,
     /// Involuntary ones.
@@ -145,8 +143,6 @@ pub struct Figures {
     pub files_per_s: Statistics,
     /// Bytes stored in a second of wall time.
     pub bytes_per_s: Statistics,
-    /// Resident memory of the largest process at its peak, in bytes.
-    pub largest_rss: Statistics,
     /// Voluntary context switches.
     pub voluntary: Statistics,
     /// Involuntary context switches.
@@ -172,7 +168,6 @@ impl Figures {
             system: over(|run| run.system_s)?,
             files_per_s: over(|run| run.files as f64 / run.wall_s)?,
             bytes_per_s: over(|run| run.bytes as f64 / run.wall_s)?,
-            largest_rss: over(|run| run.largest_rss as f64)?,
             voluntary: over(|run| run.voluntary as f64)?,
             involuntary: over(|run| run.involuntary as f64)?,
             origin_load: Statistics::of(&loads).map(|loads| loads.median),

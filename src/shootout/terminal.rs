@@ -51,10 +51,16 @@ fn write(out: &mut impl Write, shootout: &Shootout) -> io::Result<()> {
     Ok(())
 }
 
-/// What the work was, in a line.
+/// The name of the work, and what it was.
 #[must_use]
 pub fn title(scenario: &Scenario) -> String {
-    let mut text = format!("{}: {} URLs, ", scenario.name, scenario.urls);
+    format!("{}: {}", scenario.name, work(scenario))
+}
+
+/// What the work was, in a line.
+#[must_use]
+pub fn work(scenario: &Scenario) -> String {
+    let mut text = format!("{} URLs, ", scenario.urls);
     match scenario.latency_s {
         Some(latency) => text.push_str(&format!("latency {}", format::seconds(latency))),
         None => text.push_str("the real network"),

@@ -27,10 +27,30 @@ pub enum Counted {
 pub struct Memory {
     /// Memory of all processes in bytes.
     pub bytes: u64,
+    /// Resident memory of the largest of them at its peak so far, in bytes.
+    ///
+    /// Not what wait4(2) says: there, a process starts with the peak of the one that started it.
+    pub largest: u64,
     /// How many processes there are.
     pub processes: usize,
     /// How shared pages count.
     pub counted: Counted,
+}
+
+impl Memory {
+    /// The larger of two looks, with the largest process of both.
+    #[must_use]
+    pub fn peak(self, other: Self) -> Self {
+        let larger = if self.bytes >= other.bytes {
+            self
+        } else {
+            other
+        };
+        Self {
+            largest: self.largest.max(other.largest),
+            ..larger
+        }
+    }
 }
 
 /// Looks at the process `root` and all its descendants; `None` if none of them is there.
@@ -38,13 +58,14 @@ pub struct Memory {
 pub fn memory(root: u32) -> Option<Memory> {
     let mut total = Memory {
         bytes: 0,
+        largest: 0,
         processes: 0,
         counted: Counted::Proportional,
     };
     for pid in descendants(root) {
         if let Some(bytes) = proportional(pid) {
             total.bytes += bytes;
-        } else if let Some(bytes) = resident(pid) {
+        } else if let Some(bytes) = status(pid, "VmRSS:") {
             total.bytes += bytes;
             total.counted = Counted::Resident;
         } else {
@@ -52,6 +73,7 @@ pub fn memory(root: u32) -> Option<Memory> {
             continue;
         }
         total.processes += 1;
+        total.largest = total.largest.max(status(pid, "VmHWM:").unwrap_or(0));
     }
     (total.processes > 0).then_some(total)
 }
@@ -87,9 +109,9 @@ fn proportional(pid: u32) -> Option<u64> {
     kib(&text, "Pss:")
 }
 
-fn resident(pid: u32) -> Option<u64> {
+fn status(pid: u32, key: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    kib(&text, "VmRSS:")
+    kib(&text, key)
 }
 
 /// The value of a line such as `Pss:    123 kB`, in bytes.
@@ -124,6 +146,7 @@ mod tests {
         // have ended, but are not waited for before the line is out.
         assert!((2..=4).contains(&memory.processes), "{memory:?}");
         assert!(memory.bytes > 100 << 10, "{memory:?}");
+        assert!(memory.largest > 100 << 10, "{memory:?}");
         drop(root.stdin.take());
         root.wait().expect("it ends");
     }

@@ -2,7 +2,7 @@
 
 use crate::shootout::result::{Scenario, Shootout, Standing};
 
-const HEADER: &str = "scenario,in_flight,name,round,wall_s,user_s,system_s,largest_rss_bytes,\
+const HEADER: &str = "scenario,in_flight,name,round,wall_s,user_s,system_s,\
      voluntary_switches,involuntary_switches,files,bytes,origin_cpu_s";
 
 pub(super) fn text(shootout: &Shootout) -> String {
@@ -36,7 +36,6 @@ fn rows(scenario: &Scenario, in_flight: u16, standing: &Standing) -> Vec<String>
             run.wall_s.to_string(),
             run.user_s.to_string(),
             run.system_s.to_string(),
-            run.largest_rss.to_string(),
             run.voluntary.to_string(),
             run.involuntary.to_string(),
             run.files.to_string(),

@@ -168,26 +168,26 @@ pub fn cpu(standings: &[Standing]) -> Option<Chart> {
 pub fn memory(standings: &[Standing]) -> Option<Chart> {
     let seen: Vec<_> = measured(standings)
         .into_iter()
-        .filter_map(|(standing, figures)| Some((standing, figures, standing.memory?)))
+        .filter_map(|(standing, _)| Some((standing, standing.memory?)))
         .collect();
     let scale = Scale::over(
         seen.iter()
-            .flat_map(|(_, figures, memory)| [memory.bytes as f64, figures.largest_rss.median]),
+            .flat_map(|(_, memory)| [memory.bytes as f64, memory.largest as f64]),
     );
-    let rows = seen.into_iter().map(|(standing, figures, memory)| {
+    let rows = seen.into_iter().map(|(standing, memory)| {
         let value = format::bytes(memory.bytes as f64);
         let note = match memory.processes {
             1 => "1 process".to_owned(),
             count => format!("{count} processes"),
         };
-        let largest = format::bytes(figures.largest_rss.median);
+        let largest = format::bytes(memory.largest as f64);
         let words = format!(
             "{}: {value} over {note}; resident in the largest process: {largest}",
             standing.name
         );
         Row {
             bars: stacked(scale, &[(memory.bytes as f64, "whole")]),
-            mark: Some(scale.at(figures.largest_rss.median)),
+            mark: Some(scale.at(memory.largest as f64)),
             ..row(standing, value, note, words)
         }
     });

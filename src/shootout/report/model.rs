@@ -10,7 +10,7 @@ use super::lanes::{self, Strip};
 use super::scale::Tick;
 use crate::shootout::format;
 use crate::shootout::result::{About, Scenario, Shootout, Standing};
-use crate::shootout::terminal::title;
+use crate::shootout::terminal::work;
 
 /// The whole page.
 #[derive(Clone, Debug, Serialize)]
@@ -101,7 +101,7 @@ impl<'a> Section<'a> {
         });
         Self {
             name: &scenario.name,
-            title: title(scenario),
+            title: work(scenario),
             lead: lead(standings),
             speed: charts::speed(standings),
             resources: [charts::cpu(standings), charts::memory(standings)]
@@ -178,7 +178,10 @@ fn cells(standing: &Standing, standings: &[Standing]) -> Option<Vec<String>> {
             .memory
             .map(|memory| format::bytes(memory.bytes as f64))
             .unwrap_or_default(),
-        format::bytes(figures.largest_rss.median),
+        standing
+            .memory
+            .map(|memory| format::bytes(memory.largest as f64))
+            .unwrap_or_default(),
         format::number(figures.voluntary.median),
         format::number(figures.involuntary.median),
         figures

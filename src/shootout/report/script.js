@@ -32,6 +32,13 @@
       if (task) tell(task);
     });
   }
+  // The panel lies over what follows: it goes when nothing is pointed at any more.
+  for (const kind of ["mouseout", "focusout"]) {
+    document.addEventListener(kind, (event) => {
+      const task = taskOf(event);
+      if (task) task.closest(".strip").querySelector(".detail").replaceChildren();
+    });
+  }
   document.addEventListener("keydown", (event) => {
     const task = taskOf(event);
     if (!task) return;

@@ -11,7 +11,6 @@ fn standing(place: usize, name: &str) -> Standing {
         wall_s: 0.5 + f64::from(round) / 100.0,
         user_s: 0.1,
         system_s: 0.05,
-        largest_rss: 9 << 20,
         voluntary: 100,
         involuntary: 3,
         files: 30,
@@ -30,6 +29,7 @@ fn standing(place: usize, name: &str) -> Standing {
         runs,
         memory: Some(Memory {
             bytes: 12 << 20,
+            largest: 9 << 20,
             processes: 2,
             counted: Counted::Proportional,
         }),
