@@ -140,7 +140,7 @@ fn nothing_measured_is_a_page_as_well() {
     nobody.state = State::Failed("there is no such approach".to_owned());
     let page = render(vec![nobody]);
     assert_eq!(count(&page, "<rect class=\"bar "), 0);
-    assert_eq!(count(&page, "data-chart="), 0);
+    assert_eq!(count(&page, "data-chart=\""), 0);
     assert!(page.contains("there is no such approach"));
 }
 
