@@ -193,3 +193,30 @@ fn the_cache_stays_small() {
     }
     assert!(lock(&resolver.cache).len() <= CAPACITY);
 }
+
+#[test]
+fn a_task_that_asks_is_woken_by_the_answer() {
+    let (answer, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let (resolver, count) = resolver(&options(), move |host| {
+        wait.lock()
+            .expect("no panic")
+            .recv()
+            .expect("the test answers");
+        one(host)
+    });
+    let ask = async || match resolver.find(false, "a.test", 80) {
+        Found::Known(addrs) => Ok(addrs),
+        Found::Asked(question) => std::future::poll_fn(|context| question.poll(context)).await,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let found = runtime.expect("a runtime").block_on(async {
+        tokio::join!(ask(), ask(), async {
+            // Both of the others have asked, and wait.
+            answer.send(()).expect("the lookup waits");
+        })
+    });
+    let addrs: Vec<SocketAddr> = vec!["192.0.2.1:80".parse().expect("an address")];
+    assert_eq!((found.0, found.1), (Ok(addrs.clone()), Ok(addrs)));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}

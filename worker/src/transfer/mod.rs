@@ -16,6 +16,7 @@
 //! nobody asked for is a failure.
 
 mod error;
+mod framing;
 mod redirect;
 mod retry;
 
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::BASE64;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use protocol::{
     Exchange, Failure, FailureKind, HttpOptions, Severity, Span, Stored, Timestamp, Timing,
@@ -43,6 +44,8 @@ const MAX_CONTENT_TYPE: usize = 256;
 pub struct Head<'a> {
     /// The final status; interim responses (1xx) are the engine's to skip.
     pub status: StatusCode,
+    /// The version of HTTP that the response is in.
+    pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
     /// Length of the body, if the framing announces one (RFC 9112 section 6.3).
@@ -178,6 +181,7 @@ impl<'o> Transfer<'o> {
     /// If the response is not to be stored and not to be followed.
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         self.exchange.status = Some(head.status.as_u16());
+        framing::check(&head).map_err(|what| self.on_error(TransportError::Protocol(what)))?;
         if redirect::is_redirect(head.status) {
             self.redirects.follow(&head, self.options.max_redirects)?;
             self.exchange.final_url = Some(self.redirects.url().to_string());

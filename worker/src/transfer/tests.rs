@@ -32,6 +32,7 @@ fn answer(
     let headers = headers(list);
     let head = Head {
         status: StatusCode::from_u16(status).expect("a status"),
+        version: Version::HTTP_11,
         headers: &headers,
         length,
     };
@@ -360,7 +361,7 @@ proptest! {
                 }
             }
             let status = StatusCode::from_u16(status).expect("in range");
-            let head = Head { status, headers: &headers, length };
+            let head = Head { status, version: Version::HTTP_11, headers: &headers, length };
             match transfer.on_head(head, SystemTime::now()) {
                 Ok(Next::Follow) => {}
                 Ok(Next::Receive) => break,
@@ -379,4 +380,42 @@ proptest! {
         let failure = transfer.failed(fault);
         prop_assert!(failure.exchange.final_url.map_or(0, |url| url.len()) <= 16 * 1024);
     }
+}
+
+#[test]
+fn framing_that_could_be_read_in_two_ways_is_not_http() {
+    let check = |version, list: &[(&str, &str)], good: bool| {
+        let options = options();
+        let mut transfer = transfer(URL, &options);
+        let headers = headers(list);
+        let head = Head {
+            status: StatusCode::OK,
+            version,
+            headers: &headers,
+            length: None,
+        };
+        let next = transfer.on_head(head, SystemTime::UNIX_EPOCH);
+        let kind = next.map_err(|fault| (fault.kind, fault.severity));
+        let bad = Err((FailureKind::Protocol, Severity::Permanent));
+        let expect = if good { Ok(Next::Receive) } else { bad };
+        assert_eq!(kind, expect, "{list:?}");
+    };
+    let coding = "transfer-encoding";
+    let length = "content-length";
+    let new = Version::HTTP_11;
+    for value in ["chunked", "CHUNKED", "identity", "", " chunked "] {
+        check(new, &[(coding, value)], true);
+    }
+    for value in ["gzip, chunked", "chunked, gzip", "chunked, chunked", "x"] {
+        check(new, &[(coding, value)], false);
+    }
+    check(new, &[(coding, "chunked"), (coding, "chunked")], false);
+    check(new, &[(coding, "chunked"), (length, "2")], true);
+    check(new, &[(coding, "chunked"), (length, "x")], false);
+    check(Version::HTTP_10, &[(coding, "chunked")], false);
+    check(Version::HTTP_10, &[(length, "2")], true);
+    for value in ["+2", "-2", "", "2,", "9223372036854775808", "2 2"] {
+        check(new, &[(length, value)], false);
+    }
+    check(new, &[(length, "9223372036854775807")], true);
 }

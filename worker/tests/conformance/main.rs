@@ -24,5 +24,6 @@ macro_rules! on_every_engine {
 use on_every_engine;
 
 mod http;
+mod odd;
 mod spans;
 mod tls;

@@ -193,9 +193,14 @@ impl Bench {
     /// Downloads `url` and returns what was stored.
     pub fn body(&mut self, url: &str) -> String {
         let stored = self.get(url).expect("stored");
-        let body = std::fs::read_to_string(self.folder.path().join("file")).expect("a file");
+        let body = self.stored();
         assert_eq!(stored.bytes, body.len() as u64);
         body
+    }
+
+    /// What was stored last.
+    pub fn stored(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("file")).expect("a file")
     }
 
     /// Downloads `url`, which fails in the way that is told.

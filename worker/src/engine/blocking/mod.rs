@@ -100,6 +100,7 @@ impl BlockingEngine {
             let mut response = self.request(transfer, activity)?;
             let head = Head {
                 status: response.status(),
+                version: response.version(),
                 headers: response.headers(),
                 length: response.body().content_length(),
             };

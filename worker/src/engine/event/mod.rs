@@ -133,6 +133,7 @@ impl Attempt<'_> {
             let answer = self.request().await?;
             let head = Head {
                 status: answer.response.status(),
+                version: answer.response.version(),
                 headers: answer.response.headers(),
                 length: answer.response.body().size_hint().exact(),
             };

@@ -29,6 +29,9 @@ use crate::transfer::TransportError;
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 * 1024;
 
+/// Most headers of a response: as many as ureq takes.
+const MAX_HEADERS: usize = 128;
+
 /// Bytes that came in, as far as a download wants to know.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -86,6 +89,7 @@ impl Wire {
         let (sender, driver) = http1::Builder::new()
             .read_buf_exact_size(Some(READ_BUFFER))
             .max_header_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
             .handshake(TokioIo::new(watched))
             .await
             .map_err(|error| of_hyper(&error))?;
