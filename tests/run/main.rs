@@ -10,6 +10,7 @@ mod disk;
 mod failures;
 mod input;
 mod main_job;
+mod modes;
 mod network;
 mod nginx;
 mod origin;
