@@ -10,10 +10,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::origin::OriginArgs;
 use crate::cli::run::RunArgs;
+use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
-use crate::{origin, pool, run};
+use crate::{origin, pool, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -32,6 +33,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
+        Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -64,6 +66,14 @@ fn serve(args: OriginArgs) -> ExitCode {
     };
     match origin::serve(options, io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn compare(args: ShootoutArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    match shootout::execute(shootout::Plan::new(args)) {
+        Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
 }

@@ -26,3 +26,4 @@ pub mod input;
 pub mod origin;
 pub mod pool;
 pub mod run;
+pub mod shootout;

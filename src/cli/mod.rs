@@ -5,6 +5,7 @@
 pub mod mode;
 pub mod origin;
 pub mod run;
+pub mod shootout;
 mod value;
 pub mod worker;
 
@@ -36,6 +37,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the built-in origin alone: a server that answers every URL
     Origin(origin::OriginArgs),
+    /// Compare the ways of downloading, and other programs, on the same work
+    Shootout(Box<shootout::ShootoutArgs>),
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),

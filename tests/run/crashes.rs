@@ -146,6 +146,30 @@ fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are()
 }
 
 #[test]
+fn long_urls_do_not_fill_the_channel_of_a_stopped_worker() {
+    // What the frozen worker would be handed ahead by number is far more than a channel takes.
+    let tail = "x".repeat(8000);
+    let list: Vec<_> = (0..600)
+        .map(|n| format!("http://a.example/{n}?{tail}"))
+        .collect();
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 3 --parallel-max-host 0 --lease-timeout 60s --retry 0")
+        .with("--simulate=size=10B,latency=1ms");
+    let job = run.start();
+    let log = run.log();
+    job.wait_until("the first files", || log.files().len() > 10);
+    let frozen = job.worker(0, 1);
+    frozen.stop();
+    job.wait_until("the others to do nearly all", || log.files().len() > 550);
+    assert!(frozen.lives(), "its lease has not expired");
+    frozen.signal(Signal::CONT);
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    assert_eq!(log.count("stored"), list.len());
+}
+
+#[test]
 fn a_frozen_worker_with_work_ahead_loses_only_what_it_holds() {
     let list = urls("http://a.example", 3000);
     let run = Run::new()

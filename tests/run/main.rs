@@ -11,6 +11,7 @@ mod failures;
 mod input;
 mod main_job;
 mod network;
+mod nginx;
 mod origin;
 mod resume;
 mod signals;

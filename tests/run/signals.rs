@@ -9,7 +9,7 @@ fn held() -> (Server, Run, Job) {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held"), server.url("/next")])
-        .with("--workers 1");
+        .with("--workers 1 --grace 1h --speed-time 1h");
     let job = run.start();
     server.wait_for("/held", 1);
     (server, run, job)

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -20,6 +21,9 @@ use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
 /// The environment variable with the plan: `SLOT.EPOCH=ACTION`, several with `;` between them, `*`
 /// for any. The first that fits counts; a worker that none fits is a real one.
 pub const PLAN: &str = "MISBEHAVE";
+
+/// A file in the run's folder for which some wait before they misbehave.
+pub const GO: &str = "go";
 
 /// What to do, as words with `:` between them.
 pub struct Action(Vec<String>);
@@ -256,6 +260,8 @@ impl Peer {
             "foreign-ack" => {
                 // Of tasks that it never had: one that another worker holds, one of nobody.
                 let task = self.first_assignment().task;
+                // The test says when the others are at work.
+                crate::support::wait_until("the word", || Path::new(GO).exists(), String::new);
                 for id in 1..=4 {
                     if TaskId(id) != task {
                         self.say(&reports(vec![acked(TaskId(id))]));

@@ -77,16 +77,16 @@ fn acks_for_tasks_of_others_change_nothing() {
         .list(&list)
         .with("--workers 4 --retry-delay 1ms -v");
     let job = run.start();
-    // The liar failed its own task: all it said before is heard.
+    // It holds one task and the others the rest, when it says that it has done theirs.
+    job.wait_until("the others to be at work", || server.total() == 3);
+    std::fs::write(run.path(crate::misbehave::GO), "").unwrap();
+    // Then it fails its own, so that all it said before has been heard.
     job.wait_for_line("will be retried");
     assert_eq!(run.log().records().len(), 0, "{}", run.log().text());
     server.release_all();
-    // The liar itself would not do its task: it is killed in the end, or another does it.
     job.wait_until("the others to finish", || run.log().records().len() >= 3);
-    job.wait_until("the fourth", || {
-        job.worker(0, 1).signal(rustix::process::Signal::KILL);
-        true
-    });
+    // It does nothing any more; its task is another's as soon as it is gone.
+    job.worker(0, 1).signal(rustix::process::Signal::KILL);
     let ended = job.finish().code(0);
     for name in names {
         let log = run.log();

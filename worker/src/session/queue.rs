@@ -89,6 +89,10 @@ impl Queue {
             {
                 let mut state = self.lock();
                 if state.closed {
+                    // Whoever else waits is told by the one before it: see `close`.
+                    if let Bell::Tasks(bell) = &self.bell {
+                        bell.notify_one();
+                    }
                     return None;
                 }
                 if let Some(assignment) = state.waiting.pop_front() {
@@ -126,7 +130,9 @@ impl Queue {
         self.lock().closed = true;
         match &self.bell {
             Bell::Threads(bell) => bell.notify_all(),
-            Bell::Tasks(bell) => bell.notify_waiters(),
+            // A task may be between its look at the state and its wait, on another thread:
+            // `notify_waiters` would miss it. A permit is kept for it, and handed on from there.
+            Bell::Tasks(bell) => bell.notify_one(),
         }
     }
 

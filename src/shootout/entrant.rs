@@ -1,0 +1,170 @@
+//! Who takes part.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::approach::{Approach, Job, Shape};
+use super::ideal;
+use super::outside::{Outside, Places};
+use super::work::Work;
+
+/// One participant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entrant {
+    /// This program, in one of its ways.
+    Own(Approach),
+    /// Another program.
+    Outside(Outside),
+    /// Nobody: there is no such approach, or its command makes no sense.
+    Nobody {
+        /// What was asked for.
+        name: String,
+        /// Why it cannot be.
+        reason: String,
+    },
+}
+
+/// The conditions that everyone runs under.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// This program.
+    pub program: &'a OsStr,
+    /// Processors of this machine.
+    pub cores: usize,
+    /// CPU work on each body.
+    pub cpu_per_task: Duration,
+}
+
+impl Entrant {
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Own(approach) => approach.name(),
+            Self::Outside(outside) => &outside.name,
+            Self::Nobody { name, .. } => name,
+        }
+    }
+
+    /// What it is, in a line.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        match self {
+            Self::Own(approach) => approach.summary(),
+            Self::Outside(outside) => &outside.summary,
+            Self::Nobody { .. } => "",
+        }
+    }
+
+    /// Whether it can have more than one download in flight.
+    #[must_use]
+    pub fn scales(&self) -> bool {
+        match self {
+            Self::Own(approach) => approach.scales(),
+            Self::Outside(outside) => outside.scales(),
+            Self::Nobody { .. } => false,
+        }
+    }
+
+    /// Why it cannot take part in this work, if it cannot.
+    #[must_use]
+    pub fn excuse(&self, rules: &Rules<'_>) -> Option<&'static str> {
+        match self {
+            Self::Outside(_) if !rules.cpu_per_task.is_zero() => {
+                Some("it cannot be made to do the CPU work on each body")
+            }
+            Self::Own(_) | Self::Outside(_) | Self::Nobody { .. } => None,
+        }
+    }
+
+    /// The bound on its time, if its shape is known.
+    #[must_use]
+    pub fn ideal_s(
+        &self,
+        rules: &Rules<'_>,
+        in_flight: u16,
+        urls: usize,
+        latency: Duration,
+    ) -> Option<f64> {
+        let shape = match self {
+            Self::Own(approach) => approach.shape(in_flight, rules.cores),
+            Self::Outside(outside) => Shape {
+                workers: if outside.scales() { in_flight } else { 1 },
+                concurrency: 1,
+                processors: 1,
+            },
+            Self::Nobody { .. } => return None,
+        };
+        // Nobody knows what another program does with how many at once.
+        let known = match self {
+            Self::Outside(outside) => outside.scales() || outside.name == "python-sequential",
+            Self::Own(_) | Self::Nobody { .. } => true,
+        };
+        known.then(|| ideal::seconds(shape, urls, latency, rules.cpu_per_task))
+    }
+
+    /// The command that does `work`; `None` for nobody.
+    #[must_use]
+    pub fn command(
+        &self,
+        rules: &Rules<'_>,
+        work: &Work,
+        in_flight: u16,
+        out: &Path,
+        timeline: Option<&Path>,
+    ) -> Option<Command> {
+        match self {
+            Self::Own(approach) => Some(approach.command(
+                rules.program,
+                &Job {
+                    list: &work.list,
+                    out,
+                    in_flight,
+                    cores: rules.cores,
+                    cpu_per_task: rules.cpu_per_task,
+                    announcement: work.announcement.as_deref(),
+                    timeline,
+                },
+            )),
+            Self::Outside(outside) => {
+                let mut command = outside.command(&Places {
+                    urls: &work.list,
+                    curl: &work.curl,
+                    python: &work.python,
+                    out,
+                    in_flight,
+                });
+                if work.origin.is_some() {
+                    // The origin is on loopback: a proxy would be another program's time.
+                    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+                        command.env_remove(variable);
+                    }
+                }
+                Some(command)
+            }
+            Self::Nobody { .. } => None,
+        }
+    }
+}
+
+/// A command for people: quoted for a shell, with short names for the paths of this shootout.
+#[must_use]
+pub fn shown(command: &Command, own: Option<&OsStr>, paths: &[(&Path, &str)]) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown: Vec<String> = words
+        .enumerate()
+        .map(|(place, word)| {
+            if place == 0 && own == Some(word) {
+                return "coordinator".to_owned();
+            }
+            let mut word = word.to_string_lossy().into_owned();
+            for (path, name) in paths {
+                word = word.replace(&*path.to_string_lossy(), name);
+            }
+            word
+        })
+        .collect();
+    shlex::try_join(shown.iter().map(String::as_str)).unwrap_or_else(|_| shown.join(" "))
+}

@@ -1,0 +1,81 @@
+//! The results as files, each written whole or not at all.
+//!
+//! It must not compute figures, only write them.
+
+mod csv;
+mod json;
+mod markdown;
+mod trace;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::result::Shootout;
+use super::{ShootoutError, report};
+use crate::cli::shootout::ExportArgs;
+
+type Writer = fn(&Shootout) -> Result<String, ShootoutError>;
+
+fn wanted(args: &ExportArgs) -> impl Iterator<Item = (&PathBuf, Writer)> {
+    let all: [(&Option<PathBuf>, Writer); 5] = [
+        (&args.report, |shootout| Ok(report::page(shootout)?)),
+        (&args.export_json, json::text),
+        (&args.export_csv, |shootout| Ok(csv::text(shootout))),
+        (&args.export_markdown, |shootout| {
+            Ok(markdown::text(shootout))
+        }),
+        (&args.export_trace, trace::text),
+    ];
+    all.into_iter()
+        .filter_map(|(path, writer)| Some((path.as_ref()?, writer)))
+}
+
+/// Makes sure that every result can be written, before the time is spent on having one.
+///
+/// # Errors
+///
+/// If a file cannot be made in its folder.
+pub fn writable(args: &ExportArgs) -> Result<(), ShootoutError> {
+    for (path, _) in wanted(args) {
+        beside(path).map_err(|source| error(path, source))?;
+    }
+    Ok(())
+}
+
+/// Writes every result that is asked for.
+///
+/// # Errors
+///
+/// If one cannot be written; those before it are.
+pub fn write(args: &ExportArgs, shootout: &Shootout) -> Result<(), ShootoutError> {
+    for (path, writer) in wanted(args) {
+        let text = writer(shootout)?;
+        let save = || -> io::Result<()> {
+            let mut file = beside(path)?;
+            file.write_all(text.as_bytes())?;
+            file.persist(path)?;
+            Ok(())
+        };
+        save().map_err(|source| error(path, source))?;
+    }
+    Ok(())
+}
+
+/// A file of no name in the folder of `path`, with the rights of any new file.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+}
+
+fn error(path: &Path, source: io::Error) -> ShootoutError {
+    ShootoutError::Write {
+        what: path.display().to_string(),
+        source,
+    }
+}

@@ -1,0 +1,95 @@
+//! Quantities for people: the same text in the terminal, in Markdown and on the page.
+//!
+//! It must not decide what is shown.
+
+/// Seconds, with as many digits as mean something: `512 ms`, `3.01 s`, `2 min 5 s`.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    if seconds.abs() >= 120.0 {
+        let whole = seconds.round();
+        return format!("{} min {} s", (whole / 60.0).floor(), whole % 60.0);
+    }
+    match seconds.abs() {
+        size if size >= 99.95 => format!("{seconds:.0} s"),
+        size if size >= 9.995 => format!("{seconds:.1} s"),
+        size if size >= 0.9995 => format!("{seconds:.2} s"),
+        size if size >= 0.09995 => format!("{:.0} ms", seconds * 1e3),
+        size if size >= 0.009_995 => format!("{:.1} ms", seconds * 1e3),
+        size if size >= 0.000_999_5 => format!("{:.2} ms", seconds * 1e3),
+        0.0 => "0 s".to_owned(),
+        _ => format!("{:.0} µs", seconds * 1e6),
+    }
+}
+
+/// Bytes in binary units: `64 KiB`, `12.3 MiB`.
+#[must_use]
+pub fn bytes(bytes: f64) -> String {
+    let mut size = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if size < 999.5 {
+            return match unit {
+                "B" => format!("{size:.0} {unit}"),
+                _ if size >= 99.95 => format!("{size:.0} {unit}"),
+                _ => format!("{size:.1} {unit}"),
+            };
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} TiB")
+}
+
+/// A count or a rate: `7.3`, `58.6`, `1,234`.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value < 9.95 && value.fract() != 0.0 {
+        return format!("{value:.1}");
+    }
+    let text = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (place, digit) in text.chars().enumerate() {
+        if place > 0 && (text.len() - place) % 3 == 0 && digit != '-' {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// How often `one` fits into `other`: `6.1×`.
+#[must_use]
+pub fn factor(one: f64, other: f64) -> String {
+    match other / one {
+        factor if !factor.is_finite() => "–".to_owned(),
+        factor if factor >= 99.5 => format!("{factor:.0}×"),
+        factor if factor >= 9.95 => format!("{factor:.1}×"),
+        factor => format!("{factor:.2}×"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_are_enough() {
+        for (value, expected) in [
+            (0.0, "0 s"),
+            (0.000_012, "12 µs"),
+            (0.001_234, "1.23 ms"),
+            (0.0512, "51.2 ms"),
+            (0.512, "512 ms"),
+            (0.9999, "1.00 s"),
+            (3.014, "3.01 s"),
+            (30.14, "30.1 s"),
+            (125.2, "2 min 5 s"),
+        ] {
+            assert_eq!(seconds(value), expected);
+        }
+        assert_eq!(bytes(65_536.0), "64.0 KiB");
+        assert_eq!(bytes(1_048_576.0 * 640.0), "640 MiB");
+        assert_eq!(number(1_234_567.0), "1,234,567");
+        assert_eq!(number(7.25), "7.2");
+        assert_eq!(number(3.0), "3");
+        assert_eq!(factor(0.5, 3.0), "6.00×");
+    }
+}

@@ -1,0 +1,432 @@
+//! Holds a whole shootout: scenario after scenario, and gathers what a reader must know.
+//!
+//! It must not measure or check itself: that is the contest's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::approach::Approach;
+use super::check::Expected;
+use super::contest::{Arena, Schedule, Seat, hold};
+use super::entrant::{Entrant, Rules};
+use super::interrupt::Interrupt;
+use super::measure::{Conditions, ending, run};
+use super::plan::{Plan, Scenario as ScenarioPlan};
+use super::progress::Progress;
+use super::result::{About, ScanPoint, Scenario, Shootout, Standing};
+use super::work::{self, Work};
+use super::{ShootoutError, ideal, machine};
+use crate::input::Target;
+
+/// Where files cost the disk nothing.
+const MEMORY: &str = "/dev/shm";
+
+/// Share of a processor from which on the origin may be what is measured.
+const ORIGIN_BUSY: f64 = 0.8;
+
+/// How many problems with the list are told one by one.
+const PROBLEMS: usize = 5;
+
+/// A shootout that is set up.
+#[derive(Debug)]
+pub struct Hall<'a> {
+    plan: &'a Plan,
+    interrupt: &'a Interrupt,
+    targets: Vec<Target>,
+    folder: TempDir,
+    cores: usize,
+    about: About,
+}
+
+impl<'a> Hall<'a> {
+    /// Reads the lists, and makes a folder for what the runs store.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing to do, or nowhere to do it.
+    pub fn open(plan: &'a Plan, interrupt: &'a Interrupt) -> Result<Self, ShootoutError> {
+        let (targets, problems) = work::read(&plan.sources)?;
+        let (folder, place) = folder()?;
+        let mut facts = machine::facts();
+        facts.push(("files stored on".to_owned(), place));
+        facts.extend(versions(&plan.entrants));
+        let mut caveats = caveats(plan);
+        if let Some(load) = machine::load().filter(|&load| load > 0.5) {
+            caveats.push(format!(
+                "The machine was not idle at the start (load average {load:.2}): expect spread."
+            ));
+        }
+        caveats.extend(
+            problems
+                .iter()
+                .take(PROBLEMS)
+                .map(|problem| format!("A line of the list is left out for everyone: {problem}.")),
+        );
+        if let Some(more) = problems
+            .len()
+            .checked_sub(PROBLEMS)
+            .filter(|&more| more > 0)
+        {
+            caveats.push(format!(
+                "{more} more lines of the list are left out for everyone."
+            ));
+        }
+        Ok(Self {
+            plan,
+            interrupt,
+            targets,
+            folder,
+            cores: machine::cores(),
+            about: About {
+                begun: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                command: typed(),
+                facts,
+                rounds: plan.rounds,
+                warm_up: plan.warm_up + 1,
+                caveats,
+            },
+        })
+    }
+
+    /// Holds it.
+    ///
+    /// # Errors
+    ///
+    /// If a scenario's work cannot be set up.
+    pub fn hold(self) -> Result<Shootout, ShootoutError> {
+        let progress = Progress::new(self.plan.quiet);
+        let mut scenarios = Vec::new();
+        for (number, scenario) in self.plan.scenarios.iter().enumerate() {
+            if self.interrupt.signal().is_some() && number > 0 {
+                break;
+            }
+            scenarios.push(self.scenario(number, scenario, &progress)?);
+        }
+        progress.clear();
+        Ok(Shootout {
+            about: self.about,
+            scenarios,
+            interrupted: self.interrupt.signal().is_some(),
+        })
+    }
+
+    fn scenario(
+        &self,
+        number: usize,
+        scenario: &ScenarioPlan,
+        progress: &Progress,
+    ) -> Result<Scenario, ShootoutError> {
+        let folder = self.folder.path().join(number.to_string());
+        std::fs::create_dir(&folder).map_err(ShootoutError::Prepare)?;
+        let mut notes = Vec::new();
+        let rewritten = scenario.simulate.is_some() && self.plan.has_outsiders();
+        let work = match &scenario.simulate {
+            Some(spec) => {
+                let program = &self.plan.program;
+                Work::simulated(program, spec, &self.targets, rewritten, &folder)?
+            }
+            None => self.live(&folder, &mut notes)?,
+        };
+        let arena = Arena {
+            work: &work,
+            rules: self.rules(scenario.cpu_per_task),
+            latency: scenario.simulate.map(|spec| spec.latency),
+            folder: &folder,
+            interrupt: self.interrupt,
+        };
+        let seats: Vec<Seat<'_>> = self.seats(self.plan.in_flight).collect();
+        let mut tell = |step: super::contest::Step<'_>| progress.step(scenario.name, step);
+        let standings =
+            hold(&arena, &seats, self.schedule(true), &mut tell).map_err(ShootoutError::Prepare)?;
+        // Only the first kind of work is scanned: the others would multiply the time.
+        let scan = match number {
+            0 => self.scan(&arena, &mut tell)?,
+            _ => Vec::new(),
+        };
+        notes.extend(busy_origin(&standings));
+        Ok(Scenario {
+            name: scenario.name.to_owned(),
+            simulate: scenario.simulate.map(|spec| spec.to_string()),
+            latency_s: scenario.simulate.map(|spec| spec.latency.as_secs_f64()),
+            cpu_per_task_s: scenario.cpu_per_task.as_secs_f64(),
+            in_flight: self.plan.in_flight,
+            urls: work.urls.len(),
+            rewritten,
+            standings,
+            scan,
+            notes,
+        })
+    }
+
+    fn scan(
+        &self,
+        arena: &Arena<'_>,
+        tell: &mut dyn FnMut(super::contest::Step<'_>),
+    ) -> Result<Vec<ScanPoint>, ShootoutError> {
+        let scales = |seat: &Seat<'_>| seat.entrant.scales();
+        // All points are in one contest, so that drift hits all of them alike.
+        let seats: Vec<Seat<'_>> = self
+            .plan
+            .scan
+            .iter()
+            .flat_map(|&in_flight| self.seats(in_flight).filter(scales))
+            .collect();
+        let standings = hold(arena, &seats, self.schedule(false), tell);
+        let standings = standings.map_err(ShootoutError::Prepare)?;
+        let mut standings = seats.iter().zip(standings).peekable();
+        let mut points = Vec::new();
+        while let Some((seat, standing)) = standings.next() {
+            let mut point = ScanPoint {
+                in_flight: seat.in_flight,
+                standings: vec![standing],
+            };
+            while let Some((_, standing)) =
+                standings.next_if(|(next, _)| next.in_flight == point.in_flight)
+            {
+                point.standings.push(standing);
+            }
+            points.push(point);
+        }
+        Ok(points)
+    }
+
+    fn seats(&self, in_flight: u16) -> impl Iterator<Item = Seat<'_>> {
+        let entrants = self.plan.entrants.iter().enumerate();
+        entrants.map(move |(place, entrant)| Seat {
+            entrant,
+            place,
+            in_flight,
+        })
+    }
+
+    fn schedule(&self, main: bool) -> Schedule {
+        Schedule {
+            warm_up: self.plan.warm_up,
+            observe: main,
+            rounds: self.plan.rounds,
+            limit: self.plan.limit,
+        }
+    }
+
+    fn rules(&self, cpu_per_task: Duration) -> Rules<'_> {
+        Rules {
+            program: self.plan.program.as_os_str(),
+            cores: self.cores,
+            cpu_per_task,
+        }
+    }
+
+    /// Work on the real network: nobody knows its bodies, so that the first approach says what
+    /// they are, twice.
+    fn live(&self, folder: &Path, notes: &mut Vec<String>) -> Result<Work, ShootoutError> {
+        let mut work = Work::live(&self.targets, folder)?;
+        let own = self
+            .plan
+            .entrants
+            .iter()
+            .find(|entrant| matches!(entrant, Entrant::Own(_)));
+        let fallback = Entrant::Own(Approach::ProcessesShared);
+        let entrant = own.unwrap_or(&fallback);
+        let mut stored = Vec::new();
+        for time in ["first", "second"] {
+            let out = folder.join(time);
+            self.refer(entrant, &work, &out)?;
+            stored.push(out);
+        }
+        let expected = Expected::learned(&stored[0], &stored[1])
+            .map_err(|fault| ShootoutError::Reference(fault.to_string()))?;
+        for out in stored {
+            std::fs::remove_dir_all(out).map_err(ShootoutError::Prepare)?;
+        }
+        let asked = work.urls.len();
+        let unstable = expected.unstable();
+        work.expect(expected)?;
+        notes.push(format!(
+            "What each URL holds was learned from two runs of {} before the first round.",
+            entrant.name()
+        ));
+        if work.urls.len() < asked {
+            notes.push(format!(
+                "{} of {asked} URLs could not be had twice, and are left out for everyone.",
+                asked - work.urls.len()
+            ));
+        }
+        if unstable > 0 {
+            notes.push(format!(
+                "{unstable} URLs gave other bytes the second time: of them a file is expected, \
+                 whatever it holds."
+            ));
+        }
+        Ok(work)
+    }
+
+    fn refer(&self, entrant: &Entrant, work: &Work, out: &Path) -> Result<(), ShootoutError> {
+        let rules = self.rules(Duration::ZERO);
+        let Some(command) = entrant.command(&rules, work, self.plan.in_flight, out, None) else {
+            return Ok(());
+        };
+        let said = out.with_extension("said");
+        let measured = run(
+            command,
+            &Conditions {
+                interrupt: self.interrupt,
+                limit: self.plan.limit,
+                observe: false,
+                output: &said,
+            },
+        );
+        let measured = measured.map_err(ShootoutError::Prepare)?;
+        // 1 says that some URLs failed: they are left out.
+        match measured.status.code() {
+            Some(0 | 1) if measured.ended.is_none() => Ok(()),
+            Some(_) | None => Err(ShootoutError::Reference(format!(
+                "{} ended with {}: {}",
+                entrant.name(),
+                ending(measured.status),
+                measured.said
+            ))),
+        }
+    }
+}
+
+fn folder() -> Result<(TempDir, String), ShootoutError> {
+    let in_memory = Path::new(MEMORY);
+    if let Some(kind) = file_system(in_memory).filter(|kind| kind == "tmpfs")
+        && let Ok(folder) = prefix().tempdir_in(in_memory)
+    {
+        return Ok((folder, format!("{kind}, in {MEMORY}")));
+    }
+    let elsewhere = std::env::temp_dir();
+    let folder = prefix().tempdir_in(&elsewhere);
+    let folder = folder.map_err(|source| ShootoutError::Folder {
+        folder: elsewhere.display().to_string(),
+        source,
+    })?;
+    let kind = file_system(&elsewhere).unwrap_or_else(|| "a file system of unknown kind".into());
+    let place = elsewhere.display();
+    Ok((
+        folder,
+        format!("{kind}, in {place}: the disk is part of every time"),
+    ))
+}
+
+fn prefix() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("coordinator-shootout-");
+    builder
+}
+
+/// The kind of file system that a folder is on (statfs(2)).
+fn file_system(folder: &Path) -> Option<String> {
+    const TMPFS: u64 = 0x0102_1994;
+    let kind = u64::try_from(rustix::fs::statfs(folder).ok()?.f_type).ok()?;
+    Some(match kind {
+        TMPFS => "tmpfs".to_owned(),
+        other => format!("file system {other:#x}"),
+    })
+}
+
+/// The command line, for a shell.
+fn typed() -> String {
+    let words: Vec<String> = std::env::args_os()
+        .enumerate()
+        .map(|(place, word)| match place {
+            0 => "coordinator".to_owned(),
+            _ => word.to_string_lossy().into_owned(),
+        })
+        .collect();
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+}
+
+fn versions(entrants: &[Entrant]) -> Vec<(String, String)> {
+    let mut versions: Vec<(String, String)> = Vec::new();
+    for entrant in entrants {
+        if let Entrant::Outside(outside) = entrant
+            && let Some(version) = &outside.version
+            && !versions.iter().any(|(_, known)| known == version)
+        {
+            versions.push((outside.name.clone(), version.clone()));
+        }
+    }
+    versions
+}
+
+fn caveats(plan: &Plan) -> Vec<String> {
+    let mut caveats = vec![
+        format!(
+            "Rounds are interleaved and rotated: every entrant runs once in each, in another \
+             place each time. {} rounds before the timed ones do not count.",
+            plan.warm_up + 1
+        ),
+        "Time is from the start of the process until its end, start-up included. CPU time and \
+         context switches are the kernel's count for the process and all descendants that it \
+         waited for. The origin is another process, and not counted."
+            .to_owned(),
+        "Memory is the largest sum over the process tree, looked at every 20 ms, in the rounds \
+         that do not count, so that looking costs no timed run anything: a short peak can be \
+         missed. Pages that processes share count once (PSS)."
+            .to_owned(),
+        "Timelines are of a watched round that does not count. The CPU time of each phase was \
+         measured; where within the phase it fell was not, and it is drawn at the phase's end."
+            .to_owned(),
+        "Every file of every run was read back, and its SHA-256 compared, before the time \
+         counted. Outliers are marked, and count in every figure."
+            .to_owned(),
+    ];
+    if plan
+        .scenarios
+        .iter()
+        .any(|scenario| scenario.simulate.is_some())
+    {
+        caveats.push(format!("The ideal is a bound: {}.", ideal::FORMULA));
+        caveats.push(
+            "The origin simulates latency, not bandwidth, on the same machine: it shares the \
+             processors with what is measured."
+                .to_owned(),
+        );
+    } else {
+        caveats.push(
+            "The real network was measured: caches, routes and servers change between runs, and \
+             there is no ideal to compare with."
+                .to_owned(),
+        );
+    }
+    if plan.has_outsiders()
+        && plan
+            .scenarios
+            .iter()
+            .any(|scenario| scenario.simulate.is_some())
+    {
+        caveats.push(
+            "With programs from outside, everyone (this program's approaches too) does the same \
+             list, rewritten to plain http on loopback: no TLS, no name resolution, one host."
+                .to_owned(),
+        );
+    }
+    if cfg!(debug_assertions) {
+        caveats.push("This is a debug build: its times say little.".to_owned());
+    }
+    caveats
+}
+
+fn busy_origin(standings: &[Standing]) -> Vec<String> {
+    let busy = |standing: &&Standing| {
+        let load = standing.measured().and_then(|figures| figures.origin_load);
+        load.is_some_and(|load| load > ORIGIN_BUSY)
+    };
+    let names: Vec<_> = standings
+        .iter()
+        .filter(busy)
+        .map(|standing| standing.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "The origin was busy for more than 80 % of the time of {}: it may have been the limit.",
+        names.join(", ")
+    )]
+}

@@ -1,0 +1,268 @@
+//! What a shootout is about: made from what was typed, before anything is started.
+//!
+//! It must not measure; it asks the machine which peers are there, and nothing else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::approach::Approach;
+use super::entrant::Entrant;
+use super::outside::{self, Outside};
+use crate::cli::shootout::{ExportArgs, ShootoutArgs};
+use crate::input::Source;
+use crate::origin::Spec;
+
+/// CPU work on a body in the mixed scenario of the matrix, unless the user says how much.
+const MIXED_WORK: Duration = Duration::from_millis(5);
+
+/// How much more that is in the CPU-bound one.
+const CPU_BOUND: u32 = 4;
+
+/// A shootout to be held.
+#[derive(Debug)]
+pub struct Plan {
+    /// This program.
+    pub program: PathBuf,
+    /// Where URLs come from.
+    pub sources: Vec<Source>,
+    /// Downloads in flight.
+    pub in_flight: u16,
+    /// Other numbers of that to measure.
+    pub scan: Vec<u16>,
+    /// Who takes part.
+    pub entrants: Vec<Entrant>,
+    /// At which kinds of work.
+    pub scenarios: Vec<Scenario>,
+    /// Timed rounds.
+    pub rounds: u32,
+    /// Rounds before them that do not count.
+    pub warm_up: u32,
+    /// Longest time that one run may take.
+    pub limit: Duration,
+    /// Nothing is printed.
+    pub quiet: bool,
+    /// Where the results go.
+    pub export: ExportArgs,
+}
+
+/// One kind of work.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// How the origin answers; `None` for the real network.
+    pub simulate: Option<Spec>,
+    /// CPU work on each body.
+    pub cpu_per_task: Duration,
+}
+
+impl Plan {
+    /// Makes sense of what was typed. Nothing of it is an error: who cannot take part stands in
+    /// the results as failed.
+    #[must_use]
+    pub fn new(args: ShootoutArgs) -> Self {
+        let scenarios = scenarios(&args);
+        let mut scan: Vec<u16> = args.scan_workers.iter().map(|n| n.get()).collect();
+        scan.sort_unstable();
+        scan.dedup();
+        let entrants = entrants(&args);
+        Self {
+            // The file that runs now, even if another was put in its place meanwhile.
+            program: PathBuf::from("/proc/self/exe"),
+            sources: args.urls.into_iter().map(Source::from_argument).collect(),
+            in_flight: args.workers.get(),
+            scan,
+            entrants,
+            scenarios,
+            rounds: args.rounds,
+            warm_up: args.warm_up,
+            limit: args.time_limit,
+            quiet: args.quiet,
+            export: args.export,
+        }
+    }
+
+    /// Whether a program from outside takes part.
+    #[must_use]
+    pub fn has_outsiders(&self) -> bool {
+        let outside = |entrant: &Entrant| matches!(entrant, Entrant::Outside(_));
+        self.entrants.iter().any(outside)
+    }
+}
+
+fn scenarios(args: &ShootoutArgs) -> Vec<Scenario> {
+    let simulate = (!args.live).then_some(args.simulate);
+    if !args.matrix {
+        let waits = simulate.is_none_or(|spec| !spec.latency.is_zero());
+        let name = match (waits, args.cpu_per_task.is_zero()) {
+            (_, true) => "I/O-bound",
+            (true, false) => "mixed",
+            (false, false) => "CPU-bound",
+        };
+        return vec![Scenario {
+            name,
+            simulate,
+            cpu_per_task: args.cpu_per_task,
+        }];
+    }
+    let work = match args.cpu_per_task {
+        Duration::ZERO => MIXED_WORK,
+        work => work,
+    };
+    let at_once = simulate.map(|spec| Spec {
+        latency: Duration::ZERO,
+        jitter: Duration::ZERO,
+        ..spec
+    });
+    [
+        ("I/O-bound", simulate, Duration::ZERO),
+        ("mixed", simulate, work),
+        ("CPU-bound", at_once, work * CPU_BOUND),
+    ]
+    .map(|(name, simulate, cpu_per_task)| Scenario {
+        name,
+        simulate,
+        cpu_per_task,
+    })
+    .into()
+}
+
+fn entrants(args: &ShootoutArgs) -> Vec<Entrant> {
+    let mut all: Vec<Entrant> = Approach::ALL.map(Entrant::Own).into();
+    for text in &args.contestant {
+        all.push(match Outside::parse(text) {
+            Ok(outside) => Entrant::Outside(outside),
+            Err(error) => Entrant::Nobody {
+                name: text.split('=').next().unwrap_or(text).trim().to_owned(),
+                reason: error.to_string(),
+            },
+        });
+    }
+    if args.peers {
+        all.extend(outside::peers().into_iter().map(Entrant::Outside));
+    }
+    let all = without_namesakes(all);
+    if args.only.is_empty() {
+        return all;
+    }
+    let mut chosen: Vec<Entrant> = Vec::new();
+    for name in args.only.iter().map(|name| name.trim()) {
+        if chosen.iter().any(|entrant| entrant.name() == name) {
+            continue;
+        }
+        let found = all.iter().find(|entrant| entrant.name() == name);
+        chosen.push(found.cloned().unwrap_or_else(|| Entrant::Nobody {
+            name: name.to_owned(),
+            reason: unknown(&all),
+        }));
+    }
+    chosen
+}
+
+fn unknown(all: &[Entrant]) -> String {
+    let names: Vec<_> = all.iter().map(Entrant::name).collect();
+    format!("there is no such approach; there are {}", names.join(", "))
+}
+
+/// The later of two with the same name would be taken for the earlier.
+fn without_namesakes(all: Vec<Entrant>) -> Vec<Entrant> {
+    let mut named: Vec<Entrant> = Vec::new();
+    for entrant in all {
+        let taken = named.iter().any(|other| other.name() == entrant.name());
+        named.push(match taken {
+            false => entrant,
+            true => Entrant::Nobody {
+                name: format!("{} (again)", entrant.name()),
+                reason: "the name is taken: choose another".to_owned(),
+            },
+        });
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plan(arguments: &[&str]) -> Plan {
+        let words = ["coordinator", "shootout"].iter().chain(arguments);
+        match Cli::try_parse_from(words).expect("it parses").command {
+            Some(Command::Shootout(args)) => Plan::new(*args),
+            other => panic!("{other:?} is no shootout"),
+        }
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.entrants.iter().map(Entrant::name).collect()
+    }
+
+    #[test]
+    fn all_approaches_take_part_by_default() {
+        let plan = plan(&[]);
+        assert_eq!(names(&plan), Approach::ALL.map(Approach::name));
+        assert_eq!((plan.in_flight, plan.rounds, plan.warm_up), (6, 5, 1));
+        assert_eq!(plan.scenarios.len(), 1);
+        assert_eq!(plan.scenarios[0].name, "I/O-bound");
+        assert_eq!(plan.scenarios[0].simulate, Some(Spec::default()));
+        assert!(!plan.has_outsiders());
+    }
+
+    #[test]
+    fn who_is_unknown_stands_as_failed() {
+        let plan = plan(&["--only", "async,fibers,async"]);
+        assert_eq!(names(&plan), ["async", "fibers"]);
+        assert!(matches!(
+            &plan.entrants[1],
+            Entrant::Nobody { reason, .. } if reason.contains("sequential, threads")
+        ));
+    }
+
+    #[test]
+    fn contestants_that_make_no_sense_stand_as_failed() {
+        let command = "a=get {urls} {out}";
+        let plan = plan(&[
+            "--contestant",
+            command,
+            "--contestant",
+            command,
+            "--contestant",
+            "b=x",
+        ]);
+        assert_eq!(names(&plan)[6..], ["a", "a (again)", "b"]);
+        let nobodies = plan.entrants.iter();
+        let count = nobodies
+            .filter(|one| matches!(one, Entrant::Nobody { .. }))
+            .count();
+        assert_eq!(count, 2);
+        assert!(plan.has_outsiders());
+    }
+
+    #[test]
+    fn the_matrix_has_three_kinds_of_work() {
+        let plan = plan(&["--matrix", "--cpu-per-task", "10ms"]);
+        let shape: Vec<_> = plan
+            .scenarios
+            .iter()
+            .map(|scenario| {
+                let latency = scenario.simulate.map(|spec| spec.latency.as_millis());
+                (scenario.name, latency, scenario.cpu_per_task.as_millis())
+            })
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                ("I/O-bound", Some(100), 0),
+                ("mixed", Some(100), 10),
+                ("CPU-bound", Some(0), 40),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_scan_is_in_order_and_without_repetition() {
+        assert_eq!(plan(&["--scan-workers", "4,1,4,2"]).scan, [1, 2, 4]);
+    }
+}

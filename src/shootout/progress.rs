@@ -1,0 +1,48 @@
+//! What a person sees while it is measured: one line that says who runs, on a terminal only.
+//!
+//! It is drawn between runs, never during one.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::contest::{Round, Step};
+
+/// Progress through all contests of a shootout.
+#[derive(Debug)]
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Draws on standard error if that is a terminal and `quiet` is not wanted.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        let target = match quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        // The template is a constant, and right.
+        let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}");
+        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    /// Shows what comes next.
+    pub fn step(&self, scenario: &str, step: Step<'_>) {
+        let round = match step.round {
+            Round::WarmUp => "warm-up".to_owned(),
+            Round::Observed => "watched round".to_owned(),
+            Round::Timed(round) => format!("round {round}"),
+        };
+        self.0.set_length(step.total as u64);
+        self.0.set_position(step.done as u64);
+        self.0.set_message(format!(
+            "{scenario}, {round}: {} with {} in flight",
+            step.seat.entrant.name(),
+            step.seat.in_flight
+        ));
+        self.0.tick();
+    }
+
+    /// Takes the line off the screen.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}

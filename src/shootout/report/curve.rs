@@ -1,0 +1,174 @@
+//! The scaling curve: files a second by downloads in flight.
+//!
+//! Both axes are computed here, in the units of a fixed drawing that scrolls on a small screen.
+
+use serde::Serialize;
+
+use super::charts::colour;
+use super::scale::{Scale, Tick};
+use crate::shootout::format;
+use crate::shootout::result::{ScanPoint, Scenario, Standing};
+
+/// The drawing, in its own units: the plot within it, and room for labels.
+pub const WIDTH: f64 = 720.0;
+/// See [`WIDTH`].
+pub const HEIGHT: f64 = 340.0;
+const LEFT: f64 = 56.0;
+const RIGHT: f64 = 150.0;
+const TOP: f64 = 16.0;
+const BOTTOM: f64 = 44.0;
+
+/// Least distance between two labels.
+const LINE: f64 = 15.0;
+
+/// The drawing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curve {
+    /// Its size.
+    pub size: (f64, f64),
+    /// The plot: left, top, right, bottom.
+    pub plot: (f64, f64, f64, f64),
+    /// Marks on the left, with `at` from the top of the drawing.
+    pub rows: Vec<Tick>,
+    /// Marks along the bottom, with `at` from the left of the drawing.
+    pub columns: Vec<Tick>,
+    /// One for each entrant.
+    pub lines: Vec<Line>,
+    /// The bound, if it is the same for all.
+    pub ideal: Option<Line>,
+}
+
+/// One entrant.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// Who.
+    pub name: String,
+    /// The class of its colour.
+    pub colour: String,
+    /// The points: where, and what is there in words.
+    pub points: Vec<(f64, f64, String)>,
+    /// The points for `polyline`.
+    pub path: String,
+    /// Where its label is, from the top.
+    pub label: f64,
+}
+
+/// The curve, if there are at least two numbers of downloads in flight to draw it through.
+#[must_use]
+pub fn curve(scenario: &Scenario) -> Option<Curve> {
+    let scan = &scenario.scan;
+    let (first, last) = (scan.first()?, scan.last()?);
+    if scan.len() < 2 {
+        return None;
+    }
+    let rates = scan.iter().flat_map(|point| &point.standings);
+    let rates = rates.filter_map(|standing| Some(standing.measured()?.files_per_s.median));
+    let bound = bound(scenario);
+    let scale = Scale::over(rates.chain(bound.iter().flatten().map(|(_, rate)| *rate)));
+    let (low, high) = (log(first.in_flight), log(last.in_flight));
+    let x = |n: u16| round(LEFT + (log(n) - low) / (high - low) * (WIDTH - LEFT - RIGHT));
+    let y = |rate: f64| round(HEIGHT - BOTTOM - scale.at(rate) / 100.0 * (HEIGHT - BOTTOM - TOP));
+    let mut lines: Vec<Line> = first
+        .standings
+        .iter()
+        .enumerate()
+        .map(|(index, standing)| {
+            let points =
+                points(scan, index).map(|(n, rate)| (x(n), y(rate), words(standing, n, rate)));
+            line(&standing.name, colour(standing.place), points.collect())
+        })
+        .filter(|line| line.points.len() > 1)
+        .collect();
+    let ideal = bound.map(|bound| {
+        let points = bound
+            .into_iter()
+            .map(|(n, rate)| (x(n), y(rate), String::new()));
+        line("ideal", "ideal".to_owned(), points.collect())
+    });
+    spread(&mut lines);
+    let rows = scale.ticks(5, 1.0, format::number).into_iter();
+    (!lines.is_empty()).then_some(Curve {
+        size: (WIDTH, HEIGHT),
+        plot: (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM),
+        rows: rows
+            .map(|tick| Tick {
+                at: round(HEIGHT - BOTTOM - tick.at / 100.0 * (HEIGHT - BOTTOM - TOP)),
+                ..tick
+            })
+            .collect(),
+        columns: scan
+            .iter()
+            .map(|point| Tick {
+                at: x(point.in_flight),
+                label: point.in_flight.to_string(),
+            })
+            .collect(),
+        lines,
+        ideal,
+    })
+}
+
+fn points(scan: &[ScanPoint], index: usize) -> impl Iterator<Item = (u16, f64)> {
+    scan.iter().filter_map(move |point| {
+        let figures = point.standings.get(index)?.measured()?;
+        Some((point.in_flight, figures.files_per_s.median))
+    })
+}
+
+/// The rate that nobody can exceed, where it is the same for all.
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+fn bound(scenario: &Scenario) -> Option<Vec<(u16, f64)>> {
+    let at = |point: &ScanPoint| {
+        let mut ideals = point
+            .standings
+            .iter()
+            .filter_map(|standing| standing.ideal_s);
+        let first = ideals.next().filter(|ideal| *ideal > 0.0)?;
+        let same = ideals.all(|ideal| (ideal - first).abs() < 1e-9);
+        same.then_some((point.in_flight, scenario.urls as f64 / first))
+    };
+    scenario.scan.iter().map(at).collect()
+}
+
+fn line(name: &str, colour: String, points: Vec<(f64, f64, String)>) -> Line {
+    let path: Vec<String> = points.iter().map(|(x, y, _)| format!("{x},{y}")).collect();
+    Line {
+        name: name.to_owned(),
+        colour,
+        label: points.last().map_or(0.0, |(_, y, _)| *y),
+        path: path.join(" "),
+        points,
+    }
+}
+
+/// Moves labels apart, as little as that takes from the top down, and back up at the bottom.
+fn spread(lines: &mut [Line]) {
+    let mut order: Vec<&mut Line> = lines.iter_mut().collect();
+    order.sort_by(|one, other| one.label.total_cmp(&other.label));
+    let mut free = TOP;
+    for line in &mut order {
+        line.label = line.label.max(free);
+        free = line.label + LINE;
+    }
+    let mut free = HEIGHT - BOTTOM;
+    for line in order.iter_mut().rev() {
+        line.label = line.label.min(free);
+        free = line.label - LINE;
+    }
+}
+
+fn words(standing: &Standing, in_flight: u16, rate: f64) -> String {
+    format!(
+        "{} with {in_flight} in flight: {} files/s",
+        standing.name,
+        format::number(rate)
+    )
+}
+
+fn log(n: u16) -> f64 {
+    f64::from(n.max(1)).log2()
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

@@ -1,0 +1,170 @@
+//! The memory of a tree of processes at one moment, read from `/proc`.
+//!
+//! Proportional set size where the kernel tells (`smaps_rollup`): a page that k processes share
+//! counts 1/k in each, so that the sum over the tree counts it once. Resident set size otherwise,
+//! which counts it k times. Reading it is work for the kernel on behalf of the processes: it is
+//! never done during a timed run. This module must not decide when to look.
+
+use std::fs;
+
+use serde::Serialize;
+
+/// Most processes looked at: a runaway tree must not hold up the shootout.
+const MOST: usize = 4096;
+
+/// What a page that several processes share counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// Once over all of them.
+    Proportional,
+    /// Once in each of them.
+    Resident,
+}
+
+/// A tree at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Memory of all processes in bytes.
+    pub bytes: u64,
+    /// Resident memory of the largest of them at its peak so far, in bytes.
+    ///
+    /// Not what wait4(2) says: there, a process starts with the peak of the one that started it.
+    pub largest: u64,
+    /// How many processes there are.
+    pub processes: usize,
+    /// How shared pages count.
+    pub counted: Counted,
+}
+
+impl Memory {
+    /// The larger of two looks, with the largest process of both.
+    #[must_use]
+    pub fn peak(self, other: Self) -> Self {
+        let larger = if self.bytes >= other.bytes {
+            self
+        } else {
+            other
+        };
+        Self {
+            largest: self.largest.max(other.largest),
+            ..larger
+        }
+    }
+}
+
+/// Looks at the process `root` and all its descendants; `None` if none of them is there.
+#[must_use]
+pub fn memory(root: u32) -> Option<Memory> {
+    let mut total = Memory {
+        bytes: 0,
+        largest: 0,
+        processes: 0,
+        counted: Counted::Proportional,
+    };
+    for pid in descendants(root) {
+        if let Some(bytes) = proportional(pid) {
+            total.bytes += bytes;
+        } else if let Some(bytes) = status(pid, "VmRSS:") {
+            total.bytes += bytes;
+            total.counted = Counted::Resident;
+        } else {
+            // It has ended meanwhile.
+            continue;
+        }
+        total.processes += 1;
+        total.largest = total.largest.max(status(pid, "VmHWM:").unwrap_or(0));
+    }
+    (total.processes > 0).then_some(total)
+}
+
+fn descendants(root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while next < found.len() && found.len() < MOST {
+        found.extend(children(found[next]));
+        next += 1;
+    }
+    found
+}
+
+/// The children of every thread of a process (proc_pid_task(5)).
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for thread in threads.flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+    }
+    found
+}
+
+fn proportional(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    kib(&text, "Pss:")
+}
+
+fn status(pid: u32, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    kib(&text, key)
+}
+
+/// The value of a line such as `Pss:    123 kB`, in bytes.
+fn kib(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(number * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, Signal, kill_process_group};
+
+    use super::*;
+
+    #[test]
+    fn every_descendant_counts() {
+        let mut root = Command::new("sh")
+            .args([
+                "-c",
+                "sh -c 'sleep 1000 & sleep 1000 & echo up; wait' & wait",
+            ])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("there is a shell");
+        let mut line = String::new();
+        let stdout = root.stdout.take().expect("it is piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("readable");
+        let memory = memory(root.id()).expect("they run");
+        // Two shells, and what they wait for.
+        assert_eq!(memory.processes, 4, "{memory:?}");
+        assert!(memory.bytes > 100 << 10, "{memory:?}");
+        assert!(memory.largest > 100 << 10, "{memory:?}");
+        kill_process_group(Pid::from_child(&root), Signal::KILL).expect("it is there");
+        root.wait().expect("it ends");
+    }
+
+    #[test]
+    fn what_is_gone_has_no_memory() {
+        assert_eq!(memory(u32::MAX), None);
+    }
+
+    #[test]
+    fn sizes_are_read_in_kib() {
+        let text = "Rss:     9 kB\nPss:    123 kB\nPss_Dirty: 1 kB\n";
+        assert_eq!(kib(text, "Pss:"), Some(123 * 1024));
+        assert_eq!(kib(text, "Swap:"), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! The work of one scenario: the list, who answers for it, and what must come of it.
+//!
+//! It must not run an entrant.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::check::Expected;
+use super::outside::write_python;
+use crate::input::{self, InputError, Source, Target};
+use crate::origin::{Announcement, Origin, SpawnError, Spec};
+
+/// What everyone is given.
+#[derive(Debug)]
+pub struct Work {
+    /// The URLs, each once.
+    pub urls: Vec<String>,
+    /// What each must come to.
+    pub expected: Expected,
+    /// The list, one URL a line.
+    pub list: PathBuf,
+    /// The list as a configuration file of curl.
+    pub curl: PathBuf,
+    /// The programs of the talk.
+    pub python: PathBuf,
+    /// Where the origin is announced, for this program's own runs.
+    pub announcement: Option<PathBuf>,
+    /// Who answers; nobody does for the real network.
+    pub origin: Option<Origin>,
+}
+
+/// Why there is no work.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// A list cannot be read.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// There is nothing to do.
+    #[error("the list holds no URL that could be downloaded; put one URL on a line")]
+    Empty,
+    /// The origin does not come up.
+    #[error("cannot start the built-in origin")]
+    Origin(#[from] SpawnError),
+    /// A file of the shootout's own cannot be written.
+    #[error("cannot write {}: {source}; is there room for temporary files?", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Reads lists: the targets, each once, and a line for each problem with them.
+///
+/// # Errors
+///
+/// If one cannot be opened, or there is nothing in them.
+pub fn read(sources: &[Source]) -> Result<(Vec<Target>, Vec<String>), WorkError> {
+    let (mut targets, mut problems) = (Vec::new(), Vec::new());
+    let mut seen = std::collections::BTreeSet::new();
+    for source in sources {
+        for line in input::read(source)? {
+            if let Some(problem) = line.problem() {
+                problems.push(problem);
+            } else if let Ok(target) = line.entry
+                && seen.insert(target.key)
+            {
+                targets.push(target);
+            }
+        }
+    }
+    if targets.is_empty() {
+        return Err(WorkError::Empty);
+    }
+    Ok((targets, problems))
+}
+
+impl Work {
+    /// Work that an origin of its own answers for. With `rewritten`, the list says plain http on
+    /// the origin's address, so that any program can do it.
+    ///
+    /// # Errors
+    ///
+    /// If the origin does not come up, or files cannot be written into `folder`, which is empty.
+    pub fn simulated(
+        program: &Path,
+        spec: &Spec,
+        targets: &[Target],
+        rewritten: bool,
+        folder: &Path,
+    ) -> Result<Self, WorkError> {
+        let origin = Origin::spawn(program, spec)?;
+        let urls: Vec<String> = targets
+            .iter()
+            .map(|target| match rewritten {
+                true => rewrite(target, origin.http),
+                false => target.url.clone(),
+            })
+            .collect();
+        let announcement = Announcement {
+            http: origin.http,
+            https: Some(origin.https),
+            ca_pem: Some(origin.ca_pem.clone()),
+        };
+        let path = folder.join("announcement.json");
+        let text = serde_json::to_string(&announcement)
+            .map_err(io::Error::from)
+            .and_then(|text| fs::write(&path, text + "\n"));
+        text.map_err(|source| WorkError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        let mut work = Self::new(urls, folder)?;
+        work.expected = Expected::simulated(spec, &work.urls);
+        work.announcement = Some(path);
+        work.origin = Some(origin);
+        Ok(work)
+    }
+
+    /// Work on the real network. Nothing is expected yet: see [`Work::expect`].
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be written into `folder`, which is empty.
+    pub fn live(targets: &[Target], folder: &Path) -> Result<Self, WorkError> {
+        Self::new(
+            targets.iter().map(|target| target.url.clone()).collect(),
+            folder,
+        )
+    }
+
+    fn new(urls: Vec<String>, folder: &Path) -> Result<Self, WorkError> {
+        let python = write_python(folder).map_err(|source| WorkError::Write {
+            path: folder.join("python"),
+            source,
+        })?;
+        let work = Self {
+            urls,
+            expected: Expected::default(),
+            list: folder.join("urls.txt"),
+            curl: folder.join("curl.conf"),
+            python,
+            announcement: None,
+            origin: None,
+        };
+        work.write_lists()?;
+        Ok(work)
+    }
+
+    /// From now on the work is what `expected` holds, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is expected, or the lists cannot be written again.
+    pub fn expect(&mut self, expected: Expected) -> Result<(), WorkError> {
+        self.urls.retain(|url| expected.has(url));
+        self.expected = expected;
+        if self.urls.is_empty() {
+            return Err(WorkError::Empty);
+        }
+        self.write_lists()
+    }
+
+    fn write_lists(&self) -> Result<(), WorkError> {
+        let (mut plain, mut curl) = (String::new(), String::new());
+        for (number, url) in self.urls.iter().enumerate() {
+            let quoted = url.replace('\\', "\\\\").replace('"', "\\\"");
+            // Writing to a string never fails.
+            let _ = writeln!(plain, "{url}");
+            let _ = writeln!(curl, "url = \"{quoted}\"\noutput = \"{number:06}\"");
+        }
+        for (path, text) in [(&self.list, plain), (&self.curl, curl)] {
+            fs::write(path, text).map_err(|source| WorkError::Write {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// CPU time that the origin has used so far, in seconds. It serves with one thread.
+    #[must_use]
+    pub fn origin_cpu_s(&self) -> Option<f64> {
+        let pid = self.origin.as_ref()?.pid();
+        let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+        let nanoseconds: f64 = text.split_whitespace().next()?.parse().ok()?;
+        Some(nanoseconds / 1e9)
+    }
+}
+
+/// A URL on the origin itself that no other target shares, and whose last part is a file name of
+/// its own: many programs name files after it.
+fn rewrite(target: &Target, origin: SocketAddr) -> String {
+    let base = format!("http://{origin}/");
+    match Url::parse(&base) {
+        Ok(mut url) => {
+            url.set_path(&target.path);
+            url.into()
+        }
+        // An address always makes a URL.
+        Err(_) => base + &target.path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn sources(text: &str) -> (tempfile::NamedTempFile, Vec<Source>) {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("writable");
+        let source = Source::File(file.path().to_owned());
+        (file, vec![source])
+    }
+
+    #[test]
+    fn every_url_counts_once_and_every_problem_is_told() {
+        let (_file, sources) = sources("http://h/a\nhttp://h/a#x\n# c\nnonsense\nhttp://h/b\n");
+        let (targets, problems) = read(&sources).expect("two URLs");
+        let urls: Vec<_> = targets.iter().map(|target| &target.url).collect();
+        assert_eq!(urls, ["http://h/a", "http://h/b"]);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains(":4: "), "{problems:?}");
+    }
+
+    #[test]
+    fn an_empty_list_is_an_error() {
+        let (_file, sources) = sources("# nothing\n");
+        assert!(matches!(read(&sources), Err(WorkError::Empty)));
+    }
+
+    #[test]
+    fn rewritten_urls_differ_and_are_urls() {
+        let (_file, sources) = sources("http://a/\nhttps://a/\nhttp://b/x?y=%20z\nhttp://c/ü %\n");
+        let (targets, _) = read(&sources).expect("four URLs");
+        let origin = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let urls: std::collections::BTreeSet<_> = targets
+            .iter()
+            .map(|target| rewrite(target, origin))
+            .collect();
+        assert_eq!(urls.len(), 4);
+        for url in urls {
+            assert!(url.starts_with("http://127.0.0.1:8080/"), "{url}");
+            assert_eq!(Url::parse(&url).expect("a URL").as_str(), url);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Ten thousand files from a real server: Debian's nginx-light, if it is there. CI installs it.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{self, Run, sha256};
+
+const FILES: usize = 10_000;
+const SIZE: usize = 10 * 1024;
+
+/// A running nginx, and what it serves.
+struct Nginx {
+    child: Child,
+    base: String,
+    folder: TempDir,
+}
+
+impl Nginx {
+    /// Starts one, unless this machine has none.
+    fn start() -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // Debian keeps it where only root looks.
+        let found = std::env::split_paths(&path)
+            .chain(["/usr/sbin".into()])
+            .map(|folder| folder.join("nginx"))
+            .find(|program| program.is_file());
+        let Some(program) = found else {
+            assert!(std::env::var_os("CI").is_none(), "CI must install nginx");
+            #[allow(clippy::print_stdout, reason = "whoever reads the output should know")]
+            {
+                println!("skipped: there is no nginx on this machine");
+            }
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // nginx cannot be told to take any free port: pick one, and another if it was taken since.
+        for _ in 0..20 {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            drop(listener);
+            if let Some(child) = serve(&program, folder.path(), port) {
+                return Some(Self {
+                    child,
+                    base: format!("http://127.0.0.1:{port}"),
+                    folder,
+                });
+            }
+        }
+        panic!("nginx does not start: {}", error_log(folder.path()));
+    }
+
+    /// Makes the files; their URLs, each with the hash of its file.
+    fn fill(&self) -> HashMap<String, String> {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut bytes = vec![0; SIZE];
+        (0..FILES)
+            .map(|n| {
+                rng.fill(&mut bytes);
+                let name = format!("{n:05}.bin");
+                std::fs::write(self.folder.path().join("www").join(&name), &bytes)
+                    .expect("written");
+                (format!("{}/{name}", self.base), sha256(&bytes))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// nginx in one process, or nothing if it left.
+fn serve(program: &Path, folder: &Path, port: u16) -> Option<Child> {
+    std::fs::create_dir_all(folder.join("www")).expect("a folder");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {}/tmp; ", folder.display()))
+        .collect();
+    let config = format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
+         events {{ worker_connections 512; }}
+         http {{ access_log off; keepalive_requests 100000; {temporary}
+                 server {{ listen 127.0.0.1:{port}; root {dir}/www; }} }}",
+        dir = folder.display()
+    );
+    let path = folder.join("nginx.conf");
+    std::fs::write(&path, config).expect("written");
+    let mut child = Command::new(program)
+        .arg("-p")
+        .arg(folder)
+        .arg("-e")
+        .arg(folder.join("error.log"))
+        .arg("-c")
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nginx starts");
+    let mut left = false;
+    support::wait_until(
+        "nginx to accept connections, or to leave",
+        || {
+            left = child.try_wait().expect("it can be asked").is_some();
+            left || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        },
+        || error_log(folder),
+    );
+    (!left).then_some(child)
+}
+
+fn error_log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("error.log")).unwrap_or_default()
+}
+
+/// Every file is there, right, and recorded once.
+fn check(run: &Run, expected: &HashMap<String, String>) {
+    let log = run.log();
+    let records = log.records();
+    assert_eq!(records.len(), expected.len());
+    for record in &records {
+        log.check(record, &expected[&record.url]);
+    }
+    let urls: std::collections::HashSet<_> = records.iter().map(|record| &record.url).collect();
+    assert_eq!(urls.len(), expected.len());
+    assert_eq!(log.partials(), Vec::<String>::new());
+}
+
+#[test]
+fn ten_thousand_files_of_nginx_are_stored_right_and_recorded_once() {
+    let Some(nginx) = Nginx::start() else {
+        return;
+    };
+    let expected = nginx.fill();
+    let run = Run::new().list(expected.keys()).with("--workers 6");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), FILES as u64, "{}", ended.text());
+    check(&run, &expected);
+}
+
+#[test]
+fn ten_thousand_files_of_nginx_survive_workers_killed_all_the_time() {
+    let Some(nginx) = Nginx::start() else {
+        return;
+    };
+    let expected = nginx.fill();
+    let run = Run::new().list(expected.keys()).with("--workers 6");
+    let job = run.start();
+    let log = run.log();
+    let mut rng = fastrand::Rng::with_seed(2);
+    // With what a run does in a second, that is more than twenty a second.
+    for killed in 1..=30 {
+        job.wait_until("300 more files", || {
+            log.text().lines().count() >= 300 * killed
+        });
+        let workers = job.workers();
+        if let Some(worker) = rng.choice(&workers) {
+            worker.signal(Signal::KILL);
+        }
+    }
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("stored"), FILES as u64, "{}", ended.text());
+    assert!(ended.summary("worker deaths") >= 20, "{}", ended.text());
+    check(&run, &expected);
+}

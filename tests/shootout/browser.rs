@@ -1,0 +1,208 @@
+//! A headless Chromium, spoken to over its debugging pipe.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Names that Chromium goes by.
+const NAMES: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+];
+
+/// Settings that keep it to the page: none of them changes what a page may do.
+const OPTIONS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+];
+
+/// A browser with one page.
+pub struct Browser {
+    process: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+    _profile: TempDir,
+    session: String,
+    calls: u64,
+    events: VecDeque<Value>,
+}
+
+/// The browser of this machine. Without one the test is skipped, and says so; in CI it fails.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub fn chromium() -> Option<&'static str> {
+    let there = |name: &&str| {
+        let version = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status();
+        version.is_ok_and(|status| status.success())
+    };
+    let found = NAMES.into_iter().find(there);
+    if found.is_none() {
+        let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(
+            !ci,
+            "there is no Chromium: install it, the page is not tested without"
+        );
+        eprintln!("skipped: there is no Chromium to open the page with");
+    }
+    found
+}
+
+impl Browser {
+    pub fn start(program: &str) -> Self {
+        let profile = tempfile::tempdir().expect("a folder");
+        // It reads commands from descriptor 3, and answers on 4.
+        let mut process = Command::new("sh")
+            .args([
+                "-c",
+                "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null",
+                "sh",
+                program,
+            ])
+            .args(OPTIONS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        let mut browser = Self {
+            to: process.stdin.take().expect("it is piped"),
+            from: BufReader::new(process.stdout.take().expect("it is piped")),
+            process,
+            _profile: profile,
+            session: String::new(),
+            calls: 0,
+            events: VecDeque::new(),
+        };
+        let page = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = &page["targetId"];
+        let attach = json!({ "targetId": target, "flatten": true });
+        let session = browser.call("Target.attachToTarget", attach);
+        browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        for domain in ["Page", "Network", "Runtime", "Log"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        browser
+    }
+
+    /// Calls a method, and waits for what it returns. Events on the way are kept.
+    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.calls += 1;
+        let id = self.calls;
+        let mut message = json!({ "id": id, "method": method, "params": parameters });
+        if !self.session.is_empty() {
+            message["sessionId"] = json!(self.session);
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        self.to.write_all(&bytes).expect("Chromium listens");
+        loop {
+            let message = self.receive();
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {message}");
+                return message["result"].clone();
+            }
+            self.events.push_back(message);
+        }
+    }
+
+    fn receive(&mut self) -> Value {
+        let mut bytes = Vec::new();
+        self.from
+            .read_until(0, &mut bytes)
+            .expect("Chromium speaks");
+        assert_eq!(bytes.pop(), Some(0), "Chromium has left");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    /// Opens a page, and waits until it has loaded.
+    pub fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url }));
+        let loaded = |event: &Value| event["method"] == "Page.loadEventFired";
+        while !self.events.iter().any(loaded) {
+            let event = self.receive();
+            self.events.push_back(event);
+        }
+    }
+
+    /// What has happened so far: all events of these methods.
+    pub fn events(&self, methods: &[&str]) -> Vec<&Value> {
+        let wanted = |event: &&Value| methods.iter().any(|method| event["method"] == *method);
+        self.events.iter().filter(wanted).collect()
+    }
+
+    /// The value of an expression in the page; promises are waited for.
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let parameters = json!({
+            "expression": expression, "returnByValue": true, "awaitPromise": true,
+        });
+        let result = self.call("Runtime.evaluate", parameters);
+        assert!(
+            result["exceptionDetails"].is_null(),
+            "{expression}: {result}"
+        );
+        result["result"]["value"].clone()
+    }
+
+    /// How many elements a selector finds.
+    pub fn count(&mut self, selector: &str) -> u64 {
+        let found = self.evaluate(&format!("document.querySelectorAll({selector:?}).length"));
+        found.as_u64().expect("a number")
+    }
+
+    /// A key, pressed and released.
+    pub fn press(&mut self, key: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.call(
+                "Input.dispatchKeyEvent",
+                json!({ "type": kind, "key": key }),
+            );
+        }
+    }
+
+    /// Makes the screen so wide, and light or dark.
+    pub fn screen(&mut self, width: u32, scheme: &str) {
+        let metrics = json!({
+            "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500,
+        });
+        self.call("Emulation.setDeviceMetricsOverride", metrics);
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", media);
+    }
+
+    /// The whole page as PNG.
+    pub fn picture(&mut self) -> Vec<u8> {
+        let parameters = json!({ "format": "png", "captureBeyondViewport": true, "clip": {
+            "x": 0, "y": 0, "scale": 1,
+            "width": self.evaluate("document.documentElement.clientWidth"),
+            "height": self.evaluate("document.documentElement.scrollHeight"),
+        }});
+        let picture = self.call("Page.captureScreenshot", parameters);
+        let data = picture["data"].as_str().expect("a picture");
+        data_encoding::BASE64
+            .decode(data.as_bytes())
+            .expect("BASE64")
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

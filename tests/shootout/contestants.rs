@@ -1,0 +1,151 @@
+//! Who does the work gets a time, who does not gets none, and the slower one is slower.
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::held::{Set, exists, honest, standings};
+use crate::support::wait_until;
+
+const QUICK: [&str; 6] = [
+    "--simulate",
+    "latency=5ms,size=2KiB",
+    "--warm-up",
+    "0",
+    "--rounds",
+    "2",
+];
+
+fn contestants(commands: &[(&str, String)]) -> Vec<String> {
+    let each = commands.iter();
+    each.flat_map(|(name, command)| ["--contestant".to_owned(), format!("{name}={command}")])
+        .collect()
+}
+
+fn hold(set: &Set, only: &str, commands: &[(&str, String)]) -> crate::held::Held {
+    let contestants = contestants(commands);
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--only", only]);
+    arguments.extend(contestants.iter().map(String::as_str));
+    set.hold(&arguments)
+}
+
+fn then(after: &str) -> String {
+    format!("sh -c '{} && {after}'", honest())
+}
+
+#[test]
+fn a_slower_contestant_is_reported_slower() {
+    let set = Set::with(6);
+    let late = format!("sh -c 'sleep 1; exec {}'", honest());
+    let held = hold(&set, "prompt,late", &[("prompt", honest()), ("late", late)]);
+    let (prompt, late) = (held.median("prompt"), held.median("late"));
+    assert!(
+        late > prompt + 0.5,
+        "{late} is not a second more than {prompt}"
+    );
+    assert_eq!(held.output.status.code(), Some(0));
+    // Of the two bars, the one of the slower contestant is the longer one.
+    let table = held.table();
+    let bar = |name: &str| {
+        let line = table
+            .lines()
+            .find(|line| line.trim_start().starts_with(name));
+        line.expect("a row").matches('█').count()
+    };
+    assert!(bar("late") > bar("prompt"), "{table}");
+}
+
+#[test]
+fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
+    let set = Set::with(4);
+    let commands = [
+        ("honest", honest()),
+        (
+            "failing",
+            "sh -c 'echo no luck >&2; exit 7' {urls} {out}".to_owned(),
+        ),
+        ("lazy", "true {urls} {out}".to_owned()),
+        ("few", then("rm $(ls -d {out}/* | head -n 1)")),
+        ("wrong", then("printf x >> $(ls -d {out}/* | head -n 1)")),
+        ("absent", "/nonexistent/program {urls} {out}".to_owned()),
+        ("senseless", "get".to_owned()),
+    ];
+    let only = "honest,failing,lazy,few,wrong,absent,senseless,fibers,threads";
+    let held = hold(&set, only, &commands);
+    assert_eq!(held.output.status.code(), Some(1));
+    for (name, reason) in [
+        ("failing", "exit code 7; it said: no luck"),
+        ("lazy", "0 of 4 files are stored"),
+        ("few", "3 of 4 files are stored"),
+        ("wrong", "holds other bytes than it must"),
+        ("absent", "it cannot be run"),
+        ("senseless", "does not say {urls}"),
+        ("fibers", "there is no such approach"),
+    ] {
+        let told = held.failure(name);
+        assert!(told.contains(reason), "{name}: {told}");
+        assert!(held.table().contains(told), "{name} is in the table");
+    }
+    // The rest goes on.
+    assert!(held.median("honest") > 0.0);
+    assert!(held.median("threads") > 0.0);
+    let files = &held.standing("threads")["runs"][0]["files"];
+    assert_eq!(files.as_u64(), Some(4));
+}
+
+#[test]
+fn an_interrupt_keeps_what_is_complete() {
+    let set = Set::with(4);
+    let (marker, up) = (set.path("marker"), set.path("up"));
+    // Does the work twice (watched, timed), and hangs in the second timed round.
+    let hanging = format!(
+        "sh -c 'echo >> {marker}; if [ $(wc -l < {marker}) -ge 3 ]; then touch {up}; sleep 1000; \
+         fi; exec {}'",
+        honest(),
+        marker = marker.display(),
+        up = up.display(),
+    );
+    let contestants = contestants(&[("steady", honest()), ("hanging", hanging)]);
+    let child = set
+        .command()
+        .args(QUICK)
+        .args(["--only", "steady,hanging"])
+        .args(contestants)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    wait_until("the contestant hangs", || exists(&up), String::new);
+    let pid = Pid::from_raw(child.id().try_into().expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let results = set.results(&output);
+    assert_eq!(results["interrupted"], Value::Bool(true));
+    for standing in standings(&results) {
+        assert_eq!(standing["state"]["state"], "measured", "{standing}");
+        let runs = standing["runs"].as_array().expect("an array").len();
+        let complete = if standing["name"] == "hanging" { 1 } else { 2 };
+        assert_eq!(runs, complete, "{standing}");
+    }
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains("interrupted"), "{table}");
+}
+
+#[test]
+fn a_contestant_that_takes_too_long_is_ended() {
+    let set = Set::with(2);
+    let held = set.hold(&[
+        "--warm-up",
+        "0",
+        "--time-limit",
+        "50ms",
+        "--only",
+        "stuck",
+        "--contestant",
+        "stuck=sh -c 'sleep 1000' {urls} {out}",
+    ]);
+    assert!(held.failure("stuck").contains("--time-limit"));
+}

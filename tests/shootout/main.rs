@@ -1,0 +1,10 @@
+//! The shootout through the built program: real contestants, real times, and a real browser that
+//! opens the page.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod browser;
+mod contestants;
+mod held;
+mod page;
+#[path = "../support/mod.rs"]
+mod support;
