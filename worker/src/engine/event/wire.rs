@@ -227,3 +227,32 @@ impl AsyncWrite for Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_before_it_is_asked_is_its_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let addr = listener.local_addr().expect("its address");
+            let stream = TcpStream::connect(addr).await.expect("connected");
+            let (mut server, _) = listener.accept().await.expect("accepted");
+            let head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+            server.write_all(head).await.expect("written");
+            stream.readable().await.expect("it is there");
+            let mut wire = Wire::new(Stream::Plain(stream)).await.expect("a wire");
+            let request = Request::new(Empty::new());
+            let response = wire.request(request, |_, _| Ok(())).await;
+            assert_eq!(response.expect("an answer").status(), 503);
+        });
+    }
+}
