@@ -134,6 +134,7 @@ impl Entrant {
                     curl: &work.curl,
                     python: &work.python,
                     out,
+                    origin: work.origin.as_ref().map(|origin| origin.http),
                     in_flight,
                 });
                 if work.origin.is_some() {

@@ -2,6 +2,7 @@
 //!
 //! It must not run the contest; it only asks a program for its version.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -29,6 +30,8 @@ pub struct Places<'a> {
     pub python: &'a Path,
     /// `{out}`: the folder to store files in.
     pub out: &'a Path,
+    /// `{origin}`: the origin's host and port. Words that hold it are left out without one.
+    pub origin: Option<SocketAddr>,
     /// `{workers}`: downloads in flight.
     pub in_flight: u16,
 }
@@ -90,7 +93,7 @@ impl Outside {
     /// Its command, ready to run.
     #[must_use]
     pub fn command(&self, places: &Places<'_>) -> Command {
-        let mut words = self.words.iter().map(|word| places.fill(word));
+        let mut words = self.words.iter().filter_map(|word| places.fill(word));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         command
@@ -98,7 +101,12 @@ impl Outside {
 }
 
 impl Places<'_> {
-    fn fill(&self, word: &str) -> String {
+    fn fill(&self, word: &str) -> Option<String> {
+        let word = match self.origin {
+            Some(origin) => word.replace("{origin}", &origin.to_string()),
+            None if word.contains("{origin}") => return None,
+            None => word.to_owned(),
+        };
         // The folders are the shootout's own: their names are UTF-8, without anything that a shell
         // inside a contestant's command could take amiss.
         let paths = [
@@ -108,9 +116,9 @@ impl Places<'_> {
             ("{out}", self.out),
         ];
         let word = word.replace("{workers}", &self.in_flight.to_string());
-        paths.iter().fold(word, |word, (place, path)| {
+        Some(paths.iter().fold(word, |word, (place, path)| {
             word.replace(place, &path.to_string_lossy())
-        })
+        }))
     }
 }
 
@@ -151,12 +159,13 @@ pub fn peers() -> Vec<Outside> {
         "curl --disable --silent --show-error --fail --location --parallel --parallel-immediate \
          --parallel-max {workers} --output-dir {out} --config {curl}",
     );
+    // wget2 1.99 leaves the port out of its Host field, and so asks for another site.
     enter(
         "wget2",
         "wget2",
         "wget2: threads",
         "wget2 --no-config --quiet --max-threads {workers} --directory-prefix {out} \
-         --input-file {urls}",
+         --header=Host:{origin} --input-file {urls}",
     );
     enter(
         "aria2c",
@@ -270,7 +279,8 @@ mod tests {
 
     #[test]
     fn words_are_split_as_a_shell_would_and_filled() {
-        let outside = Outside::parse("mine = sh -c 'get {urls} -P {workers}' x{out}").expect("ok");
+        let outside =
+            Outside::parse("mine = sh -c 'get {urls} -P {workers}' H:{origin} x{out}").expect("ok");
         assert_eq!(outside.name, "mine");
         assert!(outside.scales());
         let command = outside.command(&Places {
@@ -278,6 +288,7 @@ mod tests {
             curl: "/c".as_ref(),
             python: "/p".as_ref(),
             out: "/o".as_ref(),
+            origin: None,
             in_flight: 6,
         });
         assert_eq!(command.get_program(), "sh");
