@@ -10,6 +10,7 @@ use super::lanes::{self, Strip};
 use super::scale::Tick;
 use crate::shootout::format;
 use crate::shootout::result::{About, Scenario, Shootout, Standing};
+use crate::shootout::statistics::Statistics;
 use crate::shootout::terminal::work;
 
 /// The whole page.
@@ -121,22 +122,33 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The fastest and the slowest, if they are two.
+/// The fastest and the slowest, if they are two, and whom the spread does not tell from the
+/// fastest.
 fn lead(standings: &[Standing]) -> Option<String> {
-    let mut timed: Vec<(&str, f64)> = standings
+    let mut timed: Vec<(&str, &Statistics)> = standings
         .iter()
-        .filter_map(|standing| Some((&*standing.name, standing.measured()?.wall.median)))
+        .filter_map(|standing| Some((&*standing.name, &standing.measured()?.wall)))
         .collect();
-    timed.sort_by(|one, other| one.1.total_cmp(&other.1));
+    timed.sort_by(|one, other| one.1.median.total_cmp(&other.1.median));
     let (&(fast, least), &(slow, most)) = (timed.first()?, timed.last()?);
     if timed.len() < 2 {
         return None;
     }
+    let alike: Vec<&str> = timed
+        .iter()
+        .skip(1)
+        .filter(|(_, wall)| wall.min <= least.max)
+        .map(|(name, _)| *name)
+        .collect();
+    let alike = match alike.is_empty() {
+        true => String::new(),
+        false => format!(" (the rounds of {} overlap with it)", alike.join(", ")),
+    };
     Some(format!(
-        "Fastest: {fast}, {}. Slowest: {slow}, {}, {} as long.",
-        format::seconds(least),
-        format::seconds(most),
-        format::factor(least, most)
+        "Fastest: {fast}, {}{alike}. Slowest: {slow}, {}, {} as long.",
+        format::seconds(least.median),
+        format::seconds(most.median),
+        format::factor(least.median, most.median)
     ))
 }
 
