@@ -20,12 +20,12 @@ pub struct RunArgs {
     pub urls: Vec<PathBuf>,
 
     /// Worker processes
-    #[arg(short = 'w', long, value_name = "N", default_value = "6")]
+    #[arg(short = 'w', long, value_name = "N", default_value = "6", value_parser = value::at_least_one)]
     pub workers: NonZeroU16,
 
     /// Downloads in flight at once in each worker [default: 1; with --mode async as many as
     /// --workers]
-    #[arg(short = 'c', long, value_name = "N")]
+    #[arg(short = 'c', long, value_name = "N", value_parser = value::at_least_one)]
     pub concurrency: Option<NonZeroU16>,
 
     /// Folder to store files in

@@ -1,11 +1,18 @@
 //! Parsers for option values.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use protocol::ResolveOverride;
 
 use crate::dispatch::Intensity;
+
+/// How many of something that there must be one of.
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroU16, String> {
+    text.parse()
+        .map_err(|_| format!("expected a number from 1 to {}", u16::MAX))
+}
 
 /// A time: seconds as a number, as curl takes them (`30`, `0.5`), or with units (`2m 30s`).
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
