@@ -204,6 +204,18 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "run is the shell: it knows the core and the pool, not how workers are reached",
     ),
     (
+        "src/shootout/",
+        &[
+            "crate::pool",
+            "crate::dispatch",
+            "crate::config",
+            "crate::run::resume",
+            "worker::",
+            "ipc_channel",
+        ],
+        "the shootout looks at runs from outside, as it looks at other programs",
+    ),
+    (
         "src/origin/",
         &[
             "crate::run",
