@@ -115,6 +115,12 @@ impl Origin {
         })
     }
 
+    /// How it ended, if it has: it should not, before it is dropped.
+    #[must_use]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.0.try_wait().ok().flatten()
+    }
+
     /// Process id of the origin.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -146,6 +146,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             pool,
             log,
             timeline,
+            origin,
             intake,
             inbox,
             console,
@@ -154,7 +155,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         workers,
     );
     let mut finished = shell.run();
-    drop(origin);
     // Every worker is gone. What those that were killed left is of no use to anyone.
     if let Err(error) = layout.remove_leftovers(&lock) {
         tracing::warn!(%error, "partial bodies are left");

@@ -110,3 +110,24 @@ fn a_simulation_that_makes_no_sense_is_a_usage_error() {
     let ended = run.finish().code(2);
     assert!(ended.stderr.contains("errors"), "{}", ended.text());
 }
+
+#[test]
+fn a_run_whose_origin_dies_is_given_up_and_loses_nothing() {
+    let list = crate::support::run::urls("https://a.example", 40);
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 2 --simulate=size=1KiB,latency=50ms");
+    let job = run.start();
+    job.wait_until("a stored file", || run.log().count("stored") > 0);
+    let origin = job
+        .processes()
+        .into_iter()
+        .find(|process| process.role() == Some("origin"))
+        .expect("it runs");
+    origin.signal(Signal::KILL);
+    let ended = job.finish().code(4);
+    ended.says(&["the built-in origin died with signal: 9 (SIGKILL)"]);
+    assert_eq!(run.log().count("failed"), 0, "{}", ended.text());
+    run.finish().code(0);
+    assert_eq!(run.log().count("stored"), list.len());
+}

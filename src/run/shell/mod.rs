@@ -15,6 +15,7 @@ use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::input::Target;
+use crate::origin::Origin;
 use crate::pool::{News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
@@ -40,6 +41,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// The origin that was started for this run.
+    pub(in crate::run) origin: Option<Origin>,
     pub(in crate::run) intake: Intake,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
@@ -191,6 +194,7 @@ impl Shell {
             }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
+                self.check_origin();
                 for (worker, news) in self.parts.pool.reap() {
                     self.on_news(worker, news);
                 }
@@ -201,6 +205,18 @@ impl Shell {
                 }
             }
             Message::Signal(Signal::End(number)) => self.on_end_signal(number),
+        }
+    }
+
+    /// Without its origin every task of a simulated run would fail, for no reason of its own.
+    fn check_origin(&mut self) {
+        let ended = self.parts.origin.as_mut().and_then(Origin::ended);
+        if let Some(status) = ended {
+            self.parts.origin = None;
+            let reason = format!(
+                "the built-in origin died with {status}; run the same command again to finish"
+            );
+            self.tell_core(Event::GiveUpRequested { reason });
         }
     }
 
