@@ -11,6 +11,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use super::server::Announcement;
 use super::spec::Spec;
 
@@ -162,17 +166,29 @@ impl Process {
     /// Tells the child to leave, waits, and kills it if it does not.
     fn end(&mut self) -> io::Result<ExitStatus> {
         drop(self.0.stdin.take());
-        let deadline = Instant::now() + LEAVE_WITHIN;
-        let mut pause = Duration::from_micros(250);
-        while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+        if let Some(status) = self.0.try_wait()? {
+            return Ok(status);
         }
-        self.0.kill()?;
+        if !self.leaves_within(LEAVE_WITHIN)? {
+            self.0.kill()?;
+        }
         self.0.wait()
+    }
+
+    /// Waits until the child, which is not reaped, has left; false if it is still there then.
+    fn leaves_within(&self, limit: Duration) -> io::Result<bool> {
+        let child = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            // A pidfd is readable once its process has ended (pidfd_open(2)).
+            match poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&left)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 }
 

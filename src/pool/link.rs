@@ -54,22 +54,19 @@ pub(super) fn listen(
 ) {
     // Nothing is shared with the closure but `tell`, which only sends.
     let heard = catch_unwind(AssertUnwindSafe(|| converse(server, setup, &tell)));
-    let problem = match heard {
-        Ok(problem) => problem,
-        Err(_) => Some("its messages are malformed".to_owned()),
-    };
-    if let Some(problem) = problem {
+    if heard.is_err() {
+        let problem = "its messages are malformed".to_owned();
         tell(Heard::News(News::Violated { problem }));
     }
     tell(Heard::Closed);
 }
 
-/// Returns what the worker did wrong, if anything.
+/// Ends when the channel is closed, and then returns nothing; `Option` is for the question mark.
 fn converse(
     server: IpcOneShotServer<Connection>,
     setup: &Arc<[u8]>,
     tell: &impl Fn(Heard),
-) -> Option<String> {
+) -> Option<()> {
     // The bootstrap socket lacks close-on-exec: it must not outlive this line.
     let Ok((_, connection)) = server.accept() else {
         return None;
@@ -125,7 +122,7 @@ fn next_frame(from_worker: &IpcBytesReceiver) -> Option<Result<FromWorker, Strin
 
 /// Reports the violation at once, so that the worker is ended, and reads on without listening:
 /// the channel must not be closed before the worker is gone, or it would not be known when it is.
-fn drain(from_worker: &IpcBytesReceiver, tell: &impl Fn(Heard), problem: String) -> Option<String> {
+fn drain(from_worker: &IpcBytesReceiver, tell: &impl Fn(Heard), problem: String) -> Option<()> {
     tell(Heard::News(News::Violated { problem }));
     while next_frame(from_worker).is_some() {}
     None

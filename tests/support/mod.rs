@@ -42,6 +42,8 @@ pub fn wait<T>(
             "waited in vain for {what}; {}",
             seen()
         );
+        // The one pause of the tests: files and processes of others give no sign when they change.
+        // What is waited for decides, never how long the pause was.
         std::thread::sleep(LOOK_EVERY);
     }
 }

@@ -2,6 +2,8 @@
 
 mod support;
 
+use support::on_every_engine;
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -158,24 +160,6 @@ fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
     let end = serve(inbox, Arc::new(outbox), &setup);
     let is_store = matches!(end, Err(SessionError::Setup(SetupError::Store(_))));
     assert!(is_store, "{end:?}");
-}
-
-macro_rules! on_every_engine {
-    ($($case:ident),* $(,)?) => {
-        mod blocking {
-            $(#[test]
-            fn $case() {
-                super::$case(protocol::Engine::Blocking);
-            })*
-        }
-
-        mod event {
-            $(#[test]
-            fn $case() {
-                super::$case(protocol::Engine::Async);
-            })*
-        }
-    };
 }
 
 on_every_engine![

@@ -3,25 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Makes a test for each engine of each case, which is a function of the engine.
-macro_rules! on_every_engine {
-    ($($case:ident),* $(,)?) => {
-        mod blocking {
-            $(#[test]
-            fn $case() {
-                super::$case(protocol::Engine::Blocking);
-            })*
-        }
-
-        mod event {
-            $(#[test]
-            fn $case() {
-                super::$case(protocol::Engine::Async);
-            })*
-        }
-    };
-}
-use on_every_engine;
+use support::on_every_engine;
 
 mod http;
 mod odd;

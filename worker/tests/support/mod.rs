@@ -217,3 +217,25 @@ impl Bench {
 }
 
 pub const TRANSIENT: Severity = Severity::Transient { retry_after: None };
+
+/// Makes a test for each engine of each case, which is a function of the engine.
+#[allow(unused_macros, reason = "not every test crate has cases of its own")]
+macro_rules! on_every_engine {
+    ($($case:ident),* $(,)?) => {
+        mod blocking {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Blocking);
+            })*
+        }
+
+        mod event {
+            $(#[test]
+            fn $case() {
+                super::$case(protocol::Engine::Async);
+            })*
+        }
+    };
+}
+#[allow(unused_imports, reason = "not every test crate has cases of its own")]
+pub(crate) use on_every_engine;
