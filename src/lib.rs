@@ -16,6 +16,8 @@
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
+//! [`reap`] asks the kernel what a child used, for whoever started it.
+//!
 //! Imports run one way, and a test reads the sources to keep it so.
 
 pub mod cli;
@@ -25,5 +27,6 @@ pub mod dispatch;
 pub mod input;
 pub mod origin;
 pub mod pool;
+pub mod reap;
 pub mod run;
 pub mod shootout;
