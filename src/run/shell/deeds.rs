@@ -103,6 +103,7 @@ impl Shell {
             deliveries,
             worker: Some(RecordedWorker::new(worker, pid)),
             queue,
+            deaths: entry.deaths,
             ..facts(task, entry.target)
         };
         if let Some(timeline) = &mut self.parts.timeline {
@@ -135,11 +136,11 @@ impl Shell {
             }
             Verdict::Quarantined(exit) => {
                 tally.quarantined += 1;
-                let message = format!("its worker died with {exit} (delivery {deliveries})");
+                let (short, long) = self.blame(worker, &exit, deliveries);
                 self.parts
                     .console
-                    .line(&format!("quarantined: {}: {message}", facts.url));
-                Record::quarantined(facts, message)
+                    .line(&format!("quarantined: {}: {short}", facts.url));
+                Record::quarantined(facts, long)
             }
         };
         self.write(&record);
@@ -161,7 +162,7 @@ impl Shell {
         self.pending.push_back(Event::GiveUpRequested { reason });
     }
 
-    fn notice(&self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Retrying {
                 task,
@@ -177,22 +178,10 @@ impl Shell {
             Notice::WorkerDied {
                 worker,
                 exit,
+                killed,
                 running,
-            } => {
-                let pid = self.pid(worker);
-                let urls: Vec<_> = running
-                    .iter()
-                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
-                    .collect();
-                let doing = if urls.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    urls.join(", ")
-                };
-                self.parts.console.line(&format!(
-                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
-                ));
-            }
+                queued,
+            } => self.on_death(worker, &exit, killed.as_ref(), &running, queued),
             Notice::BackingOff { worker, delay } => {
                 tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
             }
