@@ -174,10 +174,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 None
             }
             Heard::News(news) => {
-                if let News::Ready | News::Heartbeat(_) = &news
-                    && process.death.is_none()
-                {
-                    process.peak.look(process.child.id());
+                if let News::Ready | News::Heartbeat(_) = &news {
+                    self.look(worker);
                 }
                 Some((worker, news))
             }
@@ -254,6 +252,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
 
     /// Asks `worker` and everything it started to end.
     pub(super) fn terminate(&mut self, worker: WorkerId) {
+        self.look(worker);
         self.signal(worker, Signal::TERM);
         // A stopped process takes no signal but SIGKILL before it goes on (signal(7)).
         self.signal(worker, Signal::CONT);
@@ -261,10 +260,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
 
     /// Ends `worker` and everything it started.
     pub(super) fn kill(&mut self, worker: WorkerId) {
-        if let Some(process) = self.workers.get_mut(&worker)
-            && process.death.is_none()
-        {
-            process.peak.look(process.child.id());
+        self.look(worker);
+        if let Some(process) = self.workers.get_mut(&worker) {
             process.killed = true;
         }
         self.signal(worker, Signal::KILL);
@@ -274,6 +271,15 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     pub(super) fn signal_all(&self, signal: Signal) {
         for worker in self.workers.keys() {
             self.signal(*worker, signal);
+        }
+    }
+
+    /// Looks how much memory `worker` has had by now, unless it is reaped.
+    fn look(&mut self, worker: WorkerId) {
+        if let Some(process) = self.workers.get_mut(&worker)
+            && process.death.is_none()
+        {
+            process.peak.look(process.child.id());
         }
     }
 

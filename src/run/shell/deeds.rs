@@ -58,19 +58,13 @@ impl Shell {
     }
 
     fn spawn(&mut self, worker: WorkerId) {
-        match self.parts.pool.spawn(worker) {
-            Ok(()) => {
-                if let (Some(known), Some(pid)) = (
-                    self.pids.get_mut(usize::from(worker.slot.0)),
-                    self.parts.pool.pid(worker),
-                ) {
-                    *known = pid;
-                }
-            }
-            Err(error) => {
-                let exit = Exit::NotStarted(error.to_string());
-                self.pending.push_back(Event::WorkerExited { worker, exit });
-            }
+        if let Err(error) = self.parts.pool.spawn(worker) {
+            let exit = Exit::NotStarted(error.to_string());
+            self.pending.push_back(Event::WorkerExited { worker, exit });
+        }
+        if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
+            // Nothing of the one before it, if there is none.
+            *known = self.parts.pool.pid(worker).unwrap_or_default();
         }
     }
 
