@@ -74,6 +74,13 @@ impl Dispatcher {
         self.tasks.len()
     }
 
+    /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
+    /// first.
+    #[must_use]
+    pub fn delivery(&self, task: TaskId) -> u32 {
+        self.tasks.get(&task).map_or(1, |task| task.broken + 1)
+    }
+
     /// Tasks that wait for their next attempt.
     #[must_use]
     pub fn delayed(&self) -> usize {

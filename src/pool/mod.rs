@@ -13,6 +13,7 @@ use std::io;
 
 use protocol::codec::EncodeError;
 use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
+use rustix::process::Signal;
 
 use crate::dispatch::Exit;
 use link::Heard;
@@ -132,6 +133,23 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         match self {
             Self::Processes(pool) => pool.kill(worker),
             Self::Local(pool) => pool.kill(worker),
+        }
+    }
+
+    /// Sends `signal` to the process of `worker`, if that is a process and lives.
+    pub fn signal(&self, worker: WorkerId, signal: Signal) {
+        match self {
+            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// The workers that are processes and live, with their process ids, in order.
+    #[must_use]
+    pub fn live(&self) -> Vec<(WorkerId, u32)> {
+        match self {
+            Self::Processes(pool) => pool.live(),
+            Self::Local(_) => Vec::new(),
         }
     }
 

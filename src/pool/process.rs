@@ -22,11 +22,14 @@ use ipc_channel::ipc::{IpcBytesSender, IpcOneShotServer, IpcSender};
 use protocol::codec::{self, EncodeError};
 use protocol::handshake::Connection;
 use protocol::{Setup, ToWorker, WorkerId};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
+};
 
 use super::link::{Heard, THREAD_NAME, listen};
 use super::{Message, News};
 use crate::dispatch::Exit;
+use crate::inject::StartFaults;
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
@@ -38,6 +41,7 @@ pub struct ProcessPool<M> {
     verbose: u8,
     setup: Arc<[u8]>,
     inbox: Sender<M>,
+    start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
 }
 
@@ -65,8 +69,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             verbose,
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
+            start_faults: None,
             workers: BTreeMap::new(),
         })
+    }
+
+    /// From now on some workers never begin.
+    pub fn inject(&mut self, faults: StartFaults) {
+        self.start_faults = Some(faults);
     }
 
     /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
@@ -121,6 +131,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .stdout(Stdio::null())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        let fault = self.start_faults.and_then(|faults| faults.of(worker));
+        if let Some(fault) = fault {
+            tracing::info!(%worker, %fault, "fault injected");
+            command.args(["--inject", fault.name()]);
+        }
         command
     }
 
@@ -201,6 +216,27 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         {
             end_group(&process.child);
         }
+    }
+
+    /// Sends `signal` to `worker`, if its process is not reaped: its id cannot be another's yet.
+    pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
+        if let Some(process) = self.workers.get(&worker)
+            && process.exit.is_none()
+            && let Some(pid) = pid_of(&process.child)
+        {
+            // It can only fail when it is gone.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Those whose processes are not reaped, with their ids.
+    pub(super) fn live(&self) -> Vec<(WorkerId, u32)> {
+        let live = self
+            .workers
+            .iter()
+            .filter(|(_, process)| process.exit.is_none());
+        live.map(|(worker, process)| (*worker, process.child.id()))
+            .collect()
     }
 
     /// Process id of `worker`.
