@@ -22,9 +22,7 @@ use ipc_channel::ipc::{IpcBytesSender, IpcOneShotServer, IpcSender};
 use protocol::codec::{self, EncodeError};
 use protocol::handshake::Connection;
 use protocol::{Setup, ToWorker, WorkerId};
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::link::{Heard, THREAD_NAME, listen};
 use super::{Message, News};
@@ -99,7 +97,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 }
             });
         if let Err(error) = listener {
-            end_group(&child);
+            signal_group(&child, Signal::KILL);
             child.wait()?;
             return Err(error);
         }
@@ -209,23 +207,32 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(())
     }
 
+    /// Asks `worker` and everything it started to end.
+    pub(super) fn terminate(&mut self, worker: WorkerId) {
+        self.signal(worker, Signal::TERM);
+        // A stopped process takes no signal but SIGKILL before it goes on (signal(7)).
+        self.signal(worker, Signal::CONT);
+    }
+
     /// Ends `worker` and everything it started.
     pub(super) fn kill(&mut self, worker: WorkerId) {
-        if let Some(process) = self.workers.get(&worker)
-            && process.exit.is_none()
-        {
-            end_group(&process.child);
+        self.signal(worker, Signal::KILL);
+    }
+
+    /// Sends `signal` to the process group of every worker.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for worker in self.workers.keys() {
+            self.signal(*worker, signal);
         }
     }
 
-    /// Sends `signal` to `worker`, if its process is not reaped: its id cannot be another's yet.
+    /// Sends `signal` to the process group of `worker`, unless it is reaped: until then its id
+    /// cannot be another's.
     pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.exit.is_none()
-            && let Some(pid) = pid_of(&process.child)
         {
-            // It can only fail when it is gone.
-            let _ = kill_process(pid, signal);
+            signal_group(&process.child, signal);
         }
     }
 
@@ -251,7 +258,7 @@ impl<M> Drop for ProcessPool<M> {
     fn drop(&mut self) {
         for process in self.workers.values_mut() {
             if process.exit.is_none() {
-                end_group(&process.child);
+                signal_group(&process.child, Signal::KILL);
                 let _ = process.child.wait();
             }
         }
@@ -280,11 +287,11 @@ fn exit_of(child: &mut Child) -> Option<Exit> {
     })
 }
 
-/// Kills the process group of a child that is not reaped.
-fn end_group(child: &Child) {
+/// Sends `signal` to the process group of a child that is not reaped.
+fn signal_group(child: &Child, signal: Signal) {
     if let Some(pid) = pid_of(child) {
         // It can only fail when nobody of the group is left.
-        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = kill_process_group(pid, signal);
     }
 }
 

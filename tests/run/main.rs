@@ -10,6 +10,7 @@ mod disk;
 mod failures;
 mod inject;
 mod input;
+mod live;
 mod main_job;
 mod modes;
 mod network;
