@@ -11,6 +11,7 @@ mod failures;
 mod input;
 mod live;
 mod main_job;
+mod manners;
 mod modes;
 mod network;
 mod nginx;
