@@ -266,12 +266,25 @@ fn network(args: &RunArgs) -> Result<Network, ConfigError> {
 
 fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     let workers = shape.workers;
+    let spacing = args.http.rate.unwrap_or_default();
+    let defaults = Limits::default();
     Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
+        // What is held ahead would be begun whenever its worker likes.
+        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+            0
+        } else {
+            defaults.prefetch
+        },
+        spacing,
+        host_spacing: args.http.host_delay,
         retries: args.retry.retry,
+        retry_max_time: args.retry.retry_max_time,
+        max_failures: args.retry.max_failures,
+        run_time: args.retry.run_time,
         retry_delay: match args.retry.retry_delay {
             Some(delay) => RetryDelay::Fixed(delay),
             None => RetryDelay::Exponential(RETRY_BASE),
@@ -290,7 +303,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         seed: fastrand::u64(..),
-        ..Limits::default()
+        ..defaults
     }
 }
 

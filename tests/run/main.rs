@@ -12,6 +12,7 @@ mod inject;
 mod input;
 mod live;
 mod main_job;
+mod manners;
 mod modes;
 mod network;
 mod nginx;
