@@ -12,8 +12,8 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Failure, FailureKind, FromWorker, HttpOptions, MonotonicNanos,
-    Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span, SpanPhase, Stored,
-    TaskId, Timestamp, Timing, ToWorker, Trust,
+    Phase, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Simulated, Span, SpanPhase,
+    Stored, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -125,6 +125,17 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     (task(), ".{0,100}", ".{0,60}").prop_map(|(task, url, path)| Assignment { task, url, path })
 }
 
+fn limits() -> impl Strategy<Value = WorkerLimits> {
+    let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
+    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
+        |(memory, nice, sandbox)| WorkerLimits {
+            memory,
+            nice,
+            sandbox,
+        },
+    )
+}
+
 prop_compose! {
     fn setup()(
         output in os_string(),
@@ -133,6 +144,7 @@ prop_compose! {
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
         spans in any::<bool>(),
+        limits in limits(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -153,6 +165,7 @@ prop_compose! {
             engine,
             spans,
             cpu_per_task,
+            limits,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::limits::LimitArgs;
 use super::mode::ModeArgs;
 use super::value;
 use crate::dispatch::Intensity;
@@ -71,6 +72,10 @@ pub struct RunArgs {
     /// Options for crashes.
     #[command(flatten)]
     pub crash: CrashArgs,
+
+    /// Options for what workers may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Options for HTTP.

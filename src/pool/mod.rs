@@ -21,6 +21,7 @@ pub use descriptors::{DescriptorError, make_room};
 pub use link::contain_panics;
 pub use local::LocalPool;
 pub use process::ProcessPool;
+pub use worker::limits::{LimitsError, try_out as try_limits};
 
 /// What a worker did.
 #[derive(Debug)]

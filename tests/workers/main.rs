@@ -9,6 +9,7 @@
 //!   worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod confined;
 mod killers;
 mod misbehave;
 mod starting;
@@ -28,11 +29,20 @@ use support::Run;
 /// The environment variable that makes this program a coordinator.
 const ROLE: &str = "COORDINATOR_TEST_ROLE";
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: worker::Allocator = worker::Allocator::new();
+
 fn main() -> ExitCode {
     if env::var_os(ROLE).is_some() {
         return coordinator();
     }
-    let trials = [starting::trials(), talking::trials(), killers::trials()];
+    let trials = [
+        starting::trials(),
+        talking::trials(),
+        killers::trials(),
+        confined::trials(),
+    ];
     libtest_mimic::run(
         &Arguments::from_args(),
         trials.into_iter().flatten().collect(),

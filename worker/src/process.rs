@@ -13,6 +13,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::descriptor;
+use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::session::{Session, SessionError};
 
@@ -42,6 +43,9 @@ pub enum ProcessError {
     /// The first message was not the setup.
     #[error("the coordinator did not begin with a setup")]
     NoSetup,
+    /// The limits of the setup cannot be had.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -107,6 +111,8 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };
+    let in_force = limits::apply(&setup)?;
+    tracing::debug!(%in_force, "sandbox");
     let session = match Session::start(Arc::new(outbox), &setup) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,
