@@ -28,6 +28,9 @@ pub struct Setup {
     pub cpu_per_task: Duration,
     /// What the worker may use.
     pub limits: WorkerLimits,
+    /// Whether a file is to be safe from the loss of power, and not only from the death of
+    /// processes, before it is acknowledged.
+    pub fsync: bool,
     /// How to talk to servers.
     pub http: HttpOptions,
 }

@@ -143,7 +143,7 @@ prop_compose! {
         concurrency in any::<u16>(),
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
-        spans in any::<bool>(),
+        (spans, fsync) in any::<(bool, bool)>(),
         limits in limits(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
@@ -166,6 +166,7 @@ prop_compose! {
             spans,
             cpu_per_task,
             limits,
+            fsync,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,

@@ -33,6 +33,11 @@ pub struct RunArgs {
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
 
+    /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
+    /// stored; slower
+    #[arg(long)]
+    pub fsync: bool,
+
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
     pub retry_quarantined: bool,

@@ -31,6 +31,8 @@ pub struct RunConfig {
     pub limits: Limits,
     /// What worker processes may use.
     pub worker_limits: WorkerLimits,
+    /// Whether what is stored is safe from the loss of power.
+    pub fsync: bool,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// What answers in place of the network.
@@ -149,6 +151,7 @@ impl RunConfig {
             output: args.output,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            fsync: args.fsync,
             http: http_options(args.http)?,
             network,
             pool: shape.pool,

@@ -106,7 +106,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let lock = layout.lock()?;
     let removed = layout.remove_leftovers(&lock)?;
     tracing::debug!(removed, "partial bodies of an earlier run");
-    let log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(layout.coordinator())?;
+    if config.fsync {
+        log.make_durable()?;
+        layout.sync()?;
+    }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
@@ -264,6 +268,7 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         spans: config.timeline.is_some(),
         cpu_per_task: config.cpu_per_task,
         limits: config.worker_limits,
+        fsync: config.fsync,
         http,
     }
 }

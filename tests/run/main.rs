@@ -8,6 +8,7 @@ mod crashes;
 mod descriptors;
 mod disk;
 mod failures;
+mod fsync;
 mod input;
 mod limits;
 mod main_job;

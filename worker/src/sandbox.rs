@@ -205,7 +205,12 @@ fn permit(
         folder: output.to_owned(),
         cause,
     })?;
-    ruleset = ruleset.add_rule(PathBeneath::new(folder, WRITE))?;
+    let mut write = WRITE;
+    if setup.fsync {
+        // A folder is opened for reading to be synced.
+        write |= AccessFs::ReadDir;
+    }
+    ruleset = ruleset.add_rule(PathBeneath::new(folder, write))?;
     for path in readable(setup) {
         // What is not there need not be read.
         if let Ok(place) = PathFd::new(path) {

@@ -57,14 +57,27 @@ pub enum LogError {
     /// Records could not be written. They are kept, and the next flush tries again.
     #[error(
         "cannot write to the run log {}: {source}; {unwritten} finished tasks are not recorded, \
-         make room and run the same command again to finish",
-        .path.display()
+         {} and run the same command again to finish",
+        .path.display(),
+        if is_disk_full(source) { "make room" } else { "see to the disk" }
     )]
     Write {
         /// The run log.
         path: PathBuf,
         /// How many records are kept in memory.
         unwritten: usize,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Records are written, and could not be made safe from the loss of power.
+    #[error(
+        "cannot sync the run log {} (--fsync): {source}; what it says of the last tasks may be \
+         lost, see to the disk and run the same command again to finish",
+        .path.display()
+    )]
+    Sync {
+        /// The run log.
+        path: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -77,7 +90,8 @@ impl LogError {
         let (Self::Open { source, .. }
         | Self::Cut { source, .. }
         | Self::Read { source, .. }
-        | Self::Write { source, .. }) = self;
+        | Self::Write { source, .. }
+        | Self::Sync { source, .. }) = self;
         is_disk_full(source)
     }
 }

@@ -89,6 +89,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         spans: false,
         cpu_per_task: Duration::ZERO,
         limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
     };
     let make_engine = move || Scripted {
@@ -282,6 +283,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         spans: false,
         cpu_per_task: Duration::ZERO,
         limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
@@ -354,6 +356,7 @@ fn a_frozen_event_loop_shows_no_life() {
         spans: false,
         cpu_per_task: Duration::ZERO,
         limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));

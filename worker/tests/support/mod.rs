@@ -131,6 +131,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         spans: false,
         cpu_per_task: Duration::ZERO,
         limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http,
     }
 }
