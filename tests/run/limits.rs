@@ -246,16 +246,18 @@ fn too_little_memory_is_refused_and_what_is_named_instead_is_enough_for_tls_and_
 #[test]
 fn the_smallest_memory_is_enough_for_as_many_lookups_as_downloads() {
     // Each a name of its own, which exists nowhere (RFC 6761, section 6.4).
-    let list: Vec<_> = (0..32).map(|n| format!("http://{n}.invalid/")).collect();
+    let names = |count| (0..count).map(|n| format!("http://{n}.invalid/"));
     for shape in SHAPES {
+        // They may take their time; so few where they are looked up one after the other.
+        let count = if shape.contains("-c 16") { 32 } else { 2 };
         let run = Run::new()
-            .list(&list)
+            .list(names(count))
             .with(shape)
             .with("--retry 0 --worker-memory")
             .with(&smallest_memory(shape));
         let ended = run.finish().code(1);
         assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
-        assert_eq!(ended.summary("failed"), 32, "{}", ended.text());
+        assert_eq!(ended.summary("failed"), count, "{}", ended.text());
     }
 }
 

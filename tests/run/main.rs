@@ -12,6 +12,7 @@ mod failures;
 mod fsync;
 mod input;
 mod limits;
+mod live;
 mod main_job;
 mod modes;
 mod network;
