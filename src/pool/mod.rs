@@ -17,6 +17,7 @@ use std::io;
 
 use protocol::codec::EncodeError;
 use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
+use rustix::process::Signal;
 
 use crate::dispatch::Exit;
 use link::Heard;
@@ -183,7 +184,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// process.
     pub fn stop_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::STOP),
+            Self::Processes(pool) => pool.signal_all(Signal::STOP),
             Self::Local(_) => {}
         }
     }
@@ -191,7 +192,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// Lets every worker go on.
     pub fn continue_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::CONT),
+            Self::Processes(pool) => pool.signal_all(Signal::CONT),
             Self::Local(_) => {}
         }
     }
@@ -202,6 +203,23 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         match self {
             Self::Processes(_) => true,
             Self::Local(_) => false,
+        }
+    }
+
+    /// Sends `signal` to `worker` and everything it started, if it is a process and lives.
+    pub fn signal(&self, worker: WorkerId, signal: Signal) {
+        match self {
+            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// The workers that are processes and live, with their process ids, in order.
+    #[must_use]
+    pub fn live(&self) -> Vec<(WorkerId, u32)> {
+        match self {
+            Self::Processes(pool) => pool.live(),
+            Self::Local(_) => Vec::new(),
         }
     }
 

@@ -31,6 +31,7 @@ use super::memory::{OomKills, Peak};
 use super::stderr::StderrReader;
 use super::{Death, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
+use crate::inject::StartFaults;
 use crate::reap::reap;
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
@@ -43,6 +44,7 @@ pub struct ProcessPool<M> {
     verbose: u8,
     setup: Arc<[u8]>,
     inbox: Sender<M>,
+    start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
     /// Started with the first worker.
     stderr: Option<StderrReader>,
@@ -79,10 +81,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             verbose,
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
+            start_faults: None,
             workers: BTreeMap::new(),
             stderr: None,
             oom_kills: OomKills::watch(),
         })
+    }
+
+    /// From now on some workers never begin.
+    pub fn inject(&mut self, faults: StartFaults) {
+        self.start_faults = Some(faults);
     }
 
     /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
@@ -161,6 +169,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        let fault = self.start_faults.and_then(|faults| faults.of(worker));
+        if let Some(fault) = fault {
+            tracing::info!(%worker, %fault, "fault injected");
+            command.args(["--inject", fault.name()]);
+        }
         command
     }
 
@@ -283,13 +296,24 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         }
     }
 
-    /// Sends `signal` to the process group of `worker`, unless it is reaped.
-    fn signal(&self, worker: WorkerId, signal: Signal) {
+    /// Sends `signal` to the process group of `worker`, unless it is reaped: until then its id
+    /// cannot be another's.
+    pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.death.is_none()
         {
             signal_group(&process.child, signal);
         }
+    }
+
+    /// Those whose processes are not reaped, with their ids.
+    pub(super) fn live(&self) -> Vec<(WorkerId, u32)> {
+        let live = self
+            .workers
+            .iter()
+            .filter(|(_, process)| process.death.is_none());
+        live.map(|(worker, process)| (*worker, process.child.id()))
+            .collect()
     }
 
     /// Process id of `worker`.

@@ -151,6 +151,17 @@ fn chat() {
     }
 }
 
+/// Lines that a worker writes before it dies of it; each is of 64 bytes.
+pub const BURST: usize = 5000;
+
+/// Writes more than is read of it at once, and dies.
+fn burst() {
+    let text: String = (1..=BURST).map(|n| format!("{n:>63}\n")).collect();
+    let mut stderr = std::io::stderr().lock();
+    stderr.write_all(text.as_bytes()).expect("somebody reads");
+    die("KILL");
+}
+
 /// Dies, and leaves a process outside of its process group that holds its standard error open.
 #[allow(clippy::zombie_processes, reason = "it dies before its child")]
 fn leave_somebody() {
@@ -426,6 +437,7 @@ impl Engine for Trapped {
                 "floods" => flood(),
                 "eats" => eat(),
                 "chats" => chat(),
+                "bursts" => burst(),
                 "leaves" => leave_somebody(),
                 how => {
                     die(how);

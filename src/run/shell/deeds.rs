@@ -77,6 +77,7 @@ impl Shell {
                     task,
                     url: target.url.clone(),
                     path: target.path.clone(),
+                    delivery: self.parts.core.delivery(task),
                 })
             })
             .collect()

@@ -6,6 +6,7 @@
 
 mod deaths;
 mod deeds;
+mod inject;
 mod pause;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
+use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
 use crate::pool::{Death, News, Pool};
@@ -47,6 +49,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) timeline: Option<Timeline>,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
+    /// Who brings about faults from outside, and sums up all that were asked for.
+    pub(in crate::run) injector: Option<Injector>,
     pub(in crate::run) intake: Intake,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
@@ -64,6 +68,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// What was injected, if anything was.
+    pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
     /// Why the timeline could not be.
@@ -151,6 +157,7 @@ impl Shell {
                 .log
                 .flush()
                 .and_then(|()| self.parts.deaths.flush()),
+            injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
@@ -161,6 +168,7 @@ impl Shell {
     /// what is due: progress, and writing the run log.
     fn next_message(&mut self) -> Option<Message> {
         loop {
+            let injection = self.inject();
             match self.parts.inbox.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Empty) => {}
@@ -174,7 +182,7 @@ impl Shell {
                 return None;
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
-            let wake = [core, flush, self.parts.console.due()];
+            let wake = [core, flush, self.parts.console.due(), injection];
             let wake = wake.into_iter().flatten().min();
             let received = match wake {
                 Some(at) => self
