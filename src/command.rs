@@ -58,6 +58,7 @@ fn serve(args: OriginArgs) -> ExitCode {
         https: Some(args.https),
         spec: args.simulate,
         ca_out: None,
+        journal: args.journal,
         until: if args.until_stdin_closes {
             origin::Until::Closed(Box::new(io::stdin()))
         } else {
