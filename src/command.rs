@@ -8,13 +8,14 @@ use std::sync::atomic::AtomicBool;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::cli::chaos::ChaosArgs;
 use crate::cli::origin::OriginArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
-use crate::{origin, pool, run, shootout};
+use crate::{chaos, origin, pool, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
+        Some(Command::Chaos(args)) => wreck(*args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -74,6 +76,18 @@ fn serve(args: OriginArgs) -> ExitCode {
 fn compare(args: ShootoutArgs) -> ExitCode {
     log_to_stderr(args.verbose);
     match shootout::execute(shootout::Plan::new(args)) {
+        Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn wreck(args: ChaosArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let plan = match chaos::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match chaos::execute(&plan) {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
