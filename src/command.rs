@@ -35,7 +35,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
-        Some(Command::Chaos(args)) => wreck(*args),
+        Some(Command::Chaos(args)) => wreck(&args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -81,13 +81,18 @@ fn compare(args: ShootoutArgs) -> ExitCode {
     }
 }
 
-fn wreck(args: ChaosArgs) -> ExitCode {
+fn wreck(args: &ChaosArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    let plan = match chaos::Plan::new(args) {
-        Ok(plan) => plan,
+    let ending = if args.compare_modes {
+        chaos::Comparison::new(args).map(|comparison| comparison.execute())
+    } else {
+        chaos::Plan::new(args).map(|plan| chaos::execute(&plan))
+    };
+    let ending = match ending {
+        Ok(ending) => ending,
         Err(error) => return fail(USAGE, &error),
     };
-    match chaos::execute(&plan) {
+    match ending {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }

@@ -27,5 +27,6 @@ pub mod dispatch;
 pub mod input;
 pub mod origin;
 pub mod pool;
+pub mod reap;
 pub mod run;
 pub mod shootout;

@@ -10,7 +10,9 @@
 //! download anything, and its verdict uses no count that the run itself makes.
 
 pub mod check;
+mod compare;
 mod faults;
+mod job;
 mod plan;
 mod progress;
 mod recovery;
@@ -26,6 +28,7 @@ use std::time::Instant;
 
 use crate::origin::SpawnError;
 
+pub use compare::Comparison;
 pub use faults::{Fault, Faults, FaultsError};
 pub use plan::{Plan, PlanError, Task};
 

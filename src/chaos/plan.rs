@@ -2,16 +2,20 @@
 //!
 //! The same arguments give the same plan. It must not start anything.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde::Serialize;
 
-use super::faults::{Fault, FaultsError, poison_mark};
+use super::faults::{Fault, Faults, FaultsError, poison_mark};
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::mode::EngineName;
 use crate::origin::{Spec, SpecError};
+
+/// URLs of the list, unless the user says how many.
+const URLS: u32 = 2_000;
 
 /// Simulated hosts of the list.
 const HOSTS: u32 = 40;
@@ -42,6 +46,8 @@ pub struct Plan {
     pub concurrency: u16,
     /// What drives them.
     pub engine: EngineName,
+    /// The mode, if it is not the usual one.
+    pub mode: Option<&'static str>,
     /// How the origin answers.
     pub spec: Spec,
     /// The faults that the run brings about itself.
@@ -113,30 +119,43 @@ impl Plan {
     /// # Errors
     ///
     /// If there is none in it.
-    pub fn new(args: ChaosArgs) -> Result<Self, PlanError> {
-        let urls = args.urls.get();
+    pub fn new(args: &ChaosArgs) -> Result<Self, PlanError> {
+        let urls = args.urls.map_or(URLS, NonZeroU32::get);
         let faults = &args.faults;
         let mut rng = Rng::with_seed(args.seed);
-        let spec = format!(
-            "{BODIES},seed={},transient={TRANSIENT}{}",
-            args.seed,
-            faults.simulate(urls)
-        );
+        Ok(Self {
+            tasks: tasks(urls, faults.times(Fault::Poison, urls), &mut rng),
+            inject: faults.inject(urls, args.seed),
+            deeds: deeds(faults, urls, &mut rng),
+            ..Self::calm(args, &faults.simulate(urls))?
+        })
+    }
+
+    /// A plan without a list, in which nothing happens but the origin's faults: `simulate` is added
+    /// to what the origin is told.
+    ///
+    /// # Errors
+    ///
+    /// If that makes no sense.
+    pub fn calm(args: &ChaosArgs, simulate: &str) -> Result<Self, PlanError> {
+        let seed = args.seed;
+        let spec = format!("{BODIES},seed={seed},transient={TRANSIENT}{simulate}");
         Ok(Self {
             // The file that runs now, even if another was put in its place meanwhile.
             program: PathBuf::from("/proc/self/exe"),
-            tasks: tasks(urls, faults.times(Fault::Poison, urls), &mut rng),
+            tasks: Vec::new(),
             workers: args.workers.get(),
             concurrency: args.concurrency.get(),
             engine: args.engine,
+            mode: None,
             spec: spec.parse()?,
-            inject: faults.inject(urls, args.seed),
-            deeds: deeds(&args, &mut rng),
+            inject: String::new(),
+            deeds: Vec::new(),
             limit: args.time_limit,
-            keep: args.output,
+            keep: args.output.clone(),
             json: args.json,
             quiet: args.quiet,
-            seed: args.seed,
+            seed,
         })
     }
 }
@@ -166,8 +185,7 @@ fn tasks(urls: u32, poisons: u32, rng: &mut Rng) -> Vec<Task> {
     places.into_iter().enumerate().map(task).collect()
 }
 
-fn deeds(args: &ChaosArgs, rng: &mut Rng) -> Vec<Deed> {
-    let urls = args.urls.get();
+fn deeds(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Deed> {
     let mut all = Vec::new();
     for fault in [
         Fault::Coordinator,
@@ -176,7 +194,7 @@ fn deeds(args: &ChaosArgs, rng: &mut Rng) -> Vec<Deed> {
         Fault::Torn,
         Fault::Disk,
     ] {
-        let times = args.faults.times(fault, urls);
+        let times = faults.times(fault, urls);
         all.extend(std::iter::repeat_n(fault, times as usize));
     }
     rng.shuffle(&mut all);
@@ -218,7 +236,7 @@ mod tests {
             .into_iter()
             .chain(arguments.split_whitespace());
         match Cli::try_parse_from(words).expect("it parses").command {
-            Some(Command::Chaos(args)) => Plan::new(*args).expect("it makes sense"),
+            Some(Command::Chaos(args)) => Plan::new(&args).expect("it makes sense"),
             other => panic!("{other:?} is no chaos"),
         }
     }

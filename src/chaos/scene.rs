@@ -81,6 +81,9 @@ impl Scene {
             .args(["--concurrency", &plan.concurrency.to_string()])
             .args(["--engine", engine(plan.engine)])
             .args(SETTINGS);
+        if let Some(mode) = plan.mode {
+            command.args(["--mode", mode]);
+        }
         if !plan.inject.is_empty() {
             command.args(["--inject", &plan.inject]);
         }

@@ -4,20 +4,17 @@
 //! It must not look at results: that is the checker's.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::iter::Peekable;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
-};
+use rustix::process::Signal;
 use serde::Serialize;
 
+use super::job::{Job, ending};
 use super::plan::{Deed, Plan, What};
 use super::progress::Progress;
 use super::scene::Scene;
@@ -109,15 +106,15 @@ impl Supervisor<'_> {
     /// One run, from its start to its end.
     fn attend(&mut self) -> io::Result<Attended> {
         let begun_with = self.watch.complete();
-        let mut run = Run::start(self.scene.command(self.plan), &self.scene.said())?;
+        let job = Job::start(self.scene.command(self.plan), &self.scene.said())?;
         self.story.starts += 1;
-        let mut done = None;
+        let (mut done, mut resume_at) = (None, None);
         loop {
             self.progress.show(self.watch.urls(), &self.story);
-            if run.resume_at.is_some_and(|at| Instant::now() >= at) {
-                run.resume();
+            if resume_at.is_some_and(|at| Instant::now() >= at) {
+                job.signal(Signal::CONT);
                 // Another deed may follow in the same run.
-                done = None;
+                (done, resume_at) = (None, None);
             }
             let complete = self.watch.complete();
             // A run gets to do something before it is disturbed.
@@ -125,18 +122,21 @@ impl Supervisor<'_> {
                 && complete > begun_with
                 && let Some(deed) = self.deeds.next_if(|deed| complete >= deed.after)
             {
-                run.befall(deed, self.scene)?;
+                befall(&job, deed, self.scene)?;
+                if let What::Suspend(time) = deed.what {
+                    resume_at = Some(Instant::now() + time);
+                }
                 *self.story.deeds.entry(deed.what.name()).or_default() += 1;
                 done = Some(deed.what);
             }
-            let wake = run.resume_at.map_or(self.until, |at| at.min(self.until));
-            let ended = self.watch.wait(run.pidfd.as_fd(), self.interrupt, wake)?;
+            let wake = resume_at.map_or(self.until, |at| at.min(self.until));
+            let ended = self.watch.wait(job.pidfd(), self.interrupt, wake)?;
             if !ended && (self.interrupt.signal().is_some() || Instant::now() >= self.until) {
-                run.child.kill()?;
+                job.signal(Signal::KILL);
             } else if !ended {
                 continue;
             }
-            let status = run.child.wait()?;
+            let (status, _) = job.finish()?;
             return Ok(Attended { status, done });
         }
     }
@@ -168,82 +168,17 @@ impl Supervisor<'_> {
     }
 }
 
-/// One run of the coordinator. Dropping it kills it.
-#[derive(Debug)]
-struct Run {
-    child: Child,
-    pid: Pid,
-    pidfd: OwnedFd,
-    resume_at: Option<Instant>,
-}
-
-impl Run {
-    /// Starts it in a process group of its own, so that Ctrl-C does not reach it; what it says is
-    /// appended to the file `said`.
-    fn start(mut command: Command, said: &Path) -> io::Result<Self> {
-        let said: File = OpenOptions::new().append(true).create(true).open(said)?;
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            .process_group(0)
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Self {
-                child,
-                pid,
-                pidfd,
-                resume_at: None,
-            }),
-            Err(errno) => {
-                // It must not run on unwatched.
-                child.kill()?;
-                child.wait()?;
-                Err(errno.into())
-            }
+fn befall(job: &Job, deed: &Deed, scene: &Scene) -> io::Result<()> {
+    match deed.what {
+        What::Kill | What::Cut(_) | What::Half(_) => job.signal(Signal::KILL),
+        What::Term => job.signal(Signal::TERM),
+        What::Suspend(_) => job.signal(Signal::STOP),
+        What::Disk(more) => {
+            let size = std::fs::metadata(results(scene))?.len();
+            return job.limit_files(size + more);
         }
     }
-
-    fn befall(&mut self, deed: &Deed, scene: &Scene) -> io::Result<()> {
-        let signal = match deed.what {
-            What::Kill | What::Cut(_) | What::Half(_) => Signal::KILL,
-            What::Term => Signal::TERM,
-            What::Suspend(time) => {
-                self.resume_at = Some(Instant::now() + time);
-                Signal::STOP
-            }
-            What::Disk(more) => {
-                let size = std::fs::metadata(results(scene))?.len();
-                let limit = Rlimit {
-                    current: Some(size + more),
-                    maximum: getrlimit(Resource::Fsize).maximum,
-                };
-                // Its next write beyond that fails with EFBIG (setrlimit(2)), as one on a full disk
-                // does with ENOSPC. What is reached later is not reached if the run ends before.
-                return match prlimit(Some(self.pid), Resource::Fsize, limit) {
-                    Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
-                    Err(errno) => Err(errno.into()),
-                };
-            }
-        };
-        // It cannot be another's: it is not reaped. A failure means that it has just ended.
-        let _ = kill_process(self.pid, signal);
-        Ok(())
-    }
-
-    fn resume(&mut self) {
-        self.resume_at = None;
-        let _ = kill_process(self.pid, Signal::CONT);
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // Nothing happens to one that is reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    Ok(())
 }
 
 impl What {
@@ -261,14 +196,6 @@ impl What {
 
 fn results(scene: &Scene) -> PathBuf {
     scene.output().join(".coordinator/results.jsonl")
-}
-
-fn ending(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
-    }
 }
 
 fn monotonic_ns() -> u64 {

@@ -14,9 +14,9 @@ use crate::chaos::Faults;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ChaosArgs {
-    /// URLs of the list
-    #[arg(long, value_name = "N", default_value = "2000")]
-    pub urls: NonZeroU32,
+    /// URLs of the list [default: 2000; with --compare-modes 200]
+    #[arg(long, value_name = "N", value_parser = value::some_urls)]
+    pub urls: Option<NonZeroU32>,
 
     /// Worker processes
     #[arg(short = 'w', long, value_name = "N", default_value = "6", value_parser = value::at_least_one)]
@@ -46,6 +46,11 @@ pub struct ChaosArgs {
     /// Keep everything (files, run log, what the origin saw) in DIR, which must not exist
     #[arg(short = 'o', long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+
+    /// Instead, run a list with a URL that crashes whoever handles it, one that eats memory and one
+    /// that hangs in every mode, and tell what each mode paid
+    #[arg(long, conflicts_with_all = ["faults", "output", "concurrency", "engine", "time_limit"])]
+    pub compare_modes: bool,
 
     /// Print the verdict as JSON
     #[arg(long)]
