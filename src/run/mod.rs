@@ -18,6 +18,7 @@ mod report;
 pub mod resume;
 mod shell;
 mod signals;
+mod sockets;
 mod tally;
 mod timeline;
 
@@ -39,6 +40,7 @@ use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use report::{Console, Verbosity};
 use resume::Index;
 use shell::{Parts, Shell};
+use sockets::Sockets;
 use tally::Tally;
 use timeline::Timeline;
 
@@ -126,6 +128,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
 
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
+    // Outlives the pool, whose sockets are in it.
+    let sockets = match config.pool {
+        PoolKind::Processes => {
+            let made = Sockets::prepare(&layout, &lock);
+            Some(made.map_err(system("make a folder for sockets where temporary files go"))?)
+        }
+        PoolKind::Local => None,
+    };
     let setup = setup(&config, &layout, origin.as_ref());
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -155,6 +165,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         workers,
     );
     let mut finished = shell.run();
+    drop(sockets);
     // Every worker is gone. What those that were killed left is of no use to anyone.
     if let Err(error) = layout.remove_leftovers(&lock) {
         tracing::warn!(%error, "partial bodies are left");

@@ -185,3 +185,22 @@ fn a_frozen_worker_with_work_ahead_loses_only_what_it_holds() {
     assert!(ended.summary("redeliveries") <= 1, "{}", ended.text());
     assert_eq!(log.records().len(), list.len());
 }
+
+#[test]
+fn what_a_killed_coordinator_leaves_among_the_temporary_files_is_removed_by_the_next_run() {
+    let run = Run::new().list(urls("https://a.example", 30));
+    let run = run.with("--workers 2 --simulate=size=10B,latency=20ms");
+    let tmp = run.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let run = run.env("TMPDIR", &tmp);
+    let left = || std::fs::read_dir(&tmp).unwrap().count();
+    let job = run.start();
+    job.wait_until("a file", || !run.log().files().is_empty());
+    job.kill();
+    job.wait_until_alone();
+    assert_eq!(left(), 1, "the folder for sockets");
+    run.finish().code(0);
+    assert_eq!(left(), 0);
+    let own = std::fs::read_dir(run.path("downloads/.coordinator")).unwrap();
+    assert_eq!(own.count(), 3, "partial, lock and run log");
+}
