@@ -341,7 +341,7 @@ impl Case<'_> {
             return;
         };
         found.files.remove(path);
-        if !self.served.is_some_and(|served| served.complete > 0) {
+        if self.served.is_none_or(|served| served.complete == 0) {
             findings.broken(Violation::NeverServed, url.clone());
         }
         let file = self.evidence.output.join(path);
