@@ -18,7 +18,6 @@ mod report;
 pub mod resume;
 mod shell;
 mod signals;
-mod sockets;
 mod tally;
 mod timeline;
 
@@ -33,14 +32,13 @@ use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::Dispatcher;
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
-use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
+use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, SocketFolder, make_room};
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use report::{Console, Verbosity};
 use resume::Index;
 use shell::{Parts, Shell};
-use sockets::Sockets;
 use tally::Tally;
 use timeline::Timeline;
 
@@ -126,16 +124,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
+    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
-    // Outlives the pool, whose sockets are in it.
-    let sockets = match config.pool {
-        PoolKind::Processes => {
-            let made = Sockets::prepare(&layout, &lock);
-            Some(made.map_err(system("make a folder for sockets where temporary files go"))?)
-        }
-        PoolKind::Local => None,
-    };
     let setup = setup(&config, &layout, origin.as_ref());
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -165,13 +156,31 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         workers,
     );
     let mut finished = shell.run();
-    drop(sockets);
     // Every worker is gone. What those that were killed left is of no use to anyone.
     if let Err(error) = layout.remove_leftovers(&lock) {
         tracing::warn!(%error, "partial bodies are left");
     }
+    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
+        tracing::warn!(%error, "sockets are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// Where workers connect, if they are processes and the file system of the output folder has
+/// sockets; otherwise that is the folder for temporary files.
+fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
+    if config.pool == PoolKind::Local {
+        return None;
+    }
+    let made = SocketFolder::open(&layout.sockets());
+    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::debug!(%error, "workers connect in the folder for temporary files");
+            None
+        }
+    }
 }
 
 fn verbosity(config: &RunConfig) -> Verbosity {

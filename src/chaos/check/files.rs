@@ -14,10 +14,11 @@ use crate::origin::Spec;
 use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
-const OWN: [&str; 5] = [
+const OWN: [&str; 6] = [
     "results.jsonl",
     "lock",
     "partial",
+    "sockets",
     "deaths.jsonl",
     "injected.jsonl",
 ];
@@ -53,8 +54,10 @@ pub(super) fn list(output: &Path, tmp: &Path) -> Result<Found, Unreadable> {
             found.leftovers.push(format!(".coordinator/{name}"));
         }
     }
-    for name in names(&output.join(".coordinator/partial"))? {
-        found.leftovers.push(format!(".coordinator/partial/{name}"));
+    for emptied in [".coordinator/partial", ".coordinator/sockets"] {
+        for name in names(&output.join(emptied))? {
+            found.leftovers.push(format!("{emptied}/{name}"));
+        }
     }
     for name in names(tmp)? {
         found.leftovers.push(format!("{name} in TMPDIR"));
