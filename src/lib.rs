@@ -15,6 +15,7 @@
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
+//! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod inject;
 pub mod input;
 pub mod origin;
 pub mod pool;

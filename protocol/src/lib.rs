@@ -8,12 +8,14 @@
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
 pub mod codec;
+mod faults;
 pub mod handshake;
 mod id;
 mod message;
 mod outcome;
 mod setup;
 
+pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{Assignment, FromWorker, Phase, Report, Running, ToWorker};
 pub use outcome::{

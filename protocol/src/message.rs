@@ -32,6 +32,9 @@ pub struct Assignment {
     pub url: String,
     /// Where to store it, relative to the output folder, with `/` between its parts.
     pub path: String,
+    /// How often it was handed out in this run, this time included, not counting those that ended
+    /// before it was started: 1 for the first time.
+    pub delivery: u32,
 }
 
 /// What the coordinator says.

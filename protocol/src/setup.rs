@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Faults;
+
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
@@ -28,6 +30,8 @@ pub struct Setup {
     pub cpu_per_task: Duration,
     /// How to talk to servers.
     pub http: HttpOptions,
+    /// What is to go wrong, if anything is.
+    pub faults: Option<Faults>,
 }
 
 /// What drives the downloads of a worker.

@@ -10,6 +10,7 @@ use protocol::ResolveOverride;
 use super::mode::ModeArgs;
 use super::value;
 use crate::dispatch::Intensity;
+use crate::inject;
 use crate::origin::Spec;
 
 /// Options of the main job.
@@ -170,4 +171,11 @@ pub struct CrashArgs {
     /// How long running downloads may take once the run is asked to end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     pub grace: Duration,
+
+    /// Bring about faults, to test your own set-up: a comma-separated list of segv, abort, exit,
+    /// eat, hang, garbage (each =N% of the URLs, once, or @TEXT: URLs that contain TEXT, always);
+    /// no-connect, no-start (=N% of the workers); kill, stop, pause, kill-all (=R/s: signals to
+    /// workers); seed=N
+    #[arg(long, value_name = "SPEC")]
+    pub inject: Option<inject::Spec>,
 }

@@ -9,6 +9,7 @@ use protocol::{Engine, HttpOptions, Trust};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use crate::inject;
 use crate::input::Source;
 use crate::origin::{Announcement, Spec};
 
@@ -44,6 +45,8 @@ pub struct RunConfig {
     pub cpu_per_task: Duration,
     /// Where to write where the time of each task went.
     pub timeline: Option<PathBuf>,
+    /// Faults to bring about.
+    pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Errors only.
@@ -103,6 +106,17 @@ pub enum ConfigError {
         /// The other option.
         option: &'static str,
     },
+    /// A fault that cannot be had in a mode.
+    #[error(
+        "--mode {mode} cannot be had with --inject {fault}: that takes workers in processes of \
+         their own (--mode processes)"
+    )]
+    ModeFault {
+        /// The mode.
+        mode: &'static str,
+        /// The fault.
+        fault: &'static str,
+    },
     /// More at once than a worker can be told of.
     #[error(
         "--workers {workers} times --concurrency {concurrency} is more than {} at once",
@@ -155,6 +169,7 @@ impl RunConfig {
             engine: shape.engine,
             cpu_per_task: args.mode.cpu_per_task,
             timeline: args.mode.timeline,
+            inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
             quiet: args.quiet,
             verbose: args.verbose,
@@ -192,6 +207,10 @@ impl Shape {
         let local = |mode, engine, concurrency| {
             if let Some(&(option, _)) = of_processes.iter().find(|(_, given)| *given) {
                 return Err(ConfigError::ModeOption { mode, option });
+            }
+            let injected = args.crash.inject.as_ref();
+            if let Some(fault) = injected.and_then(inject::Spec::of_processes) {
+                return Err(ConfigError::ModeFault { mode, fault });
             }
             Ok(Self {
                 pool: PoolKind::Local,

@@ -14,6 +14,7 @@ use std::io;
 
 use protocol::codec::EncodeError;
 use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
+use rustix::process::Signal;
 
 use crate::dispatch::Exit;
 use link::Heard;
@@ -155,6 +156,14 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
+    /// Sends `signal` to the process of `worker`, if that is a process and lives.
+    pub fn signal(&self, worker: WorkerId, signal: Signal) {
+        match self {
+            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Local(_) => {}
+        }
+    }
+
     /// Lets every worker go on.
     pub fn continue_all(&mut self) {
         match self {
@@ -169,6 +178,15 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         match self {
             Self::Processes(_) => true,
             Self::Local(_) => false,
+        }
+    }
+
+    /// The workers that are processes and live, with their process ids, in order.
+    #[must_use]
+    pub fn live(&self) -> Vec<(WorkerId, u32)> {
+        match self {
+            Self::Processes(pool) => pool.live(),
+            Self::Local(_) => Vec::new(),
         }
     }
 

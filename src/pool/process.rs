@@ -27,6 +27,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::link::{Heard, THREAD_NAME, listen};
 use super::{Message, News};
 use crate::dispatch::Exit;
+use crate::inject::StartFaults;
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
@@ -38,6 +39,7 @@ pub struct ProcessPool<M> {
     verbose: u8,
     setup: Arc<[u8]>,
     inbox: Sender<M>,
+    start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
 }
 
@@ -65,8 +67,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             verbose,
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
+            start_faults: None,
             workers: BTreeMap::new(),
         })
+    }
+
+    /// From now on some workers never begin.
+    pub fn inject(&mut self, faults: StartFaults) {
+        self.start_faults = Some(faults);
     }
 
     /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
@@ -121,6 +129,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .stdout(Stdio::null())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        let fault = self.start_faults.and_then(|faults| faults.of(worker));
+        if let Some(fault) = fault {
+            tracing::info!(%worker, %fault, "fault injected");
+            command.args(["--inject", fault.name()]);
+        }
         command
     }
 
@@ -214,12 +227,22 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 
     /// Sends `signal` to the process group of `worker`, unless it is reaped.
-    fn signal(&self, worker: WorkerId, signal: Signal) {
+    pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.exit.is_none()
         {
             signal_group(&process.child, signal);
         }
+    }
+
+    /// Those whose processes are not reaped, with their ids.
+    pub(super) fn live(&self) -> Vec<(WorkerId, u32)> {
+        let live = self
+            .workers
+            .iter()
+            .filter(|(_, process)| process.exit.is_none());
+        live.map(|(worker, process)| (*worker, process.child.id()))
+            .collect()
     }
 
     /// Process id of `worker`.

@@ -72,6 +72,7 @@ pub(super) fn conclude(
             elapsed: tally.begun.elapsed(),
             left: tally.input_ended.then_some(finished.unfinished),
             results: &layout.results(),
+            injected: finished.injected.as_deref(),
         };
         if let Err(error) = print_summary(tally, &close) {
             console.error(&format!("cannot print the summary: {error}"));

@@ -8,6 +8,7 @@ mod crashes;
 mod descriptors;
 mod disk;
 mod failures;
+mod inject;
 mod input;
 mod live;
 mod main_job;

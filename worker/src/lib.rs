@@ -18,6 +18,7 @@ mod activity;
 mod descriptor;
 pub mod engine;
 mod fault;
+pub mod faults;
 pub mod link;
 pub mod process;
 mod resolver;

@@ -83,6 +83,7 @@ impl Shell {
                     task,
                     url: target.url.clone(),
                     path: target.path.clone(),
+                    delivery: self.parts.core.delivery(task),
                 })
             })
             .collect()

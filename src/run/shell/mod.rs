@@ -5,6 +5,7 @@
 //! nothing about tasks or workers.
 
 mod deeds;
+mod inject;
 mod pause;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
+use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
 use crate::pool::{News, Pool};
@@ -45,6 +47,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) timeline: Option<Timeline>,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
+    /// Who brings about faults from outside, and sums up all that were asked for.
+    pub(in crate::run) injector: Option<Injector>,
     pub(in crate::run) intake: Intake,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
@@ -62,6 +66,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// What was injected, if anything was.
+    pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
     /// Why the timeline could not be.
@@ -129,6 +135,7 @@ impl Shell {
             signal: self.signal,
             counts: *self.parts.core.counts(),
             unfinished: self.parts.core.unfinished() as u64,
+            injected: self.parts.injector.as_ref().map(Injector::summary),
             log: self.parts.log.flush(),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
@@ -140,6 +147,7 @@ impl Shell {
     /// what is due: progress, and writing the run log.
     fn next_message(&mut self) -> Option<Message> {
         loop {
+            let injection = self.inject();
             match self.parts.inbox.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Empty) => {}
@@ -153,7 +161,7 @@ impl Shell {
                 return None;
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
-            let wake = [core, flush, self.parts.console.due()];
+            let wake = [core, flush, self.parts.console.due(), injection];
             let wake = wake.into_iter().flatten().min();
             let received = match wake {
                 Some(at) => self

@@ -131,6 +131,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         spans: false,
         cpu_per_task: Duration::ZERO,
         http,
+        faults: None,
     }
 }
 
@@ -175,6 +176,7 @@ impl Bench {
             task: TaskId(1),
             url: url.to_owned(),
             path: "file".to_owned(),
+            delivery: 1,
         };
         let activity = Activity::default();
         let result = match &mut self.driver {
