@@ -18,6 +18,8 @@
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
+//! [`reap`] asks the kernel what a child used, for whoever started it.
+//!
 //! Imports run one way, and a test reads the sources to keep it so.
 
 pub mod chaos;
