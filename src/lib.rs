@@ -17,6 +17,8 @@
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
+//! [`reap`] asks the kernel what a child used, for whoever started it.
+//!
 //! Imports run one way, and a test reads the sources to keep it so.
 
 pub mod cli;
@@ -27,5 +29,6 @@ pub mod inject;
 pub mod input;
 pub mod origin;
 pub mod pool;
+pub mod reap;
 pub mod run;
 pub mod shootout;

@@ -108,6 +108,7 @@ pub struct Running {
 
 /// What a running task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Resolving, connecting, TLS, request sent: no response yet.
     Requesting,

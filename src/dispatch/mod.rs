@@ -50,8 +50,8 @@ use std::time::Instant;
 use protocol::{SlotId, TaskId};
 
 pub use event::{
-    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, Notice,
-    Verdict,
+    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, MemoryCause,
+    Notice, Verdict,
 };
 pub use limits::{Intensity, Limits, Policy, RetryDelay};
 pub use view::{Counts, SlotView, TaskView};

@@ -109,6 +109,13 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
+    let deaths = LogWriter::open(layout.coordinator())?;
+    if deaths.cut() > 0 {
+        tracing::info!(
+            bytes = deaths.cut(),
+            "cut a torn line off the log of deaths"
+        );
+    }
     let index = Index::load(&layout.results())?;
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
@@ -155,6 +162,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            deaths,
             timeline,
             origin,
             injector,

@@ -42,3 +42,6 @@ pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Store};
 pub use transfer::{Head, Next, Transfer, TransportError};
+
+/// The exit code of a worker process that ends itself because it is over its memory limit.
+pub const EXIT_OUT_OF_MEMORY: i32 = 77;

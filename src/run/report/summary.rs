@@ -93,7 +93,15 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
     row(
         "worker deaths",
         close.counts.deaths.to_string(),
-        format!("{} workers started", close.counts.spawned),
+        format!(
+            "{} workers started{}",
+            close.counts.spawned,
+            if close.counts.deaths > 0 {
+                "; see deaths.jsonl beside the run log"
+            } else {
+                ""
+            }
+        ),
     );
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
