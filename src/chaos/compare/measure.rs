@@ -24,7 +24,7 @@ const RUNS: u32 = 6;
 
 /// How long a user waits for a sign of progress: longer than the leases of a task take that hangs
 /// again and again, so that a run that can help itself does.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a run may take to leave once it is asked to.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
