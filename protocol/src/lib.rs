@@ -22,4 +22,6 @@ pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing,
 };
-pub use setup::{Engine, HttpOptions, ResolveOverride, Setup, Simulated, Trust};
+pub use setup::{
+    Engine, HttpOptions, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
+};

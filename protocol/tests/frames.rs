@@ -13,8 +13,8 @@ use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Failure, FailureKind, Faults, FromWorker, HttpOptions,
     MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Report, ResolveOverride, Running,
-    Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp,
-    Timing, ToWorker, Trust,
+    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
+    Timestamp, Timing, ToWorker, Trust, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -153,6 +153,17 @@ fn faults() -> impl Strategy<Value = Faults> {
         })
 }
 
+fn limits() -> impl Strategy<Value = WorkerLimits> {
+    let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
+    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
+        |(memory, nice, sandbox)| WorkerLimits {
+            memory,
+            nice,
+            sandbox,
+        },
+    )
+}
+
 prop_compose! {
     fn setup()(
         output in os_string(),
@@ -160,7 +171,8 @@ prop_compose! {
         concurrency in any::<u16>(),
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
-        spans in any::<bool>(),
+        (spans, fsync) in any::<(bool, bool)>(),
+        limits in limits(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -182,6 +194,8 @@ prop_compose! {
             engine,
             spans,
             cpu_per_task,
+            limits,
+            fsync,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,

@@ -3,6 +3,7 @@
 //! What it means is decided in [`crate::config`].
 
 pub mod chaos;
+pub mod limits;
 pub mod mode;
 pub mod origin;
 pub mod run;

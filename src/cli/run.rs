@@ -7,9 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::limits::LimitArgs;
 use super::mode::ModeArgs;
 use super::value;
-use crate::dispatch::Intensity;
+
+use crate::dispatch::{Intensity, MaxFailures};
 use crate::inject;
 use crate::origin::Spec;
 
@@ -32,6 +34,11 @@ pub struct RunArgs {
     /// Folder to store files in
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
+
+    /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
+    /// stored; slower
+    #[arg(long)]
+    pub fsync: bool,
 
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
@@ -76,6 +83,10 @@ pub struct RunArgs {
     /// Options for crashes.
     #[command(flatten)]
     pub crash: CrashArgs,
+
+    /// Options for what workers may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Options for workers.
@@ -115,6 +126,15 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
+    /// Shortest time between two downloads from one host, over all workers [default: none]
+    #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
+    pub host_delay: Duration,
+
+    /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
+    /// [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = value::rate)]
+    pub rate: Option<Duration>,
+
     /// A request header, as 'Name: value'; may be given several times
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
     pub header: Vec<(String, String)>,
@@ -143,6 +163,19 @@ pub struct RetryArgs {
     /// Time before each retry [default: 1s, doubled each time, with jitter]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub retry_delay: Option<Duration>,
+
+    /// Begin no retry later than this after a URL was first tried [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub retry_max_time: Option<Duration>,
+
+    /// Give the run up when more than N URLs have failed, or more than P% of the first hundred
+    /// and after [default: never]
+    #[arg(long, value_name = "N|P%", value_parser = value::max_failures)]
+    pub max_failures: Option<MaxFailures>,
+
+    /// Give the run up after this time; what runs then has --grace [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub run_time: Option<Duration>,
 }
 
 /// Options for crashes.

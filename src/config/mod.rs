@@ -4,8 +4,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{Engine, HttpOptions, Trust};
+use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
 
+use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
@@ -33,6 +34,10 @@ pub struct RunConfig {
     pub output: PathBuf,
     /// Numbers for the core.
     pub limits: Limits,
+    /// What worker processes may use.
+    pub worker_limits: WorkerLimits,
+    /// Whether what is stored is safe from the loss of power.
+    pub fsync: bool,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// What answers in place of the network.
@@ -163,6 +168,8 @@ impl RunConfig {
             sources,
             output: args.output,
             limits,
+            worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            fsync: args.fsync,
             http: http_options(args.http)?,
             network,
             pool: shape.pool,
@@ -244,6 +251,39 @@ impl Shape {
     }
 }
 
+/// A thread has no limits of its own: what was asked for in so many words cannot be had there.
+fn worker_limits(
+    args: &LimitArgs,
+    pool: PoolKind,
+    mode: Mode,
+) -> Result<WorkerLimits, ConfigError> {
+    let sandbox = match args.sandbox {
+        SandboxName::On => Sandbox::On,
+        SandboxName::Off => Sandbox::Off,
+        SandboxName::BestEffort => Sandbox::BestEffort,
+    };
+    let limits = WorkerLimits {
+        memory: args.worker_memory,
+        nice: args.worker_nice,
+        sandbox,
+    };
+    if pool == PoolKind::Processes {
+        return Ok(limits);
+    }
+    let asked = [
+        (sandbox == Sandbox::On).then_some("--sandbox on"),
+        limits.memory.map(|_| "--worker-memory"),
+        limits.nice.map(|_| "--worker-nice"),
+    ];
+    match asked.into_iter().flatten().next() {
+        Some(option) => Err(ConfigError::ModeOption {
+            mode: mode.name(),
+            option,
+        }),
+        None => Ok(WorkerLimits::default()),
+    }
+}
+
 fn network(args: &RunArgs) -> Result<Network, ConfigError> {
     if let Some(path) = &args.mode.simulate_via {
         let refused = |problem: String| ConfigError::Announcement {
@@ -266,12 +306,25 @@ fn network(args: &RunArgs) -> Result<Network, ConfigError> {
 
 fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     let workers = shape.workers;
+    let spacing = args.http.rate.unwrap_or_default();
+    let defaults = Limits::default();
     Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
+        // What is held ahead would be begun whenever its worker likes.
+        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+            0
+        } else {
+            defaults.prefetch
+        },
+        spacing,
+        host_spacing: args.http.host_delay,
         retries: args.retry.retry,
+        retry_max_time: args.retry.retry_max_time,
+        max_failures: args.retry.max_failures,
+        run_time: args.retry.run_time,
         retry_delay: match args.retry.retry_delay {
             Some(delay) => RetryDelay::Fixed(delay),
             None => RetryDelay::Exponential(RETRY_BASE),
@@ -290,7 +343,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         seed: fastrand::u64(..),
-        ..Limits::default()
+        ..defaults
     }
 }
 

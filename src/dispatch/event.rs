@@ -373,6 +373,13 @@ pub enum GiveUp {
         /// How the last of them ended.
         last: Exit,
     },
+    /// More tasks failed than the user wants to see.
+    TooManyFailures {
+        /// How many.
+        failed: u64,
+    },
+    /// The run has had its time.
+    TimeIsUp,
     /// Every slot is retired.
     AllRetired {
         /// How the last worker ended.
@@ -410,4 +417,8 @@ pub enum DeadlineCause {
     Grace,
     /// A worker that was asked to end, and has not.
     Kill,
+    /// The end of a host's pause, or the next turn under a limited rate.
+    Pace,
+    /// The end of the time that the run has.
+    RunTime,
 }

@@ -76,13 +76,6 @@ impl Dispatcher {
         self.tasks.len()
     }
 
-    /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
-    /// first.
-    #[must_use]
-    pub fn delivery(&self, task: TaskId) -> u32 {
-        self.tasks.get(&task).map_or(1, |task| task.broken + 1)
-    }
-
     /// Tasks that wait for their next attempt.
     #[must_use]
     pub fn delayed(&self) -> usize {
@@ -93,6 +86,13 @@ impl Dispatcher {
     #[must_use]
     pub const fn workers(&self) -> u16 {
         self.limits.workers
+    }
+
+    /// How often `task` has been handed out for nothing, plus one: which delivery its next lease,
+    /// or the one it is under, is.
+    #[must_use]
+    pub fn delivery(&self, task: TaskId) -> u32 {
+        self.tasks.get(&task).map_or(1, |task| task.broken + 1)
     }
 
     /// Every slot, as it is now.

@@ -28,6 +28,7 @@ pub use local::LocalPool;
 pub use process::ProcessPool;
 pub use sockets::SocketFolder;
 pub use worker::EXIT_OUT_OF_MEMORY;
+pub use worker::limits::{LimitsError, try_out as try_limits};
 
 /// What a worker did.
 #[derive(Debug)]
@@ -184,15 +185,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// process.
     pub fn stop_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::STOP),
-            Self::Local(_) => {}
-        }
-    }
-
-    /// Sends `signal` to the process of `worker`, if that is a process and lives.
-    pub fn signal(&self, worker: WorkerId, signal: Signal) {
-        match self {
-            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Processes(pool) => pool.signal_all(Signal::STOP),
             Self::Local(_) => {}
         }
     }
@@ -200,7 +193,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// Lets every worker go on.
     pub fn continue_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::CONT),
+            Self::Processes(pool) => pool.signal_all(Signal::CONT),
             Self::Local(_) => {}
         }
     }
@@ -211,6 +204,14 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         match self {
             Self::Processes(_) => true,
             Self::Local(_) => false,
+        }
+    }
+
+    /// Sends `signal` to `worker` and everything it started, if it is a process and lives.
+    pub fn signal(&self, worker: WorkerId, signal: Signal) {
+        match self {
+            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Local(_) => {}
         }
     }
 

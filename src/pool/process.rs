@@ -296,7 +296,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         }
     }
 
-    /// Sends `signal` to the process group of `worker`, unless it is reaped.
+    /// Sends `signal` to the process group of `worker`, unless it is reaped: until then its id
+    /// cannot be another's.
     pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.death.is_none()

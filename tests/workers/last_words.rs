@@ -5,6 +5,7 @@ use std::fs;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
+use crate::misbehave::BURST;
 use crate::support::log::Death;
 use crate::support::terminal::Terminal;
 use crate::support::{Answer, Process, Run, Server};
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         the_exit_code_for_too_much_memory_is_told_as_that,
         a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others,
         a_flood_on_standard_error_fills_nothing_and_stops_nobody,
+        what_a_worker_wrote_last_is_known_however_much_it_was,
         whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death,
         what_workers_write_is_shown_with_their_names_by_v_and_otherwise_not,
         what_workers_write_never_gets_between_the_bars_of_a_terminal,
@@ -240,6 +242,13 @@ fn a_flood_on_standard_error_fills_nothing_and_stops_nobody() {
     };
     assert_eq!(line.trim_end_matches('\u{2026}'), "x".repeat(1024));
     assert_eq!(run.log().one(&flooder).outcome, "stored");
+}
+
+fn what_a_worker_wrote_last_is_known_however_much_it_was() {
+    let (_server, run, _) = dies_once("bursts");
+    run.finish().code(0);
+    let last: Vec<_> = (BURST - 19..=BURST).map(|n| format!("{n:>63}")).collect();
+    assert_eq!(one_death(&run).stderr, last);
 }
 
 fn whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death() {

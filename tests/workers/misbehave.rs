@@ -86,6 +86,12 @@ impl Action {
                 peer.say(&FromWorker::Ready);
                 peer.after_ready(what)
             }
+            ["tries-everything"] => {
+                let peer = Peer::connect(arguments);
+                let setup = peer.greet();
+                crate::confined::try_everything(&setup);
+                peer.work(&setup, "no URL contains this", "0")
+            }
             ["on", part, how] => work_until(arguments, part, how),
             ["stays"] => {
                 // Works, and does not leave when it is told to.
@@ -149,6 +155,17 @@ fn chat() {
         stderr.write_all(text.as_bytes()).expect("somebody reads");
         stderr.write_all(b"\n").expect("somebody reads");
     }
+}
+
+/// Lines that a worker writes before it dies of it; each is of 64 bytes.
+pub const BURST: usize = 5000;
+
+/// Writes more than is read of it at once, and dies.
+fn burst() {
+    let text: String = (1..=BURST).map(|n| format!("{n:>63}\n")).collect();
+    let mut stderr = std::io::stderr().lock();
+    stderr.write_all(text.as_bytes()).expect("somebody reads");
+    die("KILL");
 }
 
 /// Dies, and leaves a process outside of its process group that holds its standard error open.
@@ -426,6 +443,7 @@ impl Engine for Trapped {
                 "floods" => flood(),
                 "eats" => eat(),
                 "chats" => chat(),
+                "bursts" => burst(),
                 "leaves" => leave_somebody(),
                 how => {
                     die(how);
@@ -440,23 +458,27 @@ impl Engine for Trapped {
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     let peer = Peer::connect(arguments);
     let setup = peer.greet();
-    let shared = Arc::new(Shared::new(&setup).expect("a good setup"));
-    let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
-    let session = Session::start_with(
-        Arc::new(IpcOutbox(peer.to_coordinator)),
-        &setup,
-        move || {
-            let (part, how) = trap.lock().expect("nobody panics with it").clone();
-            Trapped {
-                engine: BlockingEngine::new(Arc::clone(&shared)),
-                part,
-                how,
-            }
-        },
-    )
-    .expect("a session");
-    session
-        .read(&mut IpcInbox(peer.from_coordinator))
-        .expect("the link holds");
-    ExitCode::SUCCESS
+    worker::limits::apply(&setup).expect("the limits can be had");
+    peer.work(&setup, part, how)
+}
+
+impl Peer {
+    fn work(self, setup: &Setup, part: &str, how: &str) -> ExitCode {
+        let shared = Arc::new(Shared::new(setup).expect("a good setup"));
+        let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
+        let session =
+            Session::start_with(Arc::new(IpcOutbox(self.to_coordinator)), setup, move || {
+                let (part, how) = trap.lock().expect("nobody panics with it").clone();
+                Trapped {
+                    engine: BlockingEngine::new(Arc::clone(&shared)),
+                    part,
+                    how,
+                }
+            })
+            .expect("a session");
+        session
+            .read(&mut IpcInbox(self.from_coordinator))
+            .expect("the link holds");
+        ExitCode::SUCCESS
+    }
 }

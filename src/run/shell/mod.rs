@@ -152,12 +152,12 @@ impl Shell {
             signal: self.signal,
             counts: *self.parts.core.counts(),
             unfinished: self.parts.core.unfinished() as u64,
-            injected: self.parts.injector.as_ref().map(Injector::summary),
             log: self
                 .parts
                 .log
                 .flush()
                 .and_then(|()| self.parts.deaths.flush()),
+            injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,

@@ -88,6 +88,8 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };
@@ -282,6 +284,8 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };
@@ -354,6 +358,8 @@ fn a_frozen_event_loop_shows_no_life() {
         engine: Kind::Async,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };
