@@ -46,8 +46,8 @@ pub struct Plan {
     pub concurrency: u16,
     /// What drives them.
     pub engine: EngineName,
-    /// The mode, if it is not the usual one.
-    pub mode: Option<&'static str>,
+    /// How workers are made.
+    pub mode: Mode,
     /// How the origin answers.
     pub spec: Spec,
     /// The faults that the run brings about itself.
@@ -73,6 +73,41 @@ pub struct Task {
     pub url: String,
     /// What it does to every worker that takes it up, if it does.
     pub poison: Option<Fault>,
+}
+
+/// A way of making workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A process for each.
+    Processes,
+    /// A thread for each.
+    Threads,
+    /// An event loop for all.
+    Async,
+    /// None but one.
+    Sequential,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Processes,
+        Self::Threads,
+        Self::Async,
+        Self::Sequential,
+    ];
+
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Threads => "threads",
+            Self::Async => "async",
+            Self::Sequential => "sequential",
+        }
+    }
 }
 
 /// Something that befalls the coordinator.
@@ -147,7 +182,7 @@ impl Plan {
             workers: args.workers.get(),
             concurrency: args.concurrency.get(),
             engine: args.engine,
-            mode: None,
+            mode: Mode::Processes,
             spec: spec.parse()?,
             inject: String::new(),
             deeds: Vec::new(),

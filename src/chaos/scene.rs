@@ -19,7 +19,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::ChaosError;
-use super::plan::{Plan, Task};
+use super::plan::{Mode, Plan, Task};
 use crate::cli::mode::EngineName;
 use crate::origin::{Launch, Origin};
 
@@ -80,9 +80,10 @@ impl Scene {
             .args(["--workers", &plan.workers.to_string()])
             .args(["--concurrency", &plan.concurrency.to_string()])
             .args(["--engine", engine(plan.engine)])
+            .args(["--mode", plan.mode.name()])
             .args(SETTINGS);
-        if let Some(mode) = plan.mode {
-            command.args(["--mode", mode]);
+        if plan.mode == Mode::Processes {
+            command.args(["--worker-memory", WORKER_MEMORY]);
         }
         if !plan.inject.is_empty() {
             command.args(["--inject", &plan.inject]);
@@ -148,6 +149,9 @@ impl Scene {
         self.temporary.is_none()
     }
 }
+
+/// Memory that a worker may have, where it is a process: what eats it is not to harm the machine.
+const WORKER_MEMORY: &str = "256MiB";
 
 /// How every run behaves: limits that get it out of what the origin does to it within a second or
 /// two, and attempts enough for all of that.

@@ -12,11 +12,11 @@ use rustix::process::Signal;
 
 use super::super::check::{self, Evidence, Violation};
 use super::super::job::{Job, ending};
-use super::super::plan::Plan;
+use super::super::plan::{Mode, Plan};
 use super::super::scene::Scene;
 use super::super::watch::{Interrupt, Watch};
 use super::super::{ChaosError, check::Findings};
-use super::{Cost, Mode};
+use super::Cost;
 use crate::shootout::tree::{self, Memory};
 
 /// Runs after which nobody would try again.
@@ -24,7 +24,7 @@ const RUNS: u32 = 6;
 
 /// How long a user waits for a sign of progress: longer than the leases of a task take that hangs
 /// again and again, so that a run that can help itself does.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a run may take to leave once it is asked to.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::faults::poison_mark;
-use super::plan::{Plan, PlanError, Task};
+use super::plan::{Mode, Plan, PlanError, Task};
 use super::watch::Interrupt;
 use super::{ChaosError, Ending, Fault};
 use crate::cli::chaos::ChaosArgs;
@@ -25,40 +25,6 @@ const URLS: u32 = 200;
 
 /// What the three URLs do, and after how much of the list each comes.
 const TRAPS: [(Fault, f64); 3] = [(Fault::Segv, 0.5), (Fault::Eat, 0.65), (Fault::Hang, 0.8)];
-
-/// A way of making workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// A process for each.
-    Processes,
-    /// A thread for each.
-    Threads,
-    /// An event loop for all.
-    Async,
-    /// None but one.
-    Sequential,
-}
-
-impl Mode {
-    const ALL: [Self; 4] = [
-        Self::Processes,
-        Self::Threads,
-        Self::Async,
-        Self::Sequential,
-    ];
-
-    /// What it is called.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Processes => "processes",
-            Self::Threads => "threads",
-            Self::Async => "async",
-            Self::Sequential => "sequential",
-        }
-    }
-}
 
 /// What a mode paid.
 #[derive(Clone, Debug, Serialize)]
@@ -113,7 +79,7 @@ impl Comparison {
                     Mode::Processes | Mode::Threads | Mode::Sequential => 1,
                 },
                 inject: traps.join(","),
-                mode: Some(mode.name()),
+                mode,
                 ..Plan::calm(args, "")?
             })
         };
