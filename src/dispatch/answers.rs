@@ -114,6 +114,8 @@ impl Dispatcher {
             return;
         }
         let deadline = now + self.limits.lease_timeout;
+        // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
+        let waits = slot.running.is_empty();
         for id in slot.queue.iter().chain(&slot.running) {
             let Some(lease) = self
                 .tasks
@@ -123,7 +125,7 @@ impl Dispatcher {
                 continue;
             };
             lease.overdue = lease.started.is_some() && !running.contains(id);
-            if !lease.overdue {
+            if !lease.overdue && (lease.started.is_some() || !waits) {
                 self.leases.remove(&(lease.deadline, *id));
                 lease.deadline = deadline;
                 self.leases.insert((deadline, *id));

@@ -157,9 +157,10 @@ impl Dispatcher {
     /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.
     ///
     /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
-    pub(super) fn rebalance(&mut self) {
+    /// Says whether it asked for any: then another may have some as well.
+    pub(super) fn rebalance(&mut self) -> bool {
         if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
-            return;
+            return false;
         }
         let concurrency = usize::from(self.limits.concurrency);
         let free: usize = self
@@ -169,14 +170,14 @@ impl Dispatcher {
             .map(|slot| concurrency.saturating_sub(slot.held()))
             .sum();
         if free == 0 {
-            return;
+            return false;
         }
         let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();
         let richest = (0..self.slots.len())
             .filter(|&index| self.slots[index].is_ready() && self.revoked(&self.slots[index]) == 0)
             .max_by_key(|&index| self.slots[index].queue.len());
         let Some(index) = richest else {
-            return;
+            return false;
         };
         let queue = &self.slots[index].queue;
         let wanted = queue.len().div_ceil(2).min(free.saturating_sub(coming));
@@ -191,7 +192,9 @@ impl Dispatcher {
             .take(wanted)
             .copied()
             .collect();
+        let asked = !tasks.is_empty();
         self.revoke(index, tasks);
+        asked
     }
 
     /// Asks the worker of slot `index` to give `tasks` back.

@@ -64,7 +64,8 @@ pub enum Event {
     HeartbeatReceived {
         /// Which worker.
         worker: WorkerId,
-        /// The running tasks whose leases it renews. Those not started are renewed in any case.
+        /// The running tasks whose leases it renews. Those not started are renewed as well, as
+        /// long as any task runs.
         running: Vec<TaskId>,
     },
     /// A worker said something that is not of the protocol.

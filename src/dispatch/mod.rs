@@ -169,7 +169,7 @@ impl Dispatcher {
             self.retire_workers(now);
             self.staff(now);
             self.assign(now);
-            self.rebalance();
+            while self.rebalance() {}
         }
         self.settle(now);
     }

@@ -22,7 +22,9 @@ impl Dispatcher {
             if !slot.is_ready() || !slot.hosts.contains_key(&host) {
                 continue;
             }
-            let ahead = slot.queue.iter().filter(|id| {
+            // The task itself is answered, whether its worker said that it had started it or not.
+            let others = slot.queue.iter().filter(|&&other| other != id);
+            let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
                     task.host == host
                         && matches!(task.place, Place::Leased(lease) if !lease.revoked)

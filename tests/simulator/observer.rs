@@ -26,6 +26,8 @@ struct Seen {
     condemned: Option<KillReason>,
     /// When it may be killed, if it was only asked to end.
     kill_at: Option<u64>,
+    /// It said something that is not of the protocol.
+    violated: bool,
     /// Tasks assigned and not given back.
     given: u32,
     /// When each task held, and with it the worker, last gave a sign of life; and whether it runs
@@ -196,7 +198,12 @@ impl Observer {
             Event::AbortRequested => (self.ending, self.aborted) = (true, true),
             Event::DrainRequested | Event::GiveUpRequested { .. } => self.ending = true,
             Event::InputEnded => self.input_ended = true,
-            Event::ProtocolViolated { .. } | Event::Tick => {}
+            Event::ProtocolViolated { worker } => {
+                if let Some(seen) = self.workers.get_mut(worker) {
+                    seen.violated = true;
+                }
+            }
+            Event::Tick => {}
         }
         Ok(())
     }

@@ -46,8 +46,11 @@ impl Observer {
         let Some(seen) = self.workers.get_mut(&worker) else {
             return;
         };
+        let works = seen.held.values().any(|&started| started);
         for (task, &started) in &seen.held {
-            if !started || running.contains(task) {
+            if !started && !works {
+                // It lives, and does not begin.
+            } else if !started || running.contains(task) {
                 seen.moved.insert(*task, (now, false));
             } else if let Some((_, omitted)) = seen.moved.get_mut(task) {
                 *omitted = true;
@@ -129,7 +132,7 @@ impl Observer {
             (Some(earlier), Some(_)) if earlier != reason => Err(format!(
                 "killed {worker} because {reason}, asked to end because {earlier}"
             )),
-            (Some(_), Some(at)) if now < at && !self.aborted => {
+            (Some(_), Some(at)) if now < at && !self.aborted && !seen.violated => {
                 Err(format!("killed {worker} before its grace was over"))
             }
             (Some(_), Some(_)) => Ok(()),
