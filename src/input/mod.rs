@@ -137,7 +137,10 @@ impl fmt::Debug for Lines {
 }
 
 impl Lines {
-    fn new(source: &str, reader: Box<dyn Read + Send>) -> Self {
+    /// The lines of a list from anywhere; `source` is its name in messages. The reader need not be
+    /// buffered.
+    #[must_use]
+    pub fn new(source: &str, reader: Box<dyn Read + Send>) -> Self {
         Self {
             source: Arc::from(source),
             lines: BoundedLines::new(reader, MAX_LINE),

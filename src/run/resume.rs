@@ -4,7 +4,7 @@
 //! run log is only read here, once, before the run begins.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::log::{Brief, LineProblem, LogError, LogReader, Outcome};
@@ -89,13 +89,25 @@ impl Index {
     ///
     /// It cannot be opened, or not be read to its end. Lines that are not records are only counted.
     pub fn load(results: &Path) -> Result<Self, LogError> {
-        let mut reader = match LogReader::open(results) {
+        let reader = match LogReader::open(results) {
             Ok(reader) => reader,
             Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
             Err(error) => return Err(error),
         };
+        Self::read(reader).map_err(|source| {
+            let path = results.to_owned();
+            LogError::Read { path, source }
+        })
+    }
+
+    /// Reads a run log from anywhere.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read to its end. Lines that are not records are only counted.
+    pub fn read<R: Read>(mut reader: LogReader<R>) -> io::Result<Self> {
         let mut index = Self::default();
         while let Some(record) = reader.next_brief() {
             match record {
@@ -105,10 +117,7 @@ impl Index {
                         index.entries.push(Entry { key, state });
                     }
                 }
-                Err(LineProblem::Read { source, .. }) => {
-                    let path = results.to_owned();
-                    return Err(LogError::Read { path, source });
-                }
+                Err(LineProblem::Read { source, .. }) => return Err(source),
                 Err(problem @ (LineProblem::NotARecord { .. } | LineProblem::TooLong { .. })) => {
                     index.unreadable += 1;
                     index.first_problem.get_or_insert(problem);
