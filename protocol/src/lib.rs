@@ -15,7 +15,7 @@ mod outcome;
 mod setup;
 
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
-pub use message::{Assignment, FromWorker, Phase, Report, Running, ToWorker};
+pub use message::{Assignment, Expect, FromWorker, Phase, Report, Running, ToWorker};
 pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing,

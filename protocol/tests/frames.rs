@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Failure, FailureKind, FromWorker, HttpOptions, MonotonicNanos,
-    Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span, SpanPhase, Stored,
-    TaskId, Timestamp, Timing, ToWorker, Trust,
+    Assignment, Engine, Exchange, Expect, Failure, FailureKind, FromWorker, HttpOptions,
+    MonotonicNanos, Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span,
+    SpanPhase, Stored, TaskId, Timestamp, Timing, ToWorker, Trust,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -122,7 +122,19 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (task(), ".{0,100}", ".{0,60}").prop_map(|(task, url, path)| Assignment { task, url, path })
+    let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
+        .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
+    let headers = vec((".{0,20}", ".{0,20}"), 0..3);
+    let texts = (".{0,100}", ".{0,60}");
+    (task(), texts, option::of(expect), headers).prop_map(|(task, (url, path), expect, headers)| {
+        Assignment {
+            task,
+            url,
+            path,
+            expect,
+            headers,
+        }
+    })
 }
 
 prop_compose! {
@@ -230,11 +242,7 @@ proptest! {
 
 #[test]
 fn a_message_beyond_the_frame_limit_is_not_sent() {
-    let message = ToWorker::Assign(vec![Assignment {
-        task: TaskId(1),
-        url: "u".repeat(MAX_FRAME),
-        path: String::new(),
-    }]);
+    let message = ToWorker::Assign(vec![Assignment::new(TaskId(1), "u".repeat(MAX_FRAME), "")]);
     let refused = codec::encode(&message);
     assert!(
         matches!(refused, Err(EncodeError::TooLarge { size }) if size > MAX_FRAME),

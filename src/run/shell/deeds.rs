@@ -74,11 +74,7 @@ impl Shell {
             .into_iter()
             .filter_map(|task| {
                 let target = &self.tasks.get(&task)?.target;
-                Some(Assignment {
-                    task,
-                    url: target.url.clone(),
-                    path: target.path.clone(),
-                })
+                Some(Assignment::new(task, &*target.url, &*target.path))
             })
             .collect()
     }

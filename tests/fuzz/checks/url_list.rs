@@ -75,11 +75,7 @@ fn check_target(target: &Target) {
         let line = lines.next().expect("a line");
         assert_eq!(line.entry.expect("a target"), *target);
     }
-    let assignment = Assignment {
-        task: TaskId(u64::MAX),
-        url: target.url.clone(),
-        path: target.path.clone(),
-    };
+    let assignment = Assignment::new(TaskId(u64::MAX), &*target.url, &*target.path);
     codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
 }
 
