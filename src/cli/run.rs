@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::list::ListArgs;
 use super::mode::ModeArgs;
 use super::value;
 use crate::dispatch::Intensity;
@@ -15,7 +16,8 @@ use crate::origin::Spec;
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Files with one URL a line; - is standard input
+    /// Lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip or zstd; -
+    /// is standard input
     #[arg(value_name = "URLS", default_value = "urls.txt")]
     pub urls: Vec<PathBuf>,
 
@@ -31,6 +33,10 @@ pub struct RunArgs {
     /// Folder to store files in
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
+
+    /// Options for lists.
+    #[command(flatten)]
+    pub list: ListArgs,
 
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]

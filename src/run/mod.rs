@@ -12,11 +12,13 @@
 mod hosts;
 mod inbox;
 mod intake;
+mod ledger;
 pub mod log;
 mod outcome;
 mod report;
 pub mod resume;
 mod shell;
+mod sieve;
 mod signals;
 mod tally;
 mod timeline;
@@ -29,7 +31,7 @@ use protocol::codec::EncodeError;
 use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Policy};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
@@ -37,8 +39,9 @@ use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use report::{Console, Verbosity};
-use resume::Index;
+use resume::{Index, IndexError};
 use shell::{Parts, Shell};
+use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
 
@@ -49,6 +52,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Heartbeats that may be lost before a lease ends.
 const HEARTBEATS_PER_LEASE: u32 = 4;
+
+/// Bytes of text in unfinished tasks above which no more of the input is read: the core counts
+/// tasks, and a URL can be long.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// Why a run did not begin. Nothing was started, nothing is lost.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,9 @@ pub enum SetUpError {
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What earlier runs recorded cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
@@ -95,7 +105,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let workers = config.limits.workers;
     let mut console = Console::new(verbosity(&config), workers, begun);
     let mut tally = Tally::new(begun);
-    let lists = open_lists(&config.sources, &console, &mut tally)?;
+    let lists = open_lists(&config, &console, &mut tally)?;
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
@@ -133,11 +143,23 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let plan = Plan {
-        lists,
-        index,
+    let rules = Rules {
         output: layout.output().to_owned(),
+        folder: layout.coordinator().to_owned(),
+        naming: config.lists.naming.clone(),
+        lists: lists
+            .iter()
+            .map(|list| list.lines.name().to_owned())
+            .collect(),
+        lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
         retry_quarantined: config.retry_quarantined,
+    };
+    let sieve = Sieve::new(index, rules);
+    let plan = Plan { lists, sieve };
+    // Chunks are cut from the whole of it.
+    let max_text = match config.limits.policy {
+        Policy::Shared => MAX_TEXT,
+        Policy::Chunked => usize::MAX,
     };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
@@ -148,6 +170,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             timeline,
             origin,
             intake,
+            max_text,
             inbox,
             console,
             tally,
@@ -177,14 +200,14 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
 
 /// Opens every list, so that a mistyped name shows before anything is started. The others run.
 fn open_lists(
-    sources: &[Source],
+    config: &RunConfig,
     console: &Console,
     tally: &mut Tally,
 ) -> Result<Vec<OpenList>, SetUpError> {
     let mut lists = Vec::new();
     let mut first_error = None;
-    for source in sources {
-        match input::read(source) {
+    for source in &config.sources {
+        match input::read(source, &config.lists) {
             Ok(lines) => lists.push(OpenList {
                 lines,
                 size: size_of(source),

@@ -48,6 +48,10 @@ pub struct Record {
     pub timing_ms: RecordedTiming,
     /// Why it failed.
     pub error: Option<Problem>,
+    /// The name that the list gave the file, relative to the output folder: with the URL, what
+    /// resume goes by.
+    #[serde(default)]
+    pub out: Option<String>,
 }
 
 /// How a task ended.
@@ -140,6 +144,8 @@ pub struct Facts {
     pub url: String,
     /// Where its file belongs, relative to the output folder.
     pub path: String,
+    /// Whether the list itself names that place.
+    pub named: bool,
     /// How often it was tried and answered for.
     pub attempts: u32,
     /// How often it was delivered, the first time included.
@@ -216,6 +222,7 @@ impl Record {
                 .then(|| Moment::from(exchange.started)),
             timing_ms: RecordedTiming::new(facts.queue, &exchange.timing),
             error: None,
+            out: facts.named.then_some(facts.path),
         }
     }
 }
@@ -232,6 +239,7 @@ pub(super) mod tests {
             task: TaskId(task),
             url: url.into(),
             path: "b-ruqbcp5fgr3tvkvo.txt".into(),
+            named: false,
             attempts: 1,
             deliveries: 2,
             worker: Some(RecordedWorker {
@@ -284,7 +292,7 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null}"#,
+            r#""body":2,"store":0.001},"error":null,"out":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -306,11 +314,11 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""}}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
-        let end = r#","error":{"kind":"worker_died","message":"signal 9"}}"#;
+        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"out":null}"#;
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
         let path =
@@ -375,7 +383,7 @@ pub(super) mod tests {
             worker in option::of(worker()),
             started in any::<Option<i64>>(),
             timing_ms in timing(),
-            error in option::of(problem()),
+            (error, out) in (option::of(problem()), any::<Option<String>>()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -384,7 +392,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error,
+                timing_ms, error, out,
             }
         }
     }
