@@ -8,16 +8,20 @@
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
 pub mod codec;
+mod faults;
 pub mod handshake;
 mod id;
 mod message;
 mod outcome;
 mod setup;
 
+pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{Assignment, Expect, FromWorker, Phase, Report, Running, ToWorker};
 pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing,
 };
-pub use setup::{Engine, HttpOptions, ResolveOverride, Setup, Simulated, Trust};
+pub use setup::{
+    Engine, HttpOptions, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
+};

@@ -37,10 +37,13 @@ pub struct Assignment {
     /// Request headers for this task, name and value. Each takes the place of those of the same
     /// name in [`HttpOptions`](crate::HttpOptions).
     pub headers: Vec<(String, String)>,
+    /// How often it was handed out in this run, this time included, not counting those that ended
+    /// before it was started: 1 for the first time.
+    pub delivery: u32,
 }
 
 impl Assignment {
-    /// The task of a list that says nothing but its URL.
+    /// The task of a list that says nothing but its URL, handed out for the first time.
     #[must_use]
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Assignment {
             path: path.into(),
             expect: None,
             headers: Vec::new(),
+            delivery: 1,
         }
     }
 }
@@ -133,6 +137,7 @@ pub struct Running {
 
 /// What a running task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Resolving, connecting, TLS, request sent: no response yet.
     Requesting,

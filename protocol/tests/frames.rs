@@ -11,9 +11,10 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Expect, Failure, FailureKind, FromWorker, HttpOptions,
-    MonotonicNanos, Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span,
-    SpanPhase, Stored, TaskId, Timestamp, Timing, ToWorker, Trust,
+    Assignment, Engine, Exchange, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions,
+    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Report, ResolveOverride, Running,
+    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
+    Timestamp, Timing, ToWorker, Trust, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -126,15 +127,48 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
-    (task(), texts, option::of(expect), headers).prop_map(|(task, (url, path), expect, headers)| {
-        Assignment {
+    let rest = (option::of(expect), headers, any::<u32>());
+    (task(), texts, rest).prop_map(
+        |(task, (url, path), (expect, headers, delivery))| Assignment {
             task,
             url,
             path,
             expect,
             headers,
-        }
-    })
+            delivery,
+        },
+    )
+}
+
+fn fault() -> impl Strategy<Value = TaskFault> {
+    prop::sample::select(TaskFault::ALL.as_slice())
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    let share = (0..=Share::WHOLE)
+        .prop_map(|millionths| Share::from_millionths(millionths).expect("at most all"));
+    let poison = (fault(), ".{1,40}").prop_map(|(fault, text)| Poison { fault, text });
+    (
+        any::<u64>(),
+        prop::collection::btree_map(fault(), share, 0..6),
+        vec(poison, 0..4),
+    )
+        .prop_map(|(seed, drawn, poisons)| Faults {
+            seed,
+            drawn,
+            poisons,
+        })
+}
+
+fn limits() -> impl Strategy<Value = WorkerLimits> {
+    let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
+    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
+        |(memory, nice, sandbox)| WorkerLimits {
+            memory,
+            nice,
+            sandbox,
+        },
+    )
 }
 
 prop_compose! {
@@ -144,7 +178,8 @@ prop_compose! {
         concurrency in any::<u16>(),
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
-        spans in any::<bool>(),
+        (spans, fsync) in any::<(bool, bool)>(),
+        limits in limits(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -155,6 +190,7 @@ prop_compose! {
         ],
         simulated in option::of((address(), address())),
         max_filesize in option::of(any::<u64>()),
+        faults in option::of(faults()),
     ) -> Setup {
         let [heartbeat, connect_timeout, stall_timeout, cpu_per_task] = times;
         Setup {
@@ -165,6 +201,8 @@ prop_compose! {
             engine,
             spans,
             cpu_per_task,
+            limits,
+            fsync,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,
@@ -180,6 +218,7 @@ prop_compose! {
                 trust,
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
+            faults,
         }
     }
 }
@@ -296,4 +335,22 @@ fn every_kind_of_failure_has_the_name_that_the_run_log_uses() {
     let names: std::collections::BTreeSet<_> =
         FailureKind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(names.len(), FailureKind::ALL.len());
+}
+
+#[test]
+fn the_largest_faults_leave_most_of_a_frame_to_the_rest_of_the_setup() {
+    let poison = Poison {
+        fault: TaskFault::Garbage,
+        text: "t".repeat(MAX_POISON_TEXT),
+    };
+    let whole = Share::from_millionths(Share::WHOLE).expect("all");
+    let faults = Faults {
+        seed: u64::MAX,
+        drawn: TaskFault::ALL.map(|fault| (fault, whole)).into(),
+        poisons: vec![poison; MAX_POISONS],
+    };
+    let size = bincode::serde::encode_to_vec(&faults, bincode::config::standard())
+        .expect("it is plain data")
+        .len();
+    assert!(size < MAX_FRAME / 4, "{size} bytes");
 }

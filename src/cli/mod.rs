@@ -2,6 +2,7 @@
 //!
 //! What it means is decided in [`crate::config`].
 
+pub mod limits;
 pub mod list;
 pub mod mode;
 pub mod origin;

@@ -7,10 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::limits::LimitArgs;
 use super::list::ListArgs;
 use super::mode::ModeArgs;
 use super::value;
-use crate::dispatch::Intensity;
+
+use crate::dispatch::{Intensity, MaxFailures};
+use crate::inject;
 use crate::origin::Spec;
 
 /// Options of the main job.
@@ -37,6 +40,11 @@ pub struct RunArgs {
     /// Options for lists.
     #[command(flatten)]
     pub list: ListArgs,
+
+    /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
+    /// stored; slower
+    #[arg(long)]
+    pub fsync: bool,
 
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
@@ -66,6 +74,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub mode: ModeArgs,
 
+    /// Options for workers.
+    #[command(flatten)]
+    pub worker: WorkerOptions,
+
     /// Options for HTTP.
     #[command(flatten)]
     pub http: HttpArgs,
@@ -77,6 +89,19 @@ pub struct RunArgs {
     /// Options for crashes.
     #[command(flatten)]
     pub crash: CrashArgs,
+
+    /// Options for what workers may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// Options for workers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Workers")]
+pub struct WorkerOptions {
+    /// Replace each worker by a new one after N tasks [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker_tasks: Option<u32>,
 }
 
 /// Options for HTTP.
@@ -107,6 +132,15 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
+    /// Shortest time between two downloads from one host, over all workers [default: none]
+    #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
+    pub host_delay: Duration,
+
+    /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
+    /// [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = value::rate)]
+    pub rate: Option<Duration>,
+
     /// A request header, as 'Name: value'; may be given several times
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
     pub header: Vec<(String, String)>,
@@ -135,6 +169,19 @@ pub struct RetryArgs {
     /// Time before each retry [default: 1s, doubled each time, with jitter]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub retry_delay: Option<Duration>,
+
+    /// Begin no retry later than this after a URL was first tried [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub retry_max_time: Option<Duration>,
+
+    /// Give the run up when more than N URLs have failed, or more than P% of the first hundred
+    /// and after [default: never]
+    #[arg(long, value_name = "N|P%", value_parser = value::max_failures)]
+    pub max_failures: Option<MaxFailures>,
+
+    /// Give the run up after this time; what runs then has --grace [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub run_time: Option<Duration>,
 }
 
 /// Options for crashes.
@@ -150,7 +197,8 @@ pub struct CrashArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub start_timeout: Duration,
 
-    /// Workers that a URL may kill before it is quarantined
+    /// Workers that a URL may kill before it is quarantined. Deaths that may have come from
+    /// outside (kill -9) count a fifth
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliveries: u32,
 
@@ -162,4 +210,11 @@ pub struct CrashArgs {
     /// How long running downloads may take once the run is asked to end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     pub grace: Duration,
+
+    /// Bring about faults, to test your own set-up: a comma-separated list of segv, abort, exit,
+    /// eat, hang, garbage (each =N% of the URLs, once, or @TEXT: URLs that contain TEXT, always);
+    /// no-connect, no-start (=N% of the workers); kill, stop, pause, kill-all (=R/s: signals to
+    /// workers); seed=N
+    #[arg(long, value_name = "SPEC")]
+    pub inject: Option<inject::Spec>,
 }

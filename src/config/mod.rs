@@ -1,16 +1,18 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Engine, HttpOptions, Trust};
+use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
 
+use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use crate::inject;
 use crate::input::naming::TemplateError;
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::origin::{Announcement, Spec};
@@ -21,6 +23,10 @@ const RETRY_BASE: Duration = Duration::from_secs(1);
 /// Deaths without progress that are tolerated for each worker, and in which period.
 const RESTARTS_PER_WORKER: u32 = 3;
 const RESTART_PERIOD: Duration = Duration::from_secs(60);
+
+/// How much more often a task may be there when its worker dies of a cause that may lie outside.
+/// Whoever kills a fifth of all deliveries at random quarantines one innocent in 10^10 by it.
+const UNEXPLAINED_PER_DELIVERY: u32 = 5;
 
 /// The main job.
 #[derive(Clone, Debug)]
@@ -33,6 +39,10 @@ pub struct RunConfig {
     pub output: PathBuf,
     /// Numbers for the core.
     pub limits: Limits,
+    /// What worker processes may use.
+    pub worker_limits: WorkerLimits,
+    /// Whether what is stored is safe from the loss of power.
+    pub fsync: bool,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// What answers in place of the network.
@@ -45,6 +55,8 @@ pub struct RunConfig {
     pub cpu_per_task: Duration,
     /// Where to write where the time of each task went.
     pub timeline: Option<PathBuf>,
+    /// Faults to bring about.
+    pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Errors only.
@@ -115,6 +127,17 @@ pub enum ConfigError {
         /// The other option.
         option: &'static str,
     },
+    /// A fault that cannot be had in a mode.
+    #[error(
+        "--mode {mode} cannot be had with --inject {fault}: that takes workers in processes of \
+         their own (--mode processes)"
+    )]
+    ModeFault {
+        /// The mode.
+        mode: &'static str,
+        /// The fault.
+        fault: &'static str,
+    },
     /// More at once than a worker can be told of.
     #[error(
         "--workers {workers} times --concurrency {concurrency} is more than {} at once",
@@ -162,12 +185,15 @@ impl RunConfig {
             lists: Arc::new(list_options(args.list)?),
             output: args.output,
             limits,
+            worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            fsync: args.fsync,
             http: http_options(args.http)?,
             network,
             pool: shape.pool,
             engine: shape.engine,
             cpu_per_task: args.mode.cpu_per_task,
             timeline: args.mode.timeline,
+            inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
             quiet: args.quiet,
             verbose: args.verbose,
@@ -197,11 +223,18 @@ impl Shape {
         };
         let given = args.concurrency.map(NonZeroU16::get);
         let concurrency = given.unwrap_or(1);
+        let of_processes = [
+            ("--dispatch chunked", policy == Policy::Chunked),
+            ("--worker-tasks", args.worker.worker_tasks.is_some()),
+        ];
         // In this process there is one worker, with as many downloads in flight as the mode says.
         let local = |mode, engine, concurrency| {
-            if policy == Policy::Chunked {
-                let option = "--dispatch chunked";
+            if let Some(&(option, _)) = of_processes.iter().find(|(_, given)| *given) {
                 return Err(ConfigError::ModeOption { mode, option });
+            }
+            let injected = args.crash.inject.as_ref();
+            if let Some(fault) = injected.and_then(inject::Spec::of_processes) {
+                return Err(ConfigError::ModeFault { mode, fault });
             }
             Ok(Self {
                 pool: PoolKind::Local,
@@ -262,6 +295,39 @@ fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
     })
 }
 
+/// A thread has no limits of its own: what was asked for in so many words cannot be had there.
+fn worker_limits(
+    args: &LimitArgs,
+    pool: PoolKind,
+    mode: Mode,
+) -> Result<WorkerLimits, ConfigError> {
+    let sandbox = match args.sandbox {
+        SandboxName::On => Sandbox::On,
+        SandboxName::Off => Sandbox::Off,
+        SandboxName::BestEffort => Sandbox::BestEffort,
+    };
+    let limits = WorkerLimits {
+        memory: args.worker_memory,
+        nice: args.worker_nice,
+        sandbox,
+    };
+    if pool == PoolKind::Processes {
+        return Ok(limits);
+    }
+    let asked = [
+        (sandbox == Sandbox::On).then_some("--sandbox on"),
+        limits.memory.map(|_| "--worker-memory"),
+        limits.nice.map(|_| "--worker-nice"),
+    ];
+    match asked.into_iter().flatten().next() {
+        Some(option) => Err(ConfigError::ModeOption {
+            mode: mode.name(),
+            option,
+        }),
+        None => Ok(WorkerLimits::default()),
+    }
+}
+
 fn network(args: &RunArgs) -> Result<Network, ConfigError> {
     if let Some(path) = &args.mode.simulate_via {
         let refused = |problem: String| ConfigError::Announcement {
@@ -284,17 +350,35 @@ fn network(args: &RunArgs) -> Result<Network, ConfigError> {
 
 fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     let workers = shape.workers;
+    let spacing = args.http.rate.unwrap_or_default();
+    let defaults = Limits::default();
     Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
+        // What is held ahead would be begun whenever its worker likes.
+        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+            0
+        } else {
+            defaults.prefetch
+        },
+        spacing,
+        host_spacing: args.http.host_delay,
         retries: args.retry.retry,
+        retry_max_time: args.retry.retry_max_time,
+        max_failures: args.retry.max_failures,
+        run_time: args.retry.run_time,
         retry_delay: match args.retry.retry_delay {
             Some(delay) => RetryDelay::Fixed(delay),
             None => RetryDelay::Exponential(RETRY_BASE),
         },
         max_deliveries: args.crash.max_deliveries,
+        max_unexplained: args
+            .crash
+            .max_deliveries
+            .saturating_mul(UNEXPLAINED_PER_DELIVERY),
+        worker_tasks: args.worker.worker_tasks.and_then(NonZeroU32::new),
         restart_intensity: args.crash.restart_intensity.unwrap_or(Intensity {
             restarts: RESTARTS_PER_WORKER * u32::from(workers),
             period: RESTART_PERIOD,
@@ -303,7 +387,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         seed: fastrand::u64(..),
-        ..Limits::default()
+        ..defaults
     }
 }
 

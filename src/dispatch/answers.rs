@@ -1,10 +1,9 @@
 //! What happens to tasks: offered, started, answered, given back, kept alive.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{Failure, Severity, Stored, TaskId, WorkerId};
 
-use super::backoff::retry_delay;
 use super::event::{Action, Ending, GiveUp, HostId, Notice, Verdict};
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
@@ -26,8 +25,12 @@ impl Dispatcher {
         lease.revoked = false;
         if lease.started.is_none() {
             lease.started = Some(now);
+            let Some(task) = self.tasks.get_mut(&id) else {
+                return;
+            };
+            task.begun.get_or_insert(now);
             // It has read the assignment: the bytes are out of the channel.
-            let size = self.tasks[&id].size;
+            let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];
             slot.bytes -= size;
             slot.start(id);
@@ -54,16 +57,17 @@ impl Dispatcher {
             return self.stale(worker);
         }
         self.answered(worker, id);
+        if let Severity::Transient {
+            retry_after: Some(pause),
+        } = failure.severity
+        {
+            self.rest_host(now, id, pause.min(self.limits.retry_delay_max));
+        }
         let attempts = self.tasks[&id].attempts;
         match failure.severity {
-            Severity::Transient { retry_after } if attempts <= self.limits.retries => {
-                let delay = retry_delay(
-                    self.limits.retry_delay,
-                    attempts,
-                    retry_after,
-                    self.limits.retry_delay_max,
-                    &mut self.rng,
-                );
+            Severity::Transient { retry_after }
+                if let Some(delay) = self.delay_of_retry(now, id, retry_after) =>
+            {
                 self.counts.retries += 1;
                 self.unlease(id);
                 self.place(id, Place::Delayed(now + delay));
@@ -78,6 +82,7 @@ impl Dispatcher {
             Severity::Transient { .. } | Severity::Permanent => {
                 self.counts.failed += 1;
                 self.finish(worker, id, Verdict::Failed(failure));
+                self.count_failures(now);
             }
             Severity::Fatal => {
                 self.unlease(id);
@@ -90,6 +95,9 @@ impl Dispatcher {
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         match self.lease_of(worker, id) {
             Some(lease) if lease.started.is_none() => {
+                if let Some(quota) = &mut self.slots[usize::from(worker.slot.0)].quota {
+                    *quota += 1;
+                }
                 self.unlease(id);
                 self.make_ready(now, id);
             }
@@ -98,29 +106,27 @@ impl Dispatcher {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
-        let slot = match self.slot_of(worker) {
-            Some(slot) if matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) => {
-                slot
-            }
-            Some(_) => return,
-            None => return self.stale(worker),
+        let slot = match self.slots.get(usize::from(worker.slot.0)) {
+            Some(slot) if slot.is(worker) => slot,
+            Some(_) | None => return self.stale(worker),
         };
-        let renewed: Vec<_> = slot
-            .queue
-            .iter()
-            .chain(running.iter().filter(|task| slot.running.contains(task)))
-            .copied()
-            .collect();
+        if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
+            return;
+        }
         let deadline = now + self.limits.lease_timeout;
-        for id in renewed {
-            if let Some(lease) = self
+        for id in slot.queue.iter().chain(&slot.running) {
+            let Some(lease) = self
                 .tasks
-                .get_mut(&id)
+                .get_mut(id)
                 .and_then(|task| task.lease_of(worker))
-            {
-                self.leases.remove(&(lease.deadline, id));
+            else {
+                continue;
+            };
+            lease.overdue = lease.started.is_some() && !running.contains(id);
+            if !lease.overdue {
+                self.leases.remove(&(lease.deadline, *id));
                 lease.deadline = deadline;
-                self.leases.insert((deadline, id));
+                self.leases.insert((deadline, *id));
             }
         }
     }
@@ -185,9 +191,15 @@ impl Dispatcher {
             deadline,
             started: None,
             revoked: false,
+            overdue: false,
         });
         self.leases.insert((deadline, id));
+        self.next_turn = now + self.limits.spacing;
+        if self.limits.host_spacing > Duration::ZERO {
+            self.ready.rest(task.host, now + self.limits.host_spacing);
+        }
         slot.queue.push_back(id);
+        slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
         slot.bytes += task.size;
         slot.alone = task.suspect;
         let of_host = slot.hosts.entry(task.host).or_insert(0);
@@ -233,8 +245,12 @@ impl Dispatcher {
             task.place = Place::Suspects;
             self.suspects.push_front(id);
         } else if let Some(chunk) = task.chunk {
-            task.place = Place::Chunk(chunk);
-            self.slots[usize::from(chunk.0)].chunk.push_front(id);
+            let heir = self.heir_of(chunk);
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.chunk = Some(heir);
+                task.place = Place::Chunk(heir);
+            }
+            self.slots[usize::from(heir.0)].chunk.push_front(id);
         } else {
             task.place = Place::Ready;
             self.ready.push_front(task.host, id);

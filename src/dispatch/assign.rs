@@ -15,6 +15,9 @@ impl Dispatcher {
     /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
     /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
     pub(super) fn assign(&mut self, now: Instant) {
+        if now < self.next_turn {
+            return;
+        }
         self.assign_suspects(now);
         if self.limits.policy == Policy::Chunked {
             return self.assign_chunks(now);
@@ -25,14 +28,17 @@ impl Dispatcher {
             return;
         }
         let mut batches = vec![Vec::new(); self.slots.len()];
-        while let Some(index) = self.least_loaded(concurrency) {
+        while now >= self.next_turn
+            && let Some(index) = self.least_loaded(concurrency)
+        {
             let Some(task) = self.take_for(index) else {
                 break;
             };
             self.lease(now, index, task);
             batches[index].push(task);
         }
-        let ahead = self.ready.len() / (READY_PER_PREFETCH * self.slots.len());
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let ahead = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
         let ahead = ahead.min(usize::from(self.limits.prefetch));
         for (index, batch) in batches.iter_mut().enumerate() {
             // Refilled at half, so that one message carries several tasks.
@@ -40,7 +46,8 @@ impl Dispatcher {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
-                while self.slots[index].held() < concurrency + ahead
+                while self.slots[index].is_open()
+                    && self.slots[index].held() < concurrency + ahead
                     && let Some(task) = self.take_for(index)
                 {
                     self.lease(now, index, task);
@@ -90,14 +97,18 @@ impl Dispatcher {
         self.slots[index]
             .hosts
             .iter()
-            .find(|&(&host, &held)| held >= concurrency && self.ready.has_ready(host))
+            .find(|&(&host, &held)| {
+                held >= concurrency && self.ready.has_ready(host) && !self.ready.is_resting(host)
+            })
             .map(|(&host, _)| host)
     }
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
         let mut waiting = self.suspects.len();
-        while let Some(position) = self.next_suspect() {
+        while now >= self.next_turn
+            && let Some(position) = self.next_suspect()
+        {
             let Some(index) = self.empty_slot() else {
                 break;
             };
@@ -110,7 +121,8 @@ impl Dispatcher {
             waiting -= 1;
         }
         // Half of the pool at most works for suspects, the rest goes on.
-        let most = (self.slots.len() / 2).max(1);
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let most = (in_use / 2).max(1);
         let mut reserved = 0;
         for slot in &mut self.slots {
             slot.reserved &= reserved < waiting;
@@ -139,7 +151,7 @@ impl Dispatcher {
     fn empty_slot(&self) -> Option<usize> {
         self.slots
             .iter()
-            .position(|slot| slot.is_ready() && slot.held() == 0)
+            .position(|slot| slot.takes_tasks() && slot.held() == 0)
     }
 
     /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.

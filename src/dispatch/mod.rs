@@ -37,7 +37,9 @@ mod chunks;
 mod ending;
 mod event;
 mod limits;
+mod pace;
 mod queue;
+mod resize;
 mod slot;
 mod supervise;
 mod task;
@@ -49,10 +51,10 @@ use std::time::Instant;
 use protocol::{SlotId, TaskId};
 
 pub use event::{
-    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, Notice,
-    Verdict,
+    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, MemoryCause,
+    Notice, Verdict,
 };
-pub use limits::{Intensity, Limits, Policy, RetryDelay};
+pub use limits::{Intensity, Limits, MaxFailures, Policy, RetryDelay};
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
@@ -66,6 +68,12 @@ pub struct Dispatcher {
     limits: Limits,
     rng: fastrand::Rng,
     course: Course,
+    /// When it was last told anything.
+    now: Instant,
+    /// When the next task may be handed out.
+    next_turn: Instant,
+    /// When the run has had its time.
+    time_is_up: Option<Instant>,
     input_open: bool,
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
@@ -98,6 +106,9 @@ impl Dispatcher {
         Self {
             rng: fastrand::Rng::with_seed(limits.seed),
             course: Course::Running,
+            now,
+            next_turn: now,
+            time_is_up: limits.run_time.and_then(|time| now.checked_add(time)),
             input_open: true,
             tasks: BTreeMap::new(),
             ready: ReadyQueue::new(limits.per_host),
@@ -121,6 +132,7 @@ impl Dispatcher {
         if self.course == Course::Finished {
             return;
         }
+        self.now = now;
         match event {
             Event::TaskOffered { task, host, size } => self.on_offered(now, task, host, size),
             Event::InputEnded => self.on_input_ended(),
@@ -147,10 +159,14 @@ impl Dispatcher {
             Event::GiveUpRequested { reason } => {
                 self.end(now, Ending::GivenUp(GiveUp::Other(reason)));
             }
+            Event::Resumed { pause } => self.on_resumed(pause),
+            Event::Resized { workers } => self.on_resized(now, workers),
             Event::Tick => {}
         }
         self.expire(now);
         if self.course == Course::Running {
+            self.ready.wake(now);
+            self.retire_workers(now);
             self.staff(now);
             self.assign(now);
             self.rebalance();
@@ -189,15 +205,28 @@ impl Dispatcher {
             .enumerate()
             .filter_map(|(index, slot)| match slot.state {
                 SlotState::Vacant { not_before }
-                    if shared || (self.is_running() && self.wants_worker_for_chunk(index)) =>
+                    if !slot.closed
+                        && (shared
+                            || (self.is_running() && self.wants_worker_for_chunk(index))) =>
                 {
                     Some((not_before, DeadlineCause::Respawn))
                 }
                 SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
                 SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
-                SlotState::Vacant { .. } | SlotState::Ready | SlotState::Dying { .. } => None,
+                SlotState::Dying {
+                    kill_at: Some(at), ..
+                } => Some((at, DeadlineCause::Kill)),
+                SlotState::Vacant { .. }
+                | SlotState::Retired
+                | SlotState::Ready
+                | SlotState::Dying { kill_at: None, .. } => None,
             });
-        [retry, lease, grace]
+        let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
+        let time_is_up = self
+            .time_is_up
+            .filter(|_| self.course == Course::Running)
+            .map(|at| (at, DeadlineCause::RunTime));
+        [retry, lease, grace, pace, time_is_up]
             .into_iter()
             .flatten()
             .chain(slots)
@@ -223,7 +252,10 @@ impl Dispatcher {
         while let Some(&(at, task)) = self.leases.first()
             && at <= now
         {
-            self.on_lease_expired(at, task);
+            self.on_lease_expired(now, at, task);
+        }
+        if self.time_is_up.is_some_and(|at| at <= now) {
+            self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
         if self.course == Course::Running {
             while let Some(&(at, task)) = self.delayed.first()
@@ -236,12 +268,20 @@ impl Dispatcher {
         for index in 0..self.slots.len() {
             match self.slots[index].state {
                 SlotState::Starting { deadline } if deadline <= now => {
-                    self.kill(index, KillReason::StartTimeout);
+                    self.terminate(now, index, KillReason::StartTimeout);
                 }
                 SlotState::Leaving { deadline } if deadline <= now => {
-                    self.kill(index, KillReason::Overstayed);
+                    self.terminate(now, index, KillReason::Overstayed);
+                }
+                SlotState::Dying {
+                    ref reason,
+                    kill_at: Some(at),
+                } if at <= now => {
+                    let reason = reason.clone();
+                    self.kill(index, reason);
                 }
                 SlotState::Vacant { .. }
+                | SlotState::Retired
                 | SlotState::Starting { .. }
                 | SlotState::Ready
                 | SlotState::Leaving { .. }
@@ -251,7 +291,9 @@ impl Dispatcher {
         if let Course::Ending { deadline, .. } = self.course
             && deadline <= now
         {
-            self.kill_all(&KillReason::GraceExpired);
+            for index in 0..self.slots.len() {
+                self.terminate(now, index, KillReason::GraceExpired);
+            }
         }
     }
 }

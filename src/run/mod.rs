@@ -32,9 +32,12 @@ use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Policy};
+use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
-use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
+use crate::pool::{
+    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, SocketFolder, make_room, try_limits,
+};
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
@@ -78,12 +81,18 @@ pub enum SetUpError {
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
+    /// What workers may use cannot be limited as asked.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The built-in origin does not come up.
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
     /// The options are too long for the workers to be told.
     #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
     Options(#[from] EncodeError),
+    /// Faults cannot be written down.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The system refused something that every run needs.
     #[error("cannot {what}: {error}")]
     System {
@@ -111,9 +120,20 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let lock = layout.lock()?;
     let removed = layout.remove_leftovers(&lock)?;
     tracing::debug!(removed, "partial bodies of an earlier run");
-    let log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(layout.coordinator())?;
+    if config.fsync {
+        log.make_durable()?;
+        layout.sync()?;
+    }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
+    }
+    let deaths = LogWriter::open(layout.coordinator())?;
+    if deaths.cut() > 0 {
+        tracing::info!(
+            bytes = deaths.cut(),
+            "cut a torn line off the log of deaths"
+        );
     }
     let index = Index::load(&layout.results())?;
     if let Some(problem) = index.first_problem() {
@@ -128,49 +148,42 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map(Timeline::create)
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
+    check_limits(&config, &layout)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
+    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = setup(&config, &layout, origin.as_ref());
+    let injector = injector(&config, &layout, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            Pool::Processes(ProcessPool::new(setup, config.verbose, sender.clone())?)
+            let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
+            if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
+                pool.inject(faults);
+            }
+            Pool::Processes(pool)
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let rules = Rules {
-        output: layout.output().to_owned(),
-        folder: layout.coordinator().to_owned(),
-        naming: config.lists.naming.clone(),
-        lists: lists
-            .iter()
-            .map(|list| list.lines.name().to_owned())
-            .collect(),
-        lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
-        retry_quarantined: config.retry_quarantined,
-    };
-    let sieve = Sieve::new(index, rules);
+    let sieve = Sieve::new(index, rules(&config, &layout, &lists));
     let plan = Plan { lists, sieve };
-    // Chunks are cut from the whole of it.
-    let max_text = match config.limits.policy {
-        Policy::Shared => MAX_TEXT,
-        Policy::Chunked => usize::MAX,
-    };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
         Parts {
+            max_text: max_text(config.limits.policy),
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            deaths,
             timeline,
             origin,
+            injector,
             intake,
-            max_text,
             inbox,
             console,
             tally,
@@ -182,8 +195,65 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = layout.remove_leftovers(&lock) {
         tracing::warn!(%error, "partial bodies are left");
     }
+    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
+        tracing::warn!(%error, "sockets are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// Tries what every worker would do to itself, and says what is in force: once, before any of them.
+fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> {
+    match config.pool {
+        PoolKind::Processes => {
+            let in_force = try_limits(&setup(config, layout, None))?;
+            tracing::info!("sandbox: {in_force}");
+        }
+        PoolKind::Local => {
+            tracing::info!(
+                "sandbox: off; workers are threads of this process, which cannot be confined"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where workers connect, if they are processes and the file system of the output folder has
+/// sockets; otherwise that is the folder for temporary files.
+fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
+    if config.pool == PoolKind::Local {
+        return None;
+    }
+    let made = SocketFolder::open(&layout.sockets());
+    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::debug!(%error, "workers connect in the folder for temporary files");
+            None
+        }
+    }
+}
+
+fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
+    Rules {
+        output: layout.output().to_owned(),
+        folder: layout.coordinator().to_owned(),
+        naming: config.lists.naming.clone(),
+        lists: lists
+            .iter()
+            .map(|list| list.lines.name().to_owned())
+            .collect(),
+        lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
+        retry_quarantined: config.retry_quarantined,
+    }
+}
+
+/// Chunks are cut from the whole of the input.
+const fn max_text(policy: Policy) -> usize {
+    match policy {
+        Policy::Shared => MAX_TEXT,
+        Policy::Chunked => usize::MAX,
+    }
 }
 
 fn verbosity(config: &RunConfig) -> Verbosity {
@@ -192,6 +262,20 @@ fn verbosity(config: &RunConfig) -> Verbosity {
         RunConfig { verbose: 0, .. } => Verbosity::Normal,
         RunConfig { .. } => Verbosity::Logging,
     }
+}
+
+/// Who brings about the faults that are asked for, if any are.
+fn injector(
+    config: &RunConfig,
+    layout: &Layout,
+    begun: Instant,
+) -> Result<Option<Injector>, JournalError> {
+    let Some(spec) = &config.inject else {
+        return Ok(None);
+    };
+    tracing::info!(%spec, "faults will be injected");
+    let journal = layout.coordinator().join(inject::JOURNAL);
+    Injector::new(spec.clone(), &journal, begun).map(Some)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
@@ -264,6 +348,9 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         engine: config.engine,
         spans: config.timeline.is_some(),
         cpu_per_task: config.cpu_per_task,
+        limits: config.worker_limits,
+        fsync: config.fsync,
         http,
+        faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

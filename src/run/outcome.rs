@@ -55,7 +55,7 @@ pub(super) fn conclude(
             Outcome::Interrupted(finished.signal.unwrap_or(signal_hook::consts::SIGINT))
         }
         Ending::GivenUp(reason) => {
-            console.error(&format!("the run is given up: {}", explain(reason)));
+            console.error(&format!("the run is given up: {}", explain(reason, layout)));
             Outcome::GivenUp
         }
     };
@@ -72,6 +72,7 @@ pub(super) fn conclude(
             elapsed: tally.begun.elapsed(),
             left: tally.input_ended.then_some(finished.unfinished),
             results: &layout.results(),
+            injected: finished.injected.as_deref(),
         };
         if let Err(error) = print_summary(tally, &close) {
             console.error(&format!("cannot print the summary: {error}"));
@@ -80,7 +81,7 @@ pub(super) fn conclude(
     outcome
 }
 
-fn explain(reason: &GiveUp) -> String {
+fn explain(reason: &GiveUp, layout: &Layout) -> String {
     match reason {
         GiveUp::RestartIntensity {
             deaths,
@@ -91,9 +92,21 @@ fn explain(reason: &GiveUp) -> String {
              what they said stands above, and -v tells more (--restart-intensity)",
             humantime::format_duration(*period)
         ),
+        GiveUp::TooManyFailures { failed } => format!(
+            "{failed} URLs failed, more than --max-failures allows; run the same command again to \
+             try them again and do the rest"
+        ),
+        GiveUp::TimeIsUp => "its time is up (--run-time); run the same command again to do the \
+                             rest"
+            .to_owned(),
+        GiveUp::AllRetired { last } => format!(
+            "in every slot one worker after the other died without having done anything, the \
+             last with {last}; what they said stands above, and -v tells more"
+        ),
         GiveUp::Fatal(failure) => format!(
-            "{}; nothing is lost, run the same command again when that is mended",
-            failure.message
+            "{}; files go to {}; nothing is lost, run the same command again when that is mended",
+            failure.message,
+            layout.output().display()
         ),
         GiveUp::Other(reason) => reason.clone(),
     }

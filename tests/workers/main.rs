@@ -9,7 +9,9 @@
 //!   worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod confined;
 mod killers;
+mod last_words;
 mod misbehave;
 mod starting;
 #[path = "../support/mod.rs"]
@@ -28,11 +30,21 @@ use support::Run;
 /// The environment variable that makes this program a coordinator.
 const ROLE: &str = "COORDINATOR_TEST_ROLE";
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: worker::Allocator = worker::Allocator::new();
+
 fn main() -> ExitCode {
     if env::var_os(ROLE).is_some() {
         return coordinator();
     }
-    let trials = [starting::trials(), talking::trials(), killers::trials()];
+    let trials = [
+        starting::trials(),
+        talking::trials(),
+        killers::trials(),
+        last_words::trials(),
+        confined::trials(),
+    ];
     libtest_mimic::run(
         &Arguments::from_args(),
         trials.into_iter().flatten().collect(),

@@ -1,7 +1,9 @@
 //! What a worker does.
 //!
 //! ```text
-//!   process ──> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
+//!   process ──> limits      (memory, nice value, sandbox: before there is a second thread)
+//!      |
+//!      +──────> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
 //!      |           |                            |
 //!     link <───────┘                            ├────> resolver   (shared by all slots)
 //!                                               └────> store      (temporary name, hash, rename)
@@ -15,12 +17,16 @@
 //! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
 
 mod activity;
+mod allocator;
 mod descriptor;
 pub mod engine;
 mod fault;
+pub mod faults;
+pub mod limits;
 pub mod link;
 pub mod process;
 mod resolver;
+mod sandbox;
 pub mod session;
 mod spans;
 mod store;
@@ -29,10 +35,12 @@ mod testing;
 pub mod transfer;
 mod work;
 
+pub use allocator::Allocator;
 pub use engine::{
     Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
 };
 pub use fault::Fault;
+pub use limits::EXIT_OUT_OF_MEMORY;
 pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,

@@ -3,8 +3,9 @@
 //! A reader of the output folder never sees a partial file under a final name, and storing a task
 //! twice gives the same file. A small file costs four system calls: open, write, close, rename.
 //!
-//! It does not fsync: what it promises, it promises across the death of any process, not across
-//! the loss of power. It must not choose names, or know what HTTP is.
+//! What it promises, it promises across the death of any process; and across the loss of power, if
+//! it is told to sync: data before the name, the name before the answer. It must not choose names,
+//! or know what HTTP is.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 
 use data_encoding::BASE32HEX_NOPAD;
 use protocol::FailureKind;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -31,20 +34,24 @@ const LONGEST: usize = 200;
 pub struct Store {
     output: OwnedFd,
     partial: OwnedFd,
+    fsync: bool,
 }
 
 impl Store {
-    /// Opens the two folders; they must exist, on one file system.
+    /// Opens the two folders; they must exist, on one file system. With `fsync` a file that is
+    /// committed is safe from the loss of power.
     ///
     /// # Errors
     ///
     /// If one of them cannot be opened.
-    pub fn new(output: &Path, partial: &Path) -> std::io::Result<Self> {
-        let open = |folder: &Path| {
+    pub fn new(output: &Path, partial: &Path, fsync: bool) -> std::io::Result<Self> {
+        // A folder can only be synced if it is open for more than to name what is in it.
+        let synced = if fsync { OFlags::RDONLY } else { OFlags::PATH };
+        let open = |folder: &Path, how: OFlags| {
             openat(
                 CWD,
                 folder,
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                how | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
             )
             .map_err(|errno| {
@@ -56,8 +63,9 @@ impl Store {
             })
         };
         Ok(Self {
-            output: open(output)?,
-            partial: open(partial)?,
+            output: open(output, synced)?,
+            partial: open(partial, OFlags::PATH)?,
+            fsync,
         })
     }
 
@@ -152,6 +160,14 @@ impl Partial {
         };
         check(&committed)?;
         let file = self.file.take();
+        // Or a name could outlive the loss of power, and what it stands for not.
+        if self.store.fsync
+            && let Some(file) = &file
+            && let Err(errno) = fdatasync(file)
+        {
+            self.remove();
+            return Err(unsynced(&self.path, errno));
+        }
         // Closed first: some file systems report a full disk only now, and only by a close that
         // `File` would not tell us of; a rename of what did not arrive must not follow.
         let closed = file.map_or(Ok(()), |file| {
@@ -163,11 +179,17 @@ impl Partial {
             self.remove();
             return Err(fault("put in place", &self.path, errno));
         }
+        if self.store.fsync {
+            self.sync_folders()
+                .map_err(|errno| unsynced(&self.path, errno))?;
+        }
         Ok(committed)
     }
 
     fn place(&self) -> Result<(), Errno> {
-        let Store { output, partial } = &*self.store;
+        let Store {
+            output, partial, ..
+        } = &*self.store;
         match self.path.rsplit_once('/') {
             None => renameat(partial, &self.name, output, &self.path),
             Some((parents, name)) => {
@@ -175,6 +197,16 @@ impl Partial {
                 renameat(partial, &self.name, &folder, name)
             }
         }
+    }
+
+    /// Makes the new name last: in its folder, and those of its parents that may be new.
+    fn sync_folders(&self) -> Result<(), Errno> {
+        let output = &self.store.output;
+        for (end, _) in self.path.rmatch_indices('/') {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            fsync(openat(output, &self.path[..end], flags, Mode::empty())?)?;
+        }
+        fsync(output)
     }
 
     fn remove(&self) {
@@ -238,6 +270,12 @@ fn partial_name(path: &str) -> Cow<'_, str> {
     Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
 }
 
+/// What was written may be lost, and what is written next as well, whatever the error says.
+fn unsynced(path: &str, errno: Errno) -> Fault {
+    let known = fault("sync", path, errno);
+    Fault::fatal(known.kind, known.message)
+}
+
 /// What an error number means for the task, and for all others.
 fn fault(operation: &str, object: impl Display, errno: Errno) -> Fault {
     let text = |way_out: &str| {
@@ -279,7 +317,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let partial = folder.path().join(".partial");
         std::fs::create_dir(&partial).expect("a folder for partials");
-        let store = Store::new(folder.path(), &partial).expect("both folders exist");
+        let store = Store::new(folder.path(), &partial, false).expect("both folders exist");
         (folder, Arc::new(store))
     }
 

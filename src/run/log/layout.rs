@@ -12,6 +12,7 @@ use super::{Lock, LockError, RESULTS};
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 const COORDINATOR: &str = ".coordinator";
 const PARTIAL: &str = "partial";
+const SOCKETS: &str = "sockets";
 
 /// An output folder that is there and can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,17 @@ pub enum LayoutError {
         .path.display()
     )]
     Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It cannot be made safe from the loss of power.
+    #[error(
+        "cannot sync the folder {} (--fsync): {source}; see to the disk, or run without --fsync",
+        .path.display()
+    )]
+    Sync {
         /// The folder.
         path: PathBuf,
         /// The cause.
@@ -132,6 +144,31 @@ impl Layout {
         Ok(removed)
     }
 
+    /// Makes the folders, and what is in them by name, safe from the loss of power.
+    ///
+    /// # Errors
+    ///
+    /// A folder of ours cannot be synced. One above the output folder that may not be read was not
+    /// made by us, and is passed over.
+    pub fn sync(&self) -> Result<(), LayoutError> {
+        let own = [self.coordinator.as_path(), self.output.as_path()];
+        let above = self.output.ancestors().skip(1);
+        for path in own.into_iter().chain(above) {
+            let synced = File::open(path).and_then(|folder| folder.sync_all());
+            match synced {
+                Ok(()) => {}
+                Err(_) if !own.contains(&path) => {}
+                Err(source) => {
+                    return Err(LayoutError::Sync {
+                        path: path.to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Where files are stored; absolute.
     #[must_use]
     pub fn output(&self) -> &Path {
@@ -149,6 +186,12 @@ impl Layout {
     #[must_use]
     pub fn partial(&self) -> &Path {
         &self.partial
+    }
+
+    /// Where workers connect, where that is possible; absolute. It may not be there.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.coordinator.join(SOCKETS)
     }
 
     /// The run log; absolute.

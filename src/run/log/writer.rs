@@ -1,30 +1,55 @@
-//! Appends records to the run log.
+//! Appends records to the run log, and to the log of deaths.
 //!
 //! Records are written in batches, with as few system calls as possible, and are safe from the
-//! death of this process (not from that of the machine) once flushed. Only the holder of the
-//! [`Lock`](super::Lock) may write.
+//! death of this process once flushed; from that of the machine if they are asked to be. Only the
+//! holder of the [`Lock`](super::Lock) may write.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::append::Appender;
-use super::{LogError, Record};
+use super::{DeathRecord, Log, LogError, Record};
 
 /// The run log's name in its folder.
 pub const RESULTS: &str = "results.jsonl";
 
-/// The run log, open for appending.
+/// The name of the log of deaths, in the same folder.
+pub const DEATHS: &str = "deaths.jsonl";
+
+/// What has a log of its own.
+pub trait Logged: Serialize {
+    /// Which.
+    const LOG: Log;
+    /// Its name in its folder.
+    const NAME: &'static str;
+}
+
+impl Logged for Record {
+    const LOG: Log = Log::Results;
+    const NAME: &'static str = RESULTS;
+}
+
+impl Logged for DeathRecord {
+    const LOG: Log = Log::Deaths;
+    const NAME: &'static str = DEATHS;
+}
+
+/// A log, open for appending.
 ///
 /// Dropping it writes what is left, as well as possible; [`flush`](Self::flush) says whether it was.
-pub struct LogWriter {
+pub struct LogWriter<T: Logged = Record> {
     lines: Appender<File>,
     path: PathBuf,
     cut: u64,
+    records: PhantomData<fn(&T)>,
 }
 
-impl std::fmt::Debug for LogWriter {
+impl<T: Logged> std::fmt::Debug for LogWriter<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogWriter")
             .field("path", &self.path)
@@ -33,15 +58,16 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-impl LogWriter {
-    /// Opens `dir/results.jsonl`, or creates it. A last line without newline, whatever it holds, is
+impl<T: Logged> LogWriter<T> {
+    /// Opens the log in the folder `dir`, or creates it. A last line without newline, whatever it holds, is
     /// what a crash left of a write: it is cut off first.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, or the torn line not cut off.
     pub fn open(dir: &Path) -> Result<Self, LogError> {
-        let path = dir.join(RESULTS);
+        let path = dir.join(T::NAME);
+        let log = T::LOG;
         let opened = OpenOptions::new()
             .read(true)
             .append(true)
@@ -49,16 +75,31 @@ impl LogWriter {
             .open(&path);
         let file = match opened {
             Ok(file) => file,
-            Err(source) => return Err(LogError::Open { path, source }),
+            Err(source) => return Err(LogError::Open { log, path, source }),
         };
         match cut_torn_line(&file) {
             Ok((length, cut)) => Ok(Self {
                 lines: Appender::new(file, length),
                 path,
                 cut,
+                records: PhantomData,
             }),
-            Err(source) => Err(LogError::Cut { path, source }),
+            Err(source) => Err(LogError::Cut { log, path, source }),
         }
+    }
+
+    /// From now on records are safe from the loss of power once they are flushed: fdatasync(2)
+    /// follows each batch. The log's name is the business of its folder.
+    ///
+    /// # Errors
+    ///
+    /// What the log holds already cannot be made safe.
+    pub fn make_durable(&mut self) -> Result<(), LogError> {
+        self.lines.make_durable().map_err(|source| LogError::Sync {
+            log: T::LOG,
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// How many bytes of a torn last line were cut off on opening.
@@ -72,7 +113,7 @@ impl LogWriter {
     /// # Errors
     ///
     /// As [`flush`](Self::flush); the record is kept even so.
-    pub fn append(&mut self, record: &Record) -> Result<(), LogError> {
+    pub fn append(&mut self, record: &T) -> Result<(), LogError> {
         let added = self
             .lines
             .line(|buffer| serde_json::to_writer(buffer, record));
@@ -88,21 +129,28 @@ impl LogWriter {
     /// # Errors
     ///
     /// The system does not take them all: [`LogError::Write`]. The log then still ends with a whole
-    /// line, the records it lacks are kept, and the next flush tries again.
+    /// line, the records it lacks are kept, and the next flush tries again. Or it takes them, and
+    /// cannot make them safe: [`LogError::Sync`].
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.lines.flush().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> LogError {
-        LogError::Write {
-            path: self.path.clone(),
-            unwritten: self.lines.pending(),
-            source,
+        let (log, path) = (T::LOG, self.path.clone());
+        match self.lines.pending() {
+            // Everything is written, so it was the sync.
+            0 => LogError::Sync { log, path, source },
+            unwritten => LogError::Write {
+                log,
+                path,
+                unwritten,
+                source,
+            },
         }
     }
 }
 
-impl Drop for LogWriter {
+impl<T: Logged> Drop for LogWriter<T> {
     fn drop(&mut self) {
         // Whoever wants to know has flushed; and an unrecorded task is only done again.
         let _ = self.lines.flush();
@@ -235,7 +283,7 @@ mod tests {
         ] {
             for start in [&first[..], b""] {
                 fs::write(&path, [start, &torn[..]].concat()).expect("write");
-                let log = LogWriter::open(dir.path()).expect("open");
+                let log = LogWriter::<Record>::open(dir.path()).expect("open");
                 assert_eq!(log.cut(), torn.len() as u64);
                 assert_eq!(fs::read(&path).expect("read"), start);
             }
@@ -245,12 +293,14 @@ mod tests {
     #[test]
     fn an_error_names_the_file_and_what_was_tried() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let error = LogWriter::open(&dir.path().join("gone")).expect_err("no such folder");
+        let error =
+            LogWriter::<Record>::open(&dir.path().join("gone")).expect_err("no such folder");
         let path = dir.path().join("gone").join(RESULTS);
         let expected = format!("cannot open the run log {}: No such file", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
         assert!(!error.is_disk_full());
         let full = LogError::Write {
+            log: Log::Results,
             path: "results.jsonl".into(),
             unwritten: 3,
             source: io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()),

@@ -40,6 +40,11 @@ impl Shell {
             }
             Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
             Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
+            Action::Terminate { worker, reason } => {
+                tracing::info!(%worker, %reason, "worker is asked to end");
+                self.parts.pool.terminate(worker);
+                Ok(())
+            }
             Action::Kill { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is killed");
                 self.parts.pool.kill(worker);
@@ -72,19 +77,13 @@ impl Shell {
     }
 
     fn spawn(&mut self, worker: WorkerId) {
-        match self.parts.pool.spawn(worker) {
-            Ok(()) => {
-                if let (Some(known), Some(pid)) = (
-                    self.pids.get_mut(usize::from(worker.slot.0)),
-                    self.parts.pool.pid(worker),
-                ) {
-                    *known = pid;
-                }
-            }
-            Err(error) => {
-                let exit = Exit::NotStarted(error.to_string());
-                self.pending.push_back(Event::WorkerExited { worker, exit });
-            }
+        if let Err(error) = self.parts.pool.spawn(worker) {
+            let exit = Exit::NotStarted(error.to_string());
+            self.pending.push_back(Event::WorkerExited { worker, exit });
+        }
+        if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
+            // Nothing of the one before it, if there is none.
+            *known = self.parts.pool.pid(worker).unwrap_or_default();
         }
     }
 
@@ -93,7 +92,10 @@ impl Shell {
             .into_iter()
             .filter_map(|task| {
                 let target = &self.tasks.get(&task)?.target;
-                let plain = Assignment::new(task, &*target.url, &*target.path);
+                let plain = Assignment {
+                    delivery: self.parts.core.delivery(task),
+                    ..Assignment::new(task, &*target.url, &*target.path)
+                };
                 Some(match &target.extra {
                     Some(extra) => with_extra(plain, extra),
                     None => plain,
@@ -123,6 +125,7 @@ impl Shell {
             deliveries,
             worker: Some(RecordedWorker::new(worker, pid)),
             queue,
+            deaths: entry.deaths,
             ..facts(task, entry.target)
         };
         if let Some(timeline) = &mut self.parts.timeline {
@@ -155,11 +158,11 @@ impl Shell {
             }
             Verdict::Quarantined(exit) => {
                 tally.quarantined += 1;
-                let message = format!("its worker died with {exit} (delivery {deliveries})");
+                let (short, long) = self.blame(worker, &exit, deliveries);
                 self.parts
                     .console
-                    .line(&format!("quarantined: {}: {message}", facts.url));
-                Record::quarantined(facts, message)
+                    .line(&format!("quarantined: {}: {short}", facts.url));
+                Record::quarantined(facts, long)
             }
         };
         self.write(&record);
@@ -181,7 +184,7 @@ impl Shell {
         self.pending.push_back(Event::GiveUpRequested { reason });
     }
 
-    fn notice(&self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Retrying {
                 task,
@@ -197,24 +200,20 @@ impl Shell {
             Notice::WorkerDied {
                 worker,
                 exit,
+                killed,
                 running,
-            } => {
-                let pid = self.pid(worker);
-                let urls: Vec<_> = running
-                    .iter()
-                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
-                    .collect();
-                let doing = if urls.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    urls.join(", ")
-                };
-                self.parts.console.line(&format!(
-                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
-                ));
-            }
+                queued,
+            } => self.on_death(worker, &exit, killed.as_ref(), &running, queued),
             Notice::BackingOff { worker, delay } => {
                 tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
+            }
+            Notice::Retired { worker, deaths } => self.parts.console.line(&format!(
+                "slot {} stays empty: {deaths} workers in a row died in it without having done \
+                 anything",
+                worker.slot
+            )),
+            Notice::Recycling { worker } => {
+                tracing::info!(%worker, "worker has had its share of tasks, and is replaced");
             }
             Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
         }

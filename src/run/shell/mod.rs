@@ -4,7 +4,10 @@
 //! own and sends messages; here nothing blocks but the wait for the next of them. It decides
 //! nothing about tasks or workers.
 
+mod deaths;
 mod deeds;
+mod inject;
+mod pause;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -14,17 +17,19 @@ use std::time::{Duration, Instant};
 use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
+use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::pool::{News, Pool};
+use crate::pool::{Death, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::{Batch, Intake, Item};
-use crate::run::log::{Facts, LogError, LogWriter, Record};
+use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, Record, RecordedDeath};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use pause::Wakefulness;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -44,9 +49,12 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
+    /// Who brings about faults from outside, and sums up all that were asked for.
+    pub(in crate::run) injector: Option<Injector>,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
@@ -66,6 +74,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// What was injected, if anything was.
+    pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
     /// Why the timeline could not be.
@@ -77,6 +87,18 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The workers that died with it.
+    deaths: Vec<RecordedDeath>,
+}
+
+/// What a heartbeat said of a running task.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    /// Whose heartbeat.
+    worker: WorkerId,
+    phase: Phase,
+    /// Of body received.
+    bytes: u64,
 }
 
 /// See the module.
@@ -88,7 +110,7 @@ pub(in crate::run) struct Shell {
     /// Bytes of text in the tasks.
     text: usize,
     /// What heartbeats last said of running tasks.
-    heard: HashMap<TaskId, (Phase, u64)>,
+    heard: HashMap<TaskId, Sign>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -97,6 +119,9 @@ pub(in crate::run) struct Shell {
     unwritten_since: Option<Instant>,
     signal: Option<i32>,
     ending: Option<Ending>,
+    /// The worker whose death the core is being told of, and what is known of it.
+    dead: Option<(WorkerId, Death)>,
+    wakefulness: Wakefulness,
 }
 
 impl Shell {
@@ -112,6 +137,8 @@ impl Shell {
             unwritten_since: None,
             signal: None,
             ending: None,
+            dead: None,
+            wakefulness: Wakefulness::new(Instant::now()),
         }
     }
 
@@ -134,7 +161,12 @@ impl Shell {
             signal: self.signal,
             counts: *self.parts.core.counts(),
             unfinished: self.parts.core.unfinished() as u64,
-            log: self.parts.log.flush(),
+            log: self
+                .parts
+                .log
+                .flush()
+                .and_then(|()| self.parts.deaths.flush()),
+            injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
@@ -145,6 +177,7 @@ impl Shell {
     /// what is due: progress, and writing the run log.
     fn next_message(&mut self) -> Option<Message> {
         loop {
+            let injection = self.inject();
             match self.parts.inbox.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Empty) => {}
@@ -158,8 +191,9 @@ impl Shell {
                 return None;
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
-            let wake = [core, flush, self.parts.console.due()];
-            let received = match wake.into_iter().flatten().min() {
+            let wake = [core, flush, self.parts.console.due(), injection];
+            let wake = wake.into_iter().flatten().min();
+            let received = match wake {
                 Some(at) => self
                     .parts
                     .inbox
@@ -170,6 +204,7 @@ impl Shell {
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected),
             };
+            self.wakefulness.slept(Instant::now(), wake);
             match received {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -214,6 +249,9 @@ impl Shell {
                 }
             }
             Message::Signal(Signal::End(number)) => self.on_end_signal(number),
+            Message::Signal(Signal::Suspend) => self.suspend(),
+            Message::Signal(Signal::Grow) => self.resize(true),
+            Message::Signal(Signal::Shrink) => self.resize(false),
         }
     }
 
@@ -286,7 +324,14 @@ impl Shell {
         let size = MESSAGE_OVERHEAD + 2 * text;
         self.text += text;
         self.parts.tally.offered += 1;
-        self.tasks.insert(task, Entry { target, host });
+        self.tasks.insert(
+            task,
+            Entry {
+                target,
+                host,
+                deaths: Vec::new(),
+            },
+        );
         self.tell_core(Event::TaskOffered {
             task,
             host,
@@ -305,7 +350,12 @@ impl Shell {
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
                     if self.tasks.contains_key(&task) {
-                        self.heard.insert(task, (phase, bytes));
+                        let sign = Sign {
+                            worker,
+                            phase,
+                            bytes,
+                        };
+                        self.heard.insert(task, sign);
                     }
                 }
                 let running = running.iter().map(|running| running.task).collect();
@@ -317,11 +367,25 @@ impl Shell {
                     .line(&format!("worker {worker} broke the protocol: {problem}"));
                 self.tell_core(Event::ProtocolViolated { worker });
             }
-            News::Exited(exit) => self.tell_core(Event::WorkerExited { worker, exit }),
+            News::Wrote(lines) => {
+                for line in lines {
+                    self.parts.console.line(&format!("worker {worker}: {line}"));
+                }
+            }
+            News::Exited(death) => {
+                let exit = death.exit.clone();
+                self.dead = Some((worker, *death));
+                self.tell_core(Event::WorkerExited { worker, exit });
+                self.dead = None;
+            }
         }
     }
 
     fn on_report(&mut self, worker: WorkerId, report: Report) {
+        if let Report::Started { task } = &report {
+            // What was said of an earlier attempt.
+            self.heard.remove(task);
+        }
         self.tell_core(match report {
             Report::Started { task } => Event::Started { worker, task },
             Report::Acked { task, stored } => Event::Acked {
@@ -340,7 +404,12 @@ impl Shell {
 
     /// Tells the core, and does what it wants done.
     fn tell_core(&mut self, event: Event) {
-        self.parts.core.handle(Instant::now(), event);
+        let now = Instant::now();
+        if let Some(pause) = self.wakefulness.wakes(now) {
+            tracing::info!(?pause, "the coordinator did not run for a while");
+            self.parts.core.handle(now, Event::Resumed { pause });
+        }
+        self.parts.core.handle(now, event);
         loop {
             while let Some(action) = self.parts.core.poll_action() {
                 self.act(action);
@@ -374,7 +443,11 @@ impl Shell {
                         Some(RunningLine {
                             url: self.tasks.get(&view.task)?.target.url.clone(),
                             elapsed: now.saturating_duration_since(view.since),
-                            heard: self.heard.get(&view.task).copied(),
+                            heard: self
+                                .heard
+                                .get(&view.task)
+                                .filter(|sign| sign.worker == slot.worker)
+                                .map(|sign| (sign.phase, sign.bytes)),
                         })
                     })
                     .collect(),
@@ -395,5 +468,6 @@ fn facts(task: TaskId, target: Target) -> Facts {
         deliveries: 0,
         worker: None,
         queue: Duration::ZERO,
+        deaths: Vec::new(),
     }
 }

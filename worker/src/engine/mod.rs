@@ -101,8 +101,12 @@ impl Shared {
     ///
     /// If one of them is not usable.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
-        let store = Store::new(Path::new(&setup.output), Path::new(&setup.partial))
-            .map_err(SetupError::Store)?;
+        let store = Store::new(
+            Path::new(&setup.output),
+            Path::new(&setup.partial),
+            setup.fsync,
+        )
+        .map_err(SetupError::Store)?;
         Ok(Self {
             options: setup.http.clone(),
             spans: setup.spans,

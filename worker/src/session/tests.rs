@@ -88,7 +88,10 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
+        faults: None,
     };
     let make_engine = move || Scripted {
         held: tell.clone(),
@@ -276,7 +279,10 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
+        faults: None,
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
     let end = bench.reader.join().expect("no panic");
@@ -347,7 +353,10 @@ fn a_frozen_event_loop_shows_no_life() {
         engine: Kind::Async,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
+        faults: None,
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
     let session = Session::start_loop_with(Arc::new(outbox), &setup, make_engine);

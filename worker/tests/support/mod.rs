@@ -130,7 +130,10 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         engine: Engine::Blocking,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http,
+        faults: None,
     }
 }
 
