@@ -29,6 +29,7 @@ fn record(n: u64) -> Record {
         task: TaskId(n),
         url: url(n),
         path: format!("document-{n}-0123456789abcdef.tar.gz"),
+        named: false,
         attempts: 1,
         deliveries: 1,
         worker: None,
@@ -62,13 +63,14 @@ fn lists(c: &mut Criterion) {
     drop(log);
     let results = folder.path().join(RESULTS);
 
+    let options = std::sync::Arc::default();
     let mut group = c.benchmark_group("lists");
     group
         .throughput(Throughput::Elements(LINES))
         .sample_size(20);
     group.bench_function("list to targets", |b| {
         b.iter(|| {
-            let lines = input::read(&Source::File(list.clone())).unwrap();
+            let lines = input::read(&Source::File(list.clone()), &options).unwrap();
             lines
                 .map(|line| line.entry.unwrap().path.len())
                 .sum::<usize>()
@@ -95,14 +97,14 @@ fn lists(c: &mut Criterion) {
         });
     });
     group.bench_function("index loaded", |b| {
-        b.iter(|| Index::load(&results).unwrap().len());
+        b.iter(|| Index::load(&results).unwrap());
     });
     let index = Index::load(&results).unwrap();
     let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
     group.bench_function("looked up", |b| {
         b.iter(|| {
             keys.iter()
-                .filter(|key| black_box(index.state(key)).is_some())
+                .filter(|key| black_box(index.state(key).unwrap()).is_some())
                 .count()
         });
     });

@@ -32,9 +32,38 @@ pub struct Assignment {
     pub url: String,
     /// Where to store it, relative to the output folder, with `/` between its parts.
     pub path: String,
+    /// What the list says of the file: one that is otherwise is not put in place.
+    pub expect: Option<Box<Expect>>,
+    /// Request headers for this task, name and value. Each takes the place of those of the same
+    /// name in [`HttpOptions`](crate::HttpOptions).
+    pub headers: Vec<(String, String)>,
     /// How often it was handed out in this run, this time included, not counting those that ended
     /// before it was started: 1 for the first time.
     pub delivery: u32,
+}
+
+impl Assignment {
+    /// The task of a list that says nothing but its URL, handed out for the first time.
+    #[must_use]
+    pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            task,
+            url: url.into(),
+            path: path.into(),
+            expect: None,
+            headers: Vec::new(),
+            delivery: 1,
+        }
+    }
+}
+
+/// What is known of a file before it is downloaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    /// Its SHA-256.
+    pub sha256: Option<[u8; 32]>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
 }
 
 /// What the coordinator says.

@@ -191,6 +191,10 @@ pub enum FailureKind {
     Timeout,
     /// The body is larger than `--max-filesize`.
     TooLarge,
+    /// The file is not of the size that the list names.
+    SizeMismatch,
+    /// The file's SHA-256 is not the one that the list names.
+    ChecksumMismatch,
     /// The file could not be written; the disk is not full.
     Store,
     /// The disk or the quota is full.
@@ -203,7 +207,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Resolve,
         Self::Connect,
         Self::ConnectTimeout,
@@ -217,6 +221,8 @@ impl FailureKind {
         Self::Stalled,
         Self::Timeout,
         Self::TooLarge,
+        Self::SizeMismatch,
+        Self::ChecksumMismatch,
         Self::Store,
         Self::DiskFull,
         Self::WorkerDied,
@@ -240,6 +246,8 @@ impl FailureKind {
             Self::Stalled => "stalled",
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
+            Self::SizeMismatch => "size_mismatch",
+            Self::ChecksumMismatch => "checksum_mismatch",
             Self::Store => "store",
             Self::DiskFull => "disk_full",
             Self::WorkerDied => "worker_died",

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Failure, FailureKind, Faults, FromWorker, HttpOptions,
+    Assignment, Engine, Exchange, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions,
     MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Report, ResolveOverride, Running,
     Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
     Timestamp, Timing, ToWorker, Trust, WorkerLimits,
@@ -123,14 +123,21 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (task(), ".{0,100}", ".{0,60}", any::<u32>()).prop_map(|(task, url, path, delivery)| {
-        Assignment {
+    let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
+        .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
+    let headers = vec((".{0,20}", ".{0,20}"), 0..3);
+    let texts = (".{0,100}", ".{0,60}");
+    let rest = (option::of(expect), headers, any::<u32>());
+    (task(), texts, rest).prop_map(
+        |(task, (url, path), (expect, headers, delivery))| Assignment {
             task,
             url,
             path,
+            expect,
+            headers,
             delivery,
-        }
-    })
+        },
+    )
 }
 
 fn fault() -> impl Strategy<Value = TaskFault> {
@@ -274,12 +281,7 @@ proptest! {
 
 #[test]
 fn a_message_beyond_the_frame_limit_is_not_sent() {
-    let message = ToWorker::Assign(vec![Assignment {
-        task: TaskId(1),
-        url: "u".repeat(MAX_FRAME),
-        path: String::new(),
-        delivery: 1,
-    }]);
+    let message = ToWorker::Assign(vec![Assignment::new(TaskId(1), "u".repeat(MAX_FRAME), "")]);
     let refused = codec::encode(&message);
     assert!(
         matches!(refused, Err(EncodeError::TooLarge { size }) if size > MAX_FRAME),

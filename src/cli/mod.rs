@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod limits;
+pub mod list;
 pub mod mode;
 pub mod origin;
 pub mod run;

@@ -8,6 +8,7 @@ use clap::Args;
 use protocol::ResolveOverride;
 
 use super::limits::LimitArgs;
+use super::list::ListArgs;
 use super::mode::ModeArgs;
 use super::value;
 
@@ -18,7 +19,8 @@ use crate::origin::Spec;
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Files with one URL a line; - is standard input
+    /// Lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip or zstd; -
+    /// is standard input
     #[arg(value_name = "URLS", default_value = "urls.txt")]
     pub urls: Vec<PathBuf>,
 
@@ -34,6 +36,10 @@ pub struct RunArgs {
     /// Folder to store files in
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
+
+    /// Options for lists.
+    #[command(flatten)]
+    pub list: ListArgs,
 
     /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
     /// stored; slower

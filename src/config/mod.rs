@@ -2,16 +2,19 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
+use crate::cli::list::{FormatName, ListArgs};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::inject;
-use crate::input::Source;
+use crate::input::naming::TemplateError;
+use crate::input::{Column, Format, ListOptions, Source};
 use crate::origin::{Announcement, Spec};
 
 /// Shortest time before the first retry, unless the user sets one.
@@ -30,6 +33,8 @@ const UNEXPLAINED_PER_DELIVERY: u32 = 5;
 pub struct RunConfig {
     /// Where URLs come from, in this order.
     pub sources: Vec<Source>,
+    /// How lists are read, and files named.
+    pub lists: Arc<ListOptions>,
     /// Where files go.
     pub output: PathBuf,
     /// Numbers for the core.
@@ -86,6 +91,17 @@ pub enum ConfigError {
     /// Standard input is given more than once.
     #[error("standard input (-) is given {0} times as a list of URLs; give it once")]
     StdinTwice(usize),
+    /// Neither a scheme for names nor a template.
+    #[error("cannot name files by '{text}' (--naming): {problem}")]
+    Naming {
+        /// What was typed.
+        text: String,
+        /// What is wrong with it.
+        problem: TemplateError,
+    },
+    /// A column for a format that has none.
+    #[error("--url-column has no meaning with --input-format {0}")]
+    UrlColumn(&'static str),
     /// A certificate file that cannot be read.
     #[error("cannot read the certificates in {path} (--cacert): {error}")]
     CaCert {
@@ -166,6 +182,7 @@ impl RunConfig {
         let limits = limits(&args, &shape);
         Ok(Self {
             sources,
+            lists: Arc::new(list_options(args.list)?),
             output: args.output,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
@@ -249,6 +266,33 @@ impl Shape {
             Mode::Sequential => local("sequential", Engine::Blocking, 1),
         }
     }
+}
+
+fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
+    let format = match args.input_format {
+        FormatName::Auto => None,
+        FormatName::Text => Some(Format::Text),
+        FormatName::Jsonl => Some(Format::Jsonl),
+        FormatName::Csv => Some(Format::Csv),
+        FormatName::Tsv => Some(Format::Tsv),
+    };
+    let Ok(url_column) = args.url_column.as_deref().map(str::parse).transpose();
+    match (format, &url_column) {
+        (Some(Format::Text), Some(_)) => return Err(ConfigError::UrlColumn("text")),
+        (Some(Format::Jsonl), Some(Column::Number(_))) => {
+            return Err(ConfigError::UrlColumn("jsonl, unless it is a name"));
+        }
+        (_, _) => {}
+    }
+    let naming = args.naming.parse().map_err(|problem| ConfigError::Naming {
+        text: args.naming,
+        problem,
+    })?;
+    Ok(ListOptions {
+        format,
+        url_column,
+        naming,
+    })
 }
 
 /// A thread has no limits of its own: what was asked for in so many words cannot be had there.

@@ -47,6 +47,32 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
+    /// Sets the longest line to be had whole from now on.
+    pub(crate) const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    pub(crate) const fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// What comes next, without taking it: up to the end of the first line that is not blank, or
+    /// `most` bytes, or the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_line`](Self::next_line).
+    pub(crate) fn peek_line(&mut self, most: usize) -> io::Result<&[u8]> {
+        loop {
+            let pending = &self.buffer[self.start..self.end];
+            let line = pending.trim_ascii_start();
+            let is_enough = pending.len() >= most || memchr::memchr(b'\n', line).is_some();
+            if is_enough || self.fill()? == 0 {
+                return Ok(&self.buffer[self.start..self.end]);
+            }
+        }
+    }
+
     /// Whether the next line can be had without asking the reader, which may take its time.
     pub(crate) fn has_line(&self) -> bool {
         !self.skipping && memchr::memchr(b'\n', &self.buffer[self.start..self.end]).is_some()

@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
-use super::MAX_LINE;
+use super::naming::PlaceError;
+use super::{MAX_HEADERS, MAX_LINE, MAX_ROW};
 
 /// Why a list could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +111,91 @@ pub enum LineError {
         text: Excerpt,
         /// What the URL parser says.
         source: url::ParseError,
+    },
+    /// There is no URL where one should be.
+    #[error("no URL in the line")]
+    NoUrl,
+    /// Not a JSON object that can be used.
+    #[error("the line is not a JSON object that names a URL: {problem}")]
+    NotAnObject {
+        /// What the parser says.
+        problem: Excerpt,
+    },
+    /// Longer than [`MAX_ROW`] bytes.
+    #[error("the line, or the row, is longer than {MAX_ROW} bytes")]
+    LongRow,
+    /// A quoted field without an end.
+    #[error(
+        "a quote is opened in the line and not closed; write two quotes for one in a field: {text}"
+    )]
+    OpenQuote {
+        /// The line.
+        text: Excerpt,
+    },
+    /// More columns than any table has.
+    #[error("the row has more than {most} columns")]
+    ManyColumns {
+        /// How many it may have.
+        most: usize,
+    },
+    /// The row ends before the URL's column.
+    #[error("the row has {there} columns, and the URL is expected in column {wanted}")]
+    FewColumns {
+        /// How many it has.
+        there: usize,
+        /// Where the URL should be.
+        wanted: usize,
+    },
+    /// No column has the URL's name. Nothing follows this item.
+    #[error(
+        "no column is named {wanted} in the first row, which is {there}; name the URL's with \
+         --url-column, or give its number if there are no names"
+    )]
+    NoColumn {
+        /// The name.
+        wanted: Excerpt,
+        /// The first row.
+        there: Excerpt,
+    },
+    /// An `out` that no file may have.
+    #[error("the name {out} (out) {problem}")]
+    BadOut {
+        /// The name.
+        out: Excerpt,
+        /// What is wrong with it.
+        problem: PlaceError,
+    },
+    /// The template gives no file's name.
+    #[error("the name that --naming gives {problem}: {text}")]
+    BadName {
+        /// The URL.
+        text: Excerpt,
+        /// What is wrong with it.
+        problem: PlaceError,
+    },
+    /// Not a SHA-256.
+    #[error("the sha256 is not 64 hexadecimal digits: {text}")]
+    BadChecksum {
+        /// What it is.
+        text: Excerpt,
+    },
+    /// Not a size.
+    #[error("the size is not a number of bytes: {text}")]
+    BadSize {
+        /// What it is.
+        text: Excerpt,
+    },
+    /// A header that cannot be sent.
+    #[error("the request header {name} cannot be sent, for its name or its value")]
+    BadHeader {
+        /// Its name.
+        name: Excerpt,
+    },
+    /// More than [`MAX_HEADERS`] bytes.
+    #[error("the request headers take {bytes} bytes, and may take {MAX_HEADERS}")]
+    HeadersTooLarge {
+        /// How much they take.
+        bytes: usize,
     },
     /// The list could not be read further. Nothing follows this item.
     #[error("cannot read the URL list from here on: {source}")]

@@ -1,33 +1,44 @@
 //! URL lists: files and standard input, as a stream of [`Line`]s.
 //!
-//! A list holds one URL a line. Blank lines and lines that start with `#` are skipped (a `#` inside
-//! a URL starts its fragment, which no request carries). Whatever else a line holds, it becomes
-//! an item: a [`Target`], or a [`LineError`] that says what is wrong with it. A list of ten million
-//! lines is read in constant memory, and so is a single line of a gigabyte.
+//! A list is text with one URL a line, or one JSON object a line, or a table; compressed or not.
+//! Blank lines are skipped, and in text those that start with `#` (inside a URL it starts its
+//! fragment, which no request carries). Whatever else a line holds, it becomes an item: a
+//! [`Target`], or a [`LineError`] that says what is wrong with it. A list of ten million lines is
+//! read in constant memory, and so is a single line of a gigabyte.
 //!
 //! This module must not fetch anything, touch the output folder, or print.
 
 pub(crate) mod bounded;
+mod entry;
 mod error;
+mod jsonl;
+mod lines;
 pub mod naming;
+mod options;
+mod table;
 mod target;
+mod unpack;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bounded::{BoundedLines, RawLine};
-
+pub use entry::MAX_HEADERS;
 pub use error::{Excerpt, InputError, LineError};
-pub use target::{Target, UrlKey};
+pub use lines::{Line, Lines};
+pub use options::{Column, Format, ListOptions};
+pub use target::{Extra, Target, UrlKey};
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
 ///
 /// Servers accept far less (RFC 9110 section 4.1 asks for 8,000 bytes). Normalising can at most
 /// triple a URL (one byte becomes `%XX`), so that every target fits a protocol frame.
 pub const MAX_LINE: usize = 16 * 1024;
+
+/// The longest line of JSON, or row of a table, in bytes: beside the URL it may hold a lot.
+pub const MAX_ROW: usize = 1024 * 1024;
 
 /// Where a URL list comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,39 +71,25 @@ impl fmt::Display for Source {
     }
 }
 
-/// One line of a list that is neither blank nor a comment.
-#[derive(Debug)]
-pub struct Line {
-    /// The name of the list in messages.
-    pub source: Arc<str>,
-    /// The line's number, counted from 1 over all lines of this source.
-    pub number: u64,
-    /// What it holds.
-    pub entry: Result<Target, LineError>,
-}
-
-impl Line {
-    /// The message for a line that holds no target: `urls.txt:17: no scheme in …`.
-    #[must_use]
-    pub fn problem(&self) -> Option<String> {
-        let error = self.entry.as_ref().err()?;
-        Some(format!("{}:{}: {error}", self.source, self.number))
-    }
-}
-
 /// Opens a list.
 ///
 /// # Errors
 ///
 /// A file that is missing, a directory or cannot be opened. Errors in reading it come later, as
 /// the last [`Line`].
-pub fn read(source: &Source) -> Result<Lines, InputError> {
-    let reader: Box<dyn Read + Send> = match source {
-        Source::File(path) => Box::new(open(path)?),
-        Source::Stdin => Box::new(io::stdin()),
-    };
+pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputError> {
     let name = Excerpt::of_name(&source.to_string());
-    Ok(Lines::new(&name, reader))
+    let lines = |reader| Lines::new(&name, reader, Arc::clone(options));
+    match source {
+        Source::File(path) => {
+            let file = open(path)?;
+            // A pipe may have nothing to say for a while.
+            let is_plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            let lines = lines(Box::new(file)).or_format(Format::of_name(path));
+            Ok(if is_plain { lines.looked_at() } else { lines })
+        }
+        Source::Stdin => Ok(lines(Box::new(io::stdin()))),
+    }
 }
 
 fn open(path: &Path) -> Result<File, InputError> {
@@ -119,92 +116,15 @@ fn open(path: &Path) -> Result<File, InputError> {
     Ok(file)
 }
 
-/// The lines of one list, in order. Made by [`read`].
-pub struct Lines {
-    source: Arc<str>,
-    lines: BoundedLines<Box<dyn Read + Send>>,
-    number: u64,
-    broken: bool,
-}
-
-impl fmt::Debug for Lines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines")
-            .field("source", &self.source)
-            .field("number", &self.number)
-            .finish_non_exhaustive()
+/// The line without a byte order mark, which only the first may have.
+fn without_mark(line: &[u8], number: u64) -> &[u8] {
+    match number {
+        1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
+        _ => line,
     }
 }
 
-impl Lines {
-    fn new(source: &str, reader: Box<dyn Read + Send>) -> Self {
-        Self {
-            source: Arc::from(source),
-            lines: BoundedLines::new(reader, MAX_LINE),
-            number: 0,
-            broken: false,
-        }
-    }
-}
-
-impl Lines {
-    /// Whether the next item can be had without waiting for the source.
-    #[must_use]
-    pub fn has_line(&self) -> bool {
-        self.lines.has_line()
-    }
-
-    /// Bytes of the source that the items so far, and what was skipped between them, took.
-    #[must_use]
-    pub const fn consumed(&self) -> u64 {
-        self.lines.consumed()
-    }
-}
-
-impl Iterator for Lines {
-    type Item = Line;
-
-    fn next(&mut self) -> Option<Line> {
-        if self.broken {
-            return None;
-        }
-        loop {
-            let entry = match self.lines.next_line() {
-                Ok(None) => return None,
-                Ok(Some(raw)) => {
-                    self.number += 1;
-                    match raw {
-                        RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
-                            target::parse_line(bytes, self.number == 1)
-                        }
-                        RawLine::TooLong(head) => too_long(head),
-                    }
-                }
-                Err(source) => {
-                    self.broken = true;
-                    self.number += 1;
-                    Some(Err(LineError::Read { source }))
-                }
-            };
-            if let Some(entry) = entry {
-                return Some(Line {
-                    source: Arc::clone(&self.source),
-                    number: self.number,
-                    entry,
-                });
-            }
-        }
-    }
-}
-
-/// A comment may be as long as it likes.
-fn too_long(head: &[u8]) -> Option<Result<Target, LineError>> {
-    if head.trim_ascii_start().starts_with(b"#") {
-        return None;
-    }
-    let text = Excerpt::of_bytes(head);
-    Some(Err(LineError::TooLong { text }))
-}
-
+#[cfg(test)]
+mod format_tests;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,9 @@ use data_encoding::BASE32_DNSSEC;
 use sha2::{Digest, Sha256};
 use url::{ParseError, Url};
 
+use super::MAX_LINE;
 use super::error::{Excerpt, LineError};
-use super::naming;
+use super::naming::{Naming, PlaceError};
 
 /// What is to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,33 +18,77 @@ pub struct Target {
     /// Its host as the URL writes it, in lower case and without the port: what per-host limits
     /// count by.
     pub host: String,
-    /// Its identity.
+    /// The identity of the task: the URL, and the name that the list gives the file.
     pub key: UrlKey,
     /// Where it is stored, relative to the output folder.
     pub path: String,
+    /// Whether the list itself names that place (`out`).
+    pub named: bool,
+    /// What else the list says, if anything.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What a list may say of a URL beyond where its file belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// What its file must be.
+    pub sha256: Option<[u8; 32]>,
+    /// How long its file must be, in bytes.
+    pub size: Option<u64>,
+    /// Request headers for it alone, name and value: at most [`MAX_HEADERS`](super::MAX_HEADERS)
+    /// bytes, and each can be sent.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Target {
-    /// The target of a URL, or `None` if the URL is not one: neither http nor https, or without a
-    /// host, or with credentials. A fragment is dropped.
-    #[must_use]
-    pub fn new(mut url: Url) -> Option<Self> {
+    /// The target of a URL that is task `number`, or `None` if the URL is not one: neither http nor
+    /// https, or without a host, or with credentials. A fragment is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the template for names gives one that no file may have.
+    pub fn new(mut url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
         if !matches!(url.scheme(), "http" | "https")
             || !url.username().is_empty()
             || url.password().is_some()
         {
-            return None;
+            return Ok(None);
         }
         url.set_fragment(None);
-        let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
+        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+            return Ok(None);
+        };
+        let host = host.to_owned();
         let key = UrlKey::of(url.as_str());
-        let path = naming::file_name(&url, key);
-        Some(Self {
+        let path = naming.place(&url, key, number)?;
+        Ok(Some(Self {
             url: url.into(),
             host,
             key,
             path,
-        })
+            named: false,
+            extra: None,
+        }))
+    }
+
+    /// With what the list says beyond the URL. A name that the file would have anyway says nothing.
+    #[must_use]
+    pub(super) fn with(mut self, out: Option<&str>, extra: Extra) -> Self {
+        if let Some(out) = out.filter(|out| *out != self.path) {
+            out.clone_into(&mut self.path);
+            self.named = true;
+            self.key = UrlKey::of_named(&self.url, out);
+        }
+        self.extra = (extra != Extra::default()).then(|| Box::new(extra));
+        self
+    }
+
+    /// How much text it holds, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let headers = self.extra.iter().flat_map(|extra| &extra.headers);
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        self.url.len() + self.host.len() + self.path.len() + headers
     }
 }
 
@@ -69,6 +114,13 @@ impl UrlKey {
         Self(key)
     }
 
+    /// The key of a URL whose file the list names: another one for each name.
+    #[must_use]
+    pub fn of_named(normalised: &str, out: &str) -> Self {
+        // Neither holds a line end, so that no two pairs make one text.
+        Self::of(&format!("{normalised}\n{out}"))
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
@@ -82,30 +134,28 @@ impl fmt::Display for UrlKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; Self::CHARS];
         BASE32_DNSSEC.encode_mut(&self.0, &mut text);
-        text.iter()
-            .try_for_each(|&c| write!(f, "{}", char::from(c)))
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
-/// What a line holds; `None` for a blank one and a comment.
-pub(super) fn parse_line(bytes: &[u8], first: bool) -> Option<Result<Target, LineError>> {
-    let bytes = if first {
-        bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
-    } else {
-        bytes
-    };
-    let bytes = bytes.trim_ascii();
-    if bytes.is_empty() || bytes.starts_with(b"#") {
-        return None;
-    }
-    let Ok(line) = std::str::from_utf8(bytes) else {
-        let text = Excerpt::of_bytes(bytes);
-        return Some(Err(LineError::NotUtf8 { text }));
-    };
-    Some(parse(line))
+/// A line of text.
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, LineError> {
+    std::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8 {
+        text: Excerpt::of_bytes(bytes),
+    })
 }
 
-fn parse(line: &str) -> Result<Target, LineError> {
+/// The URL that a text means.
+pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Err(LineError::NoUrl);
+    }
+    if line.len() > MAX_LINE {
+        return Err(LineError::TooLong {
+            text: Excerpt::of(line),
+        });
+    }
     if line.contains(char::is_control) {
         // The URL parser would drop tabs in silence, and so join what they separate.
         return Err(LineError::ControlCharacter {
@@ -134,9 +184,7 @@ fn parse(line: &str) -> Result<Target, LineError> {
             text: Excerpt::of(line),
         });
     }
-    Target::new(url).ok_or_else(|| LineError::NoHost {
-        text: Excerpt::of(line),
-    })
+    Ok(url)
 }
 
 /// The URL parser forgives what browsers forgive (`https:host`, `https:///host`); in a list these

@@ -2,11 +2,13 @@
 
 use std::fs;
 
+use std::io::Read;
+
 use super::*;
 
 fn lines_of(data: &[u8]) -> Vec<Line> {
     let reader = Box::new(io::Cursor::new(data.to_vec()));
-    Lines::new("urls.txt", reader).collect()
+    Lines::new("urls.txt", reader, Arc::default()).collect()
 }
 
 fn urls_of(data: &[u8]) -> Vec<(u64, String)> {
@@ -236,7 +238,7 @@ fn a_read_error_is_the_last_item() {
         }
     }
     let reader = io::Cursor::new(b"http://h/1\nhttp://h/2".to_vec()).chain(Failing);
-    let mut lines = Lines::new("urls.txt", Box::new(reader));
+    let mut lines = Lines::new("urls.txt", Box::new(reader), Arc::default());
     assert!(lines.next().is_some_and(|line| line.entry.is_ok()));
     // What was read of line 2 may be half a URL, which must not be downloaded.
     let line = lines.next().expect("the error is an item");
@@ -251,7 +253,8 @@ fn a_read_error_is_the_last_item() {
 fn a_list_that_cannot_be_opened_says_why_and_what_to_do() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let missing = dir.path().join("nope.txt");
-    let error = read(&Source::File(missing.clone())).expect_err("there is no such file");
+    let error =
+        read(&Source::File(missing.clone()), &Arc::default()).expect_err("there is no such file");
     assert_eq!(
         error.to_string(),
         format!(
@@ -259,7 +262,8 @@ fn a_list_that_cannot_be_opened_says_why_and_what_to_do() {
             missing.display()
         )
     );
-    let error = read(&Source::File(dir.path().to_owned())).expect_err("it is a directory");
+    let error =
+        read(&Source::File(dir.path().to_owned()), &Arc::default()).expect_err("it is a directory");
     assert_eq!(
         error.to_string(),
         format!(
@@ -269,7 +273,8 @@ fn a_list_that_cannot_be_opened_says_why_and_what_to_do() {
     );
     let file = dir.path().join("file");
     fs::write(&file, "").expect("write");
-    let error = read(&Source::File(file.join("below"))).expect_err("a file holds no file");
+    let error =
+        read(&Source::File(file.join("below")), &Arc::default()).expect_err("a file holds no file");
     assert!(matches!(error, InputError::Unreadable { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("below: Not a directory"), "{text}");
@@ -281,7 +286,10 @@ fn a_file_is_read_under_its_own_name() {
     let path = dir.path().join("a\nb.txt");
     fs::write(&path, "x\n").expect("write");
     let source = Source::from_argument(path);
-    let line = read(&source).expect("it is there").next().expect("a line");
+    let line = read(&source, &Arc::default())
+        .expect("it is there")
+        .next()
+        .expect("a line");
     let problem = line.problem().expect("not a URL");
     assert!(
         problem.contains("/a\\nb.txt:1: no scheme in x"),
@@ -293,7 +301,7 @@ fn a_file_is_read_under_its_own_name() {
 #[test]
 fn the_list_that_ships_is_in_order() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/urls.txt");
-    let lines: Vec<Line> = read(&Source::File(path.into()))
+    let lines: Vec<Line> = read(&Source::File(path.into()), &Arc::default())
         .expect("urls.txt")
         .collect();
     let mut targets = Vec::new();
@@ -324,7 +332,7 @@ proptest::proptest! {
                 (None, Ok(target)) => {
                     let url = url::Url::parse(&target.url).expect("a target's URL parses");
                     // Normal forms are fixed points, or resume would not find them again.
-                    assert_eq!(Target::new(url), Some(target));
+                    assert_eq!(Target::new(url, &naming::Naming::Flat, 1), Ok(Some(target)));
                 }
                 (Some(_), Ok(_)) | (None, Err(_)) => unreachable!("a problem is an error"),
             }

@@ -3,16 +3,15 @@
 //! It reads only when asked, a batch at a time, so that no more of a list is in memory than the
 //! core wants. What earlier runs stored, or an earlier line names, never becomes a task.
 
-use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use protocol::TaskId;
 
 use super::inbox::Message;
-use super::resume::{Earlier, Index};
-use crate::input::{Lines, Target, UrlKey};
+use super::ledger::LedgerError;
+use super::sieve::{Place, Sieve, Sorted};
+use crate::input::{Lines, Target};
 
 /// Most items in a batch.
 const BATCH: usize = 256;
@@ -34,6 +33,8 @@ pub struct Batch {
     pub fraction: Option<f64>,
     /// There is no more.
     pub ended: bool,
+    /// The input cannot be read on, for no fault of its own: why.
+    pub broken: Option<String>,
 }
 
 /// One line of the input that matters.
@@ -41,7 +42,7 @@ pub struct Batch {
 pub enum Item {
     /// To be done.
     Task(TaskId, Target),
-    /// Names the same URL as an earlier line.
+    /// Names the same as an earlier line.
     Duplicate(TaskId, Target),
     /// Cannot be done: a message that names the line.
     Problem(String),
@@ -61,12 +62,8 @@ pub struct OpenList {
 pub struct Plan {
     /// The lists, in order.
     pub lists: Vec<OpenList>,
-    /// What earlier runs recorded.
-    pub index: Index,
-    /// The output folder.
-    pub output: PathBuf,
-    /// What earlier runs quarantined is to be done again.
-    pub retry_quarantined: bool,
+    /// What is to be done about each of their targets; it knows the lists by the same numbers.
+    pub sieve: Sieve,
 }
 
 /// The run's end of the intake. Dropping it ends the intake.
@@ -109,7 +106,8 @@ impl Intake {
 
 struct Reader {
     plan: Plan,
-    seen: HashSet<UrlKey>,
+    /// The number of the current list.
+    list: u16,
     next_task: u64,
     /// Bytes of all lists, if they are all plain files; and of those that are done.
     size: Option<u64>,
@@ -121,7 +119,7 @@ impl Reader {
         Self {
             size: plan.lists.iter().map(|list| list.size).sum(),
             plan,
-            seen: HashSet::new(),
+            list: 0,
             next_task: 1,
             done: 0,
         }
@@ -132,7 +130,7 @@ impl Reader {
         self.plan.lists.reverse();
         while requests.recv().is_ok() {
             let batch = self.batch();
-            let ended = batch.ended;
+            let ended = batch.ended || batch.broken.is_some();
             if inbox.send(Message::Intake(batch)).is_err() || ended {
                 return;
             }
@@ -150,18 +148,25 @@ impl Reader {
             if list.size.is_none() && !batch.items.is_empty() && !list.lines.has_line() {
                 break;
             }
+            list.lines.count_from(self.next_task);
             let Some(line) = list.lines.next() else {
                 self.done += list.size.unwrap_or_default();
                 self.plan.lists.pop();
+                self.list = self.list.saturating_add(1);
                 continue;
             };
-            match line.problem() {
-                Some(problem) => batch.items.push(Item::Problem(problem)),
-                None => {
-                    if let Ok(target) = line.entry {
-                        self.sort(target, &mut batch);
-                    }
-                }
+            if let Some(problem) = line.problem() {
+                batch.items.push(Item::Problem(problem));
+            }
+            let place = Place {
+                list: self.list,
+                line: line.number,
+            };
+            if let Ok(target) = line.entry
+                && let Err(error) = self.sort(target, place, &line.source, &mut batch)
+            {
+                batch.broken = Some(error.to_string());
+                break;
             }
             if batch.items.len() == BATCH {
                 break;
@@ -171,24 +176,26 @@ impl Reader {
         batch
     }
 
-    fn sort(&mut self, target: Target, batch: &mut Batch) {
+    fn sort(
+        &mut self,
+        target: Target,
+        place: Place,
+        list: &str,
+        batch: &mut Batch,
+    ) -> Result<(), LedgerError> {
         let task = TaskId(self.next_task);
         self.next_task += 1;
-        if !self.seen.insert(target.key) {
-            batch.items.push(Item::Duplicate(task, target));
-            return;
-        }
-        match self.plan.index.state(&target.key) {
-            Some(Earlier::Quarantined) if !self.plan.retry_quarantined => {
-                batch.quarantined_earlier += 1;
+        match self.plan.sieve.sort(task, target, place)? {
+            Sorted::New(target) => batch.items.push(Item::Task(task, target)),
+            Sorted::Duplicate(target) => batch.items.push(Item::Duplicate(task, target)),
+            Sorted::Stored => batch.stored_earlier += 1,
+            Sorted::Quarantined => batch.quarantined_earlier += 1,
+            Sorted::Refused(problem) => {
+                let problem = format!("{list}:{}: {problem}", place.line);
+                batch.items.push(Item::Problem(problem));
             }
-            Some(Earlier::Stored { .. })
-                if self.plan.index.is_stored(&target, &self.plan.output) =>
-            {
-                batch.stored_earlier += 1;
-            }
-            Some(_) | None => batch.items.push(Item::Task(task, target)),
         }
+        Ok(())
     }
 
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]

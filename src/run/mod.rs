@@ -12,11 +12,13 @@
 mod hosts;
 mod inbox;
 mod intake;
+mod ledger;
 pub mod log;
 mod outcome;
 mod report;
 pub mod resume;
 mod shell;
+mod sieve;
 mod signals;
 mod tally;
 mod timeline;
@@ -29,7 +31,7 @@ use protocol::codec::EncodeError;
 use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Policy};
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
@@ -40,8 +42,9 @@ use crate::pool::{
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use report::{Console, Verbosity};
-use resume::Index;
+use resume::{Index, IndexError};
 use shell::{Parts, Shell};
+use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
 
@@ -52,6 +55,10 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Heartbeats that may be lost before a lease ends.
 const HEARTBEATS_PER_LEASE: u32 = 4;
+
+/// Bytes of text in unfinished tasks above which no more of the input is read: the core counts
+/// tasks, and a URL can be long.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// Why a run did not begin. Nothing was started, nothing is lost.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,9 @@ pub enum SetUpError {
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What earlier runs recorded cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
@@ -104,7 +114,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let workers = config.limits.workers;
     let mut console = Console::new(verbosity(&config), workers, begun);
     let mut tally = Tally::new(begun);
-    let lists = open_lists(&config.sources, &console, &mut tally)?;
+    let lists = open_lists(&config, &console, &mut tally)?;
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
@@ -160,15 +170,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let plan = Plan {
-        lists,
-        index,
-        output: layout.output().to_owned(),
-        retry_quarantined: config.retry_quarantined,
-    };
+    let sieve = Sieve::new(index, rules(&config, &layout, &lists));
+    let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
         Parts {
+            max_text: max_text(config.limits.policy),
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
@@ -227,6 +234,28 @@ fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
     }
 }
 
+fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
+    Rules {
+        output: layout.output().to_owned(),
+        folder: layout.coordinator().to_owned(),
+        naming: config.lists.naming.clone(),
+        lists: lists
+            .iter()
+            .map(|list| list.lines.name().to_owned())
+            .collect(),
+        lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
+        retry_quarantined: config.retry_quarantined,
+    }
+}
+
+/// Chunks are cut from the whole of the input.
+const fn max_text(policy: Policy) -> usize {
+    match policy {
+        Policy::Shared => MAX_TEXT,
+        Policy::Chunked => usize::MAX,
+    }
+}
+
 fn verbosity(config: &RunConfig) -> Verbosity {
     match config {
         RunConfig { quiet: true, .. } => Verbosity::Quiet,
@@ -255,14 +284,14 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
 
 /// Opens every list, so that a mistyped name shows before anything is started. The others run.
 fn open_lists(
-    sources: &[Source],
+    config: &RunConfig,
     console: &Console,
     tally: &mut Tally,
 ) -> Result<Vec<OpenList>, SetUpError> {
     let mut lists = Vec::new();
     let mut first_error = None;
-    for source in sources {
-        match input::read(source) {
+    for source in &config.sources {
+        match input::read(source, &config.lists) {
             Ok(lines) => lists.push(OpenList {
                 lines,
                 size: size_of(source),

@@ -64,8 +64,9 @@ pub enum WorkError {
 pub fn read(sources: &[Source]) -> Result<(Vec<Target>, Vec<String>), WorkError> {
     let (mut targets, mut problems) = (Vec::new(), Vec::new());
     let mut seen = std::collections::BTreeSet::new();
+    let options = std::sync::Arc::default();
     for source in sources {
-        for line in input::read(source)? {
+        for line in input::read(source, &options)? {
             if let Some(problem) = line.problem() {
                 problems.push(problem);
             } else if let Ok(target) = line.entry

@@ -27,6 +27,7 @@ pub struct Record {
     pub started: Option<String>,
     pub timing_ms: BTreeMap<String, f64>,
     pub error: Option<Problem>,
+    pub out: Option<String>,
     pub deaths: Vec<TaskDeath>,
 }
 

@@ -144,12 +144,21 @@ impl Partial {
         Ok(())
     }
 
-    /// Puts the file in place, over one that may be there; parent folders are made when missing.
+    /// Puts the file in place if `check` has nothing against it, over one that may be there; parent
+    /// folders are made when missing, and symbolic links never followed.
     ///
     /// # Errors
     ///
-    /// If it cannot be put there; the partial is removed then.
-    pub fn commit(mut self) -> Result<Committed, Fault> {
+    /// That of `check`, or if it cannot be put there; the partial is removed then.
+    pub fn commit(
+        mut self,
+        check: impl FnOnce(&Committed) -> Result<(), Fault>,
+    ) -> Result<Committed, Fault> {
+        let committed = Committed {
+            bytes: self.bytes,
+            sha256: std::mem::take(&mut self.hash).finalize().into(),
+        };
+        check(&committed)?;
         let file = self.file.take();
         // Or a name could outlive the loss of power, and what it stands for not.
         if self.store.fsync
@@ -174,37 +183,20 @@ impl Partial {
             self.sync_folders()
                 .map_err(|errno| unsynced(&self.path, errno))?;
         }
-        Ok(Committed {
-            bytes: self.bytes,
-            sha256: std::mem::take(&mut self.hash).finalize().into(),
-        })
+        Ok(committed)
     }
 
     fn place(&self) -> Result<(), Errno> {
         let Store {
             output, partial, ..
         } = &*self.store;
-        match renameat(partial, &self.name, output, &self.path) {
-            Err(Errno::NOENT) if self.path.contains('/') => {
-                self.make_parents()?;
-                renameat(partial, &self.name, output, &self.path)
-            }
-            result => result,
-        }
-    }
-
-    fn make_parents(&self) -> Result<(), Errno> {
-        for (end, _) in self.path.match_indices('/') {
-            match mkdirat(
-                &self.store.output,
-                &self.path[..end],
-                Mode::from_raw_mode(0o777),
-            ) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno),
+        match self.path.rsplit_once('/') {
+            None => renameat(partial, &self.name, output, &self.path),
+            Some((parents, name)) => {
+                let folder = enter(output, parents)?;
+                renameat(partial, &self.name, &folder, name)
             }
         }
-        Ok(())
     }
 
     /// Makes the new name last: in its folder, and those of its parents that may be new.
@@ -229,6 +221,29 @@ impl Drop for Partial {
             self.remove();
         }
     }
+}
+
+/// Opens the folder `path` below `top`, and makes what is missing of it. A symbolic link on the way
+/// could lead anywhere: it is refused, with `ENOTDIR`.
+fn enter(top: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut folder: Option<OwnedFd> = None;
+    for part in path.split('/') {
+        let parent = folder.as_ref().unwrap_or(top);
+        let open = || openat(parent, part, flags, Mode::empty());
+        let opened = match open() {
+            Err(Errno::NOENT) => {
+                match mkdirat(parent, part, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
+                open()
+            }
+            opened => opened,
+        };
+        folder = Some(opened?);
+    }
+    folder.ok_or(Errno::INVAL)
 }
 
 /// Refuses a path that could lead out of the output folder, or to the folder itself. The
@@ -319,7 +334,7 @@ mod tests {
         partial.write(b"ab").expect("written");
         assert!(!folder.path().join("a.txt").exists(), "not before commit");
         partial.write(b"c").expect("written");
-        let file = partial.commit().expect("in place");
+        let file = partial.commit(|_| Ok(())).expect("in place");
         assert_eq!(file.bytes, 3);
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
         let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
@@ -348,7 +363,7 @@ mod tests {
             let mut partial = store.begin(path).expect("the same file");
             assert_eq!(partials(&folder), 1);
             partial.write(b"whole").expect("written");
-            partial.commit().expect("in place");
+            partial.commit(|_| Ok(())).expect("in place");
             let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
             assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
         }
@@ -358,8 +373,49 @@ mod tests {
     fn missing_parent_folders_are_made() {
         let (folder, store) = store();
         let partial = store.begin("x/y/a").expect("a file");
-        partial.commit().expect("in place");
+        partial.commit(|_| Ok(())).expect("in place");
         assert!(folder.path().join("x/y/a").is_file());
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
+        let (folder, store) = store();
+        let elsewhere = tempfile::tempdir().expect("another folder");
+        let link = |name: &str| {
+            let path = folder.path().join(name);
+            std::os::unix::fs::symlink(elsewhere.path(), &path).expect("a link");
+            path
+        };
+        link("out");
+        for path in ["out/a", "out/x/a"] {
+            let partial = store.begin(path).expect("the partial is elsewhere");
+            let fault = partial.commit(|_| Ok(())).expect_err(path);
+            assert_eq!(
+                (fault.kind, fault.severity),
+                (FailureKind::Store, Severity::Permanent)
+            );
+        }
+        let replaced = link("a");
+        let partial = store.begin("a").expect("a file");
+        partial.commit(|_| Ok(())).expect("in place");
+        assert!(!replaced.is_symlink());
+        let entries = std::fs::read_dir(elsewhere.path()).expect("still there");
+        assert_eq!((entries.count(), partials(&folder)), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_refused_is_not_put_in_place() {
+        let (folder, store) = store();
+        let mut partial = store.begin("a").expect("a file");
+        partial.write(b"abc").expect("written");
+        let refused = partial.commit(|file| {
+            assert_eq!(file.bytes, 3);
+            assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
+            Err(Fault::permanent(FailureKind::ChecksumMismatch, "no"))
+        });
+        assert_eq!(refused.expect_err("no").kind, FailureKind::ChecksumMismatch);
+        assert!(!folder.path().join("a").exists());
+        assert_eq!(partials(&folder), 0);
     }
 
     #[test]
@@ -385,7 +441,7 @@ mod tests {
             let fault = store
                 .begin(path)
                 .expect("the partial's name is short")
-                .commit()
+                .commit(|_| Ok(()))
                 .expect_err(path);
             assert_eq!(
                 (fault.kind, fault.severity),

@@ -98,12 +98,11 @@ impl Bench {
     }
 
     fn assign(&self, url: String) -> Checked {
-        self.say(&ToWorker::Assign(vec![Assignment {
-            task: TaskId(1),
+        self.say(&ToWorker::Assign(vec![Assignment::new(
+            TaskId(1),
             url,
-            path: "file".to_owned(),
-            delivery: 1,
-        }]))?;
+            "file",
+        )]))?;
         let started = Report::Started { task: TaskId(1) };
         assert_eq!(self.next()?, FromWorker::Reports(vec![started]));
         Ok(())

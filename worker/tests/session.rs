@@ -39,12 +39,10 @@ fn next(coordinator: &CoordinatorEnd) -> FromWorker {
 }
 
 fn assign(coordinator: &CoordinatorEnd, urls: &[String]) {
-    let assignments = urls.iter().zip(1..).map(|(url, number)| Assignment {
-        task: TaskId(number),
-        url: url.clone(),
-        path: number.to_string(),
-        delivery: 1,
-    });
+    let assignments = urls
+        .iter()
+        .zip(1..)
+        .map(|(url, number)| Assignment::new(TaskId(number), url, number.to_string()));
     let message = ToWorker::Assign(assignments.collect());
     coordinator.to_worker.send(message).expect("it listens");
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{FormatVersion, Log, LogError, Outcome, Record};
+use super::{Digest, FormatVersion, Log, LogError, Outcome, Record};
 use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
@@ -30,6 +30,10 @@ pub struct Brief<'a> {
     path: Option<Text<'a>>,
     /// Size of the file.
     pub bytes: Option<u64>,
+    /// SHA-256 of the file.
+    pub sha256: Option<Digest>,
+    #[serde(borrow, default)]
+    out: Option<Text<'a>>,
 }
 
 impl Brief<'_> {
@@ -37,6 +41,12 @@ impl Brief<'_> {
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.path.as_ref().map(|text| text.0.as_ref())
+    }
+
+    /// The name that the list gave the file.
+    #[must_use]
+    pub fn out(&self) -> Option<&str> {
+        self.out.as_ref().map(|text| text.0.as_ref())
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Record {
     pub timing_ms: RecordedTiming,
     /// Why it failed.
     pub error: Option<Problem>,
+    /// The name that the list gave the file, relative to the output folder: with the URL, what
+    /// resume goes by.
+    #[serde(default)]
+    pub out: Option<String>,
     /// The workers that died with it in this run, at most the last [`MAX_DEATHS`]. Logs of earlier
     /// versions lack the key.
     #[serde(default)]
@@ -159,6 +163,8 @@ pub struct Facts {
     pub url: String,
     /// Where its file belongs, relative to the output folder.
     pub path: String,
+    /// Whether the list itself names that place.
+    pub named: bool,
     /// How often it was tried and answered for.
     pub attempts: u32,
     /// How often it was delivered, the first time included.
@@ -237,6 +243,7 @@ impl Record {
                 .then(|| Moment::from(exchange.started)),
             timing_ms: RecordedTiming::new(facts.queue, &exchange.timing),
             error: None,
+            out: facts.named.then_some(facts.path),
             deaths: facts.deaths,
         }
     }
@@ -254,6 +261,7 @@ pub(super) mod tests {
             task: TaskId(task),
             url: url.into(),
             path: "b-ruqbcp5fgr3tvkvo.txt".into(),
+            named: false,
             attempts: 1,
             deliveries: 2,
             worker: Some(RecordedWorker {
@@ -307,7 +315,7 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null,"deaths":[]}"#,
+            r#""body":2,"store":0.001},"error":null,"out":null,"deaths":[]}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -329,11 +337,11 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"deaths":[]}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[]}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
-        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"deaths":[]}"#;
+        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[]}"#;
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
         let path =
@@ -429,7 +437,7 @@ pub(super) mod tests {
             worker in option::of(worker()),
             started in any::<Option<i64>>(),
             timing_ms in timing(),
-            error in option::of(problem()),
+            (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
         ) -> Record {
             Record {
@@ -439,7 +447,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error, deaths,
+                timing_ms, error, out, deaths,
             }
         }
     }

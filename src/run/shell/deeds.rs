@@ -2,11 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, TaskId, WorkerId};
+use protocol::{Assignment, Expect, TaskId, WorkerId};
 
 use super::{Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
+use crate::input::Extra;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
+
+/// The assignment with what the list says beyond its URL.
+fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
+    let Extra {
+        sha256,
+        size,
+        headers,
+    } = extra;
+    let expect = Expect {
+        sha256: *sha256,
+        size: *size,
+    };
+    Assignment {
+        expect: (expect != Expect::default()).then(|| Box::new(expect)),
+        headers: headers.clone(),
+        ..plain
+    }
+}
 
 impl Shell {
     pub(super) fn act(&mut self, action: Action) {
@@ -73,11 +92,13 @@ impl Shell {
             .into_iter()
             .filter_map(|task| {
                 let target = &self.tasks.get(&task)?.target;
-                Some(Assignment {
-                    task,
-                    url: target.url.clone(),
-                    path: target.path.clone(),
+                let plain = Assignment {
                     delivery: self.parts.core.delivery(task),
+                    ..Assignment::new(task, &*target.url, &*target.path)
+                };
+                Some(match &target.extra {
+                    Some(extra) => with_extra(plain, extra),
+                    None => plain,
                 })
             })
             .collect()
@@ -97,6 +118,7 @@ impl Shell {
             return;
         };
         self.hosts.leave(entry.host);
+        self.text = self.text.saturating_sub(entry.target.text_bytes());
         let pid = self.pid(worker);
         let facts = Facts {
             attempts,

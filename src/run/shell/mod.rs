@@ -35,6 +35,10 @@ use pause::Wakefulness;
 /// coordinator loses by it is done again by the next run.
 const FLUSH_EVERY: Duration = Duration::from_millis(10);
 
+/// Most unusable lines that are shown, and the first that is not.
+const MAX_PROBLEMS: u64 = 100;
+const UNSHOWN: u64 = MAX_PROBLEMS + 1;
+
 /// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
 /// messages of 100 bytes to 60 KB.
 const MESSAGE_OVERHEAD: usize = 768;
@@ -52,6 +56,8 @@ pub(in crate::run) struct Parts {
     /// Who brings about faults from outside, and sums up all that were asked for.
     pub(in crate::run) injector: Option<Injector>,
     pub(in crate::run) intake: Intake,
+    /// Bytes of text in unfinished tasks above which no more of the input is asked for.
+    pub(in crate::run) max_text: usize,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
     pub(in crate::run) tally: Tally,
@@ -101,6 +107,8 @@ pub(in crate::run) struct Shell {
     parts: Parts,
     tasks: HashMap<TaskId, Entry>,
     hosts: Hosts,
+    /// Bytes of text in the tasks.
+    text: usize,
     /// What heartbeats last said of running tasks.
     heard: HashMap<TaskId, Sign>,
     /// Process ids of each slot's last worker.
@@ -122,6 +130,7 @@ impl Shell {
             parts,
             tasks: HashMap::new(),
             hosts: Hosts::default(),
+            text: 0,
             heard: HashMap::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
@@ -139,7 +148,7 @@ impl Shell {
             if let Some(ending) = self.ending.take() {
                 break ending;
             }
-            if self.parts.core.wants_tasks() {
+            if self.parts.core.wants_tasks() && self.text < self.parts.max_text {
                 self.parts.intake.request();
             }
             match self.next_message() {
@@ -283,11 +292,12 @@ impl Shell {
                     self.parts.tally.duplicates += 1;
                     self.write(&Record::duplicate(facts(task, target)));
                 }
-                Item::Problem(problem) => {
-                    self.parts.tally.unusable += 1;
-                    self.parts.console.error(&problem);
-                }
+                Item::Problem(problem) => self.problem(&problem),
             }
+        }
+        if let Some(reason) = batch.broken {
+            self.give_up(reason);
+            self.tell_core(Event::Tick);
         }
         if batch.ended {
             self.parts.tally.input_ended = true;
@@ -295,9 +305,24 @@ impl Shell {
         }
     }
 
+    /// A line that cannot be used. A list of nothing else must not bury what else there is to say.
+    fn problem(&mut self, problem: &str) {
+        let tally = &mut self.parts.tally;
+        tally.unusable += 1;
+        match tally.unusable {
+            ..=MAX_PROBLEMS => self.parts.console.error(problem),
+            UNSHOWN => self.parts.console.error(&format!(
+                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
+            )),
+            _ => {}
+        }
+    }
+
     fn offer(&mut self, task: TaskId, target: Target) {
         let host = self.hosts.enter(&target.host);
-        let size = MESSAGE_OVERHEAD + 2 * (target.url.len() + target.path.len());
+        let text = target.text_bytes();
+        let size = MESSAGE_OVERHEAD + 2 * text;
+        self.text += text;
         self.parts.tally.offered += 1;
         self.tasks.insert(
             task,
@@ -438,6 +463,7 @@ fn facts(task: TaskId, target: Target) -> Facts {
         task,
         url: target.url,
         path: target.path,
+        named: target.named,
         attempts: 0,
         deliveries: 0,
         worker: None,

@@ -135,12 +135,7 @@ impl Bench {
     fn assign(&self, tasks: &[(u64, &str)]) {
         let assignments = tasks
             .iter()
-            .map(|(task, url)| Assignment {
-                task: TaskId(*task),
-                url: (*url).to_owned(),
-                path: task.to_string(),
-                delivery: 1,
-            })
+            .map(|(task, url)| Assignment::new(TaskId(*task), *url, task.to_string()))
             .collect();
         self.say(ToWorker::Assign(assignments));
     }
@@ -368,12 +363,7 @@ fn a_frozen_event_loop_shows_no_life() {
     let session = session.expect("a loop");
     let next = || coordinator.from_worker.recv().expect("a message");
     while next() != FromWorker::Heartbeat(Vec::new()) {}
-    let assignment = |task| Assignment {
-        task: TaskId(task),
-        url: String::new(),
-        path: String::new(),
-        delivery: 1,
-    };
+    let assignment = |task| Assignment::new(TaskId(task), "", "");
     session.queue.push(vec![assignment(1)]);
     wait.recv().expect("it froze");
     let mut said = Vec::new();

@@ -16,6 +16,7 @@
 //! nobody asked for is a failure.
 
 mod error;
+mod expect;
 mod framing;
 mod redirect;
 mod retry;
@@ -27,7 +28,8 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AG
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use protocol::{
-    Exchange, Failure, FailureKind, HttpOptions, Severity, Span, Stored, Timestamp, Timing,
+    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Severity, Span, Stored,
+    Timestamp, Timing,
 };
 use url::Url;
 
@@ -65,6 +67,10 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Transfer<'o> {
     options: &'o HttpOptions,
+    /// Headers of this task alone.
+    headers: &'o [(String, String)],
+    /// What the list says of the file.
+    expect: Expect,
     redirects: Redirects,
     deadline: Option<Instant>,
     receiving: bool,
@@ -93,6 +99,8 @@ impl<'o> Transfer<'o> {
         match Redirects::new(url) {
             Ok(redirects) => Ok(Self {
                 options,
+                headers: &[],
+                expect: Expect::default(),
                 redirects,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 receiving: false,
@@ -105,6 +113,14 @@ impl<'o> Transfer<'o> {
         }
     }
 
+    /// As `assignment` says beyond its URL: headers of its own, and what its file must be.
+    #[must_use]
+    pub fn of(mut self, assignment: &'o Assignment) -> Self {
+        self.headers = &assignment.headers;
+        self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self
+    }
+
     /// What the next request goes to. Its fragment, if it has one, is not part of a request.
     #[must_use]
     pub const fn url(&self) -> &Url {
@@ -113,7 +129,8 @@ impl<'o> Transfer<'o> {
 
     /// The headers of the next request, `Host` left to the engine.
     ///
-    /// The user's headers come as they are, with one exception: once a redirect has left the
+    /// The task's own headers take the place of those that all tasks have. The user's headers come
+    /// as they are, with one exception: once a redirect has left the
     /// origin of the task's URL, those that carry credentials stay behind.
     ///
     /// # Errors
@@ -121,7 +138,13 @@ impl<'o> Transfer<'o> {
     /// If a header of the options cannot be sent. The coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
         let mut headers = HeaderMap::with_capacity(self.options.headers.len() + 3);
-        for (name, value) in &self.options.headers {
+        let replaced = |name: &str| {
+            let mut own = self.headers.iter();
+            own.any(|(other, _)| other.eq_ignore_ascii_case(name))
+        };
+        let common = self.options.headers.iter();
+        let common = common.filter(|(name, _)| !replaced(name));
+        for (name, value) in common.chain(self.headers) {
             let (Ok(name), Ok(value)) = (
                 HeaderName::try_from(name.as_str()),
                 HeaderValue::try_from(value.as_str()),
@@ -192,6 +215,7 @@ impl<'o> Transfer<'o> {
         }
         if let Some(length) = head.length {
             self.check_size(length)?;
+            expect::check_size(&self.expect, length, false)?;
         }
         self.receiving = true;
         self.expected = head.length;
@@ -211,6 +235,7 @@ impl<'o> Transfer<'o> {
     pub fn on_chunk(&mut self, length: u64) -> Result<(), Fault> {
         self.received = self.received.saturating_add(length);
         self.check_size(self.received)?;
+        expect::check_size(&self.expect, self.received, true)?;
         match self.expected {
             Some(expected) if self.received > expected => Err(Fault::permanent(
                 FailureKind::Protocol,
@@ -230,6 +255,16 @@ impl<'o> Transfer<'o> {
             Some(expected) if self.received < expected => Err(self.truncated("it ended")),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// The file is whole, and not in place yet.
+    ///
+    /// # Errors
+    ///
+    /// If it is not the one that the list names.
+    pub fn check_file(&self, bytes: u64, sha256: &[u8; 32]) -> Result<(), Fault> {
+        expect::check_size(&self.expect, bytes, false)?;
+        expect::check_sha256(&self.expect, sha256)
     }
 
     /// The transport failed. What that means depends on how far the transfer came.

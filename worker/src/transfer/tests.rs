@@ -12,6 +12,66 @@ fn transfer<'o>(url: &str, options: &'o HttpOptions) -> Transfer<'o> {
     Transfer::new(url, options, Timestamp(1), Instant::now()).expect("a good url")
 }
 
+#[test]
+fn a_task_has_headers_of_its_own_and_they_replace_the_common_ones() {
+    let mut options = options();
+    options.headers = vec![
+        ("X-A".to_owned(), "all".to_owned()),
+        ("Cookie".to_owned(), "all".to_owned()),
+    ];
+    let mut assignment = Assignment::new(protocol::TaskId(1), URL, "file");
+    assignment.headers = vec![
+        ("cookie".to_owned(), "own".to_owned()),
+        ("Cookie".to_owned(), "more".to_owned()),
+        ("user-agent".to_owned(), "own".to_owned()),
+    ];
+    let headers = transfer(URL, &options)
+        .of(&assignment)
+        .request()
+        .expect("they can be sent");
+    let of = |name: &str| headers.get_all(name).iter().collect::<Vec<_>>();
+    assert_eq!(of("x-a"), ["all"]);
+    assert_eq!(of("cookie"), ["own", "more"]);
+    assert_eq!(of("user-agent"), ["own"]);
+}
+
+#[test]
+fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
+    let options = options();
+    let mut assignment = Assignment::new(protocol::TaskId(1), URL, "file");
+    assignment.expect = Some(Box::new(Expect {
+        size: Some(5),
+        sha256: None,
+    }));
+    let kind = |fault: Fault| (fault.kind, fault.severity);
+    let expected = (FailureKind::SizeMismatch, Severity::Permanent);
+    let fresh = || transfer(URL, &options).of(&assignment);
+    let announced = answer(&mut fresh(), 200, &[], Some(6)).expect_err("too long");
+    assert_eq!(kind(announced), expected);
+    let mut endless = fresh();
+    answer(&mut endless, 200, &[], None).expect("the length is not known");
+    endless.on_chunk(5).expect("as long as it may be");
+    assert_eq!(kind(endless.on_chunk(1).expect_err("too long")), expected);
+    let mut short = fresh();
+    answer(&mut short, 200, &[], None).expect("the length is not known");
+    short.on_chunk(4).expect("not longer");
+    short
+        .on_end()
+        .expect("a body without a length ends anywhere");
+    assert_eq!(
+        kind(short.check_file(4, &[0; 32]).expect_err("too short")),
+        expected
+    );
+    // What is cut off may come whole the next time: that is no mismatch.
+    let mut cut = fresh();
+    answer(&mut cut, 200, &[], Some(5)).expect("as announced");
+    cut.on_chunk(4).expect("not longer");
+    assert_eq!(
+        kind(cut.on_end().expect_err("cut off")).0,
+        FailureKind::Truncated
+    );
+}
+
 fn headers(list: &[(&str, &str)]) -> HeaderMap {
     list.iter()
         .map(|(name, value)| {

@@ -174,12 +174,7 @@ impl Bench {
 
     /// Downloads `url` to `file`.
     pub fn get(&mut self, url: &str) -> Downloaded {
-        let assignment = Assignment {
-            task: TaskId(1),
-            url: url.to_owned(),
-            path: "file".to_owned(),
-            delivery: 1,
-        };
+        let assignment = Assignment::new(TaskId(1), url, "file");
         let activity = Activity::default();
         let result = match &mut self.driver {
             Driver::Blocking(engine) => engine.download(&assignment, &activity),

@@ -195,7 +195,9 @@ impl BlockingEngine {
                 work::spend(self.shared.cpu_per_task);
             }
             self.spans.enter(SpanPhase::Store);
-            stored(&mut storing, || partial.commit())
+            stored(&mut storing, || {
+                partial.commit(|file| transfer.check_file(file.bytes, &file.sha256))
+            })
         });
         transfer.timing().store += storing;
         result
@@ -276,7 +278,8 @@ impl Engine for BlockingEngine {
         let shared = Arc::clone(&self.shared);
         let started = timestamp(SystemTime::now());
         let mut transfer =
-            Transfer::new(&assignment.url, &shared.options, started, Instant::now())?;
+            Transfer::new(&assignment.url, &shared.options, started, Instant::now())?
+                .of(assignment);
         self.spans.resume();
         let result = self.attempt(&mut transfer, &assignment.path, activity);
         self.spans.pause();

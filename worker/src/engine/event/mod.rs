@@ -72,7 +72,8 @@ impl EventEngine for AsyncEngine {
             alarm: &mut self.alarm,
             spans: &self.spans,
             activity,
-            transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?,
+            transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
+                .of(assignment),
         };
         let result = self.spans.polled(attempt.run(&assignment.path)).await;
         let mut transfer = attempt.transfer;
@@ -239,7 +240,9 @@ impl Attempt<'_> {
                 self.spans.enter(SpanPhase::Cpu);
                 work::spend(work);
             }
-            self.stored(&mut storing, || partial.commit())
+            self.stored(&mut storing, || {
+                partial.commit(|file| self.transfer.check_file(file.bytes, &file.sha256))
+            })
         });
         self.transfer.timing().store += storing;
         result

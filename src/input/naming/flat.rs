@@ -1,8 +1,7 @@
-//! File names: what a URL is called on disk.
+//! Names that hold their URL's key: readable ones, in one folder or in a tree, and the key alone.
 //!
-//! A name depends on the URL alone, never on the order of the list or on what the server says, so
-//! that doing a task twice gives the same file. It is valid on every file system in use, stays in
-//! its folder, and names of two URLs differ even where cases are not told apart, because their keys do.
+//! They are valid on every file system in use, stay in their folder, and those of two URLs differ
+//! even where cases are not told apart, because their keys do.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,12 +9,18 @@ use std::fmt::Write as _;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::UrlKey;
+use crate::input::UrlKey;
 
 /// The longest name, in bytes; the shortest limit in use is 255, and a partial body's name adds some.
 pub const MAX_NAME: usize = 120;
 
 const MAX_STEM: usize = 80;
+
+/// Longest part that a folder or a name in a template is cut to, in bytes.
+const MAX_PART: usize = 200;
+
+/// Longest folder of a tree, in bytes: what is deeper goes into its deepest folder.
+const MAX_FOLDER: usize = 600;
 const MAX_EXTENSION: usize = 8;
 
 /// Extensions that wrap another one, which is then worth keeping: `.tar.gz`, `.iso.sha256`.
@@ -35,15 +40,8 @@ const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 /// path is empty. `key` must be the URL's own.
 #[must_use]
 pub fn file_name(url: &Url, key: UrlKey) -> String {
-    let last = url
-        .path()
-        .rsplit('/')
-        .find(|segment| !segment.is_empty())
-        .map(clean);
-    let (stem, extension) = match last.as_deref().map(split) {
-        Some((stem, extension)) if !stem.is_empty() => (stem, extension),
-        Some(_) | None => ("", ""),
-    };
+    let last = last_part(url);
+    let (stem, extension) = stem_and_extension(last.as_deref());
     let host;
     let stem = if stem.is_empty() {
         host = clean(url.host_str().unwrap_or_default());
@@ -66,6 +64,80 @@ pub fn file_name(url: &Url, key: UrlKey) -> String {
         name.push_str(extension);
     }
     name
+}
+
+/// As [`file_name`], in the folders that the URL has, its host first. Depth is limited: the key
+/// tells apart what then shares a folder.
+pub(super) fn tree(url: &Url, key: UrlKey) -> String {
+    let mut out = host_part(url);
+    let mut parts = clean_parts(url.path());
+    // The last part is in the name.
+    parts.pop();
+    for part in parts {
+        if out.len() + part.len() >= MAX_FOLDER {
+            break;
+        }
+        out.push('/');
+        out.push_str(&part);
+    }
+    out.push('/');
+    out.push_str(&file_name(url, key));
+    out
+}
+
+/// The key and the extension, in a folder named after the key's first two characters: a folder of
+/// ten million files is slow.
+pub(super) fn hash(url: &Url, key: UrlKey) -> String {
+    let last = last_part(url);
+    let (_, extension) = stem_and_extension(last.as_deref());
+    let key = key.to_string();
+    let dot = if extension.is_empty() { "" } else { "." };
+    format!("{}/{key}{dot}{extension}", &key[..2])
+}
+
+/// The host, with its port if the URL names one, as one part of a path.
+pub(super) fn host_part(url: &Url) -> String {
+    let host = clean_part(url.host_str().unwrap_or_default());
+    let host = if host.is_empty() {
+        "host".to_owned()
+    } else {
+        host
+    };
+    match url.port() {
+        Some(port) => format!("{host}_{port}"),
+        None => host,
+    }
+}
+
+/// The parts of a URL's path, cleaned; those of which nothing is left are left out.
+pub(super) fn clean_parts(path: &str) -> Vec<String> {
+    let parts = path.split('/').map(clean_part);
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+/// One part of a URL's path as one part of a file's: it hides nothing, is no option and no device,
+/// and leads nowhere. Empty if nothing is left of it.
+pub(super) fn clean_part(part: &str) -> String {
+    let cleaned = clean(part);
+    let part = trim(&cleaned[..cleaned.len().min(MAX_PART)]);
+    let device = part.split_once('.').map_or(part, |(device, _)| device);
+    if is_device(device) {
+        return format!("_{part}");
+    }
+    part.to_owned()
+}
+
+/// The last part of a URL's path that is not empty, cleaned.
+fn last_part(url: &Url) -> Option<Cow<'_, str>> {
+    let mut parts = url.path().rsplit('/');
+    parts.find(|part| !part.is_empty()).map(clean)
+}
+
+fn stem_and_extension(last: Option<&str>) -> (&str, &str) {
+    match last.map(split) {
+        Some((stem, extension)) if !stem.is_empty() => (stem, extension),
+        Some(_) | None => ("", ""),
+    }
 }
 
 /// Percent-decoded, and each run of characters outside `[A-Za-z0-9._-]` replaced by one `_`.
@@ -125,6 +197,10 @@ fn is_reserved(stem: &str) -> bool {
         // Without a dot the key follows, and `con-…` is no device.
         return false;
     };
+    is_device(device)
+}
+
+fn is_device(device: &str) -> bool {
     RESERVED
         .iter()
         .any(|name| name.eq_ignore_ascii_case(device))
@@ -140,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::input::naming::check_place;
 
     fn name_of(url: &str) -> String {
         let url = Url::parse(url).expect("a valid URL");
@@ -229,6 +306,45 @@ mod tests {
         rest.split('.').next().unwrap_or_default()
     }
 
+    #[test]
+    fn a_tree_has_the_folders_of_the_url() {
+        let long = "d".repeat(90);
+        let table = [
+            (
+                "https://h.example/a/b/c.txt?x",
+                "h.example/a/b/c-KEY.txt".to_owned(),
+            ),
+            ("https://h.example/", "h.example/h.example-KEY".to_owned()),
+            ("https://h.example/a/b/", "h.example/a/b-KEY".to_owned()),
+            (
+                "https://h.example:81/a//%2e%2e/b",
+                "h.example_81/a/b-KEY".to_owned(),
+            ),
+            ("http://[::1]/.git/config", "_1/git/config-KEY".to_owned()),
+            ("http://./con/x", "host/_con/x-KEY".to_owned()),
+            (
+                &format!("http://h{}/x", format!("/{long}").repeat(9)),
+                format!("h{}/x-KEY", format!("/{long}").repeat(6)),
+            ),
+        ];
+        for (url, expected) in table {
+            let url = Url::parse(url).expect("a valid URL");
+            let key = UrlKey::of(url.as_str());
+            assert_eq!(tree(&url, key).replace(&key.to_string(), "KEY"), expected);
+        }
+    }
+
+    #[test]
+    fn a_hash_is_the_key_in_a_folder() {
+        for (url, expected) in [
+            ("https://h.example/a", "ru/ruqbcp5fgr3tvkvo"),
+            ("https://h.example/a.tar.gz", "3j/3jd4ud0li231vmhi.tar.gz"),
+        ] {
+            let url = Url::parse(url).expect("a valid URL");
+            assert_eq!(hash(&url, UrlKey::of(url.as_str())), expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn names_are_valid_everywhere_and_carry_their_key(
@@ -248,6 +364,13 @@ mod tests {
             let text = key.to_string();
             prop_assert_eq!(key_in(&name), text.as_str());
             prop_assert_eq!(&name, &file_name(&url, key));
+            for place in [name.clone(), tree(&url, key), hash(&url, key)] {
+                prop_assert_eq!(check_place(&place), Ok(()), "{}", &place);
+                prop_assert!(place.contains(&text));
+                for part in place.split('/') {
+                    prop_assert!(!part.starts_with(['.', '-']), "{}", &place);
+                }
+            }
         }
 
         #[test]

@@ -1,0 +1,37 @@
+//! Options for lists of URLs, and for the names of files.
+
+use clap::{Args, ValueEnum};
+
+/// Options for lists.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Lists")]
+pub struct ListArgs {
+    /// Format of the lists; auto goes by the extension of each, else by its first line
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub input_format: FormatName,
+
+    /// Column with the URLs in a table, or key in JSONL: by name, or in a table without names by
+    /// number, counted from 1 [default: url]
+    #[arg(long, value_name = "NAME")]
+    pub url_column: Option<String>,
+
+    /// How files are named: flat (one folder), tree (folders as in the URL), hash (1,024 folders),
+    /// or a template with {host}, {path}, {name}, {hash} and {n}
+    #[arg(long, value_name = "SCHEME", default_value = "flat")]
+    pub naming: String,
+}
+
+/// The format of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Each list shows what it is
+    Auto,
+    /// One URL a line
+    Text,
+    /// One JSON object a line: url, out, sha256, size, headers
+    Jsonl,
+    /// Comma-separated values
+    Csv,
+    /// Tab-separated values
+    Tsv,
+}

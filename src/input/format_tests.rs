@@ -1,0 +1,374 @@
+//! What lists in JSON and in tables become, and what their slips are called.
+
+use std::io::{Cursor, Read};
+
+use proptest::prelude::*;
+
+use super::naming::Naming;
+use super::*;
+
+fn options(format: Option<Format>, url_column: Option<&str>) -> Arc<ListOptions> {
+    Arc::new(ListOptions {
+        format,
+        url_column: url_column.and_then(|column| column.parse().ok()),
+        ..ListOptions::default()
+    })
+}
+
+fn lines(data: &[u8], options: &Arc<ListOptions>) -> Vec<Line> {
+    let reader = Box::new(Cursor::new(data.to_vec()));
+    Lines::new("list", reader, Arc::clone(options)).collect()
+}
+
+/// Each line in a few words: its number, and the URL and path, or the problem.
+fn told(data: &[u8], options: &Arc<ListOptions>) -> Vec<String> {
+    let tell = |line: Line| match &line.entry {
+        Ok(target) if target.named => format!("{} {} {}", line.number, target.url, target.path),
+        Ok(target) => format!("{} {}", line.number, target.url),
+        Err(_) => line.problem().unwrap_or_default(),
+    };
+    lines(data, options).into_iter().map(tell).collect()
+}
+
+fn json(data: &str) -> Vec<String> {
+    told(data.as_bytes(), &options(Some(Format::Jsonl), None))
+}
+
+fn csv(data: &str) -> Vec<String> {
+    told(data.as_bytes(), &options(Some(Format::Csv), None))
+}
+
+#[test]
+fn an_object_may_say_more_than_its_url() {
+    let line = br#"{"title":"x","url":"https://h/a","out":"b/c.txt","size":5,
+        "sha256":"ABababababababababababababababababababababababababababababababab",
+        "headers":{"X-A":"1","Cookie":["a=b","c=d"]},"nested":{"url":[1]}}"#;
+    let line: Vec<u8> = line.iter().copied().filter(|&byte| byte != b'\n').collect();
+    let mut lines = lines(&line, &Arc::default());
+    let target = lines.remove(0).entry.expect("a target");
+    assert_eq!((target.path.as_str(), target.named), ("b/c.txt", true));
+    assert_eq!(target.key, UrlKey::of_named("https://h/a", "b/c.txt"));
+    let extra = target.extra.expect("there is more");
+    assert_eq!((extra.size, extra.sha256), (Some(5), Some([0xAB; 32])));
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let expected = [
+        header("X-A", "1"),
+        header("Cookie", "a=b"),
+        header("Cookie", "c=d"),
+    ];
+    assert_eq!(extra.headers, expected);
+}
+
+#[test]
+fn null_and_what_goes_without_saying_say_nothing() {
+    let plain = lines(b"https://h/a.txt\n", &Arc::default()).remove(0);
+    let plain = plain.entry.expect("a target");
+    let path = &plain.path;
+    for line in [
+        r#"{"url":"https://h/a.txt"}"#.to_owned(),
+        r#"{"url":" HTTPS://H:443/a.txt#x "}"#.to_owned(),
+        r#"{"url":"https://h/a.txt","out":null,"size":null,"sha256":null,"headers":null}"#
+            .to_owned(),
+        format!(r#"{{"url":"https://h/a.txt","out":"{path}","headers":{{}}}}"#),
+    ] {
+        let target = lines(line.as_bytes(), &Arc::default()).remove(0).entry;
+        assert_eq!(target.expect("a target"), plain, "{line}");
+    }
+}
+
+#[test]
+fn each_slip_of_json_is_named_with_line_and_column() {
+    let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+    let headers = format!(
+        r#"{{"url":"http://h/","headers":{{"X":"{}"}}}}"#,
+        "x".repeat(8192)
+    );
+    let table = [
+        (
+            "http://h/",
+            "list:2:1: the line is not a JSON object that names a URL: expected value",
+        ),
+        (
+            "[]",
+            "list:2:1: the line is not a JSON object that names a URL: invalid type: sequence, expected a JSON object with the key \"url\"",
+        ),
+        (
+            "{}",
+            "list:2:2: the line is not a JSON object that names a URL: no key \"url\" in the object",
+        ),
+        (
+            r#"{"url":5}"#,
+            "list:2:8: the line is not a JSON object that names a URL: invalid type: integer `5`, expected a string",
+        ),
+        (
+            r#"{"url":"http://h/""#,
+            "list:2:18: the line is not a JSON object that names a URL: EOF while parsing an object",
+        ),
+        (
+            r#"{"url":"http://h/"} x"#,
+            "list:2:21: the line is not a JSON object that names a URL: trailing characters",
+        ),
+        (
+            r#"{"url":"http://h/","url":"http://h/"}"#,
+            "list:2:37: the line is not a JSON object that names a URL: the url is given twice",
+        ),
+        (
+            r#"{"url":"http://h/","size":-1}"#,
+            "list:2:28: the line is not a JSON object that names a URL: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            r#"{"url":"h/x"}"#,
+            "list:2: no scheme in h/x; did you mean https://h/x",
+        ),
+        (r#"{"url":""}"#, "list:2: no URL in the line"),
+        (
+            r#"{"url":"http://h/\u0000"}"#,
+            "list:2: a control character in the URL; percent-encode it, and put one URL on a line: http://h/\\0",
+        ),
+        (
+            r#"{"url":"http://h/","out":"../x"}"#,
+            "list:2: the name ../x (out) leaves the output folder with '..'",
+        ),
+        (
+            r#"{"url":"http://h/","out":"/etc/x"}"#,
+            "list:2: the name /etc/x (out) is absolute; give it relative to the output folder",
+        ),
+        (
+            r#"{"url":"http://h/","out":""}"#,
+            "list:2: the name  (out) is empty",
+        ),
+        (
+            r#"{"url":"http://h/","out":"a\u0000b"}"#,
+            "list:2: the name a\\0b (out) has a control character",
+        ),
+        (
+            r#"{"url":"http://h/","out":".coordinator/lock"}"#,
+            "list:2: the name .coordinator/lock (out) is in '.coordinator', which the run keeps for itself",
+        ),
+        (
+            r#"{"url":"http://h/","sha256":"abc"}"#,
+            "list:2: the sha256 is not 64 hexadecimal digits: abc",
+        ),
+        (
+            r#"{"url":"http://h/","headers":{"a b":"c"}}"#,
+            "list:2: the request header a b cannot be sent, for its name or its value",
+        ),
+        (
+            r#"{"url":"http://h/","headers":{"a":"secret\r\nb: c"}}"#,
+            "list:2: the request header a cannot be sent, for its name or its value",
+        ),
+        (
+            r#"{"url":"http://h/","headers":{"Content-Length":"5"}}"#,
+            "list:2: the request header Content-Length cannot be sent, for its name or its value",
+        ),
+        (
+            headers.as_str(),
+            "list:2: the request headers take 8193 bytes, and may take 8192",
+        ),
+        (
+            deep.as_str(),
+            "list:2:1: the line is not a JSON object that names a URL: invalid type: sequence, expected a JSON object with the key \"url\"",
+        ),
+    ];
+    for (line, expected) in table {
+        let told = json(&format!("\n{line}\n{{\"url\":\"http://next/\"}}"));
+        assert_eq!(told, [expected, "3 http://next/"], "{line}");
+    }
+}
+
+#[test]
+fn another_key_may_hold_the_url() {
+    let options = options(None, Some("link"));
+    let told = told(
+        b"{\"link\":\"http://h/1\",\"url\":\"http://h/2\"}",
+        &options,
+    );
+    assert_eq!(told, ["1 http://h/1"]);
+}
+
+#[test]
+fn a_table_is_read_by_the_names_of_its_columns() {
+    let sha256 = "ab".repeat(32);
+    let data = format!(
+        "\u{feff}Id, URL ,out,Size,sha256\r\n1,http://h/a,x.txt,5,{sha256}\r\n\r\n2,\"http://h/b,c\",,,\r\n"
+    );
+    let options = options(Some(Format::Csv), None);
+    assert_eq!(
+        told(data.as_bytes(), &options),
+        ["2 http://h/a x.txt", "4 http://h/b,c"]
+    );
+    let first = lines(data.as_bytes(), &options).remove(0).entry;
+    let extra = first.expect("a target").extra.expect("there is more");
+    assert_eq!((extra.size, extra.sha256), (Some(5), Some([0xAB; 32])));
+}
+
+#[test]
+fn a_column_may_be_given_by_another_name_or_by_its_number() {
+    for (format, column, data) in [
+        (Some(Format::Csv), "Link", "id,link\n1,http://h/a\n"),
+        (Some(Format::Tsv), "link", "id\tlink\n\"1\thttp://h/a\n"),
+        (Some(Format::Csv), "2", "\n1,http://h/a\n"),
+        (None, "2", "\n1\thttp://h/a"),
+        (None, "2", "\n1,http://h/a"),
+    ] {
+        let told = told(data.as_bytes(), &options(format, Some(column)));
+        assert_eq!(told, ["2 http://h/a"], "{data}");
+    }
+}
+
+#[test]
+fn a_quoted_field_may_hold_line_ends() {
+    let data = "note,url\n\"one\ntwo\n\n\"\"three\"\"\",http://h/a\nx,http://h/b\n";
+    assert_eq!(csv(data), ["2 http://h/a", "6 http://h/b"]);
+}
+
+#[test]
+fn each_slip_in_a_table_is_named_and_the_other_rows_are_read() {
+    let many = format!("{}\n", "x,".repeat(5000));
+    let table = [
+        (
+            "x\n",
+            "list:2: the row has 1 columns, and the URL is expected in column 2",
+        ),
+        ("x,\n", "list:2: no URL in the line"),
+        (
+            "x,ftp://h/\n",
+            "list:2: scheme ftp is not supported, only http and https are: ftp://h/",
+        ),
+        (
+            "x,http://h/,../y\n",
+            "list:2: the name ../y (out) leaves the output folder with '..'",
+        ),
+        (
+            "x,http://h/,y,abc\n",
+            "list:2: the size is not a number of bytes: abc",
+        ),
+        (
+            "x,\"http://h/\n",
+            "list:2: a quote is opened in the line and not closed; write two quotes for one in a field: x,\"http://h/",
+        ),
+        (&many, "list:2: the row has more than 4096 columns"),
+    ];
+    for (row, expected) in table {
+        let told = csv(&format!(
+            "id,url,out,size\n{row}9,http://next/\n10,http://last/\n"
+        ));
+        assert_eq!(
+            told,
+            [expected, "3 http://next/", "4 http://last/"],
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn a_quote_that_is_closed_far_behind_costs_the_first_line_alone() {
+    let rows: String = (3..60_000).map(|n| format!("{n},http://h/{n}\n")).collect();
+    assert!(rows.len() > MAX_ROW, "more than a row can be");
+    let told = csv(&format!("id,url\n\"2,http://h/2\n{rows}\"x,http://h/x\n"));
+    assert_eq!(told.len(), 59_999);
+    assert!(
+        told[0].starts_with("list:2: a quote is opened"),
+        "{}",
+        told[0]
+    );
+    assert_eq!(told[1], "3 http://h/3");
+    assert_eq!(told[59_997], "59999 http://h/59999");
+    assert!(told[59_998].starts_with("list:60000: a quote is opened"));
+}
+
+#[test]
+fn a_table_without_the_column_is_of_no_use_and_says_so_once() {
+    let expected = "list:1: no column is named url in the first row, which is id, link; name the \
+        URL's with --url-column, or give its number if there are no names";
+    assert_eq!(csv("id,link\n1,http://h/\n2,http://h/\n"), [expected]);
+    assert_eq!(csv(""), [""; 0]);
+}
+
+#[test]
+fn overlong_rows_and_objects_are_passed_over() {
+    let long = "x".repeat(MAX_ROW);
+    let expected = [
+        "list:2: the line, or the row, is longer than 1048576 bytes",
+        "3 http://h/",
+    ];
+    assert_eq!(
+        csv(&format!("url,x\nhttp://h/,{long}\nhttp://h/,1\n")),
+        expected
+    );
+    let object = format!("\n{{\"url\":\"http://h/\",\"x\":\"{long}\"}}\n{{\"url\":\"http://h/\"}}");
+    assert_eq!(json(&object), expected);
+}
+
+#[test]
+fn the_format_shows_by_itself_where_it_is_certain() {
+    let plain = Arc::default();
+    for (data, told_of_it) in [
+        ("\n\n  {\"url\":\"http://h/\"}\n", "3 http://h/"),
+        ("\u{feff}{\"url\":\"http://h/\"}", "1 http://h/"),
+        ("\u{feff}http://h/\n", "1 http://h/"),
+        ("# {\nhttp://h/\n", "2 http://h/"),
+    ] {
+        assert_eq!(told(data.as_bytes(), &plain), [told_of_it]);
+    }
+}
+
+#[test]
+fn nothing_is_read_before_the_first_line_is_asked_for() {
+    struct Untouched;
+    impl Read for Untouched {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            panic!("it was read");
+        }
+    }
+    let lines = Lines::new("list", Box::new(Untouched), Arc::default());
+    assert!(lines.may_name_files() && !lines.has_line());
+}
+
+#[test]
+fn names_follow_the_scheme() {
+    for (naming, expected) in [
+        ("tree", "h/a/b-KEY.txt"),
+        ("{n}-{name}", "7-b.txt"),
+        ("{host}/{path}", "h/a/b.txt"),
+    ] {
+        let options = Arc::new(ListOptions {
+            naming: naming.parse::<Naming>().expect("a scheme"),
+            ..ListOptions::default()
+        });
+        let reader = Box::new(Cursor::new(b"# x\nhttp://h/a/b.txt".to_vec()));
+        let mut lines = Lines::new("list", reader, options);
+        lines.count_from(7);
+        let target = lines.next().expect("a line").entry.expect("a target");
+        assert_eq!(
+            target.path.replace(&target.key.to_string(), "KEY"),
+            expected
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_as_csv_is_read_back(
+        rows in prop::collection::vec(("[a-z,\"\n ]{0,12}", "[a-z0-9]{1,9}", "[a-z/]{0,6}[a-z]"), 0..20),
+    ) {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let mut data = "note,url,out\n".to_owned();
+        let mut expected = Vec::new();
+        for (note, path, out) in &rows {
+            let url = format!("http://h/{path}");
+            data += &format!("{},{},{}\n", quoted(note), quoted(&url), quoted(out));
+            if naming::check_place(out).is_ok() {
+                expected.push((url, out.clone()));
+            }
+        }
+        let lines = lines(data.as_bytes(), &options(Some(Format::Csv), None));
+        prop_assert_eq!(lines.len(), rows.len());
+        let read: Vec<_> = lines
+            .into_iter()
+            .filter_map(|line| line.entry.ok())
+            .map(|target| (target.url, target.path))
+            .collect();
+        prop_assert_eq!(read, expected);
+    }
+}

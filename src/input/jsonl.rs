@@ -1,0 +1,211 @@
+//! One JSON object a line: `{"url": …, "out": …, "sha256": …, "size": …, "headers": {…}}`.
+//!
+//! Only the URL must be there; keys that are not known are passed over, so that a dataset can be
+//! read as it is.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::entry::Fields;
+use super::error::{Excerpt, LineError};
+use super::options::ListOptions;
+
+/// What a line says; with the column of a slip, counted in bytes from 1, if it is one of JSON.
+pub(super) fn parse<'a>(
+    line: &'a [u8],
+    options: &ListOptions,
+) -> Result<Fields<'a>, (LineError, Option<u64>)> {
+    let Ok(text) = std::str::from_utf8(line) else {
+        let text = Excerpt::of_bytes(line);
+        return Err((LineError::NotUtf8 { text }, None));
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let object = Object {
+        url: options.url_name(),
+    };
+    let fields = object
+        .deserialize(&mut json)
+        .and_then(|fields| json.end().map(|()| fields));
+    fields.map_err(|error| {
+        let said = error.to_string();
+        // The line is always 1, and the column goes to the front.
+        let what = said
+            .rsplit_once(" at line ")
+            .map_or(&*said, |(what, _)| what);
+        let problem = Excerpt::of(what);
+        let column = error.column() as u64;
+        (LineError::NotAnObject { problem }, Some(column.max(1)))
+    })
+}
+
+struct Object<'o> {
+    /// The key of the URL.
+    url: &'o str,
+}
+
+/// A key that means something.
+enum Key {
+    Url,
+    Out,
+    Sha256,
+    Size,
+    Headers,
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for &Object<'_> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(KeyVisitor { url: self.url })
+    }
+}
+
+struct KeyVisitor<'o> {
+    url: &'o str,
+}
+
+impl Visitor<'_> for KeyVisitor<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            _ if key == self.url => Key::Url,
+            "out" => Key::Out,
+            "sha256" => Key::Sha256,
+            "size" => Key::Size,
+            "headers" => Key::Headers,
+            _ => Key::Other,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Fields<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a JSON object with the key {:?}", self.url)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut url: Option<Text<'de>> = None;
+        let mut out: Option<Option<Text<'de>>> = None;
+        let mut sha256: Option<Option<Text<'de>>> = None;
+        let mut size: Option<Option<u64>> = None;
+        let mut headers: Option<Option<Headers>> = None;
+        while let Some(key) = map.next_key_seed(&self)? {
+            match key {
+                Key::Url => once(&mut url, "the url", map.next_value()?)?,
+                Key::Out => once(&mut out, "out", map.next_value()?)?,
+                Key::Sha256 => once(&mut sha256, "sha256", map.next_value()?)?,
+                Key::Size => once(&mut size, "size", map.next_value()?)?,
+                Key::Headers => once(&mut headers, "headers", map.next_value()?)?,
+                Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let Some(url) = url else {
+            return Err(A::Error::custom(format_args!(
+                "no key {:?} in the object",
+                self.url
+            )));
+        };
+        let text = |text: Option<Option<Text<'de>>>| text.flatten().map(|text| text.0);
+        Ok(Fields {
+            url: url.0,
+            out: text(out),
+            sha256: text(sha256),
+            size: size.flatten(),
+            headers: headers
+                .flatten()
+                .map(|headers| headers.0)
+                .unwrap_or_default(),
+        })
+    }
+}
+
+/// Two values for one key: nobody can know which is meant.
+fn once<T, E: Error>(place: &mut Option<T>, name: &str, value: T) -> Result<(), E> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::custom(format_args!("{name} is given twice"))),
+    }
+}
+
+/// Serde borrows a `Cow`, but copies within an `Option<Cow>`.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Names with a value each, or with a list of values.
+struct Headers(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeadersVisitor)
+    }
+}
+
+struct HeadersVisitor;
+
+impl<'de> Visitor<'de> for HeadersVisitor {
+    type Value = Headers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of request headers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+        let mut headers = Vec::new();
+        while let Some((name, Values(values))) = map.next_entry::<String, Values>()? {
+            headers.extend(values.into_iter().map(|value| (name.clone(), value)));
+        }
+        Ok(Headers(headers))
+    }
+}
+
+struct Values(Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValuesVisitor)
+    }
+}
+
+struct ValuesVisitor;
+
+impl<'de> Visitor<'de> for ValuesVisitor {
+    type Value = Values;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a header's value, or a list of values")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Values, E> {
+        Ok(Values(vec![value.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Values(values))
+    }
+}

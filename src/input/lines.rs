@@ -1,0 +1,281 @@
+//! The lines of one list, in whatever format.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::bounded::{BoundedLines, RawLine};
+use super::entry::Fields;
+use super::error::{Excerpt, LineError};
+use super::options::{Format, ListOptions};
+use super::table::Table;
+use super::target::Target;
+use super::unpack::Unpacked;
+use super::{MAX_LINE, MAX_ROW, jsonl, target, without_mark};
+
+/// How much of a list is looked at to tell its format: more blank lines than that, and it is text.
+const START: usize = 64 * 1024;
+
+/// One line of a list that is neither blank nor a comment; in a table, one row.
+#[derive(Debug)]
+pub struct Line {
+    /// The name of the list in messages.
+    pub source: Arc<str>,
+    /// The line's number, counted from 1 over all lines of this source.
+    pub number: u64,
+    /// Where in the line a slip is, counted in bytes from 1, if that is known.
+    pub column: Option<u64>,
+    /// What it holds.
+    pub entry: Result<Target, LineError>,
+}
+
+impl Line {
+    /// The message for a line that holds no target: `urls.txt:17: no scheme in …`.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let error = self.entry.as_ref().err()?;
+        Some(match self.column {
+            Some(column) => format!("{}:{}:{column}: {error}", self.source, self.number),
+            None => format!("{}:{}: {error}", self.source, self.number),
+        })
+    }
+}
+
+/// The lines of one list, in order.
+pub struct Lines {
+    source: Arc<str>,
+    options: Arc<ListOptions>,
+    lines: BoundedLines<Unpacked>,
+    format: Option<Format>,
+    parser: Option<Parser>,
+    /// Number of the last line read.
+    number: u64,
+    /// Number of the next task.
+    next_task: u64,
+    broken: bool,
+}
+
+enum Parser {
+    Text,
+    Jsonl,
+    Table(Box<Table>),
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines")
+            .field("source", &self.source)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a target is, or what is in its place, and in which column.
+type Found = Result<Target, (LineError, Option<u64>)>;
+
+impl Lines {
+    /// The lines of a list from anywhere; `source` is its name in messages. The reader need not be
+    /// buffered, may be compressed, and is not read before the first line is asked for.
+    #[must_use]
+    pub fn new(source: &str, reader: Box<dyn Read + Send>, options: Arc<ListOptions>) -> Self {
+        Self {
+            source: Arc::from(source),
+            format: options.format,
+            options,
+            lines: BoundedLines::new(Unpacked::new(reader), MAX_LINE),
+            parser: None,
+            number: 0,
+            next_task: 1,
+            broken: false,
+        }
+    }
+
+    /// The format, if nobody has set one and the name tells it.
+    pub(super) fn or_format(mut self, format: Option<Format>) -> Self {
+        self.format = self.format.or(format);
+        self
+    }
+
+    /// The name of the list in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.source
+    }
+
+    /// The number of the task that the next target becomes; 1 unless it is set.
+    pub const fn count_from(&mut self, task: u64) {
+        self.next_task = task;
+    }
+
+    /// Whether the list can name files itself, as far as that is known.
+    #[must_use]
+    pub fn may_name_files(&self) -> bool {
+        self.format != Some(Format::Text)
+    }
+
+    /// Looks at the start of the list, if that is what it takes to tell its format. To be called for
+    /// a source that does not make anyone wait; what goes wrong shows with the first line.
+    #[must_use]
+    pub(super) fn looked_at(mut self) -> Self {
+        if let Ok(parser) = self.look() {
+            self.parser = Some(parser);
+        }
+        self
+    }
+
+    /// Whether the next item can be had without waiting for the source.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        match &self.parser {
+            Some(Parser::Table(table)) if table.has_line() => true,
+            Some(Parser::Text | Parser::Jsonl | Parser::Table(_)) | None => self.lines.has_line(),
+        }
+    }
+
+    /// Bytes of the source that the items so far, and what was skipped between them, took; of a
+    /// compressed source the bytes read.
+    #[must_use]
+    pub fn consumed(&self) -> u64 {
+        let packed = self.lines.reader().packed();
+        packed.unwrap_or_else(|| self.lines.consumed())
+    }
+
+    /// The next entry: what it is, and the number of its line.
+    fn advance(&mut self) -> io::Result<Option<(u64, Found)>> {
+        if self.parser.is_none() {
+            self.parser = Some(self.look()?);
+        }
+        match &mut self.parser {
+            Some(Parser::Text) => self.text_line(),
+            Some(Parser::Jsonl) => self.json_line(),
+            Some(Parser::Table(_)) => self.row(),
+            None => Ok(None),
+        }
+    }
+
+    fn look(&mut self) -> io::Result<Parser> {
+        let format = match self.format {
+            Some(format) => format,
+            None => {
+                let start = self.lines.peek_line(START)?;
+                let start = without_mark(start, 1).trim_ascii_start();
+                Format::of_start(start, &self.options)
+            }
+        };
+        self.format = Some(format);
+        Ok(match format {
+            Format::Text => Parser::Text,
+            Format::Jsonl => {
+                self.lines.set_limit(MAX_ROW);
+                Parser::Jsonl
+            }
+            Format::Csv | Format::Tsv => {
+                self.lines.set_limit(MAX_ROW);
+                Parser::Table(Box::new(Table::new(format, &self.options)))
+            }
+        })
+    }
+
+    fn text_line(&mut self) -> io::Result<Option<(u64, Found)>> {
+        while let Some(raw) = self.lines.next_line()? {
+            self.number += 1;
+            let found = match raw {
+                RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
+                    let bytes = without_mark(bytes, self.number).trim_ascii();
+                    if bytes.is_empty() || bytes.starts_with(b"#") {
+                        continue;
+                    }
+                    target::text_of(bytes).and_then(|text| {
+                        let url = text.into();
+                        let fields = Fields {
+                            url,
+                            ..Fields::default()
+                        };
+                        fields.target(&self.options.naming, self.next_task)
+                    })
+                }
+                // A comment may be as long as it likes.
+                RawLine::TooLong(head) if head.trim_ascii_start().starts_with(b"#") => continue,
+                RawLine::TooLong(head) => Err(LineError::TooLong {
+                    text: Excerpt::of_bytes(head),
+                }),
+            };
+            return Ok(Some((self.number, found.map_err(|error| (error, None)))));
+        }
+        Ok(None)
+    }
+
+    fn json_line(&mut self) -> io::Result<Option<(u64, Found)>> {
+        while let Some(raw) = self.lines.next_line()? {
+            self.number += 1;
+            let found = match raw {
+                RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
+                    let bytes = without_mark(bytes, self.number);
+                    if bytes.trim_ascii().is_empty() {
+                        continue;
+                    }
+                    jsonl::parse(bytes, &self.options).and_then(|fields| {
+                        let target = fields.target(&self.options.naming, self.next_task);
+                        target.map_err(|error| (error, None))
+                    })
+                }
+                RawLine::TooLong(_) => Err((LineError::LongRow, None)),
+            };
+            return Ok(Some((self.number, found)));
+        }
+        Ok(None)
+    }
+
+    fn row(&mut self) -> io::Result<Option<(u64, Found)>> {
+        let Some(Parser::Table(table)) = &mut self.parser else {
+            return Ok(None);
+        };
+        while let Some((first, row)) = table.advance(&mut self.lines, &mut self.number)? {
+            let wants_names = table.wants_names();
+            let found = match row {
+                Ok(()) if wants_names => match table.take_names(&self.options) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+                Ok(()) => table
+                    .fields()
+                    .and_then(|fields| fields.target(&self.options.naming, self.next_task)),
+                Err(error) => Err(error),
+            };
+            // Without names for the columns nothing can be made of any row.
+            self.broken = wants_names;
+            return Ok(Some((first, found.map_err(|error| (error, None)))));
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        if self.broken {
+            return None;
+        }
+        let (number, found) = match self.advance() {
+            Ok(found) => found?,
+            Err(source) => {
+                self.broken = true;
+                (self.number + 1, Err((LineError::Read { source }, None)))
+            }
+        };
+        let (column, entry) = match found {
+            Ok(target) => {
+                self.next_task += 1;
+                (None, Ok(target))
+            }
+            Err((error, column)) => (column, Err(error)),
+        };
+        Some(Line {
+            source: Arc::clone(&self.source),
+            number,
+            column,
+            entry,
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! Where a file may be: whatever is chosen by a list or a template goes through here.
+
+/// The longest path of a file, relative to the output folder, in bytes.
+pub const MAX_PLACE: usize = 1024;
+
+/// The longest part of a path, in bytes: the limit of every file system in use.
+const MAX_PART: usize = 255;
+
+/// What the run keeps for itself in the output folder. In any case: some file systems do not tell
+/// them apart.
+const RESERVED: &str = ".coordinator";
+
+/// Why a path may not be that of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// It is empty.
+    #[error("is empty")]
+    Empty,
+    /// It starts with `/`.
+    #[error("is absolute; give it relative to the output folder")]
+    Absolute,
+    /// A part of it is `..`.
+    #[error("leaves the output folder with '..'")]
+    Leaves,
+    /// A part of it is `.`, or nothing.
+    #[error("has an empty part, or one that is '.'")]
+    EmptyPart,
+    /// It begins with the run's own folder.
+    #[error("is in '{RESERVED}', which the run keeps for itself")]
+    Reserved,
+    /// A control character, NUL included.
+    #[error("has a control character")]
+    ControlCharacter,
+    /// A part is longer than any file name can be.
+    #[error("has a part of more than {MAX_PART} bytes")]
+    LongPart,
+    /// It is longer than [`MAX_PLACE`].
+    #[error("is longer than {MAX_PLACE} bytes")]
+    TooLong,
+}
+
+/// Whether `path` can be that of a file below the output folder: relative, with `/` between its
+/// parts. Links on the way are not looked for: that needs the folder.
+///
+/// # Errors
+///
+/// If it cannot.
+pub fn check(path: &str) -> Result<(), PlaceError> {
+    if path.is_empty() {
+        return Err(PlaceError::Empty);
+    }
+    if path.starts_with('/') {
+        return Err(PlaceError::Absolute);
+    }
+    if path.len() > MAX_PLACE {
+        return Err(PlaceError::TooLong);
+    }
+    if path.contains(char::is_control) {
+        return Err(PlaceError::ControlCharacter);
+    }
+    for (depth, part) in path.split('/').enumerate() {
+        match part {
+            ".." => return Err(PlaceError::Leaves),
+            "" | "." => return Err(PlaceError::EmptyPart),
+            _ if part.len() > MAX_PART => return Err(PlaceError::LongPart),
+            _ if depth == 0 && part.eq_ignore_ascii_case(RESERVED) => {
+                return Err(PlaceError::Reserved);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_path_below_the_folder_is_a_place() {
+        let long = "x".repeat(256);
+        let deep = ["x".repeat(200).as_str(); 6].join("/");
+        let table = [
+            ("a", Ok(())),
+            ("a/b.txt", Ok(())),
+            ("a/.coordinator", Ok(())),
+            (".coordinators", Ok(())),
+            ("...", Ok(())),
+            ("-rf", Ok(())),
+            ("a\\b", Ok(())),
+            ("", Err(PlaceError::Empty)),
+            ("/etc/passwd", Err(PlaceError::Absolute)),
+            ("/", Err(PlaceError::Absolute)),
+            ("..", Err(PlaceError::Leaves)),
+            ("a/../b", Err(PlaceError::Leaves)),
+            ("a/..", Err(PlaceError::Leaves)),
+            (".", Err(PlaceError::EmptyPart)),
+            ("./a", Err(PlaceError::EmptyPart)),
+            ("a//b", Err(PlaceError::EmptyPart)),
+            ("a/", Err(PlaceError::EmptyPart)),
+            (".coordinator", Err(PlaceError::Reserved)),
+            (".Coordinator/results.jsonl", Err(PlaceError::Reserved)),
+            ("a\0b", Err(PlaceError::ControlCharacter)),
+            ("a\nb", Err(PlaceError::ControlCharacter)),
+            (long.as_str(), Err(PlaceError::LongPart)),
+            (deep.as_str(), Err(PlaceError::TooLong)),
+        ];
+        for (path, expected) in table {
+            assert_eq!(check(path), expected, "{path:?}");
+        }
+    }
+}

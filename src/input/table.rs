@@ -1,0 +1,268 @@
+//! Tables: CSV (RFC 4180) and TSV. The first row names the columns, unless the URL's is given by its
+//! place.
+//!
+//! A quoted field may hold line ends. A quote that is never closed would swallow the rest of a
+//! list: when a row has grown beyond any real one, its first line alone is given up, and the lines
+//! behind it are read again.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::str;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+
+use super::bounded::{BoundedLines, RawLine};
+use super::entry::Fields;
+use super::error::{Excerpt, LineError};
+use super::options::{Column, Format, ListOptions};
+use super::{MAX_ROW, without_mark};
+
+/// Most columns of a table.
+const MAX_COLUMNS: usize = 4096;
+
+/// A table that is being read. It holds one row at a time.
+pub(super) struct Table {
+    reader: Reader,
+    columns: Option<Columns>,
+    /// Whole lines that are to be read again, before those of the list.
+    again: Vec<u8>,
+    /// How much of them is read.
+    used: usize,
+    /// The lines of the row.
+    raw: Vec<u8>,
+    /// Its fields, one behind the other, and where each ends.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    fields: usize,
+}
+
+/// Where things are in a row.
+#[derive(Clone, Copy)]
+struct Columns {
+    url: usize,
+    out: Option<usize>,
+    sha256: Option<usize>,
+    size: Option<usize>,
+}
+
+/// What reading one line came to.
+enum Taken {
+    Line,
+    TooLong,
+    End,
+}
+
+/// A row that was read: the number of its first line, and whether it is one.
+pub(super) type Row = (u64, Result<(), LineError>);
+
+impl Table {
+    pub(super) fn new(format: Format, options: &ListOptions) -> Self {
+        let is_tsv = format == Format::Tsv;
+        let columns = match options.url_column {
+            Some(Column::Number(number)) => Some(Columns {
+                url: number.saturating_sub(1),
+                out: None,
+                sha256: None,
+                size: None,
+            }),
+            Some(Column::Name(_)) | None => None,
+        };
+        Self {
+            reader: ReaderBuilder::new()
+                .delimiter(if is_tsv { b'\t' } else { b',' })
+                .quoting(!is_tsv)
+                .terminator(Terminator::Any(b'\n'))
+                .build(),
+            columns,
+            again: Vec::new(),
+            used: 0,
+            raw: Vec::new(),
+            text: Vec::new(),
+            ends: vec![0; MAX_COLUMNS],
+            fields: 0,
+        }
+    }
+
+    /// Whether a line can be had without asking the list.
+    pub(super) const fn has_line(&self) -> bool {
+        self.used < self.again.len()
+    }
+
+    /// Reads on to the next row; `number` is that of the last line read. `None` at the end.
+    pub(super) fn advance<R: Read>(
+        &mut self,
+        lines: &mut BoundedLines<R>,
+        number: &mut u64,
+    ) -> io::Result<Option<Row>> {
+        loop {
+            self.raw.clear();
+            match self.take_line(lines, number)? {
+                Taken::End => return Ok(None),
+                Taken::TooLong => return Ok(Some((*number, Err(LineError::LongRow)))),
+                Taken::Line => {}
+            }
+            if !self.raw.trim_ascii().is_empty() {
+                let first = *number;
+                let row = self.finish_row(lines, number)?;
+                return Ok(Some((first, row)));
+            }
+        }
+    }
+
+    /// Parses the row whose first line was taken, and takes more lines for as long as it needs them.
+    fn finish_row<R: Read>(
+        &mut self,
+        lines: &mut BoundedLines<R>,
+        number: &mut u64,
+    ) -> io::Result<Result<(), LineError>> {
+        let (first, first_line) = (*number, self.raw.len());
+        let (mut read, mut written) = (0, 0);
+        self.reader.reset();
+        self.fields = 0;
+        loop {
+            // Fields are never longer than the lines they come from.
+            self.text.resize(self.raw.len(), 0);
+            let (result, taken, put, ended) = self.reader.read_record(
+                &self.raw[read..],
+                &mut self.text[written..],
+                &mut self.ends[self.fields..],
+            );
+            read += taken;
+            written += put;
+            self.fields += ended;
+            match result {
+                ReadRecordResult::Record | ReadRecordResult::End => return Ok(Ok(())),
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    return Ok(Err(LineError::ManyColumns { most: MAX_COLUMNS }));
+                }
+                ReadRecordResult::InputEmpty => {}
+            }
+            // Within quotes.
+            let closed = if self.raw.len() > MAX_ROW {
+                Taken::End
+            } else {
+                self.take_line(lines, number)?
+            };
+            match closed {
+                Taken::Line => {}
+                Taken::TooLong => return Ok(Err(LineError::LongRow)),
+                Taken::End => {
+                    let rest = self.again.split_off(self.used);
+                    self.again.clear();
+                    self.again.extend_from_slice(&self.raw[first_line..]);
+                    self.again.extend_from_slice(&rest);
+                    self.used = 0;
+                    *number = first;
+                    let text = Excerpt::of_bytes(&self.raw[..first_line]);
+                    return Ok(Err(LineError::OpenQuote { text }));
+                }
+            }
+        }
+    }
+
+    /// Appends the next line to the row, with a newline.
+    fn take_line<R: Read>(
+        &mut self,
+        lines: &mut BoundedLines<R>,
+        number: &mut u64,
+    ) -> io::Result<Taken> {
+        let again = &self.again[self.used..];
+        if let Some(end) = memchr::memchr(b'\n', again) {
+            self.raw.extend_from_slice(&again[..=end]);
+            self.used += end + 1;
+            *number += 1;
+            return Ok(Taken::Line);
+        }
+        match lines.next_line()? {
+            None => Ok(Taken::End),
+            Some(RawLine::TooLong(_)) => {
+                *number += 1;
+                Ok(Taken::TooLong)
+            }
+            Some(RawLine::Whole(line) | RawLine::Unended(line)) => {
+                *number += 1;
+                let line = without_mark(line, *number);
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                self.raw.extend_from_slice(line);
+                self.raw.push(b'\n');
+                Ok(Taken::Line)
+            }
+        }
+    }
+
+    /// Whether the row that was read is to be taken for the names of the columns: for once.
+    pub(super) const fn wants_names(&self) -> bool {
+        self.columns.is_none()
+    }
+
+    /// Takes the row that was read for the names of the columns.
+    pub(super) fn take_names(&mut self, options: &ListOptions) -> Result<(), LineError> {
+        let names: Vec<_> = (0..self.fields)
+            .filter_map(|index| self.field(index))
+            .map(|name| name.trim_ascii())
+            .collect();
+        let find = |wanted: &str| {
+            let mut names = names.iter();
+            names.position(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
+        };
+        let wanted = options.url_name();
+        let Some(url) = find(wanted) else {
+            return Err(LineError::NoColumn {
+                wanted: Excerpt::of(wanted),
+                there: Excerpt::of_bytes(&names.join(&b", "[..])),
+            });
+        };
+        self.columns = Some(Columns {
+            url,
+            out: find("out"),
+            sha256: find("sha256"),
+            size: find("size"),
+        });
+        Ok(())
+    }
+
+    /// What the row that was read says.
+    pub(super) fn fields(&self) -> Result<Fields<'_>, LineError> {
+        let columns = self.columns.ok_or(LineError::NoUrl)?;
+        let text = |index: usize| self.field(index).map(text_of).transpose();
+        let optional = |index: Option<usize>| match index.map(text) {
+            Some(text) => Ok(text?.filter(|text| !text.trim().is_empty())),
+            None => Ok(None),
+        };
+        let Some(url) = text(columns.url)? else {
+            return Err(LineError::FewColumns {
+                there: self.fields,
+                wanted: columns.url + 1,
+            });
+        };
+        let size = optional(columns.size)?.map(|text| {
+            let parsed = text.trim().parse();
+            parsed.map_err(|_| LineError::BadSize {
+                text: Excerpt::of(text),
+            })
+        });
+        Ok(Fields {
+            url: Cow::Borrowed(url),
+            out: optional(columns.out)?.map(Cow::Borrowed),
+            sha256: optional(columns.sha256)?.map(Cow::Borrowed),
+            size: size.transpose()?,
+            headers: Vec::new(),
+        })
+    }
+
+    fn field(&self, index: usize) -> Option<&[u8]> {
+        let ends = &self.ends[..self.fields];
+        let end = *ends.get(index)?;
+        let start = match index {
+            0 => 0,
+            _ => *ends.get(index - 1)?,
+        };
+        self.text.get(start..end)
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, LineError> {
+    str::from_utf8(bytes).map_err(|_| LineError::NotUtf8 {
+        text: Excerpt::of_bytes(bytes),
+    })
+}

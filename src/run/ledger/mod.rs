@@ -1,0 +1,323 @@
+//! A map of many keys in little memory: what is recent in a table, the rest in sorted files.
+//!
+//! A run must know of every URL whether it was seen before, and what an earlier run made of it.
+//! With ten million URLs a hash table for that takes 360 MB. Here a key costs ten bits of memory and
+//! its entry lies on disk, as in a log-structured merge tree (O'Neil et al. 1996): the table is
+//! written out as a sorted **part** when it is full, parts of about the same size are merged, and a
+//! look-up asks the table, then each part from the newest to the oldest.
+//!
+//! ```text
+//!   insert --> recent (table) --full--> part --four of a size--> larger part
+//!   get -----> recent, then for each part: filter --maybe--> which page --> one read
+//! ```
+//!
+//! Keys are whole on disk, so that an answer is exact: a filter can only cause a read in vain. The
+//! files have no name, and are gone with the process, however it ends. This module knows nothing of
+//! URLs, and must not keep anything across runs.
+
+mod filter;
+mod part;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::path::PathBuf;
+
+use part::{Part, PartWriter, merge};
+
+/// Bytes in a key.
+pub const KEY: usize = 10;
+
+/// A key: part of a cryptographic hash, so that keys are evenly spread.
+pub type Key = [u8; KEY];
+
+/// Entries in the table before it is written out: as many as a table of half a million places
+/// holds before it would grow.
+const RECENT: usize = (1 << 19) / 8 * 7;
+
+/// Parts of a size that are merged into one of the next.
+const MERGE: usize = 4;
+
+/// A map from keys to values of `V` bytes.
+#[derive(Debug)]
+pub struct Ledger<const V: usize> {
+    /// Where its files are made.
+    folder: PathBuf,
+    recent: HashMap<Key, [u8; V], BuildHasherDefault<Head>>,
+    /// The oldest, which are the largest, first.
+    parts: Vec<Part<V>>,
+    most: usize,
+}
+
+/// The entries outgrew the memory for them, and could not be kept on disk.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot keep track of the URLs in a temporary file in {}: {source}; make room there, and run \
+     the same command again",
+    .folder.display()
+)]
+pub struct LedgerError {
+    /// Where the file was to be.
+    folder: PathBuf,
+    /// The cause.
+    source: io::Error,
+}
+
+impl<const V: usize> Ledger<V> {
+    /// An empty map. Nothing is created in `folder` before there are 458,752 entries.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self::with_table(folder, RECENT)
+    }
+
+    fn with_table(folder: PathBuf, most: usize) -> Self {
+        Self {
+            folder,
+            recent: HashMap::default(),
+            parts: Vec::new(),
+            most,
+        }
+    }
+
+    /// The value that was inserted last for `key`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, LedgerError> {
+        if let Some(value) = self.recent.get(key) {
+            return Ok(Some(*value));
+        }
+        for part in self.parts.iter().rev() {
+            let found = part.get(key).map_err(|source| self.failed(source))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets the value of `key`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written; the entry is kept even so.
+    pub fn insert(&mut self, key: Key, value: [u8; V]) -> Result<(), LedgerError> {
+        self.recent.insert(key, value);
+        if self.recent.len() < self.most {
+            return Ok(());
+        }
+        self.write_out().map_err(|source| self.failed(source))
+    }
+
+    /// Merges all parts into one, and gives back what the table took: for a map that from now on is
+    /// only asked.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn seal(&mut self) -> Result<(), LedgerError> {
+        let sealed = if self.parts.is_empty() {
+            // Small enough to stay.
+            self.recent.shrink_to_fit();
+            Ok(())
+        } else {
+            self.write_out().and_then(|()| self.merge_from(0))
+        };
+        if sealed.is_ok() && !self.parts.is_empty() {
+            self.recent = HashMap::default();
+        }
+        sealed.map_err(|source| self.failed(source))
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        if self.recent.is_empty() {
+            return Ok(());
+        }
+        let mut entries: Vec<_> = self
+            .recent
+            .iter()
+            .map(|(key, value)| (*key, *value))
+            .collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        let mut writer = PartWriter::create(&self.folder, entries.len())?;
+        for (key, value) in &entries {
+            writer.push(key, value)?;
+        }
+        self.parts.push(writer.finish()?);
+        self.recent.clear();
+        drop(entries);
+        while let Some(first) = self.parts.len().checked_sub(MERGE)
+            && self.are_alike(first)
+        {
+            self.merge_from(first)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the parts from `first` on are of about the same size: none is twice the newest.
+    fn are_alike(&self, first: usize) -> bool {
+        let newest = self.parts.last().map_or(0, Part::len);
+        self.parts[first..]
+            .iter()
+            .all(|part| part.len() < 2 * newest)
+    }
+
+    fn merge_from(&mut self, first: usize) -> io::Result<()> {
+        if self.parts.len() - first > 1 {
+            let merged = merge(&self.folder, &self.parts[first..])?;
+            self.parts.truncate(first);
+            self.parts.push(merged);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> LedgerError {
+        LedgerError {
+            folder: self.folder.clone(),
+            source,
+        }
+    }
+}
+
+/// Hashes a key by its first bytes, which are evenly spread already.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head(u64);
+
+impl Hasher for Head {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(32) ^ u64::from_le_bytes(word);
+        }
+    }
+
+    /// The length of the key, which is the same for all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::AsFd as _;
+
+    use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    fn key(n: u32) -> Key {
+        let digest = Sha256::digest(n.to_le_bytes());
+        digest[..KEY].try_into().expect("it is longer")
+    }
+
+    fn ledger(most: usize) -> (tempfile::TempDir, Ledger<4>) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ledger = Ledger::with_table(folder.path().to_owned(), most);
+        (folder, ledger)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn it_is_a_map_however_little_fits_into_memory(
+            inserts in prop::collection::vec((0_u32..400, any::<u32>()), 0..800),
+            most in 1_usize..60,
+            sealed_at in 0_usize..800,
+        ) {
+            let (_folder, mut ledger) = ledger(most);
+            let mut model = BTreeMap::new();
+            for (at, &(n, value)) in inserts.iter().enumerate() {
+                if at == sealed_at {
+                    ledger.seal().expect("there is room");
+                    prop_assert!(ledger.parts.len() <= 1);
+                }
+                prop_assert_eq!(
+                    ledger.get(&key(n)).expect("readable"),
+                    model.get(&n).map(|value: &u32| value.to_le_bytes())
+                );
+                ledger.insert(key(n), value.to_le_bytes()).expect("there is room");
+                model.insert(n, value);
+            }
+            for n in 0..400 {
+                let expected = model.get(&n).map(|value| value.to_le_bytes());
+                prop_assert_eq!(ledger.get(&key(n)).expect("readable"), expected);
+            }
+        }
+
+        #[test]
+        fn keys_need_not_be_spread_to_be_found(
+            keys in prop::collection::btree_set(prop::array::uniform10(0_u8..3), 0..300),
+            absent in prop::array::uniform10(0_u8..3),
+        ) {
+            let (_folder, mut ledger) = ledger(7);
+            for key in &keys {
+                ledger.insert(*key, [1; 4]).expect("there is room");
+            }
+            for key in keys.iter().chain([&absent]) {
+                let found = ledger.get(key).expect("readable").is_some();
+                prop_assert_eq!(found, keys.contains(key));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_stay_few_and_memory_small() {
+        let (_folder, mut ledger) = ledger(100);
+        for n in 0..100_000 {
+            ledger
+                .insert(key(n), n.to_le_bytes())
+                .expect("there is room");
+            assert!(ledger.parts.len() <= 20, "{} parts", ledger.parts.len());
+        }
+        let on_disk: u64 = ledger.parts.iter().map(Part::len).sum();
+        assert_eq!(on_disk, 100_000);
+        let memory: usize = ledger.parts.iter().map(Part::memory).sum();
+        assert!(memory < 200_000, "{memory} bytes for 100,000 keys");
+    }
+
+    #[test]
+    fn most_keys_that_are_not_there_cost_no_read() {
+        let (_folder, mut ledger) = ledger(1000);
+        for n in 0..10_000 {
+            ledger.insert(key(n), [0; 4]).expect("there is room");
+        }
+        let absent: Vec<_> = (10_000..20_000).map(key).collect();
+        let reads: usize = ledger
+            .parts
+            .iter()
+            .map(|part| absent.iter().filter(|key| part.may_hold(key)).count())
+            .sum();
+        let asked = ledger.parts.len() * absent.len();
+        assert!(reads * 30 < asked, "{reads} reads for {asked} questions");
+    }
+
+    #[test]
+    fn its_files_have_no_name() {
+        let (folder, mut ledger) = ledger(10);
+        for n in 0..100 {
+            ledger.insert(key(n), [0; 4]).expect("there is room");
+        }
+        let names = std::fs::read_dir(folder.path()).expect("the folder is there");
+        assert_eq!(names.count(), 0);
+        for part in &ledger.parts {
+            let stat = rustix::fs::fstat(part.file().as_fd()).expect("an open file");
+            assert_eq!(stat.st_nlink, 0);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_to_is_named_and_nothing_is_forgotten() {
+        let mut ledger = Ledger::<4>::with_table("/nonexistent/folder".into(), 2);
+        ledger.insert(key(1), [1; 4]).expect("the table holds it");
+        let error = ledger.insert(key(2), [2; 4]).expect_err("no folder");
+        let said = error.to_string();
+        assert!(said.contains("/nonexistent/folder: No such file"), "{said}");
+        assert_eq!(ledger.get(&key(2)).expect("no file is read"), Some([2; 4]));
+    }
+}

@@ -1,0 +1,91 @@
+//! What must hold for any bytes that are found as a run log.
+
+use std::collections::HashMap;
+
+use coordinator::input::UrlKey;
+use coordinator::run::log::{LogReader, Outcome, Record};
+use coordinator::run::resume::{Earlier, Index};
+
+/// Reads `data` as a run log in every way there is, and compares.
+///
+/// # Panics
+///
+/// If a promise of the reader or of resume does not hold.
+pub fn check(data: &[u8]) {
+    let whole = data.iter().rposition(|&byte| byte == b'\n');
+    let whole = &data[..whole.map_or(0, |at| at + 1)];
+    let records = records(data);
+    assert_eq!(records, self::records(whole), "a torn line yields nothing");
+    let lines = whole.iter().filter(|&&byte| byte == b'\n').count();
+    assert_eq!(records.len(), lines, "one item for each line");
+
+    let told = check_briefs(data, &records);
+    check_index(data, &told);
+    for record in records.into_iter().flatten() {
+        check_round_trip(&record);
+    }
+}
+
+fn records(data: &[u8]) -> Vec<Option<Record>> {
+    LogReader::new(data).map(Result::ok).collect()
+}
+
+/// What the log tells last of each task, read in brief: what resume goes by.
+fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Option<Earlier>> {
+    let mut told = HashMap::new();
+    let mut reader = LogReader::new(data);
+    let mut expected = records.iter();
+    while let Some(brief) = reader.next_brief() {
+        let record = expected.next().expect("as many briefs as records");
+        let Ok(brief) = brief else {
+            assert_eq!(*record, None, "what is no brief is no record");
+            continue;
+        };
+        if let Some(record) = record {
+            assert_eq!(brief.url, record.url);
+            assert_eq!(brief.outcome, record.outcome);
+            assert_eq!(brief.path(), record.path.as_deref());
+            assert_eq!(brief.bytes, record.bytes);
+        }
+        let earlier = match brief.outcome {
+            Outcome::Stored | Outcome::Unchanged => brief.bytes.map(|bytes| Earlier::Stored {
+                bytes,
+                sha256: brief.sha256.map_or([0; 8], |digest| {
+                    digest.0[..8].try_into().expect("eight bytes")
+                }),
+            }),
+            Outcome::Quarantined => Some(Earlier::Quarantined),
+            Outcome::Failed => None,
+            Outcome::Duplicate => continue,
+        };
+        let key = match brief.out() {
+            Some(out) => UrlKey::of_named(&brief.url, out),
+            None => UrlKey::of(&brief.url),
+        };
+        told.insert(key, earlier);
+    }
+    assert!(expected.next().is_none(), "as many records as briefs");
+    told
+}
+
+/// Resume believes the last line of each task, and nothing else.
+fn check_index(data: &[u8], told: &HashMap<UrlKey, Option<Earlier>>) {
+    // So little stays in memory: nothing is made in that folder.
+    let index = Index::read(LogReader::new(data), "/nonexistent".into()).expect("a slice");
+    for (key, earlier) in told {
+        let state = index.state(key).expect("it is in memory");
+        // Sizes that no file has count for nothing.
+        let most = (1 << 48) - 3;
+        let beyond = matches!(earlier, Some(Earlier::Stored { bytes, .. }) if *bytes > most);
+        assert_eq!(state, earlier.filter(|_| !beyond), "{key}");
+    }
+}
+
+/// A record that was read can be written again, as one line that says the same.
+fn check_round_trip(record: &Record) {
+    let mut line = serde_json::to_vec(record).expect("it was JSON");
+    assert!(!line.contains(&b'\n'));
+    assert_eq!(records(&line), [], "not a line yet");
+    line.push(b'\n');
+    assert_eq!(records(&line), [Some(record.clone())]);
+}

@@ -1,0 +1,180 @@
+//! What must hold for any bytes that are given as a list of URLs, in any format.
+
+use std::io::{Cursor, Read};
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use coordinator::input::naming::Naming;
+use coordinator::input::{
+    Column, Extra, Format, Line, Lines, ListOptions, MAX_HEADERS, MAX_LINE, Target, UrlKey,
+};
+use protocol::{Assignment, Expect, TaskId, ToWorker, codec};
+use url::Url;
+
+/// Longest message that a line may cause, in bytes: 100 characters of the line, each up to 10 bytes
+/// when escaped, twice (a suggestion, the columns that are there), and the words around.
+const MAX_MESSAGE: usize = 3_000;
+
+/// Reads what follows the first byte of `data`, which says how, as a list: whole and in small
+/// pieces.
+///
+/// # Panics
+///
+/// If a promise of the list reader does not hold.
+pub fn check(data: &[u8]) {
+    let Some((&how, data)) = data.split_first() else {
+        return;
+    };
+    let options = Arc::new(options(how));
+    let whole = Lines::new(
+        "list",
+        Box::new(Cursor::new(data.to_vec())),
+        Arc::clone(&options),
+    );
+    let lines: Vec<Line> = whole.collect();
+    let pieces = Pieces(Cursor::new(data.to_vec()));
+    let again: Vec<Line> = Lines::new("list", Box::new(pieces), Arc::clone(&options)).collect();
+    assert_eq!(
+        shown(&lines),
+        shown(&again),
+        "how it arrives does not matter"
+    );
+
+    let mut last = 0;
+    let mut tasks = 0;
+    for line in &lines {
+        assert!(last < line.number, "{line:?}");
+        last = line.number;
+        match &line.entry {
+            Ok(target) => {
+                tasks += 1;
+                check_target(target, &options.naming, tasks);
+            }
+            Err(_) => check_problem(&line.problem().expect("a problem")),
+        }
+    }
+}
+
+/// How a list is to be read: a byte for each of the ways.
+fn options(how: u8) -> ListOptions {
+    let naming = ["flat", "tree", "hash", "{host}/{path}", "{n}-{name}"][usize::from(how / 5) % 5];
+    ListOptions {
+        format: match how % 5 {
+            0 => None,
+            1 => Some(Format::Text),
+            2 => Some(Format::Jsonl),
+            3 => Some(Format::Csv),
+            _ => Some(Format::Tsv),
+        },
+        url_column: match how / 25 % 5 {
+            0..=2 => None,
+            3 => Some(Column::Number(2)),
+            _ => Some(Column::Name("u".to_owned())),
+        },
+        naming: naming.parse().expect("a scheme"),
+    }
+}
+
+/// Seven bytes at a time.
+struct Pieces(Cursor<Vec<u8>>);
+
+impl Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let most = out.len().min(7);
+        self.0.read(&mut out[..most])
+    }
+}
+
+fn shown(lines: &[Line]) -> Vec<String> {
+    lines.iter().map(|line| format!("{line:?}")).collect()
+}
+
+fn check_target(target: &Target, naming: &Naming, task: u64) {
+    let url = Url::parse(&target.url).expect("a target has a URL");
+    assert_eq!(url.as_str(), target.url, "it is normalised");
+    assert!(matches!(url.scheme(), "http" | "https"));
+    assert_eq!(url.host_str(), Some(target.host.as_str()));
+    assert!(!target.host.is_empty());
+    assert!(url.username().is_empty() && url.password().is_none());
+    assert_eq!(url.fragment(), None);
+
+    // Whatever is named by whom, it leads to a file in the folder, and not to one of the run's own.
+    check_path(&target.path);
+    let bare = Target {
+        extra: None,
+        ..target.clone()
+    };
+    let by_itself = Target::new(url, naming, task);
+    if target.named {
+        assert_eq!(target.key, UrlKey::of_named(&target.url, &target.path));
+        assert_ne!(by_itself, Ok(Some(bare)));
+    } else {
+        assert_eq!(target.key, UrlKey::of(&target.url));
+        assert_eq!(by_itself, Ok(Some(bare.clone())), "the URL alone counts");
+        check_again(&bare, naming, task);
+    }
+    check_assignment(target);
+}
+
+fn check_path(path: &str) {
+    let shown = || format!("{path:?}");
+    assert!(
+        (1..=1024).contains(&path.len()) && !path.contains('\0'),
+        "{}",
+        shown()
+    );
+    for part in Path::new(path).components() {
+        let Component::Normal(name) = part else {
+            panic!("{path:?} leaves the folder");
+        };
+        assert!(name.len() <= 255, "{}", shown());
+    }
+    let first = path.split('/').next().unwrap_or_default();
+    assert!(!first.eq_ignore_ascii_case(".coordinator"), "{}", shown());
+    assert!(
+        path.split('/').all(|part| !["", "."].contains(&part)),
+        "{}",
+        shown()
+    );
+}
+
+/// Written as a line of its own, a URL means the same; normalised it may be too long for one.
+fn check_again(target: &Target, naming: &Naming, task: u64) {
+    if target.url.len() > MAX_LINE {
+        return;
+    }
+    let options = ListOptions {
+        naming: naming.clone(),
+        ..ListOptions::default()
+    };
+    let line = Cursor::new(target.url.clone().into_bytes());
+    let mut lines = Lines::new("list", Box::new(line), Arc::new(options));
+    lines.count_from(task);
+    let line = lines.next().expect("a line");
+    assert_eq!(line.entry.expect("a target"), *target);
+}
+
+/// Every target fits a protocol frame, and what it says beyond its URL is sound.
+fn check_assignment(target: &Target) {
+    let mut assignment = Assignment::new(TaskId(u64::MAX), &*target.url, &*target.path);
+    if let Some(extra) = &target.extra {
+        assert_ne!(**extra, Extra::default(), "nothing is None");
+        let (sha256, size) = (extra.sha256, extra.size);
+        assignment.expect = Some(Box::new(Expect { sha256, size }));
+        assignment.headers.clone_from(&extra.headers);
+        let bytes: usize = extra.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        assert!(bytes <= MAX_HEADERS);
+        for (name, value) in &extra.headers {
+            assert!(!name.is_empty() && !name.contains([':', '\r', '\n', ' ']));
+            assert!(!value.contains(['\r', '\n', '\0']));
+        }
+    }
+    codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+}
+
+/// One line, of bounded length, that cannot do anything to a terminal.
+fn check_problem(problem: &str) {
+    assert!(problem.len() <= MAX_MESSAGE, "{problem}");
+    assert!(!problem.contains(char::is_control), "{problem:?}");
+    assert!(problem.starts_with("list:"), "{problem}");
+}

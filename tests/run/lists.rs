@@ -1,0 +1,345 @@
+//! Lists in every format, from files and from standard input, compressed and not; and what they say
+//! beyond the URL.
+
+use std::fs;
+use std::io::Write as _;
+
+use serde_json::json;
+
+use crate::support::run::{exists, urls};
+use crate::support::{Answer, Run, Server, server, sha256};
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(data: &[u8]) -> Vec<u8> {
+    zstd::stream::encode_all(data, 1).unwrap()
+}
+
+#[test]
+fn a_list_may_be_json_with_names_headers_and_checksums() {
+    let server = Server::start();
+    let body = server::body("/a");
+    let lines = [
+        json!({
+            "url": server.url("/a"), "out": "x/y/a.bin", "sha256": sha256(&body).to_uppercase(),
+            "size": body.len(), "headers": {"X-Token": "secret", "Accept": "text/x"}, "id": 5,
+        }),
+        json!({"url": server.url("/b")}),
+    ];
+    let run = Run::new().with("list.jsonl").with("--header X-All:1");
+    fs::write(
+        run.path("list.jsonl"),
+        format!("{}\n\n{}", lines[0], lines[1]),
+    )
+    .unwrap();
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
+    let log = run.log();
+    let a = log.one(&server.url("/a"));
+    log.check(&a, &sha256(&body));
+    assert_eq!(a.path.as_deref(), Some("x/y/a.bin"));
+    assert_eq!(a.out, a.path);
+    let b = log.one(&server.url("/b"));
+    assert_eq!(b.out, None);
+    let head = server.head("/a").to_ascii_lowercase();
+    for line in ["x-token: secret\r\n", "accept: text/x\r\n", "x-all: 1\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert!(!server.head("/b").to_ascii_lowercase().contains("x-token"));
+    assert!(!log.text().contains("secret"), "headers are not recorded");
+}
+
+#[test]
+fn a_file_that_is_not_the_lists_is_not_put_in_place() {
+    for engine in ["blocking", "async"] {
+        let server = Server::start().answer(
+            "/endless",
+            [Answer::Raw(
+                [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 1 << 20]].concat(),
+            )],
+        );
+        let size = server::body("/any").len();
+        let list = [
+            json!({"url": server.url("/sum"), "sha256": "ab".repeat(32)}),
+            json!({"url": server.url("/size"), "size": size + 1}),
+            json!({"url": server.url("/endless"), "size": 1000}),
+            json!({"url": server.url("/fine"), "sha256": sha256(&server::body("/fine"))}),
+        ];
+        let run = Run::new()
+            .list(list.iter().map(ToString::to_string))
+            .with("--engine")
+            .with(engine);
+        run.finish().code(1);
+        let log = run.log();
+        for (path, kind) in [
+            ("/sum", "checksum_mismatch"),
+            ("/size", "size_mismatch"),
+            ("/endless", "size_mismatch"),
+        ] {
+            let record = log.one(&server.url(path));
+            assert_eq!((record.kind(), record.attempts), (kind, 1), "{record:#?}");
+            assert_eq!(record.path, None);
+        }
+        assert!(
+            log.one(&server.url("/sum"))
+                .message()
+                .contains(&"ab".repeat(32))
+        );
+        log.check(
+            &log.one(&server.url("/fine")),
+            &sha256(&server::body("/fine")),
+        );
+        assert_eq!((log.files().len(), log.partials().len()), (1, 0));
+    }
+}
+
+#[test]
+fn a_list_may_be_a_table() {
+    let server = Server::start();
+    let run = Run::new().with("list.csv list.tsv --url-column link");
+    let csv = format!(
+        "id,note,Link,out\r\n1,\"a \"\"b\"\"\nc\",{},a.txt\r\n2,,{},\r\n",
+        server.url("/a"),
+        server.url("/b")
+    );
+    fs::write(run.path("list.csv"), csv).unwrap();
+    let tsv = format!("link\tnote\n{}\t\"x\n", server.url("/c"));
+    fs::write(run.path("list.tsv"), tsv).unwrap();
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 3, "{}", ended.text());
+    assert_eq!(
+        run.log().one(&server.url("/a")).path.as_deref(),
+        Some("a.txt")
+    );
+}
+
+#[test]
+fn a_table_without_names_has_a_column_by_its_number() {
+    let server = Server::start();
+    let run = Run::new().with("- --url-column 2 --input-format tsv");
+    let mut job = run.start_fed();
+    job.feed(&format!("x\t{}\n", server.url("/a")));
+    // Before the list is at its end.
+    job.wait_for_record(&server.url("/a"));
+    job.finish().code(0);
+}
+
+#[test]
+fn compressed_lists_are_read_also_from_standard_input_and_in_pieces() {
+    let server = Server::start();
+    let line = |path: &str| format!("{}\n", server.url(path));
+    for pack in [gzip, zstd] {
+        let packed = [pack(line("/1").as_bytes()), pack(line("/2").as_bytes())].concat();
+        // No extension: the first bytes tell.
+        let run = Run::new().list_bytes(&packed);
+        let ended = run.finish().code(0);
+        assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
+
+        let run = Run::new().with("-");
+        let mut job = run.start_fed();
+        job.stdin.as_mut().unwrap().write_all(&packed).unwrap();
+        let ended = job.finish().code(0);
+        assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
+
+        let run = Run::new().with("x.jsonl.gz");
+        let object = json!({"url": server.url("/3")}).to_string();
+        fs::write(run.path("x.jsonl.gz"), pack(object.as_bytes())).unwrap();
+        run.finish().code(0);
+    }
+}
+
+#[test]
+fn a_compressed_list_that_is_cut_off_says_so_and_its_whole_lines_run() {
+    let server = Server::start();
+    // Hardly compressible, so that much of it is there when the end is missing.
+    let list: String = (0..3000)
+        .map(|n| {
+            format!(
+                "{}\n",
+                server.url(&format!("/{}", sha256(&[n as u8, (n >> 8) as u8])))
+            )
+        })
+        .collect();
+    let packed = gzip(list.as_bytes());
+    let run = Run::new().list_bytes(&packed[..packed.len() / 2]);
+    let ended = run.finish().code(1);
+    ended.says(&["urls.txt:", "cannot read the URL list", "cut off as gzip"]);
+    let stored = ended.summary("stored");
+    assert!((1000..2000).contains(&stored), "{}", ended.text());
+    for record in run.log().records() {
+        assert!(
+            list.contains(&format!("{}\n", record.url)),
+            "{}",
+            record.url
+        );
+    }
+}
+
+#[test]
+fn each_slip_is_named_with_its_line_and_the_others_run() {
+    let server = Server::start();
+    let good = |n: u32| json!({"url": server.url(&format!("/{n}"))}).to_string();
+    let out = |out: &str| json!({"url": server.url("/x"), "out": out}).to_string();
+    let run = Run::new().with("list.jsonl");
+    fs::create_dir_all(run.path("downloads")).unwrap();
+    std::os::unix::fs::symlink("/tmp", run.path("downloads/link")).unwrap();
+    let list = [
+        good(1),
+        "{\"url\": ".to_owned(),
+        out("../x"),
+        out("/tmp/x"),
+        out("link/x"),
+        out(".coordinator/results.jsonl"),
+        json!({"url": server.url("/h"), "headers": {"X": "y".repeat(9000)}}).to_string(),
+        good(8),
+    ];
+    fs::write(run.path("list.jsonl"), list.join("\n")).unwrap();
+    let ended = run.finish().code(1);
+    for (place, part) in [
+        ("list.jsonl:2:8: ", "not a JSON object"),
+        ("list.jsonl:3: ", "leaves the output folder"),
+        ("list.jsonl:4: ", "is absolute"),
+        (
+            "list.jsonl:5: ",
+            "leads through link, which is a symbolic link",
+        ),
+        ("list.jsonl:6: ", "keeps for itself"),
+        ("list.jsonl:7: ", "9001 bytes"),
+    ] {
+        let said = ended.says(&[place, part]);
+        assert!(said.len() < 500, "kept short: {said}");
+    }
+    assert_eq!(ended.stderr.lines().count(), 6, "{}", ended.stderr);
+    assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
+    assert_eq!(ended.summary("unusable lines"), 6, "{}", ended.text());
+}
+
+#[test]
+fn a_list_of_rubbish_is_not_recited() {
+    let run = Run::new().list((0..5000).map(|n| format!("rubbish {n}")));
+    let ended = run.finish().code(3);
+    assert_eq!(ended.stderr.lines().count(), 102, "{}", ended.stderr);
+    ended.says(&["urls.txt:100: "]);
+    ended.says(&["more than 100 lines", "not shown"]);
+}
+
+#[test]
+fn the_same_url_under_two_names_is_stored_twice_and_under_one_name_once() {
+    let server = Server::start();
+    let line = |out: &str| json!({"url": server.url("/f"), "out": out}).to_string();
+    let plain = server.url("/f");
+    let list = [line("a"), line("b"), line("a"), plain.clone(), plain];
+    let run = Run::new().with("list.txt");
+    fs::write(run.path("list.txt"), list[..3].join("\n")).unwrap();
+    // The list starts with an object, and so is one of objects.
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
+    assert_eq!(ended.summary("duplicates"), 1, "{}", ended.text());
+    assert_eq!(server.requests("/f"), 2);
+    // Resume goes by both.
+    fs::write(run.path("list.txt"), [line("b"), line("c")].join("\n")).unwrap();
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
+    assert_eq!(server.requests("/f"), 3);
+    fs::write(run.path("list.txt"), list[3..].join("\n")).unwrap();
+    run.finish().code(0);
+    assert_eq!(server.requests("/f"), 4);
+    assert_eq!(run.log().files().len(), 4, "{:?}", run.log().files());
+}
+
+#[test]
+fn two_urls_cannot_have_one_name_also_not_over_two_runs() {
+    let server = Server::start();
+    let line = |path: &str, out: &str| json!({"url": server.url(path), "out": out}).to_string();
+    let run = Run::new().list([line("/a", "x"), line("/b", "x"), line("/c", "y")]);
+    let ended = run.finish().code(1);
+    ended.says(&[
+        "urls.txt:2: ",
+        &server.url("/b"),
+        "would be x",
+        "urls.txt:1",
+    ]);
+    let log = run.log();
+    log.check(&log.one(&server.url("/a")), &sha256(&server::body("/a")));
+    let run = run.list([line("/b", "x"), line("/c", "y")]);
+    let ended = run.finish().code(1);
+    ended.says(&["urls.txt:1: ", &server.url("/b"), "earlier run"]);
+    assert_eq!(
+        fs::read(run.path("downloads/x")).unwrap(),
+        server::body("/a")
+    );
+    // Once it is moved away, the name is free.
+    fs::rename(run.path("downloads/x"), run.path("downloads/z")).unwrap();
+    run.finish().code(0);
+    assert_eq!(
+        fs::read(run.path("downloads/x")).unwrap(),
+        server::body("/b")
+    );
+}
+
+#[test]
+fn a_file_whose_recorded_checksum_is_not_the_lists_is_downloaded_again() {
+    let server = Server::start();
+    let line = |extra: &str| format!("{{\"url\":\"{}\"{extra}}}", server.url("/f"));
+    let sum = sha256(&server::body("/f"));
+    let run = Run::new().list([line("")]);
+    run.finish().code(0);
+    let run = run.list([line(&format!(",\"sha256\":\"{sum}\""))]);
+    run.finish().code(0);
+    assert_eq!(server.requests("/f"), 1, "it is the file");
+    let run = run.list([line(&format!(",\"sha256\":\"{}\"", "0".repeat(64)))]);
+    run.finish().code(1);
+    assert_eq!(server.requests("/f"), 2, "it is another one");
+}
+
+#[test]
+fn options_for_lists_that_make_no_sense_are_usage_errors() {
+    for (arguments, part) in [
+        ("--input-format xml", "xml"),
+        ("--input-format text --url-column link", "no meaning"),
+        ("--input-format jsonl --url-column 3", "no meaning"),
+        ("--naming {nmae}", "there is no {nmae}"),
+        ("--naming trees", "neither flat, tree nor hash"),
+        ("--naming ../{name}", "leaves the output folder"),
+    ] {
+        let run = Run::new().list(["http://127.0.0.1:9/"]).with(arguments);
+        let ended = run.finish().code(2);
+        assert!(ended.stderr.contains(part), "{arguments}: {}", ended.text());
+        assert!(!exists(&run.path("downloads")), "{arguments}");
+    }
+}
+
+#[test]
+fn work_starts_before_a_list_is_read() {
+    let server = Server::start();
+    for format in ["text", "jsonl", "csv"] {
+        let path = format!("/{format}");
+        let run = Run::new().with("- --input-format").with(format);
+        let mut job = run.start_fed();
+        let url = server.url(&path);
+        job.feed(&match format {
+            "text" => format!("{url}\n"),
+            "jsonl" => format!("{{\"url\":\"{url}\"}}\n"),
+            _ => format!("url\n{url}\n"),
+        });
+        job.wait_for_record(&url);
+        job.finish().code(0);
+    }
+}
+
+#[test]
+fn a_lot_of_urls_in_any_format_are_all_stored() {
+    let list = urls("https://a.example", 300);
+    let objects = list.iter().map(|url| json!({"url": url}).to_string());
+    let run = Run::new()
+        .list(objects)
+        .with("--parallel-max-host 0 --simulate=size=1KiB,latency=0ms --naming hash");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 300, "{}", ended.text());
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 0, "{}", ended.text());
+}
