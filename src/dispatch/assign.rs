@@ -173,14 +173,17 @@ impl Dispatcher {
             return false;
         }
         let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();
+        // What a worker is about to begin is not ahead.
+        let ahead = |slot: &super::Slot| slot.held().saturating_sub(concurrency);
         let richest = (0..self.slots.len())
             .filter(|&index| self.slots[index].is_ready() && self.revoked(&self.slots[index]) == 0)
-            .max_by_key(|&index| self.slots[index].queue.len());
+            .max_by_key(|&index| ahead(&self.slots[index]));
         let Some(index) = richest else {
             return false;
         };
         let queue = &self.slots[index].queue;
-        let wanted = queue.len().div_ceil(2).min(free.saturating_sub(coming));
+        let ahead = ahead(&self.slots[index]).min(queue.len());
+        let wanted = ahead.div_ceil(2).min(free.saturating_sub(coming));
         let tasks: Vec<_> = queue
             .iter()
             .rev()
