@@ -98,6 +98,7 @@ fn await_end(pid: u32, until: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -108,8 +109,15 @@ mod tests {
         let mut child = Command::new("cat")
             .env("SOME_FOLDER", folder.path())
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("there is a cat");
+        // Its environment can be read a moment after it was spawned: once it answers, it can.
+        let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
+        stdin.expect("a pipe").write_all(b"!").expect("it reads");
+        let mut answer = [0];
+        let answered = stdout.expect("a pipe").read_exact(&mut answer);
+        answered.expect("it writes");
         let found = of(folder.path()).expect("a process table");
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(
