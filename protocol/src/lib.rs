@@ -12,6 +12,7 @@ pub mod handshake;
 mod id;
 mod message;
 mod outcome;
+mod partial;
 mod setup;
 
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
@@ -20,4 +21,8 @@ pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing,
 };
-pub use setup::{Engine, HttpOptions, ResolveOverride, Setup, Simulated, Trust};
+pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
+pub use setup::{
+    Engine, Exemption, HttpOptions, Proxies, Proxy, ProxyScheme, ResolveOverride, Setup, Simulated,
+    Trust,
+};

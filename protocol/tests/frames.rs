@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Failure, FailureKind, FromWorker, HttpOptions, MonotonicNanos,
-    Phase, Report, ResolveOverride, Running, Setup, Severity, Simulated, Span, SpanPhase, Stored,
-    TaskId, Timestamp, Timing, ToWorker, Trust,
+    Assignment, Engine, Exchange, Exemption, Failure, FailureKind, FromWorker, HttpOptions,
+    MonotonicNanos, Phase, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Setup,
+    Severity, Simulated, Span, SpanPhase, Stored, TaskId, Timestamp, Timing, ToWorker, Trust,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -126,6 +126,31 @@ fn assignment() -> impl Strategy<Value = Assignment> {
 }
 
 prop_compose! {
+    fn proxy()(
+        scheme in prop::sample::select(vec![
+            ProxyScheme::Http,
+            ProxyScheme::Https,
+            ProxyScheme::Socks5,
+            ProxyScheme::Socks5h,
+        ]),
+        host in ".{0,20}",
+        port in any::<u16>(),
+        credentials in option::of((".{0,20}", ".{0,20}")),
+    ) -> Proxy {
+        Proxy { scheme, host, port, credentials }
+    }
+}
+
+fn exemption() -> impl Strategy<Value = Exemption> {
+    prop_oneof![
+        Just(Exemption::All),
+        (".{0,20}", option::of(any::<u16>()))
+            .prop_map(|(name, port)| Exemption::Domain(name, port)),
+        (any::<IpAddr>(), any::<u8>()).prop_map(|(addr, bits)| Exemption::Network(addr, bits)),
+    ]
+}
+
+prop_compose! {
     fn setup()(
         output in os_string(),
         partial in os_string(),
@@ -138,12 +163,18 @@ prop_compose! {
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
         trust in prop_oneof![
             Just(Trust::WebRoots),
+            Just(Trust::System),
             os_string().prop_map(Trust::File),
             ".{0,300}".prop_map(Trust::Pem),
         ],
         simulated in option::of((address(), address())),
         max_filesize in option::of(any::<u64>()),
+        boot in option::of(".{0,40}"),
+        switches in any::<[bool; 4]>(),
+        proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
     ) -> Setup {
+        let [insecure, compressed, retry_all_errors, block_private] = switches;
+        let (http, https, exempt) = proxies;
         let [heartbeat, connect_timeout, stall_timeout, cpu_per_task] = times;
         Setup {
             output,
@@ -153,6 +184,7 @@ prop_compose! {
             engine,
             spans,
             cpu_per_task,
+            boot,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,
@@ -166,6 +198,11 @@ prop_compose! {
                     .map(|(host, port, addr)| ResolveOverride { host, port, addr })
                     .collect(),
                 trust,
+                insecure,
+                compressed,
+                retry_all_errors,
+                block_private,
+                proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
         }

@@ -21,20 +21,31 @@ pub struct Target {
     pub key: UrlKey,
     /// Where it is stored, relative to the output folder.
     pub path: String,
+    /// User name and password as the list has them. They are for the server alone: no file, no
+    /// record and no message has them, and URLs that differ in nothing else are one.
+    credentials: Option<Credentials>,
+}
+
+/// `user:password`, percent-encoded.
+#[derive(Clone, PartialEq, Eq)]
+struct Credentials(Box<str>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 impl Target {
     /// The target of a URL, or `None` if the URL is not one: neither http nor https, or without a
-    /// host, or with credentials. A fragment is dropped.
+    /// host. A fragment is dropped.
     #[must_use]
     pub fn new(mut url: Url) -> Option<Self> {
-        if !matches!(url.scheme(), "http" | "https")
-            || !url.username().is_empty()
-            || url.password().is_some()
-        {
+        if !matches!(url.scheme(), "http" | "https") {
             return None;
         }
         url.set_fragment(None);
+        let credentials = take_credentials(&mut url);
         let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
         let key = UrlKey::of(url.as_str());
         let path = naming::file_name(&url, key);
@@ -43,8 +54,32 @@ impl Target {
             host,
             key,
             path,
+            credentials,
         })
     }
+
+    /// The URL with its credentials, for who makes the request.
+    #[must_use]
+    pub fn request_url(&self) -> String {
+        match (&self.credentials, self.url.split_once("://")) {
+            (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
+            (_, _) => self.url.clone(),
+        }
+    }
+}
+
+fn take_credentials(url: &mut Url) -> Option<Credentials> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let pair = match url.password() {
+        Some(password) => format!("{}:{password}", url.username()),
+        None => url.username().to_owned(),
+    };
+    // Both fail only for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(Credentials(pair.into_boxed_str()))
 }
 
 /// The identity of a URL: the first 80 bits of the SHA-256 of its normalised form.
@@ -124,11 +159,6 @@ fn parse(line: &str) -> Result<Target, LineError> {
         });
     }
     let url = Url::parse(text).map_err(|source| invalid(line, source))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(LineError::Credentials {
-            text: Excerpt::of(line),
-        });
-    }
     if url.port() == Some(0) {
         return Err(LineError::BadPort {
             text: Excerpt::of(line),

@@ -15,18 +15,22 @@
 //! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
 
 mod activity;
+mod decode;
 mod descriptor;
 pub mod engine;
 mod fault;
 pub mod link;
 pub mod process;
+mod reserved;
 mod resolver;
+mod route;
 pub mod session;
 mod spans;
 mod store;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+mod tunnel;
 mod work;
 
 pub use engine::{
@@ -39,5 +43,5 @@ pub use link::{
 };
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
-pub use store::{Committed, Partial, Store};
-pub use transfer::{Head, Next, Transfer, TransportError};
+pub use store::{Committed, Partial, Site, Store};
+pub use transfer::{Coding, Head, Next, Transfer, TransportError};

@@ -9,6 +9,7 @@
 mod append;
 mod form;
 mod layout;
+mod leftovers;
 mod lock;
 mod reader;
 mod record;

@@ -76,7 +76,7 @@ impl Shell {
                 let target = &self.tasks.get(&task)?.target;
                 Some(Assignment {
                     task,
-                    url: target.url.clone(),
+                    url: target.request_url(),
                     path: target.path.clone(),
                 })
             })

@@ -259,7 +259,7 @@ impl Shell {
 
     fn offer(&mut self, task: TaskId, target: Target) {
         let host = self.hosts.enter(&target.host);
-        let size = MESSAGE_OVERHEAD + 2 * (target.url.len() + target.path.len());
+        let size = MESSAGE_OVERHEAD + 2 * (target.request_url().len() + target.path.len());
         self.parts.tally.offered += 1;
         self.tasks.insert(task, Entry { target, host });
         self.tell_core(Event::TaskOffered {

@@ -88,6 +88,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        boot: None,
         http: options(),
     };
     let make_engine = move || Scripted {
@@ -280,6 +281,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         engine: kind,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        boot: None,
         http: options(),
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
@@ -351,6 +353,7 @@ fn a_frozen_event_loop_shows_no_life() {
         engine: Kind::Async,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        boot: None,
         http: options(),
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));

@@ -6,6 +6,6 @@ mod support;
 use support::on_every_engine;
 
 mod http;
-mod odd;
+mod scripts;
 mod spans;
 mod tls;

@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::{
-    Assignment, Engine, Failure, FailureKind, HttpOptions, Setup, Severity, Stored, TaskId, Trust,
+    Assignment, Engine, Failure, FailureKind, HttpOptions, Proxies, Setup, Severity, Stored,
+    TaskId, Trust,
 };
 use tokio::runtime::{Builder, Runtime};
 use worker::Engine as _;
@@ -115,6 +116,11 @@ pub fn options() -> HttpOptions {
         max_filesize: None,
         resolve: Vec::new(),
         trust: Trust::WebRoots,
+        insecure: false,
+        compressed: false,
+        retry_all_errors: false,
+        block_private: false,
+        proxies: Proxies::default(),
         simulated: None,
     }
 }
@@ -130,6 +136,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         engine: Engine::Blocking,
         spans: false,
         cpu_per_task: Duration::ZERO,
+        boot: Some("boot".to_owned()),
         http,
     }
 }
