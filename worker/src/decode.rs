@@ -91,7 +91,7 @@ impl Body {
         loop {
             layer = match layer {
                 Layer::File(sink) => return Ok(sink.partial),
-                Layer::Gzip(decoder) => decoder.finish().map_err(fault)?,
+                Layer::Gzip(decoder) => decoder.finish().map_err(unfinished)?,
                 Layer::Brotli(mut decoder) => {
                     decoder.close().map_err(|_| incomplete())?;
                     match decoder.into_inner() {
@@ -200,6 +200,16 @@ fn fault(error: io::Error) -> Fault {
             format!("body cannot be decoded: {text}"),
         ),
     }
+}
+
+/// As [`fault`], at the end of gzip, where a checksum that is wrong and one that is cut off look the
+/// same: another attempt may bring the rest.
+fn unfinished(error: io::Error) -> Fault {
+    let found = fault(error);
+    if found.kind == FailureKind::Encoding {
+        return Fault::transient(found.kind, found.message);
+    }
+    found
 }
 
 fn incomplete() -> Fault {

@@ -367,13 +367,12 @@ mod tests {
         let check = |scheme, login, answers: &[&[u8]], word: &str, lasts: bool| {
             let proxy = proxy(scheme, login);
             let mut tunnel = Tunnel::new(&proxy, destination("a.test"));
-            match play(&mut tunnel, answers).expect_err(word) {
-                TransportError::Proxy { cause, lasting } => {
-                    assert!(cause.contains(word), "{cause}");
-                    assert_eq!(lasting, lasts, "{cause}");
-                }
-                other => panic!("{other:?}"),
-            }
+            let error = play(&mut tunnel, answers).expect_err(word);
+            let TransportError::Proxy { cause, lasting } = &error else {
+                panic!("{error:?}");
+            };
+            assert!(cause.contains(word), "{cause}");
+            assert_eq!(*lasting, lasts, "{cause}");
         };
         let (http, socks) = (ProxyScheme::Http, ProxyScheme::Socks5);
         check(http, false, &[b"HTTP/1.1 407 x\r\n\r\n"], "407", true);

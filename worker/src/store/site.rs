@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use protocol::{FailureKind, NOTE_SUFFIX, PartialNote};
+use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -104,6 +104,16 @@ impl Site {
                     fault("go on with the partial file of", &self.path, cause).message,
                 ))
             }
+        }
+    }
+
+    /// The attempt failed with `fault` before there was a body. What is there stays only if another
+    /// attempt may follow.
+    pub fn abandon(self, fault: &Fault) {
+        if self.noted && !matches!(fault.severity, Severity::Transient { .. }) {
+            // What stays nevertheless, the end of the run removes.
+            let _ = remove_note(&self.store, &self.name);
+            let _ = unlinkat(&self.store.partial, &*self.name, AtFlags::empty());
         }
     }
 

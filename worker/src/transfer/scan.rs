@@ -180,6 +180,7 @@ impl Scanner {
         starts_like_http(&self.held)?;
         let Some(end) = head_end(&self.held, from) else {
             check_size(&self.held)?;
+            check_lines(&self.held)?;
             return Ok((data.len(), data.len()));
         };
         let taken = end - before;
@@ -378,8 +379,15 @@ fn check_size(held: &[u8]) -> Result<(), TransportError> {
         let what = format!("more than {MAX_HEAD} bytes");
         return Err(TransportError::HeadTooLarge(what));
     }
-    // The status line, the headers, and the empty lines before and after.
-    if memchr::memchr_iter(b'\n', held).count() > MAX_HEADERS + 4 {
+    Ok(())
+}
+
+/// Whether the lines of a head that has not ended yet are still few enough.
+fn check_lines(held: &[u8]) -> Result<(), TransportError> {
+    let start = held.iter().position(|byte| !b"\r\n".contains(byte));
+    let lines = &held[start.unwrap_or(held.len())..];
+    // One of them is the status line.
+    if memchr::memchr_iter(b'\n', lines).count() > MAX_HEADERS + 1 {
         return Err(too_many_headers());
     }
     Ok(())

@@ -100,6 +100,24 @@ impl BlockingEngine {
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
+        match self.reach(transfer, activity) {
+            Ok((mut response, next)) => {
+                activity.enter(Phase::Receiving);
+                self.receive(transfer, &mut response, (site, next), activity)
+            }
+            Err(fault) => {
+                site.abandon(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Follows redirects to a response whose body is to be received.
+    fn reach(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        activity: &Activity,
+    ) -> Result<(Response<Body>, Next), Fault> {
         loop {
             activity.enter(Phase::Requesting);
             let mut response = self.request(transfer, activity)?;
@@ -110,10 +128,7 @@ impl BlockingEngine {
                 length: response.body().content_length(),
             };
             match transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => {
-                    activity.enter(Phase::Receiving);
-                    return self.receive(transfer, &mut response, (site, next), activity);
-                }
+                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
                 Ok(Next::Follow) => self.drain(&mut response),
                 Err(fault) => {
                     self.drain(&mut response);

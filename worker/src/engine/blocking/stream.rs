@@ -118,13 +118,10 @@ impl Stream {
     pub(super) fn with_tls(self, connection: ClientConnection) -> Result<Self, TransportError> {
         let mut stream = StreamOwned::new(connection, self);
         while stream.conn.is_handshaking() {
-            // rustls's own error says more than the one that it makes of it.
-            if let Err(error) = stream.conn.complete_io(&mut stream.sock) {
-                return Err(match of_io(&error) {
-                    TransportError::Stalled => TransportError::ConnectTimeout,
-                    error => error,
-                });
-            }
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .map_err(|error| of_io(&error))?;
         }
         Ok(Self::Tls(Box::new(stream)))
     }

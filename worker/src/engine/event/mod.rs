@@ -142,6 +142,20 @@ impl Attempt<'_> {
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
+        match self.reach().await {
+            Ok((answer, next)) => {
+                self.activity.enter(Phase::Receiving);
+                self.receive(answer, site, next).await
+            }
+            Err(fault) => {
+                site.abandon(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Follows redirects to a response whose body is to be received.
+    async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
             let answer = self.request().await?;
@@ -152,10 +166,7 @@ impl Attempt<'_> {
                 length: answer.response.body().size_hint().exact(),
             };
             match self.transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => {
-                    self.activity.enter(Phase::Receiving);
-                    return self.receive(answer, site, next).await;
-                }
+                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((answer, next)),
                 Ok(Next::Follow) => self.drain(answer).await,
                 Err(fault) => {
                     self.drain(answer).await;
