@@ -148,6 +148,7 @@ fn a_killed_run_is_gone_on_with_by_the_next() {
             let wanted = round * 900_000;
             job.wait_until("bytes on disk", || noted(&run) >= wanted);
             job.kill();
+            job.wait_until_alone();
             assert_eq!(run.log().files(), [""; 0]);
         }
         server.open();
@@ -178,8 +179,9 @@ fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
     assert!(!log.contains("seCret7") && !log.contains('@'), "{log}");
     assert_eq!(run.log().files().len(), 1);
     assert!(!run.log().files()[0].contains("seCret7"));
-    let sent = server.header("/a", "authorization");
-    assert_eq!(sent.as_deref(), Some("Basic bWU6c2VDcmV0Nw=="));
+    let head = server.head("/a");
+    let sent = head.lines().any(|line| line.ends_with(": Basic bWU6c2VDcmV0Nw=="));
+    assert!(sent, "{head}");
     // The list may lose its credentials, and is still finished.
     let plain = run.list([server.url("/a")]).finish().code(0);
     assert_eq!(plain.summary("stored"), 0, "{}", plain.text());
