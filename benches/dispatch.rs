@@ -53,6 +53,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 }),
                 Action::Finish { .. } => return core.counts().stored,
                 Action::Revoke { .. }
+                | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }
                 | Action::Notify(_) => {}

@@ -60,6 +60,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub mode: ModeArgs,
 
+    /// Options for workers.
+    #[command(flatten)]
+    pub worker: WorkerOptions,
+
     /// Options for HTTP.
     #[command(flatten)]
     pub http: HttpArgs,
@@ -71,6 +75,15 @@ pub struct RunArgs {
     /// Options for crashes.
     #[command(flatten)]
     pub crash: CrashArgs,
+}
+
+/// Options for workers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Workers")]
+pub struct WorkerOptions {
+    /// Replace each worker by a new one after N tasks [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub worker_tasks: Option<u32>,
 }
 
 /// Options for HTTP.
@@ -174,7 +187,8 @@ pub struct CrashArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub start_timeout: Duration,
 
-    /// Workers that a URL may kill before it is quarantined
+    /// Workers that a URL may kill before it is quarantined. Deaths that may have come from
+    /// outside (kill -9) count a fifth
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliveries: u32,
 

@@ -90,6 +90,9 @@ impl Dispatcher {
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         match self.lease_of(worker, id) {
             Some(lease) if lease.started.is_none() => {
+                if let Some(quota) = &mut self.slots[usize::from(worker.slot.0)].quota {
+                    *quota += 1;
+                }
                 self.unlease(id);
                 self.make_ready(now, id);
             }
@@ -98,29 +101,27 @@ impl Dispatcher {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
-        let slot = match self.slot_of(worker) {
-            Some(slot) if matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) => {
-                slot
-            }
-            Some(_) => return,
-            None => return self.stale(worker),
+        let slot = match self.slots.get(usize::from(worker.slot.0)) {
+            Some(slot) if slot.is(worker) => slot,
+            Some(_) | None => return self.stale(worker),
         };
-        let renewed: Vec<_> = slot
-            .queue
-            .iter()
-            .chain(running.iter().filter(|task| slot.running.contains(task)))
-            .copied()
-            .collect();
+        if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
+            return;
+        }
         let deadline = now + self.limits.lease_timeout;
-        for id in renewed {
-            if let Some(lease) = self
+        for id in slot.queue.iter().chain(&slot.running) {
+            let Some(lease) = self
                 .tasks
-                .get_mut(&id)
+                .get_mut(id)
                 .and_then(|task| task.lease_of(worker))
-            {
-                self.leases.remove(&(lease.deadline, id));
+            else {
+                continue;
+            };
+            lease.overdue = lease.started.is_some() && !running.contains(id);
+            if !lease.overdue {
+                self.leases.remove(&(lease.deadline, *id));
                 lease.deadline = deadline;
-                self.leases.insert((deadline, id));
+                self.leases.insert((deadline, *id));
             }
         }
     }
@@ -185,9 +186,11 @@ impl Dispatcher {
             deadline,
             started: None,
             revoked: false,
+            overdue: false,
         });
         self.leases.insert((deadline, id));
         slot.queue.push_back(id);
+        slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
         slot.bytes += task.size;
         slot.alone = task.suspect;
         let of_host = slot.hosts.entry(task.host).or_insert(0);
@@ -233,8 +236,12 @@ impl Dispatcher {
             task.place = Place::Suspects;
             self.suspects.push_front(id);
         } else if let Some(chunk) = task.chunk {
-            task.place = Place::Chunk(chunk);
-            self.slots[usize::from(chunk.0)].chunk.push_front(id);
+            let heir = self.heir_of(chunk);
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.chunk = Some(heir);
+                task.place = Place::Chunk(heir);
+            }
+            self.slots[usize::from(heir.0)].chunk.push_front(id);
         } else {
             task.place = Place::Ready;
             self.ready.push_front(task.host, id);

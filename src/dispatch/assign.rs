@@ -32,7 +32,8 @@ impl Dispatcher {
             self.lease(now, index, task);
             batches[index].push(task);
         }
-        let ahead = self.ready.len() / (READY_PER_PREFETCH * self.slots.len());
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let ahead = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
         let ahead = ahead.min(usize::from(self.limits.prefetch));
         for (index, batch) in batches.iter_mut().enumerate() {
             // Refilled at half, so that one message carries several tasks.
@@ -40,7 +41,8 @@ impl Dispatcher {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
-                while self.slots[index].held() < concurrency + ahead
+                while self.slots[index].is_open()
+                    && self.slots[index].held() < concurrency + ahead
                     && let Some(task) = self.take_for(index)
                 {
                     self.lease(now, index, task);
@@ -110,7 +112,8 @@ impl Dispatcher {
             waiting -= 1;
         }
         // Half of the pool at most works for suspects, the rest goes on.
-        let most = (self.slots.len() / 2).max(1);
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let most = (in_use / 2).max(1);
         let mut reserved = 0;
         for slot in &mut self.slots {
             slot.reserved &= reserved < waiting;
@@ -139,7 +142,7 @@ impl Dispatcher {
     fn empty_slot(&self) -> Option<usize> {
         self.slots
             .iter()
-            .position(|slot| slot.is_ready() && slot.held() == 0)
+            .position(|slot| slot.takes_tasks() && slot.held() == 0)
     }
 
     /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.

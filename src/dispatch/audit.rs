@@ -86,19 +86,21 @@ impl Dispatcher {
                     None => slot.queue.contains(&id),
                 };
                 let watched = self.leases.contains(&(lease.deadline, id));
-                let dying = matches!(slot.state, SlotState::Dying { .. });
-                at && slot.worker() == lease.worker && watched != dying
+                at && slot.worker() == lease.worker && watched != slot.is_dying()
             }
         };
         if !here {
             return Err(format!("is not where it says: {task:?}"));
         }
-        if task.attempts > self.limits.retries + 1 || task.kills >= self.limits.max_deliveries {
+        let blamed = task.kills + task.unexplained;
+        if task.attempts > self.limits.retries + 1
+            || task.kills >= self.limits.max_deliveries
+            || blamed >= self.limits.max_unexplained
+        {
             return Err(format!("is beyond its limits: {task:?}"));
         }
-        // Once a suspect it runs alone, so only the first break can be without blame.
-        if task.broken > task.kills + 1 {
-            return Err(format!("was redelivered without blame twice: {task:?}"));
+        if blamed > task.broken {
+            return Err(format!("was blamed more often than redelivered: {task:?}"));
         }
         Ok(())
     }
@@ -106,14 +108,20 @@ impl Dispatcher {
     fn audit_slot(&self, slot: &Slot) -> Result<(), String> {
         let held: Vec<_> = slot.queue.iter().chain(&slot.running).collect();
         match slot.state {
-            SlotState::Vacant { .. } | SlotState::Starting { .. } if !held.is_empty() => {
+            SlotState::Vacant { .. } | SlotState::Retired | SlotState::Starting { .. }
+                if !held.is_empty() =>
+            {
                 return Err(format!("holds {held:?} without a ready worker"));
             }
             SlotState::Vacant { .. }
+            | SlotState::Retired
             | SlotState::Starting { .. }
             | SlotState::Ready
             | SlotState::Leaving { .. }
             | SlotState::Dying { .. } => {}
+        }
+        if !slot.is_in_use() && !slot.chunk.is_empty() && self.is_running() {
+            return Err("has a chunk that nobody will work on".to_owned());
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();
         let unread = slot.queue.iter().filter_map(|id| self.tasks.get(id));

@@ -29,10 +29,15 @@ impl Dispatcher {
         while let Some(host) = self.ready.any_host() {
             self.ready.pop(host);
         }
-        let slots = self.slots.len();
-        let (each, rest) = (tasks.len() / slots, tasks.len() % slots);
+        let slots = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let Some(each) = tasks.len().checked_div(slots) else {
+            // Every slot is retired, and the run ends.
+            return self.leave_in_queue(&tasks);
+        };
+        let rest = tasks.len() % slots;
         let mut tasks = tasks.into_iter();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        let in_use = self.slots.iter_mut().filter(|slot| slot.is_in_use());
+        for (index, slot) in in_use.enumerate() {
             let size = each + usize::from(index < rest);
             for id in tasks.by_ref().take(size) {
                 if let Some(task) = self.tasks.get_mut(&id) {
@@ -42,6 +47,35 @@ impl Dispatcher {
                 }
             }
         }
+    }
+
+    fn leave_in_queue(&mut self, tasks: &[TaskId]) {
+        for &id in tasks {
+            self.ready.push_back(self.tasks[&id].host, id);
+        }
+    }
+
+    /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
+    /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
+    pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
+        if self.slots[usize::from(chunk.0)].is_in_use() {
+            return chunk;
+        }
+        let heir = self.slots.iter().find(|slot| slot.is_in_use());
+        heir.map_or(chunk, |slot| slot.id)
+    }
+
+    /// Slot `index` was given up: what is left of its chunk goes to its heir.
+    pub(super) fn bequeath(&mut self, index: usize) {
+        let heir = self.heir_of(self.slots[index].id);
+        let chunk = std::mem::take(&mut self.slots[index].chunk);
+        for id in &chunk {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.chunk = Some(heir);
+                task.place = Place::Chunk(heir);
+            }
+        }
+        self.slots[usize::from(heir.0)].chunk.extend(chunk);
     }
 
     /// Hands each slot what it can hold of its own chunk.
@@ -56,7 +90,8 @@ impl Dispatcher {
                 continue;
             }
             let mut batch = Vec::new();
-            while self.slots[index].held() < concurrency + prefetch
+            while self.slots[index].is_open()
+                && self.slots[index].held() < concurrency + prefetch
                 && let Some(task) = self.take_of_chunk(index)
             {
                 self.lease(now, index, task);
@@ -86,6 +121,7 @@ impl Dispatcher {
     pub(super) fn wants_worker_for_chunk(&self, index: usize) -> bool {
         self.limits.policy == Policy::Chunked
             && !self.input_open
+            && self.slots[index].is_in_use()
             && !self.slots[index].chunk.is_empty()
     }
 

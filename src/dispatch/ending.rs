@@ -27,7 +27,9 @@ impl Dispatcher {
     /// Ends the run at once.
     pub(super) fn abort(&mut self, now: Instant) {
         self.end(now, Ending::Interrupted);
-        self.kill_all(&KillReason::RunEnds);
+        for index in 0..self.slots.len() {
+            self.kill(index, KillReason::RunEnds);
+        }
     }
 
     /// Moves the end along: sends empty workers away, and says so when nobody is left.
@@ -52,6 +54,7 @@ impl Dispatcher {
                 SlotState::Starting { .. } => self.kill(index, KillReason::RunEnds),
                 SlotState::Ready
                 | SlotState::Vacant { .. }
+                | SlotState::Retired
                 | SlotState::Leaving { .. }
                 | SlotState::Dying { .. } => {}
             }
@@ -65,7 +68,7 @@ impl Dispatcher {
     /// Whether every worker that is left is being ended already.
     pub(super) fn all_dying(&self) -> bool {
         self.slots.iter().all(|slot| match slot.state {
-            SlotState::Vacant { .. } | SlotState::Dying { .. } => true,
+            SlotState::Vacant { .. } | SlotState::Retired | SlotState::Dying { .. } => true,
             SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => false,
         })
     }

@@ -88,6 +88,17 @@ pub enum Event {
         /// For the final message.
         reason: String,
     },
+    /// The coordinator did not run for a while (SIGSTOP, a debugger, a machine that stood still)
+    /// and does again. What it did not hear in that time was perhaps said, and is still to come.
+    Resumed {
+        /// How long it did not run.
+        pause: Duration,
+    },
+    /// The pool is to have another size from now on.
+    Resized {
+        /// How many slots; at least 1.
+        workers: u16,
+    },
     /// Time has passed.
     Tick,
 }
@@ -103,6 +114,25 @@ pub enum Exit {
     NotStarted(String),
     /// Nobody knows (its parent did not get to reap it).
     Unknown,
+}
+
+impl Exit {
+    /// Whether somebody else may have ended it: a signal that a process does not get for what it
+    /// does itself (signal(7)). What ran at that moment may have nothing to do with it.
+    #[must_use]
+    pub fn may_be_from_outside(&self) -> bool {
+        use signal_hook::consts::{
+            SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ,
+        };
+        match self {
+            Self::Signal(signal) => ![
+                SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU,
+                SIGXFSZ,
+            ]
+            .contains(signal),
+            Self::Code(_) | Self::NotStarted(_) | Self::Unknown => false,
+        }
+    }
 }
 
 impl fmt::Display for Exit {
@@ -146,7 +176,15 @@ pub enum Action {
         /// Which.
         worker: WorkerId,
     },
-    /// End this worker now; answered by `WorkerExited`.
+    /// Ask this worker and everything it started to end; answered by `WorkerExited`, or followed
+    /// by `Kill` when [`Limits::kill_after`](super::Limits::kill_after) is over.
+    Terminate {
+        /// Which.
+        worker: WorkerId,
+        /// Why.
+        reason: KillReason,
+    },
+    /// End this worker and everything it started, now; answered by `WorkerExited`.
     Kill {
         /// Which.
         worker: WorkerId,
@@ -193,8 +231,10 @@ pub enum Verdict {
 pub enum KillReason {
     /// It was not ready in time.
     StartTimeout,
-    /// The lease of this task expired: no sign of life, or the task overran all its limits.
+    /// This task overran all its limits, while the worker gave signs of life.
     LeaseExpired(TaskId),
+    /// It gave no sign of life for as long as a lease lasts.
+    Silent,
     /// It broke the protocol.
     ProtocolViolation,
     /// It was told to leave, and did not.
@@ -203,6 +243,8 @@ pub enum KillReason {
     GraceExpired,
     /// The run ends at once, or ends before it was ready.
     RunEnds,
+    /// Its slot was given up before it was ready.
+    Unwanted,
 }
 
 impl fmt::Display for KillReason {
@@ -210,10 +252,12 @@ impl fmt::Display for KillReason {
         match self {
             Self::StartTimeout => f.write_str("it was not ready in time"),
             Self::LeaseExpired(task) => write!(f, "the lease of task {task} expired"),
+            Self::Silent => f.write_str("it gave no sign of life"),
             Self::ProtocolViolation => f.write_str("it broke the protocol"),
             Self::Overstayed => f.write_str("it was told to leave and did not"),
             Self::GraceExpired => f.write_str("the time of grace is over"),
             Self::RunEnds => f.write_str("the run ends"),
+            Self::Unwanted => f.write_str("its slot was given up"),
         }
     }
 }
@@ -238,7 +282,7 @@ pub enum Notice {
         task: TaskId,
         /// Leases that a death or a deadline has ended so far.
         deliveries: u32,
-        /// Workers that died while it ran alone.
+        /// Workers that died of it: while it ran alone, or because it hung.
         kills: u32,
     },
     /// A worker is gone that was not told to leave.
@@ -256,6 +300,19 @@ pub enum Notice {
         worker: WorkerId,
         /// How long.
         delay: Duration,
+    },
+    /// A slot stays empty for good, because its workers died one after the other without having
+    /// done anything.
+    Retired {
+        /// The last of them.
+        worker: WorkerId,
+        /// How many.
+        deaths: u32,
+    },
+    /// A worker leaves because it has had all the tasks that one worker may have.
+    Recycling {
+        /// Which.
+        worker: WorkerId,
     },
     /// A message of a worker that is gone, or about a task it does not hold. It changed nothing.
     Stale {
@@ -285,6 +342,11 @@ pub enum GiveUp {
         /// The period.
         period: Duration,
         /// How the last of them ended.
+        last: Exit,
+    },
+    /// Every slot is retired.
+    AllRetired {
+        /// How the last worker ended.
         last: Exit,
     },
     /// A worker met a failure that no task can survive.
@@ -317,4 +379,6 @@ pub enum DeadlineCause {
     Respawn,
     /// The end of the time of grace.
     Grace,
+    /// A worker that was asked to end, and has not.
+    Kill,
 }

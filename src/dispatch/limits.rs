@@ -1,5 +1,6 @@
 //! The numbers that the core decides by.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The numbers that the core decides by. The defaults are those of the command line.
@@ -27,14 +28,26 @@ pub struct Limits {
     pub retry_delay_max: Duration,
     /// Workers that a task may kill while it runs alone; the last of them quarantines it.
     pub max_deliveries: u32,
+    /// Workers that may die while a task runs alone, if deaths count that may have come from
+    /// outside (a `kill -9`, a worker that is stopped); the last of them quarantines it. More
+    /// than `max_deliveries`, so that whoever kills workers at random does not get an innocent
+    /// quarantined; not without limit, since a task can also kill its worker in such a way.
+    pub max_unexplained: u32,
     /// How many deaths without progress end the run.
     pub restart_intensity: Intensity,
+    /// Deaths in a row without progress after which a slot is retired, at least 1.
+    pub slot_deaths: u32,
+    /// Tasks after which a worker is replaced by a new one; `None` for never. The first workers
+    /// of the slots get between half of it and all of it, so that not all leave together.
+    pub worker_tasks: Option<NonZeroU32>,
     /// Shortest and longest pause of a slot after a death without progress.
     pub restart_backoff: (Duration, Duration),
     /// How long a lease lasts without a sign of life.
     pub lease_timeout: Duration,
     /// How long a worker may take to be ready.
     pub start_timeout: Duration,
+    /// How long a worker that was asked to end may take, before it is killed.
+    pub kill_after: Duration,
     /// How long running tasks may take once the run is asked to end, and a dismissed worker to
     /// leave.
     pub grace: Duration,
@@ -90,13 +103,17 @@ impl Default for Limits {
             retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),
             retry_delay_max: Duration::from_secs(600),
             max_deliveries: 3,
+            max_unexplained: 15,
             restart_intensity: Intensity {
                 restarts: 18,
                 period: Duration::from_secs(60),
             },
+            slot_deaths: 5,
+            worker_tasks: None,
             restart_backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             lease_timeout: Duration::from_secs(30),
             start_timeout: Duration::from_secs(10),
+            kill_after: Duration::from_secs(1),
             grace: Duration::from_secs(30),
             lookahead: 1024,
             lookahead_max: 65_536,

@@ -38,6 +38,7 @@ mod ending;
 mod event;
 mod limits;
 mod queue;
+mod resize;
 mod slot;
 mod supervise;
 mod task;
@@ -147,10 +148,13 @@ impl Dispatcher {
             Event::GiveUpRequested { reason } => {
                 self.end(now, Ending::GivenUp(GiveUp::Other(reason)));
             }
+            Event::Resumed { pause } => self.on_resumed(pause),
+            Event::Resized { workers } => self.on_resized(now, workers),
             Event::Tick => {}
         }
         self.expire(now);
         if self.course == Course::Running {
+            self.retire_workers(now);
             self.staff(now);
             self.assign(now);
             self.rebalance();
@@ -189,13 +193,21 @@ impl Dispatcher {
             .enumerate()
             .filter_map(|(index, slot)| match slot.state {
                 SlotState::Vacant { not_before }
-                    if shared || (self.is_running() && self.wants_worker_for_chunk(index)) =>
+                    if !slot.closed
+                        && (shared
+                            || (self.is_running() && self.wants_worker_for_chunk(index))) =>
                 {
                     Some((not_before, DeadlineCause::Respawn))
                 }
                 SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
                 SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
-                SlotState::Vacant { .. } | SlotState::Ready | SlotState::Dying { .. } => None,
+                SlotState::Dying {
+                    kill_at: Some(at), ..
+                } => Some((at, DeadlineCause::Kill)),
+                SlotState::Vacant { .. }
+                | SlotState::Retired
+                | SlotState::Ready
+                | SlotState::Dying { kill_at: None, .. } => None,
             });
         [retry, lease, grace]
             .into_iter()
@@ -223,7 +235,7 @@ impl Dispatcher {
         while let Some(&(at, task)) = self.leases.first()
             && at <= now
         {
-            self.on_lease_expired(at, task);
+            self.on_lease_expired(now, at, task);
         }
         if self.course == Course::Running {
             while let Some(&(at, task)) = self.delayed.first()
@@ -236,12 +248,20 @@ impl Dispatcher {
         for index in 0..self.slots.len() {
             match self.slots[index].state {
                 SlotState::Starting { deadline } if deadline <= now => {
-                    self.kill(index, KillReason::StartTimeout);
+                    self.terminate(now, index, KillReason::StartTimeout);
                 }
                 SlotState::Leaving { deadline } if deadline <= now => {
-                    self.kill(index, KillReason::Overstayed);
+                    self.terminate(now, index, KillReason::Overstayed);
+                }
+                SlotState::Dying {
+                    ref reason,
+                    kill_at: Some(at),
+                } if at <= now => {
+                    let reason = reason.clone();
+                    self.kill(index, reason);
                 }
                 SlotState::Vacant { .. }
+                | SlotState::Retired
                 | SlotState::Starting { .. }
                 | SlotState::Ready
                 | SlotState::Leaving { .. }
@@ -251,7 +271,9 @@ impl Dispatcher {
         if let Course::Ending { deadline, .. } = self.course
             && deadline <= now
         {
-            self.kill_all(&KillReason::GraceExpired);
+            for index in 0..self.slots.len() {
+                self.terminate(now, index, KillReason::GraceExpired);
+            }
         }
     }
 }

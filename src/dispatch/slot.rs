@@ -4,11 +4,13 @@
 //!              Spawn              WorkerReady             Dismiss
 //!   Vacant -----------> Starting -------------> Ready -------------> Leaving
 //!     ^                    |                      |                     |
-//!     |                    | Kill                 | Kill                | Kill
+//!     |                    | Terminate, Kill      | Terminate, Kill     | Terminate, Kill
 //!     |                    v                      v                     v
 //!     |                    +-------------------> Dying <----------------+
-//!     |                                           |
-//!     +---- WorkerExited (from any state) --------+
+//!     |                                           |  | Kill, if it was only asked to end
+//!     +---- WorkerExited (from any state) --------+--+
+//!     |
+//!     +---- after too many deaths without progress --> Retired
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,14 +25,19 @@ use super::event::{HostId, KillReason};
 pub(super) enum SlotState {
     /// No worker, and none before this moment.
     Vacant { not_before: Instant },
+    /// No worker, and never one again: those before did nothing but die.
+    Retired,
     /// Spawned, not ready yet.
     Starting { deadline: Instant },
     /// Can be handed tasks.
     Ready,
     /// Was told to leave.
     Leaving { deadline: Instant },
-    /// Is being ended.
-    Dying { reason: KillReason },
+    /// Was asked to end, and is killed at the moment given; or is killed already.
+    Dying {
+        reason: KillReason,
+        kill_at: Option<Instant>,
+    },
 }
 
 /// A place in the pool.
@@ -54,6 +61,11 @@ pub(super) struct Slot {
     pub(super) alone: bool,
     /// Gets nothing more until it is empty, to take a suspect then.
     pub(super) reserved: bool,
+    /// Was given up when the pool was made smaller: gets no tasks and no workers any more, unless
+    /// the pool grows again.
+    pub(super) closed: bool,
+    /// Tasks that the worker may still be given before it is replaced; `None` is no limit.
+    pub(super) quota: Option<u32>,
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
@@ -73,6 +85,8 @@ impl Slot {
             hosts: BTreeMap::new(),
             alone: false,
             reserved: false,
+            closed: false,
+            quota: None,
             progress: false,
             barren: 0,
         }
@@ -86,13 +100,29 @@ impl Slot {
         }
     }
 
+    /// Whether `worker` is in it now.
+    pub(super) fn is(&self, worker: WorkerId) -> bool {
+        self.worker() == worker && !self.is_vacant()
+    }
+
     /// Leases held.
     pub(super) fn held(&self) -> usize {
         self.queue.len() + self.running.len()
     }
 
+    /// Has no worker.
     pub(super) const fn is_vacant(&self) -> bool {
-        matches!(self.state, SlotState::Vacant { .. })
+        matches!(self.state, SlotState::Vacant { .. } | SlotState::Retired)
+    }
+
+    /// Can have workers, now or later.
+    pub(super) const fn is_in_use(&self) -> bool {
+        !self.closed && !matches!(self.state, SlotState::Retired)
+    }
+
+    /// Is being ended.
+    pub(super) const fn is_dying(&self) -> bool {
+        matches!(self.state, SlotState::Dying { .. })
     }
 
     pub(super) const fn is_ready(&self) -> bool {
@@ -101,7 +131,12 @@ impl Slot {
 
     /// May be handed tasks, as far as the slot itself goes.
     pub(super) const fn is_open(&self) -> bool {
-        self.is_ready() && !self.alone && !self.reserved
+        self.takes_tasks() && !self.alone && !self.reserved
+    }
+
+    /// Its worker is ready and not on its way out, whatever it holds.
+    pub(super) const fn takes_tasks(&self) -> bool {
+        self.is_ready() && !self.closed && !matches!(self.quota, Some(0))
     }
 
     /// Moves `task` from the queue to the running ones.

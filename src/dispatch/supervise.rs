@@ -1,6 +1,6 @@
 //! Workers: spawned, ready, ended, gone. Who is blamed for a death.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use protocol::{TaskId, WorkerId};
 
@@ -8,7 +8,63 @@ use super::backoff::restart_delay;
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Dispatcher, Policy};
+use super::{Dispatcher, Limits, Policy};
+
+/// How many tasks worker number `epoch` of slot `index` may be given.
+fn quota(limits: &Limits, index: usize, epoch: u32) -> Option<u32> {
+    let tasks = limits.worker_tasks?.get();
+    if epoch > 1 {
+        return Some(tasks);
+    }
+    // From all of it down to half of it, evenly.
+    let (index, slots) = (index as u64, u64::from(limits.workers).max(1));
+    let less = u64::from(tasks / 2) * (index % slots) / slots;
+    Some(tasks - u32::try_from(less).unwrap_or(0))
+}
+
+/// Whose doing the end of a worker was, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The coordinator's, for a reason that is none of its tasks' fault.
+    Wanted,
+    /// This task's: it hung, while the rest of the worker was well.
+    Hung(TaskId),
+    /// That of the worker, and so of a task that ran.
+    Own,
+    /// Anybody's: it may have come from outside.
+    Unexplained,
+}
+
+impl Cause {
+    fn of(slot: &Slot, exit: &Exit) -> Self {
+        match &slot.state {
+            SlotState::Leaving { .. } if slot.held() == 0 => Self::Wanted,
+            SlotState::Dying { reason, .. } => match reason {
+                KillReason::Overstayed
+                | KillReason::GraceExpired
+                | KillReason::RunEnds
+                | KillReason::Unwanted => Self::Wanted,
+                KillReason::LeaseExpired(task) => Self::Hung(*task),
+                KillReason::Silent => Self::Unexplained,
+                KillReason::StartTimeout | KillReason::ProtocolViolation => Self::Own,
+            },
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. }
+                if exit.may_be_from_outside() =>
+            {
+                Self::Unexplained
+            }
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. } => Self::Own,
+        }
+    }
+}
 
 impl Dispatcher {
     /// Spawns workers where one is wanted.
@@ -18,6 +74,9 @@ impl Dispatcher {
             let SlotState::Vacant { not_before } = self.slots[index].state else {
                 continue;
             };
+            if self.slots[index].closed {
+                continue;
+            }
             let own = self.wants_worker_for_chunk(index);
             if not_before > now || (shared == 0 && !own) {
                 continue;
@@ -26,6 +85,7 @@ impl Dispatcher {
             let slot = &mut self.slots[index];
             slot.epoch += 1;
             slot.progress = false;
+            slot.quota = quota(&self.limits, index, slot.epoch);
             slot.state = SlotState::Starting {
                 deadline: now + self.limits.start_timeout,
             };
@@ -49,10 +109,11 @@ impl Dispatcher {
             .iter()
             .filter(|slot| match slot.state {
                 SlotState::Starting { .. } => true,
-                SlotState::Ready => slot.held() == 0,
-                SlotState::Vacant { .. } | SlotState::Leaving { .. } | SlotState::Dying { .. } => {
-                    false
-                }
+                SlotState::Ready => slot.takes_tasks() && slot.held() == 0,
+                SlotState::Vacant { .. }
+                | SlotState::Retired
+                | SlotState::Leaving { .. }
+                | SlotState::Dying { .. } => false,
             })
             .count();
         waiting.saturating_sub(coming)
@@ -65,7 +126,12 @@ impl Dispatcher {
             }
             // It was being ended when it said so.
             Some(SlotState::Dying { .. }) => {}
-            Some(SlotState::Vacant { .. } | SlotState::Ready | SlotState::Leaving { .. })
+            Some(
+                SlotState::Vacant { .. }
+                | SlotState::Retired
+                | SlotState::Ready
+                | SlotState::Leaving { .. },
+            )
             | None => self.stale(worker),
         }
     }
@@ -78,38 +144,59 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_lease_expired(&mut self, at: Instant, id: TaskId) {
+    pub(super) fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
         self.leases.remove(&(at, id));
         if let Some(task) = self.tasks.get(&id)
             && let Place::Leased(lease) = task.place
         {
-            let index = usize::from(lease.worker.slot.0);
-            self.kill(index, KillReason::LeaseExpired(id));
+            let reason = if lease.overdue {
+                KillReason::LeaseExpired(id)
+            } else {
+                KillReason::Silent
+            };
+            self.terminate(now, usize::from(lease.worker.slot.0), reason);
         }
     }
 
-    /// Ends the worker of slot `index`, if there is one that is not being ended already.
+    /// Asks the worker of slot `index` to end, if there is one that is not being ended already.
+    pub(super) fn terminate(&mut self, now: Instant, index: usize, reason: KillReason) {
+        if self.slots[index].is_vacant() || self.slots[index].is_dying() {
+            return;
+        }
+        let kill_at = Some(now + self.limits.kill_after);
+        self.condemn(index, reason.clone(), kill_at);
+        let worker = self.slots[index].worker();
+        self.actions.push_back(Action::Terminate { worker, reason });
+    }
+
+    /// Ends the worker of slot `index` now, if there is one that was not killed already.
     pub(super) fn kill(&mut self, index: usize, reason: KillReason) {
         let slot = &mut self.slots[index];
-        match slot.state {
-            SlotState::Vacant { .. } | SlotState::Dying { .. } => return,
-            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => {}
-        }
-        slot.state = SlotState::Dying {
-            reason: reason.clone(),
+        let worker = slot.worker();
+        let reason = match &mut slot.state {
+            SlotState::Vacant { .. } | SlotState::Retired => return,
+            SlotState::Dying { reason, kill_at } => {
+                if kill_at.take().is_none() {
+                    return;
+                }
+                reason.clone()
+            }
+            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => {
+                self.condemn(index, reason.clone(), None);
+                reason
+            }
         };
+        self.actions.push_back(Action::Kill { worker, reason });
+    }
+
+    /// From now on the worker of slot `index` is as good as gone; its leases do not expire.
+    fn condemn(&mut self, index: usize, reason: KillReason, kill_at: Option<Instant>) {
+        let slot = &mut self.slots[index];
+        slot.state = SlotState::Dying { reason, kill_at };
         for id in slot.queue.iter().chain(&slot.running) {
             if let Some(Place::Leased(lease)) = self.tasks.get(id).map(|task| task.place) {
                 self.leases.remove(&(lease.deadline, *id));
             }
-        }
-        let worker = slot.worker();
-        self.actions.push_back(Action::Kill { worker, reason });
-    }
-
-    pub(super) fn kill_all(&mut self, reason: &KillReason) {
-        for index in 0..self.slots.len() {
-            self.kill(index, reason.clone());
         }
     }
 
@@ -117,21 +204,11 @@ impl Dispatcher {
         let Some(slot) = self.slot_of(worker) else {
             return self.stale(worker);
         };
-        // Whether the coordinator wanted it gone for a reason that is none of its tasks' fault.
-        let wanted = match &slot.state {
-            SlotState::Leaving { .. } => slot.held() == 0,
-            SlotState::Dying { reason } => match reason {
-                KillReason::Overstayed | KillReason::GraceExpired | KillReason::RunEnds => true,
-                KillReason::StartTimeout
-                | KillReason::LeaseExpired(_)
-                | KillReason::ProtocolViolation => false,
-            },
-            SlotState::Vacant { .. } | SlotState::Starting { .. } | SlotState::Ready => false,
-        };
+        let cause = Cause::of(slot, &exit);
         let running: Vec<_> = slot.running.iter().copied().collect();
         let progress = slot.progress || !running.is_empty();
         let unstarted: Vec<_> = slot.queue.iter().copied().collect();
-        if !wanted {
+        if cause != Cause::Wanted {
             self.counts.deaths += 1;
             // Before any task is recorded as finished, so that it can be told what it was doing.
             self.actions.push_back(Action::Notify(Notice::WorkerDied {
@@ -145,36 +222,56 @@ impl Dispatcher {
             self.make_ready(now, id);
         }
         for &id in running.iter().rev() {
-            if wanted {
+            if cause == Cause::Wanted {
                 self.unlease(id);
                 self.make_ready(now, id);
             } else {
-                self.blame(now, worker, id, running.len() == 1, &exit);
+                self.blame(id, cause, running.len() == 1);
+                self.redeliver(now, worker, id, &exit);
             }
         }
-        let backoff = if wanted || progress {
-            Duration::ZERO
-        } else {
-            self.died_without_progress(now, worker, &exit)
-        };
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.reserved = false;
-        slot.state = SlotState::Vacant {
-            not_before: now + backoff,
-        };
+        slot.state = SlotState::Vacant { not_before: now };
+        if cause != Cause::Wanted && !progress {
+            self.died_without_progress(now, worker, &exit);
+        }
     }
 
-    /// The worker died, and task `id` was running: it spends a delivery, becomes a suspect, and
-    /// is quarantined if it was alone once too often.
-    fn blame(&mut self, now: Instant, worker: WorkerId, id: TaskId, alone: bool, exit: &Exit) {
+    /// The worker died while task `id` ran, and perhaps others: says whether it is to blame.
+    fn blame(&mut self, id: TaskId, cause: Cause, alone: bool) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        task.suspect = true;
+        match cause {
+            // It is known who hung; the others were well.
+            Cause::Hung(hung) => {
+                task.suspect |= hung == id;
+                task.kills += u32::from(hung == id);
+            }
+            Cause::Unexplained => {
+                task.suspect = true;
+                task.unexplained += u32::from(alone);
+            }
+            Cause::Own => {
+                task.suspect = true;
+                task.kills += u32::from(alone);
+            }
+            Cause::Wanted => {}
+        }
+    }
+
+    /// Task `id` spends a delivery: it goes back to where it came from, unless it was to blame
+    /// once too often.
+    fn redeliver(&mut self, now: Instant, worker: WorkerId, id: TaskId, exit: &Exit) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
         task.broken += 1;
-        task.kills += u32::from(alone);
         let (deliveries, kills) = (task.broken, task.kills);
-        if kills >= self.limits.max_deliveries {
+        if kills >= self.limits.max_deliveries
+            || kills + task.unexplained >= self.limits.max_unexplained
+        {
             self.counts.quarantined += 1;
             self.finish(worker, id, Verdict::Quarantined(exit.clone()));
             return;
@@ -189,9 +286,11 @@ impl Dispatcher {
         }));
     }
 
-    /// Counts the death against the restart intensity; returns the pause of the slot.
-    fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) -> Duration {
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
+    /// The worker of a slot that is vacant now did nothing but die: counts that against the
+    /// restart intensity, and against the slot, which stays empty for a while or for good.
+    fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) {
+        let index = usize::from(worker.slot.0);
+        let slot = &mut self.slots[index];
         slot.barren = slot.barren.saturating_add(1);
         let barren = slot.barren;
         if self.is_running() && !self.restarts.tolerates(now) {
@@ -202,16 +301,34 @@ impl Dispatcher {
             };
             self.end(now, Ending::GivenUp(reason));
         }
+        if barren >= self.limits.slot_deaths {
+            return self.retire(now, worker, exit);
+        }
         let delay = restart_delay(self.limits.restart_backoff, barren, &mut self.rng);
+        self.slots[index].state = SlotState::Vacant {
+            not_before: now + delay,
+        };
         self.actions
             .push_back(Action::Notify(Notice::BackingOff { worker, delay }));
-        delay
+    }
+
+    fn retire(&mut self, now: Instant, worker: WorkerId, last: &Exit) {
+        let index = usize::from(worker.slot.0);
+        let deaths = self.slots[index].barren;
+        self.slots[index].state = SlotState::Retired;
+        self.actions
+            .push_back(Action::Notify(Notice::Retired { worker, deaths }));
+        self.bequeath(index);
+        if !self.slots.iter().any(Slot::is_in_use) {
+            let last = last.clone();
+            self.end(now, Ending::GivenUp(GiveUp::AllRetired { last }));
+        }
     }
 
     /// The slot that `worker` is in, if it is there now.
     pub(super) fn slot_of(&self, worker: WorkerId) -> Option<&Slot> {
         self.slots
             .get(usize::from(worker.slot.0))
-            .filter(|slot| slot.worker() == worker && !slot.is_vacant())
+            .filter(|slot| slot.is(worker))
     }
 }

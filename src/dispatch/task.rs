@@ -16,8 +16,11 @@ pub(super) struct Task {
     pub(super) attempts: u32,
     /// Leases that a death or a deadline ended while the task ran.
     pub(super) broken: u32,
-    /// Of those, the ones where it ran alone.
+    /// Of those, the ones that it is to blame for: it ran alone, or hung, and the worker's end
+    /// was not of a kind that may come from outside.
     pub(super) kills: u32,
+    /// Of those, the ones where it ran alone and the end may have come from outside.
+    pub(super) unexplained: u32,
     /// It ran when its worker died, and is only ever run alone since.
     pub(super) suspect: bool,
     /// The slot whose chunk it belongs to, once the input is split.
@@ -51,6 +54,8 @@ pub(super) struct Lease {
     pub(super) started: Option<Instant>,
     /// The worker was asked to give it back.
     pub(super) revoked: bool,
+    /// The worker's last heartbeat did not name it, though it runs: it overran its limits.
+    pub(super) overdue: bool,
 }
 
 impl Task {
@@ -61,6 +66,7 @@ impl Task {
             attempts: 0,
             broken: 0,
             kills: 0,
+            unexplained: 0,
             suspect: false,
             chunk: None,
             ready_at: now,

@@ -25,6 +25,8 @@ pub struct Counts {
     pub redeliveries: u64,
     /// Workers spawned.
     pub spawned: u64,
+    /// Workers that were replaced after their share of tasks.
+    pub recycled: u64,
     /// Workers that were gone without having been told to leave.
     pub deaths: u64,
     /// Messages that changed nothing because their worker or lease was gone.
@@ -80,12 +82,26 @@ impl Dispatcher {
         self.delayed.len()
     }
 
+    /// Slots that are meant to be in use.
+    #[must_use]
+    pub const fn workers(&self) -> u16 {
+        self.limits.workers
+    }
+
+    /// How often `task` has been handed out for nothing, plus one: which delivery its next lease,
+    /// or the one it is under, is.
+    #[must_use]
+    pub fn delivery(&self, task: TaskId) -> u32 {
+        self.tasks.get(&task).map_or(1, |task| task.broken + 1)
+    }
+
     /// Every slot, as it is now.
     pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
         self.slots.iter().map(|slot| SlotView {
             worker: slot.worker(),
             state: match slot.state {
                 SlotState::Vacant { .. } => "vacant",
+                SlotState::Retired => "retired",
                 SlotState::Starting { .. } => "starting",
                 SlotState::Ready if slot.held() == 0 => "idle",
                 SlotState::Ready => "busy",

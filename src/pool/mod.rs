@@ -8,6 +8,7 @@ mod descriptors;
 mod link;
 mod local;
 mod process;
+mod sockets;
 
 use std::io;
 
@@ -21,6 +22,7 @@ pub use descriptors::{DescriptorError, make_room};
 pub use link::contain_panics;
 pub use local::LocalPool;
 pub use process::ProcessPool;
+pub use sockets::SocketFolder;
 
 /// What a worker did.
 #[derive(Debug)]
@@ -126,12 +128,47 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
+    /// Asks `worker` and everything it started to end: a frozen one as well. For a thread, the
+    /// same as [`kill`](Self::kill).
+    pub fn terminate(&mut self, worker: WorkerId) {
+        match self {
+            Self::Processes(pool) => pool.terminate(worker),
+            Self::Local(pool) => pool.kill(worker),
+        }
+    }
+
     /// Ends `worker` and everything it started. A thread cannot be ended: it is told to, and
     /// obeys with the next piece of body, or when a time limit ends its download.
     pub fn kill(&mut self, worker: WorkerId) {
         match self {
             Self::Processes(pool) => pool.kill(worker),
             Self::Local(pool) => pool.kill(worker),
+        }
+    }
+
+    /// Stops every worker, until [`continue_all`](Self::continue_all). Threads stop with this
+    /// process.
+    pub fn stop_all(&mut self) {
+        match self {
+            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::STOP),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// Lets every worker go on.
+    pub fn continue_all(&mut self) {
+        match self {
+            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::CONT),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// Whether the number of workers is of any meaning.
+    #[must_use]
+    pub const fn can_resize(&self) -> bool {
+        match self {
+            Self::Processes(_) => true,
+            Self::Local(_) => false,
         }
     }
 

@@ -89,7 +89,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 }
             });
         if let Err(error) = listener {
-            end_group(&child);
+            signal_group(&child, Signal::KILL);
             child.wait()?;
             return Err(error);
         }
@@ -194,12 +194,31 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(())
     }
 
+    /// Asks `worker` and everything it started to end.
+    pub(super) fn terminate(&mut self, worker: WorkerId) {
+        self.signal(worker, Signal::TERM);
+        // A stopped process takes no signal but SIGKILL before it goes on (signal(7)).
+        self.signal(worker, Signal::CONT);
+    }
+
     /// Ends `worker` and everything it started.
     pub(super) fn kill(&mut self, worker: WorkerId) {
+        self.signal(worker, Signal::KILL);
+    }
+
+    /// Sends `signal` to the process group of every worker.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        for worker in self.workers.keys() {
+            self.signal(*worker, signal);
+        }
+    }
+
+    /// Sends `signal` to the process group of `worker`, unless it is reaped.
+    fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.exit.is_none()
         {
-            end_group(&process.child);
+            signal_group(&process.child, signal);
         }
     }
 
@@ -215,7 +234,7 @@ impl<M> Drop for ProcessPool<M> {
     fn drop(&mut self) {
         for process in self.workers.values_mut() {
             if process.exit.is_none() {
-                end_group(&process.child);
+                signal_group(&process.child, Signal::KILL);
                 let _ = process.child.wait();
             }
         }
@@ -244,11 +263,11 @@ fn exit_of(child: &mut Child) -> Option<Exit> {
     })
 }
 
-/// Kills the process group of a child that is not reaped.
-fn end_group(child: &Child) {
+/// Sends `signal` to the process group of a child that is not reaped.
+fn signal_group(child: &Child, signal: Signal) {
     if let Some(pid) = pid_of(child) {
         // It can only fail when nobody of the group is left.
-        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = kill_process_group(pid, signal);
     }
 }
 

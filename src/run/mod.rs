@@ -32,7 +32,7 @@ use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
-use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, make_room};
+use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, SocketFolder, make_room};
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
@@ -129,6 +129,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
+    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
@@ -169,6 +170,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
+    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
+        tracing::warn!(%error, "sockets are left");
+    }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
 }
@@ -177,6 +181,22 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
 fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Where workers connect, if they are processes and the file system of the output folder has
+/// sockets; otherwise that is the folder for temporary files.
+fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
+    if config.pool == PoolKind::Local {
+        return None;
+    }
+    let made = SocketFolder::open(&layout.sockets());
+    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
+        Ok(sockets) => Some(sockets),
+        Err(error) => {
+            tracing::debug!(%error, "workers connect in the folder for temporary files");
+            None
+        }
+    }
 }
 
 fn verbosity(config: &RunConfig) -> Verbosity {

@@ -91,6 +91,10 @@ fn explain(reason: &GiveUp) -> String {
              what they said stands above, and -v tells more (--restart-intensity)",
             humantime::format_duration(*period)
         ),
+        GiveUp::AllRetired { last } => format!(
+            "in every slot one worker after the other died without having done anything, the \
+             last with {last}; what they said stands above, and -v tells more"
+        ),
         GiveUp::Fatal(failure) => format!(
             "{}; nothing is lost, run the same command again when that is mended",
             failure.message

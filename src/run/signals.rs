@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::mpsc::Sender;
 
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
+use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::inbox::Message;
 
@@ -17,6 +19,32 @@ pub enum Signal {
     Status,
     /// SIGCHLD: a child ended.
     Child,
+    /// SIGTSTP (Ctrl-Z): stop until SIGCONT, and everybody with us.
+    Suspend,
+    /// SIGTTIN that somebody sent: one worker more.
+    Grow,
+    /// SIGTTOU that somebody sent: one worker less.
+    Shrink,
+}
+
+impl Signal {
+    fn of(origin: &Origin) -> Option<Self> {
+        // The terminal sends these two to a job in the background that reads or writes: that
+        // stops a process that does not catch them (termios(3), "Job control").
+        let from_terminal = origin.cause == Cause::Kernel;
+        match origin.signal {
+            SIGUSR1 => Some(Self::Status),
+            SIGCHLD => Some(Self::Child),
+            SIGTSTP => Some(Self::Suspend),
+            SIGTTIN | SIGTTOU if from_terminal => Some(Self::Suspend),
+            SIGTTIN => Some(Self::Grow),
+            SIGTTOU => Some(Self::Shrink),
+            // Only caught, so that a write beyond a limit on file sizes (ulimit -f) fails with an
+            // error instead of ending the process.
+            SIGXFSZ => None,
+            number => Some(Self::End(number)),
+        }
+    }
 }
 
 /// Listens while it exists.
@@ -30,21 +58,17 @@ impl Listener {
     ///
     /// If a handler cannot be installed, or the thread not be started.
     pub fn start(inbox: Sender<Message>) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGCHLD, SIGXFSZ])?;
+        let mut signals = SignalsInfo::<WithOrigin>::new([
+            SIGINT, SIGTERM, SIGUSR1, SIGCHLD, SIGXFSZ, SIGTSTP, SIGTTIN, SIGTTOU,
+        ])?;
         let handle = signals.handle();
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for number in signals.forever() {
-                    let signal = match number {
-                        SIGUSR1 => Signal::Status,
-                        SIGCHLD => Signal::Child,
-                        // Only caught, so that a write beyond a limit on file sizes (ulimit -f)
-                        // fails with an error instead of ending the process.
-                        SIGXFSZ => continue,
-                        _ => Signal::End(number),
-                    };
-                    if inbox.send(Message::Signal(signal)).is_err() {
+                for origin in signals.forever() {
+                    if let Some(signal) = Signal::of(&origin)
+                        && inbox.send(Message::Signal(signal)).is_err()
+                    {
                         return;
                     }
                 }

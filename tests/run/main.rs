@@ -9,6 +9,7 @@ mod descriptors;
 mod disk;
 mod failures;
 mod input;
+mod live;
 mod main_job;
 mod modes;
 mod network;

@@ -180,7 +180,9 @@ fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
     assert_eq!(run.log().files().len(), 1);
     assert!(!run.log().files()[0].contains("seCret7"));
     let head = server.head("/a");
-    let sent = head.lines().any(|line| line.ends_with(": Basic bWU6c2VDcmV0Nw=="));
+    let sent = head
+        .lines()
+        .any(|line| line.ends_with(": Basic bWU6c2VDcmV0Nw=="));
     assert!(sent, "{head}");
     // The list may lose its credentials, and is still finished.
     let plain = run.list([server.url("/a")]).finish().code(0);

@@ -4,9 +4,12 @@
 //! invariants in ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 
-use coordinator::dispatch::{Action, Ending, Event, Exit, KillReason, Limits, Policy, Verdict};
+use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Policy, Verdict};
 use protocol::{Severity, SlotId, TaskId, WorkerId};
+
+mod workers;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -16,12 +19,20 @@ struct Seen {
     held: BTreeMap<TaskId, bool>,
     answered: bool,
     dismissed: bool,
-    killed: Option<KillReason>,
+    /// Why it was told to end.
+    condemned: Option<KillReason>,
+    /// When it may be killed, if it was only asked to end.
+    kill_at: Option<u64>,
+    /// Tasks assigned and not given back.
+    given: u32,
+    /// When each task held, and with it the worker, last gave a sign of life; and whether it runs
+    /// and its worker's last sign of life did not name it.
+    moved: BTreeMap<TaskId, (u64, bool)>,
 }
 
 impl Seen {
     fn is_idle(&self) -> bool {
-        self.ready && self.held.is_empty() && !self.dismissed && self.killed.is_none()
+        self.ready && self.held.is_empty() && !self.dismissed && self.condemned.is_none()
     }
 }
 
@@ -32,12 +43,21 @@ struct Task {
     leased: Option<WorkerId>,
     attempts: u32,
     kills: u32,
+    unexplained: u32,
     suspect: bool,
     finished: bool,
     /// Whose chunk it is in.
     chunk: Option<SlotId>,
     /// Not to be assigned before this moment.
     not_before: u64,
+}
+
+impl Task {
+    /// Whether it is to be quarantined.
+    fn is_guilty(&self, limits: &Limits) -> bool {
+        self.kills >= limits.max_deliveries
+            || self.kills + self.unexplained >= limits.max_unexplained
+    }
 }
 
 /// See the module.
@@ -49,8 +69,13 @@ pub struct Observer {
     tasks: BTreeMap<TaskId, Task>,
     input_ended: bool,
     ending: bool,
+    aborted: bool,
     finished: bool,
     barren_deaths: VecDeque<u64>,
+    /// Deaths in a row without progress, for each slot.
+    barren_slots: BTreeMap<u16, u32>,
+    /// Slots that were given up or retired at some time.
+    abandoned: BTreeSet<u16>,
     pub records: u64,
 }
 
@@ -65,8 +90,11 @@ impl Observer {
             tasks: BTreeMap::new(),
             input_ended: false,
             ending: false,
+            aborted: false,
             finished: false,
             barren_deaths: VecDeque::new(),
+            barren_slots: BTreeMap::new(),
+            abandoned: BTreeSet::new(),
             records: 0,
         }
     }
@@ -91,6 +119,8 @@ impl Observer {
             | Event::DrainRequested
             | Event::AbortRequested
             | Event::GiveUpRequested { .. }
+            | Event::Resumed { .. }
+            | Event::Resized { .. }
             | Event::Tick => false,
         }
     }
@@ -117,7 +147,7 @@ impl Observer {
                     let again = std::mem::replace(&mut seen.ready, true);
                     let late =
                         u128::from(now - seen.spawned_at) > self.limits.start_timeout.as_nanos();
-                    if late && !again && seen.killed.is_none() {
+                    if late && !again && seen.condemned.is_none() {
                         return Err(format!("4: {worker} was waited for beyond its time"));
                     }
                 }
@@ -128,6 +158,9 @@ impl Observer {
                 }
             }
             Event::Acked { worker, task, .. } => self.answered(*worker, *task),
+            Event::HeartbeatReceived { worker, running } => self.beat(now, *worker, running),
+            Event::Resumed { pause } => self.resumed(*pause),
+            Event::Resized { workers } => self.resized(*workers),
             Event::Nacked {
                 worker,
                 task,
@@ -141,15 +174,15 @@ impl Observer {
             Event::Released { worker, task } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
                     seen.held.remove(task);
+                    seen.given -= 1;
                 }
                 self.release(*task);
             }
             Event::WorkerExited { worker, exit } => self.exited(now, *worker, exit),
-            Event::DrainRequested | Event::AbortRequested | Event::GiveUpRequested { .. } => {
-                self.ending = true;
-            }
+            Event::AbortRequested => (self.ending, self.aborted) = (true, true),
+            Event::DrainRequested | Event::GiveUpRequested { .. } => self.ending = true,
             Event::InputEnded => self.input_ended = true,
-            Event::HeartbeatReceived { .. } | Event::ProtocolViolated { .. } | Event::Tick => {}
+            Event::ProtocolViolated { .. } | Event::Tick => {}
         }
         Ok(())
     }
@@ -162,48 +195,13 @@ impl Observer {
         if let Some(entry) = self.tasks.get_mut(&task) {
             entry.attempts += 1;
         }
+        self.barren_slots.remove(&worker.slot.0);
         self.release(task);
     }
 
     fn release(&mut self, task: TaskId) {
         if let Some(entry) = self.tasks.get_mut(&task) {
             entry.leased = None;
-        }
-    }
-
-    fn exited(&mut self, now: u64, worker: WorkerId, _: &Exit) {
-        let Some(seen) = self.workers.remove(&worker) else {
-            return;
-        };
-        let wanted = match seen.killed {
-            Some(KillReason::Overstayed | KillReason::GraceExpired | KillReason::RunEnds) => true,
-            Some(
-                KillReason::StartTimeout
-                | KillReason::LeaseExpired(_)
-                | KillReason::ProtocolViolation,
-            ) => false,
-            None => seen.dismissed && seen.held.is_empty(),
-        };
-        let running: Vec<_> = seen
-            .held
-            .iter()
-            .filter(|&(_, &started)| started)
-            .map(|(&task, _)| task)
-            .collect();
-        for &task in seen.held.keys() {
-            self.release(task);
-        }
-        if wanted {
-            return;
-        }
-        for task in &running {
-            if let Some(entry) = self.tasks.get_mut(task) {
-                entry.suspect = true;
-                entry.kills += u32::from(running.len() == 1);
-            }
-        }
-        if running.is_empty() && !seen.answered && !self.ending {
-            self.barren_deaths.push_back(now);
         }
     }
 
@@ -235,17 +233,8 @@ impl Observer {
                 Some(_) => Err(format!("dismissed {worker}, which holds tasks")),
                 None => Err(format!("dismissed {worker}, which is gone")),
             },
-            Action::Kill { worker, reason } => match self.workers.get_mut(worker) {
-                Some(seen) if *reason == KillReason::GraceExpired && seen.is_idle() => Err(
-                    format!("7: {worker} was kept without a task until it was killed"),
-                ),
-                Some(seen) if seen.killed.is_none() => {
-                    seen.killed = Some(reason.clone());
-                    Ok(())
-                }
-                Some(_) => Err(format!("killed {worker} twice")),
-                None => Err(format!("killed {worker}, which is gone")),
-            },
+            Action::Terminate { worker, reason } => self.terminate(now, *worker, reason),
+            Action::Kill { worker, reason } => self.kill(now, *worker, reason),
             Action::Record {
                 task,
                 verdict,
@@ -257,32 +246,6 @@ impl Observer {
         }
     }
 
-    fn spawn(&mut self, now: u64, worker: WorkerId) -> Verified {
-        if self.workers.keys().any(|other| other.slot == worker.slot) {
-            return Err(format!("2: spawned {worker} into a slot that is taken"));
-        }
-        let epoch = self.epochs.entry(worker.slot.0).or_default();
-        *epoch += 1;
-        if worker.epoch.0 != *epoch {
-            return Err(format!("2: epoch of {worker} is not {epoch}"));
-        }
-        if self.ending {
-            return Err(format!("4: spawned {worker} while the run ends"));
-        }
-        let period = self.limits.restart_intensity.period.as_nanos();
-        self.barren_deaths
-            .retain(|&at| u128::from(now - at) < period);
-        if self.barren_deaths.len() > self.limits.restart_intensity.restarts as usize {
-            return Err(format!("5: spawned {worker} beyond the restart intensity"));
-        }
-        let seen = Seen {
-            spawned_at: now,
-            ..Seen::default()
-        };
-        self.workers.insert(worker, seen);
-        Ok(())
-    }
-
     fn assign(&mut self, now: u64, worker: WorkerId, task: TaskId) -> Verified {
         if self.ending {
             return Err(format!("4: task {task} assigned while the run ends"));
@@ -292,7 +255,7 @@ impl Observer {
                 "2: task {task} assigned to {worker}, which is gone"
             ));
         };
-        if !seen.ready || seen.dismissed || seen.killed.is_some() {
+        if !seen.ready || seen.dismissed || seen.condemned.is_some() {
             return Err(format!(
                 "4: task {task} assigned to {worker}, which is not ready"
             ));
@@ -308,8 +271,18 @@ impl Observer {
                 "1: task {task} assigned to {worker}, {holder} holds it"
             ));
         }
-        if entry.attempts > self.limits.retries || entry.kills >= self.limits.max_deliveries {
+        if entry.attempts > self.limits.retries || entry.is_guilty(&self.limits) {
             return Err(format!("5: task {task} assigned beyond its limits"));
+        }
+        seen.given += 1;
+        let most = self.limits.worker_tasks.map(NonZeroU32::get);
+        if most.is_some_and(|most| seen.given > most) {
+            return Err(format!("recycling: {worker} is given more than its share"));
+        }
+        if worker.slot.0 >= self.limits.workers {
+            return Err(format!(
+                "resize: task {task} assigned to {worker}, which is to go"
+            ));
         }
         if self.limits.policy == Policy::Chunked && !entry.suspect {
             if !self.input_ended {
@@ -318,7 +291,9 @@ impl Observer {
                 ));
             }
             let slot = *entry.chunk.get_or_insert(worker.slot);
-            if slot != worker.slot {
+            if self.abandoned.contains(&slot.0) {
+                entry.chunk = Some(worker.slot);
+            } else if slot != worker.slot {
                 return Err(format!(
                     "chunked: task {task} of slot {slot} assigned to {worker}"
                 ));
@@ -328,6 +303,7 @@ impl Observer {
             return Err(format!("5: task {task} assigned before its retry is due"));
         }
         seen.held.insert(task, false);
+        seen.moved.insert(task, (now, false));
         let suspects = seen.held.keys().filter(|id| self.tasks[id].suspect).count();
         if suspects > 0 && seen.held.len() > 1 {
             return Err(format!("6: a suspect shares {worker} with other tasks"));
@@ -386,11 +362,8 @@ impl Observer {
         if attempts != entry.attempts || attempts > self.limits.retries + 1 {
             return Err(format!("5: task {task} recorded with {attempts} attempts"));
         }
-        if matches!(verdict, Verdict::Quarantined(_)) && entry.kills < self.limits.max_deliveries {
-            return Err(format!(
-                "6: task {task} quarantined after {} kills",
-                entry.kills
-            ));
+        if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {
+            return Err(format!("6: task {task} recorded as {verdict:?}: {entry:?}"));
         }
         self.records += 1;
         Ok(())

@@ -1,5 +1,6 @@
 //! What a seed stands for: the limits of the core, the work, and how the world misbehaves.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use coordinator::dispatch::{Intensity, Limits, Policy, RetryDelay};
@@ -14,6 +15,8 @@ pub struct Scenario {
     pub input: (Duration, u64),
     /// Chance that a worker, per task it takes up, dies on its own.
     pub crash: f64,
+    /// ... is killed from outside.
+    pub killed: f64,
     /// ... freezes: says and hears nothing any more.
     pub freeze: f64,
     /// ... gets stuck in the task, while the worker as a whole lives on.
@@ -36,10 +39,22 @@ pub struct Scenario {
     pub echo: f64,
     /// Chance that a dismissed worker stays.
     pub overstay: f64,
+    /// Chance that a worker that is asked to end does not.
+    pub stubborn: f64,
     /// When the user asks for a drain, and for an abort.
     pub drain_at: Option<Duration>,
     pub abort_at: Option<Duration>,
     pub give_up_at: Option<Duration>,
+    /// When the pool gets which size.
+    pub resizes: Vec<(Duration, u16)>,
+    /// When the coordinator does not run, how long, and whether everybody stands still with it.
+    pub pauses: Vec<(Duration, Duration, bool)>,
+}
+
+/// Mostly none, otherwise a few.
+fn several(rng: &mut fastrand::Rng) -> impl Iterator<Item = ()> + use<> {
+    let most = if rng.u8(..3) == 0 { 4 } else { 0 };
+    std::iter::repeat_n((), rng.usize(..=most))
 }
 
 impl Scenario {
@@ -73,13 +88,17 @@ impl Scenario {
             },
             retry_delay_max: ms(rng.u64(1..5000)),
             max_deliveries: rng.u32(1..=3),
+            max_unexplained: rng.u32(3..=9),
             restart_intensity: Intensity {
                 restarts: rng.u32(0..12),
                 period: ms(rng.u64(1..30_000)),
             },
+            slot_deaths: rng.u32(1..8),
+            worker_tasks: NonZeroU32::new(rng.u32(..9)).filter(|_| rng.u8(..3) == 0),
             restart_backoff: (ms(rng.u64(0..100)), ms(rng.u64(100..2000))),
             lease_timeout: ms(rng.u64(200..5000)),
             start_timeout: ms(rng.u64(50..1000)),
+            kill_after: ms(rng.u64(0..500)),
             grace: ms(rng.u64(1..3000)),
             lookahead: rng.usize(1..64),
             lookahead_max: rng.usize(1..128),
@@ -92,6 +111,7 @@ impl Scenario {
             hosts: rng.u32(1..=5),
             input: (ms(rng.u64(..50)), rng.u64(1..30)),
             crash: rate(&mut rng, 0.3),
+            killed: rate(&mut rng, 0.3),
             freeze: rate(&mut rng, 0.1),
             stuck: rate(&mut rng, 0.1),
             violate: rate(&mut rng, 0.1),
@@ -103,9 +123,16 @@ impl Scenario {
             slow_start: rate(&mut rng, 0.3),
             echo: rate(&mut rng, 0.3),
             overstay: rate(&mut rng, 0.5),
+            stubborn: rate(&mut rng, 0.5),
             drain_at: at(&mut rng),
             abort_at: at(&mut rng),
             give_up_at: at(&mut rng).filter(|_| rng.bool()),
+            resizes: several(&mut rng)
+                .map(|()| (ms(rng.u64(..3000)), rng.u16(0..=7)))
+                .collect(),
+            pauses: several(&mut rng)
+                .map(|()| (ms(rng.u64(..3000)), ms(rng.u64(1..20_000)), rng.bool()))
+                .collect(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub enum Fate {
     Ack,
     Nack(Severity),
     Crash,
+    Killed,
     Freeze,
     Stuck,
     Violate,
@@ -66,6 +67,7 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
         .then(|| std::time::Duration::from_millis(rng.u64(..3000)));
     let ladder = [
         (scenario.crash, Fate::Crash),
+        (scenario.killed, Fate::Killed),
         (scenario.freeze, Fate::Freeze),
         (scenario.stuck, Fate::Stuck),
         (scenario.violate, Fate::Violate),

@@ -28,6 +28,17 @@ enum Happening {
     Done(WorkerId, TaskId),
     Heartbeat(WorkerId),
     Die(WorkerId, Exit),
+    /// The coordinator stops running for so long; perhaps everybody with it.
+    Pause(u64, bool),
+    /// It runs again, after so long.
+    Resume(u64),
+}
+
+impl Happening {
+    /// Whether it happens to the coordinator itself.
+    const fn is_heard(&self) -> bool {
+        matches!(self, Self::Heard(_) | Self::Input)
+    }
 }
 
 pub struct World {
@@ -43,6 +54,8 @@ pub struct World {
     workers: BTreeMap<WorkerId, ModelWorker>,
     offered: u64,
     finished: bool,
+    /// Until when the coordinator does not run, and whether everybody stands still with it.
+    paused: Option<(u64, bool)>,
     /// Every event and action, in words; empty unless asked for.
     pub trace: Option<Vec<String>>,
     /// Of the same, cheap.
@@ -65,6 +78,7 @@ impl World {
             workers: BTreeMap::new(),
             offered: 0,
             finished: false,
+            paused: None,
             trace: trace.then(|| vec![format!("{scenario:#?}")]),
             fingerprint: 0,
             scenario,
@@ -89,6 +103,13 @@ impl World {
                 self.at(nanos(at), Happening::Heard(event));
             }
         }
+        for (at, workers) in self.scenario.resizes.clone() {
+            let event = Event::Resized { workers };
+            self.at(nanos(at), Happening::Heard(event));
+        }
+        for (at, length, everybody) in self.scenario.pauses.clone() {
+            self.at(nanos(at), Happening::Pause(nanos(length), everybody));
+        }
         for _ in 0..MOST_STEPS {
             if self.finished {
                 return Ok(());
@@ -103,7 +124,8 @@ impl World {
         let timeout = self
             .core
             .poll_timeout()
-            .map(|deadline| nanos(deadline.at.saturating_duration_since(self.epoch)));
+            .map(|deadline| nanos(deadline.at.saturating_duration_since(self.epoch)))
+            .map(|at| self.paused.map_or(at, |(until, _)| at.max(until + 1)));
         match (next, timeout) {
             (None, None) => Err("7: nothing will ever happen again".to_owned()),
             (Some(next), Some(timeout)) if timeout < next => self.tick(timeout),
@@ -112,13 +134,36 @@ impl World {
                 let Some(Reverse((at, sequence))) = self.agenda.pop() else {
                     return Ok(());
                 };
-                self.now = self.now.max(at);
-                match self.happenings.remove(&sequence) {
-                    Some(happening) => self.happen(happening),
-                    None => Ok(()),
+                let Some(happening) = self.happenings.remove(&sequence) else {
+                    return Ok(());
+                };
+                if let Some(later) = self.postponed(at, &happening) {
+                    // In the order in which it would have happened.
+                    self.agenda.push(Reverse((later, sequence)));
+                    self.happenings.insert(sequence, happening);
+                    return Ok(());
                 }
+                self.now = self.now.max(at);
+                self.happen(happening)
             }
         }
+    }
+
+    /// When what was to happen at `at` happens, if there is a pause.
+    fn postponed(&self, at: u64, happening: &Happening) -> Option<u64> {
+        let (until, everybody) = self.paused?;
+        let waits = match happening {
+            Happening::Resume(_) => false,
+            Happening::Pause(..) => true,
+            Happening::Heard(_)
+            | Happening::Input
+            | Happening::Up(_)
+            | Happening::Told(..)
+            | Happening::Done(..)
+            | Happening::Heartbeat(_)
+            | Happening::Die(..) => everybody || happening.is_heard(),
+        };
+        (waits && at <= until).then_some(until + 1)
     }
 
     fn tick(&mut self, at: u64) -> Result<(), String> {
@@ -203,6 +248,12 @@ impl World {
             Action::Assign { worker, .. }
             | Action::Revoke { worker, .. }
             | Action::Dismiss { worker } => self.send_down(worker, action),
+            Action::Terminate { worker, .. } => {
+                if self.rng.f64() >= self.scenario.stubborn {
+                    let exit = Exit::Signal(15);
+                    self.after(Duration::from_millis(3), Happening::Die(worker, exit));
+                }
+            }
             Action::Kill { worker, .. } => {
                 let exit = Exit::Signal(9);
                 self.after(Duration::from_millis(3), Happening::Die(worker, exit));
@@ -250,6 +301,15 @@ impl World {
             Happening::Done(worker, task) => self.done(worker, task),
             Happening::Heartbeat(worker) => self.heartbeat(worker),
             Happening::Die(worker, exit) => self.die(worker, exit),
+            Happening::Pause(length, everybody) => {
+                self.paused = Some((self.now + length, everybody));
+                self.at(self.now + length, Happening::Resume(length));
+            }
+            Happening::Resume(length) => {
+                self.paused = None;
+                let pause = Duration::from_nanos(length);
+                return self.tell_core(Event::Resumed { pause });
+            }
         }
         Ok(())
     }
@@ -316,6 +376,7 @@ impl World {
             Action::Dismiss { .. } if !stays => self.die(worker, Exit::Code(0)),
             Action::Dismiss { .. }
             | Action::Spawn { .. }
+            | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Record { .. }
             | Action::Notify(_)
@@ -353,6 +414,7 @@ impl World {
                 return;
             }
             Fate::Crash => return self.die(worker, Exit::Signal(11)),
+            Fate::Killed => return self.die(worker, Exit::Signal(9)),
             Fate::Violate => return self.send_up(worker, Event::ProtocolViolated { worker }),
             Fate::Ack => {
                 model.running.remove(&task);

@@ -128,6 +128,10 @@ impl Process {
     }
 
     /// Sends it SIGSTOP, and waits until it has stopped.
+    pub fn is_stopped(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.state == 'T')
+    }
+
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         wait(

@@ -11,6 +11,7 @@ pub fn trials() -> Vec<Trial> {
     trials![
         a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored,
         how_often_a_url_may_kill_can_be_chosen,
+        a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later,
         the_neighbours_of_a_killer_are_never_quarantined,
         two_killers_among_many_are_both_found_and_nobody_else,
         a_url_that_hangs_its_worker_is_quarantined,
@@ -70,15 +71,28 @@ fn how_often_a_url_may_kill_can_be_chosen() {
     for most in [1, 5] {
         let server = Server::start();
         let killer = server.url("/killer");
-        let run = run("*.*=on:/killer:KILL")
+        let run = run("*.*=on:/killer:ABRT")
             .list([&killer, &server.url("/a")])
             .with(&format!("--workers 2 --max-deliveries {most}"));
         let ended = run.finish().code(1);
         assert_eq!(ended.summary("worker deaths"), most, "{}", ended.text());
         let record = run.log().one(&killer);
         assert_eq!(u64::from(record.deliveries), most);
-        assert!(record.message().contains("SIGKILL"), "{record:?}");
+        assert!(record.message().contains("SIGABRT"), "{record:?}");
     }
+}
+
+fn a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later() {
+    let server = Server::start();
+    let killer = server.url("/killer");
+    let run = run("*.*=on:/killer:KILL")
+        .list([&killer, &server.url("/a")])
+        .with("--workers 2 --max-deliveries 2");
+    let ended = run.finish().code(1);
+    assert_eq!(ended.summary("worker deaths"), 10, "{}", ended.text());
+    let record = run.log().one(&killer);
+    assert_eq!(record.deliveries, 10);
+    assert!(record.message().contains("SIGKILL"), "{record:?}");
 }
 
 fn the_neighbours_of_a_killer_are_never_quarantined() {
@@ -128,13 +142,14 @@ fn a_url_that_hangs_its_worker_is_quarantined() {
     let hanging = server.url("/hanging");
     let run = run("*.*=on:/hanging:STOP")
         .list([&hanging, &server.url("/a"), &server.url("/b")])
-        .with("--workers 2 --max-deliveries 2 --lease-timeout 400ms");
+        .with("--workers 2 --max-deliveries 1 --lease-timeout 400ms");
     let ended = run.finish().code(1);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
     let record = run.log().one(&hanging);
+    // Whoever stops workers from outside does the same to them, so one is not enough.
     assert_eq!(
         (record.outcome.as_str(), record.deliveries),
-        ("quarantined", 2)
+        ("quarantined", 5)
     );
 }
 

@@ -297,6 +297,11 @@ impl Peer {
                 ]));
             }
             "sleeps" => {}
+            "deaf" => {
+                let heard = std::sync::Arc::default();
+                signal_hook::flag::register(signal_hook::consts::SIGTERM, heard)
+                    .expect("SIGTERM can be caught");
+            }
             how => {
                 // With a task that it has not said to have started.
                 self.first_assignment();

@@ -24,6 +24,8 @@ pub fn trials() -> Vec<Trial> {
         a_run_without_a_worker_that_lives_is_given_up,
         a_run_whose_workers_never_connect_is_given_up,
         a_run_whose_workers_all_break_the_protocol_is_given_up,
+        a_slot_whose_workers_do_nothing_but_die_is_retired_and_the_others_go_on,
+        when_every_slot_is_retired_the_run_is_given_up,
         a_few_deaths_at_the_start_are_within_the_intensity,
     ]
 }
@@ -182,6 +184,35 @@ fn a_run_whose_workers_never_connect_is_given_up() {
 
 fn a_run_whose_workers_all_break_the_protocol_is_given_up() {
     given_up("first-frame:version", "", &["6 workers died"]);
+}
+
+fn a_slot_whose_workers_do_nothing_but_die_is_retired_and_the_others_go_on() {
+    // The download lasts until the slot is retired.
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let list = [server.url("/held"), server.url("/a"), server.url("/b")];
+    let run = run("1.*=dies:3")
+        .list(&list)
+        .with("--workers 2 --parallel-max-host 0 --restart-intensity 100/60s");
+    let job = run.start();
+    job.wait_for_line("slot 1 stays empty: 5 workers in a row");
+    server.release("/held");
+    let ended = job.finish().code(0);
+    assert_eq!(ended.summary("stored"), 3, "{}", ended.text());
+    assert_eq!(ended.summary("worker deaths"), 5, "{}", ended.text());
+}
+
+fn when_every_slot_is_retired_the_run_is_given_up() {
+    let server = Server::start();
+    let list = urls(&server.url(""), 6);
+    let run = run("*.*=dies:3")
+        .list(&list)
+        .with("--workers 2 --restart-intensity 100/60s");
+    let ended = run.finish().code(4);
+    ended.says(&["given up", "in every slot", "exit code 3"]);
+    assert_eq!(ended.summary("worker deaths"), 10, "{}", ended.text());
+    assert_eq!(run.log().records().len(), 0, "all is left for the next run");
+    let ended = run.env(crate::misbehave::PLAN, "").finish().code(0);
+    assert_eq!(ended.summary("stored"), 6, "{}", ended.text());
 }
 
 fn a_few_deaths_at_the_start_are_within_the_intensity() {

@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         a_second_answer_changes_nothing,
         being_ready_again_changes_nothing,
         a_worker_that_takes_tasks_and_sleeps_loses_them,
+        a_worker_that_does_not_end_when_asked_is_killed,
         a_worker_that_leaves_with_a_task_unstarted_costs_nothing,
         a_worker_that_exits_with_success_in_the_middle_is_a_death,
         a_worker_that_panics_costs_the_task_and_not_the_worker,
@@ -115,8 +116,15 @@ fn being_ready_again_changes_nothing() {
 fn a_worker_that_takes_tasks_and_sleeps_loses_them() {
     let (ended, run, list) = with_first("sleeps", "--lease-timeout 300ms");
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
-    ended.says(&["the lease of task"]);
+    ended.says(&["worker 0.1", "died with signal 15"]);
     // It had started none of them.
+    assert!(list.iter().all(|url| run.log().one(url).deliveries == 1));
+}
+
+fn a_worker_that_does_not_end_when_asked_is_killed() {
+    let (ended, run, list) = with_first("deaf", "--lease-timeout 300ms");
+    assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+    ended.says(&["worker 0.1", "died with signal 9"]);
     assert!(list.iter().all(|url| run.log().one(url).deliveries == 1));
 }
 

@@ -12,6 +12,7 @@ use super::{Lock, LockError, RESULTS, leftovers};
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 const COORDINATOR: &str = ".coordinator";
 const PARTIAL: &str = "partial";
+const SOCKETS: &str = "sockets";
 
 /// An output folder that is there and can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +141,12 @@ impl Layout {
     #[must_use]
     pub fn partial(&self) -> &Path {
         &self.partial
+    }
+
+    /// Where workers connect, where that is possible; absolute. It may not be there.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.coordinator.join(SOCKETS)
     }
 
     /// The run log; absolute.

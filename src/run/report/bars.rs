@@ -26,17 +26,25 @@ impl Bars {
         total.set_style(style(
             "{elapsed_precise} {wide_bar} {pos}/{len} {per_sec} eta {eta} {msg}",
         ));
-        let workers = (0..workers.min(MOST_WORKERS))
-            .map(|_| {
-                let line = all.add(ProgressBar::no_length());
-                line.set_style(style("{prefix:>4.dim} {wide_msg}"));
-                line
-            })
-            .collect();
-        Self {
+        let mut bars = Self {
             all,
             total,
-            workers,
+            workers: Vec::new(),
+        };
+        bars.resize(workers);
+        bars
+    }
+
+    /// A line for each of so many workers.
+    pub(super) fn resize(&mut self, workers: u16) {
+        let wanted = usize::from(workers.min(MOST_WORKERS));
+        for line in self.workers.drain(wanted.min(self.workers.len())..) {
+            self.all.remove(&line);
+        }
+        while self.workers.len() < wanted {
+            let line = self.all.add(ProgressBar::no_length());
+            line.set_style(style("{prefix:>4.dim} {wide_msg}"));
+            self.workers.push(line);
         }
     }
 

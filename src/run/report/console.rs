@@ -109,6 +109,13 @@ impl Console {
         self.due = Some(now + LINES_EVERY);
     }
 
+    /// Shows a line for each of so many workers from now on.
+    pub fn resize(&mut self, workers: u16) {
+        if let Some(bars) = &mut self.bars {
+            bars.resize(workers);
+        }
+    }
+
     /// Takes the bars off the screen.
     pub fn clear(&mut self) {
         if let Some(bars) = self.bars.take() {

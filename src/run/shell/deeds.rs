@@ -21,6 +21,11 @@ impl Shell {
             }
             Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
             Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
+            Action::Terminate { worker, reason } => {
+                tracing::info!(%worker, %reason, "worker is asked to end");
+                self.parts.pool.terminate(worker);
+                Ok(())
+            }
             Action::Kill { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is killed");
                 self.parts.pool.kill(worker);
@@ -195,6 +200,14 @@ impl Shell {
             }
             Notice::BackingOff { worker, delay } => {
                 tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
+            }
+            Notice::Retired { worker, deaths } => self.parts.console.line(&format!(
+                "slot {} stays empty: {deaths} workers in a row died in it without having done \
+                 anything",
+                worker.slot
+            )),
+            Notice::Recycling { worker } => {
+                tracing::info!(%worker, "worker has had its share of tasks, and is replaced");
             }
             Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
         }

@@ -5,6 +5,7 @@
 //! nothing about tasks or workers.
 
 mod deeds;
+mod pause;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -25,6 +26,7 @@ use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use pause::Wakefulness;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -89,6 +91,7 @@ pub(in crate::run) struct Shell {
     unwritten_since: Option<Instant>,
     signal: Option<i32>,
     ending: Option<Ending>,
+    wakefulness: Wakefulness,
 }
 
 impl Shell {
@@ -103,6 +106,7 @@ impl Shell {
             unwritten_since: None,
             signal: None,
             ending: None,
+            wakefulness: Wakefulness::new(Instant::now()),
         }
     }
 
@@ -150,7 +154,8 @@ impl Shell {
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
             let wake = [core, flush, self.parts.console.due()];
-            let received = match wake.into_iter().flatten().min() {
+            let wake = wake.into_iter().flatten().min();
+            let received = match wake {
                 Some(at) => self
                     .parts
                     .inbox
@@ -161,6 +166,7 @@ impl Shell {
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected),
             };
+            self.wakefulness.slept(Instant::now(), wake);
             match received {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -205,6 +211,9 @@ impl Shell {
                 }
             }
             Message::Signal(Signal::End(number)) => self.on_end_signal(number),
+            Message::Signal(Signal::Suspend) => self.suspend(),
+            Message::Signal(Signal::Grow) => self.resize(true),
+            Message::Signal(Signal::Shrink) => self.resize(false),
         }
     }
 
@@ -315,7 +324,12 @@ impl Shell {
 
     /// Tells the core, and does what it wants done.
     fn tell_core(&mut self, event: Event) {
-        self.parts.core.handle(Instant::now(), event);
+        let now = Instant::now();
+        if let Some(pause) = self.wakefulness.wakes(now) {
+            tracing::info!(?pause, "the coordinator did not run for a while");
+            self.parts.core.handle(now, Event::Resumed { pause });
+        }
+        self.parts.core.handle(now, event);
         loop {
             while let Some(action) = self.parts.core.poll_action() {
                 self.act(action);

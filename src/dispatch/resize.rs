@@ -1,0 +1,92 @@
+//! Another number of slots while the run goes on, workers that have had their share of tasks, and
+//! what a pause of the coordinator means for everybody's deadlines.
+
+use std::time::{Duration, Instant};
+
+use protocol::SlotId;
+
+use super::event::{Action, KillReason, Notice};
+use super::slot::{Slot, SlotState};
+use super::task::Place;
+use super::{Course, Dispatcher};
+
+impl Dispatcher {
+    /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
+    /// Those that were retired get another chance: who asks for workers wants them.
+    pub(super) fn on_resized(&mut self, now: Instant, workers: u16) {
+        let workers = workers.max(1);
+        while self.slots.len() < usize::from(workers) {
+            let id = SlotId(u16::try_from(self.slots.len()).unwrap_or(u16::MAX));
+            self.slots.push(Slot::new(id, now));
+        }
+        self.limits.workers = workers;
+        for slot in &mut self.slots {
+            slot.closed = slot.id.0 >= workers;
+            if slot.state == SlotState::Retired {
+                slot.barren = 0;
+                slot.state = SlotState::Vacant { not_before: now };
+            }
+        }
+        for index in usize::from(workers)..self.slots.len() {
+            self.bequeath(index);
+            match self.slots[index].state {
+                SlotState::Ready => {
+                    let unstarted = self.slots[index].queue.iter().copied().collect();
+                    self.revoke(index, unstarted);
+                }
+                SlotState::Starting { .. } => self.terminate(now, index, KillReason::Unwanted),
+                SlotState::Vacant { .. }
+                | SlotState::Retired
+                | SlotState::Leaving { .. }
+                | SlotState::Dying { .. } => {}
+            }
+        }
+    }
+
+    /// Sends workers away that are empty and get nothing any more, because their slot was given
+    /// up or because they have had their share.
+    pub(super) fn retire_workers(&mut self, now: Instant) {
+        for slot in &mut self.slots {
+            if !slot.is_ready() || slot.takes_tasks() || slot.held() > 0 {
+                continue;
+            }
+            slot.state = SlotState::Leaving {
+                deadline: now + self.limits.grace,
+            };
+            let worker = slot.worker();
+            if !slot.closed {
+                self.counts.recycled += 1;
+                self.actions
+                    .push_back(Action::Notify(Notice::Recycling { worker }));
+            }
+            self.actions.push_back(Action::Dismiss { worker });
+        }
+    }
+
+    /// Nobody is to blame for what could not be heard: every deadline for others moves on.
+    pub(super) fn on_resumed(&mut self, pause: Duration) {
+        self.leases = std::mem::take(&mut self.leases)
+            .into_iter()
+            .map(|(at, id)| (at + pause, id))
+            .collect();
+        for &(at, id) in &self.leases {
+            if let Some(task) = self.tasks.get_mut(&id)
+                && let Place::Leased(lease) = &mut task.place
+            {
+                lease.deadline = at;
+            }
+        }
+        for slot in &mut self.slots {
+            match &mut slot.state {
+                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
+                    *deadline += pause;
+                }
+                SlotState::Dying { kill_at, .. } => *kill_at = kill_at.map(|at| at + pause),
+                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
+            }
+        }
+        if let Course::Ending { deadline, .. } = &mut self.course {
+            *deadline += pause;
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Times when the coordinator does not run, and changes of the pool's size: what signals ask for.
+//!
+//! The core must not take the silence of a coordinator that was stopped for the silence of its
+//! workers. So the shell keeps account of until when it ran, or was right to sleep; if it finds
+//! itself much later than that, it says so before anything else.
+
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGSTOP;
+
+use super::Shell;
+use crate::dispatch::Event;
+use crate::pool::make_room;
+
+/// Not running for longer than this is a pause. What was said in the meantime gets as much time
+/// again to be heard.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wakefulness {
+    until: Instant,
+}
+
+impl Wakefulness {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { until: now }
+    }
+
+    /// It is `now`, after a sleep that was to end at `due`, or with a message.
+    pub(super) fn slept(&mut self, now: Instant, due: Option<Instant>) {
+        self.until = self.until.max(due.map_or(now, |due| due.min(now)));
+    }
+
+    /// It is `now`; returns the pause that nobody accounts for, if there was one.
+    pub(super) fn wakes(&mut self, now: Instant) -> Option<Duration> {
+        let gap = now.saturating_duration_since(self.until);
+        self.until = now;
+        (gap > PAUSE).then(|| gap + PAUSE)
+    }
+}
+
+impl Shell {
+    /// Stops the workers and then this process, until somebody continues it (`fg`).
+    pub(super) fn suspend(&mut self) {
+        // What is finished is on disk, however long the pause is and however it ends.
+        let written = self.parts.log.flush();
+        self.check_log(written);
+        self.parts.pool.stop_all();
+        if let Err(error) = signal_hook::low_level::raise(SIGSTOP) {
+            tracing::warn!(%error, "cannot stop this process");
+        }
+        // Here it is continued. How long that took shows by the clock.
+        self.parts.pool.continue_all();
+        self.tell_core(Event::Tick);
+    }
+
+    /// One slot more, or one less.
+    pub(super) fn resize(&mut self, more: bool) {
+        let now = self.parts.core.workers();
+        let wanted = if more {
+            now.saturating_add(1)
+        } else {
+            now.saturating_sub(1).max(1)
+        };
+        if !self.parts.pool.can_resize() {
+            let text = "the number of workers can only be changed with --mode processes";
+            return self.parts.console.error(text);
+        }
+        if let Err(error) = make_room(wanted) {
+            return self.parts.console.error(&error.to_string());
+        }
+        self.pids
+            .resize(self.pids.len().max(usize::from(wanted)), 0);
+        self.parts.console.resize(wanted);
+        let text = match wanted {
+            1 => "1 worker from now on".to_owned(),
+            _ => format!("{wanted} workers from now on"),
+        };
+        self.parts.console.line(&text);
+        self.tell_core(Event::Resized { workers: wanted });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_sleep_that_was_asked_for_is_no_pause() {
+        let begun = Instant::now();
+        let mut wakefulness = Wakefulness::new(begun);
+        wakefulness.slept(begun + 9 * SECOND, Some(begun + 9 * SECOND));
+        assert_eq!(wakefulness.wakes(begun + 9 * SECOND), None);
+        wakefulness.slept(begun + 99 * SECOND, None);
+        assert_eq!(wakefulness.wakes(begun + 99 * SECOND), None);
+    }
+
+    #[test]
+    fn time_beyond_it_is_and_is_told_once() {
+        let begun = Instant::now();
+        let mut wakefulness = Wakefulness::new(begun);
+        wakefulness.slept(begun + 9 * SECOND, Some(begun + 2 * SECOND));
+        let now = begun + 9 * SECOND;
+        assert_eq!(wakefulness.wakes(now), Some(7 * SECOND + PAUSE));
+        assert_eq!(wakefulness.wakes(now), None);
+    }
+
+    #[test]
+    fn so_is_time_that_work_took() {
+        let begun = Instant::now();
+        let mut wakefulness = Wakefulness::new(begun);
+        assert_eq!(
+            wakefulness.wakes(begun + 3 * SECOND),
+            Some(3 * SECOND + PAUSE)
+        );
+    }
+}
