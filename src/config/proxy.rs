@@ -47,8 +47,8 @@ pub(super) fn proxies(given: &Given<'_>) -> Result<Proxies, ProxyError> {
             // HTTP_PROXY in capitals is what a web server makes of a request's `Proxy` header.
             let all = ["all_proxy", "ALL_PROXY"];
             (
-                given.from_environment(&["http_proxy", all[0], all[1]])?,
-                given.from_environment(&["https_proxy", "HTTPS_PROXY", all[0], all[1]])?,
+                given.first_set(&["http_proxy", all[0], all[1]])?,
+                given.first_set(&["https_proxy", "HTTPS_PROXY", all[0], all[1]])?,
             )
         }
     };
@@ -69,7 +69,7 @@ pub(super) fn proxies(given: &Given<'_>) -> Result<Proxies, ProxyError> {
 
 impl Given<'_> {
     /// The first of these variables that is set.
-    fn from_environment(&self, names: &[&str]) -> Result<Option<Proxy>, ProxyError> {
+    fn first_set(&self, names: &[&str]) -> Result<Option<Proxy>, ProxyError> {
         for name in names {
             if let Some(text) = (self.environment)(name).filter(|text| !text.is_empty()) {
                 return parse(&text, name);

@@ -17,7 +17,6 @@ mod stream;
 mod wire;
 
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -38,7 +37,7 @@ use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
-use alarm::{Alarm, after};
+use alarm::{Alarm, Patience, after};
 use dial::dial;
 use http1::Http1;
 use http2::Http2;
@@ -108,32 +107,6 @@ struct Answer {
     place: Place,
     wire: Wire,
     response: Response<Incoming>,
-}
-
-/// When a wait ends, and what that means.
-struct Patience<'a> {
-    alarm: &'a mut Alarm,
-    moved: Instant,
-    stall: Duration,
-    max: Option<Instant>,
-}
-
-impl Patience<'_> {
-    /// To be called with each poll of a wait; `moved` if something came in since the last.
-    fn tick(&mut self, context: &mut Context<'_>, moved: bool) -> Result<(), TransportError> {
-        if moved {
-            self.moved = Instant::now();
-        }
-        let stalled = after(self.moved, self.stall);
-        let (at, over) = match self.max {
-            Some(max) if max < stalled => (max, TransportError::Timeout),
-            Some(_) | None => (stalled, TransportError::Stalled),
-        };
-        match self.alarm.poll(context, at) {
-            std::task::Poll::Ready(()) => Err(over),
-            std::task::Poll::Pending => Ok(()),
-        }
-    }
 }
 
 impl Attempt<'_> {
