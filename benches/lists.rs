@@ -33,6 +33,7 @@ fn record(n: u64) -> Record {
         deliveries: 1,
         worker: None,
         queue: Duration::from_micros(400),
+        deaths: Vec::new(),
     };
     let stored = Stored {
         exchange: Exchange {

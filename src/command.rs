@@ -14,6 +14,7 @@ use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
+use crate::inject::StartFault;
 use crate::{origin, pool, run, shootout};
 
 /// The command line is right, and the run cannot begin.
@@ -80,7 +81,14 @@ fn compare(args: ShootoutArgs) -> ExitCode {
 
 fn work(args: &WorkerArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    match worker::process::run(&args.socket, args.parent) {
+    let worked = match args.inject {
+        None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
+        Some(StartFault::NoConnect) => {
+            worker::process::never_connect(args.parent).map_err(|error| error.to_string())
+        }
+        Some(fault @ StartFault::NoStart) => Err(format!("does not start (--inject {fault})")),
+    };
+    match worked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("worker {}.{}: {error}", args.slot, args.epoch)),
     }

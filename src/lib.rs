@@ -14,7 +14,10 @@
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
+//! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
+//!
+//! [`reap`] asks the kernel what a child used, for whoever started it.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
@@ -22,8 +25,10 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod inject;
 pub mod input;
 pub mod origin;
 pub mod pool;
+pub mod reap;
 pub mod run;
 pub mod shootout;

@@ -32,6 +32,9 @@ pub struct Assignment {
     pub url: String,
     /// Where to store it, relative to the output folder, with `/` between its parts.
     pub path: String,
+    /// How often it was handed out in this run, this time included, not counting those that ended
+    /// before it was started: 1 for the first time.
+    pub delivery: u32,
 }
 
 /// What the coordinator says.
@@ -105,6 +108,7 @@ pub struct Running {
 
 /// What a running task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Resolving, connecting, TLS, request sent: no response yet.
     Requesting,

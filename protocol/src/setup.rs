@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Faults;
+
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
@@ -31,6 +33,8 @@ pub struct Setup {
     pub boot: Option<String>,
     /// How to talk to servers.
     pub http: HttpOptions,
+    /// What is to go wrong, if anything is.
+    pub faults: Option<Faults>,
 }
 
 /// What drives the downloads of a worker.

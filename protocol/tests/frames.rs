@@ -11,9 +11,10 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Exemption, Failure, FailureKind, FromWorker, HttpOptions,
-    MonotonicNanos, Phase, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Setup,
-    Severity, Simulated, Span, SpanPhase, Stored, TaskId, Timestamp, Timing, ToWorker, Trust,
+    Assignment, Engine, Exchange, Exemption, Failure, FailureKind, Faults, FromWorker, HttpOptions,
+    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
+    Report, ResolveOverride, Running, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored,
+    TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -122,7 +123,34 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (task(), ".{0,100}", ".{0,60}").prop_map(|(task, url, path)| Assignment { task, url, path })
+    (task(), ".{0,100}", ".{0,60}", any::<u32>()).prop_map(|(task, url, path, delivery)| {
+        Assignment {
+            task,
+            url,
+            path,
+            delivery,
+        }
+    })
+}
+
+fn fault() -> impl Strategy<Value = TaskFault> {
+    prop::sample::select(TaskFault::ALL.as_slice())
+}
+
+fn faults() -> impl Strategy<Value = Faults> {
+    let share = (0..=Share::WHOLE)
+        .prop_map(|millionths| Share::from_millionths(millionths).expect("at most all"));
+    let poison = (fault(), ".{1,40}").prop_map(|(fault, text)| Poison { fault, text });
+    (
+        any::<u64>(),
+        prop::collection::btree_map(fault(), share, 0..6),
+        vec(poison, 0..4),
+    )
+        .prop_map(|(seed, drawn, poisons)| Faults {
+            seed,
+            drawn,
+            poisons,
+        })
 }
 
 prop_compose! {
@@ -172,6 +200,7 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
+        faults in option::of(faults()),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -205,6 +234,7 @@ prop_compose! {
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
+            faults,
         }
     }
 }
@@ -271,6 +301,7 @@ fn a_message_beyond_the_frame_limit_is_not_sent() {
         task: TaskId(1),
         url: "u".repeat(MAX_FRAME),
         path: String::new(),
+        delivery: 1,
     }]);
     let refused = codec::encode(&message);
     assert!(
@@ -325,4 +356,22 @@ fn every_kind_of_failure_has_the_name_that_the_run_log_uses() {
     let names: std::collections::BTreeSet<_> =
         FailureKind::ALL.iter().map(|kind| kind.name()).collect();
     assert_eq!(names.len(), FailureKind::ALL.len());
+}
+
+#[test]
+fn the_largest_faults_leave_most_of_a_frame_to_the_rest_of_the_setup() {
+    let poison = Poison {
+        fault: TaskFault::Garbage,
+        text: "t".repeat(MAX_POISON_TEXT),
+    };
+    let whole = Share::from_millionths(Share::WHOLE).expect("all");
+    let faults = Faults {
+        seed: u64::MAX,
+        drawn: TaskFault::ALL.map(|fault| (fault, whole)).into(),
+        poisons: vec![poison; MAX_POISONS],
+    };
+    let size = bincode::serde::encode_to_vec(&faults, bincode::config::standard())
+        .expect("it is plain data")
+        .len();
+    assert!(size < MAX_FRAME / 4, "{size} bytes");
 }

@@ -9,7 +9,9 @@ use protocol::ResolveOverride;
 
 use super::mode::ModeArgs;
 use super::value;
-use crate::dispatch::Intensity;
+
+use crate::dispatch::{Intensity, MaxFailures};
+use crate::inject;
 use crate::origin::Spec;
 
 /// Options of the main job.
@@ -114,6 +116,15 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
+    /// Shortest time between two downloads from one host, over all workers [default: none]
+    #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
+    pub host_delay: Duration,
+
+    /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
+    /// [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = value::rate)]
+    pub rate: Option<Duration>,
+
     /// A request header, as 'Name: value'; may be given several times
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
     pub header: Vec<(String, String)>,
@@ -172,6 +183,19 @@ pub struct RetryArgs {
     /// Time before each retry [default: 1s, doubled each time, with jitter]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub retry_delay: Option<Duration>,
+
+    /// Begin no retry later than this after a URL was first tried [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub retry_max_time: Option<Duration>,
+
+    /// Give the run up when more than N URLs have failed, or more than P% of the first hundred
+    /// and after [default: never]
+    #[arg(long, value_name = "N|P%", value_parser = value::max_failures)]
+    pub max_failures: Option<MaxFailures>,
+
+    /// Give the run up after this time; what runs then has --grace [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
+    pub run_time: Option<Duration>,
 }
 
 /// Options for crashes.
@@ -200,4 +224,11 @@ pub struct CrashArgs {
     /// How long running downloads may take once the run is asked to end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     pub grace: Duration,
+
+    /// Bring about faults, to test your own set-up: a comma-separated list of segv, abort, exit,
+    /// eat, hang, garbage (each =N% of the URLs, once, or @TEXT: URLs that contain TEXT, always);
+    /// no-connect, no-start (=N% of the workers); kill, stop, pause, kill-all (=R/s: signals to
+    /// workers); seed=N
+    #[arg(long, value_name = "SPEC")]
+    pub inject: Option<inject::Spec>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::ResolveOverride;
 
-use crate::dispatch::Intensity;
+use crate::dispatch::{Intensity, MaxFailures};
 
 /// How many of something that there must be one of.
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroU16, String> {
@@ -51,6 +51,41 @@ pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
             .map_err(|_| format!("'{restarts}' is not a number of restarts"))?,
         period: some_duration(period)?,
     })
+}
+
+/// A rate, as the time between two: `5`, `5/s`, `30/m`, `100/h`.
+pub(super) fn rate(text: &str) -> Result<Duration, String> {
+    let expected =
+        "expected a number above 0, per second (5 or 5/s), minute (30/m) or hour (100/h)";
+    let (number, period) = text.split_once('/').unwrap_or((text, "s"));
+    let period = match period.trim() {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| expected.to_owned())?;
+    if number.is_nan() || number <= 0.0 {
+        return Err(expected.to_owned());
+    }
+    Duration::try_from_secs_f64(period / number).map_err(|_| expected.to_owned())
+}
+
+/// `N` or `P%`.
+pub(super) fn max_failures(text: &str) -> Result<MaxFailures, String> {
+    let expected = "expected a number (100) or a part of all (5%)";
+    match text.trim().strip_suffix('%') {
+        Some(percent) => match percent.trim().parse::<f64>() {
+            Ok(percent) if (0.0..=100.0).contains(&percent) => {
+                Ok(MaxFailures::Share(percent / 100.0))
+            }
+            Ok(_) | Err(_) => Err(expected.to_owned()),
+        },
+        None => match text.trim().parse() {
+            Ok(count) => Ok(MaxFailures::Count(count)),
+            Err(_) => Err(expected.to_owned()),
+        },
+    }
 }
 
 /// `Name: value`, both as RFC 9110 section 5 has them.
@@ -109,6 +144,25 @@ mod tests {
         assert_eq!((parsed.restarts, parsed.period.as_secs()), (18, 60));
         for wrong in ["18", "x/60s", "18/0", "18/", "/60"] {
             assert!(intensity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_are_per_second_minute_or_hour() {
+        let ms = |text| rate(text).expect("valid").as_millis();
+        assert_eq!((ms("5"), ms("4/s"), ms("30/m")), (200, 250, 2000));
+        assert_eq!(ms("0.5"), 2000);
+        for wrong in ["", "0", "-1", "nan", "5/d", "5/", "/s", "1e-300"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn failures_are_counted_or_shared() {
+        assert_eq!(max_failures("7"), Ok(MaxFailures::Count(7)));
+        assert_eq!(max_failures("5%"), Ok(MaxFailures::Share(0.05)));
+        for wrong in ["", "-1", "101%", "%", "x", "5 %%"] {
+            assert!(max_failures(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::inject::StartFault;
+
 /// Options of `coordinator worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
@@ -20,6 +22,10 @@ pub struct WorkerArgs {
     /// Process id of the coordinator
     #[arg(long)]
     pub parent: u32,
+
+    /// What is to go wrong before it connects
+    #[arg(long)]
+    pub inject: Option<StartFault>,
 
     /// Log to standard error
     #[arg(short, long, action = clap::ArgAction::Count)]

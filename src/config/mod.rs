@@ -11,6 +11,7 @@ use protocol::{Engine, HttpOptions, Trust};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use crate::inject;
 use crate::input::Source;
 use crate::origin::{Announcement, Spec};
 use proxy::Given;
@@ -48,6 +49,8 @@ pub struct RunConfig {
     pub cpu_per_task: Duration,
     /// Where to write where the time of each task went.
     pub timeline: Option<PathBuf>,
+    /// Faults to bring about.
+    pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Errors only.
@@ -106,6 +109,17 @@ pub enum ConfigError {
         mode: &'static str,
         /// The other option.
         option: &'static str,
+    },
+    /// A fault that cannot be had in a mode.
+    #[error(
+        "--mode {mode} cannot be had with --inject {fault}: that takes workers in processes of \
+         their own (--mode processes)"
+    )]
+    ModeFault {
+        /// The mode.
+        mode: &'static str,
+        /// The fault.
+        fault: &'static str,
     },
     /// More at once than a worker can be told of.
     #[error(
@@ -175,6 +189,7 @@ impl RunConfig {
             engine: shape.engine,
             cpu_per_task: args.mode.cpu_per_task,
             timeline: args.mode.timeline,
+            inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
             quiet: args.quiet,
             verbose: args.verbose,
@@ -212,6 +227,10 @@ impl Shape {
         let local = |mode, engine, concurrency| {
             if let Some(&(option, _)) = of_processes.iter().find(|(_, given)| *given) {
                 return Err(ConfigError::ModeOption { mode, option });
+            }
+            let injected = args.crash.inject.as_ref();
+            if let Some(fault) = injected.and_then(inject::Spec::of_processes) {
+                return Err(ConfigError::ModeFault { mode, fault });
             }
             Ok(Self {
                 pool: PoolKind::Local,
@@ -267,12 +286,25 @@ fn network(args: &RunArgs) -> Result<Network, ConfigError> {
 
 fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     let workers = shape.workers;
+    let spacing = args.http.rate.unwrap_or_default();
+    let defaults = Limits::default();
     Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
+        // What is held ahead would be begun whenever its worker likes.
+        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+            0
+        } else {
+            defaults.prefetch
+        },
+        spacing,
+        host_spacing: args.http.host_delay,
         retries: args.retry.retry,
+        retry_max_time: args.retry.retry_max_time,
+        max_failures: args.retry.max_failures,
+        run_time: args.retry.run_time,
         retry_delay: match args.retry.retry_delay {
             Some(delay) => RetryDelay::Fixed(delay),
             None => RetryDelay::Exponential(RETRY_BASE),
@@ -291,7 +323,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         seed: fastrand::u64(..),
-        ..Limits::default()
+        ..defaults
     }
 }
 

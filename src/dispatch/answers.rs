@@ -1,10 +1,9 @@
 //! What happens to tasks: offered, started, answered, given back, kept alive.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{Failure, Severity, Stored, TaskId, WorkerId};
 
-use super::backoff::retry_delay;
 use super::event::{Action, Ending, GiveUp, HostId, Notice, Verdict};
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
@@ -26,8 +25,12 @@ impl Dispatcher {
         lease.revoked = false;
         if lease.started.is_none() {
             lease.started = Some(now);
+            let Some(task) = self.tasks.get_mut(&id) else {
+                return;
+            };
+            task.begun.get_or_insert(now);
             // It has read the assignment: the bytes are out of the channel.
-            let size = self.tasks[&id].size;
+            let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];
             slot.bytes -= size;
             slot.start(id);
@@ -54,16 +57,17 @@ impl Dispatcher {
             return self.stale(worker);
         }
         self.answered(worker, id);
+        if let Severity::Transient {
+            retry_after: Some(pause),
+        } = failure.severity
+        {
+            self.rest_host(now, id, pause.min(self.limits.retry_delay_max));
+        }
         let attempts = self.tasks[&id].attempts;
         match failure.severity {
-            Severity::Transient { retry_after } if attempts <= self.limits.retries => {
-                let delay = retry_delay(
-                    self.limits.retry_delay,
-                    attempts,
-                    retry_after,
-                    self.limits.retry_delay_max,
-                    &mut self.rng,
-                );
+            Severity::Transient { retry_after }
+                if let Some(delay) = self.delay_of_retry(now, id, retry_after) =>
+            {
                 self.counts.retries += 1;
                 self.unlease(id);
                 self.place(id, Place::Delayed(now + delay));
@@ -78,6 +82,7 @@ impl Dispatcher {
             Severity::Transient { .. } | Severity::Permanent => {
                 self.counts.failed += 1;
                 self.finish(worker, id, Verdict::Failed(failure));
+                self.count_failures(now);
             }
             Severity::Fatal => {
                 self.unlease(id);
@@ -189,6 +194,10 @@ impl Dispatcher {
             overdue: false,
         });
         self.leases.insert((deadline, id));
+        self.next_turn = now + self.limits.spacing;
+        if self.limits.host_spacing > Duration::ZERO {
+            self.ready.rest(task.host, now + self.limits.host_spacing);
+        }
         slot.queue.push_back(id);
         slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
         slot.bytes += task.size;

@@ -15,6 +15,9 @@ impl Dispatcher {
     /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
     /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
     pub(super) fn assign(&mut self, now: Instant) {
+        if now < self.next_turn {
+            return;
+        }
         self.assign_suspects(now);
         if self.limits.policy == Policy::Chunked {
             return self.assign_chunks(now);
@@ -25,7 +28,9 @@ impl Dispatcher {
             return;
         }
         let mut batches = vec![Vec::new(); self.slots.len()];
-        while let Some(index) = self.least_loaded(concurrency) {
+        while now >= self.next_turn
+            && let Some(index) = self.least_loaded(concurrency)
+        {
             let Some(task) = self.take_for(index) else {
                 break;
             };
@@ -92,14 +97,18 @@ impl Dispatcher {
         self.slots[index]
             .hosts
             .iter()
-            .find(|&(&host, &held)| held >= concurrency && self.ready.has_ready(host))
+            .find(|&(&host, &held)| {
+                held >= concurrency && self.ready.has_ready(host) && !self.ready.is_resting(host)
+            })
             .map(|(&host, _)| host)
     }
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
         let mut waiting = self.suspects.len();
-        while let Some(position) = self.next_suspect() {
+        while now >= self.next_turn
+            && let Some(position) = self.next_suspect()
+        {
             let Some(index) = self.empty_slot() else {
                 break;
             };

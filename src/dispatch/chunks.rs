@@ -90,7 +90,8 @@ impl Dispatcher {
                 continue;
             }
             let mut batch = Vec::new();
-            while self.slots[index].is_open()
+            while now >= self.next_turn
+                && self.slots[index].is_open()
                 && self.slots[index].held() < concurrency + prefetch
                 && let Some(task) = self.take_of_chunk(index)
             {
@@ -107,7 +108,8 @@ impl Dispatcher {
         let position = slot.chunk.iter().take(LOOK_AHEAD).position(|id| {
             self.tasks.get(id).is_some_and(|task| {
                 let held = slot.hosts.get(&task.host).copied().unwrap_or(0);
-                held >= concurrency || self.ready.has_room(task.host)
+                self.ready.has_room(task.host)
+                    || (held >= concurrency && !self.ready.is_resting(task.host))
             })
         })?;
         let task = slot.chunk[position];

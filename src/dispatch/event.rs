@@ -110,10 +110,33 @@ pub enum Exit {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+    /// It wanted more memory than there was for it.
+    OutOfMemory {
+        /// Who found that.
+        by: MemoryCause,
+    },
     /// It could not be started, for this reason.
     NotStarted(String),
     /// Nobody knows (its parent did not get to reap it).
     Unknown,
+}
+
+/// Who ended a worker for want of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryCause {
+    /// The kernel: SIGKILL by its out-of-memory killer.
+    Kernel,
+    /// The worker itself, at its own limit.
+    Limit,
+}
+
+impl fmt::Display for MemoryCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "killed by the kernel",
+            Self::Limit => "over --worker-memory",
+        })
+    }
 }
 
 impl Exit {
@@ -130,7 +153,8 @@ impl Exit {
                 SIGXFSZ,
             ]
             .contains(signal),
-            Self::Code(_) | Self::NotStarted(_) | Self::Unknown => false,
+            // The kernel takes the largest, and the worker knows its own limit.
+            Self::Code(_) | Self::OutOfMemory { .. } | Self::NotStarted(_) | Self::Unknown => false,
         }
     }
 }
@@ -143,6 +167,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "signal {number} ({name})"),
                 None => write!(f, "signal {number}"),
             },
+            Self::OutOfMemory { by } => write!(f, "out of memory ({by})"),
             Self::NotStarted(reason) => write!(f, "not started: {reason}"),
             Self::Unknown => f.write_str("unknown end"),
         }
@@ -291,8 +316,12 @@ pub enum Notice {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
+        /// Why the core had it killed, if it had.
+        killed: Option<KillReason>,
         /// What it was running.
         running: Vec<TaskId>,
+        /// How many tasks it held that it had not started.
+        queued: usize,
     },
     /// A slot stays empty for a while, because its worker died without having done anything.
     BackingOff {
@@ -344,6 +373,13 @@ pub enum GiveUp {
         /// How the last of them ended.
         last: Exit,
     },
+    /// More tasks failed than the user wants to see.
+    TooManyFailures {
+        /// How many.
+        failed: u64,
+    },
+    /// The run has had its time.
+    TimeIsUp,
     /// Every slot is retired.
     AllRetired {
         /// How the last worker ended.
@@ -381,4 +417,8 @@ pub enum DeadlineCause {
     Grace,
     /// A worker that was asked to end, and has not.
     Kill,
+    /// The end of a host's pause, or the next turn under a limited rate.
+    Pace,
+    /// The end of the time that the run has.
+    RunTime,
 }

@@ -20,12 +20,23 @@ pub struct Limits {
     pub credit_bytes: u32,
     /// Tasks of one host that may run at once over all workers; `None` is no limit.
     pub per_host: Option<u32>,
+    /// Shortest time between two tasks handed out, whatever their hosts; zero for none. With this
+    /// or `host_spacing`, `prefetch` must be 0: what is handed out is begun at once.
+    pub spacing: Duration,
+    /// Shortest time between two tasks of one host handed out; zero for none.
+    pub host_spacing: Duration,
     /// Attempts after the first that a task with transient failures gets.
     pub retries: u32,
+    /// No retry is begun later than this after a task was first started; `None` for no limit.
+    pub retry_max_time: Option<Duration>,
     /// How long a failed task waits.
     pub retry_delay: RetryDelay,
     /// Longest wait before a retry, also when the server asks for more.
     pub retry_delay_max: Duration,
+    /// Failed tasks that end the run.
+    pub max_failures: Option<MaxFailures>,
+    /// How long tasks are handed out; what is unfinished then is left for the next run.
+    pub run_time: Option<Duration>,
     /// Workers that a task may kill while it runs alone; the last of them quarantines it.
     pub max_deliveries: u32,
     /// Workers that may die while a task runs alone, if deaths count that may have come from
@@ -57,6 +68,34 @@ pub struct Limits {
     pub lookahead_max: usize,
     /// Seed of every random choice.
     pub seed: u64,
+}
+
+/// How many failed tasks end a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxFailures {
+    /// More than so many.
+    Count(u64),
+    /// More than this part of the finished tasks (0 to 1), once there are
+    /// [`SAMPLE`](Self::SAMPLE) of them.
+    Share(f64),
+}
+
+impl MaxFailures {
+    /// Finished tasks before a share of them means anything.
+    pub const SAMPLE: u64 = 100;
+
+    /// Whether so many failed tasks among so many finished ones are too many.
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a share of 2^52 tasks is precise enough"
+    )]
+    pub fn is_exceeded(self, failed: u64, finished: u64) -> bool {
+        match self {
+            Self::Count(most) => failed > most,
+            Self::Share(most) => finished >= Self::SAMPLE && failed as f64 > most * finished as f64,
+        }
+    }
 }
 
 /// How tasks are handed out.
@@ -99,9 +138,14 @@ impl Default for Limits {
             prefetch: 16,
             credit_bytes: 128 * 1024,
             per_host: Some(6),
+            spacing: Duration::ZERO,
+            host_spacing: Duration::ZERO,
             retries: 3,
+            retry_max_time: None,
             retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),
             retry_delay_max: Duration::from_secs(600),
+            max_failures: None,
+            run_time: None,
             max_deliveries: 3,
             max_unexplained: 15,
             restart_intensity: Intensity {

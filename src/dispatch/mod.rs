@@ -37,6 +37,7 @@ mod chunks;
 mod ending;
 mod event;
 mod limits;
+mod pace;
 mod queue;
 mod resize;
 mod slot;
@@ -50,10 +51,10 @@ use std::time::Instant;
 use protocol::{SlotId, TaskId};
 
 pub use event::{
-    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, Notice,
-    Verdict,
+    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, MemoryCause,
+    Notice, Verdict,
 };
-pub use limits::{Intensity, Limits, Policy, RetryDelay};
+pub use limits::{Intensity, Limits, MaxFailures, Policy, RetryDelay};
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
@@ -67,6 +68,12 @@ pub struct Dispatcher {
     limits: Limits,
     rng: fastrand::Rng,
     course: Course,
+    /// When it was last told anything.
+    now: Instant,
+    /// When the next task may be handed out.
+    next_turn: Instant,
+    /// When the run has had its time.
+    time_is_up: Option<Instant>,
     input_open: bool,
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
@@ -99,6 +106,9 @@ impl Dispatcher {
         Self {
             rng: fastrand::Rng::with_seed(limits.seed),
             course: Course::Running,
+            now,
+            next_turn: now,
+            time_is_up: limits.run_time.and_then(|time| now.checked_add(time)),
             input_open: true,
             tasks: BTreeMap::new(),
             ready: ReadyQueue::new(limits.per_host),
@@ -122,6 +132,7 @@ impl Dispatcher {
         if self.course == Course::Finished {
             return;
         }
+        self.now = now;
         match event {
             Event::TaskOffered { task, host, size } => self.on_offered(now, task, host, size),
             Event::InputEnded => self.on_input_ended(),
@@ -154,6 +165,7 @@ impl Dispatcher {
         }
         self.expire(now);
         if self.course == Course::Running {
+            self.ready.wake(now);
             self.retire_workers(now);
             self.staff(now);
             self.assign(now);
@@ -209,7 +221,12 @@ impl Dispatcher {
                 | SlotState::Ready
                 | SlotState::Dying { kill_at: None, .. } => None,
             });
-        [retry, lease, grace]
+        let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
+        let time_is_up = self
+            .time_is_up
+            .filter(|_| self.course == Course::Running)
+            .map(|at| (at, DeadlineCause::RunTime));
+        [retry, lease, grace, pace, time_is_up]
             .into_iter()
             .flatten()
             .chain(slots)
@@ -236,6 +253,9 @@ impl Dispatcher {
             && at <= now
         {
             self.on_lease_expired(now, at, task);
+        }
+        if self.time_is_up.is_some_and(|at| at <= now) {
+            self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
         if self.course == Course::Running {
             while let Some(&(at, task)) = self.delayed.first()

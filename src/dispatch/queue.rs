@@ -4,11 +4,14 @@
 //! the host at its head. A host at its cap steps out of the rotation until it has room again, so
 //! that it costs the others nothing.
 //!
+//! A host can also be at **rest**: until a moment, it gets nothing.
+//!
 //! A host's **load** is the most downloads that can run against it at once: over all workers, the
 //! tasks of the host that the worker holds, or its concurrency if that is less. (A worker that
 //! holds nine tasks of a host and runs one at a time asks that host once at a time.)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use protocol::TaskId;
 
@@ -25,7 +28,10 @@ struct Host {
 pub(super) struct ReadyQueue {
     cap: Option<u32>,
     hosts: BTreeMap<HostId, Host>,
-    /// Exactly the hosts with tasks and room, each once.
+    /// Until when hosts are at rest; and the same in the order of time.
+    resting: BTreeMap<HostId, Instant>,
+    wakes: BTreeSet<(Instant, HostId)>,
+    /// Exactly the hosts with tasks and room that are not at rest, each once.
     rotation: VecDeque<HostId>,
     len: usize,
     /// Tasks of the hosts in the rotation.
@@ -37,6 +43,8 @@ impl ReadyQueue {
         Self {
             cap,
             hosts: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            wakes: BTreeSet::new(),
             rotation: VecDeque::new(),
             len: 0,
             available: 0,
@@ -86,10 +94,45 @@ impl ReadyQueue {
         self.hosts.get(&host).is_some_and(|h| !h.tasks.is_empty())
     }
 
-    /// Whether one more download may run against `host`.
+    /// Whether one more download may run against `host` now.
     pub(super) fn has_room(&self, host: HostId) -> bool {
-        self.cap
-            .is_none_or(|cap| self.hosts.get(&host).map_or(0, |h| h.load) < cap)
+        let load = self.hosts.get(&host).map_or(0, |entry| entry.load);
+        self.cap.is_none_or(|cap| load < cap) && !self.is_resting(host)
+    }
+
+    /// Whether `host` is to get nothing now.
+    pub(super) fn is_resting(&self, host: HostId) -> bool {
+        self.resting.contains_key(&host)
+    }
+
+    /// Gives `host` nothing until then, or for longer if that was said before.
+    pub(super) fn rest(&mut self, host: HostId, until: Instant) {
+        let was = self.standing(host);
+        let earlier = self.resting.get(&host).copied();
+        let until = earlier.map_or(until, |earlier| earlier.max(until));
+        if let Some(earlier) = earlier {
+            self.wakes.remove(&(earlier, host));
+        }
+        self.resting.insert(host, until);
+        self.wakes.insert((until, host));
+        self.update(host, was);
+    }
+
+    /// Ends every rest that is over.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(&(until, host)) = self.wakes.first()
+            && until <= now
+        {
+            let was = self.standing(host);
+            self.wakes.pop_first();
+            self.resting.remove(&host);
+            self.update(host, was);
+        }
+    }
+
+    /// When the next rest is over.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.wakes.first().map(|&(until, _)| until)
     }
 
     /// The task at the head of `host`'s queue, which stays there.
@@ -128,7 +171,7 @@ impl ReadyQueue {
     /// How many tasks `host` has in the rotation, if it stands there.
     fn standing(&self, host: HostId) -> Option<usize> {
         let entry = self.hosts.get(&host)?;
-        let room = self.cap.is_none_or(|cap| entry.load < cap);
+        let room = self.cap.is_none_or(|cap| entry.load < cap) && !self.is_resting(host);
         (room && !entry.tasks.is_empty()).then_some(entry.tasks.len())
     }
 
@@ -242,6 +285,24 @@ mod tests {
         assert_eq!(queue.len(), 1);
         queue.remove_load(A);
         assert_eq!(take(&mut queue), Some(1));
+    }
+
+    #[test]
+    fn a_host_at_rest_gets_nothing_until_it_is_over() {
+        let now = Instant::now();
+        let second = std::time::Duration::from_secs(1);
+        let mut queue = ReadyQueue::new(None);
+        queue.push_back(A, TaskId(0));
+        queue.push_back(A, TaskId(1));
+        queue.rest(A, now + 2 * second);
+        queue.rest(A, now + second);
+        queue.push_back(B, TaskId(10));
+        assert_eq!((take(&mut queue), take(&mut queue)), (Some(10), None));
+        assert_eq!(queue.next_wake(), Some(now + 2 * second));
+        queue.wake(now + second);
+        assert_eq!(take(&mut queue), None);
+        queue.wake(now + 2 * second);
+        assert_eq!((take(&mut queue), queue.next_wake()), (Some(0), None));
     }
 
     #[test]

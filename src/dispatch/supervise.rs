@@ -208,13 +208,23 @@ impl Dispatcher {
         let running: Vec<_> = slot.running.iter().copied().collect();
         let progress = slot.progress || !running.is_empty();
         let unstarted: Vec<_> = slot.queue.iter().copied().collect();
+        let killed = match &slot.state {
+            SlotState::Dying { reason, .. } => Some(reason.clone()),
+            SlotState::Vacant { .. }
+            | SlotState::Retired
+            | SlotState::Starting { .. }
+            | SlotState::Ready
+            | SlotState::Leaving { .. } => None,
+        };
         if cause != Cause::Wanted {
             self.counts.deaths += 1;
             // Before any task is recorded as finished, so that it can be told what it was doing.
             self.actions.push_back(Action::Notify(Notice::WorkerDied {
                 worker,
                 exit: exit.clone(),
+                killed,
                 running: running.clone(),
+                queued: unstarted.len(),
             }));
         }
         for id in unstarted.into_iter().rev() {

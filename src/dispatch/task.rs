@@ -25,6 +25,8 @@ pub(super) struct Task {
     pub(super) suspect: bool,
     /// The slot whose chunk it belongs to, once the input is split.
     pub(super) chunk: Option<SlotId>,
+    /// When it was first started.
+    pub(super) begun: Option<Instant>,
     /// When it was last put in the queue.
     pub(super) ready_at: Instant,
     pub(super) place: Place,
@@ -69,6 +71,7 @@ impl Task {
             unexplained: 0,
             suspect: false,
             chunk: None,
+            begun: None,
             ready_at: now,
             place: Place::Ready,
         }

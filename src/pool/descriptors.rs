@@ -2,9 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors of the coordinator for each worker: two channels, and one each that is open only
-/// while it starts (the bootstrap socket's two ends).
-const PER_WORKER: u64 = 4;
+/// Descriptors of the coordinator for each worker: two channels, its standard error, and two that
+/// are open only while it starts (the bootstrap socket's two ends).
+const PER_WORKER: u64 = 5;
 
 /// Everything else: standard streams, run log, lock, lists, origin, and a reserve.
 const OTHERS: u64 = 32;

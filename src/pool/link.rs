@@ -15,15 +15,19 @@ use protocol::{FromWorker, codec};
 
 use super::News;
 
-/// What the thread says, in order. `Closed` is the last, and always said.
+/// What the threads say that listen to workers, in order.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// The worker is connected, and speaks our protocol.
     Connected { to_worker: IpcBytesSender },
     /// The worker has news.
     News(News),
-    /// The channel is closed: the worker is gone, or about to be.
+    /// The channel is closed: the worker is gone, or about to be. The last of the link thread.
     Closed,
+    /// The worker wrote these lines to standard error; said by the thread that reads it.
+    Wrote(Vec<String>),
+    /// The worker is dead, and these were its last lines. The last of that thread.
+    LastWords(Vec<String>),
 }
 
 /// Keeps panics of link threads off standard error: they are contained, and reported as the

@@ -87,7 +87,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
                     Err(_) => Exit::Unknown,
                 };
                 // The run is over when nobody takes it.
-                let _ = outbox.tell(News::Exited(exit));
+                let _ = outbox.tell(News::Exited(Box::new(exit.into())));
             })?;
         self.workers.insert(worker, Some(to_worker));
         Ok(())
@@ -101,7 +101,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
                 }
                 Some((worker, news))
             }
-            Heard::Connected { .. } | Heard::Closed => None,
+            Heard::Connected { .. } | Heard::Closed | Heard::Wrote(_) | Heard::LastWords(_) => None,
         }
     }
 

@@ -5,15 +5,19 @@
 //! business.
 
 mod descriptors;
+mod lines;
 mod link;
 mod local;
+mod memory;
 mod process;
 mod sockets;
+mod stderr;
 
 use std::io;
 
 use protocol::codec::EncodeError;
 use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
+use rustix::process::Signal;
 
 use crate::dispatch::Exit;
 use link::Heard;
@@ -23,6 +27,7 @@ pub use link::contain_panics;
 pub use local::LocalPool;
 pub use process::ProcessPool;
 pub use sockets::SocketFolder;
+pub use worker::EXIT_OUT_OF_MEMORY;
 
 /// What a worker did.
 #[derive(Debug)]
@@ -38,8 +43,37 @@ pub enum News {
         /// What is wrong with it.
         problem: String,
     },
+    /// It wrote these lines to standard error; only told if the pool was asked to.
+    Wrote(Vec<String>),
     /// It is gone, and this is the last that is heard of it.
-    Exited(Exit),
+    Exited(Box<Death>),
+}
+
+/// How a worker ended, and what is known of it beyond that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// How it ended.
+    pub exit: Exit,
+    /// The last lines that it wrote to standard error, oldest first: at most 20, cut at 1 KiB, and
+    /// without control characters. None of a worker that is no process.
+    pub last_words: Vec<String>,
+    /// The most memory that was resident in it at once, in bytes; as it was when last looked at
+    /// (at most a heartbeat before), unless the kernel's account tells it exactly.
+    pub peak_memory: Option<u64>,
+    /// Whether the kernel's out-of-memory killer ended it, if that can be known.
+    pub oom: Option<bool>,
+}
+
+/// Of a worker that is no process, or never was one.
+impl From<Exit> for Death {
+    fn from(exit: Exit) -> Self {
+        Self {
+            exit,
+            last_words: Vec::new(),
+            peak_memory: None,
+            oom: None,
+        }
+    }
 }
 
 /// Something for the pool to digest.
@@ -150,7 +184,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// process.
     pub fn stop_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::STOP),
+            Self::Processes(pool) => pool.signal_all(Signal::STOP),
             Self::Local(_) => {}
         }
     }
@@ -158,7 +192,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     /// Lets every worker go on.
     pub fn continue_all(&mut self) {
         match self {
-            Self::Processes(pool) => pool.signal_all(rustix::process::Signal::CONT),
+            Self::Processes(pool) => pool.signal_all(Signal::CONT),
             Self::Local(_) => {}
         }
     }
@@ -169,6 +203,23 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         match self {
             Self::Processes(_) => true,
             Self::Local(_) => false,
+        }
+    }
+
+    /// Sends `signal` to `worker` and everything it started, if it is a process and lives.
+    pub fn signal(&self, worker: WorkerId, signal: Signal) {
+        match self {
+            Self::Processes(pool) => pool.signal(worker, signal),
+            Self::Local(_) => {}
+        }
+    }
+
+    /// The workers that are processes and live, with their process ids, in order.
+    #[must_use]
+    pub fn live(&self) -> Vec<(WorkerId, u32)> {
+        match self {
+            Self::Processes(pool) => pool.live(),
+            Self::Local(_) => Vec::new(),
         }
     }
 

@@ -4,17 +4,19 @@
 //!   spawn: one-shot server, child (this binary as `worker`), thread that listens
 //!      child connects  -> Connected   -> frames can be sent
 //!      child dies      -> SIGCHLD     -> `reap`: exit status; its process group is ended
+//!                                        -> LastWords: what it wrote to standard error is read
 //!                      -> Closed      -> everything it said has been heard
-//!      both            -> `News::Exited`, once, last
+//!      all three       -> `News::Exited`, once, last
 //! ```
 //!
 //! Facts about ipc-channel that shape this file are in ARCHITECTURE.md.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -25,8 +27,12 @@ use protocol::{Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::link::{Heard, THREAD_NAME, listen};
-use super::{Message, News};
-use crate::dispatch::Exit;
+use super::memory::{OomKills, Peak};
+use super::stderr::StderrReader;
+use super::{Death, Message, News};
+use crate::dispatch::{Exit, MemoryCause};
+use crate::inject::StartFaults;
+use crate::reap::reap;
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
@@ -38,7 +44,11 @@ pub struct ProcessPool<M> {
     verbose: u8,
     setup: Arc<[u8]>,
     inbox: Sender<M>,
+    start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
+    /// Started with the first worker.
+    stderr: Option<StderrReader>,
+    oom_kills: OomKills,
 }
 
 #[derive(Debug)]
@@ -49,7 +59,13 @@ struct Process {
     to_worker: Option<IpcBytesSender>,
     /// The channel is closed, and everything said on it is heard.
     closed: bool,
-    exit: Option<Exit>,
+    /// The pool sent it SIGKILL.
+    killed: bool,
+    peak: Peak,
+    /// Once it is reaped.
+    death: Option<Death>,
+    /// What it wrote to standard error is read to its end, and stands in `death`.
+    silent: bool,
 }
 
 impl<M: From<Message> + Send + 'static> ProcessPool<M> {
@@ -65,8 +81,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             verbose,
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
+            start_faults: None,
             workers: BTreeMap::new(),
+            stderr: None,
+            oom_kills: OomKills::watch(),
         })
+    }
+
+    /// From now on some workers never begin.
+    pub fn inject(&mut self, faults: StartFaults) {
+        self.start_faults = Some(faults);
     }
 
     /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
@@ -77,6 +101,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
         let mut child = self.command(worker, &bootstrap).spawn()?;
+        let peak = Peak::of_new_worker();
         let listener = std::thread::Builder::new()
             .name(format!("{THREAD_NAME}{worker}"))
             .spawn({
@@ -88,9 +113,12 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                     });
                 }
             });
-        if let Err(error) = listener {
+        let pipe = child.stderr.take().map(OwnedFd::from);
+        if let Err(error) = listener.and_then(|_| self.watch(worker, pipe)) {
             signal_group(&child, Signal::KILL);
             child.wait()?;
+            // The thread that listens may be there, and wait for a connection.
+            let _ = IpcSender::<Connection>::connect(bootstrap);
             return Err(error);
         }
         tracing::debug!(%worker, pid = child.id(), "worker spawned");
@@ -101,10 +129,29 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 bootstrap: Some(bootstrap),
                 to_worker: None,
                 closed: false,
-                exit: None,
+                killed: false,
+                peak,
+                death: None,
+                silent: false,
             },
         );
         Ok(())
+    }
+
+    /// Has the standard error of `worker` read.
+    fn watch(&mut self, worker: WorkerId, pipe: Option<OwnedFd>) -> io::Result<()> {
+        let reader = match self.stderr.take() {
+            Some(reader) => reader,
+            None => {
+                let inbox = self.inbox.clone();
+                StderrReader::start(self.verbose > 0, move |worker, heard| {
+                    // The run is over when nobody takes it.
+                    let _ = inbox.send(Message { worker, heard }.into());
+                })?
+            }
+        };
+        let reader = self.stderr.insert(reader);
+        pipe.map_or(Ok(()), |pipe| reader.watch(worker, pipe))
     }
 
     fn command(&self, worker: WorkerId, bootstrap: &str) -> Command {
@@ -119,8 +166,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        let fault = self.start_faults.and_then(|faults| faults.of(worker));
+        if let Some(fault) = fault {
+            tracing::info!(%worker, %fault, "fault injected");
+            command.args(["--inject", fault.name()]);
+        }
         command
     }
 
@@ -133,10 +186,23 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 process.to_worker = Some(to_worker);
                 None
             }
-            Heard::News(news) => Some((worker, news)),
+            Heard::News(news) => {
+                if let News::Ready | News::Heartbeat(_) = &news {
+                    self.look(worker);
+                }
+                Some((worker, news))
+            }
             Heard::Closed => {
                 process.closed = true;
                 process.to_worker = None;
+                self.gone(worker)
+            }
+            Heard::Wrote(lines) => Some((worker, News::Wrote(lines))),
+            Heard::LastWords(lines) => {
+                process.silent = true;
+                if let Some(death) = &mut process.death {
+                    death.last_words = lines;
+                }
                 self.gone(worker)
             }
         }
@@ -145,13 +211,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// Looks which workers have ended, to be called after SIGCHLD; says which are gone.
     pub(super) fn reap(&mut self) -> Vec<(WorkerId, News)> {
         for (worker, process) in &mut self.workers {
-            if process.exit.is_some() {
+            if process.death.is_some() {
                 continue;
             }
-            process.exit = exit_of(&mut process.child);
-            if let Some(exit) = &process.exit
-                && let Some(name) = process.bootstrap.take()
-            {
+            let Some(death) = process.death(&mut self.oom_kills) else {
+                continue;
+            };
+            let exit = &process.death.insert(death).exit;
+            let reader = self.stderr.as_ref();
+            process.silent = !reader.is_some_and(|reader| reader.finish(*worker));
+            if let Some(name) = process.bootstrap.take() {
                 tracing::debug!(%worker, %exit, "worker ended before it connected");
                 // Its thread still waits in `accept`, which nothing else ends. If it was past
                 // that, nobody listens to the name any more, and that is as well.
@@ -165,14 +234,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .collect()
     }
 
-    /// Forgets `worker` once both its process and its channel have ended.
+    /// Forgets `worker` once its process, its channel and its standard error have ended.
     fn gone(&mut self, worker: WorkerId) -> Option<(WorkerId, News)> {
         let process = self.workers.get(&worker)?;
-        if !process.closed || process.exit.is_none() {
+        if !process.closed || !process.silent || process.death.is_none() {
             return None;
         }
-        let exit = self.workers.remove(&worker)?.exit?;
-        Some((worker, News::Exited(exit)))
+        let death = self.workers.remove(&worker)?.death?;
+        Some((worker, News::Exited(Box::new(death))))
     }
 
     /// Says `message` to `worker`, if it is there to hear it.
@@ -196,6 +265,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
 
     /// Asks `worker` and everything it started to end.
     pub(super) fn terminate(&mut self, worker: WorkerId) {
+        self.look(worker);
         self.signal(worker, Signal::TERM);
         // A stopped process takes no signal but SIGKILL before it goes on (signal(7)).
         self.signal(worker, Signal::CONT);
@@ -203,6 +273,10 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
 
     /// Ends `worker` and everything it started.
     pub(super) fn kill(&mut self, worker: WorkerId) {
+        self.look(worker);
+        if let Some(process) = self.workers.get_mut(&worker) {
+            process.killed = true;
+        }
         self.signal(worker, Signal::KILL);
     }
 
@@ -213,13 +287,33 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         }
     }
 
-    /// Sends `signal` to the process group of `worker`, unless it is reaped.
-    fn signal(&self, worker: WorkerId, signal: Signal) {
+    /// Looks how much memory `worker` has had by now, unless it is reaped.
+    fn look(&mut self, worker: WorkerId) {
+        if let Some(process) = self.workers.get_mut(&worker)
+            && process.death.is_none()
+        {
+            process.peak.look(process.child.id());
+        }
+    }
+
+    /// Sends `signal` to the process group of `worker`, unless it is reaped: until then its id
+    /// cannot be another's.
+    pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
-            && process.exit.is_none()
+            && process.death.is_none()
         {
             signal_group(&process.child, signal);
         }
+    }
+
+    /// Those whose processes are not reaped, with their ids.
+    pub(super) fn live(&self) -> Vec<(WorkerId, u32)> {
+        let live = self
+            .workers
+            .iter()
+            .filter(|(_, process)| process.death.is_none());
+        live.map(|(worker, process)| (*worker, process.child.id()))
+            .collect()
     }
 
     /// Process id of `worker`.
@@ -233,7 +327,7 @@ impl<M> Drop for ProcessPool<M> {
     /// No worker outlives its pool, however the run ends.
     fn drop(&mut self) {
         for process in self.workers.values_mut() {
-            if process.exit.is_none() {
+            if process.death.is_none() {
                 signal_group(&process.child, Signal::KILL);
                 let _ = process.child.wait();
             }
@@ -241,26 +335,50 @@ impl<M> Drop for ProcessPool<M> {
     }
 }
 
-/// How `child` ended, if it has. What is left of its process group is ended with it.
-fn exit_of(child: &mut Child) -> Option<Exit> {
-    let pid = pid_of(child)?;
-    // First only look: as long as the child is not reaped, its id cannot be another's.
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    match waitid(WaitId::Pid(pid), look) {
-        Ok(None) => return None,
-        Ok(Some(_)) => {}
-        Err(rustix::io::Errno::INTR) => return None,
-        Err(_) => return Some(Exit::Unknown),
+impl Process {
+    /// How it ended, if it has; what it wrote is not known yet. What is left of its process group
+    /// is ended with it.
+    fn death(&self, oom_kills: &mut OomKills) -> Option<Death> {
+        let pid = pid_of(&self.child)?;
+        // First only look: as long as the child is not reaped, its id cannot be another's.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(pid), look) {
+            Ok(None) => return None,
+            Ok(Some(_)) => {}
+            Err(rustix::io::Errno::INTR) => return None,
+            Err(_) => return Some(Exit::Unknown.into()),
+        }
+        let _ = kill_process_group(pid, Signal::KILL);
+        let Ok((status, usage)) = reap(self.child.id()) else {
+            return Some(Exit::Unknown.into());
+        };
+        let from_elsewhere = status.signal() == Some(Signal::KILL.as_raw()) && !self.killed;
+        let oom = if from_elsewhere {
+            oom_kills.explains_a_death()
+        } else {
+            Some(false)
+        };
+        Some(Death {
+            exit: exit_of(status, oom),
+            last_words: Vec::new(),
+            peak_memory: self.peak.at_death(usage.peak_memory),
+            oom,
+        })
     }
-    let _ = kill_process_group(pid, Signal::KILL);
-    Some(match child.wait() {
-        Ok(status) => match (status.code(), status.signal()) {
-            (Some(code), _) => Exit::Code(code),
-            (None, Some(signal)) => Exit::Signal(signal),
-            (None, None) => Exit::Unknown,
+}
+
+fn exit_of(status: ExitStatus, oom: Option<bool>) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(worker::EXIT_OUT_OF_MEMORY), _) => Exit::OutOfMemory {
+            by: MemoryCause::Limit,
         },
-        Err(_) => Exit::Unknown,
-    })
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(_)) if oom == Some(true) => Exit::OutOfMemory {
+            by: MemoryCause::Kernel,
+        },
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
 }
 
 /// Sends `signal` to the process group of a child that is not reaped.

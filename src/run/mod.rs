@@ -30,6 +30,7 @@ use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending};
+use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, SocketFolder, make_room};
@@ -74,6 +75,9 @@ pub enum SetUpError {
     /// The options are too long for the workers to be told.
     #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
     Options(#[from] EncodeError),
+    /// Faults cannot be written down.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The system refused something that every run needs.
     #[error("cannot {what}: {error}")]
     System {
@@ -110,6 +114,13 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
+    let deaths = LogWriter::open(layout.coordinator())?;
+    if deaths.cut() > 0 {
+        tracing::info!(
+            bytes = deaths.cut(),
+            "cut a torn line off the log of deaths"
+        );
+    }
     let index = Index::load(&layout.results())?;
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
@@ -136,9 +147,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         boot: boot.clone(),
         ..setup(&config, &layout, origin.as_ref())
     };
+    let injector = injector(&config, &layout, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            Pool::Processes(ProcessPool::new(setup, config.verbose, sender.clone())?)
+            let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
+            if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
+                pool.inject(faults);
+            }
+            Pool::Processes(pool)
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
@@ -154,8 +170,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            deaths,
             timeline,
             origin,
+            injector,
             intake,
             inbox,
             console,
@@ -205,6 +223,20 @@ fn verbosity(config: &RunConfig) -> Verbosity {
         RunConfig { verbose: 0, .. } => Verbosity::Normal,
         RunConfig { .. } => Verbosity::Logging,
     }
+}
+
+/// Who brings about the faults that are asked for, if any are.
+fn injector(
+    config: &RunConfig,
+    layout: &Layout,
+    begun: Instant,
+) -> Result<Option<Injector>, JournalError> {
+    let Some(spec) = &config.inject else {
+        return Ok(None);
+    };
+    tracing::info!(%spec, "faults will be injected");
+    let journal = layout.coordinator().join(inject::JOURNAL);
+    Injector::new(spec.clone(), &journal, begun).map(Some)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
@@ -279,5 +311,6 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         cpu_per_task: config.cpu_per_task,
         boot: None,
         http,
+        faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

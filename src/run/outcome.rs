@@ -72,6 +72,7 @@ pub(super) fn conclude(
             elapsed: tally.begun.elapsed(),
             left: tally.input_ended.then_some(finished.unfinished),
             results: &layout.results(),
+            injected: finished.injected.as_deref(),
         };
         if let Err(error) = print_summary(tally, &close) {
             console.error(&format!("cannot print the summary: {error}"));
@@ -91,6 +92,13 @@ fn explain(reason: &GiveUp) -> String {
              what they said stands above, and -v tells more (--restart-intensity)",
             humantime::format_duration(*period)
         ),
+        GiveUp::TooManyFailures { failed } => format!(
+            "{failed} URLs failed, more than --max-failures allows; run the same command again to \
+             try them again and do the rest"
+        ),
+        GiveUp::TimeIsUp => "its time is up (--run-time); run the same command again to do the \
+                             rest"
+            .to_owned(),
         GiveUp::AllRetired { last } => format!(
             "in every slot one worker after the other died without having done anything, the \
              last with {last}; what they said stands above, and -v tells more"

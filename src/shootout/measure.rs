@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::interrupt::Interrupt;
-use super::reap::{Usage, reap};
 use super::tree::{self, Memory};
+use crate::reap::{Usage, reap};
 
 /// Time between two looks at the memory of an observed run.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(20);

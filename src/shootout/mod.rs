@@ -23,7 +23,6 @@ mod measure;
 mod outside;
 mod plan;
 mod progress;
-mod reap;
 pub mod report;
 pub mod result;
 pub mod statistics;

@@ -231,6 +231,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "the origin is a server that knows of no downloader",
     ),
     (
+        "src/inject/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::origin",
+            "kill_process",
+            "ipc_channel",
+        ],
+        "injection plans faults, and cannot reach a worker",
+    ),
+    (
         "protocol/src/",
         &[
             "coordinator::",

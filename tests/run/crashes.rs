@@ -29,6 +29,102 @@ fn the_task_of_a_killed_worker_is_redelivered() {
 }
 
 #[test]
+fn a_death_names_everything_that_ran_with_its_phase_and_bytes_and_counts_the_rest() {
+    let server = Server::start()
+        .answer("/half", [Answer::HeldHalfway])
+        .answer("/held", [Answer::Held]);
+    let (half, held) = (server.url("/half"), server.url("/held"));
+    let mut list = vec![half.clone(), held.clone()];
+    list.extend(urls(&server.url("/later"), 4));
+    // Heartbeats come four times in the time of a lease.
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 1 --concurrency 2 --parallel-max-host 0 --lease-timeout 400ms");
+    let job = run.start();
+    server.wait_for("/half", 1);
+    server.wait_for("/held", 1);
+    let received = server::body("/half").len() as u64 / 2;
+    job.wait_until("a heartbeat about both", || {
+        job.signal(Signal::USR1);
+        let said = job.stderr();
+        said.contains(&format!("receiving, {received} B received")) && said.contains("requesting")
+    });
+    let worker = job.worker(0, 1);
+    worker.signal(Signal::KILL);
+    job.wait_for_line("died with signal 9 (SIGKILL)");
+    let death = job.wait_for("its line", || run.log().deaths().pop());
+    assert_eq!(death.worker.pid, worker.pid);
+    assert_eq!((death.exit.signal, &death.killed), (Some(9), &None));
+    assert_eq!(death.oom, Some(false), "somebody else did it");
+    let running: Vec<_> = death
+        .running
+        .iter()
+        .map(|task| (task.url.clone(), task.phase.as_deref(), task.bytes))
+        .collect();
+    let expected = [
+        (half.clone(), Some("receiving"), Some(received)),
+        (held.clone(), Some("requesting"), Some(0)),
+    ];
+    assert_eq!(running, expected);
+    assert!((1..=4).contains(&death.queued), "{death:#?}");
+    server.release_all();
+    job.finish().code(0);
+    for (url, phase) in [(half, "receiving"), (held, "requesting")] {
+        let record = run.log().one(&url);
+        assert_eq!(record.deaths.len(), 1, "{record:#?}");
+        assert_eq!(record.deaths[0].worker.pid, worker.pid);
+        assert_eq!(record.deaths[0].exit, "signal 9 (SIGKILL)");
+        assert_eq!(record.deaths[0].phase.as_deref(), Some(phase));
+    }
+    assert_eq!(run.log().one(&list[2]).deaths.len(), 0, "it did not run");
+}
+
+#[test]
+fn a_torn_line_is_cut_off_the_log_of_deaths() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let run = Run::new().list([server.url("/held")]).with("--workers 1");
+    let die_once = |requests| {
+        let job = run.start();
+        server.wait_for("/held", requests);
+        job.worker(0, 1).signal(Signal::KILL);
+        server.wait_for("/held", requests + 1);
+        job.signal(Signal::TERM);
+        job.wait_for_line("a second signal");
+        job.signal(Signal::TERM);
+        job.finish().code(143);
+    };
+    die_once(1);
+    let whole = std::fs::read(run.log().deaths_path()).unwrap();
+    assert_eq!(run.log().deaths().len(), 1);
+    let torn = [&whole[..], &whole[..whole.len() / 2]].concat();
+    std::fs::write(run.log().deaths_path(), torn).unwrap();
+    die_once(3);
+    let now = std::fs::read(run.log().deaths_path()).unwrap();
+    assert!(now.starts_with(&whole));
+    assert_eq!(run.log().deaths().len(), 2);
+}
+
+#[test]
+fn a_death_that_cannot_be_written_down_gives_the_run_up() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    // Files may have 1024 bytes, and the log of deaths has them already.
+    let run = Run::new()
+        .list([server.url("/held")])
+        .with("--workers 1")
+        .through(["sh", "-c", "ulimit -f 2; exec \"$0\" \"$@\""]);
+    let path = run.log().deaths_path();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "{}\n".repeat(400)).unwrap();
+    let job = run.start();
+    server.wait_for("/held", 1);
+    job.worker(0, 1).signal(Signal::KILL);
+    job.wait_for_line("the run is given up: cannot write to the log of deaths");
+    let ended = job.finish().code(4);
+    ended.says(&["deaths.jsonl", "run the same command again"]);
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "{}\n".repeat(400));
+}
+
+#[test]
 fn a_worker_killed_in_the_middle_of_a_body_leaves_no_half_file() {
     let server = Server::start().answer("/half", [Answer::HeldHalfway]);
     let url = server.url("/half");

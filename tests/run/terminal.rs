@@ -1,79 +1,8 @@
 //! What is written where: a pipe gets plain lines, a terminal gets bars.
 
-use std::fs::File;
-use std::process::Stdio;
-
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
-
-use crate::support::run::{Captured, urls};
-use crate::support::{Answer, Job, Run, Server, wait_until};
-
-const ROWS: u16 = 40;
-const COLUMNS: u16 = 100;
-
-/// A pseudo-terminal with a program on it, and its screen.
-struct Terminal {
-    job: Job,
-    master: File,
-    output: Captured,
-}
-
-impl Terminal {
-    /// Runs on a terminal of its own, as its controlling one, so that Ctrl-C works.
-    fn start(run: &Run) -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).expect("a pseudo-terminal");
-        grantpt(&master).and_then(|()| unlockpt(&master)).unwrap();
-        let size = Winsize {
-            ws_row: ROWS,
-            ws_col: COLUMNS,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let open = || {
-            let mut options = std::fs::OpenOptions::new();
-            std::os::unix::fs::OpenOptionsExt::custom_flags(
-                options.read(true).write(true),
-                // Not this process's terminal.
-                rustix::fs::OFlags::NOCTTY.bits().cast_signed(),
-            );
-            options.open(name.to_str().unwrap()).unwrap()
-        };
-        let mut command = run.command();
-        command
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
-            .stdin(Stdio::from(open()))
-            .stdout(Stdio::from(open()))
-            .stderr(Stdio::from(open()));
-        let job = Job::start(command, run.mark(), run.log());
-        let master = File::from(master);
-        let (output, _) = Captured::from(master.try_clone().unwrap());
-        Self {
-            job,
-            master,
-            output,
-        }
-    }
-
-    /// What the screen shows now.
-    fn screen(&self) -> String {
-        let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
-        parser.process(&self.output.bytes());
-        parser.screen().contents()
-    }
-
-    fn wait_for(&self, part: &str) {
-        wait_until(
-            &format!("{part:?} on the screen"),
-            || self.screen().contains(part),
-            || format!("the screen:\n{}", self.screen()),
-        );
-    }
-}
+use crate::support::run::urls;
+use crate::support::terminal::{COLUMNS, ROWS, Terminal};
+use crate::support::{Answer, Run, Server};
 
 fn held() -> (Server, Run) {
     let server = Server::start().answer("/held", [Answer::Held]);

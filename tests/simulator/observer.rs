@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Policy, Verdict};
 use protocol::{Severity, SlotId, TaskId, WorkerId};
+
+use crate::world::nanos;
 
 mod workers;
 
@@ -71,9 +74,13 @@ pub struct Observer {
     ending: bool,
     aborted: bool,
     finished: bool,
+    failed: u64,
     barren_deaths: VecDeque<u64>,
     /// Deaths in a row without progress, for each slot.
     barren_slots: BTreeMap<u16, u32>,
+    /// When the next task may be handed out, of any host and of each.
+    next_turn: u64,
+    next_of_host: BTreeMap<u32, u64>,
     /// Slots that were given up or retired at some time.
     abandoned: BTreeSet<u16>,
     pub records: u64,
@@ -92,8 +99,11 @@ impl Observer {
             ending: false,
             aborted: false,
             finished: false,
+            failed: 0,
             barren_deaths: VecDeque::new(),
             barren_slots: BTreeMap::new(),
+            next_turn: 0,
+            next_of_host: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             records: 0,
         }
@@ -167,8 +177,12 @@ impl Observer {
                 failure,
             } => {
                 self.answered(*worker, *task);
-                if failure.severity == Severity::Fatal {
-                    self.ending = true;
+                match failure.severity {
+                    Severity::Transient {
+                        retry_after: Some(pause),
+                    } => self.rest(now, *task, pause),
+                    Severity::Transient { retry_after: None } | Severity::Permanent => {}
+                    Severity::Fatal => self.ending = true,
                 }
             }
             Event::Released { worker, task } => {
@@ -197,6 +211,15 @@ impl Observer {
         }
         self.barren_slots.remove(&worker.slot.0);
         self.release(task);
+    }
+
+    /// The host of `task` asked for a pause.
+    fn rest(&mut self, now: u64, task: TaskId, pause: Duration) {
+        let pause = nanos(pause.min(self.limits.retry_delay_max));
+        if let Some(entry) = self.tasks.get(&task) {
+            let next = self.next_of_host.entry(entry.host).or_default();
+            *next = (*next).max(now + pause);
+        }
     }
 
     fn release(&mut self, task: TaskId) {
@@ -247,7 +270,10 @@ impl Observer {
     }
 
     fn assign(&mut self, now: u64, worker: WorkerId, task: TaskId) -> Verified {
-        if self.ending {
+        let limit = self.limits.max_failures;
+        let failures = limit.is_some_and(|limit| limit.is_exceeded(self.failed, self.records));
+        let late = self.limits.run_time.is_some_and(|time| now > nanos(time));
+        if self.ending || failures || late {
             return Err(format!("4: task {task} assigned while the run ends"));
         }
         let Some(seen) = self.workers.get_mut(&worker) else {
@@ -299,6 +325,12 @@ impl Observer {
                 ));
             }
         }
+        let next_of_host = self.next_of_host.entry(entry.host).or_default();
+        if now < self.next_turn.max(*next_of_host) {
+            return Err(format!("pace: task {task} assigned before its turn"));
+        }
+        self.next_turn = now + nanos(self.limits.spacing);
+        *next_of_host = (*next_of_host).max(now + nanos(self.limits.host_spacing));
         if now < entry.not_before {
             return Err(format!("5: task {task} assigned before its retry is due"));
         }
@@ -364,6 +396,9 @@ impl Observer {
         }
         if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {
             return Err(format!("6: task {task} recorded as {verdict:?}: {entry:?}"));
+        }
+        if matches!(verdict, Verdict::Failed(_)) {
+            self.failed += 1;
         }
         self.records += 1;
         Ok(())

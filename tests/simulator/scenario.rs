@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use coordinator::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use coordinator::dispatch::{Intensity, Limits, MaxFailures, Policy, RetryDelay};
 
 /// How one simulated run is set up. A pure function of the seed.
 #[derive(Clone, Debug)]
@@ -69,7 +69,22 @@ impl Scenario {
             }
         };
         let ms = Duration::from_millis;
+        let slow = rng.u8(..4) == 0;
+        let spacing = |rng: &mut fastrand::Rng| match slow {
+            true => ms(rng.u64(..60)),
+            false => Duration::ZERO,
+        };
+        let (spacing, host_spacing) = (spacing(&mut rng), spacing(&mut rng));
         let limits = Limits {
+            spacing,
+            host_spacing,
+            retry_max_time: (rng.u8(..4) == 0).then(|| ms(rng.u64(1..3000))),
+            max_failures: match rng.u8(..8) {
+                0 => Some(MaxFailures::Count(rng.u64(..9))),
+                1 => Some(MaxFailures::Share(rng.f64())),
+                _ => None,
+            },
+            run_time: (rng.u8(..8) == 0).then(|| ms(rng.u64(..4000))),
             workers: rng.u16(1..=5),
             policy: if rng.u8(..4) == 0 {
                 Policy::Chunked
@@ -77,7 +92,7 @@ impl Scenario {
                 Policy::Shared
             },
             concurrency: rng.u16(1..=4),
-            prefetch: rng.u16(0..=8),
+            prefetch: if slow { 0 } else { rng.u16(0..=8) },
             credit_bytes: rng.u32(100..2000),
             per_host: rng.bool().then(|| rng.u32(1..=4)),
             retries: rng.u32(0..=3),

@@ -27,6 +27,49 @@ pub struct Record {
     pub started: Option<String>,
     pub timing_ms: BTreeMap<String, f64>,
     pub error: Option<Problem>,
+    pub deaths: Vec<TaskDeath>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskDeath {
+    pub worker: Worker,
+    pub exit: String,
+    pub phase: Option<String>,
+}
+
+/// One line of the log of deaths.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Death {
+    pub v: u32,
+    pub time: String,
+    pub worker: Worker,
+    pub exit: Exit,
+    pub killed: Option<String>,
+    pub running: Vec<RunningTask>,
+    pub queued: usize,
+    pub stderr: Vec<String>,
+    pub peak_memory: Option<u64>,
+    pub oom: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exit {
+    pub signal: Option<i32>,
+    pub code: Option<i32>,
+    pub name: Option<String>,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningTask {
+    pub task: u64,
+    pub url: String,
+    pub phase: Option<String>,
+    pub bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -82,6 +125,22 @@ impl Log {
             .map(|line| {
                 serde_json::from_str(line)
                     .unwrap_or_else(|error| panic!("not a record as documented: {error}: {line}"))
+            })
+            .collect()
+    }
+
+    pub fn deaths_path(&self) -> PathBuf {
+        self.output.join(".coordinator/deaths.jsonl")
+    }
+
+    /// Every whole line of the log of deaths, in order.
+    pub fn deaths(&self) -> Vec<Death> {
+        let mut text = fs::read_to_string(self.deaths_path()).unwrap_or_default();
+        text.truncate(text.rfind('\n').map_or(0, |at| at + 1));
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("not a death as documented: {error}: {line}"))
             })
             .collect()
     }

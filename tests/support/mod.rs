@@ -8,6 +8,7 @@ pub mod log;
 pub mod process;
 pub mod run;
 pub mod server;
+pub mod terminal;
 
 use std::time::{Duration, Instant};
 

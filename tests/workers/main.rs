@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod killers;
+mod last_words;
 mod misbehave;
 mod starting;
 #[path = "../support/mod.rs"]
@@ -32,7 +33,12 @@ fn main() -> ExitCode {
     if env::var_os(ROLE).is_some() {
         return coordinator();
     }
-    let trials = [starting::trials(), talking::trials(), killers::trials()];
+    let trials = [
+        starting::trials(),
+        talking::trials(),
+        killers::trials(),
+        last_words::trials(),
+    ];
     libtest_mimic::run(
         &Arguments::from_args(),
         trials.into_iter().flatten().collect(),

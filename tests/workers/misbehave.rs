@@ -1,9 +1,10 @@
 //! What a misbehaving worker does, and which one does it.
 
 use std::env;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,6 +18,8 @@ use protocol::{
 use rustix::process::{Signal, getpid, kill_process};
 use worker::session::Session;
 use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
+
+use crate::support::Process;
 
 /// The environment variable with the plan: `SLOT.EPOCH=ACTION`, several with `;` between them, `*`
 /// for any. The first that fits counts; a worker that none fits is a real one.
@@ -114,6 +117,70 @@ fn sleep() -> ! {
     loop {
         thread::park();
     }
+}
+
+/// The message of a panic, then SIGABRT.
+fn abort() {
+    let _ = std::panic::catch_unwind(|| panic!("as planned, with \x1b[31mcolour"));
+    std::process::abort();
+}
+
+/// Writes to standard error as fast as it can, without a newline.
+fn flood() {
+    let chunk = [b'x'; 64 * 1024];
+    let mut stderr = std::io::stderr().lock();
+    while stderr.write_all(&chunk).is_ok() {}
+}
+
+/// Takes memory until it dies of it.
+fn eat() {
+    let mut eaten = Vec::new();
+    loop {
+        // Not zeros: those would be no pages of its own.
+        eaten.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// Writes some lines, and goes on.
+fn chat() {
+    let text = "chatter one\n\x1b[2Jchatter two\r\nchatter three";
+    let mut stderr = std::io::stderr().lock();
+    for _ in 0..40 {
+        stderr.write_all(text.as_bytes()).expect("somebody reads");
+        stderr.write_all(b"\n").expect("somebody reads");
+    }
+}
+
+/// Lines that a worker writes before it dies of it; each is of 64 bytes.
+pub const BURST: usize = 5000;
+
+/// Writes more than is read of it at once, and dies.
+fn burst() {
+    let text: String = (1..=BURST).map(|n| format!("{n:>63}\n")).collect();
+    let mut stderr = std::io::stderr().lock();
+    stderr.write_all(text.as_bytes()).expect("somebody reads");
+    die("KILL");
+}
+
+/// Dies, and leaves a process outside of its process group that holds its standard error open.
+#[allow(clippy::zombie_processes, reason = "it dies before its child")]
+fn leave_somebody() {
+    let left = Command::new("setsid")
+        .args(["sleep", "1000"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("there is such a program");
+    // Until then it would be ended with its process group.
+    let apart = || {
+        Process::find(left.id())?
+            .group()
+            .filter(|&group| group == left.id())
+    };
+    crate::support::wait("a process to leave its group", apart, String::new);
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "left {}", left.id()).expect("somebody reads");
+    die("KILL");
 }
 
 /// The bootstrap socket, without ipc-channel.
@@ -362,6 +429,16 @@ impl Engine for Trapped {
             match self.how.as_str() {
                 "sleeps" => sleep(),
                 "panics" => panic!("as planned"),
+                "aborts" => abort(),
+                "chats-and-aborts" => {
+                    chat();
+                    abort();
+                }
+                "floods" => flood(),
+                "eats" => eat(),
+                "chats" => chat(),
+                "bursts" => burst(),
+                "leaves" => leave_somebody(),
                 how => {
                     die(how);
                 }

@@ -19,6 +19,7 @@ mod decode;
 mod descriptor;
 pub mod engine;
 mod fault;
+pub mod faults;
 pub mod link;
 pub mod process;
 mod reserved;
@@ -45,3 +46,6 @@ pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};
+
+/// The exit code of a worker process that ends itself because it is over its memory limit.
+pub const EXIT_OUT_OF_MEMORY: i32 = 77;

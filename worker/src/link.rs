@@ -49,6 +49,16 @@ pub trait Outbox: Send + Sync {
     ///
     /// If it cannot be said; [`LinkError::Closed`] if the coordinator hung up or died.
     fn send(&self, message: FromWorker) -> Result<(), LinkError>;
+
+    /// Sends `bytes` as if they were a message, whatever they are: to see what becomes of a worker
+    /// that breaks the protocol. A link that passes values has no bytes, and sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    fn send_raw(&self, _bytes: &[u8]) -> Result<(), LinkError> {
+        Ok(())
+    }
 }
 
 /// [`Inbox`] over ipc-channel.
@@ -77,9 +87,12 @@ impl Inbox for IpcInbox {
 
 impl Outbox for IpcOutbox {
     fn send(&self, message: FromWorker) -> Result<(), LinkError> {
-        let frame = codec::encode(&message)?;
+        self.send_raw(&codec::encode(&message)?)
+    }
+
+    fn send_raw(&self, bytes: &[u8]) -> Result<(), LinkError> {
         loop {
-            match self.0.send(&frame) {
+            match self.0.send(bytes) {
                 Ok(()) => return Ok(()),
                 Err(error) => retry_or_fail(error)?,
             }

@@ -12,9 +12,9 @@ use protocol::{FromWorker, ToWorker};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
-use crate::descriptor;
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::session::{Session, SessionError};
+use crate::{descriptor, faults};
 
 /// Why a worker process could not work.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +60,7 @@ pub enum ProcessError {
 ///
 /// If the worker cannot begin, or the link fails otherwise than by being closed.
 pub fn run(socket: &str, parent_pid: u32) -> Result<(), ProcessError> {
-    descriptor::close_inherited().map_err(ProcessError::Descriptors)?;
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|errno| ProcessError::DeathSignal(errno.into()))?;
-    // The coordinator may have died before the line above; then there will be no signal.
-    let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if u32::try_from(parent) != Ok(parent_pid) {
+    if !begin(parent_pid)? {
         return Ok(());
     }
     // Caught, and of no further interest: the write fails (RLIMIT_FSIZE in setrlimit(2)), which is
@@ -77,6 +72,29 @@ pub fn run(socket: &str, parent_pid: u32) -> Result<(), ProcessError> {
         Err(ProcessError::Link(LinkError::Closed)) => Ok(()),
         result => result,
     }
+}
+
+/// Runs this process as a worker that never connects, and does nothing at all until it is killed:
+/// a fault, for people who test what it costs. To be called as [`run`] is.
+///
+/// # Errors
+///
+/// If the worker cannot begin.
+pub fn never_connect(parent_pid: u32) -> Result<(), ProcessError> {
+    if begin(parent_pid)? {
+        faults::rest();
+    }
+    Ok(())
+}
+
+/// What comes before anything else; whether the coordinator with process id `parent_pid` is there.
+fn begin(parent_pid: u32) -> Result<bool, ProcessError> {
+    descriptor::close_inherited().map_err(ProcessError::Descriptors)?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| ProcessError::DeathSignal(errno.into()))?;
+    // The coordinator may have died before the line above; then there will be no signal.
+    let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    Ok(u32::try_from(parent) == Ok(parent_pid))
 }
 
 fn connect(socket: &str) -> Result<(IpcInbox, IpcOutbox), ProcessError> {

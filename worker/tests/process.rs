@@ -102,6 +102,7 @@ impl Bench {
             task: TaskId(1),
             url,
             path: "file".to_owned(),
+            delivery: 1,
         }]))?;
         let started = Report::Started { task: TaskId(1) };
         assert_eq!(self.next()?, FromWorker::Reports(vec![started]));

@@ -43,6 +43,7 @@ fn assign(coordinator: &CoordinatorEnd, urls: &[String]) {
         task: TaskId(number),
         url: url.clone(),
         path: number.to_string(),
+        delivery: 1,
     });
     let message = ToWorker::Assign(assignments.collect());
     coordinator.to_worker.send(message).expect("it listens");

@@ -1,12 +1,14 @@
-//! What a run keeps on disk, in `.coordinator` within the output folder: the run log, the lock,
-//! partial bodies.
+//! What a run keeps on disk, in `.coordinator` within the output folder: the run log, the log of
+//! deaths, the lock, partial bodies.
 //!
 //! The run log, `results.jsonl`, is the record of truth: append-only, one line per finished task.
 //! A line is written whole or, after a crash, cut off: whoever reads the log never takes half a
-//! line for a record. This module knows what a line says and how it reaches the disk. It must not
+//! line for a record. The log of deaths, `deaths.jsonl`, has a line per worker that died, and is
+//! written in the same way; no run reads it. This module knows what a line says and how it reaches the disk. It must not
 //! decide anything about tasks, and not print.
 
 mod append;
+mod death;
 mod form;
 mod layout;
 mod leftovers;
@@ -15,34 +17,70 @@ mod reader;
 mod record;
 mod writer;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
 pub use form::{Digest, FormatVersion, Millis, Moment};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};
 pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
-pub use record::{Facts, Outcome, Problem, Record, RecordedTiming, RecordedWorker};
-pub use writer::{LogWriter, RESULTS};
+pub use record::{
+    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
+};
+pub use writer::{DEATHS, LogWriter, Logged, RESULTS};
 
-/// What went wrong with the run log as a file.
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// `results.jsonl`: finished tasks.
+    Results,
+    /// `deaths.jsonl`: workers that died.
+    Deaths,
+}
+
+impl Log {
+    /// What its lines stand for.
+    const fn lines(self) -> &'static str {
+        match self {
+            Self::Results => "finished tasks",
+            Self::Deaths => "deaths of workers",
+        }
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Results => "run log",
+            Self::Deaths => "log of deaths",
+        })
+    }
+}
+
+/// What went wrong with a log as a file.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// It could not be opened.
-    #[error("cannot open the run log {}: {source}; check its permissions", .path.display())]
+    #[error("cannot open the {log} {}: {source}; check its permissions", .path.display())]
     Open {
-        /// The run log.
+        /// Which log.
+        log: Log,
+        /// The file.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
     /// It ends in the middle of a line, which could not be cut off.
     #[error(
-        "cannot cut the torn last line off the run log {}: {source}; check its permissions",
+        "cannot cut the torn last line off the {log} {}: {source}; check its permissions",
         .path.display()
     )]
     Cut {
-        /// The run log.
+        /// Which log.
+        log: Log,
+        /// The file.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -57,12 +95,14 @@ pub enum LogError {
     },
     /// Records could not be written. They are kept, and the next flush tries again.
     #[error(
-        "cannot write to the run log {}: {source}; {unwritten} finished tasks are not recorded, \
+        "cannot write to the {log} {}: {source}; {unwritten} {} are not recorded, \
          make room and run the same command again to finish",
-        .path.display()
+        .path.display(), .log.lines()
     )]
     Write {
-        /// The run log.
+        /// Which log.
+        log: Log,
+        /// The file.
         path: PathBuf,
         /// How many records are kept in memory.
         unwritten: usize,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{FormatVersion, LogError, Outcome, Record};
+use super::{FormatVersion, Log, LogError, Outcome, Record};
 use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
@@ -98,7 +98,8 @@ impl LogReader<File> {
             Ok(file) => Ok(Self::new(file)),
             Err(source) => {
                 let path = PathBuf::from(path);
-                Err(LogError::Open { path, source })
+                let log = Log::Results;
+                Err(LogError::Open { log, path, source })
             }
         }
     }

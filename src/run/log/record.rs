@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use protocol::{
-    Epoch, Exchange, Failure, FailureKind, SlotId, Stored, TaskId, Timestamp, Timing, WorkerId,
+    Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp, Timing,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,24 @@ pub struct Record {
     pub timing_ms: RecordedTiming,
     /// Why it failed.
     pub error: Option<Problem>,
+    /// The workers that died with it in this run, at most the last [`MAX_DEATHS`]. Logs of earlier
+    /// versions lack the key.
+    #[serde(default)]
+    pub deaths: Vec<RecordedDeath>,
+}
+
+/// Most deaths that are listed in a record, so that a line stays short.
+pub const MAX_DEATHS: usize = 100;
+
+/// A delivery that ended in the death of the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedDeath {
+    /// Who died.
+    pub worker: RecordedWorker,
+    /// Of what, in words.
+    pub exit: String,
+    /// What the task was doing, as far as the worker had said.
+    pub phase: Option<Phase>,
 }
 
 /// How a task ended.
@@ -148,6 +167,8 @@ pub struct Facts {
     pub worker: Option<RecordedWorker>,
     /// Ready to be done until that worker took it up.
     pub queue: Duration,
+    /// The workers that died with it.
+    pub deaths: Vec<RecordedDeath>,
 }
 
 impl Record {
@@ -216,6 +237,7 @@ impl Record {
                 .then(|| Moment::from(exchange.started)),
             timing_ms: RecordedTiming::new(facts.queue, &exchange.timing),
             error: None,
+            deaths: facts.deaths,
         }
     }
 }
@@ -240,6 +262,7 @@ pub(super) mod tests {
                 epoch: Epoch(1),
             }),
             queue: Duration::from_micros(400),
+            deaths: Vec::new(),
         }
     }
 
@@ -284,7 +307,7 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null}"#,
+            r#""body":2,"store":0.001},"error":null,"deaths":[]}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -306,16 +329,41 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""}}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"deaths":[]}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
-        let end = r#","error":{"kind":"worker_died","message":"signal 9"}}"#;
+        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"deaths":[]}"#;
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
         let path =
             r#""outcome":"duplicate","status":null,"path":"b-ruqbcp5fgr3tvkvo.txt","bytes":null"#;
         assert!(duplicate.contains(path), "{duplicate}");
+    }
+
+    #[test]
+    fn deaths_come_last_and_a_log_without_them_reads() {
+        let mut facts = facts(1, "https://h/");
+        let phases = [Phase::Requesting, Phase::Receiving, Phase::Storing];
+        facts.deaths = phases
+            .map(|phase| RecordedDeath {
+                worker: facts.worker.expect("it has one"),
+                exit: "signal 11 (SIGSEGV)".into(),
+                phase: Some(phase),
+            })
+            .into();
+        facts.deaths[0].phase = None;
+        let record = Record::quarantined(facts, "signal 11".into());
+        let line = serde_json::to_string(&record).expect("it is JSON");
+        let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
+        let deaths = format!(
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}]}}"#
+        );
+        assert!(line.ends_with(&deaths), "{line}");
+        let earlier = line.replace(&deaths, "}");
+        let read: Record = serde_json::from_str(&earlier).expect("it reads");
+        assert_eq!(read.deaths, []);
+        assert_eq!(read.error, record.error);
     }
 
     #[test]
@@ -366,6 +414,12 @@ pub(super) mod tests {
     }
 
     prop_compose! {
+        fn death()(worker in worker(), exit: String, phase in option::of(Just(Phase::Storing))) -> RecordedDeath {
+            RecordedDeath { worker, exit, phase }
+        }
+    }
+
+    prop_compose! {
         pub(in crate::run) fn any_record()(
             (task, url, final_url, outcome) in
                 (any::<u64>(), any::<String>(), any::<Option<String>>(), outcome()),
@@ -376,6 +430,7 @@ pub(super) mod tests {
             started in any::<Option<i64>>(),
             timing_ms in timing(),
             error in option::of(problem()),
+            deaths in prop::collection::vec(death(), 0..3),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -384,7 +439,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error,
+                timing_ms, error, deaths,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Appends records to the run log.
+//! Appends records to the run log, and to the log of deaths.
 //!
 //! Records are written in batches, with as few system calls as possible, and are safe from the
 //! death of this process (not from that of the machine) once flushed. Only the holder of the
@@ -6,25 +6,50 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::append::Appender;
-use super::{LogError, Record};
+use super::{DeathRecord, Log, LogError, Record};
 
 /// The run log's name in its folder.
 pub const RESULTS: &str = "results.jsonl";
 
-/// The run log, open for appending.
+/// The name of the log of deaths, in the same folder.
+pub const DEATHS: &str = "deaths.jsonl";
+
+/// What has a log of its own.
+pub trait Logged: Serialize {
+    /// Which.
+    const LOG: Log;
+    /// Its name in its folder.
+    const NAME: &'static str;
+}
+
+impl Logged for Record {
+    const LOG: Log = Log::Results;
+    const NAME: &'static str = RESULTS;
+}
+
+impl Logged for DeathRecord {
+    const LOG: Log = Log::Deaths;
+    const NAME: &'static str = DEATHS;
+}
+
+/// A log, open for appending.
 ///
 /// Dropping it writes what is left, as well as possible; [`flush`](Self::flush) says whether it was.
-pub struct LogWriter {
+pub struct LogWriter<T: Logged = Record> {
     lines: Appender<File>,
     path: PathBuf,
     cut: u64,
+    records: PhantomData<fn(&T)>,
 }
 
-impl std::fmt::Debug for LogWriter {
+impl<T: Logged> std::fmt::Debug for LogWriter<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogWriter")
             .field("path", &self.path)
@@ -33,15 +58,16 @@ impl std::fmt::Debug for LogWriter {
     }
 }
 
-impl LogWriter {
-    /// Opens `dir/results.jsonl`, or creates it. A last line without newline, whatever it holds, is
+impl<T: Logged> LogWriter<T> {
+    /// Opens the log in the folder `dir`, or creates it. A last line without newline, whatever it holds, is
     /// what a crash left of a write: it is cut off first.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, or the torn line not cut off.
     pub fn open(dir: &Path) -> Result<Self, LogError> {
-        let path = dir.join(RESULTS);
+        let path = dir.join(T::NAME);
+        let log = T::LOG;
         let opened = OpenOptions::new()
             .read(true)
             .append(true)
@@ -49,15 +75,16 @@ impl LogWriter {
             .open(&path);
         let file = match opened {
             Ok(file) => file,
-            Err(source) => return Err(LogError::Open { path, source }),
+            Err(source) => return Err(LogError::Open { log, path, source }),
         };
         match cut_torn_line(&file) {
             Ok((length, cut)) => Ok(Self {
                 lines: Appender::new(file, length),
                 path,
                 cut,
+                records: PhantomData,
             }),
-            Err(source) => Err(LogError::Cut { path, source }),
+            Err(source) => Err(LogError::Cut { log, path, source }),
         }
     }
 
@@ -72,7 +99,7 @@ impl LogWriter {
     /// # Errors
     ///
     /// As [`flush`](Self::flush); the record is kept even so.
-    pub fn append(&mut self, record: &Record) -> Result<(), LogError> {
+    pub fn append(&mut self, record: &T) -> Result<(), LogError> {
         let added = self
             .lines
             .line(|buffer| serde_json::to_writer(buffer, record));
@@ -95,6 +122,7 @@ impl LogWriter {
 
     fn failed(&self, source: io::Error) -> LogError {
         LogError::Write {
+            log: T::LOG,
             path: self.path.clone(),
             unwritten: self.lines.pending(),
             source,
@@ -102,7 +130,7 @@ impl LogWriter {
     }
 }
 
-impl Drop for LogWriter {
+impl<T: Logged> Drop for LogWriter<T> {
     fn drop(&mut self) {
         // Whoever wants to know has flushed; and an unrecorded task is only done again.
         let _ = self.lines.flush();
@@ -235,7 +263,7 @@ mod tests {
         ] {
             for start in [&first[..], b""] {
                 fs::write(&path, [start, &torn[..]].concat()).expect("write");
-                let log = LogWriter::open(dir.path()).expect("open");
+                let log = LogWriter::<Record>::open(dir.path()).expect("open");
                 assert_eq!(log.cut(), torn.len() as u64);
                 assert_eq!(fs::read(&path).expect("read"), start);
             }
@@ -245,12 +273,14 @@ mod tests {
     #[test]
     fn an_error_names_the_file_and_what_was_tried() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let error = LogWriter::open(&dir.path().join("gone")).expect_err("no such folder");
+        let error =
+            LogWriter::<Record>::open(&dir.path().join("gone")).expect_err("no such folder");
         let path = dir.path().join("gone").join(RESULTS);
         let expected = format!("cannot open the run log {}: No such file", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
         assert!(!error.is_disk_full());
         let full = LogError::Write {
+            log: Log::Results,
             path: "results.jsonl".into(),
             unwritten: 3,
             source: io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error()),

@@ -23,6 +23,8 @@ pub struct Close<'a> {
     pub left: Option<u64>,
     /// Where the run log is.
     pub results: &'a Path,
+    /// What was injected, if anything was.
+    pub injected: Option<&'a str>,
 }
 
 /// Prints the summary on standard output.
@@ -33,6 +35,9 @@ pub struct Close<'a> {
 pub fn print(tally: &Tally, close: &Close<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", table(tally, close))?;
+    if let Some(injected) = close.injected {
+        writeln!(out, "{injected}")?;
+    }
     writeln!(out, "run log: {}", close.results.display())
 }
 
@@ -88,7 +93,15 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
     row(
         "worker deaths",
         close.counts.deaths.to_string(),
-        format!("{} workers started", close.counts.spawned),
+        format!(
+            "{} workers started{}",
+            close.counts.spawned,
+            if close.counts.deaths > 0 {
+                "; see deaths.jsonl beside the run log"
+            } else {
+                ""
+            }
+        ),
     );
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);

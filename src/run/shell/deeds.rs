@@ -58,19 +58,13 @@ impl Shell {
     }
 
     fn spawn(&mut self, worker: WorkerId) {
-        match self.parts.pool.spawn(worker) {
-            Ok(()) => {
-                if let (Some(known), Some(pid)) = (
-                    self.pids.get_mut(usize::from(worker.slot.0)),
-                    self.parts.pool.pid(worker),
-                ) {
-                    *known = pid;
-                }
-            }
-            Err(error) => {
-                let exit = Exit::NotStarted(error.to_string());
-                self.pending.push_back(Event::WorkerExited { worker, exit });
-            }
+        if let Err(error) = self.parts.pool.spawn(worker) {
+            let exit = Exit::NotStarted(error.to_string());
+            self.pending.push_back(Event::WorkerExited { worker, exit });
+        }
+        if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
+            // Nothing of the one before it, if there is none.
+            *known = self.parts.pool.pid(worker).unwrap_or_default();
         }
     }
 
@@ -83,6 +77,7 @@ impl Shell {
                     task,
                     url: target.request_url(),
                     path: target.path.clone(),
+                    delivery: self.parts.core.delivery(task),
                 })
             })
             .collect()
@@ -108,6 +103,7 @@ impl Shell {
             deliveries,
             worker: Some(RecordedWorker::new(worker, pid)),
             queue,
+            deaths: entry.deaths,
             ..facts(task, entry.target)
         };
         if let Some(timeline) = &mut self.parts.timeline {
@@ -140,11 +136,11 @@ impl Shell {
             }
             Verdict::Quarantined(exit) => {
                 tally.quarantined += 1;
-                let message = format!("its worker died with {exit} (delivery {deliveries})");
+                let (short, long) = self.blame(worker, &exit, deliveries);
                 self.parts
                     .console
-                    .line(&format!("quarantined: {}: {message}", facts.url));
-                Record::quarantined(facts, message)
+                    .line(&format!("quarantined: {}: {short}", facts.url));
+                Record::quarantined(facts, long)
             }
         };
         self.write(&record);
@@ -166,7 +162,7 @@ impl Shell {
         self.pending.push_back(Event::GiveUpRequested { reason });
     }
 
-    fn notice(&self, notice: Notice) {
+    fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Retrying {
                 task,
@@ -182,22 +178,10 @@ impl Shell {
             Notice::WorkerDied {
                 worker,
                 exit,
+                killed,
                 running,
-            } => {
-                let pid = self.pid(worker);
-                let urls: Vec<_> = running
-                    .iter()
-                    .filter_map(|task| Some(self.tasks.get(task)?.target.url.as_str()))
-                    .collect();
-                let doing = if urls.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    urls.join(", ")
-                };
-                self.parts.console.line(&format!(
-                    "worker {worker} (pid {pid}) died with {exit}; it was running {doing}"
-                ));
-            }
+                queued,
+            } => self.on_death(worker, &exit, killed.as_ref(), &running, queued),
             Notice::BackingOff { worker, delay } => {
                 tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
             }

@@ -4,7 +4,9 @@
 //! own and sends messages; here nothing blocks but the wait for the next of them. It decides
 //! nothing about tasks or workers.
 
+mod deaths;
 mod deeds;
+mod inject;
 mod pause;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,13 +17,14 @@ use std::time::{Duration, Instant};
 use protocol::{Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
+use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::pool::{News, Pool};
+use crate::pool::{Death, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::{Batch, Intake, Item};
-use crate::run::log::{Facts, LogError, LogWriter, Record};
+use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, Record, RecordedDeath};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
@@ -42,9 +45,12 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
+    /// Who brings about faults from outside, and sums up all that were asked for.
+    pub(in crate::run) injector: Option<Injector>,
     pub(in crate::run) intake: Intake,
     pub(in crate::run) inbox: Receiver<Message>,
     pub(in crate::run) console: Console,
@@ -62,6 +68,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// What was injected, if anything was.
+    pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
     /// Why the timeline could not be.
@@ -73,6 +81,18 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The workers that died with it.
+    deaths: Vec<RecordedDeath>,
+}
+
+/// What a heartbeat said of a running task.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    /// Whose heartbeat.
+    worker: WorkerId,
+    phase: Phase,
+    /// Of body received.
+    bytes: u64,
 }
 
 /// See the module.
@@ -82,7 +102,7 @@ pub(in crate::run) struct Shell {
     tasks: HashMap<TaskId, Entry>,
     hosts: Hosts,
     /// What heartbeats last said of running tasks.
-    heard: HashMap<TaskId, (Phase, u64)>,
+    heard: HashMap<TaskId, Sign>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -91,6 +111,8 @@ pub(in crate::run) struct Shell {
     unwritten_since: Option<Instant>,
     signal: Option<i32>,
     ending: Option<Ending>,
+    /// The worker whose death the core is being told of, and what is known of it.
+    dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
 }
 
@@ -106,6 +128,7 @@ impl Shell {
             unwritten_since: None,
             signal: None,
             ending: None,
+            dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
         }
     }
@@ -129,7 +152,12 @@ impl Shell {
             signal: self.signal,
             counts: *self.parts.core.counts(),
             unfinished: self.parts.core.unfinished() as u64,
-            log: self.parts.log.flush(),
+            log: self
+                .parts
+                .log
+                .flush()
+                .and_then(|()| self.parts.deaths.flush()),
+            injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
@@ -140,6 +168,7 @@ impl Shell {
     /// what is due: progress, and writing the run log.
     fn next_message(&mut self) -> Option<Message> {
         loop {
+            let injection = self.inject();
             match self.parts.inbox.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Empty) => {}
@@ -153,7 +182,7 @@ impl Shell {
                 return None;
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
-            let wake = [core, flush, self.parts.console.due()];
+            let wake = [core, flush, self.parts.console.due(), injection];
             let wake = wake.into_iter().flatten().min();
             let received = match wake {
                 Some(at) => self
@@ -270,7 +299,14 @@ impl Shell {
         let host = self.hosts.enter(&target.host);
         let size = MESSAGE_OVERHEAD + 2 * (target.request_url().len() + target.path.len());
         self.parts.tally.offered += 1;
-        self.tasks.insert(task, Entry { target, host });
+        self.tasks.insert(
+            task,
+            Entry {
+                target,
+                host,
+                deaths: Vec::new(),
+            },
+        );
         self.tell_core(Event::TaskOffered {
             task,
             host,
@@ -289,7 +325,12 @@ impl Shell {
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
                     if self.tasks.contains_key(&task) {
-                        self.heard.insert(task, (phase, bytes));
+                        let sign = Sign {
+                            worker,
+                            phase,
+                            bytes,
+                        };
+                        self.heard.insert(task, sign);
                     }
                 }
                 let running = running.iter().map(|running| running.task).collect();
@@ -301,11 +342,25 @@ impl Shell {
                     .line(&format!("worker {worker} broke the protocol: {problem}"));
                 self.tell_core(Event::ProtocolViolated { worker });
             }
-            News::Exited(exit) => self.tell_core(Event::WorkerExited { worker, exit }),
+            News::Wrote(lines) => {
+                for line in lines {
+                    self.parts.console.line(&format!("worker {worker}: {line}"));
+                }
+            }
+            News::Exited(death) => {
+                let exit = death.exit.clone();
+                self.dead = Some((worker, *death));
+                self.tell_core(Event::WorkerExited { worker, exit });
+                self.dead = None;
+            }
         }
     }
 
     fn on_report(&mut self, worker: WorkerId, report: Report) {
+        if let Report::Started { task } = &report {
+            // What was said of an earlier attempt.
+            self.heard.remove(task);
+        }
         self.tell_core(match report {
             Report::Started { task } => Event::Started { worker, task },
             Report::Acked { task, stored } => Event::Acked {
@@ -363,7 +418,11 @@ impl Shell {
                         Some(RunningLine {
                             url: self.tasks.get(&view.task)?.target.url.clone(),
                             elapsed: now.saturating_duration_since(view.since),
-                            heard: self.heard.get(&view.task).copied(),
+                            heard: self
+                                .heard
+                                .get(&view.task)
+                                .filter(|sign| sign.worker == slot.worker)
+                                .map(|sign| (sign.phase, sign.bytes)),
                         })
                     })
                     .collect(),
@@ -383,5 +442,6 @@ fn facts(task: TaskId, target: Target) -> Facts {
         deliveries: 0,
         worker: None,
         queue: Duration::ZERO,
+        deaths: Vec::new(),
     }
 }

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 
 use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
+use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
 use heartbeat::Heart;
 use queue::Queue;
@@ -120,13 +121,25 @@ impl<O: Outbox + 'static> Session<O> {
     /// If the setup is of no use, or the link is down.
     pub fn start(outbox: Arc<O>, setup: &Setup) -> Result<Self, SessionError> {
         let shared = Arc::new(Shared::new(setup)?);
+        let trap = setup
+            .faults
+            .as_ref()
+            .map(|faults| Trap::new(faults, &outbox));
         match setup.engine {
-            protocol::Engine::Blocking => Self::start_with(outbox, setup, move || {
-                BlockingEngine::new(Arc::clone(&shared))
-            }),
+            protocol::Engine::Blocking => {
+                let make = move || BlockingEngine::new(Arc::clone(&shared));
+                match trap {
+                    None => Self::start_with(outbox, setup, make),
+                    Some(trap) => Self::start_with(outbox, setup, trap.around(make)),
+                }
+            }
             protocol::Engine::Async => {
                 let hub = Arc::new(Hub::new(shared, setup.concurrency.clamp(1, MAX_SLOTS)));
-                Self::start_loop_with(outbox, setup, move || AsyncEngine::new(Arc::clone(&hub)))
+                let make = move || AsyncEngine::new(Arc::clone(&hub));
+                match trap {
+                    None => Self::start_loop_with(outbox, setup, make),
+                    Some(trap) => Self::start_loop_with(outbox, setup, trap.around(make)),
+                }
             }
         }
     }

@@ -90,6 +90,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         cpu_per_task: Duration::ZERO,
         boot: None,
         http: options(),
+        faults: None,
     };
     let make_engine = move || Scripted {
         held: tell.clone(),
@@ -137,6 +138,7 @@ impl Bench {
                 task: TaskId(*task),
                 url: (*url).to_owned(),
                 path: task.to_string(),
+                delivery: 1,
             })
             .collect();
         self.say(ToWorker::Assign(assignments));
@@ -283,6 +285,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         cpu_per_task: Duration::ZERO,
         boot: None,
         http: options(),
+        faults: None,
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
     let end = bench.reader.join().expect("no panic");
@@ -355,6 +358,7 @@ fn a_frozen_event_loop_shows_no_life() {
         cpu_per_task: Duration::ZERO,
         boot: None,
         http: options(),
+        faults: None,
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
     let session = Session::start_loop_with(Arc::new(outbox), &setup, make_engine);
@@ -365,6 +369,7 @@ fn a_frozen_event_loop_shows_no_life() {
         task: TaskId(task),
         url: String::new(),
         path: String::new(),
+        delivery: 1,
     };
     session.queue.push(vec![assignment(1)]);
     wait.recv().expect("it froze");

@@ -117,6 +117,7 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
                         task: TaskId(number),
                         url: format!("https://a.test/{number}/{round}?q"),
                         path: format!("{number}-{round}"),
+                        delivery: 1,
                     };
                     let activity = Activity::default();
                     let stored = engine.download(&assignment, &activity).await;

@@ -179,6 +179,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         cpu_per_task: Duration::ZERO,
         boot: Some("boot".to_owned()),
         http,
+        faults: None,
     }
 }
 
@@ -223,6 +224,7 @@ impl Bench {
             task: TaskId(1),
             url: url.to_owned(),
             path: "file".to_owned(),
+            delivery: 1,
         };
         let activity = Activity::default();
         let result = match &mut self.driver {

@@ -1,7 +1,7 @@
-//! Waits for a process group and asks the kernel what it used.
+//! Waits for a child and asks the kernel what it used.
 //!
-//! The only unsafe code of the shootout: no safe crate hands out the whole `rusage` of one child.
-//! It must not know what the processes do.
+//! Unsafe, because no safe crate hands out the whole `rusage` of one child. It must not know what
+//! the processes do.
 
 #![allow(
     unsafe_code,
@@ -25,6 +25,13 @@ pub struct Usage {
     pub voluntary: u64,
     /// Times that the scheduler took the processor away.
     pub involuntary: u64,
+    /// Most memory that was resident at once in the process, or in the largest of its descendants,
+    /// in bytes.
+    ///
+    /// Of a child that shared its parent's memory until it became another program (vfork(2),
+    /// posix_spawn(3)) the kernel counts that time in: the figure is then never below the peak that
+    /// the parent had before.
+    pub peak_memory: u64,
 }
 
 /// Reaps the child `pid`, waiting for it if it still runs.
@@ -62,6 +69,8 @@ fn usage_of(usage: &libc::rusage) -> Usage {
         system: duration(usage.ru_stime),
         voluntary: positive(usage.ru_nvcsw),
         involuntary: positive(usage.ru_nivcsw),
+        // In units of 1024 bytes (getrusage(2)).
+        peak_memory: positive(usage.ru_maxrss).saturating_mul(1024),
     }
 }
 

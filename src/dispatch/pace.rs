@@ -1,0 +1,82 @@
+//! Manners and patience: how fast tasks are handed out, how long is tried, when enough is enough.
+
+use std::time::{Duration, Instant};
+
+use protocol::TaskId;
+
+use super::backoff::retry_delay;
+use super::event::{Ending, GiveUp};
+use super::task::Place;
+use super::{Dispatcher, Policy};
+
+impl Dispatcher {
+    /// The host of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
+    /// it is asked back. What runs goes on.
+    pub(super) fn rest_host(&mut self, now: Instant, id: TaskId, pause: Duration) {
+        let Some(host) = self.tasks.get(&id).map(|task| task.host) else {
+            return;
+        };
+        self.ready.rest(host, now + pause);
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            if !slot.is_ready() || !slot.hosts.contains_key(&host) {
+                continue;
+            }
+            let ahead = slot.queue.iter().filter(|id| {
+                self.tasks.get(id).is_some_and(|task| {
+                    task.host == host
+                        && matches!(task.place, Place::Leased(lease) if !lease.revoked)
+                })
+            });
+            let ahead = ahead.copied().collect();
+            self.revoke(index, ahead);
+        }
+    }
+
+    /// How long `id` waits before it is tried again, if it is.
+    pub(super) fn delay_of_retry(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let task = self.tasks.get(&id)?;
+        if task.attempts > self.limits.retries {
+            return None;
+        }
+        let delay = retry_delay(
+            self.limits.retry_delay,
+            task.attempts,
+            retry_after,
+            self.limits.retry_delay_max,
+            &mut self.rng,
+        );
+        let begun = task.begun.unwrap_or(now);
+        let age = now.saturating_duration_since(begun) + delay;
+        let in_time = self.limits.retry_max_time.is_none_or(|most| age <= most);
+        in_time.then_some(delay)
+    }
+
+    /// Ends the run if more tasks failed than it may have.
+    pub(super) fn count_failures(&mut self, now: Instant) {
+        let (failed, finished) = (self.counts.failed, self.counts.finished());
+        let limit = self.limits.max_failures;
+        if limit.is_some_and(|limit| limit.is_exceeded(failed, finished)) {
+            let reason = GiveUp::TooManyFailures { failed };
+            self.end(now, Ending::GivenUp(reason));
+        }
+    }
+
+    /// When more may be handed out than now, if that is only a matter of time.
+    pub(super) fn next_pace(&self) -> Option<Instant> {
+        if !self.is_running() {
+            return None;
+        }
+        let waiting = match self.limits.policy {
+            Policy::Shared => self.ready.available() + self.suspects.len(),
+            Policy::Chunked => self.in_chunks() + self.suspects.len(),
+        };
+        let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);
+        turn.into_iter().chain(self.ready.next_wake()).min()
+    }
+}

@@ -1,0 +1,305 @@
+//! Faults from outside: which worker gets which signal, and when.
+//!
+//! Each fault comes at random moments of its own (a Poisson process: the gaps are exponential),
+//! drawn from the seed. The same seed draws the same gaps and the same lots; whom they hit depends
+//! on who lives at that moment. A gap begins when the fault before it was due *and* dealt with, so
+//! that a coordinator that was suspended does not catch up on what it missed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use protocol::WorkerId;
+use rustix::process::Signal;
+
+use super::journal::{Blow, Journal, JournalError};
+use super::{Rate, SignalFault, Spec};
+
+/// How long a pause is, in milliseconds: uniform between these two.
+const PAUSE: std::ops::RangeInclusive<u64> = 10..=200;
+
+/// Says whom to strike, and writes it down first.
+#[derive(Debug)]
+pub struct Injector {
+    spec: Spec,
+    sources: Vec<Source>,
+    /// There if there are sources.
+    journal: Option<Journal>,
+    /// Workers that are paused, and until when.
+    paused: Vec<(Instant, WorkerId)>,
+    /// Workers that are stopped for good.
+    stopped: BTreeSet<WorkerId>,
+    signals: u64,
+}
+
+/// One fault that comes again and again.
+#[derive(Debug)]
+struct Source {
+    fault: SignalFault,
+    rate: Rate,
+    rng: Rng,
+    due: Instant,
+}
+
+impl Injector {
+    /// For what `spec` asks for, from the moment `now`; the journal is at `journal`.
+    ///
+    /// # Errors
+    ///
+    /// If signals are asked for, and the journal cannot be written.
+    pub fn new(spec: Spec, journal: &Path, now: Instant) -> Result<Self, JournalError> {
+        let mut seeds = Rng::with_seed(spec.seed);
+        // One for each fault there is, so that adding one does not change the others.
+        let sources: Vec<_> = SignalFault::ALL
+            .into_iter()
+            .filter_map(|fault| {
+                let mut rng = seeds.fork();
+                let rate = *spec.signals.get(&fault)?;
+                let due = now + gap(rate, &mut rng);
+                Some(Source {
+                    fault,
+                    rate,
+                    rng,
+                    due,
+                })
+            })
+            .collect();
+        let journal = match sources.as_slice() {
+            [] => None,
+            _ => Some(Journal::open(journal)?),
+        };
+        Ok(Self {
+            spec,
+            sources,
+            journal,
+            paused: Vec::new(),
+            stopped: BTreeSet::new(),
+            signals: 0,
+        })
+    }
+
+    /// When somebody is to be struck next, if anybody ever is.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        let sources = self.sources.iter().map(|source| source.due);
+        let paused = self.paused.iter().map(|&(until, _)| until);
+        sources.chain(paused).min()
+    }
+
+    /// Who of the workers that live is struck at `now`, and with what: it is in the journal
+    /// already, and is to be done at once and in this order.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written. Nobody is struck then, now or later.
+    pub fn strike(
+        &mut self,
+        now: Instant,
+        live: &[(WorkerId, u32)],
+    ) -> Result<Vec<(WorkerId, Signal)>, JournalError> {
+        let blows = self.blows(now, live);
+        let Some(journal) = self.journal.as_mut().filter(|_| !blows.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        if let Err(error) = journal.write(&blows) {
+            self.sources.clear();
+            self.paused.clear();
+            return Err(error);
+        }
+        self.signals += blows.len() as u64;
+        Ok(blows
+            .into_iter()
+            .map(|(blow, worker, _)| (worker, signal(blow)))
+            .collect())
+    }
+
+    /// In one line, for the summary: what was injected.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = format!("faults were injected: --inject {}", self.spec);
+        if let Some(journal) = &self.journal {
+            let path = journal.path().display();
+            text.push_str(&format!("; {} signals sent: {path}", self.signals));
+        }
+        text
+    }
+
+    fn blows(&mut self, now: Instant, live: &[(WorkerId, u32)]) -> Vec<(Blow, WorkerId, u32)> {
+        let mut blows = Vec::new();
+        self.stopped
+            .retain(|stopped| live.iter().any(|(worker, _)| worker == stopped));
+        let over = self.paused.extract_if(.., |(until, _)| *until <= now);
+        for (_, resumed) in over {
+            let still = live.iter().find(|(worker, _)| *worker == resumed);
+            blows.extend(still.map(|&(worker, pid)| (Blow::Continue, worker, pid)));
+        }
+        for source in &mut self.sources {
+            if source.due > now {
+                continue;
+            }
+            source.due = now + gap(source.rate, &mut source.rng);
+            let lot = source.rng.f64();
+            match source.fault {
+                SignalFault::Kill => {
+                    blows.extend(pick(lot, live).map(|(worker, pid)| (Blow::Kill, worker, pid)));
+                }
+                SignalFault::KillAll => {
+                    blows.extend(
+                        live.iter()
+                            .map(|&(worker, pid)| (Blow::KillAll, worker, pid)),
+                    );
+                }
+                SignalFault::Stop => {
+                    let moving = moving(live, &self.stopped, &self.paused);
+                    if let Some((worker, pid)) = pick(lot, &moving) {
+                        self.stopped.insert(worker);
+                        blows.push((Blow::Stop, worker, pid));
+                    }
+                }
+                SignalFault::Pause => {
+                    let pause = Duration::from_millis(source.rng.u64(PAUSE));
+                    let moving = moving(live, &self.stopped, &self.paused);
+                    if let Some((worker, pid)) = pick(lot, &moving) {
+                        self.paused.push((now + pause, worker));
+                        blows.push((Blow::Pause, worker, pid));
+                    }
+                }
+            }
+        }
+        blows
+    }
+}
+
+/// Those that are not stopped already: a pause must not wake up who is to sleep for good.
+fn moving(
+    live: &[(WorkerId, u32)],
+    stopped: &BTreeSet<WorkerId>,
+    paused: &[(Instant, WorkerId)],
+) -> Vec<(WorkerId, u32)> {
+    live.iter()
+        .filter(|(worker, _)| {
+            !stopped.contains(worker) && !paused.iter().any(|(_, other)| other == worker)
+        })
+        .copied()
+        .collect()
+}
+
+/// The one that `lot`, from 0 to below 1, falls on.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an index into at most 65536"
+)]
+fn pick(lot: f64, workers: &[(WorkerId, u32)]) -> Option<(WorkerId, u32)> {
+    workers.get((lot * workers.len() as f64) as usize).copied()
+}
+
+/// The time until the next event of a Poisson process.
+fn gap(rate: Rate, rng: &mut Rng) -> Duration {
+    // From above 0 to 1, whose logarithm is at least -37.
+    let lot = 1.0 - rng.f64();
+    Duration::try_from_secs_f64(-lot.ln() / rate.per_second()).unwrap_or(Duration::MAX / 4)
+}
+
+const fn signal(blow: Blow) -> Signal {
+    match blow {
+        Blow::Kill | Blow::KillAll => Signal::KILL,
+        Blow::Stop | Blow::Pause => Signal::STOP,
+        Blow::Continue => Signal::CONT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Epoch, SlotId};
+
+    use super::*;
+
+    fn workers(count: u16) -> Vec<(WorkerId, u32)> {
+        (0..count)
+            .map(|slot| {
+                let worker = WorkerId {
+                    slot: SlotId(slot),
+                    epoch: Epoch(1),
+                };
+                (worker, 1000 + u32::from(slot))
+            })
+            .collect()
+    }
+
+    /// What happens to these workers within so many virtual seconds, none of whom dies of it.
+    fn play(
+        spec: &str,
+        live: &[(WorkerId, u32)],
+        seconds: u64,
+    ) -> Vec<(Duration, WorkerId, Signal)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begun = Instant::now();
+        let spec = spec.parse().expect("the test's spec is right");
+        let journal = folder.path().join("journal");
+        let mut injector = Injector::new(spec, &journal, begun).expect("a journal");
+        let mut played = Vec::new();
+        while let Some(due) = injector.due() {
+            if due > begun + Duration::from_secs(seconds) {
+                break;
+            }
+            for (worker, signal) in injector.strike(due, live).expect("a journal") {
+                played.push((due - begun, worker, signal));
+            }
+        }
+        let lines = std::fs::read_to_string(&journal).expect("a journal");
+        assert_eq!(lines.lines().count(), played.len(), "each in the journal");
+        played
+    }
+
+    #[test]
+    fn faults_come_at_their_rate_and_hit_everybody() {
+        let live = workers(4);
+        let played = play("kill=20/s", &live, 100);
+        // 5 standard deviations are 224.
+        assert!(played.len().abs_diff(2000) < 224, "{}", played.len());
+        for (worker, _) in live {
+            let hit = played.iter().filter(|(_, other, _)| *other == worker);
+            assert!(hit.count() > 350);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_and_another_fault_does_not_disturb_it() {
+        let live = workers(3);
+        let once = play("kill=5/s,seed=9", &live, 20);
+        assert_eq!(play("kill=5/s,seed=9", &live, 20), once);
+        assert_ne!(play("kill=5/s,seed=10", &live, 20), once);
+        let mut both = play("kill=5/s,stop=1/s,seed=9", &live, 20);
+        both.retain(|(_, _, signal)| *signal == Signal::KILL);
+        assert_eq!(both, once);
+    }
+
+    #[test]
+    fn who_is_paused_goes_on_and_who_is_stopped_never_does() {
+        let live = workers(5);
+        // Long enough for all of them to be stopped in the end.
+        let played = play("pause=50/s,stop=0.5/s", &live, 60);
+        assert!(played.len() > 50, "{played:?}");
+        for (worker, _) in live {
+            let own = played.iter().filter(|(_, other, _)| *other == worker);
+            let mut signals: Vec<_> = own.map(|(.., signal)| *signal).collect();
+            assert_eq!(signals.pop(), Some(Signal::STOP), "in the end for good");
+            for pause in signals.chunks(2) {
+                assert_eq!(pause, [Signal::STOP, Signal::CONT]);
+            }
+        }
+    }
+
+    #[test]
+    fn all_are_killed_at_once_and_nobody_is_struck_when_nobody_lives() {
+        let played = play("kill-all=2/s", &workers(6), 10);
+        assert!(!played.is_empty());
+        for at_once in played.chunks(6) {
+            assert!(at_once.iter().all(|(at, ..)| *at == at_once[0].0));
+        }
+        assert_eq!(play("kill-all=2/s,kill=2/s,pause=1/s", &[], 10), []);
+    }
+}

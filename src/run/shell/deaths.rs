@@ -1,0 +1,162 @@
+//! Deaths: what is told and written about a worker that died.
+//!
+//! The core has decided already what the death means; this module puts together what is known.
+
+use protocol::{TaskId, WorkerId};
+
+use super::Shell;
+use crate::dispatch::{Exit, KillReason};
+use crate::pool::Death;
+use crate::run::log::{
+    DeathRecord, FormatVersion, MAX_DEATHS, RecordedDeath, RecordedExit, RecordedRunning,
+    RecordedWorker, now,
+};
+
+/// How many of a dead worker's last lines stand in the one line that tells of its death, and how
+/// long they are together.
+const QUOTED_LINES: usize = 3;
+const QUOTED_BYTES: usize = 300;
+
+/// How long they are together in the record of a quarantined task.
+const RECORDED_BYTES: usize = 2048;
+
+/// Stands between lines that are told in one.
+const BETWEEN: &str = " | ";
+
+impl Shell {
+    /// A worker is gone that was not told to leave.
+    pub(super) fn on_death(
+        &mut self,
+        worker: WorkerId,
+        exit: &Exit,
+        killed: Option<&KillReason>,
+        running: &[TaskId],
+        queued: usize,
+    ) {
+        let death = match &self.dead {
+            Some((dead, death)) if *dead == worker => death.clone(),
+            Some(_) | None => exit.clone().into(),
+        };
+        let recorded = RecordedWorker::new(worker, self.pid(worker));
+        let mut doing = Vec::new();
+        for task in running {
+            let sign = self.heard.remove(task).filter(|sign| sign.worker == worker);
+            let Some(entry) = self.tasks.get_mut(task) else {
+                continue;
+            };
+            if entry.deaths.len() == MAX_DEATHS {
+                entry.deaths.remove(0);
+            }
+            entry.deaths.push(RecordedDeath {
+                worker: recorded,
+                exit: exit.to_string(),
+                phase: sign.map(|sign| sign.phase),
+            });
+            doing.push(RecordedRunning {
+                task: *task,
+                url: entry.target.url.clone(),
+                phase: sign.map(|sign| sign.phase),
+                bytes: sign.map(|sign| sign.bytes),
+            });
+        }
+        let record = DeathRecord {
+            v: FormatVersion,
+            time: now(),
+            worker: recorded,
+            exit: RecordedExit::new(exit),
+            killed: killed.map(ToString::to_string),
+            running: doing,
+            queued,
+            stderr: death.last_words,
+            peak_memory: death.peak_memory,
+            oom: death.oom,
+        };
+        self.tell_of(worker, &record);
+        let deaths = &mut self.parts.deaths;
+        // At once: a death is rare, and the next may be the coordinator's own.
+        let written = deaths.append(&record).and_then(|()| deaths.flush());
+        self.check_log(written);
+    }
+
+    fn tell_of(&self, worker: WorkerId, death: &DeathRecord) {
+        let urls: Vec<_> = death.running.iter().map(|task| task.url.as_str()).collect();
+        let doing = match urls.as_slice() {
+            [] => "nothing".to_owned(),
+            urls => urls.join(", "),
+        };
+        let from = death.stderr.len().saturating_sub(QUOTED_LINES);
+        self.parts.console.line(&format!(
+            "worker {worker} (pid {}) died with {}; it was running {doing}{}",
+            death.worker.pid,
+            death.exit.text,
+            quoted(&death.stderr[from..], QUOTED_BYTES),
+        ));
+        tracing::info!(
+            %worker,
+            killed = death.killed.as_deref().unwrap_or("by nobody here"),
+            queued = death.queued,
+            peak_memory = death.peak_memory,
+            oom = death.oom,
+            "what is known of the death"
+        );
+        for task in &death.running {
+            let phase = task.phase.map_or("not heard of", |phase| phase.name());
+            tracing::info!(%worker, task = %task.task, phase, bytes = task.bytes, url = task.url,
+                "it was running");
+        }
+        for line in &death.stderr {
+            tracing::info!(%worker, "it last wrote: {line}");
+        }
+    }
+
+    /// Why a task is quarantined whose `deliveries`-th delivery ended with this death: in short,
+    /// and with the worker's last lines.
+    pub(super) fn blame(&self, worker: WorkerId, exit: &Exit, deliveries: u32) -> (String, String) {
+        let short = format!("its worker died with {exit} (delivery {deliveries})");
+        let last_words = match &self.dead {
+            Some((dead, Death { last_words, .. })) if *dead == worker => last_words.as_slice(),
+            Some(_) | None => &[],
+        };
+        let long = format!("{short}{}", quoted(last_words, RECORDED_BYTES));
+        (short, long)
+    }
+}
+
+/// The last of `lines`, as many as `limit` bytes hold, as the end of a line; nothing if there are
+/// none. Of a line that is longer than that the beginning is taken.
+fn quoted(lines: &[String], limit: usize) -> String {
+    let mut left = limit;
+    let mut from = lines.len();
+    while from > 0 && lines[from - 1].len() + BETWEEN.len() <= left {
+        from -= 1;
+        left -= lines[from].len() + BETWEEN.len();
+    }
+    match (&lines[from..], lines.last()) {
+        ([], None) => String::new(),
+        ([], Some(long)) => {
+            let cut = &long[..long.floor_char_boundary(limit)];
+            format!("; it last wrote: {cut}\u{2026}")
+        }
+        (fitting, _) => format!("; it last wrote: {}", fitting.join(BETWEEN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_quoted_as_far_as_they_fit() {
+        let lines = |lines: &[&str]| lines.iter().map(|&line| line.into()).collect::<Vec<_>>();
+        assert_eq!(quoted(&[], 20), "");
+        assert_eq!(quoted(&lines(&["a", "b"]), 20), "; it last wrote: a | b");
+        assert_eq!(
+            quoted(&lines(&["aaaa", "bbbb", "cccc"]), 15),
+            "; it last wrote: bbbb | cccc"
+        );
+        assert_eq!(
+            quoted(&lines(&["a", "\u{20ac}\u{20ac}\u{20ac}"]), 8),
+            "; it last wrote: \u{20ac}\u{20ac}\u{2026}"
+        );
+    }
+}

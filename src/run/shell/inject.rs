@@ -1,0 +1,30 @@
+//! Faults from outside, when they are due. Without `--inject` there is nothing to do here.
+
+use std::time::Instant;
+
+use super::Shell;
+
+impl Shell {
+    /// Strikes whom the injector picks, if it is time; says when it is time again.
+    pub(super) fn inject(&mut self) -> Option<Instant> {
+        let injector = self.parts.injector.as_mut()?;
+        let due = injector.due()?;
+        let now = Instant::now();
+        if now < due {
+            return Some(due);
+        }
+        match injector.strike(now, &self.parts.pool.live()) {
+            Ok(blows) => {
+                for (worker, signal) in blows {
+                    tracing::info!(%worker, ?signal, "fault injected");
+                    self.parts.pool.signal(worker, signal);
+                }
+            }
+            Err(error) => self
+                .parts
+                .console
+                .error(&format!("{error}; no more signals are injected")),
+        }
+        injector.due()
+    }
+}

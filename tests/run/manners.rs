@@ -1,0 +1,129 @@
+//! How fast servers are asked, and when enough is enough.
+//!
+//! Times are lower bounds, read from the run log: nothing here fails because a machine is slow.
+
+use jiff::Timestamp;
+
+use crate::support::run::urls;
+use crate::support::{Answer, Record, Run, Server};
+
+fn started(record: &Record) -> Timestamp {
+    let text = record.started.as_ref().unwrap();
+    text.parse().unwrap()
+}
+
+/// Milliseconds between the first start and the last.
+fn spread(run: &Run) -> i128 {
+    let records = run.log().records();
+    let starts: Vec<_> = records.iter().map(started).collect();
+    let (first, last) = (starts.iter().min().unwrap(), starts.iter().max().unwrap());
+    last.duration_since(*first).as_millis()
+}
+
+#[test]
+fn a_host_that_asks_for_a_pause_gets_it_and_the_others_go_on() {
+    let busy = Server::start().answer(
+        "/0",
+        [
+            Answer::StatusWith(429, "Retry-After: 1\r\n".to_owned()),
+            Answer::Ok,
+        ],
+    );
+    let other = Server::start();
+    let mut list = urls(&busy.url(""), 8);
+    list.extend(urls(&other.url("").replace("127.0.0.1", "127.0.0.2"), 8));
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 1 --retry-delay 1ms")
+        .with(&format!(
+            "--resolve 127.0.0.2:{}:127.0.0.1",
+            other.addr.port()
+        ));
+    run.finish().code(0);
+    let records = run.log().records();
+    let of_other = |record: &&Record| record.url.contains("127.0.0.2");
+    let last = records.iter().filter(of_other).map(started).max().unwrap();
+    let of_busy = records.iter().filter(|record| !of_other(record));
+    // The one in flight when the pause was asked for may still have run.
+    let late = of_busy.filter(|record| started(record) > last).count();
+    assert!(late >= 7, "{records:#?}");
+    assert!(spread(&run) >= 900, "{records:#?}");
+}
+
+#[test]
+fn no_more_are_begun_in_a_second_than_the_rate_allows() {
+    let server = Server::start();
+    let run = Run::new()
+        .list(urls(&server.url(""), 6))
+        .with("--workers 3 --rate 10/s");
+    run.finish().code(0);
+    // Five gaps of 100 ms, less what the first start took longer than the last.
+    assert!(spread(&run) >= 350, "{}", run.log().text());
+}
+
+#[test]
+fn one_host_is_asked_no_more_often_than_its_delay_allows() {
+    let server = Server::start();
+    let run = Run::new()
+        .list(urls(&server.url(""), 6))
+        .with("--workers 3 --host-delay 100ms");
+    run.finish().code(0);
+    assert!(spread(&run) >= 350, "{}", run.log().text());
+}
+
+#[test]
+fn too_many_failures_give_the_run_up() {
+    let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
+    let server = paths.iter().fold(Server::start(), |server, path| {
+        server.answer(path, [Answer::Status(404)])
+    });
+    let run = Run::new()
+        .list(urls(&server.url(""), 20))
+        .with("--workers 1 --max-failures 3");
+    let ended = run.finish().code(4);
+    ended.says(&["given up", "4 URLs failed", "--max-failures"]);
+    let failed = run.log().count("failed");
+    assert!((4..20).contains(&failed), "{}", ended.text());
+    assert_eq!(ended.summary("failed"), failed as u64, "{}", ended.text());
+}
+
+#[test]
+fn a_run_ends_when_its_time_is_up() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let list = [server.url("/held"), server.url("/next")];
+    let run = Run::new()
+        .list(&list)
+        .with("--workers 1 --run-time 300ms --grace 100ms");
+    let ended = run.finish().code(4);
+    ended.says(&["given up", "--run-time"]);
+    assert_eq!(ended.summary("left"), 2, "{}", ended.text());
+    server.release("/held");
+    run.without_arguments().finish().code(0);
+}
+
+#[test]
+fn no_retry_is_begun_after_the_time_for_retries() {
+    let server = Server::start().answer("/busy", [Answer::Status(503)]);
+    let run = Run::new()
+        .list([server.url("/busy")])
+        .with("--workers 1 --retry 1000 --retry-delay 100ms --retry-max-time 350ms");
+    run.finish().code(1);
+    let record = run.log().one(&server.url("/busy"));
+    assert!((1..=4).contains(&record.attempts), "{record:?}");
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused() {
+    for (option, value) in [
+        ("--rate", "0"),
+        ("--rate", "fast"),
+        ("--max-failures", "101%"),
+        ("--run-time", "0"),
+        ("--host-delay", "-1"),
+    ] {
+        let run = Run::new()
+            .list(["http://a.example/"])
+            .with(&format!("{option}={value}"));
+        run.finish().code(2).says(&[option, value]);
+    }
+}

@@ -1,0 +1,255 @@
+//! Faults that a worker brings about in itself, for people who test what a crash costs: off unless
+//! the setup asks for them.
+//!
+//! They stand between a slot and its engine, so that they come after the start of the task was
+//! told, as a crash in a download would. This module decides which task meets which fault, and
+//! lets it happen. It must not touch what is on disk.
+
+use std::future::pending;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use protocol::{Assignment, Failure, Faults, Share, Stored, TaskFault};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::system::sysinfo;
+use sha2::{Digest, Sha256};
+use signal_hook::consts::SIGSEGV;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::activity::Activity;
+use crate::engine::{Engine, EventEngine};
+use crate::link::Outbox;
+
+/// Bytes that are no frame: the number of a message that there is not, then more.
+const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
+
+/// How much memory [`TaskFault::Eat`] takes at a time.
+const MOUTHFUL: usize = 16 << 20;
+
+/// How much it takes if no limit ends it before.
+const MEAL: usize = 512 << 20;
+
+/// Where a draw falls, in millionths: uniform from 0 to below [`Share::WHOLE`].
+///
+/// It is the first 8 bytes of the SHA-256 of `seed` (8 bytes) and `of`, all little endian, scaled
+/// down; so it is the same everywhere, and for ever.
+#[must_use]
+pub fn draw(seed: u64, of: &[u8]) -> u32 {
+    let hash = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(of)
+        .finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    let place = (u128::from(u64::from_le_bytes(first)) * u128::from(Share::WHOLE)) >> 64;
+    // Below `WHOLE` by construction.
+    u32::try_from(place).unwrap_or(Share::WHOLE)
+}
+
+/// What happens to the worker that takes up `url`, handed out for the `delivery`-th time in this
+/// run.
+///
+/// The first poison that the URL contains; else, with the first delivery, what is drawn: the
+/// shares lie side by side in the order of [`TaskFault::ALL`], and [`draw`] of the URL says where.
+#[must_use]
+pub fn planned(faults: &Faults, url: &str, delivery: u32) -> Option<TaskFault> {
+    let poison = faults
+        .poisons
+        .iter()
+        .find(|poison| url.contains(&poison.text));
+    if let Some(poison) = poison {
+        return Some(poison.fault);
+    }
+    if delivery > 1 {
+        return None;
+    }
+    let mut place = draw(faults.seed, url.as_bytes());
+    for (fault, share) in &faults.drawn {
+        match place.checked_sub(share.millionths()) {
+            Some(beyond) => place = beyond,
+            None => return Some(*fault),
+        }
+    }
+    None
+}
+
+/// Faults, where they have an effect.
+#[derive(Debug)]
+pub(crate) struct Trap<O> {
+    faults: Faults,
+    outbox: Arc<O>,
+}
+
+/// An engine that some tasks never reach.
+#[derive(Debug)]
+pub(crate) struct Trapped<E, O> {
+    trap: Arc<Trap<O>>,
+    engine: E,
+}
+
+impl<O: Outbox> Trap<O> {
+    pub(crate) fn new(faults: &Faults, outbox: &Arc<O>) -> Self {
+        Self {
+            faults: faults.clone(),
+            outbox: Arc::clone(outbox),
+        }
+    }
+
+    /// Puts itself before every engine that `make_engine` makes.
+    pub(crate) fn around<E>(self, make_engine: impl Fn() -> E) -> impl Fn() -> Trapped<E, O> {
+        let trap = Arc::new(self);
+        move || Trapped {
+            trap: Arc::clone(&trap),
+            engine: make_engine(),
+        }
+    }
+
+    /// Lets happen what is planned for this task, if anything is. If this returns at all, it tells
+    /// whether the task is to go no further.
+    fn spring(&self, assignment: &Assignment, activity: &Activity) -> bool {
+        let Assignment { url, delivery, .. } = assignment;
+        let Some(fault) = planned(&self.faults, url, *delivery) else {
+            return false;
+        };
+        tracing::info!(fault = fault.name(), url, "fault injected");
+        match fault {
+            TaskFault::Segv => segv(),
+            TaskFault::Abort => std::process::abort(),
+            TaskFault::Exit => std::process::exit(0),
+            TaskFault::Eat => eat(),
+            TaskFault::Hang => {}
+            TaskFault::Garbage => {
+                // Whether it arrived or not, there is nothing more to say.
+                let _ = self.outbox.send_raw(GARBAGE);
+            }
+        }
+        // Heartbeats do not name the task any more.
+        activity.end();
+        true
+    }
+}
+
+impl<E: Engine, O: Outbox> Engine for Trapped<E, O> {
+    fn download(
+        &mut self,
+        assignment: &Assignment,
+        activity: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        if self.trap.spring(assignment, activity) {
+            rest();
+        }
+        self.engine.download(assignment, activity)
+    }
+}
+
+impl<E: EventEngine, O: Outbox> EventEngine for Trapped<E, O> {
+    async fn download(
+        &mut self,
+        assignment: &Assignment,
+        activity: &Activity,
+    ) -> Result<Box<Stored>, Box<Failure>> {
+        if self.trap.spring(assignment, activity) {
+            return pending().await;
+        }
+        self.engine.download(assignment, activity).await
+    }
+}
+
+/// Does nothing for ever, at no cost.
+pub(crate) fn rest() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Dies by SIGSEGV: past the handler of the standard library, which looks for stack overflows.
+fn segv() -> ! {
+    // It cannot fail for this signal, and does not return.
+    let _ = emulate_default_handler(SIGSEGV);
+    std::process::abort()
+}
+
+/// Takes memory, and uses it, until something ends this process. If nothing does, it ends itself
+/// after [`MEAL`] bytes, or half of what was free: by SIGKILL, as the kernel would for want of
+/// memory, before anybody else on the machine is in want.
+fn eat() -> ! {
+    let reserve = free_memory() / 2;
+    let mut eaten = Vec::new();
+    while eaten.len() * MOUTHFUL < MEAL && free_memory() > reserve {
+        // Written to, so that there is memory behind it.
+        eaten.push(black_box(vec![1_u8; MOUTHFUL]));
+    }
+    // It cannot fail for oneself, and does not return.
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}
+
+/// Bytes of memory that nobody uses. A system call and not a file: there may be a sandbox.
+fn free_memory() -> u64 {
+    let info = sysinfo();
+    info.freeram.saturating_mul(info.mem_unit.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Poison;
+
+    use super::*;
+
+    fn share(millionths: u32) -> Share {
+        Share::from_millionths(millionths).expect("at most all")
+    }
+
+    fn url(number: u32) -> String {
+        format!("https://a.example/{number}")
+    }
+
+    #[test]
+    fn a_draw_is_the_same_for_ever() {
+        // As computed by: printf '\1\0\0\0\0\0\0\0https://a.example/' | sha256sum
+        assert_eq!(draw(1, b"https://a.example/"), 524_443);
+    }
+
+    #[test]
+    fn each_fault_has_its_share_of_the_urls() {
+        let faults = Faults {
+            seed: 7,
+            drawn: [
+                (TaskFault::Segv, share(100_000)),
+                (TaskFault::Hang, share(300_000)),
+            ]
+            .into(),
+            poisons: Vec::new(),
+        };
+        let all: Vec<_> = (0..10_000).map(|n| planned(&faults, &url(n), 1)).collect();
+        let count = |fault| all.iter().filter(|planned| **planned == fault).count();
+        // 5 standard deviations are at most 250.
+        assert!(count(Some(TaskFault::Segv)).abs_diff(1000) < 250);
+        assert!(count(Some(TaskFault::Hang)).abs_diff(3000) < 250);
+        assert_eq!(
+            count(None) + count(Some(TaskFault::Segv)) + count(Some(TaskFault::Hang)),
+            10_000
+        );
+        let other = Faults { seed: 8, ..faults };
+        assert!((0..100).any(|n| planned(&other, &url(n), 1) != all[n as usize]));
+    }
+
+    #[test]
+    fn what_is_drawn_happens_once_and_a_poison_every_time() {
+        let faults = Faults {
+            seed: 1,
+            drawn: [(TaskFault::Abort, share(Share::WHOLE))].into(),
+            poisons: vec![Poison {
+                fault: TaskFault::Exit,
+                text: "/poison".to_owned(),
+            }],
+        };
+        let good = "https://a.example/good";
+        assert_eq!(planned(&faults, good, 1), Some(TaskFault::Abort));
+        assert_eq!(planned(&faults, good, 2), None);
+        for delivery in 1..4 {
+            let planned = planned(&faults, "https://a.example/poison/1", delivery);
+            assert_eq!(planned, Some(TaskFault::Exit));
+        }
+    }
+}
