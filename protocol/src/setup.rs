@@ -31,10 +31,40 @@ pub struct Setup {
     /// The boot of the machine that partial bodies are good for (see
     /// [`PartialNote`](crate::PartialNote)); without it none is resumed.
     pub boot: Option<String>,
+    /// What the worker may use.
+    pub limits: WorkerLimits,
+    /// Whether a file is to be safe from the loss of power, and not only from the death of
+    /// processes, before it is acknowledged.
+    pub fsync: bool,
     /// How to talk to servers.
     pub http: HttpOptions,
     /// What is to go wrong, if anything is.
     pub faults: Option<Faults>,
+}
+
+/// What a worker process may use. Sessions inside the coordinator's process keep no limits: they
+/// would be the coordinator's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerLimits {
+    /// Most private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
+    pub memory: Option<u64>,
+    /// Nice value, -20 to 19 (setpriority(2)).
+    pub nice: Option<i32>,
+    /// How much of a sandbox it has to be in.
+    pub sandbox: Sandbox,
+}
+
+/// Whether a worker confines itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// It does not.
+    #[default]
+    Off,
+    /// As far as the kernel can.
+    BestEffort,
+    /// Completely, or it does not work at all.
+    On,
 }
 
 /// What drives the downloads of a worker.

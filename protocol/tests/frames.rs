@@ -13,8 +13,8 @@ use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Failure, FailureKind, Faults, FromWorker, HttpOptions,
     MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
-    Report, ResolveOverride, Running, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored,
-    TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
+    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
+    Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -153,6 +153,17 @@ fn faults() -> impl Strategy<Value = Faults> {
         })
 }
 
+fn limits() -> impl Strategy<Value = WorkerLimits> {
+    let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
+    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
+        |(memory, nice, sandbox)| WorkerLimits {
+            memory,
+            nice,
+            sandbox,
+        },
+    )
+}
+
 prop_compose! {
     fn proxy()(
         scheme in prop::sample::select(vec![
@@ -185,7 +196,8 @@ prop_compose! {
         concurrency in any::<u16>(),
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
-        spans in any::<bool>(),
+        (spans, fsync) in any::<(bool, bool)>(),
+        limits in limits(),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -214,6 +226,8 @@ prop_compose! {
             spans,
             cpu_per_task,
             boot,
+            limits,
+            fsync,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,

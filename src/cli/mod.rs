@@ -2,6 +2,7 @@
 //!
 //! What it means is decided in [`crate::config`].
 
+pub mod limits;
 pub mod mode;
 pub mod origin;
 pub mod run;

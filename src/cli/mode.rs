@@ -20,6 +20,19 @@ pub enum Mode {
     Sequential,
 }
 
+impl Mode {
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Threads => "threads",
+            Self::Async => "async",
+            Self::Sequential => "sequential",
+        }
+    }
+}
+
 /// What drives downloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineName {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::limits::LimitArgs;
 use super::mode::ModeArgs;
 use super::value;
 
@@ -33,6 +34,11 @@ pub struct RunArgs {
     /// Folder to store files in
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
+
+    /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
+    /// stored; slower
+    #[arg(long)]
+    pub fsync: bool,
 
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
@@ -77,6 +83,10 @@ pub struct RunArgs {
     /// Options for crashes.
     #[command(flatten)]
     pub crash: CrashArgs,
+
+    /// Options for what workers may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Options for workers.

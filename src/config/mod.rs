@@ -6,8 +6,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::{Engine, HttpOptions, Trust};
+use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
 
+use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
@@ -37,6 +38,10 @@ pub struct RunConfig {
     pub output: PathBuf,
     /// Numbers for the core.
     pub limits: Limits,
+    /// What worker processes may use.
+    pub worker_limits: WorkerLimits,
+    /// Whether what is stored is safe from the loss of power.
+    pub fsync: bool,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// What answers in place of the network.
@@ -183,6 +188,8 @@ impl RunConfig {
             sources,
             output: args.output,
             limits,
+            worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            fsync: args.fsync,
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,
             pool: shape.pool,
@@ -261,6 +268,39 @@ impl Shape {
             Mode::Async => local("async", Engine::Async, given.unwrap_or(workers)),
             Mode::Sequential => local("sequential", Engine::Blocking, 1),
         }
+    }
+}
+
+/// A thread has no limits of its own: what was asked for in so many words cannot be had there.
+fn worker_limits(
+    args: &LimitArgs,
+    pool: PoolKind,
+    mode: Mode,
+) -> Result<WorkerLimits, ConfigError> {
+    let sandbox = match args.sandbox {
+        SandboxName::On => Sandbox::On,
+        SandboxName::Off => Sandbox::Off,
+        SandboxName::BestEffort => Sandbox::BestEffort,
+    };
+    let limits = WorkerLimits {
+        memory: args.worker_memory,
+        nice: args.worker_nice,
+        sandbox,
+    };
+    if pool == PoolKind::Processes {
+        return Ok(limits);
+    }
+    let asked = [
+        (sandbox == Sandbox::On).then_some("--sandbox on"),
+        limits.memory.map(|_| "--worker-memory"),
+        limits.nice.map(|_| "--worker-nice"),
+    ];
+    match asked.into_iter().flatten().next() {
+        Some(option) => Err(ConfigError::ModeOption {
+            mode: mode.name(),
+            option,
+        }),
+        None => Ok(WorkerLimits::default()),
     }
 }
 

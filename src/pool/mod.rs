@@ -28,6 +28,7 @@ pub use local::LocalPool;
 pub use process::ProcessPool;
 pub use sockets::SocketFolder;
 pub use worker::EXIT_OUT_OF_MEMORY;
+pub use worker::limits::{LimitsError, try_out as try_limits};
 
 /// What a worker did.
 #[derive(Debug)]

@@ -33,7 +33,9 @@ use crate::dispatch::{Dispatcher, Ending};
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
-use crate::pool::{DescriptorError, LocalPool, Pool, ProcessPool, SocketFolder, make_room};
+use crate::pool::{
+    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, SocketFolder, make_room, try_limits,
+};
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
@@ -69,6 +71,9 @@ pub enum SetUpError {
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
+    /// What workers may use cannot be limited as asked.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The built-in origin does not come up.
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
@@ -110,7 +115,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
     }
-    let log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(layout.coordinator())?;
+    if config.fsync {
+        log.make_durable()?;
+        layout.sync()?;
+    }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
@@ -134,6 +143,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map(Timeline::create)
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
+    check_limits(&config, &layout)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -199,6 +209,22 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
 fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Tries what every worker would do to itself, and says what is in force: once, before any of them.
+fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> {
+    match config.pool {
+        PoolKind::Processes => {
+            let in_force = try_limits(&setup(config, layout, None))?;
+            tracing::info!("sandbox: {in_force}");
+        }
+        PoolKind::Local => {
+            tracing::info!(
+                "sandbox: off; workers are threads of this process, which cannot be confined"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Where workers connect, if they are processes and the file system of the output folder has
@@ -310,6 +336,8 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         spans: config.timeline.is_some(),
         cpu_per_task: config.cpu_per_task,
         boot: None,
+        limits: config.worker_limits,
+        fsync: config.fsync,
         http,
         faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }

@@ -55,7 +55,7 @@ pub(super) fn conclude(
             Outcome::Interrupted(finished.signal.unwrap_or(signal_hook::consts::SIGINT))
         }
         Ending::GivenUp(reason) => {
-            console.error(&format!("the run is given up: {}", explain(reason)));
+            console.error(&format!("the run is given up: {}", explain(reason, layout)));
             Outcome::GivenUp
         }
     };
@@ -81,7 +81,7 @@ pub(super) fn conclude(
     outcome
 }
 
-fn explain(reason: &GiveUp) -> String {
+fn explain(reason: &GiveUp, layout: &Layout) -> String {
     match reason {
         GiveUp::RestartIntensity {
             deaths,
@@ -104,8 +104,9 @@ fn explain(reason: &GiveUp) -> String {
              last with {last}; what they said stands above, and -v tells more"
         ),
         GiveUp::Fatal(failure) => format!(
-            "{}; nothing is lost, run the same command again when that is mended",
-            failure.message
+            "{}; files go to {}; nothing is lost, run the same command again when that is mended",
+            failure.message,
+            layout.output().display()
         ),
         GiveUp::Other(reason) => reason.clone(),
     }

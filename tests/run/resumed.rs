@@ -117,11 +117,11 @@ fn noted(run: &Run) -> u64 {
 
 #[test]
 fn a_killed_worker_costs_no_bytes_that_were_on_disk() {
-    for engine in ["blocking", "async"] {
+    for options in ["--engine blocking", "--engine async", "--fsync"] {
         let server = Slow::start();
         let run = Run::new()
             .list([server.url()])
-            .with(&format!("--workers 1 --engine {engine}"));
+            .with(&format!("--workers 1 {options}"));
         let job = run.start();
         job.wait_until("bytes on disk", || noted(&run) >= 900_000);
         job.worker(0, 1).signal(Signal::KILL);
@@ -163,6 +163,28 @@ fn a_killed_run_is_gone_on_with_by_the_next() {
         );
         assert_eq!(run.log().partials(), [""; 0]);
     }
+}
+
+#[test]
+fn a_confined_worker_finds_the_certificates_of_the_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let bundle = folder.path().join("bundle.pem");
+    std::fs::write(&bundle, made.cert.pem()).unwrap();
+    let server = crate::support::Server::start();
+    let run = Run::new()
+        .list([server.url("/a")])
+        .with("--workers 1 --ca-native")
+        .env("SSL_CERT_FILE", &bundle);
+    run.finish().code(0);
+    std::fs::remove_file(&bundle).unwrap();
+    let run = Run::new()
+        .list([server.url("/a")])
+        .with("--workers 1 --ca-native")
+        .env("SSL_CERT_FILE", &bundle)
+        .env("SSL_CERT_DIR", folder.path());
+    let ended = run.finish().code(4);
+    assert!(ended.text().contains("certificate"), "{}", ended.text());
 }
 
 #[test]

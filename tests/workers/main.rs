@@ -9,6 +9,7 @@
 //!   worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod confined;
 mod killers;
 mod last_words;
 mod misbehave;
@@ -29,6 +30,10 @@ use support::Run;
 /// The environment variable that makes this program a coordinator.
 const ROLE: &str = "COORDINATOR_TEST_ROLE";
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: worker::Allocator = worker::Allocator::new();
+
 fn main() -> ExitCode {
     if env::var_os(ROLE).is_some() {
         return coordinator();
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
         talking::trials(),
         killers::trials(),
         last_words::trials(),
+        confined::trials(),
     ];
     libtest_mimic::run(
         &Arguments::from_args(),

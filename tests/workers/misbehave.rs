@@ -86,6 +86,12 @@ impl Action {
                 peer.say(&FromWorker::Ready);
                 peer.after_ready(what)
             }
+            ["tries-everything"] => {
+                let peer = Peer::connect(arguments);
+                let setup = peer.greet();
+                crate::confined::try_everything(&setup);
+                peer.work(&setup, "no URL contains this", "0")
+            }
             ["on", part, how] => work_until(arguments, part, how),
             ["stays"] => {
                 // Works, and does not leave when it is told to.
@@ -452,23 +458,27 @@ impl Engine for Trapped {
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     let peer = Peer::connect(arguments);
     let setup = peer.greet();
-    let shared = Arc::new(Shared::new(&setup).expect("a good setup"));
-    let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
-    let session = Session::start_with(
-        Arc::new(IpcOutbox(peer.to_coordinator)),
-        &setup,
-        move || {
-            let (part, how) = trap.lock().expect("nobody panics with it").clone();
-            Trapped {
-                engine: BlockingEngine::new(Arc::clone(&shared)),
-                part,
-                how,
-            }
-        },
-    )
-    .expect("a session");
-    session
-        .read(&mut IpcInbox(peer.from_coordinator))
-        .expect("the link holds");
-    ExitCode::SUCCESS
+    worker::limits::apply(&setup).expect("the limits can be had");
+    peer.work(&setup, part, how)
+}
+
+impl Peer {
+    fn work(self, setup: &Setup, part: &str, how: &str) -> ExitCode {
+        let shared = Arc::new(Shared::new(setup).expect("a good setup"));
+        let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
+        let session =
+            Session::start_with(Arc::new(IpcOutbox(self.to_coordinator)), setup, move || {
+                let (part, how) = trap.lock().expect("nobody panics with it").clone();
+                Trapped {
+                    engine: BlockingEngine::new(Arc::clone(&shared)),
+                    part,
+                    how,
+                }
+            })
+            .expect("a session");
+        session
+            .read(&mut IpcInbox(self.from_coordinator))
+            .expect("the link holds");
+        ExitCode::SUCCESS
+    }
 }

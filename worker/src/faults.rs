@@ -10,7 +10,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use protocol::{Assignment, Failure, Faults, Share, Stored, TaskFault};
-use rustix::process::{Signal, getpid, kill_process};
 use rustix::system::sysinfo;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGSEGV;
@@ -18,6 +17,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::activity::Activity;
 use crate::engine::{Engine, EventEngine};
+use crate::limits::EXIT_OUT_OF_MEMORY;
 use crate::link::Outbox;
 
 /// Bytes that are no frame: the number of a message that there is not, then more.
@@ -170,8 +170,8 @@ fn segv() -> ! {
 }
 
 /// Takes memory, and uses it, until something ends this process. If nothing does, it ends itself
-/// after [`MEAL`] bytes, or half of what was free: by SIGKILL, as the kernel would for want of
-/// memory, before anybody else on the machine is in want.
+/// after [`MEAL`] bytes, or half of what was free, as it would at a limit of its own: before
+/// anybody else on the machine is in want.
 fn eat() -> ! {
     let reserve = free_memory() / 2;
     let mut eaten = Vec::new();
@@ -179,9 +179,7 @@ fn eat() -> ! {
         // Written to, so that there is memory behind it.
         eaten.push(black_box(vec![1_u8; MOUTHFUL]));
     }
-    // It cannot fail for oneself, and does not return.
-    let _ = kill_process(getpid(), Signal::KILL);
-    std::process::abort()
+    std::process::exit(EXIT_OUT_OF_MEMORY)
 }
 
 /// Bytes of memory that nobody uses. A system call and not a file: there may be a sandbox.

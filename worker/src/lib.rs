@@ -1,7 +1,9 @@
 //! What a worker does.
 //!
 //! ```text
-//!   process ──> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
+//!   process ──> limits      (memory, nice value, sandbox: before there is a second thread)
+//!      |
+//!      +──────> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
 //!      |           |                            |
 //!     link <───────┘                            ├────> resolver   (shared by all slots)
 //!                                               └────> store      (temporary name, hash, rename)
@@ -15,16 +17,19 @@
 //! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
 
 mod activity;
+mod allocator;
 mod decode;
 mod descriptor;
 pub mod engine;
 mod fault;
 pub mod faults;
+pub mod limits;
 pub mod link;
 pub mod process;
 mod reserved;
 mod resolver;
 mod route;
+mod sandbox;
 pub mod session;
 mod spans;
 mod store;
@@ -34,10 +39,12 @@ pub mod transfer;
 mod tunnel;
 mod work;
 
+pub use allocator::Allocator;
 pub use engine::{
     Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
 };
 pub use fault::Fault;
+pub use limits::EXIT_OUT_OF_MEMORY;
 pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,
@@ -46,6 +53,3 @@ pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};
-
-/// The exit code of a worker process that ends itself because it is over its memory limit.
-pub const EXIT_OUT_OF_MEMORY: i32 = 77;

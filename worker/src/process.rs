@@ -12,6 +12,7 @@ use protocol::{FromWorker, ToWorker};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
+use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::session::{Session, SessionError};
 use crate::{descriptor, faults};
@@ -42,6 +43,9 @@ pub enum ProcessError {
     /// The first message was not the setup.
     #[error("the coordinator did not begin with a setup")]
     NoSetup,
+    /// The limits of the setup cannot be had.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -125,6 +129,8 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };
+    let in_force = limits::apply(&setup)?;
+    tracing::debug!(%in_force, "sandbox");
     let session = match Session::start(Arc::new(outbox), &setup) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,

@@ -3,8 +3,9 @@
 //! A reader of the output folder never sees a partial file under a final name, and storing a task
 //! twice gives the same file. A small file costs four system calls: open, write, close, rename.
 //!
-//! It does not fsync: what it promises, it promises across the death of any process, not across
-//! the loss of power. It must not choose names, or know what HTTP is.
+//! What it promises, it promises across the death of any process; and across the loss of power, if
+//! it is told to sync: data before the name, the name before the answer. It must not choose names,
+//! or know what HTTP is.
 
 mod site;
 
@@ -19,7 +20,9 @@ use std::sync::Arc;
 
 use data_encoding::BASE32HEX_NOPAD;
 use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -41,21 +44,30 @@ pub struct Store {
     partial: OwnedFd,
     /// What partial bodies are good for; nothing if none is to be kept.
     boot: Option<String>,
+    fsync: bool,
 }
 
 impl Store {
     /// Opens the two folders; they must exist, on one file system. Partial bodies are kept for
-    /// other attempts if it is known which boot of the machine this is.
+    /// other attempts if it is known which boot of the machine this is. With `fsync` a file that is
+    /// committed is safe from the loss of power.
     ///
     /// # Errors
     ///
     /// If one of them cannot be opened.
-    pub fn new(output: &Path, partial: &Path, boot: Option<String>) -> std::io::Result<Self> {
-        let open = |folder: &Path| {
+    pub fn new(
+        output: &Path,
+        partial: &Path,
+        boot: Option<String>,
+        fsync: bool,
+    ) -> std::io::Result<Self> {
+        // A folder can only be synced if it is open for more than to name what is in it.
+        let synced = if fsync { OFlags::RDONLY } else { OFlags::PATH };
+        let open = |folder: &Path, how: OFlags| {
             openat(
                 CWD,
                 folder,
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                how | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
             )
             .map_err(|errno| {
@@ -67,9 +79,10 @@ impl Store {
             })
         };
         Ok(Self {
-            output: open(output)?,
-            partial: open(partial)?,
+            output: open(output, synced)?,
+            partial: open(partial, OFlags::PATH)?,
             boot,
+            fsync,
         })
     }
 
@@ -215,6 +228,15 @@ impl Partial {
     /// If it cannot be put there; the partial is removed then.
     pub fn commit(mut self) -> Result<Committed, Fault> {
         let file = self.file.take();
+        // Or a name could outlive the loss of power, and what it stands for not.
+        if self.store.fsync
+            && let Some(file) = &file
+            && let Err(errno) = fdatasync(file)
+        {
+            self.remove();
+            self.forget_note();
+            return Err(unsynced(&self.path, errno));
+        }
         // Closed first: some file systems report a full disk only now, and only by a close that
         // `File` would not tell us of; a rename of what did not arrive must not follow.
         let closed = file.map_or(Ok(()), |file| {
@@ -227,6 +249,10 @@ impl Partial {
         }
         self.forget_note();
         placed.map_err(|errno| fault("put in place", &self.path, errno))?;
+        if self.store.fsync {
+            self.sync_folders()
+                .map_err(|errno| unsynced(&self.path, errno))?;
+        }
         Ok(Committed {
             bytes: self.bytes,
             sha256: std::mem::take(&mut self.hash).finalize().into(),
@@ -258,6 +284,16 @@ impl Partial {
             }
         }
         Ok(())
+    }
+
+    /// Makes the new name last: in its folder, and those of its parents that may be new.
+    fn sync_folders(&self) -> Result<(), Errno> {
+        let output = &self.store.output;
+        for (end, _) in self.path.rmatch_indices('/') {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            fsync(openat(output, &self.path[..end], flags, Mode::empty())?)?;
+        }
+        fsync(output)
     }
 
     fn remove(&self) {
@@ -296,6 +332,12 @@ fn partial_name(path: &str) -> Cow<'_, str> {
         return Cow::Borrowed(path);
     }
     Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
+}
+
+/// What was written may be lost, and what is written next as well, whatever the error says.
+fn unsynced(path: &str, errno: Errno) -> Fault {
+    let known = fault("sync", path, errno);
+    Fault::fatal(known.kind, known.message)
 }
 
 /// What an error number means for the task, and for all others.

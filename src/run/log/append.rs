@@ -15,11 +15,17 @@ pub(super) const FULL: usize = 64 * 1024;
 pub(super) trait Sink: Write {
     /// Cuts it to `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// Waits until what was written is safe from the loss of power.
+    fn sync(&mut self) -> io::Result<()>;
 }
 
 impl Sink for File {
     fn cut(&mut self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
     }
 }
 
@@ -31,6 +37,8 @@ pub(super) struct Appender<S> {
     whole: u64,
     /// Behind that stands a part of a line, which could not be cut off yet.
     torn: bool,
+    /// Whether lines are to be safe from the loss of power once they are flushed.
+    durable: bool,
 }
 
 impl<S: Sink> Appender<S> {
@@ -41,7 +49,15 @@ impl<S: Sink> Appender<S> {
             buffer: Vec::with_capacity(FULL + FULL / 4),
             whole: length,
             torn: false,
+            durable: false,
         }
+    }
+
+    /// From now on lines are safe from the loss of power once they are flushed; those that the
+    /// sink holds already, at once.
+    pub(super) fn make_durable(&mut self) -> io::Result<()> {
+        self.durable = true;
+        self.sink.sync()
     }
 
     /// Adds what `write` puts into the buffer and a newline, or nothing if it fails. It must not
@@ -69,12 +85,17 @@ impl<S: Sink> Appender<S> {
         memchr::memchr_iter(b'\n', &self.buffer).count()
     }
 
-    /// Writes the buffer: one system call, if the system takes it whole.
+    /// Writes the buffer: one system call, if the system takes it whole; and one more if it is to
+    /// be durable.
     ///
-    /// After an error the sink ends with a whole line, and the buffer holds those that it lacks.
+    /// After an error the sink ends with a whole line, and the buffer holds those that it lacks;
+    /// unless what it took could not be made durable.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.torn {
             self.cut_back()?;
+        }
+        if self.buffer.is_empty() {
+            return Ok(());
         }
         let mut written = 0;
         while written < self.buffer.len() {
@@ -92,6 +113,9 @@ impl<S: Sink> Appender<S> {
         }
         self.whole += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.durable {
+            self.sink.sync()?;
+        }
         Ok(())
     }
 
@@ -161,6 +185,10 @@ mod tests {
             let length = usize::try_from(length).expect("small");
             assert!(length <= self.content.len(), "cutting must not extend");
             self.content.truncate(length);
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

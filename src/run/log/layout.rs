@@ -66,6 +66,17 @@ pub enum LayoutError {
         /// The cause.
         source: io::Error,
     },
+    /// It cannot be made safe from the loss of power.
+    #[error(
+        "cannot sync the folder {} (--fsync): {source}; see to the disk, or run without --fsync",
+        .path.display()
+    )]
+    Sync {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The partial bodies of an earlier run cannot be removed.
     #[error("cannot remove what an earlier run left in {}: {source}; remove it yourself", .path.display())]
     Leftovers {
@@ -122,6 +133,31 @@ impl Layout {
     pub fn remove_leftovers(&self, _lock: &Lock, boot: Option<&str>) -> Result<usize, LayoutError> {
         leftovers::tidy(&self.partial, boot)
             .map_err(|(path, source)| LayoutError::Leftovers { path, source })
+    }
+
+    /// Makes the folders, and what is in them by name, safe from the loss of power.
+    ///
+    /// # Errors
+    ///
+    /// A folder of ours cannot be synced. One above the output folder that may not be read was not
+    /// made by us, and is passed over.
+    pub fn sync(&self) -> Result<(), LayoutError> {
+        let own = [self.coordinator.as_path(), self.output.as_path()];
+        let above = self.output.ancestors().skip(1);
+        for path in own.into_iter().chain(above) {
+            let synced = File::open(path).and_then(|folder| folder.sync_all());
+            match synced {
+                Ok(()) => {}
+                Err(_) if !own.contains(&path) => {}
+                Err(source) => {
+                    return Err(LayoutError::Sync {
+                        path: path.to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where files are stored; absolute.

@@ -96,8 +96,10 @@ pub enum LogError {
     /// Records could not be written. They are kept, and the next flush tries again.
     #[error(
         "cannot write to the {log} {}: {source}; {unwritten} {} are not recorded, \
-         make room and run the same command again to finish",
-        .path.display(), .log.lines()
+         {} and run the same command again to finish",
+        .path.display(),
+        .log.lines(),
+        if is_disk_full(source) { "make room" } else { "see to the disk" }
     )]
     Write {
         /// Which log.
@@ -106,6 +108,20 @@ pub enum LogError {
         path: PathBuf,
         /// How many records are kept in memory.
         unwritten: usize,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Records are written, and could not be made safe from the loss of power.
+    #[error(
+        "cannot sync the {log} {} (--fsync): {source}; what it says last may be lost, see to the \
+         disk and run the same command again to finish",
+        .path.display()
+    )]
+    Sync {
+        /// Which log.
+        log: Log,
+        /// The file.
+        path: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -118,7 +134,8 @@ impl LogError {
         let (Self::Open { source, .. }
         | Self::Cut { source, .. }
         | Self::Read { source, .. }
-        | Self::Write { source, .. }) = self;
+        | Self::Write { source, .. }
+        | Self::Sync { source, .. }) = self;
         is_disk_full(source)
     }
 }

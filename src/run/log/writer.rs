@@ -1,8 +1,8 @@
 //! Appends records to the run log, and to the log of deaths.
 //!
 //! Records are written in batches, with as few system calls as possible, and are safe from the
-//! death of this process (not from that of the machine) once flushed. Only the holder of the
-//! [`Lock`](super::Lock) may write.
+//! death of this process once flushed; from that of the machine if they are asked to be. Only the
+//! holder of the [`Lock`](super::Lock) may write.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -88,6 +88,20 @@ impl<T: Logged> LogWriter<T> {
         }
     }
 
+    /// From now on records are safe from the loss of power once they are flushed: fdatasync(2)
+    /// follows each batch. The log's name is the business of its folder.
+    ///
+    /// # Errors
+    ///
+    /// What the log holds already cannot be made safe.
+    pub fn make_durable(&mut self) -> Result<(), LogError> {
+        self.lines.make_durable().map_err(|source| LogError::Sync {
+            log: T::LOG,
+            path: self.path.clone(),
+            source,
+        })
+    }
+
     /// How many bytes of a torn last line were cut off on opening.
     #[must_use]
     pub const fn cut(&self) -> u64 {
@@ -115,17 +129,23 @@ impl<T: Logged> LogWriter<T> {
     /// # Errors
     ///
     /// The system does not take them all: [`LogError::Write`]. The log then still ends with a whole
-    /// line, the records it lacks are kept, and the next flush tries again.
+    /// line, the records it lacks are kept, and the next flush tries again. Or it takes them, and
+    /// cannot make them safe: [`LogError::Sync`].
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.lines.flush().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> LogError {
-        LogError::Write {
-            log: T::LOG,
-            path: self.path.clone(),
-            unwritten: self.lines.pending(),
-            source,
+        let (log, path) = (T::LOG, self.path.clone());
+        match self.lines.pending() {
+            // Everything is written, so it was the sync.
+            0 => LogError::Sync { log, path, source },
+            unwritten => LogError::Write {
+                log,
+                path,
+                unwritten,
+                source,
+            },
         }
     }
 }

@@ -123,7 +123,8 @@ impl Shared {
     /// If one of them is not usable.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
         let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
-        let store = Store::new(output, partial, setup.boot.clone()).map_err(SetupError::Store)?;
+        let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
+            .map_err(SetupError::Store)?;
         Ok(Self {
             options: setup.http.clone(),
             spans: setup.spans,

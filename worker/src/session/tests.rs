@@ -89,6 +89,8 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         spans: false,
         cpu_per_task: Duration::ZERO,
         boot: None,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };
@@ -284,6 +286,8 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         spans: false,
         cpu_per_task: Duration::ZERO,
         boot: None,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };
@@ -357,6 +361,8 @@ fn a_frozen_event_loop_shows_no_life() {
         spans: false,
         cpu_per_task: Duration::ZERO,
         boot: None,
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http: options(),
         faults: None,
     };

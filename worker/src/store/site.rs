@@ -36,8 +36,9 @@ impl Site {
     pub(super) fn new(store: Arc<Store>, path: &str) -> Self {
         let name = partial_name(path).into_owned();
         let note = open_note(&store, &name);
-        let noted = note.is_some();
-        let left = note.and_then(|file| read_note(&store, &name, file));
+        // One that may not be read is one.
+        let noted = !matches!(note, Err(Errno::NOENT));
+        let left = note.ok().and_then(|file| read_note(&store, &name, file));
         Self {
             store,
             path: path.to_owned(),
@@ -131,10 +132,10 @@ impl Site {
     }
 }
 
-fn open_note(store: &Store, name: &str) -> Option<File> {
+fn open_note(store: &Store, name: &str) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let fd = openat(&store.partial, note_name(name), flags, Mode::empty()).ok()?;
-    Some(File::from(fd))
+    let fd = openat(&store.partial, note_name(name), flags, Mode::empty())?;
+    Ok(File::from(fd))
 }
 
 /// The note in `file`, if it is good, and the size of the body of partial `name`.

@@ -21,8 +21,8 @@ fn store() -> (tempfile::TempDir, Arc<Store>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let partial = folder.path().join(".partial");
     std::fs::create_dir(&partial).expect("a folder for partials");
-    let store =
-        Store::new(folder.path(), &partial, Some("boot".to_owned())).expect("both folders exist");
+    let store = Store::new(folder.path(), &partial, Some("boot".to_owned()), false)
+        .expect("both folders exist");
     (folder, Arc::new(store))
 }
 
@@ -186,6 +186,7 @@ fn only_a_good_note_of_this_boot_counts() {
     let (folder, store) = store();
     let other = Store {
         boot: Some("other".to_owned()),
+        fsync: false,
         output: store.output.try_clone().expect("a descriptor"),
         partial: store.partial.try_clone().expect("a descriptor"),
     };

@@ -178,6 +178,8 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         spans: false,
         cpu_per_task: Duration::ZERO,
         boot: Some("boot".to_owned()),
+        limits: protocol::WorkerLimits::default(),
+        fsync: false,
         http,
         faults: None,
     }

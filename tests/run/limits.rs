@@ -1,0 +1,279 @@
+//! What workers may use: memory, their share of the processor, and the sandbox of a healthy one.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::support::run::urls;
+use crate::support::{Answer, Run, Server, is_root, server, sha256};
+
+/// Makes the kernel one without Landlock, for the program and all it starts.
+const WITHOUT_LANDLOCK: [&str; 5] = [
+    "strace",
+    "--follow-forks",
+    "--output=/dev/null",
+    "--trace=landlock_create_ruleset",
+    "--inject=landlock_create_ruleset:error=ENOSYS",
+];
+
+/// Makes it one whose Landlock cannot tell truncating from writing (Linux 5.19): the answer to the
+/// question for its version is 2.
+const LANDLOCK_2: [&str; 5] = [
+    "strace",
+    "--follow-forks",
+    "--output=/dev/null",
+    "--trace=landlock_create_ruleset",
+    "--inject=landlock_create_ruleset:retval=2:when=1",
+];
+
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub fn has_strace(test: &str) -> bool {
+    let there = std::process::Command::new("strace")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !there {
+        eprintln!("{test} is skipped: strace is not installed");
+    }
+    there
+}
+
+#[test]
+fn what_is_in_force_is_told_once() {
+    let server = Server::start();
+    let run = Run::new()
+        .list(urls(&server.url(""), 4))
+        .with("-v --workers 2 --sandbox on");
+    let ended = run.finish().code(0);
+    let line = ended.says(&["sandbox: Landlock ABI", "seccomp", "no_new_privs"]);
+    let output = run.path("downloads").display().to_string();
+    assert!(
+        line.contains(&format!("writes below {output} only")),
+        "{line}"
+    );
+    let lines = ended.stderr.matches("sandbox: ").count();
+    assert_eq!(lines, 1, "{}", ended.text());
+}
+
+#[test]
+fn a_name_is_looked_up_in_the_sandbox() {
+    let server = Server::start();
+    for engine in ["blocking", "async"] {
+        let url = server.url("/f").replace("127.0.0.1", "localhost");
+        let run = Run::new()
+            .list([&url])
+            .with("--sandbox on --retry 0 --engine")
+            .with(engine);
+        let ended = run.finish().code(0);
+        assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
+    }
+}
+
+#[test]
+fn a_user_without_rights_works_in_the_sandbox() {
+    if !is_root("a_user_without_rights_works_in_the_sandbox") {
+        return;
+    }
+    let server = Server::start();
+    let url = server.url("/f").replace("127.0.0.1", "localhost");
+    let run = Run::new()
+        .list([&url])
+        .with("--sandbox on --retry 0")
+        .through([
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ]);
+    for name in ["", "downloads"] {
+        fs::create_dir_all(run.path(name)).unwrap();
+        fs::set_permissions(run.path(name), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    run.finish().code(0);
+    run.log()
+        .check(&run.log().one(&url), &sha256(&server::body("/f")));
+}
+
+#[test]
+fn an_output_folder_behind_a_link_is_written_to_from_the_sandbox() {
+    let server = Server::start();
+    let run = Run::new().list([server.url("/f")]).with("--sandbox on");
+    fs::create_dir_all(run.path("real/place")).unwrap();
+    symlink("real/place", run.path("downloads")).unwrap();
+    for _ in 0..2 {
+        // What is there already is replaced, by a run that does not know of it.
+        run.finish().code(0);
+        run.log().check(
+            &run.log().one(&server.url("/f")),
+            &sha256(&server::body("/f")),
+        );
+        fs::remove_file(run.path("real/place/.coordinator/results.jsonl")).unwrap();
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts() {
+    if !has_strace("a_kernel_that_cannot_confine") {
+        return;
+    }
+    let server = Server::start();
+    for kernel in [WITHOUT_LANDLOCK, LANDLOCK_2] {
+        let run = Run::new()
+            .list([server.url("/f")])
+            .with("--sandbox on")
+            .through(kernel);
+        let ended = run.finish().code(3);
+        ended.says(&["cannot confine workers", "Landlock ABI 3", "best-effort"]);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
+    }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn a_kernel_that_cannot_confine_is_taken_as_it_is_by_default() {
+    if !has_strace("a_kernel_that_cannot_confine_is_taken_as_it_is") {
+        return;
+    }
+    let server = Server::start();
+    let run = Run::new()
+        .list([server.url("/f")])
+        .with("-v")
+        .through(WITHOUT_LANDLOCK);
+    let ended = run.finish().code(0);
+    ended.says(&["sandbox: seccomp, no_new_privs", "no Landlock"]);
+    assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
+}
+
+#[test]
+fn what_only_a_process_has_cannot_be_had_in_another_mode() {
+    let cases = [
+        ("threads", "--sandbox on"),
+        ("async", "--worker-memory 100MB"),
+        ("sequential", "--worker-nice 5"),
+    ];
+    for (mode, option) in cases {
+        let run = Run::new()
+            .list(["http://127.0.0.1:9/"])
+            .with(&format!("--mode {mode} {option}"));
+        let ended = run.finish().code(2);
+        let name = option.split(' ').next().unwrap();
+        ended.says(&["--mode processes", name, mode]);
+    }
+    let server = Server::start();
+    let run = Run::new()
+        .list([server.url("/f")])
+        .with("--mode threads -v");
+    run.finish().code(0).says(&["sandbox: off", "threads"]);
+}
+
+#[test]
+fn workers_are_as_nice_as_they_are_told_to_be() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let run = Run::new()
+        .list([server.url("/held")])
+        .with("--workers 1 --worker-nice 7");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    let nice = |pid: u32, task: &str| -> i32 {
+        // proc_pid_stat(5): the 19th field, and the 2nd may hold anything but a parenthesis last.
+        let stat = fs::read_to_string(format!("/proc/{pid}{task}/stat")).unwrap();
+        let rest = stat.rsplit_once(')').unwrap().1;
+        rest.split_whitespace().nth(16).unwrap().parse().unwrap()
+    };
+    let worker = job.workers().remove(0).pid;
+    for entry in fs::read_dir(format!("/proc/{worker}/task")).unwrap() {
+        let task = entry.unwrap().file_name().into_string().unwrap();
+        assert_eq!(nice(worker, &format!("/task/{task}")), 7, "every thread");
+    }
+    assert_eq!(nice(job.pid(), ""), nice(std::process::id(), ""));
+    server.release("/held");
+    job.finish().code(0);
+}
+
+#[test]
+fn a_nice_value_that_is_refused_is_told_before_anything_starts() {
+    if !is_root("a_nice_value_that_is_refused") {
+        return;
+    }
+    let server = Server::start();
+    let run = Run::new()
+        .list([server.url("/f")])
+        .with("--worker-nice -5")
+        .through([
+            "setpriv",
+            "--bounding-set=-sys_nice",
+            "--inh-caps=-sys_nice",
+        ]);
+    let ended = run.finish().code(3);
+    ended.says(&["nice value -5", "--worker-nice", "ermission denied"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
+    assert_eq!(server.total(), 0);
+}
+
+/// The least memory for workers of this shape, as the program names it when it is given too little.
+fn smallest_memory(shape: &str) -> String {
+    let run = Run::new()
+        .list(["http://127.0.0.1:9/"])
+        .with(shape)
+        .with("--worker-memory 1MB");
+    let ended = run.finish().code(3);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
+    let line = ended.says(&["too little memory", "--worker-memory", "--concurrency"]);
+    let named = line.split("give it ").nth(1).unwrap();
+    named.split_whitespace().next().unwrap().to_owned()
+}
+
+const SHAPES: [&str; 4] = [
+    "--workers 1 -c 1",
+    "--workers 1 -c 16",
+    "--workers 1 -c 1 --engine async",
+    "--workers 1 -c 16 --engine async",
+];
+
+#[test]
+fn too_little_memory_is_refused_and_what_is_named_instead_is_enough_for_tls_and_large_bodies() {
+    for shape in SHAPES {
+        let list: Vec<_> = (0..32).map(|n| format!("https://{n}.example/")).collect();
+        let run = Run::new()
+            .list(&list)
+            .with(shape)
+            .with("--retry 0 --simulate=latency=20ms,size=2MiB --worker-memory")
+            .with(&smallest_memory(shape));
+        let ended = run.finish().code(0);
+        assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    }
+}
+
+#[test]
+fn the_smallest_memory_is_enough_for_as_many_lookups_as_downloads() {
+    // Each a name of its own, which exists nowhere (RFC 6761, section 6.4).
+    let names = |count| (0..count).map(|n| format!("http://{n}.invalid/"));
+    for shape in SHAPES {
+        // They may take their time; so few where they are looked up one after the other.
+        let count = if shape.contains("-c 16") { 32 } else { 2 };
+        let run = Run::new()
+            .list(names(count))
+            .with(shape)
+            .with("--retry 0 --worker-memory")
+            .with(&smallest_memory(shape));
+        let ended = run.finish().code(1);
+        assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+        assert_eq!(ended.summary("failed"), count, "{}", ended.text());
+    }
+}
+
+#[test]
+fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
+    // A file of certificates that is larger than what a worker may have.
+    let run = Run::new()
+        .list(["https://127.0.0.1:9/"])
+        .with("--workers 1 --cacert large.pem --worker-memory 20MB --restart-intensity 1/60s");
+    fs::write(run.path("large.pem"), vec![b'x'; 30_000_000]).unwrap();
+    let ended = run.finish().code(4);
+    ended.says(&[
+        "out of memory",
+        "limit of 20000000 bytes",
+        "--worker-memory",
+    ]);
+    ended.says(&["exit code 77"]);
+    assert!(!ended.stderr.contains("SIGABRT"), "{}", ended.text());
+}

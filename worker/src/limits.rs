@@ -1,0 +1,169 @@
+//! What a worker process may use: memory, its share of the processor, and the sandbox.
+//!
+//! Limits are the worker's own doing: it sets them when it has its setup, before it has a second
+//! thread. The coordinator tries them first ([`try_out`]), so that what is refused is told once,
+//! before anything is started, and not by every worker. It must not know what a limit is for.
+
+use std::io;
+
+use protocol::{Engine, Setup};
+use rustix::process::{
+    Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
+};
+
+pub use crate::sandbox::{InForce, SandboxError};
+use crate::{sandbox, session};
+
+/// Exit code of a process that reached its limit on memory, if it allocates with
+/// [`Allocator`](crate::Allocator).
+pub const EXIT_OUT_OF_MEMORY: i32 = 77;
+
+/// Private writable memory of a worker, its data segment, one download and TLS included; without
+/// its threads. Measured, with a margin: see ARCHITECTURE.md.
+const BASE: u64 = 6 << 20;
+
+/// For each further thread: its stack, as the standard library makes it, and what malloc(3) takes
+/// for it.
+const PER_THREAD: u64 = (2 << 20) + (256 << 10);
+
+/// For each download in flight: buffers, and the state of TLS.
+const PER_DOWNLOAD: u64 = 1 << 20;
+
+/// Why a limit cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    /// A worker could not even begin.
+    #[error(
+        "{asked} bytes are too little memory for a worker with {concurrency} downloads in flight \
+         (--worker-memory); give it {smallest} or more, or a smaller --concurrency"
+    )]
+    TooLittleMemory {
+        /// What was asked for.
+        asked: u64,
+        /// What it takes.
+        smallest: u64,
+        /// Downloads in flight.
+        concurrency: u16,
+    },
+    /// The system's limit is lower.
+    #[error(
+        "{asked} bytes of memory (--worker-memory) are more than the {hard} that the hard limit \
+         allows (ulimit -H -d)"
+    )]
+    AboveHardLimit {
+        /// What was asked for.
+        asked: u64,
+        /// The hard limit.
+        hard: u64,
+    },
+    /// The system does not take the limit on memory.
+    #[error("cannot limit memory to {bytes} bytes (--worker-memory): {cause}")]
+    Memory {
+        /// The limit.
+        bytes: u64,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The system does not give the nice value.
+    #[error(
+        "cannot give workers the nice value {wanted} (--worker-nice): {cause}; ask for {current} \
+         or more"
+    )]
+    Nice {
+        /// What was asked for.
+        wanted: i32,
+        /// What this process has.
+        current: i32,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There is no sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// Nothing could be tried.
+    #[error("cannot start a thread to try the limits of workers: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Sets the limits of `setup`, for this process or the calling thread and whatever it will start.
+/// They cannot be lifted again.
+///
+/// # Errors
+///
+/// If one of them cannot be had.
+pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
+    be_nice(setup)?;
+    if let Some(bytes) = setup.limits.memory {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        setrlimit(Resource::Data, limit).map_err(|errno| LimitsError::Memory {
+            bytes,
+            cause: errno.into(),
+        })?;
+    }
+    Ok(sandbox::enter(setup)?)
+}
+
+/// Finds out whether a worker could [`apply`] `setup`, without any effect on this process: what can
+/// be tried is tried on a thread that ends at once.
+///
+/// # Errors
+///
+/// What a worker would meet; and a limit on memory under which it could not work.
+pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
+    if let Some(asked) = setup.limits.memory {
+        let smallest = smallest_memory(setup);
+        if asked < smallest {
+            return Err(LimitsError::TooLittleMemory {
+                asked,
+                smallest,
+                concurrency: setup.concurrency,
+            });
+        }
+        if let Some(hard) = getrlimit(Resource::Data).maximum
+            && asked > hard
+        {
+            return Err(LimitsError::AboveHardLimit { asked, hard });
+        }
+    }
+    std::thread::scope(|scope| {
+        let trial = std::thread::Builder::new()
+            .name("limits".to_owned())
+            .spawn_scoped(scope, || {
+                be_nice(setup)?;
+                Ok(sandbox::enter(setup)?)
+            })
+            .map_err(LimitsError::Thread)?;
+        trial
+            .join()
+            .unwrap_or_else(|_| Err(LimitsError::Thread(io::Error::other("it panicked"))))
+    })
+}
+
+/// The least memory, in bytes, that a worker with this setup can do its work in: for any body,
+/// since those are never held in memory.
+#[must_use]
+pub fn smallest_memory(setup: &Setup) -> u64 {
+    let downloads = u64::from(setup.concurrency.clamp(1, session::MAX_SLOTS));
+    let threads = match setup.engine {
+        // A slot, and a lookup of its host, each; and the heartbeat.
+        Engine::Blocking => 2 * downloads + 1,
+        // The event loop, and as many lookups.
+        Engine::Async => downloads + 1,
+    };
+    BASE + threads * PER_THREAD + downloads * PER_DOWNLOAD
+}
+
+/// On Linux a nice value belongs to a thread, and is inherited (setpriority(2), BUGS).
+fn be_nice(setup: &Setup) -> Result<(), LimitsError> {
+    let Some(wanted) = setup.limits.nice else {
+        return Ok(());
+    };
+    setpriority_process(None, wanted).map_err(|errno| LimitsError::Nice {
+        wanted,
+        current: getpriority_process(None).unwrap_or_default(),
+        cause: errno.into(),
+    })
+}

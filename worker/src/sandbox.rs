@@ -1,0 +1,295 @@
+//! The sandbox of a worker process: what it may touch of the file system, and whom it may reach on
+//! this machine.
+//!
+//! Made of Landlock (landlock(7)), a filter of system calls (seccomp(2)) and `no_new_privs`. All of
+//! them belong to a thread and are inherited by what it starts, so this comes before any other thread of a worker. Which files it takes to look
+//! up a name is known here and nowhere else. It must not decide whether there is to be a sandbox.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
+    Scope, make_bitflags,
+};
+use protocol::{Sandbox, Setup, Trust};
+use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+/// What `--sandbox on` insists on (Linux 6.2): files can be moved between folders that may both be
+/// written to (ABI 2), and not be truncated elsewhere (ABI 3).
+const NEEDED: ABI = ABI::V3;
+
+/// What is used where the kernel has it (Linux 6.12): ioctls on devices, listening on TCP ports,
+/// signals and abstract sockets. Landlock's later additions are not listed until they are tried.
+const USED: ABI = ABI::V6;
+
+/// What it takes to put a file in place, and to take a partial away.
+const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | Refer
+});
+
+/// What the C library reads to look up a name: resolv.conf(5), nsswitch.conf(5), hosts(5),
+/// host.conf(5), gai.conf(5), and the cache of ld.so(8), for the modules of nsswitch.conf.
+const LOOKUP_FILES: [&str; 8] = [
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ld.so.cache",
+];
+
+/// Where distributions put the certificates that they trust, and what links in there lead to. Keys
+/// are elsewhere.
+const CERTIFICATE_PLACES: [&str; 11] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates",
+    "/var/lib/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+];
+
+/// Where these modules are (ld.so(8)). They may be read; Landlock has no say in mapping them.
+const LIBRARY_FOLDERS: [&str; 5] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The kernel cannot do it.
+    #[error(
+        "this kernel cannot confine workers (--sandbox on): it takes Landlock ABI {} (Linux 6.2), \
+         enabled (lsm=landlock); use --sandbox best-effort to take what there is", NEEDED as i32
+    )]
+    Unsupported(#[source] RulesetError),
+    /// The folder that may be written to is not there.
+    #[error("cannot open the output folder {} for the sandbox: {cause}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        cause: landlock::PathFdError,
+    },
+    /// The kernel has Landlock, and refused.
+    #[error("cannot confine workers with Landlock (--sandbox): {0}")]
+    Refused(#[from] RulesetError),
+    /// The kernel does not filter system calls.
+    #[error("cannot keep workers from starting programs with seccomp (--sandbox): {0}")]
+    Seccomp(#[from] seccompiler::Error),
+    /// The kernel does not take this from a process.
+    #[error("cannot give up new privileges (--sandbox): {0}")]
+    Privileges(#[source] io::Error),
+}
+
+/// What is in force, in words for a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// The version of Landlock, and the only folder that may be written to.
+    landlock: Option<(i32, PathBuf)>,
+    /// No program can be started.
+    seccomp: bool,
+    /// No program could give the worker rights that it lacks.
+    no_new_privs: bool,
+}
+
+impl fmt::Display for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut means, mut effects) = (Vec::new(), Vec::new());
+        if let Some((abi, output)) = &self.landlock {
+            means.push(format!("Landlock ABI {abi}"));
+            effects.push(format!("writes below {} only", output.display()));
+            effects.push("reads what name resolution takes".to_owned());
+            if *abi < USED as i32 {
+                effects.push("may signal other processes".to_owned());
+            }
+        }
+        if self.seccomp {
+            means.push("seccomp".to_owned());
+            effects.push("starts no program".to_owned());
+        }
+        if self.no_new_privs {
+            means.push("no_new_privs".to_owned());
+        }
+        if means.is_empty() {
+            return f.write_str("off");
+        }
+        write!(f, "{}; {}", means.join(", "), effects.join(", "))?;
+        if self.landlock.is_none() {
+            f.write_str("; files are not protected: no Landlock ABI 2 (Linux 5.19)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Confines the calling thread, and what it will start, as `setup` says; what is in force then
+/// comes back.
+///
+/// # Errors
+///
+/// If `setup` insists on a sandbox and it cannot be had in full.
+pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
+    match setup.limits.sandbox {
+        Sandbox::Off => Ok(InForce::default()),
+        Sandbox::On => {
+            set_no_new_privs(true).map_err(|errno| SandboxError::Privileges(errno.into()))?;
+            let landlock = Some(restrict_files(setup, AccessFs::from_all(NEEDED))?);
+            refuse_programs()?;
+            Ok(InForce {
+                landlock,
+                seccomp: true,
+                no_new_privs: true,
+            })
+        }
+        Sandbox::BestEffort => {
+            let no_new_privs = set_no_new_privs(true).is_ok();
+            // Landlock without ABI 2 refuses every move between folders, and so every file.
+            let landlock = had(restrict_files(setup, AccessFs::Refer.into()));
+            let seccomp = had(refuse_programs()).is_some();
+            Ok(InForce {
+                landlock,
+                seccomp,
+                no_new_privs,
+            })
+        }
+    }
+}
+
+fn had<T>(result: Result<T, SandboxError>) -> Option<T> {
+    result
+        .inspect_err(|error| tracing::debug!(%error, "a part of the sandbox is missing"))
+        .ok()
+}
+
+/// Landlock knows files by their place in the file system. A program that is only in memory
+/// (memfd_create(2)) has none, and could be started; so starting is refused itself.
+fn refuse_programs() -> Result<(), SandboxError> {
+    let rules = [libc::SYS_execve, libc::SYS_execveat]
+        .map(|call| (call, Vec::new()))
+        .into();
+    let refused = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    let program = TargetArch::try_from(std::env::consts::ARCH)
+        .and_then(|arch| SeccompFilter::new(rules, SeccompAction::Allow, refused, arch))
+        .and_then(BpfProgram::try_from)
+        .map_err(|error| SandboxError::Seccomp(error.into()))?;
+    Ok(seccompiler::apply_filter(&program)?)
+}
+
+fn restrict_files(
+    setup: &Setup,
+    needed: BitFlags<AccessFs>,
+) -> Result<(i32, PathBuf), SandboxError> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(needed)
+        .map_err(SandboxError::Unsupported)?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(USED))?
+        // Connecting is what a worker is for; nobody has to connect to it.
+        .handle_access(AccessNet::BindTcp)?
+        .scope(Scope::Signal | Scope::AbstractUnixSocket)?
+        .create()?;
+    let output = Path::new(&setup.output);
+    let status = permit(ruleset, setup, output)?.restrict_self()?;
+    let abi = match status.landlock {
+        LandlockStatus::Available {
+            effective_abi,
+            kernel_abi,
+        } => kernel_abi.unwrap_or(effective_abi as i32),
+        // Ruled out by what is needed.
+        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
+    };
+    Ok((abi, output.to_owned()))
+}
+
+/// Adds what is allowed. Nothing may be executed anywhere.
+fn permit(
+    mut ruleset: RulesetCreated,
+    setup: &Setup,
+    output: &Path,
+) -> Result<RulesetCreated, SandboxError> {
+    let folder = PathFd::new(output).map_err(|cause| SandboxError::Folder {
+        folder: output.to_owned(),
+        cause,
+    })?;
+    let mut write = WRITE;
+    if setup.fsync {
+        // A folder is opened for reading to be synced.
+        write |= AccessFs::ReadDir;
+    }
+    ruleset = ruleset.add_rule(PathBeneath::new(folder, write))?;
+    // What is there of a body is hashed again when it is gone on with.
+    if let Ok(partial) = PathFd::new(&setup.partial) {
+        ruleset = ruleset.add_rule(PathBeneath::new(partial, AccessFs::ReadFile))?;
+    }
+    if setup.http.trust == Trust::System {
+        for path in certificate_places() {
+            let how = if path.is_dir() {
+                AccessFs::ReadFile | AccessFs::ReadDir
+            } else {
+                AccessFs::ReadFile.into()
+            };
+            if let Ok(place) = PathFd::new(path) {
+                ruleset = ruleset.add_rule(PathBeneath::new(place, how))?;
+            }
+        }
+    }
+    for path in readable(setup) {
+        // What is not there need not be read.
+        if let Ok(place) = PathFd::new(path) {
+            ruleset = ruleset.add_rule(PathBeneath::new(place, AccessFs::ReadFile))?;
+        }
+    }
+    Ok(ruleset)
+}
+
+/// What may be read, files and folders with all that is below.
+fn readable(setup: &Setup) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = LOOKUP_FILES.iter().map(PathBuf::from).collect();
+    paths.extend(LIBRARY_FOLDERS.iter().map(PathBuf::from));
+    // A rule belongs to a file and not to its name, and a new network may come with a new
+    // resolv.conf. Its folder may be read where it holds nothing else (/run/systemd/resolve), and
+    // /etc by users who find no secrets of others there.
+    let etc = Path::new("/etc");
+    if let Ok(target) = Path::new(LOOKUP_FILES[0]).canonicalize()
+        && let Some(folder) = target.parent()
+        && folder != etc
+    {
+        paths.push(folder.to_owned());
+    }
+    if !reads_everything() {
+        paths.push(etc.to_owned());
+    }
+    if let Trust::File(file) = &setup.http.trust {
+        paths.push(PathBuf::from(file));
+    }
+    paths
+}
+
+/// Where the system's certificates are (SSL_CTX_load_verify_locations(3)), as far as they may be
+/// read by everybody.
+fn certificate_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = CERTIFICATE_PLACES.iter().map(PathBuf::from).collect();
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            places.extend(std::env::split_paths(&value));
+        }
+    }
+    places
+}
+
+/// Whether permissions keep this process from reading nothing: it is root's, or as good as.
+fn reads_everything() -> bool {
+    let all = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    rustix::process::geteuid().is_root()
+        || capabilities(None).is_ok_and(|sets| sets.effective.intersects(all))
+}
