@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::cli::chaos::ChaosArgs;
 use crate::cli::origin::OriginArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
@@ -15,7 +16,7 @@ use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
-use crate::{origin, pool, run, shootout};
+use crate::{chaos, origin, pool, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
+        Some(Command::Chaos(args)) => wreck(&args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -59,6 +61,7 @@ fn serve(args: OriginArgs) -> ExitCode {
         https: Some(args.https),
         spec: args.simulate,
         ca_out: None,
+        journal: args.journal,
         until: if args.until_stdin_closes {
             origin::Until::Closed(Box::new(io::stdin()))
         } else {
@@ -74,6 +77,23 @@ fn serve(args: OriginArgs) -> ExitCode {
 fn compare(args: ShootoutArgs) -> ExitCode {
     log_to_stderr(args.verbose);
     match shootout::execute(shootout::Plan::new(args)) {
+        Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn wreck(args: &ChaosArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let ending = if args.compare_modes {
+        chaos::Comparison::new(args).map(|comparison| comparison.execute())
+    } else {
+        chaos::Plan::new(args).map(|plan| chaos::execute(&plan))
+    };
+    let ending = match ending {
+        Ok(ending) => ending,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match ending {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }

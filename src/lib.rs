@@ -14,6 +14,7 @@
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
+//! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
@@ -21,6 +22,7 @@
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
+pub mod chaos;
 pub mod cli;
 pub mod command;
 pub mod config;

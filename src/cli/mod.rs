@@ -2,6 +2,7 @@
 //!
 //! What it means is decided in [`crate::config`].
 
+pub mod chaos;
 pub mod limits;
 pub mod mode;
 pub mod origin;
@@ -40,6 +41,9 @@ pub enum Command {
     Origin(origin::OriginArgs),
     /// Compare the ways of downloading, and other programs, on the same work
     Shootout(Box<shootout::ShootoutArgs>),
+    /// Let workers, coordinator, origin and disk fail while a list is downloaded, and check that
+    /// nothing was lost
+    Chaos(Box<chaos::ChaosArgs>),
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),

@@ -1,6 +1,7 @@
 //! Options of `coordinator origin`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -10,7 +11,7 @@ use crate::origin::Spec;
 #[derive(Debug, Args)]
 pub struct OriginArgs {
     /// How to answer: a comma-separated list of size=64KiB, latency=100ms, jitter=0ms,
-    /// errors=0%, truncate=0%, reset=0%, seed=1
+    /// errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, seed=1
     #[arg(long, value_name = "SPEC", default_value = "")]
     pub simulate: Spec,
 
@@ -21,6 +22,10 @@ pub struct OriginArgs {
     /// Address for https
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub https: SocketAddr,
+
+    /// Append a line of JSON to FILE for each request: when, what, and how much was answered
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
 
     /// Leave when standard input ends, as well as on SIGINT and SIGTERM
     #[arg(long)]

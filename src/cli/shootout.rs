@@ -31,7 +31,8 @@ pub struct ShootoutArgs {
     pub only: Vec<String>,
 
     /// How the built-in origin answers: a comma-separated list of size=64KiB, latency=100ms,
-    /// jitter=0ms, errors=0%, truncate=0%, reset=0%, seed=1
+    /// jitter=0ms, errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%,
+    /// transient=none, seed=1
     #[arg(long, value_name = "SPEC", default_value = "latency=100ms,size=64KiB")]
     pub simulate: Spec,
 

@@ -1,7 +1,7 @@
 //! Parsers for option values.
 
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use protocol::ResolveOverride;
@@ -12,6 +12,14 @@ use crate::dispatch::{Intensity, MaxFailures};
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroU16, String> {
     text.parse()
         .map_err(|_| format!("expected a number from 1 to {}", u16::MAX))
+}
+
+/// How many URLs a list has.
+pub(super) fn some_urls(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .ok()
+        .filter(|urls: &NonZeroU32| urls.get() <= 10_000_000)
+        .ok_or_else(|| "expected a number from 1 to 10000000".to_owned())
 }
 
 /// A time: seconds as a number, as curl takes them (`30`, `0.5`), or with units (`2m 30s`).

@@ -422,3 +422,32 @@ pub enum DeadlineCause {
     /// The end of the time that the run has.
     RunTime,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signal_of_others_may_be_from_outside() {
+        let own = [
+            Exit::Signal(6),
+            Exit::Signal(11),
+            Exit::Code(1),
+            Exit::NotStarted("why".into()),
+            Exit::Unknown,
+            Exit::OutOfMemory {
+                by: MemoryCause::Kernel,
+            },
+            Exit::OutOfMemory {
+                by: MemoryCause::Limit,
+            },
+        ];
+        assert!(!own.iter().any(Exit::may_be_from_outside));
+        assert!(
+            [9, 15]
+                .map(Exit::Signal)
+                .iter()
+                .all(Exit::may_be_from_outside)
+        );
+    }
+}

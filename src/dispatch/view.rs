@@ -88,8 +88,8 @@ impl Dispatcher {
         self.limits.workers
     }
 
-    /// How often `task` has been handed out for nothing, plus one: which delivery its next lease,
-    /// or the one it is under, is.
+    /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
+    /// first.
     #[must_use]
     pub fn delivery(&self, task: TaskId) -> u32 {
         self.tasks.get(&task).map_or(1, |task| task.broken + 1)

@@ -68,6 +68,15 @@ impl Content {
         }
     }
 
+    /// The body, and what would come behind it if it had no end.
+    pub(super) const fn endless(key: &Key) -> Self {
+        Self {
+            words: key.words,
+            position: 0,
+            len: u64::MAX,
+        }
+    }
+
     /// Bytes not yet read.
     #[must_use]
     pub const fn remaining(&self) -> u64 {

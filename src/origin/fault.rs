@@ -21,6 +21,26 @@ pub(super) enum Fault {
     ResetBeforeHead,
     /// The head and half of the body come, then the connection is reset.
     ResetInBody,
+    /// The head and half of the body come, then nothing, and the connection stays open.
+    Stall,
+    /// The body drips.
+    Slow,
+    /// The body never ends.
+    Endless,
+}
+
+impl Fault {
+    /// What it is called in a journal: as in a [`Spec`].
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Error(_) => "errors",
+            Self::Truncate => "truncate",
+            Self::ResetBeforeHead | Self::ResetInBody => "reset",
+            Self::Stall => "stall",
+            Self::Slow => "slow",
+            Self::Endless => "endless",
+        }
+    }
 }
 
 /// What befalls one request.
@@ -32,21 +52,24 @@ pub(super) struct Fate {
     pub(super) fault: Option<Fault>,
 }
 
-/// Draws what befalls the request that this randomness is of.
-pub(super) fn draw(spec: &Spec, words: Words) -> Fate {
+/// Draws what befalls the request that this randomness is of: the `number`th of its URL, counted
+/// from 0.
+pub(super) fn draw(spec: &Spec, words: Words, number: u32) -> Fate {
     // The limit on the jitter, 24 hours, is far below 2^64 nanoseconds.
     let jitter = u64::try_from(spec.jitter.as_nanos()).unwrap_or(u64::MAX);
     let jitter = Duration::from_nanos(below(words.at(0), jitter));
     Fate {
         delay: spec.latency.saturating_add(jitter),
-        fault: fault(spec, words),
+        fault: match spec.transient {
+            Some(requests) if number >= requests => None,
+            Some(_) | None => fault(spec, words),
+        },
     }
 }
 
 /// Whether fates differ between the requests of a URL, so that they have to be counted.
 pub(super) fn varies(spec: &Spec) -> bool {
-    spec.jitter > Duration::ZERO
-        || [spec.errors.rate, spec.truncate, spec.reset] != [Rate::default(); 3]
+    spec.jitter > Duration::ZERO || spec.shares() != [Rate::default(); 6]
 }
 
 fn fault(spec: &Spec, words: Words) -> Option<Fault> {
@@ -61,6 +84,9 @@ fn fault(spec: &Spec, words: Words) -> Option<Fault> {
         (spec.errors.rate, Fault::Error(spec.errors.status)),
         (spec.truncate, Fault::Truncate),
         (spec.reset, reset),
+        (spec.stall, Fault::Stall),
+        (spec.slow, Fault::Slow),
+        (spec.endless, Fault::Endless),
     ] {
         if place < rate.steps() {
             return Some(fault);
@@ -77,20 +103,26 @@ mod tests {
     fn fates(text: &str, requests: u64) -> Vec<Fate> {
         let spec: Spec = text.parse().expect("the test's spec is right");
         (0..requests)
-            .map(|request| draw(&spec, Words::new(request << 32, 7)))
+            .map(|request| draw(&spec, Words::new(request << 32, 7), 0))
             .collect()
     }
 
     #[test]
     fn each_fault_has_its_share() {
-        let fates = fates("errors=10%:404,truncate=20%,reset=30%", 10_000);
+        let fates = fates(
+            "errors=10%:404,truncate=20%,reset=30%,stall=5%,slow=6%,endless=7%",
+            10_000,
+        );
         let count = |fault| fates.iter().filter(|fate| fate.fault == fault).count();
         // 5 standard deviations are at most 250.
         assert!(count(Some(Fault::Error(StatusCode::NOT_FOUND))).abs_diff(1_000) < 250);
         assert!(count(Some(Fault::Truncate)).abs_diff(2_000) < 250);
         assert!(count(Some(Fault::ResetBeforeHead)).abs_diff(1_500) < 250);
         assert!(count(Some(Fault::ResetInBody)).abs_diff(1_500) < 250);
-        assert!(count(None).abs_diff(4_000) < 250);
+        assert!(count(Some(Fault::Stall)).abs_diff(500) < 250);
+        assert!(count(Some(Fault::Slow)).abs_diff(600) < 250);
+        assert!(count(Some(Fault::Endless)).abs_diff(700) < 250);
+        assert!(count(None).abs_diff(2_200) < 250);
     }
 
     #[test]
@@ -101,6 +133,17 @@ mod tests {
                 .all(|fate| fate.fault.is_some())
         );
         assert!(fates("", 1_000).iter().all(|fate| fate.fault.is_none()));
+    }
+
+    #[test]
+    fn only_the_first_requests_meet_a_transient_fault() {
+        let spec: Spec = "stall=100%,transient=2"
+            .parse()
+            .expect("the test's spec is right");
+        let fault = |number| draw(&spec, Words::new(5, 7), number).fault;
+        assert_eq!(fault(0), Some(Fault::Stall));
+        assert_eq!(fault(1), Some(Fault::Stall));
+        assert_eq!((fault(2), fault(u32::MAX)), (None, None));
     }
 
     #[test]
@@ -128,5 +171,8 @@ mod tests {
         assert!(varies("errors=1%"));
         assert!(varies("truncate=1%"));
         assert!(varies("reset=1%"));
+        assert!(varies("stall=1%"));
+        assert!(varies("slow=1%"));
+        assert!(varies("endless=1%"));
     }
 }

@@ -30,6 +30,17 @@ const LONGEST_LINE: u64 = 64 << 10;
 /// How much of an announcement is quoted in an error, in characters.
 const QUOTED: usize = 200;
 
+/// What to start as an origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch<'a> {
+    /// The program: this one, as `/proc/self/exe` or a path.
+    pub program: &'a Path,
+    /// What it simulates.
+    pub spec: &'a Spec,
+    /// Where it notes every request (`--journal`).
+    pub journal: Option<&'a Path>,
+}
+
 /// A running origin. Dropping it ends it.
 #[derive(Debug)]
 pub struct Origin {
@@ -94,10 +105,29 @@ impl Origin {
     /// If the program cannot be started, leaves, is silent or says something else. It is not
     /// running then.
     pub fn spawn(program: &Path, spec: &Spec) -> Result<Self, SpawnError> {
-        let child = Command::new(program)
-            .args(["origin", "--simulate", &spec.to_string()])
+        Self::launch(&Launch {
+            program,
+            spec,
+            journal: None,
+        })
+    }
+
+    /// Like [`spawn`](Self::spawn), with all that can be asked for.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn launch(launch: &Launch<'_>) -> Result<Self, SpawnError> {
+        let program = launch.program;
+        let mut command = Command::new(program);
+        command
+            .args(["origin", "--simulate", &launch.spec.to_string()])
             .args(["--until-stdin-closes"])
-            .args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"])
+            .args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
+        if let Some(journal) = launch.journal {
+            command.arg("--journal").arg(journal);
+        }
+        let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -123,6 +153,16 @@ impl Origin {
     #[must_use]
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.0.try_wait().ok().flatten()
+    }
+
+    /// The line it announced itself with, for a run's `--simulate-via`.
+    #[must_use]
+    pub fn announcement(&self) -> Announcement {
+        Announcement {
+            http: self.http,
+            https: Some(self.https),
+            ca_pem: Some(self.ca_pem.clone()),
+        }
     }
 
     /// Process id of the origin.

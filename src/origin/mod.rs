@@ -17,6 +17,8 @@ mod authority;
 pub mod body;
 mod fault;
 mod handle;
+mod journal;
+mod payload;
 mod recent;
 mod reply;
 mod server;
@@ -28,6 +30,7 @@ mod wire;
 mod tests;
 
 pub use authority::{Authority, AuthorityError};
-pub use handle::{Origin, SpawnError};
+pub use handle::{Launch, Origin, SpawnError};
+pub use journal::Seen;
 pub use server::{Announcement, Options, OriginError, Until, serve};
 pub use spec::{ErrorAnswers, Rate, SizeRange, Spec, SpecError};

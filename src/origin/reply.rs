@@ -2,26 +2,19 @@
 //!
 //! It must not touch sockets or TLS: connections are the server's.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, RANGE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::{Body, Frame, SizeHint};
 
-use super::body::{Content, Key};
+use super::body::Key;
 use super::fault::{Fault, draw, varies};
+use super::journal::{Entry, Journal};
+use super::payload::{Cut, Payload};
 use super::recent::Recent;
 use super::spec::Spec;
 use super::wire::Fuse;
-
-/// How much of a body is generated at once: a small body is one piece, written along with its
-/// head, and a large one stays within the processor's cache.
-const CHUNK: usize = 64 << 10;
 
 /// For how many URLs the requests are remembered, twice: some 35 MB each time.
 const REMEMBERED: usize = 1 << 20;
@@ -36,6 +29,7 @@ pub(super) struct Site {
     /// a new draw.
     requests: Option<Mutex<Recent<u64, u64>>>,
     tally: Tally,
+    journal: Option<Arc<Journal>>,
 }
 
 /// How many requests met which fate.
@@ -45,6 +39,8 @@ pub(super) struct Tally {
     errors: AtomicU64,
     truncated: AtomicU64,
     reset: AtomicU64,
+    /// Stalled, slow or endless.
+    dragged: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -53,36 +49,14 @@ pub(super) struct Tally {
 #[error("simulated reset before the response")]
 pub(super) struct ResetBeforeHead;
 
-/// What is sent as a body.
-#[derive(Debug)]
-pub(super) enum Payload {
-    /// A short text.
-    Text(Option<Bytes>),
-    /// A URL's content, as far as it goes.
-    Content {
-        /// The whole of it.
-        content: Content,
-        /// Of which this much is still to be sent.
-        left: u64,
-        /// What happens when that is sent and more was promised.
-        cut: Option<Cut>,
-    },
-}
-
-/// A connection that ends within a body.
-#[derive(Debug)]
-pub(super) struct Cut {
-    fuse: Fuse,
-    reset: bool,
-}
-
 impl Site {
     /// A network as the spec says, with no request made yet.
-    pub(super) fn new(spec: Spec) -> Self {
+    pub(super) fn new(spec: Spec, journal: Option<Journal>) -> Self {
         Self {
             spec,
             requests: varies(&spec).then(|| Mutex::new(Recent::new(REMEMBERED))),
             tally: Tally::default(),
+            journal: journal.map(Arc::new),
         }
     }
 
@@ -101,39 +75,58 @@ impl Site {
             count(&self.tally.refused);
             return Ok(refusal());
         }
-        let key = Key::new(&self.spec, &identity(&request));
+        let url = identity(&request);
+        let key = Key::new(&self.spec, &url);
+        let mut entry = self.journal.as_ref().map(|journal| {
+            let range = request.headers().get(RANGE).map(HeaderValue::as_bytes);
+            Entry::new(journal, request.method().as_str(), &url, range)
+        });
         // The request is not needed any more, and the wait may be long.
-        drop(request);
-        let fate = draw(&self.spec, key.draw(self.count_request(&key)));
+        drop((request, url));
+        let number = self.count_request(&key);
+        // The lower half counts the URL's requests: see `requests`.
+        let fate = draw(&self.spec, key.draw(number), number as u32);
         if !fate.delay.is_zero() {
             tokio::time::sleep(fate.delay).await;
         }
-        let cut = match fate.fault {
-            None => None,
+        if let Some(entry) = &mut entry {
+            entry.seen.fault = fate.fault.map(|fault| fault.name().to_owned());
+        }
+        // What has no body to cut: nothing can be missing from it.
+        let bodiless = head_only || key.len() == 0;
+        let (counter, cut) = match fate.fault {
+            None => (&self.tally.whole, None),
+            Some(Fault::Truncate | Fault::Stall | Fault::Slow | Fault::Endless) if bodiless => {
+                (&self.tally.whole, None)
+            }
             Some(Fault::Error(status)) => {
                 count(&self.tally.errors);
-                return Ok(text(status, "simulated error\n"));
+                return Ok(text(status, "simulated error\n", entry));
             }
-            // What has no body to cut: nothing can be missing from it.
-            Some(Fault::Truncate) if head_only || key.len() == 0 => None,
-            Some(Fault::Truncate) => {
-                count(&self.tally.truncated);
-                Some(Cut { fuse, reset: false })
-            }
-            Some(Fault::ResetInBody) if !head_only && key.len() > 0 => {
-                count(&self.tally.reset);
-                Some(Cut { fuse, reset: true })
-            }
+            Some(Fault::Truncate) => (&self.tally.truncated, Some(Cut::Close(fuse))),
+            Some(Fault::ResetInBody) if !bodiless => (&self.tally.reset, Some(Cut::Reset(fuse))),
             Some(Fault::ResetBeforeHead | Fault::ResetInBody) => {
                 count(&self.tally.reset);
                 fuse.reset();
                 return Err(ResetBeforeHead);
             }
+            Some(Fault::Stall) => (&self.tally.dragged, Some(Cut::Stall)),
+            Some(Fault::Slow) => {
+                count(&self.tally.dragged);
+                let entry = with_status(entry, StatusCode::OK);
+                return Ok(content(&key, Payload::slow(&key, entry)));
+            }
+            Some(Fault::Endless) => {
+                count(&self.tally.dragged);
+                let entry = with_status(entry, StatusCode::OK);
+                let mut endless = content(&key, Payload::endless(&key, entry));
+                endless.headers_mut().remove(CONTENT_LENGTH);
+                return Ok(endless);
+            }
         };
-        if cut.is_none() {
-            count(&self.tally.whole);
-        }
-        Ok(content(&key, cut))
+        count(counter);
+        let entry = with_status(entry, StatusCode::OK);
+        Ok(content(&key, Payload::content(&key, cut, entry)))
     }
 
     /// Says through `tracing` what the origin saw.
@@ -143,6 +136,7 @@ impl Site {
             errors,
             truncated,
             reset,
+            dragged,
             refused,
         } = &self.tally;
         tracing::info!(
@@ -150,6 +144,7 @@ impl Site {
             errors = errors.load(Ordering::Relaxed),
             truncated = truncated.load(Ordering::Relaxed),
             reset = reset.load(Ordering::Relaxed),
+            dragged = dragged.load(Ordering::Relaxed),
             refused = refused.load(Ordering::Relaxed),
             "origin leaves; requests by their outcome"
         );
@@ -168,51 +163,6 @@ impl Site {
         let first = requests.turns() << 32;
         requests.insert(key.number(), first);
         first
-    }
-}
-
-impl Body for Payload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut *self {
-            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::Content { content, left, .. } if *left > 0 => {
-                let limit = usize::try_from(*left).map_or(CHUNK, |left| left.min(CHUNK));
-                let chunk = content.next_chunk(limit);
-                *left -= chunk.len() as u64;
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
-            Self::Content { cut: None, .. } => Poll::Ready(None),
-            Self::Content { cut: Some(cut), .. } => {
-                if cut.reset {
-                    cut.fuse.reset();
-                } else {
-                    cut.fuse.close();
-                }
-                // hyper now flushes, which burns the fuse. There is nothing left to wake for.
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_none(),
-            Self::Content { left, cut, .. } => *left == 0 && cut.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // What is promised, which becomes the `Content-Length`.
-        SizeHint::with_exact(match self {
-            Self::Text(text) => text.as_ref().map_or(0, |text| text.len() as u64),
-            Self::Content { content, .. } => content.remaining(),
-        })
     }
 }
 
@@ -239,16 +189,8 @@ fn identity<B>(request: &Request<B>) -> String {
     identity
 }
 
-fn content(key: &Key, cut: Option<Cut>) -> Response<Payload> {
-    let left = match cut {
-        None => key.len(),
-        Some(_) => key.len() / 2,
-    };
-    let mut response = Response::new(Payload::Content {
-        content: Content::of(key),
-        left,
-        cut,
-    });
+fn content(key: &Key, payload: Payload) -> Response<Payload> {
+    let mut response = Response::new(payload);
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -262,21 +204,29 @@ fn content(key: &Key, cut: Option<Cut>) -> Response<Payload> {
 }
 
 fn refusal() -> Response<Payload> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n", None);
     response
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Payload> {
-    let mut response = Response::new(Payload::Text(Some(Bytes::from_static(text.as_bytes()))));
+fn text(status: StatusCode, text: &'static str, entry: Option<Entry>) -> Response<Payload> {
+    let entry = with_status(entry, status);
+    let mut response = Response::new(Payload::text(text, entry));
     *response.status_mut() = status;
     response.headers_mut().insert(
         CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
+}
+
+fn with_status(mut entry: Option<Entry>, status: StatusCode) -> Option<Entry> {
+    if let Some(entry) = &mut entry {
+        entry.seen.status = Some(status.as_u16());
+    }
+    entry
 }
 
 fn count(counter: &AtomicU64) {
@@ -286,13 +236,16 @@ fn count(counter: &AtomicU64) {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::task::Waker;
+    use std::task::{Context, Waker};
 
     use super::*;
 
     /// Whether an answer is there without waiting.
     fn answers_at_once(spec: &str) -> bool {
-        let site = Arc::new(Site::new(spec.parse().expect("the test's spec is right")));
+        let site = Arc::new(Site::new(
+            spec.parse().expect("the test's spec is right"),
+            None,
+        ));
         let request = Request::get("http://h/").body(()).expect("it is a request");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -323,7 +276,7 @@ mod tests {
         let spec: Spec = "errors=50%".parse().expect("the test's spec is right");
         let site = Site {
             requests: Some(Mutex::new(Recent::new(2))),
-            ..Site::new(spec)
+            ..Site::new(spec, None)
         };
         let key = |n: u32| Key::new(&spec, &format!("h/{n}"));
         let first: Vec<u64> = (0..5).map(|n| site.count_request(&key(n))).collect();

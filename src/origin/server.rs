@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::{Authority, AuthorityError};
+use super::journal::Journal;
 use super::reply::Site;
 use super::spec::Spec;
 use super::wire::{Fuse, Wire};
@@ -41,6 +42,8 @@ pub struct Options {
     pub spec: Spec,
     /// Where to write the CA's certificate, as PEM.
     pub ca_out: Option<PathBuf>,
+    /// Where to note every request, a [`Seen`](super::Seen) as a line of JSON; appended to.
+    pub journal: Option<PathBuf>,
     /// How long to serve.
     pub until: Until,
 }
@@ -87,6 +90,14 @@ pub enum OriginError {
         /// What the system said.
         source: io::Error,
     },
+    /// The journal cannot be written.
+    #[error("cannot open the journal {path}", path = path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Nobody reads where the origin announces itself.
     #[error("cannot announce where the origin listens")]
     Announce(#[source] io::Error),
@@ -119,11 +130,17 @@ pub fn serve(options: Options, mut announce: impl Write) -> Result<(), OriginErr
         std::fs::write(&path, authority.pem())
             .map_err(|source| OriginError::CaOut { path, source })?;
     }
+    let journal = match options.journal {
+        Some(path) => {
+            Some(Journal::open(&path).map_err(|source| OriginError::Journal { path, source })?)
+        }
+        None => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(OriginError::Runtime)?;
-    let site = Arc::new(Site::new(options.spec));
+    let site = Arc::new(Site::new(options.spec, journal));
     let announcement = Announcement {
         http: http.1,
         https: https.as_ref().map(|(_, addr)| *addr),

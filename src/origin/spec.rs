@@ -18,6 +18,7 @@ const RATE: &str =
     "a percentage such as 0.5% or a fraction such as 0.005, up to 100%, in steps of 0.0001%";
 const ERRORS: &str = "a percentage or fraction up to 100%, then optionally a colon and a status \
                       from 400 to 599, such as 1%:404";
+const TRANSIENT: &str = "a whole number of requests from 0, or none";
 const SEED: &str = "a whole number from 0 to 18446744073709551615";
 
 /// What the origin simulates.
@@ -42,6 +43,20 @@ pub struct Spec {
     /// Share of the requests that end with a reset connection (RST), half of them before the head
     /// and half in the middle of the body. Default 0.
     pub reset: Rate,
+    /// Share of the requests that get the head and half of the body, and then silence: the
+    /// connection stays open. It takes a client with a limit on silence (`--speed-time`) to get out
+    /// of it. Default 0.
+    pub stall: Rate,
+    /// Share of the requests whose body drips, 10 bytes a second, so that there is never silence.
+    /// It takes a limit on the whole time (`--max-time`) to get out of a long one. Default 0.
+    pub slow: Rate,
+    /// Share of the requests whose body never ends: no length is announced, and after the URL's own
+    /// bytes come others, 64 KiB every 10 ms. It takes a limit on the size or on the whole time
+    /// (`--max-filesize`, `--max-time`). Default 0.
+    pub endless: Rate,
+    /// Only so many requests of each URL, the first ones, can meet a fault; later ones are answered
+    /// whole, so that a client that tries again gets there for certain. Default: all can.
+    pub transient: Option<u32>,
     /// Changes every body, size and fault. Default 1.
     pub seed: u64,
 }
@@ -71,7 +86,7 @@ pub struct Rate(u32);
 pub enum SpecError {
     /// A key that there is not.
     #[error(
-        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset and seed"
+        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient and seed"
     )]
     Key {
         /// The key given.
@@ -104,7 +119,9 @@ pub enum SpecError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The shares of faults add up to more than all requests.
-    #[error("errors, truncate and reset add up to more than 100%: lower one of them")]
+    #[error(
+        "errors, truncate, reset, stall, slow and endless add up to more than 100%: lower one of them"
+    )]
     Shares,
 }
 
@@ -120,6 +137,10 @@ impl Default for Spec {
             },
             truncate: Rate::default(),
             reset: Rate::default(),
+            stall: Rate::default(),
+            slow: Rate::default(),
+            endless: Rate::default(),
+            transient: None,
             seed: 1,
         }
     }
@@ -194,8 +215,7 @@ impl FromStr for Spec {
             seen.push(key);
             spec.set(key, value)?;
         }
-        let faults = [spec.errors.rate, spec.truncate, spec.reset];
-        if faults.map(Rate::steps).iter().sum::<u64>() > Rate::WHOLE {
+        if spec.shares().map(Rate::steps).iter().sum::<u64>() > Rate::WHOLE {
             return Err(SpecError::Shares);
         }
         Ok(spec)
@@ -203,6 +223,18 @@ impl FromStr for Spec {
 }
 
 impl Spec {
+    /// The share of each fault.
+    pub(super) const fn shares(&self) -> [Rate; 6] {
+        [
+            self.errors.rate,
+            self.truncate,
+            self.reset,
+            self.stall,
+            self.slow,
+            self.endless,
+        ]
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), SpecError> {
         match key {
             "size" => self.size = checked("size", value, SIZE, size)?,
@@ -211,6 +243,10 @@ impl Spec {
             "errors" => self.errors = checked("errors", value, ERRORS, errors)?,
             "truncate" => self.truncate = checked("truncate", value, RATE, rate)?,
             "reset" => self.reset = checked("reset", value, RATE, rate)?,
+            "stall" => self.stall = checked("stall", value, RATE, rate)?,
+            "slow" => self.slow = checked("slow", value, RATE, rate)?,
+            "endless" => self.endless = checked("endless", value, RATE, rate)?,
+            "transient" => self.transient = checked("transient", value, TRANSIENT, transient)?,
             "seed" => self.seed = checked("seed", value, SEED, |text| Ok(text.parse()?))?,
             unknown => {
                 return Err(SpecError::Key {
@@ -231,6 +267,10 @@ impl fmt::Display for Spec {
             errors,
             truncate,
             reset,
+            stall,
+            slow,
+            endless,
+            transient,
             seed,
         } = self;
         let [latency, jitter] = [latency, jitter].map(|time| {
@@ -241,8 +281,12 @@ impl fmt::Display for Spec {
         });
         write!(
             f,
-            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},seed={seed}"
-        )
+            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},"
+        )?;
+        match transient {
+            Some(requests) => write!(f, "transient={requests},seed={seed}"),
+            None => write!(f, "transient=none,seed={seed}"),
+        }
     }
 }
 
@@ -281,7 +325,8 @@ fn allowed(key: &str) -> Option<&'static str> {
         "size" => Some(SIZE),
         "latency" | "jitter" => Some(TIME),
         "errors" => Some(ERRORS),
-        "truncate" | "reset" => Some(RATE),
+        "truncate" | "reset" | "stall" | "slow" | "endless" => Some(RATE),
+        "transient" => Some(TRANSIENT),
         "seed" => Some(SEED),
         _ => None,
     }
@@ -337,6 +382,13 @@ fn errors(text: &str) -> Parsed<ErrorAnswers> {
     })
 }
 
+fn transient(text: &str) -> Parsed<Option<u32>> {
+    match text {
+        "none" => Ok(None),
+        number => Ok(Some(number.parse()?)),
+    }
+}
+
 fn rate(text: &str) -> Parsed<Rate> {
     let (number, steps) = match text.trim().strip_suffix('%') {
         Some(percent) => (percent.trim_end(), 10_000.0),
@@ -367,132 +419,4 @@ fn write_size(f: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parse(text: &str) -> Spec {
-        text.parse()
-            .unwrap_or_else(|error| panic!("`{text}` should be a spec: {error}"))
-    }
-
-    fn refusal(text: &str) -> String {
-        match text.parse::<Spec>() {
-            Ok(spec) => panic!("`{text}` should not be a spec, but is {spec}"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn the_empty_text_is_the_default() {
-        assert_eq!(parse(""), Spec::default());
-        assert_eq!(parse("  "), Spec::default());
-        assert_eq!(
-            Spec::default().to_string(),
-            "size=64KiB,latency=100ms,jitter=0s,errors=0%,truncate=0%,reset=0%,seed=1"
-        );
-    }
-
-    #[test]
-    fn every_setting_is_read() {
-        let spec = parse(
-            "size=1KiB..1MB, latency=1.5s,jitter=20ms,errors=1%:404,truncate=0.02,reset=0.5%,seed=7",
-        );
-        let expected = Spec {
-            size: SizeRange::new(1024, 1_000_000),
-            latency: Duration::from_millis(1500),
-            jitter: Duration::from_millis(20),
-            errors: ErrorAnswers {
-                rate: Rate(10_000),
-                status: StatusCode::NOT_FOUND,
-            },
-            truncate: Rate(20_000),
-            reset: Rate(5_000),
-            seed: 7,
-        };
-        assert_eq!(spec, expected);
-        assert_eq!(
-            spec.to_string(),
-            "size=1KiB..1000000B,latency=1s500ms,jitter=20ms,errors=1%:404,truncate=2%,reset=0.5%,seed=7"
-        );
-    }
-
-    #[test]
-    fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
-        assert_eq!(
-            refusal("speed=1"),
-            "cannot simulate `speed`: the settings are size, latency, jitter, errors, truncate, reset and seed"
-        );
-        assert_eq!(
-            refusal("latency=fast"),
-            "cannot use `fast` as latency: it takes a time such as 100ms or 1.5s, at most 24h"
-        );
-        assert_eq!(
-            refusal("seed"),
-            "`seed` has no value: write seed=VALUE, where VALUE is a whole number from 0 to 18446744073709551615"
-        );
-        assert_eq!(
-            refusal("seed=1,seed=1"),
-            "`seed` is given more than once: give it once"
-        );
-        assert_eq!(
-            refusal("errors=50%,reset=0.6"),
-            "errors, truncate and reset add up to more than 100%: lower one of them"
-        );
-    }
-
-    #[test]
-    fn values_out_of_their_range_are_refused() {
-        for value in ["", "abc", "-1", "2MiB..1MiB", "1..", "..", "99999999TiB"] {
-            assert!(refusal(&format!("size={value}")).contains("as size"));
-        }
-        for value in ["", "100", "-1s", "25h", "ms", "9999999999999999999999s"] {
-            assert!(refusal(&format!("jitter={value}")).contains("as jitter"));
-        }
-        for value in ["", "%", "101%", "-1%", "1.01", "NaN", "inf", "0.00001%"] {
-            assert!(refusal(&format!("truncate={value}")).contains("as truncate"));
-        }
-        for value in ["1%:", "1%:200", "1%:99", "1%:600", "1%:abc", ":404"] {
-            assert!(refusal(&format!("errors={value}")).contains("as errors"));
-        }
-        assert!(refusal("size=1KiB,").contains("cannot simulate ``"));
-    }
-
-    prop_compose! {
-        fn specs()(
-            (one, other) in (any::<u64>(), any::<u64>()),
-            shifts in (0_u32..64, 0_u32..64),
-            latency in 0_u64..=86_400_000_000_000,
-            jitter in 0_u64..=86_400_000_000_000,
-            shares in (0_u32..=333_333, 0_u32..=333_333, 0_u32..=333_333),
-            status in 400_u16..600,
-            seed in any::<u64>(),
-        ) -> Spec {
-            Spec {
-                size: SizeRange::new(one >> shifts.0 << (shifts.0 / 2), other >> shifts.1),
-                latency: Duration::from_nanos(latency),
-                jitter: Duration::from_nanos(jitter),
-                errors: ErrorAnswers {
-                    rate: Rate(shares.0),
-                    status: StatusCode::from_u16(status).expect("400 to 599 are statuses"),
-                },
-                truncate: Rate(shares.1),
-                reset: Rate(shares.2),
-                seed,
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_reads_back_as_the_same(spec in specs()) {
-            prop_assert_eq!(parse(&spec.to_string()), spec);
-        }
-
-        #[test]
-        fn no_text_makes_the_parser_panic(text in "(size|latency|errors|seed|x)?=?.{0,12}(,.{0,8})?") {
-            let _ = text.parse::<Spec>();
-        }
-    }
-}
+mod tests;

@@ -98,11 +98,12 @@ impl OomKills {
         let now = count_in(&self.counter);
         let rise = now?.saturating_sub(self.seen?);
         self.seen = now;
+        if self.since.elapsed() > RECENT {
+            self.unexplained = 0;
+        }
         if rise > 0 {
             self.since = Instant::now();
-            self.unexplained = rise;
-        } else if self.since.elapsed() > RECENT {
-            self.unexplained = 0;
+            self.unexplained += rise;
         }
         let explained = self.unexplained > 0;
         self.unexplained = self.unexplained.saturating_sub(1);
@@ -193,6 +194,12 @@ mod tests {
         assert_eq!(kills.explains_a_death(), Some(true));
         assert_eq!(kills.explains_a_death(), Some(true));
         assert_eq!(kills.explains_a_death(), Some(false), "it rose by two");
+        set(11);
+        assert_eq!(kills.explains_a_death(), Some(true));
+        set(12);
+        assert_eq!(kills.explains_a_death(), Some(true));
+        assert_eq!(kills.explains_a_death(), Some(true), "three in all");
+        assert_eq!(kills.explains_a_death(), Some(false));
         fs::write(&path, "low 0\n").expect("write");
         assert_eq!(kills.explains_a_death(), None);
     }

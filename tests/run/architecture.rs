@@ -216,6 +216,18 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "the shootout looks at runs from outside, as it looks at other programs",
     ),
     (
+        "src/chaos/",
+        &[
+            "crate::pool",
+            "crate::dispatch",
+            "crate::config",
+            "crate::run",
+            "worker::",
+            "ipc_channel",
+        ],
+        "chaos looks at runs from outside, and its checker shares no code with them",
+    ),
+    (
         "src/origin/",
         &[
             "crate::run",

@@ -282,3 +282,23 @@ fn a_frozen_worker_with_work_ahead_loses_only_what_it_holds() {
     assert!(ended.summary("redeliveries") <= 1, "{}", ended.text());
     assert_eq!(log.records().len(), list.len());
 }
+
+#[test]
+fn a_killed_coordinator_leaves_no_socket_that_the_next_run_does_not_remove() {
+    let run = Run::new().list(urls("https://a.example", 30));
+    let run = run.with("--workers 2 --simulate=size=10B,latency=20ms");
+    let tmp = run.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    let run = run.env("TMPDIR", &tmp);
+    let sockets = run.path("downloads/.coordinator/sockets");
+    let count = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().count();
+    let job = run.start();
+    job.wait_until("a file", || !run.log().files().is_empty());
+    job.kill();
+    job.wait_until_alone();
+    // As if it had died before a worker had connected.
+    std::fs::create_dir(sockets.join(".tmpAbCdEf")).unwrap();
+    std::fs::write(sockets.join(".tmpAbCdEf/socket"), "").unwrap();
+    run.finish().code(0);
+    assert_eq!((count(&sockets), count(&tmp)), (0, 0));
+}

@@ -274,6 +274,6 @@ fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
         "limit of 20000000 bytes",
         "--worker-memory",
     ]);
-    ended.says(&["exit code 77"]);
+    ended.says(&["died with out of memory (over --worker-memory)"]);
     assert!(!ended.stderr.contains("SIGABRT"), "{}", ended.text());
 }

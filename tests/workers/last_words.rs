@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record,
         an_exit_code_is_told_and_so_is_why_the_coordinator_killed,
         the_exit_code_for_too_much_memory_is_told_as_that,
+        death_at_its_own_memory_limit_counts_in_full_against_what_ran,
         a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others,
         a_flood_on_standard_error_fills_nothing_and_stops_nobody,
         what_a_worker_wrote_last_is_known_however_much_it_was,
@@ -150,6 +151,25 @@ fn the_exit_code_for_too_much_memory_is_told_as_that() {
     assert_eq!(death.oom, Some(false), "not the kernel");
 }
 
+fn death_at_its_own_memory_limit_counts_in_full_against_what_ran() {
+    let server = Server::start();
+    let eater = server.url("/killer");
+    let run = run(&format!("*.*=on:/killer:{}", worker::EXIT_OUT_OF_MEMORY))
+        .list([&eater])
+        .with("--workers 1 --max-deliveries 2");
+    run.finish().code(1);
+    let record = run.log().one(&eater);
+    assert_eq!(
+        (record.outcome.as_str(), record.deaths.len()),
+        ("quarantined", 2)
+    );
+    let message = record.message();
+    assert!(
+        message.contains("out of memory (over --worker-memory)"),
+        "{message}"
+    );
+}
+
 /// A control group with little memory; only for who may make one.
 struct Cramped(std::path::PathBuf);
 
@@ -253,6 +273,8 @@ fn what_a_worker_wrote_last_is_known_however_much_it_was() {
 
 fn whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death() {
     let (server, run, killer) = dies_once("leaves");
+    // In its sandbox a worker leaves nobody behind: it can start nothing.
+    let run = run.with("--sandbox off");
     let job = run.start();
     // It is redelivered while the other still holds the pipe.
     let record = job.wait_for_record(&killer);

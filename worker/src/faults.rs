@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use protocol::{Assignment, Failure, Faults, Share, Stored, TaskFault};
+use rustix::process::{Resource, getrlimit};
 use rustix::system::sysinfo;
 use sha2::{Digest, Sha256};
 use signal_hook::consts::SIGSEGV;
@@ -26,8 +27,8 @@ const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
 /// How much memory [`TaskFault::Eat`] takes at a time.
 const MOUTHFUL: usize = 16 << 20;
 
-/// How much it takes if no limit ends it before.
-const MEAL: usize = 512 << 20;
+/// How much it takes where there is no limit.
+const MEAL: u64 = 512 << 20;
 
 /// Where a draw falls, in millionths: uniform from 0 to below [`Share::WHOLE`].
 ///
@@ -169,13 +170,15 @@ fn segv() -> ! {
     std::process::abort()
 }
 
-/// Takes memory, and uses it, until something ends this process. If nothing does, it ends itself
-/// after [`MEAL`] bytes, or half of what was free, as it would at a limit of its own: before
-/// anybody else on the machine is in want.
+/// Takes memory, and uses it, until the limit on it (`RLIMIT_DATA`) ends this process. Where there
+/// is none, it ends itself at [`MEAL`] bytes as it would at a limit; and so it does, limit or not,
+/// when half of what was free is gone: before anybody else on the machine is in want.
 fn eat() -> ! {
+    let meal = getrlimit(Resource::Data).current.unwrap_or(MEAL);
     let reserve = free_memory() / 2;
     let mut eaten = Vec::new();
-    while eaten.len() * MOUTHFUL < MEAL && free_memory() > reserve {
+    // A limit is met before this: it counts what was there before the first mouthful as well.
+    while (eaten.len() * MOUTHFUL) as u64 <= meal && free_memory() > reserve {
         // Written to, so that there is memory behind it.
         eaten.push(black_box(vec![1_u8; MOUTHFUL]));
     }

@@ -1,6 +1,8 @@
 //! What a request gets when something is to go wrong.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use super::support::{Answer, Running};
 use crate::origin::body::Content;
@@ -123,5 +125,82 @@ fn head_is_reset_as_well() {
     for url in 0..10 {
         let answer = origin.ask(&format!("HEAD /{url} HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert_eq!(outcome(&answer), "ConnectionReset after none");
+    }
+}
+
+/// Asks for `/a` on a connection that is then read bit by bit.
+fn open(origin: &Running) -> TcpStream {
+    let mut socket = TcpStream::connect(origin.at.http).expect("the origin listens");
+    socket
+        .write_all(b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+        .expect("it reads");
+    socket
+}
+
+/// Reads up to the end of the head.
+fn head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).expect("the head is whole");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head)
+        .expect("heads are ASCII")
+        .to_ascii_lowercase()
+}
+
+#[test]
+fn a_stalled_body_stops_halfway_and_the_connection_stays() {
+    let origin = Running::new("size=1000B,latency=0s,stall=100%");
+    let mut socket = open(&origin);
+    assert!(head(&mut socket).contains("content-length: 1000\r\n"));
+    let mut half = [0; 500];
+    socket.read_exact(&mut half).expect("half of it comes");
+    assert_eq!(
+        half[..],
+        Content::new(&origin.spec, "h/a").next_chunk(500)[..]
+    );
+    socket
+        .set_read_timeout(Some(Duration::from_millis(50)))
+        .expect("a limit can be set");
+    let error = socket
+        .read(&mut half)
+        .expect_err("neither bytes nor an end");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_slow_body_drips_and_is_right() {
+    let origin = Running::new("size=3B,latency=0s,slow=100%");
+    let begun = Instant::now();
+    let answer = origin.get("/a");
+    assert_eq!(outcome(&answer), "whole");
+    assert_eq!(answer.body, Content::new(&origin.spec, "h/a").next_chunk(3));
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn an_endless_body_has_no_length_and_goes_on_behind_its_content() {
+    let origin = Running::new("size=1000B,latency=0s,endless=100%");
+    let mut socket = open(&origin);
+    let head = head(&mut socket);
+    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    assert!(!head.contains("content-length"), "{head}");
+    let mut much = vec![0; 1 << 20];
+    socket.read_exact(&mut much).expect("it goes on and on");
+    let content = Content::new(&origin.spec, "h/a").next_chunk(1000);
+    assert!(much.windows(1000).take(100).any(|part| part == content));
+}
+
+#[test]
+fn a_transient_fault_is_over_after_so_many_requests() {
+    let origin = Running::new("size=1KiB,latency=0s,errors=50%,reset=50%,transient=2");
+    for url in 0..10 {
+        let path = format!("/{url}");
+        for request in 0..4 {
+            let whole = outcome(&origin.get(&path)) == "whole";
+            assert_eq!(whole, request >= 2, "request {request} of {path}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod faults;
+mod journal;
 mod lifetime;
 mod support;
 mod tls;

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use crate::origin::{Announcement, Options, OriginError, Spec, Until, serve};
@@ -16,10 +17,15 @@ pub struct Running {
 
 impl Running {
     pub fn new(spec: &str) -> Self {
+        Self::with_journal(spec, None)
+    }
+
+    pub fn with_journal(spec: &str, journal: Option<PathBuf>) -> Self {
         let spec: Spec = spec.parse().expect("the test's spec is right");
         let (input, stdin) = io::pipe().expect("a pipe can be made");
         let (stdout, output) = io::pipe().expect("a pipe can be made");
         let options = Options {
+            journal,
             until: Until::Closed(Box::new(input)),
             ..options(spec)
         };
@@ -81,6 +87,7 @@ pub fn options(spec: Spec) -> Options {
         https: Some(any),
         spec,
         ca_out: None,
+        journal: None,
         until: Until::Signal,
     }
 }

@@ -4,8 +4,19 @@
 //! process that holds it, however that ends, and a file left behind means nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process};
+
+/// How long a lock may outlive the process that took it.
+///
+/// One that is killed while it starts a worker leaves a child that has not called exec yet, and so
+/// holds all that its parent had open, for as long as it takes to be scheduled.
+const OUTLIVES: Duration = Duration::from_secs(2);
 
 /// The lock file's name in its folder.
 const LOCK: &str = "lock";
@@ -68,20 +79,52 @@ impl Lock {
 
 /// The locked file, or who holds it.
 fn try_acquire(path: &Path) -> io::Result<Result<File, Option<u32>>> {
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(path)?;
     match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())?;
-            Ok(Ok(file))
+        Ok(()) => taken(file).map(Ok),
+        Err(TryLockError::WouldBlock) => {
+            let pid = read_pid(&file);
+            match pid.is_none_or(lives) || !is_free_soon(&file)? {
+                true => Ok(Err(pid)),
+                false => taken(file).map(Ok),
+            }
         }
-        Err(TryLockError::WouldBlock) => Ok(Err(read_pid(&file))),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Notes in the locked file who holds it.
+fn taken(mut file: File) -> io::Result<File> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+/// Whether there is a process with this id, whoever's it is.
+fn lives(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Waits for the lock of a process that is dead; whether it could be had.
+fn is_free_soon(file: &File) -> io::Result<bool> {
+    // The same lock: it belongs to what is open, of which this is another descriptor (flock(2)).
+    let waiting = file.try_clone()?;
+    let (done, locked) = channel();
+    // flock(2) has no time limit. If somebody else was faster, the thread waits until this process
+    // ends, which it then does.
+    thread::Builder::new()
+        .name("lock".to_owned())
+        .spawn(move || done.send(waiting.lock()))?;
+    match locked.recv_timeout(OUTLIVES) {
+        Ok(locked) => locked.map(|()| true),
+        Err(_) => Ok(false),
     }
 }
 
@@ -95,6 +138,7 @@ fn read_pid(file: &File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
@@ -124,6 +168,33 @@ mod tests {
         let text = fs::read_to_string(dir.path().join("lock")).expect("read");
         assert_eq!(text, format!("{}\n", std::process::id()));
         drop(lock);
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_process_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("lock");
+        let mut dead = std::process::Command::new("true").spawn().expect("a child");
+        dead.wait().expect("it ends");
+        fs::write(&path, format!("{}\n", dead.id())).expect("write");
+        // Held by what the dead process had started, until this is dropped: when somebody waits for
+        // it, which has an arrow in the kernel's list (proc_locks(5)).
+        let held = File::open(&path).expect("open");
+        held.lock().expect("it is free");
+        let inode = format!(":{} ", held.metadata().expect("metadata").ino());
+        let waits = |line: &str| line.contains("-> FLOCK") && line.contains(&inode);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let locks = || fs::read_to_string("/proc/locks").expect("a list of locks");
+                while !locks().lines().any(waits) {
+                    thread::yield_now();
+                }
+                drop(held);
+            });
+            Lock::acquire(dir.path()).expect("nobody lives who holds it");
+        });
+        let text = fs::read_to_string(&path).expect("read");
+        assert_eq!(text, format!("{}\n", std::process::id()));
     }
 
     #[test]

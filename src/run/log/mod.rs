@@ -4,8 +4,8 @@
 //! The run log, `results.jsonl`, is the record of truth: append-only, one line per finished task.
 //! A line is written whole or, after a crash, cut off: whoever reads the log never takes half a
 //! line for a record. The log of deaths, `deaths.jsonl`, has a line per worker that died, and is
-//! written in the same way; no run reads it. This module knows what a line says and how it reaches the disk. It must not
-//! decide anything about tasks, and not print.
+//! written in the same way; no run reads it. This module knows what a line says and how it reaches
+//! the disk. It must not decide anything about tasks, and not print.
 
 mod append;
 mod death;

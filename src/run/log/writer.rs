@@ -59,8 +59,8 @@ impl<T: Logged> std::fmt::Debug for LogWriter<T> {
 }
 
 impl<T: Logged> LogWriter<T> {
-    /// Opens the log in the folder `dir`, or creates it. A last line without newline, whatever it holds, is
-    /// what a crash left of a write: it is cut off first.
+    /// Opens the log in the folder `dir`, or creates it. A last line without newline, whatever it
+    /// holds, is what a crash left of a write: it is cut off first.
     ///
     /// # Errors
     ///

@@ -12,6 +12,9 @@ use crate::run::log::{
     RecordedWorker, now,
 };
 
+/// How many of the tasks it was running are named in the one line that tells of a worker's death.
+const NAMED_TASKS: usize = 8;
+
 /// How many of a dead worker's last lines stand in the one line that tells of its death, and how
 /// long they are together.
 const QUOTED_LINES: usize = 3;
@@ -80,17 +83,17 @@ impl Shell {
 
     fn tell_of(&self, worker: WorkerId, death: &DeathRecord) {
         let urls: Vec<_> = death.running.iter().map(|task| task.url.as_str()).collect();
-        let doing = match urls.as_slice() {
-            [] => "nothing".to_owned(),
-            urls => urls.join(", "),
-        };
+        let doing = named(&urls);
         let from = death.stderr.len().saturating_sub(QUOTED_LINES);
-        self.parts.console.line(&format!(
-            "worker {worker} (pid {}) died with {}; it was running {doing}{}",
-            death.worker.pid,
-            death.exit.text,
-            quoted(&death.stderr[from..], QUOTED_BYTES),
-        ));
+        let last_words = quoted(&death.stderr[from..], QUOTED_BYTES);
+        let text = &death.exit.text;
+        self.parts.console.line(&match death.worker.pid {
+            // There was no such process.
+            0 => format!("worker {worker} was {text}"),
+            pid => format!(
+                "worker {worker} (pid {pid}) died with {text}; it was running {doing}{last_words}"
+            ),
+        });
         tracing::info!(
             %worker,
             killed = death.killed.as_deref().unwrap_or("by nobody here"),
@@ -122,6 +125,16 @@ impl Shell {
     }
 }
 
+/// What was running, by name; of many the first.
+fn named(urls: &[&str]) -> String {
+    let (first, others) = urls.split_at(urls.len().min(NAMED_TASKS));
+    match (first, others.len()) {
+        ([], _) => "nothing".to_owned(),
+        (_, 0) => first.join(", "),
+        (_, more) => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
 /// The last of `lines`, as many as `limit` bytes hold, as the end of a line; nothing if there are
 /// none. Of a line that is longer than that the beginning is taken.
 fn quoted(lines: &[String], limit: usize) -> String {
@@ -144,6 +157,17 @@ fn quoted(lines: &[String], limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_tasks_are_named_as_a_line_has_room_for() {
+        assert_eq!(named(&[]), "nothing");
+        assert_eq!(named(&["a", "b"]), "a, b");
+        assert_eq!(named(&["a"; NAMED_TASKS]), "a, a, a, a, a, a, a, a");
+        assert_eq!(
+            named(&["a"; NAMED_TASKS + 2]),
+            "a, a, a, a, a, a, a, a and 2 more"
+        );
+    }
 
     #[test]
     fn the_last_lines_are_quoted_as_far_as_they_fit() {

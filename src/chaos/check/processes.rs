@@ -1,0 +1,124 @@
+//! The process table: who of a chaos run still lives.
+//!
+//! A process belongs to it if the path of its folder is in the process's arguments, environment or
+//! working directory: children inherit all but the first. It must not end anybody.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// How long a process may take to be gone once it is killed. The kernel sends the signal when its
+/// parent dies, but the process has to be scheduled once more to end.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// A process that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its arguments, with spaces between them.
+    pub arguments: String,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}: {}", self.pid, self.arguments)
+    }
+}
+
+/// Processes other than this one that belong to `folder` and do not end by themselves at once.
+///
+/// # Errors
+///
+/// If there is no process table.
+pub fn left(folder: &Path) -> io::Result<Vec<Process>> {
+    let until = Instant::now() + SETTLE;
+    for process in of(folder)? {
+        await_end(process.pid, until);
+    }
+    of(folder)
+}
+
+/// Processes other than this one that belong to `folder`.
+fn of(folder: &Path) -> io::Result<Vec<Process>> {
+    let own = std::process::id();
+    let mark = memmem::Finder::new(folder.as_os_str().as_bytes());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(pid) = name.and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // What cannot be read is gone, or another user's, and so none of ours.
+        let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
+        let environment = fs::read(path.join("environ")).unwrap_or_default();
+        let working = fs::read_link(path.join("cwd")).unwrap_or_default();
+        let bears = mark.find(&arguments).is_some()
+            || mark.find(&environment).is_some()
+            || mark.find(working.as_os_str().as_bytes()).is_some();
+        if pid != own && bears {
+            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+            found.push(Process {
+                pid,
+                arguments: arguments.trim_end().to_owned(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until a process has ended, or it is `until`.
+fn await_end(pid: u32, until: Instant) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    // One that cannot be opened has ended.
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(left) = Timespec::try_from(left) else {
+            return;
+        };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_by_its_environment_as_long_as_it_lives() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Command::new("cat")
+            .env("SOME_FOLDER", folder.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("there is a cat");
+        let found = of(folder.path()).expect("a process table");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            (found[0].pid, found[0].arguments.as_str()),
+            (child.id(), "cat")
+        );
+        // It ends as soon as its input does, and is waited for.
+        drop(child.stdin.take());
+        assert_eq!(left(folder.path()).expect("a process table"), []);
+        child.wait().expect("it has ended");
+    }
+}

@@ -1,0 +1,171 @@
+//! The same list in every mode, with a URL that crashes whoever handles it, one that eats memory and
+//! one that hangs: what each mode pays for what it shares.
+//!
+//! Each mode is run as a user would: when a run dies, or is stuck, it is started again; a few times,
+//! and no more. It must not know how a mode works.
+
+mod measure;
+mod table;
+
+use std::io::{self, Write};
+
+use fastrand::Rng;
+use serde::Serialize;
+use serde_json::json;
+
+use super::faults::poison_mark;
+use super::plan::{Mode, Plan, PlanError, Task};
+use super::watch::Interrupt;
+use super::{ChaosError, Ending, Fault};
+use crate::cli::chaos::ChaosArgs;
+use crate::shootout::tree::Memory;
+
+/// URLs of the list, unless the user says how many.
+const URLS: u32 = 200;
+
+/// What the three URLs do, and after how much of the list each comes.
+const TRAPS: [(Fault, f64); 3] = [(Fault::Segv, 0.5), (Fault::Eat, 0.65), (Fault::Hang, 0.8)];
+
+/// What a mode paid.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// Which.
+    pub mode: Mode,
+    /// How its first run ended.
+    pub first_run: String,
+    /// Whether that run ended by itself, with everything but the three URLs done.
+    pub survived: bool,
+    /// URLs, other than the three, that its first run left without a file.
+    pub lost: usize,
+    /// Runs until everything but the three was stored, or until it was given up.
+    pub runs: u32,
+    /// From its start until everything but the three was stored, in seconds; none if it never was.
+    pub recovered_s: Option<f64>,
+    /// Bodies that the origin served whole to it more than once.
+    pub served_again: u64,
+    /// The most memory of it all before the first of the three URLs was reached.
+    pub memory: Option<Memory>,
+    /// Processor time of all runs, in seconds, as far as processes were waited for by whoever
+    /// started them.
+    pub cpu_s: f64,
+}
+
+/// A comparison to be held.
+#[derive(Debug)]
+pub struct Comparison {
+    plans: Vec<(Mode, Plan)>,
+    json: bool,
+    urls: u32,
+    workers: u16,
+}
+
+impl Comparison {
+    /// Makes sense of what was typed.
+    ///
+    /// # Errors
+    ///
+    /// If there is none in it.
+    pub fn new(args: &ChaosArgs) -> Result<Self, PlanError> {
+        let urls = args.urls.map_or(URLS, std::num::NonZeroU32::get);
+        let workers = args.workers.get();
+        let tasks = tasks(urls, &mut Rng::with_seed(args.seed));
+        let traps = TRAPS.map(|(fault, _)| format!("{}@{}", fault.name(), poison_mark(fault)));
+        let plan = |mode: Mode| {
+            Ok::<_, PlanError>(Plan {
+                tasks: tasks.clone(),
+                // All modes have the same number of downloads in flight, where they can.
+                concurrency: match mode {
+                    Mode::Async => workers,
+                    Mode::Processes | Mode::Threads | Mode::Sequential => 1,
+                },
+                inject: traps.join(","),
+                mode,
+                ..Plan::calm(args, "")?
+            })
+        };
+        let plans = Mode::ALL.map(|mode| Ok((mode, plan(mode)?)));
+        Ok(Self {
+            plans: plans.into_iter().collect::<Result<_, PlanError>>()?,
+            json: args.json,
+            urls,
+            workers,
+        })
+    }
+
+    /// Holds it, and prints what each mode paid. Clean if the mode with processes survived.
+    ///
+    /// # Errors
+    ///
+    /// If a mode cannot be run or watched.
+    pub fn execute(&self) -> Result<Ending, ChaosError> {
+        let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
+        let mut costs = Vec::new();
+        for (mode, plan) in &self.plans {
+            costs.push(measure::measure(*mode, plan, &interrupt)?);
+            if let Some(signal) = interrupt.signal() {
+                return Ok(Ending::Interrupted(signal));
+            }
+        }
+        self.print(&costs).map_err(ChaosError::Write)?;
+        let kept = costs
+            .iter()
+            .any(|cost| cost.mode == Mode::Processes && cost.survived && cost.lost == 0);
+        Ok(match kept {
+            true => Ending::Clean,
+            false => Ending::Broken,
+        })
+    }
+
+    fn print(&self, costs: &[Cost]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            let all = json!({"urls": self.urls, "workers": self.workers, "modes": costs});
+            writeln!(out, "{all:#}")?;
+        } else {
+            let names = TRAPS.map(|(fault, _)| fault.name()).join(", ");
+            writeln!(
+                out,
+                "{} URLs, {} at once; one each that brings about: {names}",
+                self.urls, self.workers
+            )?;
+            writeln!(out, "{}", table::table(costs))?;
+        }
+        out.flush()
+    }
+}
+
+/// A list with the three URLs in their places.
+fn tasks(urls: u32, rng: &mut Rng) -> Vec<Task> {
+    let mut tasks: Vec<Task> = (0..urls)
+        .map(|number| Task {
+            url: format!("http://host-{}.example/{number}.bin", rng.u32(..8)),
+            poison: None,
+        })
+        .collect();
+    for (fault, share) in TRAPS {
+        let place = (f64::from(urls) * share) as usize;
+        if let Some(task) = tasks.get_mut(place) {
+            let mark = poison_mark(fault);
+            task.url = format!("http://host-0.example{mark}{place}.bin");
+            task.poison = Some(fault);
+        }
+    }
+    tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_urls_are_there_once_each_and_behind_the_first_half() {
+        let tasks = tasks(200, &mut Rng::with_seed(1));
+        let traps: Vec<_> = tasks
+            .iter()
+            .enumerate()
+            .filter_map(|(place, task)| Some((task.poison?, place)))
+            .collect();
+        let expected = [(Fault::Segv, 100), (Fault::Eat, 130), (Fault::Hang, 160)];
+        assert_eq!(traps, expected);
+    }
+}

@@ -1,0 +1,147 @@
+//! Chaos: a run under seeded faults, and a verdict on what became of it.
+//!
+//! ```text
+//!   plan -- list, faults, deeds --> supervise -- run, kill, tear, run again --> (ended by itself)
+//!                                       |                                            |
+//!                      origin, its journal, output folder, process table  ---->  check --> report
+//! ```
+//!
+//! The run is this program as a process of its own: chaos knows nothing of its insides. It must not
+//! download anything, and its verdict uses no count that the run itself makes.
+
+pub mod check;
+mod compare;
+mod faults;
+mod job;
+mod plan;
+mod progress;
+mod recovery;
+mod report;
+mod scene;
+mod supervise;
+mod tear;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::origin::SpawnError;
+
+pub use compare::Comparison;
+pub use faults::{Fault, Faults, FaultsError};
+pub use plan::{Plan, PlanError, Task};
+
+use check::{Evidence, Unreadable, check, processes};
+use progress::Progress;
+use recovery::Recovery;
+use report::Report;
+use scene::Scene;
+use watch::Interrupt;
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum ChaosError {
+    /// There is no place for it all.
+    #[error(
+        "cannot work in {}: {source}; set TMPDIR, or name a folder that does not exist with --output",
+        .folder.display()
+    )]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The origin does not come up.
+    #[error("cannot start the built-in origin: {0}")]
+    Origin(#[from] SpawnError),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The runs cannot be started or watched.
+    #[error("cannot supervise the runs: {0}")]
+    Supervise(#[source] io::Error),
+    /// A part of the evidence cannot be read.
+    #[error(transparent)]
+    Evidence(#[from] Unreadable),
+    /// There is no process table.
+    #[error("cannot read the process table: {0}")]
+    Processes(#[source] io::Error),
+    /// The verdict cannot be written.
+    #[error("cannot write the verdict to standard output: {0}")]
+    Write(#[source] io::Error),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every promise was kept.
+    Clean,
+    /// One was broken, or the run did not finish.
+    Broken,
+    /// A signal ended it early.
+    Interrupted(u8),
+}
+
+impl Ending {
+    /// The exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Broken => 1,
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal),
+        }
+    }
+}
+
+/// Holds a chaos run, and prints the verdict.
+///
+/// # Errors
+///
+/// If there is none. What becomes of the list is never an error.
+pub fn execute(plan: &Plan) -> Result<Ending, ChaosError> {
+    let begun = Instant::now();
+    let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
+    let mut scene = Scene::set(plan)?;
+    let progress = Progress::new(plan.tasks.len(), plan.quiet);
+    let story = supervise::supervise(plan, &scene, &interrupt, &progress);
+    progress.clear();
+    let story = story.map_err(ChaosError::Supervise)?;
+    // Its last lines are written when it leaves.
+    scene.close();
+    if let Some(signal) = story.interrupted {
+        return Ok(Ending::Interrupted(signal));
+    }
+    let recovery = Recovery::read(&scene.output(), &scene.journal(), &story.killed_ns)?;
+    let processes = processes::left(scene.folder()).map_err(ChaosError::Processes)?;
+    let findings = check(&Evidence {
+        tasks: &plan.tasks,
+        spec: &plan.spec,
+        output: &scene.output(),
+        tmp: &scene.tmp(),
+        journal: &scene.journal(),
+        killed_ns: &story.killed_ns,
+        died_with: &recovery.died_with,
+        processes: &processes,
+    })?;
+    let clean = findings.is_clean() && story.unfinished.is_none();
+    if !clean {
+        // Whoever wants to know more needs what is there.
+        scene.keep();
+    }
+    let report = Report {
+        plan,
+        findings: &findings,
+        story: &story,
+        recovery: &recovery,
+        elapsed: begun.elapsed(),
+        kept: scene.is_kept().then(|| scene.folder()),
+    };
+    report.print().map_err(ChaosError::Write)?;
+    Ok(match clean {
+        true => Ending::Clean,
+        false => Ending::Broken,
+    })
+}

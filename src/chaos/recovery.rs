@@ -1,0 +1,257 @@
+//! How long it took from a death until another worker was at the task.
+//!
+//! Both ends are seen from outside of the workers: when the signal was sent, and when the origin was
+//! next asked for what had been running. It must not judge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::check::Unreadable;
+use crate::origin::{Seen, body};
+
+/// A line of `deaths.jsonl`, as far as it matters.
+#[derive(Debug, Deserialize)]
+struct Death {
+    time: String,
+    worker: Worker,
+    exit: Exit,
+    running: Vec<Running>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Worker {
+    pid: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct Exit {
+    text: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Running {
+    url: String,
+}
+
+/// A line of `injected.jsonl`, as far as it matters.
+#[derive(Debug, Deserialize)]
+struct Injected {
+    time_us: i64,
+    monotonic_ns: u64,
+    fault: String,
+    pid: u32,
+}
+
+/// What is known of the deaths of workers.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// URLs that a worker was busy with when it died.
+    pub died_with: BTreeSet<String>,
+    /// How workers died, and how often.
+    pub causes: BTreeMap<String, u32>,
+    /// From SIGKILL until the origin was asked again for what the worker was at.
+    pub redelivery: Option<Distribution>,
+    /// From the death of a coordinator until the origin was asked for anything again.
+    pub restart: Option<Distribution>,
+}
+
+/// Times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Distribution {
+    /// How many.
+    pub count: usize,
+    /// Half of them are not longer.
+    pub median_ms: f64,
+    /// Nine of ten are not longer.
+    pub p90_ms: f64,
+    /// Ninety-nine of a hundred are not longer.
+    pub p99_ms: f64,
+    /// The longest.
+    pub slowest_ms: f64,
+}
+
+impl Recovery {
+    /// Reads what the runs that stored in `output` wrote of deaths, and what the origin saw.
+    ///
+    /// # Errors
+    ///
+    /// If a file is there and cannot be read.
+    pub fn read(output: &Path, journal: &Path, killed_ns: &[u64]) -> Result<Self, Unreadable> {
+        let deaths: Vec<Death> = lines(&output.join(".coordinator/deaths.jsonl"))?;
+        let injected: Vec<Injected> = lines(&output.join(".coordinator/injected.jsonl"))?;
+        let seen: Vec<Seen> = lines(journal)?;
+        let mut requests: HashMap<&str, Vec<u64>> = HashMap::new();
+        let mut all = Vec::new();
+        for seen in &seen {
+            requests.entry(&seen.url).or_default().push(seen.begun_ns);
+            all.push(seen.begun_ns);
+        }
+        for times in requests.values_mut() {
+            times.sort_unstable();
+        }
+        all.sort_unstable();
+        let mut recovery = Self::default();
+        for death in &deaths {
+            *recovery.causes.entry(death.exit.text.clone()).or_default() += 1;
+            let urls = death.running.iter().map(|running| running.url.clone());
+            recovery.died_with.extend(urls);
+        }
+        let mut taken = Vec::new();
+        for kill in injected.iter().filter(|blow| blow.is_deadly()) {
+            let Some(death) = deaths.iter().find(|death| kill.is_cause_of(death)) else {
+                continue;
+            };
+            for running in &death.running {
+                let times = requests.get(identity(&running.url).as_str());
+                taken.extend(times.and_then(|times| wait_from(kill.monotonic_ns, times)));
+            }
+        }
+        recovery.redelivery = Distribution::of(taken);
+        let restarts = killed_ns
+            .iter()
+            .filter_map(|killed| wait_from(*killed, &all));
+        recovery.restart = Distribution::of(restarts.collect());
+        Ok(recovery)
+    }
+
+    /// How many workers died.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.causes.values().sum()
+    }
+}
+
+impl Injected {
+    fn is_deadly(&self) -> bool {
+        matches!(self.fault.as_str(), "kill" | "kill-all")
+    }
+
+    /// A process id can come again, but not so soon.
+    fn is_cause_of(&self, death: &Death) -> bool {
+        let Ok(time) = death.time.parse::<jiff::Timestamp>() else {
+            return false;
+        };
+        // The time of a death is cut to milliseconds.
+        let millis = time.as_millisecond() - self.time_us.div_euclid(1000);
+        death.worker.pid == self.pid && (0..10_000).contains(&millis)
+    }
+}
+
+impl Distribution {
+    /// Of times in nanoseconds; nothing if there are none.
+    #[must_use]
+    pub fn of(mut times: Vec<u64>) -> Option<Self> {
+        times.sort_unstable();
+        let slowest = *times.last()?;
+        let within = |percent: usize| {
+            // The nearest rank: the smallest value that so many are not longer than.
+            let rank = (times.len() * percent).div_ceil(100).max(1);
+            millis(times.get(rank - 1).copied().unwrap_or(slowest))
+        };
+        Some(Self {
+            count: times.len(),
+            median_ms: within(50),
+            p90_ms: within(90),
+            p99_ms: within(99),
+            slowest_ms: millis(slowest),
+        })
+    }
+}
+
+fn millis(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+/// From `start` to the first of `times`, which are in order, that is later.
+fn wait_from(start: u64, times: &[u64]) -> Option<u64> {
+    let at = times.partition_point(|time| *time <= start);
+    times.get(at).map(|time| time - start)
+}
+
+fn identity(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| body::identity(&url))
+}
+
+/// The lines of a file; none if there is no such file. One that is something else was torn by a
+/// death of its writer, and says nothing.
+fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Unreadable> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            let path = path.display().to_string();
+            return Err(Unreadable { path, source });
+        }
+    };
+    let lines = text.split(|&byte| byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distribution_is_made_of_nearest_ranks() {
+        let times = (1..=200).rev().map(|ms| ms * 1_000_000).collect();
+        let spread = Distribution::of(times).expect("there are times");
+        let expected = Distribution {
+            count: 200,
+            median_ms: 100.0,
+            p90_ms: 180.0,
+            p99_ms: 198.0,
+            slowest_ms: 200.0,
+        };
+        assert_eq!(spread, expected);
+        assert_eq!(Distribution::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn redelivery_is_from_the_signal_to_the_next_request_for_what_was_running() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = folder.path().join(".coordinator");
+        fs::create_dir(&own).expect("a folder");
+        let deaths = concat!(
+            r#"{"v":1,"time":"2026-01-31T12:00:00.123Z","worker":{"slot":2,"pid":4711,"epoch":5},"#,
+            r#""exit":{"signal":9,"code":null,"name":"SIGKILL","text":"signal 9 (SIGKILL)"},"#,
+            r#""running":[{"task":17,"url":"http://h/a"}]}"#,
+            "\n{\"v\":1,\"ti"
+        );
+        let injected = concat!(
+            r#"{"time_us":1769860800123999,"monotonic_ns":5000000,"fault":"kill","#,
+            r#""worker":{"slot":2,"epoch":5},"pid":4711}"#,
+            "\n",
+            r#"{"time_us":1769860800123999,"monotonic_ns":1,"fault":"stop","#,
+            r#""worker":{"slot":2,"epoch":5},"pid":4711}"#,
+        );
+        let journal: String = [("h/a", 4_000_000), ("h/b", 6_000_000), ("h/a", 7_500_000)]
+            .map(|(url, begun_ns)| {
+                let seen = Seen {
+                    url: url.to_owned(),
+                    begun_ns,
+                    ..Seen::default()
+                };
+                serde_json::to_string(&seen).expect("it is JSON") + "\n"
+            })
+            .concat();
+        fs::write(own.join("deaths.jsonl"), deaths).expect("writable");
+        fs::write(own.join("injected.jsonl"), injected).expect("writable");
+        let path = folder.path().join("journal.jsonl");
+        fs::write(&path, journal).expect("writable");
+        let recovery = Recovery::read(folder.path(), &path, &[6_500_000]).expect("readable");
+        assert_eq!(recovery.deaths(), 1);
+        assert!(recovery.died_with.contains("http://h/a"));
+        let times = recovery.redelivery.expect("one redelivery");
+        assert_eq!((times.count, times.slowest_ms), (1, 2.5));
+        let restart = recovery.restart.expect("one restart");
+        assert_eq!((restart.count, restart.slowest_ms), (1, 1.0));
+    }
+}

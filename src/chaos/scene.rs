@@ -1,0 +1,210 @@
+//! The folder that a chaos run happens in, and the origin that answers in it.
+//!
+//! ```text
+//!   SCENE/urls.txt       the list
+//!   SCENE/downloads/     the output folder
+//!   SCENE/tmp/           TMPDIR of every run
+//!   SCENE/origin.json    where the origin listens
+//!   SCENE/journal.jsonl  what it saw
+//!   SCENE/said.txt       what the runs wrote on their standard output and error
+//! ```
+//!
+//! It must not start a run.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::ChaosError;
+use super::plan::{Mode, Plan, Task};
+use crate::cli::mode::EngineName;
+use crate::origin::{Launch, Origin};
+
+/// The folder, and what is in it.
+#[derive(Debug)]
+pub struct Scene {
+    folder: PathBuf,
+    /// Removes it at the end, unless it is kept.
+    temporary: Option<TempDir>,
+    origin: Option<Origin>,
+}
+
+impl Scene {
+    /// Makes the folder, writes the list, and starts the origin.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not possible.
+    pub fn set(plan: &Plan) -> Result<Self, ChaosError> {
+        let (folder, temporary) = folder(plan.keep.as_deref())?;
+        let mut scene = Self {
+            folder,
+            temporary,
+            origin: None,
+        };
+        let made =
+            fs::create_dir(scene.tmp()).and_then(|()| write_list(&scene.list(), &plan.tasks));
+        made.map_err(|source| scene.unwritable(source))?;
+        let origin = Origin::launch(&Launch {
+            program: &plan.program,
+            spec: &plan.spec,
+            journal: Some(&scene.journal()),
+        })?;
+        let announcement = serde_json::to_vec(&origin.announcement()).map_err(io::Error::from);
+        announcement
+            .and_then(|line| fs::write(scene.announcement(), line))
+            .map_err(|source| scene.unwritable(source))?;
+        scene.origin = Some(origin);
+        Ok(scene)
+    }
+
+    fn unwritable(&self, source: io::Error) -> ChaosError {
+        ChaosError::Folder {
+            folder: self.folder.clone(),
+            source,
+        }
+    }
+
+    /// The command that does the work, or what is left of it. What it says goes nowhere yet.
+    #[must_use]
+    pub fn command(&self, plan: &Plan) -> Command {
+        let mut command = Command::new(&plan.program);
+        command
+            .arg("--simulate-via")
+            .arg(self.announcement())
+            .arg("--output")
+            .arg(self.output())
+            .args(["--workers", &plan.workers.to_string()])
+            .args(["--concurrency", &plan.concurrency.to_string()])
+            .args(["--engine", engine(plan.engine)])
+            .args(["--mode", plan.mode.name()])
+            .args(SETTINGS);
+        if plan.mode == Mode::Processes {
+            command.args(["--worker-memory", WORKER_MEMORY]);
+        }
+        if !plan.inject.is_empty() {
+            command.args(["--inject", &plan.inject]);
+        }
+        command.arg(self.list()).env("TMPDIR", self.tmp());
+        command
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn list(&self) -> PathBuf {
+        self.folder.join("urls.txt")
+    }
+
+    fn announcement(&self) -> PathBuf {
+        self.folder.join("origin.json")
+    }
+
+    /// The output folder of the runs.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("downloads")
+    }
+
+    /// Their folder for temporary files.
+    #[must_use]
+    pub fn tmp(&self) -> PathBuf {
+        self.folder.join("tmp")
+    }
+
+    /// What the origin saw.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal.jsonl")
+    }
+
+    /// What the runs said.
+    #[must_use]
+    pub fn said(&self) -> PathBuf {
+        self.folder.join("said.txt")
+    }
+
+    /// Ends the origin, which completes its journal.
+    pub fn close(&mut self) {
+        self.origin = None;
+    }
+
+    /// Leaves everything where it is.
+    pub fn keep(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            // The path is known already.
+            let _ = temporary.keep();
+        }
+    }
+
+    /// Whether everything is left where it is.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.temporary.is_none()
+    }
+}
+
+/// Memory that a worker may have, where it is a process: what eats it is not to harm the machine.
+const WORKER_MEMORY: &str = "256MiB";
+
+/// How every run behaves: limits that get it out of what the origin does to it within a second or
+/// two, and attempts enough for all of that.
+const SETTINGS: [&str; 20] = [
+    "--parallel-max-host",
+    "0",
+    "--retry",
+    "20",
+    "--retry-delay",
+    "20ms",
+    "--connect-timeout",
+    "5s",
+    "--speed-time",
+    "300ms",
+    "--max-time",
+    "1s",
+    "--lease-timeout",
+    "2s",
+    "--start-timeout",
+    "2s",
+    "--restart-intensity",
+    "1000/10s",
+    "--grace",
+    "1s",
+];
+
+const fn engine(engine: EngineName) -> &'static str {
+    match engine {
+        EngineName::Blocking => "blocking",
+        EngineName::Async => "async",
+    }
+}
+
+fn folder(keep: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), ChaosError> {
+    if let Some(keep) = keep {
+        let failed = |source| ChaosError::Folder {
+            folder: keep.to_owned(),
+            source,
+        };
+        fs::create_dir(keep).map_err(failed)?;
+        return Ok((keep.canonicalize().map_err(failed)?, None));
+    }
+    let temporary = tempfile::Builder::new()
+        .prefix("coordinator-chaos-")
+        .tempdir()
+        .map_err(|source| ChaosError::Folder {
+            folder: std::env::temp_dir(),
+            source,
+        })?;
+    Ok((temporary.path().to_owned(), Some(temporary)))
+}
+
+fn write_list(path: &Path, tasks: &[Task]) -> io::Result<()> {
+    let lines: String = tasks.iter().map(|task| task.url.clone() + "\n").collect();
+    fs::write(path, lines)
+}

@@ -1,0 +1,209 @@
+//! Runs the coordinator again and again, and lets happen to it what is planned, until it has ended
+//! by itself.
+//!
+//! It must not look at results: that is the checker's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::iter::Peekable;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::job::{Job, ending};
+use super::plan::{Deed, Plan, What};
+use super::progress::Progress;
+use super::scene::Scene;
+use super::tear;
+use super::watch::{Interrupt, Watch};
+
+/// Runs in a row that may end early without that anything was done, before it is given up: there is
+/// no progress then.
+const FRUITLESS: u32 = 5;
+
+/// What was done to the coordinator, and how it went.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Story {
+    /// How often it was started.
+    pub starts: u32,
+    /// How each run ended, in words, and how often.
+    pub ends: BTreeMap<String, u32>,
+    /// What was done to it, and how often.
+    pub deeds: BTreeMap<&'static str, u32>,
+    /// When it died of SIGKILL, on the monotonic clock, in nanoseconds.
+    #[serde(skip)]
+    pub killed_ns: Vec<u64>,
+    /// Why it did not finish, if so.
+    pub unfinished: Option<String>,
+    /// The signal that interrupted it all.
+    #[serde(skip)]
+    pub interrupted: Option<u8>,
+}
+
+/// Runs the coordinator until it ends with exit code 0 or 1, or the time is up, or a signal comes.
+///
+/// # Errors
+///
+/// If a run cannot be started or watched.
+pub fn supervise(
+    plan: &Plan,
+    scene: &Scene,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> io::Result<Story> {
+    let mut supervisor = Supervisor {
+        plan,
+        scene,
+        interrupt,
+        progress,
+        until: Instant::now() + plan.limit,
+        watch: Watch::follow(&scene.journal())?,
+        deeds: plan.deeds.iter().peekable(),
+        story: Story::default(),
+    };
+    let mut fruitless = 0;
+    loop {
+        let begun_with = supervisor.watch.complete();
+        let attended = supervisor.attend()?;
+        fruitless = match supervisor.watch.complete() > begun_with || attended.done.is_some() {
+            true => 0,
+            false => fruitless + 1,
+        };
+        if !supervisor.goes_on(attended.status, fruitless) {
+            return Ok(supervisor.story);
+        }
+        match attended.done {
+            Some(What::Cut(share)) => tear::cut(&results(scene), share)?,
+            Some(What::Half(share)) => tear::append_half(&results(scene), share)?,
+            Some(What::Kill | What::Term | What::Suspend(_) | What::Disk(_)) | None => {}
+        }
+    }
+}
+
+struct Supervisor<'a> {
+    plan: &'a Plan,
+    scene: &'a Scene,
+    interrupt: &'a Interrupt,
+    progress: &'a Progress,
+    until: Instant,
+    watch: Watch,
+    deeds: Peekable<std::slice::Iter<'a, Deed>>,
+    story: Story,
+}
+
+/// A run that has ended.
+struct Attended {
+    status: ExitStatus,
+    /// What befell it last.
+    done: Option<What>,
+}
+
+impl Supervisor<'_> {
+    /// One run, from its start to its end.
+    fn attend(&mut self) -> io::Result<Attended> {
+        let begun_with = self.watch.complete();
+        let job = Job::start(self.scene.command(self.plan), &self.scene.said())?;
+        self.story.starts += 1;
+        let (mut done, mut resume_at) = (None, None);
+        loop {
+            self.progress.show(self.watch.urls(), &self.story);
+            if resume_at.is_some_and(|at| Instant::now() >= at) {
+                job.signal(Signal::CONT);
+                // Another deed may follow in the same run.
+                (done, resume_at) = (None, None);
+            }
+            let complete = self.watch.complete();
+            // A run gets to do something before it is disturbed.
+            if done.is_none()
+                && complete > begun_with
+                && let Some(deed) = self.deeds.next_if(|deed| complete >= deed.after)
+            {
+                befall(&job, deed, self.scene)?;
+                if let What::Suspend(time) = deed.what {
+                    resume_at = Some(Instant::now() + time);
+                }
+                *self.story.deeds.entry(deed.what.name()).or_default() += 1;
+                done = Some(deed.what);
+            }
+            let wake = resume_at.map_or(self.until, |at| at.min(self.until));
+            let ended = self.watch.wait(job.pidfd(), self.interrupt, wake)?;
+            if !ended && (self.interrupt.signal().is_some() || Instant::now() >= self.until) {
+                job.signal(Signal::KILL);
+            } else if !ended {
+                continue;
+            }
+            let (status, _) = job.finish()?;
+            return Ok(Attended { status, done });
+        }
+    }
+
+    /// Notes how a run ended; whether there is to be another.
+    fn goes_on(&mut self, status: ExitStatus, fruitless: u32) -> bool {
+        let story = &mut self.story;
+        *story.ends.entry(ending(status)).or_default() += 1;
+        if status.signal() == Some(Signal::KILL.as_raw()) {
+            story.killed_ns.push(monotonic_ns());
+        }
+        story.interrupted = self.interrupt.signal();
+        if story.interrupted.is_some() || matches!(status.code(), Some(0 | 1)) {
+            return false;
+        }
+        story.unfinished = match status.code() {
+            Some(_) | None if Instant::now() >= self.until => Some(format!(
+                "it took longer than {}",
+                humantime::format_duration(self.plan.limit)
+            )),
+            Some(code @ (2 | 3)) => Some(format!("a run could not begin: exit code {code}")),
+            Some(_) | None if fruitless == FRUITLESS => Some(format!(
+                "{FRUITLESS} runs in a row did nothing; the last ended with {}",
+                ending(status)
+            )),
+            Some(_) | None => None,
+        };
+        story.unfinished.is_none()
+    }
+}
+
+fn befall(job: &Job, deed: &Deed, scene: &Scene) -> io::Result<()> {
+    match deed.what {
+        What::Kill | What::Cut(_) | What::Half(_) => job.signal(Signal::KILL),
+        What::Term => job.signal(Signal::TERM),
+        What::Suspend(_) => job.signal(Signal::STOP),
+        What::Disk(more) => {
+            let size = std::fs::metadata(results(scene))?.len();
+            return job.limit_files(size + more);
+        }
+    }
+    Ok(())
+}
+
+impl What {
+    /// What it is called in the story.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "coordinator",
+            Self::Term => "term",
+            Self::Suspend(_) => "suspend",
+            Self::Cut(_) | Self::Half(_) => "torn",
+            Self::Disk(_) => "disk",
+        }
+    }
+}
+
+fn results(scene: &Scene) -> PathBuf {
+    scene.output().join(".coordinator/results.jsonl")
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // Neither is ever negative.
+    let since = Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    );
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

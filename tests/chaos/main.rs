@@ -1,0 +1,7 @@
+//! The chaos command through the built program: everything dies, and nothing may be lost.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod modes;
+#[path = "../support/mod.rs"]
+mod support;
+mod verdict;
