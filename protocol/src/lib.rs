@@ -13,6 +13,7 @@ pub mod handshake;
 mod id;
 mod message;
 mod outcome;
+mod partial;
 mod setup;
 
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
@@ -22,6 +23,8 @@ pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing,
 };
+pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, HttpOptions, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
+    Engine, Exemption, HttpOptions, Proxies, Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup,
+    Simulated, Trust, WorkerLimits,
 };

@@ -167,16 +167,26 @@ pub enum Severity {
 pub enum FailureKind {
     /// The host's name did not resolve to an address.
     Resolve,
+    /// The host has only addresses that `--block-private` excludes.
+    Blocked,
     /// No TCP connection: refused, unreachable.
     Connect,
     /// No TCP connection within `--connect-timeout`.
     ConnectTimeout,
+    /// The proxy cannot be reached, or did not make the connection.
+    Proxy,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
     /// The connection was closed or reset before the response head was complete.
     Disconnected,
     /// The response is not HTTP as RFC 9112 defines it.
     Protocol,
+    /// Where the body ends is not said, said twice, or said wrong (RFC 9112 sections 6 and 7).
+    Framing,
+    /// The response head is larger than any real one.
+    HeadTooLarge,
+    /// The body is coded in a way that was not asked for, or cannot be decoded.
+    Encoding,
     /// The body ended before its announced length (RFC 9112 section 8).
     Truncated,
     /// The server answered with a status that is not a success.
@@ -207,13 +217,18 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::Resolve,
+        Self::Blocked,
         Self::Connect,
         Self::ConnectTimeout,
+        Self::Proxy,
         Self::Tls,
         Self::Disconnected,
         Self::Protocol,
+        Self::Framing,
+        Self::HeadTooLarge,
+        Self::Encoding,
         Self::Truncated,
         Self::Status,
         Self::TooManyRedirects,
@@ -234,11 +249,16 @@ impl FailureKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
+            Self::Blocked => "blocked",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Disconnected => "disconnected",
             Self::Protocol => "protocol",
+            Self::Framing => "framing",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Encoding => "encoding",
             Self::Truncated => "truncated",
             Self::Status => "status",
             Self::TooManyRedirects => "too_many_redirects",

@@ -28,6 +28,9 @@ pub struct Setup {
     /// Processor time to spend on each body, between its last byte and its place on disk: work
     /// that stands for whatever else a program does with a download. Zero for none.
     pub cpu_per_task: Duration,
+    /// The boot of the machine that partial bodies are good for (see
+    /// [`PartialNote`](crate::PartialNote)); without it none is resumed.
+    pub boot: Option<String>,
     /// What the worker may use.
     pub limits: WorkerLimits,
     /// Whether a file is to be safe from the loss of power, and not only from the death of
@@ -107,8 +110,79 @@ pub struct HttpOptions {
     pub resolve: Vec<ResolveOverride>,
     /// Whose certificates are trusted.
     pub trust: Trust,
-    /// If set, every connection goes to the built-in origin, whatever the URL says.
+    /// No certificate is checked.
+    pub insecure: bool,
+    /// Coded bodies are asked for, and stored decoded.
+    pub compressed: bool,
+    /// Every failure counts as one that may pass.
+    pub retry_all_errors: bool,
+    /// No connection to an address that is not of the public internet.
+    pub block_private: bool,
+    /// What connections go through.
+    pub proxies: Proxies,
+    /// If set, every connection goes to the built-in origin, whatever the URL says, and through no
+    /// proxy.
     pub simulated: Option<Simulated>,
+}
+
+/// Which proxy a URL's connection goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxies {
+    /// For http URLs.
+    pub http: Option<Proxy>,
+    /// For https URLs.
+    pub https: Option<Proxy>,
+    /// Hosts that are reached without one.
+    pub exempt: Vec<Exemption>,
+}
+
+/// One proxy.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// What it speaks.
+    pub scheme: ProxyScheme,
+    /// Its host, in lower case; an IPv6 address without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// User name and password, decoded.
+    pub credentials: Option<(String, String)>,
+}
+
+/// Credentials are not for logs.
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy")
+            .field("scheme", &self.scheme)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProxyScheme {
+    /// HTTP: requests for http URLs (RFC 9112 section 3.2.2), `CONNECT` for https URLs (RFC 9110
+    /// section 9.3.6).
+    Http,
+    /// The same over TLS.
+    Https,
+    /// SOCKS 5 (RFC 1928), told an address.
+    Socks5,
+    /// SOCKS 5, told the host's name.
+    Socks5h,
+}
+
+/// A host, or several, that no proxy is used for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exemption {
+    /// Every host.
+    All,
+    /// This host and all below it, in lower case, on this port or on any.
+    Domain(String, Option<u16>),
+    /// The addresses that begin with these bits.
+    Network(IpAddr, u8),
 }
 
 /// One `--resolve HOST:PORT:ADDR`.
@@ -127,6 +201,8 @@ pub struct ResolveOverride {
 pub enum Trust {
     /// The root certificates of Mozilla's programme, compiled in.
     WebRoots,
+    /// What the operating system trusts.
+    System,
     /// The PEM bundle in this file, and nothing else.
     File(OsString),
     /// This PEM text, and nothing else (the built-in origin's CA).

@@ -11,10 +11,10 @@ use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Assignment, Engine, Exchange, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions,
-    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Report, ResolveOverride, Running,
-    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
-    Timestamp, Timing, ToWorker, Trust, WorkerLimits,
+    Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
+    HttpOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
+    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
+    Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -172,6 +172,31 @@ fn limits() -> impl Strategy<Value = WorkerLimits> {
 }
 
 prop_compose! {
+    fn proxy()(
+        scheme in prop::sample::select(vec![
+            ProxyScheme::Http,
+            ProxyScheme::Https,
+            ProxyScheme::Socks5,
+            ProxyScheme::Socks5h,
+        ]),
+        host in ".{0,20}",
+        port in any::<u16>(),
+        credentials in option::of((".{0,20}", ".{0,20}")),
+    ) -> Proxy {
+        Proxy { scheme, host, port, credentials }
+    }
+}
+
+fn exemption() -> impl Strategy<Value = Exemption> {
+    prop_oneof![
+        Just(Exemption::All),
+        (".{0,20}", option::of(any::<u16>()))
+            .prop_map(|(name, port)| Exemption::Domain(name, port)),
+        (any::<IpAddr>(), any::<u8>()).prop_map(|(addr, bits)| Exemption::Network(addr, bits)),
+    ]
+}
+
+prop_compose! {
     fn setup()(
         output in os_string(),
         partial in os_string(),
@@ -185,13 +210,19 @@ prop_compose! {
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
         trust in prop_oneof![
             Just(Trust::WebRoots),
+            Just(Trust::System),
             os_string().prop_map(Trust::File),
             ".{0,300}".prop_map(Trust::Pem),
         ],
         simulated in option::of((address(), address())),
         max_filesize in option::of(any::<u64>()),
+        boot in option::of(".{0,40}"),
+        switches in any::<[bool; 4]>(),
+        proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
         faults in option::of(faults()),
     ) -> Setup {
+        let [insecure, compressed, retry_all_errors, block_private] = switches;
+        let (http, https, exempt) = proxies;
         let [heartbeat, connect_timeout, stall_timeout, cpu_per_task] = times;
         Setup {
             output,
@@ -201,6 +232,7 @@ prop_compose! {
             engine,
             spans,
             cpu_per_task,
+            boot,
             limits,
             fsync,
             http: HttpOptions {
@@ -216,6 +248,11 @@ prop_compose! {
                     .map(|(host, port, addr)| ResolveOverride { host, port, addr })
                     .collect(),
                 trust,
+                insecure,
+                compressed,
+                retry_all_errors,
+                block_private,
+                proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
             faults,

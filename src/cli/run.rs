@@ -156,6 +156,32 @@ pub struct HttpArgs {
     /// Trust the certificates in this PEM file, and no others
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
+
+    /// Trust what the system trusts, and not Mozilla's list, which is built in
+    #[arg(long, conflicts_with = "cacert")]
+    pub ca_native: bool,
+
+    /// Check no certificate: anyone can be the server
+    #[arg(short = 'k', long, conflicts_with_all = ["cacert", "ca_native"])]
+    pub insecure: bool,
+
+    /// Ask for gzip, br and zstd, and store the files decoded
+    #[arg(long)]
+    pub compressed: bool,
+
+    /// Go through this proxy: [http|https|socks5|socks5h]://[user:password@]host[:port]; empty for
+    /// none [default: what http_proxy, https_proxy and all_proxy say]
+    #[arg(short = 'x', long, value_name = "PROXY")]
+    pub proxy: Option<String>,
+
+    /// Hosts that are reached without a proxy, separated by commas: names (and all below them),
+    /// addresses, networks, or * [default: what no_proxy says]
+    #[arg(long, value_name = "HOSTS")]
+    pub noproxy: Option<String>,
+
+    /// Connect to no address that is not of the public internet, redirects included
+    #[arg(long)]
+    pub block_private: bool,
 }
 
 /// Options for retries.
@@ -165,6 +191,10 @@ pub struct RetryArgs {
     /// Attempts after the first, for failures that may pass
     #[arg(long, value_name = "N", default_value = "3")]
     pub retry: u32,
+
+    /// Retry after every failure, also those that will not pass
+    #[arg(long)]
+    pub retry_all_errors: bool,
 
     /// Time before each retry [default: 1s, doubled each time, with jitter]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]

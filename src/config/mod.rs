@@ -1,5 +1,7 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
+mod proxy;
+
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use crate::inject;
 use crate::input::naming::TemplateError;
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::origin::{Announcement, Spec};
+use proxy::Given;
+pub use proxy::ProxyError;
 
 /// Shortest time before the first retry, unless the user sets one.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -149,6 +153,12 @@ pub enum ConfigError {
         /// Downloads in flight in each.
         concurrency: u16,
     },
+    /// A proxy that cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// `--block-private` with `--simulate`, or another option that is about the real network.
+    #[error("{0} has no meaning with --simulate: nothing leaves the machine")]
+    RealNetworkSimulated(&'static str),
     /// `--cacert` with `--simulate`.
     #[error("--cacert has no meaning with --simulate: the built-in origin's own CA is trusted")]
     CaCertSimulated,
@@ -178,6 +188,16 @@ impl RunConfig {
         if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
+        if !matches!(network, Network::Real) {
+            let real = [
+                (args.http.proxy.is_some(), "--proxy"),
+                (args.http.ca_native, "--ca-native"),
+                (args.http.block_private, "--block-private"),
+            ];
+            if let Some((_, option)) = real.iter().find(|(given, _)| *given) {
+                return Err(ConfigError::RealNetworkSimulated(option));
+            }
+        }
         let shape = Shape::new(&args)?;
         let limits = limits(&args, &shape);
         Ok(Self {
@@ -187,7 +207,7 @@ impl RunConfig {
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             fsync: args.fsync,
-            http: http_options(args.http)?,
+            http: http_options(args.http, args.retry.retry_all_errors)?,
             network,
             pool: shape.pool,
             engine: shape.engine,
@@ -391,13 +411,20 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     }
 }
 
-fn http_options(args: HttpArgs) -> Result<HttpOptions, ConfigError> {
+fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, ConfigError> {
+    let proxies = proxy::proxies(&Given {
+        proxy: args.proxy.as_deref(),
+        noproxy: args.noproxy.as_deref(),
+        // What is not text names no proxy.
+        environment: &|name| std::env::var(name).ok(),
+    })?;
     let trust = match args.cacert {
         // Absolute, and readable now: a worker must not be the one who finds out.
         Some(path) => match std::fs::File::open(&path).and_then(|_| path.canonicalize()) {
             Ok(absolute) => Trust::File(absolute.into_os_string()),
             Err(error) => return Err(ConfigError::CaCert { path, error }),
         },
+        None if args.ca_native => Trust::System,
         None => Trust::WebRoots,
     };
     Ok(HttpOptions {
@@ -410,6 +437,11 @@ fn http_options(args: HttpArgs) -> Result<HttpOptions, ConfigError> {
         max_filesize: args.max_filesize,
         resolve: args.resolve,
         trust,
+        insecure: args.insecure,
+        compressed: args.compressed,
+        retry_all_errors,
+        block_private: args.block_private,
+        proxies,
         simulated: None,
     })
 }

@@ -95,15 +95,6 @@ pub enum LineError {
         /// The line.
         text: Excerpt,
     },
-    /// A user name or password in the URL.
-    #[error(
-        "a user name or password in the URL is not supported; take it out and pass \
-         --header 'Authorization: ...': {text}"
-    )]
-    Credentials {
-        /// The line, the credentials left out.
-        text: Excerpt,
-    },
     /// Not a URL for another reason.
     #[error("not a valid URL, {source}: {text}")]
     Invalid {

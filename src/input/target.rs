@@ -26,6 +26,19 @@ pub struct Target {
     pub named: bool,
     /// What else the list says, if anything.
     pub extra: Option<Box<Extra>>,
+    /// User name and password as the list has them. They are for the server alone: no file, no
+    /// record and no message has them, and URLs that differ in nothing else are one.
+    credentials: Option<Credentials>,
+}
+
+/// `user:password`, percent-encoded.
+#[derive(Clone, PartialEq, Eq)]
+struct Credentials(Box<str>);
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What a list may say of a URL beyond where its file belongs.
@@ -42,19 +55,17 @@ pub struct Extra {
 
 impl Target {
     /// The target of a URL that is task `number`, or `None` if the URL is not one: neither http nor
-    /// https, or without a host, or with credentials. A fragment is dropped.
+    /// https, or without a host. A fragment is dropped.
     ///
     /// # Errors
     ///
     /// If the template for names gives one that no file may have.
     pub fn new(mut url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
-        if !matches!(url.scheme(), "http" | "https")
-            || !url.username().is_empty()
-            || url.password().is_some()
-        {
+        if !matches!(url.scheme(), "http" | "https") {
             return Ok(None);
         }
         url.set_fragment(None);
+        let credentials = take_credentials(&mut url);
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
             return Ok(None);
         };
@@ -68,6 +79,7 @@ impl Target {
             path,
             named: false,
             extra: None,
+            credentials,
         }))
     }
 
@@ -88,8 +100,33 @@ impl Target {
     pub fn text_bytes(&self) -> usize {
         let headers = self.extra.iter().flat_map(|extra| &extra.headers);
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        self.url.len() + self.host.len() + self.path.len() + headers
+        let credentials = self.credentials.iter();
+        let credentials: usize = credentials.map(|Credentials(pair)| pair.len() + 1).sum();
+        self.url.len() + self.host.len() + self.path.len() + headers + credentials
     }
+
+    /// The URL with its credentials, for who makes the request.
+    #[must_use]
+    pub fn request_url(&self) -> String {
+        match (&self.credentials, self.url.split_once("://")) {
+            (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
+            (_, _) => self.url.clone(),
+        }
+    }
+}
+
+fn take_credentials(url: &mut Url) -> Option<Credentials> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let pair = match url.password() {
+        Some(password) => format!("{}:{password}", url.username()),
+        None => url.username().to_owned(),
+    };
+    // Both fail only for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(Credentials(pair.into_boxed_str()))
 }
 
 /// The identity of a URL: the first 80 bits of the SHA-256 of its normalised form.
@@ -174,11 +211,6 @@ pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
         });
     }
     let url = Url::parse(text).map_err(|source| invalid(line, source))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(LineError::Credentials {
-            text: Excerpt::of(line),
-        });
-    }
     if url.port() == Some(0) {
         return Err(LineError::BadPort {
             text: Excerpt::of(line),

@@ -92,11 +92,6 @@ fn each_mistake_has_its_message() {
             "the port is not a number from 1 to 65535: http://h:8o/",
         ),
         (
-            b"https://me:secret@h/x",
-            "a user name or password in the URL is not supported; take it out and pass \
-             --header 'Authorization: ...': https://***@h/x",
-        ),
-        (
             b"https://me:secret@h:99999/x",
             "the port is not a number from 1 to 65535: https://***@h:99999/x",
         ),
@@ -338,4 +333,26 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[test]
+fn credentials_are_for_the_request_and_for_nothing_else() {
+    let parse = |line: &str| {
+        let url = url::Url::parse(line).expect("a URL");
+        let target = Target::new(url, &naming::Naming::Flat, 1).expect("a place");
+        target.expect("a target")
+    };
+    let plain = parse("http://h/a.txt");
+    for (pair, sent) in [
+        ("me:se%20cret", "me:se%20cret"),
+        ("me", "me"),
+        (":pw", ":pw"),
+    ] {
+        let target = parse(&format!("http://{pair}@h/a.txt"));
+        assert_eq!(target.request_url(), format!("http://{sent}@h/a.txt"));
+        assert_eq!(target.url, plain.url);
+        assert_eq!((target.key, &target.path), (plain.key, &plain.path));
+        assert!(!format!("{target:?}").contains("cret"), "{target:?}");
+    }
+    assert_eq!(plain.request_url(), plain.url);
 }

@@ -31,7 +31,7 @@ use protocol::codec::EncodeError;
 use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
-use crate::dispatch::{Dispatcher, Policy};
+use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
@@ -118,8 +118,13 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
-    let removed = layout.remove_leftovers(&lock)?;
-    tracing::debug!(removed, "partial bodies of an earlier run");
+    let boot = boot_id();
+    let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
+    tracing::debug!(removed, "leftovers of an earlier run");
+    if config.http.insecure {
+        console
+            .line("warning: certificates are not checked (--insecure); anyone can be the server");
+    }
     let mut log = LogWriter::open(layout.coordinator())?;
     if config.fsync {
         log.make_durable()?;
@@ -158,7 +163,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
-    let setup = setup(&config, &layout, origin.as_ref());
+    let setup = Setup {
+        boot: boot.clone(),
+        ..setup(&config, &layout, origin.as_ref())
+    };
     let injector = injector(&config, &layout, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -191,8 +199,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         workers,
     );
     let mut finished = shell.run();
-    // Every worker is gone. What those that were killed left is of no use to anyone.
-    if let Err(error) = layout.remove_leftovers(&lock) {
+    // Every worker is gone. Where something is left to do, the next run can go on with what is
+    // there of it.
+    let boot = boot.filter(|_| finished.ending != Ending::Completed);
+    if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
     if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
@@ -200,6 +210,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// Which boot of the machine this is (random(4)). Where that cannot be known, nothing is resumed.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 /// Tries what every worker would do to itself, and says what is in force: once, before any of them.
@@ -348,6 +364,7 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         engine: config.engine,
         spans: config.timeline.is_some(),
         cpu_per_task: config.cpu_per_task,
+        boot: None,
         limits: config.worker_limits,
         fsync: config.fsync,
         http,

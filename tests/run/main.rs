@@ -23,6 +23,7 @@ mod network;
 mod nginx;
 mod origin;
 mod resume;
+mod resumed;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;

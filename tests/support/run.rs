@@ -116,6 +116,7 @@ impl Run {
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .env_remove("RUST_LOG")
+            .env("no_proxy", "*")
             .env(MARK, &self.mark)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

@@ -18,6 +18,7 @@
 
 mod activity;
 mod allocator;
+mod decode;
 mod descriptor;
 pub mod engine;
 mod fault;
@@ -25,7 +26,9 @@ pub mod faults;
 pub mod limits;
 pub mod link;
 pub mod process;
+mod reserved;
 mod resolver;
+mod route;
 mod sandbox;
 pub mod session;
 mod spans;
@@ -33,6 +36,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 pub mod transfer;
+mod tunnel;
 mod work;
 
 pub use allocator::Allocator;
@@ -47,5 +51,5 @@ pub use link::{
 };
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
-pub use store::{Committed, Partial, Store};
-pub use transfer::{Head, Next, Transfer, TransportError};
+pub use store::{Committed, Partial, Site, Store};
+pub use transfer::{Coding, Head, Next, Transfer, TransportError};

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use protocol::{HttpOptions, ResolveOverride, Simulated};
 
+use crate::reserved::is_public;
+use crate::route::bare;
+
 /// How long an answer is good, also the answer that there is no such host. The system's resolver
 /// does not tell the records' own lifetimes.
 const LIFETIME: Duration = Duration::from_secs(60);
@@ -39,6 +42,14 @@ pub enum ResolveError {
         /// The resolver's words.
         cause: String,
     },
+    /// It has addresses, and none of them may be connected to.
+    #[error("{host} is at {addr}, which is not on the public internet (--block-private)")]
+    Blocked {
+        /// The name.
+        host: String,
+        /// The first of its addresses.
+        addr: IpAddr,
+    },
     /// The answer did not come, or was no answer.
     #[error("cannot look up {host} now: {cause}")]
     Temporary {
@@ -56,6 +67,7 @@ type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
 pub struct Resolver {
     simulated: Option<Simulated>,
     overrides: Vec<ResolveOverride>,
+    block_private: bool,
     cache: Mutex<HashMap<String, Entry>>,
     lookup: Arc<Lookup>,
 }
@@ -78,15 +90,29 @@ struct Pending {
 /// What is known of a host.
 pub(crate) enum Found {
     /// Its addresses.
-    Known(Vec<SocketAddr>),
+    Known(Result<Vec<SocketAddr>, ResolveError>),
     /// That the system was asked for them.
     Asked(Question),
+}
+
+/// Who is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The server of a URL.
+    Origin {
+        /// Over TLS.
+        https: bool,
+    },
+    /// The proxy that the user chose, wherever it is.
+    Proxy,
 }
 
 /// A question to the system's resolver, perhaps answered by now.
 pub(crate) struct Question {
     name: String,
     port: u16,
+    /// Only addresses of the public internet will do.
+    guarded: bool,
     pending: Arc<Pending>,
 }
 
@@ -113,7 +139,8 @@ impl Question {
         temporary(&self.name, format!("no answer within {patience:?}"))
     }
 
-    fn wait(&self, patience: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
+    /// As [`poll`](Self::poll), for a thread.
+    pub(crate) fn wait(&self, patience: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
         let pending = &self.pending;
         let (answer, _) = pending
             .answered
@@ -128,10 +155,8 @@ impl Question {
     fn addrs(&self, answer: &Answer) -> Result<Vec<SocketAddr>, ResolveError> {
         let addresses = answer.as_ref().map_err(Clone::clone)?;
         let port = self.port;
-        Ok(addresses
-            .iter()
-            .map(|addr| SocketAddr::new(*addr, port))
-            .collect())
+        let addrs = addresses.iter().map(|addr| SocketAddr::new(*addr, port));
+        admit(&self.name, addrs.collect(), self.guarded)
     }
 }
 
@@ -146,43 +171,27 @@ impl Resolver {
         Self {
             simulated: options.simulated,
             overrides: options.resolve.clone(),
+            block_private: options.block_private,
             cache: Mutex::default(),
             lookup,
         }
     }
 
     /// The addresses to connect to for `host` and `port`, best first, never none. The host is as
-    /// URLs write it: in lower case, IPv6 addresses in brackets.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or no answer within `patience`.
-    pub fn resolve(
-        &self,
-        https: bool,
-        host: &str,
-        port: u16,
-        patience: Duration,
-    ) -> Result<Vec<SocketAddr>, ResolveError> {
-        match self.find(https, host, port) {
-            Found::Known(addrs) => Ok(addrs),
-            Found::Asked(question) => question.wait(patience),
-        }
-    }
-
-    /// As [`resolve`](Self::resolve), for who may not wait.
-    pub(crate) fn find(&self, https: bool, host: &str, port: u16) -> Found {
-        if let Some(simulated) = self.simulated {
-            return Found::Known(vec![if https {
-                simulated.https
-            } else {
-                simulated.http
-            }]);
-        }
-        let host = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host);
+    /// URLs write it: in lower case, IPv6 addresses in brackets. An origin's are held to
+    /// `--block-private`, a proxy's are not.
+    pub(crate) fn find(&self, purpose: Purpose, host: &str, port: u16) -> Found {
+        let guarded = match (purpose, self.simulated) {
+            (Purpose::Origin { https: true }, Some(simulated)) => {
+                return Found::Known(Ok(vec![simulated.https]));
+            }
+            (Purpose::Origin { https: false }, Some(simulated)) => {
+                return Found::Known(Ok(vec![simulated.http]));
+            }
+            (Purpose::Origin { .. }, None) => self.block_private,
+            (Purpose::Proxy, _) => false,
+        };
+        let host = bare(host);
         let overridden: Vec<SocketAddr> = self
             .overrides
             .iter()
@@ -190,15 +199,16 @@ impl Resolver {
             .map(|entry| SocketAddr::new(entry.addr, port))
             .collect();
         if !overridden.is_empty() {
-            return Found::Known(overridden);
+            return Found::Known(admit(host, overridden, guarded));
         }
         if let Ok(literal) = host.parse::<IpAddr>() {
-            return Found::Known(vec![SocketAddr::new(literal, port)]);
+            let addr = SocketAddr::new(literal, port);
+            return Found::Known(admit(host, vec![addr], guarded));
         }
-        Found::Asked(self.look_up(host, port, Instant::now()))
+        Found::Asked(self.look_up(host, port, guarded, Instant::now()))
     }
 
-    fn look_up(&self, name: &str, port: u16, now: Instant) -> Question {
+    fn look_up(&self, name: &str, port: u16, guarded: bool, now: Instant) -> Question {
         let (pending, ours) = self.entry(name, now);
         if ours {
             let (asked, lookup) = (Arc::clone(&pending), Arc::clone(&self.lookup));
@@ -216,6 +226,7 @@ impl Resolver {
         Question {
             name: name.to_owned(),
             port,
+            guarded,
             pending,
         }
     }
@@ -249,7 +260,10 @@ impl Entry {
     fn is_good(&self, now: Instant) -> bool {
         let (since, lifetime) = match &*lock(&self.pending.answer) {
             Some((at, Err(ResolveError::Temporary { .. }))) => (*at, FAILURE_LIFETIME),
-            Some((at, Ok(_) | Err(ResolveError::NoSuchHost { .. }))) => (*at, LIFETIME),
+            Some((
+                at,
+                Ok(_) | Err(ResolveError::NoSuchHost { .. } | ResolveError::Blocked { .. }),
+            )) => (*at, LIFETIME),
             // Still asking. The system gives up well before this.
             None => (self.since, LIFETIME),
         };
@@ -282,6 +296,29 @@ fn temporary(host: &str, cause: impl ToString) -> ResolveError {
     ResolveError::Temporary {
         host: host.to_owned(),
         cause: cause.to_string(),
+    }
+}
+
+/// Those of a host's addresses that may be connected to.
+fn admit(
+    host: &str,
+    addrs: Vec<SocketAddr>,
+    guarded: bool,
+) -> Result<Vec<SocketAddr>, ResolveError> {
+    if !guarded {
+        return Ok(addrs);
+    }
+    let first = addrs.first().map(SocketAddr::ip);
+    let public: Vec<_> = addrs
+        .into_iter()
+        .filter(|addr| is_public(addr.ip()))
+        .collect();
+    match first {
+        Some(addr) if public.is_empty() => Err(ResolveError::Blocked {
+            host: host.to_owned(),
+            addr,
+        }),
+        Some(_) | None => Ok(public),
     }
 }
 

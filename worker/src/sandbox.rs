@@ -44,6 +44,22 @@ const LOOKUP_FILES: [&str; 8] = [
     "/etc/ld.so.cache",
 ];
 
+/// Where distributions put the certificates that they trust, and what links in there lead to. Keys
+/// are elsewhere.
+const CERTIFICATE_PLACES: [&str; 11] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates",
+    "/var/lib/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+];
+
 /// Where these modules are (ld.so(8)). They may be read; Landlock has no say in mapping them.
 const LIBRARY_FOLDERS: [&str; 5] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
 
@@ -211,6 +227,22 @@ fn permit(
         write |= AccessFs::ReadDir;
     }
     ruleset = ruleset.add_rule(PathBeneath::new(folder, write))?;
+    // What is there of a body is hashed again when it is gone on with.
+    if let Ok(partial) = PathFd::new(&setup.partial) {
+        ruleset = ruleset.add_rule(PathBeneath::new(partial, AccessFs::ReadFile))?;
+    }
+    if setup.http.trust == Trust::System {
+        for path in certificate_places() {
+            let how = if path.is_dir() {
+                AccessFs::ReadFile | AccessFs::ReadDir
+            } else {
+                AccessFs::ReadFile.into()
+            };
+            if let Ok(place) = PathFd::new(path) {
+                ruleset = ruleset.add_rule(PathBeneath::new(place, how))?;
+            }
+        }
+    }
     for path in readable(setup) {
         // What is not there need not be read.
         if let Ok(place) = PathFd::new(path) {
@@ -241,6 +273,18 @@ fn readable(setup: &Setup) -> Vec<PathBuf> {
         paths.push(PathBuf::from(file));
     }
     paths
+}
+
+/// Where the system's certificates are (SSL_CTX_load_verify_locations(3)), as far as they may be
+/// read by everybody.
+fn certificate_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = CERTIFICATE_PLACES.iter().map(PathBuf::from).collect();
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            places.extend(std::env::split_paths(&value));
+        }
+    }
+    places
 }
 
 /// Whether permissions keep this process from reading nothing: it is root's, or as good as.

@@ -7,16 +7,19 @@
 //! it is told to sync: data before the name, the name before the answer. It must not choose names,
 //! or know what HTTP is.
 
+mod site;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::BASE32HEX_NOPAD;
-use protocol::FailureKind;
+use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, unlinkat,
 };
@@ -26,6 +29,11 @@ use sha2::{Digest, Sha256};
 use crate::descriptor;
 use crate::fault::Fault;
 
+pub use site::Site;
+
+/// Bytes that are hashed between two looks at anything else.
+const REHASH: usize = 1024 * 1024;
+
 /// Longest path that is the name of its own partial; below every file system's limit.
 const LONGEST: usize = 200;
 
@@ -34,17 +42,25 @@ const LONGEST: usize = 200;
 pub struct Store {
     output: OwnedFd,
     partial: OwnedFd,
+    /// What partial bodies are good for; nothing if none is to be kept.
+    boot: Option<String>,
     fsync: bool,
 }
 
 impl Store {
-    /// Opens the two folders; they must exist, on one file system. With `fsync` a file that is
+    /// Opens the two folders; they must exist, on one file system. Partial bodies are kept for
+    /// other attempts if it is known which boot of the machine this is. With `fsync` a file that is
     /// committed is safe from the loss of power.
     ///
     /// # Errors
     ///
     /// If one of them cannot be opened.
-    pub fn new(output: &Path, partial: &Path, fsync: bool) -> std::io::Result<Self> {
+    pub fn new(
+        output: &Path,
+        partial: &Path,
+        boot: Option<String>,
+        fsync: bool,
+    ) -> std::io::Result<Self> {
         // A folder can only be synced if it is open for more than to name what is in it.
         let synced = if fsync { OFlags::RDONLY } else { OFlags::PATH };
         let open = |folder: &Path, how: OFlags| {
@@ -65,11 +81,12 @@ impl Store {
         Ok(Self {
             output: open(output, synced)?,
             partial: open(partial, OFlags::PATH)?,
+            boot,
             fsync,
         })
     }
 
-    /// Begins the file that will be `path` in the output folder.
+    /// Where `path` in the output folder will be, and what an earlier attempt left of it.
     ///
     /// The partial's name depends on the path alone, so that one that a killed worker left is
     /// taken over, and not left behind. Whoever calls this must be the only one who works on
@@ -77,30 +94,24 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// If `path` could lead out of the folder.
+    pub fn site(self: &Arc<Self>, path: &str) -> Result<Site, Fault> {
+        check(path)?;
+        Ok(Site::new(Arc::clone(self), path))
+    }
+
+    /// Begins the file that will be `path` in the output folder, whatever there is of it.
+    ///
+    /// # Errors
+    ///
     /// If `path` could lead out of the folder, or no file can be created.
     pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
-        check(path)?;
-        let name = partial_name(path);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        match openat(&self.partial, &*name, flags, Mode::from_raw_mode(0o666)) {
-            Ok(fd) => Ok(Partial {
-                store: Arc::clone(self),
-                path: path.to_owned(),
-                name: name.into_owned(),
-                file: Some(File::from(fd)),
-                hash: Sha256::new(),
-                bytes: 0,
-            }),
-            Err(Errno::NOENT) => Err(Fault::fatal(
-                FailureKind::Store,
-                "the folder for partial files is gone",
-            )),
-            Err(errno) => Err(fault("create a partial file for", path, errno)),
-        }
+        self.site(path)?.begin()
     }
 }
 
-/// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind.
+/// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
+/// has a note and another attempt can go on with it.
 #[derive(Debug)]
 pub struct Partial {
     store: Arc<Store>,
@@ -110,6 +121,10 @@ pub struct Partial {
     file: Option<File>,
     hash: Sha256,
     bytes: u64,
+    /// How many of these are in the hash.
+    hashed: u64,
+    /// There is a note beside it.
+    noted: bool,
 }
 
 /// A file in place under its final name.
@@ -141,7 +156,69 @@ impl Partial {
         })?;
         self.hash.update(data);
         self.bytes += data.len() as u64;
+        self.hashed += data.len() as u64;
         Ok(())
+    }
+
+    /// Bytes of the file so far.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Hashes some more of what an earlier attempt left, and says whether that was all. To be
+    /// called until it was, and before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn rehash(&mut self) -> Result<bool, Fault> {
+        let left = self.bytes - self.hashed;
+        let Some(file) = self.file.as_ref().filter(|_| left > 0) else {
+            return Ok(true);
+        };
+        let size = usize::try_from(left).map_or(REHASH, |left| left.min(REHASH));
+        let mut data = vec![0; size];
+        file.read_exact_at(&mut data, self.hashed)
+            .map_err(|error| {
+                let cause = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                fault("read the partial file of", &self.path, cause)
+            })?;
+        self.hash.update(&data);
+        self.hashed += size as u64;
+        Ok(self.hashed == self.bytes)
+    }
+
+    /// Notes what the bytes so far are, so that another attempt can go on with them, also if this
+    /// process is killed. A note that cannot be written is no loss but of that.
+    pub fn note(&mut self, note: &PartialNote) {
+        if !self.noted && self.bytes > 0 {
+            self.noted = site::write_note(&self.store, &self.name, note);
+        }
+    }
+
+    /// Whether there is a note.
+    #[must_use]
+    pub const fn is_noted(&self) -> bool {
+        self.noted
+    }
+
+    /// The attempt failed with `fault`: keeps what another attempt can go on with.
+    pub fn abandon(mut self, fault: &Fault, note: Option<&PartialNote>) {
+        match (fault.severity, note) {
+            (Severity::Transient { .. }, Some(note)) => self.note(note),
+            (Severity::Transient { .. } | Severity::Permanent | Severity::Fatal, _) => {
+                self.forget_note();
+            }
+        }
+    }
+
+    fn forget_note(&mut self) {
+        if self.noted {
+            // One that stays speaks of a body that is not there.
+            let _ = site::remove_note(&self.store, &self.name);
+            self.noted = false;
+        }
     }
 
     /// Puts the file in place if `check` has nothing against it, over one that may be there; parent
@@ -158,7 +235,10 @@ impl Partial {
             bytes: self.bytes,
             sha256: std::mem::take(&mut self.hash).finalize().into(),
         };
-        check(&committed)?;
+        if let Err(fault) = check(&committed) {
+            self.forget_note();
+            return Err(fault);
+        }
         let file = self.file.take();
         // Or a name could outlive the loss of power, and what it stands for not.
         if self.store.fsync
@@ -166,6 +246,7 @@ impl Partial {
             && let Err(errno) = fdatasync(file)
         {
             self.remove();
+            self.forget_note();
             return Err(unsynced(&self.path, errno));
         }
         // Closed first: some file systems report a full disk only now, and only by a close that
@@ -175,10 +256,11 @@ impl Partial {
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         });
         let placed = closed.and_then(|()| self.place());
-        if let Err(errno) = placed {
+        if placed.is_err() {
             self.remove();
-            return Err(fault("put in place", &self.path, errno));
         }
+        self.forget_note();
+        placed.map_err(|errno| fault("put in place", &self.path, errno))?;
         if self.store.fsync {
             self.sync_folders()
                 .map_err(|errno| unsynced(&self.path, errno))?;
@@ -217,7 +299,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.file.is_some() {
+        if self.file.is_some() && !self.noted {
             self.remove();
         }
     }
@@ -264,7 +346,7 @@ fn check(path: &str) -> Result<(), Fault> {
 
 /// The name of the partial for `path`.
 fn partial_name(path: &str) -> Cow<'_, str> {
-    if path.len() <= LONGEST && !path.contains('/') {
+    if path.len() <= LONGEST && !path.contains('/') && !path.ends_with(NOTE_SUFFIX) {
         return Cow::Borrowed(path);
     }
     Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
@@ -308,172 +390,4 @@ fn fault(operation: &str, object: impl Display, errno: Errno) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::Severity;
-
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Arc<Store>) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let partial = folder.path().join(".partial");
-        std::fs::create_dir(&partial).expect("a folder for partials");
-        let store = Store::new(folder.path(), &partial, false).expect("both folders exist");
-        (folder, Arc::new(store))
-    }
-
-    fn partials(folder: &tempfile::TempDir) -> usize {
-        std::fs::read_dir(folder.path().join(".partial"))
-            .expect("the folder is there")
-            .count()
-    }
-
-    #[test]
-    fn a_file_appears_whole_with_its_size_and_hash() {
-        let (folder, store) = store();
-        let mut partial = store.begin("a.txt").expect("a file");
-        partial.write(b"ab").expect("written");
-        assert!(!folder.path().join("a.txt").exists(), "not before commit");
-        partial.write(b"c").expect("written");
-        let file = partial.commit(|_| Ok(())).expect("in place");
-        assert_eq!(file.bytes, 3);
-        assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
-        let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
-        assert_eq!(stored, b"abc");
-        assert_eq!(partials(&folder), 0);
-    }
-
-    #[test]
-    fn a_dropped_partial_leaves_nothing() {
-        let (folder, store) = store();
-        let mut partial = store.begin("a").expect("a file");
-        partial.write(b"x").expect("written");
-        assert_eq!(partials(&folder), 1);
-        drop(partial);
-        assert_eq!(partials(&folder), 0);
-    }
-
-    #[test]
-    fn what_a_killed_worker_left_is_taken_over() {
-        let (folder, store) = store();
-        for path in ["a", "x/a", &"n".repeat(250)] {
-            let mut left = store.begin(path).expect("a file");
-            left.write(b"longer than what follows").expect("written");
-            // As a kill would: nothing is cleaned up.
-            std::mem::forget(left);
-            let mut partial = store.begin(path).expect("the same file");
-            assert_eq!(partials(&folder), 1);
-            partial.write(b"whole").expect("written");
-            partial.commit(|_| Ok(())).expect("in place");
-            let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
-            assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
-        }
-    }
-
-    #[test]
-    fn missing_parent_folders_are_made() {
-        let (folder, store) = store();
-        let partial = store.begin("x/y/a").expect("a file");
-        partial.commit(|_| Ok(())).expect("in place");
-        assert!(folder.path().join("x/y/a").is_file());
-    }
-
-    #[test]
-    fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
-        let (folder, store) = store();
-        let elsewhere = tempfile::tempdir().expect("another folder");
-        let link = |name: &str| {
-            let path = folder.path().join(name);
-            std::os::unix::fs::symlink(elsewhere.path(), &path).expect("a link");
-            path
-        };
-        link("out");
-        for path in ["out/a", "out/x/a"] {
-            let partial = store.begin(path).expect("the partial is elsewhere");
-            let fault = partial.commit(|_| Ok(())).expect_err(path);
-            assert_eq!(
-                (fault.kind, fault.severity),
-                (FailureKind::Store, Severity::Permanent)
-            );
-        }
-        let replaced = link("a");
-        let partial = store.begin("a").expect("a file");
-        partial.commit(|_| Ok(())).expect("in place");
-        assert!(!replaced.is_symlink());
-        let entries = std::fs::read_dir(elsewhere.path()).expect("still there");
-        assert_eq!((entries.count(), partials(&folder)), (0, 0));
-    }
-
-    #[test]
-    fn a_file_that_is_refused_is_not_put_in_place() {
-        let (folder, store) = store();
-        let mut partial = store.begin("a").expect("a file");
-        partial.write(b"abc").expect("written");
-        let refused = partial.commit(|file| {
-            assert_eq!(file.bytes, 3);
-            assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
-            Err(Fault::permanent(FailureKind::ChecksumMismatch, "no"))
-        });
-        assert_eq!(refused.expect_err("no").kind, FailureKind::ChecksumMismatch);
-        assert!(!folder.path().join("a").exists());
-        assert_eq!(partials(&folder), 0);
-    }
-
-    #[test]
-    fn a_path_out_of_the_folder_is_refused() {
-        let (folder, store) = store();
-        for path in ["", "/etc/a", "../a", "a/../../b", "a//b", "a/", ".", "a\0b"] {
-            let fault = store.begin(path).expect_err(path);
-            assert_eq!(
-                (fault.kind, fault.severity),
-                (FailureKind::Store, Severity::Permanent)
-            );
-        }
-        assert_eq!(partials(&folder), 0);
-    }
-
-    #[test]
-    fn what_cannot_be_put_in_place_is_removed_and_permanent() {
-        let (folder, store) = store();
-        std::fs::create_dir(folder.path().join("folder")).expect("a folder in the way");
-        std::fs::write(folder.path().join("file"), "").expect("a file in the way");
-        let long = "n".repeat(256);
-        for path in ["folder", "file/below", long.as_str()] {
-            let fault = store
-                .begin(path)
-                .expect("the partial's name is short")
-                .commit(|_| Ok(()))
-                .expect_err(path);
-            assert_eq!(
-                (fault.kind, fault.severity),
-                (FailureKind::Store, Severity::Permanent),
-                "{}",
-                fault.message
-            );
-        }
-        assert_eq!(partials(&folder), 0);
-    }
-
-    #[test]
-    fn a_vanished_folder_stops_the_run() {
-        let (folder, store) = store();
-        std::fs::remove_dir(folder.path().join(".partial")).expect("removed");
-        let fault = store.begin("a").expect_err("nowhere to write");
-        assert_eq!(fault.severity, Severity::Fatal);
-    }
-
-    #[test]
-    fn a_full_disk_stops_the_run() {
-        let full = std::fs::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .expect("Linux has it");
-        let (_folder, store) = store();
-        let mut partial = store.begin("a").expect("a file");
-        partial.file = Some(full);
-        let fault = partial.write(b"x").expect_err("no space");
-        assert_eq!(
-            (fault.kind, fault.severity),
-            (FailureKind::DiskFull, Severity::Fatal)
-        );
-    }
-}
+mod tests;

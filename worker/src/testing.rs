@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{HttpOptions, Trust};
+use protocol::{HttpOptions, Proxies, Trust};
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
@@ -15,6 +15,11 @@ pub(crate) fn options() -> HttpOptions {
         max_filesize: None,
         resolve: Vec::new(),
         trust: Trust::WebRoots,
+        insecure: false,
+        compressed: false,
+        retry_all_errors: false,
+        block_private: false,
+        proxies: Proxies::default(),
         simulated: None,
     }
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Lock, LockError, RESULTS};
+use super::{Lock, LockError, RESULTS, leftovers};
 
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 const COORDINATOR: &str = ".coordinator";
@@ -123,25 +123,16 @@ impl Layout {
         Lock::acquire(&self.coordinator)
     }
 
-    /// Removes the partial bodies that an earlier run left, and says how many. The lock shows that
-    /// no other run is writing them; and this must be done before the first worker is spawned.
+    /// Removes what a run left of partial bodies, and says how many files. If `boot` is given, the
+    /// id of this boot of the machine, those that another run can resume are kept. The lock shows
+    /// that no other run is writing them; and no worker may be alive.
     ///
     /// # Errors
     ///
     /// The folder cannot be read, or a file in it not removed.
-    pub fn remove_leftovers(&self, _lock: &Lock) -> Result<usize, LayoutError> {
-        let failed = |path: &Path, source| LayoutError::Leftovers {
-            path: path.to_owned(),
-            source,
-        };
-        let mut removed = 0;
-        let entries = fs::read_dir(&self.partial).map_err(|error| failed(&self.partial, error))?;
-        for entry in entries {
-            let path = entry.map_err(|error| failed(&self.partial, error))?.path();
-            fs::remove_file(&path).map_err(|error| failed(&path, error))?;
-            removed += 1;
-        }
-        Ok(removed)
+    pub fn remove_leftovers(&self, _lock: &Lock, boot: Option<&str>) -> Result<usize, LayoutError> {
+        leftovers::tidy(&self.partial, boot)
+            .map_err(|(path, source)| LayoutError::Leftovers { path, source })
     }
 
     /// Makes the folders, and what is in them by name, safe from the loss of power.
@@ -298,7 +289,7 @@ mod tests {
         assert_eq!(names_in(again.partial()), ["one", "two"]);
         let lock = layout.lock().expect("it is free");
         again.lock().expect_err("it is held");
-        assert_eq!(layout.remove_leftovers(&lock).expect("removed"), 2);
+        assert_eq!(layout.remove_leftovers(&lock, None).expect("removed"), 2);
         assert_eq!(names_in(layout.partial()), [""; 0]);
         assert_eq!(names_in(layout.coordinator()), ["lock", "partial"]);
     }

@@ -11,6 +11,7 @@ mod append;
 mod death;
 mod form;
 mod layout;
+mod leftovers;
 mod lock;
 mod reader;
 mod record;

@@ -94,7 +94,7 @@ impl Shell {
                 let target = &self.tasks.get(&task)?.target;
                 let plain = Assignment {
                     delivery: self.parts.core.delivery(task),
-                    ..Assignment::new(task, &*target.url, &*target.path)
+                    ..Assignment::new(task, target.request_url(), &*target.path)
                 };
                 Some(match &target.extra {
                     Some(extra) => with_extra(plain, extra),

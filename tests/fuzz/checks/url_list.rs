@@ -100,11 +100,10 @@ fn check_target(target: &Target, naming: &Naming, task: u64) {
 
     // Whatever is named by whom, it leads to a file in the folder, and not to one of the run's own.
     check_path(&target.path);
-    let bare = Target {
-        extra: None,
-        ..target.clone()
-    };
-    let by_itself = Target::new(url, naming, task);
+    let mut bare = target.clone();
+    bare.extra = None;
+    let request = Url::parse(&target.request_url()).expect("it can be requested");
+    let by_itself = Target::new(request, naming, task);
     if target.named {
         assert_eq!(target.key, UrlKey::of_named(&target.url, &target.path));
         assert_ne!(by_itself, Ok(Some(bare)));
@@ -140,14 +139,15 @@ fn check_path(path: &str) {
 
 /// Written as a line of its own, a URL means the same; normalised it may be too long for one.
 fn check_again(target: &Target, naming: &Naming, task: u64) {
-    if target.url.len() > MAX_LINE {
+    let url = target.request_url();
+    if url.len() > MAX_LINE {
         return;
     }
     let options = ListOptions {
         naming: naming.clone(),
         ..ListOptions::default()
     };
-    let line = Cursor::new(target.url.clone().into_bytes());
+    let line = Cursor::new(url.into_bytes());
     let mut lines = Lines::new("list", Box::new(line), Arc::new(options));
     lines.count_from(task);
     let line = lines.next().expect("a line");
@@ -156,7 +156,7 @@ fn check_again(target: &Target, naming: &Naming, task: u64) {
 
 /// Every target fits a protocol frame, and what it says beyond its URL is sound.
 fn check_assignment(target: &Target) {
-    let mut assignment = Assignment::new(TaskId(u64::MAX), &*target.url, &*target.path);
+    let mut assignment = Assignment::new(TaskId(u64::MAX), target.request_url(), &*target.path);
     if let Some(extra) = &target.extra {
         assert_ne!(**extra, Extra::default(), "nothing is None");
         let (sha256, size) = (extra.sha256, extra.size);

@@ -11,8 +11,22 @@ use std::io;
 
 use crate::transfer::TransportError;
 
+/// An error of ours on its way through someone else's.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct Carried(pub(super) TransportError);
+
+/// `error`, for who passes on errors of streams only.
+pub(super) fn carry(error: TransportError) -> io::Error {
+    io::Error::other(Carried(error))
+}
+
 /// An error of a stream, TLS or not, that was connected.
 pub(super) fn of_io(error: &io::Error) -> TransportError {
+    let inner = error.get_ref();
+    if let Some(Carried(error)) = inner.and_then(|cause| cause.downcast_ref()) {
+        return error.clone();
+    }
     // rustls hands its errors through io::Error once a connection carries data.
     if let Some(cause) = error
         .get_ref()

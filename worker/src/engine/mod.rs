@@ -3,26 +3,50 @@
 //! An engine must not decide what a response means: that is the transfer's.
 
 mod blocking;
+mod connect;
 mod error;
 mod event;
 mod roots;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use protocol::{Assignment, Failure, Setup, Stored, Timestamp};
-use ureq::unversioned::transport::RustlsConnector;
+use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
+use crate::decode::Body;
 use crate::resolver::Resolver;
 use crate::store::Store;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
-use roots::Roots;
+use tls::Tls;
 
-/// Largest response head, in bytes. Real ones stay below 16 KiB.
-const MAX_HEAD: usize = 48 * 1024;
+/// From when on a body is worth a note.
+const NOTE_AFTER: Notable = Notable {
+    bytes: 128 * 1024,
+    time: Duration::from_secs(1),
+};
+
+/// When a body is worth a note, so that a kill does not cost all of it: neither the many small ones
+/// nor the first pieces of large ones are.
+struct Notable {
+    bytes: u64,
+    time: Duration,
+}
+
+impl Notable {
+    /// Writes `note`, if there is none yet and it is worth it. To be called before more is written.
+    fn note(&self, body: &mut Body, note: Option<&PartialNote>, begun: Instant) {
+        if let (Some(note), Some(partial)) = (note, body.plain())
+            && !partial.is_noted()
+            && (partial.bytes() >= self.bytes || begun.elapsed() >= self.time)
+        {
+            partial.note(note);
+        }
+    }
+}
 
 /// Largest body of a response that is not stored, read only to use its connection again.
 const DRAIN: u64 = 64 * 1024;
@@ -64,10 +88,7 @@ pub struct Shared {
     pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
-    pub(crate) roots: Roots,
-    /// Builds its TLS configuration with the first connection that needs one, and keeps what
-    /// resumes sessions.
-    pub(crate) tls: RustlsConnector,
+    pub(crate) tls: Tls,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -101,20 +122,16 @@ impl Shared {
     ///
     /// If one of them is not usable.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
-        let store = Store::new(
-            Path::new(&setup.output),
-            Path::new(&setup.partial),
-            setup.fsync,
-        )
-        .map_err(SetupError::Store)?;
+        let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
+        let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
+            .map_err(SetupError::Store)?;
         Ok(Self {
             options: setup.http.clone(),
             spans: setup.spans,
             cpu_per_task: setup.cpu_per_task,
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
-            roots: Roots::new(&setup.http.trust)?,
-            tls: RustlsConnector::default(),
+            tls: Tls::new(&setup.http)?,
         })
     }
 }

@@ -31,9 +31,20 @@ fn one(_: &str) -> Result<Vec<IpAddr>, ResolveError> {
     Ok(vec![Ipv4Addr::new(192, 0, 2, 1).into()])
 }
 
+fn find(
+    resolver: &Resolver,
+    purpose: Purpose,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, ResolveError> {
+    match resolver.find(purpose, host, port) {
+        Found::Known(answer) => answer,
+        Found::Asked(question) => question.wait(PATIENCE),
+    }
+}
+
 fn addresses(resolver: &Resolver, https: bool, host: &str, port: u16) -> Vec<String> {
-    resolver
-        .resolve(https, host, port, PATIENCE)
+    find(resolver, Purpose::Origin { https }, host, port)
         .expect("an address")
         .iter()
         .map(ToString::to_string)
@@ -83,14 +94,14 @@ fn an_answer_is_asked_for_once_and_again_when_it_is_old() {
     let now = Instant::now();
     for _ in 0..3 {
         resolver
-            .look_up("a.test", 80, now)
+            .look_up("a.test", 80, false, now)
             .wait(PATIENCE)
             .expect("found");
     }
     assert_eq!(count.load(Ordering::SeqCst), 1);
     let later = Instant::now() + LIFETIME;
     resolver
-        .look_up("a.test", 80, later)
+        .look_up("a.test", 80, false, later)
         .wait(PATIENCE)
         .expect("found");
     assert_eq!(count.load(Ordering::SeqCst), 2);
@@ -112,13 +123,18 @@ fn a_temporary_failure_is_forgotten_soon_and_no_such_host_is_not() {
         let (resolver, count) = resolver(&options(), move |_| Err(answer.clone()));
         for _ in 0..2 {
             let found = resolver
-                .look_up("a.test", 80, Instant::now())
+                .look_up("a.test", 80, false, Instant::now())
                 .wait(PATIENCE);
             assert_eq!(found, Err(failure.clone()));
         }
         assert_eq!(count.load(Ordering::SeqCst), 1);
         let soon = Instant::now() + FAILURE_LIFETIME;
-        assert!(resolver.look_up("a.test", 80, soon).wait(PATIENCE).is_err());
+        assert!(
+            resolver
+                .look_up("a.test", 80, false, soon)
+                .wait(PATIENCE)
+                .is_err()
+        );
         let asked = count.load(Ordering::SeqCst);
         assert_eq!(asked, if soon_asks_again { 2 } else { 1 });
     }
@@ -134,7 +150,7 @@ fn a_name_server_that_hangs_does_not_hang_the_caller() {
     });
     for _ in 0..2 {
         let found = resolver
-            .look_up("a.test", 80, Instant::now())
+            .look_up("a.test", 80, false, Instant::now())
             .wait(Duration::from_millis(1));
         assert!(
             matches!(found, Err(ResolveError::Temporary { .. })),
@@ -143,7 +159,7 @@ fn a_name_server_that_hangs_does_not_hang_the_caller() {
     }
     drop(release);
     resolver
-        .look_up("a.test", 80, Instant::now())
+        .look_up("a.test", 80, false, Instant::now())
         .wait(PATIENCE)
         .expect("the late answer counts");
     assert_eq!(
@@ -168,7 +184,7 @@ fn lookups_of_one_name_at_once_share_one() {
                 scope.spawn(|| {
                     together.wait();
                     resolver
-                        .look_up("a.test", 80, Instant::now())
+                        .look_up("a.test", 80, false, Instant::now())
                         .wait(PATIENCE)
                 })
             })
@@ -205,8 +221,8 @@ fn a_task_that_asks_is_woken_by_the_answer() {
             .expect("the test answers");
         one(host)
     });
-    let ask = async || match resolver.find(false, "a.test", 80) {
-        Found::Known(addrs) => Ok(addrs),
+    let ask = async || match resolver.find(Purpose::Origin { https: false }, "a.test", 80) {
+        Found::Known(answer) => answer,
         Found::Asked(question) => std::future::poll_fn(|context| question.poll(context)).await,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -219,4 +235,39 @@ fn a_task_that_asks_is_woken_by_the_answer() {
     let addrs: Vec<SocketAddr> = vec!["192.0.2.1:80".parse().expect("an address")];
     assert_eq!((found.0, found.1), (Ok(addrs.clone()), Ok(addrs)));
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn only_public_addresses_are_admitted_for_origins_when_that_is_asked_for() {
+    let mut options = options();
+    options.block_private = true;
+    options.resolve = vec![ResolveOverride {
+        host: "pinned.test".to_owned(),
+        port: 80,
+        addr: Ipv4Addr::LOCALHOST.into(),
+    }];
+    let (resolver, _) = resolver(&options, |host| {
+        let public = Ipv4Addr::new(1, 1, 1, 1).into();
+        let private = Ipv4Addr::new(10, 0, 0, 1).into();
+        Ok(match host {
+            "both.test" => vec![private, public],
+            "private.test" => vec![private],
+            _ => vec![public],
+        })
+    });
+    let origin = Purpose::Origin { https: false };
+    for host in [
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "pinned.test",
+        "private.test",
+    ] {
+        let found = find(&resolver, origin, host, 80);
+        assert!(matches!(found, Err(ResolveError::Blocked { .. })), "{host}");
+        let found = find(&resolver, Purpose::Proxy, host, 80);
+        assert!(found.is_ok(), "{host}: a proxy is where the user says");
+    }
+    assert_eq!(addresses(&resolver, false, "both.test", 80), ["1.1.1.1:80"]);
+    assert_eq!(addresses(&resolver, false, "1.1.1.1", 80), ["1.1.1.1:80"]);
 }

@@ -29,6 +29,20 @@ pub enum TransportError {
     /// What came is not HTTP.
     #[error("not http: {0}")]
     Protocol(String),
+    /// It is HTTP, but not clear where the body ends.
+    #[error("bad framing: {0}")]
+    Framing(String),
+    /// The head is too large.
+    #[error("head too large: {0}")]
+    HeadTooLarge(String),
+    /// The proxy did not make the connection.
+    #[error("proxy: {cause}")]
+    Proxy {
+        /// The proxy, and what it said.
+        cause: String,
+        /// It would say so again.
+        lasting: bool,
+    },
     /// Nothing came for `--speed-time`.
     #[error("stalled")]
     Stalled,
@@ -53,6 +67,9 @@ impl TransportError {
             Self::Resolve(error @ ResolveError::Temporary { .. }) => {
                 Fault::transient(FailureKind::Resolve, error.to_string())
             }
+            Self::Resolve(error @ ResolveError::Blocked { .. }) => {
+                Fault::permanent(FailureKind::Blocked, error.to_string())
+            }
             Self::Connect(cause) => Fault::transient(
                 FailureKind::Connect,
                 format!("cannot connect to {host}:{port}: {cause}"),
@@ -76,6 +93,21 @@ impl TransportError {
                 FailureKind::Protocol,
                 format!("response of {host}:{port} is not http: {cause}"),
             ),
+            Self::Framing(cause) => Fault::permanent(
+                FailureKind::Framing,
+                format!("response of {host}:{port} does not say clearly where it ends: {cause}"),
+            ),
+            Self::HeadTooLarge(cause) => Fault::permanent(
+                FailureKind::HeadTooLarge,
+                format!("response of {host}:{port} has too large a head: {cause}"),
+            ),
+            Self::Proxy { cause, lasting } => {
+                let message = format!("no way to {host}:{port} through the proxy {cause}");
+                match lasting {
+                    true => Fault::permanent(FailureKind::Proxy, message),
+                    false => Fault::transient(FailureKind::Proxy, message),
+                }
+            }
             Self::Stalled => Fault::transient(
                 FailureKind::Stalled,
                 format!(

@@ -1,8 +1,8 @@
 //! What the list says of a file, held against what arrives.
 //!
 //! A file that is not the one that the list names is a permanent failure: the server has another
-//! one, and would send it again. (A body that is cut off is seen as such before, and is tried
-//! again.) It must not touch the file.
+//! one, and would send it again. (A body that is cut off is seen as such before, and one that was
+//! put together from two answers is asked for in one piece.) It must not touch the file.
 
 use data_encoding::HEXLOWER;
 use protocol::{Expect, FailureKind};

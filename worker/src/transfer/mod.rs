@@ -6,37 +6,36 @@
 //!
 //! ```text
 //!   request ──> on_head ──> Follow ──> request …
-//!                  ├──────> Receive ──> on_chunk* ──> on_end ──> stored
-//!                  └──────> Err(Fault)                   └─────> failed
+//!                  ├──────> Receive, Resume ──> on_chunk* ──> on_end ──> stored
+//!                  └──────> Err(Fault)                           └─────> failed
 //! ```
-//!
-//! Where later work belongs: a request header that depends on what is already on disk (`Range`,
-//! `If-None-Match`) in [`Transfer::request`]; what the answer to it means (206, 304) and how the
-//! body is coded in [`Transfer::on_head`]. Until then bodies are stored as sent, and a 206 that
-//! nobody asked for is a failure.
 
+mod coding;
 mod error;
 mod expect;
 mod framing;
 mod redirect;
+mod request;
+mod resume;
 mod retry;
+pub(crate) mod scan;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use data_encoding::BASE64;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use percent_encoding::percent_decode_str;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode, Version};
 use protocol::{
-    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Severity, Span, Stored,
-    Timestamp, Timing,
+    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, PartialNote, Severity, Span,
+    Stored, Timestamp, Timing,
 };
 use url::Url;
 
 use crate::fault::{Fault, cut};
 
+pub use coding::Coding;
 pub use error::TransportError;
 use redirect::Redirects;
+use resume::Offer;
 
 /// Longest `Content-Type` reported, in bytes.
 const MAX_CONTENT_TYPE: usize = 256;
@@ -57,10 +56,16 @@ pub struct Head<'a> {
 /// What to do next about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Forget this response and send [`Transfer::request`] again: it has another URL now.
+    /// Forget this response and send [`Transfer::request`] again: it has another URL now, or asks
+    /// for the whole body.
     Follow,
-    /// Read the body into the store.
+    /// Read the body into the store, decoded as [`Transfer::codings`] says.
     Receive,
+    /// Read the body into the store, behind the first `from` bytes that are there.
+    Resume {
+        /// How much is kept of what is there.
+        from: u64,
+    },
 }
 
 /// One attempt at one task.
@@ -73,9 +78,17 @@ pub struct Transfer<'o> {
     expect: Expect,
     redirects: Redirects,
     deadline: Option<Instant>,
+    /// What is on disk of the body.
+    offer: Option<Offer>,
     receiving: bool,
+    /// A part of the body is from an earlier attempt.
+    resumed: bool,
+    /// Bytes of body, those on disk included.
     received: u64,
     expected: Option<u64>,
+    codings: Vec<Coding>,
+    /// What another attempt would need to know to go on with this body.
+    note: Option<PartialNote>,
     content_type: Option<String>,
     exchange: Exchange,
 }
@@ -103,9 +116,13 @@ impl<'o> Transfer<'o> {
                 expect: Expect::default(),
                 redirects,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
+                offer: None,
                 receiving: false,
+                resumed: false,
                 received: 0,
                 expected: None,
+                codings: Vec::new(),
+                note: None,
                 content_type: None,
                 exchange,
             }),
@@ -121,7 +138,15 @@ impl<'o> Transfer<'o> {
         self
     }
 
-    /// What the next request goes to. Its fragment, if it has one, is not part of a request.
+    /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
+    /// the first request, if at all.
+    pub fn offer(&mut self, note: PartialNote, have: u64) {
+        if !request::has_own_range(self.options, self.headers) {
+            self.offer = Offer::new(note, have);
+        }
+    }
+
+    /// What the next request goes to, without credentials and fragment.
     #[must_use]
     pub const fn url(&self) -> &Url {
         self.redirects.url()
@@ -137,48 +162,15 @@ impl<'o> Transfer<'o> {
     ///
     /// If a header of the options cannot be sent. The coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
-        let mut headers = HeaderMap::with_capacity(self.options.headers.len() + 3);
-        let replaced = |name: &str| {
-            let mut own = self.headers.iter();
-            own.any(|(other, _)| other.eq_ignore_ascii_case(name))
-        };
-        let common = self.options.headers.iter();
-        let common = common.filter(|(name, _)| !replaced(name));
-        for (name, value) in common.chain(self.headers) {
-            let (Ok(name), Ok(value)) = (
-                HeaderName::try_from(name.as_str()),
-                HeaderValue::try_from(value.as_str()),
-            ) else {
-                return Err(Fault::permanent(
-                    FailureKind::Internal,
-                    format!("request header {name:?} cannot be sent: not valid in HTTP"),
-                ));
-            };
-            if self.redirects.may_send(&name) {
-                headers.append(name, value);
-            }
-        }
-        if !headers.contains_key(AUTHORIZATION)
-            && let Some(value) = credentials(self.redirects.url())
-        {
-            headers.insert(AUTHORIZATION, value);
-        }
-        if !headers.contains_key(USER_AGENT) && !self.options.user_agent.is_empty() {
-            let value = HeaderValue::try_from(self.options.user_agent.as_str()).map_err(|_| {
-                Fault::permanent(
-                    FailureKind::Internal,
-                    "the user agent cannot be sent: not valid in HTTP",
-                )
-            })?;
-            headers.insert(USER_AGENT, value);
-        }
-        headers
-            .entry(ACCEPT)
-            .or_insert(HeaderValue::from_static("*/*"));
-        headers
-            .entry(ACCEPT_ENCODING)
-            .or_insert(HeaderValue::from_static("identity"));
-        Ok(headers)
+        let offer = self.fitting_offer();
+        request::headers(self.options, self.headers, &self.redirects, offer)
+    }
+
+    /// The offer, if the next request goes to where it came from: a validator tells the states of
+    /// one resource apart, and not one resource from another.
+    fn fitting_offer(&self) -> Option<&Offer> {
+        let offer = self.offer.as_ref();
+        offer.filter(|offer| offer.note.url == self.redirects.url().as_str())
     }
 
     /// What is left of `--max-time` at `now`; `None` if there is no limit.
@@ -204,27 +196,71 @@ impl<'o> Transfer<'o> {
     /// If the response is not to be stored and not to be followed.
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         self.exchange.status = Some(head.status.as_u16());
-        framing::check(&head).map_err(|what| self.on_error(TransportError::Protocol(what)))?;
+        framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
         if redirect::is_redirect(head.status) {
             self.redirects.follow(&head, self.options.max_redirects)?;
             self.exchange.final_url = Some(self.redirects.url().to_string());
             return Ok(Next::Follow);
         }
+        if let Some(offer) = self.fitting_offer() {
+            match head.status {
+                StatusCode::PARTIAL_CONTENT => {
+                    if let Some(length) = offer.fits(&head) {
+                        return self.resume(length);
+                    }
+                    self.offer = None;
+                    return Ok(Next::Follow);
+                }
+                StatusCode::RANGE_NOT_SATISFIABLE => {
+                    self.offer = None;
+                    return Ok(Next::Follow);
+                }
+                _ => {}
+            }
+        }
         if !head.status.is_success() || head.status == StatusCode::PARTIAL_CONTENT {
             return Err(status_fault(&head, now));
         }
-        if let Some(length) = head.length {
+        self.receive(&head)
+    }
+
+    /// The whole body follows.
+    fn receive(&mut self, head: &Head<'_>) -> Result<Next, Fault> {
+        if self.options.compressed {
+            self.codings = coding::of(head.headers)
+                .map_err(|what| Fault::permanent(FailureKind::Encoding, what))?;
+        }
+        if let Some(length) = head.length
+            && self.codings.is_empty()
+        {
             self.check_size(length)?;
             expect::check_size(&self.expect, length, false)?;
         }
         self.receiving = true;
         self.expected = head.length;
+        self.note = resume::note(head, self.redirects.url().as_str());
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
             text
         });
         Ok(Next::Receive)
+    }
+
+    /// What is missing of a body of `length` bytes follows.
+    fn resume(&mut self, length: u64) -> Result<Next, Fault> {
+        let Some(Offer { note, have }) = self.offer.take() else {
+            return Ok(Next::Follow);
+        };
+        self.check_size(length)?;
+        expect::check_size(&self.expect, length, false)?;
+        self.receiving = true;
+        self.resumed = true;
+        self.received = have;
+        self.expected = Some(length);
+        self.content_type.clone_from(&note.content_type);
+        self.note = Some(note);
+        Ok(Next::Resume { from: have })
     }
 
     /// `length` more bytes of the body arrived.
@@ -234,8 +270,10 @@ impl<'o> Transfer<'o> {
     /// If the body is now larger than allowed, or than announced.
     pub fn on_chunk(&mut self, length: u64) -> Result<(), Fault> {
         self.received = self.received.saturating_add(length);
-        self.check_size(self.received)?;
-        expect::check_size(&self.expect, self.received, true)?;
+        if self.codings.is_empty() {
+            self.check_size(self.received)?;
+            expect::check_size(&self.expect, self.received, true)?;
+        }
         match self.expected {
             Some(expected) if self.received > expected => Err(Fault::permanent(
                 FailureKind::Protocol,
@@ -263,8 +301,13 @@ impl<'o> Transfer<'o> {
     ///
     /// If it is not the one that the list names.
     pub fn check_file(&self, bytes: u64, sha256: &[u8; 32]) -> Result<(), Fault> {
-        expect::check_size(&self.expect, bytes, false)?;
-        expect::check_sha256(&self.expect, sha256)
+        let checked = expect::check_size(&self.expect, bytes, false)
+            .and_then(|()| expect::check_sha256(&self.expect, sha256));
+        checked.map_err(|fault| match self.resumed {
+            // The parts do not belong together, whatever the validator says; in one piece they may.
+            true => Fault::transient(fault.kind, fault.message),
+            false => fault,
+        })
     }
 
     /// The transport failed. What that means depends on how far the transfer came.
@@ -276,6 +319,26 @@ impl<'o> Transfer<'o> {
             return self.truncated(cause);
         }
         error.into_fault(self.redirects.url(), self.options)
+    }
+
+    /// How the body is coded, in the order in which that was done; nothing if it is stored as
+    /// sent.
+    #[must_use]
+    pub fn codings(&self) -> &[Coding] {
+        &self.codings
+    }
+
+    /// Largest file, decoded.
+    #[must_use]
+    pub const fn max_filesize(&self) -> Option<u64> {
+        self.options.max_filesize
+    }
+
+    /// What to note beside the body, so that another attempt can go on with it; its boot is the
+    /// store's to fill in. Nothing if another attempt would have to start over.
+    #[must_use]
+    pub fn note(&self) -> Option<&PartialNote> {
+        self.note.as_ref().filter(|_| self.codings.is_empty())
     }
 
     /// Bytes of body received so far.
@@ -307,16 +370,16 @@ impl<'o> Transfer<'o> {
 
     /// The attempt failed: the nack.
     #[must_use]
-    pub fn failed(self, fault: Fault) -> Box<Failure> {
+    pub fn failed(self, mut fault: Fault) -> Box<Failure> {
+        if self.options.retry_all_errors && fault.severity == Severity::Permanent {
+            fault.severity = Severity::Transient { retry_after: None };
+        }
         failure(self.exchange, fault)
     }
 
     fn check_size(&self, size: u64) -> Result<(), Fault> {
         match self.options.max_filesize {
-            Some(limit) if size > limit => Err(Fault::permanent(
-                FailureKind::TooLarge,
-                format!("body is larger than the limit of {limit} bytes"),
-            )),
+            Some(limit) if size > limit => Err(too_large(limit)),
             Some(_) | None => Ok(()),
         }
     }
@@ -334,17 +397,12 @@ impl<'o> Transfer<'o> {
     }
 }
 
-/// `Authorization` for a URL that holds credentials (RFC 7617 section 2).
-fn credentials(url: &Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+/// A body is larger than `limit` allows.
+pub(crate) fn too_large(limit: u64) -> Fault {
+    Fault::permanent(
+        FailureKind::TooLarge,
+        format!("body is larger than the limit of {limit} bytes"),
+    )
 }
 
 fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {

@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 
-use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION};
-use http::{HeaderName, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode};
 use protocol::FailureKind;
 use url::{Origin, Url};
 
 use super::Head;
+use super::request::basic;
 use crate::fault::Fault;
 
 /// Longest URL that a redirect may lead to, in bytes. The URL becomes part of a report, and a
@@ -25,10 +26,14 @@ pub(super) const fn is_redirect(status: StatusCode) -> bool {
 /// Where a transfer is, and where it has been.
 #[derive(Debug)]
 pub(super) struct Redirects {
+    /// Without credentials, which must not get into reports.
     url: Url,
+    /// Those that the URL brought along.
+    credentials: Option<HeaderValue>,
     followed: u32,
-    /// Origin of the task's URL, noted when the first redirect leaves it.
-    left: Option<Origin>,
+    /// Origin of the task's URL, and the credentials in it, noted when the first redirect is
+    /// followed.
+    home: Option<(Origin, Option<HeaderValue>)>,
     visited: HashSet<String>,
 }
 
@@ -44,32 +49,43 @@ impl Redirects {
         let mut url = Url::parse(url).map_err(|error| refused(&error))?;
         check_scheme(&url).map_err(|scheme| refused(&scheme))?;
         url.set_fragment(None);
+        let credentials = take_credentials(&mut url);
         Ok(Self {
             url,
+            credentials,
             followed: 0,
-            left: None,
+            home: None,
             visited: HashSet::new(),
         })
     }
 
-    /// Where the next request goes.
+    /// Where the next request goes; without credentials.
     pub(super) const fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether the user's header `name` may go to the current URL. Credentials, and a `Host` made
-    /// up for one server, are meant for the origin of the task's URL alone.
-    pub(super) fn may_send(&self, name: &HeaderName) -> bool {
-        let bound = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, HOST].contains(name);
-        match &self.left {
-            Some(origin) if bound => *origin == self.url.origin(),
-            Some(_) | None => true,
+    /// Whether the next request goes to the origin of the task's URL: the same scheme, host and
+    /// port. What the user meant for that one goes to no other.
+    pub(super) fn is_home(&self) -> bool {
+        match &self.home {
+            Some((origin, _)) => *origin == self.url.origin(),
+            None => true,
         }
+    }
+
+    /// The credentials that URLs hold for the next request.
+    pub(super) fn credentials(&self) -> Option<&HeaderValue> {
+        let at_home = || match &self.home {
+            Some((_, credentials)) if self.is_home() => credentials.as_ref(),
+            Some(_) | None => None,
+        };
+        self.credentials.as_ref().or_else(at_home)
     }
 
     /// Moves on to where `head` points.
     pub(super) fn follow(&mut self, head: &Head<'_>, most: u32) -> Result<(), Fault> {
-        let target = self.target(head)?;
+        let mut target = self.target(head)?;
+        let credentials = take_credentials(&mut target);
         if self.visited.is_empty() {
             self.visited.insert(self.url.to_string());
         }
@@ -86,9 +102,11 @@ impl Redirects {
             ));
         }
         self.followed += 1;
-        if self.left.is_none() {
-            self.left = Some(self.url.origin());
+        let here = self.credentials.take();
+        if self.home.is_none() {
+            self.home = Some((self.url.origin(), here));
         }
+        self.credentials = credentials;
         self.url = target;
         Ok(())
     }
@@ -114,17 +132,32 @@ impl Redirects {
         let mut target = self
             .url
             .join(location)
-            .map_err(|error| bad(format!("a bad location {location:?}: {error}")))?;
-        check_scheme(&target).map_err(|why| bad(format!("location {location:?}: {why}")))?;
+            .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
+        check_scheme(&target)
+            .map_err(|why| bad(format!("location {:?}: {why}", shown(location))))?;
         target.set_fragment(None);
         if target.as_str().len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
         // A few hosts are good for a browser's URL and not for RFC 3986, which requests are bound to.
         http::Uri::try_from(target.as_str())
-            .map_err(|error| bad(format!("a bad location {location:?}: {error}")))?;
+            .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
         Ok(target)
     }
+}
+
+/// A location that could not be used, without what may be credentials in it.
+fn shown(location: &str) -> &str {
+    location.rsplit('@').next().unwrap_or(location)
+}
+
+/// Takes user name and password out of `url`, as the header that carries them.
+fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
+    let credentials = basic(url);
+    // Both fail only for URLs that cannot have any.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    credentials
 }
 
 fn check_scheme(url: &Url) -> Result<(), String> {

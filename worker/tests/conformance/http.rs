@@ -169,31 +169,6 @@ fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(engine: 
     );
 }
 
-fn what_is_not_http_is_permanent(engine: Engine) {
-    let check = |bytes| failing(engine, bytes, FailureKind::Protocol, Severity::Permanent);
-    check(b"SSH-2.0-OpenSSH_9.9\r\n\r\n");
-    check(b"HTTP/1.1 2000 OK\r\n\r\n");
-    check(b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n");
-    check(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx");
-    check(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx");
-    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
-    let endless: &[u8] = Box::leak(
-        format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(200_000)).into_boxed_str(),
-    )
-    .as_bytes();
-    check(endless);
-}
-
-fn a_body_that_is_cut_off_is_not_stored(engine: Engine) {
-    let check = |bytes| failing(engine, bytes, FailureKind::Truncated, TRANSIENT);
-    check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort");
-    check(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
-    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nshort");
-    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n");
-    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n1");
-    check(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-}
-
 fn a_reset_is_not_the_end_of_a_body_without_a_length(engine: Engine) {
     for length in ["", "Content-Length: 9\r\n"] {
         let server = Server::start(move |mut stream, _| {
@@ -378,8 +353,6 @@ crate::on_every_engine![
     a_connection_is_used_again_after_bodies_failures_and_redirects,
     a_request_that_meets_a_closed_pooled_connection_is_sent_again,
     a_new_connection_that_is_closed_without_an_answer_is_not_tried_again,
-    what_is_not_http_is_permanent,
-    a_body_that_is_cut_off_is_not_stored,
     a_reset_is_not_the_end_of_a_body_without_a_length,
     a_server_that_falls_silent_is_left,
     max_time_ends_an_attempt_that_keeps_moving,

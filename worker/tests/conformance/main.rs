@@ -5,7 +5,12 @@ mod support;
 
 use support::on_every_engine;
 
+mod coding;
+mod hostile;
 mod http;
-mod odd;
+mod http2;
+mod proxy;
+mod resume;
+mod scripts;
 mod spans;
 mod tls;

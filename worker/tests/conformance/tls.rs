@@ -10,10 +10,10 @@ use protocol::{Engine, FailureKind, Severity, Simulated, Trust};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-type Tls = StreamOwned<ServerConnection, TcpStream>;
+pub type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-/// A TLS server for `a.test`, and the certificate that makes it trusted.
-fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String) {
+/// The configuration of a TLS server for `a.test`, and the certificate that makes it trusted.
+pub fn config() -> (Arc<ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -23,12 +23,17 @@ fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String)
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("a configuration");
-    let config = Arc::new(config);
+    (Arc::new(config), made.cert.pem())
+}
+
+/// A TLS server for `a.test`, and the certificate that makes it trusted.
+pub fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String) {
+    let (config, pem) = config();
     let server = Server::start(move |stream, _| {
         let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
         handle(&mut StreamOwned::new(session, stream));
     });
-    (server, made.cert.pem())
+    (server, pem)
 }
 
 fn bench(engine: Engine, server: &Server, trust: Trust) -> Bench {
@@ -44,7 +49,7 @@ fn bench(engine: Engine, server: &Server, trust: Trust) -> Bench {
     Bench::new(engine, options)
 }
 
-fn answer(stream: &mut Tls) {
+pub fn answer(stream: &mut Tls) {
     while read_head(stream).is_some() {
         let name = stream.conn.server_name().unwrap_or_default().to_owned();
         let _ = stream.write_all(&ok(&name));
@@ -81,6 +86,20 @@ fn a_certificate_that_is_not_trusted_or_of_another_name_is_permanent(engine: Eng
     };
     check(|_| Trust::WebRoots, "https://a.test/");
     check(Trust::Pem, "https://b.test/");
+}
+
+fn any_certificate_will_do_when_that_is_asked_for(engine: Engine) {
+    let (server, _) = server(answer);
+    let mut options = options();
+    options.insecure = true;
+    options.simulated = Some(Simulated {
+        http: server.addr,
+        https: server.addr,
+    });
+    assert_eq!(
+        Bench::new(engine, options).body("https://b.test/"),
+        "b.test"
+    );
 }
 
 fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not(engine: Engine) {
@@ -132,5 +151,6 @@ crate::on_every_engine![
     a_certificate_that_is_not_trusted_or_of_another_name_is_permanent,
     a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not,
     a_handshake_that_hangs_falls_under_the_connect_timeout,
+    any_certificate_will_do_when_that_is_asked_for,
     a_body_without_a_length_needs_the_closing_message,
 ];

@@ -11,25 +11,31 @@
     reason = "ureq's enum of errors is open, and may grow with any release"
 )]
 
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::SpanPhase;
+use protocol::{ProxyScheme, SpanPhase};
+use rustls::ClientConnection;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
-    time,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time,
 };
 
-use super::error;
+use super::error::of_timeout;
+use super::stream::{Socket, Stream};
 use crate::engine::Shared;
+use crate::engine::connect::{Limit, Plan};
+use crate::engine::error::{Carried, of_io};
+use crate::engine::tls::{Offer, server_name};
+use crate::resolver::Found;
+use crate::route::Route;
 use crate::spans::Recorder;
 use crate::transfer::TransportError;
+use crate::transfer::scan::Scanner;
+use crate::tunnel::{Tunnel, Want};
 
 /// What happened below one request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,18 +75,8 @@ impl Observer {
     }
 }
 
-/// An error of ours on its way through ureq.
-#[derive(Debug)]
-pub(super) struct Carried(pub(super) TransportError);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Carried {}
-
+/// An error of ours on its way through ureq, which takes some errors of streams for the end of a
+/// body; so it is not shown any.
 fn carry(error: TransportError) -> Error {
     Error::Other(Box::new(Carried(error)))
 }
@@ -95,10 +91,7 @@ impl Resolver for Deferred {
     }
 }
 
-type Tcp = <TcpConnector as Connector<()>>::Out;
-type Tls = <RustlsConnector as Connector<Tcp>>::Out;
-
-/// Name, TCP, TLS.
+/// Name, TCP, proxy, TLS.
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) shared: Arc<Shared>,
@@ -115,43 +108,16 @@ impl Connector<()> for Dial {
         _: Option<()>,
     ) -> Result<Option<Watched>, Error> {
         self.observer.lock().connected = true;
-        self.spans.enter(SpanPhase::Resolve);
-        let started = Instant::now();
-
-        let addrs = self.resolve(details)?;
-        let resolved = Instant::now();
-        self.observer.lock().resolve = resolved - started;
-
-        let stage = self.stage(details, addrs.clone(), started)?;
-        self.spans.enter(SpanPhase::Connect);
-        let tcp = TcpConnector::default()
-            .connect(&stage, None)
-            .map_err(|error| match error {
-                Error::Io(cause) => carry(TransportError::Connect(cause.to_string())),
-                // ureq blames its connect timeout also when the attempt as a whole is out of time.
-                Error::Timeout(_) => Error::Timeout(stage.timeout.reason),
-                error => error,
-            });
-        let connected = Instant::now();
-        self.observer.lock().connect = connected - resolved;
-
-        let tcp = tcp?;
-        let stage = self.stage(details, addrs, started)?;
-        let needs_tls = details.needs_tls();
-        if needs_tls {
-            self.spans.enter(SpanPhase::Tls);
-        }
-        let tls = self
-            .shared
-            .tls
-            .connect(&stage, tcp)
-            .map_err(|error| carry(error::of_handshake(error)));
-        if needs_tls {
-            self.observer.lock().tls = connected.elapsed();
-        }
+        let stream = self.dial(details).map_err(carry);
         self.spans.enter(SpanPhase::FirstByte);
-        Ok(tls?.map(|inner| Watched {
-            inner,
+        let config = details.config;
+        Ok(Some(Watched {
+            stream: stream?,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            scanner: Scanner::new(),
+            origin_form: self.absolute(details.uri),
+            sending: false,
+            ended: false,
             observer: self.observer.clone(),
             idle: false,
         }))
@@ -159,118 +125,218 @@ impl Connector<()> for Dial {
 }
 
 impl Dial {
-    fn resolve(&self, details: &ConnectionDetails<'_>) -> Result<ResolvedSocketAddrs, Error> {
-        let uri = details.uri;
-        let https = details.needs_tls();
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let host = uri.host().unwrap_or_default();
-        let patience = match details.timeout.after {
-            time::Duration::Exact(left) => left,
-            time::Duration::NotHappening => self.shared.options.connect_timeout,
+    fn dial(&self, details: &ConnectionDetails<'_>) -> Result<Stream, TransportError> {
+        let limit = limit(details.timeout, &self.shared);
+        let plan = Plan::of(&self.shared, details.uri);
+        self.spans.enter(SpanPhase::Resolve);
+        let started = Instant::now();
+        let found = plan.find().and_then(|found| wait(found, &limit));
+        let target = match &found {
+            Ok(_) if plan.resolves_for_proxy() => wait(plan.find_host(), &limit),
+            Ok(_) | Err(_) => Ok(Vec::new()),
         };
-        let found = self
-            .shared
-            .resolver
-            .resolve(https, host, port, patience)
-            .map_err(|error| carry(TransportError::Resolve(error)))?;
-        let mut addrs = Deferred.empty();
-        for addr in found {
-            // A name with more addresses than fit is reached by the first ones or not at all.
-            if addrs.try_push(addr).is_err() {
-                break;
-            }
+        let resolved = Instant::now();
+        self.observer.lock().resolve = resolved - started;
+
+        let addrs = found.map_err(|error| plan.explain(error))?;
+        let target = target?;
+        self.spans.enter(SpanPhase::Connect);
+        let stream = Socket::connect(&addrs, &limit)
+            .map_err(|error| plan.explain(error))
+            .and_then(|socket| {
+                let destination = plan.destination(target.first().copied());
+                self.through_proxy(&plan, Stream::Plain(socket), destination)
+            });
+        let connected = Instant::now();
+        self.observer.lock().connect = connected - resolved;
+
+        if !plan.https {
+            return stream;
         }
-        Ok(addrs)
+        let stream = stream?;
+        self.spans.enter(SpanPhase::Tls);
+        let secured = self.secure(stream, plan.host);
+        self.observer.lock().tls = connected.elapsed();
+        secured
     }
 
-    /// `details` for the next step of a connection begun at `started`: with the addresses, and what
-    /// is left of the limit, which counts for the connection as a whole and not for each read.
-    fn stage<'a>(
+    /// Has the proxy, if there is one, connect to the destination.
+    fn through_proxy(
         &self,
-        details: &ConnectionDetails<'a>,
-        addrs: ResolvedSocketAddrs,
-        started: Instant,
-    ) -> Result<ConnectionDetails<'a>, Error> {
-        let now = Instant::now();
-        let mut timeout = details.timeout;
-        timeout.per_read = None;
-        timeout.per_write = None;
-        if let time::Duration::Exact(limit) = timeout.after {
-            let left = limit.saturating_sub(now - started);
-            if left.is_zero() {
-                return Err(Error::Timeout(timeout.reason));
-            }
-            timeout.after = time::Duration::Exact(left);
+        plan: &Plan<'_>,
+        mut stream: Stream,
+        destination: crate::tunnel::Destination,
+    ) -> Result<Stream, TransportError> {
+        let Some(proxy) = plan.proxy() else {
+            return Ok(stream);
+        };
+        if proxy.scheme == ProxyScheme::Https {
+            stream = self.secure(stream, &proxy.host)?;
         }
-        Ok(ConnectionDetails {
-            uri: details.uri,
-            addrs,
-            config: details.config,
-            // The TLS configuration is the same for every request, and is kept only on this level.
-            request_level: false,
-            resolver: details.resolver,
-            now: time::Instant::Exact(now),
-            timeout,
-            current_time: Arc::clone(&details.current_time),
-            run_connector: Arc::clone(&details.run_connector),
-            register_shutdown: Arc::clone(&details.register_shutdown),
-        })
+        if let Route::Tunnel(proxy) = plan.route {
+            let mut tunnel = Tunnel::new(proxy, destination);
+            converse(&mut tunnel, &mut stream)?;
+        }
+        Ok(stream)
+    }
+
+    fn secure(&self, stream: Stream, host: &str) -> Result<Stream, TransportError> {
+        let config = self.shared.tls.config(Offer::Http1)?;
+        let connection = ClientConnection::new(config, server_name(host)?)
+            .map_err(|error| TransportError::Tls(error.to_string()))?;
+        stream.with_tls(connection)
+    }
+
+    /// What a request line begins its target with, when a proxy reads it: ureq writes the path.
+    fn absolute(&self, uri: &Uri) -> Option<String> {
+        match Plan::of(&self.shared, uri).route {
+            Route::Forward(_) => {
+                let authority = crate::engine::event::authority(uri);
+                Some(format!("http://{authority}"))
+            }
+            Route::Direct | Route::Tunnel(_) => None,
+        }
     }
 }
 
-/// A connection that notes what it sees.
+/// Talks to a proxy until the connection is made.
+fn converse(tunnel: &mut Tunnel<'_>, stream: &mut Stream) -> Result<(), TransportError> {
+    use std::io::{Read, Write};
+    let mut buffer = [0; 1024];
+    loop {
+        match tunnel.next()? {
+            Want::Write(data) => stream
+                .write_all(&data)
+                .and_then(|()| stream.flush())
+                .map_err(|error| of_io(&error))?,
+            Want::Read(most) => {
+                let most = most.min(buffer.len());
+                let read = stream
+                    .read(&mut buffer[..most])
+                    .map_err(|error| of_io(&error))?;
+                tunnel.feed(&buffer[..read])?;
+            }
+            Want::Done => return Ok(()),
+        }
+    }
+}
+
+fn wait(found: Found, limit: &Limit) -> Result<Vec<std::net::SocketAddr>, TransportError> {
+    let answer = match found {
+        Found::Known(answer) => answer,
+        Found::Asked(question) => question.wait(limit.left(Instant::now())?),
+    };
+    answer.map_err(TransportError::Resolve)
+}
+
+/// One limit for the connection as a whole, and not for each step of it.
+fn limit(timeout: NextTimeout, shared: &Shared) -> Limit {
+    let after = match timeout.after {
+        time::Duration::Exact(left) => left,
+        time::Duration::NotHappening => shared.options.connect_timeout,
+    };
+    Limit {
+        at: Instant::now() + after.min(super::LONGEST),
+        over: of_timeout(timeout.reason),
+    }
+}
+
+/// A connection on which responses are checked before ureq sees them, and that notes what it sees.
 #[derive(Debug)]
 pub(super) struct Watched {
-    inner: Tls,
+    stream: Stream,
+    buffers: LazyBuffers,
+    scanner: Scanner,
+    /// What goes before the path in a request line.
+    origin_form: Option<String>,
+    /// The last thing that happened was that something was sent.
+    sending: bool,
+    /// The server has nothing more to say.
+    ended: bool,
     observer: Observer,
     /// Back in the pool, not yet taken out again.
     idle: bool,
 }
 
+impl Watched {
+    fn limit(&mut self, timeout: NextTimeout, stall: Option<time::Duration>) {
+        let exact = |duration| match duration {
+            time::Duration::Exact(duration) => Some(duration),
+            time::Duration::NotHappening => None,
+        };
+        let limit = exact(timeout.after).map(|left| Limit {
+            at: Instant::now() + left.min(super::LONGEST),
+            over: of_timeout(timeout.reason),
+        });
+        self.stream.limit(limit, stall.and_then(exact));
+    }
+
+    fn send(&mut self, amount: usize) -> std::io::Result<()> {
+        use std::io::Write;
+        let data = &self.buffers.output()[..amount];
+        match (&self.origin_form, data.strip_prefix(b"GET ")) {
+            (Some(origin), Some(rest)) if !self.sending => {
+                let line = [b"GET ", origin.as_bytes(), rest].concat();
+                self.stream.write_all(&line)?;
+            }
+            (_, _) => self.stream.write_all(data)?,
+        }
+        self.stream.flush()
+    }
+
+    fn receive(&mut self) -> Result<bool, TransportError> {
+        use std::io::Read;
+        loop {
+            self.scanner.verdict()?;
+            if self.ended {
+                self.scanner.end()?;
+                return Ok(false);
+            }
+            let buffer = self.buffers.input_append_buf();
+            let read = self.stream.read(buffer).map_err(|error| of_io(&error))?;
+            self.ended = read == 0;
+            if read > 0 {
+                self.observer.lock().answered = true;
+            }
+            let kept = self.scanner.feed(&mut buffer[..read]);
+            self.buffers.input_appended(kept);
+            if kept > 0 {
+                return Ok(true);
+            }
+        }
+    }
+}
+
 impl Transport for Watched {
     fn buffers(&mut self) -> &mut dyn Buffers {
-        self.inner.buffers()
+        &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.inner.transmit_output(amount, timeout)
+        self.limit(timeout, timeout.per_write);
+        if !self.sending {
+            self.scanner.begin();
+        }
+        self.send(amount).map_err(|error| carry(of_io(&error)))?;
+        self.sending = true;
+        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        let more = self.inner.await_input(timeout).map_err(unmistakable)?;
-        if more {
-            self.observer.lock().answered = true;
-        }
-        Ok(more)
+        self.sending = false;
+        self.limit(timeout, timeout.per_read);
+        self.receive().map_err(carry)
     }
 
     /// ureq asks twice: when it puts a connection into the pool and when it takes it out. The
     /// second answer decides; the first costs three system calls per download and is left out.
     fn is_open(&mut self) -> bool {
         self.idle = !self.idle;
-        self.idle || self.inner.is_open()
+        let whole = self.scanner.is_idle() && !self.ended;
+        whole && (self.idle || self.stream.is_silent())
     }
 
     fn is_tls(&self) -> bool {
-        self.inner.is_tls()
-    }
-}
-
-/// A reset, or TLS without its closing message, is not the end of a body. ureq takes these kinds of
-/// error for one when a body lasts until the connection closes; so they get another kind (RFC 9112
-/// section 8: such a body is incomplete).
-fn unmistakable(error: Error) -> Error {
-    match error {
-        Error::Io(cause)
-            if matches!(
-                cause.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::ConnectionReset
-            ) =>
-        {
-            carry(TransportError::Disconnected(cause.to_string()))
-        }
-        error => error,
+        self.stream.is_tls()
     }
 }

@@ -8,18 +8,8 @@
 
 use ureq::{Error, Timeout};
 
-use super::connector::Carried;
-use crate::engine::error::of_io;
+use crate::engine::error::{Carried, of_io};
 use crate::transfer::TransportError;
-
-/// An error of a TLS handshake.
-pub(super) fn of_handshake(error: Error) -> TransportError {
-    match error {
-        Error::Rustls(cause) => TransportError::Tls(cause.to_string()),
-        Error::Tls(cause) => TransportError::Tls(cause.to_owned()),
-        error => of_request(error),
-    }
-}
 
 /// An error of a request or its response, head or body.
 pub(super) fn of_request(error: Error) -> TransportError {
@@ -31,7 +21,7 @@ pub(super) fn of_request(error: Error) -> TransportError {
         Error::Io(cause) => of_io(&cause),
         Error::Timeout(timeout) => of_timeout(timeout),
         Error::Protocol(ureq_proto) => TransportError::Protocol(ureq_proto.to_string()),
-        error @ Error::LargeResponseHeader(..) => TransportError::Protocol(error.to_string()),
+        error @ Error::LargeResponseHeader(..) => TransportError::HeadTooLarge(error.to_string()),
         // Within a chunk header: a body that is cut off there shows as this.
         Error::BodyStalled => TransportError::Disconnected("within a chunk header".to_owned()),
         Error::Rustls(cause) => TransportError::Tls(cause.to_string()),
@@ -40,7 +30,7 @@ pub(super) fn of_request(error: Error) -> TransportError {
     }
 }
 
-fn of_timeout(timeout: Timeout) -> TransportError {
+pub(super) fn of_timeout(timeout: Timeout) -> TransportError {
     match timeout {
         Timeout::Global | Timeout::PerCall => TransportError::Timeout,
         Timeout::Resolve | Timeout::Connect => TransportError::ConnectTimeout,

@@ -1,10 +1,11 @@
 //! The blocking engine: ureq drives the transfer, on the thread that calls.
 //!
-//! No thread is started per request, and a proxy that the environment names is not used. It must
-//! not decide what a response means: that is the transfer's.
+//! No thread is started per request. It must not decide what a response means: that is the
+//! transfer's.
 
 mod connector;
 mod error;
+mod stream;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -13,20 +14,24 @@ use std::time::{Duration, Instant, SystemTime};
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
 use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
 use ureq::http::{Request, Response};
-use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
-use super::{DRAIN, Engine, MAX_HEAD, Shared, timestamp};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, timestamp};
 use crate::activity::Activity;
+use crate::decode::Body as Intake;
 use crate::fault::Fault;
 use crate::spans::Recorder;
-use crate::store::{Committed, Partial};
+use crate::store::{Committed, Partial, Site};
+use crate::transfer::scan::MAX_HEAD;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use connector::{Deferred, Dial, Observer};
 
 /// Bytes of body handed to the store at once.
 const CHUNK: usize = 64 * 1024;
+
+/// Longest time for which a piece of body is kept in memory to become larger.
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Larger than [`MAX_HEAD`], or ureq takes a head that fills it for a disconnect.
 const INPUT_BUFFER: usize = 64 * 1024;
@@ -53,16 +58,12 @@ impl BlockingEngine {
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
         let options = &shared.options;
-        let tls = TlsConfig::builder()
-            .root_certs(shared.roots.for_ureq())
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
+            // The connector knows about proxies.
             .proxy(None)
-            .tls_config(tls)
             .user_agent("")
             .accept("")
             .accept_encoding("")
@@ -95,6 +96,28 @@ impl BlockingEngine {
         path: &str,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
+        let site = self.shared.store.site(path)?;
+        if let Some((note, have)) = site.left() {
+            transfer.offer(note, have);
+        }
+        match self.reach(transfer, activity) {
+            Ok((mut response, next)) => {
+                activity.enter(Phase::Receiving);
+                self.receive(transfer, &mut response, (site, next), activity)
+            }
+            Err(fault) => {
+                site.abandon(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Follows redirects to a response whose body is to be received.
+    fn reach(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        activity: &Activity,
+    ) -> Result<(Response<Body>, Next), Fault> {
         loop {
             activity.enter(Phase::Requesting);
             let mut response = self.request(transfer, activity)?;
@@ -105,10 +128,7 @@ impl BlockingEngine {
                 length: response.body().content_length(),
             };
             match transfer.on_head(head, SystemTime::now()) {
-                Ok(Next::Receive) => {
-                    activity.enter(Phase::Receiving);
-                    return self.receive(transfer, &mut response, path, activity);
-                }
+                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
                 Ok(Next::Follow) => self.drain(&mut response),
                 Err(fault) => {
                     self.drain(&mut response);
@@ -176,17 +196,13 @@ impl BlockingEngine {
         &mut self,
         transfer: &mut Transfer<'_>,
         response: &mut Response<Body>,
-        path: &str,
+        place: (Site, Next),
         activity: &Activity,
     ) -> Result<Committed, Fault> {
         self.spans.enter(SpanPhase::Store);
         let started = Instant::now();
         let mut storing = Duration::ZERO;
-        let received =
-            stored(&mut storing, || self.shared.store.begin(path)).and_then(|mut partial| {
-                self.copy(transfer, response, &mut partial, &mut storing, activity)
-                    .map(|()| partial)
-            });
+        let received = self.copy(transfer, response, place, &mut storing, activity);
         transfer.timing().body += started.elapsed().saturating_sub(storing);
         let result = received.and_then(|partial| {
             activity.enter(Phase::Storing);
@@ -203,36 +219,78 @@ impl BlockingEngine {
         result
     }
 
-    /// Reads until the buffer is full before it writes: ureq hands out what one read of the socket
-    /// brought, which over TLS is 16 KiB at most.
     fn copy(
         &mut self,
         transfer: &mut Transfer<'_>,
         response: &mut Response<Body>,
-        partial: &mut Partial,
+        (site, next): (Site, Next),
+        storing: &mut Duration,
+        activity: &Activity,
+    ) -> Result<Partial, Fault> {
+        let partial = stored(storing, || {
+            let mut partial = match next {
+                Next::Resume { from } => site.resume(from),
+                Next::Receive | Next::Follow => site.begin(),
+            }?;
+            while !partial.rehash()? {
+                activity.enter(Phase::Receiving);
+            }
+            Ok(partial)
+        })?;
+        let mut intake = Intake::new(partial, transfer.codings(), transfer.max_filesize());
+        match self.pour(transfer, response, &mut intake, storing, activity) {
+            Ok(()) => stored(storing, || intake.finish()),
+            Err(fault) => {
+                intake.abandon(&fault, transfer.note());
+                Err(fault)
+            }
+        }
+    }
+
+    /// Reads until the buffer is full before it writes: ureq hands out what one read of the socket
+    /// brought, which over TLS is 16 KiB at most. What comes slowly is written nevertheless.
+    fn pour(
+        &mut self,
+        transfer: &mut Transfer<'_>,
+        response: &mut Response<Body>,
+        intake: &mut Intake,
         storing: &mut Duration,
         activity: &Activity,
     ) -> Result<(), Fault> {
         let mut body = response.body_mut().as_reader();
+        let begun = Instant::now();
+        let mut written = begun;
         let mut filled = 0;
         loop {
-            if activity.is_abandoned() {
-                return Err(Fault::permanent(FailureKind::Internal, "given up"));
-            }
             self.spans.enter(SpanPhase::Body);
-            let read = body
-                .read(&mut self.buffer[filled..])
-                .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
-            filled += read;
-            if filled == self.buffer.len() || (read == 0 && filled > 0) {
-                self.spans.enter(SpanPhase::Store);
-                stored(storing, || partial.write(&self.buffer[..filled]))?;
-                filled = 0;
+            let received = if activity.is_abandoned() {
+                Err(Fault::permanent(FailureKind::Internal, "given up"))
+            } else {
+                body.read(&mut self.buffer[filled..])
+                    .map_err(|error| transfer.on_error(error::of_request(error.into())))
             }
+            .and_then(|read| {
+                transfer.on_chunk(read as u64)?;
+                Ok(read)
+            });
+            let read = *received.as_ref().unwrap_or(&0);
+            filled += read;
+            if filled == self.buffer.len()
+                || (read == 0 && filled > 0)
+                || written.elapsed() >= WRITE_WITHIN
+            {
+                self.spans.enter(SpanPhase::Store);
+                stored(storing, || {
+                    NOTE_AFTER.note(intake, transfer.note(), begun);
+                    intake.write(&self.buffer[..filled])
+                })?;
+                filled = 0;
+                written = Instant::now();
+            }
+            received?;
             if read == 0 {
                 return transfer.on_end();
             }
-            transfer.on_chunk(read as u64)?;
             activity.received(transfer.received());
         }
     }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
+use crate::transfer::TransportError;
+
 /// Longest time limit: more would be more than a clock can hold. As good as none.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -37,6 +39,36 @@ impl Alarm {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(at.into());
+        }
+    }
+}
+
+/// When a wait ends, and what that means.
+pub(super) struct Patience<'a> {
+    pub(super) alarm: &'a mut Alarm,
+    pub(super) moved: Instant,
+    pub(super) stall: Duration,
+    pub(super) max: Option<Instant>,
+}
+
+impl Patience<'_> {
+    /// To be called with each poll of a wait; `moved` if something came in since the last.
+    pub(super) fn tick(
+        &mut self,
+        context: &mut Context<'_>,
+        moved: bool,
+    ) -> Result<(), TransportError> {
+        if moved {
+            self.moved = Instant::now();
+        }
+        let stalled = after(self.moved, self.stall);
+        let (at, over) = match self.max {
+            Some(max) if max < stalled => (max, TransportError::Timeout),
+            Some(_) | None => (stalled, TransportError::Stalled),
+        };
+        match self.alarm.poll(context, at) {
+            Poll::Ready(()) => Err(over),
+            Poll::Pending => Ok(()),
         }
     }
 }

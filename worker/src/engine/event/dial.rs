@@ -5,36 +5,27 @@
 //! It must not send requests.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::Uri;
-use protocol::{SpanPhase, Timing};
-use rustls::pki_types::ServerName;
+use protocol::{ProxyScheme, SpanPhase, Timing};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
 
 use super::Hub;
 use super::alarm::after;
-use super::wire::{Stream, Wire};
+use super::stream::Stream;
+use crate::engine::connect::{Limit, MAX_ADDRS, Plan, concerns_one_address, share};
 use crate::engine::error::of_io;
+use crate::engine::tls::{Offer, server_name};
 use crate::resolver::Found;
+use crate::route::Route;
 use crate::spans::Recorder;
 use crate::transfer::TransportError;
-
-/// Most addresses of a name that are tried.
-const MAX_ADDRS: usize = 16;
-
-/// Shortest time for one of several addresses.
-const MIN_PER_ADDR: Duration = Duration::from_millis(10);
-
-/// The time limit of one connection, and what it means when it is over.
-#[derive(Clone, Debug)]
-struct Limit {
-    at: Instant,
-    over: TransportError,
-}
+use crate::tunnel::{Destination, Tunnel, Want};
 
 /// Connects to the server of `uri`. `max` is the end of the attempt as a whole.
 pub(super) async fn dial(
@@ -43,36 +34,47 @@ pub(super) async fn dial(
     max: Option<Instant>,
     timing: &mut Timing,
     spans: &Recorder,
-) -> Result<Wire, TransportError> {
+) -> Result<Stream, TransportError> {
     let started = Instant::now();
     let limit = limit(hub, started, max);
+    let plan = Plan::of(&hub.shared, uri);
 
     spans.enter(SpanPhase::Resolve);
-    let addrs = resolve(hub, uri, &limit, started).await;
+    let found = match plan.find() {
+        Ok(found) => wait(found, &limit, started).await,
+        Err(error) => Err(error),
+    };
+    let target = match &found {
+        Ok(_) if plan.resolves_for_proxy() => wait(plan.find_host(), &limit, started).await,
+        Ok(_) | Err(_) => Ok(Vec::new()),
+    };
     let resolved = Instant::now();
     timing.resolve += resolved - started;
 
-    let addrs = addrs?;
+    let addrs = found.map_err(|error| plan.explain(error))?;
+    let target = target?;
     spans.enter(SpanPhase::Connect);
-    let tcp = connect(&addrs, &limit).await;
+    let stream = match connect(&addrs, &limit).await {
+        Ok(tcp) => {
+            let destination = plan.destination(target.first().copied());
+            through_proxy(hub, &plan, Stream::Plain(tcp), destination, &limit).await
+        }
+        Err(error) => Err(plan.explain(error)),
+    };
     let connected = Instant::now();
     timing.connect += connected - resolved;
 
-    let stream = tcp?;
-    let wire = if is_https(uri) {
+    let stream = if plan.https {
+        let stream = stream?;
         spans.enter(SpanPhase::Tls);
-        let tls = handshake(hub, uri, stream, &limit).await;
+        let secured = secure(hub, plan.host, stream, Offer::Http2, &limit).await;
         timing.tls += connected.elapsed();
-        Wire::new(tls?).await
+        secured
     } else {
-        Wire::new(Stream::Plain(stream)).await
+        stream
     };
     spans.enter(SpanPhase::FirstByte);
-    wire
-}
-
-pub(super) fn is_https(uri: &Uri) -> bool {
-    uri.scheme() == Some(&http::uri::Scheme::HTTPS)
+    stream
 }
 
 fn limit(hub: &Hub, started: Instant, max: Option<Instant>) -> Limit {
@@ -89,17 +91,13 @@ fn limit(hub: &Hub, started: Instant, max: Option<Instant>) -> Limit {
     }
 }
 
-async fn resolve(
-    hub: &Hub,
-    uri: &Uri,
+async fn wait(
+    found: Found,
     limit: &Limit,
     started: Instant,
 ) -> Result<Vec<SocketAddr>, TransportError> {
-    let https = is_https(uri);
-    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let host = uri.host().unwrap_or_default();
-    let answer = match hub.shared.resolver.find(https, host, port) {
-        Found::Known(addrs) => return Ok(addrs),
+    let answer = match found {
+        Found::Known(answer) => answer,
         Found::Asked(question) => {
             let answer = poll_fn(|context| question.poll(context));
             timeout_at(limit.at.into(), answer)
@@ -110,14 +108,10 @@ async fn resolve(
     answer.map_err(TransportError::Resolve)
 }
 
-/// One address after the other, the first with about half of the time left, each further one with
-/// half as much as the one before, so that a dead first address leaves time for the second.
+/// One address after the other.
 async fn connect(addrs: &[SocketAddr], limit: &Limit) -> Result<TcpStream, TransportError> {
     let addrs = &addrs[..addrs.len().min(MAX_ADDRS)];
-    let total = limit.at.saturating_duration_since(Instant::now());
-    if total.is_zero() {
-        return Err(limit.over.clone());
-    }
+    let total = limit.left(Instant::now())?;
     let mut failure = TransportError::Connect("no address".to_owned());
     for (number, addr) in addrs.iter().enumerate() {
         let share = share(total, number, addrs.len());
@@ -141,56 +135,63 @@ async fn connect(addrs: &[SocketAddr], limit: &Limit) -> Result<TcpStream, Trans
     Err(failure)
 }
 
-/// What address `number` of `count` gets of `total`.
-fn share(total: Duration, number: usize, count: usize) -> Duration {
-    let weight = |number: usize| 0.5_f64.powi(i32::try_from(number).unwrap_or(i32::MAX));
-    let sum: f64 = (0..count).map(weight).sum();
-    total.mul_f64(weight(number) / sum).max(MIN_PER_ADDR)
-}
-
-/// Whether the next address may do better: this one refused, or there is no way to it.
-fn concerns_one_address(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable
-    )
-}
-
-async fn handshake(
+/// Has the proxy, if there is one, connect to the destination.
+async fn through_proxy(
     hub: &Hub,
-    uri: &Uri,
-    stream: TcpStream,
+    plan: &Plan<'_>,
+    mut stream: Stream,
+    destination: Destination,
     limit: &Limit,
 ) -> Result<Stream, TransportError> {
-    let host = uri.host().unwrap_or_default();
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
-    let name = ServerName::try_from(bare.to_owned())
-        .map_err(|error| TransportError::Tls(error.to_string()))?;
-    let handshake = hub.tls()?.connect(name, stream);
+    let Some(proxy) = plan.proxy() else {
+        return Ok(stream);
+    };
+    if proxy.scheme == ProxyScheme::Https {
+        stream = secure(hub, &proxy.host, stream, Offer::Http1, limit).await?;
+    }
+    if let Route::Tunnel(proxy) = plan.route {
+        let mut tunnel = Tunnel::new(proxy, destination);
+        timeout_at(limit.at.into(), converse(&mut tunnel, &mut stream))
+            .await
+            .unwrap_or_else(|_| Err(limit.over.clone()))?;
+    }
+    Ok(stream)
+}
+
+/// Talks to a proxy until the connection is made.
+async fn converse(tunnel: &mut Tunnel<'_>, stream: &mut Stream) -> Result<(), TransportError> {
+    let mut buffer = [0; 1024];
+    loop {
+        match tunnel.next()? {
+            Want::Write(data) => {
+                let sent = async {
+                    stream.write_all(&data).await?;
+                    stream.flush().await
+                };
+                sent.await.map_err(|error| of_io(&error))?;
+            }
+            Want::Read(most) => {
+                let most = most.min(buffer.len());
+                let read = stream.read(&mut buffer[..most]).await;
+                tunnel.feed(&buffer[..read.map_err(|error| of_io(&error))?])?;
+            }
+            Want::Done => return Ok(()),
+        }
+    }
+}
+
+async fn secure(
+    hub: &Hub,
+    host: &str,
+    stream: Stream,
+    offer: Offer,
+    limit: &Limit,
+) -> Result<Stream, TransportError> {
+    let connector = TlsConnector::from(hub.shared.tls.config(offer)?);
+    let handshake = connector.connect(server_name(host)?, stream);
     match timeout_at(limit.at.into(), handshake).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(of_io(&error)),
         Err(_) => Err(limit.over.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_share_the_time_and_none_is_left_out() {
-        let total = Duration::from_secs(15);
-        let shares: Vec<u64> = (0..4).map(|n| share(total, n, 4).as_secs()).collect();
-        assert_eq!(shares, [8, 4, 2, 1]);
-        assert_eq!(share(total, 0, 1), total);
-        assert_eq!(share(Duration::ZERO, 3, 4), MIN_PER_ADDR);
     }
 }

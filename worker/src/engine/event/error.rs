@@ -5,6 +5,8 @@
 use std::error::Error;
 use std::io;
 
+use h2::Reason;
+
 use super::super::error::of_io;
 use crate::transfer::TransportError;
 
@@ -12,10 +14,16 @@ use crate::transfer::TransportError;
 pub(super) fn of_hyper(error: &hyper::Error) -> TransportError {
     let mut cause = error.source();
     while let Some(inner) = cause {
+        if let Some(h2) = inner.downcast_ref::<h2::Error>() {
+            return of_h2(h2);
+        }
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             return of_stream(io);
         }
         cause = inner.source();
+    }
+    if error.is_parse_too_large() {
+        return TransportError::HeadTooLarge(error.to_string());
     }
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         return TransportError::Disconnected(error.to_string());
@@ -24,6 +32,20 @@ pub(super) fn of_hyper(error: &hyper::Error) -> TransportError {
         return TransportError::Internal(error.to_string());
     }
     TransportError::Protocol(with_cause(error))
+}
+
+/// An error of HTTP/2. What it says of one stream or of the whole connection (RFC 9113 section 7),
+/// passes with another connection; what it says of us does not.
+fn of_h2(error: &h2::Error) -> TransportError {
+    if let Some(io) = error.get_io() {
+        return of_stream(io);
+    }
+    match error.reason() {
+        Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR | Reason::COMPRESSION_ERROR) => {
+            TransportError::Protocol(error.to_string())
+        }
+        _ => TransportError::Disconnected(error.to_string()),
+    }
 }
 
 /// hyper reports bad chunks as errors of the stream, which has none of these kinds itself.
@@ -37,7 +59,7 @@ fn of_stream(error: &io::Error) -> TransportError {
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
     );
     if malformed && !of_system && !of_tls {
-        return TransportError::Protocol(error.to_string());
+        return TransportError::Framing(error.to_string());
     }
     of_io(error)
 }

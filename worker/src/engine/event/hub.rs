@@ -1,21 +1,23 @@
-//! What all downloads of one event loop share: idle connections, and the TLS configuration.
+//! What all downloads of one event loop share: idle connections, and those of HTTP/2.
 //!
 //! It must not connect, or send anything.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Uri;
-use rustls::{ALL_VERSIONS, ClientConfig};
-use tokio_rustls::TlsConnector;
 
-use super::dial::is_https;
-use super::wire::Wire;
+use super::http1::Http1;
+use super::http2::Http2;
 use crate::engine::Shared;
-use crate::transfer::TransportError;
+use crate::engine::connect::is_https;
 
 /// Longest time for which an idle connection is kept.
 const MAX_IDLE: Duration = Duration::from_secs(15);
+
+/// Most places of which it is remembered whether they speak HTTP/2.
+const MAX_DOORS: usize = 4096;
 
 /// What all downloads of one event loop share.
 #[derive(Debug)]
@@ -24,19 +26,68 @@ pub struct Hub {
     idle: Mutex<Vec<Idle>>,
     /// Most idle connections.
     capacity: usize,
-    tls: OnceLock<Arc<ClientConfig>>,
+    doors: Mutex<HashMap<Place, Arc<Door>>>,
+}
+
+/// The way into a place that may speak HTTP/2. The first to come connects; the others wait for what
+/// that shows, and share its connection or make one each.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    /// Held by whoever finds out.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    known: Mutex<Known>,
+}
+
+/// What is known of a place.
+#[derive(Clone, Debug, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// Nothing is gained from waiting: it speaks HTTP/1.1, or there was no connection.
+    Alone,
+    Shared(Http2),
+}
+
+impl Door {
+    /// The connection that is shared, if there is a good one.
+    pub(super) fn shared(&self) -> Option<Http2> {
+        let mut known = lock(&self.known);
+        match &*known {
+            Known::Shared(wire) if wire.is_usable() => Some(wire.clone()),
+            Known::Shared(_) => {
+                *known = Known::Nothing;
+                None
+            }
+            Known::Nothing | Known::Alone => None,
+        }
+    }
+
+    /// Whether to wait for one's turn.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(*lock(&self.known), Known::Nothing)
+    }
+
+    /// What a connection showed.
+    pub(super) fn learn(&self, wire: Option<&Http2>) {
+        *lock(&self.known) = wire.map_or(Known::Alone, |wire| Known::Shared(wire.clone()));
+    }
+
+    /// The connection that was shared is of no use.
+    pub(super) fn forget(&self) {
+        *lock(&self.known) = Known::Nothing;
+    }
 }
 
 /// A connection that nobody uses at the moment.
 #[derive(Debug)]
 struct Idle {
     place: Place,
-    wire: Wire,
+    wire: Http1,
     since: Instant,
 }
 
 /// What a connection leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     https: bool,
     /// Host and port as URLs write them.
@@ -53,7 +104,7 @@ impl Place {
 }
 
 /// Host and port of `uri`, without credentials: what `Host` says (RFC 9110 section 7.2).
-pub(super) fn authority(uri: &Uri) -> &str {
+pub(in crate::engine) fn authority(uri: &Uri) -> &str {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     authority
         .rsplit_once('@')
@@ -68,13 +119,13 @@ impl Hub {
             shared,
             idle: Mutex::default(),
             capacity: usize::from(downloads).max(16),
-            tls: OnceLock::new(),
+            doors: Mutex::default(),
         }
     }
 
     /// Takes out the connection to `place` that was used last; the others have been idle longer.
-    pub(super) fn take(&self, place: &Place) -> Option<Wire> {
-        let mut idle = self.idle();
+    pub(super) fn take(&self, place: &Place) -> Option<Http1> {
+        let mut idle = lock(&self.idle);
         let found = idle.iter().rposition(|idle| idle.place == *place)?;
         let taken = idle.remove(found);
         if taken.since.elapsed() <= MAX_IDLE {
@@ -85,8 +136,8 @@ impl Hub {
     }
 
     /// Keeps `wire`; the one that was idle for longest has to go when there are too many.
-    pub(super) fn keep(&self, place: Place, wire: Wire) {
-        let mut idle = self.idle();
+    pub(super) fn keep(&self, place: Place, wire: Http1) {
+        let mut idle = lock(&self.idle);
         if idle.len() >= self.capacity {
             idle.remove(0);
         }
@@ -97,24 +148,24 @@ impl Hub {
         });
     }
 
-    /// The TLS configuration, made with the first connection that needs it. It trusts what the
-    /// blocking engine trusts, and remembers sessions.
-    pub(super) fn tls(&self) -> Result<TlsConnector, TransportError> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config).into());
+    /// The door of `place`, if it may speak HTTP/2: only over TLS, where it says so.
+    pub(super) fn door(&self, place: &Place) -> Option<Arc<Door>> {
+        if !place.https {
+            return None;
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(ALL_VERSIONS)
-            .map_err(|error| TransportError::Internal(error.to_string()))?
-            .with_root_certificates(self.shared.roots.for_rustls())
-            .with_no_client_auth();
-        let config = self.tls.get_or_init(|| Arc::new(config));
-        Ok(Arc::clone(config).into())
+        let mut doors = lock(&self.doors);
+        if let Some(door) = doors.get(place) {
+            return Some(Arc::clone(door));
+        }
+        if doors.len() >= MAX_DOORS {
+            // Whoever uses a connection has his own end of it.
+            doors.clear();
+        }
+        Some(Arc::clone(doors.entry(place.clone()).or_default()))
     }
+}
 
-    /// Nothing in here is left half done, so a panic elsewhere does not matter.
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing in here is left half done, so a panic elsewhere does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,11 +10,13 @@
 mod alarm;
 mod dial;
 mod error;
+mod http1;
+mod http2;
 mod hub;
+mod stream;
 mod wire;
 
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -26,15 +28,22 @@ use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
 use super::{DRAIN, EventEngine, timestamp};
 use crate::activity::Activity;
+use crate::decode::Body as Intake;
+use crate::engine::NOTE_AFTER;
+use crate::engine::connect::Plan;
 use crate::fault::Fault;
+use crate::route::Route;
 use crate::spans::Recorder;
-use crate::store::{Committed, Partial};
+use crate::store::{Committed, Partial, Site};
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
-use alarm::{Alarm, after};
+use alarm::{Alarm, Patience, after};
 use dial::dial;
+use http1::Http1;
+use http2::Http2;
 pub use hub::Hub;
-use hub::{Place, authority};
+pub(super) use hub::authority;
+use hub::{Door, Place};
 use wire::Wire;
 
 /// An engine for one download at a time on an event loop.
@@ -101,34 +110,26 @@ struct Answer {
     response: Response<Incoming>,
 }
 
-/// When a wait ends, and what that means.
-struct Patience<'a> {
-    alarm: &'a mut Alarm,
-    moved: Instant,
-    stall: Duration,
-    max: Option<Instant>,
-}
-
-impl Patience<'_> {
-    /// To be called with each poll of a wait; `moved` if something came in since the last.
-    fn tick(&mut self, context: &mut Context<'_>, moved: bool) -> Result<(), TransportError> {
-        if moved {
-            self.moved = Instant::now();
-        }
-        let stalled = after(self.moved, self.stall);
-        let (at, over) = match self.max {
-            Some(max) if max < stalled => (max, TransportError::Timeout),
-            Some(_) | None => (stalled, TransportError::Stalled),
-        };
-        match self.alarm.poll(context, at) {
-            std::task::Poll::Ready(()) => Err(over),
-            std::task::Poll::Pending => Ok(()),
-        }
-    }
-}
-
 impl Attempt<'_> {
     async fn run(&mut self, path: &str) -> Result<Committed, Fault> {
+        let site = self.hub.shared.store.site(path)?;
+        if let Some((note, have)) = site.left() {
+            self.transfer.offer(note, have);
+        }
+        match self.reach().await {
+            Ok((answer, next)) => {
+                self.activity.enter(Phase::Receiving);
+                self.receive(answer, site, next).await
+            }
+            Err(fault) => {
+                site.abandon(&fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Follows redirects to a response whose body is to be received.
+    async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
             let answer = self.request().await?;
@@ -139,10 +140,7 @@ impl Attempt<'_> {
                 length: answer.response.body().size_hint().exact(),
             };
             match self.transfer.on_head(head, SystemTime::now()) {
-                Ok(Next::Receive) => {
-                    self.activity.enter(Phase::Receiving);
-                    return self.receive(answer, path).await;
-                }
+                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((answer, next)),
                 Ok(Next::Follow) => self.drain(answer).await,
                 Err(fault) => {
                     self.drain(answer).await;
@@ -161,15 +159,19 @@ impl Attempt<'_> {
         let uri = Uri::try_from(self.transfer.url().as_str())
             .map_err(|error| self.internal(error.to_string()))?;
         let place = Place::of(&uri);
+        let door = self.hub.door(&place);
         self.spans.enter(SpanPhase::FirstByte);
-        while let Some(mut wire) = self.hub.take(&place) {
+        while let Some(mut wire) = self.used(&place, door.as_deref()) {
             if !wire.is_usable().await {
                 continue;
             }
             match self.send(&mut wire, &uri).await? {
                 Err(TransportError::Disconnected(cause)) if !wire.answered() => {
-                    tracing::debug!(%uri, cause, "idle connection was closed");
+                    tracing::debug!(url = %self.transfer.url(), cause, "idle connection was closed");
                     self.activity.enter(Phase::Requesting);
+                    if let (Wire::Two(_), Some(door)) = (&wire, &door) {
+                        door.forget();
+                    }
                     break;
                 }
                 Err(error) => return Err(self.transfer.on_error(error)),
@@ -182,10 +184,7 @@ impl Attempt<'_> {
                 }
             }
         }
-        let max = self.end()?;
-        let timing = self.transfer.timing();
-        let dialled = dial(self.hub, &uri, max, timing, self.spans).await;
-        let mut wire = dialled.map_err(|error| self.transfer.on_error(error))?;
+        let mut wire = self.connect(&uri, door.as_deref()).await?;
         match self.send(&mut wire, &uri).await? {
             Ok(response) => Ok(Answer {
                 place,
@@ -194,6 +193,56 @@ impl Attempt<'_> {
             }),
             Err(error) => Err(self.transfer.on_error(error)),
         }
+    }
+
+    /// A connection that was used before.
+    fn used(&self, place: &Place, door: Option<&Door>) -> Option<Wire> {
+        let shared = door.and_then(Door::shared).map(Wire::Two);
+        shared.or_else(|| self.hub.take(place).map(Wire::One))
+    }
+
+    /// A new connection, or one that somebody else has just made and shares.
+    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<Wire, Fault> {
+        let Some(door) = door else {
+            let stream = self.dial(uri).await?;
+            return self.speak_http1(stream).await;
+        };
+        let turn = if door.is_unknown() {
+            let waited = door.turn.lock().await;
+            // Not its own fault, if that took long.
+            self.activity.enter(Phase::Requesting);
+            if let Some(wire) = door.shared() {
+                return Ok(Wire::Two(wire));
+            }
+            door.is_unknown().then_some(waited)
+        } else {
+            None
+        };
+        let dialled = self.dial(uri).await;
+        let stream = dialled.inspect_err(|_| door.learn(None))?;
+        if !stream.is_http2() {
+            door.learn(None);
+            drop(turn);
+            return self.speak_http1(stream).await;
+        }
+        let wire = Http2::new(stream).await;
+        door.learn(wire.as_ref().ok());
+        drop(turn);
+        wire.map(Wire::Two)
+            .map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn dial(&mut self, uri: &Uri) -> Result<stream::Stream, Fault> {
+        let max = self.end()?;
+        let timing = self.transfer.timing();
+        let dialled = dial(self.hub, uri, max, timing, self.spans).await;
+        dialled.map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
+        let wire = Http1::new(stream).await;
+        wire.map(Wire::One)
+            .map_err(|error| self.transfer.on_error(error))
     }
 
     async fn send(
@@ -205,7 +254,7 @@ impl Attempt<'_> {
         let started = Instant::now();
         let mut patience = self.patience()?;
         let result = wire
-            .request(request, |context, moved| patience.tick(context, moved))
+            .request(request, uri, |context, moved| patience.tick(context, moved))
             .await;
         self.transfer.timing().first_byte += started.elapsed();
         Ok(result)
@@ -219,18 +268,25 @@ impl Attempt<'_> {
             headers.insert(HOST, host);
         }
         let mut request = Request::new(Empty::new());
-        if let Some(target) = uri.path_and_query() {
-            *request.uri_mut() = target.clone().into();
-        }
+        let is_forwarded = matches!(Plan::of(&self.hub.shared, uri).route, Route::Forward(_));
+        *request.uri_mut() = match uri.path_and_query() {
+            Some(target) if !is_forwarded => target.clone().into(),
+            Some(_) | None => uri.clone(),
+        };
         *request.headers_mut() = headers;
         Ok(request)
     }
 
     /// Body to file.
-    async fn receive(&mut self, answer: Answer, path: &str) -> Result<Committed, Fault> {
+    async fn receive(
+        &mut self,
+        answer: Answer,
+        site: Site,
+        next: Next,
+    ) -> Result<Committed, Fault> {
         let started = Instant::now();
         let mut storing = Duration::ZERO;
-        let received = self.copy(answer, path, &mut storing).await;
+        let received = self.copy(answer, site, next, &mut storing).await;
         let passed = started.elapsed().saturating_sub(storing);
         self.transfer.timing().body += passed;
         let result = received.and_then(|partial| {
@@ -251,9 +307,45 @@ impl Attempt<'_> {
     async fn copy(
         &mut self,
         answer: Answer,
-        path: &str,
+        site: Site,
+        next: Next,
         storing: &mut Duration,
     ) -> Result<Partial, Fault> {
+        let mut intake = self.open(site, next, storing).await?;
+        match self.pour(answer, &mut intake, storing).await {
+            Ok(()) => self.stored(storing, || intake.finish()),
+            Err(fault) => {
+                intake.abandon(&fault, self.transfer.note());
+                Err(fault)
+            }
+        }
+    }
+
+    /// The file, with what is kept of it hashed: a piece at a time, others have their turn between.
+    async fn open(
+        &mut self,
+        site: Site,
+        next: Next,
+        storing: &mut Duration,
+    ) -> Result<Intake, Fault> {
+        let mut partial = self.stored(storing, || match next {
+            Next::Resume { from } => site.resume(from),
+            Next::Receive | Next::Follow => site.begin(),
+        })?;
+        while !self.stored(storing, || partial.rehash())? {
+            self.activity.enter(Phase::Receiving);
+            tokio::task::yield_now().await;
+        }
+        let limit = self.transfer.max_filesize();
+        Ok(Intake::new(partial, self.transfer.codings(), limit))
+    }
+
+    async fn pour(
+        &mut self,
+        answer: Answer,
+        intake: &mut Intake,
+        storing: &mut Duration,
+    ) -> Result<(), Fault> {
         let Answer {
             place,
             mut wire,
@@ -261,7 +353,7 @@ impl Attempt<'_> {
         } = answer;
         // The headers go: as long as they are there, hyper needs a new buffer for the body.
         let mut body = response.into_body();
-        let mut partial = self.stored(storing, || self.hub.shared.store.begin(path))?;
+        let begun = Instant::now();
         loop {
             self.spans.enter(SpanPhase::Body);
             let mut patience = self.patience()?;
@@ -278,11 +370,15 @@ impl Attempt<'_> {
             };
             self.transfer.on_chunk(data.len() as u64)?;
             self.activity.received(self.transfer.received());
-            self.stored(storing, || partial.write(&data))?;
+            let note = self.transfer.note();
+            self.stored(storing, || {
+                NOTE_AFTER.note(intake, note, begun);
+                intake.write(&data)
+            })?;
         }
         self.transfer.on_end()?;
         self.keep(place, wire).await;
-        Ok(partial)
+        Ok(())
     }
 
     /// Reads the body of a response that is not stored, if it is small and its end is known, so
@@ -293,6 +389,10 @@ impl Attempt<'_> {
             mut wire,
             response,
         } = answer;
+        if let Wire::Two(_) = wire {
+            // The others need not wait for what nobody reads: the stream is cancelled.
+            return;
+        }
         let length = response.body().size_hint().exact();
         if is_closing(response.headers())
             || !match length {
@@ -326,8 +426,10 @@ impl Attempt<'_> {
     }
 
     /// Keeps `wire` for the next request, if it is good for one.
-    async fn keep(&self, place: Place, mut wire: Wire) {
-        if wire.is_usable().await {
+    async fn keep(&self, place: Place, wire: Wire) {
+        if let Wire::One(mut wire) = wire
+            && wire.is_usable().await
+        {
             self.hub.keep(place, wire);
         }
     }

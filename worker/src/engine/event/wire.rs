@@ -1,127 +1,44 @@
-//! A connection: the stream, plain or TLS, and hyper's state machine on it.
+//! A connection of either version of HTTP, as a download uses it.
 //!
-//! Whoever uses a connection also drives it, in the same task: there is no task of its own for
-//! it, so no wake-ups go back and forth, and its processor time belongs to the download.
-//!
-//! It must not know about time limits, or decide what a response means.
+//! It must not connect, or decide what a response means.
 
-use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Context;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::Empty;
-use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use hyper::body::{Frame, Incoming};
 
-use super::error::of_hyper;
-use crate::engine::MAX_HEAD;
+use super::http1::Http1;
+use super::http2::Http2;
 use crate::transfer::TransportError;
 
-/// Bytes read at once.
-const READ_BUFFER: usize = 64 * 1024;
-
-/// Most headers of a response: as many as ureq takes.
-const MAX_HEADERS: usize = 128;
-
-/// Bytes that came in, as far as a download wants to know.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// Something came since the request.
-    answered: AtomicBool,
-    /// Something came since the last look.
-    moved: AtomicBool,
-}
-
-/// TCP, with or without TLS on top.
+/// A connection.
 #[derive(Debug)]
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// A stream that notes when something comes in.
-#[derive(Debug)]
-struct Watched {
-    stream: Stream,
-    notes: Arc<Notes>,
-    silence: Silence,
-}
-
-/// A server that answers a new connection before it is asked (overloaded ones do) is heard all the
-/// same: hyper takes what comes before its request for a broken protocol, so nothing is read until
-/// the request is out.
-#[derive(Debug)]
-enum Silence {
-    /// Nothing was sent yet; who is to be woken then.
-    Kept(Option<Waker>),
-    Broken,
-}
-
-type Driver = http1::Connection<TokioIo<Watched>, Empty<Bytes>>;
-
-/// An HTTP/1.1 connection.
-#[derive(Debug)]
-pub(super) struct Wire {
-    sender: SendRequest<Empty<Bytes>>,
-    /// Empty once the connection has ended.
-    driver: Option<Pin<Box<Driver>>>,
-    notes: Arc<Notes>,
+pub(super) enum Wire {
+    /// Used by one download at a time.
+    One(Http1),
+    /// Shared.
+    Two(Http2),
 }
 
 impl Wire {
-    /// Speaks HTTP/1.1 over `stream`. Nothing is sent yet.
-    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
-        let notes = Arc::new(Notes::default());
-        let watched = Watched {
-            stream,
-            notes: Arc::clone(&notes),
-            silence: Silence::Kept(None),
-        };
-        let (sender, driver) = http1::Builder::new()
-            .read_buf_exact_size(Some(READ_BUFFER))
-            .max_header_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(watched))
-            .await
-            .map_err(|error| of_hyper(&error))?;
-        Ok(Self {
-            sender,
-            driver: Some(Box::pin(driver)),
-            notes,
-        })
-    }
-
-    /// Sends `request`; ready with the head of its response. `tick` is polled whenever this is,
-    /// with whether something came in since, and ends the request with its error.
+    /// Sends `request` to `uri`; ready with the head of its response. `tick` is polled whenever
+    /// this is, with whether something came in since, and ends the request with its error.
     pub(super) async fn request(
         &mut self,
         request: Request<Empty<Bytes>>,
+        uri: &Uri,
         mut tick: impl FnMut(&mut Context<'_>, bool) -> Result<(), TransportError>,
     ) -> Result<Response<Incoming>, TransportError> {
-        self.notes.answered.store(false, Ordering::Relaxed);
-        self.notes.moved.store(false, Ordering::Relaxed);
-        let mut response = pin!(self.sender.send_request(request));
-        poll_fn(|context| {
-            drive(&mut self.driver, context);
-            if let Poll::Ready(result) = response.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|error| of_hyper(&error)));
+        match self {
+            Self::One(wire) => wire.request(request, tick).await,
+            // What else comes over a shared connection says nothing about this request.
+            Self::Two(wire) => {
+                wire.request(request, uri, |context| tick(context, false))
+                    .await
             }
-            let moved = self.notes.moved.swap(false, Ordering::Relaxed);
-            match tick(context, moved) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            }
-        })
-        .await
+        }
     }
 
     /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
@@ -130,129 +47,26 @@ impl Wire {
         body: &mut Incoming,
         mut tick: impl FnMut(&mut Context<'_>, bool) -> Result<(), TransportError>,
     ) -> Result<Option<Frame<Bytes>>, TransportError> {
-        poll_fn(|context| {
-            drive(&mut self.driver, context);
-            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
-                return Poll::Ready(frame.transpose().map_err(|error| of_hyper(&error)));
-            }
-            let moved = self.notes.moved.swap(false, Ordering::Relaxed);
-            match tick(context, moved) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            }
-        })
-        .await
+        match self {
+            Self::One(wire) => wire.frame(body, tick).await,
+            Self::Two(_) => Http2::frame(body, |context| tick(context, false)).await,
+        }
     }
 
-    /// Whether something came in since the last request.
+    /// Whether something of a response to the last request came, as far as can be known.
     pub(super) fn answered(&self) -> bool {
-        self.notes.answered.load(Ordering::Relaxed)
+        match self {
+            Self::One(wire) => wire.answered(),
+            // A GET can be asked again (RFC 9110 section 9.2.2).
+            Self::Two(_) => false,
+        }
     }
 
-    /// Whether another request can be sent: the last one is done with, and the server has neither
-    /// closed the connection nor said anything unasked. Costs no system call.
+    /// Whether another request can be sent.
     pub(super) async fn is_usable(&mut self) -> bool {
-        poll_fn(|context| {
-            drive(&mut self.driver, context);
-            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
-        })
-        .await
-    }
-}
-
-/// Moves the connection on. How it ended is told to whoever waits for its response or body.
-fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
-    if let Some(connection) = driver
-        && connection.as_mut().poll(context).is_ready()
-    {
-        *driver = None;
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Silence::Kept(reader) = &mut self.silence {
-            *reader = Some(context.waker().clone());
-            return Poll::Pending;
+        match self {
+            Self::One(wire) => wire.is_usable().await,
+            Self::Two(wire) => wire.is_usable(),
         }
-        let before = buffer.filled().len();
-        let result = match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        if buffer.filled().len() > before {
-            self.notes.answered.store(true, Ordering::Relaxed);
-            self.notes.moved.store(true, Ordering::Relaxed);
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, data),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, data),
-        };
-        if written.is_ready()
-            && let Silence::Kept(reader) = &mut self.silence
-        {
-            if let Some(reader) = reader.take() {
-                reader.wake();
-            }
-            self.silence = Silence::Broken;
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn what_a_server_says_before_it_is_asked_is_its_answer() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let addr = listener.local_addr().expect("its address");
-            let stream = TcpStream::connect(addr).await.expect("connected");
-            let (mut server, _) = listener.accept().await.expect("accepted");
-            let head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
-            server.write_all(head).await.expect("written");
-            stream.readable().await.expect("it is there");
-            let mut wire = Wire::new(Stream::Plain(stream)).await.expect("a wire");
-            let request = Request::new(Empty::new());
-            let response = wire.request(request, |_, _| Ok(())).await;
-            assert_eq!(response.expect("an answer").status(), 503);
-        });
     }
 }

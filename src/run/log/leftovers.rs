@@ -1,0 +1,142 @@
+//! What a run leaves in the folder for partial bodies: kept for the next one, or removed.
+//!
+//! A partial body is worth keeping if it has a note that another attempt can go by. It must not
+//! touch anything outside of that folder.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use protocol::{NOTE_SUFFIX, PartialNote};
+
+/// Most partial bodies that are kept, the youngest. A run leaves as many as it had in flight, and
+/// those of downloads that failed for now.
+const MOST: usize = 1024;
+
+/// Largest note that is read.
+const MAX_NOTE: u64 = 32 * 1024;
+
+/// Removes what is in `folder`, except, if `boot` says which boot of the machine this is, the
+/// partial bodies that can be resumed; says how many files it removed.
+///
+/// # Errors
+///
+/// The folder cannot be read, or a file in it not removed: which, and why.
+pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<usize, (PathBuf, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    let kept = match boot {
+        Some(boot) => resumable(folder, boot).map_err(at(folder))?,
+        None => HashSet::new(),
+    };
+    let mut removed = 0;
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        if !kept.contains(&entry.file_name()) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(at(&path))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The names of partial bodies that can be resumed, and of their notes.
+fn resumable(folder: &Path, boot: &str) -> io::Result<HashSet<OsString>> {
+    let mut youngest: BTreeSet<(SystemTime, OsString)> = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        let note = entry?.file_name();
+        let Some(body) = note.as_bytes().strip_suffix(NOTE_SUFFIX.as_bytes()) else {
+            continue;
+        };
+        let body = OsStr::from_bytes(body).to_owned();
+        if let Some(modified) = modified(folder, &body, &note, boot) {
+            youngest.insert((modified, body));
+            if youngest.len() > MOST {
+                youngest.pop_first();
+            }
+        }
+    }
+    let names = youngest.into_iter().flat_map(|(_, body)| {
+        let note = [body.as_bytes(), NOTE_SUFFIX.as_bytes()].concat();
+        [body, OsString::from_vec(note)]
+    });
+    Ok(names.collect())
+}
+
+/// When `body` was written to, if it is a file with a good note.
+fn modified(folder: &Path, body: &OsStr, note: &OsStr, boot: &str) -> Option<SystemTime> {
+    let is_file = |path: &Path| {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        metadata.is_file().then_some(metadata)
+    };
+    let (body, note) = (folder.join(body), folder.join(note));
+    is_file(&note)?;
+    let mut text = Vec::new();
+    let file = fs::File::open(note).ok()?;
+    file.take(MAX_NOTE).read_to_end(&mut text).ok()?;
+    let note: PartialNote = serde_json::from_slice(&text).ok()?;
+    let body = is_file(&body)?;
+    note.is_good(boot)
+        .then(|| body.modified().unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{read_dir, write};
+
+    use super::*;
+
+    fn note(boot: &str) -> String {
+        format!(
+            r#"{{"v":1,"boot":"{boot}","url":"http://a/","validator":{{"etag":"\"1\""}},"length":9,"content_type":null}}"#
+        )
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = read_dir(folder).expect("a folder");
+        let name = |entry: io::Result<fs::DirEntry>| {
+            let name = entry.expect("an entry").file_name();
+            name.to_string_lossy().into_owned()
+        };
+        let mut names: Vec<_> = names.map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_what_can_be_resumed_is_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let put = |name: &str, text: &str| write(dir.path().join(name), text).expect("written");
+        put("good", "body");
+        put("good~note", &note("now"));
+        put("alone", "body");
+        put("old", "body");
+        put("old~note", &note("before"));
+        put("torn", "body");
+        put("torn~note", &note("now")[..40]);
+        put("gone~note", &note("now"));
+        assert_eq!(tidy(dir.path(), Some("now")).expect("tidied"), 6);
+        assert_eq!(names(dir.path()), ["good", "good~note"]);
+        assert_eq!(tidy(dir.path(), None).expect("tidied"), 2);
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn no_more_than_so_many_are_kept() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for number in 0..MOST + 5 {
+            let name = number.to_string();
+            write(dir.path().join(&name), "body").expect("written");
+            write(dir.path().join(name + NOTE_SUFFIX), note("now")).expect("written");
+        }
+        assert_eq!(tidy(dir.path(), Some("now")).expect("tidied"), 10);
+        assert_eq!(names(dir.path()).len(), 2 * MOST);
+    }
+}

@@ -1,0 +1,212 @@
+//! Bodies that go on where a killed worker, or a killed run, left them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use rustix::process::Signal;
+
+use crate::support::{Run, sha256};
+
+const SIZE: usize = 3_000_000;
+
+fn body() -> Vec<u8> {
+    (0..SIZE).map(|at| (at / 13 % 251) as u8).collect()
+}
+
+/// A server that knows ranges, and sends a part of a body until it is told to send all of it.
+struct Slow {
+    addr: SocketAddr,
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Default)]
+struct State {
+    /// First bytes of the ranges that were asked for, in order; 0 for the whole.
+    asked: Vec<usize>,
+    open: bool,
+}
+
+impl Slow {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let server = Self {
+            addr,
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/large.bin", self.addr)
+    }
+
+    fn asked(&self) -> Vec<usize> {
+        self.shared.0.lock().unwrap().asked.clone()
+    }
+
+    /// From now on bodies are sent to their end.
+    fn open(&self) {
+        self.shared.0.lock().unwrap().open = true;
+        self.shared.1.notify_all();
+    }
+}
+
+fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let range = head
+        .lines()
+        .find_map(|line| line.strip_prefix("range: bytes="));
+    let first: usize = range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
+    assert_eq!(
+        range.is_some(),
+        head.contains("if-range: \"tag\""),
+        "{head}"
+    );
+    let (state, opened) = shared;
+    state.lock().unwrap().asked.push(first);
+    let line = if first > 0 {
+        format!(
+            "206 Partial\r\nContent-Range: bytes {first}-{}/{SIZE}",
+            SIZE - 1
+        )
+    } else {
+        "200 OK".to_owned()
+    };
+    let rest = SIZE - first;
+    let head = format!("HTTP/1.1 {line}\r\nETag: \"tag\"\r\nContent-Length: {rest}\r\n\r\n");
+    let body = &body()[first..];
+    let part = body.len().min(1_000_000);
+    let sent = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(&body[..part]));
+    if sent.is_ok() {
+        let held = state.lock().unwrap();
+        drop(opened.wait_while(held, |state| !state.open).unwrap());
+        let _ = stream.write_all(&body[part..]);
+    }
+}
+
+/// The size of the partial body, if it has a note.
+fn noted(run: &Run) -> u64 {
+    let partials = run.log().partials();
+    let Some(note) = partials.iter().find(|name| name.ends_with("~note")) else {
+        return 0;
+    };
+    let body = note.trim_end_matches("~note");
+    let path = run.path("downloads/.coordinator/partial").join(body);
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+#[test]
+fn a_killed_worker_costs_no_bytes_that_were_on_disk() {
+    for options in ["--engine blocking", "--engine async", "--fsync"] {
+        let server = Slow::start();
+        let run = Run::new()
+            .list([server.url()])
+            .with(&format!("--workers 1 {options}"));
+        let job = run.start();
+        job.wait_until("bytes on disk", || noted(&run) >= 900_000);
+        job.worker(0, 1).signal(Signal::KILL);
+        job.wait_until("the second request", || server.asked().len() == 2);
+        server.open();
+        job.finish().code(0);
+        let record = run.log().one(&server.url());
+        run.log().check(&record, &sha256(&body()));
+        assert_eq!(server.asked()[0], 0);
+        assert!(server.asked()[1] >= 900_000, "{:?}", server.asked());
+        assert_eq!(run.log().partials(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_killed_run_is_gone_on_with_by_the_next() {
+    for mode in ["processes", "threads", "async"] {
+        let server = Slow::start();
+        let run = Run::new()
+            .list([server.url()])
+            .with(&format!("--workers 1 --mode {mode}"));
+        for round in 1..=2 {
+            let job = run.start();
+            let wanted = round * 900_000;
+            job.wait_until("bytes on disk", || noted(&run) >= wanted);
+            job.kill();
+            job.wait_until_alone();
+            assert_eq!(run.log().files(), [""; 0]);
+        }
+        server.open();
+        run.finish().code(0);
+        let record = run.log().one(&server.url());
+        run.log().check(&record, &sha256(&body()));
+        let asked = server.asked();
+        assert_eq!((asked.len(), asked[0]), (3, 0), "{mode}");
+        assert!(
+            asked[1] >= 900_000 && asked[2] >= 1_800_000,
+            "{mode}: {asked:?}"
+        );
+        assert_eq!(run.log().partials(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_confined_worker_finds_the_certificates_of_the_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let bundle = folder.path().join("bundle.pem");
+    std::fs::write(&bundle, made.cert.pem()).unwrap();
+    let server = crate::support::Server::start();
+    let run = Run::new()
+        .list([server.url("/a")])
+        .with("--workers 1 --ca-native")
+        .env("SSL_CERT_FILE", &bundle);
+    run.finish().code(0);
+    std::fs::remove_file(&bundle).unwrap();
+    let run = Run::new()
+        .list([server.url("/a")])
+        .with("--workers 1 --ca-native")
+        .env("SSL_CERT_FILE", &bundle)
+        .env("SSL_CERT_DIR", folder.path());
+    let ended = run.finish().code(4);
+    assert!(ended.text().contains("certificate"), "{}", ended.text());
+}
+
+#[test]
+fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
+    let server =
+        crate::support::Server::start().answer("/gone", [crate::support::Answer::Status(404)]);
+    let url = |path: &str| format!("http://me:seCret7@{}{path}", server.addr);
+    let run = Run::new()
+        .list([url("/a"), url("/gone")])
+        .with("--workers 1 -vv");
+    let ended = run.finish().code(1);
+    assert!(!ended.text().contains("seCret7"), "{}", ended.text());
+    let log = std::fs::read_to_string(run.path("downloads/.coordinator/results.jsonl")).unwrap();
+    assert!(!log.contains("seCret7") && !log.contains('@'), "{log}");
+    assert_eq!(run.log().files().len(), 1);
+    assert!(!run.log().files()[0].contains("seCret7"));
+    let head = server.head("/a");
+    let sent = head
+        .lines()
+        .any(|line| line.ends_with(": Basic bWU6c2VDcmV0Nw=="));
+    assert!(sent, "{head}");
+    // The list may lose its credentials, and is still finished.
+    let plain = run.list([server.url("/a")]).finish().code(0);
+    assert_eq!(plain.summary("stored"), 0, "{}", plain.text());
+}

@@ -1,0 +1,220 @@
+//! Bodies on their way to the disk: decoded, if they are coded, and held to the limit on files.
+//!
+//! Decoders write into each other and at last into the file, a small piece at a time, so that a
+//! few bytes that stand for gigabytes take no memory, and are noticed as soon as the file is too
+//! large. It must not decide whether a body is to be decoded.
+
+use std::io::{self, Write};
+
+use brotli_decompressor::DecompressorWriter;
+use flate2::write::MultiGzDecoder;
+use protocol::{FailureKind, PartialNote};
+use zstd::stream::raw;
+use zstd::stream::zio::Writer;
+
+use crate::fault::Fault;
+use crate::store::Partial;
+use crate::transfer::{Coding, too_large};
+
+/// Bytes that a decoder hands on at once.
+const PIECE: usize = 32 * 1024;
+
+/// Largest window of Zstandard, as a power of two: what RFC 9659 section 3 allows on the web.
+const WINDOW_LOG: u32 = 23;
+
+/// A body on its way into a file.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// What a piece of body is written into; nothing once a decoder could not be had.
+    layer: Option<Layer>,
+    /// Codings without a decoder yet. Servers that code whatever they send forget that nothing has
+    /// no coding; so decoders are made for the first piece.
+    codings: Vec<Coding>,
+}
+
+enum Layer {
+    File(Sink),
+    Gzip(Box<MultiGzDecoder<Layer>>),
+    Brotli(Box<DecompressorWriter<Layer>>),
+    Zstd(Box<Writer<Layer, raw::Decoder<'static>>>),
+}
+
+/// The file, and how large it may become; nothing if it is not decoded, and its size known to the
+/// transfer.
+#[derive(Debug)]
+struct Sink {
+    partial: Partial,
+    limit: Option<u64>,
+}
+
+/// A failure of ours on its way through a decoder.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+struct Carried(Fault);
+
+impl Body {
+    /// A body with these codings, in the order in which they were applied.
+    pub(crate) fn new(partial: Partial, codings: &[Coding], limit: Option<u64>) -> Self {
+        let limit = limit.filter(|_| !codings.is_empty());
+        Self {
+            layer: Some(Layer::File(Sink { partial, limit })),
+            codings: codings.to_vec(),
+        }
+    }
+
+    /// Takes in more of the body.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be decoded, is too large, or cannot be written.
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
+        if !self.codings.is_empty()
+            && let Some(layer) = self.layer.take()
+        {
+            let codings = std::mem::take(&mut self.codings);
+            self.layer = Some(codings.into_iter().try_fold(layer, wrap)?);
+        }
+        match &mut self.layer {
+            Some(Layer::File(sink)) => sink.partial.write(data),
+            Some(layer) => layer.write_all(data).map_err(fault),
+            None => Err(lost()),
+        }
+    }
+
+    /// The body is whole: so must its codings be.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not.
+    pub(crate) fn finish(self) -> Result<Partial, Fault> {
+        let mut layer = self.layer.ok_or_else(lost)?;
+        loop {
+            layer = match layer {
+                Layer::File(sink) => return Ok(sink.partial),
+                Layer::Gzip(decoder) => decoder.finish().map_err(unfinished)?,
+                Layer::Brotli(mut decoder) => {
+                    decoder.close().map_err(|_| incomplete())?;
+                    match decoder.into_inner() {
+                        Ok(layer) | Err(layer) => layer,
+                    }
+                }
+                Layer::Zstd(mut decoder) => {
+                    decoder.finish().map_err(fault)?;
+                    decoder.into_inner().0
+                }
+            };
+        }
+    }
+
+    /// The attempt failed with `fault`. What is on disk is kept if another one can go on with it.
+    pub(crate) fn abandon(self, fault: &Fault, note: Option<&PartialNote>) {
+        if let Some(Layer::File(sink)) = self.layer {
+            sink.partial.abandon(fault, note);
+        }
+    }
+
+    /// The file, unless the body is decoded.
+    pub(crate) fn plain(&mut self) -> Option<&mut Partial> {
+        match &mut self.layer {
+            Some(Layer::File(sink)) => Some(&mut sink.partial),
+            Some(Layer::Gzip(_) | Layer::Brotli(_) | Layer::Zstd(_)) | None => None,
+        }
+    }
+}
+
+impl Write for Layer {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(sink) => sink.write(data),
+            Self::Gzip(decoder) => decoder.write(data),
+            Self::Brotli(decoder) => decoder.write(data),
+            Self::Zstd(decoder) => decoder.write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let size = self.partial.bytes().saturating_add(data.len() as u64);
+        let allowed = match self.limit {
+            Some(limit) if size > limit => Err(too_large(limit)),
+            Some(_) | None => self.partial.write(data),
+        };
+        match allowed {
+            Ok(()) => Ok(data.len()),
+            Err(fault) => Err(io::Error::other(Carried(fault))),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File(_) => "File",
+            Self::Gzip(_) => "Gzip",
+            Self::Brotli(_) => "Brotli",
+            Self::Zstd(_) => "Zstd",
+        })
+    }
+}
+
+/// A decoder for `coding` that writes into `layer`.
+fn wrap(layer: Layer, coding: Coding) -> Result<Layer, Fault> {
+    Ok(match coding {
+        Coding::Gzip => Layer::Gzip(Box::new(MultiGzDecoder::new(layer))),
+        Coding::Brotli => Layer::Brotli(Box::new(DecompressorWriter::new(layer, PIECE))),
+        Coding::Zstd => Layer::Zstd(Box::new(Writer::new(layer, zstd_decoder()?))),
+    })
+}
+
+fn lost() -> Fault {
+    Fault::permanent(FailureKind::Internal, "the file of a body is lost")
+}
+
+fn zstd_decoder() -> Result<raw::Decoder<'static>, Fault> {
+    let made = raw::Decoder::new().and_then(|mut decoder| {
+        decoder.set_parameter(raw::DParameter::WindowLogMax(WINDOW_LOG))?;
+        Ok(decoder)
+    });
+    made.map_err(|error| Fault::transient(FailureKind::Store, format!("no decoder: {error}")))
+}
+
+/// What an error of a decoder means.
+fn fault(error: io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return incomplete();
+    }
+    let text = error.to_string();
+    match error.into_inner().map(|inner| inner.downcast::<Carried>()) {
+        Some(Ok(carried)) => carried.0,
+        Some(Err(_)) | None => Fault::permanent(
+            FailureKind::Encoding,
+            format!("body cannot be decoded: {text}"),
+        ),
+    }
+}
+
+/// As [`fault`], at the end of gzip, where a checksum that is wrong and one that is cut off look the
+/// same: another attempt may bring the rest.
+fn unfinished(error: io::Error) -> Fault {
+    let found = fault(error);
+    if found.kind == FailureKind::Encoding {
+        return Fault::transient(found.kind, found.message);
+    }
+    found
+}
+
+fn incomplete() -> Fault {
+    Fault::transient(
+        FailureKind::Truncated,
+        "body ends before the end of its coding",
+    )
+}

@@ -1,0 +1,182 @@
+//! TCP, TLS and TLS within TLS (a proxy that is reached over TLS), with time limits on every wait.
+//!
+//! It must not choose an address, or know what is sent.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConnection, StreamOwned};
+
+use crate::engine::connect::{Limit, MAX_ADDRS, concerns_one_address, share};
+use crate::engine::error::{carry, of_io};
+use crate::transfer::TransportError;
+
+/// A socket whose reads and writes end in time.
+#[derive(Debug)]
+pub(super) struct Socket {
+    tcp: TcpStream,
+    /// When everything is over.
+    limit: Option<Limit>,
+    /// How long one wait may take.
+    stall: Option<Duration>,
+    /// What the system was told last, for reading and for writing.
+    told: [Option<Duration>; 2],
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Stream>>),
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+impl Socket {
+    /// Connects to one of `addrs`.
+    pub(super) fn connect(addrs: &[SocketAddr], limit: &Limit) -> Result<Self, TransportError> {
+        let addrs = &addrs[..addrs.len().min(MAX_ADDRS)];
+        let total = limit.left(Instant::now())?;
+        let mut failure = TransportError::Connect("no address".to_owned());
+        for (number, addr) in addrs.iter().enumerate() {
+            let left = limit.left(Instant::now())?;
+            let share = share(total, number, addrs.len()).min(left);
+            failure = match TcpStream::connect_timeout(addr, share) {
+                Ok(tcp) => {
+                    // Requests are written whole; there is nothing to wait for.
+                    tcp.set_nodelay(true)
+                        .map_err(|error| TransportError::Connect(error.to_string()))?;
+                    return Ok(Self {
+                        tcp,
+                        limit: Some(limit.clone()),
+                        stall: None,
+                        told: [None; 2],
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    limit.left(Instant::now())?;
+                    limit.over.clone()
+                }
+                Err(error) if concerns_one_address(&error) => {
+                    TransportError::Connect(error.to_string())
+                }
+                Err(error) => return Err(TransportError::Connect(error.to_string())),
+            };
+        }
+        Err(failure)
+    }
+
+    /// Runs `operation` once there is something to do, or until a limit is over.
+    fn wait<T>(
+        &mut self,
+        direction: Direction,
+        mut operation: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let left = match &self.limit {
+                Some(limit) => Some(limit.left(Instant::now()).map_err(carry)?),
+                None => None,
+            };
+            let patience = match (left, self.stall) {
+                (Some(left), Some(stall)) => Some(left.min(stall)),
+                (left, stall) => left.or(stall),
+            };
+            let told = &mut self.told[direction as usize];
+            if *told != patience {
+                match direction {
+                    Direction::Read => self.tcp.set_read_timeout(patience)?,
+                    Direction::Write => self.tcp.set_write_timeout(patience)?,
+                }
+                *told = patience;
+            }
+            match operation(&self.tcp) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    if let Some(limit) = &self.limit {
+                        limit.left(Instant::now()).map_err(carry)?;
+                    }
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Puts TLS on top. What is sent next is a handshake.
+    pub(super) fn with_tls(self, connection: ClientConnection) -> Result<Self, TransportError> {
+        let mut stream = StreamOwned::new(connection, self);
+        while stream.conn.is_handshaking() {
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .map_err(|error| of_io(&error))?;
+        }
+        Ok(Self::Tls(Box::new(stream)))
+    }
+
+    /// Sets the limits for what follows.
+    pub(super) fn limit(&mut self, limit: Option<Limit>, stall: Option<Duration>) {
+        let socket = self.socket();
+        socket.limit = limit;
+        socket.stall = stall;
+    }
+
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the server is still there and says nothing, as it should while nobody asks.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let tcp = &self.socket().tcp;
+        let peeked = tcp.set_nonblocking(true).and_then(|()| tcp.peek(&mut [0]));
+        let silent = matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        silent && tcp.set_nonblocking(false).is_ok()
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        let mut stream = self;
+        loop {
+            match stream {
+                Self::Plain(socket) => return socket,
+                Self::Tls(inner) => stream = &mut inner.sock,
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.wait(Direction::Read, |mut tcp| tcp.read(&mut *buffer)),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.wait(Direction::Write, |mut tcp| tcp.write(data)),
+            Self::Tls(stream) => stream.write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What connecting means, for every engine: whose address is asked for, in which order addresses
+//! are tried and for how long, and what a failure means.
+//!
+//! It must not do any I/O: each engine does its own.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use protocol::{Proxy, ProxyScheme};
+
+use super::Shared;
+use crate::reserved::is_public;
+use crate::resolver::{Found, Purpose, ResolveError};
+use crate::route::{Route, bare};
+use crate::transfer::TransportError;
+use crate::tunnel::Destination;
+
+/// Most addresses of a name that are tried.
+pub(super) const MAX_ADDRS: usize = 16;
+
+/// Shortest time for one of several addresses.
+const MIN_PER_ADDR: Duration = Duration::from_millis(10);
+
+/// The time limit of one connection, and what it means when it is over.
+#[derive(Clone, Debug)]
+pub(super) struct Limit {
+    pub(super) at: Instant,
+    pub(super) over: TransportError,
+}
+
+impl Limit {
+    /// What is left at `now`.
+    pub(super) fn left(&self, now: Instant) -> Result<Duration, TransportError> {
+        let left = self.at.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(self.over.clone());
+        }
+        Ok(left)
+    }
+}
+
+/// Where a connection is to lead.
+#[derive(Debug)]
+pub(super) struct Plan<'s> {
+    shared: &'s Shared,
+    pub(super) https: bool,
+    pub(super) host: &'s str,
+    port: u16,
+    pub(super) route: Route<'s>,
+}
+
+impl<'s> Plan<'s> {
+    /// The way to the server of `uri`.
+    pub(super) fn of(shared: &'s Shared, uri: &'s Uri) -> Self {
+        let https = is_https(uri);
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let host = uri.host().unwrap_or_default();
+        Self {
+            shared,
+            https,
+            host,
+            port,
+            route: Route::of(&shared.options, https, host, port),
+        }
+    }
+
+    /// Starts to find out the addresses to connect to: the proxy's, if there is one.
+    pub(super) fn find(&self) -> Result<Found, TransportError> {
+        let resolver = &self.shared.resolver;
+        match self.proxy() {
+            None => Ok(self.find_host()),
+            Some(proxy) => {
+                self.check_literal()?;
+                Ok(resolver.find(Purpose::Proxy, &proxy.host, proxy.port))
+            }
+        }
+    }
+
+    /// Starts to find out the host's own addresses.
+    pub(super) fn find_host(&self) -> Found {
+        let purpose = Purpose::Origin { https: self.https };
+        self.shared.resolver.find(purpose, self.host, self.port)
+    }
+
+    /// Whether the proxy is to be told an address, and not a name.
+    pub(super) fn resolves_for_proxy(&self) -> bool {
+        match self.route {
+            Route::Tunnel(proxy) => proxy.scheme == ProxyScheme::Socks5,
+            Route::Direct | Route::Forward(_) => false,
+        }
+    }
+
+    /// What the proxy is to connect to.
+    pub(super) fn destination(&self, addr: Option<SocketAddr>) -> Destination {
+        Destination {
+            host: self.host.to_owned(),
+            port: self.port,
+            addr,
+        }
+    }
+
+    pub(super) const fn proxy(&self) -> Option<&'s Proxy> {
+        match self.route {
+            Route::Direct => None,
+            Route::Forward(proxy) | Route::Tunnel(proxy) => Some(proxy),
+        }
+    }
+
+    /// Who is behind a name, a proxy finds out by itself; an address is known without it.
+    fn check_literal(&self) -> Result<(), TransportError> {
+        let literal: Option<IpAddr> = bare(self.host).parse().ok();
+        match literal.filter(|addr| self.shared.options.block_private && !is_public(*addr)) {
+            None => Ok(()),
+            Some(addr) => Err(TransportError::Resolve(ResolveError::Blocked {
+                host: self.host.to_owned(),
+                addr,
+            })),
+        }
+    }
+
+    /// What it means that there is no connection to the first hop.
+    pub(super) fn explain(&self, error: TransportError) -> TransportError {
+        let Some(Proxy { host, port, .. }) = self.proxy() else {
+            return error;
+        };
+        let cause = match error {
+            TransportError::Resolve(error @ ResolveError::Blocked { .. }) => {
+                return TransportError::Resolve(error);
+            }
+            TransportError::Resolve(error) => error.to_string(),
+            TransportError::Connect(cause) => format!("no connection: {cause}"),
+            error @ (TransportError::ConnectTimeout
+            | TransportError::Timeout
+            | TransportError::Stalled
+            | TransportError::Disconnected(_)
+            | TransportError::Protocol(_)
+            | TransportError::Framing(_)
+            | TransportError::HeadTooLarge(_)
+            | TransportError::Tls(_)
+            | TransportError::Proxy { .. }
+            | TransportError::Internal(_)) => return error,
+        };
+        TransportError::Proxy {
+            cause: format!("{host}:{port}: {cause}"),
+            lasting: false,
+        }
+    }
+}
+
+pub(super) fn is_https(uri: &Uri) -> bool {
+    uri.scheme() == Some(&http::uri::Scheme::HTTPS)
+}
+
+/// What address `number` of `count` gets of `total`: the first one about half of it, each further
+/// one half as much as the one before, so that a dead first address leaves time for the second.
+pub(super) fn share(total: Duration, number: usize, count: usize) -> Duration {
+    let weight = |number: usize| 0.5_f64.powi(i32::try_from(number).unwrap_or(i32::MAX));
+    let sum: f64 = (0..count).map(weight).sum();
+    total.mul_f64(weight(number) / sum).max(MIN_PER_ADDR)
+}
+
+/// Whether the next address may do better: this one refused, or there is no way to it.
+pub(super) fn concerns_one_address(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_share_the_time_and_none_is_left_out() {
+        let total = Duration::from_secs(15);
+        let shares: Vec<u64> = (0..4).map(|n| share(total, n, 4).as_secs()).collect();
+        assert_eq!(shares, [8, 4, 2, 1]);
+        assert_eq!(share(total, 0, 1), total);
+        assert_eq!(share(Duration::ZERO, 3, 4), MIN_PER_ADDR);
+    }
+}

@@ -1,0 +1,261 @@
+//! An HTTP/1.1 connection: the stream, the scanner that checks what comes over it, and hyper's state
+//! machine on top.
+//!
+//! Whoever uses a connection also drives it, in the same task: there is no task of its own for
+//! it, so no wake-ups go back and forth, and its processor time belongs to the download.
+//!
+//! It must not know about time limits, or decide what a response means.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::error::of_hyper;
+use super::stream::Stream;
+use crate::engine::error::carry;
+use crate::transfer::TransportError;
+use crate::transfer::scan::{MAX_HEAD, MAX_HEADERS, Scanner};
+
+/// Bytes read at once.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Bytes that came in, as far as a download wants to know.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// Something came since the request.
+    answered: AtomicBool,
+    /// Something came since the last look.
+    moved: AtomicBool,
+    /// The next thing that is sent is the beginning of a request.
+    asking: AtomicBool,
+    /// Nothing more can be asked.
+    spent: AtomicBool,
+}
+
+/// A stream whose responses are checked, and that notes when something comes in.
+#[derive(Debug)]
+struct Watched {
+    stream: Stream,
+    scanner: Scanner,
+    notes: Arc<Notes>,
+    silence: Silence,
+}
+
+/// A server that answers a new connection before it is asked (overloaded ones do) is heard all the
+/// same: hyper takes what comes before its request for a broken protocol, so nothing is read until
+/// the request is out.
+#[derive(Debug)]
+enum Silence {
+    /// Nothing was sent yet; who is to be woken then.
+    Kept(Option<Waker>),
+    Broken,
+}
+
+type Driver = http1::Connection<TokioIo<Watched>, Empty<Bytes>>;
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    sender: SendRequest<Empty<Bytes>>,
+    /// Empty once the connection has ended.
+    driver: Option<Pin<Box<Driver>>>,
+    notes: Arc<Notes>,
+}
+
+impl Http1 {
+    /// Speaks HTTP/1.1 over `stream`. Nothing is sent yet.
+    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
+        let notes = Arc::new(Notes::default());
+        let watched = Watched {
+            stream,
+            scanner: Scanner::new(),
+            notes: Arc::clone(&notes),
+            silence: Silence::Kept(None),
+        };
+        let (sender, driver) = http1::Builder::new()
+            .read_buf_exact_size(Some(READ_BUFFER))
+            .max_header_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .handshake(TokioIo::new(watched))
+            .await
+            .map_err(|error| of_hyper(&error))?;
+        Ok(Self {
+            sender,
+            driver: Some(Box::pin(driver)),
+            notes,
+        })
+    }
+
+    /// Sends `request`; ready with the head of its response. `tick` is polled whenever this is,
+    /// with whether something came in since, and ends the request with its error.
+    pub(super) async fn request(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+        mut tick: impl FnMut(&mut Context<'_>, bool) -> Result<(), TransportError>,
+    ) -> Result<Response<Incoming>, TransportError> {
+        self.notes.answered.store(false, Ordering::Relaxed);
+        self.notes.moved.store(false, Ordering::Relaxed);
+        self.notes.asking.store(true, Ordering::Relaxed);
+        let mut response = pin!(self.sender.send_request(request));
+        poll_fn(|context| {
+            drive(&mut self.driver, context);
+            if let Poll::Ready(result) = response.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(|error| of_hyper(&error)));
+            }
+            let moved = self.notes.moved.swap(false, Ordering::Relaxed);
+            match tick(context, moved) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
+    pub(super) async fn frame(
+        &mut self,
+        body: &mut Incoming,
+        mut tick: impl FnMut(&mut Context<'_>, bool) -> Result<(), TransportError>,
+    ) -> Result<Option<Frame<Bytes>>, TransportError> {
+        poll_fn(|context| {
+            drive(&mut self.driver, context);
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                return Poll::Ready(frame.transpose().map_err(|error| of_hyper(&error)));
+            }
+            let moved = self.notes.moved.swap(false, Ordering::Relaxed);
+            match tick(context, moved) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Whether something came in since the last request.
+    pub(super) fn answered(&self) -> bool {
+        self.notes.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether another request can be sent: the last one is done with, and the server has neither
+    /// closed the connection nor said anything unasked. Costs no system call.
+    pub(super) async fn is_usable(&mut self) -> bool {
+        poll_fn(|context| {
+            drive(&mut self.driver, context);
+            let spent = self.notes.spent.load(Ordering::Relaxed);
+            Poll::Ready(!spent && self.driver.is_some() && self.sender.is_ready())
+        })
+        .await
+    }
+}
+
+/// Moves the connection on. How it ended is told to whoever waits for its response or body.
+fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
+    if let Some(connection) = driver
+        && connection.as_mut().poll(context).is_ready()
+    {
+        *driver = None;
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Silence::Kept(reader) = &mut self.silence {
+            *reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let watched = &mut *self;
+        let before = buffer.filled().len();
+        loop {
+            watched.scanner.verdict().map_err(carry)?;
+            ready!(Pin::new(&mut watched.stream).poll_read(context, buffer))?;
+            let came = buffer.filled().len() - before;
+            if came == 0 {
+                return Poll::Ready(watched.scanner.end().map_err(carry));
+            }
+            watched.notes.answered.store(true, Ordering::Relaxed);
+            watched.notes.moved.store(true, Ordering::Relaxed);
+            let kept = watched.scanner.feed(&mut buffer.filled_mut()[before..]);
+            buffer.set_filled(before + kept);
+            if watched.scanner.has_excess() {
+                watched.notes.spent.store(true, Ordering::Relaxed);
+            }
+            if kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, data);
+        if written.is_ready() && self.notes.asking.swap(false, Ordering::Relaxed) {
+            self.scanner.begin();
+        }
+        if written.is_ready()
+            && let Silence::Kept(reader) = &mut self.silence
+        {
+            if let Some(reader) = reader.take() {
+                reader.wake();
+            }
+            self.silence = Silence::Broken;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_before_it_is_asked_is_its_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let addr = listener.local_addr().expect("its address");
+            let stream = TcpStream::connect(addr).await.expect("connected");
+            let (mut server, _) = listener.accept().await.expect("accepted");
+            let head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+            server.write_all(head).await.expect("written");
+            stream.readable().await.expect("it is there");
+            let mut wire = Http1::new(Stream::Plain(stream)).await.expect("a wire");
+            let request = Request::new(Empty::new());
+            let response = wire.request(request, |_, _| Ok(())).await;
+            assert_eq!(response.expect("an answer").status(), 503);
+        });
+    }
+}

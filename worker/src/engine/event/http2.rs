@@ -1,0 +1,109 @@
+//! An HTTP/2 connection, which many downloads of one host share (RFC 9113).
+//!
+//! Whoever makes it leaves the driving to a task of its own, since its users come and go. It must
+//! not know about time limits, or decide what a response means.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::uri::Authority;
+use http::{Request, Response, Uri};
+use http_body_util::Empty;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use super::error::of_hyper;
+use super::stream::Stream;
+use crate::transfer::TransportError;
+use crate::transfer::scan::MAX_HEAD;
+
+/// Bytes of one body that may be on their way before we have read any.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes of all bodies of a connection together.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// One user's end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Http2 {
+    sender: SendRequest<Empty<Bytes>>,
+}
+
+impl Http2 {
+    /// Speaks HTTP/2 over `stream`. To be called on an event loop.
+    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
+        let (sender, driver) = Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| of_hyper(&error))?;
+        // How it ends is told to whoever waits for a response or a body.
+        tokio::spawn(async move { driver.await.unwrap_or_default() });
+        Ok(Self { sender })
+    }
+
+    /// Sends `request` to `uri`; ready with the head of its response. `tick` is polled whenever
+    /// this is, and ends the request with its error.
+    pub(super) async fn request(
+        &mut self,
+        mut request: Request<Empty<Bytes>>,
+        uri: &Uri,
+        mut tick: impl FnMut(&mut Context<'_>) -> Result<(), TransportError>,
+    ) -> Result<Response<Incoming>, TransportError> {
+        *request.uri_mut() = target(uri, &mut request)?;
+        let sending = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let mut response = pin!(sending);
+        poll_fn(|context| {
+            if let Poll::Ready(result) = response.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(|error| of_hyper(&error)));
+            }
+            match tick(context) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
+    pub(super) async fn frame(
+        body: &mut Incoming,
+        mut tick: impl FnMut(&mut Context<'_>) -> Result<(), TransportError>,
+    ) -> Result<Option<Frame<Bytes>>, TransportError> {
+        poll_fn(|context| {
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                return Poll::Ready(frame.transpose().map_err(|error| of_hyper(&error)));
+            }
+            match tick(context) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// Whether another request can be sent.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
+/// The whole URL, whose authority is what `Host` says (RFC 9113 section 8.3.1).
+fn target(uri: &Uri, request: &mut Request<Empty<Bytes>>) -> Result<Uri, TransportError> {
+    let internal = |error: &dyn std::fmt::Display| TransportError::Internal(error.to_string());
+    let mut parts = uri.clone().into_parts();
+    if let Some(host) = request.headers_mut().remove(HOST) {
+        let authority = Authority::try_from(host.as_bytes());
+        parts.authority = Some(authority.map_err(|error| internal(&error))?);
+    }
+    Uri::from_parts(parts).map_err(|error| internal(&error))
+}

@@ -1,0 +1,190 @@
+//! Where a file will be, and what an earlier attempt left of it: the partial body and its note.
+//!
+//! A note is removed before its body is overwritten, and written after the first bytes that it
+//! speaks of; so it never speaks of others, whenever a process dies. It must not judge whether a
+//! server still has the same body.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::{Partial, Store, fault, partial_name};
+use crate::fault::Fault;
+
+/// Largest note that is read. Larger ones are not written.
+const MAX_NOTE: u64 = 32 * 1024;
+
+/// Where a file will be.
+#[derive(Debug)]
+pub struct Site {
+    store: Arc<Store>,
+    path: String,
+    /// Of the partial.
+    name: String,
+    /// There is a note, good or not.
+    noted: bool,
+    left: Option<(PartialNote, u64)>,
+}
+
+impl Site {
+    /// For a path that is checked.
+    pub(super) fn new(store: Arc<Store>, path: &str) -> Self {
+        let name = partial_name(path).into_owned();
+        let note = open_note(&store, &name);
+        // One that may not be read is one.
+        let noted = !matches!(note, Err(Errno::NOENT));
+        let left = note.ok().and_then(|file| read_note(&store, &name, file));
+        Self {
+            store,
+            path: path.to_owned(),
+            name,
+            noted,
+            left,
+        }
+    }
+
+    /// What is there of a body that another attempt can go on with: what it is, and how many bytes.
+    #[must_use]
+    pub fn left(&self) -> Option<(PartialNote, u64)> {
+        self.left.clone()
+    }
+
+    /// Begins the file from nothing.
+    ///
+    /// # Errors
+    ///
+    /// If no file can be created.
+    pub fn begin(self) -> Result<Partial, Fault> {
+        if self.noted {
+            // It must not speak of the bytes that follow.
+            remove_note(&self.store, &self.name)
+                .map_err(|errno| fault("remove the note of", &self.path, errno))?;
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        match openat(&self.store.partial, &*self.name, flags, mode) {
+            Ok(fd) => Ok(self.partial(File::from(fd), 0)),
+            Err(Errno::NOENT) => Err(Fault::fatal(
+                FailureKind::Store,
+                "the folder for partial files is gone",
+            )),
+            Err(errno) => Err(fault("create a partial file for", &self.path, errno)),
+        }
+    }
+
+    /// Goes on behind the first `from` bytes of what is there. They are still to be hashed.
+    ///
+    /// # Errors
+    ///
+    /// If there are fewer, or they cannot be opened.
+    pub fn resume(self, from: u64) -> Result<Partial, Fault> {
+        let opened = || {
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let fd = openat(&self.store.partial, &*self.name, flags, Mode::empty())?;
+            let mut file = File::from(fd);
+            if file.metadata()?.len() < from {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            file.set_len(from)?;
+            file.seek(SeekFrom::Start(from))?;
+            Ok(file)
+        };
+        match opened() {
+            Ok(file) => Ok(self.partial(file, from)),
+            Err(error) => {
+                // The next attempt starts over.
+                let _ = remove_note(&self.store, &self.name);
+                let cause = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+                Err(Fault::transient(
+                    FailureKind::Store,
+                    fault("go on with the partial file of", &self.path, cause).message,
+                ))
+            }
+        }
+    }
+
+    /// The attempt failed with `fault` before there was a body. What is there stays only if another
+    /// attempt may follow.
+    pub fn abandon(self, fault: &Fault) {
+        if self.noted && !matches!(fault.severity, Severity::Transient { .. }) {
+            // What stays nevertheless, the end of the run removes.
+            let _ = remove_note(&self.store, &self.name);
+            let _ = unlinkat(&self.store.partial, &*self.name, AtFlags::empty());
+        }
+    }
+
+    fn partial(self, file: File, bytes: u64) -> Partial {
+        Partial {
+            store: self.store,
+            path: self.path,
+            name: self.name,
+            file: Some(file),
+            hash: Sha256::new(),
+            bytes,
+            hashed: 0,
+            noted: bytes > 0,
+        }
+    }
+}
+
+fn open_note(store: &Store, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = openat(&store.partial, note_name(name), flags, Mode::empty())?;
+    Ok(File::from(fd))
+}
+
+/// The note in `file`, if it is good, and the size of the body of partial `name`.
+fn read_note(store: &Store, name: &str, file: File) -> Option<(PartialNote, u64)> {
+    let boot = store.boot.as_ref()?;
+    let mut text = Vec::new();
+    file.take(MAX_NOTE).read_to_end(&mut text).ok()?;
+    let note: PartialNote = serde_json::from_slice(&text).ok()?;
+    let body = statat(&store.partial, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_file = FileType::from_raw_mode(body.st_mode) == FileType::RegularFile;
+    let size = u64::try_from(body.st_size).ok()?;
+    (note.is_good(boot) && is_file).then_some((note, size))
+}
+
+/// Writes the note of partial `name`; whether that worked.
+pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool {
+    let Some(boot) = store.boot.clone() else {
+        return false;
+    };
+    let note = PartialNote {
+        boot,
+        ..note.clone()
+    };
+    let Ok(text) = serde_json::to_vec(&note) else {
+        return false;
+    };
+    if text.len() as u64 > MAX_NOTE {
+        return false;
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o600);
+    let written = openat(&store.partial, note_name(name), flags, mode)
+        .map_err(std::io::Error::from)
+        .and_then(|fd| File::from(fd).write_all(&text));
+    if written.is_err() {
+        // What is left of it does not parse.
+        let _ = remove_note(store, name);
+    }
+    written.is_ok()
+}
+
+/// Removes the note of partial `name`, if there is one.
+pub(super) fn remove_note(store: &Store, name: &str) -> Result<(), Errno> {
+    match unlinkat(&store.partial, note_name(name), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn note_name(name: &str) -> String {
+    format!("{name}{NOTE_SUFFIX}")
+}

@@ -1,0 +1,50 @@
+//! How a body is coded (RFC 9110 section 8.4), from its headers.
+//!
+//! It must not decode anything.
+
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+
+/// Most codings on top of each other. One is usual, and each costs memory.
+const MOST: usize = 3;
+
+/// A coding that can be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Brotli (RFC 7932).
+    Brotli,
+    /// Zstandard (RFC 8878), with a window of at most 8 MiB (RFC 9659).
+    Zstd,
+}
+
+/// The codings of a body, in the order in which they were applied.
+///
+/// # Errors
+///
+/// If one of them is not known, or there are too many. Says what is wrong.
+pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
+    let mut codings = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        for name in value.as_bytes().split(|byte| *byte == b',') {
+            let name = name.trim_ascii().to_ascii_lowercase();
+            codings.push(match &name[..] {
+                b"" | b"identity" => continue,
+                b"gzip" | b"x-gzip" => Coding::Gzip,
+                b"br" => Coding::Brotli,
+                b"zstd" => Coding::Zstd,
+                other => {
+                    let other = String::from_utf8_lossy(other);
+                    return Err(format!(
+                        "body is coded as {other:?}, which was not asked for"
+                    ));
+                }
+            });
+        }
+    }
+    if codings.len() > MOST {
+        return Err(format!("body is coded {} times over", codings.len()));
+    }
+    Ok(codings)
+}

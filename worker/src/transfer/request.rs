@@ -1,0 +1,155 @@
+//! The headers of a request: what the options say, what must not go to strangers, and what is
+//! asked for.
+//!
+//! It must not decide where a request goes.
+
+use data_encoding::BASE64;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use protocol::{FailureKind, HttpOptions};
+use url::Url;
+
+use super::redirect::Redirects;
+use super::resume::Offer;
+use crate::fault::Fault;
+use crate::route::Route;
+use crate::tunnel;
+
+/// What bodies may be coded with when coded ones are asked for.
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
+
+/// Parts of names that mark a header as meant for one server alone.
+const SENSITIVE: [&str; 12] = [
+    "auth",
+    "token",
+    "secret",
+    "cookie",
+    "password",
+    "passwd",
+    "credential",
+    "session",
+    "signature",
+    "apikey",
+    "api-key",
+    "access-key",
+];
+
+/// The headers of the next request, `Host` left to the engine unless the user sets it. Those of
+/// the task alone (`own`) take the place of common ones of the same names.
+pub(super) fn headers(
+    options: &HttpOptions,
+    own: &[(String, String)],
+    redirects: &Redirects,
+    offer: Option<&Offer>,
+) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::with_capacity(options.headers.len() + 6);
+    let forwarded_by = match route(options, redirects.url()) {
+        Route::Forward(proxy) => Some(proxy),
+        Route::Direct | Route::Tunnel(_) => None,
+    };
+    let replaced = |name: &str| {
+        let mut names = own.iter().map(|(other, _)| other);
+        names.any(|other| other.eq_ignore_ascii_case(name))
+    };
+    let common = options.headers.iter().filter(|(name, _)| !replaced(name));
+    for (name, value) in common.chain(own) {
+        let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(name.as_str()),
+            HeaderValue::try_from(value.as_str()),
+        ) else {
+            return Err(unsendable(&format!("request header {name:?}")));
+        };
+        let may_be_sent = match &name {
+            // Meant for a proxy, and read by none but one that forwards.
+            name if name == PROXY_AUTHORIZATION => forwarded_by.is_some(),
+            name if is_bound(name) => redirects.is_home(),
+            _ => true,
+        };
+        if may_be_sent {
+            headers.append(name, value);
+        }
+    }
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(value) = redirects.credentials()
+    {
+        headers.insert(AUTHORIZATION, value.clone());
+    }
+    if !headers.contains_key(PROXY_AUTHORIZATION)
+        && let Some(value) = forwarded_by.and_then(tunnel::authorization)
+    {
+        let value = HeaderValue::try_from(value);
+        let mut value = value.map_err(|_| unsendable("the proxy's password"))?;
+        value.set_sensitive(true);
+        headers.insert(PROXY_AUTHORIZATION, value);
+    }
+    if !headers.contains_key(USER_AGENT) && !options.user_agent.is_empty() {
+        let value = HeaderValue::try_from(options.user_agent.as_str());
+        headers.insert(USER_AGENT, value.map_err(|_| unsendable("the user agent"))?);
+    }
+    headers
+        .entry(ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
+    if let Some(offer) = offer {
+        let validator = HeaderValue::try_from(offer.note.validator.text());
+        headers.insert(
+            RANGE,
+            HeaderValue::try_from(offer.range()).map_err(|_| unsendable("a range"))?,
+        );
+        headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
+        // The rest of a body fits only to the same coding, which is none.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    headers
+        .entry(ACCEPT_ENCODING)
+        .or_insert(if options.compressed {
+            CODINGS
+        } else {
+            HeaderValue::from_static("identity")
+        });
+    Ok(headers)
+}
+
+/// Whether the user asks for a range of his own: then there is none of ours.
+pub(super) fn has_own_range(options: &HttpOptions, own: &[(String, String)]) -> bool {
+    let mut names = options.headers.iter().chain(own).map(|(name, _)| name);
+    names.any(|name| {
+        name.eq_ignore_ascii_case(RANGE.as_str()) || name.eq_ignore_ascii_case(IF_RANGE.as_str())
+    })
+}
+
+/// The way that a request for `url` takes.
+fn route<'p>(options: &'p HttpOptions, url: &Url) -> Route<'p> {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    Route::of(options, url.scheme() == "https", host, port)
+}
+
+/// Whether a header is meant for the server of the task's URL alone: credentials of any name, and
+/// a `Host` made up for one server.
+fn is_bound(name: &HeaderName) -> bool {
+    // Names of headers are in lower case.
+    name == HOST || SENSITIVE.iter().any(|part| name.as_str().contains(part))
+}
+
+fn unsendable(what: &str) -> Fault {
+    Fault::permanent(
+        FailureKind::Internal,
+        format!("{what} cannot be sent: not valid in HTTP"),
+    )
+}
+
+/// `Authorization` for a URL that holds credentials (RFC 7617 section 2).
+pub(super) fn basic(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
+    pair.push(b':');
+    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,407 @@
+//! What HTTP/1 looks like on the wire, checked byte by byte before a parser sees it.
+//!
+//! Each engine has a parser of its own, and each parser forgives other things. What is forgiven is
+//! where one message can be taken for two, or half a body for a whole one; so responses go through
+//! this scanner first, the same for every engine, and what RFC 9112 does not allow ends there, with
+//! a kind of failure of its own. What it does allow, but parsers differ on (chunk extensions,
+//! trailers, bytes after the end), is taken out on the way.
+//!
+//! It must not decode a body, or decide what a response means.
+
+use http::Version;
+
+use super::TransportError;
+use super::framing::{self, Framing};
+
+/// Largest response head, in bytes. Real ones stay below 16 KiB.
+pub(crate) const MAX_HEAD: usize = 48 * 1024;
+
+/// Most headers of a response: as many as every parser below takes.
+pub(crate) const MAX_HEADERS: usize = 128;
+
+/// Most interim responses before the final one: each is a sign of life, so that nothing else ends
+/// a stream of them.
+const MAX_INTERIM: u32 = 20;
+
+/// Longest line with the size of a chunk, extensions included.
+const MAX_CHUNK_LINE: usize = 8 * 1024;
+
+/// Longest trailer section.
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Most digits of a chunk's size that can stand for a length.
+const MAX_DIGITS: usize = 16;
+
+/// Follows the responses on one connection.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    state: State,
+    /// The head so far, or the trailer line so far.
+    held: Vec<u8>,
+    interim: u32,
+    broken: Option<TransportError>,
+    /// Bytes came that belong to no response.
+    excess: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No request was sent, or its response is complete.
+    Idle,
+    Head,
+    /// As many bytes of body are still to come.
+    Counted(u64),
+    UntilClose,
+    Chunked(Chunk),
+}
+
+/// Where in a chunked body (RFC 9112 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chunk {
+    /// In the size: what it is so far, and how many digits.
+    Size(u64, usize),
+    /// Behind the size: how much of the line was skipped.
+    Extension(u64, usize),
+    /// At the line feed of the size line.
+    SizeEnd(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// In the trailers: how many bytes of them.
+    Trailers(usize),
+}
+
+impl Scanner {
+    /// Of a new connection.
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: State::Idle,
+            held: Vec::new(),
+            interim: 0,
+            broken: None,
+            excess: false,
+        }
+    }
+
+    /// A request is sent: a response follows.
+    pub(crate) fn begin(&mut self) {
+        self.state = State::Head;
+        self.held.clear();
+        self.interim = 0;
+    }
+
+    /// Whether another request may follow: the last response is whole, and nothing came after it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state == State::Idle && !self.excess && self.broken.is_none()
+    }
+
+    /// Whether bytes came that belong to no response: the connection cannot be trusted with another.
+    pub(crate) const fn has_excess(&self) -> bool {
+        self.excess
+    }
+
+    /// Takes in what came over the wire. What a parser is to see is moved to the front of `data`;
+    /// its length is returned. After something that is not allowed nothing more is passed on, and
+    /// [`verdict`](Self::verdict) says what it was.
+    pub(crate) fn feed(&mut self, data: &mut [u8]) -> usize {
+        let (mut read, mut kept) = (0, 0);
+        while read < data.len() && self.broken.is_none() {
+            let (taken, passed) = match self.step(&data[read..]) {
+                Ok(step) => step,
+                Err(error) => {
+                    self.broken = Some(error);
+                    break;
+                }
+            };
+            if read != kept {
+                data.copy_within(read..read + passed, kept);
+            }
+            read += taken;
+            kept += passed;
+        }
+        kept
+    }
+
+    /// Whether reading may go on. To be asked when there is nothing more to pass on.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with what came.
+    pub(crate) fn verdict(&self) -> Result<(), TransportError> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// The connection ended.
+    ///
+    /// # Errors
+    ///
+    /// If a response that had begun is not whole.
+    pub(crate) fn end(&self) -> Result<(), TransportError> {
+        let place = match self.state {
+            State::Idle | State::UntilClose => return Ok(()),
+            State::Head if self.held.is_empty() => "before the response".to_owned(),
+            State::Head => "within the head of the response".to_owned(),
+            State::Counted(left) => format!("{left} bytes are missing"),
+            State::Chunked(Chunk::Data(left)) => {
+                format!("{left} bytes of a chunk are missing")
+            }
+            State::Chunked(_) => "before the last chunk".to_owned(),
+        };
+        Err(TransportError::Disconnected(place))
+    }
+
+    /// One step: how many bytes of `data` it takes, and how many of these, from the first one on,
+    /// are passed on.
+    fn step(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
+        match self.state {
+            State::Idle => {
+                self.excess = true;
+                Ok((data.len(), 0))
+            }
+            State::UntilClose => Ok((data.len(), data.len())),
+            State::Counted(left) => {
+                let taken = shorter(data.len(), left);
+                self.state = match left - taken as u64 {
+                    0 => State::Idle,
+                    left => State::Counted(left),
+                };
+                Ok((taken, taken))
+            }
+            State::Head => self.head(data),
+            State::Chunked(chunk) => self.chunk(chunk, data),
+        }
+    }
+
+    fn head(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
+        let before = self.held.len();
+        // Looked at again from a little before the new part: the end may lie across.
+        let from = before.saturating_sub(3);
+        self.held.extend_from_slice(data);
+        starts_like_http(&self.held)?;
+        let Some(end) = head_end(&self.held, from) else {
+            check_size(&self.held)?;
+            check_lines(&self.held)?;
+            return Ok((data.len(), data.len()));
+        };
+        let taken = end - before;
+        self.held.truncate(end);
+        check_size(&self.held)?;
+        self.state = self.body()?;
+        self.held.clear();
+        Ok((taken, taken))
+    }
+
+    /// What follows the head that is held.
+    fn body(&mut self) -> Result<State, TransportError> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        match response.parse(&self.held) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => {
+                return Err(TransportError::Protocol("its head has no end".to_owned()));
+            }
+            Err(httparse::Error::TooManyHeaders) => return Err(too_many_headers()),
+            Err(_) if is_folded(&self.held) => {
+                return Err(TransportError::Protocol(
+                    "a header is folded over two lines".to_owned(),
+                ));
+            }
+            Err(error) => return Err(TransportError::Protocol(error.to_string())),
+        }
+        let status = response.code.unwrap_or_default();
+        if (100..200).contains(&status) && status != 101 {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(TransportError::Protocol(format!(
+                    "more than {MAX_INTERIM} interim responses"
+                )));
+            }
+            // RFC 9112 section 6.3 and RFC 9110 section 8.6: they have no body, and do not say so.
+            let mut names = response.headers.iter().map(|header| header.name);
+            if names.any(|name| {
+                name.eq_ignore_ascii_case("content-length")
+                    || name.eq_ignore_ascii_case("transfer-encoding")
+            }) {
+                return Err(TransportError::Framing(
+                    "an interim response announces a body".to_owned(),
+                ));
+            }
+            return Ok(State::Head);
+        }
+        let version = match response.version {
+            Some(0) => Version::HTTP_10,
+            Some(_) | None => Version::HTTP_11,
+        };
+        let of = |name: &'static str| {
+            let headers = &*response.headers;
+            headers
+                .iter()
+                .filter(move |header| header.name.eq_ignore_ascii_case(name))
+                .map(|header| header.value)
+        };
+        let framing = framing::of(version, of("transfer-encoding"), of("content-length"))
+            .map_err(TransportError::Framing)?;
+        // RFC 9112 section 6.3, rule 1.
+        if matches!(status, 101 | 204 | 304) {
+            return Ok(State::Idle);
+        }
+        Ok(match framing {
+            Framing::Length(0) => State::Idle,
+            Framing::Length(length) => State::Counted(length),
+            Framing::Chunked => State::Chunked(Chunk::Size(0, 0)),
+            Framing::UntilClose => State::UntilClose,
+        })
+    }
+
+    fn chunk(&mut self, chunk: Chunk, data: &[u8]) -> Result<(usize, usize), TransportError> {
+        let Some(&byte) = data.first() else {
+            return Ok((0, 0));
+        };
+        let bad = |what: &str| Err(TransportError::Framing(what.to_owned()));
+        let (next, passed) = match chunk {
+            Chunk::Size(size, digits) => match char::from(byte).to_digit(16) {
+                Some(digit) => {
+                    let size = size.checked_mul(16).map(|size| size + u64::from(digit));
+                    match size.filter(|size| *size <= framing::MAX_LENGTH) {
+                        Some(size) if digits < MAX_DIGITS => (Chunk::Size(size, digits + 1), 1),
+                        Some(_) | None => return bad("a chunk's size is too large"),
+                    }
+                }
+                None if digits == 0 => return bad("a chunk has no size"),
+                None => match byte {
+                    b'\r' => (Chunk::SizeEnd(size), 1),
+                    b';' | b' ' | b'\t' => (Chunk::Extension(size, 1), 0),
+                    _ => return bad("a chunk's size is not a number"),
+                },
+            },
+            Chunk::Extension(size, skipped) => match byte {
+                b'\r' => (Chunk::SizeEnd(size), 1),
+                b'\n' | 0 => return bad("a chunk extension holds a control character"),
+                _ if skipped >= MAX_CHUNK_LINE => return bad("a chunk extension is too long"),
+                _ => (Chunk::Extension(size, skipped + 1), 0),
+            },
+            Chunk::SizeEnd(_) if byte != b'\n' => return bad("a chunk's size has no line end"),
+            Chunk::SizeEnd(0) => {
+                self.held.clear();
+                (Chunk::Trailers(0), 1)
+            }
+            Chunk::SizeEnd(size) => (Chunk::Data(size), 1),
+            Chunk::Data(left) => {
+                let taken = shorter(data.len(), left);
+                self.state = State::Chunked(match left - taken as u64 {
+                    0 => Chunk::DataCr,
+                    left => Chunk::Data(left),
+                });
+                return Ok((taken, taken));
+            }
+            Chunk::DataCr if byte == b'\r' => (Chunk::DataLf, 1),
+            Chunk::DataLf if byte == b'\n' => (Chunk::Size(0, 0), 1),
+            Chunk::DataCr | Chunk::DataLf => return bad("a chunk is longer than its size"),
+            Chunk::Trailers(length) => return self.trailer(length, data),
+        };
+        self.state = State::Chunked(next);
+        Ok((1, passed))
+    }
+
+    /// A line of the trailers, or a part of it. Only the empty one, the last, is passed on.
+    fn trailer(&mut self, length: usize, data: &[u8]) -> Result<(usize, usize), TransportError> {
+        let bad = |what: &str| Err(TransportError::Framing(what.to_owned()));
+        let line = memchr::memchr(b'\n', data);
+        let taken = line.map_or(data.len(), |at| at + 1);
+        let length = length + taken;
+        if length > MAX_TRAILERS {
+            return bad("its trailers are too long");
+        }
+        self.state = State::Chunked(Chunk::Trailers(length));
+        // The empty line may come in two pieces, of which the first is then passed on too.
+        if self.held.is_empty() && data.starts_with(b"\r") && taken == 1 {
+            self.held.push(b'\r');
+            return Ok((1, 1));
+        }
+        let pieces = self.held.len();
+        self.held.extend_from_slice(&data[..taken]);
+        if line.is_none() {
+            return Ok((taken, 0));
+        }
+        if self.held == b"\r\n" {
+            self.state = State::Idle;
+            self.held.clear();
+            return Ok((taken, 2 - pieces));
+        }
+        let name = self.held.iter().position(|byte| *byte == b':');
+        let sound = self.held.ends_with(b"\r\n")
+            && name.is_some_and(|at| http::HeaderName::from_bytes(&self.held[..at]).is_ok());
+        self.held.clear();
+        if sound {
+            Ok((taken, 0))
+        } else {
+            bad("a trailer is not a header line")
+        }
+    }
+}
+
+/// The smaller of the two.
+fn shorter(length: usize, left: u64) -> usize {
+    usize::try_from(left).map_or(length, |left| left.min(length))
+}
+
+/// Where the head ends: behind the first empty line that is not at its beginning. A line may end
+/// with a line feed alone (RFC 9112 section 2.2).
+fn head_end(held: &[u8], from: usize) -> Option<usize> {
+    let start = held.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let from = from.max(start);
+    memchr::memchr_iter(b'\n', &held[from..])
+        .map(|at| from + at)
+        .find_map(|at| match held.get(at + 1..)? {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        })
+}
+
+/// Whether `held` may become the head of a response, for who talks without ever ending a line.
+fn starts_like_http(held: &[u8]) -> Result<(), TransportError> {
+    const START: &[u8] = b"HTTP/1.";
+    let start = held.iter().position(|byte| !b"\r\n".contains(byte));
+    let line = &held[start.unwrap_or(held.len())..];
+    let seen = line.len().min(START.len());
+    if line[..seen] == START[..seen] {
+        return Ok(());
+    }
+    Err(TransportError::Protocol(
+        "it does not begin with a status line".to_owned(),
+    ))
+}
+
+/// Whether `held` is still small enough for a head.
+fn check_size(held: &[u8]) -> Result<(), TransportError> {
+    if held.len() > MAX_HEAD {
+        let what = format!("more than {MAX_HEAD} bytes");
+        return Err(TransportError::HeadTooLarge(what));
+    }
+    Ok(())
+}
+
+/// Whether the lines of a head that has not ended yet are still few enough.
+fn check_lines(held: &[u8]) -> Result<(), TransportError> {
+    let start = held.iter().position(|byte| !b"\r\n".contains(byte));
+    let lines = &held[start.unwrap_or(held.len())..];
+    // One of them is the status line.
+    if memchr::memchr_iter(b'\n', lines).count() > MAX_HEADERS + 1 {
+        return Err(too_many_headers());
+    }
+    Ok(())
+}
+
+fn too_many_headers() -> TransportError {
+    TransportError::HeadTooLarge(format!("more than {MAX_HEADERS} headers"))
+}
+
+/// Whether a header goes on in the next line (RFC 9112 section 5.2).
+fn is_folded(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| matches!(head.get(at + 1), Some(b' ' | b'\t')))
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -1,0 +1,250 @@
+//! The event engine over HTTP/2, which the blocking engine does not offer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use protocol::{Assignment, Engine, FailureKind, HttpOptions, Severity, Simulated, TaskId, Trust};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio_rustls::TlsAcceptor;
+use worker::{Activity, AsyncEngine, EventEngine, Hub, Shared};
+
+use crate::support::{Bench, TRANSIENT, options, setup};
+use crate::tls;
+
+struct Server {
+    addr: SocketAddr,
+    pem: String,
+    connections: Arc<AtomicUsize>,
+}
+
+/// What is done about request number N of a connection number M.
+type Handle = fn(usize, usize, &Request<h2::RecvStream>, SendResponse<Bytes>);
+
+/// A server that offers what `offers` says, and speaks HTTP/2.
+fn server(offers: &[&[u8]], handle: Handle) -> Server {
+    let (config, pem) = tls::config();
+    let mut config: ServerConfig = (*config).clone();
+    config.alpn_protocols = offers.iter().map(|offer| offer.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("for an event loop");
+    let addr = listener.local_addr().expect("its address");
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    std::thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let Ok(mut connection) = h2::server::handshake(stream).await else {
+                        return;
+                    };
+                    let mut requests = 0;
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        handle(number, requests, &request, respond);
+                        requests += 1;
+                        if request.uri().path() == "/last" {
+                            connection.graceful_shutdown();
+                        }
+                    }
+                });
+            }
+        });
+    });
+    Server {
+        addr,
+        pem,
+        connections,
+    }
+}
+
+impl Server {
+    fn options(&self) -> HttpOptions {
+        let mut options = options();
+        options.trust = Trust::Pem(self.pem.clone());
+        options.simulated = Some(Simulated {
+            http: self.addr,
+            https: self.addr,
+        });
+        options
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn echo(_: usize, _: usize, request: &Request<h2::RecvStream>, respond: SendResponse<Bytes>) {
+    let body = request.uri().to_string();
+    answer(respond, body);
+}
+
+fn answer(mut respond: SendResponse<Bytes>, body: String) {
+    if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
+        let _ = stream.send_data(body.into(), true);
+    }
+}
+
+const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+#[test]
+fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
+    let server = server(BOTH, echo);
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let shared = Shared::new(&setup(folder.path(), 8, server.options())).expect("a good setup");
+    let hub = Arc::new(Hub::new(Arc::new(shared), 8));
+    runtime.block_on(async {
+        let downloads = (0..8).map(|number| {
+            let mut engine = AsyncEngine::new(Arc::clone(&hub));
+            tokio::spawn(async move {
+                for round in 0..3 {
+                    let url = format!("https://a.test/{number}/{round}?q");
+                    let path = format!("{number}-{round}");
+                    let assignment = Assignment::new(TaskId(number), url, path);
+                    let activity = Activity::default();
+                    let stored = engine.download(&assignment, &activity).await;
+                    stored.expect("stored");
+                }
+            })
+        });
+        for download in downloads.collect::<Vec<_>>() {
+            download.await.expect("no panic");
+        }
+    });
+    for number in 0..8 {
+        let stored = std::fs::read_to_string(folder.path().join(format!("{number}-2")));
+        assert_eq!(
+            stored.expect("a file"),
+            format!("https://a.test/{number}/2?q")
+        );
+    }
+    assert_eq!(server.connections(), 1, "all share one");
+}
+
+#[test]
+fn http1_is_spoken_where_http2_is_not_offered() {
+    let (plain, pem) = tls::server(tls::answer);
+    let mut options = options();
+    options.trust = Trust::Pem(pem);
+    options.simulated = Some(Simulated {
+        http: plain.addr,
+        https: plain.addr,
+    });
+    for engine in [Engine::Async, Engine::Blocking] {
+        let mut bench = Bench::new(engine, options.clone());
+        assert_eq!(bench.body("https://a.test/"), "a.test");
+    }
+}
+
+#[test]
+fn a_connection_that_goes_away_is_made_anew() {
+    let server = server(BOTH, echo);
+    let mut bench = Bench::new(Engine::Async, server.options());
+    for path in ["/a", "/last", "/b", "/c"] {
+        let url = format!("https://a.test{path}");
+        assert_eq!(bench.body(&url), url);
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_refused_stream_passes_and_a_cut_body_is_cut_off() {
+    fn refuse(_: usize, _: usize, _: &Request<h2::RecvStream>, mut respond: SendResponse<Bytes>) {
+        respond.send_reset(Reason::REFUSED_STREAM);
+    }
+    fn cut(_: usize, _: usize, _: &Request<h2::RecvStream>, mut respond: SendResponse<Bytes>) {
+        let response = Response::builder().header("content-length", 9).body(());
+        let response = response.expect("a response");
+        if let Ok(mut stream) = respond.send_response(response, false) {
+            let _ = stream.send_data("half".into(), false);
+            stream.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+    fn once(
+        _: usize,
+        number: usize,
+        request: &Request<h2::RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        if number == 1 {
+            respond.send_reset(Reason::REFUSED_STREAM);
+        } else {
+            answer(respond, request.uri().path().to_owned());
+        }
+    }
+    let url = "https://a.test/";
+    let refusing = server(BOTH, refuse);
+    let mut bench = Bench::new(Engine::Async, refusing.options());
+    bench.fails(url, FailureKind::Disconnected, TRANSIENT);
+    let cutting = server(BOTH, cut);
+    let failure = Bench::new(Engine::Async, cutting.options()).get(url);
+    let failure = failure.expect_err("cut off");
+    // The reset may overtake the head.
+    let kinds = [FailureKind::Truncated, FailureKind::Disconnected];
+    assert!(kinds.contains(&failure.kind), "{failure}");
+    assert_eq!(failure.severity, TRANSIENT);
+    let once = server(BOTH, once);
+    let mut bench = Bench::new(Engine::Async, once.options());
+    assert_eq!(bench.body(url), "/");
+    assert_eq!(
+        bench.body("https://a.test/again"),
+        "/again",
+        "on another connection"
+    );
+}
+
+#[test]
+fn redirects_statuses_and_limits_are_those_of_every_engine() {
+    fn various(
+        _: usize,
+        _: usize,
+        request: &Request<h2::RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let path = request.uri().path().to_owned();
+        let (status, name, value) = match path.as_str() {
+            "/moved" => (302, "location", "/here"),
+            "/busy" => (503, "x-a", "b"),
+            "/gone" => (404, "x-a", "b"),
+            _ => return answer(respond, path),
+        };
+        let response = Response::builder()
+            .status(status)
+            .header(name, value)
+            .body(());
+        let _ = respond.send_response(response.expect("a response"), true);
+    }
+    let server = server(BOTH, various);
+    let mut options = server.options();
+    options.max_filesize = Some(8);
+    let mut bench = Bench::new(Engine::Async, options);
+    let url = |path: &str| format!("https://a.test{path}");
+    assert_eq!(bench.body(&url("/moved")), "/here");
+    let mut bench = {
+        let mut options = server.options();
+        options.max_filesize = Some(8);
+        Bench::new(Engine::Async, options)
+    };
+    bench.fails(&url("/busy"), FailureKind::Status, TRANSIENT);
+    bench.fails(&url("/gone"), FailureKind::Status, Severity::Permanent);
+    bench.fails(
+        &url("/too-long"),
+        FailureKind::TooLarge,
+        Severity::Permanent,
+    );
+}

@@ -1,0 +1,162 @@
+//! Raw bytes that a server sends before it closes the connection, and what is to become of them: the
+//! same on every engine, byte for byte and kind for kind.
+
+mod bodies;
+mod heads;
+
+use std::time::Duration;
+
+use protocol::FailureKind::{self, HeadTooLarge, Protocol};
+use protocol::{Engine, Severity};
+
+use bodies::{CHUNKS, REDIRECTS, STATUSES};
+use heads::{HEADERS, LENGTHS, STATUS_LINES, TRANSFER_CODINGS};
+
+use crate::support::{Bench, Server, TRANSIENT, options};
+
+/// What is to become of a response.
+#[derive(Clone, Copy, Debug)]
+enum Expect {
+    /// It is stored.
+    Stored(&'static str),
+    /// It fails, for good.
+    Permanent(FailureKind),
+    /// It fails, and may pass.
+    Transient(FailureKind),
+    /// It fails, and is to be asked again after so many seconds.
+    After(FailureKind, u64),
+}
+use Expect::{After, Permanent, Stored, Transient};
+
+/// A name, what is sent, what is to become of it.
+type Script = (&'static str, &'static [u8], Expect);
+
+/// How `response` differs from what is expected of it.
+fn difference(engine: Engine, response: &'static [u8], expect: Expect) -> Option<String> {
+    let server = Server::sending(response);
+    let mut bench = Bench::new(engine, options());
+    let result = bench.get(&server.url("/"));
+    let as_expected = match (&result, expect) {
+        (Ok(stored), Stored(body)) => stored.bytes == body.len() as u64 && bench.stored() == body,
+        (Err(failure), Permanent(kind)) => {
+            (failure.kind, failure.severity) == (kind, Severity::Permanent)
+        }
+        (Err(failure), Transient(kind)) => (failure.kind, failure.severity) == (kind, TRANSIENT),
+        (Err(failure), After(kind, seconds)) => {
+            let retry_after = Some(Duration::from_secs(seconds));
+            (failure.kind, failure.severity) == (kind, Severity::Transient { retry_after })
+        }
+        (Ok(_), Permanent(_) | Transient(_) | After(..)) | (Err(_), Stored(_)) => false,
+    };
+    let became = || match result {
+        Ok(_) => format!("stored as {:?}", bench.stored()),
+        Err(failure) => format!("{failure} ({:?})", failure.severity),
+    };
+    (!as_expected).then(became)
+}
+
+/// Runs every script of `scripts`, and tells of all that went otherwise.
+fn play(engine: Engine, scripts: &[Script]) {
+    let differences: Vec<String> = scripts
+        .iter()
+        .filter_map(|(name, response, expect)| {
+            let became = difference(engine, response, *expect)?;
+            Some(format!("{name}: expected {expect:?}, but {became}"))
+        })
+        .collect();
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+fn status_lines(engine: Engine) {
+    play(engine, STATUS_LINES);
+}
+
+fn headers(engine: Engine) {
+    play(engine, HEADERS);
+}
+
+fn lengths(engine: Engine) {
+    play(engine, LENGTHS);
+}
+
+fn transfer_codings(engine: Engine) {
+    play(engine, TRANSFER_CODINGS);
+}
+
+fn chunks(engine: Engine) {
+    play(engine, CHUNKS);
+}
+
+fn statuses(engine: Engine) {
+    play(engine, STATUSES);
+}
+
+fn redirects(engine: Engine) {
+    play(engine, REDIRECTS);
+}
+
+/// Heads of this many headers of this many bytes, and whether that is too much.
+fn sizes_of_heads(engine: Engine) {
+    for (count, size, fits) in [
+        (90, 10, true),
+        (101, 10, true),
+        (127, 10, true),
+        (128, 10, false),
+        (129, 10, false),
+        (20_000, 1, false),
+        (1, 40_000, true),
+        (1, 60_000, false),
+        (1, 1_000_000, false),
+    ] {
+        let headers = format!("X: {}\r\n", "x".repeat(size)).repeat(count);
+        let response = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nok");
+        let response: &'static str = Box::leak(response.into_boxed_str());
+        let expect = if fits {
+            Stored("ok")
+        } else {
+            Permanent(HeadTooLarge)
+        };
+        let difference = difference(engine, response.as_bytes(), expect);
+        assert_eq!(difference, None, "{count} headers of {size} bytes");
+    }
+}
+
+fn interim_responses_without_an_end(engine: Engine) {
+    let response = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(1000);
+    let response: &'static str = Box::leak(response.into_boxed_str());
+    assert_eq!(
+        difference(engine, response.as_bytes(), Permanent(Protocol)),
+        None
+    );
+}
+
+#[test]
+fn there_are_enough_scripts_and_no_two_of_one_name() {
+    let all = [
+        STATUS_LINES,
+        HEADERS,
+        LENGTHS,
+        TRANSFER_CODINGS,
+        CHUNKS,
+        STATUSES,
+        REDIRECTS,
+    ];
+    let mut names: Vec<&str> = all.concat().iter().map(|(name, ..)| *name).collect();
+    let count = names.len();
+    assert!(count >= 120, "{count}");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+crate::on_every_engine![
+    status_lines,
+    headers,
+    lengths,
+    transfer_codings,
+    chunks,
+    statuses,
+    redirects,
+    sizes_of_heads,
+    interim_responses_without_an_end,
+];
