@@ -169,8 +169,8 @@ pub struct HttpArgs {
     #[arg(long)]
     pub compressed: bool,
 
-    /// Go through this proxy: [http|https|socks5|socks5h]://[user:password@]host[:port]; empty for
-    /// none [default: what http_proxy, https_proxy and all_proxy say]
+    /// Go through this proxy: SCHEME://USER:PASSWORD@HOST:PORT, of which HOST is enough; SCHEME is
+    /// http, https, socks5 or socks5h; empty for none [default: what http_proxy, https_proxy and all_proxy say]
     #[arg(short = 'x', long, value_name = "PROXY")]
     pub proxy: Option<String>,
 
