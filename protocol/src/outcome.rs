@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Executed;
+
 /// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -26,6 +28,8 @@ pub struct Timing {
     pub body: Duration,
     /// Hashing, writing, renaming.
     pub store: Duration,
+    /// The program of `--exec`.
+    pub exec: Duration,
 }
 
 /// What was observed of the conversation with the server, whether or not it ended well.
@@ -120,7 +124,8 @@ impl SpanPhase {
     }
 }
 
-/// An **ack**: the task's file is in place under its final name.
+/// An **ack**: the task's file was put in place under its final name, and the program of `--exec`,
+/// if there is one, succeeded on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.
@@ -131,6 +136,8 @@ pub struct Stored {
     pub sha256: [u8; 32],
     /// `Content-Type` of the response, cut to a sane length.
     pub content_type: Option<String>,
+    /// What the program of `--exec` left of it, if one was run.
+    pub executed: Option<Executed>,
 }
 
 /// A **nack**: the task was tried and failed.
@@ -209,6 +216,8 @@ pub enum FailureKind {
     Store,
     /// The disk or the quota is full.
     DiskFull,
+    /// The program of `--exec` failed on the file, took too long, or could not be started.
+    Exec,
     /// The worker died with the task, again and again, while it ran nothing else.
     WorkerDied,
     /// A defect of this program; please report it.
@@ -217,7 +226,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Resolve,
         Self::Blocked,
         Self::Connect,
@@ -240,6 +249,7 @@ impl FailureKind {
         Self::ChecksumMismatch,
         Self::Store,
         Self::DiskFull,
+        Self::Exec,
         Self::WorkerDied,
         Self::Internal,
     ];
@@ -270,6 +280,7 @@ impl FailureKind {
             Self::ChecksumMismatch => "checksum_mismatch",
             Self::Store => "store",
             Self::DiskFull => "disk_full",
+            Self::Exec => "exec",
             Self::WorkerDied => "worker_died",
             Self::Internal => "internal",
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Faults;
+use crate::{Exec, Faults};
 
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Setup {
     /// Whether a file is to be safe from the loss of power, and not only from the death of
     /// processes, before it is acknowledged.
     pub fsync: bool,
+    /// The program to run on each file, if there is one.
+    pub exec: Option<Exec>,
     /// How to talk to servers.
     pub http: HttpOptions,
     /// What is to go wrong, if anything is.

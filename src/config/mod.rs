@@ -1,5 +1,6 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
+mod exec;
 mod proxy;
 
 use std::num::{NonZeroU16, NonZeroU32};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Exec, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
@@ -18,6 +19,7 @@ use crate::inject;
 use crate::input::naming::TemplateError;
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::origin::{Announcement, Spec};
+pub use exec::ExecError;
 use proxy::Given;
 pub use proxy::ProxyError;
 
@@ -47,6 +49,8 @@ pub struct RunConfig {
     pub worker_limits: WorkerLimits,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
+    /// The program to run on each file.
+    pub exec: Option<Exec>,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// What answers in place of the network.
@@ -153,6 +157,9 @@ pub enum ConfigError {
         /// Downloads in flight in each.
         concurrency: u16,
     },
+    /// A program that cannot be run on files.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -207,6 +214,7 @@ impl RunConfig {
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             fsync: args.fsync,
+            exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,
             pool: shape.pool,

@@ -88,7 +88,10 @@ pub enum SetUpError {
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
     /// The options are too long for the workers to be told.
-    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
+    #[error(
+        "the options for HTTP are too long to hand to a worker: {0}; give fewer headers, or a \
+         shorter --exec"
+    )]
     Options(#[from] EncodeError),
     /// Faults cannot be written down.
     #[error(transparent)]
@@ -367,6 +370,7 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         boot: None,
         limits: config.worker_limits,
         fsync: config.fsync,
+        exec: config.exec.clone(),
         http,
         faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }

@@ -4,13 +4,17 @@
 //! may have been sorted, cut or extended since. The run log is only read here, once, before the run
 //! begins.
 
+mod state;
+
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Ledger, LedgerError};
-use super::log::{Brief, LineProblem, LogError, LogReader, Outcome};
+use super::log::{Brief, LineProblem, LogError, LogReader};
 use crate::input::{Target, UrlKey};
+use state::State;
+pub use state::{Earlier, Left};
 
 /// What earlier runs recorded of each task: the latest record counts. Some ten bits of memory for
 /// each, and a temporary file once there are many.
@@ -21,20 +25,6 @@ pub struct Index {
     owners: Ledger<{ UrlKey::BYTES }>,
     unreadable: u64,
     first_problem: Option<LineProblem>,
-}
-
-/// How an earlier run finished a task. One that failed is not finished: it is done again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Earlier {
-    /// Its file was put in place.
-    Stored {
-        /// With this size.
-        bytes: u64,
-        /// The first eight bytes of its SHA-256.
-        sha256: [u8; 8],
-    },
-    /// It killed its workers.
-    Quarantined,
 }
 
 /// Why an index cannot be made, or asked.
@@ -57,60 +47,6 @@ pub enum ReadError {
     /// What was read of it cannot be kept.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// A size below 2^48 - 2, in big endian, or one of two words; and the start of the SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State([u8; Self::BYTES]);
-
-impl State {
-    const SIZE: usize = 6;
-    const BYTES: usize = Self::SIZE + 8;
-    const QUARANTINED: [u8; Self::SIZE] = [0xFF; Self::SIZE];
-    const FAILED: [u8; Self::SIZE] = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE];
-
-    /// What a record says, or `None` if it says nothing of the task.
-    fn of(record: &Brief<'_>) -> Option<Self> {
-        match record.outcome {
-            Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record)),
-            Outcome::Quarantined => Some(Self::word(Self::QUARANTINED)),
-            Outcome::Failed => Some(Self::word(Self::FAILED)),
-            // The other task of that URL has its own record.
-            Outcome::Duplicate => None,
-        }
-    }
-
-    /// A file without size, or of a size that no file has, was not stored by us: do it again.
-    fn stored(record: &Brief<'_>) -> Self {
-        let size = match record.bytes.map(u64::to_be_bytes) {
-            Some([0, 0, size @ ..]) if size != Self::QUARANTINED => size,
-            Some(_) | None => Self::FAILED,
-        };
-        let mut state = Self::word(size);
-        if let Some(digest) = &record.sha256 {
-            let (_, sha256) = state.0.split_at_mut(Self::SIZE);
-            sha256.copy_from_slice(&digest.0[..sha256.len()]);
-        }
-        state
-    }
-
-    fn word(word: [u8; Self::SIZE]) -> Self {
-        let mut state = [0; Self::BYTES];
-        state[..Self::SIZE].copy_from_slice(&word);
-        Self(state)
-    }
-
-    fn earlier(self) -> Option<Earlier> {
-        let [a, b, c, d, e, f, sha256 @ ..] = self.0;
-        match [a, b, c, d, e, f] {
-            Self::QUARANTINED => Some(Earlier::Quarantined),
-            Self::FAILED => None,
-            [a, b, c, d, e, f] => Some(Earlier::Stored {
-                bytes: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-                sha256,
-            }),
-        }
-    }
 }
 
 impl Index {
@@ -228,16 +164,21 @@ impl Index {
     }
 }
 
-/// Whether the file that an earlier run stored with this size and hash is still in the target's
-/// place, and is what the list says it must be. One system call.
+/// Whether what an earlier run left of the file, with this hash when it was downloaded, is still
+/// in the target's place, and is what the list says it must be. At most one system call.
 #[must_use]
-pub fn is_in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> bool {
+pub fn is_in_place(target: &Target, left: Left, sha256: [u8; 8], output: &Path) -> bool {
     if let Some(extra) = &target.extra
-        && (extra.size.is_some_and(|size| size != bytes)
-            || extra.sha256.is_some_and(|wanted| wanted[..8] != sha256))
+        && (extra.sha256.is_some_and(|wanted| wanted[..8] != sha256)
+            || matches!((left, extra.size), (Left::Whole(bytes), Some(size)) if size != bytes))
     {
         return false;
     }
+    let bytes = match left {
+        Left::Whole(bytes) | Left::Changed(bytes) => bytes,
+        // Whoever took it away has it.
+        Left::Gone => return true,
+    };
     // A link has not been put there by us.
     fs::symlink_metadata(output.join(&target.path))
         .is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes)
@@ -252,7 +193,7 @@ mod tests {
     use super::super::log::tests::{facts, failure, stored};
     use std::sync::Arc;
 
-    use super::super::log::{Facts, LogWriter, RESULTS, Record};
+    use super::super::log::{Facts, LogWriter, Outcome, RESULTS, Record};
     use super::*;
     use crate::input::{Extra, Lines};
 
@@ -286,8 +227,10 @@ mod tests {
     }
 
     fn earlier(bytes: u64) -> Earlier {
-        let sha256 = [0xAB; 8];
-        Earlier::Stored { bytes, sha256 }
+        Earlier::Stored {
+            left: Left::Whole(bytes),
+            sha256: [0xAB; 8],
+        }
     }
 
     #[test]
@@ -321,11 +264,11 @@ mod tests {
 
     #[test]
     fn a_size_that_no_file_has_counts_for_nothing() {
-        for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, (1 << 48) - 2] {
+        for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47] {
             let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
             assert_eq!(state(&index, "https://h/"), None, "{bytes}");
         }
-        let bytes = (1 << 48) - 3;
+        let bytes = (1 << 47) - 1;
         let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
         assert_eq!(state(&index, "https://h/"), Some(earlier(bytes)));
     }
@@ -361,7 +304,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut target = target("https://h/a.txt", None);
         let sha256 = [0xAB; 8];
-        let is_stored = |target: &Target| is_in_place(target, 3, sha256, dir.path());
+        let is_stored = |target: &Target| is_in_place(target, Left::Whole(3), sha256, dir.path());
         assert!(!is_stored(&target), "no file");
         let path = dir.path().join(&target.path);
         fs::write(&path, "abcd").expect("write");
@@ -385,6 +328,34 @@ mod tests {
         fs::rename(&path, dir.path().join("elsewhere")).expect("rename");
         std::os::unix::fs::symlink("elsewhere", &path).expect("link");
         assert!(!is_stored(&target), "a link");
+    }
+
+    #[test]
+    fn what_its_own_command_did_to_a_file_does_not_count_against_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut target = target("https://h/a.txt", None);
+        let is_stored = |target: &Target, left| is_in_place(target, left, [0xAB; 8], dir.path());
+        assert!(is_stored(&target, Left::Gone), "it was taken away");
+        assert!(!is_stored(&target, Left::Changed(2)), "it was not");
+        fs::write(dir.path().join(&target.path), "ab").expect("write");
+        assert!(is_stored(&target, Left::Changed(2)));
+        assert!(
+            !is_stored(&target, Left::Changed(3)),
+            "somebody else did that"
+        );
+        let extra = |sha256, size| {
+            let headers = Vec::new();
+            Some(Box::new(Extra {
+                sha256,
+                size,
+                headers,
+            }))
+        };
+        // What the list says is of the file as it was downloaded.
+        target.extra = extra(Some([0xAB; 32]), Some(7));
+        assert!(is_stored(&target, Left::Changed(2)) && is_stored(&target, Left::Gone));
+        target.extra = extra(Some([0xAC; 32]), None);
+        assert!(!is_stored(&target, Left::Changed(2)) && !is_stored(&target, Left::Gone));
     }
 
     #[test]

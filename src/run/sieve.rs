@@ -126,8 +126,8 @@ impl Sieve {
         self.seen.insert(key, task.0.to_be_bytes())?;
         Ok(match self.index.state(&target.key)? {
             Some(Earlier::Quarantined) if !self.rules.retry_quarantined => Sorted::Quarantined,
-            Some(Earlier::Stored { bytes, sha256 })
-                if is_in_place(&target, bytes, sha256, &self.rules.output) =>
+            Some(Earlier::Stored { left, sha256 })
+                if is_in_place(&target, left, sha256, &self.rules.output) =>
             {
                 Sorted::Stored
             }

@@ -29,6 +29,13 @@ pub struct Record {
     pub error: Option<Problem>,
     pub out: Option<String>,
     pub deaths: Vec<TaskDeath>,
+    pub exec: Option<Exec>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    pub left: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -27,7 +27,8 @@ pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};
 pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
 pub use record::{
-    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
+    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedExec, RecordedTiming,
+    RecordedWorker,
 };
 pub use writer::{DEATHS, LogWriter, Logged, RESULTS};
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use protocol::{
-    Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp, Timing,
-    WorkerId,
+    Epoch, Exchange, Executed, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp,
+    Timing, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,17 @@ pub struct Record {
     /// versions lack the key.
     #[serde(default)]
     pub deaths: Vec<RecordedDeath>,
+    /// What the program of `--exec` left of the file, if it was run. Logs of earlier versions lack
+    /// the key.
+    #[serde(default)]
+    pub exec: Option<RecordedExec>,
+}
+
+/// The program of `--exec` was run on the file, and succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedExec {
+    /// The size of the file then; nothing if it was not there any more.
+    pub left: Option<u64>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -129,6 +140,9 @@ pub struct RecordedTiming {
     pub body: Millis,
     /// Hashing, writing, renaming.
     pub store: Millis,
+    /// The program of `--exec`. Logs of earlier versions lack the key.
+    #[serde(default)]
+    pub exec: Millis,
 }
 
 impl RecordedTiming {
@@ -141,6 +155,7 @@ impl RecordedTiming {
             first_byte: timing.first_byte.into(),
             body: timing.body.into(),
             store: timing.store.into(),
+            exec: timing.exec.into(),
         }
     }
 }
@@ -186,6 +201,9 @@ impl Record {
             bytes: Some(stored.bytes),
             sha256: Some(Digest(stored.sha256)),
             content_type: stored.content_type,
+            exec: stored
+                .executed
+                .map(|Executed { left }| RecordedExec { left }),
             ..Self::new(facts, Outcome::Stored, stored.exchange)
         }
     }
@@ -245,6 +263,7 @@ impl Record {
             error: None,
             out: facts.named.then_some(facts.path),
             deaths: facts.deaths,
+            exec: None,
         }
     }
 }
@@ -285,6 +304,7 @@ pub(super) mod tests {
                     first_byte: Duration::from_micros(101_200),
                     body: Duration::from_millis(2),
                     store: Duration::from_micros(1),
+                    exec: Duration::from_millis(3),
                 },
                 status: Some(200),
                 final_url: Some("https://h/b".into()),
@@ -293,6 +313,7 @@ pub(super) mod tests {
             bytes,
             sha256: [0xAB; 32],
             content_type: Some("text/plain; charset=\"utf-8\"".into()),
+            executed: Some(Executed { left: Some(bytes) }),
         }
     }
 
@@ -315,7 +336,7 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null,"out":null,"deaths":[]}"#,
+            r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"exec":{"left":5120}}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -329,7 +350,7 @@ pub(super) mod tests {
         facts.worker = None;
         facts.queue = Duration::ZERO;
         let line = |record: &Record| serde_json::to_string(record).expect("it is JSON");
-        let zero = r#""timing_ms":{"queue":0,"resolve":0,"connect":0,"tls":0,"first_byte":0,"body":0,"store":0}"#;
+        let zero = r#""timing_ms":{"queue":0,"resolve":0,"connect":0,"tls":0,"first_byte":0,"body":0,"store":0,"exec":0}"#;
         let failed = format!(
             "{}{zero}{}",
             concat!(
@@ -337,11 +358,11 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[]}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
-        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[]}"#;
+        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"exec":null}"#;
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
         let path =
@@ -350,7 +371,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn deaths_come_last_and_a_log_without_them_reads() {
+    fn deaths_come_late_and_a_log_without_them_reads() {
         let mut facts = facts(1, "https://h/");
         let phases = [Phase::Requesting, Phase::Receiving, Phase::Storing];
         facts.deaths = phases
@@ -365,7 +386,7 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}]}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
@@ -392,10 +413,10 @@ pub(super) mod tests {
     }
 
     prop_compose! {
-        fn timing()(us in prop::array::uniform7(prop_oneof![0..3_000_000_u64, any::<u64>()])) -> RecordedTiming {
-            let [queue, resolve, connect, tls, first_byte, body, store] =
+        fn timing()(us in prop::array::uniform8(prop_oneof![0..3_000_000_u64, any::<u64>()])) -> RecordedTiming {
+            let [queue, resolve, connect, tls, first_byte, body, store, exec] =
                 us.map(|us| Millis::from(Duration::from_micros(us)));
-            RecordedTiming { queue, resolve, connect, tls, first_byte, body, store }
+            RecordedTiming { queue, resolve, connect, tls, first_byte, body, store, exec }
         }
     }
 
@@ -439,6 +460,7 @@ pub(super) mod tests {
             timing_ms in timing(),
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
+            left in option::of(any::<Option<u64>>()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -448,6 +470,7 @@ pub(super) mod tests {
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
                 timing_ms, error, out, deaths,
+                exec: left.map(|left| RecordedExec { left }),
             }
         }
     }

@@ -17,6 +17,7 @@ use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
+use crate::exec::Commands;
 use crate::resolver::Resolver;
 use crate::store::Store;
 pub use blocking::BlockingEngine;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) tls: Tls,
+    /// What runs the command on each file, if there is one.
+    pub(crate) commands: Option<Arc<Commands>>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -132,7 +135,14 @@ impl Shared {
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
+            commands: None,
         })
+    }
+
+    /// Runs a command on each file.
+    #[must_use]
+    pub fn with_commands(self, commands: Option<Arc<Commands>>) -> Self {
+        Self { commands, ..self }
     }
 }
 

@@ -162,6 +162,7 @@ mod tests {
             first_byte: longest,
             body: longest,
             store: longest,
+            exec: longest,
         };
         let failure = Box::new(Failure {
             exchange: Exchange {

@@ -64,6 +64,7 @@ fn stored() -> Box<Stored> {
         bytes: 0,
         sha256: [0; 32],
         content_type: None,
+        executed: None,
     })
 }
 
@@ -91,6 +92,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         boot: None,
         limits: protocol::WorkerLimits::default(),
         fsync: false,
+        exec: None,
         http: options(),
         faults: None,
     };
@@ -283,6 +285,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         boot: None,
         limits: protocol::WorkerLimits::default(),
         fsync: false,
+        exec: None,
         http: options(),
         faults: None,
     };
@@ -358,6 +361,7 @@ fn a_frozen_event_loop_shows_no_life() {
         boot: None,
         limits: protocol::WorkerLimits::default(),
         fsync: false,
+        exec: None,
         http: options(),
         faults: None,
     };

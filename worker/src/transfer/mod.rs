@@ -25,8 +25,8 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use protocol::{
-    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, PartialNote, Severity, Span,
-    Stored, Timestamp, Timing,
+    Assignment, CommandOrder, Exchange, Expect, Failure, FailureKind, HttpOptions, PartialNote,
+    Severity, Span, Stored, Timestamp, Timing,
 };
 use url::Url;
 
@@ -357,6 +357,22 @@ impl<'o> Transfer<'o> {
         self.exchange.spans = spans;
     }
 
+    /// What to tell the command that is run on the file of `assignment`, which is in place.
+    #[must_use]
+    pub fn order(&self, assignment: &Assignment, bytes: u64, sha256: [u8; 32]) -> CommandOrder {
+        CommandOrder {
+            path: assignment.path.clone(),
+            url: redirect::without_credentials(&assignment.url),
+            bytes,
+            sha256,
+            content_type: self.content_type.clone().map(|mut text| {
+                // Not the server's to command a terminal.
+                text.retain(|character| !character.is_control());
+                text
+            }),
+        }
+    }
+
     /// The task's file is in place: the ack.
     #[must_use]
     pub fn stored(self, bytes: u64, sha256: [u8; 32]) -> Box<Stored> {
@@ -365,6 +381,7 @@ impl<'o> Transfer<'o> {
             bytes,
             sha256,
             content_type: self.content_type,
+            executed: None,
         })
     }
 

@@ -180,6 +180,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         boot: Some("boot".to_owned()),
         limits: protocol::WorkerLimits::default(),
         fsync: false,
+        exec: None,
         http,
         faults: None,
     }

@@ -24,13 +24,14 @@ use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
-use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
+use protocol::{Assignment, Executed, Failure, Phase, SpanPhase, Stored};
 
 use super::{DRAIN, EventEngine, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
 use crate::engine::connect::Plan;
+use crate::exec::Unproven;
 use crate::fault::Fault;
 use crate::route::Route;
 use crate::spans::Recorder;
@@ -85,10 +86,18 @@ impl EventEngine for AsyncEngine {
                 .of(assignment),
         };
         let result = self.spans.polled(attempt.run(&assignment.path)).await;
+        let result = match result {
+            Ok(file) => attempt.execute(assignment, file).await,
+            Err(fault) => Err(fault),
+        };
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
         match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Ok((file, executed)) => {
+                let mut stored = transfer.stored(file.bytes, file.sha256);
+                stored.executed = executed;
+                Ok(stored)
+            }
             Err(fault) => Err(transfer.failed(fault)),
         }
     }
@@ -126,6 +135,25 @@ impl Attempt<'_> {
                 Err(fault)
             }
         }
+    }
+
+    /// Runs the command on a file that is in place, if there is one.
+    async fn execute(
+        &mut self,
+        assignment: &Assignment,
+        file: Committed,
+    ) -> Result<(Committed, Option<Executed>), Fault> {
+        let shared = &self.hub.shared;
+        let Some(commands) = &shared.commands else {
+            return Ok((file, None));
+        };
+        let unproven = Unproven::new(&shared.store, &assignment.path);
+        let order = self.transfer.order(assignment, file.bytes, file.sha256);
+        let begun = Instant::now();
+        let result = commands.run_async(&order, self.activity).await;
+        self.transfer.timing().exec += begun.elapsed();
+        let executed = result.inspect(|_| unproven.prove())?;
+        Ok((file, Some(executed)))
     }
 
     /// Follows redirects to a response whose body is to be received.
