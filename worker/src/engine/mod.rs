@@ -6,6 +6,7 @@ mod blocking;
 mod connect;
 mod error;
 mod event;
+mod execute;
 mod roots;
 mod tls;
 

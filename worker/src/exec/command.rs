@@ -3,7 +3,6 @@
 //! Nothing waits but poll(2), and what is kept of what it writes is bounded. It must not know what
 //! the command is for.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -80,7 +79,7 @@ pub(super) fn run(command: &mut Command, timeout: Duration, owners: Owners<'_>) 
             lines: Lines::default(),
             buffer: vec![0; CHUNK].into(),
         }
-        .to_its_end(timeout, owners),
+        .finish(timeout, owners),
         Err(errno) => {
             tree::end_all(|_| false, DIE_WITHIN);
             Outcome::NotStarted(errno)
@@ -101,7 +100,7 @@ struct Running {
 }
 
 impl Running {
-    fn to_its_end(mut self, timeout: Duration, owners: Owners<'_>) -> Outcome {
+    fn finish(mut self, timeout: Duration, owners: Owners<'_>) -> Outcome {
         let mut left = timeout;
         let mut timed_out = false;
         loop {
@@ -219,10 +218,7 @@ fn end_of(status: WaitStatus) -> Option<CommandEnd> {
     }
 }
 
-/// The number of an error; of one that is none of the system's, a likely one.
+/// The number of an error; of one that is none of the system's, that of an argument with a nul byte.
 fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(match error.kind() {
-        ErrorKind::InvalidInput => Errno::INVAL,
-        _ => Errno::IO,
-    })
+    Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }

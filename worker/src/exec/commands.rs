@@ -40,6 +40,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// What a runner may take beyond the time of its command before it counts as frozen.
 const SLACK: Duration = Duration::from_secs(10);
 
+/// Largest answer, in bytes: a line of [`Lines`](crate::Lines) is most of it.
+const MAX_ANSWER: usize = 8 * 1024;
+
 /// Exit code of a command that may succeed another time (`EX_TEMPFAIL` in sysexits.h).
 const EX_TEMPFAIL: i32 = 75;
 
@@ -117,7 +120,12 @@ impl Commands {
     }
 
     /// Runs the command on the file of `order`, and waits for it, on the thread that calls.
-    pub(crate) fn run(&self, order: &CommandOrder, activity: &Activity) -> Result<Executed, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// If it does not succeed, or cannot be run; what that means for the task. The file is left as
+    /// it is.
+    pub fn run(&self, order: &CommandOrder, activity: &Activity) -> Result<Executed, Fault> {
         let runner = self.send(order)?;
         for _ in 0..self.ticks() {
             activity.enter(Phase::Executing);
@@ -379,7 +387,7 @@ impl Runner {
 
     /// What there is to be heard now, if there is anything.
     fn receive(&self) -> Option<Heard> {
-        let mut buffer = vec![0; codec::MAX_FRAME];
+        let mut buffer = [0; MAX_ANSWER];
         match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(_) => Some(Heard::End),

@@ -36,7 +36,6 @@ use rustix::process::{getpid, set_child_subreaper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::descriptor;
-use crate::store::Store;
 pub use commands::{Commands, Home};
 pub use guard::run as guard;
 pub use runner::run as runner;
@@ -86,37 +85,6 @@ fn begin(arguments: Vec<OsString>) -> Result<plan::Plan, ExecError> {
         error: errno.into(),
     })?;
     plan::Plan::from_arguments(arguments)
-}
-
-/// A file in place whose command has not succeeded yet. Dropped so, it is removed: where a file is,
-/// its command has succeeded. The command may have moved it or put something else there.
-#[derive(Debug)]
-pub(crate) struct Unproven<'s> {
-    store: &'s Store,
-    /// Nothing once it is proven.
-    path: Option<&'s str>,
-}
-
-impl<'s> Unproven<'s> {
-    pub(crate) const fn new(store: &'s Store, path: &'s str) -> Self {
-        Self {
-            store,
-            path: Some(path),
-        }
-    }
-
-    /// The command succeeded.
-    pub(crate) fn prove(mut self) {
-        self.path = None;
-    }
-}
-
-impl Drop for Unproven<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.path {
-            self.store.remove(path);
-        }
-    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> ExecError {

@@ -11,15 +11,15 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::{Assignment, Executed, Failure, FailureKind, Phase, SpanPhase, Stored};
+use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
 use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
+use super::execute::{Placed, execute};
 use super::{DRAIN, Engine, NOTE_AFTER, Shared, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
-use crate::exec::{Commands, Unproven};
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
@@ -344,17 +344,8 @@ impl Engine for BlockingEngine {
         self.spans.pause();
         transfer.record(self.spans.take());
         let result = result.and_then(|file| {
-            let executed = match &shared.commands {
-                Some(commands) => Some(execute(
-                    commands,
-                    &shared,
-                    (&mut transfer, assignment),
-                    file,
-                    activity,
-                )?),
-                None => None,
-            };
-            Ok((file, executed))
+            let placed = Placed { assignment, file };
+            execute(&shared, &mut transfer, placed, activity)
         });
         match result {
             Ok((file, executed)) => {
@@ -365,22 +356,6 @@ impl Engine for BlockingEngine {
             Err(fault) => Err(transfer.failed(fault)),
         }
     }
-}
-
-/// Runs the command on a file that is in place.
-fn execute(
-    commands: &Commands,
-    shared: &Shared,
-    (transfer, assignment): (&mut Transfer<'_>, &Assignment),
-    file: Committed,
-    activity: &Activity,
-) -> Result<Executed, Fault> {
-    let unproven = Unproven::new(&shared.store, &assignment.path);
-    let order = transfer.order(assignment, file.bytes, file.sha256);
-    let begun = Instant::now();
-    let result = commands.run(&order, activity);
-    transfer.timing().exec += begun.elapsed();
-    result.inspect(|_| unproven.prove())
 }
 
 /// Runs `operation` and adds the time it takes to `storing`.

@@ -24,14 +24,14 @@ use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
-use protocol::{Assignment, Executed, Failure, Phase, SpanPhase, Stored};
+use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
+use super::execute::{Placed, execute_async};
 use super::{DRAIN, EventEngine, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
 use crate::engine::connect::Plan;
-use crate::exec::Unproven;
 use crate::fault::Fault;
 use crate::route::Route;
 use crate::spans::Recorder;
@@ -87,7 +87,10 @@ impl EventEngine for AsyncEngine {
         };
         let result = self.spans.polled(attempt.run(&assignment.path)).await;
         let result = match result {
-            Ok(file) => attempt.execute(assignment, file).await,
+            Ok(file) => {
+                let placed = Placed { assignment, file };
+                execute_async(&hub.shared, &mut attempt.transfer, placed, activity).await
+            }
             Err(fault) => Err(fault),
         };
         let mut transfer = attempt.transfer;
@@ -135,25 +138,6 @@ impl Attempt<'_> {
                 Err(fault)
             }
         }
-    }
-
-    /// Runs the command on a file that is in place, if there is one.
-    async fn execute(
-        &mut self,
-        assignment: &Assignment,
-        file: Committed,
-    ) -> Result<(Committed, Option<Executed>), Fault> {
-        let shared = &self.hub.shared;
-        let Some(commands) = &shared.commands else {
-            return Ok((file, None));
-        };
-        let unproven = Unproven::new(&shared.store, &assignment.path);
-        let order = self.transfer.order(assignment, file.bytes, file.sha256);
-        let begun = Instant::now();
-        let result = commands.run_async(&order, self.activity).await;
-        self.transfer.timing().exec += begun.elapsed();
-        let executed = result.inspect(|_| unproven.prove())?;
-        Ok((file, Some(executed)))
     }
 
     /// Follows redirects to a response whose body is to be received.
