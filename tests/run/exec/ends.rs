@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{KINDS, MODES, command, lines, of_role, with_script};
 use crate::support::run::urls;
-use crate::support::{Server, server, sha256, wait_until};
+use crate::support::{Answer, Job, Server, server, sha256, wait_until};
 
 #[test]
 fn a_command_runs_once_on_each_file_that_is_in_place_and_then_it_is_stored() {
@@ -171,19 +171,21 @@ fn a_command_that_takes_too_long_may_end_by_itself_when_it_is_told_to() {
 #[test]
 fn what_a_successful_command_left_running_is_ended() {
     for mode in KINDS {
-        let server = Server::start();
-        let run = with_script("setsid sleep 1001 & sleep 1002 & exit 0", mode);
-        let run = run.list([server.url("/f"), server.url("/g")]);
+        let server = Server::start().answer("/g", [Answer::Held]);
+        let text = "setsid sleep 1001 & sleep 1002 & echo $! > last; exit 0";
+        let run = with_script(text, mode).list([server.url("/f"), server.url("/g")]);
         let job = run.start();
         job.wait_for_record(&server.url("/f"));
-        job.wait_for_record(&server.url("/g"));
-        let mark = run.mark();
+        assert!(run.path("last").exists());
+        // The run goes on, and so does the runner.
+        let left = |job: &Job| {
+            let mut all = job.processes();
+            all.retain(|process| process.arguments.iter().any(|a| a.starts_with("100")));
+            all
+        };
+        job.wait_until("what it left to be gone", || left(&job).is_empty());
+        server.release("/g");
         job.finish().code(0);
-        wait_until(
-            "every process to be gone",
-            || crate::support::Process::marked(&mark).is_empty(),
-            || format!("{mode}: {:?}", crate::support::Process::marked(&mark)),
-        );
     }
 }
 
@@ -276,10 +278,10 @@ fn as_many_commands_run_at_once_as_downloads() {
 
 #[test]
 fn ctrl_z_stops_commands_too_and_their_time() {
-    for mode in KINDS {
-        let server = Server::start();
-        let text = "sleep 1001 & while test ! -e go; do sleep 0.02; done";
-        let run = with_script(text, mode).with("--exec-timeout 3s");
+    let server = Server::start();
+    let text = "sleep 1001 & while test ! -e go; do sleep 0.02; done";
+    let jobs = KINDS.map(|mode| {
+        let run = with_script(text, mode).with("--exec-timeout 8s");
         let run = run.list([server.url("/f")]);
         let job = run.start();
         let sleeping = command(&job, "1001");
@@ -287,12 +289,22 @@ fn ctrl_z_stops_commands_too_and_their_time() {
         job.wait_until("the command and the coordinator to stop", || {
             sleeping.is_stopped() && job.process().is_stopped()
         });
-        let stopped = Instant::now();
+        (mode, run, job, sleeping)
+    });
+    let stopped = Instant::now();
+    for (_, _, job, sleeping) in &jobs {
         job.wait_until("more than its time", || {
-            stopped.elapsed() > Duration::from_secs(4)
+            stopped.elapsed() > Duration::from_secs(9)
         });
         job.signal(Signal::CONT);
         job.wait_until("it to go on", || !sleeping.is_stopped());
+    }
+    let continued = Instant::now();
+    for (mode, run, job, _) in jobs {
+        // A runner looks at the clock once a second.
+        job.wait_until("a few looks", || {
+            continued.elapsed() > Duration::from_secs(3)
+        });
         fs::write(run.path("go"), "").unwrap();
         let ended = job.finish().code(0);
         assert_eq!(ended.summary("stored"), 1, "{mode}: {}", ended.text());
