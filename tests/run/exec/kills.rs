@@ -94,6 +94,26 @@ fn a_guard_that_is_killed_takes_its_commands_with_it() {
 }
 
 #[test]
+fn a_runner_that_is_frozen_is_given_up_with_its_command() {
+    // It takes the time of the command, and some: all at once.
+    let frozen = KINDS.map(|mode| {
+        let frozen = slow(&format!("{mode} --exec-timeout 4s"));
+        of_role(&frozen.2, "runner")[0].stop();
+        frozen
+    });
+    for (_, run, job, started) in &frozen {
+        gone(job, started);
+        fs::write(run.path("go"), "").unwrap();
+    }
+    for (server, run, job, _) in frozen {
+        job.finish().code(0);
+        is_stored(&server, &run);
+        let record = run.log().one(&server.url("/f"));
+        assert_eq!((record.attempts, record.deliveries), (2, 1));
+    }
+}
+
+#[test]
 fn an_idle_runner_that_is_killed_costs_nothing() {
     let server = Server::start().answer("/g", [crate::support::Answer::Held]);
     let list = [server.url("/f"), server.url("/g")];

@@ -146,17 +146,20 @@ impl Running {
                 PollFd::from_borrowed_fd(owners.lifeline, PollFlags::empty()),
                 // Nothing is to be said before the answer.
                 PollFd::from_borrowed_fd(owners.asker, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN),
             ];
             if let Some(pipe) = &self.stderr {
                 polled.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+            }
+            if self.status.is_none() {
+                polled.push(PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN));
             }
             if poll(&mut polled, Some(&tree::timespec(within))).is_err() {
                 // Interrupted by a signal; there is no other error for what is asked here.
                 return true;
             }
             let happened = |at: usize| polled.get(at).is_some_and(|fd| !fd.revents().is_empty());
-            (!happened(0) && !happened(1), happened(3))
+            let wrote = self.stderr.is_some() && happened(2);
+            (!happened(0) && !happened(1), wrote)
         };
         if wrote {
             self.read_once();
@@ -168,7 +171,10 @@ impl Running {
     fn reap(&mut self) -> bool {
         loop {
             match tree::reap() {
-                Reaped::One(pid, status) if pid == self.leader => self.status = Some(status),
+                // Once it is reaped, its number can be that of an orphan.
+                Reaped::One(pid, status) if pid == self.leader && self.status.is_none() => {
+                    self.status = Some(status);
+                }
                 Reaped::One(..) => {}
                 Reaped::Alive => return false,
                 Reaped::Alone => return true,
