@@ -52,7 +52,9 @@ pub struct RunArgs {
 
     /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
-    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, seed=1
+    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, range=on,
+    /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
+    /// than without it
     #[arg(
         long,
         value_name = "SPEC",
