@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use coordinator::input::UrlKey;
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
-use protocol::{Exchange, Stored, TaskId, Timestamp};
+use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
 use rustix::process::{Pid, Signal, kill_process};
 
 const SIZE: u64 = 64;
@@ -64,6 +64,8 @@ fn record(n: u64) -> Record {
         bytes: SIZE,
         sha256: [0xAB; 32],
         content_type: Some("application/octet-stream".to_owned()),
+        validators: Validators::default(),
+        unchanged: false,
     };
     Record::stored(facts, stored)
 }
