@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::super::log::tests::{facts, failure, stored};
-use std::sync::Arc;
-
 use super::super::log::{Facts, LogWriter, RESULTS};
 use super::*;
 use crate::input::{Extra, Lines};
@@ -158,6 +158,50 @@ fn a_url_with_two_names_is_two_tasks() {
     assert_eq!(state(&plain), Some(earlier(1)));
     assert_eq!(state(&a), Some(earlier(2)));
     assert_eq!(state(&b), None);
+}
+
+#[test]
+fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
+    use Outcome::{Duplicate, Failed, Quarantined, Stored, Unchanged};
+    let target = target("https://h/a.txt", None);
+    // What became of the task, run by run; the size in the record that is found, if one is.
+    for (history, found) in [
+        (&[(Stored, 1)][..], Some(1)),
+        (&[(Stored, 1), (Unchanged, 2)], Some(2)),
+        (&[(Unchanged, 1), (Stored, 2), (Duplicate, 3)], Some(2)),
+        (&[(Stored, 1), (Failed, 2), (Failed, 3)], Some(1)),
+        (&[(Failed, 1), (Stored, 2), (Failed, 3)], Some(2)),
+        (&[(Failed, 1)], None),
+        (&[(Quarantined, 1), (Failed, 2)], None),
+        (&[(Stored, 1), (Quarantined, 2), (Failed, 3)], None),
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut log = LogWriter::open(dir.path()).expect("open");
+        for (outcome, bytes) in history {
+            log.append(&record("https://other/", Stored, 9))
+                .expect("append");
+            let mut record = record(&target.url, *outcome, *bytes);
+            record.path = record.path.map(|_| target.path.clone());
+            log.append(&record).expect("append");
+        }
+        drop(log);
+        let index = Index::load(&dir.path().join(RESULTS), Detail::Place).expect("readable");
+        let at = match index.state(&target.key).expect("readable") {
+            Some(Earlier::Recorded { at }) => Some(at),
+            Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
+        };
+        let record = at.map(|at| index.record(at, &target).expect("readable"));
+        let bytes = record.map(|record| record.expect("it is the target's").bytes);
+        assert_eq!(bytes, found.map(Some), "{history:?}");
+        if let Some(at) = at {
+            let mut other = target.clone();
+            other.url.push('x');
+            assert_eq!(index.record(at, &other).expect("readable"), None);
+            let mut other = target.clone();
+            other.path.push('x');
+            assert_eq!(index.record(at, &other).expect("readable"), None);
+        }
+    }
 }
 
 #[test]

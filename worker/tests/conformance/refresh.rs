@@ -234,6 +234,14 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
         "that is where it came from"
     );
     assert_eq!(asked(&heads, 1), (None, None));
+    // Credentials are no part of where it came from.
+    let (server, heads) = Server::in_turn(vec![not_modified("")]);
+    let mut bench = self::bench(engine);
+    let here = known(&server.url("/"), Some(TAG), None);
+    let url = server.url("/").replace("http://", "http://me:pw@");
+    assert!(bench.download(&task(&url, here)).expect("kept").unchanged);
+    assert_eq!(asked(&heads, 0).0.as_deref(), Some(TAG));
+    assert!(heads.value(0, "authorization").is_some());
     // It came from /there, and is here now.
     let (server, heads) = Server::in_turn(vec![whole("", "anew")]);
     let mut bench = self::bench(engine);
