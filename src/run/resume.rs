@@ -155,7 +155,8 @@ impl Index {
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files are made beside it.
+    /// Reads a run log; one that does not exist is empty. Temporary files are made beside it. `detail`
+    /// is what is kept of each stored file; both take as much memory.
     ///
     /// # Errors
     ///
