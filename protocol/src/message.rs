@@ -42,10 +42,14 @@ pub struct Assignment {
     pub delivery: u32,
     /// The file that is in place, if the server is to be asked whether it is still current.
     pub known: Option<Box<Known>>,
+    /// A worker may have begun it before, in this run or in an earlier one, and may have left a
+    /// partial body. If not, nobody has to look for one.
+    pub begun: bool,
 }
 
 impl Assignment {
-    /// The task of a list that says nothing but its URL, handed out for the first time.
+    /// The task of a list that says nothing but its URL, handed out for the first time, of which an
+    /// earlier run may have left a partial body.
     #[must_use]
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
@@ -56,6 +60,7 @@ impl Assignment {
             headers: Vec::new(),
             delivery: 1,
             known: None,
+            begun: true,
         }
     }
 }

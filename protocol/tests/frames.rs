@@ -152,11 +152,11 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let rest = (
         option::of(expect),
         headers,
-        any::<u32>(),
+        any::<(u32, bool)>(),
         option::of(known()),
     );
-    (task(), texts, rest).prop_map(|(task, (url, path), (expect, headers, delivery, known))| {
-        Assignment {
+    (task(), texts, rest).prop_map(
+        |(task, (url, path), (expect, headers, (delivery, begun), known))| Assignment {
             task,
             url,
             path,
@@ -164,8 +164,9 @@ fn assignment() -> impl Strategy<Value = Assignment> {
             headers,
             delivery,
             known,
-        }
-    })
+            begun,
+        },
+    )
 }
 
 fn fault() -> impl Strategy<Value = TaskFault> {

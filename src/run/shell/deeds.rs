@@ -97,6 +97,7 @@ impl Shell {
                     delivery,
                     // A worker that died with it may have put another file in place.
                     known: known.clone().filter(|_| delivery == 1),
+                    begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
                 Some(match &target.extra {
