@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use coordinator::dispatch::Event;
-use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerId};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Validators, WorkerId};
 
 use crate::scenario::Scenario;
 
@@ -97,6 +97,8 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
             sha256: [0; 32],
             content_type: None,
             executed: None,
+            validators: Validators::default(),
+            unchanged: false,
         }),
     }
 }

@@ -30,6 +30,8 @@ pub struct Record {
     pub out: Option<String>,
     pub deaths: Vec<TaskDeath>,
     pub exec: Option<Exec>,
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -22,14 +22,13 @@ use std::io;
 use std::path::PathBuf;
 
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
-pub use form::{Digest, FormatVersion, Millis, Moment};
+pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
 pub use layout::{Layout, LayoutError};
 pub use leftovers::Tidied;
 pub use lock::{Lock, LockError};
-pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
+pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD, record_at};
 pub use record::{
-    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedExec, RecordedTiming,
-    RecordedWorker,
+    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
 };
 pub use writer::{DEATHS, LogWriter, Logged, RESULTS};
 

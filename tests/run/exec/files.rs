@@ -40,6 +40,40 @@ fn a_file_that_its_command_changed_is_stored_as_long_as_it_is_like_that() {
 }
 
 #[test]
+fn a_file_that_is_current_is_left_alone_by_its_command() {
+    for mode in ["--workers 1", "--mode async"] {
+        let server = Server::start();
+        let run = with_script("echo >> ran", mode).list([server.url("/f")]);
+        let run = run.with("--refresh");
+        run.finish().code(0);
+        // It would fail, and the file be removed.
+        let run = run.script("script", "echo >> ran; exit 1");
+        let ended = run.finish().code(0);
+        assert_eq!(ended.summary("unchanged"), 1, "{}", ended.text());
+        assert_eq!(lines(&run, "ran").len(), 1, "{mode}");
+        assert_eq!(run.log().files().len(), 1);
+        let server = server.answer("/f", [crate::support::Answer::Body(b"new".into())]);
+        run.finish().code(1);
+        assert_eq!(lines(&run, "ran").len(), 2, "{mode}");
+        assert_eq!(run.log().files(), [""; 0]);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_file_that_was_taken_away_is_asked_for_again_when_it_is_old_enough() {
+    let server = Server::start();
+    let run = with_script("rm \"$1\"; echo >> ran", "--workers 1").list([server.url("/f")]);
+    run.finish().code(0);
+    let run = run.with("--refresh=1h");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored earlier"), 1, "{}", ended.text());
+    let run = run.without_arguments().with("--exec ./script --refresh");
+    run.finish().code(0);
+    assert_eq!((server.requests("/f"), lines(&run, "ran").len()), (2, 2));
+}
+
+#[test]
 fn what_a_failed_command_made_of_its_file_is_harmless() {
     for text in [
         "rm \"$1\"; exit 1",

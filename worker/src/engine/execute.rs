@@ -4,13 +4,14 @@
 
 use std::time::Instant;
 
-use protocol::{Assignment, Executed};
+use protocol::{Assignment, CommandOrder, Executed};
 
 use super::Shared;
 use crate::activity::Activity;
+use crate::exec::Commands;
 use crate::fault::Fault;
 use crate::store::{Committed, Store};
-use crate::transfer::Transfer;
+use crate::transfer::{Transfer, without_credentials};
 
 /// A file and its task.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub(super) fn execute(
     placed: Placed<'_>,
     activity: &Activity,
 ) -> Outcome {
-    let Some(commands) = &shared.commands else {
+    let Some(commands) = placed.commands(shared) else {
         return Ok((placed.file, None));
     };
     let unproven = Unproven::new(shared, placed);
@@ -46,7 +47,7 @@ pub(super) async fn execute_async(
     placed: Placed<'_>,
     activity: &Activity,
 ) -> Outcome {
-    let Some(commands) = &shared.commands else {
+    let Some(commands) = placed.commands(shared) else {
         return Ok((placed.file, None));
     };
     let unproven = Unproven::new(shared, placed);
@@ -57,8 +58,22 @@ pub(super) async fn execute_async(
 }
 
 impl Placed<'_> {
-    fn order(&self, transfer: &Transfer<'_>) -> protocol::CommandOrder {
-        transfer.order(self.assignment, self.file.bytes, self.file.sha256)
+    /// A file that was there before has been through its command, or was stored without one.
+    fn commands<'s>(&self, shared: &'s Shared) -> Option<&'s Commands> {
+        shared.commands.as_deref().filter(|_| !self.file.unchanged)
+    }
+
+    fn order(&self, transfer: &Transfer<'_>) -> CommandOrder {
+        CommandOrder {
+            path: self.assignment.path.clone(),
+            url: without_credentials(&self.assignment.url),
+            bytes: self.file.bytes,
+            sha256: self.file.sha256,
+            content_type: transfer.content_type().map(|text| {
+                // Not the server's to command a terminal.
+                text.replace(char::is_control, "")
+            }),
+        }
     }
 }
 

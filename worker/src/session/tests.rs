@@ -6,6 +6,7 @@ use std::thread;
 
 use protocol::{
     Assignment, Engine as Kind, Exchange, Failure, FailureKind, Running, Severity, Stored,
+    Validators,
 };
 
 use tokio::sync::Mutex;
@@ -65,6 +66,8 @@ fn stored() -> Box<Stored> {
         sha256: [0; 32],
         content_type: None,
         executed: None,
+        validators: Validators::default(),
+        unchanged: false,
     })
 }
 

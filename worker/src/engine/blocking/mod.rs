@@ -103,6 +103,11 @@ impl BlockingEngine {
             transfer.offer(note, have);
         }
         match self.reach(transfer, activity) {
+            Ok((mut response, Next::Keep { bytes, sha256 })) => {
+                self.drain(&mut response);
+                site.discard();
+                Ok(Committed::kept(bytes, sha256))
+            }
             Ok((mut response, next)) => {
                 activity.enter(Phase::Receiving);
                 self.receive(transfer, &mut response, (site, next), activity)
@@ -114,7 +119,7 @@ impl BlockingEngine {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received.
+    /// Follows redirects to a response whose body is to be received, or that needs none.
     fn reach(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -130,7 +135,9 @@ impl BlockingEngine {
                 length: response.body().content_length(),
             };
             match transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
+                Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
+                    return Ok((response, next));
+                }
                 Ok(Next::Follow) => self.drain(&mut response),
                 Err(fault) => {
                     self.drain(&mut response);
@@ -214,7 +221,8 @@ impl BlockingEngine {
             }
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
-                partial.commit(|file| transfer.check_file(file.bytes, &file.sha256))
+                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                partial.commit(transfer.known(), check)
             })
         });
         transfer.timing().store += storing;
@@ -232,7 +240,7 @@ impl BlockingEngine {
         let partial = stored(storing, || {
             let mut partial = match next {
                 Next::Resume { from } => site.resume(from),
-                Next::Receive | Next::Follow => site.begin(),
+                Next::Receive | Next::Follow | Next::Keep { .. } => site.begin(),
             }?;
             while !partial.rehash()? {
                 activity.enter(Phase::Receiving);
@@ -350,7 +358,7 @@ impl Engine for BlockingEngine {
         });
         match result {
             Ok((file, executed)) => {
-                let mut stored = transfer.stored(file.bytes, file.sha256);
+                let mut stored = transfer.stored(file.bytes, file.sha256, file.unchanged);
                 stored.executed = executed;
                 Ok(stored)
             }
