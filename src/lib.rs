@@ -18,7 +18,9 @@
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
-//! [`reap`] asks the kernel what a child used, for whoever started it.
+//! What several of them use: [`ledger`], a map of more keys than fit into memory;
+//! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
+//! at all; [`reap`], which asks the kernel what a child used.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
@@ -27,10 +29,13 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod format;
 pub mod inject;
 pub mod input;
+pub mod ledger;
 pub mod origin;
 pub mod pool;
 pub mod reap;
 pub mod run;
 pub mod shootout;
+pub mod whole_file;

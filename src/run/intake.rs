@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use protocol::TaskId;
 
 use super::inbox::Message;
-use super::ledger::LedgerError;
+use crate::ledger::LedgerError;
 use super::sieve::{Place, Sieve, Sorted};
 use crate::input::{Lines, Target};
 

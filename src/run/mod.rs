@@ -12,7 +12,6 @@
 mod hosts;
 mod inbox;
 mod intake;
-mod ledger;
 pub mod log;
 mod outcome;
 mod report;

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError};
 use super::log::{Brief, LineProblem, LogError, LogReader, Outcome};
 use crate::input::{Target, UrlKey};
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use protocol::TaskId;
 
-use super::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError};
 use super::resume::{Earlier, Index, is_in_place};
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, Target, UrlKey};
