@@ -97,9 +97,9 @@ fn lists(c: &mut Criterion) {
         });
     });
     group.bench_function("index loaded", |b| {
-        b.iter(|| Index::load(&results).unwrap());
+        b.iter(|| Index::load(&results, folder.path().to_owned()).unwrap());
     });
-    let index = Index::load(&results).unwrap();
+    let index = Index::load(&results, folder.path().to_owned()).unwrap();
     let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
     group.bench_function("looked up", |b| {
         b.iter(|| {

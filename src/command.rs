@@ -48,7 +48,12 @@ fn download(args: RunArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
     };
-    match run::execute(config) {
+    let done = if config.dry_run {
+        run::dry_run(&config)
+    } else {
+        run::execute(config)
+    };
+    match done {
         Ok(outcome) => outcome.code().into(),
         Err(error) => fail(SET_UP, &error),
     }

@@ -63,6 +63,8 @@ pub struct RunConfig {
     pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -215,6 +217,7 @@ impl RunConfig {
             timeline: args.mode.timeline,
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
+            dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
         })

@@ -9,6 +9,7 @@
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod dry_run;
 mod hosts;
 mod inbox;
 mod intake;
@@ -47,6 +48,7 @@ use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
 
+pub use dry_run::dry_run;
 pub use outcome::Outcome;
 
 /// Longest time between two heartbeats; also how old the bytes in a status may be.
@@ -139,13 +141,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    let index = Index::load(&layout.results())?;
-    if let Some(problem) = index.first_problem() {
-        let unreadable = index.unreadable();
-        console.error(&format!(
-            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
-        ));
-    }
+    // Temporary files of this run are made beside the run log, where there must be room anyway.
+    let index = Index::load(&layout.results(), layout.coordinator().to_owned())?;
+    tell_unreadable(&index, &console);
     let timeline = config
         .timeline
         .as_deref()
@@ -209,6 +207,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// Says that lines of the run log count for nothing, if some do.
+fn tell_unreadable(index: &Index, console: &Console) {
+    if let Some(problem) = index.first_problem() {
+        let unreadable = index.unreadable();
+        console.error(&format!(
+            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
+        ));
+    }
 }
 
 /// Which boot of the machine this is (random(4)). Where that cannot be known, nothing is resumed.

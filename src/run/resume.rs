@@ -8,9 +8,9 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::ledger::{Ledger, LedgerError};
 use super::log::{Brief, LineProblem, LogError, LogReader, Outcome};
 use crate::input::{Target, UrlKey};
+use crate::ledger::{Ledger, LedgerError};
 
 /// What earlier runs recorded of each task: the latest record counts. Some ten bits of memory for
 /// each, and a temporary file once there are many.
@@ -125,14 +125,14 @@ impl Index {
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files are made beside it.
+    /// Reads a run log; one that does not exist is empty. Temporary files, if there must be any, are
+    /// made in `folder`.
     ///
     /// # Errors
     ///
     /// It cannot be opened, or not be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(results: &Path) -> Result<Self, IndexError> {
-        let folder = results.parent().unwrap_or(results).to_owned();
+    pub fn load(results: &Path, folder: PathBuf) -> Result<Self, IndexError> {
         let reader = match LogReader::open(results) {
             Ok(reader) => reader,
             Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -176,10 +176,7 @@ impl Index {
             return Ok(());
         };
         let url = UrlKey::of(&record.url);
-        let key = match record.out() {
-            Some(out) => UrlKey::of_named(&record.url, out),
-            None => url,
-        };
+        let key = UrlKey::of_task(&record.url, record.out());
         self.tasks.insert(*key.as_bytes(), state.0)?;
         // A place that holds its URL's key belongs to no other URL.
         if let Some(path) = record.path()
@@ -278,7 +275,7 @@ mod tests {
             log.append(record).expect("append");
         }
         drop(log);
-        Index::load(&dir.path().join(RESULTS)).expect("it can be read")
+        Index::load(&dir.path().join(RESULTS), dir.path().to_owned()).expect("it can be read")
     }
 
     fn state(index: &Index, url: &str) -> Option<Earlier> {
@@ -309,10 +306,11 @@ mod tests {
     #[test]
     fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let index = Index::load(&dir.path().join(RESULTS)).expect("nothing there");
+        let index =
+            Index::load(&dir.path().join(RESULTS), dir.path().to_owned()).expect("nothing there");
         assert_eq!(state(&index, "https://h/"), None);
         // Reading a directory fails, as a bad disk would.
-        let error = Index::load(dir.path()).expect_err("it is a directory");
+        let error = Index::load(dir.path(), dir.path().to_owned()).expect_err("it is a directory");
         assert!(
             matches!(error, IndexError::Log(LogError::Read { .. })),
             "{error:?}"
@@ -337,7 +335,7 @@ mod tests {
         let line = serde_json::to_string(&record("https://h/", Outcome::Stored, 7));
         let line = line.expect("it is JSON");
         fs::write(&path, format!("x\n{line}\n\u{0}\n{{\"torn")).expect("write");
-        let index = Index::load(&path).expect("it can be read");
+        let index = Index::load(&path, dir.path().to_owned()).expect("it can be read");
         assert_eq!(
             (state(&index, "https://h/"), index.unreadable()),
             (Some(earlier(7)), 2)

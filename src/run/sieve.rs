@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use protocol::TaskId;
 
-use crate::ledger::{Ledger, LedgerError};
 use super::resume::{Earlier, Index, is_in_place};
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, Target, UrlKey};
+use crate::ledger::{Ledger, LedgerError};
 
 /// What to do about a target.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod architecture;
 mod crashes;
 mod descriptors;
 mod disk;
+mod dry_run;
 mod failing_disk;
 mod failures;
 mod fsync;

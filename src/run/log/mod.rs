@@ -25,7 +25,7 @@ pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
 pub use form::{Digest, FormatVersion, Millis, Moment};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};
-pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
+pub use reader::{Brief, BriefDeath, LineProblem, LogReader, MAX_RECORD};
 pub use record::{
     Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
 };

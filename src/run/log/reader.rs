@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use protocol::TaskId;
 use serde::Deserialize;
 
 use super::{Digest, FormatVersion, Log, LogError, Outcome, Record};
@@ -21,6 +22,8 @@ pub const MAX_RECORD: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Brief<'a> {
     v: FormatVersion,
+    /// The task's number in the run that wrote the line.
+    pub task: TaskId,
     /// Its URL, normalised.
     #[serde(borrow)]
     pub url: Cow<'a, str>,
@@ -47,6 +50,28 @@ impl Brief<'_> {
     #[must_use]
     pub fn out(&self) -> Option<&str> {
         self.out.as_ref().map(|text| text.0.as_ref())
+    }
+}
+
+/// What a summary needs of a line in the log of deaths.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BriefDeath<'a> {
+    v: FormatVersion,
+    #[serde(borrow)]
+    exit: BriefExit<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct BriefExit<'a> {
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl BriefDeath<'_> {
+    /// How the worker ended, in words.
+    #[must_use]
+    pub fn exit(&self) -> &str {
+        &self.exit.text
     }
 }
 
@@ -87,6 +112,7 @@ pub struct LogReader<R = File> {
     lines: BoundedLines<R>,
     number: u64,
     broken: bool,
+    torn: bool,
 }
 
 impl<R> std::fmt::Debug for LogReader<R> {
@@ -123,12 +149,30 @@ impl<R: Read> LogReader<R> {
             lines: BoundedLines::new(reader, MAX_RECORD),
             number: 0,
             broken: false,
+            torn: false,
         }
     }
 
     /// The next record in brief, borrowed from this reader's buffer.
     pub fn next_brief(&mut self) -> Option<Result<Brief<'_>, LineProblem>> {
         self.next_as()
+    }
+
+    /// The next death in brief, if this is a log of deaths.
+    pub fn next_death(&mut self) -> Option<Result<BriefDeath<'_>, LineProblem>> {
+        self.next_as()
+    }
+
+    /// The number of the line that the last item was made of, counted from 1.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the log ends in the middle of a line; known once there are no more items.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.torn
     }
 
     fn next_as<'a, T: Deserialize<'a>>(&'a mut self) -> Option<Result<T, LineProblem>> {
@@ -145,7 +189,12 @@ impl<R: Read> LogReader<R> {
                     .map_err(|source| LineProblem::NotARecord { number, source }),
             ),
             Ok(Some(RawLine::TooLong(_))) => Some(Err(LineProblem::TooLong { number })),
-            Ok(Some(RawLine::Unended(_)) | None) => {
+            Ok(Some(RawLine::Unended(_))) => {
+                self.broken = true;
+                self.torn = true;
+                None
+            }
+            Ok(None) => {
                 self.broken = true;
                 None
             }
@@ -238,6 +287,10 @@ mod tests {
     fn a_last_line_without_newline_is_no_item_even_if_it_is_complete() {
         let log = line("https://h/1") + line("https://h/2").trim_end();
         assert_eq!(items(log.as_bytes()), ["https://h/1"]);
+        for (log, torn) in [(log, true), (line("https://h/1"), false)] {
+            let mut reader = LogReader::new(log.as_bytes());
+            assert_eq!((reader.by_ref().count(), reader.is_torn()), (1, torn));
+        }
         assert_eq!(items(b""), [""; 0]);
     }
 
