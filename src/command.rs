@@ -10,13 +10,14 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::origin::OriginArgs;
+use crate::cli::results::ResultsArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
-use crate::{chaos, origin, pool, run, shootout};
+use crate::{chaos, origin, pool, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -37,6 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
+        Some(Command::Results(args)) => report(args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -100,6 +102,17 @@ fn wreck(args: &ChaosArgs) -> ExitCode {
     };
     match ending {
         Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn report(args: ResultsArgs) -> ExitCode {
+    let plan = match results::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match results::execute(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(SET_UP, &error),
     }
 }

@@ -16,6 +16,7 @@
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
+//! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
@@ -36,6 +37,7 @@ pub mod ledger;
 pub mod origin;
 pub mod pool;
 pub mod reap;
+pub mod results;
 pub mod run;
 pub mod shootout;
 pub mod whole_file;

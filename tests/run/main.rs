@@ -23,6 +23,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod results;
 mod resume;
 mod resumed;
 mod signals;
