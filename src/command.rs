@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::origin::OriginArgs;
+use crate::cli::reference::{CompletionsArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
@@ -17,7 +18,8 @@ use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
-use crate::{chaos, origin, pool, results, run, shootout};
+use crate::manual::ManualError;
+use crate::{chaos, manual, origin, pool, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -39,6 +41,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
         Some(Command::Results(args)) => report(args),
+        Some(Command::Completions(args)) => complete(&args),
+        Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
     }
 }
@@ -113,6 +117,28 @@ fn report(args: ResultsArgs) -> ExitCode {
     };
     match results::execute(&plan) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn complete(args: &CompletionsArgs) -> ExitCode {
+    told(manual::completions(args.shell, &mut io::stdout().lock()))
+}
+
+fn document(args: &ManArgs) -> ExitCode {
+    told(match &args.dir {
+        Some(folder) => manual::pages(folder),
+        None => manual::page(&mut io::stdout().lock()),
+    })
+}
+
+fn told(written: Result<(), ManualError>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(ManualError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(SET_UP, &error),
     }
 }

@@ -17,7 +17,8 @@
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
-//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
+//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
+//!   completions and manual pages from it.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
@@ -34,6 +35,7 @@ pub mod format;
 pub mod inject;
 pub mod input;
 pub mod ledger;
+pub mod manual;
 pub mod origin;
 pub mod pool;
 pub mod reap;

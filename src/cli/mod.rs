@@ -7,6 +7,7 @@ pub mod limits;
 pub mod list;
 pub mod mode;
 pub mod origin;
+pub mod reference;
 pub mod results;
 pub mod run;
 pub mod shootout;
@@ -50,6 +51,10 @@ pub enum Command {
     Chaos(Box<chaos::ChaosArgs>),
     /// Run the built-in origin alone: a server that answers every URL
     Origin(origin::OriginArgs),
+    /// Print completions for a shell
+    Completions(reference::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(reference::ManArgs),
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),

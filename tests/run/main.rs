@@ -23,6 +23,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod reference;
 mod results;
 mod resume;
 mod resumed;
