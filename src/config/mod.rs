@@ -63,6 +63,8 @@ pub struct RunConfig {
     pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
+    /// Files that earlier runs stored are checked, unless that was done less long ago than this.
+    pub refresh: Option<Duration>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// Errors only.
@@ -217,6 +219,7 @@ impl RunConfig {
             timeline: args.mode.timeline,
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
+            refresh: args.refresh,
             dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,

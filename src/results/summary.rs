@@ -147,7 +147,7 @@ impl Counting {
         }
         totals.retries += u64::from(record.attempts.saturating_sub(1));
         totals.redeliveries += u64::from(record.deliveries.saturating_sub(1));
-        let took = took(&record.timing_ms);
+        let took = record.timing_ms.took();
         if let Some(started) = record.started {
             let started = started.as_millis();
             let millis = i64::try_from(took / 1000).unwrap_or(i64::MAX);
@@ -227,32 +227,4 @@ impl Counting {
             slowest: self.slowest.into_values().rev().collect(),
         })
     }
-}
-
-/// How long it took in microseconds, from when a worker took it up.
-fn took(timing: &RecordedTiming) -> u64 {
-    let phases = phases(timing).map(|(_, micros)| micros);
-    phases.into_iter().sum()
-}
-
-/// The phases in their order, with what each took in microseconds.
-#[must_use]
-pub fn phases(timing: &RecordedTiming) -> [(&'static str, u64); 6] {
-    let RecordedTiming {
-        queue: _,
-        resolve,
-        connect,
-        tls,
-        first_byte,
-        body,
-        store,
-    } = timing;
-    [
-        ("resolve", resolve.as_micros()),
-        ("connect", connect.as_micros()),
-        ("tls", tls.as_micros()),
-        ("first byte", first_byte.as_micros()),
-        ("body", body.as_micros()),
-        ("store", store.as_micros()),
-    ]
 }

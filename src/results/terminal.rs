@@ -10,7 +10,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::hosts::HostCount;
-use super::summary::{KindCount, Slow, Summary, Totals, phases};
+use super::summary::{KindCount, Slow, Summary, Totals};
 use crate::format;
 use crate::input::Excerpt;
 use crate::run::log::{Moment, Outcome};
@@ -202,11 +202,11 @@ fn slowest(slowest: &[Slow]) -> Table {
 /// Where the time went: what took a hundredth of it or more.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn whereabouts(slow: &Slow) -> String {
-    let parts: Vec<_> = phases(&slow.timing_ms)
-        .into_iter()
-        .map(|(name, micros)| (name, micros as f64 / 1000.0))
-        .filter(|(_, millis)| *millis > 0.0 && *millis * 100.0 >= slow.total_ms)
-        .map(|(name, millis)| format!("{name} {}", format::seconds(millis / 1000.0)))
+    let phases = slow.timing_ms.phases().into_iter();
+    let parts: Vec<_> = phases
+        .map(|(name, millis)| (name.replace('_', " "), millis.as_micros() as f64 / 1e6))
+        .filter(|(_, seconds)| *seconds > 0.0 && *seconds * 1e5 >= slow.total_ms)
+        .map(|(name, seconds)| format!("{name} {}", format::seconds(seconds)))
         .collect();
     parts.join(", ")
 }

@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing};
+use protocol::{
+    Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing, Validators,
+};
 
 use super::export::Exports;
 use super::failed::is_plain;
@@ -49,6 +51,8 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         bytes,
         sha256: [1; 32],
         content_type: None,
+        validators: Validators::default(),
+        unchanged: false,
     };
     Record::stored(facts, stored)
 }

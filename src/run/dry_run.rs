@@ -12,11 +12,12 @@ use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
 use super::tally::Tally;
-use super::{Outcome, SetUpError, open_lists, rules, system, tell_unreadable};
+use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
 use crate::config::RunConfig;
 
 /// Prints the URL and the path of everything that would be downloaded on standard output, a line
-/// each with a tab between them (which neither can have), and counts on standard error.
+/// each with a tab between them (which neither can have), and counts on standard error. With
+/// `--refresh` that includes what would be downloaded if it has changed.
 ///
 /// The outcome is that of a run in which every download succeeds.
 ///
@@ -31,7 +32,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::look(&config.output)?;
     // Not in the output folder, which may not even be there.
     let folder = std::env::temp_dir();
-    let index = Index::load(&layout.results(), folder.clone())?;
+    let index = Index::load(&layout.results(), folder.clone(), detail(config))?;
     tell_unreadable(&index, &console);
     let rules = Rules {
         folder,
@@ -83,8 +84,9 @@ fn tell(
     tally.quarantined_earlier += batch.quarantined_earlier;
     for item in batch.items {
         match item {
-            Item::Task(_, target) => {
+            Item::Task(_, target, known) => {
                 tally.offered += 1;
+                tally.unchanged += u64::from(known.is_some());
                 writeln!(out, "{}\t{}", target.url, target.path)?;
             }
             Item::Duplicate(..) => tally.duplicates += 1,

@@ -15,6 +15,7 @@ mod inbox;
 mod intake;
 pub mod log;
 mod outcome;
+mod recheck;
 mod report;
 pub mod resume;
 mod shell;
@@ -41,8 +42,9 @@ use crate::pool::{
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use recheck::Refresh;
 use report::{Console, Verbosity};
-use resume::{Index, IndexError};
+use resume::{Detail, Index, IndexError};
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -120,8 +122,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
     let boot = boot_id();
-    let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
-    tracing::debug!(removed, "leftovers of an earlier run");
+    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    tracing::debug!(?tidied, "leftovers of an earlier run");
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -142,7 +144,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let index = Index::load(&layout.results(), layout.coordinator().to_owned())?;
+    let folder = layout.coordinator().to_owned();
+    let index = Index::load(&layout.results(), folder, detail(&config))?;
     tell_unreadable(&index, &console);
     let timeline = config
         .timeline
@@ -186,6 +189,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             deaths,
             timeline,
+            partials_left: tidied.kept > 0,
             origin,
             injector,
             intake,
@@ -207,6 +211,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// What is to be known of the files that earlier runs stored.
+fn detail(config: &RunConfig) -> Detail {
+    match config.refresh {
+        Some(_) => Detail::Place,
+        None => Detail::Size,
+    }
 }
 
 /// Says that lines of the run log count for nothing, if some do.
@@ -268,6 +280,10 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             .collect(),
         lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
         retry_quarantined: config.retry_quarantined,
+        refresh: config.refresh.map(|age| Refresh {
+            age,
+            now: log::now(),
+        }),
     }
 }
 

@@ -132,6 +132,21 @@ fn it_works_while_a_run_holds_the_folder() {
 }
 
 #[test]
+fn what_servers_would_be_asked_about_is_told_apart() {
+    let server = Server::start();
+    let run = Run::new().list([server.url("/a")]);
+    run.finish().code(0);
+    let run = run.list(["/a", "/b"].map(|path| server.url(path)));
+    let asked = server.total();
+    let dry = run.with("--dry-run --refresh").finish().code(0);
+    assert_eq!(server.total(), asked);
+    for row in ["to download 1", "to check 1"] {
+        assert!(holds(&dry.stderr, row), "{row}: {}", dry.text());
+    }
+    assert_eq!(dry.stdout.lines().count(), 2, "{}", dry.text());
+}
+
+#[test]
 fn quiet_leaves_the_counts_out_and_the_lines_and_problems_in() {
     let run = Run::new()
         .list(["https://h.example/a", "nonsense"])

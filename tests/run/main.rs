@@ -24,6 +24,7 @@ mod network;
 mod nginx;
 mod origin;
 mod reference;
+mod refresh;
 mod results;
 mod resume;
 mod resumed;

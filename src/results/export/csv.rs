@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 27] = [
+const HEADER: [&str; 29] = [
     "v",
     "task",
     "url",
@@ -38,6 +38,8 @@ const HEADER: [&str; 27] = [
     "error_message",
     "out",
     "deaths",
+    "etag",
+    "last_modified",
 ];
 
 /// See the module.
@@ -118,6 +120,8 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         error,
         out,
         deaths,
+        etag,
+        last_modified,
     } = record;
     let RecordedTiming {
         queue,
@@ -167,6 +171,8 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
             .map_or_else(String::new, |error| error.message.clone()),
         text(out),
         deaths.len().to_string(),
+        text(etag),
+        text(last_modified),
     ])
 }
 

@@ -41,13 +41,17 @@ pub fn print(tally: &Tally, close: &Close<'_>) -> io::Result<()> {
     writeln!(out, "run log: {}", close.results.display())
 }
 
-/// Prints what a run would do on standard error.
+/// Prints what a run would do on standard error, as if nothing that it checks had changed.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
 pub fn print_plan(tally: &Tally) -> io::Result<()> {
-    let mut rows = vec![Row::new("to download", tally.offered, "")];
+    let mut rows = vec![Row::new("to download", tally.offered - tally.unchanged, "")];
+    if tally.unchanged > 0 {
+        let note = "downloaded if they have changed (--refresh)";
+        rows.push(Row::new("to check", tally.unchanged, note));
+    }
     rows.extend(of_lists(tally));
     let mut out = io::stderr().lock();
     writeln!(
@@ -96,6 +100,10 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
         Row::new("failed", tally.failures(), failed.join(", ")),
         Row::new("quarantined", tally.quarantined, ""),
     ];
+    if tally.unchanged > 0 {
+        let current = "in place, and current";
+        rows.push(Row::new("unchanged", tally.unchanged, current));
+    }
     rows.extend(of_lists(tally));
     if close.counts.retries > 0 {
         rows.push(Row::new("retries", close.counts.retries, ""));

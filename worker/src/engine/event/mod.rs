@@ -84,11 +84,11 @@ impl EventEngine for AsyncEngine {
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
                 .of(assignment),
         };
-        let result = self.spans.polled(attempt.run(&assignment.path)).await;
+        let result = self.spans.polled(attempt.run(assignment)).await;
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
         match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
             Err(fault) => Err(transfer.failed(fault)),
         }
     }
@@ -111,12 +111,18 @@ struct Answer {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, path: &str) -> Result<Committed, Fault> {
-        let site = self.hub.shared.store.site(path)?;
+    async fn run(&mut self, assignment: &Assignment) -> Result<Committed, Fault> {
+        let Assignment { path, begun, .. } = assignment;
+        let site = self.hub.shared.store.site(path, *begun)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
         match self.reach().await {
+            Ok((answer, Next::Keep { bytes, sha256 })) => {
+                self.drain(answer).await;
+                site.discard();
+                Ok(Committed::kept(bytes, sha256))
+            }
             Ok((answer, next)) => {
                 self.activity.enter(Phase::Receiving);
                 self.receive(answer, site, next).await
@@ -128,7 +134,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received.
+    /// Follows redirects to a response whose body is to be received, or that needs none.
     async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
@@ -140,7 +146,9 @@ impl Attempt<'_> {
                 length: answer.response.body().size_hint().exact(),
             };
             match self.transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((answer, next)),
+                Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
+                    return Ok((answer, next));
+                }
                 Ok(Next::Follow) => self.drain(answer).await,
                 Err(fault) => {
                     self.drain(answer).await;
@@ -297,7 +305,9 @@ impl Attempt<'_> {
                 work::spend(work);
             }
             self.stored(&mut storing, || {
-                partial.commit(|file| self.transfer.check_file(file.bytes, &file.sha256))
+                let transfer = &self.transfer;
+                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                partial.commit(transfer.known(), check)
             })
         });
         self.transfer.timing().store += storing;
@@ -330,7 +340,7 @@ impl Attempt<'_> {
     ) -> Result<Intake, Fault> {
         let mut partial = self.stored(storing, || match next {
             Next::Resume { from } => site.resume(from),
-            Next::Receive | Next::Follow => site.begin(),
+            Next::Receive | Next::Follow | Next::Keep { .. } => site.begin(),
         })?;
         while !self.stored(storing, || partial.rehash())? {
             self.activity.enter(Phase::Receiving);
