@@ -116,18 +116,23 @@ fn render(command: &Command) -> io::Result<Vec<u8>> {
 }
 
 /// What follows the options in `--help`, as sections of a page: a line that ends with a colon is a
-/// heading; an indented line is an entry, and what it says follows after two spaces.
+/// heading; an indented line is an entry, and what it says follows after two spaces, or on a line
+/// that is indented further.
 fn sections(help: &str) -> Roff {
     let mut roff = Roff::new();
     let mut begun = false;
     for line in help.lines() {
         if let Some(heading) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
             roff.control("SH", [heading.to_uppercase().as_str()]);
+        } else if let Some(text) = line.strip_prefix("      ") {
+            roff.text([roman(text)]);
         } else if let Some(entry) = line.strip_prefix("  ") {
             let (term, text) = entry.split_once("  ").unwrap_or((entry, ""));
             roff.control("TP", []);
             roff.text([bold(term)]);
-            roff.text([roman(text.trim_start())]);
+            if !text.is_empty() {
+                roff.text([roman(text.trim_start())]);
+            }
         } else if line.is_empty() {
             roff.control("PP", []);
         } else {
@@ -147,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_options_becomes_sections_with_entries() {
-        let help = "Note.\n\nExit codes:\n  0    good\n  130  bad, 143 too\nMore:\n  a";
+        let help = "Note.\n\nExit codes:\n  0    good\n  130  bad, 143 too\nMore:\n  a\n      says";
         let text = sections(help).to_roff();
         let expected = [
             ".SH NOTES",
@@ -159,6 +164,7 @@ mod tests {
             "bad, 143 too",
             ".SH MORE",
             "\\fBa\\fR",
+            "says",
         ];
         let mut lines = text.lines();
         for part in expected {

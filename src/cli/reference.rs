@@ -26,11 +26,16 @@ pub struct ManArgs {
 
 const COMPLETIONS: &str = "\
 Examples:
-  bash  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator
-  zsh   coordinator completions zsh > _coordinator, in a folder that is in $fpath
-  fish  coordinator completions fish > ~/.config/fish/completions/coordinator.fish";
+  coordinator completions bash > ~/.local/share/bash-completion/completions/coordinator
+      for bash
+  coordinator completions zsh > ~/.zfunc/_coordinator
+      for zsh, if ~/.zfunc is in $fpath
+  coordinator completions fish > ~/.config/fish/completions/coordinator.fish
+      for fish";
 
 const MAN: &str = "\
 Examples:
-  read the page     coordinator man | man -l -
-  install them all  coordinator man --dir ~/.local/share/man/man1";
+  coordinator man | man -l -
+      read the page
+  coordinator man --dir ~/.local/share/man/man1
+      install them all";

@@ -42,14 +42,16 @@ pub struct ResultsArgs {
 }
 
 const AFTER_HELP: &str = "\
-Of a URL that has several lines in the run log (it failed in one run, and was stored by the next),
+Of a URL that has several lines in the run log (it failed in one run, and was stored by the next), \
 the last one counts. The run may still be going on; nothing in the folder is changed.
 
 Examples:
-  what became of the run          coordinator results
-  try again what timed out        coordinator results --failed --kind timeout | coordinator -
-  try again what is quarantined   coordinator results --failed | coordinator --retry-quarantined -
-  one host as a table             coordinator results --host www.example.com --export-csv -
+  coordinator results --failed --kind timeout | coordinator -
+      try again what timed out
+  coordinator results --failed | coordinator --retry-quarantined -
+      try again what failed, and what is quarantined
+  coordinator results --host www.example.com --export-csv -
+      one host as a table
 
 Exit codes:
   0    the results are told, whatever they are
