@@ -106,7 +106,7 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let shared = Shared::new(&setup(folder.path(), 8, server.options())).expect("a good setup");
+    let shared = Shared::new(&setup(folder.path(), 8, server.options()), None).expect("a good setup");
     let hub = Arc::new(Hub::new(Arc::new(shared), 8));
     runtime.block_on(async {
         let downloads = (0..8).map(|number| {

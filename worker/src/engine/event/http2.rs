@@ -18,14 +18,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::error::of_hyper;
 use super::stream::Stream;
+use crate::throttle::Throttle;
 use crate::transfer::TransportError;
 use crate::transfer::scan::MAX_HEAD;
 
-/// Bytes of one body that may be on their way before we have read any.
+/// Bytes of one body that may be on their way before we have read any: where the rate is limited, a
+/// second's worth, but no less than what HTTP/2 begins with.
 const STREAM_WINDOW: u32 = 1024 * 1024;
+const LEAST_WINDOW: u32 = 65_535;
 
-/// Bytes of all bodies of a connection together.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of all bodies of a connection together, in windows of one.
+const STREAMS: u32 = 4;
 
 /// One user's end of a connection.
 #[derive(Clone, Debug)]
@@ -34,11 +37,18 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    /// Speaks HTTP/2 over `stream`. To be called on an event loop.
-    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
+    /// Speaks HTTP/2 over `stream`, and lets servers send as much ahead as suits `throttle`. To be
+    /// called on an event loop.
+    pub(super) async fn new(
+        stream: Stream,
+        throttle: Option<&Throttle>,
+    ) -> Result<Self, TransportError> {
+        let window = throttle.map_or(STREAM_WINDOW, |throttle| {
+            throttle.window(LEAST_WINDOW..=STREAM_WINDOW)
+        });
         let (sender, driver) = Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(STREAMS * window)
             .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(stream))
             .await
