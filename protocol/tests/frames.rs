@@ -13,9 +13,10 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
-    HttpOptions, LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
-    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
-    Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
+    HttpOptions, LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies,
+    Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
+    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {

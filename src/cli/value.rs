@@ -187,8 +187,14 @@ mod tests {
     #[test]
     fn speeds_are_as_curl_has_them_or_have_units() {
         let kib = |text| limit_rate(text).expect("valid") / 1024;
-        assert_eq!((kib("200K"), kib("200k"), kib("1M"), kib("1G")), (200, 200, 1024, 1 << 20));
-        assert_eq!((kib("1.5MiB"), kib("1.5MiB/s"), kib("2Ki")), (1536, 1536, 2));
+        assert_eq!(
+            (kib("200K"), kib("200k"), kib("1M"), kib("1G")),
+            (200, 200, 1024, 1 << 20)
+        );
+        assert_eq!(
+            (kib("1.5MiB"), kib("1.5MiB/s"), kib("2Ki")),
+            (1536, 1536, 2)
+        );
         assert_eq!(limit_rate("200000"), Ok(200_000));
         assert_eq!(limit_rate("500kB"), Ok(500_000));
         assert_eq!(limit_rate("1MB/s"), Ok(1_000_000));

@@ -192,7 +192,12 @@ fn a_pause_is_followed_by_no_rush() {
     let rate = 1_000_000;
     let throttle = throttle(rate, 2);
     let hour = (BEGUN + SECOND, BEGUN + 3601 * SECOND);
-    let (reads, _) = run(&throttle, &[greedy(), greedy()], hour.1 + SECOND, Some(hour));
+    let (reads, _) = run(
+        &throttle,
+        &[greedy(), greedy()],
+        hour.1 + SECOND,
+        Some(hour),
+    );
     let after = reads.iter().filter(|(at, ..)| *at >= hour.1);
     let after: u64 = after.map(|(_, size, _)| size).sum();
     let most = u128::from(rate) + burst(&throttle, 2);
@@ -210,9 +215,15 @@ fn a_slow_server_leaves_the_rate_to_a_fast_one() {
     };
     let (reads, _) = run(&throttle, &[slow, greedy()], BEGUN + 10 * SECOND, None);
     let slow = bytes(&reads, |who| who == 0);
-    assert!((90_000..=110_000).contains(&slow), "it has what it wants: {slow}");
+    assert!(
+        (90_000..=110_000).contains(&slow),
+        "it has what it wants: {slow}"
+    );
     let fast = bytes(&reads, |who| who == 1);
-    assert!((9_500_000..=10_200_000).contains(&fast), "the other, the rest: {fast}");
+    assert!(
+        (9_500_000..=10_200_000).contains(&fast),
+        "the other, the rest: {fast}"
+    );
 }
 
 #[test]
@@ -241,7 +252,10 @@ fn turns_that_are_taken_at_once_all_count() {
         let take = || (0..TURNS).map(|_| throttle.take(BEGUN)).collect::<Vec<_>>();
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
         let taken = threads.into_iter().map(|thread| thread.join());
-        taken.collect::<Result<Vec<_>, _>>().expect("no panic").concat()
+        taken
+            .collect::<Result<Vec<_>, _>>()
+            .expect("no panic")
+            .concat()
     });
     let mut begins = begins;
     begins.sort_unstable();

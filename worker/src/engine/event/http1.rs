@@ -283,7 +283,9 @@ mod tests {
             let head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
             server.write_all(head).await.expect("written");
             stream.readable().await.expect("it is there");
-            let mut wire = Http1::new(Stream::Plain(stream), None).await.expect("a wire");
+            let mut wire = Http1::new(Stream::Plain(stream), None)
+                .await
+                .expect("a wire");
             let request = Request::new(Empty::new());
             let response = wire.request(request, |_, _| Ok(())).await;
             assert_eq!(response.expect("an answer").status(), 503);
