@@ -164,6 +164,7 @@ fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
     bench.fails(URL, FailureKind::Stalled, TRANSIENT);
 }
 
+/// h2 keeps them to itself, or each would look like a part of the body.
 #[test]
 fn pieces_without_anything_in_them_are_no_progress() {
     let (_server, mut bench) = serving(|_, _, _, mut respond| {

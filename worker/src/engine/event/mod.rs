@@ -259,7 +259,7 @@ impl Attempt<'_> {
     ) -> Result<Result<Response<Incoming>, TransportError>, Fault> {
         let request = self.head(uri)?;
         let started = Instant::now();
-        let mut patience = self.patience(started)?;
+        let mut patience = self.patience()?;
         let result = wire
             .request(request, uri, |context, moved| patience.tick(context, moved))
             .await;
@@ -361,10 +361,9 @@ impl Attempt<'_> {
         // The headers go: as long as they are there, hyper needs a new buffer for the body.
         let mut body = response.into_body();
         let begun = Instant::now();
-        let mut moved = begun;
         loop {
             self.spans.enter(SpanPhase::Body);
-            let mut patience = self.patience(moved)?;
+            let mut patience = self.patience()?;
             let frame = wire
                 .frame(&mut body, |context, moved| patience.tick(context, moved))
                 .await
@@ -384,10 +383,6 @@ impl Attempt<'_> {
                 intake.write(&data)
             })?;
             self.pay(data.len() as u64).await?;
-            // HTTP/2 has pieces without anything in them.
-            if !data.is_empty() {
-                moved = Instant::now();
-            }
         }
         self.transfer.on_end()?;
         self.keep(place, wire).await;
@@ -419,7 +414,7 @@ impl Attempt<'_> {
         let mut body = response.into_body();
         let mut left = DRAIN;
         loop {
-            let Ok(mut patience) = self.patience(Instant::now()) else {
+            let Ok(mut patience) = self.patience() else {
                 return;
             };
             let frame = wire
@@ -459,12 +454,12 @@ impl Attempt<'_> {
         result
     }
 
-    /// For a wait that begins now, where something came last when it `moved`.
-    fn patience(&mut self, moved: Instant) -> Result<Patience<'_>, Fault> {
+    /// For a wait that begins now.
+    fn patience(&mut self) -> Result<Patience<'_>, Fault> {
         let max = self.end()?;
         Ok(Patience {
             alarm: self.alarm,
-            moved,
+            moved: Instant::now(),
             stall: self.hub.shared.options.stall_timeout,
             max,
         })
