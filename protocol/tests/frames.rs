@@ -129,15 +129,16 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
-    let rest = (option::of(expect), headers, any::<u32>());
+    let rest = (option::of(expect), headers, any::<(u32, bool)>());
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, delivery))| Assignment {
+        |(task, (url, path), (expect, headers, (delivery, begun)))| Assignment {
             task,
             url,
             path,
             expect,
             headers,
             delivery,
+            begun,
         },
     )
 }

@@ -119,8 +119,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
     let boot = boot_id();
-    let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
-    tracing::debug!(removed, "leftovers of an earlier run");
+    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    tracing::debug!(?tidied, "leftovers of an earlier run");
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -189,6 +189,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             deaths,
             timeline,
+            partials_left: tidied.kept > 0,
             origin,
             injector,
             intake,

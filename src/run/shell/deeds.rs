@@ -94,6 +94,7 @@ impl Shell {
                 let target = &self.tasks.get(&task)?.target;
                 let plain = Assignment {
                     delivery: self.parts.core.delivery(task),
+                    begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
                 Some(match &target.extra {

@@ -51,6 +51,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) log: LogWriter,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// Earlier runs left partial bodies that can be resumed.
+    pub(in crate::run) partials_left: bool,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
