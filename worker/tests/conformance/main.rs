@@ -12,6 +12,7 @@ mod http2;
 mod http2_broken;
 mod limit_rate;
 mod proxy;
+mod refresh;
 mod resume;
 mod scripts;
 mod spans;
