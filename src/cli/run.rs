@@ -37,10 +37,6 @@ pub struct RunArgs {
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
 
-    /// Options for lists.
-    #[command(flatten)]
-    pub list: ListArgs,
-
     /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
     /// stored; slower
     #[arg(long)]
@@ -61,6 +57,11 @@ pub struct RunArgs {
         value_parser = value::duration
     )]
     pub refresh: Option<Duration>,
+
+    /// Download nothing: print URL and path of each file that would be downloaded, with a tab between
+    /// them, and counts on standard error; --quiet leaves the counts out
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 
     /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
@@ -84,13 +85,10 @@ pub struct RunArgs {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// How the work is done.
+    // Groups come last, and in the order of --help: what follows one would be put into it.
+    /// Options for lists.
     #[command(flatten)]
-    pub mode: ModeArgs,
-
-    /// Options for workers.
-    #[command(flatten)]
-    pub worker: WorkerOptions,
+    pub list: ListArgs,
 
     /// Options for HTTP.
     #[command(flatten)]
@@ -100,13 +98,21 @@ pub struct RunArgs {
     #[command(flatten)]
     pub retry: RetryArgs,
 
-    /// Options for crashes.
+    /// Options for workers.
     #[command(flatten)]
-    pub crash: CrashArgs,
+    pub worker: WorkerOptions,
 
     /// Options for what workers may use.
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    /// Options for crashes.
+    #[command(flatten)]
+    pub crash: CrashArgs,
+
+    /// How the work is done.
+    #[command(flatten)]
+    pub mode: ModeArgs,
 }
 
 /// Options for workers.

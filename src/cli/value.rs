@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use protocol::ResolveOverride;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use protocol::{FailureKind, ResolveOverride};
 
 use crate::dispatch::{Intensity, MaxFailures};
 
@@ -151,6 +152,23 @@ pub(super) fn resolve(text: &str) -> Result<ResolveOverride, String> {
     })
 }
 
+/// A kind of failure, by its name in the run log.
+pub(super) fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
+    let names = FailureKind::ALL.map(FailureKind::name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let kinds = FailureKind::ALL.into_iter();
+        let mut kinds = kinds.filter(|kind| kind.name() == name);
+        kinds.next().ok_or("not a kind of failure")
+    })
+}
+
+/// A host as URLs write it once they are normalised.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    url::Host::parse(text)
+        .map(|host| host.to_string())
+        .map_err(|error| format!("{error}; expected a name or an address, without a port"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +236,21 @@ mod tests {
         assert_eq!(header("X-A:  b "), Ok(("X-A".to_owned(), "b".to_owned())));
         for wrong in ["X-A", ": b", "X A: b", "X-A: b\r\nX-B: c"] {
             assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_as_in_normalised_urls() {
+        for (text, expected) in [
+            ("WWW.Example.com", "www.example.com"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["", "h:80", "https://h/", "a b"] {
+            assert!(host(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -67,6 +67,8 @@ pub struct RunConfig {
     pub retry_quarantined: bool,
     /// Files that earlier runs stored are checked, unless that was done less long ago than this.
     pub refresh: Option<Duration>,
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -221,6 +223,7 @@ impl RunConfig {
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
             refresh: args.refresh,
+            dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
         })

@@ -158,6 +158,15 @@ impl UrlKey {
         Self::of(&format!("{normalised}\n{out}"))
     }
 
+    /// The identity of a task: its URL, normalised, and the name that the list gives its file.
+    #[must_use]
+    pub fn of_task(normalised: &str, out: Option<&str>) -> Self {
+        match out {
+            Some(out) => Self::of_named(normalised, out),
+            None => Self::of(normalised),
+        }
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {

@@ -9,10 +9,10 @@
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod dry_run;
 mod hosts;
 mod inbox;
 mod intake;
-mod ledger;
 pub mod log;
 mod outcome;
 mod recheck;
@@ -50,6 +50,7 @@ use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
 
+pub use dry_run::dry_run;
 pub use outcome::Outcome;
 
 /// Longest time between two heartbeats; also how old the bytes in a status may be.
@@ -142,17 +143,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    let detail = match config.refresh {
-        Some(_) => Detail::Place,
-        None => Detail::Size,
-    };
-    let index = Index::load(&layout.results(), detail)?;
-    if let Some(problem) = index.first_problem() {
-        let unreadable = index.unreadable();
-        console.error(&format!(
-            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
-        ));
-    }
+    // Temporary files of this run are made beside the run log, where there must be room anyway.
+    let folder = layout.coordinator().to_owned();
+    let index = Index::load(&layout.results(), folder, detail(&config))?;
+    tell_unreadable(&index, &console);
     let timeline = config
         .timeline
         .as_deref()
@@ -217,6 +211,24 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// What is to be known of the files that earlier runs stored.
+fn detail(config: &RunConfig) -> Detail {
+    match config.refresh {
+        Some(_) => Detail::Place,
+        None => Detail::Size,
+    }
+}
+
+/// Says that lines of the run log count for nothing, if some do.
+fn tell_unreadable(index: &Index, console: &Console) {
+    if let Some(problem) = index.first_problem() {
+        let unreadable = index.unreadable();
+        console.error(&format!(
+            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
+        ));
+    }
 }
 
 /// Which boot of the machine this is (random(4)). Where that cannot be known, nothing is resumed.

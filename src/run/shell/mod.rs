@@ -35,10 +35,6 @@ use pause::Wakefulness;
 /// coordinator loses by it is done again by the next run.
 const FLUSH_EVERY: Duration = Duration::from_millis(10);
 
-/// Most unusable lines that are shown, and the first that is not.
-const MAX_PROBLEMS: u64 = 100;
-const UNSHOWN: u64 = MAX_PROBLEMS + 1;
-
 /// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
 /// messages of 100 bytes to 60 KB.
 const MESSAGE_OVERHEAD: usize = 768;
@@ -304,7 +300,11 @@ impl Shell {
                     self.parts.tally.duplicates += 1;
                     self.write(&Record::duplicate(facts(task, target)));
                 }
-                Item::Problem(problem) => self.problem(&problem),
+                Item::Problem(problem) => {
+                    self.parts.tally.unusable += 1;
+                    let unusable = self.parts.tally.unusable;
+                    self.parts.console.problem(unusable, &problem);
+                }
             }
         }
         if let Some(reason) = batch.broken {
@@ -314,19 +314,6 @@ impl Shell {
         if batch.ended {
             self.parts.tally.input_ended = true;
             self.tell_core(Event::InputEnded);
-        }
-    }
-
-    /// A line that cannot be used. A list of nothing else must not bury what else there is to say.
-    fn problem(&mut self, problem: &str) {
-        let tally = &mut self.parts.tally;
-        tally.unusable += 1;
-        match tally.unusable {
-            ..=MAX_PROBLEMS => self.parts.console.error(problem),
-            UNSHOWN => self.parts.console.error(&format!(
-                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
-            )),
-            _ => {}
         }
     }
 
