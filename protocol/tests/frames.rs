@@ -10,11 +10,13 @@ use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
     HttpOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
     ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
-    Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
+    Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -127,17 +129,19 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
-    let rest = (option::of(expect), headers, any::<u32>());
-    (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, delivery))| Assignment {
+    let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
+    let rest = (option::of(expect), headers, any::<u32>(), kind);
+    (task(), texts, rest).prop_map(|(task, (url, path), (expect, headers, delivery, kind))| {
+        Assignment {
             task,
+            kind,
             url,
             path,
             expect,
             headers,
             delivery,
-        },
-    )
+        }
+    })
 }
 
 fn fault() -> impl Strategy<Value = TaskFault> {
@@ -219,7 +223,7 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
-        faults in option::of(faults()),
+        (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -255,6 +259,7 @@ prop_compose! {
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
+            robots: robots.map(|(folder, token)| ObeyRobots { folder, token }),
             faults,
         }
     }

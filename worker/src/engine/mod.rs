@@ -17,8 +17,11 @@ use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
+use crate::fault::Fault;
 use crate::resolver::Resolver;
+use crate::robots::KnownRobots;
 use crate::store::Store;
+use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
 use tls::Tls;
@@ -89,6 +92,8 @@ pub struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) tls: Tls,
+    /// What robots.txt says, if it is obeyed.
+    robots: Option<KnownRobots>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -132,7 +137,17 @@ impl Shared {
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
+            robots: setup.robots.as_ref().map(KnownRobots::new),
         })
+    }
+
+    /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any
+    /// robots.txt of this run is known.
+    pub(crate) fn check_robots(&self, transfer: &Transfer<'_>) -> Result<(), Fault> {
+        match &self.robots {
+            Some(robots) if !transfer.is_robots() => robots.check(transfer.url().as_str()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

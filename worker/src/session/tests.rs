@@ -92,6 +92,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         limits: protocol::WorkerLimits::default(),
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Scripted {
@@ -284,6 +285,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         limits: protocol::WorkerLimits::default(),
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
@@ -359,6 +361,7 @@ fn a_frozen_event_loop_shows_no_life() {
         limits: protocol::WorkerLimits::default(),
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));

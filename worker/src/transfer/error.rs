@@ -2,6 +2,8 @@
 //!
 //! It must not know any engine's own errors.
 
+use std::time::Duration;
+
 use protocol::{FailureKind, HttpOptions};
 use url::Url;
 
@@ -56,8 +58,13 @@ pub enum TransportError {
 
 impl TransportError {
     /// The failure of a request to `url` that got no complete response head, or of a body that did
-    /// not end for one of these reasons.
-    pub(super) fn into_fault(self, url: &Url, options: &HttpOptions) -> Fault {
+    /// not end for one of these reasons; `limit` is what the transfer had as a whole.
+    pub(super) fn into_fault(
+        self,
+        url: &Url,
+        options: &HttpOptions,
+        limit: Option<Duration>,
+    ) -> Fault {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         match self {
@@ -119,7 +126,7 @@ impl TransportError {
                 FailureKind::Timeout,
                 format!(
                     "transfer not finished within {:?}",
-                    options.max_time.unwrap_or_default()
+                    limit.unwrap_or_default()
                 ),
             ),
             Self::Internal(cause) => Fault::permanent(

@@ -24,12 +24,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
+use protocol::robots::{MAX_ROBOTS, MIN_ROBOTS_REDIRECTS, ROBOTS_WITHIN};
 use protocol::{
     Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, PartialNote, Severity, Span,
-    Stored, Timestamp, Timing,
+    Stored, TaskKind, Timestamp, Timing,
 };
 use url::Url;
 
+use crate::decode::Room;
 use crate::fault::{Fault, cut};
 
 pub use coding::Coding;
@@ -76,7 +78,10 @@ pub struct Transfer<'o> {
     headers: &'o [(String, String)],
     /// What the list says of the file.
     expect: Expect,
+    /// What sort of task it is.
+    kind: TaskKind,
     redirects: Redirects,
+    taken_up: Instant,
     deadline: Option<Instant>,
     /// What is on disk of the body.
     offer: Option<Offer>,
@@ -114,7 +119,9 @@ impl<'o> Transfer<'o> {
                 options,
                 headers: &[],
                 expect: Expect::default(),
+                kind: TaskKind::Listed,
                 redirects,
+                taken_up: now,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
                 receiving: false,
@@ -130,18 +137,30 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// As `assignment` says beyond its URL: headers of its own, and what its file must be.
+    /// As `assignment` says beyond its URL: what sort of task it is, headers of its own, and what
+    /// its file must be.
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
         self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self.kind = assignment.kind;
+        if self.is_robots() {
+            let latest = self.taken_up.checked_add(ROBOTS_WITHIN);
+            self.deadline = [self.deadline, latest].into_iter().flatten().min();
+        }
         self
+    }
+
+    /// Whether this fetches a robots.txt. No robots.txt has a say in that.
+    #[must_use]
+    pub fn is_robots(&self) -> bool {
+        self.kind == TaskKind::RobotsTxt
     }
 
     /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
     /// the first request, if at all.
     pub fn offer(&mut self, note: PartialNote, have: u64) {
-        if !request::has_own_range(self.options, self.headers) {
+        if !self.is_robots() && !request::has_own_range(self.options, self.headers) {
             self.offer = Offer::new(note, have);
         }
     }
@@ -198,7 +217,7 @@ impl<'o> Transfer<'o> {
         self.exchange.status = Some(head.status.as_u16());
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
         if redirect::is_redirect(head.status) {
-            self.redirects.follow(&head, self.options.max_redirects)?;
+            self.redirects.follow(&head, self.max_redirects())?;
             self.exchange.final_url = Some(self.redirects.url().to_string());
             return Ok(Next::Follow);
         }
@@ -226,7 +245,8 @@ impl<'o> Transfer<'o> {
 
     /// The whole body follows.
     fn receive(&mut self, head: &Head<'_>) -> Result<Next, Fault> {
-        if self.options.compressed {
+        // Some servers code it whatever is asked for, and it has to be read.
+        if self.options.compressed || self.is_robots() {
             self.codings = coding::of(head.headers)
                 .map_err(|what| Fault::permanent(FailureKind::Encoding, what))?;
         }
@@ -318,7 +338,10 @@ impl<'o> Transfer<'o> {
         {
             return self.truncated(cause);
         }
-        error.into_fault(self.redirects.url(), self.options)
+        let limit = self
+            .deadline
+            .map(|at| at.saturating_duration_since(self.taken_up));
+        error.into_fault(self.redirects.url(), self.options, limit)
     }
 
     /// How the body is coded, in the order in which that was done; nothing if it is stored as
@@ -328,17 +351,27 @@ impl<'o> Transfer<'o> {
         &self.codings
     }
 
-    /// Largest file, decoded.
-    #[must_use]
-    pub const fn max_filesize(&self) -> Option<u64> {
-        self.options.max_filesize
+    /// How large the file may become, decoded.
+    pub(crate) fn room(&self) -> Room {
+        match self.options.max_filesize {
+            _ if self.is_robots() => Room::Cut(MAX_ROBOTS),
+            Some(limit) if !self.codings.is_empty() => Room::AtMost(limit),
+            // What is not decoded is measured here.
+            Some(_) | None => Room::Any,
+        }
+    }
+
+    /// Whether `fault` says that as much came as is stored of such a body.
+    pub(crate) fn is_enough(&self, fault: &Fault) -> bool {
+        self.is_robots() && fault.kind == FailureKind::TooLarge
     }
 
     /// What to note beside the body, so that another attempt can go on with it; its boot is the
     /// store's to fill in. Nothing if another attempt would have to start over.
     #[must_use]
     pub fn note(&self) -> Option<&PartialNote> {
-        self.note.as_ref().filter(|_| self.codings.is_empty())
+        let resumable = self.codings.is_empty() && !self.is_robots();
+        self.note.as_ref().filter(|_| resumable)
     }
 
     /// Bytes of body received so far.
@@ -371,15 +404,26 @@ impl<'o> Transfer<'o> {
     /// The attempt failed: the nack.
     #[must_use]
     pub fn failed(self, mut fault: Fault) -> Box<Failure> {
-        if self.options.retry_all_errors && fault.severity == Severity::Permanent {
+        // To ask again what is forbidden is what the user does not want; and no robots.txt is an
+        // answer to who asks for one.
+        let is_answer = self.is_robots() || fault.kind == FailureKind::Robots;
+        if self.options.retry_all_errors && fault.severity == Severity::Permanent && !is_answer {
             fault.severity = Severity::Transient { retry_after: None };
         }
         failure(self.exchange, fault)
     }
 
+    fn max_redirects(&self) -> u32 {
+        let most = self.options.max_redirects;
+        if self.is_robots() {
+            return most.max(MIN_ROBOTS_REDIRECTS);
+        }
+        most
+    }
+
     fn check_size(&self, size: u64) -> Result<(), Fault> {
         match self.options.max_filesize {
-            Some(limit) if size > limit => Err(too_large(limit)),
+            Some(limit) if size > limit && !self.is_robots() => Err(too_large(limit)),
             Some(_) | None => Ok(()),
         }
     }

@@ -181,6 +181,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         limits: protocol::WorkerLimits::default(),
         fsync: false,
         http,
+        robots: None,
         faults: None,
     }
 }

@@ -129,7 +129,10 @@ impl BlockingEngine {
             };
             match transfer.on_head(head, SystemTime::now()) {
                 Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
-                Ok(Next::Follow) => self.drain(&mut response),
+                Ok(Next::Follow) => {
+                    self.drain(&mut response);
+                    self.shared.check_robots(transfer)?;
+                }
                 Err(fault) => {
                     self.drain(&mut response);
                     return Err(fault);
@@ -237,9 +240,10 @@ impl BlockingEngine {
             }
             Ok(partial)
         })?;
-        let mut intake = Intake::new(partial, transfer.codings(), transfer.max_filesize());
+        let mut intake = Intake::new(partial, transfer.codings(), transfer.room());
         match self.pour(transfer, response, &mut intake, storing, activity) {
             Ok(()) => stored(storing, || intake.finish()),
+            Err(fault) if transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, transfer.note());
                 Err(fault)

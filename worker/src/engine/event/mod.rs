@@ -141,7 +141,10 @@ impl Attempt<'_> {
             };
             match self.transfer.on_head(head, SystemTime::now()) {
                 Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((answer, next)),
-                Ok(Next::Follow) => self.drain(answer).await,
+                Ok(Next::Follow) => {
+                    self.drain(answer).await;
+                    self.hub.shared.check_robots(&self.transfer)?;
+                }
                 Err(fault) => {
                     self.drain(answer).await;
                     return Err(fault);
@@ -314,6 +317,7 @@ impl Attempt<'_> {
         let mut intake = self.open(site, next, storing).await?;
         match self.pour(answer, &mut intake, storing).await {
             Ok(()) => self.stored(storing, || intake.finish()),
+            Err(fault) if self.transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, self.transfer.note());
                 Err(fault)
@@ -336,8 +340,8 @@ impl Attempt<'_> {
             self.activity.enter(Phase::Receiving);
             tokio::task::yield_now().await;
         }
-        let limit = self.transfer.max_filesize();
-        Ok(Intake::new(partial, self.transfer.codings(), limit))
+        let room = self.transfer.room();
+        Ok(Intake::new(partial, self.transfer.codings(), room))
     }
 
     async fn pour(
