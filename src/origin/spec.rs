@@ -54,6 +54,9 @@ pub struct Spec {
     /// bytes come others, 64 KiB every 10 ms. It takes a limit on the size or on the whole time
     /// (`--max-filesize`, `--max-time`). Default 0.
     pub endless: Rate,
+    /// Share of the hosts whose robots.txt forbids everything; that of the others then forbids
+    /// nothing. With 0, the default, `/robots.txt` is a URL like any other.
+    pub disallow: Rate,
     /// Only so many requests of each URL, the first ones, can meet a fault; later ones are answered
     /// whole, so that a client that tries again gets there for certain. Default: all can.
     pub transient: Option<u32>,
@@ -86,7 +89,7 @@ pub struct Rate(u32);
 pub enum SpecError {
     /// A key that there is not.
     #[error(
-        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient and seed"
+        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, disallow, transient and seed"
     )]
     Key {
         /// The key given.
@@ -140,6 +143,7 @@ impl Default for Spec {
             stall: Rate::default(),
             slow: Rate::default(),
             endless: Rate::default(),
+            disallow: Rate::default(),
             transient: None,
             seed: 1,
         }
@@ -246,6 +250,7 @@ impl Spec {
             "stall" => self.stall = checked("stall", value, RATE, rate)?,
             "slow" => self.slow = checked("slow", value, RATE, rate)?,
             "endless" => self.endless = checked("endless", value, RATE, rate)?,
+            "disallow" => self.disallow = checked("disallow", value, RATE, rate)?,
             "transient" => self.transient = checked("transient", value, TRANSIENT, transient)?,
             "seed" => self.seed = checked("seed", value, SEED, |text| Ok(text.parse()?))?,
             unknown => {
@@ -270,6 +275,7 @@ impl fmt::Display for Spec {
             stall,
             slow,
             endless,
+            disallow,
             transient,
             seed,
         } = self;
@@ -281,7 +287,7 @@ impl fmt::Display for Spec {
         });
         write!(
             f,
-            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},"
+            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},disallow={disallow},"
         )?;
         match transient {
             Some(requests) => write!(f, "transient={requests},seed={seed}"),
@@ -325,7 +331,7 @@ fn allowed(key: &str) -> Option<&'static str> {
         "size" => Some(SIZE),
         "latency" | "jitter" => Some(TIME),
         "errors" => Some(ERRORS),
-        "truncate" | "reset" | "stall" | "slow" | "endless" => Some(RATE),
+        "truncate" | "reset" | "stall" | "slow" | "endless" | "disallow" => Some(RATE),
         "transient" => Some(TRANSIENT),
         "seed" => Some(SEED),
         _ => None,
