@@ -17,6 +17,7 @@ pub mod log;
 mod outcome;
 mod report;
 pub mod resume;
+mod robots;
 mod shell;
 mod sieve;
 mod signals;
@@ -28,6 +29,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
+use protocol::robots::ObeyRobots;
 use protocol::{Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
@@ -43,6 +45,7 @@ use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use report::{Console, Verbosity};
 use resume::{Index, IndexError};
+use robots::Doorman;
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -121,6 +124,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let boot = boot_id();
     let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(removed, "leftovers of an earlier run");
+    match config.robots {
+        Some(_) => layout.make_robots()?,
+        None => layout.remove_robots()?,
+    }
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -191,6 +198,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             timeline,
             origin,
             injector,
+            doorman: config
+                .robots
+                .clone()
+                .map(|token| Doorman::new(&layout, token)),
             intake,
             inbox,
             console,
@@ -204,6 +215,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
     if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
+    }
+    if let Err(error) = layout.remove_robots() {
+        tracing::warn!(%error, "what hosts allow is left");
     }
     if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
         tracing::warn!(%error, "sockets are left");
@@ -368,6 +382,10 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         limits: config.worker_limits,
         fsync: config.fsync,
         http,
+        robots: config.robots.clone().map(|token| ObeyRobots {
+            folder: layout.robots().into(),
+            token,
+        }),
         faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

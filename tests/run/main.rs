@@ -24,6 +24,7 @@ mod nginx;
 mod origin;
 mod resume;
 mod resumed;
+mod robots;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,6 +13,7 @@ use super::{Lock, LockError, RESULTS, leftovers};
 const COORDINATOR: &str = ".coordinator";
 const PARTIAL: &str = "partial";
 const SOCKETS: &str = "sockets";
+const ROBOTS: &str = "robots";
 
 /// An output folder that is there and can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,31 @@ impl Layout {
         Lock::acquire(&self.coordinator)
     }
 
+    /// Makes a new folder for each robots.txt of this run.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be created, or one that is there not be removed.
+    pub fn make_robots(&self) -> Result<(), LayoutError> {
+        self.remove_robots()?;
+        create_own(&self.robots())
+    }
+
+    /// Removes each robots.txt of a run: the next one asks again.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be removed.
+    pub fn remove_robots(&self) -> Result<(), LayoutError> {
+        let path = self.robots();
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LayoutError::Leftovers { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes what a run left of partial bodies, and says how many files. If `boot` is given, the
     /// id of this boot of the machine, those that another run can resume are kept. The lock shows
     /// that no other run is writing them; and no worker may be alive.
@@ -183,6 +209,18 @@ impl Layout {
     #[must_use]
     pub fn sockets(&self) -> PathBuf {
         self.coordinator.join(SOCKETS)
+    }
+
+    /// Where each robots.txt of a run is; absolute. It may not be there.
+    #[must_use]
+    pub fn robots(&self) -> PathBuf {
+        self.coordinator.join(ROBOTS)
+    }
+
+    /// The path of the file `name` in there, relative to the output folder.
+    #[must_use]
+    pub fn robots_path(name: &str) -> String {
+        format!("{COORDINATOR}/{ROBOTS}/{name}")
     }
 
     /// The run log; absolute.

@@ -8,6 +8,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanDuration};
 
+use protocol::FailureKind;
+
 use crate::dispatch::Counts;
 use crate::run::tally::Tally;
 
@@ -64,7 +66,17 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
         .collect();
     row("failed", tally.failures().to_string(), failed.join(", "));
     row("quarantined", tally.quarantined.to_string(), String::new());
+    let forbidden = |kind| tally.failed.get(&kind).copied().unwrap_or_default();
+    let unreachable = forbidden(FailureKind::RobotsUnreachable);
     let optional = [
+        (
+            "forbidden",
+            forbidden(FailureKind::Robots) + unreachable,
+            match unreachable {
+                0 => "of the failed, by robots.txt",
+                _ => "of the failed, by robots.txt, or because it is out of reach",
+            },
+        ),
         ("stored earlier", tally.stored_earlier, ""),
         (
             "quarantined earlier",

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, Expect, TaskId, WorkerId};
+use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 
-use super::{Shell, facts};
+use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
 use crate::input::Extra;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
@@ -91,8 +91,9 @@ impl Shell {
         tasks
             .into_iter()
             .filter_map(|task| {
-                let target = &self.tasks.get(&task)?.target;
+                let Entry { target, kind, .. } = self.tasks.get(&task)?;
                 let plain = Assignment {
+                    kind: *kind,
                     delivery: self.parts.core.delivery(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
@@ -117,8 +118,11 @@ impl Shell {
         let Some(entry) = self.tasks.remove(&task) else {
             return;
         };
-        self.hosts.leave(entry.host);
         self.text = self.text.saturating_sub(entry.target.text_bytes());
+        if entry.kind == TaskKind::RobotsTxt {
+            return self.on_robots(entry, &verdict);
+        }
+        self.hosts.leave(entry.host);
         let pid = self.pid(worker);
         let facts = Facts {
             attempts,
@@ -146,14 +150,7 @@ impl Shell {
                 Record::stored(facts, *stored)
             }
             Verdict::Failed(failure) => {
-                *tally.failed.entry(failure.kind).or_default() += 1;
-                let times = match attempts {
-                    1 => String::new(),
-                    _ => format!(" ({attempts} attempts)"),
-                };
-                self.parts
-                    .console
-                    .line(&format!("failed: {}: {failure}{times}", facts.url));
+                self.tell_of_failure(&facts, &failure);
                 Record::failed(facts, *failure)
             }
             Verdict::Quarantined(exit) => {
@@ -166,6 +163,17 @@ impl Shell {
             }
         };
         self.write(&record);
+    }
+
+    pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
+        *self.parts.tally.failed.entry(failure.kind).or_default() += 1;
+        let times = match facts.attempts {
+            0 | 1 => String::new(),
+            attempts => format!(" ({attempts} attempts)"),
+        };
+        self.parts
+            .console
+            .line(&format!("failed: {}: {failure}{times}", facts.url));
     }
 
     pub(super) fn write(&mut self, record: &Record) {

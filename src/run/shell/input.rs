@@ -1,0 +1,114 @@
+//! The input: what becomes of each line before the core hears of it.
+
+use std::time::Duration;
+
+use protocol::{TaskId, TaskKind};
+
+use super::{Entry, Shell, facts};
+use crate::dispatch::{Event, HostId};
+use crate::input::Target;
+use crate::run::intake::{Batch, Item};
+use crate::run::log::Record;
+use crate::run::robots::Doorman;
+
+/// Most unusable lines that are shown, and the first that is not.
+const MAX_PROBLEMS: u64 = 100;
+const UNSHOWN: u64 = MAX_PROBLEMS + 1;
+
+/// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
+/// messages of 100 bytes to 60 KB.
+const MESSAGE_OVERHEAD: usize = 768;
+
+impl Shell {
+    pub(super) fn on_batch(&mut self, batch: Batch) {
+        self.parts.intake.received();
+        let tally = &mut self.parts.tally;
+        tally.stored_earlier += batch.stored_earlier;
+        tally.quarantined_earlier += batch.quarantined_earlier;
+        tally.fraction = batch.fraction;
+        for item in batch.items {
+            match item {
+                Item::Task(task, target) => self.admit(task, target),
+                Item::Duplicate(task, target) => {
+                    self.parts.tally.duplicates += 1;
+                    self.write(&Record::duplicate(facts(task, target)));
+                }
+                Item::Problem(problem) => self.problem(&problem),
+            }
+        }
+        if let Some(reason) = batch.broken {
+            self.give_up(reason);
+            self.tell_core(Event::Tick);
+        }
+        if batch.ended {
+            self.parts.tally.input_ended = true;
+            if self.has_offered_all() {
+                self.tell_core(Event::InputEnded);
+            }
+        }
+    }
+
+    /// A line that cannot be used. A list of nothing else must not bury what else there is to say.
+    fn problem(&mut self, problem: &str) {
+        let tally = &mut self.parts.tally;
+        tally.unusable += 1;
+        match tally.unusable {
+            ..=MAX_PROBLEMS => self.parts.console.error(problem),
+            UNSHOWN => self.parts.console.error(&format!(
+                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
+            )),
+            _ => {}
+        }
+    }
+
+    /// Takes a target of the input on; whether it may be done is for its robots.txt to say, if that
+    /// is asked.
+    fn admit(&mut self, task: TaskId, target: Target) {
+        self.text += target.text_bytes();
+        self.parts.tally.offered += 1;
+        if self.parts.doorman.is_some() {
+            return self.ask_doorman(task, target);
+        }
+        let event = self.enter(task, target, Duration::ZERO);
+        self.tell_core(event);
+    }
+
+    /// Keeps a target of the input, whose text is counted, and says what the core is to hear.
+    pub(super) fn enter(&mut self, task: TaskId, target: Target, spacing: Duration) -> Event {
+        let size = size_in_channel(&target);
+        let host = self.keep(task, target, TaskKind::Listed);
+        Event::TaskOffered {
+            task,
+            host,
+            size,
+            spacing,
+        }
+    }
+
+    pub(super) fn keep(&mut self, task: TaskId, target: Target, kind: TaskKind) -> HostId {
+        let host = self.hosts.enter(&target.host);
+        let entry = Entry {
+            target,
+            host,
+            kind,
+            deaths: Vec::new(),
+        };
+        self.tasks.insert(task, entry);
+        host
+    }
+
+    /// Targets that were taken on and are not finished.
+    pub(super) fn unfinished(&self) -> u64 {
+        let listed = self.tasks.values();
+        let listed = listed
+            .filter(|entry| entry.kind == TaskKind::Listed)
+            .count();
+        let held = self.parts.doorman.as_ref().map_or(0, Doorman::held);
+        (listed + held) as u64
+    }
+}
+
+/// What the assignment of `target` takes of a worker's credit.
+pub(super) fn size_in_channel(target: &Target) -> u32 {
+    u32::try_from(MESSAGE_OVERHEAD + 2 * target.text_bytes()).unwrap_or(u32::MAX)
+}
