@@ -42,10 +42,14 @@ pub struct Assignment {
     /// How often it was handed out in this run, this time included, not counting those that ended
     /// before it was started: 1 for the first time.
     pub delivery: u32,
+    /// A worker may have begun it before, in this run or in an earlier one, and may have left a
+    /// partial body. If not, nobody has to look for one.
+    pub begun: bool,
 }
 
 impl Assignment {
-    /// The task of a list that says nothing but its URL, handed out for the first time.
+    /// The task of a list that says nothing but its URL, handed out for the first time, of which an
+    /// earlier run may have left a partial body.
     #[must_use]
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
@@ -56,6 +60,7 @@ impl Assignment {
             expect: None,
             headers: Vec::new(),
             delivery: 1,
+            begun: true,
         }
     }
 }

@@ -130,9 +130,9 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
-    let rest = (option::of(expect), headers, any::<u32>(), kind);
-    (task(), texts, rest).prop_map(|(task, (url, path), (expect, headers, delivery, kind))| {
-        Assignment {
+    let rest = (option::of(expect), headers, any::<(u32, bool)>(), kind);
+    (task(), texts, rest).prop_map(
+        |(task, (url, path), (expect, headers, (delivery, begun), kind))| Assignment {
             task,
             kind,
             url,
@@ -140,8 +140,9 @@ fn assignment() -> impl Strategy<Value = Assignment> {
             expect,
             headers,
             delivery,
-        }
-    })
+            begun,
+        },
+    )
 }
 
 fn fault() -> impl Strategy<Value = TaskFault> {

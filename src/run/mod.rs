@@ -122,8 +122,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
     let boot = boot_id();
-    let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
-    tracing::debug!(removed, "leftovers of an earlier run");
+    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    tracing::debug!(?tidied, "leftovers of an earlier run");
     match config.robots {
         Some(_) => layout.make_robots()?,
         None => layout.remove_robots()?,
@@ -196,6 +196,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             deaths,
             timeline,
+            partials_left: tidied.kept > 0,
             origin,
             injector,
             doorman: config

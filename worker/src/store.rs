@@ -86,7 +86,9 @@ impl Store {
         })
     }
 
-    /// Where `path` in the output folder will be, and what an earlier attempt left of it.
+    /// Where `path` in the output folder will be, and what an earlier attempt left of it, if one has
+    /// `begun` it. If it is known that none has, that saves a search in a folder in which everybody
+    /// is writing.
     ///
     /// The partial's name depends on the path alone, so that one that a killed worker left is
     /// taken over, and not left behind. Whoever calls this must be the only one who works on
@@ -95,9 +97,9 @@ impl Store {
     /// # Errors
     ///
     /// If `path` could lead out of the folder.
-    pub fn site(self: &Arc<Self>, path: &str) -> Result<Site, Fault> {
+    pub fn site(self: &Arc<Self>, path: &str, begun: bool) -> Result<Site, Fault> {
         check(path)?;
-        Ok(Site::new(Arc::clone(self), path))
+        Ok(Site::new(Arc::clone(self), path, begun))
     }
 
     /// Begins the file that will be `path` in the output folder, whatever there is of it.
@@ -106,7 +108,7 @@ impl Store {
     ///
     /// If `path` could lead out of the folder, or no file can be created.
     pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
-        self.site(path)?.begin()
+        self.site(path, true)?.begin()
     }
 }
 

@@ -95,6 +95,7 @@ impl Shell {
                 let plain = Assignment {
                     kind: *kind,
                     delivery: self.parts.core.delivery(task),
+                    begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
                 Some(match &target.extra {

@@ -26,7 +26,7 @@ use crate::pool::{Death, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::Intake;
-use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, Record, RecordedDeath};
+use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
@@ -46,6 +46,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) log: LogWriter,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// Earlier runs left partial bodies that can be resumed.
+    pub(in crate::run) partials_left: bool,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.

@@ -33,9 +33,13 @@ pub struct Site {
 
 impl Site {
     /// For a path that is checked.
-    pub(super) fn new(store: Arc<Store>, path: &str) -> Self {
+    pub(super) fn new(store: Arc<Store>, path: &str, begun: bool) -> Self {
         let name = partial_name(path).into_owned();
-        let note = open_note(&store, &name);
+        let note = if begun {
+            open_note(&store, &name)
+        } else {
+            Err(Errno::NOENT)
+        };
         // One that may not be read is one.
         let noted = !matches!(note, Err(Errno::NOENT));
         let left = note.ok().and_then(|file| read_note(&store, &name, file));

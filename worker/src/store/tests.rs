@@ -191,7 +191,7 @@ fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
         partial.note(&note());
         drop(partial);
         assert_eq!(partials(&folder), 2, "the body and its note");
-        let site = store.site(path).expect("a good path");
+        let site = store.site(path, true).expect("a good path");
         let (found, have) = site.left().expect("it is kept");
         assert_eq!((found.url.as_str(), have), ("http://a.test/", 6));
         assert_eq!(found.boot, "boot");
@@ -213,7 +213,7 @@ fn a_note_does_not_outlive_the_bytes_it_speaks_of() {
     partial.note(&note());
     drop(partial);
     let again = store
-        .site("a")
+        .site("a", true)
         .expect("a good path")
         .begin()
         .expect("a file");
@@ -239,7 +239,7 @@ fn only_a_good_note_of_this_boot_counts() {
     };
     leave(&other);
     assert_eq!(
-        store.site("a").expect("a good path").left(),
+        store.site("a", true).expect("a good path").left(),
         None,
         "another boot"
     );
@@ -250,12 +250,12 @@ fn only_a_good_note_of_this_boot_counts() {
     let text = std::fs::read(&path).expect("there is a note");
     for torn in [&b""[..], &text[..text.len() / 2], b"{}", b"\0\0"] {
         std::fs::write(&path, torn).expect("written");
-        assert_eq!(store.site("a").expect("a good path").left(), None);
+        assert_eq!(store.site("a", true).expect("a good path").left(), None);
     }
     leave(&store);
     std::fs::remove_file(folder.path().join(".partial/a")).expect("removed");
     assert_eq!(
-        store.site("a").expect("a good path").left(),
+        store.site("a", true).expect("a good path").left(),
         None,
         "no body"
     );

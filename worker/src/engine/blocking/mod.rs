@@ -93,10 +93,11 @@ impl BlockingEngine {
     fn attempt(
         &mut self,
         transfer: &mut Transfer<'_>,
-        path: &str,
+        assignment: &Assignment,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
-        let site = self.shared.store.site(path)?;
+        let Assignment { path, begun, .. } = assignment;
+        let site = self.shared.store.site(path, *begun)?;
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
@@ -343,7 +344,7 @@ impl Engine for BlockingEngine {
             Transfer::new(&assignment.url, &shared.options, started, Instant::now())?
                 .of(assignment);
         self.spans.resume();
-        let result = self.attempt(&mut transfer, &assignment.path, activity);
+        let result = self.attempt(&mut transfer, assignment, activity);
         self.spans.pause();
         transfer.record(self.spans.take());
         match result {

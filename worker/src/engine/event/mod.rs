@@ -84,7 +84,7 @@ impl EventEngine for AsyncEngine {
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
                 .of(assignment),
         };
-        let result = self.spans.polled(attempt.run(&assignment.path)).await;
+        let result = self.spans.polled(attempt.run(assignment)).await;
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
         match result {
@@ -111,8 +111,9 @@ struct Answer {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, path: &str) -> Result<Committed, Fault> {
-        let site = self.hub.shared.store.site(path)?;
+    async fn run(&mut self, assignment: &Assignment) -> Result<Committed, Fault> {
+        let Assignment { path, begun, .. } = assignment;
+        let site = self.hub.shared.store.site(path, *begun)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
