@@ -122,9 +122,8 @@ impl Doorman {
             Standing::Open(delay) => Ruling::Allowed(delay),
             Standing::Ruled(delay) => self.judge(origin, path, delay),
             Standing::Unreachable(kind, status) => {
-                Ruling::Forbidden(failure(FailureKind::RobotsUnreachable, {
-                    out_of_reach(origin, kind, status)
-                }))
+                let message = out_of_reach(origin, kind, status);
+                Ruling::Forbidden(failure(FailureKind::RobotsUnreachable, message))
             }
         })
     }

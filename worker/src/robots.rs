@@ -17,8 +17,10 @@ use rustix::fs::OFlags;
 
 use crate::fault::Fault;
 
-/// For how many places rules are kept in memory. Redirects mostly go on within one place.
+/// For how many places rules are kept in memory, and how much these may take each. Redirects mostly
+/// go on within one place; and a worker may have little memory.
 const KEPT: usize = 4;
+const MOST_KEPT: usize = 128 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -57,13 +59,15 @@ impl KnownRobots {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = kept.iter().position(|(known, _)| known == origin) {
             kept.swap(0, at);
-        } else {
-            // There may be one later where there is none now: that is not kept.
-            let rules = Arc::new(self.read(origin)?);
-            kept.truncate(KEPT - 1);
-            kept.push_front((origin.to_owned(), rules));
+            return kept.front().map(|(_, rules)| Arc::clone(rules));
         }
-        kept.front().map(|(_, rules)| Arc::clone(rules))
+        // There may be one later where there is none now: that is not kept.
+        let rules = Arc::new(self.read(origin)?);
+        if rules.weight() <= MOST_KEPT {
+            kept.truncate(KEPT - 1);
+            kept.push_front((origin.to_owned(), Arc::clone(&rules)));
+        }
+        Some(rules)
     }
 
     fn read(&self, origin: &str) -> Option<RobotsRules> {
@@ -118,5 +122,12 @@ mod tests {
             }
         }
         assert_eq!(robots.kept.lock().expect("whole").len(), KEPT);
+        // One that is large is read each time.
+        let file = dir.path().join(robots_file("http://large"));
+        let text = format!("User-agent: *\n{}", "Disallow: /x\n".repeat(20_000));
+        std::fs::write(&file, text).expect("written");
+        assert!(robots.check("http://large/x").is_err());
+        let kept = robots.kept.lock().expect("whole");
+        assert!(kept.iter().all(|(origin, _)| origin != "http://large"));
     }
 }

@@ -28,18 +28,14 @@ impl World {
         self.tell_core(Event::ErrandOffered { task, host, size })
     }
 
-    fn judged(&mut self, event: Event, wanted: Duration) -> Event {
-        match event {
-            Event::TaskOffered {
-                task, host, size, ..
-            } if self.rng.f64() >= self.scenario.refused => Event::TaskOffered {
-                task,
-                host,
-                size,
-                spacing: wanted,
-            },
-            _ => Event::TaskRefused,
+    fn judged(&mut self, mut event: Event, wanted: Duration) -> Event {
+        if self.rng.f64() < self.scenario.refused {
+            return Event::TaskRefused;
         }
+        if let Event::TaskOffered { spacing, .. } = &mut event {
+            *spacing = wanted;
+        }
+        event
     }
 
     /// If `task` was an errand, those that waited for it go on.
