@@ -13,10 +13,10 @@ use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
-    HttpOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
-    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
-    Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust,
-    WorkerLimits,
+    HttpOptions, Known, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies,
+    Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
+    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker,
+    Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -71,8 +71,29 @@ prop_compose! {
         bytes in any::<u64>(),
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
+        (validators, unchanged) in (validators(), any::<bool>()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged })
+    }
+}
+
+prop_compose! {
+    fn validators()(
+        etag in option::of(".{0,40}"),
+        last_modified in option::of(".{0,40}"),
+    ) -> Validators {
+        Validators { etag, last_modified }
+    }
+}
+
+prop_compose! {
+    fn known()(
+        (url, content_type) in (".{0,40}", option::of(".{0,40}")),
+        validators in validators(),
+        bytes in any::<u64>(),
+        sha256 in any::<[u8; 32]>(),
+    ) -> Box<Known> {
+        Box::new(Known { url, validators, bytes, sha256, content_type })
     }
 }
 
@@ -130,9 +151,14 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
-    let rest = (option::of(expect), headers, any::<(u32, bool)>(), kind);
+    let rest = (
+        option::of(expect),
+        headers,
+        (any::<(u32, bool)>(), kind),
+        option::of(known()),
+    );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, (delivery, begun), kind))| Assignment {
+        |(task, (url, path), (expect, headers, ((delivery, begun), kind), known))| Assignment {
             task,
             kind,
             url,
@@ -140,6 +166,7 @@ fn assignment() -> impl Strategy<Value = Assignment> {
             expect,
             headers,
             delivery,
+            known,
             begun,
         },
     )

@@ -15,6 +15,7 @@ mod intake;
 mod ledger;
 pub mod log;
 mod outcome;
+mod recheck;
 mod report;
 pub mod resume;
 mod robots;
@@ -43,8 +44,9 @@ use crate::pool::{
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use recheck::Refresh;
 use report::{Console, Verbosity};
-use resume::{Index, IndexError};
+use resume::{Detail, Index, IndexError};
 use robots::Doorman;
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
@@ -147,7 +149,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    let index = Index::load(&layout.results())?;
+    let detail = match config.refresh {
+        Some(_) => Detail::Place,
+        None => Detail::Size,
+    };
+    let index = Index::load(&layout.results(), detail)?;
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
         console.error(&format!(
@@ -276,6 +282,10 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             .collect(),
         lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
         retry_quarantined: config.retry_quarantined,
+        refresh: config.refresh.map(|age| Refresh {
+            age,
+            now: log::now(),
+        }),
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use protocol::robots::{
     MAX_ROBOTS, ROBOTS_PATH, RobotsRules, forbidden_by, robots_file, split_url,
 };
-use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId};
+use protocol::{Exchange, Failure, FailureKind, Known, Severity, Stored, TaskId};
 
 use super::ledger::{Key, Ledger, LedgerError};
 use super::log::Layout;
@@ -44,9 +44,18 @@ pub(in crate::run) struct Doorman {
     known: Ledger<{ Standing::BYTES }>,
     kept: Kept,
     /// Targets whose place is being asked, by origin.
-    waiting: HashMap<String, Vec<(TaskId, Target)>>,
+    waiting: HashMap<String, Vec<Candidate>>,
     held: usize,
     errands: u64,
+}
+
+/// A target of the input that was taken on, and whose place may have something against it.
+#[derive(Debug)]
+pub(in crate::run) struct Candidate {
+    pub(in crate::run) task: TaskId,
+    pub(in crate::run) target: Target,
+    /// The file in place, if it may still be current.
+    pub(in crate::run) known: Option<Box<Known>>,
 }
 
 /// What is to become of a target.
@@ -144,23 +153,21 @@ impl Doorman {
         }
     }
 
-    /// Holds `target` until its place is known. If nobody asks there yet, that is to be done: a number
+    /// Holds a target until its place is known. If nobody asks there yet, that is to be done: a number
     /// and a target for it.
-    pub(in crate::run) fn hold(
-        &mut self,
-        task: TaskId,
-        target: Target,
-    ) -> Option<(TaskId, Target)> {
+    pub(in crate::run) fn hold(&mut self, candidate: Candidate) -> Option<(TaskId, Target)> {
         self.held += 1;
-        let (origin, _) = split_url(&target.url);
+        let (origin, _) = split_url(&candidate.target.url);
         if let Some(waiting) = self.waiting.get_mut(origin) {
-            waiting.push((task, target));
+            waiting.push(candidate);
             return None;
         }
         let origin = origin.to_owned();
         let path = Layout::robots_path(&robots_file(&origin));
-        let asked = target.beside(format!("{origin}{ROBOTS_PATH}"), path);
-        self.waiting.insert(origin, vec![(task, target)]);
+        let asked = candidate
+            .target
+            .beside(format!("{origin}{ROBOTS_PATH}"), path);
+        self.waiting.insert(origin, vec![candidate]);
         let number = FIRST_ERRAND + self.errands;
         self.errands += 1;
         Some((TaskId(number), asked))
@@ -176,7 +183,7 @@ impl Doorman {
         &mut self,
         robots: &Target,
         verdict: &Verdict,
-    ) -> Result<(Standing, Vec<(TaskId, Target)>), LedgerError> {
+    ) -> Result<(Standing, Vec<Candidate>), LedgerError> {
         let (origin, _) = split_url(&robots.url);
         let standing = self.standing(origin, verdict);
         self.known.insert(key(origin), standing.to_bytes())?;
@@ -296,8 +303,9 @@ impl Standing {
 fn of_failure(failure: &Failure) -> Standing {
     let status = failure.exchange.status;
     match (failure.kind, status) {
-        // Too many requests is no answer; and what a proxy wants the server has not said.
-        (FailureKind::Status, Some(407 | 429)) => Standing::Unreachable(failure.kind, status),
+        // Too many requests is no answer, nor is one to a condition that nobody made; and what a proxy
+        // wants the server has not said.
+        (FailureKind::Status, Some(304 | 407 | 429)) => Standing::Unreachable(failure.kind, status),
         (FailureKind::Status, Some(300..=499))
         | (FailureKind::TooManyRedirects | FailureKind::BadRedirect, _) => {
             Standing::Open(Duration::ZERO)

@@ -29,6 +29,14 @@ fn target(url: &str) -> Target {
     target.expect("with a host")
 }
 
+fn candidate(task: u64, url: &str) -> Candidate {
+    Candidate {
+        task: TaskId(task),
+        target: target(url),
+        known: None,
+    }
+}
+
 fn failed(kind: FailureKind, status: Option<u16>) -> Verdict {
     let mut failed = failure(kind, String::new());
     failed.exchange.status = status;
@@ -38,10 +46,7 @@ fn failed(kind: FailureKind, status: Option<u16>) -> Verdict {
 impl Door {
     /// Asks for the robots.txt of `url`, and gets `text`.
     fn fetch(&mut self, url: &str, text: &[u8]) -> Standing {
-        let (_, robots) = self
-            .doorman
-            .hold(TaskId(1), target(url))
-            .expect("nobody asked");
+        let (_, robots) = self.doorman.hold(candidate(1, url)).expect("nobody asked");
         fs::write(self.layout.output().join(&robots.path), text).expect("written");
         self.learn(&robots, &stored())
     }
@@ -86,24 +91,24 @@ fn the_first_target_of_a_place_sends_somebody_and_all_wait_for_the_answer() {
     assert!(matches!(door.ruling("http://h/a"), Ruling::Unknown));
     let (task, robots) = door
         .doorman
-        .hold(TaskId(1), target("http://u:p@h/a?b"))
+        .hold(candidate(1, "http://u:p@h/a?b"))
         .expect("the first");
     assert!(task.0 >= FIRST_ERRAND);
     assert_eq!(robots.url, "http://h/robots.txt");
     assert_eq!(robots.request_url(), robots.url, "no credentials");
     assert!(Path::new(&robots.path).starts_with(".coordinator/robots"));
     assert!(matches!(door.ruling("http://h/b"), Ruling::Unknown));
-    assert!(door.doorman.hold(TaskId(2), target("http://h/b")).is_none());
+    assert!(door.doorman.hold(candidate(2, "http://h/b")).is_none());
     let (other, _) = door
         .doorman
-        .hold(TaskId(3), target("http://h:81/b"))
+        .hold(candidate(3, "http://h:81/b"))
         .expect("another place");
     assert_ne!(task, other);
     assert_eq!(door.doorman.held(), 3);
     let not_found = failed(FailureKind::Status, Some(404));
     let (standing, waited) = door.doorman.learn(&robots, &not_found).expect("room");
     assert_eq!(standing, Standing::Open(Duration::ZERO));
-    let waited: Vec<_> = waited.iter().map(|(task, _)| task.0).collect();
+    let waited: Vec<_> = waited.iter().map(|waited| waited.task.0).collect();
     assert_eq!((waited, door.doorman.held()), (vec![1, 2], 1));
     assert_eq!(door.kind("http://h/b"), None);
     assert!(matches!(door.ruling("http://h:81/c"), Ruling::Unknown));
@@ -125,7 +130,7 @@ fn a_file_stays_only_where_something_is_forbidden() {
     // Nobody may go where nobody can tell: workers that are redirected there find that.
     let (_, robots) = door
         .doorman
-        .hold(TaskId(1), target("http://down/"))
+        .hold(candidate(1, "http://down/"))
         .expect("the first");
     door.learn(&robots, &failed(FailureKind::Status, Some(503)));
     assert_eq!(
@@ -178,7 +183,8 @@ fn only_an_answer_of_the_host_says_that_there_is_none() {
         };
         assert_eq!(of_failure(&failure), Standing::Open(Duration::ZERO));
     }
-    let statuses = [206, 407, 429, 500, 503, 599].map(|status| (FailureKind::Status, Some(status)));
+    let statuses =
+        [206, 304, 407, 429, 500, 503, 599].map(|status| (FailureKind::Status, Some(status)));
     let others = FailureKind::ALL.into_iter().filter(|kind| {
         !matches!(
             kind,

@@ -22,6 +22,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod refresh;
 mod resume;
 mod resumed;
 mod robots;

@@ -77,6 +77,7 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
                 _ => "of the failed, by robots.txt, or because it is out of reach",
             },
         ),
+        ("unchanged", tally.unchanged, "in place, and current"),
         ("stored earlier", tally.stored_earlier, ""),
         (
             "quarantined earlier",

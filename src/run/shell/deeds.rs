@@ -91,10 +91,18 @@ impl Shell {
         tasks
             .into_iter()
             .filter_map(|task| {
-                let Entry { target, kind, .. } = self.tasks.get(&task)?;
+                let Entry {
+                    target,
+                    known,
+                    kind,
+                    ..
+                } = self.tasks.get(&task)?;
+                let delivery = self.parts.core.delivery(task);
                 let plain = Assignment {
                     kind: *kind,
-                    delivery: self.parts.core.delivery(task),
+                    delivery,
+                    // A worker that died with it may have put another file in place.
+                    known: known.clone().filter(|_| delivery == 1),
                     begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
@@ -119,7 +127,7 @@ impl Shell {
         let Some(entry) = self.tasks.remove(&task) else {
             return;
         };
-        self.text = self.text.saturating_sub(entry.target.text_bytes());
+        self.text = self.text.saturating_sub(entry.text_bytes());
         if entry.kind == TaskKind::RobotsTxt {
             return self.on_robots(entry, &verdict);
         }
@@ -135,6 +143,9 @@ impl Shell {
         };
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
+                Verdict::Stored(stored) if stored.unchanged => {
+                    ("unchanged", Some(&stored.exchange))
+                }
                 Verdict::Stored(stored) => ("stored", Some(&stored.exchange)),
                 Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
                 Verdict::Quarantined(_) => ("quarantined", None),
@@ -146,8 +157,12 @@ impl Shell {
         let tally = &mut self.parts.tally;
         let record = match verdict {
             Verdict::Stored(stored) => {
-                tally.stored += 1;
-                tally.bytes += stored.bytes;
+                if stored.unchanged {
+                    tally.unchanged += 1;
+                } else {
+                    tally.stored += 1;
+                    tally.bytes += stored.bytes;
+                }
                 Record::stored(facts, *stored)
             }
             Verdict::Failed(failure) => {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use protocol::{TaskId, TaskKind};
+use protocol::TaskKind;
 
 use super::{Entry, Shell, facts};
-use crate::dispatch::{Event, HostId};
-use crate::input::Target;
+use crate::dispatch::Event;
 use crate::run::intake::{Batch, Item};
 use crate::run::log::Record;
-use crate::run::robots::Doorman;
+use crate::run::robots::{Candidate, Doorman};
 
 /// Most unusable lines that are shown, and the first that is not.
 const MAX_PROBLEMS: u64 = 100;
@@ -28,7 +27,11 @@ impl Shell {
         tally.fraction = batch.fraction;
         for item in batch.items {
             match item {
-                Item::Task(task, target) => self.admit(task, target),
+                Item::Task(task, target, known) => self.admit(Candidate {
+                    task,
+                    target,
+                    known,
+                }),
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
                     self.write(&Record::duplicate(facts(task, target)));
@@ -63,38 +66,36 @@ impl Shell {
 
     /// Takes a target of the input on; whether it may be done is for its robots.txt to say, if that
     /// is asked.
-    fn admit(&mut self, task: TaskId, target: Target) {
-        self.text += target.text_bytes();
+    fn admit(&mut self, candidate: Candidate) {
+        self.text += candidate.text_bytes();
         self.parts.tally.offered += 1;
         if self.parts.doorman.is_some() {
-            return self.ask_doorman(task, target);
+            return self.ask_doorman(candidate);
         }
-        let event = self.enter(task, target, Duration::ZERO);
+        let event = self.enter(candidate, Duration::ZERO);
         self.tell_core(event);
     }
 
     /// Keeps a target of the input, whose text is counted, and says what the core is to hear.
-    pub(super) fn enter(&mut self, task: TaskId, target: Target, spacing: Duration) -> Event {
-        let size = size_in_channel(&target);
-        let host = self.keep(task, target, TaskKind::Listed);
+    pub(super) fn enter(&mut self, candidate: Candidate, spacing: Duration) -> Event {
+        let size = size_in_channel(candidate.text_bytes());
+        let Candidate {
+            task,
+            target,
+            known,
+        } = candidate;
+        let host = self.hosts.enter(&target.host);
+        let entry = Entry {
+            known,
+            ..Entry::new(target, host, TaskKind::Listed)
+        };
+        self.tasks.insert(task, entry);
         Event::TaskOffered {
             task,
             host,
             size,
             spacing,
         }
-    }
-
-    pub(super) fn keep(&mut self, task: TaskId, target: Target, kind: TaskKind) -> HostId {
-        let host = self.hosts.enter(&target.host);
-        let entry = Entry {
-            target,
-            host,
-            kind,
-            deaths: Vec::new(),
-        };
-        self.tasks.insert(task, entry);
-        host
     }
 
     /// Targets that were taken on and are not finished.
@@ -108,7 +109,7 @@ impl Shell {
     }
 }
 
-/// What the assignment of `target` takes of a worker's credit.
-pub(super) fn size_in_channel(target: &Target) -> u32 {
-    u32::try_from(MESSAGE_OVERHEAD + 2 * target.text_bytes()).unwrap_or(u32::MAX)
+/// What an assignment with so much text takes of a worker's credit.
+pub(super) fn size_in_channel(text: usize) -> u32 {
+    u32::try_from(MESSAGE_OVERHEAD + 2 * text).unwrap_or(u32::MAX)
 }

@@ -16,7 +16,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use protocol::{Known, Phase, Report, Running, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
@@ -88,8 +88,28 @@ struct Entry {
     host: HostId,
     /// It is not of the input: it fetches the robots.txt of a place.
     kind: TaskKind,
+    /// The file in place, if it may still be current.
+    known: Option<Box<Known>>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
+}
+
+impl Entry {
+    /// Of a task that nobody has done yet.
+    const fn new(target: Target, host: HostId, kind: TaskKind) -> Self {
+        Self {
+            target,
+            host,
+            kind,
+            known: None,
+            deaths: Vec::new(),
+        }
+    }
+
+    /// How much text it holds, in bytes.
+    fn text_bytes(&self) -> usize {
+        text_bytes(&self.target, self.known.as_deref())
+    }
 }
 
 /// What a heartbeat said of a running task.
@@ -399,6 +419,11 @@ impl Shell {
             })
             .collect()
     }
+}
+
+/// How much text a target holds with what is known of its file, in bytes.
+fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
+    target.text_bytes() + known.map_or(0, Known::text_bytes)
 }
 
 /// What is known of a task before anybody has worked on it.

@@ -2,15 +2,21 @@
 //!
 //! Without `--robots` there is nothing to do here.
 
-use protocol::{TaskId, TaskKind};
+use protocol::TaskKind;
 
 use super::input::size_in_channel;
-use super::{Entry, Shell, facts};
+use super::{Entry, Shell, facts, text_bytes};
 use crate::dispatch::{Event, Verdict};
-use crate::input::Target;
 use crate::run::ledger::LedgerError;
 use crate::run::log::Record;
-use crate::run::robots::{Ruling, Standing};
+use crate::run::robots::{Candidate, Ruling, Standing};
+
+impl Candidate {
+    /// How much text it holds, in bytes.
+    pub(super) fn text_bytes(&self) -> usize {
+        text_bytes(&self.target, self.known.as_deref())
+    }
+}
 
 impl Shell {
     /// Whether nothing waits to be offered.
@@ -22,8 +28,8 @@ impl Shell {
     }
 
     /// Lets a target of the input through to the core, refuses it, or sends somebody to ask.
-    pub(super) fn ask_doorman(&mut self, task: TaskId, target: Target) {
-        match self.judged(task, target) {
+    pub(super) fn ask_doorman(&mut self, candidate: Candidate) {
+        match self.judged(candidate) {
             Ok(event) => {
                 if let Some(event) = event {
                     self.tell_core(event);
@@ -37,24 +43,30 @@ impl Shell {
     }
 
     /// What the core is to hear of a target, if anything yet.
-    fn judged(&mut self, task: TaskId, target: Target) -> Result<Option<Event>, LedgerError> {
+    fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, LedgerError> {
         let Some(doorman) = &mut self.parts.doorman else {
             return Ok(None);
         };
-        Ok(match doorman.ruling(&target)? {
-            Ruling::Allowed(spacing) => Some(self.enter(task, target, spacing)),
+        Ok(match doorman.ruling(&candidate.target)? {
+            Ruling::Allowed(spacing) => Some(self.enter(candidate, spacing)),
             Ruling::Forbidden(failure) => {
-                self.text = self.text.saturating_sub(target.text_bytes());
-                let facts = facts(task, target);
+                self.text = self.text.saturating_sub(candidate.text_bytes());
+                let facts = facts(candidate.task, candidate.target);
                 self.tell_of_failure(&facts, &failure);
                 self.write(&Record::failed(facts, *failure));
                 Some(Event::TaskRefused)
             }
-            Ruling::Unknown => doorman.hold(task, target).map(|(task, asked)| {
-                let size = size_in_channel(&asked);
-                self.text += asked.text_bytes();
-                let host = self.keep(task, asked, TaskKind::RobotsTxt);
-                Event::ErrandOffered { task, host, size }
+            Ruling::Unknown => doorman.hold(candidate).map(|(task, asked)| {
+                let text = asked.text_bytes();
+                self.text += text;
+                let host = self.hosts.enter(&asked.host);
+                let entry = Entry::new(asked, host, TaskKind::RobotsTxt);
+                self.tasks.insert(task, entry);
+                Event::ErrandOffered {
+                    task,
+                    host,
+                    size: size_in_channel(text),
+                }
             }),
         })
     }
@@ -67,9 +79,9 @@ impl Shell {
         let learnt = doorman.learn(&entry.target, verdict);
         let judged = learnt.and_then(|(standing, waited)| {
             self.tell_of_standing(&entry.target.url, standing, verdict);
-            for (task, target) in waited {
+            for candidate in waited {
                 // The core is told once it has said all that it has to say.
-                let event = self.judged(task, target)?;
+                let event = self.judged(candidate)?;
                 self.pending.extend(event);
             }
             Ok(())

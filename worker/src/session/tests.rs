@@ -6,6 +6,7 @@ use std::thread;
 
 use protocol::{
     Assignment, Engine as Kind, Exchange, Failure, FailureKind, Running, Severity, Stored,
+    Validators,
 };
 
 use tokio::sync::Mutex;
@@ -64,6 +65,8 @@ fn stored() -> Box<Stored> {
         bytes: 0,
         sha256: [0; 32],
         content_type: None,
+        validators: Validators::default(),
+        unchanged: false,
     })
 }
 

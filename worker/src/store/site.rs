@@ -115,7 +115,14 @@ impl Site {
     /// The attempt failed with `fault` before there was a body. What is there stays only if another
     /// attempt may follow.
     pub fn abandon(self, fault: &Fault) {
-        if self.noted && !matches!(fault.severity, Severity::Transient { .. }) {
+        if !matches!(fault.severity, Severity::Transient { .. }) {
+            self.discard();
+        }
+    }
+
+    /// What is there is of no use any more.
+    pub fn discard(self) {
+        if self.noted {
             // What stays nevertheless, the end of the run removes.
             let _ = remove_note(&self.store, &self.name);
             let _ = unlinkat(&self.store.partial, &*self.name, AtFlags::empty());

@@ -39,7 +39,7 @@ fn a_file_appears_whole_with_its_size_and_hash() {
     partial.write(b"ab").expect("written");
     assert!(!folder.path().join("a.txt").exists(), "not before commit");
     partial.write(b"c").expect("written");
-    let file = partial.commit(|_| Ok(())).expect("in place");
+    let file = partial.commit(None, |_| Ok(())).expect("in place");
     assert_eq!(file.bytes, 3);
     assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
     let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
@@ -68,7 +68,7 @@ fn what_a_killed_worker_left_is_taken_over() {
         let mut partial = store.begin(path).expect("the same file");
         assert_eq!(partials(&folder), 1);
         partial.write(b"whole").expect("written");
-        partial.commit(|_| Ok(())).expect("in place");
+        partial.commit(None, |_| Ok(())).expect("in place");
         let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
         assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
     }
@@ -78,7 +78,7 @@ fn what_a_killed_worker_left_is_taken_over() {
 fn missing_parent_folders_are_made() {
     let (folder, store) = store();
     let partial = store.begin("x/y/a").expect("a file");
-    partial.commit(|_| Ok(())).expect("in place");
+    partial.commit(None, |_| Ok(())).expect("in place");
     assert!(folder.path().join("x/y/a").is_file());
 }
 
@@ -94,7 +94,7 @@ fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
     link("out");
     for path in ["out/a", "out/x/a"] {
         let partial = store.begin(path).expect("the partial is elsewhere");
-        let fault = partial.commit(|_| Ok(())).expect_err(path);
+        let fault = partial.commit(None, |_| Ok(())).expect_err(path);
         assert_eq!(
             (fault.kind, fault.severity),
             (FailureKind::Store, Severity::Permanent)
@@ -102,7 +102,7 @@ fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
     }
     let replaced = link("a");
     let partial = store.begin("a").expect("a file");
-    partial.commit(|_| Ok(())).expect("in place");
+    partial.commit(None, |_| Ok(())).expect("in place");
     assert!(!replaced.is_symlink());
     let entries = std::fs::read_dir(elsewhere.path()).expect("still there");
     assert_eq!((entries.count(), partials(&folder)), (0, 0));
@@ -113,7 +113,7 @@ fn a_file_that_is_refused_is_not_put_in_place() {
     let (folder, store) = store();
     let mut partial = store.begin("a").expect("a file");
     partial.write(b"abc").expect("written");
-    let refused = partial.commit(|file| {
+    let refused = partial.commit(None, |file| {
         assert_eq!(file.bytes, 3);
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
         Err(Fault::permanent(FailureKind::ChecksumMismatch, "no"))
@@ -146,7 +146,7 @@ fn what_cannot_be_put_in_place_is_removed_and_permanent() {
         let fault = store
             .begin(path)
             .expect("the partial's name is short")
-            .commit(|_| Ok(()))
+            .commit(None, |_| Ok(()))
             .expect_err(path);
         assert_eq!(
             (fault.kind, fault.severity),
@@ -198,7 +198,7 @@ fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
         let mut partial = site.resume(4).expect("it is there");
         while !partial.rehash().expect("it can be read") {}
         partial.write(b"ef").expect("written");
-        let file = partial.commit(|_| Ok(())).expect("in place");
+        let file = partial.commit(None, |_| Ok(())).expect("in place");
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abcdef")));
         let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
         assert_eq!((stored.as_slice(), partials(&folder)), (&b"abcdef"[..], 0));

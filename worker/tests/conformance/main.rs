@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod http2;
 mod proxy;
+mod refresh;
 mod resume;
 mod scripts;
 mod spans;

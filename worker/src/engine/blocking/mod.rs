@@ -102,6 +102,11 @@ impl BlockingEngine {
             transfer.offer(note, have);
         }
         match self.reach(transfer, activity) {
+            Ok((mut response, Next::Keep { bytes, sha256 })) => {
+                self.drain(&mut response);
+                site.discard();
+                Ok(Committed::kept(bytes, sha256))
+            }
             Ok((mut response, next)) => {
                 activity.enter(Phase::Receiving);
                 self.receive(transfer, &mut response, (site, next), activity)
@@ -113,7 +118,7 @@ impl BlockingEngine {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received.
+    /// Follows redirects to a response whose body is to be received, or that needs none.
     fn reach(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -129,7 +134,9 @@ impl BlockingEngine {
                 length: response.body().content_length(),
             };
             match transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
+                Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
+                    return Ok((response, next));
+                }
                 Ok(Next::Follow) => {
                     self.drain(&mut response);
                     self.shared.check_robots(transfer)?;
@@ -216,7 +223,8 @@ impl BlockingEngine {
             }
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
-                partial.commit(|file| transfer.check_file(file.bytes, &file.sha256))
+                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                partial.commit(transfer.known(), check)
             })
         });
         transfer.timing().store += storing;
@@ -234,7 +242,7 @@ impl BlockingEngine {
         let partial = stored(storing, || {
             let mut partial = match next {
                 Next::Resume { from } => site.resume(from),
-                Next::Receive | Next::Follow => site.begin(),
+                Next::Receive | Next::Follow | Next::Keep { .. } => site.begin(),
             }?;
             while !partial.rehash()? {
                 activity.enter(Phase::Receiving);
@@ -348,7 +356,7 @@ impl Engine for BlockingEngine {
         self.spans.pause();
         transfer.record(self.spans.take());
         match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
             Err(fault) => Err(transfer.failed(fault)),
         }
     }

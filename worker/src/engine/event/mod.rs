@@ -88,7 +88,7 @@ impl EventEngine for AsyncEngine {
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
         match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
             Err(fault) => Err(transfer.failed(fault)),
         }
     }
@@ -118,6 +118,11 @@ impl Attempt<'_> {
             self.transfer.offer(note, have);
         }
         match self.reach().await {
+            Ok((answer, Next::Keep { bytes, sha256 })) => {
+                self.drain(answer).await;
+                site.discard();
+                Ok(Committed::kept(bytes, sha256))
+            }
             Ok((answer, next)) => {
                 self.activity.enter(Phase::Receiving);
                 self.receive(answer, site, next).await
@@ -129,7 +134,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received.
+    /// Follows redirects to a response whose body is to be received, or that needs none.
     async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
@@ -141,7 +146,9 @@ impl Attempt<'_> {
                 length: answer.response.body().size_hint().exact(),
             };
             match self.transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((answer, next)),
+                Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
+                    return Ok((answer, next));
+                }
                 Ok(Next::Follow) => {
                     self.drain(answer).await;
                     self.hub.shared.check_robots(&self.transfer)?;
@@ -301,7 +308,9 @@ impl Attempt<'_> {
                 work::spend(work);
             }
             self.stored(&mut storing, || {
-                partial.commit(|file| self.transfer.check_file(file.bytes, &file.sha256))
+                let transfer = &self.transfer;
+                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                partial.commit(transfer.known(), check)
             })
         });
         self.transfer.timing().store += storing;
@@ -335,7 +344,7 @@ impl Attempt<'_> {
     ) -> Result<Intake, Fault> {
         let mut partial = self.stored(storing, || match next {
             Next::Resume { from } => site.resume(from),
-            Next::Receive | Next::Follow => site.begin(),
+            Next::Receive | Next::Follow | Next::Keep { .. } => site.begin(),
         })?;
         while !self.stored(storing, || partial.rehash())? {
             self.activity.enter(Phase::Receiving);
