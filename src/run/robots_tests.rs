@@ -82,6 +82,8 @@ fn stored() -> Verdict {
         bytes: 1,
         sha256: [0; 32],
         content_type: None,
+        validators: protocol::Validators::default(),
+        unchanged: false,
     }))
 }
 

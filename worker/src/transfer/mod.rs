@@ -410,8 +410,7 @@ impl<'o> Transfer<'o> {
     /// store's to fill in. Nothing if another attempt would have to start over.
     #[must_use]
     pub fn note(&self) -> Option<&PartialNote> {
-        let resumable = self.codings.is_empty() && !self.is_robots();
-        self.note.as_ref().filter(|_| resumable)
+        self.note.as_ref().filter(|_| self.can_be_resumed())
     }
 
     /// Bytes of body received so far.
@@ -452,10 +451,8 @@ impl<'o> Transfer<'o> {
     /// The attempt failed: the nack.
     #[must_use]
     pub fn failed(self, mut fault: Fault) -> Box<Failure> {
-        // To ask again what is forbidden is what the user does not want; and no robots.txt is an
-        // answer to who asks for one.
-        let is_answer = self.is_robots() || fault.kind == FailureKind::Robots;
-        if self.options.retry_all_errors && fault.severity == Severity::Permanent && !is_answer {
+        let insists = self.options.retry_all_errors && !self.is_answer(&fault);
+        if insists && fault.severity == Severity::Permanent {
             fault.severity = Severity::Transient { retry_after: None };
         }
         failure(self.exchange, fault)

@@ -47,4 +47,15 @@ impl Transfer<'_> {
         }
         most
     }
+
+    /// Whether `fault` is what was asked for: no robots.txt is an answer to who asks for one, and to
+    /// ask again for what one forbids is what the user does not want.
+    pub(super) fn is_answer(&self, fault: &Fault) -> bool {
+        self.is_robots() || fault.kind == FailureKind::Robots
+    }
+
+    /// Whether another attempt may go on with the body. A robots.txt is short, and must be of one piece.
+    pub(super) fn can_be_resumed(&self) -> bool {
+        self.codings.is_empty() && !self.is_robots()
+    }
 }
