@@ -12,6 +12,7 @@ mod failures;
 mod fsync;
 mod inject;
 mod input;
+mod limit_rate;
 mod limits;
 mod lists;
 mod live;

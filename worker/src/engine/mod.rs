@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::resolver::Resolver;
 use crate::robots::KnownRobots;
 use crate::store::Store;
+use crate::throttle::Throttle;
 use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
@@ -49,6 +50,19 @@ impl Notable {
             partial.note(note);
         }
     }
+}
+
+/// Longest time for which a download that waits for its share of the rate does not look up.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Part of a `wait` for the rate, for an attempt with so much time `left`.
+fn nap(wait: Duration, left: Option<Duration>) -> Duration {
+    wait.min(left.unwrap_or(NAP)).min(NAP)
+}
+
+/// Now, as an [`Allowance`](crate::throttle::Allowance) wants it.
+fn monotonic() -> u64 {
+    u64::try_from(crate::spans::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Largest body of a response that is not stored, read only to use its connection again.
@@ -94,6 +108,7 @@ pub struct Shared {
     pub(crate) tls: Tls,
     /// What robots.txt says, if it is obeyed.
     robots: Option<KnownRobots>,
+    pub(crate) throttle: Option<Throttle>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -121,12 +136,13 @@ pub enum SetupError {
 }
 
 impl Shared {
-    /// Opens the folders and reads the certificates that `setup` names.
+    /// Opens the folders and reads the certificates that `setup` names. `throttle` is for its limit
+    /// on the rate.
     ///
     /// # Errors
     ///
     /// If one of them is not usable.
-    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
+    pub fn new(setup: &Setup, throttle: Option<Throttle>) -> Result<Self, SetupError> {
         let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
         let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
             .map_err(SetupError::Store)?;
@@ -138,6 +154,7 @@ impl Shared {
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
             robots: setup.robots.as_ref().map(KnownRobots::new),
+            throttle,
         })
     }
 

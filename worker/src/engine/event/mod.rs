@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 mod hub;
 mod stream;
+mod throttled;
 mod wire;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::fault::Fault;
 use crate::route::Route;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
+use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use alarm::{Alarm, Patience, after};
@@ -52,6 +54,8 @@ pub struct AsyncEngine {
     hub: Arc<Hub>,
     alarm: Alarm,
     spans: Recorder,
+    /// What it has of the rate that all share, if there is a limit.
+    allowance: Option<Allowance>,
 }
 
 impl AsyncEngine {
@@ -60,6 +64,7 @@ impl AsyncEngine {
     pub fn new(hub: Arc<Hub>) -> Self {
         let spans = Recorder::new(hub.shared.spans);
         Self {
+            allowance: hub.shared.throttle.clone().map(Allowance::new),
             hub,
             alarm: Alarm::default(),
             spans,
@@ -80,6 +85,7 @@ impl EventEngine for AsyncEngine {
             hub: &hub,
             alarm: &mut self.alarm,
             spans: &self.spans,
+            allowance: self.allowance.as_mut(),
             activity,
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
                 .of(assignment),
@@ -99,6 +105,7 @@ struct Attempt<'a> {
     hub: &'a Hub,
     alarm: &'a mut Alarm,
     spans: &'a Recorder,
+    allowance: Option<&'a mut Allowance>,
     activity: &'a Activity,
     transfer: Transfer<'a>,
 }
@@ -236,7 +243,7 @@ impl Attempt<'_> {
             drop(turn);
             return self.speak_http1(stream).await;
         }
-        let wire = Http2::new(stream).await;
+        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
         door.learn(wire.as_ref().ok());
         drop(turn);
         wire.map(Wire::Two)
@@ -251,7 +258,7 @@ impl Attempt<'_> {
     }
 
     async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
-        let wire = Http1::new(stream).await;
+        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
         wire.map(Wire::One)
             .map_err(|error| self.transfer.on_error(error))
     }
@@ -389,6 +396,7 @@ impl Attempt<'_> {
                 NOTE_AFTER.note(intake, note, begun);
                 intake.write(&data)
             })?;
+            self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;
         self.keep(place, wire).await;
@@ -434,6 +442,9 @@ impl Attempt<'_> {
             match left.checked_sub(size) {
                 Some(rest) => left = rest,
                 None => return,
+            }
+            if self.pay(size).await.is_err() {
+                return;
             }
         }
         self.keep(place, wire).await;
