@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use protocol::{FailureKind, HttpOptions};
+use protocol::{Exchange, Failure, FailureKind, HttpOptions};
 use url::Url;
 
 use crate::fault::Fault;
@@ -150,4 +150,14 @@ impl TransportError {
             ),
         }
     }
+}
+
+/// The nack for `fault`, after `exchange`.
+pub(super) fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
+    Box::new(Failure {
+        exchange,
+        kind: fault.kind,
+        message: fault.message,
+        severity: fault.severity,
+    })
 }

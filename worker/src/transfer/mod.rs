@@ -38,6 +38,8 @@ use crate::fault::{Fault, cut};
 pub use coding::Coding;
 use condition::Condition;
 pub use error::TransportError;
+use error::failure;
+pub(crate) use expect::too_large;
 use redirect::Redirects;
 use resume::Offer;
 
@@ -482,23 +484,6 @@ impl<'o> Transfer<'o> {
             format!("body is cut off after {received} bytes of {announced}: {cause}"),
         )
     }
-}
-
-/// A body is larger than `limit` allows.
-pub(crate) fn too_large(limit: u64) -> Fault {
-    Fault::permanent(
-        FailureKind::TooLarge,
-        format!("body is larger than the limit of {limit} bytes"),
-    )
-}
-
-fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
-    Box::new(Failure {
-        exchange,
-        kind: fault.kind,
-        message: fault.message,
-        severity: fault.severity,
-    })
 }
 
 #[cfg(test)]

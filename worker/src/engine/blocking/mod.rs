@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
-use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
+use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, monotonic, nap, timestamp};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::fault::Fault;
@@ -318,12 +318,7 @@ impl BlockingEngine {
         activity: &Activity,
     ) {
         let headers = response.headers();
-        let closing = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.to_ascii_lowercase().contains("close"));
-        if closing {
+        if is_closing(headers) {
             return;
         }
         let bounded = match response.body().content_length() {

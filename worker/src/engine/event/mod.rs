@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
-use super::{DRAIN, EventEngine, timestamp};
+use super::{DRAIN, EventEngine, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
@@ -489,13 +489,4 @@ impl Attempt<'_> {
     fn internal(&self, cause: String) -> Fault {
         self.transfer.on_error(TransportError::Internal(cause))
     }
-}
-
-/// Whether the server is going to close the connection after this response.
-fn is_closing(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.to_ascii_lowercase().contains("close"))
 }
