@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Faults;
+use crate::robots::ObeyRobots;
 
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub struct Setup {
     pub fsync: bool,
     /// How to talk to servers.
     pub http: HttpOptions,
+    /// How robots.txt is obeyed, if it is.
+    pub robots: Option<ObeyRobots>,
     /// What is to go wrong, if anything is.
     pub faults: Option<Faults>,
 }

@@ -11,12 +11,13 @@ use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
     HttpOptions, Known, LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison,
     Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
-    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
-    Validators, WorkerLimits,
+    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker,
+    Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -150,15 +151,17 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
+    let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
         option::of(expect),
         headers,
-        any::<(u32, bool)>(),
+        (any::<(u32, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, (delivery, begun), known))| Assignment {
+        |(task, (url, path), (expect, headers, ((delivery, begun), kind), known))| Assignment {
             task,
+            kind,
             url,
             path,
             expect,
@@ -255,7 +258,7 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
-        faults in option::of(faults()),
+        (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -292,6 +295,7 @@ prop_compose! {
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
+            robots: robots.map(|(folder, token)| ObeyRobots { folder, token }),
             faults,
         }
     }

@@ -65,9 +65,9 @@ pub struct RunArgs {
 
     /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
-    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, range=on,
+    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, disallow=0%, transient=none, range=on,
     /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
-    /// than without it
+    /// than without it; disallow=N%: that share of the hosts forbids everything, in its robots.txt
     #[arg(
         long,
         value_name = "SPEC",
@@ -155,6 +155,12 @@ pub struct HttpArgs {
     /// Shortest time between two downloads from one host, over all workers [default: none]
     #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
     pub host_delay: Duration,
+
+    /// Obey robots.txt: of each scheme, host and port it is fetched once, before anything else, and
+    /// what it forbids is a failure that asks for nothing. A Crawl-delay counts as a --host-delay of
+    /// its host, up to a minute
+    #[arg(long)]
+    pub robots: bool,
 
     /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
     /// [default: no limit]

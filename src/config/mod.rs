@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::robots::product_token;
 use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
@@ -51,6 +52,8 @@ pub struct RunConfig {
     pub fsync: bool,
     /// How workers talk to servers.
     pub http: HttpOptions,
+    /// Whose rules in robots.txt are obeyed, if any are: our product token.
+    pub robots: Option<String>,
     /// What answers in place of the network.
     pub network: Network,
     /// Where workers live.
@@ -214,6 +217,7 @@ impl RunConfig {
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
+            robots: args.http.robots.then(|| robots_token(&args.http)),
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,
             pool: shape.pool,
@@ -418,6 +422,14 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         seed: fastrand::u64(..),
         ..defaults
     }
+}
+
+/// The product token that servers see: that of the user agent, which a header may replace.
+fn robots_token(args: &HttpArgs) -> String {
+    let mut headers = args.header.iter().rev();
+    let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
+    let user_agent = header.map_or(&args.user_agent, |(_, value)| value);
+    product_token(user_agent).to_owned()
 }
 
 fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, ConfigError> {

@@ -95,6 +95,21 @@ impl Target {
         self
     }
 
+    /// Another place below the same scheme, host and port, and where that is stored. Nothing of what
+    /// the list says of this one is for it.
+    #[must_use]
+    pub fn beside(&self, url: String, path: String) -> Self {
+        Self {
+            host: self.host.clone(),
+            key: UrlKey::of(&url),
+            url,
+            path,
+            named: false,
+            extra: None,
+            credentials: None,
+        }
+    }
+
     /// How much text it holds, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {

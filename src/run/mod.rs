@@ -18,6 +18,7 @@ mod outcome;
 mod recheck;
 mod report;
 pub mod resume;
+mod robots;
 mod shell;
 mod sieve;
 mod signals;
@@ -28,6 +29,7 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use protocol::robots::ObeyRobots;
 use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
@@ -45,6 +47,7 @@ use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
+use robots::Doorman;
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -124,6 +127,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let boot = boot_id();
     let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
+    match config.robots {
+        Some(_) => layout.make_robots()?,
+        None => layout.remove_robots()?,
+    }
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -192,6 +199,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partials_left: tidied.kept > 0,
             origin,
             injector,
+            doorman: config
+                .robots
+                .clone()
+                .map(|token| Doorman::new(&layout, token)),
             intake,
             inbox,
             console,
@@ -205,6 +216,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
     if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
+    }
+    if let Err(error) = layout.remove_robots() {
+        tracing::warn!(%error, "what hosts allow is left");
     }
     if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
         tracing::warn!(%error, "sockets are left");
@@ -395,6 +409,10 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         }),
         fsync: config.fsync,
         http,
+        robots: config.robots.clone().map(|token| ObeyRobots {
+            folder: layout.robots().into(),
+            token,
+        }),
         faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

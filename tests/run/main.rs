@@ -29,6 +29,7 @@ mod refresh;
 mod results;
 mod resume;
 mod resumed;
+mod robots;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;

@@ -28,6 +28,7 @@ pub mod link;
 pub mod process;
 mod reserved;
 mod resolver;
+mod robots;
 mod route;
 mod sandbox;
 pub mod session;

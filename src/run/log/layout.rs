@@ -15,6 +15,7 @@ use super::{DEATHS, Lock, LockError, RESULTS, Tidied, leftovers};
 const COORDINATOR: &str = ".coordinator";
 const PARTIAL: &str = "partial";
 const SOCKETS: &str = "sockets";
+const ROBOTS: &str = "robots";
 
 /// The places in an output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +161,31 @@ impl Layout {
         Lock::acquire(&self.coordinator)
     }
 
+    /// Makes a new folder for each robots.txt of this run.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be created, or one that is there not be removed.
+    pub fn make_robots(&self) -> Result<(), LayoutError> {
+        self.remove_robots()?;
+        create_own(&self.robots())
+    }
+
+    /// Removes each robots.txt of a run: the next one asks again.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be removed.
+    pub fn remove_robots(&self) -> Result<(), LayoutError> {
+        let path = self.robots();
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LayoutError::Leftovers { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes what a run left of partial bodies. If `boot` is given, the id of this boot of the
     /// machine, those that another run can resume are kept. The lock shows that no other run is
     /// writing them; and no worker may be alive.
@@ -224,6 +250,18 @@ impl Layout {
     #[must_use]
     pub fn sockets(&self) -> PathBuf {
         self.coordinator.join(SOCKETS)
+    }
+
+    /// Where each robots.txt of a run is; absolute. It may not be there.
+    #[must_use]
+    pub fn robots(&self) -> PathBuf {
+        self.coordinator.join(ROBOTS)
+    }
+
+    /// The path of the file `name` in there, relative to the output folder.
+    #[must_use]
+    pub fn robots_path(name: &str) -> String {
+        format!("{COORDINATOR}/{ROBOTS}/{name}")
     }
 
     /// The run log; absolute.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use comfy_table::Table;
 use indicatif::{HumanBytes, HumanDuration};
 
+use protocol::FailureKind;
+
 use crate::dispatch::Counts;
 use crate::format::counts;
 use crate::run::tally::Tally;
@@ -100,6 +102,7 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
         Row::new("failed", tally.failures(), failed.join(", ")),
         Row::new("quarantined", tally.quarantined, ""),
     ];
+    rows.extend(forbidden(tally));
     if tally.unchanged > 0 {
         let current = "in place, and current";
         rows.push(Row::new("unchanged", tally.unchanged, current));
@@ -125,6 +128,18 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
     rows.push(Row::new("redeliveries", close.counts.redeliveries, ""));
     rows.push(Row::new("worker deaths", close.counts.deaths, deaths));
     counts(rows.into_iter().map(Row::cells))
+}
+
+/// What robots.txt forbade, if anything.
+fn forbidden(tally: &Tally) -> Option<Row> {
+    let of = |kind| tally.failed.get(&kind).copied().unwrap_or_default();
+    let unreachable = of(FailureKind::RobotsUnreachable);
+    let count = of(FailureKind::Robots) + unreachable;
+    let why = match unreachable {
+        0 => "of the failed, by robots.txt",
+        _ => "of the failed, by robots.txt, or because it is out of reach",
+    };
+    (count > 0).then(|| Row::new("forbidden", count, why))
 }
 
 /// What there is to say of the lists, beyond what is to be done.

@@ -13,13 +13,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderMap;
+use http::header::CONNECTION;
 use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
+use crate::fault::Fault;
 use crate::resolver::Resolver;
+use crate::robots::KnownRobots;
 use crate::store::Store;
 use crate::throttle::Throttle;
+use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
 use tls::Tls;
@@ -103,6 +108,8 @@ pub struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) tls: Tls,
+    /// What robots.txt says, if it is obeyed.
+    robots: Option<KnownRobots>,
     pub(crate) throttle: Option<Throttle>,
 }
 
@@ -148,8 +155,18 @@ impl Shared {
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
+            robots: setup.robots.as_ref().map(KnownRobots::new),
             throttle,
         })
+    }
+
+    /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any
+    /// robots.txt of this run is known.
+    pub(crate) fn check_robots(&self, transfer: &Transfer<'_>) -> Result<(), Fault> {
+        match &self.robots {
+            Some(robots) if !transfer.is_robots() => robots.check(transfer.url().as_str()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -159,4 +176,13 @@ pub(crate) fn timestamp(now: SystemTime) -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Whether the server is going to close the connection after this response.
+fn is_closing(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("close"))
 }

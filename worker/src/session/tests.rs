@@ -96,6 +96,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         limit_rate: None,
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Scripted {
@@ -289,6 +290,7 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         limit_rate: None,
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
@@ -379,6 +381,7 @@ fn a_frozen_event_loop_shows_no_life() {
         limit_rate: None,
         fsync: false,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));

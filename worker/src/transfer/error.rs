@@ -2,7 +2,9 @@
 //!
 //! It must not know any engine's own errors.
 
-use protocol::{FailureKind, HttpOptions};
+use std::time::Duration;
+
+use protocol::{Exchange, Failure, FailureKind, HttpOptions};
 use url::Url;
 
 use crate::fault::Fault;
@@ -63,8 +65,13 @@ pub enum TransportError {
 
 impl TransportError {
     /// The failure of a request to `url` that got no complete response head, or of a body that did
-    /// not end for one of these reasons.
-    pub(super) fn into_fault(self, url: &Url, options: &HttpOptions) -> Fault {
+    /// not end for one of these reasons; `limit` is what the transfer had as a whole.
+    pub(super) fn into_fault(
+        self,
+        url: &Url,
+        options: &HttpOptions,
+        limit: Option<Duration>,
+    ) -> Fault {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         match self {
@@ -134,7 +141,7 @@ impl TransportError {
                 FailureKind::Timeout,
                 format!(
                     "transfer not finished within {:?}",
-                    options.max_time.unwrap_or_default()
+                    limit.unwrap_or_default()
                 ),
             ),
             Self::Internal(cause) => Fault::permanent(
@@ -143,4 +150,14 @@ impl TransportError {
             ),
         }
     }
+}
+
+/// The nack for `fault`, after `exchange`.
+pub(super) fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
+    Box::new(Failure {
+        exchange,
+        kind: fault.kind,
+        message: fault.message,
+        severity: fault.severity,
+    })
 }

@@ -182,6 +182,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         limit_rate: None,
         fsync: false,
         http,
+        robots: None,
         faults: None,
     }
 }

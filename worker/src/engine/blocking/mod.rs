@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
-use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
+use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, monotonic, nap, timestamp};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::fault::Fault;
@@ -141,7 +141,10 @@ impl BlockingEngine {
                 Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
                     return Ok((response, next));
                 }
-                Ok(Next::Follow) => self.drain(transfer, &mut response, activity),
+                Ok(Next::Follow) => {
+                    self.drain(transfer, &mut response, activity);
+                    self.shared.check_robots(transfer)?;
+                }
                 Err(fault) => {
                     self.drain(transfer, &mut response, activity);
                     return Err(fault);
@@ -250,9 +253,10 @@ impl BlockingEngine {
             }
             Ok(partial)
         })?;
-        let mut intake = Intake::new(partial, transfer.codings(), transfer.max_filesize());
+        let mut intake = Intake::new(partial, transfer.codings(), transfer.room());
         match self.pour(transfer, response, &mut intake, storing, activity) {
             Ok(()) => stored(storing, || intake.finish()),
+            Err(fault) if transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, transfer.note());
                 Err(fault)
@@ -314,12 +318,7 @@ impl BlockingEngine {
         activity: &Activity,
     ) {
         let headers = response.headers();
-        let closing = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.to_ascii_lowercase().contains("close"));
-        if closing {
+        if is_closing(headers) {
             return;
         }
         let bounded = match response.body().content_length() {

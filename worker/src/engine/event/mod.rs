@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
-use super::{DRAIN, EventEngine, timestamp};
+use super::{DRAIN, EventEngine, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
@@ -156,7 +156,10 @@ impl Attempt<'_> {
                 Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
                     return Ok((answer, next));
                 }
-                Ok(Next::Follow) => self.drain(answer).await,
+                Ok(Next::Follow) => {
+                    self.drain(answer).await;
+                    self.hub.shared.check_robots(&self.transfer)?;
+                }
                 Err(fault) => {
                     self.drain(answer).await;
                     return Err(fault);
@@ -331,6 +334,7 @@ impl Attempt<'_> {
         let mut intake = self.open(site, next, storing).await?;
         match self.pour(answer, &mut intake, storing).await {
             Ok(()) => self.stored(storing, || intake.finish()),
+            Err(fault) if self.transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, self.transfer.note());
                 Err(fault)
@@ -353,8 +357,8 @@ impl Attempt<'_> {
             self.activity.enter(Phase::Receiving);
             tokio::task::yield_now().await;
         }
-        let limit = self.transfer.max_filesize();
-        Ok(Intake::new(partial, self.transfer.codings(), limit))
+        let room = self.transfer.room();
+        Ok(Intake::new(partial, self.transfer.codings(), room))
     }
 
     async fn pour(
@@ -485,13 +489,4 @@ impl Attempt<'_> {
     fn internal(&self, cause: String) -> Fault {
         self.transfer.on_error(TransportError::Internal(cause))
     }
-}
-
-/// Whether the server is going to close the connection after this response.
-fn is_closing(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.to_ascii_lowercase().contains("close"))
 }
