@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -28,6 +28,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                     task: TaskId(offered),
                     host,
                     size: 900,
+                    spacing: Duration::ZERO,
                 },
             );
             if offered == TASKS {

@@ -100,9 +100,9 @@ fn lists(c: &mut Criterion) {
         });
     });
     group.bench_function("index loaded", |b| {
-        b.iter(|| Index::load(&results, Detail::Size).unwrap());
+        b.iter(|| Index::load(&results, folder.path().to_owned(), Detail::Size).unwrap());
     });
-    let index = Index::load(&results, Detail::Size).unwrap();
+    let index = Index::load(&results, folder.path().to_owned(), Detail::Size).unwrap();
     let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
     group.bench_function("looked up", |b| {
         b.iter(|| {

@@ -13,13 +13,16 @@ use worker::exec::ExecError;
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
 use crate::cli::origin::OriginArgs;
+use crate::cli::reference::{CompletionsArgs, ManArgs};
+use crate::cli::results::ResultsArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
-use crate::{chaos, origin, pool, run, shootout};
+use crate::manual::ManualError;
+use crate::{chaos, manual, origin, pool, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -40,6 +43,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
+        Some(Command::Results(args)) => report(args),
+        Some(Command::Completions(args)) => complete(&args),
+        Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
         Some(Command::Guard(args)) => assist("guard", args, worker::exec::guard),
         Some(Command::Runner(args)) => assist("runner", args, worker::exec::runner),
@@ -53,7 +59,12 @@ fn download(args: RunArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
     };
-    match run::execute(config) {
+    let done = if config.dry_run {
+        run::dry_run(&config)
+    } else {
+        run::execute(config)
+    };
+    match done {
         Ok(outcome) => outcome.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
@@ -100,6 +111,39 @@ fn wreck(args: &ChaosArgs) -> ExitCode {
     };
     match ending {
         Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn report(args: ResultsArgs) -> ExitCode {
+    let plan = match results::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match results::execute(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn complete(args: &CompletionsArgs) -> ExitCode {
+    told(manual::completions(args.shell, &mut io::stdout().lock()))
+}
+
+fn document(args: &ManArgs) -> ExitCode {
+    told(match &args.dir {
+        Some(folder) => manual::pages(folder),
+        None => manual::page(&mut io::stdout().lock()),
+    })
+}
+
+fn told(written: Result<(), ManualError>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(ManualError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(SET_UP, &error),
     }
 }

@@ -16,9 +16,13 @@
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
-//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it.
+//! - [`results`] tells a person what runs have recorded.
+//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
+//!   completions and manual pages from it.
 //!
-//! [`reap`] asks the kernel what a child used, for whoever started it.
+//! What several of them use: [`ledger`], a map of more keys than fit into memory;
+//! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
+//! at all; [`reap`], which asks the kernel what a child used.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
@@ -27,10 +31,15 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod format;
 pub mod inject;
 pub mod input;
+pub mod ledger;
+pub mod manual;
 pub mod origin;
 pub mod pool;
 pub mod reap;
+pub mod results;
 pub mod run;
 pub mod shootout;
+pub mod whole_file;

@@ -2,8 +2,8 @@
 //!
 //! This crate holds the vocabulary both sides share, and nothing that acts: identities
 //! ([`TaskId`], [`WorkerId`]), the messages ([`ToWorker`], [`FromWorker`]), what became of a task
-//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]) and how the two ends find each other
-//! ([`handshake`]).
+//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]), how the two ends find each other
+//! ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
@@ -15,6 +15,7 @@ mod id;
 mod message;
 mod outcome;
 mod partial;
+pub mod robots;
 mod setup;
 
 pub use command::{
@@ -23,13 +24,15 @@ pub use command::{
 };
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
-pub use message::{Assignment, Expect, FromWorker, Known, Phase, Report, Running, ToWorker};
+pub use message::{
+    Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
+};
 pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
     Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, Exemption, HttpOptions, Proxies, Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup,
-    Simulated, Trust, WorkerLimits,
+    Engine, Exemption, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme, ResolveOverride,
+    Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };

@@ -28,6 +28,8 @@ use crate::{Failure, Setup, Stored, TaskId, Validators};
 pub struct Assignment {
     /// Which task.
     pub task: TaskId,
+    /// What sort of task.
+    pub kind: TaskKind,
     /// What to download: an absolute http or https URL.
     pub url: String,
     /// Where to store it, relative to the output folder, with `/` between its parts.
@@ -54,6 +56,7 @@ impl Assignment {
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
             task,
+            kind: TaskKind::Listed,
             url: url.into(),
             path: path.into(),
             expect: None,
@@ -63,6 +66,17 @@ impl Assignment {
             begun: true,
         }
     }
+}
+
+/// What sort of task an assignment is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskKind {
+    /// A URL of the list.
+    #[default]
+    Listed,
+    /// The robots.txt of an authority: fetched as RFC 9309 section 2.3.1 says, and stored at most
+    /// [`MAX_ROBOTS`](crate::robots::MAX_ROBOTS) long.
+    RobotsTxt,
 }
 
 /// What is known of a file before it is downloaded.

@@ -198,6 +198,10 @@ pub enum Severity {
 pub enum FailureKind {
     /// The host's name did not resolve to an address.
     Resolve,
+    /// robots.txt forbids it, or forbids where a redirect leads (`--robots`).
+    Robots,
+    /// robots.txt is out of reach, which forbids everything for now (RFC 9309 section 2.3.1.4).
+    RobotsUnreachable,
     /// The host has only addresses that `--block-private` excludes.
     Blocked,
     /// No TCP connection: refused, unreachable.
@@ -250,8 +254,10 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Resolve,
+        Self::Robots,
+        Self::RobotsUnreachable,
         Self::Blocked,
         Self::Connect,
         Self::ConnectTimeout,
@@ -283,6 +289,8 @@ impl FailureKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
+            Self::Robots => "robots",
+            Self::RobotsUnreachable => "robots_unreachable",
             Self::Blocked => "blocked",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Exec, Executed,
-    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known,
+    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known, LimitRate,
     MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
     Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
-    Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
+    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -159,15 +162,17 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
+    let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
         option::of(expect),
         headers,
-        any::<(u32, bool)>(),
+        (any::<(u32, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, (delivery, begun), known))| Assignment {
+        |(task, (url, path), (expect, headers, ((delivery, begun), kind), known))| Assignment {
             task,
+            kind,
             url,
             path,
             expect,
@@ -211,6 +216,12 @@ fn limits() -> impl Strategy<Value = WorkerLimits> {
 }
 
 prop_compose! {
+    fn limit_rate()(bytes in 1_u64.., sharers in any::<u32>()) -> LimitRate {
+        LimitRate { bytes_per_second: NonZeroU64::new(bytes).expect("at least 1"), sharers }
+    }
+}
+
+prop_compose! {
     fn proxy()(
         scheme in prop::sample::select(vec![
             ProxyScheme::Http,
@@ -243,7 +254,7 @@ prop_compose! {
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
         (spans, fsync) in any::<(bool, bool)>(),
-        limits in limits(),
+        (limits, limit_rate) in (limits(), option::of(limit_rate())),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -258,8 +269,7 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
-        faults in option::of(faults()),
-        exec in option::of(exec()),
+        (robots, faults, exec) in (option::of((os_string(), ".{0,20}")), option::of(faults()), option::of(exec())),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -274,6 +284,7 @@ prop_compose! {
             cpu_per_task,
             boot,
             limits,
+            limit_rate,
             fsync,
             exec,
             http: HttpOptions {
@@ -296,6 +307,7 @@ prop_compose! {
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
+            robots: robots.map(|(folder, token)| ObeyRobots { folder, token }),
             faults,
         }
     }

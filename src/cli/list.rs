@@ -15,8 +15,10 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     pub url_column: Option<String>,
 
+    // clap takes an n in braces for the end of a line.
     /// How files are named: flat (one folder), tree (folders as in the URL), hash (1,024 folders),
-    /// or a template with {host}, {path}, {name}, {hash} and {n}
+    /// or a template like {host}/{name}-{hash}, with host, path, name, hash and n (the number of the
+    /// URL) in braces
     #[arg(long, value_name = "SCHEME", default_value = "flat")]
     pub naming: String,
 }

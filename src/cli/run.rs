@@ -38,10 +38,6 @@ pub struct RunArgs {
     #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
     pub output: PathBuf,
 
-    /// Options for lists.
-    #[command(flatten)]
-    pub list: ListArgs,
-
     /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
     /// stored; slower
     #[arg(long)]
@@ -63,11 +59,16 @@ pub struct RunArgs {
     )]
     pub refresh: Option<Duration>,
 
+    /// Download nothing: print URL and path of each file that would be downloaded, with a tab between
+    /// them, and counts on standard error; --quiet leaves the counts out
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
     /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
-    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, range=on,
+    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, disallow=0%, transient=none, range=on,
     /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
-    /// than without it
+    /// than without it; disallow=N%: that share of the hosts forbids everything, in its robots.txt
     #[arg(
         long,
         value_name = "SPEC",
@@ -85,13 +86,10 @@ pub struct RunArgs {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// How the work is done.
+    // Groups come last, and in the order of --help: what follows one would be put into it.
+    /// Options for lists.
     #[command(flatten)]
-    pub mode: ModeArgs,
-
-    /// Options for workers.
-    #[command(flatten)]
-    pub worker: WorkerOptions,
+    pub list: ListArgs,
 
     /// Options for what is done with each file.
     #[command(flatten)]
@@ -105,13 +103,21 @@ pub struct RunArgs {
     #[command(flatten)]
     pub retry: RetryArgs,
 
-    /// Options for crashes.
+    /// Options for workers.
     #[command(flatten)]
-    pub crash: CrashArgs,
+    pub worker: WorkerOptions,
 
     /// Options for what workers may use.
     #[command(flatten)]
     pub limits: LimitArgs,
+
+    /// Options for crashes.
+    #[command(flatten)]
+    pub crash: CrashArgs,
+
+    /// How the work is done.
+    #[command(flatten)]
+    pub mode: ModeArgs,
 }
 
 /// Options for workers.
@@ -155,10 +161,21 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
     pub host_delay: Duration,
 
+    /// Obey robots.txt: of each scheme, host and port it is fetched once, before anything else, and
+    /// what it forbids is a failure that asks for nothing. A Crawl-delay counts as a --host-delay of
+    /// its host, up to a minute
+    #[arg(long)]
+    pub robots: bool,
+
     /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
     /// [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = value::rate)]
     pub rate: Option<Duration>,
+
+    /// Most bytes of bodies read in a second, over all workers together; a number, or one with K, M
+    /// or G (1024, as curl has it), or a unit (500kB, 1.5MiB); 0 is no limit [default: no limit]
+    #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
+    pub limit_rate: Option<u64>,
 
     /// A request header, as 'Name: value'; may be given several times
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
-use protocol::ResolveOverride;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use protocol::{FailureKind, ResolveOverride};
 
 use crate::dispatch::{Intensity, MaxFailures};
 
@@ -45,6 +46,25 @@ pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
 pub(super) fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text)
         .map_err(|error| format!("{error}; expected bytes, or a size with units (10MB, 64KiB)"))
+}
+
+/// Bytes per second: as [`size`], but that letters alone are binary, as curl takes them; 0 for no
+/// limit.
+pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let config = match number.strip_suffix(['b', 'B']) {
+        Some(_) => parse_size::Config::new(),
+        None => parse_size::Config::new().with_binary(),
+    };
+    let bytes = config.parse_size(number).map_err(|error| {
+        format!("{error}; expected bytes per second (200000), also with units (200K, 1.5MiB)")
+    })?;
+    // What is rounded to nothing was not meant to be no limit.
+    if bytes == 0 && number.contains(|digit: char| ('1'..='9').contains(&digit)) {
+        return Err("must be at least 1 byte per second, or 0 for no limit".to_owned());
+    }
+    Ok(bytes)
 }
 
 /// `N/PERIOD`.
@@ -132,6 +152,23 @@ pub(super) fn resolve(text: &str) -> Result<ResolveOverride, String> {
     })
 }
 
+/// A kind of failure, by its name in the run log.
+pub(super) fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
+    let names = FailureKind::ALL.map(FailureKind::name);
+    PossibleValuesParser::new(names).try_map(|name| {
+        let kinds = FailureKind::ALL.into_iter();
+        let mut kinds = kinds.filter(|kind| kind.name() == name);
+        kinds.next().ok_or("not a kind of failure")
+    })
+}
+
+/// A host as URLs write it once they are normalised.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    url::Host::parse(text)
+        .map(|host| host.to_string())
+        .map_err(|error| format!("{error}; expected a name or an address, without a port"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +203,26 @@ mod tests {
     }
 
     #[test]
+    fn speeds_are_as_curl_has_them_or_have_units() {
+        let kib = |text| limit_rate(text).expect("valid") / 1024;
+        assert_eq!(
+            (kib("200K"), kib("200k"), kib("1M"), kib("1G")),
+            (200, 200, 1024, 1 << 20)
+        );
+        assert_eq!(
+            (kib("1.5MiB"), kib("1.5MiB/s"), kib("2Ki")),
+            (1536, 1536, 2)
+        );
+        assert_eq!(limit_rate("200000"), Ok(200_000));
+        assert_eq!(limit_rate("500kB"), Ok(500_000));
+        assert_eq!(limit_rate("1MB/s"), Ok(1_000_000));
+        assert_eq!(limit_rate("0"), Ok(0));
+        for wrong in ["", "-1", "fast", "K", "1 parsec", "0.1", "1e30", "10/m"] {
+            assert!(limit_rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn failures_are_counted_or_shared() {
         assert_eq!(max_failures("7"), Ok(MaxFailures::Count(7)));
         assert_eq!(max_failures("5%"), Ok(MaxFailures::Share(0.05)));
@@ -179,6 +236,21 @@ mod tests {
         assert_eq!(header("X-A:  b "), Ok(("X-A".to_owned(), "b".to_owned())));
         for wrong in ["X-A", ": b", "X A: b", "X-A: b\r\nX-B: c"] {
             assert!(header(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_as_in_normalised_urls() {
+        for (text, expected) in [
+            ("WWW.Example.com", "www.example.com"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["", "h:80", "https://h/", "a b"] {
+            assert!(host(wrong).is_err(), "{wrong}");
         }
     }
 

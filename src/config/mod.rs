@@ -3,11 +3,12 @@
 mod exec;
 mod proxy;
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::robots::product_token;
 use protocol::{Engine, Exec, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
@@ -47,12 +48,16 @@ pub struct RunConfig {
     pub limits: Limits,
     /// What worker processes may use.
     pub worker_limits: WorkerLimits,
+    /// Most bytes of bodies in a second, over all workers.
+    pub limit_rate: Option<NonZeroU64>,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
     /// The program to run on each file.
     pub exec: Option<Exec>,
     /// How workers talk to servers.
     pub http: HttpOptions,
+    /// Whose rules in robots.txt are obeyed, if any are: our product token.
+    pub robots: Option<String>,
     /// What answers in place of the network.
     pub network: Network,
     /// Where workers live.
@@ -69,6 +74,8 @@ pub struct RunConfig {
     pub retry_quarantined: bool,
     /// Files that earlier runs stored are checked, unless that was done less long ago than this.
     pub refresh: Option<Duration>,
+    /// Only say what would be done.
+    pub dry_run: bool,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -215,8 +222,10 @@ impl RunConfig {
             output: args.output,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
             exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
+            robots: args.http.robots.then(|| robots_token(&args.http)),
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,
             pool: shape.pool,
@@ -226,6 +235,7 @@ impl RunConfig {
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
             refresh: args.refresh,
+            dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
         })
@@ -420,6 +430,14 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         seed: fastrand::u64(..),
         ..defaults
     }
+}
+
+/// The product token that servers see: that of the user agent, which a header may replace.
+fn robots_token(args: &HttpArgs) -> String {
+    let mut headers = args.header.iter().rev();
+    let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
+    let user_agent = header.map_or(&args.user_agent, |(_, value)| value);
+    product_token(user_agent).to_owned()
 }
 
 fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, ConfigError> {

@@ -10,11 +10,40 @@ use super::task::{Lease, Place, Task};
 use super::{Course, Dispatcher};
 
 impl Dispatcher {
-    pub(super) fn on_offered(&mut self, now: Instant, task: TaskId, host: HostId, size: u32) {
+    pub(super) fn on_offered(
+        &mut self,
+        now: Instant,
+        task: TaskId,
+        host: HostId,
+        size: u32,
+        spacing: Duration,
+    ) {
         self.counts.offered += 1;
-        let earlier = self.tasks.insert(task, Task::new(now, host, size));
+        self.spaced |= spacing > Duration::ZERO;
+        let entry = Task {
+            spacing,
+            ..Task::new(now, host, size)
+        };
+        let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
         self.ready.push_back(host, task);
+    }
+
+    pub(super) fn on_errand(&mut self, now: Instant, task: TaskId, host: HostId, size: u32) {
+        let entry = Task {
+            errand: true,
+            place: Place::Errands,
+            ..Task::new(now, host, size)
+        };
+        let earlier = self.tasks.insert(task, entry);
+        debug_assert!(earlier.is_none(), "errand {task} was offered twice");
+        self.errands.push_back(task);
+    }
+
+    pub(super) fn on_refused(&mut self, now: Instant) {
+        self.counts.offered += 1;
+        self.counts.failed += 1;
+        self.count_failures(now);
     }
 
     pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
@@ -41,7 +70,7 @@ impl Dispatcher {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
-        self.counts.stored += 1;
+        self.counts.stored += self.weight(id);
         self.answered(worker, id);
         self.finish(worker, id, Verdict::Stored(stored));
     }
@@ -80,7 +109,7 @@ impl Dispatcher {
                 }));
             }
             Severity::Transient { .. } | Severity::Permanent => {
-                self.counts.failed += 1;
+                self.counts.failed += self.weight(id);
                 self.finish(worker, id, Verdict::Failed(failure));
                 self.count_failures(now);
             }
@@ -197,8 +226,9 @@ impl Dispatcher {
         });
         self.leases.insert((deadline, id));
         self.next_turn = now + self.limits.spacing;
-        if self.limits.host_spacing > Duration::ZERO {
-            self.ready.rest(task.host, now + self.limits.host_spacing);
+        let host_spacing = self.limits.host_spacing.max(task.spacing);
+        if host_spacing > Duration::ZERO {
+            self.ready.rest(task.host, now + host_spacing);
         }
         slot.queue.push_back(id);
         slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
@@ -247,6 +277,9 @@ impl Dispatcher {
         if task.suspect {
             task.place = Place::Suspects;
             self.suspects.push_back(id);
+        } else if task.errand {
+            task.place = Place::Errands;
+            self.errands.push_front(id);
         } else if let Some(chunk) = task.chunk {
             let heir = self.heir_of(chunk);
             if let Some(task) = self.tasks.get_mut(&id) {
@@ -264,6 +297,11 @@ impl Dispatcher {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.place = place;
         }
+    }
+
+    /// What `id` counts for: an errand is none of the tasks that the user knows of.
+    pub(super) fn weight(&self, id: TaskId) -> u64 {
+        u64::from(self.tasks.get(&id).is_some_and(|task| !task.errand))
     }
 
     /// Whether tasks are still dispatched.

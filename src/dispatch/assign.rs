@@ -19,27 +19,31 @@ impl Dispatcher {
             return;
         }
         self.assign_suspects(now);
-        if self.limits.policy == Policy::Chunked {
-            return self.assign_chunks(now);
-        }
         let concurrency = usize::from(self.limits.concurrency);
-        let refill = concurrency + usize::from(self.limits.prefetch) / 2;
-        if self.ready.len() == 0 || self.least_loaded(refill + 1).is_none() {
+        let refill = concurrency + self.prefetch() / 2;
+        let waiting = self.ready.len() + self.errands.len() + self.in_chunks();
+        if waiting == 0 || self.least_loaded(refill + 1).is_none() {
             return;
         }
         let mut batches = vec![Vec::new(); self.slots.len()];
         while now >= self.next_turn
             && let Some(index) = self.least_loaded(concurrency)
         {
-            let Some(task) = self.take_for(index) else {
+            let Some(task) = self.take_in_turn(index) else {
                 break;
             };
             self.lease(now, index, task);
             batches[index].push(task);
         }
+        if self.limits.policy == Policy::Chunked {
+            for (index, tasks) in batches.into_iter().enumerate() {
+                self.send(index, tasks);
+            }
+            return self.assign_chunks(now);
+        }
         let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
         let ahead = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
-        let ahead = ahead.min(usize::from(self.limits.prefetch));
+        let ahead = ahead.min(self.prefetch());
         for (index, batch) in batches.iter_mut().enumerate() {
             // Refilled at half, so that one message carries several tasks.
             if ahead > 0
@@ -72,6 +76,60 @@ impl Dispatcher {
         (0..self.slots.len())
             .filter(|&index| self.slots[index].is_open() && self.slots[index].held() < below)
             .min_by_key(|&index| self.slots[index].held())
+    }
+
+    /// How many tasks a worker may hold beyond those it runs. While errands wait none: they would
+    /// wait for all of these. Nor where a host wants time between its tasks: a worker begins what it
+    /// holds whenever it likes.
+    pub(super) fn prefetch(&self) -> usize {
+        if self.spaced || !self.errands.is_empty() {
+            return 0;
+        }
+        self.limits.prefetch.into()
+    }
+
+    /// Takes the next task for slot `index`: errands and what is ready take turns, so that neither
+    /// waits for the end of the other.
+    fn take_in_turn(&mut self, index: usize) -> Option<TaskId> {
+        let is_ready_first = self.errand_was_last;
+        let mut taken = None;
+        if is_ready_first {
+            taken = self.take_ready(index);
+        }
+        if taken.is_none() {
+            taken = self.take_errand(index);
+            self.errand_was_last = taken.is_some();
+        }
+        if taken.is_none() && !is_ready_first {
+            taken = self.take_ready(index);
+        }
+        taken
+    }
+
+    fn take_ready(&mut self, index: usize) -> Option<TaskId> {
+        match self.limits.policy {
+            Policy::Shared => {
+                let taken = self.take_for(index);
+                self.errand_was_last &= taken.is_none();
+                taken
+            }
+            // Chunks are cut when the input has ended, and that waits for every errand.
+            Policy::Chunked => None,
+        }
+    }
+
+    /// Takes the first errand whose host has room.
+    fn take_errand(&mut self, index: usize) -> Option<TaskId> {
+        let position = self.errands.iter().position(|id| {
+            self.tasks
+                .get(id)
+                .is_some_and(|task| self.ready.has_room(task.host))
+        })?;
+        let task = self.errands[position];
+        if !self.has_credit(index, task) {
+            return None;
+        }
+        self.errands.remove(position)
     }
 
     /// Takes the next task that slot `index` may have out of the ready queue.

@@ -1,6 +1,6 @@
 //! The invariants that can be checked by looking at the core alone.
 //!
-//! 1. Offered = ready + delayed + leased + finished: every unfinished task is in exactly the
+//! 1. Offered = ready + delayed + leased + finished, errands apart: every unfinished task is in exactly the
 //!    place it says, and in no other.
 //! 2. A slot's books (credit, hosts, leases) agree with the tasks it holds.
 //! 3. A worker holds tasks only while there is one; leases per host stay below the host's cap.
@@ -54,8 +54,11 @@ impl Dispatcher {
 
     fn audit_counts(&self) -> Result<(), String> {
         let leased: usize = self.slots.iter().map(Slot::held).sum();
-        let waiting =
-            self.ready.len() + self.in_chunks() + self.suspects.len() + self.delayed.len();
+        let waiting = self.ready.len()
+            + self.in_chunks()
+            + self.suspects.len()
+            + self.delayed.len()
+            + self.errands.len();
         let places = waiting + leased;
         if places != self.tasks.len() {
             return Err(format!(
@@ -63,7 +66,7 @@ impl Dispatcher {
                 self.tasks.len()
             ));
         }
-        let known = self.counts.finished() + self.tasks.len() as u64;
+        let known = self.counts.finished() + self.unfinished() as u64;
         if self.counts.offered != known {
             return Err(format!(
                 "{} tasks were offered, {known} are known",
@@ -76,6 +79,7 @@ impl Dispatcher {
     fn audit_task(&self, id: TaskId, task: &Task) -> Result<(), String> {
         let here = match task.place {
             Place::Ready => self.ready.has_ready(task.host) && !task.suspect,
+            Place::Errands => self.errands.contains(&id) && task.errand && !task.suspect,
             Place::Suspects => self.suspects.contains(&id) && task.suspect,
             Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),

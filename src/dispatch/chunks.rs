@@ -81,7 +81,7 @@ impl Dispatcher {
     /// Hands each slot what it can hold of its own chunk.
     pub(super) fn assign_chunks(&mut self, now: Instant) {
         let concurrency = usize::from(self.limits.concurrency);
-        let prefetch = usize::from(self.limits.prefetch);
+        let prefetch = self.prefetch();
         for index in 0..self.slots.len() {
             // Refilled at half, so that one message carries several tasks.
             if !self.slots[index].is_open()

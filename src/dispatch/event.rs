@@ -20,7 +20,24 @@ pub enum Event {
         host: HostId,
         /// What it takes of a worker's credit until it is started: its room in the channel.
         size: u32,
+        /// Shortest time from when it is handed out to the next task of its host, where that is
+        /// longer than [`Limits::host_spacing`](super::Limits::host_spacing).
+        spacing: Duration,
     },
+    /// The run needs this done before it can offer some of the input: an **errand**. It is a task
+    /// like any other, but not of the input: it waits behind none of them, is in no chunk and in no
+    /// count of them. Its id is like no other's.
+    ErrandOffered {
+        /// Its number.
+        task: TaskId,
+        /// Its host.
+        host: HostId,
+        /// What it takes of a worker's credit until it is started.
+        size: u32,
+    },
+    /// The input holds another task, which must not be done: it has failed without ever having been
+    /// offered.
+    TaskRefused,
     /// The input holds no more tasks.
     InputEnded,
     /// A worker that was asked for is set up.

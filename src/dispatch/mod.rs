@@ -5,7 +5,7 @@
 //! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
 //! deterministic: the same events at the same times give the same actions.
 //!
-//! It owns the ready queue, delayed retries, per-host caps, leases and their deadlines, credit,
+//! It owns the ready queue, errands, delayed retries, per-host caps, leases and their deadlines, credit,
 //! suspects and quarantine, the states of the workers, restart intensity and the end of the run.
 //! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
 //! every pool, process or not, runs on it unchanged.
@@ -78,6 +78,11 @@ pub struct Dispatcher {
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
     ready: ReadyQueue,
+    /// Ready errands, and whether the last task handed out was one.
+    errands: VecDeque<TaskId>,
+    errand_was_last: bool,
+    /// Some host wants time between its tasks: nothing is handed out ahead any more.
+    spaced: bool,
     suspects: VecDeque<TaskId>,
     delayed: BTreeSet<(Instant, TaskId)>,
     /// Deadlines of the leases of workers that are not being ended.
@@ -112,6 +117,9 @@ impl Dispatcher {
             input_open: true,
             tasks: BTreeMap::new(),
             ready: ReadyQueue::new(limits.per_host),
+            errands: VecDeque::new(),
+            errand_was_last: false,
+            spaced: false,
             suspects: VecDeque::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
@@ -134,7 +142,14 @@ impl Dispatcher {
         }
         self.now = now;
         match event {
-            Event::TaskOffered { task, host, size } => self.on_offered(now, task, host, size),
+            Event::TaskOffered {
+                task,
+                host,
+                size,
+                spacing,
+            } => self.on_offered(now, task, host, size, spacing),
+            Event::ErrandOffered { task, host, size } => self.on_errand(now, task, host, size),
+            Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
             Event::Started { worker, task } => self.on_started(now, worker, task),

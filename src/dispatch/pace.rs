@@ -75,9 +75,10 @@ impl Dispatcher {
             return None;
         }
         let waiting = match self.limits.policy {
-            Policy::Shared => self.ready.available() + self.suspects.len(),
-            Policy::Chunked => self.in_chunks() + self.suspects.len(),
+            Policy::Shared => self.ready.available(),
+            Policy::Chunked => self.in_chunks(),
         };
+        let waiting = waiting + self.suspects.len() + self.errands.len();
         let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);
         turn.into_iter().chain(self.ready.next_wake()).min()
     }

@@ -101,8 +101,8 @@ impl Dispatcher {
             return 0;
         }
         let waiting = match self.limits.policy {
-            Policy::Shared => self.ready.available() + self.suspects.len(),
-            Policy::Chunked => self.suspects.len(),
+            Policy::Shared => self.ready.available() + self.suspects.len() + self.errands.len(),
+            Policy::Chunked => self.suspects.len() + self.errands.len(),
         };
         let coming = self
             .slots
@@ -282,7 +282,7 @@ impl Dispatcher {
         if kills >= self.limits.max_deliveries
             || kills + task.unexplained >= self.limits.max_unexplained
         {
-            self.counts.quarantined += 1;
+            self.counts.quarantined += self.weight(id);
             self.finish(worker, id, Verdict::Quarantined(exit.clone()));
             return;
         }

@@ -1,6 +1,6 @@
 //! One unfinished task, as the core sees it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{SlotId, WorkerId};
 
@@ -10,6 +10,10 @@ use super::event::HostId;
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) host: HostId,
+    /// It is not of the input.
+    pub(super) errand: bool,
+    /// Shortest time to the next one of its host.
+    pub(super) spacing: Duration,
     /// What it takes of a worker's credit.
     pub(super) size: u32,
     /// Answers so far.
@@ -37,6 +41,8 @@ pub(super) struct Task {
 pub(super) enum Place {
     /// In the ready queue.
     Ready,
+    /// In the queue of errands, ready.
+    Errands,
     /// In the queue of suspects, ready.
     Suspects,
     /// In what is left of its slot's chunk, ready.
@@ -64,6 +70,8 @@ impl Task {
     pub(super) const fn new(now: Instant, host: HostId, size: u32) -> Self {
         Self {
             host,
+            errand: false,
+            spacing: Duration::ZERO,
             size,
             attempts: 0,
             broken: 0,
@@ -83,6 +91,7 @@ impl Task {
             Place::Leased(lease) if lease.worker == worker => Some(lease),
             Place::Leased(_)
             | Place::Ready
+            | Place::Errands
             | Place::Suspects
             | Place::Chunk(_)
             | Place::Delayed(_) => None,

@@ -11,7 +11,8 @@ use super::task::Place;
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Tasks offered.
+    /// Tasks of the input, whether offered or refused. Here and in what became of them errands do not
+    /// count.
     pub offered: u64,
     /// Tasks finished with their file in place.
     pub stored: u64,
@@ -70,10 +71,10 @@ impl Dispatcher {
         &self.counts
     }
 
-    /// Tasks that were offered and are not finished.
+    /// Tasks that were offered and are not finished, without errands.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.tasks.len()
+        self.tasks.values().filter(|task| !task.errand).count()
     }
 
     /// Tasks that wait for their next attempt.
@@ -124,7 +125,11 @@ impl Dispatcher {
                         task,
                         since: lease.started?,
                     }),
-                    Place::Ready | Place::Suspects | Place::Chunk(_) | Place::Delayed(_) => None,
+                    Place::Ready
+                    | Place::Errands
+                    | Place::Suspects
+                    | Place::Chunk(_)
+                    | Place::Delayed(_) => None,
                 })
                 .collect(),
             queued: slot.queue.len(),

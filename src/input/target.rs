@@ -95,6 +95,21 @@ impl Target {
         self
     }
 
+    /// Another place below the same scheme, host and port, and where that is stored. Nothing of what
+    /// the list says of this one is for it.
+    #[must_use]
+    pub fn beside(&self, url: String, path: String) -> Self {
+        Self {
+            host: self.host.clone(),
+            key: UrlKey::of(&url),
+            url,
+            path,
+            named: false,
+            extra: None,
+            credentials: None,
+        }
+    }
+
     /// How much text it holds, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
@@ -156,6 +171,15 @@ impl UrlKey {
     pub fn of_named(normalised: &str, out: &str) -> Self {
         // Neither holds a line end, so that no two pairs make one text.
         Self::of(&format!("{normalised}\n{out}"))
+    }
+
+    /// The identity of a task: its URL, normalised, and the name that the list gives its file.
+    #[must_use]
+    pub fn of_task(normalised: &str, out: Option<&str>) -> Self {
+        match out {
+            Some(out) => Self::of_named(normalised, out),
+            None => Self::of(normalised),
+        }
     }
 
     /// The bytes.

@@ -16,7 +16,7 @@ use super::fault::{Fault, draw, varies};
 use super::journal::{Entry, Journal};
 use super::payload::{Cut, Payload};
 use super::recent::Recent;
-use super::spec::{self, Spec};
+use super::spec::{self, Rate, Spec};
 use super::wire::Fuse;
 
 /// For how many URLs the requests are remembered, twice: some 35 MB each time.
@@ -46,6 +46,10 @@ pub(super) struct Tally {
     dragged: AtomicU64,
     refused: AtomicU64,
 }
+
+/// What a robots.txt says that forbids everything, and one that forbids nothing (RFC 9309).
+const CLOSED: &str = "User-agent: *\nDisallow: /\n";
+const OPEN: &str = "User-agent: *\nDisallow:\n";
 
 /// The connection is to be reset in place of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +84,7 @@ impl Site {
         }
         let url = identity(&request);
         let key = Key::new(&self.spec, &url);
+        let robots = self.robots(&request, &key);
         let mut entry = self.journal.as_ref().map(|journal| {
             let range = request.headers().get(RANGE).map(HeaderValue::as_bytes);
             Entry::new(journal, request.method().as_str(), &url, range)
@@ -97,6 +102,14 @@ impl Site {
         }
         if let Some(entry) = &mut entry {
             entry.seen.fault = fate.fault.map(|fault| fault.name().to_owned());
+        }
+        if let (
+            Some(robots),
+            None | Some(Fault::Truncate | Fault::Stall | Fault::Slow | Fault::Endless),
+        ) = (robots, fate.fault)
+        {
+            count(&self.tally.whole);
+            return Ok(text(StatusCode::OK, robots, entry));
         }
         let part = match extent {
             Extent::Part { first, end } => (first, end),
@@ -193,6 +206,17 @@ impl Site {
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static(ranges));
         validation.announce(headers);
         response
+    }
+
+    /// What the robots.txt says that is asked for with this request, if that is what it asks for and
+    /// hosts have one.
+    fn robots<B>(&self, request: &Request<B>, key: &Key) -> Option<&'static str> {
+        let disallow = self.spec.disallow.steps();
+        if disallow == 0 || request.uri().path() != "/robots.txt" {
+            return None;
+        }
+        let closed = key.number() % Rate::WHOLE < disallow;
+        Some(if closed { CLOSED } else { OPEN })
     }
 
     /// Says through `tracing` what the origin saw.
@@ -315,6 +339,24 @@ mod tests {
         assert!(answers_at_once("latency=0s"));
         assert!(!answers_at_once("latency=1h"));
         assert!(!answers_at_once("latency=0s,jitter=24h"));
+    }
+
+    #[test]
+    fn so_many_hosts_forbid_everything_and_the_others_nothing() {
+        let said = |spec: &str, url: &str| {
+            let spec: Spec = spec.parse().expect("the test's spec is right");
+            let request = Request::get(url).body(()).expect("it is a request");
+            let key = Key::new(&spec, &identity(&request));
+            Site::new(spec, None).robots(&request, &key)
+        };
+        let robots = |n: u32| format!("http://h{n}/robots.txt");
+        assert_eq!(said("", &robots(1)), None);
+        assert_eq!(said("disallow=100%", "http://h1/robots"), None);
+        let closed = (0..1000).filter(|&n| said("disallow=30%", &robots(n)) == Some(CLOSED));
+        // 5 standard deviations are 73.
+        assert!(closed.count().abs_diff(300) < 73);
+        assert_eq!(said("disallow=100%", &robots(1)), Some(CLOSED));
+        assert_eq!(said("disallow=0.0001%", &robots(1)), Some(OPEN));
     }
 
     #[test]

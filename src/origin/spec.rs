@@ -60,6 +60,9 @@ pub struct Spec {
     /// bytes come others, 64 KiB every 10 ms. It takes a limit on the size or on the whole time
     /// (`--max-filesize`, `--max-time`). Default 0.
     pub endless: Rate,
+    /// Share of the hosts whose robots.txt forbids everything; that of the others then forbids
+    /// nothing. With 0, the default, `/robots.txt` is a URL like any other.
+    pub disallow: Rate,
     /// Only so many requests of each URL, the first ones, can meet a fault; later ones are answered
     /// whole, so that a client that tries again gets there for certain. Default: all can.
     pub transient: Option<u32>,
@@ -136,7 +139,7 @@ pub struct Rate(u32);
 pub enum SpecError {
     /// A key that there is not.
     #[error(
-        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient, range, validators, changed and seed"
+        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, disallow, transient, range, validators, changed and seed"
     )]
     Key {
         /// The key given.
@@ -190,6 +193,7 @@ impl Default for Spec {
             stall: Rate::default(),
             slow: Rate::default(),
             endless: Rate::default(),
+            disallow: Rate::default(),
             transient: None,
             range: Range::On,
             validators: Validators::Both,
@@ -299,6 +303,7 @@ impl Spec {
             "stall" => self.stall = checked("stall", value, RATE, rate)?,
             "slow" => self.slow = checked("slow", value, RATE, rate)?,
             "endless" => self.endless = checked("endless", value, RATE, rate)?,
+            "disallow" => self.disallow = checked("disallow", value, RATE, rate)?,
             "transient" => self.transient = checked("transient", value, TRANSIENT, transient)?,
             "range" => {
                 self.range = checked("range", value, RANGE, |text| word(&Range::ALL, text))?;
@@ -331,6 +336,7 @@ impl fmt::Display for Spec {
             stall,
             slow,
             endless,
+            disallow,
             transient,
             range,
             validators,
@@ -345,7 +351,7 @@ impl fmt::Display for Spec {
         });
         write!(
             f,
-            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},"
+            "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},disallow={disallow},"
         )?;
         match transient {
             Some(requests) => write!(f, "transient={requests},")?,
@@ -393,7 +399,7 @@ fn allowed(key: &str) -> Option<&'static str> {
         "size" => Some(SIZE),
         "latency" | "jitter" => Some(TIME),
         "errors" => Some(ERRORS),
-        "truncate" | "reset" | "stall" | "slow" | "endless" | "changed" => Some(RATE),
+        "truncate" | "reset" | "stall" | "slow" | "endless" | "disallow" | "changed" => Some(RATE),
         "transient" => Some(TRANSIENT),
         "range" => Some(RANGE),
         "validators" => Some(VALIDATORS),

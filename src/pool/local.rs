@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use protocol::{FromWorker, Setup, ToWorker, WorkerId};
 use rustix::process::Signal;
 use worker::exec::{Commands, Home};
-use worker::{LinkError, LocalInbox, Outbox};
+use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
 use super::link::Heard;
 use super::{Message, News};
@@ -22,6 +22,8 @@ use crate::dispatch::Exit;
 #[derive(Debug)]
 pub struct LocalPool<M> {
     setup: Box<Setup>,
+    /// What the workers share to keep to one rate, if there is a limit.
+    throttle: Option<Throttle>,
     inbox: Sender<M>,
     /// Where each worker hears: dropping that tells it that nobody waits for it any more.
     workers: BTreeMap<WorkerId, Local>,
@@ -70,6 +72,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
     #[must_use]
     pub fn new(setup: Setup, inbox: Sender<M>) -> Self {
         Self {
+            throttle: setup.limit_rate.as_ref().map(Throttle::local),
             setup: Box::new(setup),
             inbox,
             workers: BTreeMap::new(),
@@ -82,7 +85,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             worker,
             inbox: self.inbox.clone(),
         });
-        let setup = self.setup.clone();
+        let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
         let commands = Commands::start(&setup, Home::Local)?.map(Arc::new);
         let handle = commands.as_ref().map(Arc::downgrade);
         std::thread::Builder::new()
@@ -90,7 +93,8 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             .spawn(move || {
                 // What it was doing is lost with it; nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
-                    worker::serve(LocalInbox(incoming), Arc::clone(&outbox), &setup, commands)
+                    let inbox = LocalInbox(incoming);
+                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle, commands)
                 }));
                 let exit = match served {
                     Ok(Ok(_)) => Exit::Code(0),

@@ -104,7 +104,9 @@ impl Intake {
     }
 }
 
-struct Reader {
+/// What the intake does, on whatever thread: reads the lists, and has every line sorted.
+#[derive(Debug)]
+pub struct Reader {
     plan: Plan,
     /// The number of the current list.
     list: u16,
@@ -115,7 +117,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(plan: Plan) -> Self {
+    /// Before the first line.
+    #[must_use]
+    pub fn new(mut plan: Plan) -> Self {
+        // Reversed, so that the current list is the last and can be popped.
+        plan.lists.reverse();
         Self {
             size: plan.lists.iter().map(|list| list.size).sum(),
             plan,
@@ -126,8 +132,6 @@ impl Reader {
     }
 
     fn run(mut self, requests: &Receiver<()>, inbox: &Sender<Message>) {
-        // Reversed, so that the current list is the last and can be popped.
-        self.plan.lists.reverse();
         while requests.recv().is_ok() {
             let batch = self.batch();
             let ended = batch.ended || batch.broken.is_some();
@@ -137,7 +141,9 @@ impl Reader {
         }
     }
 
-    fn batch(&mut self) -> Batch {
+    /// The next batch; to be asked for until it says that it is the last, or is broken. Waits only
+    /// while there is nothing to tell.
+    pub fn batch(&mut self) -> Batch {
         let mut batch = Batch::default();
         for _ in 0..LINES_PER_BATCH {
             let Some(list) = self.plan.lists.last_mut() else {

@@ -9,15 +9,16 @@
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod dry_run;
 mod hosts;
 mod inbox;
 mod intake;
-mod ledger;
 pub mod log;
 mod outcome;
 mod recheck;
 mod report;
 pub mod resume;
+mod robots;
 mod shell;
 mod sieve;
 mod signals;
@@ -28,8 +29,8 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::codec::EncodeError;
-use protocol::{Setup, Simulated, Trust};
+use protocol::robots::ObeyRobots;
+use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
@@ -37,7 +38,8 @@ use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
-    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, SocketFolder, make_room, try_limits,
+    DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
+    try_limits,
 };
 
 use intake::{Intake, OpenList, Plan};
@@ -45,11 +47,13 @@ use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
+use robots::Doorman;
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
 
+pub use dry_run::dry_run;
 pub use outcome::Outcome;
 
 /// Longest time between two heartbeats; also how old the bytes in a status may be.
@@ -89,12 +93,9 @@ pub enum SetUpError {
     /// The built-in origin does not come up.
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
-    /// The options are too long for the workers to be told.
-    #[error(
-        "the options for HTTP are too long to hand to a worker: {0}; give fewer headers, or a \
-         shorter --exec"
-    )]
-    Options(#[from] EncodeError),
+    /// There are no workers to be had.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// Faults cannot be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -126,6 +127,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let boot = boot_id();
     let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
+    match config.robots {
+        Some(_) => layout.make_robots()?,
+        None => layout.remove_robots()?,
+    }
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -145,17 +150,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    let detail = match config.refresh {
-        Some(_) => Detail::Place,
-        None => Detail::Size,
-    };
-    let index = Index::load(&layout.results(), detail)?;
-    if let Some(problem) = index.first_problem() {
-        let unreadable = index.unreadable();
-        console.error(&format!(
-            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
-        ));
-    }
+    // Temporary files of this run are made beside the run log, where there must be room anyway.
+    let folder = layout.coordinator().to_owned();
+    let index = Index::load(&layout.results(), folder, detail(&config))?;
+    tell_unreadable(&index, &console);
     let timeline = config
         .timeline
         .as_deref()
@@ -201,6 +199,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partials_left: tidied.kept > 0,
             origin,
             injector,
+            doorman: config
+                .robots
+                .clone()
+                .map(|token| Doorman::new(&layout, token)),
             intake,
             inbox,
             console,
@@ -215,11 +217,32 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
+    if let Err(error) = layout.remove_robots() {
+        tracing::warn!(%error, "what hosts allow is left");
+    }
     if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
         tracing::warn!(%error, "sockets are left");
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
+}
+
+/// What is to be known of the files that earlier runs stored.
+fn detail(config: &RunConfig) -> Detail {
+    match config.refresh {
+        Some(_) => Detail::Place,
+        None => Detail::Size,
+    }
+}
+
+/// Says that lines of the run log count for nothing, if some do.
+fn tell_unreadable(index: &Index, console: &Console) {
+    if let Some(problem) = index.first_problem() {
+        let unreadable = index.unreadable();
+        console.error(&format!(
+            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
+        ));
+    }
 }
 
 /// Which boot of the machine this is (random(4)). Where that cannot be known, nothing is resumed.
@@ -380,9 +403,17 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         cpu_per_task: config.cpu_per_task,
         boot: None,
         limits: config.worker_limits,
+        limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
+            bytes_per_second,
+            sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
+        }),
         fsync: config.fsync,
         exec: config.exec.clone(),
         http,
+        robots: config.robots.clone().map(|token| ObeyRobots {
+            folder: layout.robots().into(),
+            token,
+        }),
         faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use protocol::{Known, Validators};
 
-use super::log::{Moment, Record, RecordedTiming};
+use super::log::{Moment, Record};
 use super::resume::{Left, in_place, is_in_place};
 use crate::input::{MAX_LINE, Target};
 
@@ -66,7 +66,8 @@ impl Refresh {
         };
         // Written after the record: by somebody else, or by a run that was killed before it could
         // record that. What was recorded does not speak of these bytes.
-        let latest = started.as_millis().saturating_add(took(&record.timing_ms));
+        let took = i64::try_from(record.timing_ms.took() / 1000).unwrap_or(i64::MAX);
+        let latest = started.as_millis().saturating_add(took);
         let modified = metadata.modified().map(millis);
         if !modified.is_ok_and(|modified| modified <= latest.saturating_add(SLACK)) {
             return Recheck::Anew;
@@ -86,23 +87,6 @@ impl Refresh {
             content_type: within(record.content_type, MAX_CONTENT_TYPE),
         }))
     }
-}
-
-/// From when a worker took the task up until the file was as it is, in milliseconds.
-fn took(timing: &RecordedTiming) -> i64 {
-    let RecordedTiming {
-        queue: _,
-        resolve,
-        connect,
-        tls,
-        first_byte,
-        body,
-        store,
-        exec,
-    } = timing;
-    let phases = [resolve, connect, tls, first_byte, body, store, exec];
-    let micros: u64 = phases.map(|phase| phase.as_micros()).iter().sum();
-    i64::try_from(micros / 1000).unwrap_or(i64::MAX)
 }
 
 /// Since 1970.

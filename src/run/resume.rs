@@ -10,9 +10,9 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::ledger::{Ledger, LedgerError};
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
 use crate::input::{Target, UrlKey};
+use crate::ledger::{Ledger, LedgerError};
 use state::State;
 pub use state::{Earlier, Left};
 
@@ -74,15 +74,14 @@ impl Index {
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files are made beside it. `detail`
-    /// is what is kept of each stored file; both take as much memory.
+    /// Reads a run log; one that does not exist is empty. Temporary files, if there must be any, are
+    /// made in `folder`. `detail` is what is kept of each stored file; both take as much memory.
     ///
     /// # Errors
     ///
     /// It cannot be opened, or not be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(results: &Path, detail: Detail) -> Result<Self, IndexError> {
-        let folder = results.parent().unwrap_or(results).to_owned();
+    pub fn load(results: &Path, folder: PathBuf, detail: Detail) -> Result<Self, IndexError> {
         let reader = match LogReader::open(results) {
             Ok(reader) => reader,
             Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -143,10 +142,7 @@ impl Index {
             return Ok(());
         };
         let url = UrlKey::of(&record.url);
-        let key = match record.out() {
-            Some(out) => UrlKey::of_named(&record.url, out),
-            None => url,
-        };
+        let key = UrlKey::of_task(&record.url, record.out());
         if self.detail() == Detail::Place {
             match record.outcome {
                 Outcome::Stored | Outcome::Unchanged => state = State::recorded(at),

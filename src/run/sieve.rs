@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use protocol::{Known, TaskId};
 
-use super::ledger::{Ledger, LedgerError};
 use super::recheck::{Recheck, Refresh};
 use super::resume::{Earlier, Index, IndexError, is_in_place};
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, Target, UrlKey};
+use crate::ledger::{Ledger, LedgerError};
 
 /// What to do about a target.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,7 +14,6 @@ mod check;
 mod contest;
 mod entrant;
 mod export;
-mod format;
 mod hall;
 mod ideal;
 mod interrupt;

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-use super::format;
 use super::result::{Figures, Scenario, Shootout, Standing};
+use crate::format;
 
 /// The longest bar, in characters.
 const BAR: f64 = 24.0;

@@ -228,6 +228,35 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "chaos looks at runs from outside, and its checker shares no code with them",
     ),
     (
+        "src/results/",
+        &[
+            "crate::pool",
+            "crate::dispatch",
+            "crate::config",
+            "crate::origin",
+            "crate::run::resume",
+            "crate::run::execute",
+            "crate::run::dry_run",
+            "LogWriter",
+            "Lock",
+            "worker::",
+            "tokio",
+            "ipc_channel",
+        ],
+        "results reads what runs recorded, and can neither change it nor reach a run",
+    ),
+    (
+        "src/ledger/",
+        &[
+            "crate::run",
+            "crate::input",
+            "crate::results",
+            "crate::cli",
+            "crate::config",
+        ],
+        "a ledger is a map, and knows nothing of what is in it",
+    ),
+    (
         "src/origin/",
         &[
             "crate::run",

@@ -262,6 +262,28 @@ fn the_smallest_memory_is_enough_for_as_many_lookups_as_downloads() {
 }
 
 #[test]
+fn the_smallest_memory_is_enough_to_hold_a_redirect_against_the_worst_robots_txt() {
+    let begin = b"User-agent: *\nDisallow: /no\n";
+    let nothing = [&begin[..], &b"\n".repeat(512 << 10)].concat();
+    let rules = [&begin[..], &b"allow:/\n".repeat(64 << 10)].concat();
+    for shape in SHAPES {
+        let shape = format!("{shape} --robots");
+        for text in [&nothing, &rules] {
+            let server = Server::start()
+                .answer("/robots.txt", [Answer::Body(text.clone())])
+                .answer("/go", [Answer::Redirect("/there".to_owned())]);
+            let run = Run::new()
+                .list([server.url("/go")])
+                .with(&shape)
+                .with("--worker-memory")
+                .with(&smallest_memory(&shape));
+            let ended = run.finish().code(0);
+            assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+        }
+    }
+}
+
+#[test]
 fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
     // A file of certificates that is larger than what a worker may have.
     let run = Run::new()

@@ -12,6 +12,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
 
+mod errands;
 mod observer;
 mod scenario;
 mod worker;

@@ -43,6 +43,10 @@ impl Seen {
 
 #[derive(Debug, Default)]
 struct Task {
+    /// It is not of the input.
+    errand: bool,
+    /// Shortest time to the next of its host.
+    spacing: Duration,
     host: u32,
     size: u32,
     leased: Option<WorkerId>,
@@ -127,6 +131,8 @@ impl Observer {
             | Event::ProtocolViolated { worker }
             | Event::WorkerExited { worker, .. } => !self.workers.contains_key(worker),
             Event::TaskOffered { .. }
+            | Event::ErrandOffered { .. }
+            | Event::TaskRefused
             | Event::InputEnded
             | Event::DrainRequested
             | Event::AbortRequested
@@ -149,10 +155,26 @@ impl Observer {
             return Ok(());
         }
         match event {
-            Event::TaskOffered { task, host, size } => {
+            Event::TaskOffered {
+                task,
+                host,
+                size,
+                spacing,
+            } => {
                 let entry = self.tasks.entry(*task).or_default();
                 entry.host = host.0;
                 entry.size = *size;
+                entry.spacing = *spacing;
+            }
+            Event::ErrandOffered { task, host, size } => {
+                let entry = self.tasks.entry(*task).or_default();
+                entry.errand = true;
+                entry.host = host.0;
+                entry.size = *size;
+            }
+            Event::TaskRefused => {
+                self.failed += 1;
+                self.records += 1;
             }
             Event::WorkerReady { worker } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
@@ -317,7 +339,7 @@ impl Observer {
                 "resize: task {task} assigned to {worker}, which is to go"
             ));
         }
-        if self.limits.policy == Policy::Chunked && !entry.suspect {
+        if self.limits.policy == Policy::Chunked && !entry.suspect && !entry.errand {
             if !self.input_ended {
                 return Err(format!(
                     "chunked: task {task} assigned before the input was split"
@@ -337,7 +359,8 @@ impl Observer {
             return Err(format!("pace: task {task} assigned before its turn"));
         }
         self.next_turn = now + nanos(self.limits.spacing);
-        *next_of_host = (*next_of_host).max(now + nanos(self.limits.host_spacing));
+        let spacing = self.limits.host_spacing.max(entry.spacing);
+        *next_of_host = (*next_of_host).max(now + nanos(spacing));
         if now < entry.not_before {
             return Err(format!("5: task {task} assigned before its retry is due"));
         }
@@ -404,10 +427,10 @@ impl Observer {
         if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {
             return Err(format!("6: task {task} recorded as {verdict:?}: {entry:?}"));
         }
-        if matches!(verdict, Verdict::Failed(_)) {
-            self.failed += 1;
+        if !entry.errand {
+            self.failed += u64::from(matches!(verdict, Verdict::Failed(_)));
+            self.records += 1;
         }
-        self.records += 1;
         Ok(())
     }
 

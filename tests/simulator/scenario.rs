@@ -41,6 +41,11 @@ pub struct Scenario {
     pub overstay: f64,
     /// Chance that a worker that is asked to end does not.
     pub stubborn: f64,
+    /// Whether each place is asked by an errand before any task of it is offered, as for robots.txt;
+    /// then the chance that a task is refused, and the longest spacing that a place wants.
+    pub asks_first: bool,
+    pub refused: f64,
+    pub spacing: Duration,
     /// When the user asks for a drain, and for an abort.
     pub drain_at: Option<Duration>,
     pub abort_at: Option<Duration>,
@@ -148,6 +153,9 @@ impl Scenario {
             pauses: several(&mut rng)
                 .map(|()| (ms(rng.u64(..3000)), ms(rng.u64(1..20_000)), rng.bool()))
                 .collect(),
+            asks_first: rng.u8(..3) == 0,
+            refused: rate(&mut rng, 0.5),
+            spacing: ms(rng.u64(..80) * u64::from(rng.u8(..3) == 0)),
         }
     }
 }

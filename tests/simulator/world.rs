@@ -11,6 +11,8 @@ use crate::observer::Observer;
 use crate::scenario::Scenario;
 use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
 
+mod places;
+
 /// More steps than any sound run takes.
 const MOST_STEPS: usize = 100_000;
 
@@ -53,6 +55,12 @@ pub struct World {
     sequence: u64,
     workers: BTreeMap<WorkerId, ModelWorker>,
     offered: u64,
+    /// Places that an errand asks: its number, and the tasks that wait, each as it will be offered.
+    asking: BTreeMap<u32, (TaskId, Vec<Event>)>,
+    /// The spacing that each place wants, once it was asked.
+    asked: BTreeMap<u32, Duration>,
+    /// Tasks that waited, and are to be offered or refused now.
+    released: usize,
     finished: bool,
     /// Until when the coordinator does not run, and whether everybody stands still with it.
     paused: Option<(u64, bool)>,
@@ -77,6 +85,9 @@ impl World {
             sequence: 0,
             workers: BTreeMap::new(),
             offered: 0,
+            asking: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            released: 0,
             finished: false,
             paused: None,
             trace: trace.then(|| vec![format!("{scenario:#?}")]),
@@ -261,7 +272,8 @@ impl World {
             Action::Notify(Notice::Retrying { task, delay, .. }) => {
                 self.observer.retry_due(task, self.now + nanos(delay));
             }
-            Action::Record { .. } | Action::Notify(_) => {}
+            Action::Record { task, .. } => self.answered(task),
+            Action::Notify(_) => {}
             Action::Finish { .. } => self.finished = true,
         }
     }
@@ -294,7 +306,11 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
-            Happening::Heard(event) => return self.tell_core(event),
+            Happening::Heard(event) => {
+                let released = matches!(event, Event::TaskOffered { .. } | Event::TaskRefused);
+                self.released -= usize::from(released);
+                return self.tell_core(event);
+            }
             Happening::Input => return self.input(),
             Happening::Up(worker) => self.up(worker),
             Happening::Told(worker, action) => self.told(worker, action),
@@ -318,18 +334,27 @@ impl World {
         let (interval, batch) = self.scenario.input;
         for _ in 0..batch {
             if self.offered == self.scenario.tasks {
-                return self.tell_core(Event::InputEnded);
+                if self.asking.is_empty() && self.released == 0 {
+                    return self.tell_core(Event::InputEnded);
+                }
+                break;
             }
             if !self.core.wants_tasks() {
                 break;
             }
             self.offered += 1;
+            let host = HostId(self.rng.u32(..self.scenario.hosts));
             let event = Event::TaskOffered {
                 task: TaskId(self.offered),
-                host: HostId(self.rng.u32(..self.scenario.hosts)),
+                host,
                 size: self.rng.u32(20..500),
+                spacing: Duration::ZERO,
             };
-            self.tell_core(event)?;
+            if self.scenario.asks_first {
+                self.ask_first(host, event)?;
+            } else {
+                self.tell_core(event)?;
+            }
         }
         let next = self.now + nanos(interval).max(1_000_000);
         self.at(next, Happening::Input);

@@ -22,6 +22,17 @@ const PIECE: usize = 32 * 1024;
 /// Largest window of Zstandard, as a power of two: what RFC 9659 section 3 allows on the web.
 const WINDOW_LOG: u32 = 23;
 
+/// How large a file may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// As large as it likes.
+    Any,
+    /// So many bytes; one that is larger is a failure.
+    AtMost(u64),
+    /// So many bytes, of one that is larger: the same failure tells that it is cut there.
+    Cut(u64),
+}
+
 /// A body on its way into a file.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -37,14 +48,15 @@ enum Layer {
     Gzip(Box<MultiGzDecoder<Layer>>),
     Brotli(Box<DecompressorWriter<Layer>>),
     Zstd(Box<Writer<Layer, raw::Decoder<'static>>>),
+    /// The file was taken out. What decoders still hold goes nowhere.
+    Spent,
 }
 
-/// The file, and how large it may become; nothing if it is not decoded, and its size known to the
-/// transfer.
+/// The file, and how large it may become.
 #[derive(Debug)]
 struct Sink {
     partial: Partial,
-    limit: Option<u64>,
+    room: Room,
 }
 
 /// A failure of ours on its way through a decoder.
@@ -54,10 +66,9 @@ struct Carried(Fault);
 
 impl Body {
     /// A body with these codings, in the order in which they were applied.
-    pub(crate) fn new(partial: Partial, codings: &[Coding], limit: Option<u64>) -> Self {
-        let limit = limit.filter(|_| !codings.is_empty());
+    pub(crate) fn new(partial: Partial, codings: &[Coding], room: Room) -> Self {
         Self {
-            layer: Some(Layer::File(Sink { partial, limit })),
+            layer: Some(Layer::File(Sink { partial, room })),
             codings: codings.to_vec(),
         }
     }
@@ -75,7 +86,7 @@ impl Body {
             self.layer = Some(codings.into_iter().try_fold(layer, wrap)?);
         }
         match &mut self.layer {
-            Some(Layer::File(sink)) => sink.partial.write(data),
+            Some(Layer::File(sink)) => sink.take(data),
             Some(layer) => layer.write_all(data).map_err(fault),
             None => Err(lost()),
         }
@@ -102,8 +113,20 @@ impl Body {
                     decoder.finish().map_err(fault)?;
                     decoder.into_inner().0
                 }
+                Layer::Spent => return Err(lost()),
             };
         }
+    }
+
+    /// The file as far as there is room for it: the rest of the body, and of its codings, is not
+    /// asked for.
+    ///
+    /// # Errors
+    ///
+    /// If a decoder could not be had.
+    pub(crate) fn into_cut(mut self) -> Result<Partial, Fault> {
+        let sink = self.layer.as_mut().and_then(Layer::take_sink);
+        sink.map(|sink| sink.partial).ok_or_else(lost)
     }
 
     /// The attempt failed with `fault`. What is on disk is kept if another one can go on with it.
@@ -117,7 +140,22 @@ impl Body {
     pub(crate) fn plain(&mut self) -> Option<&mut Partial> {
         match &mut self.layer {
             Some(Layer::File(sink)) => Some(&mut sink.partial),
-            Some(Layer::Gzip(_) | Layer::Brotli(_) | Layer::Zstd(_)) | None => None,
+            Some(Layer::Gzip(_) | Layer::Brotli(_) | Layer::Zstd(_) | Layer::Spent) | None => None,
+        }
+    }
+}
+
+impl Layer {
+    fn take_sink(&mut self) -> Option<Sink> {
+        match self {
+            Self::File(_) => match std::mem::replace(self, Self::Spent) {
+                Self::File(sink) => Some(sink),
+                Self::Gzip(_) | Self::Brotli(_) | Self::Zstd(_) | Self::Spent => None,
+            },
+            Self::Gzip(decoder) => decoder.get_mut().take_sink(),
+            Self::Brotli(decoder) => decoder.get_mut().take_sink(),
+            Self::Zstd(decoder) => decoder.writer_mut().take_sink(),
+            Self::Spent => None,
         }
     }
 }
@@ -129,6 +167,7 @@ impl Write for Layer {
             Self::Gzip(decoder) => decoder.write(data),
             Self::Brotli(decoder) => decoder.write(data),
             Self::Zstd(decoder) => decoder.write(data),
+            Self::Spent => Ok(data.len()),
         }
     }
 
@@ -137,14 +176,25 @@ impl Write for Layer {
     }
 }
 
+impl Sink {
+    fn take(&mut self, data: &[u8]) -> Result<(), Fault> {
+        let bytes = self.partial.bytes();
+        let size = bytes.saturating_add(data.len() as u64);
+        match self.room {
+            Room::AtMost(limit) if size > limit => Err(too_large(limit)),
+            Room::Cut(limit) if size > limit => {
+                let fits = usize::try_from(limit.saturating_sub(bytes)).unwrap_or(data.len());
+                self.partial.write(&data[..fits.min(data.len())])?;
+                Err(too_large(limit))
+            }
+            Room::Any | Room::AtMost(_) | Room::Cut(_) => self.partial.write(data),
+        }
+    }
+}
+
 impl Write for Sink {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let size = self.partial.bytes().saturating_add(data.len() as u64);
-        let allowed = match self.limit {
-            Some(limit) if size > limit => Err(too_large(limit)),
-            Some(_) | None => self.partial.write(data),
-        };
-        match allowed {
+        match self.take(data) {
             Ok(()) => Ok(data.len()),
             Err(fault) => Err(io::Error::other(Carried(fault))),
         }
@@ -162,6 +212,7 @@ impl std::fmt::Debug for Layer {
             Self::Gzip(_) => "Gzip",
             Self::Brotli(_) => "Brotli",
             Self::Zstd(_) => "Zstd",
+            Self::Spent => "Spent",
         })
     }
 }

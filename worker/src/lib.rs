@@ -31,6 +31,7 @@ pub mod link;
 pub mod process;
 mod reserved;
 mod resolver;
+mod robots;
 mod route;
 mod sandbox;
 pub mod session;
@@ -38,6 +39,7 @@ mod spans;
 mod store;
 #[cfg(test)]
 mod testing;
+mod throttle;
 pub mod transfer;
 mod tunnel;
 mod work;
@@ -56,4 +58,5 @@ pub use link::{
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
+pub use throttle::{Throttle, shared_memory};
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};

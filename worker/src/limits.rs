@@ -29,6 +29,10 @@ const PER_THREAD: u64 = (2 << 20) + (256 << 10);
 /// For each download in flight: buffers, and the state of TLS.
 const PER_DOWNLOAD: u64 = 1 << 20;
 
+/// To read the rules that a redirect is held against, one after the other: of a robots.txt that is
+/// nothing but line ends, each of which takes a place in a list that grows by doubling.
+const ROBOTS: u64 = 24 << 20;
+
 /// Why a limit cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitsError {
@@ -153,7 +157,8 @@ pub fn smallest_memory(setup: &Setup) -> u64 {
         // The event loop, and as many lookups.
         Engine::Async => downloads + 1,
     };
-    BASE + threads * PER_THREAD + downloads * PER_DOWNLOAD
+    let robots = setup.robots.as_ref().map_or(0, |_| ROBOTS);
+    BASE + threads * PER_THREAD + downloads * PER_DOWNLOAD + robots
 }
 
 /// On Linux a nice value belongs to a thread, and is inherited (setpriority(2), BUGS).

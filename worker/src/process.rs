@@ -16,6 +16,7 @@ use crate::exec::{Commands, Home};
 use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::session::{End, Session, SessionError};
+use crate::throttle::Throttle;
 use crate::{descriptor, faults};
 
 /// Why a worker process could not work.
@@ -50,6 +51,9 @@ pub enum ProcessError {
     /// What is to run commands cannot be started.
     #[error("cannot start the guard of --exec: {0}")]
     Commands(#[source] io::Error),
+    /// What the workers share is not at standard input.
+    #[error("cannot share the rate of --limit-rate through standard input: {0}")]
+    Throttle(#[source] io::Error),
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -133,6 +137,11 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };
+    let limit = setup.limit_rate.as_ref();
+    let throttle = limit
+        .map(|limit| Throttle::shared(limit, rustix::stdio::stdin()))
+        .transpose()
+        .map_err(ProcessError::Throttle)?;
     // Before anything is given up that a command may need; but it is as nice.
     limits::be_nice(&setup)?;
     let commands = Commands::start(&setup, Home::Process)
@@ -140,7 +149,7 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
         .map(Arc::new);
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
-    let session = match Session::start(Arc::new(outbox), &setup, commands.clone()) {
+    let session = match Session::start(Arc::new(outbox), &setup, throttle, commands.clone()) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,
     };

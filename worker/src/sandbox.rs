@@ -231,6 +231,12 @@ fn permit(
     if let Ok(partial) = PathFd::new(&setup.partial) {
         ruleset = ruleset.add_rule(PathBeneath::new(partial, AccessFs::ReadFile))?;
     }
+    // Where a redirect leads is held against what is there.
+    if let Some(robots) = &setup.robots
+        && let Ok(folder) = PathFd::new(&robots.folder)
+    {
+        ruleset = ruleset.add_rule(PathBeneath::new(folder, AccessFs::ReadFile))?;
+    }
     if setup.http.trust == Trust::System {
         for path in certificate_places() {
             let how = if path.is_dir() {

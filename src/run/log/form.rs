@@ -101,6 +101,15 @@ impl Moment {
     }
 }
 
+/// For a person: in UTC, to the second, `2026-01-31 12:00:00`.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In bounds whenever it was made of anything.
+        let moment = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{}", moment.strftime("%Y-%m-%d %H:%M:%S"))
+    }
+}
+
 /// Cut to whole milliseconds, and to the years 0000 to 9999: a worker may claim any moment.
 impl From<Timestamp> for Moment {
     fn from(timestamp: Timestamp) -> Self {
@@ -199,6 +208,16 @@ mod tests {
         assert_eq!(
             moment(-1).expect("in bounds"),
             "\"1969-12-31T23:59:59.999Z\""
+        );
+        let said =
+            [i64::MAX, i64::MIN, -1].map(|micros| Moment::from(Timestamp(micros)).to_string());
+        assert_eq!(
+            said,
+            [
+                "9999-12-30 22:00:00",
+                "0000-01-01 00:00:00",
+                "1969-12-31 23:59:59"
+            ]
         );
         let longest = serde_json::to_string(&Millis::from(Duration::MAX));
         assert_eq!(longest.expect("a number"), "1000000000000");

@@ -7,14 +7,17 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Lock, LockError, RESULTS, Tidied, leftovers};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use super::{DEATHS, Lock, LockError, RESULTS, Tidied, leftovers};
 
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 const COORDINATOR: &str = ".coordinator";
 const PARTIAL: &str = "partial";
 const SOCKETS: &str = "sockets";
+const ROBOTS: &str = "robots";
 
-/// An output folder that is there and can be written to.
+/// The places in an output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     output: PathBuf,
@@ -95,23 +98,58 @@ impl Layout {
     ///
     /// A file is in the way; a folder cannot be created, or not written to.
     pub fn prepare(output: &Path) -> Result<Self, LayoutError> {
-        let output = std::path::absolute(output).map_err(|source| LayoutError::Nowhere {
-            path: output.to_owned(),
-            source,
-        })?;
-        let coordinator = output.join(COORDINATOR);
-        let partial = coordinator.join(PARTIAL);
-        if let Err(source) = fs::create_dir_all(&output) {
-            return Err(cannot_create(&output, source));
+        let layout = Self::at(absolute(output)?);
+        if let Err(source) = fs::create_dir_all(&layout.output) {
+            return Err(cannot_create(&layout.output, source));
         }
-        probe(&output)?;
-        create_own(&coordinator)?;
-        create_own(&partial)?;
-        Ok(Self {
-            output,
+        probe(&layout.output)?;
+        create_own(&layout.coordinator)?;
+        create_own(&layout.partial)?;
+        Ok(layout)
+    }
+
+    /// What [`prepare`](Self::prepare) would find, as far as looking tells: nothing is created, and
+    /// nothing tried.
+    ///
+    /// # Errors
+    ///
+    /// A file is in the way; a folder could not be created, or not be written to.
+    pub fn look(output: &Path) -> Result<Self, LayoutError> {
+        let layout = Self::at(absolute(output)?);
+        let there = |path: &&Path| fs::symlink_metadata(path).is_ok();
+        let path = layout.output.ancestors().find(there);
+        let path = path.unwrap_or(&layout.output).to_owned();
+        if !path.is_dir() {
+            return Err(LayoutError::NotAFolder { path });
+        }
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        if let Err(error) = accessat(CWD, &path, wanted, AtFlags::EACCESS) {
+            let source = error.into();
+            let path = layout.output;
+            return Err(if path.is_dir() {
+                LayoutError::Unwritable { path, source }
+            } else {
+                LayoutError::Create { path, source }
+            });
+        }
+        for own in [&layout.coordinator, &layout.partial] {
+            if fs::symlink_metadata(own).is_ok_and(|metadata| !metadata.is_dir()) {
+                let path = own.clone();
+                return Err(LayoutError::NotAFolder { path });
+            }
+        }
+        Ok(layout)
+    }
+
+    /// Where things are in an output folder, whether or not it is there.
+    #[must_use]
+    pub fn at(output: PathBuf) -> Self {
+        let coordinator = output.join(COORDINATOR);
+        Self {
+            partial: coordinator.join(PARTIAL),
             coordinator,
-            partial,
-        })
+            output,
+        }
     }
 
     /// Makes sure that no other run works in this folder, for as long as the lock is kept.
@@ -121,6 +159,31 @@ impl Layout {
     /// Another run does, or that cannot be found out.
     pub fn lock(&self) -> Result<Lock, LockError> {
         Lock::acquire(&self.coordinator)
+    }
+
+    /// Makes a new folder for each robots.txt of this run.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be created, or one that is there not be removed.
+    pub fn make_robots(&self) -> Result<(), LayoutError> {
+        self.remove_robots()?;
+        create_own(&self.robots())
+    }
+
+    /// Removes each robots.txt of a run: the next one asks again.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be removed.
+    pub fn remove_robots(&self) -> Result<(), LayoutError> {
+        let path = self.robots();
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LayoutError::Leftovers { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Removes what a run left of partial bodies. If `boot` is given, the id of this boot of the
@@ -189,11 +252,36 @@ impl Layout {
         self.coordinator.join(SOCKETS)
     }
 
+    /// Where each robots.txt of a run is; absolute. It may not be there.
+    #[must_use]
+    pub fn robots(&self) -> PathBuf {
+        self.coordinator.join(ROBOTS)
+    }
+
+    /// The path of the file `name` in there, relative to the output folder.
+    #[must_use]
+    pub fn robots_path(name: &str) -> String {
+        format!("{COORDINATOR}/{ROBOTS}/{name}")
+    }
+
     /// The run log; absolute.
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.coordinator.join(RESULTS)
     }
+
+    /// The log of deaths; absolute.
+    #[must_use]
+    pub fn deaths(&self) -> PathBuf {
+        self.coordinator.join(DEATHS)
+    }
+}
+
+fn absolute(output: &Path) -> Result<PathBuf, LayoutError> {
+    std::path::absolute(output).map_err(|source| LayoutError::Nowhere {
+        path: output.to_owned(),
+        source,
+    })
 }
 
 /// Creates a folder of ours. A link in its place could lead anywhere, to another file system or to
@@ -317,10 +405,23 @@ mod tests {
             (linked.clone(), linked.join(".coordinator")),
         ];
         for (output, in_the_way) in table {
-            let error = Layout::prepare(&output).expect_err("something is in the way");
             let expected = format!("{} is not a folder", in_the_way.display());
-            assert!(error.to_string().starts_with(&expected), "{error}");
+            // In this order: looking does not move what is in the way.
+            for found in [Layout::look(&output), Layout::prepare(&output)] {
+                let error = found.expect_err("something is in the way");
+                assert!(error.to_string().starts_with(&expected), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn looking_creates_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let output = dir.path().join("a/b");
+        let looked = Layout::look(&output).expect("it could be created");
+        assert_eq!(names_in(dir.path()), [""; 0]);
+        assert_eq!(looked, Layout::prepare(&output).expect("it can be"));
+        assert_eq!(Layout::look(&output).expect("it is there"), looked);
     }
 
     #[test]
@@ -360,12 +461,17 @@ mod tests {
         let output = dir.path().join("output");
         fs::create_dir(&output).expect("create");
         fs::set_permissions(&output, fs::Permissions::from_mode(0o555)).expect("chmod");
-        let (here, below) = without_override(|| {
-            (
-                Layout::prepare(&output).expect_err("it is read-only"),
-                Layout::prepare(&output.join("x")).expect_err("it is read-only"),
-            )
+        let [look, prepare] = without_override(|| {
+            [Layout::look, Layout::prepare].map(|at: fn(&Path) -> _| {
+                (
+                    at(&output).expect_err("it is read-only"),
+                    at(&output.join("x")).expect_err("it is read-only"),
+                )
+            })
         });
+        assert!(matches!(look.0, LayoutError::Unwritable { .. }), "{look:?}");
+        assert!(matches!(look.1, LayoutError::Create { .. }), "{look:?}");
+        let (here, below) = prepare;
         assert!(matches!(here, LayoutError::Unwritable { .. }), "{here:?}");
         let text = here.to_string();
         let expected = format!(

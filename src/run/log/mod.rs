@@ -15,6 +15,7 @@ mod leftovers;
 mod lock;
 mod reader;
 mod record;
+mod timing;
 mod writer;
 
 use std::fmt;
@@ -26,10 +27,9 @@ pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
 pub use layout::{Layout, LayoutError};
 pub use leftovers::Tidied;
 pub use lock::{Lock, LockError};
-pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD, record_at};
-pub use record::{
-    Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
-};
+pub use reader::{Brief, BriefDeath, LineProblem, LogReader, MAX_RECORD, record_at};
+pub use record::{Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedWorker};
+pub use timing::RecordedTiming;
 pub use writer::{DEATHS, LogWriter, Logged, RESULTS};
 
 /// Which log.

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use protocol::TaskId;
 use serde::Deserialize;
 
 use super::{Digest, FormatVersion, Log, LogError, Outcome, Record, RecordedExec};
@@ -25,6 +26,8 @@ const USUAL: usize = 2048;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Brief<'a> {
     v: FormatVersion,
+    /// The task's number in the run that wrote the line.
+    pub task: TaskId,
     /// Its URL, normalised.
     #[serde(borrow)]
     pub url: Cow<'a, str>,
@@ -54,6 +57,28 @@ impl Brief<'_> {
     #[must_use]
     pub fn out(&self) -> Option<&str> {
         self.out.as_ref().map(|text| text.0.as_ref())
+    }
+}
+
+/// What a summary needs of a line in the log of deaths.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct BriefDeath<'a> {
+    v: FormatVersion,
+    #[serde(borrow)]
+    exit: BriefExit<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct BriefExit<'a> {
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl BriefDeath<'_> {
+    /// How the worker ended, in words.
+    #[must_use]
+    pub fn exit(&self) -> &str {
+        &self.exit.text
     }
 }
 
@@ -94,6 +119,7 @@ pub struct LogReader<R = File> {
     lines: BoundedLines<R>,
     number: u64,
     broken: bool,
+    torn: bool,
 }
 
 impl<R> std::fmt::Debug for LogReader<R> {
@@ -130,6 +156,7 @@ impl<R: Read> LogReader<R> {
             lines: BoundedLines::new(reader, MAX_RECORD),
             number: 0,
             broken: false,
+            torn: false,
         }
     }
 
@@ -142,6 +169,24 @@ impl<R: Read> LogReader<R> {
     /// The same, with how many bytes of the log come before its line.
     pub fn next_brief_at(&mut self) -> Option<Result<(u64, Brief<'_>), LineProblem>> {
         self.next_as()
+    }
+
+    /// The next death in brief, if this is a log of deaths.
+    pub fn next_death(&mut self) -> Option<Result<BriefDeath<'_>, LineProblem>> {
+        let item = self.next_as()?;
+        Some(item.map(|(_, death)| death))
+    }
+
+    /// The number of the line that the last item was made of, counted from 1.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the log ends in the middle of a line; known once there are no more items.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.torn
     }
 
     fn next_as<'a, T: Deserialize<'a>>(&'a mut self) -> Option<Result<(u64, T), LineProblem>> {
@@ -159,7 +204,12 @@ impl<R: Read> LogReader<R> {
                     .map_err(|source| LineProblem::NotARecord { number, source }),
             ),
             Ok(Some((_, RawLine::TooLong(_)))) => Some(Err(LineProblem::TooLong { number })),
-            Ok(Some((_, RawLine::Unended(_))) | None) => {
+            Ok(Some((_, RawLine::Unended(_)))) => {
+                self.broken = true;
+                self.torn = true;
+                None
+            }
+            Ok(None) => {
                 self.broken = true;
                 None
             }
@@ -275,6 +325,10 @@ mod tests {
     fn a_last_line_without_newline_is_no_item_even_if_it_is_complete() {
         let log = line("https://h/1") + line("https://h/2").trim_end();
         assert_eq!(items(log.as_bytes()), ["https://h/1"]);
+        for (log, torn) in [(log, true), (line("https://h/1"), false)] {
+            let mut reader = LogReader::new(log.as_bytes());
+            assert_eq!((reader.by_ref().count(), reader.is_torn()), (1, torn));
+        }
         assert_eq!(items(b""), [""; 0]);
     }
 

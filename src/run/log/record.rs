@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use protocol::{
-    Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp, Timing,
-    WorkerId,
+    Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
-use super::form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
+use super::form::{Digest, FormatVersion, Moment, RecordedExec};
+use super::timing::RecordedTiming;
 
 /// One finished task. Fields are in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,43 +117,6 @@ impl RecordedWorker {
             slot: id.slot,
             pid,
             epoch: id.epoch,
-        }
-    }
-}
-
-/// Where the time went, in milliseconds. A phase that did not happen is 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedTiming {
-    /// Ready to be done until a worker took it up.
-    pub queue: Millis,
-    /// Name to addresses.
-    pub resolve: Millis,
-    /// TCP connection.
-    pub connect: Millis,
-    /// TLS handshake.
-    pub tls: Millis,
-    /// Request sent until the response head was read.
-    pub first_byte: Millis,
-    /// Response head until the last byte.
-    pub body: Millis,
-    /// Hashing, writing, renaming.
-    pub store: Millis,
-    /// The program of `--exec`. Logs of earlier versions lack the key.
-    #[serde(default)]
-    pub exec: Millis,
-}
-
-impl RecordedTiming {
-    fn new(queue: Duration, timing: &Timing) -> Self {
-        Self {
-            queue: queue.into(),
-            resolve: timing.resolve.into(),
-            connect: timing.connect.into(),
-            tls: timing.tls.into(),
-            first_byte: timing.first_byte.into(),
-            body: timing.body.into(),
-            store: timing.store.into(),
-            exec: timing.exec.into(),
         }
     }
 }
@@ -276,8 +239,9 @@ impl Record {
 pub(super) mod tests {
     use proptest::option;
     use proptest::prelude::*;
-    use protocol::Validators;
+    use protocol::{Timing, Validators};
 
+    use super::super::form::Millis;
     use super::*;
 
     pub(in crate::run) fn facts(task: u64, url: &str) -> Facts {

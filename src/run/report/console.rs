@@ -13,6 +13,10 @@ use crate::run::tally::Tally;
 const BARS_EVERY: Duration = Duration::from_millis(100);
 const LINES_EVERY: Duration = Duration::from_secs(10);
 
+/// Most unusable lines that are shown, and the first that is not.
+const MAX_PROBLEMS: u64 = 100;
+const UNSHOWN: u64 = MAX_PROBLEMS + 1;
+
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
@@ -48,6 +52,18 @@ impl Console {
     /// Says something that concerns the whole run.
     pub fn error(&self, text: &str) {
         self.write(&format!("coordinator: {text}"));
+    }
+
+    /// Says that a line of the input cannot be used: the `count`-th. A list of nothing else must not
+    /// bury what else there is to say.
+    pub fn problem(&self, count: u64, problem: &str) {
+        match count {
+            ..=MAX_PROBLEMS => self.error(problem),
+            UNSHOWN => self.error(&format!(
+                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
+            )),
+            _ => {}
+        }
     }
 
     /// Says something that concerns one task or worker.

@@ -8,5 +8,5 @@ mod summary;
 mod text;
 
 pub use console::{Console, Verbosity};
-pub use summary::{Close, print as print_summary};
+pub use summary::{Close, print as print_summary, print_plan};
 pub use text::{RunningLine, WorkerLine, status_lines};

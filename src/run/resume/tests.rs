@@ -33,7 +33,12 @@ fn index(records: &[Record]) -> Index {
         log.append(record).expect("append");
     }
     drop(log);
-    Index::load(&dir.path().join(RESULTS), Detail::Size).expect("it can be read")
+    Index::load(
+        &dir.path().join(RESULTS),
+        dir.path().to_owned(),
+        Detail::Size,
+    )
+    .expect("it can be read")
 }
 
 fn state(index: &Index, url: &str) -> Option<Earlier> {
@@ -66,10 +71,16 @@ fn each_outcome_means_what_it_says() {
 #[test]
 fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let index = Index::load(&dir.path().join(RESULTS), Detail::Size).expect("nothing there");
+    let index = Index::load(
+        &dir.path().join(RESULTS),
+        dir.path().to_owned(),
+        Detail::Size,
+    )
+    .expect("nothing there");
     assert_eq!(state(&index, "https://h/"), None);
     // Reading a directory fails, as a bad disk would.
-    let error = Index::load(dir.path(), Detail::Size).expect_err("it is a directory");
+    let error = Index::load(dir.path(), dir.path().to_owned(), Detail::Size)
+        .expect_err("it is a directory");
     assert!(
         matches!(error, IndexError::Log(LogError::Read { .. })),
         "{error:?}"
@@ -94,7 +105,7 @@ fn lines_that_are_not_records_are_counted() {
     let line = serde_json::to_string(&record("https://h/", Outcome::Stored, 7));
     let line = line.expect("it is JSON");
     fs::write(&path, format!("x\n{line}\n\u{0}\n{{\"torn")).expect("write");
-    let index = Index::load(&path, Detail::Size).expect("it can be read");
+    let index = Index::load(&path, dir.path().to_owned(), Detail::Size).expect("it can be read");
     assert_eq!(
         (state(&index, "https://h/"), index.unreadable()),
         (Some(earlier(7)), 2)
@@ -212,7 +223,12 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
             log.append(&record).expect("append");
         }
         drop(log);
-        let index = Index::load(&dir.path().join(RESULTS), Detail::Place).expect("readable");
+        let index = Index::load(
+            &dir.path().join(RESULTS),
+            dir.path().to_owned(),
+            Detail::Place,
+        )
+        .expect("readable");
         let at = match index.state(&target.key).expect("readable") {
             Some(Earlier::Recorded { at }) => Some(at),
             Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, Expect, TaskId, WorkerId};
+use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 
 use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
@@ -91,9 +91,15 @@ impl Shell {
         tasks
             .into_iter()
             .filter_map(|task| {
-                let Entry { target, known, .. } = self.tasks.get(&task)?;
+                let Entry {
+                    target,
+                    known,
+                    kind,
+                    ..
+                } = self.tasks.get(&task)?;
                 let delivery = self.parts.core.delivery(task);
                 let plain = Assignment {
+                    kind: *kind,
                     delivery,
                     // A worker that died with it may have put another file in place.
                     known: known.clone().filter(|_| delivery == 1),
@@ -121,8 +127,11 @@ impl Shell {
         let Some(entry) = self.tasks.remove(&task) else {
             return;
         };
-        self.hosts.leave(entry.host);
         self.text = self.text.saturating_sub(entry.text_bytes());
+        if entry.kind == TaskKind::RobotsTxt {
+            return self.on_robots(entry, &verdict);
+        }
+        self.hosts.leave(entry.host);
         let pid = self.pid(worker);
         let facts = Facts {
             attempts,
@@ -157,14 +166,7 @@ impl Shell {
                 Record::stored(facts, *stored)
             }
             Verdict::Failed(failure) => {
-                *tally.failed.entry(failure.kind).or_default() += 1;
-                let times = match attempts {
-                    1 => String::new(),
-                    _ => format!(" ({attempts} attempts)"),
-                };
-                self.parts
-                    .console
-                    .line(&format!("failed: {}: {failure}{times}", facts.url));
+                self.tell_of_failure(&facts, &failure);
                 Record::failed(facts, *failure)
             }
             Verdict::Quarantined(exit) => {
@@ -177,6 +179,17 @@ impl Shell {
             }
         };
         self.write(&record);
+    }
+
+    pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
+        *self.parts.tally.failed.entry(failure.kind).or_default() += 1;
+        let times = match facts.attempts {
+            0 | 1 => String::new(),
+            attempts => format!(" ({attempts} attempts)"),
+        };
+        self.parts
+            .console
+            .line(&format!("failed: {}: {failure}{times}", facts.url));
     }
 
     pub(super) fn write(&mut self, record: &Record) {

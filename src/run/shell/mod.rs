@@ -7,14 +7,16 @@
 mod deaths;
 mod deeds;
 mod inject;
+mod input;
 mod pause;
+mod robots;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, Phase, Report, Running, TaskId, WorkerId};
+use protocol::{Known, Phase, Report, Running, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
@@ -23,9 +25,10 @@ use crate::origin::Origin;
 use crate::pool::{Death, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
-use crate::run::intake::{Batch, Intake, Item};
-use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, Record, RecordedDeath};
+use crate::run::intake::Intake;
+use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
+use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
@@ -34,14 +37,6 @@ use pause::Wakefulness;
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
 const FLUSH_EVERY: Duration = Duration::from_millis(10);
-
-/// Most unusable lines that are shown, and the first that is not.
-const MAX_PROBLEMS: u64 = 100;
-const UNSHOWN: u64 = MAX_PROBLEMS + 1;
-
-/// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
-/// messages of 100 bytes to 60 KB.
-const MESSAGE_OVERHEAD: usize = 768;
 
 /// What the shell works with.
 #[derive(Debug)]
@@ -57,6 +52,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
     pub(in crate::run) injector: Option<Injector>,
+    /// Who asks robots.txt about each target, if somebody is to.
+    pub(in crate::run) doorman: Option<Doorman>,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
@@ -89,6 +86,8 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// It is not of the input: it fetches the robots.txt of a place.
+    kind: TaskKind,
     /// The file in place, if it may still be current.
     known: Option<Box<Known>>,
     /// The workers that died with it.
@@ -96,10 +95,20 @@ struct Entry {
 }
 
 impl Entry {
+    /// Of a task that nobody has done yet.
+    const fn new(target: Target, host: HostId, kind: TaskKind) -> Self {
+        Self {
+            target,
+            host,
+            kind,
+            known: None,
+            deaths: Vec::new(),
+        }
+    }
+
     /// How much text it holds, in bytes.
     fn text_bytes(&self) -> usize {
-        let known = self.known.as_ref().map_or(0, |known| known.text_bytes());
-        self.target.text_bytes() + known
+        text_bytes(&self.target, self.known.as_deref())
     }
 }
 
@@ -160,7 +169,10 @@ impl Shell {
             if let Some(ending) = self.ending.take() {
                 break ending;
             }
-            if self.parts.core.wants_tasks() && self.text < self.parts.max_text {
+            if self.parts.core.wants_tasks()
+                && self.text < self.parts.max_text
+                && self.parts.doorman.as_ref().is_none_or(Doorman::has_room)
+            {
                 self.parts.intake.request();
             }
             match self.next_message() {
@@ -172,7 +184,7 @@ impl Shell {
             ending,
             signal: self.signal,
             counts: *self.parts.core.counts(),
-            unfinished: self.parts.core.unfinished() as u64,
+            unfinished: self.unfinished(),
             log: self
                 .parts
                 .log
@@ -291,65 +303,6 @@ impl Shell {
         }
     }
 
-    fn on_batch(&mut self, batch: Batch) {
-        self.parts.intake.received();
-        let tally = &mut self.parts.tally;
-        tally.stored_earlier += batch.stored_earlier;
-        tally.quarantined_earlier += batch.quarantined_earlier;
-        tally.fraction = batch.fraction;
-        for item in batch.items {
-            match item {
-                Item::Task(task, target, known) => self.offer(task, target, known),
-                Item::Duplicate(task, target) => {
-                    self.parts.tally.duplicates += 1;
-                    self.write(&Record::duplicate(facts(task, target)));
-                }
-                Item::Problem(problem) => self.problem(&problem),
-            }
-        }
-        if let Some(reason) = batch.broken {
-            self.give_up(reason);
-            self.tell_core(Event::Tick);
-        }
-        if batch.ended {
-            self.parts.tally.input_ended = true;
-            self.tell_core(Event::InputEnded);
-        }
-    }
-
-    /// A line that cannot be used. A list of nothing else must not bury what else there is to say.
-    fn problem(&mut self, problem: &str) {
-        let tally = &mut self.parts.tally;
-        tally.unusable += 1;
-        match tally.unusable {
-            ..=MAX_PROBLEMS => self.parts.console.error(problem),
-            UNSHOWN => self.parts.console.error(&format!(
-                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
-            )),
-            _ => {}
-        }
-    }
-
-    fn offer(&mut self, task: TaskId, target: Target, known: Option<Box<Known>>) {
-        let host = self.hosts.enter(&target.host);
-        let entry = Entry {
-            target,
-            host,
-            known,
-            deaths: Vec::new(),
-        };
-        let text = entry.text_bytes();
-        let size = MESSAGE_OVERHEAD + 2 * text;
-        self.text += text;
-        self.parts.tally.offered += 1;
-        self.tasks.insert(task, entry);
-        self.tell_core(Event::TaskOffered {
-            task,
-            host,
-            size: u32::try_from(size).unwrap_or(u32::MAX),
-        });
-    }
-
     fn on_news(&mut self, worker: WorkerId, news: News) {
         match news {
             News::Ready => self.tell_core(Event::WorkerReady { worker }),
@@ -466,6 +419,11 @@ impl Shell {
             })
             .collect()
     }
+}
+
+/// How much text a target holds with what is known of its file, in bytes.
+fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
+    target.text_bytes() + known.map_or(0, Known::text_bytes)
 }
 
 /// What is known of a task before anybody has worked on it.

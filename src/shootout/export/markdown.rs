@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::shootout::format;
+use crate::format;
 use crate::shootout::result::{Scenario, Shootout, Standing};
 use crate::shootout::terminal::title;
 

@@ -7,12 +7,13 @@ mod json;
 mod markdown;
 mod trace;
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::result::Shootout;
 use super::{ShootoutError, report};
 use crate::cli::shootout::ExportArgs;
+use crate::whole_file::WholeFile;
 
 type Writer = fn(&Shootout) -> Result<String, ShootoutError>;
 
@@ -20,7 +21,7 @@ fn wanted(args: &ExportArgs) -> impl Iterator<Item = (&PathBuf, Writer)> {
     let all: [(&Option<PathBuf>, Writer); 5] = [
         (&args.report, |shootout| Ok(report::page(shootout)?)),
         (&args.export_json, json::text),
-        (&args.export_csv, |shootout| Ok(csv::text(shootout))),
+        (&args.export_csv, csv::text),
         (&args.export_markdown, |shootout| {
             Ok(markdown::text(shootout))
         }),
@@ -37,7 +38,7 @@ fn wanted(args: &ExportArgs) -> impl Iterator<Item = (&PathBuf, Writer)> {
 /// If a file cannot be made in its folder.
 pub fn writable(args: &ExportArgs) -> Result<(), ShootoutError> {
     for (path, _) in wanted(args) {
-        beside(path).map_err(|source| error(path, source))?;
+        WholeFile::create(path).map_err(|source| error(path, source))?;
     }
     Ok(())
 }
@@ -51,26 +52,13 @@ pub fn write(args: &ExportArgs, shootout: &Shootout) -> Result<(), ShootoutError
     for (path, writer) in wanted(args) {
         let text = writer(shootout)?;
         let save = || -> io::Result<()> {
-            let mut file = beside(path)?;
+            let mut file = WholeFile::create(path)?;
             file.write_all(text.as_bytes())?;
-            file.persist(path)?;
-            Ok(())
+            file.finish()
         };
         save().map_err(|source| error(path, source))?;
     }
     Ok(())
-}
-
-/// A file of no name in the folder of `path`, with the rights of any new file.
-fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    };
-    tempfile::Builder::new()
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
 }
 
 fn error(path: &Path, source: io::Error) -> ShootoutError {

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::scale::{Scale, Tick};
-use crate::shootout::format;
+use crate::format;
 use crate::shootout::result::{Figures, Standing};
 
 /// A chart with a row for each entrant that has data.

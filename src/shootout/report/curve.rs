@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::charts::colour;
 use super::scale::{Scale, Tick};
-use crate::shootout::format;
+use crate::format;
 use crate::shootout::result::{ScanPoint, Scenario, Standing};
 
 /// The drawing, in its own units: the plot within it, and room for labels.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::charts::{colour, seconds_ticks};
 use super::scale::{Scale, Tick};
-use crate::shootout::format;
+use crate::format;
 use crate::shootout::result::Standing;
 use crate::shootout::timeline::{Lane, Task, Timeline};
 

@@ -8,7 +8,7 @@ use super::charts::{self, Chart, colour};
 use super::curve::{self, Curve};
 use super::lanes::{self, Strip};
 use super::scale::Tick;
-use crate::shootout::format;
+use crate::format;
 use crate::shootout::result::{About, Scenario, Shootout, Standing};
 use crate::shootout::statistics::Statistics;
 use crate::shootout::terminal::work;

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use protocol::{Assignment, CommandOrder, Executed};
+use protocol::{Assignment, CommandOrder, Executed, Failure, Stored, TaskKind};
 
 use super::Shared;
 use crate::activity::Activity;
@@ -57,10 +57,27 @@ pub(super) async fn execute_async(
     result.map(|executed| (unproven.prove(), Some(executed)))
 }
 
+/// What to say of the task.
+pub(super) fn answer(
+    transfer: Transfer<'_>,
+    outcome: Outcome,
+) -> Result<Box<Stored>, Box<Failure>> {
+    match outcome {
+        Ok((file, executed)) => {
+            let mut stored = transfer.stored(file.bytes, file.sha256, file.unchanged);
+            stored.executed = executed;
+            Ok(stored)
+        }
+        Err(fault) => Err(transfer.failed(fault)),
+    }
+}
+
 impl Placed<'_> {
-    /// A file that was there before has been through its command, or was stored without one.
+    /// A file that was there before has been through its command, or was stored without one; and
+    /// what is not of the list is none of the command's.
     fn commands<'s>(&self, shared: &'s Shared) -> Option<&'s Commands> {
-        shared.commands.as_deref().filter(|_| !self.file.unchanged)
+        let is_for_it = !self.file.unchanged && self.assignment.kind == TaskKind::Listed;
+        shared.commands.as_deref().filter(|_| is_for_it)
     }
 
     fn order(&self, transfer: &Transfer<'_>) -> CommandOrder {

@@ -14,13 +14,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderMap;
+use http::header::CONNECTION;
 use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
 use crate::exec::Commands;
+use crate::fault::Fault;
 use crate::resolver::Resolver;
+use crate::robots::KnownRobots;
 use crate::store::Store;
+use crate::throttle::Throttle;
+use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
 use tls::Tls;
@@ -48,6 +54,19 @@ impl Notable {
             partial.note(note);
         }
     }
+}
+
+/// Longest time for which a download that waits for its share of the rate does not look up.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Part of a `wait` for the rate, for an attempt with so much time `left`.
+fn nap(wait: Duration, left: Option<Duration>) -> Duration {
+    wait.min(left.unwrap_or(NAP)).min(NAP)
+}
+
+/// Now, as an [`Allowance`](crate::throttle::Allowance) wants it.
+fn monotonic() -> u64 {
+    u64::try_from(crate::spans::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Largest body of a response that is not stored, read only to use its connection again.
@@ -93,6 +112,9 @@ pub struct Shared {
     pub(crate) tls: Tls,
     /// What runs the command on each file, if there is one.
     pub(crate) commands: Option<Arc<Commands>>,
+    /// What robots.txt says, if it is obeyed.
+    robots: Option<KnownRobots>,
+    pub(crate) throttle: Option<Throttle>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -120,12 +142,13 @@ pub enum SetupError {
 }
 
 impl Shared {
-    /// Opens the folders and reads the certificates that `setup` names.
+    /// Opens the folders and reads the certificates that `setup` names. `throttle` is for its limit
+    /// on the rate.
     ///
     /// # Errors
     ///
     /// If one of them is not usable.
-    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
+    pub fn new(setup: &Setup, throttle: Option<Throttle>) -> Result<Self, SetupError> {
         let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
         let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
             .map_err(SetupError::Store)?;
@@ -137,6 +160,8 @@ impl Shared {
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
             commands: None,
+            robots: setup.robots.as_ref().map(KnownRobots::new),
+            throttle,
         })
     }
 
@@ -144,6 +169,15 @@ impl Shared {
     #[must_use]
     pub fn with_commands(self, commands: Option<Arc<Commands>>) -> Self {
         Self { commands, ..self }
+    }
+
+    /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any
+    /// robots.txt of this run is known.
+    pub(crate) fn check_robots(&self, transfer: &Transfer<'_>) -> Result<(), Fault> {
+        match &self.robots {
+            Some(robots) if !transfer.is_robots() => robots.check(transfer.url().as_str()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -153,4 +187,13 @@ pub(crate) fn timestamp(now: SystemTime) -> Timestamp {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Whether the server is going to close the connection after this response.
+fn is_closing(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("close"))
 }

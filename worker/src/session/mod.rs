@@ -33,6 +33,7 @@ use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, Setup
 use crate::exec::Commands;
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
+use crate::throttle::Throttle;
 use heartbeat::Heart;
 use queue::Queue;
 
@@ -76,8 +77,9 @@ pub enum SessionError {
     SecondSetup,
 }
 
-/// Works as `setup` says until the coordinator dismisses the worker or closes the link; with
-/// `commands`, what those were started for is done to each file.
+/// Works as `setup` says until the coordinator dismisses the worker or closes the link. `throttle`
+/// is for the limit on the rate that `setup` names, and shared with all who have that limit together.
+/// With `commands`, what those were started for is done to each file.
 ///
 /// For a session inside another process. It returns once all its threads have ended, so that
 /// nothing of it touches the output folder any more. Downloads that still run at that moment are
@@ -91,9 +93,10 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
     mut inbox: I,
     outbox: Arc<O>,
     setup: &Setup,
+    throttle: Option<Throttle>,
     commands: Option<Arc<Commands>>,
 ) -> Result<End, SessionError> {
-    let session = Session::start(outbox, setup, commands)?;
+    let session = Session::start(outbox, setup, throttle, commands)?;
     let end = session.read(&mut inbox);
     session.join();
     end
@@ -117,7 +120,8 @@ enum Slots {
 }
 
 impl<O: Outbox + 'static> Session<O> {
-    /// Starts slots with the engine that `setup` asks for, and says that it is ready; see [`serve`].
+    /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle` and
+    /// `commands` as for [`serve`].
     ///
     /// # Errors
     ///
@@ -125,9 +129,10 @@ impl<O: Outbox + 'static> Session<O> {
     pub fn start(
         outbox: Arc<O>,
         setup: &Setup,
+        throttle: Option<Throttle>,
         commands: Option<Arc<Commands>>,
     ) -> Result<Self, SessionError> {
-        let shared = Arc::new(Shared::new(setup)?.with_commands(commands));
+        let shared = Arc::new(Shared::new(setup, throttle)?.with_commands(commands));
         let trap = setup
             .faults
             .as_ref()

@@ -94,9 +94,11 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         cpu_per_task: Duration::ZERO,
         boot: None,
         limits: protocol::WorkerLimits::default(),
+        limit_rate: None,
         fsync: false,
         exec: None,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Scripted {
@@ -287,9 +289,11 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         cpu_per_task: Duration::ZERO,
         boot: None,
         limits: protocol::WorkerLimits::default(),
+        limit_rate: None,
         fsync: false,
         exec: None,
         http: options(),
+        robots: None,
         faults: None,
     };
     bench.say(ToWorker::Setup(Box::new(setup)));
@@ -377,9 +381,11 @@ fn a_frozen_event_loop_shows_no_life() {
         cpu_per_task: Duration::ZERO,
         boot: None,
         limits: protocol::WorkerLimits::default(),
+        limit_rate: None,
         fsync: false,
         exec: None,
         http: options(),
+        robots: None,
         faults: None,
     };
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));

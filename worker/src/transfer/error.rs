@@ -2,7 +2,9 @@
 //!
 //! It must not know any engine's own errors.
 
-use protocol::{FailureKind, HttpOptions};
+use std::time::Duration;
+
+use protocol::{Exchange, Failure, FailureKind, HttpOptions};
 use url::Url;
 
 use crate::fault::Fault;
@@ -29,6 +31,13 @@ pub enum TransportError {
     /// What came is not HTTP.
     #[error("not http: {0}")]
     Protocol(String),
+    /// A connection that others use as well broke off over something that is not HTTP; who is to
+    /// blame is not known.
+    #[error("connection is not http: {0}")]
+    Broken(String),
+    /// The body is longer or shorter than announced; which of them is not known.
+    #[error("wrong length: {0}")]
+    WrongLength(String),
     /// It is HTTP, but not clear where the body ends.
     #[error("bad framing: {0}")]
     Framing(String),
@@ -56,8 +65,13 @@ pub enum TransportError {
 
 impl TransportError {
     /// The failure of a request to `url` that got no complete response head, or of a body that did
-    /// not end for one of these reasons.
-    pub(super) fn into_fault(self, url: &Url, options: &HttpOptions) -> Fault {
+    /// not end for one of these reasons; `limit` is what the transfer had as a whole.
+    pub(super) fn into_fault(
+        self,
+        url: &Url,
+        options: &HttpOptions,
+        limit: Option<Duration>,
+    ) -> Fault {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         match self {
@@ -93,6 +107,14 @@ impl TransportError {
                 FailureKind::Protocol,
                 format!("response of {host}:{port} is not http: {cause}"),
             ),
+            Self::Broken(cause) => Fault::transient(
+                FailureKind::Protocol,
+                format!("what came over the connection to {host}:{port} is not http: {cause}"),
+            ),
+            Self::WrongLength(cause) => Fault::permanent(
+                FailureKind::Protocol,
+                format!("body from {host}:{port} does not end as it should: {cause}"),
+            ),
             Self::Framing(cause) => Fault::permanent(
                 FailureKind::Framing,
                 format!("response of {host}:{port} does not say clearly where it ends: {cause}"),
@@ -119,7 +141,7 @@ impl TransportError {
                 FailureKind::Timeout,
                 format!(
                     "transfer not finished within {:?}",
-                    options.max_time.unwrap_or_default()
+                    limit.unwrap_or_default()
                 ),
             ),
             Self::Internal(cause) => Fault::permanent(
@@ -128,4 +150,14 @@ impl TransportError {
             ),
         }
     }
+}
+
+/// The nack for `fault`, after `exchange`.
+pub(super) fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
+    Box::new(Failure {
+        exchange,
+        kind: fault.kind,
+        message: fault.message,
+        severity: fault.severity,
+    })
 }

@@ -43,6 +43,14 @@ pub(super) fn check_sha256(expect: &Expect, sha256: &[u8; 32]) -> Result<(), Fau
     }
 }
 
+/// A body is larger than `limit` allows.
+pub(crate) fn too_large(limit: u64) -> Fault {
+    Fault::permanent(
+        FailureKind::TooLarge,
+        format!("body is larger than the limit of {limit} bytes"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ mod redirect;
 mod request;
 mod resume;
 mod retry;
+mod robots;
 pub(crate) mod scan;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -28,7 +29,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use protocol::{
     Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote, Severity,
-    Span, Stored, Timestamp, Timing, Validators,
+    Span, Stored, TaskKind, Timestamp, Timing, Validators,
 };
 use url::Url;
 
@@ -37,6 +38,8 @@ use crate::fault::{Fault, cut};
 pub use coding::Coding;
 use condition::Condition;
 pub use error::TransportError;
+use error::failure;
+pub(crate) use expect::too_large;
 use redirect::Redirects;
 pub(crate) use redirect::without_credentials;
 use resume::Offer;
@@ -87,11 +90,14 @@ pub struct Transfer<'o> {
     headers: &'o [(String, String)],
     /// What the list says of the file.
     expect: Expect,
+    /// What sort of task it is.
+    kind: TaskKind,
     /// The file in place.
     known: Option<&'o Known>,
     /// Whether to ask for no body if that is current.
     condition: Option<Condition<'o>>,
     redirects: Redirects,
+    taken_up: Instant,
     deadline: Option<Instant>,
     /// What is on disk of the body.
     offer: Option<Offer>,
@@ -130,9 +136,11 @@ impl<'o> Transfer<'o> {
                 options,
                 headers: &[],
                 expect: Expect::default(),
+                kind: TaskKind::Listed,
                 known: None,
                 condition: None,
                 redirects,
+                taken_up: now,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
                 receiving: false,
@@ -149,12 +157,14 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// As `assignment` says beyond its URL: headers of its own, what its file must be, and what is
-    /// in place of it.
+    /// As `assignment` says beyond its URL: what sort of task it is, headers of its own, what its
+    /// file must be, and what is in place of it.
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
         self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self.kind = assignment.kind;
+        self.hurry();
         self.known = assignment.known.as_deref();
         self.condition = self
             .known
@@ -166,7 +176,7 @@ impl<'o> Transfer<'o> {
     /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
     /// the first request, if at all.
     pub fn offer(&mut self, note: PartialNote, have: u64) {
-        if !request::has_own_range(self.options, self.headers) {
+        if !self.is_robots() && !request::has_own_range(self.options, self.headers) {
             self.offer = Offer::new(note, have);
         }
     }
@@ -236,7 +246,7 @@ impl<'o> Transfer<'o> {
         self.exchange.status = Some(head.status.as_u16());
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
         if redirect::is_redirect(head.status) {
-            self.redirects.follow(&head, self.options.max_redirects)?;
+            self.redirects.follow(&head, self.max_redirects())?;
             self.exchange.final_url = Some(self.redirects.url().to_string());
             return Ok(Next::Follow);
         }
@@ -291,7 +301,8 @@ impl<'o> Transfer<'o> {
 
     /// The whole body follows.
     fn receive(&mut self, head: &Head<'_>) -> Result<Next, Fault> {
-        if self.options.compressed {
+        // Some servers code it whatever is asked for, and it has to be read.
+        if self.options.compressed || self.is_robots() {
             self.codings = coding::of(head.headers)
                 .map_err(|what| Fault::permanent(FailureKind::Encoding, what))?;
         }
@@ -380,12 +391,21 @@ impl<'o> Transfer<'o> {
     /// The transport failed. What that means depends on how far the transfer came.
     #[must_use]
     pub fn on_error(&self, error: TransportError) -> Fault {
-        if self.receiving
-            && let TransportError::Disconnected(cause) = &error
+        let is_short = self.expected.is_some_and(|length| self.received < length);
+        if let TransportError::Disconnected(cause) | TransportError::Broken(cause) = &error
+            && self.receiving
         {
             return self.truncated(cause);
         }
-        error.into_fault(self.redirects.url(), self.options)
+        if let TransportError::WrongLength(cause) = &error
+            && is_short
+        {
+            return self.truncated(cause);
+        }
+        let limit = self
+            .deadline
+            .map(|at| at.saturating_duration_since(self.taken_up));
+        error.into_fault(self.redirects.url(), self.options, limit)
     }
 
     /// How the body is coded, in the order in which that was done; nothing if it is stored as
@@ -395,17 +415,11 @@ impl<'o> Transfer<'o> {
         &self.codings
     }
 
-    /// Largest file, decoded.
-    #[must_use]
-    pub const fn max_filesize(&self) -> Option<u64> {
-        self.options.max_filesize
-    }
-
     /// What to note beside the body, so that another attempt can go on with it; its boot is the
     /// store's to fill in. Nothing if another attempt would have to start over.
     #[must_use]
     pub fn note(&self) -> Option<&PartialNote> {
-        self.note.as_ref().filter(|_| self.codings.is_empty())
+        self.note.as_ref().filter(|_| self.can_be_resumed())
     }
 
     /// Bytes of body received so far.
@@ -452,7 +466,8 @@ impl<'o> Transfer<'o> {
     /// The attempt failed: the nack.
     #[must_use]
     pub fn failed(self, mut fault: Fault) -> Box<Failure> {
-        if self.options.retry_all_errors && fault.severity == Severity::Permanent {
+        let insists = self.options.retry_all_errors && !self.is_answer(&fault);
+        if insists && fault.severity == Severity::Permanent {
             fault.severity = Severity::Transient { retry_after: None };
         }
         failure(self.exchange, fault)
@@ -460,7 +475,7 @@ impl<'o> Transfer<'o> {
 
     fn check_size(&self, size: u64) -> Result<(), Fault> {
         match self.options.max_filesize {
-            Some(limit) if size > limit => Err(too_large(limit)),
+            Some(limit) if size > limit && !self.is_robots() => Err(too_large(limit)),
             Some(_) | None => Ok(()),
         }
     }
@@ -476,23 +491,6 @@ impl<'o> Transfer<'o> {
             format!("body is cut off after {received} bytes of {announced}: {cause}"),
         )
     }
-}
-
-/// A body is larger than `limit` allows.
-pub(crate) fn too_large(limit: u64) -> Fault {
-    Fault::permanent(
-        FailureKind::TooLarge,
-        format!("body is larger than the limit of {limit} bytes"),
-    )
-}
-
-fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
-    Box::new(Failure {
-        exchange,
-        kind: fault.kind,
-        message: fault.message,
-        severity: fault.severity,
-    })
 }
 
 #[cfg(test)]

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
-use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
+use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::execute::{Placed, execute};
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, timestamp};
+use super::execute::{Placed, answer, execute};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
+use crate::throttle::Allowance;
 use crate::transfer::scan::MAX_HEAD;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
@@ -52,6 +53,8 @@ pub struct BlockingEngine {
     observer: Observer,
     spans: Recorder,
     buffer: Box<[u8]>,
+    /// What it has of the rate that all share, if there is a limit.
+    allowance: Option<Allowance>,
 }
 
 impl BlockingEngine {
@@ -83,6 +86,7 @@ impl BlockingEngine {
             spans: spans.clone(),
         };
         Self {
+            allowance: shared.throttle.clone().map(Allowance::new),
             shared,
             agent: Agent::with_parts(config, dial, Deferred),
             observer,
@@ -104,7 +108,7 @@ impl BlockingEngine {
         }
         match self.reach(transfer, activity) {
             Ok((mut response, Next::Keep { bytes, sha256 })) => {
-                self.drain(&mut response);
+                self.drain(transfer, &mut response, activity);
                 site.discard();
                 Ok(Committed::kept(bytes, sha256))
             }
@@ -138,9 +142,12 @@ impl BlockingEngine {
                 Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
                     return Ok((response, next));
                 }
-                Ok(Next::Follow) => self.drain(&mut response),
+                Ok(Next::Follow) => {
+                    self.drain(transfer, &mut response, activity);
+                    self.shared.check_robots(transfer)?;
+                }
                 Err(fault) => {
-                    self.drain(&mut response);
+                    self.drain(transfer, &mut response, activity);
                     return Err(fault);
                 }
             }
@@ -247,9 +254,10 @@ impl BlockingEngine {
             }
             Ok(partial)
         })?;
-        let mut intake = Intake::new(partial, transfer.codings(), transfer.max_filesize());
+        let mut intake = Intake::new(partial, transfer.codings(), transfer.room());
         match self.pour(transfer, response, &mut intake, storing, activity) {
             Ok(()) => stored(storing, || intake.finish()),
+            Err(fault) if transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, transfer.note());
                 Err(fault)
@@ -270,20 +278,17 @@ impl BlockingEngine {
         let mut body = response.body_mut().as_reader();
         let begun = Instant::now();
         let mut written = begun;
-        let mut filled = 0;
+        let (mut filled, mut read) = (0, 0);
         loop {
             self.spans.enter(SpanPhase::Body);
-            let received = if activity.is_abandoned() {
-                Err(Fault::permanent(FailureKind::Internal, "given up"))
-            } else {
-                body.read(&mut self.buffer[filled..])
-                    .map_err(|error| transfer.on_error(error::of_request(error.into())))
-            }
-            .and_then(|read| {
+            let received = pay(&mut self.allowance, read, transfer, activity).and_then(|()| {
+                let read = body
+                    .read(&mut self.buffer[filled..])
+                    .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
                 transfer.on_chunk(read as u64)?;
                 Ok(read)
             });
-            let read = *received.as_ref().unwrap_or(&0);
+            read = *received.as_ref().unwrap_or(&0);
             filled += read;
             if filled == self.buffer.len()
                 || (read == 0 && filled > 0)
@@ -307,14 +312,14 @@ impl BlockingEngine {
 
     /// Reads the body of a response that is not stored, if it is small and its end is known, so
     /// that its connection can be used again. Errors show when that is tried.
-    fn drain(&mut self, response: &mut Response<Body>) {
+    fn drain(
+        &mut self,
+        transfer: &Transfer<'_>,
+        response: &mut Response<Body>,
+        activity: &Activity,
+    ) {
         let headers = response.headers();
-        let closing = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.to_ascii_lowercase().contains("close"));
-        if closing {
+        if is_closing(headers) {
             return;
         }
         let bounded = match response.body().content_length() {
@@ -326,8 +331,38 @@ impl BlockingEngine {
         }
         self.spans.enter(SpanPhase::Body);
         let mut body = response.body_mut().as_reader().take(DRAIN);
-        while let Ok(1..) = body.read(&mut self.buffer) {}
+        while let Ok(read @ 1..) = body.read(&mut self.buffer) {
+            if pay(&mut self.allowance, read, transfer, activity).is_err() {
+                return;
+            }
+        }
     }
+}
+
+/// Pays for `bytes` that were read of a body, and waits until more may be read.
+fn pay(
+    allowance: &mut Option<Allowance>,
+    bytes: usize,
+    transfer: &Transfer<'_>,
+    activity: &Activity,
+) -> Result<(), Fault> {
+    let given_up = || Fault::permanent(FailureKind::Internal, "given up");
+    if let Some(allowance) = allowance
+        && !allowance.pay(bytes as u64)
+    {
+        while let Some(wait) = allowance.wait(monotonic()) {
+            if activity.is_abandoned() {
+                return Err(given_up());
+            }
+            let left = transfer.remaining(Instant::now())?;
+            activity.touch();
+            std::thread::sleep(nap(wait, left));
+        }
+    }
+    if activity.is_abandoned() {
+        return Err(given_up());
+    }
+    Ok(())
 }
 
 /// A request that was sent.
@@ -356,14 +391,7 @@ impl Engine for BlockingEngine {
             let placed = Placed { assignment, file };
             execute(&shared, &mut transfer, placed, activity)
         });
-        match result {
-            Ok((file, executed)) => {
-                let mut stored = transfer.stored(file.bytes, file.sha256, file.unchanged);
-                stored.executed = executed;
-                Ok(stored)
-            }
-            Err(fault) => Err(transfer.failed(fault)),
-        }
+        answer(transfer, result)
     }
 }
 

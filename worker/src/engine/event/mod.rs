@@ -14,20 +14,21 @@ mod http1;
 mod http2;
 mod hub;
 mod stream;
+mod throttled;
 mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
-use super::execute::{Placed, execute_async};
-use super::{DRAIN, EventEngine, timestamp};
+use super::execute::{Placed, answer, execute_async};
+use super::{DRAIN, EventEngine, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
@@ -36,6 +37,7 @@ use crate::fault::Fault;
 use crate::route::Route;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
+use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use alarm::{Alarm, Patience, after};
@@ -53,6 +55,8 @@ pub struct AsyncEngine {
     hub: Arc<Hub>,
     alarm: Alarm,
     spans: Recorder,
+    /// What it has of the rate that all share, if there is a limit.
+    allowance: Option<Allowance>,
 }
 
 impl AsyncEngine {
@@ -61,6 +65,7 @@ impl AsyncEngine {
     pub fn new(hub: Arc<Hub>) -> Self {
         let spans = Recorder::new(hub.shared.spans);
         Self {
+            allowance: hub.shared.throttle.clone().map(Allowance::new),
             hub,
             alarm: Alarm::default(),
             spans,
@@ -81,6 +86,7 @@ impl EventEngine for AsyncEngine {
             hub: &hub,
             alarm: &mut self.alarm,
             spans: &self.spans,
+            allowance: self.allowance.as_mut(),
             activity,
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
                 .of(assignment),
@@ -95,14 +101,7 @@ impl EventEngine for AsyncEngine {
         };
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
-        match result {
-            Ok((file, executed)) => {
-                let mut stored = transfer.stored(file.bytes, file.sha256, file.unchanged);
-                stored.executed = executed;
-                Ok(stored)
-            }
-            Err(fault) => Err(transfer.failed(fault)),
-        }
+        answer(transfer, result)
     }
 }
 
@@ -111,6 +110,7 @@ struct Attempt<'a> {
     hub: &'a Hub,
     alarm: &'a mut Alarm,
     spans: &'a Recorder,
+    allowance: Option<&'a mut Allowance>,
     activity: &'a Activity,
     transfer: Transfer<'a>,
 }
@@ -161,7 +161,10 @@ impl Attempt<'_> {
                 Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
                     return Ok((answer, next));
                 }
-                Ok(Next::Follow) => self.drain(answer).await,
+                Ok(Next::Follow) => {
+                    self.drain(answer).await;
+                    self.hub.shared.check_robots(&self.transfer)?;
+                }
                 Err(fault) => {
                     self.drain(answer).await;
                     return Err(fault);
@@ -245,7 +248,7 @@ impl Attempt<'_> {
             drop(turn);
             return self.speak_http1(stream).await;
         }
-        let wire = Http2::new(stream).await;
+        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
         door.learn(wire.as_ref().ok());
         drop(turn);
         wire.map(Wire::Two)
@@ -260,7 +263,7 @@ impl Attempt<'_> {
     }
 
     async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
-        let wire = Http1::new(stream).await;
+        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
         wire.map(Wire::One)
             .map_err(|error| self.transfer.on_error(error))
     }
@@ -336,6 +339,7 @@ impl Attempt<'_> {
         let mut intake = self.open(site, next, storing).await?;
         match self.pour(answer, &mut intake, storing).await {
             Ok(()) => self.stored(storing, || intake.finish()),
+            Err(fault) if self.transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
                 intake.abandon(&fault, self.transfer.note());
                 Err(fault)
@@ -358,8 +362,8 @@ impl Attempt<'_> {
             self.activity.enter(Phase::Receiving);
             tokio::task::yield_now().await;
         }
-        let limit = self.transfer.max_filesize();
-        Ok(Intake::new(partial, self.transfer.codings(), limit))
+        let room = self.transfer.room();
+        Ok(Intake::new(partial, self.transfer.codings(), room))
     }
 
     async fn pour(
@@ -397,6 +401,7 @@ impl Attempt<'_> {
                 NOTE_AFTER.note(intake, note, begun);
                 intake.write(&data)
             })?;
+            self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;
         self.keep(place, wire).await;
@@ -443,6 +448,9 @@ impl Attempt<'_> {
                 Some(rest) => left = rest,
                 None => return,
             }
+            if self.pay(size).await.is_err() {
+                return;
+            }
         }
         self.keep(place, wire).await;
     }
@@ -486,13 +494,4 @@ impl Attempt<'_> {
     fn internal(&self, cause: String) -> Fault {
         self.transfer.on_error(TransportError::Internal(cause))
     }
-}
-
-/// Whether the server is going to close the connection after this response.
-fn is_closing(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.to_ascii_lowercase().contains("close"))
 }

@@ -1,6 +1,53 @@
 //! Tests of what a transfer is given: credentials, what is on disk, options about answers.
 
+use protocol::TaskKind;
+use protocol::robots::{MAX_ROBOTS, ROBOTS_WITHIN};
+
 use super::*;
+use crate::decode::Room;
+
+#[test]
+fn a_robots_txt_has_limits_of_its_own() {
+    let mut options = options();
+    options.max_redirects = 0;
+    options.max_filesize = Some(10);
+    options.retry_all_errors = true;
+    let assignment = Assignment {
+        kind: TaskKind::RobotsTxt,
+        ..Assignment::new(protocol::TaskId(1), "http://a.test/robots.txt", "p")
+    };
+    let begin = || {
+        let url = &assignment.url;
+        let now = Instant::now();
+        let transfer = Transfer::new(url, &options, Timestamp(1), now).expect("a good URL");
+        (transfer.of(&assignment), now)
+    };
+    let (mut transfer, now) = begin();
+    for hop in 0..5 {
+        let to = format!("http://b.test/{hop}");
+        let next = answer(&mut transfer, 301, &[("location", &to)], None);
+        assert_eq!(next, Ok(Next::Follow));
+    }
+    let coded = [("content-encoding", "gzip")];
+    let next = answer(&mut transfer, 200, &coded, Some(1 << 30));
+    assert_eq!(next, Ok(Next::Receive));
+    assert_eq!(transfer.codings(), [Coding::Gzip], "nobody asked for it");
+    assert_eq!(transfer.room(), Room::Cut(MAX_ROBOTS));
+    assert_eq!(transfer.on_chunk(1 << 20), Ok(()));
+    assert!(transfer.is_enough(&crate::transfer::too_large(MAX_ROBOTS)));
+    assert!(transfer.note().is_none(), "it is never gone on with");
+    let left = transfer.remaining(now).expect("it has just begun");
+    assert_eq!(left, Some(ROBOTS_WITHIN));
+    let fault = transfer
+        .remaining(now + ROBOTS_WITHIN)
+        .expect_err("too late");
+    assert!(fault.message.contains("within 60s"), "{fault:?}");
+
+    let (mut transfer, _) = begin();
+    let fault = answer(&mut transfer, 404, &[], None).expect_err("there is none");
+    let failure = transfer.failed(fault);
+    assert_eq!(failure.severity, Severity::Permanent, "that is an answer");
+}
 
 #[test]
 fn credentials_stay_with_the_origin_they_were_given_for() {

@@ -1,6 +1,9 @@
-//! Quantities for people: the same text in the terminal, in Markdown and on the page.
+//! Quantities for people: the same text in every terminal, in Markdown and on a page.
 //!
 //! It must not decide what is shown.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
 
 /// Seconds, with as many digits as mean something: `512 ms`, `3.01 s`, `2 min 5 s`.
 #[must_use]
@@ -64,6 +67,18 @@ pub fn factor(one: f64, other: f64) -> String {
         factor if factor >= 9.95 => format!("{factor:.1}×"),
         factor => format!("{factor:.2}×"),
     }
+}
+
+/// Counts, a line each: what is counted, how many there are, what there is to say of it.
+#[must_use]
+pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.add_rows(rows);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 #[cfg(test)]

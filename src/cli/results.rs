@@ -1,0 +1,59 @@
+//! Options of `coordinator results`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use protocol::FailureKind;
+
+use super::value;
+
+/// Options of `coordinator results`.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ResultsArgs {
+    /// Output folder of the run
+    #[arg(value_name = "DIR", default_value = "downloads", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+
+    /// Print the URLs that failed or are quarantined, a line each, and nothing else: a list to be
+    /// read again. It is JSONL where a list named the file (out), and text otherwise
+    #[arg(long, conflicts_with_all = ["slowest", "export_csv", "export_json"])]
+    pub failed: bool,
+
+    /// Only URLs that failed for this reason, or for one of these, with commas between them
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = value::failure_kind())]
+    pub kind: Vec<FailureKind>,
+
+    /// Only URLs of this host, or of these, with commas between them
+    #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = value::host)]
+    pub host: Vec<String>,
+
+    /// How many of the slowest downloads are shown
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub slowest: usize,
+
+    /// Write every URL as a line of CSV; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub export_csv: Option<PathBuf>,
+
+    /// Write everything as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub export_json: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+Of a URL that has several lines in the run log (it failed in one run, and was stored by the next), \
+the last one counts. The run may still be going on; nothing in the folder is changed.
+
+Examples:
+  coordinator results --failed --kind timeout | coordinator -
+      try again what timed out
+  coordinator results --failed | coordinator --retry-quarantined -
+      try again what failed, and what is quarantined
+  coordinator results --host www.example.com --export-csv -
+      one host as a table
+
+Exit codes:
+  0    the results are told, whatever they are
+  2    the command line is wrong
+  3    there is no run log, it cannot be read, or a result could not be written";

@@ -1,0 +1,89 @@
+//! The URLs that failed or are quarantined, as a list that `coordinator -` reads.
+//!
+//! A list has one format, which its first line tells (`input::Format`). So it is text, a URL a line,
+//! unless one of them cannot be said in it: where the list named the file (`out`), or where an edited
+//! log has a URL that text would read otherwise. Then every line is JSON.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::latest::{Latest, Unreadable};
+use super::{ResultsError, to_stdout};
+use crate::run::log::{Outcome, Record};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<&'a str>,
+}
+
+/// Prints the list on `out`.
+///
+/// # Errors
+///
+/// If the log cannot be read, or `out` not be written to.
+pub fn print(
+    latest: &Latest,
+    filter: &Filter,
+    out: &mut impl Write,
+) -> Result<Unreadable, ResultsError> {
+    let as_json = needs_json(latest, filter)?;
+    latest.each(|record| {
+        if is_asked_for(record, filter) {
+            line(record, as_json, out).map_err(to_stdout)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+fn is_asked_for(record: &Record, filter: &Filter) -> bool {
+    has_failed(record.outcome) && filter.admits(record)
+}
+
+/// Whether a task that ended like this is to be done again.
+#[must_use]
+pub const fn has_failed(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Failed | Outcome::Quarantined => true,
+        Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate => false,
+    }
+}
+
+fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
+    if !latest.is_unusual() {
+        return Ok(false);
+    }
+    let mut found = false;
+    latest.each(|record| {
+        found = is_asked_for(record, filter) && !is_plain(&record.url, record.out.as_deref());
+        Ok(if found {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether a line of text says the task. No URL that we have normalised has any of these.
+#[must_use]
+pub fn is_plain(url: &str, out: Option<&str>) -> bool {
+    let strange = |c: char| c.is_control() || c.is_whitespace() || c == '#';
+    out.is_none() && !url.starts_with('{') && !url.contains(strange)
+}
+
+fn line(record: &Record, as_json: bool, out: &mut impl Write) -> io::Result<()> {
+    if !as_json {
+        return writeln!(out, "{}", record.url);
+    }
+    let line = Line {
+        url: &record.url,
+        out: record.out.as_deref(),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    writeln!(out)
+}

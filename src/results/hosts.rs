@@ -1,0 +1,148 @@
+//! The hosts with the most failures, exactly, among more hosts than fit into memory.
+//!
+//! Counts are in a [`Ledger`]. A host's count only grows, so it is enough to look, each time one
+//! grows, whether it now belongs to the first.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::input::UrlKey;
+use crate::ledger::{Ledger, LedgerError};
+
+/// How many hosts are told.
+pub const SHOWN: usize = 10;
+
+/// A host, and how it fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostCount {
+    /// Its name or address.
+    pub host: String,
+    /// URLs of it that failed or are quarantined.
+    pub failed: u64,
+    /// URLs of it in all.
+    pub urls: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Hosts {
+    /// URLs that failed, and all, for each host.
+    counts: Ledger<16>,
+    /// Those with the most failures, most first.
+    first: Vec<(String, u64)>,
+    /// Hosts with a failure.
+    failing: u64,
+}
+
+impl Hosts {
+    /// None yet. Temporary files, if there must be any, are made in `folder`.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self {
+            counts: Ledger::new(folder),
+            first: Vec::new(),
+            failing: 0,
+        }
+    }
+
+    /// Counts a URL of `host`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room to keep track of it.
+    pub fn count(&mut self, host: &str, has_failed: bool) -> Result<(), LedgerError> {
+        let key = *UrlKey::of(host).as_bytes();
+        let (mut failed, mut urls) = self.look_up(&key)?;
+        urls += 1;
+        if has_failed {
+            failed += 1;
+            self.failing += u64::from(failed == 1);
+            self.rank(host, failed);
+        }
+        let value = (u128::from(failed) << 64) | u128::from(urls);
+        self.counts.insert(key, value.to_be_bytes())
+    }
+
+    fn look_up(&self, key: &[u8; UrlKey::BYTES]) -> Result<(u64, u64), LedgerError> {
+        let value = self.counts.get(key)?.map(u128::from_be_bytes);
+        let value = value.unwrap_or_default();
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        Ok(((value >> 64) as u64, value as u64))
+    }
+
+    fn rank(&mut self, host: &str, failed: u64) {
+        match self.first.iter().position(|(there, _)| there == host) {
+            Some(at) => self.first[at].1 = failed,
+            None if self.first.len() < SHOWN => self.first.push((host.to_owned(), failed)),
+            None => match self.first.last_mut() {
+                Some(last) if last.1 < failed => *last = (host.to_owned(), failed),
+                Some(_) | None => return,
+            },
+        }
+        self.first
+            .sort_by_key(|(_, failed)| std::cmp::Reverse(*failed));
+    }
+
+    /// The hosts with the most failures, most first, at most [`SHOWN`].
+    ///
+    /// # Errors
+    ///
+    /// If a temporary file cannot be read.
+    pub fn worst(&self) -> Result<Vec<HostCount>, LedgerError> {
+        let hosts = self.first.iter().map(|(host, failed)| {
+            let (_, urls) = self.look_up(UrlKey::of(host).as_bytes())?;
+            Ok(HostCount {
+                host: host.clone(),
+                failed: *failed,
+                urls,
+            })
+        });
+        hosts.collect()
+    }
+
+    /// How many hosts have a failure.
+    #[must_use]
+    pub const fn failing(&self) -> u64 {
+        self.failing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_worst_are_those_with_the_most_failures(
+            urls in prop::collection::vec((0_u8..40, any::<bool>()), 0..400)
+        ) {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let mut hosts = Hosts::new(folder.path().to_owned());
+            let mut model: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+            for &(n, failed) in &urls {
+                // Some have many more than others.
+                let host = format!("h{}", n.min(20 + n % 3));
+                hosts.count(&host, failed).expect("there is room");
+                let (fails, all) = model.entry(host).or_default();
+                *fails += u64::from(failed);
+                *all += 1;
+            }
+            let worst = hosts.worst().expect("readable");
+            for found in &worst {
+                prop_assert_eq!(model[&found.host], (found.failed, found.urls));
+            }
+            let mut most: Vec<u64> = model.values().map(|(failed, _)| *failed).collect();
+            most.retain(|&failed| failed > 0);
+            prop_assert_eq!(hosts.failing(), most.len() as u64);
+            most.sort_unstable_by(|a, b| b.cmp(a));
+            most.truncate(SHOWN);
+            let found: Vec<u64> = worst.iter().map(|host| host.failed).collect();
+            prop_assert_eq!(found, most);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Which lines of a run log count: the last one of each task.
+//!
+//! The log is read twice. The first time it is noted which line is the last of each task, in a
+//! [`Ledger`], so that memory stays bounded however long the log is; then each line is asked
+//! whether it is that one. What is appended meanwhile is not looked at. This module opens the log
+//! for reading only, and takes no lock.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Take};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use protocol::TaskId;
+
+use super::ResultsError;
+use super::failed::is_plain;
+use crate::input::UrlKey;
+use crate::ledger::Ledger;
+use crate::run::log::{Layout, LineProblem, Log, LogError, LogReader, Outcome, Record};
+
+/// The records of a run log that count.
+#[derive(Debug)]
+pub struct Latest {
+    file: File,
+    path: PathBuf,
+    /// How much of it there was when it was opened.
+    length: u64,
+    /// The last line of each task, by its number.
+    last: Ledger<8>,
+    torn: bool,
+    unusual: bool,
+}
+
+/// What a reader came across that is no record.
+#[derive(Debug, Default)]
+pub struct Unreadable {
+    /// How many lines are none.
+    pub lines: u64,
+    /// What is wrong with the first.
+    pub first: Option<LineProblem>,
+}
+
+impl Latest {
+    /// Opens the run log of an output folder, and notes which lines count. Temporary files, if
+    /// there must be any, are made in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// There is none; it is something else; it cannot be read to its end; or there is no room in
+    /// `folder` to keep track of it.
+    pub fn open(output: &Path, folder: PathBuf) -> Result<Self, ResultsError> {
+        let path = Layout::at(output.to_owned()).results();
+        let (file, length) = open(output, &path)?;
+        let mut latest = Self {
+            file,
+            path,
+            length,
+            last: Ledger::new(folder),
+            torn: false,
+            unusual: false,
+        };
+        latest.note()?;
+        Ok(latest)
+    }
+
+    fn note(&mut self) -> Result<(), ResultsError> {
+        let mut reader = reader(&self.file, self.length)?;
+        let mut records = 0_u64;
+        let mut unreadable = Unreadable::default();
+        while let Some(brief) = reader.next_brief() {
+            match brief {
+                Ok(brief) => {
+                    let key = key(&brief.url, brief.out(), brief.outcome, brief.task);
+                    self.unusual |= !is_plain(&brief.url, brief.out());
+                    records += 1;
+                    let number = reader.number();
+                    self.last.insert(key, number.to_be_bytes())?;
+                }
+                Err(problem) => unreadable.add(problem, &self.path)?,
+            }
+        }
+        self.torn = reader.is_torn();
+        if let Some(first) = unreadable.first.filter(|_| records == 0) {
+            let path = self.path.clone();
+            return Err(ResultsError::NotALog { path, first });
+        }
+        Ok(self.last.seal()?)
+    }
+
+    /// Shows `visit` every record that counts, in the order of the log, until it breaks off.
+    ///
+    /// # Errors
+    ///
+    /// What `visit` fails with; or the log cannot be read any more.
+    pub fn each(
+        &self,
+        mut visit: impl FnMut(&Record) -> Result<ControlFlow<()>, ResultsError>,
+    ) -> Result<Unreadable, ResultsError> {
+        let mut reader = reader(&self.file, self.length)?;
+        let mut unreadable = Unreadable::default();
+        while let Some(record) = reader.next() {
+            let record = match record {
+                Ok(record) => record,
+                Err(problem) => {
+                    unreadable.add(problem, &self.path)?;
+                    continue;
+                }
+            };
+            let key = key(
+                &record.url,
+                record.out.as_deref(),
+                record.outcome,
+                record.task,
+            );
+            if self.last.get(&key)? == Some(reader.number().to_be_bytes())
+                && visit(&record)?.is_break()
+            {
+                break;
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Where the run log is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the log ends in the middle of a line.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// Whether a line of the log, be it one that counts or not, has a task that a line of text
+    /// cannot say.
+    #[must_use]
+    pub const fn is_unusual(&self) -> bool {
+        self.unusual
+    }
+
+    /// The run log itself, to be compared with what is about to be written.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Unreadable {
+    /// # Errors
+    ///
+    /// If the log itself cannot be read on.
+    fn add(&mut self, problem: LineProblem, path: &Path) -> Result<(), ResultsError> {
+        if let LineProblem::Read { source, .. } = problem {
+            let path = path.to_owned();
+            return Err(LogError::Read { path, source }.into());
+        }
+        self.lines += 1;
+        self.first.get_or_insert(problem);
+        Ok(())
+    }
+}
+
+/// A duplicate is recorded beside the task whose file it shares, again by each run: it is told
+/// apart by its number.
+fn key(url: &str, out: Option<&str>, outcome: Outcome, task: TaskId) -> [u8; UrlKey::BYTES] {
+    let key = match outcome {
+        Outcome::Duplicate => {
+            UrlKey::of(&format!("{url}\n{}\n{}", out.unwrap_or_default(), task.0))
+        }
+        Outcome::Stored | Outcome::Unchanged | Outcome::Failed | Outcome::Quarantined => {
+            UrlKey::of_task(url, out)
+        }
+    };
+    *key.as_bytes()
+}
+
+fn open(output: &Path, path: &Path) -> Result<(File, u64), ResultsError> {
+    let folder = output.to_owned();
+    match output.metadata() {
+        Ok(metadata) if !metadata.is_dir() => return Err(ResultsError::NotAFolder { folder }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ResultsError::NoFolder { folder });
+        }
+        // Whatever else is wrong shows with the file.
+        Ok(_) | Err(_) => {}
+    }
+    let opened = match path.metadata() {
+        // A pipe in its place would make everybody wait.
+        Ok(metadata) if !metadata.is_file() => return Err(ResultsError::NoLog { folder }),
+        Ok(_) => File::open(path),
+        Err(error) => Err(error),
+    };
+    match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
+        Ok((length, file)) => Ok((file, length)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            Err(ResultsError::NoLog { folder })
+        }
+        Err(source) => {
+            let (log, path) = (Log::Results, path.to_owned());
+            Err(LogError::Open { log, path, source }.into())
+        }
+    }
+}
+
+fn reader(mut file: &File, length: u64) -> Result<LogReader<Take<&File>>, ResultsError> {
+    file.seek(SeekFrom::Start(0))
+        .map_err(ResultsError::Rewind)?;
+    Ok(LogReader::new(file.take(length)))
+}

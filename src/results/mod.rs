@@ -1,0 +1,256 @@
+//! What became of a run, or of several in one folder, from what they recorded.
+//!
+//! ```text
+//!   run log --> latest: which lines count --> filter -+-> summary --> terminal
+//!                                                     +-> failed: a list to feed back
+//!                                                     +-> export: CSV, JSON
+//! ```
+//!
+//! The log is read a line at a time, up to three times, so that memory does not grow with it. It
+//! must not change or lock anything in the folder, and share nothing with a run but the log's
+//! format: the run may still be going on.
+
+mod busy;
+mod deaths;
+mod export;
+mod failed;
+mod filter;
+mod hosts;
+mod latest;
+mod summary;
+mod terminal;
+
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use terminal_size::{Width, terminal_size_of};
+
+use crate::cli::results::ResultsArgs;
+use crate::ledger::LedgerError;
+use crate::run::log::{Layout, LineProblem, LogError};
+
+use export::{Csv, Exports, Json, Out, Target};
+use filter::Filter;
+use latest::{Latest, Unreadable};
+use summary::Counting;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    folder: PathBuf,
+    filter: Filter,
+    failed: bool,
+    slowest: usize,
+    csv: Option<Target>,
+    json: Option<Target>,
+}
+
+/// Why what was asked for makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Two exports at one place.
+    #[error(
+        "--export-csv and --export-json cannot both be standard output (-); name a file for one"
+    )]
+    StdoutTwice,
+}
+
+/// Why there are no results, or not where they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// There is no such folder.
+    #[error("there is no folder {}; name the output folder of a run", .folder.display())]
+    NoFolder {
+        /// What was named.
+        folder: PathBuf,
+    },
+    /// It is something else.
+    #[error(
+        "{} is not a folder; name the output folder of a run, in which the run log is",
+        .folder.display()
+    )]
+    NotAFolder {
+        /// What was named.
+        folder: PathBuf,
+    },
+    /// It has no run log.
+    #[error(
+        "there is no run log in {} (.coordinator/results.jsonl): no run has stored files there; \
+         name the output folder of one",
+        .folder.display()
+    )]
+    NoLog {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// What is in the place of the run log is none.
+    #[error("{} is not a run log, none of its lines is a record; {first}", .path.display())]
+    NotALog {
+        /// What is there.
+        path: PathBuf,
+        /// What is wrong with its first line.
+        first: LineProblem,
+    },
+    /// The run log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It cannot be read again.
+    #[error("cannot read the run log a second time: {0}")]
+    Rewind(#[source] io::Error),
+    /// There is no room to keep track of the URLs.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A result would take the place of the run log.
+    #[error("{} is the run log itself, which is not written over; name another file", .path.display())]
+    OverLog {
+        /// Where it was to be.
+        path: PathBuf,
+    },
+    /// A result cannot be written.
+    #[error("cannot write {what}: {source}")]
+    Write {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ResultsError {
+    /// Whether whoever reads the results has seen enough.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl Plan {
+    /// Makes sense of what was typed.
+    ///
+    /// # Errors
+    ///
+    /// When options contradict each other.
+    pub fn new(args: ResultsArgs) -> Result<Self, PlanError> {
+        let [csv, json] =
+            [args.export_csv, args.export_json].map(|argument| argument.map(Target::from_argument));
+        if csv == Some(Target::Stdout) && json == Some(Target::Stdout) {
+            return Err(PlanError::StdoutTwice);
+        }
+        Ok(Self {
+            folder: args.folder,
+            filter: Filter {
+                kinds: args.kind,
+                hosts: args.host,
+            },
+            failed: args.failed,
+            slowest: args.slowest,
+            csv,
+            json,
+        })
+    }
+}
+
+/// Tells what is asked for. A reader who leaves early is no error.
+///
+/// # Errors
+///
+/// If there are no results, or they cannot be written.
+pub fn execute(plan: &Plan) -> Result<(), ResultsError> {
+    match tell(plan) {
+        Err(error) if error.is_broken_pipe() => Ok(()),
+        told => told,
+    }
+}
+
+fn tell(plan: &Plan) -> Result<(), ResultsError> {
+    // Never in the folder itself.
+    let scratch = std::env::temp_dir();
+    let latest = Latest::open(&plan.folder, scratch.clone())?;
+    if plan.failed {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let unreadable = failed::print(&latest, &plan.filter, &mut out)?;
+        out.flush().map_err(to_stdout)?;
+        warn(&latest, &unreadable);
+        return Ok(());
+    }
+    let mut exports = open_exports(plan, &latest)?;
+    let failures_are_slow = !plan.filter.kinds.is_empty();
+    let mut counting = Counting::new(scratch, plan.slowest, failures_are_slow);
+    let unreadable = latest.each(|record| {
+        if plan.filter.admits(record) {
+            counting.add(record)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut summary = counting.finish()?;
+    // Which host's URLs a worker died of, its line does not tell.
+    if plan.filter.is_empty() {
+        match deaths::count(&Layout::at(plan.folder.clone()).deaths()) {
+            Ok(deaths) => summary.totals.worker_deaths = Some(deaths),
+            Err(error) => say(&error.to_string()),
+        }
+    }
+    warn(&latest, &unreadable);
+    if !exports.is_empty() {
+        exports.begin(&summary)?;
+        latest.each(|record| {
+            if plan.filter.admits(record) {
+                exports.add(record)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        exports.finish()?;
+    }
+    if [&plan.csv, &plan.json].contains(&&Some(Target::Stdout)) {
+        return Ok(());
+    }
+    let results = std::path::absolute(latest.path());
+    let show = terminal::Show {
+        results: results.as_deref().unwrap_or(latest.path()),
+        width: terminal_size_of(io::stdout()).map(|(Width(width), _)| width),
+        kinds_only: !plan.filter.kinds.is_empty(),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = terminal::print(&mut out, &summary, &show).and_then(|()| out.flush());
+    printed.map_err(to_stdout)
+}
+
+fn open_exports(plan: &Plan, latest: &Latest) -> Result<Exports, ResultsError> {
+    let open = |target: &Target| Out::open(target, latest.file());
+    let csv = plan.csv.as_ref().map(open).transpose()?;
+    let json = plan.json.as_ref().map(open).transpose()?;
+    Ok(Exports {
+        csv: csv.map(Csv::begin).transpose()?,
+        json: json.map(Json::new),
+    })
+}
+
+/// Says what of the log was passed over.
+fn warn(latest: &Latest, unreadable: &Unreadable) {
+    if let Some(first) = &unreadable.first {
+        let lines = unreadable.lines;
+        say(&format!(
+            "{lines} lines of the run log are not records, and are passed over; {first}"
+        ));
+    }
+    if latest.is_torn() {
+        say(
+            "the last line of the run log is incomplete, and is passed over: a run is writing it, \
+             or was killed; the next run does that URL again",
+        );
+    }
+}
+
+fn say(text: &str) {
+    // Nobody to tell it to if that fails.
+    let _ = writeln!(io::stderr(), "coordinator: {text}");
+}
+
+fn to_stdout(source: io::Error) -> ResultsError {
+    let what = "standard output".to_owned();
+    ResultsError::Write { what, source }
+}
+
+#[cfg(test)]
+mod tests;

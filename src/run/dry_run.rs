@@ -1,0 +1,101 @@
+//! The dry run: what a run would do, by the same intake and the same sieve, and nothing of it done.
+//!
+//! It must not create, change or lock anything in the output folder, start a worker, or reach for
+//! the network.
+
+use std::io::{self, BufWriter, Write};
+use std::time::Instant;
+
+use super::intake::{Batch, Item, Plan, Reader};
+use super::log::Layout;
+use super::report::{Console, Verbosity, print_plan};
+use super::resume::Index;
+use super::sieve::{Rules, Sieve};
+use super::tally::Tally;
+use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
+use crate::config::RunConfig;
+
+/// Prints the URL and the path of everything that would be downloaded on standard output, a line
+/// each with a tab between them (which neither can have), and counts on standard error. With
+/// `--refresh` that includes what would be downloaded if it has changed.
+///
+/// The outcome is that of a run in which every download succeeds.
+///
+/// # Errors
+///
+/// If the run could not begin, or standard output cannot be written to.
+pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
+    let begun = Instant::now();
+    let console = Console::new(Verbosity::Quiet, config.limits.workers, begun);
+    let mut tally = Tally::new(begun);
+    let lists = open_lists(config, &console, &mut tally)?;
+    let layout = Layout::look(&config.output)?;
+    // Not in the output folder, which may not even be there.
+    let folder = std::env::temp_dir();
+    let index = Index::load(&layout.results(), folder.clone(), detail(config))?;
+    tell_unreadable(&index, &console);
+    let rules = Rules {
+        folder,
+        ..rules(config, &layout, &lists)
+    };
+    let sieve = Sieve::new(index, rules);
+    let mut reader = Reader::new(Plan { lists, sieve });
+    let mut out = BufWriter::new(io::stdout().lock());
+    loop {
+        let mut batch = reader.batch();
+        let broken = batch.broken.take();
+        tally.input_ended = batch.ended;
+        match tell(batch, &mut tally, &console, &mut out) {
+            Ok(()) => {}
+            // Who reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(system("write to standard output")(error)),
+        }
+        if let Some(reason) = broken {
+            console.error(&reason);
+            return Ok(Outcome::GivenUp);
+        }
+        if tally.input_ended {
+            break;
+        }
+    }
+    if tally.input_ended && tally.lines() == 0 {
+        console.error("there is no URL in the input: nothing to do");
+        return Ok(Outcome::NothingToDo);
+    }
+    if tally.input_ended && !config.quiet {
+        // Nobody to tell it to if that fails.
+        let _ = print_plan(&tally);
+    }
+    Ok(if tally.is_clean() {
+        Outcome::Stored
+    } else {
+        Outcome::Incomplete
+    })
+}
+
+fn tell(
+    batch: Batch,
+    tally: &mut Tally,
+    console: &Console,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    tally.stored_earlier += batch.stored_earlier;
+    tally.quarantined_earlier += batch.quarantined_earlier;
+    for item in batch.items {
+        match item {
+            Item::Task(_, target, known) => {
+                tally.offered += 1;
+                tally.unchanged += u64::from(known.is_some());
+                writeln!(out, "{}\t{}", target.url, target.path)?;
+            }
+            Item::Duplicate(..) => tally.duplicates += 1,
+            Item::Problem(problem) => {
+                tally.unusable += 1;
+                console.problem(tally.unusable, &problem);
+            }
+        }
+    }
+    // The rest of the list may be long in coming.
+    out.flush()
+}

@@ -1,0 +1,76 @@
+//! Where the time of a task went, as its record says it.
+
+use std::time::Duration;
+
+use protocol::Timing;
+use serde::{Deserialize, Serialize};
+
+use super::form::Millis;
+
+/// Where the time went, in milliseconds. A phase that did not happen is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedTiming {
+    /// Ready to be done until a worker took it up.
+    pub queue: Millis,
+    /// Name to addresses.
+    pub resolve: Millis,
+    /// TCP connection.
+    pub connect: Millis,
+    /// TLS handshake.
+    pub tls: Millis,
+    /// Request sent until the response head was read.
+    pub first_byte: Millis,
+    /// Response head until the last byte.
+    pub body: Millis,
+    /// Hashing, writing, renaming.
+    pub store: Millis,
+    /// The program of `--exec`. Logs of earlier versions lack the key.
+    #[serde(default)]
+    pub exec: Millis,
+}
+
+impl RecordedTiming {
+    /// From when a worker took the task up until its file was as it is, in microseconds.
+    #[must_use]
+    pub fn took(&self) -> u64 {
+        let phases = self.phases().map(|(_, millis)| millis.as_micros());
+        phases.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// What that is made of, in order, with the names of the keys.
+    #[must_use]
+    pub const fn phases(&self) -> [(&'static str, Millis); 7] {
+        let Self {
+            queue: _,
+            resolve,
+            connect,
+            tls,
+            first_byte,
+            body,
+            store,
+            exec,
+        } = *self;
+        [
+            ("resolve", resolve),
+            ("connect", connect),
+            ("tls", tls),
+            ("first_byte", first_byte),
+            ("body", body),
+            ("store", store),
+            ("exec", exec),
+        ]
+    }
+
+    pub(super) fn new(queue: Duration, timing: &Timing) -> Self {
+        Self {
+            queue: queue.into(),
+            resolve: timing.resolve.into(),
+            connect: timing.connect.into(),
+            tls: timing.tls.into(),
+            first_byte: timing.first_byte.into(),
+            body: timing.body.into(),
+            store: timing.store.into(),
+            exec: timing.exec.into(),
+        }
+    }
+}

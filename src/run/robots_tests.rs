@@ -1,0 +1,221 @@
+//! Tests of who may be asked for what.
+
+use std::path::Path;
+
+use super::*;
+use crate::input::naming::Naming;
+
+/// A doorman in a folder of its own, and where workers would put files.
+struct Door {
+    doorman: Doorman,
+    layout: Layout,
+    _dir: tempfile::TempDir,
+}
+
+fn door() -> Door {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let layout = Layout::prepare(dir.path()).expect("it can be worked in");
+    layout.make_robots().expect("made");
+    Door {
+        doorman: Doorman::new(&layout, "coordinator".to_owned()),
+        layout,
+        _dir: dir,
+    }
+}
+
+fn target(url: &str) -> Target {
+    let url = url.parse().expect("a URL");
+    let target = Target::new(url, &Naming::default(), 1).expect("a name");
+    target.expect("with a host")
+}
+
+fn candidate(task: u64, url: &str) -> Candidate {
+    Candidate {
+        task: TaskId(task),
+        target: target(url),
+        known: None,
+    }
+}
+
+fn failed(kind: FailureKind, status: Option<u16>) -> Verdict {
+    let mut failed = failure(kind, String::new());
+    failed.exchange.status = status;
+    Verdict::Failed(failed)
+}
+
+impl Door {
+    /// Asks for the robots.txt of `url`, and gets `text`.
+    fn fetch(&mut self, url: &str, text: &[u8]) -> Standing {
+        let (_, robots) = self.doorman.hold(candidate(1, url)).expect("nobody asked");
+        fs::write(self.layout.output().join(&robots.path), text).expect("written");
+        self.learn(&robots, &stored())
+    }
+
+    fn learn(&mut self, robots: &Target, verdict: &Verdict) -> Standing {
+        let learnt = self.doorman.learn(robots, verdict);
+        learnt.expect("room for it").0
+    }
+
+    fn ruling(&mut self, url: &str) -> Ruling {
+        let ruling = self.doorman.ruling(&target(url));
+        ruling.expect("it is in memory")
+    }
+
+    fn kind(&mut self, url: &str) -> Option<FailureKind> {
+        match self.ruling(url) {
+            Ruling::Allowed(_) => None,
+            Ruling::Forbidden(failure) => Some(failure.kind),
+            Ruling::Unknown => panic!("{url} is known"),
+        }
+    }
+
+    fn files(&self) -> usize {
+        fs::read_dir(self.layout.robots())
+            .expect("a folder")
+            .count()
+    }
+}
+
+fn stored() -> Verdict {
+    Verdict::Stored(Box::new(Stored {
+        exchange: Exchange::default(),
+        bytes: 1,
+        sha256: [0; 32],
+        content_type: None,
+        executed: None,
+        validators: protocol::Validators::default(),
+        unchanged: false,
+    }))
+}
+
+#[test]
+fn the_first_target_of_a_place_sends_somebody_and_all_wait_for_the_answer() {
+    let mut door = door();
+    assert!(matches!(door.ruling("http://h/a"), Ruling::Unknown));
+    let (task, robots) = door
+        .doorman
+        .hold(candidate(1, "http://u:p@h/a?b"))
+        .expect("the first");
+    assert!(task.0 >= FIRST_ERRAND);
+    assert_eq!(robots.url, "http://h/robots.txt");
+    assert_eq!(robots.request_url(), robots.url, "no credentials");
+    assert!(Path::new(&robots.path).starts_with(".coordinator/robots"));
+    assert!(matches!(door.ruling("http://h/b"), Ruling::Unknown));
+    assert!(door.doorman.hold(candidate(2, "http://h/b")).is_none());
+    let (other, _) = door
+        .doorman
+        .hold(candidate(3, "http://h:81/b"))
+        .expect("another place");
+    assert_ne!(task, other);
+    assert_eq!(door.doorman.held(), 3);
+    let not_found = failed(FailureKind::Status, Some(404));
+    let (standing, waited) = door.doorman.learn(&robots, &not_found).expect("room");
+    assert_eq!(standing, Standing::Open(Duration::ZERO));
+    let waited: Vec<_> = waited.iter().map(|waited| waited.task.0).collect();
+    assert_eq!((waited, door.doorman.held()), (vec![1, 2], 1));
+    assert_eq!(door.kind("http://h/b"), None);
+    assert!(matches!(door.ruling("http://h:81/c"), Ruling::Unknown));
+}
+
+#[test]
+fn a_file_stays_only_where_something_is_forbidden() {
+    let mut door = door();
+    let delay = b"User-agent: *\nCrawl-delay: 2\n";
+    let standing = door.fetch("http://open/", delay);
+    assert_eq!(standing, Standing::Open(Duration::from_secs(2)));
+    assert!(matches!(door.ruling("http://open/x"), Ruling::Allowed(delay) if delay.as_secs() == 2));
+    assert_eq!(door.files(), 0);
+    let standing = door.fetch("http://ruled/", b"User-agent: *\nDisallow: /x\n\xff\xfe");
+    assert_eq!(standing, Standing::Ruled(Duration::ZERO));
+    assert_eq!(door.kind("http://ruled/x"), Some(FailureKind::Robots));
+    assert_eq!(door.kind("http://ruled/y"), None);
+    assert_eq!(door.files(), 1);
+    // Nobody may go where nobody can tell: workers that are redirected there find that.
+    let (_, robots) = door
+        .doorman
+        .hold(candidate(1, "http://down/"))
+        .expect("the first");
+    door.learn(&robots, &failed(FailureKind::Status, Some(503)));
+    assert_eq!(
+        door.kind("http://down/"),
+        Some(FailureKind::RobotsUnreachable)
+    );
+    let text = fs::read(door.layout.output().join(&robots.path)).expect("written");
+    assert!(RobotsRules::parse(&text, "x").forbids("/y").is_some());
+}
+
+#[test]
+fn rules_are_read_again_when_there_was_no_room_for_them() {
+    let mut door = door();
+    let text = |n: u32| {
+        format!(
+            "User-agent: *\nDisallow: /{n}$\n{}",
+            "Disallow: /zz\n".repeat(30_000)
+        )
+    };
+    for n in 0..12 {
+        door.fetch(&format!("http://h{n}/"), text(n).as_bytes());
+    }
+    assert!(door.doorman.kept.weight <= MOST_KEPT);
+    assert!(door.doorman.kept.rules.len() < 12);
+    assert_eq!(door.doorman.kept.rules.len(), door.doorman.kept.order.len());
+    for n in 0..12 {
+        let url = format!("http://h{n}/{n}");
+        assert_eq!(door.kind(&url), Some(FailureKind::Robots), "{url}");
+        assert_eq!(door.kind(&format!("{url}0")), None);
+    }
+    // What cannot be read again allows nothing.
+    fs::remove_dir_all(door.layout.robots()).expect("removed");
+    let gone = (0..12)
+        .filter(|n| door.kind(&format!("http://h{n}/x")) == Some(FailureKind::RobotsUnreachable));
+    assert!(gone.count() > 0);
+}
+
+#[test]
+fn only_an_answer_of_the_host_says_that_there_is_none() {
+    let open = [
+        (FailureKind::Status, Some(404)),
+        (FailureKind::Status, Some(408)),
+        (FailureKind::Status, Some(300)),
+        (FailureKind::TooManyRedirects, Some(302)),
+        (FailureKind::BadRedirect, Some(302)),
+    ];
+    for (kind, status) in open {
+        let Verdict::Failed(failure) = failed(kind, status) else {
+            continue;
+        };
+        assert_eq!(of_failure(&failure), Standing::Open(Duration::ZERO));
+    }
+    let statuses =
+        [206, 304, 407, 429, 500, 503, 599].map(|status| (FailureKind::Status, Some(status)));
+    let others = FailureKind::ALL.into_iter().filter(|kind| {
+        !matches!(
+            kind,
+            FailureKind::Status | FailureKind::TooManyRedirects | FailureKind::BadRedirect
+        )
+    });
+    // The status is that of the last answer, whatever went wrong after it.
+    for (kind, status) in statuses
+        .into_iter()
+        .chain(others.map(|kind| (kind, Some(404))))
+    {
+        let Verdict::Failed(failure) = failed(kind, status) else {
+            continue;
+        };
+        assert_eq!(of_failure(&failure), Standing::Unreachable(kind, status));
+    }
+}
+
+#[test]
+fn a_standing_is_eight_bytes() {
+    let delays = [0, 1, 1500, 60_000].map(Duration::from_millis);
+    let timed = delays
+        .into_iter()
+        .flat_map(|delay| [Standing::Open(delay), Standing::Ruled(delay)]);
+    let unreachable = FailureKind::ALL
+        .into_iter()
+        .flat_map(|kind| [None, Some(503)].map(|status| Standing::Unreachable(kind, status)));
+    for standing in timed.chain(unreachable) {
+        assert_eq!(Standing::from_bytes(standing.to_bytes()), standing);
+    }
+}

@@ -1,0 +1,102 @@
+//! The input: what becomes of each line before the core hears of it.
+
+use std::time::Duration;
+
+use protocol::TaskKind;
+
+use super::{Entry, Shell, facts};
+use crate::dispatch::Event;
+use crate::run::intake::{Batch, Item};
+use crate::run::log::Record;
+use crate::run::robots::{Candidate, Doorman};
+
+/// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
+/// messages of 100 bytes to 60 KB.
+const MESSAGE_OVERHEAD: usize = 768;
+
+impl Shell {
+    pub(super) fn on_batch(&mut self, batch: Batch) {
+        self.parts.intake.received();
+        let tally = &mut self.parts.tally;
+        tally.stored_earlier += batch.stored_earlier;
+        tally.quarantined_earlier += batch.quarantined_earlier;
+        tally.fraction = batch.fraction;
+        for item in batch.items {
+            match item {
+                Item::Task(task, target, known) => self.admit(Candidate {
+                    task,
+                    target,
+                    known,
+                }),
+                Item::Duplicate(task, target) => {
+                    self.parts.tally.duplicates += 1;
+                    self.write(&Record::duplicate(facts(task, target)));
+                }
+                Item::Problem(problem) => {
+                    self.parts.tally.unusable += 1;
+                    let unusable = self.parts.tally.unusable;
+                    self.parts.console.problem(unusable, &problem);
+                }
+            }
+        }
+        if let Some(reason) = batch.broken {
+            self.give_up(reason);
+            self.tell_core(Event::Tick);
+        }
+        if batch.ended {
+            self.parts.tally.input_ended = true;
+            if self.has_offered_all() {
+                self.tell_core(Event::InputEnded);
+            }
+        }
+    }
+
+    /// Takes a target of the input on; whether it may be done is for its robots.txt to say, if that
+    /// is asked.
+    fn admit(&mut self, candidate: Candidate) {
+        self.text += candidate.text_bytes();
+        self.parts.tally.offered += 1;
+        if self.parts.doorman.is_some() {
+            return self.ask_doorman(candidate);
+        }
+        let event = self.enter(candidate, Duration::ZERO);
+        self.tell_core(event);
+    }
+
+    /// Keeps a target of the input, whose text is counted, and says what the core is to hear.
+    pub(super) fn enter(&mut self, candidate: Candidate, spacing: Duration) -> Event {
+        let size = size_in_channel(candidate.text_bytes());
+        let Candidate {
+            task,
+            target,
+            known,
+        } = candidate;
+        let host = self.hosts.enter(&target.host);
+        let entry = Entry {
+            known,
+            ..Entry::new(target, host, TaskKind::Listed)
+        };
+        self.tasks.insert(task, entry);
+        Event::TaskOffered {
+            task,
+            host,
+            size,
+            spacing,
+        }
+    }
+
+    /// Targets that were taken on and are not finished.
+    pub(super) fn unfinished(&self) -> u64 {
+        let listed = self.tasks.values();
+        let listed = listed
+            .filter(|entry| entry.kind == TaskKind::Listed)
+            .count();
+        let held = self.parts.doorman.as_ref().map_or(0, Doorman::held);
+        (listed + held) as u64
+    }
+}
+
+/// What an assignment with so much text takes of a worker's credit.
+pub(super) fn size_in_channel(text: usize) -> u32 {
+    u32::try_from(MESSAGE_OVERHEAD + 2 * text).unwrap_or(u32::MAX)
+}

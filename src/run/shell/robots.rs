@@ -1,0 +1,114 @@
+//! robots.txt: what the shell does with targets before the core hears of them.
+//!
+//! Without `--robots` there is nothing to do here.
+
+use protocol::TaskKind;
+
+use super::input::size_in_channel;
+use super::{Entry, Shell, facts, text_bytes};
+use crate::dispatch::{Event, Verdict};
+use crate::ledger::LedgerError;
+use crate::run::log::Record;
+use crate::run::robots::{Candidate, Ruling, Standing};
+
+impl Candidate {
+    /// How much text it holds, in bytes.
+    pub(super) fn text_bytes(&self) -> usize {
+        text_bytes(&self.target, self.known.as_deref())
+    }
+}
+
+impl Shell {
+    /// Whether nothing waits to be offered.
+    pub(super) fn has_offered_all(&self) -> bool {
+        self.parts
+            .doorman
+            .as_ref()
+            .is_none_or(|doorman| doorman.held() == 0)
+    }
+
+    /// Lets a target of the input through to the core, refuses it, or sends somebody to ask.
+    pub(super) fn ask_doorman(&mut self, candidate: Candidate) {
+        match self.judged(candidate) {
+            Ok(event) => {
+                if let Some(event) = event {
+                    self.tell_core(event);
+                }
+            }
+            Err(error) => {
+                self.give_up(error.to_string());
+                self.tell_core(Event::Tick);
+            }
+        }
+    }
+
+    /// What the core is to hear of a target, if anything yet.
+    fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, LedgerError> {
+        let Some(doorman) = &mut self.parts.doorman else {
+            return Ok(None);
+        };
+        Ok(match doorman.ruling(&candidate.target)? {
+            Ruling::Allowed(spacing) => Some(self.enter(candidate, spacing)),
+            Ruling::Forbidden(failure) => {
+                self.text = self.text.saturating_sub(candidate.text_bytes());
+                let facts = facts(candidate.task, candidate.target);
+                self.tell_of_failure(&facts, &failure);
+                self.write(&Record::failed(facts, *failure));
+                Some(Event::TaskRefused)
+            }
+            Ruling::Unknown => doorman.hold(candidate).map(|(task, asked)| {
+                let text = asked.text_bytes();
+                self.text += text;
+                let host = self.hosts.enter(&asked.host);
+                let entry = Entry::new(asked, host, TaskKind::RobotsTxt);
+                self.tasks.insert(task, entry);
+                Event::ErrandOffered {
+                    task,
+                    host,
+                    size: size_in_channel(text),
+                }
+            }),
+        })
+    }
+
+    /// A robots.txt was fetched, or not: those that waited for it go on.
+    pub(super) fn on_robots(&mut self, entry: Entry, verdict: &Verdict) {
+        let Some(doorman) = &mut self.parts.doorman else {
+            return;
+        };
+        let learnt = doorman.learn(&entry.target, verdict);
+        let judged = learnt.and_then(|(standing, waited)| {
+            self.tell_of_standing(&entry.target.url, standing, verdict);
+            for candidate in waited {
+                // The core is told once it has said all that it has to say.
+                let event = self.judged(candidate)?;
+                self.pending.extend(event);
+            }
+            Ok(())
+        });
+        // Only now: a host that is forgotten in between would lose its pause.
+        self.hosts.leave(entry.host);
+        if let Err(error) = judged {
+            self.give_up(error.to_string());
+        }
+        if self.parts.tally.input_ended && self.has_offered_all() {
+            self.pending.push_back(Event::InputEnded);
+        }
+    }
+
+    fn tell_of_standing(&self, robots: &str, standing: Standing, verdict: &Verdict) {
+        match (standing, verdict) {
+            (Standing::Unreachable(..), Verdict::Failed(failure)) => self.parts.console.line(
+                &format!("{robots} is out of reach, its URLs fail for now: {failure}"),
+            ),
+            (Standing::Unreachable(..), Verdict::Stored(_) | Verdict::Quarantined(_)) => self
+                .parts
+                .console
+                .line(&format!("{robots} is out of reach, its URLs fail for now")),
+            (Standing::Open(delay), _) => {
+                tracing::info!(robots, ?delay, "everything is allowed");
+            }
+            (Standing::Ruled(delay), _) => tracing::info!(robots, ?delay, "there are rules"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A file that is written whole or not at all: under no name, until it is complete.
+//!
+//! It must not know what is in the file.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// See the module. Dropping it leaves what was there before.
+#[derive(Debug)]
+pub struct WholeFile {
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    /// Written beside `path`, and moved there in the end.
+    Beside {
+        file: BufWriter<NamedTempFile>,
+        path: PathBuf,
+    },
+    /// A device or a pipe, which nothing may take the place of: written as it comes.
+    Through(BufWriter<File>),
+}
+
+impl WholeFile {
+    /// Begins a file that is to be at `path`, with the rights of any new file. What is there stays
+    /// until [`finish`](Self::finish); a link is followed.
+    ///
+    /// # Errors
+    ///
+    /// If no file can be made in its folder.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let path = match path.metadata() {
+            // By the name that was given: a pipe may have no other (`/dev/stdout`).
+            Ok(there) if !there.is_file() => {
+                let through = OpenOptions::new().write(true).open(path)?;
+                return Ok(Self {
+                    to: To::Through(BufWriter::new(through)),
+                });
+            }
+            Ok(_) => fs::canonicalize(path)?,
+            // It is not there, or a link to what is not.
+            Err(_) => path.to_owned(),
+        };
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            Some(_) | None => Path::new("."),
+        };
+        let file = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        Ok(Self {
+            to: To::Beside {
+                file: BufWriter::new(file),
+                path,
+            },
+        })
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written to its end, or not be moved there.
+    pub fn finish(self) -> io::Result<()> {
+        match self.to {
+            To::Beside { file, path } => {
+                let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+                file.persist(path)?;
+                Ok(())
+            }
+            To::Through(mut file) => file.flush(),
+        }
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.to {
+            To::Beside { file, .. } => file.write(bytes),
+            To::Through(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            To::Beside { file, .. } => file.flush(),
+            To::Through(file) => file.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_stays_until_the_file_is_whole() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a");
+        fs::write(&path, "before").expect("write");
+        let mut file = WholeFile::create(&path).expect("create");
+        file.write_all(b"after").expect("write");
+        file.flush().expect("flush");
+        assert_eq!(fs::read(&path).expect("read"), b"before");
+        drop(file);
+        let names = fs::read_dir(folder.path()).expect("a folder");
+        assert_eq!(names.count(), 1, "nothing is left of it");
+        let mut file = WholeFile::create(&path).expect("create");
+        file.write_all(b"after").expect("write");
+        file.finish().expect("finish");
+        assert_eq!(fs::read(&path).expect("read"), b"after");
+    }
+
+    #[test]
+    fn nothing_takes_the_place_of_a_link_or_a_pipe() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, link) = (folder.path().join("a"), folder.path().join("link"));
+        fs::write(&path, "before").expect("write");
+        std::os::unix::fs::symlink("a", &link).expect("link");
+        let mut file = WholeFile::create(&link).expect("create");
+        file.write_all(b"after").expect("write");
+        file.finish().expect("finish");
+        assert_eq!(fs::read(&path).expect("read"), b"after");
+        assert!(link.symlink_metadata().expect("it is there").is_symlink());
+
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let number = std::os::fd::AsRawFd::as_raw_fd(&writer);
+        let through = format!("/proc/self/fd/{number}");
+        let mut file = WholeFile::create(through.as_ref()).expect("open");
+        file.write_all(b"through").expect("write");
+        file.finish().expect("finish");
+        drop(writer);
+        assert_eq!(io::read_to_string(reader).expect("read"), "through");
+    }
+}
