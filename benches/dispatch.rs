@@ -72,6 +72,7 @@ fn stored() -> Box<Stored> {
         bytes: 10_240,
         sha256: [7; 32],
         content_type: None,
+        executed: None,
         validators: Validators::default(),
         unchanged: false,
     })

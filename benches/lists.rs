@@ -45,6 +45,7 @@ fn record(n: u64) -> Record {
         bytes: n,
         sha256: [0xAB; 32],
         content_type: Some("text/plain".to_owned()),
+        executed: None,
         validators: Validators::default(),
         unchanged: false,
     };

@@ -64,6 +64,7 @@ fn record(n: u64) -> Record {
         bytes: SIZE,
         sha256: [0xAB; 32],
         content_type: Some("application/octet-stream".to_owned()),
+        executed: None,
         validators: Validators::default(),
         unchanged: false,
     };

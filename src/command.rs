@@ -1,5 +1,6 @@
 //! The commands: from what was typed to the exit code.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tracing::level_filters::LevelFilter;
+use worker::exec::ExecError;
 
 use crate::cli::chaos::ChaosArgs;
+use crate::cli::exec::HandedArgs;
 use crate::cli::origin::OriginArgs;
 use crate::cli::reference::{CompletionsArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
@@ -44,6 +47,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
+        Some(Command::Guard(args)) => assist("guard", args, worker::exec::guard),
+        Some(Command::Runner(args)) => assist("runner", args, worker::exec::runner),
     }
 }
 
@@ -155,6 +160,19 @@ fn work(args: &WorkerArgs) -> ExitCode {
     match worked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("worker {}.{}: {error}", args.slot, args.epoch)),
+    }
+}
+
+/// Runs commands for a worker.
+fn assist(
+    role: &str,
+    args: HandedArgs,
+    begin: impl Fn(Vec<OsString>) -> Result<(), ExecError>,
+) -> ExitCode {
+    log_to_stderr(0);
+    match begin(args.handed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(SET_UP, &format!("{role}: {error}")),
     }
 }
 

@@ -8,6 +8,7 @@
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
 pub mod codec;
+mod command;
 mod faults;
 pub mod handshake;
 mod id;
@@ -17,6 +18,10 @@ mod partial;
 pub mod robots;
 mod setup;
 
+pub use command::{
+    CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
+    Piece, Template,
+};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{

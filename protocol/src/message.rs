@@ -192,6 +192,8 @@ pub enum Phase {
     Receiving,
     /// The file is being put in place.
     Storing,
+    /// The program of `--exec` runs on the file.
+    Executing,
 }
 
 impl Phase {
@@ -202,6 +204,7 @@ impl Phase {
             Self::Requesting => "requesting",
             Self::Receiving => "receiving",
             Self::Storing => "storing",
+            Self::Executing => "executing",
         }
     }
 }

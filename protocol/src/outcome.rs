@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Executed;
+
 /// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -26,6 +28,8 @@ pub struct Timing {
     pub body: Duration,
     /// Hashing, writing, renaming.
     pub store: Duration,
+    /// The program of `--exec`.
+    pub exec: Duration,
 }
 
 /// What was observed of the conversation with the server, whether or not it ended well.
@@ -139,7 +143,8 @@ impl Validators {
     }
 }
 
-/// An **ack**: the task's file is in place under its final name.
+/// An **ack**: the task's file is in place under its final name; if it was put there now, the program
+/// of `--exec`, if there is one, succeeded on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.
@@ -150,6 +155,8 @@ pub struct Stored {
     pub sha256: [u8; 32],
     /// `Content-Type` of the response, cut to a sane length.
     pub content_type: Option<String>,
+    /// What the program of `--exec` left of it, if one was run.
+    pub executed: Option<Executed>,
     /// Those of the file that can be used.
     pub validators: Validators,
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
@@ -237,6 +244,8 @@ pub enum FailureKind {
     Store,
     /// The disk or the quota is full.
     DiskFull,
+    /// The program of `--exec` failed on the file, took too long, or could not be started.
+    Exec,
     /// The worker died with the task, again and again, while it ran nothing else.
     WorkerDied,
     /// A defect of this program; please report it.
@@ -245,7 +254,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Resolve,
         Self::Robots,
         Self::RobotsUnreachable,
@@ -270,6 +279,7 @@ impl FailureKind {
         Self::ChecksumMismatch,
         Self::Store,
         Self::DiskFull,
+        Self::Exec,
         Self::WorkerDied,
         Self::Internal,
     ];
@@ -302,6 +312,7 @@ impl FailureKind {
             Self::ChecksumMismatch => "checksum_mismatch",
             Self::Store => "store",
             Self::DiskFull => "disk_full",
+            Self::Exec => "exec",
             Self::WorkerDied => "worker_died",
             Self::Internal => "internal",
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Faults;
 use crate::robots::ObeyRobots;
+use crate::{Exec, Faults};
 
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Setup {
     /// Whether a file is to be safe from the loss of power, and not only from the death of
     /// processes, before it is acknowledged.
     pub fsync: bool,
+    /// The program to run on each file, if there is one.
+    pub exec: Option<Exec>,
     /// How to talk to servers.
     pub http: HttpOptions,
     /// How robots.txt is obeyed, if it is.

@@ -13,11 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
-    HttpOptions, Known, LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison,
-    Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
-    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker,
-    Trust, Validators, WorkerLimits,
+    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Exec, Executed,
+    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known, LimitRate,
+    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
+    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
+    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -38,9 +39,9 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 }
 
 prop_compose! {
-    fn timing()(times in prop::array::uniform6(duration())) -> Timing {
-        let [resolve, connect, tls, first_byte, body, store] = times;
-        Timing { resolve, connect, tls, first_byte, body, store }
+    fn timing()(times in prop::array::uniform7(duration())) -> Timing {
+        let [resolve, connect, tls, first_byte, body, store, exec] = times;
+        Timing { resolve, connect, tls, first_byte, body, store, exec }
     }
 }
 
@@ -66,6 +67,10 @@ prop_compose! {
     }
 }
 
+fn executed() -> impl Strategy<Value = Executed> {
+    option::of(any::<u64>()).prop_map(|left| Executed { left })
+}
+
 prop_compose! {
     fn stored()(
         exchange in exchange(),
@@ -73,8 +78,9 @@ prop_compose! {
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
         (validators, unchanged) in (validators(), any::<bool>()),
+        executed in option::of(executed()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged, executed })
     }
 }
 
@@ -127,7 +133,12 @@ fn report() -> impl Strategy<Value = Report> {
 }
 
 fn running() -> impl Strategy<Value = Running> {
-    let phase = prop::sample::select(vec![Phase::Requesting, Phase::Receiving, Phase::Storing]);
+    let phase = prop::sample::select(vec![
+        Phase::Requesting,
+        Phase::Receiving,
+        Phase::Storing,
+        Phase::Executing,
+    ]);
     (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
 }
 
@@ -258,7 +269,7 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
-        (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
+        (robots, faults, exec) in (option::of((os_string(), ".{0,20}")), option::of(faults()), option::of(exec())),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -275,6 +286,7 @@ prop_compose! {
             limits,
             limit_rate,
             fsync,
+            exec,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,
@@ -301,6 +313,41 @@ prop_compose! {
     }
 }
 
+fn exec() -> impl Strategy<Value = Exec> {
+    (os_string(), vec(".{0,40}", 0..6), duration()).prop_map(|(program, words, timeout)| Exec {
+        program,
+        words,
+        timeout,
+    })
+}
+
+prop_compose! {
+    fn order()(
+        path in ".{0,80}",
+        url in ".{0,80}",
+        bytes in any::<u64>(),
+        sha256 in any::<[u8; 32]>(),
+        content_type in option::of(".{0,40}"),
+    ) -> CommandOrder {
+        CommandOrder { path, url, bytes, sha256, content_type }
+    }
+}
+
+fn answer() -> impl Strategy<Value = CommandAnswer> {
+    let end = prop_oneof![
+        any::<i32>().prop_map(CommandEnd::Code),
+        any::<i32>().prop_map(CommandEnd::Signal),
+        Just(CommandEnd::TimedOut),
+    ];
+    prop_oneof![
+        executed().prop_map(CommandAnswer::Succeeded),
+        (end, option::of(".{0,200}"))
+            .prop_map(|(end, last_line)| CommandAnswer::Failed { end, last_line }),
+        any::<i32>().prop_map(|errno| CommandAnswer::NotStarted { errno }),
+        ".{0,80}".prop_map(|why| CommandAnswer::Refused { why }),
+    ]
+}
+
 fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
@@ -324,9 +371,19 @@ proptest! {
     }
 
     #[test]
+    fn what_a_worker_and_its_runner_say_comes_back(order in order(), answer in answer()) {
+        let frame = codec::encode(&order).expect("small enough");
+        prop_assert_eq!(codec::decode::<CommandOrder>(&frame).expect("a message"), order);
+        let frame = codec::encode(&answer).expect("small enough");
+        prop_assert_eq!(codec::decode::<CommandAnswer>(&frame).expect("a message"), answer);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..2000)) {
         let _ = codec::decode::<ToWorker>(&bytes);
         let _ = codec::decode::<FromWorker>(&bytes);
+        let _ = codec::decode::<CommandOrder>(&bytes);
+        let _ = codec::decode::<CommandAnswer>(&bytes);
     }
 
     #[test]

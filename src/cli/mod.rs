@@ -3,6 +3,7 @@
 //! What it means is decided in [`crate::config`].
 
 pub mod chaos;
+pub mod exec;
 pub mod limits;
 pub mod list;
 pub mod mode;
@@ -58,6 +59,12 @@ pub enum Command {
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    /// Start the processes that run commands for a worker; only a worker starts one
+    #[command(hide = true)]
+    Guard(exec::HandedArgs),
+    /// Run commands for a worker; only its guard starts one
+    #[command(hide = true)]
+    Runner(exec::HandedArgs),
 }
 
 const AFTER_HELP: &str = "\

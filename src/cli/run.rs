@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use protocol::ResolveOverride;
 
+use super::exec::ExecArgs;
 use super::limits::LimitArgs;
 use super::list::ListArgs;
 use super::mode::ModeArgs;
@@ -89,6 +90,10 @@ pub struct RunArgs {
     /// Options for lists.
     #[command(flatten)]
     pub list: ListArgs,
+
+    /// Options for what is done with each file.
+    #[command(flatten)]
+    pub each: ExecArgs,
 
     /// Options for HTTP.
     #[command(flatten)]

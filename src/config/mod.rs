@@ -1,5 +1,6 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
+mod exec;
 mod proxy;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Exec, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
@@ -19,6 +20,7 @@ use crate::inject;
 use crate::input::naming::TemplateError;
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::origin::{Announcement, Spec};
+pub use exec::ExecError;
 use proxy::Given;
 pub use proxy::ProxyError;
 
@@ -50,6 +52,8 @@ pub struct RunConfig {
     pub limit_rate: Option<NonZeroU64>,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
+    /// The program to run on each file.
+    pub exec: Option<Exec>,
     /// How workers talk to servers.
     pub http: HttpOptions,
     /// Whose rules in robots.txt are obeyed, if any are: our product token.
@@ -162,6 +166,9 @@ pub enum ConfigError {
         /// Downloads in flight in each.
         concurrency: u16,
     },
+    /// A program that cannot be run on files.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -217,6 +224,7 @@ impl RunConfig {
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
+            exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
             robots: args.http.robots.then(|| robots_token(&args.http)),
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 
 use protocol::{FromWorker, Setup, ToWorker, WorkerId};
+use rustix::process::Signal;
+use worker::exec::{Commands, Home};
 use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
 use super::link::Heard;
@@ -23,8 +25,15 @@ pub struct LocalPool<M> {
     /// What the workers share to keep to one rate, if there is a limit.
     throttle: Option<Throttle>,
     inbox: Sender<M>,
-    /// Where each worker hears. Dropping it tells the worker that nobody waits for it any more.
-    workers: BTreeMap<WorkerId, Option<Sender<ToWorker>>>,
+    /// Where each worker hears: dropping that tells it that nobody waits for it any more.
+    workers: BTreeMap<WorkerId, Local>,
+}
+
+#[derive(Debug)]
+struct Local {
+    to_worker: Option<Sender<ToWorker>>,
+    /// What runs commands for it, for as long as it does.
+    commands: Option<Weak<Commands>>,
 }
 
 /// Says what the session has to say straight to the run's inbox.
@@ -77,13 +86,15 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             inbox: self.inbox.clone(),
         });
         let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
+        let commands = Commands::start(&setup, Home::Local)?.map(Arc::new);
+        let handle = commands.as_ref().map(Arc::downgrade);
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {
                 // What it was doing is lost with it; nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
                     let inbox = LocalInbox(incoming);
-                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle)
+                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle, commands)
                 }));
                 let exit = match served {
                     Ok(Ok(_)) => Exit::Code(0),
@@ -93,7 +104,11 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
                 // The run is over when nobody takes it.
                 let _ = outbox.tell(News::Exited(Box::new(exit.into())));
             })?;
-        self.workers.insert(worker, Some(to_worker));
+        let local = Local {
+            to_worker: Some(to_worker),
+            commands: handle,
+        };
+        self.workers.insert(worker, local);
         Ok(())
     }
 
@@ -110,15 +125,27 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
     }
 
     pub(super) fn send(&self, worker: WorkerId, message: ToWorker) {
-        if let Some(Some(to_worker)) = self.workers.get(&worker) {
+        let local = self.workers.get(&worker);
+        if let Some(to_worker) = local.and_then(|local| local.to_worker.as_ref()) {
             // If it is gone, that is news, and on its way.
             let _ = to_worker.send(message);
         }
     }
 
     pub(super) fn kill(&mut self, worker: WorkerId) {
-        if let Some(to_worker) = self.workers.get_mut(&worker) {
-            *to_worker = None;
+        if let Some(local) = self.workers.get_mut(&worker) {
+            local.to_worker = None;
+        }
+    }
+
+    /// Sends `signal` to the commands of every worker.
+    pub(super) fn signal_commands(&self, signal: Signal) {
+        let handles = self
+            .workers
+            .values()
+            .filter_map(|local| local.commands.as_ref());
+        for commands in handles.filter_map(Weak::upgrade) {
+            commands.signal(signal);
         }
     }
 

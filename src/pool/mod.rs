@@ -5,7 +5,6 @@
 //! business.
 
 mod descriptors;
-mod lines;
 mod link;
 mod local;
 mod memory;
@@ -181,12 +180,12 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
-    /// Stops every worker, until [`continue_all`](Self::continue_all). Threads stop with this
-    /// process.
+    /// Stops every worker and its commands, until [`continue_all`](Self::continue_all). Threads stop
+    /// with this process.
     pub fn stop_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::STOP),
-            Self::Local(_) => {}
+            Self::Local(pool) => pool.signal_commands(Signal::STOP),
         }
     }
 
@@ -194,7 +193,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     pub fn continue_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::CONT),
-            Self::Local(_) => {}
+            Self::Local(pool) => pool.signal_commands(Signal::CONT),
         }
     }
 

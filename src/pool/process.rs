@@ -57,7 +57,10 @@ pub struct ProcessPool<M> {
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The options are too long for the workers to be told.
-    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
+    #[error(
+        "the options for HTTP are too long to hand to a worker: {0}; give fewer headers, or a \
+         shorter --exec"
+    )]
     Options(#[from] EncodeError),
     /// The system does not make memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use protocol::WorkerId;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
+use worker::Lines;
 
-use super::lines::Lines;
 use super::link::Heard;
 
 /// Time in which a worker may write so much before it has to wait for the next period.

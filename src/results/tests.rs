@@ -53,6 +53,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         content_type: None,
         validators: Validators::default(),
         unchanged: false,
+        executed: None,
     };
     Record::stored(facts, stored)
 }

@@ -408,6 +408,7 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
             sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
         }),
         fsync: config.fsync,
+        exec: config.exec.clone(),
         http,
         robots: config.robots.clone().map(|token| ObeyRobots {
             folder: layout.robots().into(),

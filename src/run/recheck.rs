@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use protocol::{Known, Validators};
 
 use super::log::{Moment, Record};
-use super::resume::in_place;
+use super::resume::{Left, in_place, is_in_place};
 use crate::input::{MAX_LINE, Target};
 
 /// How much later than its record says a file may have been written, in milliseconds: the times in
@@ -52,14 +52,18 @@ impl Refresh {
         };
         let mut begin = [0; 8];
         begin.copy_from_slice(&digest.0[..8]);
-        let Some(metadata) = in_place(target, bytes, begin, output) else {
-            return Recheck::Anew;
-        };
         let passed = self.now.as_millis().saturating_sub(started.as_millis());
         // A clock that was set back makes nothing younger than now.
-        if u128::from(passed.max(0).unsigned_abs()) < self.age.as_millis() {
+        let is_young = u128::from(passed.max(0).unsigned_abs()) < self.age.as_millis();
+        let left = Left::after(bytes, record.exec.map(|exec| exec.left));
+        if is_young && is_in_place(target, left, begin, output) {
             return Recheck::Fresh;
         }
+        // What its own command changed or took away is not what the server can speak of.
+        let whole = (left == Left::Whole(bytes)).then(|| in_place(target, bytes, begin, output));
+        let Some(metadata) = whole.flatten() else {
+            return Recheck::Anew;
+        };
         // Written after the record: by somebody else, or by a run that was killed before it could
         // record that. What was recorded does not speak of these bytes.
         let took = i64::try_from(record.timing_ms.took() / 1000).unwrap_or(i64::MAX);

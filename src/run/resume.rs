@@ -4,6 +4,8 @@
 //! may have been sorted, cut or extended since. The run log is only read here, once, before the run
 //! begins.
 
+mod state;
+
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::path::{Path, PathBuf};
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
 use crate::input::{Target, UrlKey};
 use crate::ledger::{Ledger, LedgerError};
+use state::State;
+pub use state::{Earlier, Left};
 
 /// What earlier runs recorded of each task: the latest record counts. Some ten bits of memory for
 /// each, and a temporary file once there are many.
@@ -35,26 +39,6 @@ pub enum Detail {
     Place,
 }
 
-/// How an earlier run finished a task. One that failed is not finished: it is done again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Earlier {
-    /// Its file was put in place.
-    Stored {
-        /// With this size.
-        bytes: u64,
-        /// The first eight bytes of its SHA-256.
-        sha256: [u8; 8],
-    },
-    /// The same, as the record says that begins behind so many bytes of the run log
-    /// ([`Detail::Place`]).
-    Recorded {
-        /// So many.
-        at: u64,
-    },
-    /// It killed its workers.
-    Quarantined,
-}
-
 /// Why an index cannot be made, or asked.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -75,71 +59,6 @@ pub enum ReadError {
     /// What was read of it cannot be kept.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-}
-
-/// A size below 2^48 - 2, in big endian, or one of two words; and the start of the SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State([u8; Self::BYTES]);
-
-impl State {
-    const SIZE: usize = 6;
-    const BYTES: usize = Self::SIZE + 8;
-    const QUARANTINED: [u8; Self::SIZE] = [0xFF; Self::SIZE];
-    const FAILED: [u8; Self::SIZE] = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE];
-
-    /// The record of a stored file is at this place. One that does not fit is done again.
-    fn recorded(at: u64) -> Self {
-        match at.to_be_bytes() {
-            [0, 0, at @ ..] if at < Self::FAILED => Self::word(at),
-            _ => Self::word(Self::FAILED),
-        }
-    }
-
-    /// What a record says, or `None` if it says nothing of the task.
-    fn of(record: &Brief<'_>) -> Option<Self> {
-        match record.outcome {
-            Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record)),
-            Outcome::Quarantined => Some(Self::word(Self::QUARANTINED)),
-            Outcome::Failed => Some(Self::word(Self::FAILED)),
-            // The other task of that URL has its own record.
-            Outcome::Duplicate => None,
-        }
-    }
-
-    /// A file without size, or of a size that no file has, was not stored by us: do it again.
-    fn stored(record: &Brief<'_>) -> Self {
-        let size = match record.bytes.map(u64::to_be_bytes) {
-            Some([0, 0, size @ ..]) if size != Self::QUARANTINED => size,
-            Some(_) | None => Self::FAILED,
-        };
-        let mut state = Self::word(size);
-        if let Some(digest) = &record.sha256 {
-            let (_, sha256) = state.0.split_at_mut(Self::SIZE);
-            sha256.copy_from_slice(&digest.0[..sha256.len()]);
-        }
-        state
-    }
-
-    fn word(word: [u8; Self::SIZE]) -> Self {
-        let mut state = [0; Self::BYTES];
-        state[..Self::SIZE].copy_from_slice(&word);
-        Self(state)
-    }
-
-    fn earlier(self, detail: Detail) -> Option<Earlier> {
-        let [a, b, c, d, e, f, sha256 @ ..] = self.0;
-        match [a, b, c, d, e, f] {
-            Self::QUARANTINED => Some(Earlier::Quarantined),
-            Self::FAILED => None,
-            [a, b, c, d, e, f] if detail == Detail::Place => Some(Earlier::Recorded {
-                at: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-            }),
-            [a, b, c, d, e, f] => Some(Earlier::Stored {
-                bytes: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
-                sha256,
-            }),
-        }
-    }
 }
 
 impl Index {
@@ -301,16 +220,39 @@ impl Index {
     }
 }
 
+/// Whether what an earlier run left of the file, with this hash when it was downloaded, is still
+/// in the target's place, and is what the list says it must be. At most one system call.
+#[must_use]
+pub fn is_in_place(target: &Target, left: Left, sha256: [u8; 8], output: &Path) -> bool {
+    match left {
+        Left::Whole(bytes) => in_place(target, bytes, sha256, output).is_some(),
+        // What the list says is of the file as it was downloaded: of that there is a hash.
+        Left::Changed(bytes) => {
+            has_hash(target, sha256) && file_of_size(target, bytes, output).is_some()
+        }
+        // Whoever took it away has it.
+        Left::Gone => has_hash(target, sha256),
+    }
+}
+
 /// The file that an earlier run stored with this size and hash, if it is still in the target's place,
 /// and is what the list says it must be. One system call.
 #[must_use]
 pub fn in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> Option<Metadata> {
-    if let Some(extra) = &target.extra
-        && (extra.size.is_some_and(|size| size != bytes)
-            || extra.sha256.is_some_and(|wanted| wanted[..8] != sha256))
-    {
+    let size = target.extra.as_ref().and_then(|extra| extra.size);
+    if size.is_some_and(|size| size != bytes) || !has_hash(target, sha256) {
         return None;
     }
+    file_of_size(target, bytes, output)
+}
+
+/// Whether the list says nothing else.
+fn has_hash(target: &Target, sha256: [u8; 8]) -> bool {
+    let wanted = target.extra.as_ref().and_then(|extra| extra.sha256);
+    wanted.is_none_or(|wanted| wanted[..8] == sha256)
+}
+
+fn file_of_size(target: &Target, bytes: u64, output: &Path) -> Option<Metadata> {
     // A link has not been put there by us.
     let metadata = fs::symlink_metadata(output.join(&target.path)).ok()?;
     (metadata.is_file() && metadata.len() == bytes).then_some(metadata)

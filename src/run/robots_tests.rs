@@ -82,6 +82,7 @@ fn stored() -> Verdict {
         bytes: 1,
         sha256: [0; 32],
         content_type: None,
+        executed: None,
         validators: protocol::Validators::default(),
         unchanged: false,
     }))

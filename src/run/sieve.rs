@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use protocol::{Known, TaskId};
 
 use super::recheck::{Recheck, Refresh};
-use super::resume::{Earlier, Index, IndexError, in_place};
+use super::resume::{Earlier, Index, IndexError, is_in_place};
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, Target, UrlKey};
 use crate::ledger::{Ledger, LedgerError};
@@ -131,8 +131,8 @@ impl Sieve {
         self.seen.insert(key, task.0.to_be_bytes())?;
         Ok(match self.index.state(&target.key)? {
             Some(Earlier::Quarantined) if !self.rules.retry_quarantined => Sorted::Quarantined,
-            Some(Earlier::Stored { bytes, sha256 })
-                if in_place(&target, bytes, sha256, &self.rules.output).is_some() =>
+            Some(Earlier::Stored { left, sha256 })
+                if is_in_place(&target, left, sha256, &self.rules.output) =>
             {
                 Sorted::Stored
             }

@@ -96,6 +96,7 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
             bytes: task.0,
             sha256: [0; 32],
             content_type: None,
+            executed: None,
             validators: Validators::default(),
             unchanged: false,
         }),

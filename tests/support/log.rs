@@ -29,8 +29,15 @@ pub struct Record {
     pub error: Option<Problem>,
     pub out: Option<String>,
     pub deaths: Vec<TaskDeath>,
+    pub exec: Option<Exec>,
     pub etag: Option<String>,
     pub last_modified: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    pub left: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

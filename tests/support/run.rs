@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -69,6 +70,20 @@ impl Run {
     pub fn with(mut self, arguments: &str) -> Self {
         self.arguments
             .extend(arguments.split_whitespace().map(OsString::from));
+        self
+    }
+
+    /// Adds one argument as it is.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Writes an executable script of sh(1) into the folder.
+    pub fn script(self, name: &str, text: &str) -> Self {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("the script can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode can be set");
         self
     }
 

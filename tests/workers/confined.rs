@@ -9,14 +9,16 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use protocol::Setup;
+use protocol::{CommandOrder, Setup};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 use rustix::process::{Pid, Signal, getppid, kill_process};
+use worker::exec::{Commands, Home};
+use worker::{Activity, Fault};
 
 use crate::support::{Ended, Run, Server, server, sha256};
 use crate::{run, trials};
@@ -24,6 +26,7 @@ use crate::{run, trials};
 pub fn trials() -> Vec<Trial> {
     trials![
         a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm,
+        a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file,
         without_a_sandbox_the_same_worker_can_do_all_of_it,
         a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on,
     ]
@@ -48,8 +51,43 @@ fn socket_name() -> String {
     )
 }
 
+/// What it must not get its runner to do, if it has one: an order each.
+const FORGED: [(&str, &str, &str); 6] = [
+    ("run on a file elsewhere", "../private", "http://h/"),
+    ("run on an absolute path", "/etc/passwd", "http://h/"),
+    ("run through a link", "up/private", "http://h/"),
+    ("run on a link", "link-to-private", "http://h/"),
+    (
+        "run on the run log",
+        ".coordinator/results.jsonl",
+        "http://h/",
+    ),
+    ("run with an option for a URL", "own", "--option"),
+];
+
+/// And what it may, on a file that it has written.
+const RUN: &str = "run on its own file";
+
+fn order(commands: &Commands, path: &str, url: &str) -> io::Result<()> {
+    let order = CommandOrder {
+        path: path.to_owned(),
+        url: url.to_owned(),
+        bytes: 3,
+        sha256: [0; 32],
+        content_type: None,
+    };
+    let refused = |fault: Fault| {
+        let is_refusal = fault.message.contains("was not run");
+        assert!(is_refusal, "{fault:?}");
+        io::Error::new(io::ErrorKind::PermissionDenied, fault.message)
+    };
+    let run = commands.run(&order, &Activity::default());
+    run.map(drop).map_err(refused)
+}
+
 /// Called in the worker.
 pub fn try_everything(setup: &Setup) {
+    let commands = Commands::start(setup, Home::Process).expect("a guard");
     worker::limits::apply(setup).expect("the limits can be had");
     let mut tried: Vec<(&str, io::Result<()>)> = Vec::new();
     let mut attempt = |name, result: io::Result<()>| tried.push((name, result));
@@ -89,6 +127,12 @@ pub fn try_everything(setup: &Setup) {
     attempt("signal the coordinator", signal(parent));
     attempt("listen", TcpListener::bind("127.0.0.1:0").map(drop));
     attempt("reach an abstract socket", reach(&socket_name()));
+    if let Some(commands) = &commands {
+        attempt(RUN, order(commands, "own", "http://h/"));
+        for (name, path, url) in FORGED {
+            attempt(name, order(commands, path, url));
+        }
+    }
 
     let lines: String = tried
         .iter()
@@ -136,13 +180,17 @@ fn reach(name: &str) -> io::Result<()> {
 }
 
 /// What the worker wrote down.
-fn tried(sandbox: &str) -> (Run, Ended, BTreeMap<String, String>) {
+fn tried(options: &str) -> (Run, Ended, BTreeMap<String, String>) {
     let server = Server::start();
     let url = server.url("/f");
     let run = run("*.*=tries-everything")
         .list([&url])
+        .script("command", r#"echo "$COORDINATOR_PATH" >> ran"#)
         .with("--workers 1 --sandbox")
-        .with(sandbox);
+        .with(options);
+    fs::create_dir(run.path("downloads")).unwrap();
+    symlink("..", run.path("downloads/up")).unwrap();
+    symlink("../private", run.path("downloads/link-to-private")).unwrap();
     fs::write(run.path("private"), "secret").unwrap();
     fs::write(run.path("removable"), "mine").unwrap();
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -172,6 +220,20 @@ fn tried(sandbox: &str) -> (Run, Ended, BTreeMap<String, String>) {
 fn a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm() {
     let (run, ended, tried) = tried("on");
     assert_eq!(tried.len(), 20, "{tried:#?}");
+    check(&run, &ended, &tried);
+}
+
+fn a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file() {
+    let (run, ended, tried) = tried("on --exec ./command");
+    assert_eq!(tried.len(), 20 + 1 + FORGED.len(), "{tried:#?}");
+    check(&run, &ended, &tried);
+    let own = fs::canonicalize(run.path("downloads/own")).unwrap();
+    let ran = fs::read_to_string(run.path("ran")).unwrap();
+    assert_eq!(ran, format!("{}\n", own.display()), "{tried:#?}");
+}
+
+/// Whether it could do what it must be able to do, and nothing else.
+fn check(run: &Run, ended: &Ended, tried: &BTreeMap<String, String>) {
     // A file cannot be moved or linked to where the rights would be others: EXDEV.
     let refused = |result: &str| {
         result.starts_with("PermissionDenied") || result.starts_with("CrossesDevices")
@@ -179,7 +241,7 @@ fn a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm() {
     let wrong: Vec<_> = tried
         .iter()
         .filter(
-            |(attempt, result)| match ALLOWED.contains(&attempt.as_str()) {
+            |(attempt, result)| match *attempt == RUN || ALLOWED.contains(&attempt.as_str()) {
                 true => *result != "done",
                 false => !refused(result),
             },

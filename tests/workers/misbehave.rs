@@ -402,6 +402,7 @@ fn acked(task: TaskId) -> Report {
             bytes: 1,
             sha256: [0; 32],
             content_type: None,
+            executed: None,
             validators: Validators::default(),
             unchanged: false,
         }),

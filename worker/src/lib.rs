@@ -6,7 +6,8 @@
 //!      +──────> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
 //!      |           |                            |
 //!     link <───────┘                            ├────> resolver   (shared by all slots)
-//!                                               └────> store      (temporary name, hash, rename)
+//!                                               ├────> store      (temporary name, hash, rename)
+//!                                               └────> exec       (the command on each file, if any)
 //! ```
 //!
 //! A [`session`] takes tasks from a [`link`], runs each on a slot with its own [`engine`], and
@@ -21,9 +22,11 @@ mod allocator;
 mod decode;
 mod descriptor;
 pub mod engine;
+pub mod exec;
 mod fault;
 pub mod faults;
 pub mod limits;
+mod lines;
 pub mod link;
 pub mod process;
 mod reserved;
@@ -47,6 +50,7 @@ pub use engine::{
 };
 pub use fault::Fault;
 pub use limits::EXIT_OUT_OF_MEMORY;
+pub use lines::Lines;
 pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,

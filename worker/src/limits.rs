@@ -162,7 +162,7 @@ pub fn smallest_memory(setup: &Setup) -> u64 {
 }
 
 /// On Linux a nice value belongs to a thread, and is inherited (setpriority(2), BUGS).
-fn be_nice(setup: &Setup) -> Result<(), LimitsError> {
+pub(crate) fn be_nice(setup: &Setup) -> Result<(), LimitsError> {
     let Some(wanted) = setup.limits.nice else {
         return Ok(());
     };

@@ -103,6 +103,25 @@ impl Store {
         Ok(Site::new(Arc::clone(self), path, begun))
     }
 
+    /// Removes what is at `path` in the output folder, if it is a file or a link. Something else, or
+    /// a folder on the way that is none any more, is somebody else's.
+    pub(crate) fn remove(&self, path: &str) {
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let folder = match parents {
+            "" => None,
+            parents => match enter(&self.output, parents, Missing::Fail) {
+                Ok(folder) => Some(folder),
+                Err(_) => return,
+            },
+        };
+        // Nothing can be done about a failure; without a record the file counts for nothing.
+        let _ = unlinkat(
+            folder.as_ref().unwrap_or(&self.output),
+            name,
+            AtFlags::empty(),
+        );
+    }
+
     /// Begins the file that will be `path` in the output folder, whatever there is of it.
     ///
     /// # Errors
@@ -302,7 +321,7 @@ impl Partial {
         match self.path.rsplit_once('/') {
             None => renameat(partial, &self.name, output, &self.path),
             Some((parents, name)) => {
-                let folder = enter(output, parents)?;
+                let folder = enter(output, parents, Missing::Make)?;
                 renameat(partial, &self.name, &folder, name)
             }
         }
@@ -313,9 +332,8 @@ impl Partial {
         let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
         let found = match self.path.rsplit_once('/') {
             None => look(&self.store.output, &*self.path),
-            Some((parents, name)) => {
-                enter(&self.store.output, parents).and_then(|folder| look(&folder, name))
-            }
+            Some((parents, name)) => enter(&self.store.output, parents, Missing::Fail)
+                .and_then(|folder| look(&folder, name)),
         };
         found.is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -347,23 +365,30 @@ impl Drop for Partial {
     }
 }
 
-/// Opens the folder `path` below `top`, and makes what is missing of it. A symbolic link on the way
-/// could lead anywhere: it is refused, with `ENOTDIR`.
-fn enter(top: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+/// What to do about a folder that is not there.
+#[derive(Clone, Copy, Debug)]
+enum Missing {
+    Make,
+    Fail,
+}
+
+/// Opens the folder `path` below `top`. A symbolic link on the way could lead anywhere: it is
+/// refused, with `ENOTDIR`.
+fn enter(top: &OwnedFd, path: &str, missing: Missing) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder: Option<OwnedFd> = None;
     for part in path.split('/') {
         let parent = folder.as_ref().unwrap_or(top);
         let open = || openat(parent, part, flags, Mode::empty());
-        let opened = match open() {
-            Err(Errno::NOENT) => {
+        let opened = match (open(), missing) {
+            (Err(Errno::NOENT), Missing::Make) => {
                 match mkdirat(parent, part, Mode::from_raw_mode(0o777)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(errno),
                 }
                 open()
             }
-            opened => opened,
+            (opened, _) => opened,
         };
         folder = Some(opened?);
     }

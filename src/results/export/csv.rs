@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 29] = [
+const HEADER: [&str; 31] = [
     "v",
     "task",
     "url",
@@ -34,10 +34,12 @@ const HEADER: [&str; 29] = [
     "first_byte_ms",
     "body_ms",
     "store_ms",
+    "exec_ms",
     "error_kind",
     "error_message",
     "out",
     "deaths",
+    "exec_left",
     "etag",
     "last_modified",
 ];
@@ -120,6 +122,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         error,
         out,
         deaths,
+        exec,
         etag,
         last_modified,
     } = record;
@@ -131,6 +134,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         first_byte,
         body,
         store,
+        exec: exec_time,
     } = timing_ms;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let worker = |part: fn(&crate::run::log::RecordedWorker) -> u32| {
@@ -163,6 +167,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         millis(*first_byte)?,
         millis(*body)?,
         millis(*store)?,
+        millis(*exec_time)?,
         error
             .as_ref()
             .map_or_else(String::new, |error| error.kind.to_string()),
@@ -171,6 +176,10 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
             .map_or_else(String::new, |error| error.message.clone()),
         text(out),
         deaths.len().to_string(),
+        exec.map_or_else(String::new, |exec| {
+            exec.left
+                .map_or_else(|| "gone".to_owned(), |left| left.to_string())
+        }),
         text(etag),
         text(last_modified),
     ])

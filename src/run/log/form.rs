@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use protocol::Timestamp;
+use protocol::{Executed, Timestamp};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,19 @@ impl<'de> Deserialize<'de> for Digest {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+/// The program of `--exec` was run on the file, and succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedExec {
+    /// The size of the file then; nothing if it was not there any more.
+    pub left: Option<u64>,
+}
+
+impl From<Executed> for RecordedExec {
+    fn from(Executed { left }: Executed) -> Self {
+        Self { left }
     }
 }
 

@@ -23,7 +23,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
-pub use form::{Digest, FormatVersion, Millis, Moment};
+pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
 pub use layout::{Layout, LayoutError};
 pub use leftovers::Tidied;
 pub use lock::{Lock, LockError};

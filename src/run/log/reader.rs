@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use protocol::TaskId;
 use serde::Deserialize;
 
-use super::{Digest, FormatVersion, Log, LogError, Outcome, Record};
+use super::{Digest, FormatVersion, Log, LogError, Outcome, Record, RecordedExec};
 use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
@@ -41,6 +41,9 @@ pub struct Brief<'a> {
     pub sha256: Option<Digest>,
     #[serde(borrow, default)]
     out: Option<Text<'a>>,
+    /// What the program of `--exec` left, if it was run.
+    #[serde(default)]
+    pub exec: Option<RecordedExec>,
 }
 
 impl Brief<'_> {

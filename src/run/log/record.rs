@@ -10,7 +10,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::form::{Digest, FormatVersion, Moment};
+use super::form::{Digest, FormatVersion, Moment, RecordedExec};
 use super::timing::RecordedTiming;
 
 /// One finished task. Fields are in the order of the keys.
@@ -57,6 +57,9 @@ pub struct Record {
     /// versions lack the key.
     #[serde(default)]
     pub deaths: Vec<RecordedDeath>,
+    /// What the program of `--exec` left of the file, if it was run.
+    #[serde(default)]
+    pub exec: Option<RecordedExec>,
     /// The file's entity tag, as the server sent it: what `--refresh` asks by.
     #[serde(default)]
     pub etag: Option<String>,
@@ -163,6 +166,7 @@ impl Record {
             bytes: Some(stored.bytes),
             sha256: Some(Digest(stored.sha256)),
             content_type: stored.content_type,
+            exec: stored.executed.map(RecordedExec::from),
             etag: stored.validators.etag,
             last_modified: stored.validators.last_modified,
             ..Self::new(facts, outcome, stored.exchange)
@@ -224,6 +228,7 @@ impl Record {
             error: None,
             out: facts.named.then_some(facts.path),
             deaths: facts.deaths,
+            exec: None,
             etag: None,
             last_modified: None,
         }
@@ -268,6 +273,7 @@ pub(super) mod tests {
                     first_byte: Duration::from_micros(101_200),
                     body: Duration::from_millis(2),
                     store: Duration::from_micros(1),
+                    exec: Duration::from_millis(3),
                 },
                 status: Some(200),
                 final_url: Some("https://h/b".into()),
@@ -276,6 +282,7 @@ pub(super) mod tests {
             bytes,
             sha256: [0xAB; 32],
             content_type: Some("text/plain; charset=\"utf-8\"".into()),
+            executed: Some(protocol::Executed { left: Some(bytes) }),
             validators: Validators {
                 etag: Some("W/\"a\"".into()),
                 last_modified: None,
@@ -303,8 +310,8 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null,"out":null,"deaths":[],"#,
-            r#""etag":"W/\"a\"","last_modified":null}"#,
+            r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -318,7 +325,7 @@ pub(super) mod tests {
         facts.worker = None;
         facts.queue = Duration::ZERO;
         let line = |record: &Record| serde_json::to_string(record).expect("it is JSON");
-        let zero = r#""timing_ms":{"queue":0,"resolve":0,"connect":0,"tls":0,"first_byte":0,"body":0,"store":0}"#;
+        let zero = r#""timing_ms":{"queue":0,"resolve":0,"connect":0,"tls":0,"first_byte":0,"body":0,"store":0,"exec":0}"#;
         let failed = format!(
             "{}{zero}{}",
             concat!(
@@ -326,7 +333,7 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"etag":null,"last_modified":null}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
@@ -357,7 +364,7 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"etag":null,"last_modified":null}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
@@ -384,10 +391,10 @@ pub(super) mod tests {
     }
 
     prop_compose! {
-        fn timing()(us in prop::array::uniform7(prop_oneof![0..3_000_000_u64, any::<u64>()])) -> RecordedTiming {
-            let [queue, resolve, connect, tls, first_byte, body, store] =
+        fn timing()(us in prop::array::uniform8(prop_oneof![0..3_000_000_u64, any::<u64>()])) -> RecordedTiming {
+            let [queue, resolve, connect, tls, first_byte, body, store, exec] =
                 us.map(|us| Millis::from(Duration::from_micros(us)));
-            RecordedTiming { queue, resolve, connect, tls, first_byte, body, store }
+            RecordedTiming { queue, resolve, connect, tls, first_byte, body, store, exec }
         }
     }
 
@@ -431,7 +438,7 @@ pub(super) mod tests {
             timing_ms in timing(),
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
-            (etag, last_modified) in (any::<Option<String>>(), any::<Option<String>>()),
+            (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -440,7 +447,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error, out, deaths, etag, last_modified,
+                timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
             }
         }
     }

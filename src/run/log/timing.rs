@@ -24,10 +24,13 @@ pub struct RecordedTiming {
     pub body: Millis,
     /// Hashing, writing, renaming.
     pub store: Millis,
+    /// The program of `--exec`. Logs of earlier versions lack the key.
+    #[serde(default)]
+    pub exec: Millis,
 }
 
 impl RecordedTiming {
-    /// From when a worker took the task up until the file was in place, in microseconds.
+    /// From when a worker took the task up until its file was as it is, in microseconds.
     #[must_use]
     pub fn took(&self) -> u64 {
         let phases = self.phases().map(|(_, millis)| millis.as_micros());
@@ -36,7 +39,7 @@ impl RecordedTiming {
 
     /// What that is made of, in order, with the names of the keys.
     #[must_use]
-    pub const fn phases(&self) -> [(&'static str, Millis); 6] {
+    pub const fn phases(&self) -> [(&'static str, Millis); 7] {
         let Self {
             queue: _,
             resolve,
@@ -45,6 +48,7 @@ impl RecordedTiming {
             first_byte,
             body,
             store,
+            exec,
         } = *self;
         [
             ("resolve", resolve),
@@ -53,6 +57,7 @@ impl RecordedTiming {
             ("first_byte", first_byte),
             ("body", body),
             ("store", store),
+            ("exec", exec),
         ]
     }
 
@@ -65,6 +70,7 @@ impl RecordedTiming {
             first_byte: timing.first_byte.into(),
             body: timing.body.into(),
             store: timing.store.into(),
+            exec: timing.exec.into(),
         }
     }
 }

@@ -46,8 +46,10 @@ fn state(index: &Index, url: &str) -> Option<Earlier> {
 }
 
 fn earlier(bytes: u64) -> Earlier {
-    let sha256 = [0xAB; 8];
-    Earlier::Stored { bytes, sha256 }
+    Earlier::Stored {
+        left: Left::Whole(bytes),
+        sha256: [0xAB; 8],
+    }
 }
 
 #[test]
@@ -87,11 +89,11 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
 
 #[test]
 fn a_size_that_no_file_has_counts_for_nothing() {
-    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, (1 << 48) - 2] {
+    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47] {
         let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
         assert_eq!(state(&index, "https://h/"), None, "{bytes}");
     }
-    let bytes = (1 << 48) - 3;
+    let bytes = (1 << 47) - 1;
     let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
     assert_eq!(state(&index, "https://h/"), Some(earlier(bytes)));
 }
@@ -151,6 +153,31 @@ fn only_a_file_that_is_still_there_with_its_size_is_in_place() {
     fs::rename(&path, dir.path().join("elsewhere")).expect("rename");
     std::os::unix::fs::symlink("elsewhere", &path).expect("link");
     assert!(!is_stored(&target), "a link");
+}
+
+#[test]
+fn what_its_own_command_did_to_a_file_does_not_count_against_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut target = target("https://h/a.txt", None);
+    let is_stored = |target: &Target, left| is_in_place(target, left, [0xAB; 8], dir.path());
+    assert!(is_stored(&target, Left::Gone), "it was taken away");
+    assert!(!is_stored(&target, Left::Changed(2)), "it was not");
+    fs::write(dir.path().join(&target.path), "ab").expect("write");
+    assert!(is_stored(&target, Left::Changed(2)));
+    assert!(!is_stored(&target, Left::Changed(3)), "by somebody else");
+    let extra = |sha256, size| {
+        let headers = Vec::new();
+        Some(Box::new(Extra {
+            sha256,
+            size,
+            headers,
+        }))
+    };
+    // What the list says is of the file as it was downloaded.
+    target.extra = extra(Some([0xAB; 32]), Some(7));
+    assert!(is_stored(&target, Left::Changed(2)) && is_stored(&target, Left::Gone));
+    target.extra = extra(Some([0xAC; 32]), None);
+    assert!(!is_stored(&target, Left::Changed(2)) && !is_stored(&target, Left::Gone));
 }
 
 #[test]

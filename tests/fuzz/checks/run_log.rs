@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use coordinator::input::UrlKey;
-use coordinator::run::log::{LogReader, Outcome, Record};
-use coordinator::run::resume::{Earlier, Index};
+use coordinator::run::log::{Brief, LogReader, Outcome, Record};
+use coordinator::run::resume::{Earlier, Index, Left};
 
 /// Reads `data` as a run log in every way there is, and compares.
 ///
@@ -48,8 +48,8 @@ fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Opti
             assert_eq!(brief.bytes, record.bytes);
         }
         let earlier = match brief.outcome {
-            Outcome::Stored | Outcome::Unchanged => brief.bytes.map(|bytes| Earlier::Stored {
-                bytes,
+            Outcome::Stored | Outcome::Unchanged => left(&brief).map(|left| Earlier::Stored {
+                left,
                 sha256: brief.sha256.map_or([0; 8], |digest| {
                     digest.0[..8].try_into().expect("eight bytes")
                 }),
@@ -74,10 +74,18 @@ fn check_index(data: &[u8], told: &HashMap<UrlKey, Option<Earlier>>) {
     let index = Index::read(LogReader::new(data), "/nonexistent".into()).expect("a slice");
     for (key, earlier) in told {
         let state = index.state(key).expect("it is in memory");
-        // Sizes that no file has count for nothing.
-        let most = (1 << 48) - 3;
-        let beyond = matches!(earlier, Some(Earlier::Stored { bytes, .. }) if *bytes > most);
-        assert_eq!(state, earlier.filter(|_| !beyond), "{key}");
+        assert_eq!(state, *earlier, "{key}");
+    }
+}
+
+/// What a record says is there of its file. Sizes that no file has count for nothing.
+fn left(brief: &Brief<'_>) -> Option<Left> {
+    let bytes = brief.bytes.filter(|bytes| *bytes < 1 << 47)?;
+    match brief.exec.map(|exec| exec.left) {
+        None => Some(Left::Whole(bytes)),
+        Some(None) => Some(Left::Gone),
+        Some(Some(left)) if left == bytes => Some(Left::Whole(bytes)),
+        Some(Some(left)) => (left < (1 << 47) - 3).then_some(Left::Changed(left)),
     }
 }
 

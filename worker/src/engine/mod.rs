@@ -6,6 +6,7 @@ mod blocking;
 mod connect;
 mod error;
 mod event;
+mod execute;
 mod roots;
 mod tls;
 
@@ -19,6 +20,7 @@ use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
+use crate::exec::Commands;
 use crate::fault::Fault;
 use crate::resolver::Resolver;
 use crate::robots::KnownRobots;
@@ -108,6 +110,8 @@ pub struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) tls: Tls,
+    /// What runs the command on each file, if there is one.
+    pub(crate) commands: Option<Arc<Commands>>,
     /// What robots.txt says, if it is obeyed.
     robots: Option<KnownRobots>,
     pub(crate) throttle: Option<Throttle>,
@@ -155,9 +159,16 @@ impl Shared {
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
+            commands: None,
             robots: setup.robots.as_ref().map(KnownRobots::new),
             throttle,
         })
+    }
+
+    /// Runs a command on each file.
+    #[must_use]
+    pub fn with_commands(self, commands: Option<Arc<Commands>>) -> Self {
+        Self { commands, ..self }
     }
 
     /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any

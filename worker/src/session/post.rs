@@ -164,6 +164,7 @@ mod tests {
             first_byte: longest,
             body: longest,
             store: longest,
+            exec: longest,
         };
         let failure = Box::new(Failure {
             exchange: Exchange {

@@ -41,6 +41,7 @@ pub use error::TransportError;
 use error::failure;
 pub(crate) use expect::too_large;
 use redirect::Redirects;
+pub(crate) use redirect::without_credentials;
 use resume::Offer;
 
 /// Longest `Content-Type` reported, in bytes.
@@ -437,6 +438,11 @@ impl<'o> Transfer<'o> {
         self.exchange.spans = spans;
     }
 
+    /// `Content-Type` of the response, cut to a sane length.
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
     /// The file in place, which may turn out to have the same bytes.
     #[must_use]
     pub const fn known(&self) -> Option<&Known> {
@@ -451,6 +457,7 @@ impl<'o> Transfer<'o> {
             bytes,
             sha256,
             content_type: self.content_type,
+            executed: None,
             validators: self.validators,
             unchanged,
         })

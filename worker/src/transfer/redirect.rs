@@ -23,6 +23,18 @@ pub(super) const fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
+/// The URL of a task as others may see it.
+pub(crate) fn without_credentials(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut url) => {
+            take_credentials(&mut url);
+            url.into()
+        }
+        // It was parsed to be requested.
+        Err(_) => String::new(),
+    }
+}
+
 /// Where a transfer is, and where it has been.
 #[derive(Debug)]
 pub(super) struct Redirects {

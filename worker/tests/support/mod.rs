@@ -181,6 +181,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         limits: protocol::WorkerLimits::default(),
         limit_rate: None,
         fsync: false,
+        exec: None,
         http,
         robots: None,
         faults: None,

@@ -16,6 +16,7 @@ use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
+use super::execute::{Placed, answer, execute};
 use super::{DRAIN, Engine, NOTE_AFTER, Shared, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
@@ -386,10 +387,11 @@ impl Engine for BlockingEngine {
         let result = self.attempt(&mut transfer, assignment, activity);
         self.spans.pause();
         transfer.record(self.spans.take());
-        match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
-            Err(fault) => Err(transfer.failed(fault)),
-        }
+        let result = result.and_then(|file| {
+            let placed = Placed { assignment, file };
+            execute(&shared, &mut transfer, placed, activity)
+        });
+        answer(transfer, result)
     }
 }
 

@@ -27,6 +27,7 @@ use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
+use super::execute::{Placed, answer, execute_async};
 use super::{DRAIN, EventEngine, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
@@ -91,12 +92,16 @@ impl EventEngine for AsyncEngine {
                 .of(assignment),
         };
         let result = self.spans.polled(attempt.run(assignment)).await;
+        let result = match result {
+            Ok(file) => {
+                let placed = Placed { assignment, file };
+                execute_async(&hub.shared, &mut attempt.transfer, placed, activity).await
+            }
+            Err(fault) => Err(fault),
+        };
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
-        match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
-            Err(fault) => Err(transfer.failed(fault)),
-        }
+        answer(transfer, result)
     }
 }
 

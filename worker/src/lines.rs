@@ -1,21 +1,21 @@
-//! What a worker writes to standard error, as lines: few, short, and harmless to print.
+//! What a program writes to standard error, as lines: few, short, and harmless to print.
 //!
 //! Whatever is fed, what is kept stays small. This module must not read or print anything.
 
 use std::collections::VecDeque;
 
 /// Longest beginning of a line that is kept, in bytes; the rest of the line is dropped.
-pub(super) const MAX_LINE: usize = 1024;
+pub const MAX_LINE: usize = 1024;
 
 /// How many lines are kept: the last ones.
-pub(super) const KEPT: usize = 20;
+pub const KEPT: usize = 20;
 
 /// Stands for the rest of a line that was cut.
 const CUT: char = '\u{2026}';
 
 /// Makes lines of bytes, and keeps the last of them. Blank lines are none.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     /// The beginning of a line that has not ended yet.
     open: Vec<u8>,
     /// It goes on, but that is dropped.
@@ -25,7 +25,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Takes in more bytes; `each` sees every line that they end.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
+    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
         while let Some(at) = memchr::memchr(b'\n', bytes) {
             self.extend(&bytes[..at]);
             self.end_line(&mut each);
@@ -35,7 +35,7 @@ impl Lines {
     }
 
     /// Nothing follows: what has no newline is a line as well. Returns the last lines.
-    pub(super) fn finish(mut self, mut each: impl FnMut(&str)) -> Vec<String> {
+    pub fn finish(mut self, mut each: impl FnMut(&str)) -> Vec<String> {
         self.end_line(&mut each);
         self.last.into()
     }
