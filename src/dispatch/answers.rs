@@ -14,6 +14,7 @@ impl Dispatcher {
         self.counts.offered += 1;
         let earlier = self.tasks.insert(task, Task::new(now, host, size));
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
+        self.ready.enter(host);
         self.ready.push_back(host, task);
     }
 
@@ -42,7 +43,7 @@ impl Dispatcher {
             return self.stale(worker);
         }
         self.counts.stored += 1;
-        self.answered(worker, id);
+        self.answered(worker, id, true);
         self.finish(worker, id, Verdict::Stored(stored));
     }
 
@@ -56,7 +57,7 @@ impl Dispatcher {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
-        self.answered(worker, id);
+        self.answered(worker, id, !failure.kind.is_silence());
         if let Severity::Transient {
             retry_after: Some(pause),
         } = failure.severity
@@ -145,10 +146,12 @@ impl Dispatcher {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// An answer came: it spends an attempt, and shows that the worker works.
-    fn answered(&mut self, worker: WorkerId, id: TaskId) {
+    /// An answer came: it spends an attempt, and shows that the worker works; and whether its
+    /// host does.
+    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += 1;
+            self.ready.hear(task.host, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.progress = true;
@@ -161,6 +164,7 @@ impl Dispatcher {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
+        self.ready.leave(task.host);
         let Place::Leased(lease) = task.place else {
             return;
         };
