@@ -10,6 +10,7 @@ mod disk;
 mod failing_disk;
 mod failures;
 mod fsync;
+mod hosts;
 mod inject;
 mod input;
 mod limits;
