@@ -22,6 +22,10 @@ const PIECE: usize = 32 * 1024;
 /// Largest window of Zstandard, as a power of two: what RFC 9659 section 3 allows on the web.
 const WINDOW_LOG: u32 = 23;
 
+/// What a stream of Brotli begins with that has a larger window than RFC 7932 knows (section 9.1
+/// calls these bits invalid): up to a gigabyte. The decoder takes it for an extension of the format.
+const LARGE_WINDOW: u8 = 0b001_0001;
+
 /// A body on its way into a file.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -35,8 +39,14 @@ pub(crate) struct Body {
 enum Layer {
     File(Sink),
     Gzip(Box<MultiGzDecoder<Layer>>),
-    Brotli(Box<DecompressorWriter<Layer>>),
+    Brotli(Box<Brotli>),
     Zstd(Box<Writer<Layer, raw::Decoder<'static>>>),
+}
+
+/// A decoder of Brotli, held to the windows of its RFC.
+struct Brotli {
+    decoder: DecompressorWriter<Layer>,
+    begun: bool,
 }
 
 /// The file, and how large it may become; nothing if it is not decoded, and its size known to the
@@ -92,9 +102,9 @@ impl Body {
             layer = match layer {
                 Layer::File(sink) => return Ok(sink.partial),
                 Layer::Gzip(decoder) => decoder.finish().map_err(unfinished)?,
-                Layer::Brotli(mut decoder) => {
-                    decoder.close().map_err(|_| incomplete())?;
-                    match decoder.into_inner() {
+                Layer::Brotli(mut brotli) => {
+                    brotli.decoder.close().map_err(|_| incomplete())?;
+                    match brotli.decoder.into_inner() {
                         Ok(layer) | Err(layer) => layer,
                     }
                 }
@@ -127,13 +137,28 @@ impl Write for Layer {
         match self {
             Self::File(sink) => sink.write(data),
             Self::Gzip(decoder) => decoder.write(data),
-            Self::Brotli(decoder) => decoder.write(data),
+            Self::Brotli(brotli) => brotli.write(data),
             Self::Zstd(decoder) => decoder.write(data),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Brotli {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if !self.begun
+            && let Some(first) = data.first()
+        {
+            self.begun = true;
+            if first & 0x7f == LARGE_WINDOW {
+                let what = "its window is larger than RFC 7932 allows";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+        }
+        self.decoder.write(data)
     }
 }
 
@@ -170,7 +195,10 @@ impl std::fmt::Debug for Layer {
 fn wrap(layer: Layer, coding: Coding) -> Result<Layer, Fault> {
     Ok(match coding {
         Coding::Gzip => Layer::Gzip(Box::new(MultiGzDecoder::new(layer))),
-        Coding::Brotli => Layer::Brotli(Box::new(DecompressorWriter::new(layer, PIECE))),
+        Coding::Brotli => Layer::Brotli(Box::new(Brotli {
+            decoder: DecompressorWriter::new(layer, PIECE),
+            begun: false,
+        })),
         Coding::Zstd => Layer::Zstd(Box::new(Writer::new(layer, zstd_decoder()?))),
     })
 }

@@ -18,7 +18,7 @@ mod redirect;
 mod request;
 mod resume;
 mod retry;
-pub(crate) mod scan;
+pub mod scan;
 
 use std::time::{Duration, Instant, SystemTime};
 

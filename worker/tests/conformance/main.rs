@@ -9,6 +9,7 @@ mod coding;
 mod hostile;
 mod http;
 mod http2;
+mod malice;
 mod proxy;
 mod resume;
 mod scripts;
