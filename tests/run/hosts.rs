@@ -72,9 +72,7 @@ fn of_a_thousand_hosts_all_but_the_silent_one_are_done_while_it_is_waited_for() 
     let port = server.addr.port();
     let silent = of_the_silent_host(1, port);
     let others = of_hosts(1..1000, port, 1);
-    let run = Run::new()
-        .list(silent.iter().chain(&others))
-        .with(PATIENT);
+    let run = Run::new().list(silent.iter().chain(&others)).with(PATIENT);
     let job = run.start();
     wait_until_stored(&run, &job, &others);
     assert_eq!(asked(&server, 1), 1, "{}", job.seen());
@@ -156,13 +154,9 @@ impl Deaf {
         // One more than the length of the queue are taken, and the rest waits.
         let queued = (0..8).map(|_| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let socket = rustix::net::socket_with(
-                AddressFamily::INET,
-                SocketType::STREAM,
-                flags,
-                None,
-            )
-            .unwrap();
+            let socket =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+                    .unwrap();
             match rustix::net::connect(&socket, &addr) {
                 Ok(()) | Err(rustix::io::Errno::INPROGRESS) => socket,
                 Err(error) => panic!("the queue cannot be filled: {error}"),

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use coordinator::dispatch::{
-    Action, Ending, Event, KillReason, Limits, Notice, Policy, Verdict,
-};
+use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Notice, Policy, Verdict};
 use protocol::{Severity, SlotId, TaskId, WorkerId};
 
 use crate::world::nanos;

@@ -114,12 +114,7 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
     }
 }
 
-pub fn nacked(
-    worker: WorkerId,
-    task: TaskId,
-    kind: FailureKind,
-    severity: Severity,
-) -> Event {
+pub fn nacked(worker: WorkerId, task: TaskId, kind: FailureKind, severity: Severity) -> Event {
     Event::Nacked {
         worker,
         task,

@@ -327,8 +327,10 @@ impl World {
             let task = TaskId(self.offered);
             // Lists are often sorted by host.
             let host = HostId(match self.scenario.sorted {
-                true => (self.offered * u64::from(self.scenario.hosts) / (self.scenario.tasks + 1))
-                    as u32,
+                true => {
+                    (self.offered * u64::from(self.scenario.hosts) / (self.scenario.tasks + 1))
+                        as u32
+                }
                 false => self.rng.u32(..self.scenario.hosts),
             });
             self.hosts.insert(task, host);

@@ -83,7 +83,9 @@ impl Observer {
         } else if held.len() < concurrency {
             Way::Place
         } else if self.limits.policy == Policy::Shared && of_host.count() < concurrency {
-            return Err(format!("8: task {task} waits in {worker} behind other hosts"));
+            return Err(format!(
+                "8: task {task} waits in {worker} behind other hosts"
+            ));
         } else if self
             .given
             .iter()

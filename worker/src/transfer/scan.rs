@@ -211,6 +211,10 @@ impl Scanner {
             Err(error) => return Err(TransportError::Protocol(error.to_string())),
         }
         let status = response.code.unwrap_or_default();
+        if status < 100 {
+            let what = format!("its status is {status:03}");
+            return Err(TransportError::Protocol(what));
+        }
         if (100..200).contains(&status) && status != 101 {
             self.interim += 1;
             if self.interim > MAX_INTERIM {

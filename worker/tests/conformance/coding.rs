@@ -178,7 +178,10 @@ fn what_comes_behind_a_coding_or_never_ends_before_it_is_refused(engine: Engine)
     // A header with a file name of a megabyte (RFC 1952 section 2.3.1).
     let name = [&b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"[..], &vec![b'x'; 1 << 20]].concat();
     for (coding, body) in [
-        ("gzip", [&gzip(TEXT)[..], b"garbage that is as long as a header"].concat()),
+        (
+            "gzip",
+            [&gzip(TEXT)[..], b"garbage that is as long as a header"].concat(),
+        ),
         ("zstd", [&zstd(TEXT)[..], b"garbage"].concat()),
         ("br", [&brotli(TEXT)[..], b"garbage"].concat()),
         ("gzip", name),

@@ -64,7 +64,9 @@ fn what_the_server_calls_a_file_names_nothing(engine: Engine) {
     let folder = folder.parent().expect("the output folder");
     let names = |folder: &std::path::Path| -> Vec<_> {
         let entries = std::fs::read_dir(folder).expect("a folder");
-        entries.map(|entry| entry.expect("an entry").file_name()).collect()
+        entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect()
     };
     let mut stored = names(folder);
     stored.sort();
@@ -87,7 +89,8 @@ fn credentials_in_a_location_are_not_told(engine: Engine) {
         .expect("stored");
     assert_eq!(stored.exchange.final_url, Some(there.url("/x")));
 
-    let nowhere = b"HTTP/1.1 302 x\r\nLocation: http://u:s3cr3t@127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+    let nowhere =
+        b"HTTP/1.1 302 x\r\nLocation: http://u:s3cr3t@127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
     let server = Server::sending(nowhere);
     let failure = Bench::new(engine, options())
         .get(&server.url("/"))

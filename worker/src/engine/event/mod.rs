@@ -46,6 +46,9 @@ pub(super) use hub::authority;
 use hub::{Door, Place};
 use wire::Wire;
 
+/// Most connections of others that may be used up before a request gets its turn.
+const MOST_REFUSALS: usize = 16;
+
 /// An engine for one download at a time on an event loop.
 #[derive(Debug)]
 pub struct AsyncEngine {
@@ -151,46 +154,64 @@ impl Attempt<'_> {
     }
 
     /// Sends one request and waits for the head of its response.
+    async fn request(&mut self) -> Result<Answer, Fault> {
+        let uri = Uri::try_from(self.transfer.url().as_str())
+            .map_err(|error| self.internal(error.to_string()))?;
+        for _ in 0..MOST_REFUSALS {
+            if let Some(answer) = self.ask(&uri).await? {
+                return Ok(answer);
+            }
+        }
+        let cause = "others used every connection up".to_owned();
+        Err(self.transfer.on_error(TransportError::Disconnected(cause)))
+    }
+
+    /// Sends one request over a connection that is there, or over a new one; nothing if that was
+    /// somebody else's, and the server did not take the request any more.
     ///
     /// A server may close a connection at any time, also in the moment in which it is used again.
     /// A request that meets a closed one, and gets nothing of a response, is sent once more (RFC
     /// 9112 section 9.3.1), over a new connection: others that are idle may be closed as well.
-    async fn request(&mut self) -> Result<Answer, Fault> {
-        let uri = Uri::try_from(self.transfer.url().as_str())
-            .map_err(|error| self.internal(error.to_string()))?;
-        let place = Place::of(&uri);
-        let door = self.hub.door(&place);
+    async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
+        let place = &Place::of(uri);
+        let door = self.hub.door(place);
+        let door = door.as_deref();
+        let answer = |wire, response| {
+            Some(Answer {
+                place: place.clone(),
+                wire,
+                response,
+            })
+        };
         self.spans.enter(SpanPhase::FirstByte);
-        while let Some(mut wire) = self.used(&place, door.as_deref()) {
+        while let Some(mut wire) = self.used(place, door) {
             if !wire.is_usable().await {
                 continue;
             }
-            match self.send(&mut wire, &uri).await? {
+            match self.send(&mut wire, uri).await? {
                 Err(TransportError::Disconnected(cause)) if !wire.answered() => {
                     tracing::debug!(url = %self.transfer.url(), cause, "idle connection was closed");
                     self.activity.enter(Phase::Requesting);
-                    if let (Wire::Two(_), Some(door)) = (&wire, &door) {
+                    if let (Wire::Two(_), Some(door)) = (&wire, door) {
                         door.forget();
                     }
                     break;
                 }
                 Err(error) => return Err(self.transfer.on_error(error)),
                 Ok(response) => {
-                    return Ok(Answer {
-                        place,
-                        wire,
-                        response,
-                    });
+                    return Ok(answer(wire, response));
                 }
             }
         }
-        let mut wire = self.connect(&uri, door.as_deref()).await?;
-        match self.send(&mut wire, &uri).await? {
-            Ok(response) => Ok(Answer {
-                place,
-                wire,
-                response,
-            }),
+        let (mut wire, is_own) = self.connect(uri, door).await?;
+        match self.send(&mut wire, uri).await? {
+            Ok(response) => Ok(answer(wire, response)),
+            // Servers take so many requests over a connection and no more; what they did not take
+            // can be sent again (RFC 9113 section 8.7).
+            Err(TransportError::Disconnected(_)) if !is_own => {
+                door.inspect(|door| door.forget());
+                Ok(None)
+            }
             Err(error) => Err(self.transfer.on_error(error)),
         }
     }
@@ -201,18 +222,19 @@ impl Attempt<'_> {
         shared.or_else(|| self.hub.take(place).map(Wire::One))
     }
 
-    /// A new connection, or one that somebody else has just made and shares.
-    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<Wire, Fault> {
+    /// A new connection, or one that somebody else has just made and shares; and whether it is
+    /// the former.
+    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<(Wire, bool), Fault> {
         let Some(door) = door else {
             let stream = self.dial(uri).await?;
-            return self.speak_http1(stream).await;
+            return Ok((self.speak_http1(stream).await?, true));
         };
         let turn = if door.is_unknown() {
             let waited = door.turn.lock().await;
             // Not its own fault, if that took long.
             self.activity.enter(Phase::Requesting);
             if let Some(wire) = door.shared() {
-                return Ok(Wire::Two(wire));
+                return Ok((Wire::Two(wire), false));
             }
             door.is_unknown().then_some(waited)
         } else {
@@ -223,12 +245,12 @@ impl Attempt<'_> {
         if !stream.is_http2() {
             door.learn(None);
             drop(turn);
-            return self.speak_http1(stream).await;
+            return Ok((self.speak_http1(stream).await?, true));
         }
         let wire = Http2::new(stream).await;
         door.learn(wire.as_ref().ok());
         drop(turn);
-        wire.map(Wire::Two)
+        wire.map(|wire| (Wire::Two(wire), true))
             .map_err(|error| self.transfer.on_error(error))
     }
 

@@ -1,9 +1,7 @@
 //! Scripts that parsers are known to read in more than one way: where one sees a message, another
 //! sees two, or half of one. What RFC 9112 does not allow is refused, and never guessed at.
 
-use protocol::FailureKind::{
-    BadRedirect, Connect, Framing, Protocol, Status, TooManyRedirects,
-};
+use protocol::FailureKind::{BadRedirect, Connect, Framing, Protocol, Status, TooManyRedirects};
 
 use super::Expect::{Permanent, Stored, Transient};
 use super::Script;
@@ -79,19 +77,79 @@ pub(super) const SIZES: &[Script] = &[
 
 /// Locations that are read in more than one way. The answer to the next request is the same.
 pub(super) const LOCATIONS: &[Script] = &[
-    ("with a carriage return", b"HTTP/1.1 302 x\r\nLocation: /\rx\r\nContent-Length: 0\r\n\r\n", Permanent(Protocol)),
-    ("folded", b"HTTP/1.1 302 x\r\nLocation: /a\r\n b\r\nContent-Length: 0\r\n\r\n", Permanent(Protocol)),
-    ("with a zero", b"HTTP/1.1 302 x\r\nLocation: /\0\r\nContent-Length: 0\r\n\r\n", Permanent(Protocol)),
-    ("with a tab", b"HTTP/1.1 302 x\r\nLocation: /a\tb\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
-    ("with a space", b"HTTP/1.1 302 x\r\nLocation: /a b\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
-    ("with another alphabet", b"HTTP/1.1 302 x\r\nLocation: /\xc3\xa9\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
-    ("with half a surrogate pair, escaped", b"HTTP/1.1 302 x\r\nLocation: /%ED%A0%80\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
-    ("with half a surrogate pair", b"HTTP/1.1 302 x\r\nLocation: /\xed\xa0\x80\r\nContent-Length: 0\r\n\r\n", Permanent(BadRedirect)),
-    ("with escapes that are none", b"HTTP/1.1 302 x\r\nLocation: /%zz%\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
-    ("with backslashes", b"HTTP/1.1 302 x\r\nLocation: \\\\127.0.0.1:1\\\r\nContent-Length: 0\r\n\r\n", Transient(Connect)),
-    ("with port zero", b"HTTP/1.1 302 x\r\nLocation: http://127.0.0.1:0/\r\nContent-Length: 0\r\n\r\n", Transient(Connect)),
-    ("with a space in the host", b"HTTP/1.1 302 x\r\nLocation: http://a b/\r\nContent-Length: 0\r\n\r\n", Permanent(BadRedirect)),
-    ("with a host that ends a header", b"HTTP/1.1 302 x\r\nLocation: http://a%0d%0aX:y/\r\nContent-Length: 0\r\n\r\n", Permanent(BadRedirect)),
-    ("two that differ", b"HTTP/1.1 302 x\r\nLocation: /\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", Permanent(BadRedirect)),
-    ("two that are the same", b"HTTP/1.1 302 x\r\nLocation: /\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", Permanent(TooManyRedirects)),
+    (
+        "with a carriage return",
+        b"HTTP/1.1 302 x\r\nLocation: /\rx\r\nContent-Length: 0\r\n\r\n",
+        Permanent(Protocol),
+    ),
+    (
+        "folded",
+        b"HTTP/1.1 302 x\r\nLocation: /a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        Permanent(Protocol),
+    ),
+    (
+        "with a zero",
+        b"HTTP/1.1 302 x\r\nLocation: /\0\r\nContent-Length: 0\r\n\r\n",
+        Permanent(Protocol),
+    ),
+    (
+        "with a tab",
+        b"HTTP/1.1 302 x\r\nLocation: /a\tb\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
+    (
+        "with a space",
+        b"HTTP/1.1 302 x\r\nLocation: /a b\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
+    (
+        "with another alphabet",
+        b"HTTP/1.1 302 x\r\nLocation: /\xc3\xa9\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
+    (
+        "with half a surrogate pair, escaped",
+        b"HTTP/1.1 302 x\r\nLocation: /%ED%A0%80\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
+    (
+        "with half a surrogate pair",
+        b"HTTP/1.1 302 x\r\nLocation: /\xed\xa0\x80\r\nContent-Length: 0\r\n\r\n",
+        Permanent(BadRedirect),
+    ),
+    (
+        "with escapes that are none",
+        b"HTTP/1.1 302 x\r\nLocation: /%zz%\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
+    (
+        "with backslashes",
+        b"HTTP/1.1 302 x\r\nLocation: \\\\127.0.0.1:1\\\r\nContent-Length: 0\r\n\r\n",
+        Transient(Connect),
+    ),
+    (
+        "with port zero",
+        b"HTTP/1.1 302 x\r\nLocation: http://127.0.0.1:0/\r\nContent-Length: 0\r\n\r\n",
+        Transient(Connect),
+    ),
+    (
+        "with a space in the host",
+        b"HTTP/1.1 302 x\r\nLocation: http://a b/\r\nContent-Length: 0\r\n\r\n",
+        Permanent(BadRedirect),
+    ),
+    (
+        "with a host that ends a header",
+        b"HTTP/1.1 302 x\r\nLocation: http://a%0d%0aX:y/\r\nContent-Length: 0\r\n\r\n",
+        Permanent(BadRedirect),
+    ),
+    (
+        "two that differ",
+        b"HTTP/1.1 302 x\r\nLocation: /\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n",
+        Permanent(BadRedirect),
+    ),
+    (
+        "two that are the same",
+        b"HTTP/1.1 302 x\r\nLocation: /\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+        Permanent(TooManyRedirects),
+    ),
 ];
