@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{Exchange, Stored, TaskId};
+use protocol::{Exchange, Stored, TaskId, Validators};
 
 const TASKS: u64 = 10_000;
 
@@ -71,6 +71,8 @@ fn stored() -> Box<Stored> {
         bytes: 10_240,
         sha256: [7; 32],
         content_type: None,
+        validators: Validators::default(),
+        unchanged: false,
     })
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use coordinator::input::{self, Source, UrlKey};
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
-use coordinator::run::resume::Index;
+use coordinator::run::resume::{Detail, Index};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{Exchange, Stored, TaskId, Timestamp};
+use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
 
 const LINES: u64 = 100_000;
 
@@ -45,6 +45,8 @@ fn record(n: u64) -> Record {
         bytes: n,
         sha256: [0xAB; 32],
         content_type: Some("text/plain".to_owned()),
+        validators: Validators::default(),
+        unchanged: false,
     };
     Record::stored(facts, stored)
 }
@@ -97,9 +99,9 @@ fn lists(c: &mut Criterion) {
         });
     });
     group.bench_function("index loaded", |b| {
-        b.iter(|| Index::load(&results).unwrap());
+        b.iter(|| Index::load(&results, Detail::Size).unwrap());
     });
-    let index = Index::load(&results).unwrap();
+    let index = Index::load(&results, Detail::Size).unwrap();
     let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
     group.bench_function("looked up", |b| {
         b.iter(|| {

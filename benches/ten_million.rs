@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use coordinator::input::UrlKey;
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
-use protocol::{Exchange, Stored, TaskId, Timestamp};
+use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
 use rustix::process::{Pid, Signal, kill_process};
 
 const SIZE: u64 = 64;
@@ -64,6 +64,8 @@ fn record(n: u64) -> Record {
         bytes: SIZE,
         sha256: [0xAB; 32],
         content_type: Some("application/octet-stream".to_owned()),
+        validators: Validators::default(),
+        unchanged: false,
     };
     Record::stored(facts, stored)
 }
@@ -100,8 +102,8 @@ struct Measured {
     downloads: u64,
 }
 
-/// Runs the program over the list; up to the first record, if `briefly`.
-fn run(list: &Path, output: &Path, briefly: bool) -> Measured {
+/// Runs the program over the list; up to the first record, if `briefly`. `more` are options.
+fn run(list: &Path, output: &Path, briefly: bool, more: &[&str]) -> Measured {
     let results = output.join(".coordinator").join(RESULTS);
     let before = fs::metadata(&results).map_or(0, |metadata| metadata.len());
     let (began, clock) = (SystemTime::now(), Instant::now());
@@ -110,6 +112,7 @@ fn run(list: &Path, output: &Path, briefly: bool) -> Measured {
         .arg("--output")
         .arg(output)
         .args(["--naming", "hash", "--quiet", "--parallel-max-host", "0"])
+        .args(more)
         .arg(format!("--simulate=size={SIZE},latency=0ms"))
         .stdin(Stdio::null())
         .spawn()
@@ -184,16 +187,19 @@ fn main() {
     };
     tell(
         "nothing recorded",
-        &run(&list, &folder.path().join("fresh"), true),
+        &run(&list, &folder.path().join("fresh"), true, &[]),
     );
-    tell("the rest", &run(&list, &output, false));
-    tell("nothing left", &run_again(&list, &output));
+    tell("the rest", &run(&list, &output, false, &[]));
+    tell("nothing left", &run_again(&list, &output, &[]));
+    // Every record is read, and says that its file was checked lately enough.
+    let refresh = ["--refresh=36500d"];
+    tell("nothing to check", &run_again(&list, &output, &refresh));
 }
 
-/// All is stored: the whole list is only looked at.
-fn run_again(list: &Path, output: &Path) -> Measured {
-    // One URL more, so that there is a first download.
+/// All is stored: the whole list is only looked at, but for one URL more, so that there is a first
+/// download.
+fn run_again(list: &Path, output: &Path, more: &[&str]) -> Measured {
     let mut text = fs::OpenOptions::new().append(true).open(list).unwrap();
-    writeln!(text, "https://last.example/").unwrap();
-    run(list, output, false)
+    writeln!(text, "https://last.example/{}", more.len()).unwrap();
+    run(list, output, false, more)
 }

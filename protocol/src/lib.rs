@@ -18,10 +18,10 @@ mod setup;
 
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
-pub use message::{Assignment, Expect, FromWorker, Phase, Report, Running, ToWorker};
+pub use message::{Assignment, Expect, FromWorker, Known, Phase, Report, Running, ToWorker};
 pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
-    Timestamp, Timing,
+    Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{

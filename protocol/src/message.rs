@@ -21,7 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Hello;
-use crate::{Failure, Setup, Stored, TaskId};
+use crate::{Failure, Setup, Stored, TaskId, Validators};
 
 /// One task, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +40,16 @@ pub struct Assignment {
     /// How often it was handed out in this run, this time included, not counting those that ended
     /// before it was started: 1 for the first time.
     pub delivery: u32,
+    /// The file that is in place, if the server is to be asked whether it is still current.
+    pub known: Option<Box<Known>>,
+    /// A worker may have begun it before, in this run or in an earlier one, and may have left a
+    /// partial body. If not, nobody has to look for one.
+    pub begun: bool,
 }
 
 impl Assignment {
-    /// The task of a list that says nothing but its URL, handed out for the first time.
+    /// The task of a list that says nothing but its URL, handed out for the first time, of which an
+    /// earlier run may have left a partial body.
     #[must_use]
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
         Self {
@@ -53,6 +59,8 @@ impl Assignment {
             expect: None,
             headers: Vec::new(),
             delivery: 1,
+            known: None,
+            begun: true,
         }
     }
 }
@@ -64,6 +72,31 @@ pub struct Expect {
     pub sha256: Option<[u8; 32]>,
     /// Its size in bytes.
     pub size: Option<u64>,
+}
+
+/// What an earlier run recorded of a file that is still in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// Where it came from, after redirects and without credentials: its validators mean nothing
+    /// anywhere else.
+    pub url: String,
+    /// What to ask by; nothing if the server sent none, and the file has to be downloaded to know.
+    pub validators: Validators,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+    /// `Content-Type` of its response.
+    pub content_type: Option<String>,
+}
+
+impl Known {
+    /// How much text it holds, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let content_type = self.content_type.as_ref().map_or(0, String::len);
+        self.url.len() + self.validators.text_bytes() + content_type
+    }
 }
 
 /// What the coordinator says.

@@ -120,6 +120,25 @@ impl SpanPhase {
     }
 }
 
+/// What tells one state of a file from another (RFC 9110 section 8.8), as the server sent it. A
+/// later run asks by it whether the file is still current.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Validators {
+    /// The entity tag, strong or weak, quotes included.
+    pub etag: Option<String>,
+    /// When it was modified, if that tells states apart.
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    /// How much text it holds, in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let texts = [&self.etag, &self.last_modified];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
+}
+
 /// An **ack**: the task's file is in place under its final name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
@@ -131,6 +150,11 @@ pub struct Stored {
     pub sha256: [u8; 32],
     /// `Content-Type` of the response, cut to a sane length.
     pub content_type: Option<String>,
+    /// Those of the file that can be used.
+    pub validators: Validators,
+    /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
+    /// there.
+    pub unchanged: bool,
 }
 
 /// A **nack**: the task was tried and failed.

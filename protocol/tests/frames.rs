@@ -12,9 +12,10 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
-    HttpOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
-    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
-    Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust, WorkerLimits,
+    HttpOptions, Known, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies,
+    Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
+    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
+    Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -69,8 +70,29 @@ prop_compose! {
         bytes in any::<u64>(),
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
+        (validators, unchanged) in (validators(), any::<bool>()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged })
+    }
+}
+
+prop_compose! {
+    fn validators()(
+        etag in option::of(".{0,40}"),
+        last_modified in option::of(".{0,40}"),
+    ) -> Validators {
+        Validators { etag, last_modified }
+    }
+}
+
+prop_compose! {
+    fn known()(
+        (url, content_type) in (".{0,40}", option::of(".{0,40}")),
+        validators in validators(),
+        bytes in any::<u64>(),
+        sha256 in any::<[u8; 32]>(),
+    ) -> Box<Known> {
+        Box::new(Known { url, validators, bytes, sha256, content_type })
     }
 }
 
@@ -127,15 +149,22 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,60}");
-    let rest = (option::of(expect), headers, any::<u32>());
+    let rest = (
+        option::of(expect),
+        headers,
+        any::<(u32, bool)>(),
+        option::of(known()),
+    );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, delivery))| Assignment {
+        |(task, (url, path), (expect, headers, (delivery, begun), known))| Assignment {
             task,
             url,
             path,
             expect,
             headers,
             delivery,
+            known,
+            begun,
         },
     )
 }

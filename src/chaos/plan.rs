@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::faults::{Fault, Faults, FaultsError, poison_mark};
 use crate::cli::chaos::ChaosArgs;
-use crate::cli::mode::EngineName;
+use crate::cli::mode::{EngineName, Mode};
 use crate::origin::{Spec, SpecError};
 
 /// URLs of the list, unless the user says how many.
@@ -73,41 +73,6 @@ pub struct Task {
     pub url: String,
     /// What it does to every worker that takes it up, if it does.
     pub poison: Option<Fault>,
-}
-
-/// A way of making workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// A process for each.
-    Processes,
-    /// A thread for each.
-    Threads,
-    /// An event loop for all.
-    Async,
-    /// None but one.
-    Sequential,
-}
-
-impl Mode {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Processes,
-        Self::Threads,
-        Self::Async,
-        Self::Sequential,
-    ];
-
-    /// What it is called.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Processes => "processes",
-            Self::Threads => "threads",
-            Self::Async => "async",
-            Self::Sequential => "sequential",
-        }
-    }
 }
 
 /// Something that befalls the coordinator.

@@ -90,6 +90,11 @@ impl Report<'_> {
                 findings.recovered,
                 "stored although a worker or a coordinator had died with it".to_owned(),
             ),
+            (
+                "resumed",
+                findings.resumed,
+                "stored from parts: what was cut off was gone on with".to_owned(),
+            ),
             ("quarantined", findings.quarantined, poisons),
         ] {
             table.add_row([name.to_owned(), count.to_string(), note]);

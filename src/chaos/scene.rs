@@ -19,8 +19,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::ChaosError;
-use super::plan::{Mode, Plan, Task};
+use super::plan::{Plan, Task};
 use crate::cli::mode::EngineName;
+use crate::cli::mode::Mode;
 use crate::origin::{Launch, Origin};
 
 /// The folder, and what is in it.

@@ -83,7 +83,7 @@ impl Watch {
         })
     }
 
-    /// How many bodies the origin has served whole so far.
+    /// How many bodies the origin has served to their end so far.
     #[must_use]
     pub const fn complete(&self) -> u64 {
         self.complete
@@ -136,7 +136,7 @@ impl Watch {
             // The checker reads it again at the end, and tells if a line is no request.
             if let Ok(seen) = serde_json::from_slice::<Seen>(line)
                 && seen.complete
-                && seen.status == Some(200)
+                && matches!(seen.status, Some(200 | 206))
             {
                 self.complete += 1;
                 self.stored.insert(seen.url);

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::value;
 
 /// How workers are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// N worker processes: the real thing
     Processes,
@@ -21,6 +23,14 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Processes,
+        Self::Threads,
+        Self::Async,
+        Self::Sequential,
+    ];
+
     /// The name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -11,7 +11,8 @@ use crate::origin::Spec;
 #[derive(Debug, Args)]
 pub struct OriginArgs {
     /// How to answer: a comma-separated list of size=64KiB, latency=100ms, jitter=0ms,
-    /// errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, seed=1
+    /// errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none,
+    /// range=on, validators=both, changed=0%, seed=1
     #[arg(long, value_name = "SPEC", default_value = "")]
     pub simulate: Spec,
 

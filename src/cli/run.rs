@@ -50,9 +50,23 @@ pub struct RunArgs {
     #[arg(long)]
     pub retry_quarantined: bool,
 
+    /// Ask servers whether the files that earlier runs stored are still current, and replace those
+    /// that are not; with AGE, such as 12h, only those last checked longer ago than that
+    #[arg(
+        long,
+        value_name = "AGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0s",
+        value_parser = value::duration
+    )]
+    pub refresh: Option<Duration>,
+
     /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
-    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, seed=1
+    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, transient=none, range=on,
+    /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
+    /// than without it
     #[arg(
         long,
         value_name = "SPEC",

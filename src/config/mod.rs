@@ -63,6 +63,8 @@ pub struct RunConfig {
     pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
+    /// Files that earlier runs stored are checked, unless that was done less long ago than this.
+    pub refresh: Option<Duration>,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -215,6 +217,7 @@ impl RunConfig {
             timeline: args.mode.timeline,
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
+            refresh: args.refresh,
             quiet: args.quiet,
             verbose: args.verbose,
         })

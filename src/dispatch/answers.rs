@@ -241,7 +241,8 @@ impl Dispatcher {
         }
     }
 
-    /// Puts `id`, which is nowhere, at the head of the queue it belongs to.
+    /// Puts `id`, which is nowhere, at the head of the queue it belongs to; a suspect at its end, or
+    /// while many die, those who have waited longest would never have their turn.
     pub(super) fn make_ready(&mut self, now: Instant, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -249,7 +250,7 @@ impl Dispatcher {
         task.ready_at = now;
         if task.suspect {
             task.place = Place::Suspects;
-            self.suspects.push_front(id);
+            self.suspects.push_back(id);
         } else if let Some(chunk) = task.chunk {
             let heir = self.heir_of(chunk);
             if let Some(task) = self.tasks.get_mut(&id) {

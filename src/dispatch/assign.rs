@@ -153,6 +153,17 @@ impl Dispatcher {
         {
             self.slots[index].reserved = true;
             reserved += 1;
+            self.recall(index);
+        }
+    }
+
+    /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
+    /// more than what runs. Once at a time: a worker that does not read must not be sent much.
+    fn recall(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        if self.revoked(slot) == 0 {
+            let tasks = slot.queue.iter().copied().collect();
+            self.revoke(index, tasks);
         }
     }
 

@@ -88,6 +88,14 @@ impl Dispatcher {
         self.limits.workers
     }
 
+    /// Whether a worker has begun `task` before.
+    #[must_use]
+    pub fn is_begun(&self, task: TaskId) -> bool {
+        self.tasks
+            .get(&task)
+            .is_some_and(|task| task.begun.is_some())
+    }
+
     /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
     /// first.
     #[must_use]

@@ -120,6 +120,15 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
+    /// As [`next_line`](Self::next_line), with how many bytes come before the line.
+    pub(crate) fn next_line_at(&mut self) -> io::Result<Option<(u64, RawLine<'_>)>> {
+        if self.skipping {
+            self.skip_to_newline()?;
+        }
+        let at = self.consumed();
+        Ok(self.next_line()?.map(|line| (at, line)))
+    }
+
     fn skip_to_newline(&mut self) -> io::Result<()> {
         loop {
             let pending = &self.buffer[self.start..self.end];

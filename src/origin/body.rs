@@ -1,7 +1,8 @@
 //! Bodies: their bytes, lengths and tags follow from the [`Spec`] and the URL alone.
 //!
 //! So whoever knows both can compute what a download must hold, without asking. The bytes are
-//! incompressible, and no two URLs share them. It must not know how a body is sent.
+//! incompressible, and no two URLs share them. Validators follow from the URL and the seed as
+//! well. It must not know how a body is sent.
 //!
 //! A URL's identity is what the origin sees of it: the host as in the `Host` field (in lower case,
 //! with the port unless it is the scheme's own), then path and query. The scheme is no part of it:
@@ -13,8 +14,15 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use url::{Position, Url};
 
-use super::spec::Spec;
-use super::stream::{Words, mix, unit};
+use super::spec::{Rate, Spec};
+use super::stream::{Words, below, mix, unit};
+
+/// The first moment at which a body may have been modified, in seconds since 1970: 2015.
+const EPOCH: u64 = 1_420_070_400;
+
+/// For how long after that, in seconds; bodies that changed were modified in as long a time later.
+/// All of it is over.
+const PERIOD: u64 = 5 * 365 * 24 * 60 * 60;
 
 /// The identity of an absolute URL, as a client that asks for it presents it.
 #[must_use]
@@ -57,14 +65,17 @@ impl Content {
     /// The body of the URL with this identity, from its beginning.
     #[must_use]
     pub fn new(spec: &Spec, identity: &str) -> Self {
-        Self::of(&Key::new(spec, identity))
+        let key = Key::new(spec, identity);
+        Self::part(&key, 0, key.len)
     }
 
-    pub(super) const fn of(key: &Key) -> Self {
+    /// The body from its byte `first` on, up to but not including byte `end`, neither of which is
+    /// beyond its length.
+    pub(super) const fn part(key: &Key, first: u64, end: u64) -> Self {
         Self {
             words: key.words,
-            position: 0,
-            len: key.len,
+            position: first,
+            len: end,
         }
     }
 
@@ -129,29 +140,34 @@ impl Read for Content {
 pub(super) struct Key {
     words: Words,
     tag: u128,
+    /// In seconds since 1970.
+    modified: u64,
     len: u64,
     draws: Words,
 }
 
 impl Key {
     pub(super) fn new(spec: &Spec, identity: &str) -> Self {
-        let digest: [u8; 32] = Sha256::new()
-            .chain_update(b"coordinator origin 1\0")
-            .chain_update(spec.seed.to_le_bytes())
-            .chain_update(identity)
-            .finalize()
-            .into();
-        let (words, _) = digest.as_chunks::<8>();
-        let [start, mask, size, draws] = [0, 1, 2, 3].map(|place| u64::from_le_bytes(words[place]));
-        let len = choose(spec, size);
+        let [mut start, mut mask, size, draws] = digest(spec, b"coordinator origin 1\0", identity);
+        let draws = Words::new(draws, size);
+        let mut modified = EPOCH + below(draws.at(2), PERIOD);
+        let mut len = choose(spec, size);
+        // What befalls requests stays as it is.
+        if below(draws.at(3), Rate::WHOLE) < spec.changed.steps() {
+            let size;
+            [start, mask, size, _] = digest(spec, b"coordinator origin 1, changed\0", identity);
+            len = choose(spec, size);
+            modified += PERIOD;
+        }
         // The length goes into the bytes as well: a body of another length is another body, not
         // the beginning of it, so that bytes of both in one file never go unnoticed.
         let start = start ^ mix(len);
         Self {
             words: Words::new(start, mask),
             tag: u128::from(start) << 64 | u128::from(mask),
+            modified,
             len,
-            draws: Words::new(draws, size),
+            draws,
         }
     }
 
@@ -165,6 +181,11 @@ impl Key {
         format!("\"{:032x}\"", self.tag)
     }
 
+    /// When it was last modified (RFC 9110, section 8.8.2), in seconds since 1970.
+    pub(super) const fn modified(&self) -> u64 {
+        self.modified
+    }
+
     /// A number for the URL, to count its requests under.
     pub(super) const fn number(&self) -> u64 {
         self.draws.at(0)
@@ -174,6 +195,18 @@ impl Key {
     pub(super) const fn draw(&self, request: u64) -> Words {
         Words::new(self.draws.at(mix(request)), self.draws.at(1))
     }
+}
+
+/// Four words that follow from the seed, a purpose and a URL.
+fn digest(spec: &Spec, purpose: &[u8], identity: &str) -> [u64; 4] {
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(purpose)
+        .chain_update(spec.seed.to_le_bytes())
+        .chain_update(identity)
+        .finalize()
+        .into();
+    let (words, _) = digest.as_chunks::<8>();
+    [0, 1, 2, 3].map(|place| u64::from_le_bytes(words[place]))
 }
 
 /// Chooses a length within the range, uniform in the logarithm.
@@ -235,6 +268,40 @@ mod tests {
         assert_ne!(reference, bytes(&spec("size=100B,seed=2"), "example.com/a"));
         let longer = bytes(&spec("size=101B"), "example.com/a");
         assert_ne!(reference, longer[..100]);
+    }
+
+    #[test]
+    fn the_share_that_changed_has_other_bytes_and_later_dates_and_the_rest_is_as_before() {
+        let (before, after) = (spec("size=100B"), spec("size=100B,changed=10%"));
+        let mut changed = 0;
+        for number in 0..1_000 {
+            let identity = format!("h/{number}");
+            let (old, new) = (Key::new(&before, &identity), Key::new(&after, &identity));
+            assert_eq!(old.number(), new.number());
+            let other = bytes(&before, &identity) != bytes(&after, &identity);
+            assert_eq!(other, old.etag() != new.etag());
+            assert_eq!(other, old.modified() < new.modified());
+            assert!(other || old.modified() == new.modified());
+            changed += u32::from(other);
+        }
+        // 5 standard deviations are 48.
+        assert!((52..148).contains(&changed), "{changed} of 1000 changed");
+        let all = spec("changed=100%");
+        assert!((0..100).all(|n| {
+            let identity = format!("h/{n}");
+            Key::new(&before, &identity).etag() != Key::new(&all, &identity).etag()
+        }));
+    }
+
+    #[test]
+    fn a_part_is_what_is_there_in_the_whole() {
+        let spec = spec("size=100B");
+        let key = Key::new(&spec, "h/");
+        let whole = bytes(&spec, "h/");
+        for (first, end) in [(0, 100), (0, 1), (7, 8), (9, 50), (99, 100), (100, 100)] {
+            let part = Content::part(&key, first, end).next_chunk(1_000);
+            assert_eq!(part[..], whole[first as usize..end as usize]);
+        }
     }
 
     #[test]

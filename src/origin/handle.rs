@@ -28,7 +28,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_LINE: u64 = 64 << 10;
 
 /// How much of an announcement is quoted in an error, in characters.
-const QUOTED: usize = 200;
+const QUOTED: usize = 300;
 
 /// What to start as an origin.
 #[derive(Clone, Copy, Debug)]

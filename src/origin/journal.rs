@@ -32,9 +32,12 @@ pub struct Seen {
     pub fault: Option<String>,
     /// The status sent; none if the connection ended before.
     pub status: Option<u16>,
-    /// Bytes of the body that were handed to the connection. The client may have read fewer.
+    /// The first byte of the URL's body that was sent: 0 but for a part of it (206).
+    pub from: u64,
+    /// Bytes of the body, from there on, that were handed to the connection. The client may have
+    /// read fewer.
     pub bytes: u64,
-    /// Whether the body was handed over to its last byte.
+    /// Whether what the answer announced was handed over to its last byte.
     pub complete: bool,
 }
 

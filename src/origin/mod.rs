@@ -15,6 +15,7 @@
 
 mod authority;
 pub mod body;
+mod condition;
 mod fault;
 mod handle;
 mod journal;
@@ -33,4 +34,4 @@ pub use authority::{Authority, AuthorityError};
 pub use handle::{Launch, Origin, SpawnError};
 pub use journal::Seen;
 pub use server::{Announcement, Options, OriginError, Until, serve};
-pub use spec::{ErrorAnswers, Rate, SizeRange, Spec, SpecError};
+pub use spec::{ErrorAnswers, Range, Rate, SizeRange, Spec, SpecError, Validators};

@@ -40,7 +40,7 @@ enum Source {
     Text(Option<Bytes>),
     /// A URL's content, as far as it goes.
     Content {
-        /// The whole of it.
+        /// All that is promised.
         content: Content,
         /// Of which this much is still to be sent.
         left: u64,
@@ -98,19 +98,38 @@ impl Payload {
         }
     }
 
-    /// A URL's content: whole, or half of it and then a cut.
-    pub(super) fn content(key: &Key, cut: Option<Cut>, mut entry: Option<Entry>) -> Self {
+    /// No body at all.
+    pub(super) fn nothing(mut entry: Option<Entry>) -> Self {
+        if let Some(entry) = &mut entry {
+            entry.seen.complete = true;
+        }
+        Self {
+            source: Source::Text(None),
+            entry,
+        }
+    }
+
+    /// A URL's content from byte `first` up to, but not including, byte `end`: all of that, or half
+    /// of it and then a cut.
+    pub(super) fn content(
+        key: &Key,
+        (first, end): (u64, u64),
+        cut: Option<Cut>,
+        mut entry: Option<Entry>,
+    ) -> Self {
+        let size = end - first;
         let left = match cut {
-            None => key.len(),
-            Some(_) => key.len() / 2,
+            None => size,
+            Some(_) => size / 2,
         };
         if let Some(entry) = &mut entry {
+            entry.seen.from = first;
             // Nobody asks for the pieces of nothing.
-            entry.seen.complete = key.len() == 0;
+            entry.seen.complete = size == 0;
         }
         Self {
             source: Source::Content {
-                content: Content::of(key),
+                content: Content::part(key, first, end),
                 left,
                 cut,
                 pace: None,
@@ -120,13 +139,13 @@ impl Payload {
         }
     }
 
-    /// A URL's content, a drop at a time.
-    pub(super) fn slow(key: &Key, entry: Option<Entry>) -> Self {
-        let mut whole = Self::content(key, None, entry);
-        if let Source::Content { pace, .. } = &mut whole.source {
+    /// The same, a drop at a time.
+    pub(super) fn slow(key: &Key, part: (u64, u64), entry: Option<Entry>) -> Self {
+        let mut slow = Self::content(key, part, None, entry);
+        if let Source::Content { pace, .. } = &mut slow.source {
             *pace = Some(Pace::new(DRIP));
         }
-        whole
+        slow
     }
 
     /// A URL's content, and then more and more.

@@ -5,15 +5,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, RANGE};
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, RANGE,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::body::Key;
+use super::condition::{Extent, Validation, extent};
 use super::fault::{Fault, draw, varies};
 use super::journal::{Entry, Journal};
 use super::payload::{Cut, Payload};
 use super::recent::Recent;
-use super::spec::Spec;
+use super::spec::{self, Spec};
 use super::wire::Fuse;
 
 /// For how many URLs the requests are remembered, twice: some 35 MB each time.
@@ -81,6 +84,9 @@ impl Site {
             let range = request.headers().get(RANGE).map(HeaderValue::as_bytes);
             Entry::new(journal, request.method().as_str(), &url, range)
         });
+        let validation = Validation::of(&self.spec, &key);
+        let (method, fields) = (request.method(), request.headers());
+        let extent = extent(&self.spec, method, fields, &validation, key.len());
         // The request is not needed any more, and the wait may be long.
         drop((request, url));
         let number = self.count_request(&key);
@@ -92,8 +98,13 @@ impl Site {
         if let Some(entry) = &mut entry {
             entry.seen.fault = fate.fault.map(|fault| fault.name().to_owned());
         }
+        let part = match extent {
+            Extent::Part { first, end } => (first, end),
+            Extent::Whole => (0, key.len()),
+            Extent::Unchanged | Extent::PreconditionFailed | Extent::Unsatisfiable => (0, 0),
+        };
         // What has no body to cut: nothing can be missing from it.
-        let bodiless = head_only || key.len() == 0;
+        let bodiless = head_only || part.0 == part.1;
         let (counter, cut) = match fate.fault {
             None => (&self.tally.whole, None),
             Some(Fault::Truncate | Fault::Stall | Fault::Slow | Fault::Endless) if bodiless => {
@@ -113,20 +124,75 @@ impl Site {
             Some(Fault::Stall) => (&self.tally.dragged, Some(Cut::Stall)),
             Some(Fault::Slow) => {
                 count(&self.tally.dragged);
-                let entry = with_status(entry, StatusCode::OK);
-                return Ok(content(&key, Payload::slow(&key, entry)));
+                let payload = |entry| Payload::slow(&key, part, entry);
+                return Ok(self.respond(&key, extent, &validation, entry, payload));
             }
             Some(Fault::Endless) => {
                 count(&self.tally.dragged);
-                let entry = with_status(entry, StatusCode::OK);
-                let mut endless = content(&key, Payload::endless(&key, entry));
+                // It has no parts.
+                let payload = |entry| Payload::endless(&key, entry);
+                let mut endless = self.respond(&key, Extent::Whole, &validation, entry, payload);
                 endless.headers_mut().remove(CONTENT_LENGTH);
                 return Ok(endless);
             }
         };
         count(counter);
-        let entry = with_status(entry, StatusCode::OK);
-        Ok(content(&key, Payload::content(&key, cut, entry)))
+        let payload = |entry| Payload::content(&key, part, cut, entry);
+        Ok(self.respond(&key, extent, &validation, entry, payload))
+    }
+
+    /// The answer to a request that gets one: its head, and the body that `payload` makes, if there
+    /// is one.
+    fn respond(
+        &self,
+        key: &Key,
+        extent: Extent,
+        validation: &Validation,
+        entry: Option<Entry>,
+        payload: impl FnOnce(Option<Entry>) -> Payload,
+    ) -> Response<Payload> {
+        let status = match extent {
+            Extent::Whole => StatusCode::OK,
+            Extent::Part { .. } => StatusCode::PARTIAL_CONTENT,
+            Extent::Unchanged => StatusCode::NOT_MODIFIED,
+            Extent::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Extent::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+        };
+        let entry = with_status(entry, status);
+        let len = key.len();
+        let (payload, length) = match extent {
+            Extent::Whole => (payload(entry), Some(len)),
+            Extent::Part { first, end } => (payload(entry), Some(end - first)),
+            Extent::Unchanged => (Payload::nothing(entry), None),
+            Extent::PreconditionFailed | Extent::Unsatisfiable => {
+                (Payload::nothing(entry), Some(0))
+            }
+        };
+        let mut response = Response::new(payload);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        if let Some(length) = length {
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            );
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let range = match extent {
+            Extent::Part { first, end } => Some(format!("bytes {first}-{}/{len}", end - 1)),
+            Extent::Unsatisfiable => Some(format!("bytes */{len}")),
+            Extent::Whole | Extent::Unchanged | Extent::PreconditionFailed => None,
+        };
+        if let Some(Ok(range)) = range.map(HeaderValue::try_from) {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        let ranges = match self.spec.range {
+            spec::Range::On => "bytes",
+            spec::Range::Off => "none",
+        };
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static(ranges));
+        validation.announce(headers);
+        response
     }
 
     /// Says through `tracing` what the origin saw.
@@ -187,20 +253,6 @@ fn identity<B>(request: &Request<B>) -> String {
     identity.make_ascii_lowercase();
     identity.push_str(path);
     identity
-}
-
-fn content(key: &Key, payload: Payload) -> Response<Payload> {
-    let mut response = Response::new(payload);
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(key.len()));
-    if let Ok(etag) = HeaderValue::try_from(key.etag()) {
-        headers.insert(ETAG, etag);
-    }
-    response
 }
 
 fn refusal() -> Response<Payload> {

@@ -2,12 +2,16 @@
 //!
 //! It holds settings and checks them, and must not act on them.
 
+mod value;
+
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::StatusCode;
+
+use value::{Parsed, errors, name, rate, size, time, transient, word, write_size};
 
 /// The longest latency and jitter: longer is a mistake, and a sum of the two always fits.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,6 +23,8 @@ const RATE: &str =
 const ERRORS: &str = "a percentage or fraction up to 100%, then optionally a colon and a status \
                       from 400 to 599, such as 1%:404";
 const TRANSIENT: &str = "a whole number of requests from 0, or none";
+const RANGE: &str = "on or off";
+const VALIDATORS: &str = "both, etag, date or none";
 const SEED: &str = "a whole number from 0 to 18446744073709551615";
 
 /// What the origin simulates.
@@ -57,8 +63,52 @@ pub struct Spec {
     /// Only so many requests of each URL, the first ones, can meet a fault; later ones are answered
     /// whole, so that a client that tries again gets there for certain. Default: all can.
     pub transient: Option<u32>,
+    /// Whether parts of a body can be had (`Range`). Default on.
+    pub range: Range,
+    /// Which validators a body has: its `ETag`, its `Last-Modified`, both or none. Default both.
+    pub validators: Validators,
+    /// Share of the URLs that have another body, and a later `Last-Modified`, than they have
+    /// without this: for a second run to find. Default 0.
+    pub changed: Rate,
     /// Changes every body, size and fault. Default 1.
     pub seed: u64,
+}
+
+/// Whether parts of a body can be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Range {
+    /// They can.
+    #[default]
+    On,
+    /// `Range` is ignored.
+    Off,
+}
+
+/// Which validators (RFC 9110 section 8.8) a body has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validators {
+    /// Both.
+    #[default]
+    Both,
+    /// `ETag`.
+    Etag,
+    /// `Last-Modified`.
+    Date,
+    /// None.
+    None,
+}
+
+impl Range {
+    const ALL: [(&'static str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
+}
+
+impl Validators {
+    const ALL: [(&'static str, Self); 4] = [
+        ("both", Self::Both),
+        ("etag", Self::Etag),
+        ("date", Self::Date),
+        ("none", Self::None),
+    ];
 }
 
 /// Inclusive range of sizes in bytes, the lower end first.
@@ -86,7 +136,7 @@ pub struct Rate(u32);
 pub enum SpecError {
     /// A key that there is not.
     #[error(
-        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient and seed"
+        "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient, range, validators, changed and seed"
     )]
     Key {
         /// The key given.
@@ -141,6 +191,9 @@ impl Default for Spec {
             slow: Rate::default(),
             endless: Rate::default(),
             transient: None,
+            range: Range::On,
+            validators: Validators::Both,
+            changed: Rate::default(),
             seed: 1,
         }
     }
@@ -247,6 +300,14 @@ impl Spec {
             "slow" => self.slow = checked("slow", value, RATE, rate)?,
             "endless" => self.endless = checked("endless", value, RATE, rate)?,
             "transient" => self.transient = checked("transient", value, TRANSIENT, transient)?,
+            "range" => {
+                self.range = checked("range", value, RANGE, |text| word(&Range::ALL, text))?;
+            }
+            "validators" => {
+                let parse = |text: &str| word(&Validators::ALL, text);
+                self.validators = checked("validators", value, VALIDATORS, parse)?;
+            }
+            "changed" => self.changed = checked("changed", value, RATE, rate)?,
             "seed" => self.seed = checked("seed", value, SEED, |text| Ok(text.parse()?))?,
             unknown => {
                 return Err(SpecError::Key {
@@ -271,6 +332,9 @@ impl fmt::Display for Spec {
             slow,
             endless,
             transient,
+            range,
+            validators,
+            changed,
             seed,
         } = self;
         let [latency, jitter] = [latency, jitter].map(|time| {
@@ -284,9 +348,15 @@ impl fmt::Display for Spec {
             "size={size},latency={latency},jitter={jitter},errors={errors},truncate={truncate},reset={reset},stall={stall},slow={slow},endless={endless},"
         )?;
         match transient {
-            Some(requests) => write!(f, "transient={requests},seed={seed}"),
-            None => write!(f, "transient=none,seed={seed}"),
+            Some(requests) => write!(f, "transient={requests},")?,
+            None => write!(f, "transient=none,")?,
         }
+        let range = name(&Range::ALL, *range);
+        let validators = name(&Validators::ALL, *validators);
+        write!(
+            f,
+            "range={range},validators={validators},changed={changed},seed={seed}"
+        )
     }
 }
 
@@ -317,16 +387,16 @@ impl fmt::Display for Rate {
     }
 }
 
-type Parsed<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
 /// What the values of `key` are, if there is such a key.
 fn allowed(key: &str) -> Option<&'static str> {
     match key {
         "size" => Some(SIZE),
         "latency" | "jitter" => Some(TIME),
         "errors" => Some(ERRORS),
-        "truncate" | "reset" | "stall" | "slow" | "endless" => Some(RATE),
+        "truncate" | "reset" | "stall" | "slow" | "endless" | "changed" => Some(RATE),
         "transient" => Some(TRANSIENT),
+        "range" => Some(RANGE),
+        "validators" => Some(VALIDATORS),
         "seed" => Some(SEED),
         _ => None,
     }
@@ -344,78 +414,6 @@ fn checked<T>(
         allowed,
         source,
     })
-}
-
-fn size(text: &str) -> Parsed<SizeRange> {
-    let bytes = |text: &str| parse_size::parse_size(text.trim());
-    match text.split_once("..") {
-        None => bytes(text).map(|only| Ok(SizeRange::new(only, only)))?,
-        Some((low, high)) => {
-            let (low, high) = (bytes(low)?, bytes(high)?);
-            if low > high {
-                return Err("the range ends before it begins".into());
-            }
-            Ok(SizeRange::new(low, high))
-        }
-    }
-}
-
-fn time(text: &str) -> Parsed<Duration> {
-    let time = humantime::parse_duration(text)?;
-    if time > LONGEST {
-        return Err("the time is too long".into());
-    }
-    Ok(time)
-}
-
-fn errors(text: &str) -> Parsed<ErrorAnswers> {
-    let (share, status) = match text.split_once(':') {
-        Some((share, status)) => (share, StatusCode::from_str(status.trim())?),
-        None => (text, StatusCode::SERVICE_UNAVAILABLE),
-    };
-    if !status.is_client_error() && !status.is_server_error() {
-        return Err("the status is not an error".into());
-    }
-    Ok(ErrorAnswers {
-        rate: rate(share)?,
-        status,
-    })
-}
-
-fn transient(text: &str) -> Parsed<Option<u32>> {
-    match text {
-        "none" => Ok(None),
-        number => Ok(Some(number.parse()?)),
-    }
-}
-
-fn rate(text: &str) -> Parsed<Rate> {
-    let (number, steps) = match text.trim().strip_suffix('%') {
-        Some(percent) => (percent.trim_end(), 10_000.0),
-        None => (text.trim(), 1_000_000.0),
-    };
-    let exact = f64::from_str(number)? * steps;
-    let rounded = exact.round();
-    if !(0.0..=1_000_000.0).contains(&exact) {
-        return Err("the share is not between none and all".into());
-    }
-    // Half a step away is no rounding error of the parser: it would be another share than asked.
-    if (exact - rounded).abs() > 1e-6 {
-        return Err("the share is too fine".into());
-    }
-    Ok(Rate(rounded as u32))
-}
-
-/// Writes a size exactly, in the largest binary unit that it is a multiple of.
-fn write_size(f: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let fitting = units
-        .into_iter()
-        .find(|(shift, _)| bytes > 0 && bytes.trailing_zeros() >= *shift);
-    match fitting {
-        Some((shift, unit)) => write!(f, "{}{unit}", bytes >> shift),
-        None => write!(f, "{bytes}B"),
-    }
 }
 
 #[cfg(test)]

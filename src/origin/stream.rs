@@ -1,7 +1,7 @@
 //! The origin's randomness: a stream of words of which any can be computed at once.
 //!
 //! It is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-//! 2014), which is a counter behind a mixing function. That makes it seekable, which a later
+//! 2014), which is a counter behind a mixing function. That makes it seekable, which a
 //! `Range` request needs, and fixes the bytes for good: no upgrade of a crate changes a body.
 //! It must not be used for secrets.
 

@@ -6,10 +6,10 @@
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use protocol::TaskId;
+use protocol::{Known, TaskId};
 
 use super::inbox::Message;
-use super::ledger::LedgerError;
+use super::resume::IndexError;
 use super::sieve::{Place, Sieve, Sorted};
 use crate::input::{Lines, Target};
 
@@ -40,8 +40,8 @@ pub struct Batch {
 /// One line of the input that matters.
 #[derive(Debug)]
 pub enum Item {
-    /// To be done.
-    Task(TaskId, Target),
+    /// To be done; unless the file in place, if one is, is current.
+    Task(TaskId, Target, Option<Box<Known>>),
     /// Names the same as an earlier line.
     Duplicate(TaskId, Target),
     /// Cannot be done: a message that names the line.
@@ -182,11 +182,14 @@ impl Reader {
         place: Place,
         list: &str,
         batch: &mut Batch,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), IndexError> {
         let task = TaskId(self.next_task);
         self.next_task += 1;
         match self.plan.sieve.sort(task, target, place)? {
-            Sorted::New(target) => batch.items.push(Item::Task(task, target)),
+            Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
+            Sorted::Known(target, known) => {
+                batch.items.push(Item::Task(task, target, Some(known)));
+            }
             Sorted::Duplicate(target) => batch.items.push(Item::Duplicate(task, target)),
             Sorted::Stored => batch.stored_earlier += 1,
             Sorted::Quarantined => batch.quarantined_earlier += 1,

@@ -15,6 +15,7 @@ mod intake;
 mod ledger;
 pub mod log;
 mod outcome;
+mod recheck;
 mod report;
 pub mod resume;
 mod shell;
@@ -41,8 +42,9 @@ use crate::pool::{
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use recheck::Refresh;
 use report::{Console, Verbosity};
-use resume::{Index, IndexError};
+use resume::{Detail, Index, IndexError};
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -119,8 +121,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
     let boot = boot_id();
-    let removed = layout.remove_leftovers(&lock, boot.as_deref())?;
-    tracing::debug!(removed, "leftovers of an earlier run");
+    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    tracing::debug!(?tidied, "leftovers of an earlier run");
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -140,7 +142,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    let index = Index::load(&layout.results())?;
+    let detail = match config.refresh {
+        Some(_) => Detail::Place,
+        None => Detail::Size,
+    };
+    let index = Index::load(&layout.results(), detail)?;
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
         console.error(&format!(
@@ -189,6 +195,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             deaths,
             timeline,
+            partials_left: tidied.kept > 0,
             origin,
             injector,
             intake,
@@ -261,6 +268,10 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             .collect(),
         lists_may_name_files: lists.iter().any(|list| list.lines.may_name_files()),
         retry_quarantined: config.retry_quarantined,
+        refresh: config.refresh.map(|age| Refresh {
+            age,
+            now: log::now(),
+        }),
     }
 }
 

@@ -7,10 +7,11 @@
 
 use std::path::PathBuf;
 
-use protocol::TaskId;
+use protocol::{Known, TaskId};
 
 use super::ledger::{Ledger, LedgerError};
-use super::resume::{Earlier, Index, is_in_place};
+use super::recheck::{Recheck, Refresh};
+use super::resume::{Earlier, Index, IndexError, in_place};
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, Target, UrlKey};
 
@@ -19,6 +20,8 @@ use crate::input::{Excerpt, Target, UrlKey};
 pub enum Sorted {
     /// To be done.
     New(Target),
+    /// To be done if the file that an earlier run stored is not current.
+    Known(Target, Box<Known>),
     /// The same as an earlier one: with its path.
     Duplicate(Target),
     /// An earlier run stored it.
@@ -53,6 +56,8 @@ pub struct Rules {
     pub lists_may_name_files: bool,
     /// What earlier runs quarantined is to be done again.
     pub retry_quarantined: bool,
+    /// Whether servers are asked about what earlier runs stored; the index then must know places.
+    pub refresh: Option<Refresh>,
 }
 
 /// See the module.
@@ -105,13 +110,13 @@ impl Sieve {
     ///
     /// # Errors
     ///
-    /// If there is no room to keep track of it.
+    /// If there is no room to keep track of it, or the run log cannot be read.
     pub fn sort(
         &mut self,
         task: TaskId,
         target: Target,
         place: Place,
-    ) -> Result<Sorted, LedgerError> {
+    ) -> Result<Sorted, IndexError> {
         let key = *target.key.as_bytes();
         if let Some(earlier) = self.seen.get(&key)? {
             let mut target = target;
@@ -127,11 +132,25 @@ impl Sieve {
         Ok(match self.index.state(&target.key)? {
             Some(Earlier::Quarantined) if !self.rules.retry_quarantined => Sorted::Quarantined,
             Some(Earlier::Stored { bytes, sha256 })
-                if is_in_place(&target, bytes, sha256, &self.rules.output) =>
+                if in_place(&target, bytes, sha256, &self.rules.output).is_some() =>
             {
                 Sorted::Stored
             }
-            Some(_) | None => Sorted::New(target),
+            Some(Earlier::Recorded { at }) => self.recheck(at, target)?,
+            Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => Sorted::New(target),
+        })
+    }
+
+    /// What to do about a target whose file was stored, as is recorded at this place.
+    fn recheck(&self, at: u64, target: Target) -> Result<Sorted, IndexError> {
+        let record = self.index.record(at, &target)?;
+        let (Some(record), Some(refresh)) = (record, &self.rules.refresh) else {
+            return Ok(Sorted::New(target));
+        };
+        Ok(match refresh.of(record, &target, &self.rules.output) {
+            Recheck::Fresh => Sorted::Stored,
+            Recheck::Ask(known) => Sorted::Known(target, known),
+            Recheck::Anew => Sorted::New(target),
         })
     }
 
@@ -229,6 +248,7 @@ mod tests {
             lists: vec!["a.txt".to_owned(), "b.jsonl".to_owned()],
             lists_may_name_files: may_name,
             retry_quarantined: false,
+            refresh: None,
         };
         Bench {
             sieve: Sieve::new(Index::empty(output), rules),
@@ -255,7 +275,9 @@ mod tests {
                 Sorted::New(target) => target.path,
                 Sorted::Duplicate(target) => format!("again {}", target.path),
                 Sorted::Refused(problem) => problem,
-                sorted @ (Sorted::Stored | Sorted::Quarantined) => format!("{sorted:?}"),
+                sorted @ (Sorted::Known(..) | Sorted::Stored | Sorted::Quarantined) => {
+                    format!("{sorted:?}")
+                }
             }
         }
     }

@@ -14,13 +14,15 @@ pub struct Tally {
     pub stored: u64,
     /// Bytes in them.
     pub bytes: u64,
+    /// Files that were in place already, and are current.
+    pub unchanged: u64,
     /// Tasks that failed, by kind.
     pub failed: BTreeMap<FailureKind, u64>,
     /// Tasks quarantined by this run.
     pub quarantined: u64,
     /// Lines that name a URL again.
     pub duplicates: u64,
-    /// Lines whose file earlier runs stored.
+    /// Lines whose file earlier runs stored, and that were left alone.
     pub stored_earlier: u64,
     /// Lines that earlier runs quarantined.
     pub quarantined_earlier: u64,
@@ -42,6 +44,7 @@ impl Tally {
             begun,
             stored: 0,
             bytes: 0,
+            unchanged: 0,
             failed: BTreeMap::new(),
             quarantined: 0,
             duplicates: 0,
@@ -63,7 +66,7 @@ impl Tally {
     /// Tasks of this run that are finished.
     #[must_use]
     pub fn finished(&self) -> u64 {
-        self.stored + self.failures() + self.quarantined
+        self.stored + self.unchanged + self.failures() + self.quarantined
     }
 
     /// Lines of the input that name a URL, so far.

@@ -48,6 +48,7 @@ fn is_survived(seed: u64, more: &str) {
     assert_eq!(urls, 300, "{report:#}");
     assert_eq!(found["quarantined"], found["poisons"]);
     assert!(found["recovered"].as_u64().unwrap() > 0, "{report:#}");
+    assert!(found["resumed"].as_u64().unwrap() > 0, "{report:#}");
     assert_eq!(left(&run), [""; 0], "nothing is kept of a clean run");
 }
 

@@ -23,6 +23,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod refresh;
 mod resume;
 mod resumed;
 mod signals;

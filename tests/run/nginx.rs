@@ -171,3 +171,46 @@ fn ten_thousand_files_of_nginx_survive_workers_killed_all_the_time() {
     assert!(ended.summary("worker deaths") >= 20, "{}", ended.text());
     check(&run, &expected);
 }
+
+#[test]
+fn a_refresh_of_files_of_nginx_downloads_what_changed_and_nothing_else() {
+    let Some(nginx) = Nginx::start() else {
+        return;
+    };
+    let mut expected = nginx.fill();
+    let mut urls: Vec<_> = expected.keys().cloned().collect();
+    urls.sort();
+    urls.truncate(300);
+    let run = Run::new().list(&urls).with("--workers 3");
+    run.finish().code(0);
+    let place = |url: &str| {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        nginx.folder.path().join("www").join(name)
+    };
+    // nginx makes tags of the second of modification and the size: the size must tell.
+    for url in &urls[..7] {
+        std::fs::write(place(url), url.as_bytes()).expect("written");
+        expected.insert(url.clone(), sha256(url.as_bytes()));
+    }
+    std::fs::remove_file(place(&urls[7])).expect("it was there");
+    let run = run.with("--refresh");
+    let ended = run.finish().code(1);
+    assert_eq!(ended.summary("stored"), 7, "{}", ended.text());
+    assert_eq!(ended.summary("unchanged"), 292, "{}", ended.text());
+    assert_eq!(ended.summary("failed"), 1, "{}", ended.text());
+    let log = run.log();
+    let second = &log.records()[300..];
+    for record in second.iter().filter(|record| record.outcome != "failed") {
+        let hash = &expected[&record.url];
+        assert_eq!(record.sha256.as_ref(), Some(hash), "{record:#?}");
+        assert_eq!(&sha256(&log.file(record)), hash, "{record:#?}");
+        let current = record.outcome == "unchanged";
+        assert_eq!(record.status, Some(if current { 304 } else { 200 }));
+    }
+    let lost = &log.of(&urls[7])[0];
+    assert_eq!(
+        &sha256(&log.file(lost)),
+        &expected[&urls[7]],
+        "what was stored stays"
+    );
+}

@@ -226,6 +226,10 @@ class Caddy(Server):
     admin off
     auto_https off
     default_bind 127.0.0.1
+    log access {{
+        output file {self.log}
+        include http.log.access
+    }}
 }}
 (site) {{
     root * {self.site}
@@ -235,14 +239,12 @@ class Caddy(Server):
     respond /forbidden 403
     respond /error 500
     file_server
-    log {{
-        output file {self.log}
-    }}
+    log
 }}
 http://127.0.0.1:{self.port} {{
     import site
 }}
-https://127.0.0.1:{self.tls_port} {{
+https://localhost:{self.tls_port}, https://127.0.0.1:{self.tls_port} {{
     tls {self.certificate} {self.key}
     import site
 }}

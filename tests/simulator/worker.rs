@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use coordinator::dispatch::Event;
-use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerId};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Validators, WorkerId};
 
 use crate::scenario::Scenario;
 
@@ -110,6 +110,8 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
             bytes: task.0,
             sha256: [0; 32],
             content_type: None,
+            validators: Validators::default(),
+            unchanged: false,
         }),
     }
 }

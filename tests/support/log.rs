@@ -29,6 +29,8 @@ pub struct Record {
     pub error: Option<Problem>,
     pub out: Option<String>,
     pub deaths: Vec<TaskDeath>,
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

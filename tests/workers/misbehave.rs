@@ -13,7 +13,7 @@ use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcSender, bytes_channe
 use protocol::handshake::{Connection, Hello};
 use protocol::{
     Assignment, Exchange, Failure, FromWorker, Report, Running, Setup, Stored, TaskId, ToWorker,
-    codec,
+    Validators, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use worker::session::Session;
@@ -402,6 +402,8 @@ fn acked(task: TaskId) -> Report {
             bytes: 1,
             sha256: [0; 32],
             content_type: None,
+            validators: Validators::default(),
+            unchanged: false,
         }),
     }
 }

@@ -19,9 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use data_encoding::BASE32HEX_NOPAD;
-use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{FailureKind, Known, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -86,7 +87,9 @@ impl Store {
         })
     }
 
-    /// Where `path` in the output folder will be, and what an earlier attempt left of it.
+    /// Where `path` in the output folder will be, and what an earlier attempt left of it, if one has
+    /// `begun` it. If it is known that none has, that saves a search in a folder in which everybody
+    /// is writing.
     ///
     /// The partial's name depends on the path alone, so that one that a killed worker left is
     /// taken over, and not left behind. Whoever calls this must be the only one who works on
@@ -95,9 +98,9 @@ impl Store {
     /// # Errors
     ///
     /// If `path` could lead out of the folder.
-    pub fn site(self: &Arc<Self>, path: &str) -> Result<Site, Fault> {
+    pub fn site(self: &Arc<Self>, path: &str, begun: bool) -> Result<Site, Fault> {
         check(path)?;
-        Ok(Site::new(Arc::clone(self), path))
+        Ok(Site::new(Arc::clone(self), path, begun))
     }
 
     /// Begins the file that will be `path` in the output folder, whatever there is of it.
@@ -106,7 +109,7 @@ impl Store {
     ///
     /// If `path` could lead out of the folder, or no file can be created.
     pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
-        self.site(path)?.begin()
+        self.site(path, true)?.begin()
     }
 }
 
@@ -134,6 +137,20 @@ pub struct Committed {
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: [u8; 32],
+    /// It was in place before.
+    pub unchanged: bool,
+}
+
+impl Committed {
+    /// A file that stays where it is.
+    #[must_use]
+    pub const fn kept(bytes: u64, sha256: [u8; 32]) -> Self {
+        Self {
+            bytes,
+            sha256,
+            unchanged: true,
+        }
+    }
 }
 
 impl Partial {
@@ -222,22 +239,32 @@ impl Partial {
     }
 
     /// Puts the file in place if `check` has nothing against it, over one that may be there; parent
-    /// folders are made when missing, and symbolic links never followed.
+    /// folders are made when missing, and symbolic links never followed. If the file there is known
+    /// to have the same bytes, it stays as it is.
     ///
     /// # Errors
     ///
     /// That of `check`, or if it cannot be put there; the partial is removed then.
     pub fn commit(
         mut self,
+        known: Option<&Known>,
         check: impl FnOnce(&Committed) -> Result<(), Fault>,
     ) -> Result<Committed, Fault> {
         let committed = Committed {
             bytes: self.bytes,
             sha256: std::mem::take(&mut self.hash).finalize().into(),
+            unchanged: false,
         };
         if let Err(fault) = check(&committed) {
             self.forget_note();
             return Err(fault);
+        }
+        let Committed { bytes, sha256, .. } = committed;
+        if known.is_some_and(|known| known.bytes == bytes && known.sha256 == sha256)
+            && self.is_in_place()
+        {
+            self.forget_note();
+            return Ok(Committed::kept(bytes, sha256));
         }
         let file = self.file.take();
         // Or a name could outlive the loss of power, and what it stands for not.
@@ -279,6 +306,21 @@ impl Partial {
                 renameat(partial, &self.name, &folder, name)
             }
         }
+    }
+
+    /// Whether a file of the same size is there already.
+    fn is_in_place(&self) -> bool {
+        let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = match self.path.rsplit_once('/') {
+            None => look(&self.store.output, &*self.path),
+            Some((parents, name)) => {
+                enter(&self.store.output, parents).and_then(|folder| look(&folder, name))
+            }
+        };
+        found.is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && u64::try_from(stat.st_size) == Ok(self.bytes)
+        })
     }
 
     /// Makes the new name last: in its folder, and those of its parents that may be new.

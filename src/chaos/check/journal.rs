@@ -10,10 +10,46 @@ use crate::origin::Seen;
 /// The requests for one URL.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Served {
-    /// How many of them were answered with the whole body.
-    pub(super) complete: usize,
+    /// What was sent of the body: the first byte, the first that was not sent, and whether the
+    /// answer was sent to its end.
+    parts: Vec<(u64, u64, bool)>,
     /// When each began, on the monotonic clock, in nanoseconds.
     pub(super) begun_ns: Vec<u64>,
+}
+
+/// How a body was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Some byte of it was never sent, or no answer came to its end.
+    Never,
+    /// One answer was all of it.
+    Whole,
+    /// Only all answers together are.
+    InParts,
+}
+
+impl Served {
+    /// How a body of `len` bytes was sent.
+    pub(super) fn delivery(&self, len: u64) -> Delivery {
+        let to_the_end = |part: &&(u64, u64, bool)| part.2 && part.1 == len;
+        let mut ends = self.parts.iter().filter(to_the_end);
+        if ends.clone().any(|part| part.0 == 0) {
+            return Delivery::Whole;
+        }
+        let mut parts = self.parts.clone();
+        parts.sort_unstable();
+        let mut reached = 0;
+        for (first, end, _) in parts {
+            if first > reached {
+                break;
+            }
+            reached = reached.max(end);
+        }
+        match ends.next() {
+            Some(_) if reached >= len => Delivery::InParts,
+            Some(_) | None => Delivery::Never,
+        }
+    }
 }
 
 /// Reads an origin's journal: requests by the URL's identity.
@@ -31,9 +67,50 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Served>, Unreadable> 
         let seen: Seen = serde_json::from_slice(line).map_err(|error| unreadable(error.into()))?;
         let served = all.entry(seen.url).or_default();
         served.begun_ns.push(seen.begun_ns);
-        // A part of a body is not the body, even if it is sent to its end.
-        let whole = seen.complete && seen.status == Some(200) && seen.method == "GET";
-        served.complete += usize::from(whole);
+        if seen.method == "GET" && matches!(seen.status, Some(200 | 206)) {
+            let end = seen.from.saturating_add(seen.bytes);
+            served.parts.push((seen.from, end, seen.complete));
+        }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_sent_if_every_byte_was_and_an_answer_came_to_its_end() {
+        use Delivery::{InParts, Never, Whole};
+        for (parts, expect) in [
+            (&[][..], Never),
+            (&[(0, 10, true)], Whole),
+            (&[(0, 10, false)], Never),
+            (&[(0, 9, true)], Never),
+            (&[(0, 11, true)], Never),
+            (&[(0, 5, false), (5, 10, true)], InParts),
+            (&[(5, 10, true), (0, 5, false)], InParts),
+            (&[(0, 7, false), (3, 10, true)], InParts),
+            (&[(0, 4, false), (5, 10, true)], Never),
+            (&[(5, 10, true)], Never),
+            (&[(0, 5, false), (5, 10, false)], Never),
+            (&[(0, 3, false), (3, 6, false), (6, 10, true)], InParts),
+            // An endless one: more than there is, and never an end.
+            (&[(0, 100, false), (5, 10, true)], InParts),
+            (&[(0, 100, false)], Never),
+            (&[(0, 5, false), (5, 10, true), (0, 10, true)], Whole),
+        ] {
+            let served = Served {
+                parts: parts.to_vec(),
+                ..Served::default()
+            };
+            assert_eq!(served.delivery(10), expect, "{parts:?}");
+        }
+        let empty = Served {
+            parts: vec![(0, 0, true)],
+            ..Served::default()
+        };
+        assert_eq!(empty.delivery(0), Whole);
+        assert_eq!(Served::default().delivery(0), Never);
+    }
 }

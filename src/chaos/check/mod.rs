@@ -22,7 +22,7 @@ use super::plan::Task;
 use crate::origin::{Spec, body};
 
 use files::{Found, Likeness};
-use journal::Served;
+use journal::{Delivery, Served};
 use processes::Process;
 use records::{Line, Records};
 
@@ -91,6 +91,8 @@ pub struct Findings {
     pub stored: usize,
     /// Of these, a worker or a coordinator died with them before.
     pub recovered: usize,
+    /// Of the stored ones, the body came in parts: what was cut off was gone on with.
+    pub resumed: usize,
     /// Poison URLs, all of which should be quarantined.
     pub poisons: usize,
     /// Poison URLs that are quarantined.
@@ -341,7 +343,11 @@ impl Case<'_> {
             return;
         };
         found.files.remove(path);
-        if self.served.is_none_or(|served| served.complete == 0) {
+        let delivery = match self.served {
+            Some(served) => served.delivery(self.body.bytes),
+            None => Delivery::Never,
+        };
+        if delivery == Delivery::Never {
             findings.broken(Violation::NeverServed, url.clone());
         }
         let file = self.evidence.output.join(path);
@@ -353,6 +359,7 @@ impl Case<'_> {
             Ok(Likeness::Same) => {
                 findings.stored += 1;
                 findings.recovered += usize::from(self.was_recovered());
+                findings.resumed += usize::from(delivery == Delivery::InParts);
             }
             Ok(Likeness::Beginning(bytes)) => {
                 let text = format!("{path} of {url} ends after {bytes} of {}", self.body.bytes);

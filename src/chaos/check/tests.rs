@@ -309,12 +309,34 @@ fn a_file_that_the_origin_never_served_whole_is_named() {
         |seen: &mut Seen| seen.complete = false,
         |seen: &mut Seen| seen.status = Some(503),
         |seen: &mut Seen| seen.method = "HEAD".to_owned(),
+        |seen: &mut Seen| (seen.status, seen.from, seen.bytes) = (Some(206), 1, 999),
+        |seen: &mut Seen| seen.bytes = 999,
         |seen: &mut Seen| seen.url = "h.example/other".to_owned(),
     ] {
         let mut scene = Scene::new();
         spoil(&mut scene.journal[2]);
         only(&scene.check(), Violation::NeverServed);
     }
+}
+
+#[test]
+fn a_body_that_came_in_two_parts_was_served_and_is_counted() {
+    let mut scene = Scene::new();
+    let rest = Seen {
+        status: Some(206),
+        from: 400,
+        bytes: 600,
+        ..scene.journal[2].clone()
+    };
+    scene.journal[2].bytes = 500;
+    scene.journal[2].complete = false;
+    scene.journal.push(rest);
+    let findings = scene.check();
+    assert!(findings.is_clean(), "{findings:#?}");
+    assert_eq!((findings.resumed, findings.stored), (1, 5));
+    // The parts do not meet.
+    scene.journal[2].bytes = 399;
+    only(&scene.check(), Violation::NeverServed);
 }
 
 #[test]

@@ -12,11 +12,12 @@ use rustix::process::Signal;
 
 use super::super::check::{self, Evidence, Violation};
 use super::super::job::{Job, ending};
-use super::super::plan::{Mode, Plan};
+use super::super::plan::Plan;
 use super::super::scene::Scene;
 use super::super::watch::{Interrupt, Watch};
 use super::super::{ChaosError, check::Findings};
 use super::Cost;
+use crate::cli::mode::Mode;
 use crate::shootout::tree::{self, Memory};
 
 /// Runs after which nobody would try again.

@@ -14,10 +14,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::faults::poison_mark;
-use super::plan::{Mode, Plan, PlanError, Task};
+use super::plan::{Plan, PlanError, Task};
 use super::watch::Interrupt;
 use super::{ChaosError, Ending, Fault};
 use crate::cli::chaos::ChaosArgs;
+use crate::cli::mode::Mode;
 use crate::shootout::tree::Memory;
 
 /// URLs of the list, unless the user says how many.

@@ -23,7 +23,7 @@ fn the_empty_text_is_the_default() {
     assert_eq!(
         Spec::default().to_string(),
         "size=64KiB,latency=100ms,jitter=0s,errors=0%,truncate=0%,reset=0%,stall=0%,slow=0%,\
-         endless=0%,transient=none,seed=1"
+         endless=0%,transient=none,range=on,validators=both,changed=0%,seed=1"
     );
 }
 
@@ -31,7 +31,7 @@ fn the_empty_text_is_the_default() {
 fn every_setting_is_read() {
     let spec = parse(
         "size=1KiB..1MB, latency=1.5s,jitter=20ms,errors=1%:404,truncate=0.02,reset=0.5%,\
-         stall=1%,slow=2%,endless=3%,transient=2,seed=7",
+         stall=1%,slow=2%,endless=3%,transient=2,range=off,validators=date,changed=4%,seed=7",
     );
     let expected = Spec {
         size: SizeRange::new(1024, 1_000_000),
@@ -47,13 +47,16 @@ fn every_setting_is_read() {
         slow: Rate(20_000),
         endless: Rate(30_000),
         transient: Some(2),
+        range: Range::Off,
+        validators: Validators::Date,
+        changed: Rate(40_000),
         seed: 7,
     };
     assert_eq!(spec, expected);
     assert_eq!(
         spec.to_string(),
         "size=1KiB..1000000B,latency=1s500ms,jitter=20ms,errors=1%:404,truncate=2%,reset=0.5%,\
-         stall=1%,slow=2%,endless=3%,transient=2,seed=7"
+         stall=1%,slow=2%,endless=3%,transient=2,range=off,validators=date,changed=4%,seed=7"
     );
 }
 
@@ -61,7 +64,7 @@ fn every_setting_is_read() {
 fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
     assert_eq!(
         refusal("speed=1"),
-        "cannot simulate `speed`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient and seed"
+        "cannot simulate `speed`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, transient, range, validators, changed and seed"
     );
     assert_eq!(
         refusal("latency=fast"),
@@ -98,6 +101,9 @@ fn values_out_of_their_range_are_refused() {
     for value in ["", "-1", "all", "4294967296"] {
         assert!(refusal(&format!("transient={value}")).contains("as transient"));
     }
+    for key in ["range", "validators"] {
+        assert!(refusal(&format!("{key}=ON")).contains(&format!("as {key}")));
+    }
     assert!(refusal("size=1KiB,").contains("cannot simulate ``"));
 }
 
@@ -109,6 +115,8 @@ prop_compose! {
         jitter in 0_u64..=86_400_000_000_000,
         shares in prop::array::uniform6(0_u32..=166_666),
         transient in any::<Option<u32>>(),
+        (range, validators) in (0_usize..2, 0_usize..4),
+        changed in 0_u32..=1_000_000,
         status in 400_u16..600,
         seed in any::<u64>(),
     ) -> Spec {
@@ -126,6 +134,9 @@ prop_compose! {
             slow: Rate(shares[4]),
             endless: Rate(shares[5]),
             transient,
+            range: Range::ALL[range].1,
+            validators: Validators::ALL[validators].1,
+            changed: Rate(changed),
             seed,
         }
     }

@@ -47,11 +47,30 @@ fn an_empty_body_is_complete() {
 }
 
 #[test]
-fn a_range_that_is_asked_for_is_noted() {
-    let seen = journal("size=10B,latency=0s", |origin| {
-        origin.ask("GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=5-\r\nConnection: close\r\n\r\n");
-    });
-    assert_eq!(seen[0].range.as_deref(), Some("bytes=5-"));
+fn a_range_that_is_asked_for_is_noted_and_what_was_sent_of_it() {
+    let ask = |origin: &Running| {
+        origin.ask("GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=4-\r\nConnection: close\r\n\r\n")
+    };
+    for (spec, status, from, bytes, complete) in [
+        ("", 206, 4, 6, true),
+        (",truncate=100%", 206, 4, 3, false),
+        (",range=off", 200, 0, 10, true),
+        (",size=4B", 416, 0, 0, true),
+    ] {
+        let spec = match spec {
+            ",size=4B" => "size=4B,latency=0s".to_owned(),
+            spec => format!("size=10B,latency=0s{spec}"),
+        };
+        let seen = journal(&spec, ask);
+        let Seen {
+            range,
+            status: sent,
+            ..
+        } = &seen[0];
+        assert_eq!((range.as_deref(), *sent), (Some("bytes=4-"), Some(status)));
+        let told = (seen[0].from, seen[0].bytes, seen[0].complete);
+        assert_eq!(told, (from, bytes, complete), "{spec}");
+    }
 }
 
 #[test]

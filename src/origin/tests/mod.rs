@@ -6,3 +6,4 @@ mod journal;
 mod lifetime;
 mod support;
 mod tls;
+mod validators;

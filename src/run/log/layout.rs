@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Lock, LockError, RESULTS, leftovers};
+use super::{Lock, LockError, RESULTS, Tidied, leftovers};
 
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 const COORDINATOR: &str = ".coordinator";
@@ -123,14 +123,18 @@ impl Layout {
         Lock::acquire(&self.coordinator)
     }
 
-    /// Removes what a run left of partial bodies, and says how many files. If `boot` is given, the
-    /// id of this boot of the machine, those that another run can resume are kept. The lock shows
-    /// that no other run is writing them; and no worker may be alive.
+    /// Removes what a run left of partial bodies. If `boot` is given, the id of this boot of the
+    /// machine, those that another run can resume are kept. The lock shows that no other run is
+    /// writing them; and no worker may be alive.
     ///
     /// # Errors
     ///
     /// The folder cannot be read, or a file in it not removed.
-    pub fn remove_leftovers(&self, _lock: &Lock, boot: Option<&str>) -> Result<usize, LayoutError> {
+    pub fn remove_leftovers(
+        &self,
+        _lock: &Lock,
+        boot: Option<&str>,
+    ) -> Result<Tidied, LayoutError> {
         leftovers::tidy(&self.partial, boot)
             .map_err(|(path, source)| LayoutError::Leftovers { path, source })
     }
@@ -289,7 +293,8 @@ mod tests {
         assert_eq!(names_in(again.partial()), ["one", "two"]);
         let lock = layout.lock().expect("it is free");
         again.lock().expect_err("it is held");
-        assert_eq!(layout.remove_leftovers(&lock, None).expect("removed"), 2);
+        let tidied = layout.remove_leftovers(&lock, None).expect("removed");
+        assert_eq!((tidied.removed, tidied.kept), (2, 0));
         assert_eq!(names_in(layout.partial()), [""; 0]);
         assert_eq!(names_in(layout.coordinator()), ["lock", "partial"]);
     }

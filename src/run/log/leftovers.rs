@@ -20,13 +20,22 @@ const MOST: usize = 1024;
 /// Largest note that is read.
 const MAX_NOTE: u64 = 32 * 1024;
 
+/// What became of what a run had left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Files that were removed.
+    pub removed: usize,
+    /// Files that are still there: partial bodies that can be resumed, and their notes.
+    pub kept: usize,
+}
+
 /// Removes what is in `folder`, except, if `boot` says which boot of the machine this is, the
-/// partial bodies that can be resumed; says how many files it removed.
+/// partial bodies that can be resumed.
 ///
 /// # Errors
 ///
 /// The folder cannot be read, or a file in it not removed: which, and why.
-pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<usize, (PathBuf, io::Error)> {
+pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::Error)> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |error| (path, error)
@@ -35,16 +44,18 @@ pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<usize, (PathBuf,
         Some(boot) => resumable(folder, boot).map_err(at(folder))?,
         None => HashSet::new(),
     };
-    let mut removed = 0;
+    let mut tidied = Tidied::default();
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let entry = entry.map_err(at(folder))?;
-        if !kept.contains(&entry.file_name()) {
+        if kept.contains(&entry.file_name()) {
+            tidied.kept += 1;
+        } else {
             let path = entry.path();
             fs::remove_file(&path).map_err(at(&path))?;
-            removed += 1;
+            tidied.removed += 1;
         }
     }
-    Ok(removed)
+    Ok(tidied)
 }
 
 /// The names of partial bodies that can be resumed, and of their notes.
@@ -122,9 +133,11 @@ mod tests {
         put("torn", "body");
         put("torn~note", &note("now")[..40]);
         put("gone~note", &note("now"));
-        assert_eq!(tidy(dir.path(), Some("now")).expect("tidied"), 6);
+        let told = tidy(dir.path(), Some("now")).expect("tidied");
+        assert_eq!((told.removed, told.kept), (6, 2));
         assert_eq!(names(dir.path()), ["good", "good~note"]);
-        assert_eq!(tidy(dir.path(), None).expect("tidied"), 2);
+        let told = tidy(dir.path(), None).expect("tidied");
+        assert_eq!((told.removed, told.kept), (2, 0));
         assert_eq!(names(dir.path()), [""; 0]);
     }
 
@@ -136,7 +149,8 @@ mod tests {
             write(dir.path().join(&name), "body").expect("written");
             write(dir.path().join(name + NOTE_SUFFIX), note("now")).expect("written");
         }
-        assert_eq!(tidy(dir.path(), Some("now")).expect("tidied"), 10);
+        let told = tidy(dir.path(), Some("now")).expect("tidied");
+        assert_eq!((told.removed, told.kept), (10, 2 * MOST));
         assert_eq!(names(dir.path()).len(), 2 * MOST);
     }
 }

@@ -24,8 +24,9 @@ use std::path::PathBuf;
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
 pub use form::{Digest, FormatVersion, Millis, Moment};
 pub use layout::{Layout, LayoutError};
+pub use leftovers::Tidied;
 pub use lock::{Lock, LockError};
-pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD};
+pub use reader::{Brief, LineProblem, LogReader, MAX_RECORD, record_at};
 pub use record::{
     Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedTiming, RecordedWorker,
 };

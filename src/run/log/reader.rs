@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +17,9 @@ use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
 pub const MAX_RECORD: usize = 1024 * 1024;
+
+/// Bytes that most lines fit into.
+const USUAL: usize = 2048;
 
 /// What resume needs of a record; the rest of the line is passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -128,24 +132,31 @@ impl<R: Read> LogReader<R> {
 
     /// The next record in brief, borrowed from this reader's buffer.
     pub fn next_brief(&mut self) -> Option<Result<Brief<'_>, LineProblem>> {
+        let item = self.next_as()?;
+        Some(item.map(|(_, brief)| brief))
+    }
+
+    /// The same, with how many bytes of the log come before its line.
+    pub fn next_brief_at(&mut self) -> Option<Result<(u64, Brief<'_>), LineProblem>> {
         self.next_as()
     }
 
-    fn next_as<'a, T: Deserialize<'a>>(&'a mut self) -> Option<Result<T, LineProblem>> {
+    fn next_as<'a, T: Deserialize<'a>>(&'a mut self) -> Option<Result<(u64, T), LineProblem>> {
         if self.broken {
             return None;
         }
         self.number += 1;
         let number = self.number;
-        match self.lines.next_line() {
-            Ok(Some(RawLine::Whole(line))) => Some(
+        match self.lines.next_line_at() {
+            Ok(Some((at, RawLine::Whole(line)))) => Some(
                 std::str::from_utf8(line)
                     .map_err(serde::de::Error::custom)
                     .and_then(serde_json::from_str)
+                    .map(|item| (at, item))
                     .map_err(|source| LineProblem::NotARecord { number, source }),
             ),
-            Ok(Some(RawLine::TooLong(_))) => Some(Err(LineProblem::TooLong { number })),
-            Ok(Some(RawLine::Unended(_)) | None) => {
+            Ok(Some((_, RawLine::TooLong(_)))) => Some(Err(LineProblem::TooLong { number })),
+            Ok(Some((_, RawLine::Unended(_))) | None) => {
                 self.broken = true;
                 None
             }
@@ -161,7 +172,30 @@ impl<R: Read> Iterator for LogReader<R> {
     type Item = Result<Record, LineProblem>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_as()
+        let item = self.next_as()?;
+        Some(item.map(|(_, record)| record))
+    }
+}
+
+/// The record in the line that begins behind so many bytes of a run log; nothing if no record
+/// begins there.
+///
+/// # Errors
+///
+/// The log cannot be read.
+pub fn record_at(log: &File, at: u64) -> io::Result<Option<Record>> {
+    let mut line = Vec::new();
+    loop {
+        let read = line.len();
+        line.resize((2 * read).max(USUAL), 0);
+        let more = log.read_at(&mut line[read..], at + read as u64)?;
+        line.truncate(read + more);
+        if let Some(end) = memchr::memchr(b'\n', &line[read..]) {
+            return Ok(serde_json::from_slice(&line[..read + end]).ok());
+        }
+        if more == 0 || line.len() > MAX_RECORD {
+            return Ok(None);
+        }
     }
 }
 
@@ -254,6 +288,37 @@ mod tests {
         assert_eq!(brief.outcome, Outcome::Stored);
         let brief = reader.next_brief().expect("a line").expect("a record");
         assert_eq!(brief.url, "https://h/\u{1}");
+    }
+
+    #[test]
+    fn each_record_is_found_where_its_line_begins() {
+        let long = "x".repeat(MAX_RECORD + 1);
+        let urls = [
+            "https://h/1",
+            "https://h/2",
+            &format!("https://h/{}", "3".repeat(5000)),
+        ];
+        let log = urls.map(line);
+        let log = [&log[0], "garbage\n", &long, "\n", &log[1], &log[2]].concat();
+        let mut file = tempfile::tempfile().expect("a file");
+        std::io::Write::write_all(&mut file, log.as_bytes()).expect("written");
+        let mut reader = LogReader::new(log.as_bytes());
+        let mut found = Vec::new();
+        while let Some(item) = reader.next_brief_at() {
+            if let Ok((at, brief)) = item {
+                let record = record_at(&file, at).expect("readable").expect("a record");
+                assert_eq!(record.url, brief.url);
+                found.push(record.url);
+            }
+        }
+        assert_eq!(found, urls);
+        let end = log.len() as u64;
+        for at in [1, end - 1, end, end + 1] {
+            assert_eq!(record_at(&file, at).expect("readable"), None, "{at}");
+        }
+        // A line that is too long, and one without an end.
+        let at = (log.find("xx").expect("it is there")) as u64;
+        assert_eq!(record_at(&file, at).expect("readable"), None);
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub struct Record {
     /// versions lack the key.
     #[serde(default)]
     pub deaths: Vec<RecordedDeath>,
+    /// The file's entity tag, as the server sent it: what `--refresh` asks by.
+    #[serde(default)]
+    pub etag: Option<String>,
+    /// Its `Last-Modified`, if that tells one state of it from another.
+    #[serde(default)]
+    pub last_modified: Option<String>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -178,15 +184,21 @@ pub struct Facts {
 }
 
 impl Record {
-    /// A task whose file is in place.
+    /// A task whose file is in place: put there now, or found to be current.
     #[must_use]
     pub fn stored(facts: Facts, stored: Stored) -> Self {
+        let outcome = match stored.unchanged {
+            true => Outcome::Unchanged,
+            false => Outcome::Stored,
+        };
         Self {
             path: Some(facts.path.clone()),
             bytes: Some(stored.bytes),
             sha256: Some(Digest(stored.sha256)),
             content_type: stored.content_type,
-            ..Self::new(facts, Outcome::Stored, stored.exchange)
+            etag: stored.validators.etag,
+            last_modified: stored.validators.last_modified,
+            ..Self::new(facts, outcome, stored.exchange)
         }
     }
 
@@ -245,6 +257,8 @@ impl Record {
             error: None,
             out: facts.named.then_some(facts.path),
             deaths: facts.deaths,
+            etag: None,
+            last_modified: None,
         }
     }
 }
@@ -253,6 +267,7 @@ impl Record {
 pub(super) mod tests {
     use proptest::option;
     use proptest::prelude::*;
+    use protocol::Validators;
 
     use super::*;
 
@@ -293,6 +308,11 @@ pub(super) mod tests {
             bytes,
             sha256: [0xAB; 32],
             content_type: Some("text/plain; charset=\"utf-8\"".into()),
+            validators: Validators {
+                etag: Some("W/\"a\"".into()),
+                last_modified: None,
+            },
+            unchanged: false,
         }
     }
 
@@ -315,7 +335,8 @@ pub(super) mod tests {
             r#"","content_type":"text/plain; charset=\"utf-8\"","attempts":1,"deliveries":2,"#,
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
-            r#""body":2,"store":0.001},"error":null,"out":null,"deaths":[]}"#,
+            r#""body":2,"store":0.001},"error":null,"out":null,"deaths":[],"#,
+            r#""etag":"W/\"a\"","last_modified":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -337,11 +358,14 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[]}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"etag":null,"last_modified":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
-        let end = r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[]}"#;
+        let end = concat!(
+            r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
+            r#""etag":null,"last_modified":null}"#
+        );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
         let path =
@@ -350,7 +374,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn deaths_come_last_and_a_log_without_them_reads() {
+    fn logs_of_earlier_versions_lack_the_last_keys_and_read() {
         let mut facts = facts(1, "https://h/");
         let phases = [Phase::Requesting, Phase::Receiving, Phase::Storing];
         facts.deaths = phases
@@ -365,12 +389,12 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}]}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"etag":null,"last_modified":null}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
         let read: Record = serde_json::from_str(&earlier).expect("it reads");
-        assert_eq!(read.deaths, []);
+        assert_eq!((&read.deaths[..], &read.etag), (&[][..], &None));
         assert_eq!(read.error, record.error);
     }
 
@@ -439,6 +463,7 @@ pub(super) mod tests {
             timing_ms in timing(),
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
+            (etag, last_modified) in (any::<Option<String>>(), any::<Option<String>>()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -447,7 +472,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error, out, deaths,
+                timing_ms, error, out, deaths, etag, last_modified,
             }
         }
     }

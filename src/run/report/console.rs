@@ -96,9 +96,15 @@ impl Console {
             None => text.push_str("an unknown number"),
         }
         text.push_str(&format!(
-            " finished, {} stored ({}), {} failed, {:.1} files/s",
+            " finished, {} stored ({}), ",
             tally.stored,
-            HumanBytes(tally.bytes),
+            HumanBytes(tally.bytes)
+        ));
+        if tally.unchanged > 0 {
+            text.push_str(&format!("{} unchanged, ", tally.unchanged));
+        }
+        text.push_str(&format!(
+            "{} failed, {:.1} files/s",
             tally.failures() + tally.quarantined,
             tally.rate(elapsed),
         ));

@@ -65,6 +65,7 @@ fn table(tally: &Tally, close: &Close<'_>) -> Table {
     row("failed", tally.failures().to_string(), failed.join(", "));
     row("quarantined", tally.quarantined.to_string(), String::new());
     let optional = [
+        ("unchanged", tally.unchanged, "in place, and current"),
         ("stored earlier", tally.stored_earlier, ""),
         (
             "quarantined earlier",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Assignment, Expect, TaskId, WorkerId};
 
-use super::{Shell, facts};
+use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
 use crate::input::Extra;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
@@ -91,9 +91,13 @@ impl Shell {
         tasks
             .into_iter()
             .filter_map(|task| {
-                let target = &self.tasks.get(&task)?.target;
+                let Entry { target, known, .. } = self.tasks.get(&task)?;
+                let delivery = self.parts.core.delivery(task);
                 let plain = Assignment {
-                    delivery: self.parts.core.delivery(task),
+                    delivery,
+                    // A worker that died with it may have put another file in place.
+                    known: known.clone().filter(|_| delivery == 1),
+                    begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
                 Some(match &target.extra {
@@ -118,7 +122,7 @@ impl Shell {
             return;
         };
         self.hosts.leave(entry.host);
-        self.text = self.text.saturating_sub(entry.target.text_bytes());
+        self.text = self.text.saturating_sub(entry.text_bytes());
         let pid = self.pid(worker);
         let facts = Facts {
             attempts,
@@ -130,6 +134,9 @@ impl Shell {
         };
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
+                Verdict::Stored(stored) if stored.unchanged => {
+                    ("unchanged", Some(&stored.exchange))
+                }
                 Verdict::Stored(stored) => ("stored", Some(&stored.exchange)),
                 Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
                 Verdict::Quarantined(_) => ("quarantined", None),
@@ -141,8 +148,12 @@ impl Shell {
         let tally = &mut self.parts.tally;
         let record = match verdict {
             Verdict::Stored(stored) => {
-                tally.stored += 1;
-                tally.bytes += stored.bytes;
+                if stored.unchanged {
+                    tally.unchanged += 1;
+                } else {
+                    tally.stored += 1;
+                    tally.bytes += stored.bytes;
+                }
                 Record::stored(facts, *stored)
             }
             Verdict::Failed(failure) => {

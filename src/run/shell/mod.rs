@@ -14,7 +14,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Phase, Report, Running, TaskId, WorkerId};
+use protocol::{Known, Phase, Report, Running, TaskId, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
@@ -51,6 +51,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) log: LogWriter,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// Earlier runs left partial bodies that can be resumed.
+    pub(in crate::run) partials_left: bool,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -87,8 +89,18 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The file in place, if it may still be current.
+    known: Option<Box<Known>>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
+}
+
+impl Entry {
+    /// How much text it holds, in bytes.
+    fn text_bytes(&self) -> usize {
+        let known = self.known.as_ref().map_or(0, |known| known.text_bytes());
+        self.target.text_bytes() + known
+    }
 }
 
 /// What a heartbeat said of a running task.
@@ -287,7 +299,7 @@ impl Shell {
         tally.fraction = batch.fraction;
         for item in batch.items {
             match item {
-                Item::Task(task, target) => self.offer(task, target),
+                Item::Task(task, target, known) => self.offer(task, target, known),
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
                     self.write(&Record::duplicate(facts(task, target)));
@@ -318,20 +330,19 @@ impl Shell {
         }
     }
 
-    fn offer(&mut self, task: TaskId, target: Target) {
+    fn offer(&mut self, task: TaskId, target: Target, known: Option<Box<Known>>) {
         let host = self.hosts.enter(&target.host);
-        let text = target.text_bytes();
+        let entry = Entry {
+            target,
+            host,
+            known,
+            deaths: Vec::new(),
+        };
+        let text = entry.text_bytes();
         let size = MESSAGE_OVERHEAD + 2 * text;
         self.text += text;
         self.parts.tally.offered += 1;
-        self.tasks.insert(
-            task,
-            Entry {
-                target,
-                host,
-                deaths: Vec::new(),
-            },
-        );
+        self.tasks.insert(task, entry);
         self.tell_core(Event::TaskOffered {
             task,
             host,

@@ -239,6 +239,7 @@ fn check_transfer(data: &[u8]) {
                 let used = data.len().min(scanned.passed.len().max(1));
                 data = &data[used..];
             }
+            Ok(Next::Keep { .. }) => panic!("a file is kept that is not there"),
             Ok(Next::Receive) => {
                 assert!(status.is_success() && status != StatusCode::PARTIAL_CONTENT);
                 return receive(&mut transfer, &scanned, &pieces, length, is_whole, 0);

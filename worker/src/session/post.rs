@@ -128,7 +128,9 @@ fn weight(report: &Report) -> usize {
         + match report {
             Report::Started { .. } | Report::Released { .. } => 0,
             Report::Acked { stored, .. } => {
-                exchange(&stored.exchange) + stored.content_type.as_ref().map_or(0, String::len)
+                exchange(&stored.exchange)
+                    + stored.content_type.as_ref().map_or(0, String::len)
+                    + stored.validators.text_bytes()
             }
             Report::Nacked { failure, .. } => exchange(&failure.exchange) + failure.message.len(),
         }

@@ -33,9 +33,13 @@ pub struct Site {
 
 impl Site {
     /// For a path that is checked.
-    pub(super) fn new(store: Arc<Store>, path: &str) -> Self {
+    pub(super) fn new(store: Arc<Store>, path: &str, begun: bool) -> Self {
         let name = partial_name(path).into_owned();
-        let note = open_note(&store, &name);
+        let note = if begun {
+            open_note(&store, &name)
+        } else {
+            Err(Errno::NOENT)
+        };
         // One that may not be read is one.
         let noted = !matches!(note, Err(Errno::NOENT));
         let left = note.ok().and_then(|file| read_note(&store, &name, file));
@@ -111,7 +115,14 @@ impl Site {
     /// The attempt failed with `fault` before there was a body. What is there stays only if another
     /// attempt may follow.
     pub fn abandon(self, fault: &Fault) {
-        if self.noted && !matches!(fault.severity, Severity::Transient { .. }) {
+        if !matches!(fault.severity, Severity::Transient { .. }) {
+            self.discard();
+        }
+    }
+
+    /// What is there is of no use any more.
+    pub fn discard(self) {
+        if self.noted {
             // What stays nevertheless, the end of the run removes.
             let _ = remove_note(&self.store, &self.name);
             let _ = unlinkat(&self.store.partial, &*self.name, AtFlags::empty());

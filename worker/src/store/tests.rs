@@ -39,7 +39,7 @@ fn a_file_appears_whole_with_its_size_and_hash() {
     partial.write(b"ab").expect("written");
     assert!(!folder.path().join("a.txt").exists(), "not before commit");
     partial.write(b"c").expect("written");
-    let file = partial.commit(|_| Ok(())).expect("in place");
+    let file = partial.commit(None, |_| Ok(())).expect("in place");
     assert_eq!(file.bytes, 3);
     assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
     let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
@@ -68,7 +68,7 @@ fn what_a_killed_worker_left_is_taken_over() {
         let mut partial = store.begin(path).expect("the same file");
         assert_eq!(partials(&folder), 1);
         partial.write(b"whole").expect("written");
-        partial.commit(|_| Ok(())).expect("in place");
+        partial.commit(None, |_| Ok(())).expect("in place");
         let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
         assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
     }
@@ -78,7 +78,7 @@ fn what_a_killed_worker_left_is_taken_over() {
 fn missing_parent_folders_are_made() {
     let (folder, store) = store();
     let partial = store.begin("x/y/a").expect("a file");
-    partial.commit(|_| Ok(())).expect("in place");
+    partial.commit(None, |_| Ok(())).expect("in place");
     assert!(folder.path().join("x/y/a").is_file());
 }
 
@@ -94,7 +94,7 @@ fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
     link("out");
     for path in ["out/a", "out/x/a"] {
         let partial = store.begin(path).expect("the partial is elsewhere");
-        let fault = partial.commit(|_| Ok(())).expect_err(path);
+        let fault = partial.commit(None, |_| Ok(())).expect_err(path);
         assert_eq!(
             (fault.kind, fault.severity),
             (FailureKind::Store, Severity::Permanent)
@@ -102,7 +102,7 @@ fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
     }
     let replaced = link("a");
     let partial = store.begin("a").expect("a file");
-    partial.commit(|_| Ok(())).expect("in place");
+    partial.commit(None, |_| Ok(())).expect("in place");
     assert!(!replaced.is_symlink());
     let entries = std::fs::read_dir(elsewhere.path()).expect("still there");
     assert_eq!((entries.count(), partials(&folder)), (0, 0));
@@ -113,7 +113,7 @@ fn a_file_that_is_refused_is_not_put_in_place() {
     let (folder, store) = store();
     let mut partial = store.begin("a").expect("a file");
     partial.write(b"abc").expect("written");
-    let refused = partial.commit(|file| {
+    let refused = partial.commit(None, |file| {
         assert_eq!(file.bytes, 3);
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
         Err(Fault::permanent(FailureKind::ChecksumMismatch, "no"))
@@ -146,7 +146,7 @@ fn what_cannot_be_put_in_place_is_removed_and_permanent() {
         let fault = store
             .begin(path)
             .expect("the partial's name is short")
-            .commit(|_| Ok(()))
+            .commit(None, |_| Ok(()))
             .expect_err(path);
         assert_eq!(
             (fault.kind, fault.severity),
@@ -191,14 +191,14 @@ fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
         partial.note(&note());
         drop(partial);
         assert_eq!(partials(&folder), 2, "the body and its note");
-        let site = store.site(path).expect("a good path");
+        let site = store.site(path, true).expect("a good path");
         let (found, have) = site.left().expect("it is kept");
         assert_eq!((found.url.as_str(), have), ("http://a.test/", 6));
         assert_eq!(found.boot, "boot");
         let mut partial = site.resume(4).expect("it is there");
         while !partial.rehash().expect("it can be read") {}
         partial.write(b"ef").expect("written");
-        let file = partial.commit(|_| Ok(())).expect("in place");
+        let file = partial.commit(None, |_| Ok(())).expect("in place");
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abcdef")));
         let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
         assert_eq!((stored.as_slice(), partials(&folder)), (&b"abcdef"[..], 0));
@@ -213,7 +213,7 @@ fn a_note_does_not_outlive_the_bytes_it_speaks_of() {
     partial.note(&note());
     drop(partial);
     let again = store
-        .site("a")
+        .site("a", true)
         .expect("a good path")
         .begin()
         .expect("a file");
@@ -239,7 +239,7 @@ fn only_a_good_note_of_this_boot_counts() {
     };
     leave(&other);
     assert_eq!(
-        store.site("a").expect("a good path").left(),
+        store.site("a", true).expect("a good path").left(),
         None,
         "another boot"
     );
@@ -250,12 +250,12 @@ fn only_a_good_note_of_this_boot_counts() {
     let text = std::fs::read(&path).expect("there is a note");
     for torn in [&b""[..], &text[..text.len() / 2], b"{}", b"\0\0"] {
         std::fs::write(&path, torn).expect("written");
-        assert_eq!(store.site("a").expect("a good path").left(), None);
+        assert_eq!(store.site("a", true).expect("a good path").left(), None);
     }
     leave(&store);
     std::fs::remove_file(folder.path().join(".partial/a")).expect("removed");
     assert_eq!(
-        store.site("a").expect("a good path").left(),
+        store.site("a", true).expect("a good path").left(),
         None,
         "no body"
     );

@@ -7,10 +7,12 @@
 //! ```text
 //!   request ──> on_head ──> Follow ──> request …
 //!                  ├──────> Receive, Resume ──> on_chunk* ──> on_end ──> stored
+//!                  ├──────> Keep ──────────────────────────────────────> stored, as it is
 //!                  └──────> Err(Fault)                           └─────> failed
 //! ```
 
 mod coding;
+mod condition;
 mod error;
 mod expect;
 mod framing;
@@ -25,14 +27,15 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use protocol::{
-    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, PartialNote, Severity, Span,
-    Stored, Timestamp, Timing,
+    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote, Severity,
+    Span, Stored, Timestamp, Timing, Validators,
 };
 use url::Url;
 
 use crate::fault::{Fault, cut};
 
 pub use coding::Coding;
+use condition::Condition;
 pub use error::TransportError;
 use redirect::Redirects;
 use resume::Offer;
@@ -66,6 +69,13 @@ pub enum Next {
         /// How much is kept of what is there.
         from: u64,
     },
+    /// No body follows: the file in place is current, and has this size and SHA-256.
+    Keep {
+        /// Its size.
+        bytes: u64,
+        /// Its SHA-256.
+        sha256: [u8; 32],
+    },
 }
 
 /// One attempt at one task.
@@ -76,6 +86,10 @@ pub struct Transfer<'o> {
     headers: &'o [(String, String)],
     /// What the list says of the file.
     expect: Expect,
+    /// The file in place.
+    known: Option<&'o Known>,
+    /// Whether to ask for no body if that is current.
+    condition: Option<Condition<'o>>,
     redirects: Redirects,
     deadline: Option<Instant>,
     /// What is on disk of the body.
@@ -90,6 +104,7 @@ pub struct Transfer<'o> {
     /// What another attempt would need to know to go on with this body.
     note: Option<PartialNote>,
     content_type: Option<String>,
+    validators: Validators,
     exchange: Exchange,
 }
 
@@ -114,6 +129,8 @@ impl<'o> Transfer<'o> {
                 options,
                 headers: &[],
                 expect: Expect::default(),
+                known: None,
+                condition: None,
                 redirects,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
@@ -124,17 +141,24 @@ impl<'o> Transfer<'o> {
                 codings: Vec::new(),
                 note: None,
                 content_type: None,
+                validators: Validators::default(),
                 exchange,
             }),
             Err(fault) => Err(failure(exchange, fault)),
         }
     }
 
-    /// As `assignment` says beyond its URL: headers of its own, and what its file must be.
+    /// As `assignment` says beyond its URL: headers of its own, what its file must be, and what is
+    /// in place of it.
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
         self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self.known = assignment.known.as_deref();
+        self.condition = self
+            .known
+            .filter(|_| !request::has_own_condition(self.options, self.headers))
+            .map(Condition::new);
         self
     }
 
@@ -163,7 +187,20 @@ impl<'o> Transfer<'o> {
     /// If a header of the options cannot be sent. The coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
         let offer = self.fitting_offer();
-        request::headers(self.options, self.headers, &self.redirects, offer)
+        let condition = self.fitting_condition().and_then(|asked| asked.header());
+        request::headers(
+            self.options,
+            self.headers,
+            &self.redirects,
+            offer,
+            condition,
+        )
+    }
+
+    /// The condition, if the next request goes to where the file in place came from.
+    fn fitting_condition(&self) -> Option<Condition<'o>> {
+        let url = self.redirects.url().as_str();
+        self.condition.filter(|condition| condition.is_for(url))
     }
 
     /// The offer, if the next request goes to where it came from: a validator tells the states of
@@ -202,11 +239,16 @@ impl<'o> Transfer<'o> {
             self.exchange.final_url = Some(self.redirects.url().to_string());
             return Ok(Next::Follow);
         }
+        if head.status == StatusCode::NOT_MODIFIED
+            && let Some(condition) = self.fitting_condition()
+        {
+            return Ok(self.not_modified(condition, &head));
+        }
         if let Some(offer) = self.fitting_offer() {
             match head.status {
                 StatusCode::PARTIAL_CONTENT => {
                     if let Some(length) = offer.fits(&head) {
-                        return self.resume(length);
+                        return self.resume(&head, length);
                     }
                     self.offer = None;
                     return Ok(Next::Follow);
@@ -219,9 +261,31 @@ impl<'o> Transfer<'o> {
             }
         }
         if !head.status.is_success() || head.status == StatusCode::PARTIAL_CONTENT {
-            return Err(status_fault(&head, now));
+            return Err(retry::status_fault(&head, now));
         }
         self.receive(&head)
+    }
+
+    /// The server has the state that was asked about; or means another one, and is asked again, for
+    /// the body.
+    fn not_modified(&mut self, condition: Condition<'_>, head: &Head<'_>) -> Next {
+        if !condition.is_met_by(head) {
+            self.condition = None;
+            return Next::Follow;
+        }
+        let Known {
+            bytes,
+            sha256,
+            content_type,
+            validators,
+            url: _,
+        } = condition.known();
+        self.content_type.clone_from(content_type);
+        self.validators.clone_from(validators);
+        Next::Keep {
+            bytes: *bytes,
+            sha256: *sha256,
+        }
     }
 
     /// The whole body follows.
@@ -239,6 +303,7 @@ impl<'o> Transfer<'o> {
         self.receiving = true;
         self.expected = head.length;
         self.note = resume::note(head, self.redirects.url().as_str());
+        self.validators = condition::validators(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -248,7 +313,7 @@ impl<'o> Transfer<'o> {
     }
 
     /// What is missing of a body of `length` bytes follows.
-    fn resume(&mut self, length: u64) -> Result<Next, Fault> {
+    fn resume(&mut self, head: &Head<'_>, length: u64) -> Result<Next, Fault> {
         let Some(Offer { note, have }) = self.offer.take() else {
             return Ok(Next::Follow);
         };
@@ -259,6 +324,7 @@ impl<'o> Transfer<'o> {
         self.received = have;
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
+        self.validators = condition::of_rest(head.headers, &note.validator);
         self.note = Some(note);
         Ok(Next::Resume { from: have })
     }
@@ -357,14 +423,22 @@ impl<'o> Transfer<'o> {
         self.exchange.spans = spans;
     }
 
-    /// The task's file is in place: the ack.
+    /// The file in place, which may turn out to have the same bytes.
     #[must_use]
-    pub fn stored(self, bytes: u64, sha256: [u8; 32]) -> Box<Stored> {
+    pub const fn known(&self) -> Option<&Known> {
+        self.known
+    }
+
+    /// The task's file is in place: the ack. `unchanged` if it was before.
+    #[must_use]
+    pub fn stored(self, bytes: u64, sha256: [u8; 32], unchanged: bool) -> Box<Stored> {
         Box::new(Stored {
             exchange: self.exchange,
             bytes,
             sha256,
             content_type: self.content_type,
+            validators: self.validators,
+            unchanged,
         })
     }
 
@@ -412,25 +486,6 @@ fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
         message: fault.message,
         severity: fault.severity,
     })
-}
-
-fn status_fault(head: &Head<'_>, now: SystemTime) -> Fault {
-    let severity = if retry::is_transient(head.status) {
-        Severity::Transient {
-            retry_after: retry::retry_after(head.headers, now),
-        }
-    } else {
-        Severity::Permanent
-    };
-    let reason = head.status.canonical_reason().unwrap_or("");
-    let status = head.status.as_u16();
-    Fault::new(
-        FailureKind::Status,
-        severity,
-        format!("the server answered {status} {reason}")
-            .trim_end()
-            .to_owned(),
-    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use data_encoding::BASE64;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -44,6 +45,7 @@ pub(super) fn headers(
     own: &[(String, String)],
     redirects: &Redirects,
     offer: Option<&Offer>,
+    condition: Option<(HeaderName, HeaderValue)>,
 ) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(options.headers.len() + 6);
     let forwarded_by = match route(options, redirects.url()) {
@@ -102,6 +104,8 @@ pub(super) fn headers(
         // The rest of a body fits only to the same coding, which is none.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
+    // With a range as well: servers look at the range only if the condition is met.
+    headers.extend(condition);
     headers
         .entry(ACCEPT_ENCODING)
         .or_insert(if options.compressed {
@@ -114,9 +118,28 @@ pub(super) fn headers(
 
 /// Whether the user asks for a range of his own: then there is none of ours.
 pub(super) fn has_own_range(options: &HttpOptions, own: &[(String, String)]) -> bool {
+    has_one_of(&[RANGE, IF_RANGE], options, own)
+}
+
+/// Whether the user sets a condition of his own, or asks for a range: then there is no condition of
+/// ours.
+pub(super) fn has_own_condition(options: &HttpOptions, own: &[(String, String)]) -> bool {
+    let names = [
+        RANGE,
+        IF_RANGE,
+        IF_MATCH,
+        IF_NONE_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_UNMODIFIED_SINCE,
+    ];
+    has_one_of(&names, options, own)
+}
+
+fn has_one_of(wanted: &[HeaderName], options: &HttpOptions, own: &[(String, String)]) -> bool {
     let mut names = options.headers.iter().chain(own).map(|(name, _)| name);
     names.any(|name| {
-        name.eq_ignore_ascii_case(RANGE.as_str()) || name.eq_ignore_ascii_case(IF_RANGE.as_str())
+        let mut wanted = wanted.iter();
+        wanted.any(|wanted| name.eq_ignore_ascii_case(wanted.as_str()))
     })
 }
 

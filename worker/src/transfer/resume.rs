@@ -12,9 +12,10 @@ use http::header::{
 use protocol::{PartialNote, Validator};
 
 use super::Head;
+use super::condition::is_tag;
 
 /// Longest entity tag that is kept.
-const MAX_ETAG: usize = 512;
+pub(super) const MAX_ETAG: usize = 512;
 
 /// How long after a modification a date vouches for a body: within its second there may be another
 /// one (RFC 9110 section 8.8.2.2).
@@ -86,22 +87,24 @@ pub(super) fn note(head: &Head<'_>, url: &str) -> Option<PartialNote> {
 /// The strong validator of a response, if it has one.
 fn validator(headers: &HeaderMap) -> Option<Validator> {
     if let Some(etag) = text(headers, &ETAG) {
-        let inner = etag
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'));
-        let strong = inner.is_some_and(|inner| !inner.contains('"')) && etag.len() <= MAX_ETAG;
+        let strong = is_tag(etag) && etag.len() <= MAX_ETAG;
         // A weak one says that there is no strong one, whatever the date is.
         return strong.then(|| Validator::Etag(etag.to_owned()));
     }
+    settled(headers).map(|date| Validator::LastModified(date.to_owned()))
+}
+
+/// The date of modification, if it tells this body from a later one.
+pub(super) fn settled(headers: &HeaderMap) -> Option<&str> {
     let text_of_date = text(headers, &LAST_MODIFIED)?;
     let modified = httpdate::parse_http_date(text_of_date).ok()?;
     let date = httpdate::parse_http_date(text(headers, &DATE)?).ok()?;
     let settled = date.duration_since(modified).ok()? >= SETTLED;
-    settled.then(|| Validator::LastModified(text_of_date.to_owned()))
+    settled.then_some(text_of_date)
 }
 
 /// A header that is there once, as text.
-fn text<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
+pub(super) fn text<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use protocol::{Engine, FailureKind, HttpOptions, Severity};
+use protocol::{Assignment, Engine, FailureKind, HttpOptions, Known, Severity, TaskId, Validators};
 
 use crate::support::{Bench, Server, TRANSIENT, options};
 
@@ -233,7 +233,29 @@ fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
     assert_eq!(Bench::new(engine, options).body(&server.url("/")), "tiny");
 }
 
+fn a_coded_body_that_decodes_to_the_file_in_place_changes_nothing(engine: Engine) {
+    let server = server("gzip", gzip(TEXT));
+    let url = server.url("/");
+    let mut bench = Bench::new(engine, compressed());
+    let first = bench.get(&url).expect("stored");
+    assert_eq!(first.validators.etag.as_deref(), Some("\"x\""));
+    let known = Known {
+        url: url.clone(),
+        validators: Validators::default(),
+        bytes: first.bytes,
+        sha256: first.sha256,
+        content_type: None,
+    };
+    let assignment = Assignment {
+        known: Some(Box::new(known)),
+        ..Assignment::new(TaskId(1), url, "file")
+    };
+    assert!(bench.download(&assignment).expect("kept").unchanged);
+    assert_eq!(bench.stored_bytes(), TEXT);
+}
+
 crate::on_every_engine![
+    a_coded_body_that_decodes_to_the_file_in_place_changes_nothing,
     a_coded_body_is_stored_as_sent_unless_codings_were_asked_for,
     every_coding_and_chains_of_them_are_decoded,
     nothing_has_no_coding,

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
-use protocol::{Assignment, Engine, FailureKind, HttpOptions, Severity, Simulated, TaskId, Trust};
+use protocol::{
+    Assignment, Engine, FailureKind, HttpOptions, Known, Severity, Simulated, TaskId, Trust,
+    Validators,
+};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -155,6 +158,49 @@ fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
     });
     download_at_once(&server, 3);
     assert!(server.connections() >= 12, "two requests a connection");
+}
+
+fn conditional(
+    _: usize,
+    _: usize,
+    request: &Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    match request.headers().get("if-none-match") {
+        Some(tag) if tag == "\"same\"" => {
+            let response = Response::builder().status(304).body(());
+            let _ = respond.send_response(response.expect("a head"), true);
+        }
+        Some(_) | None => answer(respond, "anew".to_owned()),
+    }
+}
+
+#[test]
+fn a_file_that_is_current_stays_over_http2_as_well() {
+    let server = server(BOTH, conditional);
+    let mut bench = Bench::new(Engine::Async, server.options());
+    for (tag, file) in [("\"same\"", "old"), ("\"other\"", "anew")] {
+        std::fs::write(bench.file(), "old").expect("written");
+        let url = "https://a.test/x";
+        let known = Known {
+            url: url.to_owned(),
+            validators: Validators {
+                etag: Some(tag.to_owned()),
+                last_modified: None,
+            },
+            bytes: 3,
+            sha256: [7; 32],
+            content_type: None,
+        };
+        let assignment = Assignment {
+            known: Some(Box::new(known)),
+            ..Assignment::new(TaskId(1), url, "file")
+        };
+        let stored = bench.download(&assignment).expect("stored or kept");
+        assert_eq!(stored.unchanged, file == "old");
+        assert_eq!(bench.stored(), file);
+    }
+    assert_eq!(server.connections(), 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod http;
 mod http2;
 mod malice;
 mod proxy;
+mod refresh;
 mod resume;
 mod scripts;
 mod spans;

@@ -222,12 +222,16 @@ impl Bench {
 
     /// Downloads `url` to `file`.
     pub fn get(&mut self, url: &str) -> Downloaded {
-        let assignment = Assignment::new(TaskId(1), url, "file");
+        self.download(&Assignment::new(TaskId(1), url, "file"))
+    }
+
+    /// Does a task whose path is `file`.
+    pub fn download(&mut self, assignment: &Assignment) -> Downloaded {
         let activity = Activity::default();
         let result = match &mut self.driver {
-            Driver::Blocking(engine) => engine.download(&assignment, &activity),
+            Driver::Blocking(engine) => engine.download(assignment, &activity),
             Driver::Async(runtime, engine) => {
-                runtime.block_on(engine.download(&assignment, &activity))
+                runtime.block_on(engine.download(assignment, &activity))
             }
         };
         let left = self.left();
@@ -267,6 +271,11 @@ impl Bench {
         body
     }
 
+    /// Where the file is put.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("file")
+    }
+
     /// What was stored last.
     pub fn stored(&self) -> String {
         String::from_utf8(self.stored_bytes()).expect("text")
@@ -274,7 +283,7 @@ impl Bench {
 
     /// As [`stored`](Self::stored), of any kind.
     pub fn stored_bytes(&self) -> Vec<u8> {
-        std::fs::read(self.folder.path().join("file")).expect("a file")
+        std::fs::read(self.file()).expect("a file")
     }
 
     /// Downloads `url`, which fails in the way that is told.

@@ -93,14 +93,20 @@ impl BlockingEngine {
     fn attempt(
         &mut self,
         transfer: &mut Transfer<'_>,
-        path: &str,
+        assignment: &Assignment,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
-        let site = self.shared.store.site(path)?;
+        let Assignment { path, begun, .. } = assignment;
+        let site = self.shared.store.site(path, *begun)?;
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
         match self.reach(transfer, activity) {
+            Ok((mut response, Next::Keep { bytes, sha256 })) => {
+                self.drain(&mut response);
+                site.discard();
+                Ok(Committed::kept(bytes, sha256))
+            }
             Ok((mut response, next)) => {
                 activity.enter(Phase::Receiving);
                 self.receive(transfer, &mut response, (site, next), activity)
@@ -112,7 +118,7 @@ impl BlockingEngine {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received.
+    /// Follows redirects to a response whose body is to be received, or that needs none.
     fn reach(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -128,7 +134,9 @@ impl BlockingEngine {
                 length: response.body().content_length(),
             };
             match transfer.on_head(head, SystemTime::now()) {
-                Ok(next @ (Next::Receive | Next::Resume { .. })) => return Ok((response, next)),
+                Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
+                    return Ok((response, next));
+                }
                 Ok(Next::Follow) => self.drain(&mut response),
                 Err(fault) => {
                     self.drain(&mut response);
@@ -162,6 +170,8 @@ impl BlockingEngine {
 
     fn send(&self, transfer: &mut Transfer<'_>) -> Result<Sent, Fault> {
         self.spans.enter(SpanPhase::FirstByte);
+        // What was seen of an earlier body says nothing about this request.
+        self.observer.take();
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
         let mut request = Request::get(transfer.url().as_str())
@@ -212,7 +222,8 @@ impl BlockingEngine {
             }
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
-                partial.commit(|file| transfer.check_file(file.bytes, &file.sha256))
+                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                partial.commit(transfer.known(), check)
             })
         });
         transfer.timing().store += storing;
@@ -230,7 +241,7 @@ impl BlockingEngine {
         let partial = stored(storing, || {
             let mut partial = match next {
                 Next::Resume { from } => site.resume(from),
-                Next::Receive | Next::Follow => site.begin(),
+                Next::Receive | Next::Follow | Next::Keep { .. } => site.begin(),
             }?;
             while !partial.rehash()? {
                 activity.enter(Phase::Receiving);
@@ -339,11 +350,11 @@ impl Engine for BlockingEngine {
             Transfer::new(&assignment.url, &shared.options, started, Instant::now())?
                 .of(assignment);
         self.spans.resume();
-        let result = self.attempt(&mut transfer, &assignment.path, activity);
+        let result = self.attempt(&mut transfer, assignment, activity);
         self.spans.pause();
         transfer.record(self.spans.take());
         match result {
-            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256)),
+            Ok(file) => Ok(transfer.stored(file.bytes, file.sha256, file.unchanged)),
             Err(fault) => Err(transfer.failed(fault)),
         }
     }

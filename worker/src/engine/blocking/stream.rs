@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustls::{ClientConnection, StreamOwned};
 
 use crate::engine::connect::{Limit, MAX_ADDRS, concerns_one_address, share};
@@ -140,9 +142,8 @@ impl Stream {
     /// Whether the server is still there and says nothing, as it should while nobody asks.
     pub(super) fn is_silent(&mut self) -> bool {
         let tcp = &self.socket().tcp;
-        let peeked = tcp.set_nonblocking(true).and_then(|()| tcp.peek(&mut [0]));
-        let silent = matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        silent && tcp.set_nonblocking(false).is_ok()
+        let peeked = recv(tcp, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::AGAIN))
     }
 
     fn socket(&mut self) -> &mut Socket {

@@ -430,7 +430,7 @@ proptest! {
             let head = Head { status, version: Version::HTTP_11, headers: &headers, length };
             match transfer.on_head(head, SystemTime::now()) {
                 Ok(Next::Follow) => {}
-                Ok(Next::Receive | Next::Resume { .. }) => break,
+                Ok(Next::Receive | Next::Resume { .. } | Next::Keep { .. }) => break,
                 Err(found) => fault = found,
             }
             transfer.request().expect("our own headers are good");

@@ -1,0 +1,218 @@
+//! Which stored files the server is asked about again (`--refresh`), and by what.
+//!
+//! It goes by the record of a file and by what the file system says of it. It must not read the
+//! file, nor the run log.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use protocol::{Known, Validators};
+
+use super::log::{Moment, Record, RecordedTiming};
+use super::resume::in_place;
+use crate::input::{MAX_LINE, Target};
+
+/// How much later than its record says a file may have been written, in milliseconds: the times in
+/// a record do not count everything, and two clocks may differ a little.
+const SLACK: i64 = 60_000;
+
+/// Longest texts that are handed on, in bytes: what a worker would have reported.
+const MAX_ETAG: usize = 512;
+const MAX_DATE: usize = 64;
+const MAX_CONTENT_TYPE: usize = 256;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// What was downloaded or checked less long ago is left alone.
+    pub age: Duration,
+    /// The moment that this refers to.
+    pub now: Moment,
+}
+
+/// What is to be done about a file that an earlier run stored.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recheck {
+    /// Nothing: that was done lately.
+    Fresh,
+    /// Its server is asked whether it is current.
+    Ask(Box<Known>),
+    /// It is downloaded, whatever is there: nothing, or what somebody else has written.
+    Anew,
+}
+
+impl Refresh {
+    /// What is to be done about the file of `target`, of which this is the record.
+    #[must_use]
+    pub fn of(&self, record: Record, target: &Target, output: &Path) -> Recheck {
+        let (Some(bytes), Some(digest), Some(started)) =
+            (record.bytes, record.sha256, record.started)
+        else {
+            return Recheck::Anew;
+        };
+        let mut begin = [0; 8];
+        begin.copy_from_slice(&digest.0[..8]);
+        let Some(metadata) = in_place(target, bytes, begin, output) else {
+            return Recheck::Anew;
+        };
+        let passed = self.now.as_millis().saturating_sub(started.as_millis());
+        // A clock that was set back makes nothing younger than now.
+        if u128::from(passed.max(0).unsigned_abs()) < self.age.as_millis() {
+            return Recheck::Fresh;
+        }
+        // Written after the record: by somebody else, or by a run that was killed before it could
+        // record that. What was recorded does not speak of these bytes.
+        let latest = started.as_millis().saturating_add(took(&record.timing_ms));
+        let modified = metadata.modified().map(millis);
+        if !modified.is_ok_and(|modified| modified <= latest.saturating_add(SLACK)) {
+            return Recheck::Anew;
+        }
+        let url = record.final_url.unwrap_or(record.url);
+        if url.len() > MAX_LINE {
+            return Recheck::Anew;
+        }
+        Recheck::Ask(Box::new(Known {
+            url,
+            validators: Validators {
+                etag: within(record.etag, MAX_ETAG),
+                last_modified: within(record.last_modified, MAX_DATE),
+            },
+            bytes,
+            sha256: digest.0,
+            content_type: within(record.content_type, MAX_CONTENT_TYPE),
+        }))
+    }
+}
+
+/// From when a worker took the task up until the file was in place, in milliseconds.
+fn took(timing: &RecordedTiming) -> i64 {
+    let RecordedTiming {
+        queue: _,
+        resolve,
+        connect,
+        tls,
+        first_byte,
+        body,
+        store,
+    } = timing;
+    let phases = [resolve, connect, tls, first_byte, body, store];
+    let micros: u64 = phases.map(|phase| phase.as_micros()).iter().sum();
+    i64::try_from(micros / 1000).unwrap_or(i64::MAX)
+}
+
+/// Since 1970.
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A log may have been edited: what is too long for a worker is not known.
+fn within(text: Option<String>, most: usize) -> Option<String> {
+    text.filter(|text| text.len() <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use protocol::Timestamp;
+
+    use super::super::log::tests::{facts, stored};
+    use super::*;
+    use crate::input::naming::Naming;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    /// When the sample's download began, in seconds since 1970.
+    const STARTED: u64 = 1_769_860_800;
+
+    fn target() -> Target {
+        let url = url::Url::parse("https://h/a").expect("a URL");
+        let target = Target::new(url, &Naming::default(), 1).expect("it can be named");
+        target.expect("a target")
+    }
+
+    fn record(target: &Target) -> Record {
+        let mut facts = facts(1, &target.url);
+        facts.path.clone_from(&target.path);
+        Record::stored(facts, stored(3))
+    }
+
+    /// What is to be done an hour after the file was written, so many seconds after its download
+    /// began.
+    fn after(written: u64, age: Duration, change: impl FnOnce(&mut Record)) -> Recheck {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = target();
+        let path = folder.path().join(&target.path);
+        fs::write(&path, "abc").expect("written");
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(STARTED + written);
+        let file = File::options()
+            .write(true)
+            .open(&path)
+            .expect("it is there");
+        file.set_modified(modified).expect("its owner may");
+        let mut record = record(&target);
+        change(&mut record);
+        let now = i64::try_from(STARTED + 3600).expect("small");
+        let now = Moment::from(Timestamp(now * 1_000_000));
+        Refresh { age, now }.of(record, &target, folder.path())
+    }
+
+    #[test]
+    fn a_file_is_asked_about_by_what_its_record_says() {
+        let Recheck::Ask(known) = after(0, Duration::ZERO, |_| {}) else {
+            panic!("it is in place, and due");
+        };
+        assert_eq!(known.url, "https://h/b", "where it came from");
+        assert_eq!(known.validators.etag.as_deref(), Some("W/\"a\""));
+        assert_eq!((known.bytes, known.sha256), (3, [0xAB; 32]));
+        let long = |record: &mut Record| {
+            record.final_url = None;
+            record.etag = Some("x".repeat(513));
+        };
+        let Recheck::Ask(known) = after(0, Duration::ZERO, long) else {
+            panic!("it is in place, and due");
+        };
+        assert_eq!(known.url, "https://h/a");
+        assert_eq!(known.validators, Validators::default());
+    }
+
+    #[test]
+    fn what_was_checked_lately_is_left_alone() {
+        assert_eq!(after(0, HOUR * 2, |_| {}), Recheck::Fresh);
+        assert!(matches!(after(0, HOUR / 2, |_| {}), Recheck::Ask(_)));
+        // The moment of the record is that of the latest check, not of the file.
+        let checked = |record: &mut Record| {
+            let now = i64::try_from(STARTED + 3000).expect("small");
+            record.started = Some(Moment::from(Timestamp(now * 1_000_000)));
+        };
+        assert_eq!(after(0, HOUR / 2, checked), Recheck::Fresh);
+    }
+
+    #[test]
+    fn what_is_not_what_was_recorded_is_downloaded_anew() {
+        assert_eq!(
+            after(120, Duration::ZERO, |_| {}),
+            Recheck::Anew,
+            "written since"
+        );
+        assert!(matches!(after(30, Duration::ZERO, |_| {}), Recheck::Ask(_)));
+        let other_size = |record: &mut Record| record.bytes = Some(4);
+        assert_eq!(after(0, Duration::ZERO, other_size), Recheck::Anew);
+        assert_eq!(
+            after(0, Duration::ZERO, |record| record.sha256 = None),
+            Recheck::Anew
+        );
+        assert_eq!(
+            after(0, Duration::ZERO, |record| record.started = None),
+            Recheck::Anew
+        );
+        let slow = |record: &mut Record| {
+            let seconds = serde_json::json!(90_000);
+            record.timing_ms.body = serde_json::from_value(seconds).expect("a number");
+        };
+        assert!(
+            matches!(after(120, Duration::ZERO, slow), Recheck::Ask(_)),
+            "a slow body"
+        );
+    }
+}

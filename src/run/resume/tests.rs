@@ -1,0 +1,260 @@
+//! What an index says of the records it has read.
+
+use std::collections::BTreeMap;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::log::tests::{facts, failure, stored};
+use super::super::log::{Facts, LogWriter, RESULTS};
+use super::*;
+use crate::input::{Extra, Lines};
+
+fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
+    let facts = facts(1, url);
+    match outcome {
+        Outcome::Stored => Record::stored(facts, stored(bytes)),
+        Outcome::Unchanged => Record {
+            outcome,
+            ..Record::stored(facts, stored(bytes))
+        },
+        Outcome::Duplicate => Record::duplicate(facts),
+        Outcome::Failed => Record::failed(facts, failure()),
+        Outcome::Quarantined => Record::quarantined(facts, "signal 9".into()),
+    }
+}
+
+/// The index over a log of these records.
+fn index(records: &[Record]) -> Index {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut log = LogWriter::open(dir.path()).expect("open");
+    for record in records {
+        log.append(record).expect("append");
+    }
+    drop(log);
+    Index::load(&dir.path().join(RESULTS), Detail::Size).expect("it can be read")
+}
+
+fn state(index: &Index, url: &str) -> Option<Earlier> {
+    index.state(&UrlKey::of(url)).expect("readable")
+}
+
+fn earlier(bytes: u64) -> Earlier {
+    let sha256 = [0xAB; 8];
+    Earlier::Stored { bytes, sha256 }
+}
+
+#[test]
+fn each_outcome_means_what_it_says() {
+    let table = [
+        (Outcome::Stored, Some(earlier(7))),
+        (Outcome::Unchanged, Some(earlier(7))),
+        (Outcome::Quarantined, Some(Earlier::Quarantined)),
+        (Outcome::Failed, None),
+        (Outcome::Duplicate, None),
+    ];
+    for (outcome, expected) in table {
+        let index = index(&[record("https://h/", outcome, 7)]);
+        assert_eq!(state(&index, "https://h/"), expected, "{outcome:?}");
+        assert_eq!(state(&index, "https://h/other"), None);
+    }
+}
+
+#[test]
+fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let index = Index::load(&dir.path().join(RESULTS), Detail::Size).expect("nothing there");
+    assert_eq!(state(&index, "https://h/"), None);
+    // Reading a directory fails, as a bad disk would.
+    let error = Index::load(dir.path(), Detail::Size).expect_err("it is a directory");
+    assert!(
+        matches!(error, IndexError::Log(LogError::Read { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_size_that_no_file_has_counts_for_nothing() {
+    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, (1 << 48) - 2] {
+        let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
+        assert_eq!(state(&index, "https://h/"), None, "{bytes}");
+    }
+    let bytes = (1 << 48) - 3;
+    let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
+    assert_eq!(state(&index, "https://h/"), Some(earlier(bytes)));
+}
+
+#[test]
+fn lines_that_are_not_records_are_counted() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join(RESULTS);
+    let line = serde_json::to_string(&record("https://h/", Outcome::Stored, 7));
+    let line = line.expect("it is JSON");
+    fs::write(&path, format!("x\n{line}\n\u{0}\n{{\"torn")).expect("write");
+    let index = Index::load(&path, Detail::Size).expect("it can be read");
+    assert_eq!(
+        (state(&index, "https://h/"), index.unreadable()),
+        (Some(earlier(7)), 2)
+    );
+    let problem = index.first_problem().expect("there is one").to_string();
+    assert!(problem.starts_with("line 1 is not a record"), "{problem}");
+}
+
+fn target(url: &str, out: Option<&str>) -> Target {
+    let line = match out {
+        Some(out) => format!("{{\"url\":\"{url}\",\"out\":\"{out}\"}}"),
+        None => url.to_owned(),
+    };
+    let reader = io::Cursor::new(line.into_bytes());
+    let mut lines = Lines::new("list", Box::new(reader), Arc::default());
+    lines.next().expect("a line").entry.expect("a target")
+}
+
+#[test]
+fn only_a_file_that_is_still_there_with_its_size_is_in_place() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut target = target("https://h/a.txt", None);
+    let sha256 = [0xAB; 8];
+    let is_stored = |target: &Target| in_place(target, 3, sha256, dir.path()).is_some();
+    assert!(!is_stored(&target), "no file");
+    let path = dir.path().join(&target.path);
+    fs::write(&path, "abcd").expect("write");
+    assert!(!is_stored(&target), "another size");
+    fs::write(&path, "abc").expect("write");
+    assert!(is_stored(&target));
+    for (sha256, size, stored) in [
+        (Some([0xAB; 32]), Some(3), true),
+        (Some([0xAC; 32]), None, false),
+        (None, Some(4), false),
+    ] {
+        let headers = Vec::new();
+        target.extra = Some(Box::new(Extra {
+            sha256,
+            size,
+            headers,
+        }));
+        assert_eq!(is_stored(&target), stored, "the list says what it must be");
+    }
+    target.extra = None;
+    fs::rename(&path, dir.path().join("elsewhere")).expect("rename");
+    std::os::unix::fs::symlink("elsewhere", &path).expect("link");
+    assert!(!is_stored(&target), "a link");
+}
+
+#[test]
+fn a_url_with_two_names_is_two_tasks() {
+    let [plain, a, b] = [None, Some("a.txt"), Some("b.txt")].map(|out| target("https://h/x", out));
+    let record = |target: &Target, bytes| {
+        let facts = Facts {
+            path: target.path.clone(),
+            named: target.named,
+            ..facts(1, &target.url)
+        };
+        Record::stored(facts, stored(bytes))
+    };
+    let index = index(&[record(&plain, 1), record(&a, 2)]);
+    let state = |target: &Target| index.state(&target.key).expect("readable");
+    assert_eq!(state(&plain), Some(earlier(1)));
+    assert_eq!(state(&a), Some(earlier(2)));
+    assert_eq!(state(&b), None);
+}
+
+#[test]
+fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
+    use Outcome::{Duplicate, Failed, Quarantined, Stored, Unchanged};
+    let target = target("https://h/a.txt", None);
+    // What became of the task, run by run; the size in the record that is found, if one is.
+    for (history, found) in [
+        (&[(Stored, 1)][..], Some(1)),
+        (&[(Stored, 1), (Unchanged, 2)], Some(2)),
+        (&[(Unchanged, 1), (Stored, 2), (Duplicate, 3)], Some(2)),
+        (&[(Stored, 1), (Failed, 2), (Failed, 3)], Some(1)),
+        (&[(Failed, 1), (Stored, 2), (Failed, 3)], Some(2)),
+        (&[(Failed, 1)], None),
+        (&[(Quarantined, 1), (Failed, 2)], None),
+        (&[(Stored, 1), (Quarantined, 2), (Failed, 3)], None),
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut log = LogWriter::open(dir.path()).expect("open");
+        for (outcome, bytes) in history {
+            log.append(&record("https://other/", Stored, 9))
+                .expect("append");
+            let mut record = record(&target.url, *outcome, *bytes);
+            record.path = record.path.map(|_| target.path.clone());
+            log.append(&record).expect("append");
+        }
+        drop(log);
+        let index = Index::load(&dir.path().join(RESULTS), Detail::Place).expect("readable");
+        let at = match index.state(&target.key).expect("readable") {
+            Some(Earlier::Recorded { at }) => Some(at),
+            Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
+        };
+        let record = at.map(|at| index.record(at, &target).expect("readable"));
+        let bytes = record.map(|record| record.expect("it is the target's").bytes);
+        assert_eq!(bytes, found.map(Some), "{history:?}");
+        if let Some(at) = at {
+            let mut other = target.clone();
+            other.url.push('x');
+            assert_eq!(index.record(at, &other).expect("readable"), None);
+            let mut other = target.clone();
+            other.path.push('x');
+            assert_eq!(index.record(at, &other).expect("readable"), None);
+        }
+    }
+}
+
+#[test]
+fn a_place_is_taken_while_another_urls_file_is_in_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let [x, y] = ["https://h/x", "https://h/y"].map(|url| target(url, Some("a.txt")));
+    let facts = Facts {
+        path: x.path.clone(),
+        named: x.named,
+        ..facts(1, &x.url)
+    };
+    let index = index(&[Record::stored(facts, stored(3))]);
+    let is_taken = |target: &Target| index.is_taken(target, dir.path()).expect("readable");
+    assert!(!is_taken(&y), "there is no file");
+    fs::write(dir.path().join("a.txt"), "abc").expect("write");
+    assert!(is_taken(&y));
+    assert!(!is_taken(&x), "its own");
+    assert!(!is_taken(&target("https://h/y", Some("b.txt"))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn the_latest_record_of_a_url_counts(
+        history in prop::collection::vec((0_u8..20, 0_u64..1000, prop::sample::select(vec![
+            Outcome::Stored,
+            Outcome::Unchanged,
+            Outcome::Duplicate,
+            Outcome::Failed,
+            Outcome::Quarantined,
+        ])), 0..60),
+    ) {
+        let url = |n: u8| format!("https://h/{n}");
+        let mut expected = BTreeMap::new();
+        let mut records = Vec::new();
+        for &(n, bytes, outcome) in &history {
+            records.push(record(&url(n), outcome, bytes));
+            match outcome {
+                Outcome::Stored | Outcome::Unchanged => {
+                    expected.insert(n, earlier(bytes));
+                }
+                Outcome::Quarantined => {
+                    expected.insert(n, Earlier::Quarantined);
+                }
+                Outcome::Failed => {
+                    expected.remove(&n);
+                }
+                Outcome::Duplicate => {}
+            }
+        }
+        let index = index(&records);
+        for n in 0..20 {
+            prop_assert_eq!(state(&index, &url(n)), expected.get(&n).copied());
+        }
+    }
+}
