@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Setup {
     pub boot: Option<String>,
     /// What the worker may use.
     pub limits: WorkerLimits,
+    /// How fast bodies may be read, if there is a limit. A worker process finds the memory that it
+    /// shares with the others for this at standard input.
+    pub limit_rate: Option<LimitRate>,
     /// Whether a file is to be safe from the loss of power, and not only from the death of
     /// processes, before it is acknowledged.
     pub fsync: bool,
@@ -65,6 +69,16 @@ pub enum Sandbox {
     BestEffort,
     /// Completely, or it does not work at all.
     On,
+}
+
+/// How fast all workers of a run together may read bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitRate {
+    /// Bytes per second, as they come over the network: before decoding, without heads.
+    pub bytes_per_second: NonZeroU64,
+    /// Downloads that may share it, over all workers; the more there are, the smaller are the
+    /// pieces in which each gets its part. No need to be exact.
+    pub sharers: u32,
 }
 
 /// What drives the downloads of a worker.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Assignment, Engine, Exchange, Exemption, Expect, Failure, FailureKind, Faults, FromWorker,
-    HttpOptions, Known, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies,
-    Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
+    HttpOptions, Known, LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison,
+    Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
     Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, Timestamp, Timing, ToWorker, Trust,
     Validators, WorkerLimits,
 };
@@ -201,6 +202,12 @@ fn limits() -> impl Strategy<Value = WorkerLimits> {
 }
 
 prop_compose! {
+    fn limit_rate()(bytes in 1_u64.., sharers in any::<u32>()) -> LimitRate {
+        LimitRate { bytes_per_second: NonZeroU64::new(bytes).expect("at least 1"), sharers }
+    }
+}
+
+prop_compose! {
     fn proxy()(
         scheme in prop::sample::select(vec![
             ProxyScheme::Http,
@@ -233,7 +240,7 @@ prop_compose! {
         times in prop::array::uniform4(duration()),
         engine in prop::sample::select(vec![Engine::Blocking, Engine::Async]),
         (spans, fsync) in any::<(bool, bool)>(),
-        limits in limits(),
+        (limits, limit_rate) in (limits(), option::of(limit_rate())),
         max_time in option::of(duration()),
         headers in vec((".{0,20}", ".{0,20}"), 0..4),
         resolve in vec((".{0,20}", any::<u16>(), any::<IpAddr>()), 0..4),
@@ -263,6 +270,7 @@ prop_compose! {
             cpu_per_task,
             boot,
             limits,
+            limit_rate,
             fsync,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),

@@ -155,6 +155,11 @@ pub struct HttpArgs {
     #[arg(long, value_name = "RATE", value_parser = value::rate)]
     pub rate: Option<Duration>,
 
+    /// Most bytes of bodies read in a second, over all workers together; a number, or one with K, M
+    /// or G (1024, as curl has it), or a unit (500kB, 1.5MiB); 0 is no limit [default: no limit]
+    #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
+    pub limit_rate: Option<u64>,
+
     /// A request header, as 'Name: value'; may be given several times
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
     pub header: Vec<(String, String)>,

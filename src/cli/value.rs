@@ -47,6 +47,25 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error}; expected bytes, or a size with units (10MB, 64KiB)"))
 }
 
+/// Bytes per second: as [`size`], but that letters alone are binary, as curl takes them; 0 for no
+/// limit.
+pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let config = match number.strip_suffix(['b', 'B']) {
+        Some(_) => parse_size::Config::new(),
+        None => parse_size::Config::new().with_binary(),
+    };
+    let bytes = config.parse_size(number).map_err(|error| {
+        format!("{error}; expected bytes per second (200000), also with units (200K, 1.5MiB)")
+    })?;
+    // What is rounded to nothing was not meant to be no limit.
+    if bytes == 0 && number.contains(|digit: char| ('1'..='9').contains(&digit)) {
+        return Err("must be at least 1 byte per second, or 0 for no limit".to_owned());
+    }
+    Ok(bytes)
+}
+
 /// `N/PERIOD`.
 pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
     let (restarts, period) = text
@@ -162,6 +181,26 @@ mod tests {
         assert_eq!(ms("0.5"), 2000);
         for wrong in ["", "0", "-1", "nan", "5/d", "5/", "/s", "1e-300"] {
             assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_as_curl_has_them_or_have_units() {
+        let kib = |text| limit_rate(text).expect("valid") / 1024;
+        assert_eq!(
+            (kib("200K"), kib("200k"), kib("1M"), kib("1G")),
+            (200, 200, 1024, 1 << 20)
+        );
+        assert_eq!(
+            (kib("1.5MiB"), kib("1.5MiB/s"), kib("2Ki")),
+            (1536, 1536, 2)
+        );
+        assert_eq!(limit_rate("200000"), Ok(200_000));
+        assert_eq!(limit_rate("500kB"), Ok(500_000));
+        assert_eq!(limit_rate("1MB/s"), Ok(1_000_000));
+        assert_eq!(limit_rate("0"), Ok(0));
+        for wrong in ["", "-1", "fast", "K", "1 parsec", "0.1", "1e30", "10/m"] {
+            assert!(limit_rate(wrong).is_err(), "{wrong}");
         }
     }
 

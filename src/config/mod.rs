@@ -2,7 +2,7 @@
 
 mod proxy;
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub limits: Limits,
     /// What worker processes may use.
     pub worker_limits: WorkerLimits,
+    /// Most bytes of bodies in a second, over all workers.
+    pub limit_rate: Option<NonZeroU64>,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
     /// How workers talk to servers.
@@ -208,6 +210,7 @@ impl RunConfig {
             output: args.output,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
+            limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
             http: http_options(args.http, args.retry.retry_all_errors)?,
             network,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use protocol::{FromWorker, Setup, ToWorker, WorkerId};
-use worker::{LinkError, LocalInbox, Outbox};
+use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
 use super::link::Heard;
 use super::{Message, News};
@@ -20,6 +20,8 @@ use crate::dispatch::Exit;
 #[derive(Debug)]
 pub struct LocalPool<M> {
     setup: Box<Setup>,
+    /// What the workers share to keep to one rate, if there is a limit.
+    throttle: Option<Throttle>,
     inbox: Sender<M>,
     /// Where each worker hears. Dropping it tells the worker that nobody waits for it any more.
     workers: BTreeMap<WorkerId, Option<Sender<ToWorker>>>,
@@ -61,6 +63,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
     #[must_use]
     pub fn new(setup: Setup, inbox: Sender<M>) -> Self {
         Self {
+            throttle: setup.limit_rate.as_ref().map(Throttle::local),
             setup: Box::new(setup),
             inbox,
             workers: BTreeMap::new(),
@@ -73,13 +76,14 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             worker,
             inbox: self.inbox.clone(),
         });
-        let setup = self.setup.clone();
+        let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {
                 // What it was doing is lost with it; nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
-                    worker::serve(LocalInbox(incoming), Arc::clone(&outbox), &setup)
+                    let inbox = LocalInbox(incoming);
+                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle)
                 }));
                 let exit = match served {
                     Ok(Ok(_)) => Exit::Code(0),

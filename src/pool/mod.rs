@@ -25,7 +25,7 @@ use link::Heard;
 pub use descriptors::{DescriptorError, make_room};
 pub use link::contain_panics;
 pub use local::LocalPool;
-pub use process::ProcessPool;
+pub use process::{PoolError, ProcessPool};
 pub use sockets::SocketFolder;
 pub use worker::EXIT_OUT_OF_MEMORY;
 pub use worker::limits::{LimitsError, try_out as try_limits};

@@ -43,12 +43,25 @@ pub struct ProcessPool<M> {
     program: PathBuf,
     verbose: u8,
     setup: Arc<[u8]>,
+    /// What the workers share to keep to one rate, if there is a limit.
+    rate: Option<OwnedFd>,
     inbox: Sender<M>,
     start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
     /// Started with the first worker.
     stderr: Option<StderrReader>,
     oom_kills: OomKills,
+}
+
+/// Why there is no pool.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The options are too long for the workers to be told.
+    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
+    Options(#[from] EncodeError),
+    /// The system does not make memory that workers can share.
+    #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
+    Memory(#[source] io::Error),
 }
 
 #[derive(Debug)]
@@ -73,9 +86,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ///
     /// # Errors
     ///
-    /// If `setup` does not fit a frame.
-    pub fn new(setup: Setup, verbose: u8, inbox: Sender<M>) -> Result<Self, EncodeError> {
+    /// If `setup` does not fit a frame, or what it takes is not to be had.
+    pub fn new(setup: Setup, verbose: u8, inbox: Sender<M>) -> Result<Self, PoolError> {
+        let rate = setup.limit_rate.map(|_| worker::shared_memory());
         Ok(Self {
+            rate: rate.transpose().map_err(PoolError::Memory)?,
             // What runs now, even if the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
             verbose,
@@ -100,7 +115,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// If there is no such process; no news will follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
-        let mut child = self.command(worker, &bootstrap).spawn()?;
+        let mut child = self.command(worker, &bootstrap)?.spawn()?;
         let peak = Peak::of_new_worker();
         let listener = std::thread::Builder::new()
             .name(format!("{THREAD_NAME}{worker}"))
@@ -154,7 +169,13 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         pipe.map_or(Ok(()), |pipe| reader.watch(worker, pipe))
     }
 
-    fn command(&self, worker: WorkerId, bootstrap: &str) -> Command {
+    fn command(&self, worker: WorkerId, bootstrap: &str) -> io::Result<Command> {
+        // A worker has nothing to read there. So this is how it gets what it shares with others
+        // without a descriptor too many, a name that others could open, or a message with one.
+        let stdin = match &self.rate {
+            Some(memory) => memory.try_clone()?.into(),
+            None => Stdio::null(),
+        };
         let mut command = Command::new(&self.program);
         command
             .arg0("coordinator")
@@ -164,7 +185,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .args(["--socket", bootstrap])
             .args(["--parent", &std::process::id().to_string()])
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
@@ -174,7 +195,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             tracing::info!(%worker, %fault, "fault injected");
             command.args(["--inject", fault.name()]);
         }
-        command
+        Ok(command)
     }
 
     /// Takes in one message of the inbox; what it means for the run comes back.

@@ -28,8 +28,7 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::codec::EncodeError;
-use protocol::{Setup, Simulated, Trust};
+use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
@@ -37,7 +36,8 @@ use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
-    DescriptorError, LimitsError, LocalPool, Pool, ProcessPool, SocketFolder, make_room, try_limits,
+    DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
+    try_limits,
 };
 
 use intake::{Intake, OpenList, Plan};
@@ -89,9 +89,9 @@ pub enum SetUpError {
     /// The built-in origin does not come up.
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
-    /// The options are too long for the workers to be told.
-    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
-    Options(#[from] EncodeError),
+    /// There are no workers to be had.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// Faults cannot be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -377,6 +377,10 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         cpu_per_task: config.cpu_per_task,
         boot: None,
         limits: config.worker_limits,
+        limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
+            bytes_per_second,
+            sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
+        }),
         fsync: config.fsync,
         http,
         faults: config.inject.as_ref().and_then(inject::Spec::faults),

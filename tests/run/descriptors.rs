@@ -84,6 +84,43 @@ fn a_late_worker_has_no_more_open_than_the_first() {
 }
 
 #[test]
+fn the_memory_for_the_rate_is_a_workers_standard_input_and_nothing_more() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let run = |arguments: &str| {
+        let run = Run::new().list([server.url("/held")]);
+        run.with("--workers 1").with(arguments)
+    };
+    let (unlimited, limited) = (run(""), run("--limit-rate 1G"));
+    let (without, with) = (unlimited.start(), limited.start());
+    server.wait_for("/held", 2);
+    let (plain, worker) = (without.worker(0, 1), with.worker(0, 1));
+    let seen = worker.descriptors();
+    assert_eq!(seen.len(), plain.descriptors().len(), "{seen:#?}");
+    let of = |process: &Process| {
+        let all = process.descriptors();
+        let stdin = all.into_iter().find(|(number, _)| *number == 0);
+        stdin.unwrap().1
+    };
+    assert_eq!(of(&plain), "/dev/null");
+    assert!(
+        of(&worker).starts_with("/memfd:limit-rate"),
+        "{}",
+        of(&worker)
+    );
+    let folder = std::fs::read_dir(limited.path("downloads/.coordinator")).unwrap();
+    let names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        !names
+            .iter()
+            .any(|name| name.to_string_lossy().contains("rate")),
+        "{names:?}"
+    );
+    server.release("/held");
+    without.finish().code(0);
+    with.finish().code(0);
+}
+
+#[test]
 fn a_worker_does_not_inherit_what_the_coordinator_inherited() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()

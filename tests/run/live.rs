@@ -9,7 +9,7 @@ use crate::support::run::urls;
 use crate::support::{Answer, Job, Process, Run, Server, server, sha256};
 
 /// Lets about three seconds pass, by the clock of another run: it waits that long for its retries.
-fn let_three_seconds_pass() {
+pub(super) fn let_three_seconds_pass() {
     let mut clock = vec![Answer::Status(503); 6];
     clock.push(Answer::Ok);
     let server = Server::start().answer("/clock", clock);

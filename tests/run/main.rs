@@ -13,6 +13,7 @@ mod fsync;
 mod hosts;
 mod inject;
 mod input;
+mod limit_rate;
 mod limits;
 mod lists;
 mod live;

@@ -117,6 +117,8 @@ fn values_that_mean_nothing_are_refused() {
     for (option, value) in [
         ("--rate", "0"),
         ("--rate", "fast"),
+        ("--limit-rate", "fast"),
+        ("--limit-rate", "0.1"),
         ("--max-failures", "101%"),
         ("--run-time", "0"),
         ("--host-delay", "-1"),

@@ -466,7 +466,7 @@ fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
 
 impl Peer {
     fn work(self, setup: &Setup, part: &str, how: &str) -> ExitCode {
-        let shared = Arc::new(Shared::new(setup).expect("a good setup"));
+        let shared = Arc::new(Shared::new(setup, None).expect("a good setup"));
         let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
         let session =
             Session::start_with(Arc::new(IpcOutbox(self.to_coordinator)), setup, move || {

@@ -56,6 +56,13 @@ impl Activity {
         }
     }
 
+    /// The task waits for what is nobody's fault.
+    pub fn touch(&self) {
+        if let Some(current) = &mut *self.lock() {
+            current.moved = Instant::now();
+        }
+    }
+
     /// `bytes` of body are received by now.
     pub fn received(&self, bytes: u64) {
         if let Some(current) = &mut *self.lock() {

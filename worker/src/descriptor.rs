@@ -1,7 +1,7 @@
 //! File descriptors, where the standard library stops: closing all that were inherited, and
 //! closing one with its error.
 //!
-//! The one module of this crate with `unsafe` in it; it must hold nothing else.
+//! It must hold nothing else: there is `unsafe` in it.
 #![allow(
     unsafe_code,
     reason = "neither call has a safe counterpart in std or rustix; the arguments are below"

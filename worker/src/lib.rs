@@ -35,6 +35,7 @@ mod spans;
 mod store;
 #[cfg(test)]
 mod testing;
+mod throttle;
 pub mod transfer;
 mod tunnel;
 mod work;
@@ -52,4 +53,5 @@ pub use link::{
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
+pub use throttle::{Throttle, shared_memory};
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};

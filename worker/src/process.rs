@@ -15,6 +15,7 @@ use signal_hook::consts::SIGXFSZ;
 use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::session::{Session, SessionError};
+use crate::throttle::Throttle;
 use crate::{descriptor, faults};
 
 /// Why a worker process could not work.
@@ -46,6 +47,9 @@ pub enum ProcessError {
     /// The limits of the setup cannot be had.
     #[error(transparent)]
     Limits(#[from] LimitsError),
+    /// What the workers share is not at standard input.
+    #[error("cannot share the rate of --limit-rate through standard input: {0}")]
+    Throttle(#[source] io::Error),
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -129,9 +133,14 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };
+    let limit = setup.limit_rate.as_ref();
+    let throttle = limit
+        .map(|limit| Throttle::shared(limit, rustix::stdio::stdin()))
+        .transpose()
+        .map_err(ProcessError::Throttle)?;
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
-    let session = match Session::start(Arc::new(outbox), &setup) {
+    let session = match Session::start(Arc::new(outbox), &setup, throttle) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,
     };

@@ -168,6 +168,11 @@ fn condense(spans: &mut Vec<Span>) {
     *spans = fewer;
 }
 
+/// Time on the clock that all processes of a machine share.
+pub(crate) fn monotonic() -> Duration {
+    time(ClockId::Monotonic)
+}
+
 /// Processor time of the calling thread.
 pub(crate) fn thread_time() -> Duration {
     time(ClockId::ThreadCPUTime)

@@ -6,14 +6,15 @@ mod support;
 use std::env;
 use std::error::Error;
 use std::fs::{self, File};
+use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
 use protocol::handshake::Connection;
-use protocol::{Assignment, Engine, FromWorker, Report, TaskId, ToWorker, codec};
+use protocol::{Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec};
 use rustix::io::FdFlags;
 use support::{Server, ok, options, read_head, setup, wait_for_end};
 
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
                 a_worker_leaves_when_the_coordinator_is_gone(engine)
             })
             .and_then(|()| a_worker_of_another_parent_leaves_quietly())
-            .and_then(|()| a_worker_that_cannot_connect_says_so()),
+            .and_then(|()| a_worker_that_cannot_connect_says_so())
+            .and_then(|()| a_rate_is_shared_through_standard_input_or_not_at_all()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,11 +58,12 @@ struct Bench {
     from_worker: IpcBytesReceiver,
 }
 
-fn spawn(socket: &str, parent: u32) -> Result<Child, Box<dyn Error>> {
+fn spawn(socket: &str, parent: u32, stdin: Stdio) -> Result<Child, Box<dyn Error>> {
     let program = env::current_exe()?;
     let parent = parent.to_string();
     Ok(Command::new(program)
         .args([WORKER, socket, &parent])
+        .stdin(stdin)
         // Not asked for, so not used: a worker does what its setup says.
         .env("http_proxy", "http://127.0.0.1:1/")
         .spawn()?)
@@ -68,8 +71,18 @@ fn spawn(socket: &str, parent: u32) -> Result<Child, Box<dyn Error>> {
 
 impl Bench {
     fn start(engine: Engine, folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let bench = Self::greet(Stdio::null())?;
+        let mut setup = setup(folder, 1, options());
+        setup.engine = engine;
+        bench.say(&ToWorker::Setup(Box::new(setup)))?;
+        assert_eq!(bench.next()?, FromWorker::Ready);
+        Ok(bench)
+    }
+
+    /// A worker that waits for its setup.
+    fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
         let (server, socket) = IpcOneShotServer::<Connection>::new()?;
-        let child = spawn(&socket, std::process::id())?;
+        let child = spawn(&socket, std::process::id(), stdin)?;
         let (_, connection) = server.accept()?;
         let bench = Self {
             child,
@@ -81,10 +94,6 @@ impl Bench {
         };
         hello.check()?;
         assert_eq!(hello.pid, bench.child.id());
-        let mut setup = setup(folder, 1, options());
-        setup.engine = engine;
-        bench.say(&ToWorker::Setup(Box::new(setup)))?;
-        assert_eq!(bench.next()?, FromWorker::Ready);
         Ok(bench)
     }
 
@@ -175,13 +184,33 @@ fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
 
 fn a_worker_of_another_parent_leaves_quietly() -> Checked {
     // Nobody listens at that socket: it must not even try.
-    let mut child = spawn("/nonexistent/socket", std::process::id() + 1)?;
+    let mut child = spawn("/nonexistent/socket", std::process::id() + 1, Stdio::null())?;
     assert_eq!(child.wait()?.code(), Some(0));
     Ok(())
 }
 
 fn a_worker_that_cannot_connect_says_so() -> Checked {
-    let mut child = spawn("/nonexistent/socket", std::process::id())?;
+    let mut child = spawn("/nonexistent/socket", std::process::id(), Stdio::null())?;
     assert_eq!(child.wait()?.code(), Some(9));
+    Ok(())
+}
+
+fn a_rate_is_shared_through_standard_input_or_not_at_all() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let mut setup = setup(folder.path(), 1, options());
+    setup.limit_rate = Some(LimitRate {
+        bytes_per_second: NonZeroU64::MAX,
+        sharers: 1,
+    });
+    let setup = ToWorker::Setup(Box::new(setup));
+    let bench = Bench::greet(worker::shared_memory()?.into())?;
+    bench.say(&setup)?;
+    assert_eq!(bench.next()?, FromWorker::Ready);
+    bench.say(&ToWorker::Dismiss)?;
+    assert_eq!(bench.end()?.code(), Some(0));
+    // One of its own would be as many rates as there are workers.
+    let bench = Bench::greet(Stdio::null())?;
+    bench.say(&setup)?;
+    assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
 }

@@ -140,6 +140,8 @@ impl<'s> Plan<'s> {
             | TransportError::HeadTooLarge(_)
             | TransportError::Tls(_)
             | TransportError::Proxy { .. }
+            | TransportError::Broken(_)
+            | TransportError::WrongLength(_)
             | TransportError::Internal(_)) => return error,
         };
         TransportError::Proxy {

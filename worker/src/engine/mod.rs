@@ -19,6 +19,7 @@ pub use crate::activity::Activity;
 use crate::decode::Body;
 use crate::resolver::Resolver;
 use crate::store::Store;
+use crate::throttle::Throttle;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
 use tls::Tls;
@@ -46,6 +47,19 @@ impl Notable {
             partial.note(note);
         }
     }
+}
+
+/// Longest time for which a download that waits for its share of the rate does not look up.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Part of a `wait` for the rate, for an attempt with so much time `left`.
+fn nap(wait: Duration, left: Option<Duration>) -> Duration {
+    wait.min(left.unwrap_or(NAP)).min(NAP)
+}
+
+/// Now, as an [`Allowance`](crate::throttle::Allowance) wants it.
+fn monotonic() -> u64 {
+    u64::try_from(crate::spans::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Largest body of a response that is not stored, read only to use its connection again.
@@ -89,6 +103,7 @@ pub struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
     pub(crate) tls: Tls,
+    pub(crate) throttle: Option<Throttle>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -116,12 +131,13 @@ pub enum SetupError {
 }
 
 impl Shared {
-    /// Opens the folders and reads the certificates that `setup` names.
+    /// Opens the folders and reads the certificates that `setup` names. `throttle` is for its limit
+    /// on the rate.
     ///
     /// # Errors
     ///
     /// If one of them is not usable.
-    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
+    pub fn new(setup: &Setup, throttle: Option<Throttle>) -> Result<Self, SetupError> {
         let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
         let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
             .map_err(SetupError::Store)?;
@@ -132,6 +148,7 @@ impl Shared {
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
             tls: Tls::new(&setup.http)?,
+            throttle,
         })
     }
 }

@@ -32,6 +32,7 @@ use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
+use crate::throttle::Throttle;
 use heartbeat::Heart;
 use queue::Queue;
 
@@ -75,7 +76,8 @@ pub enum SessionError {
     SecondSetup,
 }
 
-/// Works as `setup` says until the coordinator dismisses the worker or closes the link.
+/// Works as `setup` says until the coordinator dismisses the worker or closes the link. `throttle`
+/// is for the limit on the rate that `setup` names, and shared with all who have that limit together.
 ///
 /// For a session inside another process. It returns once all its threads have ended, so that
 /// nothing of it touches the output folder any more. Downloads that still run at that moment are
@@ -89,8 +91,9 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
     mut inbox: I,
     outbox: Arc<O>,
     setup: &Setup,
+    throttle: Option<Throttle>,
 ) -> Result<End, SessionError> {
-    let session = Session::start(outbox, setup)?;
+    let session = Session::start(outbox, setup, throttle)?;
     let end = session.read(&mut inbox);
     session.join();
     end
@@ -114,13 +117,18 @@ enum Slots {
 }
 
 impl<O: Outbox + 'static> Session<O> {
-    /// Starts slots with the engine that `setup` asks for, and says that it is ready.
+    /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle` as
+    /// for [`serve`].
     ///
     /// # Errors
     ///
     /// If the setup is of no use, or the link is down.
-    pub fn start(outbox: Arc<O>, setup: &Setup) -> Result<Self, SessionError> {
-        let shared = Arc::new(Shared::new(setup)?);
+    pub fn start(
+        outbox: Arc<O>,
+        setup: &Setup,
+        throttle: Option<Throttle>,
+    ) -> Result<Self, SessionError> {
+        let shared = Arc::new(Shared::new(setup, throttle)?);
         let trap = setup
             .faults
             .as_ref()

@@ -29,6 +29,13 @@ pub enum TransportError {
     /// What came is not HTTP.
     #[error("not http: {0}")]
     Protocol(String),
+    /// A connection that others use as well broke off over something that is not HTTP; who is to
+    /// blame is not known.
+    #[error("connection is not http: {0}")]
+    Broken(String),
+    /// The body is longer or shorter than announced; which of them is not known.
+    #[error("wrong length: {0}")]
+    WrongLength(String),
     /// It is HTTP, but not clear where the body ends.
     #[error("bad framing: {0}")]
     Framing(String),
@@ -92,6 +99,14 @@ impl TransportError {
             Self::Protocol(cause) => Fault::permanent(
                 FailureKind::Protocol,
                 format!("response of {host}:{port} is not http: {cause}"),
+            ),
+            Self::Broken(cause) => Fault::transient(
+                FailureKind::Protocol,
+                format!("what came over the connection to {host}:{port} is not http: {cause}"),
+            ),
+            Self::WrongLength(cause) => Fault::permanent(
+                FailureKind::Protocol,
+                format!("body from {host}:{port} does not end as it should: {cause}"),
             ),
             Self::Framing(cause) => Fault::permanent(
                 FailureKind::Framing,

@@ -379,8 +379,14 @@ impl<'o> Transfer<'o> {
     /// The transport failed. What that means depends on how far the transfer came.
     #[must_use]
     pub fn on_error(&self, error: TransportError) -> Fault {
-        if self.receiving
-            && let TransportError::Disconnected(cause) = &error
+        let is_short = self.expected.is_some_and(|length| self.received < length);
+        if let TransportError::Disconnected(cause) | TransportError::Broken(cause) = &error
+            && self.receiving
+        {
+            return self.truncated(cause);
+        }
+        if let TransportError::WrongLength(cause) = &error
+            && is_short
         {
             return self.truncated(cause);
         }

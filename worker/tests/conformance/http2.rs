@@ -21,17 +21,17 @@ use worker::{Activity, AsyncEngine, EventEngine, Hub, Shared};
 use crate::support::{Bench, TRANSIENT, options, setup};
 use crate::tls;
 
-struct Server {
+pub struct Server {
     addr: SocketAddr,
     pem: String,
     connections: Arc<AtomicUsize>,
 }
 
 /// What is done about request number N of a connection number M.
-type Handle = fn(usize, usize, &Request<h2::RecvStream>, SendResponse<Bytes>);
+pub type Handle = fn(usize, usize, &Request<h2::RecvStream>, SendResponse<Bytes>);
 
 /// A server that offers what `offers` says, and speaks HTTP/2.
-fn server(offers: &[&[u8]], handle: Handle) -> Server {
+pub fn server(offers: &[&[u8]], handle: Handle) -> Server {
     let (config, pem) = tls::config();
     let mut config: ServerConfig = (*config).clone();
     config.alpn_protocols = offers.iter().map(|offer| offer.to_vec()).collect();
@@ -75,7 +75,7 @@ fn server(offers: &[&[u8]], handle: Handle) -> Server {
 }
 
 impl Server {
-    fn options(&self) -> HttpOptions {
+    pub fn options(&self) -> HttpOptions {
         let mut options = options();
         options.trust = Trust::Pem(self.pem.clone());
         options.simulated = Some(Simulated {
@@ -85,7 +85,7 @@ impl Server {
         options
     }
 
-    fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
@@ -101,14 +101,15 @@ fn answer(mut respond: SendResponse<Bytes>, body: String) {
     }
 }
 
-const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+pub const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Eight downloads at once, several times in a row, each in one attempt.
 fn download_at_once(server: &Server, rounds: usize) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let shared = Shared::new(&setup(folder.path(), 8, server.options())).expect("a good setup");
+    let shared =
+        Shared::new(&setup(folder.path(), 8, server.options()), None).expect("a good setup");
     let hub = Arc::new(Hub::new(Arc::new(shared), 8));
     runtime.block_on(async {
         let downloads = (0..8).map(|number| {

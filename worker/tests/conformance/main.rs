@@ -9,6 +9,8 @@ mod coding;
 mod hostile;
 mod http;
 mod http2;
+mod http2_broken;
+mod limit_rate;
 mod malice;
 mod proxy;
 mod refresh;

@@ -16,7 +16,7 @@ use protocol::{
 };
 use tokio::runtime::{Builder, Runtime};
 use worker::Engine as _;
-use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared};
+use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared, Throttle};
 
 /// A server on a port of its own, each connection on a thread of its own.
 pub struct Server {
@@ -179,6 +179,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         cpu_per_task: Duration::ZERO,
         boot: Some("boot".to_owned()),
         limits: protocol::WorkerLimits::default(),
+        limit_rate: None,
         fsync: false,
         http,
         faults: None,
@@ -208,7 +209,8 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut setup = setup(folder.path(), 1, options);
         change(&mut setup);
-        let shared = Arc::new(Shared::new(&setup).expect("a good setup"));
+        let throttle = setup.limit_rate.as_ref().map(Throttle::local);
+        let shared = Arc::new(Shared::new(&setup, throttle).expect("a good setup"));
         let driver = match engine {
             Engine::Blocking => Driver::Blocking(BlockingEngine::new(shared)),
             Engine::Async => {

@@ -33,6 +33,7 @@ use crate::engine::tls::{Offer, server_name};
 use crate::resolver::Found;
 use crate::route::Route;
 use crate::spans::Recorder;
+use crate::throttle::Throttle;
 use crate::transfer::TransportError;
 use crate::transfer::scan::Scanner;
 use crate::tunnel::{Tunnel, Want};
@@ -118,6 +119,7 @@ impl Connector<()> for Dial {
             origin_form: self.absolute(details.uri),
             sending: false,
             ended: false,
+            read_size: self.shared.throttle.as_ref().map(Throttle::read_size),
             observer: self.observer.clone(),
             idle: false,
         }))
@@ -253,6 +255,8 @@ pub(super) struct Watched {
     sending: bool,
     /// The server has nothing more to say.
     ended: bool,
+    /// Most bytes to read at once, if not as many as there are.
+    read_size: Option<usize>,
     observer: Observer,
     /// Back in the pool, not yet taken out again.
     idle: bool,
@@ -293,6 +297,8 @@ impl Watched {
                 return Ok(false);
             }
             let buffer = self.buffers.input_append_buf();
+            let most = buffer.len().min(self.read_size.unwrap_or(usize::MAX));
+            let buffer = &mut buffer[..most];
             let read = self.stream.read(buffer).map_err(|error| of_io(&error))?;
             self.ended = read == 0;
             if read > 0 {

@@ -16,12 +16,13 @@ use ureq::http::header::{CONNECTION, TRANSFER_ENCODING};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, timestamp};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
+use crate::throttle::Allowance;
 use crate::transfer::scan::MAX_HEAD;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
@@ -51,6 +52,8 @@ pub struct BlockingEngine {
     observer: Observer,
     spans: Recorder,
     buffer: Box<[u8]>,
+    /// What it has of the rate that all share, if there is a limit.
+    allowance: Option<Allowance>,
 }
 
 impl BlockingEngine {
@@ -82,6 +85,7 @@ impl BlockingEngine {
             spans: spans.clone(),
         };
         Self {
+            allowance: shared.throttle.clone().map(Allowance::new),
             shared,
             agent: Agent::with_parts(config, dial, Deferred),
             observer,
@@ -103,7 +107,7 @@ impl BlockingEngine {
         }
         match self.reach(transfer, activity) {
             Ok((mut response, Next::Keep { bytes, sha256 })) => {
-                self.drain(&mut response);
+                self.drain(transfer, &mut response, activity);
                 site.discard();
                 Ok(Committed::kept(bytes, sha256))
             }
@@ -137,9 +141,9 @@ impl BlockingEngine {
                 Ok(next @ (Next::Receive | Next::Resume { .. } | Next::Keep { .. })) => {
                     return Ok((response, next));
                 }
-                Ok(Next::Follow) => self.drain(&mut response),
+                Ok(Next::Follow) => self.drain(transfer, &mut response, activity),
                 Err(fault) => {
-                    self.drain(&mut response);
+                    self.drain(transfer, &mut response, activity);
                     return Err(fault);
                 }
             }
@@ -271,20 +275,17 @@ impl BlockingEngine {
         let mut body = response.body_mut().as_reader();
         let begun = Instant::now();
         let mut written = begun;
-        let mut filled = 0;
+        let (mut filled, mut read) = (0, 0);
         loop {
             self.spans.enter(SpanPhase::Body);
-            let received = if activity.is_abandoned() {
-                Err(Fault::permanent(FailureKind::Internal, "given up"))
-            } else {
-                body.read(&mut self.buffer[filled..])
-                    .map_err(|error| transfer.on_error(error::of_request(error.into())))
-            }
-            .and_then(|read| {
+            let received = pay(&mut self.allowance, read, transfer, activity).and_then(|()| {
+                let read = body
+                    .read(&mut self.buffer[filled..])
+                    .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
                 transfer.on_chunk(read as u64)?;
                 Ok(read)
             });
-            let read = *received.as_ref().unwrap_or(&0);
+            read = *received.as_ref().unwrap_or(&0);
             filled += read;
             if filled == self.buffer.len()
                 || (read == 0 && filled > 0)
@@ -308,7 +309,12 @@ impl BlockingEngine {
 
     /// Reads the body of a response that is not stored, if it is small and its end is known, so
     /// that its connection can be used again. Errors show when that is tried.
-    fn drain(&mut self, response: &mut Response<Body>) {
+    fn drain(
+        &mut self,
+        transfer: &Transfer<'_>,
+        response: &mut Response<Body>,
+        activity: &Activity,
+    ) {
         let headers = response.headers();
         let closing = headers
             .get_all(CONNECTION)
@@ -327,8 +333,38 @@ impl BlockingEngine {
         }
         self.spans.enter(SpanPhase::Body);
         let mut body = response.body_mut().as_reader().take(DRAIN);
-        while let Ok(1..) = body.read(&mut self.buffer) {}
+        while let Ok(read @ 1..) = body.read(&mut self.buffer) {
+            if pay(&mut self.allowance, read, transfer, activity).is_err() {
+                return;
+            }
+        }
     }
+}
+
+/// Pays for `bytes` that were read of a body, and waits until more may be read.
+fn pay(
+    allowance: &mut Option<Allowance>,
+    bytes: usize,
+    transfer: &Transfer<'_>,
+    activity: &Activity,
+) -> Result<(), Fault> {
+    let given_up = || Fault::permanent(FailureKind::Internal, "given up");
+    if let Some(allowance) = allowance
+        && !allowance.pay(bytes as u64)
+    {
+        while let Some(wait) = allowance.wait(monotonic()) {
+            if activity.is_abandoned() {
+                return Err(given_up());
+            }
+            let left = transfer.remaining(Instant::now())?;
+            activity.touch();
+            std::thread::sleep(nap(wait, left));
+        }
+    }
+    if activity.is_abandoned() {
+        return Err(given_up());
+    }
+    Ok(())
 }
 
 /// A request that was sent.

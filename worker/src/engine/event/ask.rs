@@ -120,7 +120,7 @@ impl Attempt<'_> {
             drop(turn);
             return Ok((self.speak_http1(stream).await?, true));
         }
-        let wire = Http2::new(stream).await;
+        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
         door.learn(wire.as_ref().ok());
         drop(turn);
         wire.map(|wire| (Wire::Two(wire), true))
@@ -135,7 +135,7 @@ impl Attempt<'_> {
     }
 
     async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
-        let wire = Http1::new(stream).await;
+        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
         wire.map(Wire::One)
             .map_err(|error| self.transfer.on_error(error))
     }

@@ -34,18 +34,35 @@ pub(super) fn of_hyper(error: &hyper::Error) -> TransportError {
     TransportError::Protocol(with_cause(error))
 }
 
+/// An error of a body over HTTP/2. With this reason h2 refuses, of one response alone, a body that
+/// has not the announced length (RFC 9113 section 8.1.1), or malformed trailers.
+pub(super) fn of_http2_body(error: &hyper::Error) -> TransportError {
+    let h2 = error.source().and_then(|cause| cause.downcast_ref());
+    match h2.filter(|error: &&h2::Error| error.is_reset() && error.is_library()) {
+        Some(error) if error.reason() == Some(Reason::PROTOCOL_ERROR) => {
+            TransportError::WrongLength(error.to_string())
+        }
+        Some(_) | None => of_hyper(error),
+    }
+}
+
 /// An error of HTTP/2. What it says of one stream or of the whole connection (RFC 9113 section 7),
-/// passes with another connection; what it says of us does not.
+/// passes with another connection; what it says of one request and its response does not.
 fn of_h2(error: &h2::Error) -> TransportError {
     if let Some(io) = error.get_io() {
         return of_stream(io);
     }
-    match error.reason() {
-        Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR | Reason::COMPRESSION_ERROR) => {
-            TransportError::Protocol(error.to_string())
-        }
-        _ => TransportError::Disconnected(error.to_string()),
+    let malformed = matches!(
+        error.reason(),
+        Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR | Reason::COMPRESSION_ERROR)
+    );
+    if error.is_go_away() && (malformed || error.is_library()) {
+        return TransportError::Broken(error.to_string());
     }
+    if malformed {
+        return TransportError::Protocol(error.to_string());
+    }
+    TransportError::Disconnected(error.to_string())
 }
 
 /// hyper reports bad chunks as errors of the stream, which has none of these kinds itself.

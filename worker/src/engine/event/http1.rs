@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::error::of_hyper;
 use super::stream::Stream;
 use crate::engine::error::carry;
+use crate::throttle::Throttle;
 use crate::transfer::TransportError;
 use crate::transfer::scan::{MAX_HEAD, MAX_HEADERS, Scanner};
 
@@ -50,6 +51,8 @@ struct Watched {
     scanner: Scanner,
     notes: Arc<Notes>,
     silence: Silence,
+    /// Most bytes to read at once, if not as many as there are.
+    read_size: Option<usize>,
 }
 
 /// A server that answers a new connection before it is asked (overloaded ones do) is heard all the
@@ -74,14 +77,19 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Speaks HTTP/1.1 over `stream`. Nothing is sent yet.
-    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
+    /// Speaks HTTP/1.1 over `stream`, and reads as much at once as suits `throttle`. Nothing is sent
+    /// yet.
+    pub(super) async fn new(
+        stream: Stream,
+        throttle: Option<&Throttle>,
+    ) -> Result<Self, TransportError> {
         let notes = Arc::new(Notes::default());
         let watched = Watched {
             stream,
             scanner: Scanner::new(),
             notes: Arc::clone(&notes),
             silence: Silence::Kept(None),
+            read_size: throttle.map(Throttle::read_size),
         };
         let (sender, driver) = http1::Builder::new()
             .read_buf_exact_size(Some(READ_BUFFER))
@@ -169,6 +177,24 @@ fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
     }
 }
 
+/// Reads into `buffer`, and no more than `most` bytes if there is such a limit.
+fn poll_some(
+    stream: &mut Stream,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: Option<usize>,
+) -> Poll<io::Result<()>> {
+    let Some(most) = most else {
+        return Pin::new(stream).poll_read(context, buffer);
+    };
+    let most = most.min(buffer.remaining());
+    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+    ready!(Pin::new(stream).poll_read(context, &mut part))?;
+    let came = part.filled().len();
+    buffer.advance(came);
+    Poll::Ready(Ok(()))
+}
+
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -183,7 +209,12 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         loop {
             watched.scanner.verdict().map_err(carry)?;
-            ready!(Pin::new(&mut watched.stream).poll_read(context, buffer))?;
+            ready!(poll_some(
+                &mut watched.stream,
+                context,
+                buffer,
+                watched.read_size
+            ))?;
             let came = buffer.filled().len() - before;
             if came == 0 {
                 return Poll::Ready(watched.scanner.end().map_err(carry));
@@ -261,7 +292,9 @@ mod tests {
             let head = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
             server.write_all(head).await.expect("written");
             stream.readable().await.expect("it is there");
-            let mut wire = Http1::new(Stream::Plain(stream)).await.expect("a wire");
+            let mut wire = Http1::new(Stream::Plain(stream), None)
+                .await
+                .expect("a wire");
             let request = Request::new(Empty::new());
             let response = wire.request(request, |_, _| Ok(())).await;
             assert_eq!(response.expect("an answer").status(), 503);

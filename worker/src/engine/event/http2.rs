@@ -10,22 +10,29 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::HOST;
 use http::uri::Authority;
-use http::{Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::error::of_hyper;
+use super::error::{of_http2_body, of_hyper};
 use super::stream::Stream;
+use crate::throttle::Throttle;
 use crate::transfer::TransportError;
-use crate::transfer::scan::MAX_HEAD;
+use crate::transfer::scan::{MAX_HEAD, MAX_HEADERS};
 
-/// Bytes of one body that may be on their way before we have read any.
+/// Bytes of one body that may be on their way before we have read any: where the rate is limited, a
+/// second's worth, but no less than what HTTP/2 begins with.
 const STREAM_WINDOW: u32 = 1024 * 1024;
+const LEAST_WINDOW: u32 = 65_535;
 
-/// Bytes of all bodies of a connection together.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// A head that is larger than this, by the count of RFC 9113 section 6.5.2, is refused by h2 in words
+/// that do not say why. So those that are a little too large are let through to be told apart.
+const REFUSED_HEAD: usize = 4 * MAX_HEAD;
+
+/// Bytes of all bodies of a connection together, in windows of one.
+const STREAMS: u32 = 4;
 
 /// One user's end of a connection.
 #[derive(Clone, Debug)]
@@ -34,12 +41,19 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    /// Speaks HTTP/2 over `stream`. To be called on an event loop.
-    pub(super) async fn new(stream: Stream) -> Result<Self, TransportError> {
+    /// Speaks HTTP/2 over `stream`, and lets servers send as much ahead as suits `throttle`. To be
+    /// called on an event loop.
+    pub(super) async fn new(
+        stream: Stream,
+        throttle: Option<&Throttle>,
+    ) -> Result<Self, TransportError> {
+        let window = throttle.map_or(STREAM_WINDOW, |throttle| {
+            throttle.window(LEAST_WINDOW..=STREAM_WINDOW)
+        });
         let (sender, driver) = Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(STREAMS * window)
+            .max_header_list_size(u32::try_from(REFUSED_HEAD).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| of_hyper(&error))?;
@@ -64,7 +78,8 @@ impl Http2 {
         let mut response = pin!(sending);
         poll_fn(|context| {
             if let Poll::Ready(result) = response.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(|error| of_hyper(&error)));
+                let result = result.map_err(|error| of_hyper(&error));
+                return Poll::Ready(result.and_then(of_allowed_size));
             }
             match tick(context) {
                 Ok(()) => Poll::Pending,
@@ -80,8 +95,18 @@ impl Http2 {
         mut tick: impl FnMut(&mut Context<'_>) -> Result<(), TransportError>,
     ) -> Result<Option<Frame<Bytes>>, TransportError> {
         poll_fn(|context| {
-            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
-                return Poll::Ready(frame.transpose().map_err(|error| of_hyper(&error)));
+            match Pin::new(&mut *body).poll_frame(context) {
+                Poll::Ready(Some(frame)) => {
+                    return Poll::Ready(frame.map(Some).map_err(|error| of_http2_body(&error)));
+                }
+                // hyper takes a reset without an error for the end, which it is only after the end
+                // (RFC 9113 section 8.1).
+                Poll::Ready(None) if !body.is_end_stream() => {
+                    let cause = "the stream was reset before its end".to_owned();
+                    return Poll::Ready(Err(TransportError::Disconnected(cause)));
+                }
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending => {}
             }
             match tick(context) {
                 Ok(()) => Poll::Pending,
@@ -95,6 +120,17 @@ impl Http2 {
     pub(super) fn is_usable(&self) -> bool {
         !self.sender.is_closed()
     }
+}
+
+/// `response`, if its head is no larger than one of HTTP/1.1 may be.
+fn of_allowed_size(response: Response<Incoming>) -> Result<Response<Incoming>, TransportError> {
+    let headers = response.headers();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    if headers.len() > MAX_HEADERS || headers.iter().map(line).sum::<usize>() > MAX_HEAD {
+        let what = format!("it has {} headers", headers.len());
+        return Err(TransportError::HeadTooLarge(what));
+    }
+    Ok(response)
 }
 
 /// The whole URL, whose authority is what `Host` says (RFC 9113 section 8.3.1).

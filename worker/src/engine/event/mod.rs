@@ -15,6 +15,7 @@ mod http1;
 mod http2;
 mod hub;
 mod stream;
+mod throttled;
 mod wire;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::engine::NOTE_AFTER;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
+use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use alarm::{Alarm, Patience, after};
@@ -46,6 +48,8 @@ pub struct AsyncEngine {
     hub: Arc<Hub>,
     alarm: Alarm,
     spans: Recorder,
+    /// What it has of the rate that all share, if there is a limit.
+    allowance: Option<Allowance>,
 }
 
 impl AsyncEngine {
@@ -54,6 +58,7 @@ impl AsyncEngine {
     pub fn new(hub: Arc<Hub>) -> Self {
         let spans = Recorder::new(hub.shared.spans);
         Self {
+            allowance: hub.shared.throttle.clone().map(Allowance::new),
             hub,
             alarm: Alarm::default(),
             spans,
@@ -74,6 +79,7 @@ impl EventEngine for AsyncEngine {
             hub: &hub,
             alarm: &mut self.alarm,
             spans: &self.spans,
+            allowance: self.allowance.as_mut(),
             activity,
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
                 .of(assignment),
@@ -93,6 +99,7 @@ struct Attempt<'a> {
     hub: &'a Hub,
     alarm: &'a mut Alarm,
     spans: &'a Recorder,
+    allowance: Option<&'a mut Allowance>,
     activity: &'a Activity,
     transfer: Transfer<'a>,
 }
@@ -252,6 +259,7 @@ impl Attempt<'_> {
                 NOTE_AFTER.note(intake, note, begun);
                 intake.write(&data)
             })?;
+            self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;
         self.keep(place, wire).await;
@@ -297,6 +305,9 @@ impl Attempt<'_> {
             match left.checked_sub(size) {
                 Some(rest) => left = rest,
                 None => return,
+            }
+            if self.pay(size).await.is_err() {
+                return;
             }
         }
         self.keep(place, wire).await;

@@ -308,6 +308,7 @@ fn every_transport_error_has_its_kind_and_severity() {
     let mut head = transfer(URL, &options);
     let mut body = transfer(URL, &options);
     answer(&mut body, 200, &[], Some(9)).expect("a body follows");
+    let permanent = Severity::Permanent;
     let check = |transfer: &Transfer<'_>, error: TransportError, kind, severity| {
         let fault = transfer.on_error(error);
         assert_eq!(
@@ -319,33 +320,31 @@ fn every_transport_error_has_its_kind_and_severity() {
     };
     for (error, kind, severity) in [
         (resolve(true), Kind::Resolve, transient),
-        (resolve(false), Kind::Resolve, Severity::Permanent),
+        (resolve(false), Kind::Resolve, permanent),
         (TransportError::Connect(text()), Kind::Connect, transient),
         (
             TransportError::ConnectTimeout,
             Kind::ConnectTimeout,
             transient,
         ),
-        (TransportError::Tls(text()), Kind::Tls, Severity::Permanent),
+        (TransportError::Tls(text()), Kind::Tls, permanent),
         (
             TransportError::Disconnected(text()),
             Kind::Disconnected,
             transient,
         ),
+        (TransportError::Protocol(text()), Kind::Protocol, permanent),
+        (TransportError::Broken(text()), Kind::Protocol, transient),
         (
-            TransportError::Protocol(text()),
+            TransportError::WrongLength(text()),
             Kind::Protocol,
-            Severity::Permanent,
+            permanent,
         ),
-        (
-            TransportError::Framing(text()),
-            Kind::Framing,
-            Severity::Permanent,
-        ),
+        (TransportError::Framing(text()), Kind::Framing, permanent),
         (
             TransportError::HeadTooLarge(text()),
             Kind::HeadTooLarge,
-            Severity::Permanent,
+            permanent,
         ),
         (
             TransportError::Resolve(ResolveError::Blocked {
@@ -353,23 +352,26 @@ fn every_transport_error_has_its_kind_and_severity() {
                 addr: std::net::Ipv4Addr::LOCALHOST.into(),
             }),
             Kind::Blocked,
-            Severity::Permanent,
+            permanent,
         ),
-        (proxy(true), Kind::Proxy, Severity::Permanent),
+        (proxy(true), Kind::Proxy, permanent),
         (proxy(false), Kind::Proxy, transient),
         (TransportError::Stalled, Kind::Stalled, transient),
         (TransportError::Timeout, Kind::Timeout, transient),
-        (
-            TransportError::Internal(text()),
-            Kind::Internal,
-            Severity::Permanent,
-        ),
+        (TransportError::Internal(text()), Kind::Internal, permanent),
     ] {
         check(&head, error, kind, severity);
     }
     let cut = TransportError::Disconnected(text());
     check(&body, cut, Kind::Truncated, transient);
     check(&body, TransportError::Stalled, Kind::Stalled, transient);
+    let broken = TransportError::Broken(text());
+    check(&body, broken, Kind::Truncated, transient);
+    // Shorter or longer than announced: what came tells which.
+    let wrong = || TransportError::WrongLength(text());
+    check(&body, wrong(), Kind::Truncated, transient);
+    body.on_chunk(9).expect("as announced");
+    check(&body, wrong(), Kind::Protocol, permanent);
     // A redirect's body does not count as the task's.
     answer(&mut head, 302, &[("location", "/z")], Some(9)).expect("followed");
     check(

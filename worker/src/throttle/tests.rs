@@ -1,0 +1,265 @@
+//! Downloads in virtual time, over one line: what they take is never more than the rate allows, in
+//! no window of time and whatever happens to them, and no less where they want it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU64;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+const BEGUN: u64 = 1_000 * SECOND;
+
+/// What it takes until there is a download in the place of one that was killed.
+const RESPAWN: u64 = 10 * MILLISECOND;
+
+fn throttle(rate: u64, sharers: u32) -> Throttle {
+    Throttle::local(&LimitRate {
+        bytes_per_second: NonZeroU64::new(rate).expect("at least 1"),
+        sharers,
+    })
+}
+
+/// Most bytes that `downloads` may take beyond what the rate allows: what may be made up for, a
+/// turn that is being used by each, and one read by each.
+fn burst(throttle: &Throttle, downloads: u64) -> u128 {
+    let tolerated = u128::from(throttle.rate) * u128::from(TOLERANCE) / u128::from(SECOND);
+    let read = u128::from(throttle.turn) + throttle.read_size() as u128;
+    tolerated + u128::from(throttle.turn) + u128::from(downloads) * read
+}
+
+/// How one download behaves.
+#[derive(Clone, Debug)]
+struct Habit {
+    /// Nanoseconds between two reads, by its server.
+    every: u64,
+    /// Bytes that there are to be read then, in turn.
+    sizes: Vec<u64>,
+    /// It wakes so much later than it wanted to.
+    late: u64,
+    /// Reads after which it is killed, and begins anew.
+    killed_after: Option<usize>,
+}
+
+/// When how much was read, by whom.
+type Reads = Vec<(u64, u64, usize)>;
+
+/// Runs downloads until `end`. For `pause`, from its first time to its second, nobody moves.
+fn run(throttle: &Throttle, habits: &[Habit], end: u64, pause: Option<(u64, u64)>) -> (Reads, u64) {
+    let moved = |at: u64| match pause {
+        Some((from, to)) if (from..to).contains(&at) => to,
+        Some(_) | None => at,
+    };
+    let allowance = || Allowance::new(throttle.clone());
+    let mut downloads: Vec<_> = habits.iter().map(|habit| (habit, allowance(), 0)).collect();
+    let mut due: BinaryHeap<_> = (0..habits.len()).map(|who| Reverse((BEGUN, who))).collect();
+    let (mut reads, mut kills) = (Reads::new(), 0);
+    while let Some(Reverse((now, who))) = due.pop().filter(|next| next.0.0 < end) {
+        let (habit, purse, count) = &mut downloads[who];
+        if let Some(wait) = purse.wait(now) {
+            let wait = u64::try_from(wait.as_nanos()).expect("less than centuries");
+            due.push(Reverse((moved(now + wait + habit.late), who)));
+            continue;
+        }
+        let size = habit.sizes[*count % habit.sizes.len()].min(throttle.read_size() as u64);
+        reads.push((now, size, who));
+        *count += 1;
+        let mut next = now + habit.every + 1;
+        if habit.killed_after.is_some_and(|most| *count % most == 0) {
+            *purse = allowance();
+            kills += 1;
+            next += RESPAWN;
+        } else {
+            purse.pay(size);
+        }
+        due.push(Reverse((moved(next), who)));
+    }
+    (reads, kills)
+}
+
+/// The most that was read beyond what the rate allows, in any window.
+fn worst_excess(reads: &Reads, rate: u64) -> i128 {
+    // Largest difference between the bytes read and those allowed, from some read to some later.
+    let (mut lowest, mut worst, mut total) = (i128::MAX, 0, 0);
+    for (at, size, _) in reads {
+        let allowed = i128::from(at - BEGUN) * i128::from(rate) / i128::from(SECOND);
+        lowest = lowest.min(total - allowed);
+        total += i128::from(*size);
+        worst = worst.max(total - allowed - lowest);
+    }
+    worst
+}
+
+fn habit() -> impl Strategy<Value = Habit> {
+    (
+        prop_oneof![Just(0), 0..50 * MILLISECOND],
+        vec(0..200_000_u64, 1..5),
+        prop_oneof![Just(0), 0..3 * MILLISECOND, 0..400 * MILLISECOND],
+        prop::option::weighted(0.2, 1..20_usize),
+    )
+        .prop_map(|(every, sizes, late, killed_after)| Habit {
+            // No server has next to nothing a billion times a second.
+            every: every.max(MILLISECOND * u64::from(sizes.iter().any(|size| *size < 4096))),
+            sizes,
+            late,
+            killed_after,
+        })
+}
+
+/// One that always wants more than there is.
+fn greedy() -> Habit {
+    Habit {
+        every: 0,
+        sizes: vec![u64::MAX],
+        late: 0,
+        killed_after: None,
+    }
+}
+
+fn bytes(reads: &Reads, of: impl Fn(usize) -> bool) -> u64 {
+    let theirs = reads.iter().filter(|(_, _, who)| of(*who));
+    theirs.map(|(_, size, _)| size).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_window_sees_more_than_the_rate_allows(
+        rate in prop_oneof![1..5_000_u64, 1_000..2_000_000_u64, 1_000_000..100_000_000_u64],
+        habits in vec(habit(), 1..12),
+        sharers in 1..40_u32,
+        pause in prop::option::of((0..2 * SECOND, 0..3600 * SECOND)),
+    ) {
+        let throttle = throttle(rate, sharers);
+        let pause = pause.map(|(from, time)| (BEGUN + from, BEGUN + from + time));
+        let end = pause.map_or(BEGUN, |(_, to)| to) + 2 * SECOND;
+        let (reads, kills) = run(&throttle, &habits, end, pause);
+        // Who is killed has paid for nothing of his last read.
+        let lost = u128::from(kills) * throttle.read_size() as u128;
+        let most = burst(&throttle, habits.len() as u64) + lost;
+        let worst = worst_excess(&reads, rate);
+        prop_assert!(worst <= i128::try_from(most).expect("small"), "{worst} > {most}");
+    }
+
+    #[test]
+    fn whoever_is_left_has_all_of_it(
+        rate in 10_000..100_000_000_u64,
+        others in vec(habit(), 0..6),
+        sharers in 1..20_u32,
+    ) {
+        let throttle = throttle(rate, sharers);
+        let mut habits = others;
+        for habit in &mut habits {
+            // A turn of who is killed may be had by nobody.
+            habit.killed_after = None;
+        }
+        habits.push(greedy());
+        // Late ones are late for their own turns; nobody waits for them.
+        let (reads, _) = run(&throttle, &habits, BEGUN + 10 * SECOND, None);
+        let all = bytes(&reads, |_| true);
+        let wanted = 10 * rate;
+        prop_assert!(all >= wanted - wanted / 20, "{all} of {wanted}");
+    }
+
+    #[test]
+    fn those_who_want_as_much_get_as_much(
+        rate in 100_000..100_000_000_u64,
+        number in 2..16_usize,
+        sharers in 1..20_u32,
+    ) {
+        let throttle = throttle(rate, sharers);
+        let (reads, _) = run(&throttle, &vec![greedy(); number], BEGUN + 20 * SECOND, None);
+        let shares: Vec<_> = (0..number).map(|who| bytes(&reads, |other| other == who)).collect();
+        let (least, most) = (shares.iter().min(), shares.iter().max());
+        let unfair = most.expect("some") - least.expect("some");
+        let fair = 20 * rate / number as u64;
+        prop_assert!(unfair <= fair / 10, "{shares:?}");
+    }
+
+    #[test]
+    fn a_turn_takes_no_less_than_its_time(rate in 1..=u64::MAX, sharers in 0..=u32::MAX) {
+        let throttle = throttle(rate, sharers);
+        let time = u128::from(throttle.cost) * u128::from(rate);
+        prop_assert!(u128::from(throttle.turn) * u128::from(SECOND) <= time);
+    }
+}
+
+#[test]
+fn a_pause_is_followed_by_no_rush() {
+    let rate = 1_000_000;
+    let throttle = throttle(rate, 2);
+    let hour = (BEGUN + SECOND, BEGUN + 3601 * SECOND);
+    let (reads, _) = run(
+        &throttle,
+        &[greedy(), greedy()],
+        hour.1 + SECOND,
+        Some(hour),
+    );
+    let after = reads.iter().filter(|(at, ..)| *at >= hour.1);
+    let after: u64 = after.map(|(_, size, _)| size).sum();
+    let most = u128::from(rate) + burst(&throttle, 2);
+    assert!(u128::from(after) <= most, "{after} > {most}");
+}
+
+#[test]
+fn a_slow_server_leaves_the_rate_to_a_fast_one() {
+    let rate = 1_000_000;
+    let throttle = throttle(rate, 6);
+    let slow = Habit {
+        every: 100 * MILLISECOND,
+        sizes: vec![1_000],
+        ..greedy()
+    };
+    let (reads, _) = run(&throttle, &[slow, greedy()], BEGUN + 10 * SECOND, None);
+    let slow = bytes(&reads, |who| who == 0);
+    assert!(
+        (90_000..=110_000).contains(&slow),
+        "it has what it wants: {slow}"
+    );
+    let fast = bytes(&reads, |who| who == 1);
+    assert!(
+        (9_500_000..=10_200_000).contains(&fast),
+        "the other, the rest: {fast}"
+    );
+}
+
+#[test]
+fn a_line_that_is_out_of_all_reason_is_not_waited_for() {
+    let throttle = throttle(1_000_000, 6);
+    let Line::Own(word) = &throttle.line else {
+        unreachable!("it is local");
+    };
+    for end in [u64::MAX, BEGUN + 1_000_000 * SECOND] {
+        word.store(end, Ordering::Relaxed);
+        assert_eq!(throttle.take(BEGUN), BEGUN);
+        assert_eq!(word.load(Ordering::Relaxed), BEGUN + throttle.cost);
+    }
+    // One that workers can have formed is.
+    let end = BEGUN + u64::from(u16::MAX) * throttle.cost;
+    word.store(end, Ordering::Relaxed);
+    assert_eq!(throttle.take(BEGUN), end);
+}
+
+#[test]
+fn turns_that_are_taken_at_once_all_count() {
+    const THREADS: u64 = 4;
+    const TURNS: u64 = 10_000;
+    let throttle = throttle(1_000_000, 6);
+    let begins = std::thread::scope(|scope| {
+        let take = || (0..TURNS).map(|_| throttle.take(BEGUN)).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
+        let taken = threads.into_iter().map(|thread| thread.join());
+        taken
+            .collect::<Result<Vec<_>, _>>()
+            .expect("no panic")
+            .concat()
+    });
+    let mut begins = begins;
+    begins.sort_unstable();
+    let first = BEGUN - TOLERANCE;
+    let expected = (0..THREADS * TURNS).map(|number| first + number * throttle.cost);
+    assert!(begins.into_iter().eq(expected), "one turn was had twice");
+}
