@@ -73,8 +73,15 @@ enum Chunk {
     Trailers(usize),
 }
 
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scanner {
     /// Of a new connection.
+    #[must_use]
     pub const fn new() -> Self {
         Self {
             state: State::Idle,
