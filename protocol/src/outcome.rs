@@ -253,6 +253,41 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether it means that somebody was waited for who did not answer: the host, or whoever
+    /// knows the way to it. What fails so takes long, and the next one of that host may as well.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        match self {
+            Self::Resolve
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Proxy
+            | Self::Stalled
+            | Self::Timeout => true,
+            Self::Blocked
+            | Self::Tls
+            | Self::Disconnected
+            | Self::Protocol
+            | Self::Framing
+            | Self::HeadTooLarge
+            | Self::Encoding
+            | Self::Truncated
+            | Self::Status
+            | Self::TooManyRedirects
+            | Self::BadRedirect
+            | Self::TooLarge
+            | Self::SizeMismatch
+            | Self::ChecksumMismatch
+            | Self::Robots
+            | Self::RobotsUnreachable
+            | Self::Exec
+            | Self::Store
+            | Self::DiskFull
+            | Self::WorkerDied
+            | Self::Internal => false,
+        }
+    }
+
     /// Every kind, in the order of the documentation.
     pub const ALL: [Self; 27] = [
         Self::Resolve,

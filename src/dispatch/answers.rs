@@ -26,6 +26,7 @@ impl Dispatcher {
         };
         let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
+        self.ready.enter(host);
         self.ready.push_back(host, task);
     }
 
@@ -37,6 +38,7 @@ impl Dispatcher {
         };
         let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "errand {task} was offered twice");
+        self.ready.enter(host);
         self.errands.push_back(task);
     }
 
@@ -71,7 +73,7 @@ impl Dispatcher {
             return self.stale(worker);
         }
         self.counts.stored += self.weight(id);
-        self.answered(worker, id);
+        self.answered(worker, id, true);
         self.finish(worker, id, Verdict::Stored(stored));
     }
 
@@ -85,7 +87,7 @@ impl Dispatcher {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
-        self.answered(worker, id);
+        self.answered(worker, id, !failure.kind.is_silence());
         if let Severity::Transient {
             retry_after: Some(pause),
         } = failure.severity
@@ -174,10 +176,12 @@ impl Dispatcher {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// An answer came: it spends an attempt, and shows that the worker works.
-    fn answered(&mut self, worker: WorkerId, id: TaskId) {
+    /// An answer came: it spends an attempt, and shows that the worker works; and whether its
+    /// host does.
+    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += 1;
+            self.ready.hear(task.host, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.progress = true;
@@ -190,6 +194,7 @@ impl Dispatcher {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
+        self.ready.leave(task.host);
         let Place::Leased(lease) = task.place else {
             return;
         };

@@ -14,6 +14,9 @@ const READY_PER_PREFETCH: usize = 4;
 impl Dispatcher {
     /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
     /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
+    ///
+    /// Ahead a worker is given only tasks of a host that it is asking already as often as it can.
+    /// So nothing waits behind a download of another host, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
         if now < self.next_turn {
             return;
@@ -50,9 +53,12 @@ impl Dispatcher {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
+                // An errand is no turn of its host's, and takes a place of it as well.
+                let is_errand = |id| self.tasks.get(id).is_some_and(|task| task.errand);
+                let has_turn = !batch.is_empty() && !batch.iter().any(is_errand);
                 while self.slots[index].is_open()
                     && self.slots[index].held() < concurrency + ahead
-                    && let Some(task) = self.take_for(index)
+                    && let Some(task) = self.take_ahead(index, has_turn)
                 {
                     self.lease(now, index, task);
                     batch.push(task);
@@ -109,7 +115,7 @@ impl Dispatcher {
     fn take_ready(&mut self, index: usize) -> Option<TaskId> {
         match self.limits.policy {
             Policy::Shared => {
-                let taken = self.take_for(index);
+                let taken = self.take_turn(index);
                 self.errand_was_last &= taken.is_none();
                 taken
             }
@@ -132,9 +138,23 @@ impl Dispatcher {
         self.errands.remove(position)
     }
 
-    /// Takes the next task that slot `index` may have out of the ready queue.
-    fn take_for(&mut self, index: usize) -> Option<TaskId> {
-        let host = self.ready.next_host().or_else(|| self.held_host(index))?;
+    /// Takes the task whose turn it is out of the ready queue, for slot `index`.
+    fn take_turn(&mut self, index: usize) -> Option<TaskId> {
+        let host = self.ready.next_host()?;
+        self.take_of(index, host)
+    }
+
+    /// Takes a task out of the ready queue that slot `index` may hold ahead: of the host that it
+    /// was just given a turn of, or whose turn it would be again.
+    fn take_ahead(&mut self, index: usize, has_turn: bool) -> Option<TaskId> {
+        let host = self.held_host(index)?;
+        if !has_turn && !self.ready.keeps_turn(host) {
+            return None;
+        }
+        self.take_of(index, host)
+    }
+
+    fn take_of(&mut self, index: usize, host: HostId) -> Option<TaskId> {
         let task = self.ready.peek(host)?;
         if !self.has_credit(index, task) {
             return None;
@@ -149,7 +169,7 @@ impl Dispatcher {
         slot.bytes == 0 || slot.bytes.saturating_add(size) <= self.limits.credit_bytes
     }
 
-    /// A host at its cap, of which slot `index` can hold more without asking it more at once.
+    /// A host of which slot `index` can hold more without asking it more at once.
     fn held_host(&self, index: usize) -> Option<HostId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
@@ -242,31 +262,45 @@ impl Dispatcher {
             return false;
         }
         let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();
-        // What a worker is about to begin is not ahead.
-        let ahead = |slot: &super::Slot| slot.held().saturating_sub(concurrency);
         let richest = (0..self.slots.len())
             .filter(|&index| self.slots[index].is_ready() && self.revoked(&self.slots[index]) == 0)
-            .max_by_key(|&index| ahead(&self.slots[index]));
+            .max_by_key(|&index| self.runnable_ahead(index).count());
         let Some(index) = richest else {
             return false;
         };
-        let queue = &self.slots[index].queue;
-        let ahead = ahead(&self.slots[index]).min(queue.len());
+        let ahead = self.runnable_ahead(index).count();
         let wanted = ahead.div_ceil(2).min(free.saturating_sub(coming));
-        let tasks: Vec<_> = queue
-            .iter()
-            .rev()
-            .filter(|id| {
-                self.tasks
-                    .get(id)
-                    .is_some_and(|task| !task.suspect && self.ready.has_room(task.host))
-            })
-            .take(wanted)
-            .copied()
-            .collect();
+        let tasks: Vec<_> = self.runnable_ahead(index).take(wanted).collect();
         let asked = !tasks.is_empty();
         self.revoke(index, tasks);
         asked
+    }
+
+    /// What slot `index` holds ahead that another could run now, the last first. What it is about
+    /// to begin is not ahead.
+    fn runnable_ahead(&self, index: usize) -> impl Iterator<Item = TaskId> + '_ {
+        let slot = &self.slots[index];
+        let ahead = slot
+            .held()
+            .saturating_sub(usize::from(self.limits.concurrency));
+        slot.queue.iter().rev().take(ahead).copied().filter(|id| {
+            self.tasks
+                .get(id)
+                .is_some_and(|task| !task.suspect && self.ready.has_room(task.host))
+        })
+    }
+
+    /// Keeps a host that is not heard from to half of the places, at least one, while there are
+    /// others, or may be: what is read of the input so far may be all of one host. So those that
+    /// come later find places that are not taken for as long as a silent host is waited for.
+    pub(super) fn restrain(&mut self) {
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        let places = in_use * usize::from(self.limits.concurrency);
+        let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
+        let others = self.ready.hosts() > 1 || may_come;
+        let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
+        let half = u32::try_from(places / 2).unwrap_or(u32::MAX);
+        self.ready.restrain(restrained.then_some(half));
     }
 
     /// Asks the worker of slot `index` to give `tasks` back.

@@ -66,6 +66,16 @@ impl Dispatcher {
                 self.tasks.len()
             ));
         }
+        let mut of_hosts = BTreeMap::new();
+        for task in self.tasks.values() {
+            *of_hosts.entry(task.host).or_insert(0) += 1;
+        }
+        let counted: BTreeMap<_, _> = self.ready.unfinished().collect();
+        if counted != of_hosts {
+            return Err(format!(
+                "hosts have {of_hosts:?} tasks, counted as {counted:?}"
+            ));
+        }
         let known = self.counts.finished() + self.unfinished() as u64;
         if self.counts.offered != known {
             return Err(format!(

@@ -181,6 +181,7 @@ impl Dispatcher {
         self.expire(now);
         if self.course == Course::Running {
             self.ready.wake(now);
+            self.restrain();
             self.retire_workers(now);
             self.staff(now);
             self.assign(now);

@@ -1,7 +1,9 @@
 //! The ready queue: fair turns between hosts, and a cap on what one host is asked at once.
 //!
-//! Hosts with ready tasks and room under the cap stand in a rotation; each turn takes one task of
-//! the host at its head. A host at its cap steps out of the rotation until it has room again, so
+//! Hosts with ready tasks and room under the cap stand in a rotation. The next turn is that of the
+//! host with the least load, and among those of the one that has waited longest (max-min
+//! fairness): while others wait, a host that is slow keeps no more places than its share, however
+//! many tasks it has. A host at its cap steps out of the rotation until it has room again, so
 //! that it costs the others nothing.
 //!
 //! A host can also be at **rest**: until a moment, it gets nothing.
@@ -9,6 +11,9 @@
 //! A host's **load** is the most downloads that can run against it at once: over all workers, the
 //! tasks of the host that the worker holds, or its concurrency if that is less. (A worker that
 //! holds nine tasks of a host and runs one at a time asks that host once at a time.)
+//!
+//! A host is **heard** from if its latest download was answered. One that is not may be kept below
+//! a load of its own ([`ReadyQueue::restrain`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -17,22 +22,36 @@ use protocol::TaskId;
 
 use super::event::HostId;
 
+/// A host with unfinished tasks, wherever those are.
 #[derive(Debug, Default)]
 struct Host {
+    /// Its ready tasks.
     tasks: VecDeque<TaskId>,
     load: u32,
+    unfinished: u32,
+    heard: bool,
+    /// When it came to where it stands in the rotation, counted in turns.
+    turn: u64,
 }
+
+/// Where a host stands in the rotation: those with the least load first.
+type Standing = (u32, u64, HostId);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ReadyQueue {
     cap: Option<u32>,
+    /// Most load of a host that is not heard from.
+    restraint: Option<u32>,
+    /// Exactly the hosts with unfinished tasks.
     hosts: BTreeMap<HostId, Host>,
     /// Until when hosts are at rest; and the same in the order of time.
     resting: BTreeMap<HostId, Instant>,
     wakes: BTreeSet<(Instant, HostId)>,
     /// Exactly the hosts with tasks and room that are not at rest, each once.
-    rotation: VecDeque<HostId>,
+    rotation: BTreeSet<Standing>,
+    /// Turns so far.
+    turns: u64,
     len: usize,
     /// Tasks of the hosts in the rotation.
     available: usize,
@@ -42,13 +61,49 @@ impl ReadyQueue {
     pub(super) const fn new(cap: Option<u32>) -> Self {
         Self {
             cap,
+            restraint: None,
             hosts: BTreeMap::new(),
             resting: BTreeMap::new(),
             wakes: BTreeSet::new(),
-            rotation: VecDeque::new(),
+            rotation: BTreeSet::new(),
+            turns: 0,
             len: 0,
             available: 0,
         }
+    }
+
+    /// One more task of `host` is unfinished.
+    pub(super) fn enter(&mut self, host: HostId) {
+        self.hosts.entry(host).or_default().unfinished += 1;
+    }
+
+    /// A task of `host`, which is in no queue and with no worker, is finished. With its last task
+    /// a host is forgotten.
+    pub(super) fn leave(&mut self, host: HostId) {
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.unfinished -= 1;
+            if entry.unfinished == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+    }
+
+    /// Hosts with unfinished tasks.
+    pub(super) fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Notes whether the latest download of `host` was answered.
+    pub(super) fn hear(&mut self, host: HostId, heard: bool) {
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.heard = heard;
+        }
+    }
+
+    /// From now on a host that is not heard from gets no turn that would take its load beyond
+    /// `most`.
+    pub(super) fn restrain(&mut self, most: Option<u32>) {
+        self.restraint = most;
     }
 
     /// Ready tasks in all.
@@ -56,9 +111,17 @@ impl ReadyQueue {
         self.len
     }
 
-    /// Ready tasks of hosts that have room.
-    pub(super) const fn available(&self) -> usize {
-        self.available
+    /// Ready tasks of hosts that may have a turn.
+    pub(super) fn available(&self) -> usize {
+        let restrained = self.restraint.map_or(0, |most| {
+            let loaded = self.rotation.range((most, 0, HostId(0))..);
+            loaded
+                .filter_map(|(_, _, host)| self.hosts.get(host))
+                .filter(|entry| !entry.heard)
+                .map(|entry| entry.tasks.len())
+                .sum()
+        });
+        self.available - restrained
     }
 
     pub(super) fn push_back(&mut self, host: HostId, task: TaskId) {
@@ -78,7 +141,32 @@ impl ReadyQueue {
 
     /// The next host whose turn it is.
     pub(super) fn next_host(&self) -> Option<HostId> {
-        self.rotation.front().copied()
+        self.turns().map(|(_, host)| host).next()
+    }
+
+    /// Whether `host`, which has been given something, may be given more before any other has
+    /// its turn: if it gave up a place, that would be its own again.
+    pub(super) fn keeps_turn(&self, host: HostId) -> bool {
+        let load = self.hosts.get(&host).map_or(0, |entry| entry.load);
+        self.turns()
+            .find(|&(_, other)| other != host)
+            .is_none_or(|(least, _)| least >= load)
+    }
+
+    /// The hosts that may have a turn, in the order of their turns, each with its load.
+    fn turns(&self) -> impl Iterator<Item = (u32, HostId)> + '_ {
+        self.rotation
+            .iter()
+            .filter(|(_, _, host)| {
+                self.hosts
+                    .get(host)
+                    .is_some_and(|entry| !self.is_restrained(entry))
+            })
+            .map(|&(load, _, host)| (load, host))
+    }
+
+    fn is_restrained(&self, entry: &Host) -> bool {
+        !entry.heard && self.restraint.is_some_and(|most| entry.load >= most)
     }
 
     /// A host with a ready task, whether it has room or not.
@@ -96,8 +184,9 @@ impl ReadyQueue {
 
     /// Whether one more download may run against `host` now.
     pub(super) fn has_room(&self, host: HostId) -> bool {
-        let load = self.hosts.get(&host).map_or(0, |entry| entry.load);
-        self.cap.is_none_or(|cap| load < cap) && !self.is_resting(host)
+        self.hosts.get(&host).is_none_or(|entry| {
+            self.cap.is_none_or(|cap| entry.load < cap) && !self.is_restrained(entry)
+        }) && !self.is_resting(host)
     }
 
     /// Whether `host` is to get nothing now.
@@ -140,15 +229,13 @@ impl ReadyQueue {
         self.hosts.get(&host)?.tasks.front().copied()
     }
 
-    /// Takes the next task of `host`, which goes to the back of the rotation.
+    /// Takes the next task of `host`, which goes behind the others of its load.
     pub(super) fn pop(&mut self, host: HostId) -> Option<TaskId> {
         let was = self.standing(host);
         let task = self.hosts.get_mut(&host)?.tasks.pop_front()?;
         self.len -= 1;
-        if was.is_some() && self.rotation.front() == Some(&host) {
-            self.rotation.rotate_left(1);
-        }
         self.update(host, was);
+        self.queue_up(host);
         Some(task)
     }
 
@@ -168,39 +255,47 @@ impl ReadyQueue {
         self.update(host, was);
     }
 
-    /// How many tasks `host` has in the rotation, if it stands there.
-    fn standing(&self, host: HostId) -> Option<usize> {
+    /// Where `host` stands in the rotation, if it does, and with how many tasks.
+    fn standing(&self, host: HostId) -> Option<(Standing, usize)> {
         let entry = self.hosts.get(&host)?;
         let room = self.cap.is_none_or(|cap| entry.load < cap) && !self.is_resting(host);
-        (room && !entry.tasks.is_empty()).then_some(entry.tasks.len())
+        let stands = room && !entry.tasks.is_empty();
+        stands.then_some(((entry.load, entry.turn, host), entry.tasks.len()))
     }
 
     /// Puts `host` where it belongs after a change; `was` is where it stood before.
-    fn update(&mut self, host: HostId, was: Option<usize>) {
+    fn update(&mut self, host: HostId, was: Option<(Standing, usize)>) {
         let is = self.standing(host);
-        self.available = self.available - was.unwrap_or(0) + is.unwrap_or(0);
+        let tasks = |standing: Option<(Standing, usize)>| standing.map_or(0, |(_, tasks)| tasks);
+        self.available = self.available - tasks(was) + tasks(is);
         match (was, is) {
-            (None, Some(_)) => self.rotation.push_back(host),
-            (Some(_), None) => self.leave_rotation(host),
-            (Some(_), Some(_)) | (None, None) => {}
-        }
-        if self
-            .hosts
-            .get(&host)
-            .is_some_and(|entry| entry.tasks.is_empty() && entry.load == 0)
-        {
-            self.hosts.remove(&host);
+            (None, Some((standing, _))) => {
+                self.rotation.insert(standing);
+                self.queue_up(host);
+            }
+            (Some((standing, _)), None) => {
+                self.rotation.remove(&standing);
+            }
+            (Some((before, _)), Some((after, _))) => {
+                if before != after {
+                    self.rotation.remove(&before);
+                    self.rotation.insert(after);
+                }
+            }
+            (None, None) => {}
         }
     }
 
-    /// Nearly always the host whose turn it is or just was, so the search is rare.
-    fn leave_rotation(&mut self, host: HostId) {
-        if self.rotation.back() == Some(&host) {
-            self.rotation.pop_back();
-        } else if self.rotation.front() == Some(&host) {
-            self.rotation.pop_front();
-        } else {
-            self.rotation.retain(|&other| other != host);
+    /// Puts `host` behind the others of its load, if it stands in the rotation.
+    fn queue_up(&mut self, host: HostId) {
+        let Some((standing, _)) = self.standing(host) else {
+            return;
+        };
+        self.turns += 1;
+        self.rotation.remove(&standing);
+        self.rotation.insert((standing.0, self.turns, host));
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.turn = self.turns;
         }
     }
 
@@ -210,23 +305,15 @@ impl ReadyQueue {
         if len != self.len {
             return Err(format!("ready queue counts {} of {len} tasks", self.len));
         }
-        let mut rotation: Vec<_> = self.rotation.iter().copied().collect();
-        rotation.sort_unstable();
-        let standing: Vec<_> = self
-            .hosts
-            .keys()
-            .copied()
-            .filter(|&host| self.standing(host).is_some())
-            .collect();
-        if rotation != standing {
+        let standings = || self.hosts.keys().filter_map(|&host| self.standing(host));
+        let standing: BTreeSet<_> = standings().map(|(standing, _)| standing).collect();
+        if self.rotation != standing {
+            let rotation = &self.rotation;
             return Err(format!(
                 "hosts {rotation:?} have turns, {standing:?} should"
             ));
         }
-        let available: usize = standing
-            .iter()
-            .filter_map(|&host| self.standing(host))
-            .sum();
+        let available: usize = standings().map(|(_, tasks)| tasks).sum();
         if available != self.available {
             return Err(format!(
                 "{} tasks are counted available, {available} are",
@@ -234,6 +321,13 @@ impl ReadyQueue {
             ));
         }
         Ok(())
+    }
+
+    /// How many unfinished tasks each host has.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = (HostId, u32)> + '_ {
+        self.hosts
+            .iter()
+            .map(|(&host, entry)| (host, entry.unfinished))
     }
 
     /// The load of each host that has any.
@@ -252,6 +346,11 @@ mod tests {
     const A: HostId = HostId(1);
     const B: HostId = HostId(2);
 
+    fn put(queue: &mut ReadyQueue, host: HostId, task: u64) {
+        queue.enter(host);
+        queue.push_back(host, TaskId(task));
+    }
+
     fn take(queue: &mut ReadyQueue) -> Option<u64> {
         let host = queue.next_host()?;
         queue.add_load(host);
@@ -264,10 +363,10 @@ mod tests {
     fn hosts_take_turns() {
         let mut queue = ReadyQueue::new(None);
         for n in 0..4 {
-            queue.push_back(A, TaskId(n));
+            put(&mut queue, A, n);
         }
-        queue.push_back(B, TaskId(10));
-        queue.push_back(B, TaskId(11));
+        put(&mut queue, B, 10);
+        put(&mut queue, B, 11);
         let order: Vec<_> = std::iter::from_fn(|| take(&mut queue)).collect();
         assert_eq!(order, [0, 10, 1, 11, 2, 3]);
     }
@@ -275,9 +374,9 @@ mod tests {
     #[test]
     fn a_host_at_its_cap_steps_aside_until_it_has_room() {
         let mut queue = ReadyQueue::new(Some(1));
-        queue.push_back(A, TaskId(0));
-        queue.push_back(A, TaskId(1));
-        queue.push_back(B, TaskId(10));
+        put(&mut queue, A, 0);
+        put(&mut queue, A, 1);
+        put(&mut queue, B, 10);
         assert_eq!(take(&mut queue), Some(0));
         assert_eq!(queue.available(), 1);
         assert_eq!(take(&mut queue), Some(10));
@@ -292,11 +391,11 @@ mod tests {
         let now = Instant::now();
         let second = std::time::Duration::from_secs(1);
         let mut queue = ReadyQueue::new(None);
-        queue.push_back(A, TaskId(0));
-        queue.push_back(A, TaskId(1));
+        put(&mut queue, A, 0);
+        put(&mut queue, A, 1);
         queue.rest(A, now + 2 * second);
         queue.rest(A, now + second);
-        queue.push_back(B, TaskId(10));
+        put(&mut queue, B, 10);
         assert_eq!((take(&mut queue), take(&mut queue)), (Some(10), None));
         assert_eq!(queue.next_wake(), Some(now + 2 * second));
         queue.wake(now + second);
@@ -308,9 +407,68 @@ mod tests {
     #[test]
     fn what_comes_back_goes_first() {
         let mut queue = ReadyQueue::new(None);
-        queue.push_back(A, TaskId(1));
+        put(&mut queue, A, 1);
+        queue.enter(A);
         queue.push_front(A, TaskId(0));
         assert_eq!(take(&mut queue), Some(0));
         assert_eq!(take(&mut queue), Some(1));
+    }
+
+    #[test]
+    fn a_host_whose_downloads_do_not_end_keeps_its_share_and_no_more() {
+        let mut queue = ReadyQueue::new(None);
+        for n in 0..100 {
+            put(&mut queue, A, n);
+            put(&mut queue, B, 100 + n);
+        }
+        // Six places. What is asked of A never ends, what is asked of B does at once.
+        let mut of_a = 0;
+        for _ in 0..50 {
+            let mut of_b = 0;
+            while of_a + of_b < 6 {
+                match take(&mut queue) {
+                    Some(..100) => of_a += 1,
+                    Some(_) => of_b += 1,
+                    None => panic!("there is enough for all"),
+                }
+            }
+            (0..of_b).for_each(|_| queue.remove_load(B));
+        }
+        assert_eq!(of_a, 3);
+    }
+
+    #[test]
+    fn a_turn_is_kept_only_while_nobody_has_less() {
+        let mut queue = ReadyQueue::new(None);
+        for n in 0..3 {
+            put(&mut queue, A, n);
+        }
+        assert_eq!(take(&mut queue), Some(0));
+        assert!(queue.keeps_turn(A), "there is nobody else");
+        put(&mut queue, B, 10);
+        put(&mut queue, B, 11);
+        assert!(!queue.keeps_turn(A), "B has nothing");
+        assert_eq!(take(&mut queue), Some(10));
+        assert!(queue.keeps_turn(A) && queue.keeps_turn(B), "both have one");
+    }
+
+    #[test]
+    fn a_host_that_is_not_heard_from_is_held_back_until_it_is() {
+        let mut queue = ReadyQueue::new(None);
+        for n in 0..4 {
+            put(&mut queue, A, n);
+        }
+        queue.restrain(Some(2));
+        assert_eq!((take(&mut queue), take(&mut queue)), (Some(0), Some(1)));
+        assert_eq!((queue.available(), queue.next_host()), (0, None));
+        assert!(!queue.has_room(A));
+        put(&mut queue, B, 10);
+        assert_eq!((queue.available(), take(&mut queue)), (1, Some(10)));
+        queue.hear(A, true);
+        assert_eq!((queue.available(), take(&mut queue)), (2, Some(2)));
+        queue.hear(A, false);
+        assert_eq!(take(&mut queue), None);
+        queue.restrain(None);
+        assert_eq!(take(&mut queue), Some(3));
     }
 }

@@ -6,6 +6,7 @@
 mod checks {
     //! The bodies of the fuzz targets.
     pub mod frames;
+    pub mod response;
     pub mod robots;
     pub mod run_log;
     pub mod url_list;
@@ -37,6 +38,11 @@ fn check_corpus(target: &str, check: fn(&[u8])) {
 #[test]
 fn frames_of_the_corpus_keep_the_promises_of_the_codec() {
     check_corpus("frames", checks::frames::check);
+}
+
+#[test]
+fn answers_of_the_corpus_keep_the_promises_of_scanner_and_transfer() {
+    check_corpus("response", checks::response::check);
 }
 
 #[test]

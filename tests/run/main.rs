@@ -12,6 +12,7 @@ mod exec;
 mod failing_disk;
 mod failures;
 mod fsync;
+mod hosts;
 mod inject;
 mod input;
 mod limit_rate;

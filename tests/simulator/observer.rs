@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Policy, Verdict};
+use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Notice, Policy, Verdict};
 use protocol::{Severity, SlotId, TaskId, WorkerId};
 
 use crate::world::nanos;
 
+mod fairness;
 mod workers;
+
+use fairness::Given;
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -89,6 +92,10 @@ pub struct Observer {
     next_of_host: BTreeMap<u32, u64>,
     /// Slots that were given up or retired at some time.
     abandoned: BTreeSet<u16>,
+    /// Hosts whose latest download was answered.
+    heard: BTreeSet<u32>,
+    /// What was assigned in this step.
+    given: Vec<Given>,
     pub records: u64,
 }
 
@@ -111,6 +118,8 @@ impl Observer {
             next_turn: 0,
             next_of_host: BTreeMap::new(),
             abandoned: BTreeSet::new(),
+            heard: BTreeSet::new(),
+            given: Vec::new(),
             records: 0,
         }
     }
@@ -191,7 +200,10 @@ impl Observer {
                     seen.held.insert(*task, true);
                 }
             }
-            Event::Acked { worker, task, .. } => self.answered(*worker, *task),
+            Event::Acked { worker, task, .. } => {
+                self.answered(*worker, *task);
+                self.hear(*task, true);
+            }
             Event::HeartbeatReceived { worker, running } => self.beat(now, *worker, running),
             Event::Resumed { pause } => self.resumed(*pause),
             Event::Resized { workers } => self.resized(*workers),
@@ -201,6 +213,7 @@ impl Observer {
                 failure,
             } => {
                 self.answered(*worker, *task);
+                self.hear(*task, failure.kind != protocol::FailureKind::Stalled);
                 match failure.severity {
                     Severity::Transient {
                         retry_after: Some(pause),
@@ -293,6 +306,10 @@ impl Observer {
                 attempts,
                 ..
             } => self.record(*task, verdict, *attempts),
+            Action::Notify(Notice::Retrying { task, delay, .. }) => {
+                self.retry_due(*task, now + nanos(*delay));
+                Ok(())
+            }
             Action::Notify(_) => Ok(()),
             Action::Finish { ending } => self.finish(ending),
         }
@@ -355,15 +372,23 @@ impl Observer {
             }
         }
         let next_of_host = self.next_of_host.entry(entry.host).or_default();
-        if now < self.next_turn.max(*next_of_host) {
+        // What is assigned in one step goes out worker by worker: one after which its host needs no
+        // rest may come behind another that was given after it.
+        let spacing = self.limits.host_spacing.max(entry.spacing);
+        let behind = spacing.is_zero() && self.given.iter().any(|given| given.host == entry.host);
+        if now < self.next_turn || (now < *next_of_host && !behind) {
             return Err(format!("pace: task {task} assigned before its turn"));
         }
         self.next_turn = now + nanos(self.limits.spacing);
-        let spacing = self.limits.host_spacing.max(entry.spacing);
         *next_of_host = (*next_of_host).max(now + nanos(spacing));
         if now < entry.not_before {
             return Err(format!("5: task {task} assigned before its retry is due"));
         }
+        let (host, apart) = (entry.host, entry.suspect || entry.errand);
+        self.give(worker, task, host, apart)?;
+        let Some(seen) = self.workers.get_mut(&worker) else {
+            return Ok(());
+        };
         seen.held.insert(task, false);
         seen.moved.insert(task, (now, false));
         let suspects = seen.held.keys().filter(|id| self.tasks[id].suspect).count();
@@ -396,16 +421,7 @@ impl Observer {
         let Some(cap) = self.limits.per_host else {
             return Ok(());
         };
-        let mut loads: BTreeMap<u32, u32> = BTreeMap::new();
-        for seen in self.workers.values() {
-            let mut of_worker: BTreeMap<u32, u32> = BTreeMap::new();
-            for id in seen.held.keys() {
-                *of_worker.entry(self.tasks[id].host).or_default() += 1;
-            }
-            for (host, held) in of_worker {
-                *loads.entry(host).or_default() += held.min(self.limits.concurrency.into());
-            }
-        }
+        let loads = self.loads();
         match loads.iter().find(|&(_, &load)| load > cap) {
             Some((host, load)) => Err(format!(
                 "3: host {host} has {load} at once, its cap is {cap}"
@@ -431,11 +447,12 @@ impl Observer {
             self.failed += u64::from(matches!(verdict, Verdict::Failed(_)));
             self.records += 1;
         }
+        self.forget_host_of(task);
         Ok(())
     }
 
     /// A transient nack was answered by this delay.
-    pub fn retry_due(&mut self, task: TaskId, at: u64) {
+    fn retry_due(&mut self, task: TaskId, at: u64) {
         if let Some(entry) = self.tasks.get_mut(&task) {
             entry.not_before = at;
         }

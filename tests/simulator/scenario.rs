@@ -11,6 +11,10 @@ pub struct Scenario {
     pub limits: Limits,
     pub tasks: u64,
     pub hosts: u32,
+    /// Whether the input is sorted by host.
+    pub sorted: bool,
+    /// A host that never answers.
+    pub silent_host: Option<u32>,
     /// Time between two batches of input, and tasks in each.
     pub input: (Duration, u64),
     /// Chance that a worker, per task it takes up, dies on its own.
@@ -31,6 +35,8 @@ pub struct Scenario {
     pub permanent: f64,
     /// ... in a way that ends the run.
     pub fatal: f64,
+    /// Chance that a failure is one of silence.
+    pub silence: f64,
     /// Chance that a spawned worker dies before it is ready.
     pub stillborn: f64,
     /// ... takes longer to be ready than it may.
@@ -129,6 +135,8 @@ impl Scenario {
             limits,
             tasks: rng.u64(..60),
             hosts: rng.u32(1..=5),
+            sorted: rng.bool(),
+            silent_host: (rng.u8(..3) == 0).then(|| rng.u32(..3)),
             input: (ms(rng.u64(..50)), rng.u64(1..30)),
             crash: rate(&mut rng, 0.3),
             killed: rate(&mut rng, 0.3),
@@ -139,6 +147,7 @@ impl Scenario {
             transient: rate(&mut rng, 0.5),
             permanent: rate(&mut rng, 0.5),
             fatal: rate(&mut rng, 0.01),
+            silence: rate(&mut rng, 1.0),
             stillborn: rate(&mut rng, 0.5),
             slow_start: rate(&mut rng, 0.3),
             echo: rate(&mut rng, 0.3),

@@ -11,12 +11,22 @@ use crate::scenario::Scenario;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Ack,
-    Nack(Severity),
+    Nack(FailureKind, Severity),
     Crash,
     Killed,
     Freeze,
     Stuck,
     Violate,
+}
+
+impl Fate {
+    /// Nobody answers.
+    pub const fn silence() -> Self {
+        Self::Nack(
+            FailureKind::Stalled,
+            Severity::Transient { retry_after: None },
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -65,17 +75,21 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
     let retry_after = rng
         .bool()
         .then(|| std::time::Duration::from_millis(rng.u64(..3000)));
+    let kind = match rng.f64() < scenario.silence {
+        true => FailureKind::Stalled,
+        false => FailureKind::Status,
+    };
     let ladder = [
         (scenario.crash, Fate::Crash),
         (scenario.killed, Fate::Killed),
         (scenario.freeze, Fate::Freeze),
         (scenario.stuck, Fate::Stuck),
         (scenario.violate, Fate::Violate),
-        (scenario.fatal, Fate::Nack(Severity::Fatal)),
-        (scenario.permanent, Fate::Nack(Severity::Permanent)),
+        (scenario.fatal, Fate::Nack(kind, Severity::Fatal)),
+        (scenario.permanent, Fate::Nack(kind, Severity::Permanent)),
         (
             scenario.transient,
-            Fate::Nack(Severity::Transient { retry_after }),
+            Fate::Nack(kind, Severity::Transient { retry_after }),
         ),
     ];
     for (chance, fate) in ladder {
@@ -103,13 +117,13 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
     }
 }
 
-pub fn nacked(worker: WorkerId, task: TaskId, severity: Severity) -> Event {
+pub fn nacked(worker: WorkerId, task: TaskId, kind: FailureKind, severity: Severity) -> Event {
     Event::Nacked {
         worker,
         task,
         failure: Box::new(Failure {
             exchange: Exchange::default(),
-            kind: FailureKind::Status,
+            kind,
             message: String::new(),
             severity,
         }),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
-use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Notice};
+use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId};
 use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
@@ -61,6 +61,7 @@ pub struct World {
     asked: BTreeMap<u32, Duration>,
     /// Tasks that waited, and are to be offered or refused now.
     released: usize,
+    hosts: BTreeMap<TaskId, HostId>,
     finished: bool,
     /// Until when the coordinator does not run, and whether everybody stands still with it.
     paused: Option<(u64, bool)>,
@@ -88,6 +89,7 @@ impl World {
             asking: BTreeMap::new(),
             asked: BTreeMap::new(),
             released: 0,
+            hosts: BTreeMap::new(),
             finished: false,
             paused: None,
             trace: trace.then(|| vec![format!("{scenario:#?}")]),
@@ -211,6 +213,7 @@ impl World {
             self.observer.on_action(self.now, &action)?;
             actions.push(action);
         }
+        self.observer.settle(self.now)?;
         self.core
             .audit()
             .map_err(|violation| format!("audit: {violation}"))?;
@@ -268,9 +271,6 @@ impl World {
             Action::Kill { worker, .. } => {
                 let exit = Exit::Signal(9);
                 self.after(Duration::from_millis(3), Happening::Die(worker, exit));
-            }
-            Action::Notify(Notice::Retrying { task, delay, .. }) => {
-                self.observer.retry_due(task, self.now + nanos(delay));
             }
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
@@ -343,9 +343,18 @@ impl World {
                 break;
             }
             self.offered += 1;
-            let host = HostId(self.rng.u32(..self.scenario.hosts));
+            let task = TaskId(self.offered);
+            // Lists are often sorted by host.
+            let host = HostId(match self.scenario.sorted {
+                true => {
+                    (self.offered * u64::from(self.scenario.hosts) / (self.scenario.tasks + 1))
+                        as u32
+                }
+                false => self.rng.u32(..self.scenario.hosts),
+            });
+            self.hosts.insert(task, host);
             let event = Event::TaskOffered {
-                task: TaskId(self.offered),
+                task,
                 host,
                 size: self.rng.u32(20..500),
                 spacing: Duration::ZERO,
@@ -416,12 +425,17 @@ impl World {
             && model.running.len() < concurrency
             && let Some(task) = model.queue.pop_front()
         {
-            let fate = draw_fate(&self.scenario, &mut self.rng, task);
+            let silent = self.scenario.silent_host == Some(self.hosts[&task].0);
+            let fate = match silent {
+                true => Fate::silence(),
+                false => draw_fate(&self.scenario, &mut self.rng, task),
+            };
             if let Some(model) = self.alive(worker) {
                 model.running.insert(task, fate);
             }
             self.send_up(worker, Event::Started { worker, task });
-            self.after(Duration::from_millis(300), Happening::Done(worker, task));
+            let most = Duration::from_millis(if silent { 3000 } else { 300 });
+            self.after(most, Happening::Done(worker, task));
         }
     }
 
@@ -445,9 +459,9 @@ impl World {
                 model.running.remove(&task);
                 self.send_up(worker, acked(worker, task));
             }
-            Fate::Nack(severity) => {
+            Fate::Nack(kind, severity) => {
                 model.running.remove(&task);
-                self.send_up(worker, nacked(worker, task, severity));
+                self.send_up(worker, nacked(worker, task, kind, severity));
             }
         }
         self.take_up(worker);

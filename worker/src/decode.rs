@@ -22,6 +22,10 @@ const PIECE: usize = 32 * 1024;
 /// Largest window of Zstandard, as a power of two: what RFC 9659 section 3 allows on the web.
 const WINDOW_LOG: u32 = 23;
 
+/// What a stream of Brotli begins with that has a larger window than RFC 7932 knows (section 9.1
+/// calls these bits invalid): up to a gigabyte. The decoder takes it for an extension of the format.
+const LARGE_WINDOW: u8 = 0b001_0001;
+
 /// How large a file may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -46,10 +50,16 @@ pub(crate) struct Body {
 enum Layer {
     File(Sink),
     Gzip(Box<MultiGzDecoder<Layer>>),
-    Brotli(Box<DecompressorWriter<Layer>>),
+    Brotli(Box<Brotli>),
     Zstd(Box<Writer<Layer, raw::Decoder<'static>>>),
     /// The file was taken out. What decoders still hold goes nowhere.
     Spent,
+}
+
+/// A decoder of Brotli, held to the windows of its RFC.
+struct Brotli {
+    decoder: DecompressorWriter<Layer>,
+    begun: bool,
 }
 
 /// The file, and how large it may become.
@@ -103,9 +113,9 @@ impl Body {
             layer = match layer {
                 Layer::File(sink) => return Ok(sink.partial),
                 Layer::Gzip(decoder) => decoder.finish().map_err(unfinished)?,
-                Layer::Brotli(mut decoder) => {
-                    decoder.close().map_err(|_| incomplete())?;
-                    match decoder.into_inner() {
+                Layer::Brotli(mut brotli) => {
+                    brotli.decoder.close().map_err(|_| incomplete())?;
+                    match brotli.decoder.into_inner() {
                         Ok(layer) | Err(layer) => layer,
                     }
                 }
@@ -153,7 +163,7 @@ impl Layer {
                 Self::Gzip(_) | Self::Brotli(_) | Self::Zstd(_) | Self::Spent => None,
             },
             Self::Gzip(decoder) => decoder.get_mut().take_sink(),
-            Self::Brotli(decoder) => decoder.get_mut().take_sink(),
+            Self::Brotli(brotli) => brotli.decoder.get_mut().take_sink(),
             Self::Zstd(decoder) => decoder.writer_mut().take_sink(),
             Self::Spent => None,
         }
@@ -165,7 +175,7 @@ impl Write for Layer {
         match self {
             Self::File(sink) => sink.write(data),
             Self::Gzip(decoder) => decoder.write(data),
-            Self::Brotli(decoder) => decoder.write(data),
+            Self::Brotli(brotli) => brotli.write(data),
             Self::Zstd(decoder) => decoder.write(data),
             Self::Spent => Ok(data.len()),
         }
@@ -173,6 +183,21 @@ impl Write for Layer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Brotli {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if !self.begun
+            && let Some(first) = data.first()
+        {
+            self.begun = true;
+            if first & 0x7f == LARGE_WINDOW {
+                let what = "its window is larger than RFC 7932 allows";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+        }
+        self.decoder.write(data)
     }
 }
 
@@ -221,7 +246,10 @@ impl std::fmt::Debug for Layer {
 fn wrap(layer: Layer, coding: Coding) -> Result<Layer, Fault> {
     Ok(match coding {
         Coding::Gzip => Layer::Gzip(Box::new(MultiGzDecoder::new(layer))),
-        Coding::Brotli => Layer::Brotli(Box::new(DecompressorWriter::new(layer, PIECE))),
+        Coding::Brotli => Layer::Brotli(Box::new(Brotli {
+            decoder: DecompressorWriter::new(layer, PIECE),
+            begun: false,
+        })),
         Coding::Zstd => Layer::Zstd(Box::new(Writer::new(layer, zstd_decoder()?))),
     })
 }

@@ -24,6 +24,7 @@ impl World {
         }
         let task = TaskId(FIRST_ERRAND + u64::from(place));
         self.asking.insert(place, (task, vec![event]));
+        self.hosts.insert(task, host);
         let size = self.rng.u32(20..500);
         self.tell_core(Event::ErrandOffered { task, host, size })
     }

@@ -21,7 +21,7 @@ mod request;
 mod resume;
 mod retry;
 mod robots;
-pub(crate) mod scan;
+pub mod scan;
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -135,6 +135,15 @@ impl Redirects {
         let Some(location) = head.headers.get(LOCATION) else {
             return Err(bad("no location to go to".to_owned()));
         };
+        // One value (RFC 9110 section 10.2.2): which of two is meant cannot be known.
+        if head
+            .headers
+            .get_all(LOCATION)
+            .iter()
+            .any(|other| other != location)
+        {
+            return Err(bad("more than one location".to_owned()));
+        }
         if location.len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }

@@ -14,10 +14,10 @@ use super::TransportError;
 use super::framing::{self, Framing};
 
 /// Largest response head, in bytes. Real ones stay below 16 KiB.
-pub(crate) const MAX_HEAD: usize = 48 * 1024;
+pub const MAX_HEAD: usize = 48 * 1024;
 
 /// Most headers of a response: as many as every parser below takes.
-pub(crate) const MAX_HEADERS: usize = 128;
+pub const MAX_HEADERS: usize = 128;
 
 /// Most interim responses before the final one: each is a sign of life, so that nothing else ends
 /// a stream of them.
@@ -34,7 +34,7 @@ const MAX_DIGITS: usize = 16;
 
 /// Follows the responses on one connection.
 #[derive(Debug)]
-pub(crate) struct Scanner {
+pub struct Scanner {
     state: State,
     /// The head so far, or the trailer line so far.
     held: Vec<u8>,
@@ -60,6 +60,8 @@ enum State {
 enum Chunk {
     /// In the size: what it is so far, and how many digits.
     Size(u64, usize),
+    /// In blanks behind the size, how many: extensions may follow them, and nothing else.
+    Blank(u64, usize),
     /// Behind the size: how much of the line was skipped.
     Extension(u64, usize),
     /// At the line feed of the size line.
@@ -71,9 +73,16 @@ enum Chunk {
     Trailers(usize),
 }
 
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scanner {
     /// Of a new connection.
-    pub(crate) const fn new() -> Self {
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             state: State::Idle,
             held: Vec::new(),
@@ -84,26 +93,26 @@ impl Scanner {
     }
 
     /// A request is sent: a response follows.
-    pub(crate) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.state = State::Head;
         self.held.clear();
         self.interim = 0;
     }
 
     /// Whether another request may follow: the last response is whole, and nothing came after it.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.state == State::Idle && !self.excess && self.broken.is_none()
     }
 
     /// Whether bytes came that belong to no response: the connection cannot be trusted with another.
-    pub(crate) const fn has_excess(&self) -> bool {
+    pub const fn has_excess(&self) -> bool {
         self.excess
     }
 
     /// Takes in what came over the wire. What a parser is to see is moved to the front of `data`;
     /// its length is returned. After something that is not allowed nothing more is passed on, and
     /// [`verdict`](Self::verdict) says what it was.
-    pub(crate) fn feed(&mut self, data: &mut [u8]) -> usize {
+    pub fn feed(&mut self, data: &mut [u8]) -> usize {
         let (mut read, mut kept) = (0, 0);
         while read < data.len() && self.broken.is_none() {
             let (taken, passed) = match self.step(&data[read..]) {
@@ -127,7 +136,7 @@ impl Scanner {
     /// # Errors
     ///
     /// What is wrong with what came.
-    pub(crate) fn verdict(&self) -> Result<(), TransportError> {
+    pub fn verdict(&self) -> Result<(), TransportError> {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
@@ -136,7 +145,7 @@ impl Scanner {
     /// # Errors
     ///
     /// If a response that had begun is not whole.
-    pub(crate) fn end(&self) -> Result<(), TransportError> {
+    pub fn end(&self) -> Result<(), TransportError> {
         let place = match self.state {
             State::Idle | State::UntilClose => return Ok(()),
             State::Head if self.held.is_empty() => "before the response".to_owned(),
@@ -209,6 +218,10 @@ impl Scanner {
             Err(error) => return Err(TransportError::Protocol(error.to_string())),
         }
         let status = response.code.unwrap_or_default();
+        if status < 100 {
+            let what = format!("its status is {status:03}");
+            return Err(TransportError::Protocol(what));
+        }
         if (100..200).contains(&status) && status != 101 {
             self.interim += 1;
             if self.interim > MAX_INTERIM {
@@ -270,9 +283,16 @@ impl Scanner {
                 None if digits == 0 => return bad("a chunk has no size"),
                 None => match byte {
                     b'\r' => (Chunk::SizeEnd(size), 1),
-                    b';' | b' ' | b'\t' => (Chunk::Extension(size, 1), 0),
+                    b';' => (Chunk::Extension(size, 1), 0),
+                    b' ' | b'\t' => (Chunk::Blank(size, 1), 0),
                     _ => return bad("a chunk's size is not a number"),
                 },
+            },
+            Chunk::Blank(size, skipped) => match byte {
+                b'\r' => (Chunk::SizeEnd(size), 1),
+                b';' => (Chunk::Extension(size, skipped), 0),
+                b' ' | b'\t' if skipped < MAX_CHUNK_LINE => (Chunk::Blank(size, skipped + 1), 0),
+                _ => return bad("a chunk's size is followed by something else"),
             },
             Chunk::Extension(size, skipped) => match byte {
                 b'\r' => (Chunk::SizeEnd(size), 1),
@@ -328,9 +348,7 @@ impl Scanner {
             self.held.clear();
             return Ok((taken, 2 - pieces));
         }
-        let name = self.held.iter().position(|byte| *byte == b':');
-        let sound = self.held.ends_with(b"\r\n")
-            && name.is_some_and(|at| http::HeaderName::from_bytes(&self.held[..at]).is_ok());
+        let sound = self.held.strip_suffix(b"\r\n").is_some_and(is_header_line);
         self.held.clear();
         if sound {
             Ok((taken, 0))
@@ -395,6 +413,14 @@ fn check_lines(held: &[u8]) -> Result<(), TransportError> {
 
 fn too_many_headers() -> TransportError {
     TransportError::HeadTooLarge(format!("more than {MAX_HEADERS} headers"))
+}
+
+/// Whether `line` is a header, without its end.
+fn is_header_line(line: &[u8]) -> bool {
+    memchr::memchr(b':', line).is_some_and(|at| {
+        http::HeaderName::from_bytes(&line[..at]).is_ok()
+            && http::HeaderValue::from_bytes(line[at + 1..].trim_ascii()).is_ok()
+    })
 }
 
 /// Whether a header goes on in the next line (RFC 9112 section 5.2).

@@ -22,9 +22,15 @@ fn zstd(data: &[u8]) -> Vec<u8> {
 
 /// `data` as Brotli.
 fn brotli(data: &[u8]) -> Vec<u8> {
-    // A stream of uncompressed blocks (RFC 7932 section 9.2): a window of 16 bits, then for each
-    // block its length and the bytes, then an empty last block.
-    let mut bits: Vec<bool> = vec![false];
+    // A window of 16 bits.
+    brotli_with(vec![false], data)
+}
+
+/// `data` as Brotli, behind these bits, which say how large its window is.
+fn brotli_with(window: Vec<bool>, data: &[u8]) -> Vec<u8> {
+    // A stream of uncompressed blocks (RFC 7932 section 9.2): the window, then for each block its
+    // length and the bytes, then an empty last block.
+    let mut bits = window;
     for block in data.chunks(1 << 16) {
         let length = block.len() - 1;
         bits.extend([false, false, false]);
@@ -143,6 +149,66 @@ fn a_body_that_is_not_what_it_says_is_not_stored(engine: Engine) {
     }
 }
 
+/// A stream says how much memory its decoder needs, and may not say too much.
+fn a_window_larger_than_the_web_allows_is_refused(engine: Engine) {
+    // What RFC 7932 section 9.1 leaves out, and decoders take for an extension: a window of 30
+    // bits, a gigabyte.
+    let marker = [true, false, false, false, true, false, false, false];
+    let size = [false, true, true, true, true, false];
+    let large = brotli_with([&marker[..], &size].concat(), TEXT);
+    let mut encoder = ::zstd::Encoder::new(Vec::new(), 3).expect("an encoder");
+    let window = ::zstd::zstd_safe::CParameter::WindowLog(27);
+    encoder.set_parameter(window).expect("a window");
+    encoder.write_all(TEXT).expect("into memory");
+    let far = encoder.finish().expect("into memory");
+    for (coding, body) in [
+        ("br", large.clone()),
+        ("br, gzip", gzip(&large)),
+        ("zstd", far),
+    ] {
+        let server = server(coding, body);
+        let mut bench = Bench::new(engine, compressed());
+        let url = server.url("/");
+        let failure = bench.get(&url).expect_err(coding);
+        assert_eq!(failure.kind, FailureKind::Encoding, "{coding}: {failure}");
+    }
+}
+
+fn what_comes_behind_a_coding_or_never_ends_before_it_is_refused(engine: Engine) {
+    // A header with a file name of a megabyte (RFC 1952 section 2.3.1).
+    let name = [&b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"[..], &vec![b'x'; 1 << 20]].concat();
+    for (coding, body) in [
+        (
+            "gzip",
+            [&gzip(TEXT)[..], b"garbage that is as long as a header"].concat(),
+        ),
+        ("zstd", [&zstd(TEXT)[..], b"garbage"].concat()),
+        ("br", [&brotli(TEXT)[..], b"garbage"].concat()),
+        ("gzip", name),
+    ] {
+        let server = server(coding, body);
+        let mut bench = Bench::new(engine, compressed());
+        let url = server.url("/");
+        let failure = bench.get(&url).expect_err(coding);
+        assert_eq!(failure.kind, FailureKind::Encoding, "{coding}: {failure}");
+    }
+}
+
+fn codings_on_top_of_each_other_are_limited(engine: Engine) {
+    for codings in [
+        vec!["gzip"; 100].join(", "),
+        vec!["gzip"; 100].join("\r\nContent-Encoding: "),
+    ] {
+        let server = server(&codings, gzip(TEXT));
+        let mut bench = Bench::new(engine, compressed());
+        let url = server.url("/");
+        bench.fails(&url, FailureKind::Encoding, Severity::Permanent);
+    }
+}
+
+/// Fifty million zeros.
+const BROTLI_BOMB: &[u8] = b"\xcf\xff\xff\x7f\x00\x24\x00\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f\x80\x04\x40\x1c\x16\x80\xee\xfd\x7f\xfe\xc1\xeb\x03\x90\x00\x88\xc3\x02\xd0\x41\xd7\x07";
+
 fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
     let large = vec![0; 50_000_000];
     let twice = gzip(&gzip(&large));
@@ -150,6 +216,7 @@ fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
         ("gzip", gzip(&large)),
         ("zstd", zstd(&large)),
         ("gzip, gzip", twice),
+        ("br", BROTLI_BOMB.to_vec()),
     ] {
         assert!(body.len() < 100_000, "{coding}");
         let server = server(coding, body);
@@ -195,4 +262,7 @@ crate::on_every_engine![
     a_coded_body_that_ends_too_early_is_cut_off,
     a_body_that_is_not_what_it_says_is_not_stored,
     a_bomb_is_stopped_by_the_limit_on_files,
+    a_window_larger_than_the_web_allows_is_refused,
+    what_comes_behind_a_coding_or_never_ends_before_it_is_refused,
+    codings_on_top_of_each_other_are_limited,
 ];

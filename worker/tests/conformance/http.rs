@@ -148,6 +148,26 @@ fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine)
     }
 }
 
+/// Of a body that is still read when its head is long known, nothing may be taken for an answer to
+/// the next request.
+fn a_closed_pooled_connection_is_noticed_behind_a_large_body_too(engine: Engine) {
+    let large = "x".repeat(3_000_000);
+    let server = Server::start(move |mut stream, number| {
+        if read_head(&mut stream).is_some() {
+            let _ = stream.write_all(&ok(&large));
+        }
+        // The first connection ends when it is used again.
+        while read_head(&mut stream).is_some() && number > 0 {
+            let _ = stream.write_all(&ok("again"));
+        }
+    });
+    let mut bench = Bench::new(engine, options());
+    assert_eq!(bench.body(&server.url("/")).len(), 3_000_000);
+    assert_eq!(bench.body(&server.url("/")).len(), 3_000_000);
+    assert_eq!(bench.body(&server.url("/")), "again");
+    assert_eq!(server.accepted(), 2);
+}
+
 fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(engine: Engine) {
     for by_reset in [false, true] {
         let server = Server::start(move |mut stream, _| {
@@ -353,6 +373,7 @@ crate::on_every_engine![
     a_connection_is_used_again_after_bodies_failures_and_redirects,
     a_request_that_meets_a_closed_pooled_connection_is_sent_again,
     a_new_connection_that_is_closed_without_an_answer_is_not_tried_again,
+    a_closed_pooled_connection_is_noticed_behind_a_large_body_too,
     a_reset_is_not_the_end_of_a_body_without_a_length,
     a_server_that_falls_silent_is_left,
     max_time_ends_an_attempt_that_keeps_moving,

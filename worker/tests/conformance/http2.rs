@@ -103,9 +103,8 @@ fn answer(mut respond: SendResponse<Bytes>, body: String) {
 
 pub const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-#[test]
-fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
-    let server = server(BOTH, echo);
+/// Eight downloads at once, several times in a row, each in one attempt.
+fn download_at_once(server: &Server, rounds: usize) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
@@ -116,7 +115,7 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
         let downloads = (0..8).map(|number| {
             let mut engine = AsyncEngine::new(Arc::clone(&hub));
             tokio::spawn(async move {
-                for round in 0..3 {
+                for round in 0..rounds {
                     let url = format!("https://a.test/{number}/{round}?q");
                     let path = format!("{number}-{round}");
                     let assignment = Assignment::new(TaskId(number), url, path);
@@ -131,13 +130,35 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
         }
     });
     for number in 0..8 {
-        let stored = std::fs::read_to_string(folder.path().join(format!("{number}-2")));
+        let last = rounds - 1;
+        let stored = std::fs::read_to_string(folder.path().join(format!("{number}-{last}")));
         assert_eq!(
             stored.expect("a file"),
-            format!("https://a.test/{number}/2?q")
+            format!("https://a.test/{number}/{last}?q")
         );
     }
+}
+
+#[test]
+fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
+    let server = server(BOTH, echo);
+    download_at_once(&server, 3);
     assert_eq!(server.connections(), 1, "all share one");
+}
+
+/// nginx takes 1,000 requests over a connection, and is often told to take fewer. Others that share
+/// the connection may have sent theirs already.
+#[test]
+fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
+    let server = server(BOTH, |_, number, request, mut respond| {
+        if number < 2 {
+            echo(0, number, request, respond);
+        } else {
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+    });
+    download_at_once(&server, 3);
+    assert!(server.connections() >= 12, "two requests a connection");
 }
 
 fn conditional(

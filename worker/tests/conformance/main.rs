@@ -11,6 +11,7 @@ mod http;
 mod http2;
 mod http2_broken;
 mod limit_rate;
+mod malice;
 mod proxy;
 mod refresh;
 mod resume;

@@ -178,6 +178,8 @@ impl BlockingEngine {
 
     fn send(&self, transfer: &mut Transfer<'_>) -> Result<Sent, Fault> {
         self.spans.enter(SpanPhase::FirstByte);
+        // What was seen of an earlier body says nothing about this request.
+        self.observer.take();
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
         let mut request = Request::get(transfer.url().as_str())

@@ -156,7 +156,8 @@ impl Http1 {
     }
 
     /// Whether another request can be sent: the last one is done with, and the server has neither
-    /// closed the connection nor said anything unasked. Costs no system call.
+    /// closed the connection nor said anything unasked, as far as is known without a system call.
+    /// What the system knows is looked at when the request is sent.
     pub(super) async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             drive(&mut self.driver, context);
@@ -238,6 +239,14 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // What is there before a request is sent would be taken for its response, and is none.
+        if matches!(self.silence, Silence::Broken)
+            && self.notes.asking.load(Ordering::Relaxed)
+            && !self.stream.is_silent()
+        {
+            let what = "the server closed the connection, or spoke unasked".to_owned();
+            return Poll::Ready(Err(carry(TransportError::Disconnected(what))));
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, data);
         if written.is_ready() && self.notes.asking.swap(false, Ordering::Relaxed) {
             self.scanner.begin();

@@ -8,6 +8,7 @@
 //! It must not decide what a response means: that is the transfer's.
 
 mod alarm;
+mod ask;
 mod dial;
 mod error;
 mod http1;
@@ -20,10 +21,8 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use http::header::{HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Empty;
+use http::Response;
+use http::header::TRANSFER_ENCODING;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
@@ -32,21 +31,16 @@ use super::{DRAIN, EventEngine, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
-use crate::engine::connect::Plan;
 use crate::fault::Fault;
-use crate::route::Route;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
 use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use alarm::{Alarm, Patience, after};
-use dial::dial;
-use http1::Http1;
-use http2::Http2;
 pub use hub::Hub;
+use hub::Place;
 pub(super) use hub::authority;
-use hub::{Door, Place};
 use wire::Wire;
 
 /// An engine for one download at a time on an event loop.
@@ -171,133 +165,6 @@ impl Attempt<'_> {
                 }
             }
         }
-    }
-
-    /// Sends one request and waits for the head of its response.
-    ///
-    /// A server may close a connection at any time, also in the moment in which it is used again.
-    /// A request that meets a closed one, and gets nothing of a response, is sent once more (RFC
-    /// 9112 section 9.3.1), over a new connection: others that are idle may be closed as well.
-    async fn request(&mut self) -> Result<Answer, Fault> {
-        let uri = Uri::try_from(self.transfer.url().as_str())
-            .map_err(|error| self.internal(error.to_string()))?;
-        let place = Place::of(&uri);
-        let door = self.hub.door(&place);
-        self.spans.enter(SpanPhase::FirstByte);
-        while let Some(mut wire) = self.used(&place, door.as_deref()) {
-            if !wire.is_usable().await {
-                continue;
-            }
-            match self.send(&mut wire, &uri).await? {
-                Err(TransportError::Disconnected(cause)) if !wire.answered() => {
-                    tracing::debug!(url = %self.transfer.url(), cause, "idle connection was closed");
-                    self.activity.enter(Phase::Requesting);
-                    if let (Wire::Two(_), Some(door)) = (&wire, &door) {
-                        door.forget();
-                    }
-                    break;
-                }
-                Err(error) => return Err(self.transfer.on_error(error)),
-                Ok(response) => {
-                    return Ok(Answer {
-                        place,
-                        wire,
-                        response,
-                    });
-                }
-            }
-        }
-        let mut wire = self.connect(&uri, door.as_deref()).await?;
-        match self.send(&mut wire, &uri).await? {
-            Ok(response) => Ok(Answer {
-                place,
-                wire,
-                response,
-            }),
-            Err(error) => Err(self.transfer.on_error(error)),
-        }
-    }
-
-    /// A connection that was used before.
-    fn used(&self, place: &Place, door: Option<&Door>) -> Option<Wire> {
-        let shared = door.and_then(Door::shared).map(Wire::Two);
-        shared.or_else(|| self.hub.take(place).map(Wire::One))
-    }
-
-    /// A new connection, or one that somebody else has just made and shares.
-    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<Wire, Fault> {
-        let Some(door) = door else {
-            let stream = self.dial(uri).await?;
-            return self.speak_http1(stream).await;
-        };
-        let turn = if door.is_unknown() {
-            let waited = door.turn.lock().await;
-            // Not its own fault, if that took long.
-            self.activity.enter(Phase::Requesting);
-            if let Some(wire) = door.shared() {
-                return Ok(Wire::Two(wire));
-            }
-            door.is_unknown().then_some(waited)
-        } else {
-            None
-        };
-        let dialled = self.dial(uri).await;
-        let stream = dialled.inspect_err(|_| door.learn(None))?;
-        if !stream.is_http2() {
-            door.learn(None);
-            drop(turn);
-            return self.speak_http1(stream).await;
-        }
-        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
-        door.learn(wire.as_ref().ok());
-        drop(turn);
-        wire.map(Wire::Two)
-            .map_err(|error| self.transfer.on_error(error))
-    }
-
-    async fn dial(&mut self, uri: &Uri) -> Result<stream::Stream, Fault> {
-        let max = self.end()?;
-        let timing = self.transfer.timing();
-        let dialled = dial(self.hub, uri, max, timing, self.spans).await;
-        dialled.map_err(|error| self.transfer.on_error(error))
-    }
-
-    async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
-        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
-        wire.map(Wire::One)
-            .map_err(|error| self.transfer.on_error(error))
-    }
-
-    async fn send(
-        &mut self,
-        wire: &mut Wire,
-        uri: &Uri,
-    ) -> Result<Result<Response<Incoming>, TransportError>, Fault> {
-        let request = self.head(uri)?;
-        let started = Instant::now();
-        let mut patience = self.patience()?;
-        let result = wire
-            .request(request, uri, |context, moved| patience.tick(context, moved))
-            .await;
-        self.transfer.timing().first_byte += started.elapsed();
-        Ok(result)
-    }
-
-    fn head(&self, uri: &Uri) -> Result<Request<Empty<Bytes>>, Fault> {
-        let mut headers = self.transfer.request()?;
-        if !headers.contains_key(HOST) {
-            let host = HeaderValue::try_from(authority(uri))
-                .map_err(|error| self.internal(error.to_string()))?;
-            headers.insert(HOST, host);
-        }
-        let mut request = Request::new(Empty::new());
-        let is_forwarded = matches!(Plan::of(&self.hub.shared, uri).route, Route::Forward(_));
-        *request.uri_mut() = match uri.path_and_query() {
-            Some(target) if !is_forwarded => target.clone().into(),
-            Some(_) | None => uri.clone(),
-        };
-        *request.headers_mut() = headers;
-        Ok(request)
     }
 
     /// Body to file.

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +25,22 @@ impl Stream {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
+    }
+}
+
+impl Stream {
+    /// Whether the server is still there and says nothing, as it should while nobody asks. Asks
+    /// the system, since the event loop may not have been told yet.
+    pub(super) fn is_silent(&self) -> bool {
+        let mut stream = self;
+        let tcp = loop {
+            match stream {
+                Self::Plain(tcp) => break tcp,
+                Self::Tls(inner) => stream = inner.get_ref().0,
+            }
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(tcp, &mut [0], flags) == Err(rustix::io::Errno::AGAIN)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod heads;
+mod smuggled;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use protocol::{Engine, Severity};
 
 use bodies::{CHUNKS, REDIRECTS, STATUSES};
 use heads::{HEADERS, LENGTHS, STATUS_LINES, TRANSFER_CODINGS};
+use smuggled::{ENDS, LINES, LOCATIONS, SIZES};
 
 use crate::support::{Bench, Server, TRANSIENT, options};
 
@@ -95,6 +97,10 @@ fn redirects(engine: Engine) {
     play(engine, REDIRECTS);
 }
 
+fn what_parsers_differ_on(engine: Engine) {
+    play(engine, &[LINES, ENDS, SIZES, LOCATIONS].concat());
+}
+
 /// Heads of this many headers of this many bytes, and whether that is too much.
 fn sizes_of_heads(engine: Engine) {
     for (count, size, fits) in [
@@ -140,6 +146,10 @@ fn there_are_enough_scripts_and_no_two_of_one_name() {
         CHUNKS,
         STATUSES,
         REDIRECTS,
+        LINES,
+        ENDS,
+        SIZES,
+        LOCATIONS,
     ];
     let mut names: Vec<&str> = all.concat().iter().map(|(name, ..)| *name).collect();
     let count = names.len();
@@ -157,6 +167,7 @@ crate::on_every_engine![
     chunks,
     statuses,
     redirects,
+    what_parsers_differ_on,
     sizes_of_heads,
     interim_responses_without_an_end,
 ];

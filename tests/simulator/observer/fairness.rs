@@ -1,0 +1,209 @@
+//! What must hold between hosts: fair turns, nobody waits behind another, nobody takes all places.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coordinator::dispatch::Policy;
+use protocol::{TaskId, WorkerId};
+
+use super::{Observer, Verified};
+
+/// A task that was assigned in this step.
+#[derive(Debug)]
+pub(super) struct Given {
+    worker: WorkerId,
+    task: TaskId,
+    pub(super) host: u32,
+    /// The load of its host, this task included. Errands and suspects may add to that later in the
+    /// same step, and are not its doing.
+    load: u32,
+    way: Way,
+}
+
+/// What the task took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// It is a suspect, which goes before all others, or an errand, which has turns of its own.
+    Apart,
+    /// A place: its host may now be asked once more at the same time.
+    Place,
+    /// It is ahead, in a worker that was given a place of its host in the same step.
+    Along,
+    /// It is ahead, in a worker that had all its places filled before.
+    Ahead,
+}
+
+impl Observer {
+    /// The most that can run against each host at once, whatever each worker picks.
+    pub(super) fn loads(&self) -> BTreeMap<u32, u32> {
+        let mut loads: BTreeMap<u32, u32> = BTreeMap::new();
+        for seen in self.workers.values() {
+            let mut of_worker: BTreeMap<u32, u32> = BTreeMap::new();
+            for id in seen.held.keys() {
+                *of_worker.entry(self.tasks[id].host).or_default() += 1;
+            }
+            for (host, held) in of_worker {
+                *loads.entry(host).or_default() += held.min(self.limits.concurrency.into());
+            }
+        }
+        loads
+    }
+
+    pub(super) fn hear(&mut self, task: TaskId, heard: bool) {
+        let host = self.tasks[&task].host;
+        if heard {
+            self.heard.insert(host);
+        } else {
+            self.heard.remove(&host);
+        }
+    }
+
+    fn hosts_with_work(&self) -> BTreeSet<u32> {
+        let unfinished = self.tasks.values().filter(|task| !task.finished);
+        unfinished.map(|task| task.host).collect()
+    }
+
+    /// What is known of a host is forgotten with its last task.
+    pub(super) fn forget_host_of(&mut self, task: TaskId) {
+        let host = self.tasks[&task].host;
+        if !self.hosts_with_work().contains(&host) {
+            self.heard.remove(&host);
+        }
+    }
+
+    /// `worker` is about to hold `task` as well.
+    pub(super) fn give(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        host: u32,
+        apart: bool,
+    ) -> Verified {
+        let held = &self.workers[&worker].held;
+        let concurrency = usize::from(self.limits.concurrency);
+        let of_host = held.keys().filter(|id| self.tasks[id].host == host);
+        let way = if apart {
+            Way::Apart
+        } else if held.len() < concurrency {
+            Way::Place
+        } else if self.limits.policy == Policy::Shared && of_host.count() < concurrency {
+            return Err(format!(
+                "8: task {task} waits in {worker} behind other hosts"
+            ));
+        } else if self
+            .given
+            .iter()
+            .any(|given| given.worker == worker && given.way == Way::Place)
+        {
+            Way::Along
+        } else {
+            Way::Ahead
+        };
+        let load = self.loads().get(&host).copied().unwrap_or(0);
+        self.given.push(Given {
+            worker,
+            task,
+            host,
+            load: load + u32::from(way == Way::Place),
+            way,
+        });
+        Ok(())
+    }
+
+    /// Checks what was assigned in this step, now that nothing more will be.
+    pub fn settle(&mut self, now: u64) -> Verified {
+        let given = std::mem::take(&mut self.given);
+        if self.limits.policy == Policy::Chunked || self.ending || self.finished {
+            return Ok(());
+        }
+        let loads = self.loads();
+        let load = |host: u32| loads.get(&host).copied().unwrap_or(0);
+        let most = self.most_of_a_silent_host();
+        for Given {
+            task, host, way, ..
+        } in &given
+        {
+            let silent = !self.heard.contains(host);
+            if matches!(way, Way::Apart | Way::Place)
+                && silent
+                && most.is_some_and(|most| load(*host) > most)
+            {
+                return Err(format!(
+                    "8: task {task} gives {} places to host {host}, which does not answer",
+                    load(*host)
+                ));
+            }
+        }
+        for waiting in self.waiting(now, &loads, most) {
+            for Given {
+                task,
+                host,
+                load: with_it,
+                way,
+                ..
+            } in &given
+            {
+                // One place less would be as little as the other has.
+                let unfair = match way {
+                    Way::Apart => false,
+                    Way::Place | Way::Along => *with_it > load(waiting) + 1,
+                    Way::Ahead => *with_it > load(waiting),
+                };
+                if unfair && *host != waiting {
+                    return Err(format!(
+                        "8: task {task} of host {host} was assigned before one of {waiting}, \
+                         loads are {loads:?}"
+                    ));
+                }
+            }
+            if let Some(idle) = self.idle(now) {
+                return Err(format!("8: {idle} is idle while host {waiting} waits"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Most places that a host may be given that does not answer, if there is such a limit.
+    fn most_of_a_silent_host(&self) -> Option<u32> {
+        let retired = |slot: &u16| {
+            let deaths = self.barren_slots.get(slot).copied().unwrap_or(0);
+            deaths >= self.limits.slot_deaths
+        };
+        let slots = (0..self.limits.workers).filter(|slot| !retired(slot));
+        let places = slots.count() * usize::from(self.limits.concurrency);
+        let unfinished = self.tasks.values().filter(|task| !task.finished).count();
+        let may_come = !self.input_ended && unfinished < self.limits.lookahead_max;
+        let alone = self.hosts_with_work().len() < 2 && !may_come;
+        (places > 1 && !alone).then(|| u32::try_from(places / 2).unwrap_or(u32::MAX))
+    }
+
+    /// Hosts with a task of the input that could be assigned now.
+    fn waiting(&self, now: u64, loads: &BTreeMap<u32, u32>, most: Option<u32>) -> BTreeSet<u32> {
+        let ready = self.tasks.values().filter(|task| {
+            let apart = task.suspect || task.errand;
+            !task.finished && !apart && task.leased.is_none() && task.not_before <= now
+        });
+        let mut hosts: BTreeSet<u32> = ready.map(|task| task.host).collect();
+        hosts.retain(|host| {
+            let load = loads.get(host).copied().unwrap_or(0);
+            let rests = self.next_of_host.get(host).is_some_and(|&at| at > now);
+            let silent = !self.heard.contains(host);
+            !rests
+                && self.limits.per_host.is_none_or(|cap| load < cap)
+                && !(silent && most.is_some_and(|most| load >= most))
+        });
+        hosts
+    }
+
+    /// A worker that could be given a task, and has none.
+    fn idle(&self, now: u64) -> Option<WorkerId> {
+        let suspects = |task: &super::Task| !task.finished && task.suspect;
+        if now < self.next_turn || self.tasks.values().any(suspects) {
+            return None;
+        }
+        let most = self.limits.worker_tasks.map_or(u32::MAX, u32::from);
+        let mut idle = self.workers.iter().filter(|(worker, seen)| {
+            seen.is_idle() && worker.slot.0 < self.limits.workers && seen.given < most
+        });
+        idle.next().map(|(&worker, _)| worker)
+    }
+}

@@ -1,0 +1,174 @@
+//! One request: over a connection that is there, or over a new one.
+//!
+//! It must not look at what the response means.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use protocol::{Phase, SpanPhase};
+
+use super::dial::dial;
+use super::http1::Http1;
+use super::http2::Http2;
+use super::hub::{Door, Place, authority};
+use super::wire::Wire;
+use super::{Answer, Attempt, stream};
+use crate::engine::connect::Plan;
+use crate::fault::Fault;
+use crate::route::Route;
+use crate::transfer::TransportError;
+
+/// Most connections of others that may be used up before a request gets its turn.
+const MOST_REFUSALS: usize = 16;
+
+impl Attempt<'_> {
+    /// Sends one request and waits for the head of its response.
+    pub(super) async fn request(&mut self) -> Result<Answer, Fault> {
+        let uri = Uri::try_from(self.transfer.url().as_str())
+            .map_err(|error| self.internal(error.to_string()))?;
+        for _ in 0..MOST_REFUSALS {
+            if let Some(answer) = self.ask(&uri).await? {
+                return Ok(answer);
+            }
+        }
+        let cause = "others used every connection up".to_owned();
+        Err(self.transfer.on_error(TransportError::Disconnected(cause)))
+    }
+
+    /// Sends one request over a connection that is there, or over a new one; nothing if that was
+    /// somebody else's, and the server did not take the request any more.
+    ///
+    /// A server may close a connection at any time, also in the moment in which it is used again.
+    /// A request that meets a closed one, and gets nothing of a response, is sent once more (RFC
+    /// 9112 section 9.3.1), over a new connection: others that are idle may be closed as well.
+    async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
+        let place = &Place::of(uri);
+        let door = self.hub.door(place);
+        let door = door.as_deref();
+        let answer = |wire, response| {
+            Some(Answer {
+                place: place.clone(),
+                wire,
+                response,
+            })
+        };
+        self.spans.enter(SpanPhase::FirstByte);
+        while let Some(mut wire) = self.used(place, door) {
+            if !wire.is_usable().await {
+                continue;
+            }
+            match self.send(&mut wire, uri).await? {
+                Err(TransportError::Disconnected(cause)) if !wire.answered() => {
+                    tracing::debug!(url = %self.transfer.url(), cause, "idle connection was closed");
+                    self.activity.enter(Phase::Requesting);
+                    if let (Wire::Two(_), Some(door)) = (&wire, door) {
+                        door.forget();
+                    }
+                    break;
+                }
+                Err(error) => return Err(self.transfer.on_error(error)),
+                Ok(response) => {
+                    return Ok(answer(wire, response));
+                }
+            }
+        }
+        let (mut wire, is_own) = self.connect(uri, door).await?;
+        match self.send(&mut wire, uri).await? {
+            Ok(response) => Ok(answer(wire, response)),
+            // Servers take so many requests over a connection and no more; what they did not take
+            // can be sent again (RFC 9113 section 8.7).
+            Err(TransportError::Disconnected(_)) if !is_own => {
+                door.inspect(|door| door.forget());
+                Ok(None)
+            }
+            Err(error) => Err(self.transfer.on_error(error)),
+        }
+    }
+
+    /// A connection that was used before.
+    fn used(&self, place: &Place, door: Option<&Door>) -> Option<Wire> {
+        let shared = door.and_then(Door::shared).map(Wire::Two);
+        shared.or_else(|| self.hub.take(place).map(Wire::One))
+    }
+
+    /// A new connection, or one that somebody else has just made and shares; and whether it is
+    /// the former.
+    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<(Wire, bool), Fault> {
+        let Some(door) = door else {
+            let stream = self.dial(uri).await?;
+            return Ok((self.speak_http1(stream).await?, true));
+        };
+        let turn = if door.is_unknown() {
+            let waited = door.turn.lock().await;
+            // Not its own fault, if that took long.
+            self.activity.enter(Phase::Requesting);
+            if let Some(wire) = door.shared() {
+                return Ok((Wire::Two(wire), false));
+            }
+            door.is_unknown().then_some(waited)
+        } else {
+            None
+        };
+        let dialled = self.dial(uri).await;
+        let stream = dialled.inspect_err(|_| door.learn(None))?;
+        if !stream.is_http2() {
+            door.learn(None);
+            drop(turn);
+            return Ok((self.speak_http1(stream).await?, true));
+        }
+        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
+        door.learn(wire.as_ref().ok());
+        drop(turn);
+        wire.map(|wire| (Wire::Two(wire), true))
+            .map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn dial(&mut self, uri: &Uri) -> Result<stream::Stream, Fault> {
+        let max = self.end()?;
+        let timing = self.transfer.timing();
+        let dialled = dial(self.hub, uri, max, timing, self.spans).await;
+        dialled.map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
+        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
+        wire.map(Wire::One)
+            .map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn send(
+        &mut self,
+        wire: &mut Wire,
+        uri: &Uri,
+    ) -> Result<Result<Response<Incoming>, TransportError>, Fault> {
+        let request = self.head(uri)?;
+        let started = Instant::now();
+        let mut patience = self.patience()?;
+        let result = wire
+            .request(request, uri, |context, moved| patience.tick(context, moved))
+            .await;
+        self.transfer.timing().first_byte += started.elapsed();
+        Ok(result)
+    }
+
+    fn head(&self, uri: &Uri) -> Result<Request<Empty<Bytes>>, Fault> {
+        let mut headers = self.transfer.request()?;
+        if !headers.contains_key(HOST) {
+            let host = HeaderValue::try_from(authority(uri))
+                .map_err(|error| self.internal(error.to_string()))?;
+            headers.insert(HOST, host);
+        }
+        let mut request = Request::new(Empty::new());
+        let is_forwarded = matches!(Plan::of(&self.hub.shared, uri).route, Route::Forward(_));
+        *request.uri_mut() = match uri.path_and_query() {
+            Some(target) if !is_forwarded => target.clone().into(),
+            Some(_) | None => uri.clone(),
+        };
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
