@@ -339,7 +339,7 @@ pub(super) mod tests {
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""etag":null,"last_modified":null}"#
+            r#""exec":null,"etag":null,"last_modified":null}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
