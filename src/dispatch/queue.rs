@@ -423,7 +423,7 @@ mod tests {
         }
         // Six places. What is asked of A never ends, what is asked of B does at once.
         let mut of_a = 0;
-        for _ in 0..50 {
+        for _ in 0..30 {
             let mut of_b = 0;
             while of_a + of_b < 6 {
                 match take(&mut queue) {

@@ -131,6 +131,7 @@ fn the_help_has_its_groups_and_loses_no_word() {
             "Arguments:",
             "Options:",
             "Lists:",
+            "Each file:",
             "HTTP:",
             "Retries:",
             "Workers:",

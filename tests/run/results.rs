@@ -215,13 +215,16 @@ fn columns_of(line: &str) -> Vec<String> {
             "first_byte_ms",
             "body_ms",
             "store_ms",
+            "exec_ms",
         ],
+        "exec" => vec!["exec_left"],
         "error" => vec!["error_kind", "error_message"],
         _ => Vec::new(),
     };
     let value: Value = serde_json::from_str(line).unwrap();
     let mut names: Vec<&String> = value.as_object().unwrap().keys().collect();
-    names.sort_by_key(|name| line.find(&format!("\"{name}\":")).unwrap());
+    // The last one: `exec` is a key of `timing_ms` as well, which comes before.
+    names.sort_by_key(|name| line.rfind(&format!("\"{name}\":")).unwrap());
     let columns = names.into_iter().flat_map(|name| {
         let parts = key(name);
         if parts.is_empty() {
