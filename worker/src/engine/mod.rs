@@ -1,4 +1,4 @@
-//! Engines: what drives a [`Transfer`](crate::Transfer) over real sockets and files.
+//! Engines: what drives a [`Transfer`] over real sockets and files.
 //!
 //! An engine must not decide what a response means: that is the transfer's.
 

@@ -10,10 +10,10 @@
 //! ```
 //!
 //! Guard and runner are this program again. Both know the command since before the worker heard of
-//! any URL; a worker says which file, and the runner believes nothing of it ([`runner`]). Both adopt
+//! any URL; a worker says which file, and the runner believes nothing of it (`runner`). Both adopt
 //! what is orphaned below them (`PR_SET_CHILD_SUBREAPER` in prctl(2)), so a command's processes can
 //! leave their group, their session and their parents, and not their runner; and if any one of
-//! worker, guard and runner is killed, another of them ends what it leaves ([`tree`]).
+//! worker, guard and runner is killed, another of them ends what it leaves (`tree`).
 //!
 //! It must not know how files are downloaded.
 
@@ -40,10 +40,10 @@ pub use commands::{Commands, Home};
 pub use guard::run as guard;
 pub use runner::run as runner;
 
-/// The hidden command, of whatever program this is, that calls [`guard`] with what follows it.
+/// The hidden command, of whatever program this is, that calls [`guard()`] with what follows it.
 pub const GUARD: &str = "guard";
 
-/// The same for [`runner`].
+/// The same for [`runner()`].
 pub const RUNNER: &str = "runner";
 
 /// Time between SIGTERM and SIGKILL for a command that took too long.
