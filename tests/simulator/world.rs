@@ -13,8 +13,9 @@ use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
 
 mod places;
 
-/// More steps than any sound run takes.
-const MOST_STEPS: usize = 100_000;
+/// More steps than any sound run takes. A list of one host that is silent takes minutes, and whoever
+/// has more input looks every millisecond whether it is wanted.
+const MOST_STEPS: usize = 1_000_000;
 
 /// Something that happens at its time.
 #[derive(Clone, Debug)]
