@@ -15,6 +15,7 @@
 mod errands;
 mod observer;
 mod scenario;
+mod suspects;
 mod worker;
 mod world;
 
