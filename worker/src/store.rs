@@ -9,7 +9,6 @@
 
 mod site;
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
@@ -18,11 +17,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use data_encoding::BASE32HEX_NOPAD;
-use protocol::{FailureKind, Known, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{Assignment, FailureKind, Known, PartialNote, Severity};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, statat,
-    unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, fdatasync, fsync, linkat, mkdirat,
+    openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -35,8 +33,8 @@ pub use site::Site;
 /// Bytes that are hashed between two looks at anything else.
 const REHASH: usize = 1024 * 1024;
 
-/// Longest path that is the name of its own partial; below every file system's limit.
-const LONGEST: usize = 200;
+/// Begins the name under which a body is tried where its own name was refused.
+const PROBE: &str = ".coordinator-probe-";
 
 /// An output folder and its folder for partial bodies, both held open.
 #[derive(Debug)]
@@ -87,20 +85,21 @@ impl Store {
         })
     }
 
-    /// Where `path` in the output folder will be, and what an earlier attempt left of it, if one has
-    /// `begun` it. If it is known that none has, that saves a search in a folder in which everybody
+    /// Where the file of this assignment will be, and what an earlier attempt left of it, if one has
+    /// begun it. If it is known that none has, that saves a search in a folder in which everybody
     /// is writing.
     ///
-    /// The partial's name depends on the path alone, so that one that a killed worker left is
-    /// taken over, and not left behind. Whoever calls this must be the only one who works on
-    /// `path`: the coordinator hands a task on only when the worker that had it is gone.
+    /// The partial's name depends on the task alone, so that one that a killed worker left is
+    /// taken over, and not left behind. Only one worker at a time has a task: the coordinator hands
+    /// it on when the worker that had it is gone.
     ///
     /// # Errors
     ///
-    /// If `path` could lead out of the folder.
-    pub fn site(self: &Arc<Self>, path: &str, begun: bool) -> Result<Site, Fault> {
-        check(path)?;
-        Ok(Site::new(Arc::clone(self), path, begun))
+    /// If one of its names could lead out of its folder.
+    pub fn site(self: &Arc<Self>, assignment: &Assignment) -> Result<Site, Fault> {
+        check(&assignment.path)?;
+        check(&assignment.partial)?;
+        Ok(Site::new(Arc::clone(self), assignment))
     }
 
     /// Removes what is at `path` in the output folder, if it is a file or a link. Something else, or
@@ -121,15 +120,6 @@ impl Store {
             AtFlags::empty(),
         );
     }
-
-    /// Begins the file that will be `path` in the output folder, whatever there is of it.
-    ///
-    /// # Errors
-    ///
-    /// If `path` could lead out of the folder, or no file can be created.
-    pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
-        self.site(path, true)?.begin()
-    }
 }
 
 /// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
@@ -139,6 +129,8 @@ pub struct Partial {
     store: Arc<Store>,
     path: String,
     name: String,
+    /// What is at `path` may be replaced.
+    replace: bool,
     /// Empty once committed.
     file: Option<File>,
     hash: Sha256,
@@ -257,9 +249,9 @@ impl Partial {
         }
     }
 
-    /// Puts the file in place if `check` has nothing against it, over one that may be there; parent
-    /// folders are made when missing, and symbolic links never followed. If the file there is known
-    /// to have the same bytes, it stays as it is.
+    /// Puts the file in place if `check` has nothing against it, over one that may be there if that
+    /// may be replaced; parent folders are made when missing, and symbolic links never followed. If
+    /// the file there is known to have the same bytes, it stays as it is.
     ///
     /// # Errors
     ///
@@ -301,12 +293,14 @@ impl Partial {
             descriptor::close(file.into())
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         });
-        let placed = closed.and_then(|()| self.place());
+        let placed = closed
+            .map_err(|errno| fault("write", &self.path, errno))
+            .and_then(|()| self.place().map_err(|errno| self.misplaced(errno)));
         if placed.is_err() {
             self.remove();
         }
         self.forget_note();
-        placed.map_err(|errno| fault("put in place", &self.path, errno))?;
+        placed?;
         if self.store.fsync {
             self.sync_folders()
                 .map_err(|errno| unsynced(&self.path, errno))?;
@@ -318,27 +312,84 @@ impl Partial {
         let Store {
             output, partial, ..
         } = &*self.store;
-        match self.path.rsplit_once('/') {
-            None => renameat(partial, &self.name, output, &self.path),
-            Some((parents, name)) => {
-                let folder = enter(output, parents, Missing::Make)?;
-                renameat(partial, &self.name, &folder, name)
+        let put = |folder: &OwnedFd, name: &str| {
+            if self.replace {
+                renameat(partial, &self.name, folder, name)
+            } else {
+                rename_beside_others(partial, &self.name, folder, name)
             }
+        };
+        match self.path.rsplit_once('/') {
+            None => put(output, &self.path),
+            Some((parents, name)) => put(&enter(output, parents, Missing::Make)?, name),
         }
+    }
+
+    /// Why the file could not be put in place, and whether that ends the run: only if the same file
+    /// cannot be put beside it either, so that it is not for its name.
+    fn misplaced(&self, errno: Errno) -> Fault {
+        let permanent = |why: &str| {
+            let text = format!("cannot put in place {}: {why}", self.path);
+            Fault::permanent(FailureKind::Store, text)
+        };
+        match errno {
+            Errno::EXIST if !self.replace => permanent(
+                "something is there that no run has made; move it away, or replace it with --force",
+            ),
+            Errno::ISDIR => permanent("a folder is in its place"),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::XDEV | Errno::NOENT
+                if self.fits_beside() =>
+            {
+                let cause = std::io::Error::from(errno);
+                if self.is_folder() {
+                    // A sandbox takes that for a lack of permission.
+                    permanent("a folder is in its place")
+                } else if errno == Errno::NOENT {
+                    // Somebody removed the folder just now.
+                    let text = format!("cannot put in place {}: {cause}", self.path);
+                    Fault::transient(FailureKind::Store, text)
+                } else {
+                    permanent(&cause.to_string())
+                }
+            }
+            _ => fault("put in place", &self.path, errno),
+        }
+    }
+
+    /// Whether the file can be put into the output folder under a name that is nobody's. It is gone
+    /// then.
+    fn fits_beside(&self) -> bool {
+        let Store {
+            output, partial, ..
+        } = &*self.store;
+        let probe = format!("{PROBE}{}", self.name);
+        renameat(partial, &self.name, output, &probe)
+            .and_then(|()| unlinkat(output, &probe, AtFlags::empty()))
+            .is_ok()
+    }
+
+    /// Whether a folder is in its place.
+    fn is_folder(&self) -> bool {
+        self.look()
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// Whether a file of the same size is there already.
     fn is_in_place(&self) -> bool {
-        let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-        let found = match self.path.rsplit_once('/') {
-            None => look(&self.store.output, &*self.path),
-            Some((parents, name)) => enter(&self.store.output, parents, Missing::Fail)
-                .and_then(|folder| look(&folder, name)),
-        };
-        found.is_ok_and(|stat| {
+        self.look().is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                 && u64::try_from(stat.st_size) == Ok(self.bytes)
         })
+    }
+
+    /// What is in its place.
+    fn look(&self) -> Result<Stat, Errno> {
+        let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+        match self.path.rsplit_once('/') {
+            None => look(&self.store.output, &*self.path),
+            Some((parents, name)) => enter(&self.store.output, parents, Missing::Fail)
+                .and_then(|folder| look(&folder, name)),
+        }
     }
 
     /// Makes the new name last: in its folder, and those of its parents that may be new.
@@ -411,12 +462,30 @@ fn check(path: &str) -> Result<(), Fault> {
     ))
 }
 
-/// The name of the partial for `path`.
-fn partial_name(path: &str) -> Cow<'_, str> {
-    if path.len() <= LONGEST && !path.contains('/') && !path.ends_with(NOTE_SUFFIX) {
-        return Cow::Borrowed(path);
+/// Moves the file `name` of one folder to another folder, and fails with `EXIST` if something has
+/// its new name already.
+fn rename_beside_others(
+    from: &OwnedFd,
+    name: &str,
+    folder: &OwnedFd,
+    to: &str,
+) -> Result<(), Errno> {
+    match renameat_with(from, name, folder, to, RenameFlags::NOREPLACE) {
+        // The file system does not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        renamed => return renamed,
     }
-    Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
+    match linkat(from, name, folder, to, AtFlags::empty()) {
+        Ok(()) => return unlinkat(from, name, AtFlags::empty()),
+        Err(Errno::EXIST) => return Err(Errno::EXIST),
+        // Nor has it links; what is wrong with the name itself shows once more.
+        Err(_) => {}
+    }
+    match statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => renameat(from, name, folder, to),
+        Ok(_) => Err(Errno::EXIST),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// What was written may be lost, and what is written next as well, whatever the error says.
