@@ -267,7 +267,7 @@ fn only_a_good_note_of_this_boot_counts() {
     };
     let other = Arc::new(other);
     let leave = |store: &Arc<Store>| {
-        let mut partial = begin(&store, "a").expect("a file");
+        let mut partial = begin(store, "a").expect("a file");
         partial.write(b"abcd").expect("written");
         partial.note(&note());
     };
