@@ -54,7 +54,8 @@ pub fn play() {
                     let (executor, name) = (&executor, name.to_owned());
                     scope.spawn(move || {
                         let outcome = executor.run(&order(&name));
-                        writeln!(io::stdout(), "{name}: {outcome:?}").unwrap();
+                        let mut stdout = io::stdout().lock();
+                        writeln!(stdout, "{name}: {outcome:?}").unwrap();
                     });
                 }
                 _ => match line.as_str() {
