@@ -10,6 +10,7 @@
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
 mod dry_run;
+mod folder;
 mod hosts;
 mod inbox;
 mod intake;
@@ -42,6 +43,8 @@ use crate::pool::{
     try_limits,
 };
 
+pub use folder::FolderError;
+use folder::{check_kind, check_naming, mark_simulated};
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
 use recheck::Refresh;
@@ -78,6 +81,9 @@ pub enum SetUpError {
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What is in it is not for this run.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -124,6 +130,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
+    let simulated = config.network.is_simulated();
+    check_kind(&layout, simulated)?;
+    if simulated {
+        mark_simulated(&layout)?;
+    }
     let boot = boot_id();
     let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
@@ -154,6 +165,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let folder = layout.coordinator().to_owned();
     let index = Index::load(&layout.results(), folder, detail(&config))?;
     tell_unreadable(&index, &console);
+    if !config.force {
+        check_naming(&index, &config.lists.naming, &layout)?;
+    }
     let timeline = config
         .timeline
         .as_deref()
@@ -194,6 +208,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            simulated,
             deaths,
             timeline,
             partials_left: tidied.kept > 0,
