@@ -11,6 +11,7 @@
 
 mod claims;
 mod dry_run;
+mod folder;
 mod habits;
 mod hosts;
 mod inbox;
@@ -47,6 +48,8 @@ use crate::pool::{
     try_limits,
 };
 
+pub use folder::FolderError;
+use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
@@ -86,6 +89,9 @@ pub enum SetUpError {
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What is in it is not for this run.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -141,6 +147,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
+    let simulated = config.network.is_simulated();
+    check_kind(&layout, simulated)?;
+    if simulated {
+        mark_simulated(&layout)?;
+    }
     let boot = boot_id();
     let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
@@ -179,6 +190,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let folder = layout.coordinator().to_owned();
     let index = Index::load(&layout.results(), folder, detail(&config))?;
     tell_unreadable(&index, &console);
+    if !config.force {
+        check_naming(&index, &config.lists.naming, &layout)?;
+    }
     let timeline = config
         .timeline
         .as_deref()
@@ -226,6 +240,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            simulated,
             deaths,
             timeline,
             intents,

@@ -199,7 +199,7 @@ impl Shell {
                 Record::quarantined(facts, long)
             }
         };
-        self.write(&record);
+        self.write(record);
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
@@ -213,8 +213,11 @@ impl Shell {
             .line(&format!("failed: {}: {failure}{times}", facts.url));
     }
 
-    pub(super) fn write(&mut self, record: &Record) {
-        let written = self.parts.log.append(record);
+    pub(super) fn write(&mut self, record: Record) {
+        let written = self.parts.log.append(&Record {
+            simulated: self.parts.simulated,
+            ..record
+        });
         self.unwritten_since.get_or_insert_with(Instant::now);
         self.check_log(written);
     }
