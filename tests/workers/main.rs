@@ -11,6 +11,7 @@
 
 mod attempts;
 mod confined;
+mod kernels;
 mod killers;
 mod last_words;
 mod misbehave;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     // Workers have an environment of their own.
     let is_worker = env::args().take(2).eq(["coordinator", "worker"]);
     if is_worker || env::var_os(ROLE).is_some() {
+        if !is_worker {
+            kernels::make();
+        }
         return coordinator();
     }
     let trials = [
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         killers::trials(),
         last_words::trials(),
         confined::trials(),
+        kernels::trials(),
     ];
     libtest_mimic::run(
         &Arguments::from_args(),

@@ -95,10 +95,16 @@ pub enum SandboxError {
     )]
     Seccomp(#[from] seccompiler::Error),
     /// The kernel does not take capabilities away.
-    #[error("cannot give up capabilities (--sandbox): {0}")]
+    #[error(
+        "cannot give up the capabilities of workers (--sandbox on): {0}; use --sandbox best-effort \
+         to take what there is"
+    )]
     Capabilities(#[source] io::Error),
     /// The kernel does not take this from a process.
-    #[error("cannot give up new privileges (--sandbox): {0}")]
+    #[error(
+        "cannot give up new privileges (--sandbox on): {0}; use --sandbox best-effort to take what \
+         there is"
+    )]
     Privileges(#[source] io::Error),
 }
 
