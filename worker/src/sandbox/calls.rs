@@ -183,6 +183,10 @@ const GET_OPTIONS: [(i32, i32); 4] = [
 ];
 
 /// Requests of `ioctl`: not to block, how much is there to be read, and isatty(3).
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "they are numbers of another type in musl"
+)]
 const IOCTLS: [u64; 4] = [
     libc::FIONBIO as u64,
     libc::FIONREAD as u64,
