@@ -48,7 +48,6 @@ const ANY: &[c_long] = &[
     libc::SYS_ftruncate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_mkdirat,
@@ -130,6 +129,7 @@ const OLDER: &[c_long] = &[
     libc::SYS_access,
     libc::SYS_readlink,
     libc::SYS_rename,
+    libc::SYS_renameat,
     libc::SYS_unlink,
     libc::SYS_mkdir,
     libc::SYS_poll,
@@ -140,7 +140,9 @@ const OLDER: &[c_long] = &[
     libc::SYS_time,
     libc::SYS_getrlimit,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[c_long] = &[libc::SYS_renameat];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLDER: &[c_long] = &[];
 
 /// musl's resolver binds the socket that it asks from, and its abort(3) signals a thread by its own
