@@ -199,7 +199,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map(Timeline::create)
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
-    check_limits(&config, &layout)?;
+    check_limits(&config, &layout, &console)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -300,12 +300,19 @@ fn boot_id() -> Option<String> {
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// Tries what every worker would do to itself, and says what is in force: once, before any of them.
-fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> {
+/// Tries what every worker would do to itself, and says what is in force and what is missing: once,
+/// before any of them.
+fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Result<(), LimitsError> {
     match config.pool {
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
+            if let Some(missing) = in_force.lacks() {
+                console.error(&format!(
+                    "warning: this machine cannot confine workers in full: {missing} (--sandbox off \
+                     hides this, --sandbox on insists)"
+                ));
+            }
         }
         PoolKind::Local => {
             tracing::info!(
