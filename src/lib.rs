@@ -31,6 +31,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod folder;
 pub mod format;
 pub mod inject;
 pub mod input;

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
 use super::intake::{Batch, Item, Plan, Reader};
-use super::log::Layout;
+use super::log::{Layout, Log};
 use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
@@ -32,7 +32,12 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let layout = Layout::look(&config.output)?;
     // Not in the output folder, which may not even be there.
     let folder = std::env::temp_dir();
-    let index = Index::load(&layout.results(), folder.clone(), detail(config))?;
+    let index = Index::load(
+        layout.open_log(Log::Results)?,
+        &layout.results(),
+        folder.clone(),
+        detail(config),
+    )?;
     tell_unreadable(&index, &console);
     let rules = Rules {
         folder,

@@ -74,33 +74,35 @@ impl Index {
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files, if there must be any, are
+    /// Reads a run log from its beginning, if there is one; `path` is for messages. Temporary files, if there must be any, are
     /// made in `folder`. `detail` is what is kept of each stored file; both take as much memory.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or not be read to its end; or there is no room for what it says. Lines
+    /// It cannot be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(results: &Path, folder: PathBuf, detail: Detail) -> Result<Self, IndexError> {
-        let reader = match LogReader::open(results) {
-            Ok(reader) => reader,
-            Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::empty(folder));
-            }
-            Err(error) => return Err(error.into()),
-        };
+    pub fn load(
+        results: Option<File>,
+        path: &Path,
+        folder: PathBuf,
+        detail: Detail,
+    ) -> Result<Self, IndexError> {
         let mut index = Self::empty(folder);
+        let Some(results) = results else {
+            return Ok(index);
+        };
+        let unreadable = |source| LogError::Read {
+            path: path.to_owned(),
+            source,
+        };
         if detail == Detail::Place {
-            let path = results.to_owned();
-            let opened = File::open(results);
-            let log = opened.map_err(|source| LogError::Read { path, source })?;
-            index.log = Some((log, results.to_owned()));
+            // Their common position does not matter: records are read by their place.
+            let log = results.try_clone().map_err(unreadable)?;
+            index.log = Some((log, path.to_owned()));
         }
-        index.fill(reader).map_err(|error| match error {
-            ReadError::Read(source) => {
-                let path = results.to_owned();
-                LogError::Read { path, source }.into()
-            }
+        let filled = index.fill(LogReader::new(results));
+        filled.map_err(|error| match error {
+            ReadError::Read(source) => unreadable(source).into(),
             ReadError::Ledger(error) => error.into(),
         })
     }
