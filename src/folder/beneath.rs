@@ -69,7 +69,12 @@ pub(super) fn open(
         parent = Some(openat(above, part, STEP, Mode::empty())?);
         part = next;
     }
-    openat(parent.as_ref().map_or(folder, AsFd::as_fd), part, flags, mode)
+    openat(
+        parent.as_ref().map_or(folder, AsFd::as_fd),
+        part,
+        flags,
+        mode,
+    )
 }
 
 /// The parts of a path below a folder.

@@ -20,7 +20,9 @@ impl Folder {
     ///
     /// The folder cannot be read, or something not be removed: which, and why.
     pub fn clear(&self, keeps: impl Fn(&OsStr) -> bool) -> Result<usize, (PathBuf, io::Error)> {
-        let names = self.names().map_err(|error| (self.path().to_owned(), error))?;
+        let names = self
+            .names()
+            .map_err(|error| (self.path().to_owned(), error))?;
         let mut removed = 0;
         for name in names.into_iter().filter(|name| !keeps(name)) {
             self.remove(&name)?;

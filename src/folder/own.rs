@@ -3,6 +3,7 @@
 //! Nothing is written to, cut or removed before a descriptor has shown that it is what it should
 //! be: a file of this user with one name, or a folder of this user.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -13,8 +14,8 @@ use rustix::io::Errno;
 
 use super::{Folder, Owner};
 
-/// What others may do to a file, in its mode.
-const OTHERS: u32 = 0o077;
+/// The mode of a file of the run's own.
+const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// What lets others change it.
 const OTHERS_WRITE: u32 = 0o022;
@@ -146,7 +147,11 @@ impl OwnFolder {
         let path = parent.path().join(name);
         let system = |doing| {
             let path = path.clone();
-            move |source| StateError::System { doing, path, source }
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
         };
         // Before it is opened, for the message: the kernel's would not say what is in the way.
         expect(parent, name, Kind::Folder, Some(owner))?;
@@ -191,34 +196,7 @@ impl OwnFolder {
     ///
     /// It is not a file of this user with one name, or cannot be opened.
     pub fn open(&self, name: &str, flags: OFlags) -> Result<File, StateError> {
-        let path = self.folder.path().join(name);
-        let system = |doing| {
-            let path = path.clone();
-            move |source| StateError::System { doing, path, source }
-        };
-        let open = |flags, mode| self.folder.open(name, flags | OFlags::RDWR, mode);
-        let file = loop {
-            // To open a device can have consequences.
-            expect(&self.folder, name, Kind::File, Some(self.owner))?;
-            match open(flags, Mode::empty()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => break opened,
-            }
-            let exclusive = OFlags::CREATE | OFlags::EXCL;
-            match open(flags | exclusive, Mode::RUSR | Mode::WUSR) {
-                // Another run was faster.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => break made,
-            }
-        };
-        let file = file.map_err(system("open"))?;
-        let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
-        check(&path, &stat, Kind::File, Some(self.owner))?;
-        if self.owner.keeps_modes() && stat.st_mode & OTHERS != 0 {
-            fchmod(&file, Mode::RUSR | Mode::WUSR)
-                .map_err(|errno| system("keep others out of")(errno.into()))?;
-        }
-        Ok(file)
+        self.folder.open_own(name, flags, self.owner)
     }
 
     /// Whether something in it of that description is a file of this user with one name.
@@ -253,6 +231,51 @@ impl From<OwnFolder> for Folder {
 }
 
 impl Folder {
+    /// Opens a file in this folder that only this user is to reach: [`OwnFolder::open`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_own(
+        &self,
+        name: impl AsRef<OsStr>,
+        flags: OFlags,
+        owner: Owner,
+    ) -> Result<File, StateError> {
+        let name = name.as_ref();
+        let path = self.path().join(name);
+        let system = |doing| {
+            let path = path.clone();
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
+        };
+        let open = |flags, mode| self.open(name, flags | OFlags::RDWR, mode);
+        let file = loop {
+            // To open a device can have consequences.
+            expect(self, name, Kind::File, Some(owner))?;
+            match open(flags, Mode::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => break opened,
+            }
+            let exclusive = OFlags::CREATE | OFlags::EXCL;
+            match open(flags | exclusive, OWN_FILE) {
+                // Another run was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made,
+            }
+        };
+        let file = file.map_err(system("open"))?;
+        let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
+        check(&path, &stat, Kind::File, Some(owner))?;
+        if owner.keeps_modes() && Mode::from_raw_mode(stat.st_mode) != OWN_FILE {
+            fchmod(&file, OWN_FILE).map_err(|errno| system("keep others out of")(errno.into()))?;
+        }
+        Ok(file)
+    }
+
     /// Opens a file in this folder to read it; nothing if there is none.
     ///
     /// # Errors
@@ -262,7 +285,11 @@ impl Folder {
         let path = self.path().join(name);
         let system = |doing| {
             let path = path.clone();
-            move |source| StateError::System { doing, path, source }
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
         };
         let wanted = |stat: &Stat| kind(&path, stat, Kind::File);
         match self.look(name) {
@@ -287,27 +314,26 @@ impl Folder {
 /// It is not.
 pub fn expect(
     folder: &Folder,
-    name: &str,
+    name: impl AsRef<OsStr>,
     expected: Kind,
     owner: Option<Owner>,
 ) -> Result<(), StateError> {
-    let path = folder.path().join(name);
+    let path = folder.path().join(name.as_ref());
     match folder.look(name) {
         Ok(stat) => check(&path, &stat, expected, owner),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => {
             let doing = "look at";
-            Err(StateError::System { doing, path, source })
+            Err(StateError::System {
+                doing,
+                path,
+                source,
+            })
         }
     }
 }
 
-fn check(
-    path: &Path,
-    stat: &Stat,
-    expected: Kind,
-    owner: Option<Owner>,
-) -> Result<(), StateError> {
+fn check(path: &Path, stat: &Stat, expected: Kind, owner: Option<Owner>) -> Result<(), StateError> {
     kind(path, stat, expected)?;
     // A count of zero is of one that has just been removed.
     #[allow(clippy::useless_conversion, reason = "its type depends on the machine")]

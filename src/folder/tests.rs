@@ -42,7 +42,17 @@ fn no_link_is_followed_below_a_folder_and_no_path_leads_out() {
         }
         let refused = errno(folder.folder("a/inner"));
         assert!([Errno::LOOP, Errno::NOTDIR].contains(&refused));
-        for path in ["", ".", "..", "/etc", "a//b", "a/../b", "a/", "../secret", "a\0b"] {
+        for path in [
+            "",
+            ".",
+            "..",
+            "/etc",
+            "a//b",
+            "a/../b",
+            "a/",
+            "../secret",
+            "a\0b",
+        ] {
             assert_eq!(errno(open(path)), Errno::INVAL, "{path:?}");
             assert_eq!(errno(folder.make_folders(path, Mode::RWXU)), Errno::INVAL);
         }
@@ -85,16 +95,21 @@ fn missing_folders_are_made_on_the_way() {
 fn a_rename_replaces_only_if_it_is_told_to() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::named(dir.path()).expect("a folder");
-    let [one, two] = ["one", "two"].map(|name| folder.make_folders(name, Mode::RWXU).expect("made"));
+    let [one, two] =
+        ["one", "two"].map(|name| folder.make_folders(name, Mode::RWXU).expect("made"));
     let write = |path: &str| fs::write(dir.path().join(path), path).expect("write");
     let read = |path: &str| fs::read_to_string(dir.path().join(path)).expect("read");
     write("one/a");
     write("two/b");
     let refused = one.rename("a", &two, "b", Replace::No);
     assert_eq!(errno(refused), Errno::EXIST);
-    assert_eq!((read("one/a"), read("two/b")), ("one/a".to_owned(), "two/b".to_owned()));
+    assert_eq!(
+        (read("one/a"), read("two/b")),
+        ("one/a".to_owned(), "two/b".to_owned())
+    );
     one.rename("a", &two, "c", Replace::No).expect("it is free");
-    two.rename("c", &two, "b", Replace::Yes).expect("it may be replaced");
+    two.rename("c", &two, "b", Replace::Yes)
+        .expect("it may be replaced");
     assert_eq!(read("two/b"), "one/a");
     assert_eq!(two.names().expect("listed"), ["b"]);
 }
@@ -164,8 +179,12 @@ fn what_a_state_file_must_not_be_is_named_and_left_as_it_is() {
     fs::write(&victim, "precious").expect("write");
     let file = path.join("file");
     let prepare: [(&str, &dyn Fn()); 5] = [
-        ("a symbolic link", &|| symlink(&victim, &file).expect("link")),
-        ("2 names (hard links)", &|| fs::hard_link(&victim, &file).expect("link")),
+        ("a symbolic link", &|| {
+            symlink(&victim, &file).expect("link")
+        }),
+        ("2 names (hard links)", &|| {
+            fs::hard_link(&victim, &file).expect("link")
+        }),
         ("a fifo", &|| mkfifo(&file)),
         ("a folder", &|| fs::create_dir(&file).expect("create")),
         ("a socket", &|| {
@@ -174,17 +193,24 @@ fn what_a_state_file_must_not_be_is_named_and_left_as_it_is() {
     ];
     for (what, make) in prepare {
         make();
-        let told = own(dir.path(), &[("file", Kind::File)]).expect_err(what).to_string();
+        let told = own(dir.path(), &[("file", Kind::File)])
+            .expect_err(what)
+            .to_string();
         assert!(told.starts_with(&file.display().to_string()), "{told}");
         assert!(told.contains(what), "{told}");
         assert_eq!(mode(&path), 0o755, "nothing was changed");
         // Also if the folder is not looked at as a whole.
-        let opened = OwnFolder::named(&path).expect("a folder").open("file", OFlags::APPEND);
+        let opened = OwnFolder::named(&path)
+            .expect("a folder")
+            .open("file", OFlags::APPEND);
         assert_eq!(opened.expect_err(what).to_string(), told);
         assert_eq!(fs::read(&victim).expect("read"), b"precious");
         let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
     }
     fs::write(&file, "").expect("write");
     let error = own(dir.path(), &[("file", Kind::Folder)]).expect_err("it is a file");
-    assert!(error.to_string().contains("is not a folder, but a file"), "{error}");
+    assert!(
+        error.to_string().contains("is not a folder, but a file"),
+        "{error}"
+    );
 }

@@ -27,8 +27,8 @@ use std::path::PathBuf;
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::results::ResultsArgs;
-use crate::ledger::LedgerError;
 use crate::folder::StateError;
+use crate::ledger::LedgerError;
 use crate::run::log::{Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};

@@ -171,7 +171,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let timeline = config
         .timeline
         .as_deref()
-        .map(Timeline::create)
+        .map(|path| Timeline::create(path, &folder))
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
     check_limits(&config, layout)?;
@@ -213,8 +213,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partials_left: tidied.kept > 0,
             origin,
             injector,
-            doorman: robots
-                .map(|(robots, token)| Doorman::new(robots, layout.coordinator().to_owned(), token)),
+            doorman: robots.map(|(robots, token)| {
+                Doorman::new(robots, layout.coordinator().to_owned(), token)
+            }),
             intake,
             inbox,
             console,

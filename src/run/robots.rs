@@ -232,7 +232,9 @@ impl Doorman {
     fn forbid_all(&self, name: &str) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::RUSR | Mode::WUSR;
-        self.folder.open(name, flags, mode)?.write_all(FORBID_ALL.as_bytes())
+        self.folder
+            .open(name, flags, mode)?
+            .write_all(FORBID_ALL.as_bytes())
     }
 
     /// The rules in the file of `origin`.

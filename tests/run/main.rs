@@ -26,6 +26,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod prepared;
 mod reference;
 mod refresh;
 mod results;

@@ -5,7 +5,9 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::layout::{COORDINATOR, HOLDS, PARTIAL, ROBOTS, SOCKETS, absolute, cannot_create};
 use super::{Layout, LayoutError, Lock, LockError, RESULTS, Tidied, leftovers};
@@ -82,6 +84,36 @@ impl OutputFolder {
     /// It is no file, or cannot be opened.
     pub fn results(&self) -> Result<Option<File>, StateError> {
         self.own.as_folder().read(RESULTS)
+    }
+
+    /// The name below the output folder of a path that somebody typed, if it leads there.
+    #[must_use]
+    pub fn name_within(&self, path: &Path) -> Option<PathBuf> {
+        let path = std::path::absolute(path).ok()?;
+        // A link in place of the file itself must not be followed to find out.
+        let folder = fs::canonicalize(path.parent()?).ok()?;
+        let output = fs::canonicalize(self.layout.output()).ok()?;
+        Some(folder.strip_prefix(output).ok()?.join(path.file_name()?))
+    }
+
+    /// Opens an empty file of this user by its name below the output folder.
+    ///
+    /// # Errors
+    ///
+    /// Something else is in its place, or it cannot be opened.
+    pub fn open_file(&self, name: &Path) -> io::Result<File> {
+        let parent = name
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent
+            .map(|parent| self.output.folder(parent))
+            .transpose()?;
+        let folder = parent.as_ref().unwrap_or(&self.output);
+        let name = name.file_name().unwrap_or_default();
+        let file = folder.open_own(name, OFlags::empty(), self.own.owner());
+        let file = file.map_err(io::Error::other)?;
+        file.set_len(0)?;
+        Ok(file)
     }
 
     /// Where workers connect, where that is possible: made if need be.
@@ -183,8 +215,14 @@ mod tests {
             assert_eq!(names_in(&output), [".coordinator"]);
             assert_eq!(names_in(layout.layout().coordinator()), ["partial"]);
             assert_eq!(layout.layout().output(), output);
-            assert_eq!(layout.layout().partial(), output.join(".coordinator/partial"));
-            assert_eq!(layout.layout().results(), output.join(".coordinator/results.jsonl"));
+            assert_eq!(
+                layout.layout().partial(),
+                output.join(".coordinator/partial")
+            );
+            assert_eq!(
+                layout.layout().results(),
+                output.join(".coordinator/results.jsonl")
+            );
         }
     }
 
@@ -192,7 +230,10 @@ mod tests {
     fn paths_are_absolute() {
         let here = std::env::current_dir().expect("a working directory");
         let layout = OutputFolder::prepare(Path::new("target/tmp-layout-test")).expect("prepare");
-        assert_eq!(layout.layout().output(), here.join("target/tmp-layout-test"));
+        assert_eq!(
+            layout.layout().output(),
+            here.join("target/tmp-layout-test")
+        );
         fs::remove_dir_all(layout.layout().output()).expect("remove");
         let error = OutputFolder::prepare(Path::new("")).expect_err("an empty path");
         assert!(matches!(error, LayoutError::Nowhere { .. }), "{error:?}");
@@ -248,7 +289,10 @@ mod tests {
         let output = dir.path().join("a/b");
         let looked = Layout::look(&output).expect("it could be created");
         assert_eq!(names_in(dir.path()), [""; 0]);
-        assert_eq!(&looked, OutputFolder::prepare(&output).expect("it can be").layout());
+        assert_eq!(
+            &looked,
+            OutputFolder::prepare(&output).expect("it can be").layout()
+        );
         assert_eq!(Layout::look(&output).expect("it is there"), looked);
     }
 

@@ -44,8 +44,7 @@ fn index(records: &[Record]) -> Index {
         log.append(record).expect("append");
     }
     drop(log);
-    load(dir.path(), Detail::Size)
-    .expect("it can be read")
+    load(dir.path(), Detail::Size).expect("it can be read")
 }
 
 fn state(index: &Index, url: &str) -> Option<Earlier> {
@@ -78,13 +77,17 @@ fn each_outcome_means_what_it_says() {
 #[test]
 fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let index = load(dir.path(), Detail::Size)
-    .expect("nothing there");
+    let index = load(dir.path(), Detail::Size).expect("nothing there");
     assert_eq!(state(&index, "https://h/"), None);
     // Reading a directory fails, as a bad disk would.
     let folder = File::open(dir.path()).expect("readable");
-    let error = Index::load(Some(folder), dir.path(), dir.path().to_owned(), Detail::Size)
-        .expect_err("it is a directory");
+    let error = Index::load(
+        Some(folder),
+        dir.path(),
+        dir.path().to_owned(),
+        Detail::Size,
+    )
+    .expect_err("it is a directory");
     assert!(
         matches!(error, IndexError::Log(LogError::Read { .. })),
         "{error:?}"
@@ -227,8 +230,7 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
             log.append(&record).expect("append");
         }
         drop(log);
-        let index = load(dir.path(), Detail::Place)
-        .expect("readable");
+        let index = load(dir.path(), Detail::Place).expect("readable");
         let at = match index.state(&target.key).expect("readable") {
             Some(Earlier::Recorded { at }) => Some(at),
             Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
