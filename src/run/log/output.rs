@@ -333,20 +333,23 @@ mod tests {
         let output = dir.path().join("output");
         fs::create_dir(&output).expect("create");
         fs::set_permissions(&output, fs::Permissions::from_mode(0o555)).expect("chmod");
-        let [look, prepare] = without_override(|| {
-            let look = |path: &Path| Layout::look(path).map(|_| ());
-            let prepare = |path: &Path| OutputFolder::prepare(path).map(|_| ());
-            let at: [fn(&Path) -> Result<(), LayoutError>; 2] = [look, prepare];
-            at.map(|at| {
-                (
-                    at(&output).expect_err("it is read-only"),
-                    at(&output.join("x")).expect_err("it is read-only"),
-                )
-            })
+        let (look, [here, below]) = without_override(|| {
+            let paths = [output.clone(), output.join("x")];
+            let refused = "it is read-only";
+            (
+                paths
+                    .each_ref()
+                    .map(|path| Layout::look(path).expect_err(refused)),
+                paths
+                    .each_ref()
+                    .map(|path| OutputFolder::prepare(path).expect_err(refused)),
+            )
         });
-        assert!(matches!(look.0, LayoutError::Unwritable { .. }), "{look:?}");
-        assert!(matches!(look.1, LayoutError::Create { .. }), "{look:?}");
-        let (here, below) = prepare;
+        assert!(
+            matches!(look[0], LayoutError::Unwritable { .. }),
+            "{look:?}"
+        );
+        assert!(matches!(look[1], LayoutError::Create { .. }), "{look:?}");
         assert!(matches!(here, LayoutError::Unwritable { .. }), "{here:?}");
         let text = here.to_string();
         let expected = format!(
