@@ -154,6 +154,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
+        "src/exec/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::origin",
+            "tokio",
+            "ipc_channel",
+        ],
+        "exec runs a program on a file, and knows nothing of the run around it",
+    ),
+    (
         "src/cli/",
         &[
             "crate::run",
@@ -244,6 +259,19 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "ipc_channel",
         ],
         "results reads what runs recorded, and can neither change it nor reach a run",
+    ),
+    (
+        "src/folder/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::input",
+            "crate::results",
+            "crate::inject",
+            "crate::cli",
+            "crate::config",
+        ],
+        "a folder knows nothing of what its files are for",
     ),
     (
         "src/ledger/",
