@@ -47,6 +47,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub retry_quarantined: bool,
 
+    /// Replace files that no run has made, where a list or a template (--naming) names them
+    #[arg(long)]
+    pub force: bool,
+
     /// Ask servers whether the files that earlier runs stored are still current, and replace those
     /// that are not; with AGE, such as 12h, only those last checked longer ago than that
     #[arg(

@@ -72,6 +72,8 @@ pub struct RunConfig {
     pub inject: Option<inject::Spec>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
+    /// Files that no run has made are replaced.
+    pub force: bool,
     /// Files that earlier runs stored are checked, unless that was done less long ago than this.
     pub refresh: Option<Duration>,
     /// Only say what would be done.
@@ -234,6 +236,7 @@ impl RunConfig {
             timeline: args.mode.timeline,
             inject: args.crash.inject,
             retry_quarantined: args.retry_quarantined,
+            force: args.force,
             refresh: args.refresh,
             dry_run: args.dry_run,
             quiet: args.quiet,

@@ -6,7 +6,9 @@
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
+use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
+use super::intents::Standing;
 use super::log::{Layout, Log};
 use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
@@ -41,6 +43,8 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     tell_unreadable(&index, &console);
     let rules = Rules {
         folder,
+        habits: Habits::look_at(layout.coordinator()),
+        standing: Standing::read(layout.coordinator(), &index)?,
         ..rules(config, &layout, &lists)
     };
     let sieve = Sieve::new(index, rules);

@@ -9,12 +9,16 @@
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod claims;
 mod dry_run;
+mod habits;
 mod hosts;
 mod inbox;
 mod intake;
+mod intents;
 pub mod log;
 mod outcome;
+mod partials;
 mod recheck;
 mod report;
 pub mod resume;
@@ -37,14 +41,18 @@ use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
+use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
 
+use habits::Habits;
 use intake::{Intake, OpenList, Plan};
+use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
+use partials::{KeyError, PartialNames};
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -88,6 +96,15 @@ pub enum SetUpError {
     /// What earlier runs recorded cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// What they may have left without a record cannot be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What is about to be stored cannot be kept track of.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
+    /// Partial bodies cannot be given names.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
@@ -134,6 +151,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let tidied = folder.remove_leftovers(&lock, resumed)?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
     tell_exposed(&folder, tidied, &console);
+    if tidied.guessable > 0 {
+        console.line(&format!(
+            "{} partial bodies of an earlier version are dropped, since anybody can guess their \
+             names; those downloads start over",
+            tidied.guessable
+        ));
+    }
+    let partial_names = PartialNames::open(layout.coordinator())?;
     let robots = match &config.robots {
         Some(token) => Some((folder.make_robots()?, token.clone())),
         None => {
@@ -199,7 +224,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let sieve = Sieve::new(index, rules(&config, layout, &lists));
+    let standing = Standing::read(layout.coordinator(), &index)?;
+    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let rules = Rules {
+        habits: Habits::try_in(layout.coordinator()),
+        standing,
+        ..rules(&config, layout, &lists)
+    };
+    let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
@@ -210,6 +242,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             deaths,
             timeline,
+            intents,
+            partial_names,
             partials_left: tidied.kept > 0,
             origin,
             injector,
@@ -329,6 +363,9 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             age,
             now: log::now(),
         }),
+        habits: Habits::default(),
+        standing: Standing::default(),
+        force: config.force,
     }
 }
 

@@ -195,18 +195,17 @@ impl Index {
         }))
     }
 
-    /// Whether the target's place holds a file that an earlier run stored for another URL.
+    /// The key of the URL whose file an earlier run stored in the place with this key, if the place
+    /// does not hold that key itself.
     ///
     /// # Errors
     ///
     /// If the temporary file cannot be read.
-    pub fn is_taken(&self, target: &Target, output: &Path) -> Result<bool, LedgerError> {
-        let place = UrlKey::of(&target.path);
-        let owner = self.owners.get(place.as_bytes())?;
-        Ok(
-            owner.is_some_and(|owner| owner != *UrlKey::of(&target.url).as_bytes())
-                && output.join(&target.path).symlink_metadata().is_ok(),
-        )
+    pub fn owner(
+        &self,
+        place: &[u8; UrlKey::BYTES],
+    ) -> Result<Option<[u8; UrlKey::BYTES]>, LedgerError> {
+        self.owners.get(place)
     }
 
     /// How many lines of the log are not records. What they said is done again.

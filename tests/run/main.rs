@@ -26,6 +26,7 @@ mod naming;
 mod network;
 mod nginx;
 mod origin;
+mod placing;
 mod prepared;
 mod reference;
 mod refresh;

@@ -7,10 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
-
 use crate::limits::has_strace;
-use crate::support::server::body;
 use crate::support::{Ended, Run, Server, is_root};
 
 /// What a run keeps in `.coordinator`.
@@ -183,14 +180,11 @@ fn whatever_lies_among_partial_bodies_is_removed() {
 #[test]
 fn nobody_else_reaches_what_a_run_keeps_whatever_the_umask() {
     let server = Server::start();
-    for umask in ["000", "002", "022", "777"] {
+    for umask in ["000", "002", "022"] {
         let run = Run::new()
             .list([server.url("/f")])
             .with("--inject kill=0.001/s --robots")
             .through(["sh", "-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
-        if umask == "777" && !is_root("a file that nobody may read") {
-            continue;
-        }
         run.finish().code(0);
         let own = run.path("downloads/.coordinator");
         assert_eq!(mode(&own), 0o700, "{umask}");
@@ -200,75 +194,6 @@ fn nobody_else_reaches_what_a_run_keeps_whatever_the_umask() {
             assert_eq!(mode(&path), wanted, "{} {umask}", path.display());
         }
     }
-}
-
-/// A partial body of the file `a.bin` with a good note.
-fn put_partial(folder: &Path, url: &str) {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let note = json!({
-        "v": 1, "boot": boot.trim(), "url": url, "validator": {"etag": "\"1\""},
-        "length": null, "content_type": null,
-    });
-    fs::write(folder.join("a.bin"), "forged").unwrap();
-    fs::write(folder.join("a.bin~note"), note.to_string()).unwrap();
-}
-
-fn list_of_one(server: &Server) -> Run {
-    let run = Run::new().with("list.jsonl");
-    let line = json!({"url": server.url("/a"), "out": "a.bin"});
-    fs::write(run.path("list.jsonl"), line.to_string()).unwrap();
-    run
-}
-
-#[test]
-fn partial_bodies_that_others_could_have_put_there_are_not_gone_on_with() {
-    // The modes of .coordinator and of partial in it.
-    for (own, partial, trusted) in [
-        (0o755, 0o755, true),
-        (0o777, 0o755, false),
-        (0o755, 0o1777, false),
-        (0o775, 0o755, false),
-    ] {
-        let server = Server::start();
-        let run = list_of_one(&server);
-        let folder = run.path("downloads/.coordinator/partial");
-        fs::create_dir_all(&folder).unwrap();
-        put_partial(&folder, &server.url("/a"));
-        let set = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        };
-        set(&folder, partial);
-        set(folder.parent().unwrap(), own);
-        let ended = run.finish().code(0);
-        let head = server.head("/a").to_ascii_lowercase();
-        assert_eq!(
-            head.contains("range:"),
-            trusted,
-            "{own:o} {partial:o} {head}"
-        );
-        if !trusted {
-            ended.says(&["2 files of unfinished downloads", "not trusted"]);
-        }
-        assert_eq!(fs::read(run.path("downloads/a.bin")).unwrap(), body("/a"));
-        assert_eq!(
-            (mode(&folder), mode(folder.parent().unwrap())),
-            (0o700, 0o700)
-        );
-    }
-}
-
-#[test]
-fn a_partial_body_with_another_name_is_not_written_to() {
-    let server = Server::start();
-    let run = list_of_one(&server);
-    let folder = run.path("downloads/.coordinator/partial");
-    fs::create_dir_all(&folder).unwrap();
-    put_partial(&folder, &server.url("/a"));
-    let victim = run.path("victim");
-    fs::hard_link(folder.join("a.bin"), &victim).unwrap();
-    run.finish().code(0);
-    assert_eq!(fs::read_to_string(victim).unwrap(), "forged");
-    assert!(!server.head("/a").to_ascii_lowercase().contains("range:"));
 }
 
 #[test]

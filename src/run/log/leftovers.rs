@@ -13,6 +13,7 @@ use protocol::{NOTE_SUFFIX, PartialNote};
 use rustix::fs::{Mode, OFlags};
 
 use crate::folder::OwnFolder;
+use crate::run::partials::PartialNames;
 
 /// Most partial bodies that are kept, the youngest. A run leaves as many as it had in flight, and
 /// those of downloads that failed for now.
@@ -28,6 +29,9 @@ pub struct Tidied {
     pub removed: usize,
     /// Files that are still there: partial bodies that can be resumed, and their notes.
     pub kept: usize,
+    /// Partial bodies among those that were removed that an earlier edition could have resumed: their
+    /// names can be guessed.
+    pub guessable: usize,
 }
 
 /// Removes what is in the run's folder for them, except, if `boot` says which boot of the machine
@@ -38,17 +42,19 @@ pub struct Tidied {
 /// The folder cannot be read, or something in it not removed: which, and why.
 pub(super) fn tidy(own: &OwnFolder, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::Error)> {
     let folder = own.as_folder();
+    let mut tidied = Tidied::default();
     let kept = match boot {
-        Some(boot) => resumable(own, boot).map_err(|error| (folder.path().to_owned(), error))?,
+        Some(boot) => resumable(own, boot, &mut tidied.guessable)
+            .map_err(|error| (folder.path().to_owned(), error))?,
         None => HashSet::new(),
     };
-    let removed = folder.clear(|name| kept.contains(name))?;
-    let kept = kept.len();
-    Ok(Tidied { removed, kept })
+    tidied.removed = folder.clear(|name| kept.contains(name))?;
+    tidied.kept = kept.len();
+    Ok(tidied)
 }
 
 /// The names of partial bodies that can be resumed, and of their notes.
-fn resumable(own: &OwnFolder, boot: &str) -> io::Result<HashSet<OsString>> {
+fn resumable(own: &OwnFolder, boot: &str, guessable: &mut usize) -> io::Result<HashSet<OsString>> {
     let mut youngest: BTreeSet<((i64, u64), OsString)> = BTreeSet::new();
     for note in own.as_folder().names()? {
         let Some(body) = note.as_bytes().strip_suffix(NOTE_SUFFIX.as_bytes()) else {
@@ -56,6 +62,10 @@ fn resumable(own: &OwnFolder, boot: &str) -> io::Result<HashSet<OsString>> {
         };
         let body = OsStr::from_bytes(body).to_owned();
         if let Some(modified) = modified(own, &body, &note, boot) {
+            if !PartialNames::is_one(body.as_bytes()) {
+                *guessable += 1;
+                continue;
+            }
             youngest.insert((modified, body));
             if youngest.len() > MOST {
                 youngest.pop_first();
@@ -116,8 +126,11 @@ mod tests {
     fn only_what_can_be_resumed_is_kept() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let put = |name: &str, text: &str| write(dir.path().join(name), text).expect("written");
-        put("good", "body");
-        put("good~note", &note("now"));
+        let good = "7".repeat(32);
+        put(&good, "body");
+        put(&format!("{good}~note"), &note("now"));
+        put("guessed", "body");
+        put("guessed~note", &note("now"));
         put("alone", "body");
         put("old", "body");
         put("old~note", &note("before"));
@@ -125,8 +138,8 @@ mod tests {
         put("torn~note", &note("now")[..40]);
         put("gone~note", &note("now"));
         let told = tidy(&own(dir.path()), Some("now")).expect("tidied");
-        assert_eq!((told.removed, told.kept), (6, 2));
-        assert_eq!(names(dir.path()), ["good", "good~note"]);
+        assert_eq!((told.removed, told.kept, told.guessable), (8, 2, 1));
+        assert_eq!(names(dir.path()), [good.clone(), good + "~note"]);
         let told = tidy(&own(dir.path()), None).expect("tidied");
         assert_eq!((told.removed, told.kept), (2, 0));
         assert_eq!(names(dir.path()), [""; 0]);
@@ -136,7 +149,7 @@ mod tests {
     fn no_more_than_so_many_are_kept() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for number in 0..MOST + 5 {
-            let name = number.to_string();
+            let name = format!("{number:032}");
             write(dir.path().join(&name), "body").expect("written");
             write(dir.path().join(name + NOTE_SUFFIX), note("now")).expect("written");
         }
