@@ -171,10 +171,6 @@ fn each_slip_of_json_is_named_with_line_and_column() {
             "list:2: the name /etc/x (out) is absolute; give it relative to the output folder",
         ),
         (
-            r#"{"url":"http://h/","out":""}"#,
-            "list:2: the name  (out) is empty",
-        ),
-        (
             r#"{"url":"http://h/","out":"a\u0000b"}"#,
             "list:2: the name a\\0b (out) has a control character",
         ),
