@@ -33,6 +33,6 @@ pub use outcome::{
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, Exemption, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme, ResolveOverride,
-    Sandbox, Setup, Simulated, Trust, WorkerLimits,
+    Engine, Exemption, Family, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme,
+    ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };

@@ -14,11 +14,11 @@ use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Exec, Executed,
-    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known, LimitRate,
-    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
-    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
-    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
-    WorkerLimits,
+    Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known,
+    LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
+    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
+    Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust,
+    Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -309,6 +309,8 @@ prop_compose! {
                 insecure,
                 compressed,
                 retry_all_errors,
+                speed_limit: max_filesize,
+                family: compressed.then_some(Family::V6),
                 block_private,
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
