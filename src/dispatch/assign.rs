@@ -177,9 +177,7 @@ impl Dispatcher {
             .hosts
             .iter()
             .find(|&(&host, &held)| {
-                held >= concurrency
-                    && self.ready.has_ready(host)
-                    && self.ready.may_hold_ahead(host)
+                held >= concurrency && self.ready.has_ready(host) && self.ready.may_hold_ahead(host)
             })
             .map(|(&host, _)| host)
     }

@@ -17,7 +17,7 @@
 //!
 //! A load of one at a time is always borne: what is refused then came too soon. What a host served
 //! between two refusals, over the time between them, is its rate, whatever burst it allows: at both
-//! refusals it had nothing to spare. That bounds the interval in both directions.
+//! refusals it had nothing to spare. So an interval that became far too short is mended at once.
 //!
 //! When the window is as large as it can be and no interval is needed, the pressure is over.
 
@@ -82,7 +82,8 @@ pub(super) struct Pressure {
     lengthened: Option<Instant>,
     /// Refusals since the last one served that lengthened the interval.
     refused: u32,
-    /// Served since the last refusal.
+    /// When it refused last, and what it served since.
+    refused_at: Instant,
     calm: u32,
     /// Whether anything was served between the last two refusals.
     served_between: bool,
@@ -107,6 +108,7 @@ impl Pressure {
             too_short: Duration::ZERO,
             lengthened: None,
             refused: 0,
+            refused_at: now,
             calm: 0,
             served_between: false,
             spans: [
@@ -139,6 +141,7 @@ impl Pressure {
     /// The host refused what was asked for, while so much was asked of it, this included.
     pub(super) fn refuse(&mut self, now: Instant, asked: Asked, load: u32) {
         let calm = std::mem::take(&mut self.calm);
+        let before = std::mem::replace(&mut self.refused_at, now);
         self.streak = 0;
         let is_new = self.lengthened.is_none_or(|at| asked.at >= at);
         let span = self.spans[1];
@@ -168,8 +171,9 @@ impl Pressure {
             self.too_short = Duration::ZERO;
             self.interval = first.max(self.gap.mul_f64(1.25));
         } else if self.refused == 0 {
-            let measured = span.interval(now);
-            let far_off = span.served >= SAMPLE && measured > self.interval.mul_f64(1.3);
+            let (since, served) = (before, calm);
+            let measured = Span { since, served }.interval(now);
+            let far_off = calm >= SAMPLE && measured > self.interval.mul_f64(1.3);
             self.too_short = match far_off {
                 true => measured.mul_f64(0.95),
                 false => self.interval,
@@ -313,7 +317,10 @@ mod tests {
             assert_eq!(host.pressure.window(), load);
             host.answer(load, false);
         }
-        assert_eq!((host.pressure.window(), host.interval()), (1, Duration::ZERO));
+        assert_eq!(
+            (host.pressure.window(), host.interval()),
+            (1, Duration::ZERO)
+        );
     }
 
     #[test]

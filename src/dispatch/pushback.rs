@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use protocol::{Failure, TaskId};
 
-use super::task::Place;
 use super::Dispatcher;
+use super::task::Place;
 
 /// Longest pause of a host on the word of one task.
 const PAUSE_OF_ONE: Duration = Duration::from_secs(10);

@@ -192,9 +192,10 @@ impl ReadyQueue {
 
     /// Whether one more download may run against `host` now.
     pub(super) fn has_room(&self, host: HostId) -> bool {
-        self.hosts.get(&host).is_none_or(|entry| {
-            entry.load < self.most_load(entry) && !self.is_restrained(entry)
-        }) && !self.is_resting(host)
+        self.hosts
+            .get(&host)
+            .is_none_or(|entry| entry.load < self.most_load(entry) && !self.is_restrained(entry))
+            && !self.is_resting(host)
     }
 
     /// Whether `host` is to get nothing now.

@@ -188,6 +188,7 @@ impl Observer {
             let rests = self.next_of_host.get(host).is_some_and(|&at| at > now);
             let silent = !self.heard.contains(host);
             !rests
+                && !self.pushing.contains(host)
                 && self.limits.per_host.is_none_or(|cap| load < cap)
                 && !(silent && most.is_some_and(|most| load >= most))
         });

@@ -158,6 +158,25 @@ fn retry_after_is_read_as_seconds_or_date_and_bounded() {
 }
 
 #[test]
+fn a_date_to_come_back_at_is_one_of_the_servers_clock() {
+    let check = |date: &str, seconds: u64| {
+        let options = options();
+        let mut transfer = transfer(URL, &options);
+        let later = ("retry-after", "Thu, 01 Jan 2026 00:10:02 GMT");
+        let fault = answer(&mut transfer, 503, &[("date", date), later], None).expect_err("503");
+        let retry_after = Some(Duration::from_secs(seconds));
+        assert_eq!(
+            fault.severity,
+            Severity::Transient { retry_after },
+            "{date}"
+        );
+    };
+    check("Thu, 01 Jan 2026 00:10:00 GMT", 2);
+    check("Thu, 01 Jan 2026 00:11:00 GMT", 0);
+    check("nonsense", 3600);
+}
+
+#[test]
 fn a_redirect_goes_where_rfc_3986_says() {
     let check = |location: &str, expect: &str| {
         let options = options();
