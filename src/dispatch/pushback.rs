@@ -2,9 +2,10 @@
 //!
 //! A refusal spends no attempt while it says more about the host than about the task: the host has
 //! served something not long ago, it refused other tasks as well, and it did not serve many others
-//! since it last refused this one. Otherwise it is a failure like any other. So a run ends: such
+//! since it refused this one. Otherwise it is a failure like any other. So a run ends: such
 //! refusals are only borne while the host serves something every
-//! [`Limits::host_patience`](super::Limits::host_patience), and what it serves becomes less.
+//! [`Limits::host_patience`](super::Limits::host_patience), and what is left becomes less. Where only
+//! what it refused before is left, the host may be open and these tasks bad: then it has less time.
 
 use std::time::{Duration, Instant};
 
@@ -46,20 +47,23 @@ impl Dispatcher {
         }
         let was_free = !self.ready.is_under_pressure(host);
         let patience = self.limits.host_patience;
-        let refused = (host, id);
+        let refused = (host, id, failure.kind);
         let meaning = self
             .ready
             .refuse(now, refused, asked, task.refused, patience);
-        task.refused = Some(meaning.served);
         let wanted = failure.severity.retry_after().unwrap_or_default();
         let wanted = wanted.min(self.limits.retry_delay_max);
         let age = now.saturating_duration_since(task.begun.unwrap_or(now)) + wanted;
         let in_time = self.limits.retry_max_time.is_none_or(|most| age <= most);
+        let excused = meaning.excused && in_time && self.limits.retries > 0;
+        if excused || task.refused.is_none() {
+            task.refused = Some(meaning.served);
+        }
         if was_free {
             self.recall_host(id, host);
         }
         Pushback {
-            excused: meaning.excused && in_time && self.limits.retries > 0,
+            excused,
             pause: if meaning.is_unanimous {
                 wanted
             } else if meaning.served == 0 {

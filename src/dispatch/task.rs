@@ -30,7 +30,8 @@ pub(super) struct Task {
     pub(super) suspect: bool,
     /// The slot whose chunk it belongs to, once the input is split.
     pub(super) chunk: Option<SlotId>,
-    /// How often its host had served when it last refused this.
+    /// How often its host had served when it first refused this, or last in a way that spent no
+    /// attempt.
     pub(super) refused: Option<u64>,
     /// When it was first started.
     pub(super) begun: Option<Instant>,

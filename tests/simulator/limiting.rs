@@ -26,8 +26,8 @@ enum Limit {
     Both(Box<Limit>, Box<Limit>),
     /// Nothing after that.
     Until(f64),
-    /// Nothing of one task, all of the others.
-    AllBut(TaskId),
+    /// Nothing of these tasks, all of the others.
+    AllBut(&'static [u64]),
 }
 
 /// What a limit remembers.
@@ -87,7 +87,7 @@ impl Limit {
                 first.admit(one, now, worker, task)
             }
             Self::Until(end) => (now < *end).then_some(0.0),
-            Self::AllBut(bad) => (task != *bad).then_some(0.0),
+            Self::AllBut(bad) => (!bad.contains(&task.0)).then_some(0.0),
         }
     }
 
@@ -407,16 +407,28 @@ fn a_host_that_closes_connections_beyond_a_number_serves_all_with_that_many() {
 
 #[test]
 fn a_url_that_is_always_refused_by_a_host_that_serves_the_others_fails_after_its_retries() {
-    let bad = TaskId(3);
     let limits = Limits {
         retries: 2,
         ..Limits::default()
     };
-    let mut world = World::new(Limit::AllBut(bad), 0.01, 300, limits);
+    let mut world = World::new(Limit::AllBut(&[3]), 0.01, 300, limits);
     let took = world.run(60.0);
     assert_eq!((world.stored.len(), &world.failed[..]), (299, &[3][..]));
     assert_eq!(world.refused, 3);
     assert!(took < 10.0, "{took}");
+}
+
+#[test]
+fn several_such_urls_do_not_keep_a_run_for_long_wherever_they_stand() {
+    for bad in [&[0, 1, 2][..], &[10, 20, 30], &[50, 59], &[1, 58]] {
+        let mut world = World::new(Limit::AllBut(bad), 0.01, 60, Limits::default());
+        let took = world.run(60.0);
+        assert_eq!(
+            (world.stored.len(), world.failed.len()),
+            (60 - bad.len(), bad.len())
+        );
+        assert!(took < 25.0, "{bad:?}: {took}");
+    }
 }
 
 #[test]
@@ -467,7 +479,7 @@ fn what_one_url_says_about_coming_back_does_not_hold_up_a_host_that_serves_the_o
         retry_max_time: Some(Duration::from_secs(3)),
         ..Limits::default()
     };
-    let mut world = World::new(Limit::AllBut(TaskId(100)), 0.01, 200, limits);
+    let mut world = World::new(Limit::AllBut(&[100]), 0.01, 200, limits);
     world.retry_after = Some(Duration::from_secs(3600));
     let took = world.run(60.0);
     assert_eq!((world.stored.len(), world.failed.len()), (199, 1));

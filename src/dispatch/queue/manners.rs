@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::TaskId;
+use protocol::{FailureKind, TaskId};
 
 use super::{Host, ReadyQueue};
 use crate::dispatch::event::HostId;
@@ -11,8 +11,14 @@ use crate::dispatch::pressure::{Asked, Pressure, Span};
 
 /// A refusal is not of one task alone if another one was refused within so many answers.
 const RECENT: u64 = 64;
-/// Others served between two refusals of a task, after which they are its own.
+/// Others served since a task was refused, after which another refusal is its own.
 const OTHERS: u64 = 8;
+/// Refusals in a row of tasks that were not refused before, after which the host is closed.
+const CLOSED: u32 = 3;
+/// Unfinished tasks of a host that are too many to be all bad.
+const MANY: u32 = 8;
+/// How long a host that may as well be open may serve nothing.
+const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of a host's manners.
 #[derive(Debug, Default)]
@@ -32,14 +38,17 @@ pub(super) struct Manners {
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     task: TaskId,
+    kind: FailureKind,
     /// Which answer it was.
     answer: u64,
-    /// Which answer the latest refusal of another task was.
+    /// Which answer the latest refusal of another task was, of the same kind.
     other: Option<u64>,
     /// When the first of those refusals came between which nothing was served.
     since: Instant,
     /// They were of more than one task.
     unanimous: bool,
+    /// So many of them were the first of their task.
+    fresh: u32,
     /// Something that was asked for after that was served.
     is_over: bool,
 }
@@ -122,18 +131,24 @@ impl ReadyQueue {
         self.update(host, was);
     }
 
-    /// `host` refused to serve `task` now. `before` is how often it had served when it last refused
-    /// that, and `patience` for how long it may refuse everything.
+    /// `host` refused to serve `task` now, in this way. `before` is how often it had served when it
+    /// refused that earlier, and `patience` for how long it may be closed.
     pub(in crate::dispatch) fn refuse(
         &mut self,
         now: Instant,
-        (host, task): (HostId, TaskId),
+        (host, task, kind): (HostId, TaskId, FailureKind),
         asked: Asked,
         before: Option<u64>,
         patience: Duration,
     ) -> Meaning {
         let was = self.standing(host);
-        let Some(Host { manners, load, .. }) = self.hosts.get_mut(&host) else {
+        let Some(Host {
+            manners,
+            load,
+            unfinished,
+            ..
+        }) = self.hosts.get_mut(&host)
+        else {
             return Meaning {
                 is_unanimous: false,
                 excused: false,
@@ -141,7 +156,11 @@ impl ReadyQueue {
             };
         };
         manners.answers += 1;
-        let refusal = manners.refuse(now, task);
+        let refusal = manners.refuse(now, task, kind, before.is_none());
+        let patience = match refusal.fresh >= CLOSED || *unfinished >= MANY {
+            true => patience,
+            false => patience.min(SHORT_PATIENCE),
+        };
         let since = manners.served_at.or(manners.asked).unwrap_or(now);
         let is_patient = now.saturating_duration_since(since) < patience;
         if is_patient {
@@ -154,10 +173,11 @@ impl ReadyQueue {
                 .get_or_insert_with(|| Box::new(Pressure::new(now, past, *load)));
             pressure.refuse(now, asked, *load);
         } else {
-            // It has had its time: the rest is asked for as of any other host, and fails or not.
+            // It has had its time: it is asked for the rest as any other host, and serves or not.
             manners.pressure = None;
         }
-        let is_own = before.is_some_and(|before| manners.served - before >= OTHERS);
+        let others = before.map_or(0, |before| manners.served - before);
+        let is_own = others >= OTHERS && !refusal.unanimous;
         let is_shared = refusal
             .other
             .is_some_and(|other| manners.answers - other <= RECENT);
@@ -172,26 +192,30 @@ impl ReadyQueue {
 }
 
 impl Manners {
-    /// Takes note of the refusal of `task`.
-    fn refuse(&mut self, now: Instant, task: TaskId) -> Refusal {
+    /// Takes note of the refusal of `task`, the first one of it or not.
+    fn refuse(&mut self, now: Instant, task: TaskId, kind: FailureKind, is_first: bool) -> Refusal {
         let mut refusal = Refusal {
             task,
+            kind,
             answer: self.answers,
             other: None,
             since: now,
             unanimous: false,
+            fresh: u32::from(is_first),
             is_over: false,
         };
         if let Some(earlier) = self.refusal {
             let is_other = earlier.task != task;
-            refusal.other = if is_other {
-                Some(earlier.answer)
-            } else {
-                earlier.other
-            };
+            if earlier.kind == kind {
+                refusal.other = match is_other {
+                    true => Some(earlier.answer),
+                    false => earlier.other,
+                };
+            }
             if !earlier.is_over {
                 refusal.since = earlier.since;
                 refusal.unanimous = earlier.unanimous || is_other;
+                refusal.fresh += earlier.fresh;
             }
         }
         self.refusal = Some(refusal);
