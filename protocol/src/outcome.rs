@@ -210,14 +210,13 @@ impl Failure {
     #[must_use]
     pub const fn is_pushback(&self) -> bool {
         let may_pass = matches!(self.severity, Severity::Transient { .. });
-        may_pass
-            && match self.kind {
-                FailureKind::Status => matches!(self.exchange.status, Some(429 | 503)),
-                kind => matches!(
-                    kind,
-                    FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Disconnected
-                ),
-            }
+        let is_said = matches!(self.kind, FailureKind::Status)
+            && matches!(self.exchange.status, Some(429 | 503));
+        let is_cut_off = matches!(
+            self.kind,
+            FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Disconnected
+        );
+        may_pass && (is_said || is_cut_off)
     }
 }
 
