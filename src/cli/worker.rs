@@ -1,5 +1,7 @@
 //! Options of `coordinator worker`: how a coordinator starts its workers.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::inject::StartFault;
@@ -22,6 +24,10 @@ pub struct WorkerArgs {
     /// Process id of the coordinator
     #[arg(long)]
     pub parent: u32,
+
+    /// Output folder; for people who look at the process list
+    #[arg(long)]
+    pub folder: PathBuf,
 
     /// What is to go wrong before it connects
     #[arg(long)]

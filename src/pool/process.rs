@@ -12,6 +12,7 @@
 //! Facts about ipc-channel that shape this file are in ARCHITECTURE.md.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -23,7 +24,7 @@ use std::sync::mpsc::Sender;
 use ipc_channel::ipc::{IpcBytesSender, IpcOneShotServer, IpcSender};
 use protocol::codec::{self, EncodeError};
 use protocol::handshake::Connection;
-use protocol::{Setup, ToWorker, WorkerId};
+use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::link::{Heard, THREAD_NAME, listen};
@@ -43,6 +44,10 @@ pub struct ProcessPool<M> {
     program: PathBuf,
     verbose: u8,
     setup: Arc<[u8]>,
+    /// The output folder, so that the process list shows whose worker it is.
+    folder: OsString,
+    /// The environment of workers, if it is not this process's.
+    environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
@@ -65,6 +70,40 @@ pub enum PoolError {
     /// The system does not make memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
     Memory(#[source] io::Error),
+}
+
+/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
+/// the dynamic loader, the resolver, the memory allocator, the log and the lookup of the system's
+/// certificates read.
+const ENVIRONMENT: [&str; 16] = [
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "TMPDIR",
+    "TZ",
+    "NO_COLOR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+    "RUST_MIN_STACK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The environment of workers, if it is not to be this process's. Commands are given what the
+/// worker has, and they are to have all of it.
+fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
+    let reduced = setup.limits.sandbox != Sandbox::Off && setup.exec.is_none();
+    reduced.then(|| {
+        let known = ENVIRONMENT.iter();
+        known
+            .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+            .collect()
+    })
 }
 
 #[derive(Debug)]
@@ -97,6 +136,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             // What runs now, even if the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
             verbose,
+            folder: setup.output.clone(),
+            environment: environment(&setup),
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
             start_faults: None,
@@ -187,12 +228,17 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .args(["--epoch", &worker.epoch.to_string()])
             .args(["--socket", bootstrap])
             .args(["--parent", &std::process::id().to_string()])
+            .arg("--folder")
+            .arg(&self.folder)
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        if let Some(environment) = &self.environment {
+            command.env_clear().envs(environment.iter().cloned());
+        }
         let fault = self.start_faults.and_then(|faults| faults.of(worker));
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");
