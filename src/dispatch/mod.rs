@@ -38,6 +38,8 @@ mod ending;
 mod event;
 mod limits;
 mod pace;
+mod pressure;
+mod pushback;
 mod queue;
 mod resize;
 mod slot;
@@ -157,7 +159,7 @@ impl Dispatcher {
                 worker,
                 task,
                 stored,
-            } => self.on_acked(worker, task, stored),
+            } => self.on_acked(now, worker, task, stored),
             Event::Nacked {
                 worker,
                 task,

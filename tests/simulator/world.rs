@@ -9,7 +9,7 @@ use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
 use crate::scenario::Scenario;
-use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
+use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked, pushed_back};
 
 mod places;
 
@@ -463,6 +463,10 @@ impl World {
             Fate::Nack(kind, severity) => {
                 model.running.remove(&task);
                 self.send_up(worker, nacked(worker, task, kind, severity));
+            }
+            Fate::Refused(severity) => {
+                model.running.remove(&task);
+                self.send_up(worker, pushed_back(worker, task, severity));
             }
         }
         self.take_up(worker);
