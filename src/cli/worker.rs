@@ -1,5 +1,7 @@
 //! Options of `coordinator worker`: how a coordinator starts its workers.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::inject::StartFault;
@@ -15,9 +17,9 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub epoch: u32,
 
-    /// Name of the socket to connect to
+    /// Path of the socket to connect to
     #[arg(long)]
-    pub socket: String,
+    pub socket: PathBuf,
 
     /// Process id of the coordinator
     #[arg(long)]

@@ -1,70 +1,117 @@
-//! Where ipc-channel makes the sockets that workers connect to.
+//! Where workers and coordinator connect to each other.
 //!
-//! It makes each in a new folder below the folder for temporary files, and removes both when the
-//! worker has connected. A coordinator that is killed in between leaves them. So the sockets are
-//! made in a folder of the run's own, which the next run empties.
+//! A killed coordinator would leave its sockets behind in the temporary folder for ever. So they are
+//! in a folder of the run's own, which the next run empties. Where that cannot hold sockets, it is a
+//! new temporary folder.
 //!
 //! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
-//! it is reached through `/proc/PID/fd/N` instead, whatever its name.
+//! it is reached through `/proc/self/fd/N` instead, whatever its name.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// A folder for the sockets of a run. The path is good for as long as it lives.
+use protocol::packet::MAX_PACKET;
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_send_buffer_size;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use tempfile::TempDir;
+
+use super::peer;
+
+/// The name of the socket that workers connect to.
+const LISTENER: &str = "coordinator";
+
+/// Connections that may wait to be accepted. The kernel has a limit of its own (listen(2)).
+const BACKLOG: i32 = 4096;
+
+/// Bytes of a socket's buffer that ipc-channel does not fill with one packet, and some to spare.
+const RESERVED: usize = 1024;
+
+/// A folder for the sockets of a run. It is emptied when this is dropped.
 #[derive(Debug)]
 pub struct SocketFolder {
     folder: PathBuf,
-    short: PathBuf,
-    /// What makes the short path lead there.
-    _open: File,
+    open: File,
+    /// It is one, and ends with this.
+    _temporary: Option<TempDir>,
 }
 
 impl SocketFolder {
-    /// Empties `folder`, which is made if need be, and tries whether sockets can be made in it.
+    /// Takes `folder`, which is made if need be, or a temporary one where `folder` cannot hold
+    /// sockets.
     ///
     /// # Errors
     ///
-    /// If not: some file systems have no sockets.
+    /// If neither can.
     pub fn open(folder: &Path) -> io::Result<Self> {
+        let beside = Self::at(folder).and_then(|sockets| {
+            sockets.clear()?;
+            sockets.listen()?;
+            sockets.clear()?;
+            Ok(sockets)
+        });
+        beside.or_else(|error| {
+            tracing::debug!(%error, "workers connect in the folder for temporary files");
+            let temporary = tempfile::tempdir()?;
+            let mut sockets = Self::at(temporary.path())?;
+            sockets._temporary = Some(temporary);
+            Ok(sockets)
+        })
+    }
+
+    fn at(folder: &Path) -> io::Result<Self> {
         match fs::create_dir(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let open = File::open(folder)?;
-        let short = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
-        let folder = Self {
+        Ok(Self {
             folder: folder.to_owned(),
-            short: short.into(),
-            _open: open,
-        };
-        folder.clear()?;
-        let probe = folder.short.join("probe");
-        UnixListener::bind(&probe)?;
-        fs::remove_file(probe)?;
-        Ok(folder)
-    }
-
-    /// Lets ipc-channel make its sockets here. For the whole process, and once.
-    ///
-    /// # Errors
-    ///
-    /// If another folder was set before.
-    pub fn use_for_all(&self) -> io::Result<()> {
-        tempfile::env::override_temp_dir(&self.short).map_err(|other| {
-            let other = other.display();
-            io::Error::other(format!("temporary files are made in {other} already"))
+            open: File::open(folder)?,
+            _temporary: None,
         })
     }
 
-    /// Removes the sockets that are left. No worker may be about to connect.
+    /// The path of the socket that workers connect to.
+    pub(super) fn listener_path(&self) -> PathBuf {
+        self.folder.join(LISTENER)
+    }
+
+    /// Listens at that socket. Once.
+    pub(super) fn listen(&self) -> io::Result<OwnedFd> {
+        let socket = new_socket()?;
+        peer::refuse_descriptors(&socket);
+        bind(&socket, &self.address(LISTENER)?)?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// Connects to the socket of process `pid` at `name`, which is relative to this folder, and
+    /// waits for nothing.
     ///
     /// # Errors
     ///
-    /// If something is there that cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
+    /// If there is none, another process listens there, or too many wait to be accepted.
+    pub(super) fn connect(&self, name: &str, pid: u32) -> io::Result<OwnedFd> {
+        let socket = new_socket()?;
+        connect(&socket, &self.address(name)?)?;
+        // What a name leads to is for the other process to say.
+        if peer::process_at(&socket)? != Some(pid) {
+            return Err(io::Error::other("another process listens there"));
+        }
+        Ok(socket)
+    }
+
+    fn address(&self, name: &str) -> io::Result<SocketAddrUnix> {
+        let path = format!("/proc/self/fd/{}/{name}", self.open.as_raw_fd());
+        Ok(SocketAddrUnix::new(path)?)
+    }
+
+    /// Removes the sockets that are left. No worker may be about to connect.
+    fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             if path.is_dir() {
@@ -77,35 +124,63 @@ impl SocketFolder {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
+impl Drop for SocketFolder {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            tracing::warn!(%error, "sockets are left");
+        }
+    }
+}
 
-    #[test]
-    fn what_a_killed_coordinator_left_is_removed() {
-        let output = tempfile::tempdir().unwrap();
-        let folder = output.path().join("sockets");
-        fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
-        UnixListener::bind(folder.join(".tmpAbCdEf/socket")).unwrap();
-        SocketFolder::open(&folder).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+/// A socket as ipc-channel's, which never makes this process wait, and takes a frame whole.
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let (room, needed) = (socket_send_buffer_size(&socket)?, MAX_PACKET + RESERVED);
+    if room < needed {
+        return Err(io::Error::other(format!(
+            "sockets have buffers of {room} bytes, and {needed} are needed; raise the system's \
+             default (sysctl net.core.wmem_default)"
+        )));
+    }
+    Ok(socket)
+}
+
+/// What the coordinator says to one worker. It never waits: a worker that does not read what it is
+/// sent breaks the protocol, since the core keeps what is unread well below what a socket holds.
+#[derive(Debug)]
+pub(super) struct Downlink(OwnedFd);
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// The socket is full.
+    #[error("it does not read what it is sent")]
+    Unread,
+    /// The worker is gone, or about to be.
+    #[error("it cannot be reached: {0}")]
+    Gone(#[source] io::Error),
+}
+
+impl Downlink {
+    pub(super) const fn new(socket: OwnedFd) -> Self {
+        Self(socket)
     }
 
-    #[test]
-    fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
-        let output = tempfile::tempdir().unwrap();
-        let folder = output.path().join("x".repeat(200));
-        let sockets = SocketFolder::open(&folder).unwrap();
-        UnixListener::bind(sockets.short.join("socket")).unwrap();
-        assert!(folder.join("socket").exists());
-    }
-
-    #[test]
-    fn a_folder_that_is_none_is_refused() {
-        let output = tempfile::tempdir().unwrap();
-        let file = output.path().join("sockets");
-        fs::write(&file, "").unwrap();
-        assert!(SocketFolder::open(&file).is_err());
+    /// Sends `message`, which is no longer than a frame, as ipc-channel does.
+    pub(super) fn send(&self, message: &[u8]) -> Result<(), SendError> {
+        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+        let header = protocol::packet::header(message.len());
+        let parts = [io::IoSlice::new(&header), io::IoSlice::new(message)];
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            let mut nothing = SendAncillaryBuffer::default();
+            match sendmsg(&self.0, &parts, &mut nothing, flags) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(SendError::Unread),
+                Err(error) => return Err(SendError::Gone(error.into())),
+            }
+        }
     }
 }

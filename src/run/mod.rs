@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lists --- intake thread ---+
-//!   worker -- link thread -----+--> inbox --> shell --> core: what now?
+//!   workers - ear thread ------+--> inbox --> shell --> core: what now?
 //!   signals - signal thread ---+                |
 //!                                               +--> pool, run log, progress
 //! ```
@@ -15,6 +15,7 @@ mod inbox;
 mod intake;
 pub mod log;
 mod outcome;
+mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -44,6 +45,7 @@ use crate::pool::{
 
 use intake::{Intake, OpenList, Plan};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -167,7 +169,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
-    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
@@ -177,7 +178,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let injector = injector(&config, &layout, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
+            let sockets = SocketFolder::open(&layout.sockets())
+                .map_err(system("make sockets for the workers"))?;
+            let mut pool = ProcessPool::new(setup, config.verbose, sockets, sender.clone())?;
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
@@ -197,6 +200,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             deaths,
             timeline,
             partials_left: tidied.kept > 0,
+            proof: Proof {
+                folder: layout.partial().to_owned(),
+                program: config.exec.as_ref().map(|exec| exec.program.clone()),
+            },
             origin,
             injector,
             doorman: config
@@ -219,9 +226,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     if let Err(error) = layout.remove_robots() {
         tracing::warn!(%error, "what hosts allow is left");
-    }
-    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
-        tracing::warn!(%error, "sockets are left");
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, &layout, config.quiet))
@@ -265,22 +269,6 @@ fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> 
         }
     }
     Ok(())
-}
-
-/// Where workers connect, if they are processes and the file system of the output folder has
-/// sockets; otherwise that is the folder for temporary files.
-fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
-    if config.pool == PoolKind::Local {
-        return None;
-    }
-    let made = SocketFolder::open(&layout.sockets());
-    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
-        Ok(sockets) => Some(sockets),
-        Err(error) => {
-            tracing::debug!(%error, "workers connect in the folder for temporary files");
-            None
-        }
-    }
 }
 
 fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {

@@ -10,9 +10,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod confined;
+mod hostile;
 mod killers;
 mod last_words;
 mod misbehave;
+mod raw;
+mod sockets;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
@@ -35,12 +38,16 @@ const ROLE: &str = "COORDINATOR_TEST_ROLE";
 static ALLOCATOR: worker::Allocator = worker::Allocator::new();
 
 fn main() -> ExitCode {
+    if let Some(socket) = env::var_os(raw::STRANGER) {
+        raw::be_a_stranger(socket.as_ref());
+    }
     if env::var_os(ROLE).is_some() {
         return coordinator();
     }
     let trials = [
         starting::trials(),
         talking::trials(),
+        hostile::trials(),
         killers::trials(),
         last_words::trials(),
         confined::trials(),

@@ -50,6 +50,10 @@ impl Shell {
                 self.parts.pool.kill(worker);
                 Ok(())
             }
+            Action::Listen => {
+                self.parts.pool.listen();
+                Ok(())
+            }
             Action::Record {
                 task,
                 worker,
