@@ -184,3 +184,72 @@ impl Downlink {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_coordinator_left_is_removed_and_so_is_all_in_the_end() {
+        let output = tempfile::tempdir().unwrap();
+        let folder = output.path().join("sockets");
+        fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
+        UnixListener::bind(folder.join(".tmpAbCdEf/socket")).unwrap();
+        let sockets = SocketFolder::open(&folder).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let _listener = sockets.listen().unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        drop(sockets);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
+        let output = tempfile::tempdir().unwrap();
+        let folder = output.path().join("x".repeat(200));
+        let sockets = SocketFolder::open(&folder).unwrap();
+        let _listener = sockets.listen().unwrap();
+        assert_eq!(sockets.listener_path(), folder.join(LISTENER));
+        assert!(sockets.listener_path().exists());
+    }
+
+    #[test]
+    fn where_there_can_be_none_a_temporary_folder_takes_them() {
+        let output = tempfile::tempdir().unwrap();
+        let file = output.path().join("sockets");
+        fs::write(&file, "").unwrap();
+        let sockets = SocketFolder::open(&file).unwrap();
+        let _listener = sockets.listen().unwrap();
+        let path = sockets.listener_path();
+        assert!(path.exists() && !path.starts_with(&file));
+        drop(sockets);
+        assert!(!path.parent().unwrap().exists(), "it is gone in the end");
+    }
+
+    #[test]
+    fn only_the_process_that_is_meant_is_connected_to() {
+        let output = tempfile::tempdir().unwrap();
+        let sockets = SocketFolder::open(output.path()).unwrap();
+        let _listener = sockets.listen().unwrap();
+        let own = std::process::id();
+        assert!(sockets.connect(LISTENER, own).is_ok());
+        assert!(sockets.connect(LISTENER, own + 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_waited_for_where_nobody_reads() {
+        let output = tempfile::tempdir().unwrap();
+        let sockets = SocketFolder::open(output.path()).unwrap();
+        let listener = sockets.listen().unwrap();
+        let downlink = Downlink(sockets.connect(LISTENER, std::process::id()).unwrap());
+        let worker = rustix::net::accept(&listener).unwrap();
+        let full = (0..10_000).find_map(|_| downlink.send(&[0; 1000]).err());
+        assert!(matches!(full, Some(SendError::Unread)), "{full:?}");
+        drop(worker);
+        let gone = downlink.send(&[0; 1000]);
+        assert!(matches!(gone, Err(SendError::Gone(_))), "{gone:?}");
+    }
+}

@@ -165,7 +165,7 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
-                    tally.bytes += stored.bytes;
+                    tally.bytes = tally.bytes.saturating_add(stored.bytes);
                 }
                 Record::stored(facts, *stored)
             }
