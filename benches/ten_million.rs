@@ -68,7 +68,10 @@ fn record(n: u64) -> Record {
         validators: Validators::default(),
         unchanged: false,
     };
-    Record::stored(facts, stored)
+    Record {
+        simulated: true,
+        ..Record::stored(facts, stored)
+    }
 }
 
 /// A list of `lines` URLs, of which the first `stored` are stored and recorded in `output`.

@@ -167,20 +167,26 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
-    let texts = (".{0,100}", ".{0,60}");
+    let texts = (".{0,100}", ".{0,60}", ".{0,40}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
         option::of(expect),
         headers,
-        (any::<(u32, bool)>(), kind),
+        (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, ((delivery, begun), kind), known))| Assignment {
+        |(
+            task,
+            (url, path, partial),
+            (expect, headers, ((delivery, begun, replace), kind), known),
+        )| Assignment {
             task,
             kind,
             url,
             path,
+            partial,
+            replace,
             expect,
             headers,
             delivery,

@@ -25,6 +25,10 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub parent: u32,
 
+    /// Output folder; for people who look at the process list
+    #[arg(long)]
+    pub folder: PathBuf,
+
     /// What is to go wrong before it connects
     #[arg(long)]
     pub inject: Option<StartFault>,

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,7 +20,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use protocol::codec::{self, EncodeError};
-use protocol::{Setup, ToWorker, WorkerId};
+use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::ear::{Backlog, Ear, Newcomer};
@@ -43,6 +44,10 @@ pub struct ProcessPool<M> {
     verbose: u8,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
+    /// The output folder, so that the process list shows whose worker it is.
+    folder: OsString,
+    /// The environment of workers, if it is not this process's.
+    environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
@@ -67,6 +72,40 @@ pub enum PoolError {
     /// There is nothing that workers can connect to.
     #[error("cannot listen to workers: {0}")]
     Listen(#[source] io::Error),
+}
+
+/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
+/// the dynamic loader, the resolver, the memory allocator, the log and the lookup of the system's
+/// certificates read.
+const ENVIRONMENT: [&str; 16] = [
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "TMPDIR",
+    "TZ",
+    "NO_COLOR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+    "RUST_MIN_STACK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The environment of workers, if it is not to be this process's. Commands are given what the
+/// worker has, and they are to have all of it.
+fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
+    let reduced = setup.limits.sandbox != Sandbox::Off && setup.exec.is_none();
+    reduced.then(|| {
+        let known = ENVIRONMENT.iter();
+        known
+            .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+            .collect()
+    })
 }
 
 #[derive(Debug)]
@@ -100,6 +139,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         inbox: Sender<M>,
     ) -> Result<Self, PoolError> {
         let rate = setup.limit_rate.map(|_| worker::shared_memory());
+        let (folder, environment) = (setup.output.clone(), environment(&setup));
         let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
         let ear = {
             let inbox = inbox.clone();
@@ -117,6 +157,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             program: PathBuf::from("/proc/self/exe"),
             verbose,
             socket,
+            folder,
+            environment,
             inbox,
             start_faults: None,
             workers: BTreeMap::new(),
@@ -185,12 +227,17 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg("--socket")
             .arg(&self.socket)
             .args(["--parent", &std::process::id().to_string()])
+            .arg("--folder")
+            .arg(&self.folder)
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        if let Some(environment) = &self.environment {
+            command.env_clear().envs(environment.iter().cloned());
+        }
         let fault = self.start_faults.and_then(|faults| faults.of(worker));
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");

@@ -60,10 +60,12 @@ pub enum PlanError {
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// There is no such folder.
-    #[error("there is no folder {}; name the output folder of a run", .folder.display())]
+    #[error("there is no folder {}; name the output folder of a run{hint}", .folder.display())]
     NoFolder {
         /// What was named.
         folder: PathBuf,
+        /// Where a simulated run stored, if one did.
+        hint: &'static str,
     },
     /// It is something else.
     #[error(
@@ -77,12 +79,14 @@ pub enum ResultsError {
     /// It has no run log.
     #[error(
         "there is no run log in {} (.coordinator/results.jsonl): no run has stored files there; \
-         name the output folder of one",
+         name the output folder of one{hint}",
         .folder.display()
     )]
     NoLog {
         /// The folder.
         folder: PathBuf,
+        /// Where a simulated run stored, if one did.
+        hint: &'static str,
     },
     /// What is in the place of the run log is none.
     #[error("{} is not a run log, none of its lines is a record; {first}", .path.display())]
@@ -226,8 +230,11 @@ fn open_exports(plan: &Plan, latest: &Latest) -> Result<Exports, ResultsError> {
     })
 }
 
-/// Says what of the log was passed over.
+/// Says whether the run was simulated, and what of the log was passed over.
 fn warn(latest: &Latest, unreadable: &Unreadable) {
+    if latest.is_simulated() {
+        say("the run was simulated (--simulate): the files do not hold what their URLs name");
+    }
     if let Some(first) = &unreadable.first {
         let lines = unreadable.lines;
         say(&format!(

@@ -9,12 +9,17 @@
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod claims;
 mod dry_run;
+mod folder;
+mod habits;
 mod hosts;
 mod inbox;
 mod intake;
+mod intents;
 pub mod log;
 mod outcome;
+mod partials;
 mod proof;
 mod recheck;
 mod report;
@@ -37,14 +42,20 @@ use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
+use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
 
+pub use folder::FolderError;
+use folder::{check_kind, check_naming, mark_simulated};
+use habits::Habits;
 use intake::{Intake, OpenList, Plan};
+use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use partials::{KeyError, PartialNames};
 use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
@@ -80,12 +91,24 @@ pub enum SetUpError {
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What is in it is not for this run.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
     /// What earlier runs recorded cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// What they may have left without a record cannot be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What is about to be stored cannot be kept track of.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
+    /// Partial bodies cannot be given names.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
@@ -126,9 +149,22 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let layout = Layout::prepare(&config.output)?;
     let lock = layout.lock()?;
+    let simulated = config.network.is_simulated();
+    check_kind(&layout, simulated)?;
+    if simulated {
+        mark_simulated(&layout)?;
+    }
     let boot = boot_id();
     let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
+    if tidied.guessable > 0 {
+        console.line(&format!(
+            "{} partial bodies of an earlier version are dropped, since anybody can guess their \
+             names; those downloads start over",
+            tidied.guessable
+        ));
+    }
+    let partial_names = PartialNames::open(layout.coordinator())?;
     match config.robots {
         Some(_) => layout.make_robots()?,
         None => layout.remove_robots()?,
@@ -156,13 +192,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let folder = layout.coordinator().to_owned();
     let index = Index::load(&layout.results(), folder, detail(&config))?;
     tell_unreadable(&index, &console);
+    if !config.force {
+        check_naming(&index, &config.lists.naming, &layout)?;
+    }
     let timeline = config
         .timeline
         .as_deref()
         .map(Timeline::create)
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
-    check_limits(&config, &layout)?;
+    check_limits(&config, &layout, &console)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -188,7 +227,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let sieve = Sieve::new(index, rules(&config, &layout, &lists));
+    let standing = Standing::read(layout.coordinator(), &index)?;
+    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let rules = Rules {
+        habits: Habits::try_in(layout.coordinator()),
+        standing,
+        ..rules(&config, &layout, &lists)
+    };
+    let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
@@ -197,8 +243,11 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            simulated,
             deaths,
             timeline,
+            intents,
+            partial_names,
             partials_left: tidied.kept > 0,
             proof: Proof {
                 folder: layout.partial().to_owned(),
@@ -255,12 +304,19 @@ fn boot_id() -> Option<String> {
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// Tries what every worker would do to itself, and says what is in force: once, before any of them.
-fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> {
+/// Tries what every worker would do to itself, and says what is in force and what is missing: once,
+/// before any of them.
+fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Result<(), LimitsError> {
     match config.pool {
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
+            if let Some(missing) = in_force.lacks() {
+                console.error(&format!(
+                    "warning: this machine cannot confine workers in full: {missing} (--sandbox off \
+                     hides this, --sandbox on insists)"
+                ));
+            }
         }
         PoolKind::Local => {
             tracing::info!(
@@ -286,6 +342,9 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             age,
             now: log::now(),
         }),
+        habits: Habits::default(),
+        standing: Standing::default(),
+        force: config.force,
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Index {
     tasks: Ledger<{ State::BYTES }>,
     /// The key of the URL whose file a place holds, where the place does not tell by itself.
     owners: Ledger<{ UrlKey::BYTES }>,
+    /// Where the last record is of a stored file that its list did not name.
+    last_unnamed_at: Option<u64>,
+    last_unnamed: Option<Box<Record>>,
     unreadable: u64,
     first_problem: Option<LineProblem>,
     /// The run log, if stored files are looked up in it.
@@ -68,6 +71,8 @@ impl Index {
         Self {
             tasks: Ledger::new(folder.clone()),
             owners: Ledger::new(folder),
+            last_unnamed_at: None,
+            last_unnamed: None,
             unreadable: 0,
             first_problem: None,
             log: None,
@@ -89,20 +94,25 @@ impl Index {
             }
             Err(error) => return Err(error.into()),
         };
+        let unreadable = |source| {
+            let path = results.to_owned();
+            LogError::Read { path, source }
+        };
+        let log = File::open(results).map_err(unreadable)?;
         let mut index = Self::empty(folder);
         if detail == Detail::Place {
-            let path = results.to_owned();
-            let opened = File::open(results);
-            let log = opened.map_err(|source| LogError::Read { path, source })?;
+            let log = log.try_clone().map_err(unreadable)?;
             index.log = Some((log, results.to_owned()));
         }
-        index.fill(reader).map_err(|error| match error {
-            ReadError::Read(source) => {
-                let path = results.to_owned();
-                LogError::Read { path, source }.into()
-            }
+        let mut index = index.fill(reader).map_err(|error| match error {
+            ReadError::Read(source) => IndexError::from(unreadable(source)),
             ReadError::Ledger(error) => error.into(),
-        })
+        })?;
+        if let Some(at) = index.last_unnamed_at {
+            let record = log::record_at(&log, at).map_err(unreadable)?;
+            index.last_unnamed = record.map(Box::new);
+        }
+        Ok(index)
     }
 
     /// Reads a run log from anywhere.
@@ -141,6 +151,9 @@ impl Index {
         let Some(mut state) = State::of(record) else {
             return Ok(());
         };
+        if record.outcome.has_file() && record.out().is_none() {
+            self.last_unnamed_at = Some(at);
+        }
         let url = UrlKey::of(&record.url);
         let key = UrlKey::of_task(&record.url, record.out());
         if self.detail() == Detail::Place {
@@ -193,18 +206,24 @@ impl Index {
         }))
     }
 
-    /// Whether the target's place holds a file that an earlier run stored for another URL.
+    /// The key of the URL whose file an earlier run stored in the place with this key, if the place
+    /// does not hold that key itself.
     ///
     /// # Errors
     ///
     /// If the temporary file cannot be read.
-    pub fn is_taken(&self, target: &Target, output: &Path) -> Result<bool, LedgerError> {
-        let place = UrlKey::of(&target.path);
-        let owner = self.owners.get(place.as_bytes())?;
-        Ok(
-            owner.is_some_and(|owner| owner != *UrlKey::of(&target.url).as_bytes())
-                && output.join(&target.path).symlink_metadata().is_ok(),
-        )
+    pub fn owner(
+        &self,
+        place: &[u8; UrlKey::BYTES],
+    ) -> Result<Option<[u8; UrlKey::BYTES]>, LedgerError> {
+        self.owners.get(place)
+    }
+
+    /// The last record of a stored file that its list did not name; only of a log that was
+    /// [loaded](Self::load).
+    #[must_use]
+    pub fn last_unnamed(&self) -> Option<&Record> {
+        self.last_unnamed.as_deref()
     }
 
     /// How many lines of the log are not records. What they said is done again.

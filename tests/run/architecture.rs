@@ -154,6 +154,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
+        "src/exec/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::origin",
+            "tokio",
+            "ipc_channel",
+        ],
+        "exec runs a program on a file, and knows nothing of the run around it",
+    ),
+    (
         "src/cli/",
         &[
             "crate::run",

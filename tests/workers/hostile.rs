@@ -10,7 +10,7 @@ use crate::misbehave::{GO, Peer, nacked};
 use crate::sockets::own_sockets;
 use crate::support::run::urls;
 use crate::support::{Answer, Ended, Process, Run, Server, server, sha256};
-use crate::{raw, run, trials};
+use crate::{packets, run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -46,7 +46,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             let frame = protocol::codec::encode(&FromWorker::Heartbeat(vec![])).expect("it fits");
             let packet = [&protocol::packet::header(frame.len())[..], &frame].concat();
             for _ in 0..20 {
-                on_every_socket(|socket| raw::send_descriptors(socket, &packet, 100));
+                on_every_socket(|socket| packets::send_descriptors(socket, &packet, 100));
             }
             peer.first_assignment();
             std::fs::write(GO, "").expect("the folder is there");

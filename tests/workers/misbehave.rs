@@ -1,6 +1,5 @@
 //! What a misbehaving worker does, and which one does it.
 
-use std::env;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -19,12 +18,17 @@ use worker::dial::{Dialled, dial};
 use worker::session::Session;
 use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
 
-use crate::raw::{raw, raw_socket};
-use crate::support::Process;
+use crate::packets::{raw, raw_socket};
+use crate::support::{Process, Run};
 
-/// The environment variable with the plan: `SLOT.EPOCH=ACTION`, several with `;` between them, `*`
-/// for any. The first that fits counts; a worker that none fits is a real one.
-pub const PLAN: &str = "MISBEHAVE";
+/// The file with the plan, in the run's folder: `SLOT.EPOCH=ACTION`, several with `;` between them,
+/// `*` for any. The first that fits counts; a worker that none fits is a real one.
+const PLAN: &str = "misbehaviour";
+
+/// From now on workers of `run` do as `plan` says.
+pub fn plan(run: &Run, plan: &str) {
+    std::fs::write(run.path(PLAN), plan).expect("the plan can be written");
+}
 
 /// A file in the run's folder for which some wait before they misbehave.
 pub const GO: &str = "go";
@@ -33,8 +37,12 @@ pub const GO: &str = "go";
 pub struct Action(Vec<String>);
 
 /// What the plan says about this worker.
-pub fn planned(slot: u16, epoch: u32) -> Option<Action> {
-    let plan = env::var(PLAN).ok()?;
+pub fn planned(arguments: &WorkerArgs) -> Option<Action> {
+    let above = arguments.folder.ancestors();
+    let plan = above
+        .filter_map(|folder| std::fs::read_to_string(folder.join(PLAN)).ok())
+        .next()?;
+    let (slot, epoch) = (arguments.slot, arguments.epoch);
     let fits = |pattern: &str, number: u64| pattern == "*" || pattern.parse() == Ok(number);
     plan.split(';').find_map(|rule| {
         let (who, action) = rule.split_once('=')?;
@@ -85,14 +93,14 @@ impl Action {
                 peer.say(&FromWorker::Ready);
                 peer.after_ready(what)
             }
-            ["tries-everything"] => {
+            ["tries", what] => {
                 let (peer, setup) = Peer::connect(arguments).greet();
-                crate::confined::try_everything(&setup);
+                crate::confined::attempt(what, &setup);
                 peer.work(&setup, "no URL contains this", "0")
             }
             ["on", part, how] => work_until(arguments, part, how),
             ["a-stranger-connects-first"] => {
-                let _stranger = crate::raw::let_a_stranger_connect(arguments);
+                let _stranger = crate::packets::let_a_stranger_connect(arguments);
                 work_until(arguments, "no URL contains this", "0")
             }
             ["stays"] => {

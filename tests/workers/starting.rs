@@ -174,7 +174,7 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
     assert_eq!(ended.summary("left"), 6, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 6, "{}", ended.text());
     assert_eq!((run.log().records().len(), server.total()), (0, 0));
-    let run = run.env(crate::misbehave::PLAN, "");
+    crate::misbehave::plan(&run, "");
     let ended = run.finish();
     all_stored(&run, &list, &ended);
 }
@@ -217,7 +217,8 @@ fn when_every_slot_is_retired_the_run_is_given_up() {
     ended.says(&["given up", "in every slot", "exit code 3"]);
     assert_eq!(ended.summary("worker deaths"), 10, "{}", ended.text());
     assert_eq!(run.log().records().len(), 0, "all is left for the next run");
-    let ended = run.env(crate::misbehave::PLAN, "").finish().code(0);
+    crate::misbehave::plan(&run, "");
+    let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 6, "{}", ended.text());
 }
 

@@ -13,6 +13,8 @@ use std::time::SystemTime;
 
 use protocol::{NOTE_SUFFIX, PartialNote};
 
+use crate::run::partials::PartialNames;
+
 /// Most partial bodies that are kept, the youngest. A run leaves as many as it had in flight, and
 /// those of downloads that failed for now.
 const MOST: usize = 1024;
@@ -27,6 +29,9 @@ pub struct Tidied {
     pub removed: usize,
     /// Files that are still there: partial bodies that can be resumed, and their notes.
     pub kept: usize,
+    /// Partial bodies among those that were removed that an earlier edition could have resumed: their
+    /// names can be guessed.
+    pub guessable: usize,
 }
 
 /// Removes what is in `folder`, except, if `boot` says which boot of the machine this is, the
@@ -40,11 +45,11 @@ pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf
         let path = path.to_owned();
         move |error| (path, error)
     };
+    let mut tidied = Tidied::default();
     let kept = match boot {
-        Some(boot) => resumable(folder, boot).map_err(at(folder))?,
+        Some(boot) => resumable(folder, boot, &mut tidied.guessable).map_err(at(folder))?,
         None => HashSet::new(),
     };
-    let mut tidied = Tidied::default();
     for entry in fs::read_dir(folder).map_err(at(folder))? {
         let entry = entry.map_err(at(folder))?;
         if kept.contains(&entry.file_name()) {
@@ -59,7 +64,7 @@ pub(super) fn tidy(folder: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf
 }
 
 /// The names of partial bodies that can be resumed, and of their notes.
-fn resumable(folder: &Path, boot: &str) -> io::Result<HashSet<OsString>> {
+fn resumable(folder: &Path, boot: &str, guessable: &mut usize) -> io::Result<HashSet<OsString>> {
     let mut youngest: BTreeSet<(SystemTime, OsString)> = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
         let note = entry?.file_name();
@@ -68,6 +73,10 @@ fn resumable(folder: &Path, boot: &str) -> io::Result<HashSet<OsString>> {
         };
         let body = OsStr::from_bytes(body).to_owned();
         if let Some(modified) = modified(folder, &body, &note, boot) {
+            if !PartialNames::is_one(body.as_bytes()) {
+                *guessable += 1;
+                continue;
+            }
             youngest.insert((modified, body));
             if youngest.len() > MOST {
                 youngest.pop_first();
@@ -125,8 +134,11 @@ mod tests {
     fn only_what_can_be_resumed_is_kept() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let put = |name: &str, text: &str| write(dir.path().join(name), text).expect("written");
-        put("good", "body");
-        put("good~note", &note("now"));
+        let good = "7".repeat(32);
+        put(&good, "body");
+        put(&format!("{good}~note"), &note("now"));
+        put("guessed", "body");
+        put("guessed~note", &note("now"));
         put("alone", "body");
         put("old", "body");
         put("old~note", &note("before"));
@@ -134,8 +146,8 @@ mod tests {
         put("torn~note", &note("now")[..40]);
         put("gone~note", &note("now"));
         let told = tidy(dir.path(), Some("now")).expect("tidied");
-        assert_eq!((told.removed, told.kept), (6, 2));
-        assert_eq!(names(dir.path()), ["good", "good~note"]);
+        assert_eq!((told.removed, told.kept, told.guessable), (8, 2, 1));
+        assert_eq!(names(dir.path()), [good.clone(), good + "~note"]);
         let told = tidy(dir.path(), None).expect("tidied");
         assert_eq!((told.removed, told.kept), (2, 0));
         assert_eq!(names(dir.path()), [""; 0]);
@@ -145,7 +157,7 @@ mod tests {
     fn no_more_than_so_many_are_kept() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for number in 0..MOST + 5 {
-            let name = number.to_string();
+            let name = format!("{number:032}");
             write(dir.path().join(&name), "body").expect("written");
             write(dir.path().join(name + NOTE_SUFFIX), note("now")).expect("written");
         }

@@ -248,8 +248,7 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
 }
 
 #[test]
-fn a_place_is_taken_while_another_urls_file_is_in_it() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+fn a_place_that_does_not_tell_has_the_owner_that_was_recorded() {
     let [x, y] = ["https://h/x", "https://h/y"].map(|url| target(url, Some("a.txt")));
     let facts = Facts {
         path: x.path.clone(),
@@ -257,12 +256,13 @@ fn a_place_is_taken_while_another_urls_file_is_in_it() {
         ..facts(1, &x.url)
     };
     let index = index(&[Record::stored(facts, stored(3))]);
-    let is_taken = |target: &Target| index.is_taken(target, dir.path()).expect("readable");
-    assert!(!is_taken(&y), "there is no file");
-    fs::write(dir.path().join("a.txt"), "abc").expect("write");
-    assert!(is_taken(&y));
-    assert!(!is_taken(&x), "its own");
-    assert!(!is_taken(&target("https://h/y", Some("b.txt"))));
+    let owner = |place: &str| {
+        let owner = index.owner(UrlKey::of(place).as_bytes());
+        owner.expect("readable")
+    };
+    assert_eq!(owner("a.txt"), Some(*UrlKey::of(&x.url).as_bytes()));
+    assert_ne!(owner("a.txt"), Some(*UrlKey::of(&y.url).as_bytes()));
+    assert_eq!(owner("b.txt"), None);
 }
 
 proptest! {

@@ -26,7 +26,9 @@ use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::Intake;
+use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
+use crate::run::partials::PartialNames;
 use crate::run::proof::Proof;
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::robots::Doorman;
@@ -45,8 +47,13 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// The run is simulated, which each record says.
+    pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// What is about to be stored under names that do not tell whose file it is.
+    pub(in crate::run) intents: Intents,
+    pub(in crate::run) partial_names: PartialNames,
     /// Earlier runs left partial bodies that can be resumed.
     pub(in crate::run) partials_left: bool,
     /// What every task needs, to be tried when a worker says that it is not there.
@@ -80,6 +87,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
+    /// Why the next run may take files of this one for the user's.
+    pub(in crate::run) intents: Result<(), IntentError>,
     /// Why the timeline could not be.
     pub(in crate::run) timeline: io::Result<()>,
 }
@@ -183,16 +192,20 @@ impl Shell {
                 None => self.tell_core(Event::Tick),
             }
         };
+        let unfinished = self.unfinished();
+        let log = self.parts.log.flush();
+        let (log, intents) = match log {
+            Ok(()) => (self.parts.deaths.flush(), self.parts.intents.close()),
+            // What is not recorded is to be known by its intent.
+            Err(error) => (Err(error), Ok(())),
+        };
         Finished {
             ending,
             signal: self.signal,
             counts: *self.parts.core.counts(),
-            unfinished: self.unfinished(),
-            log: self
-                .parts
-                .log
-                .flush()
-                .and_then(|()| self.parts.deaths.flush()),
+            unfinished,
+            log,
+            intents,
             injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
@@ -247,7 +260,11 @@ impl Shell {
         {
             let written = self.parts.log.flush();
             self.unwritten_since = None;
+            let is_written = written.is_ok();
             self.check_log(written);
+            if is_written && let Err(error) = self.parts.intents.flushed() {
+                self.give_up(error.to_string());
+            }
         }
         if self.parts.console.due().is_some_and(|due| due <= now) {
             let mut console = std::mem::take(&mut self.parts.console);

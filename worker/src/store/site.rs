@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{Assignment, FailureKind, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Partial, Store, fault, partial_name};
+use super::{Partial, Store, fault};
 use crate::fault::Fault;
 
 /// Largest note that is read. Larger ones are not written.
@@ -26,16 +26,18 @@ pub struct Site {
     path: String,
     /// Of the partial.
     name: String,
+    /// What is at `path` may be replaced.
+    replace: bool,
     /// There is a note, good or not.
     noted: bool,
     left: Option<(PartialNote, u64)>,
 }
 
 impl Site {
-    /// For a path that is checked.
-    pub(super) fn new(store: Arc<Store>, path: &str, begun: bool) -> Self {
-        let name = partial_name(path).into_owned();
-        let note = if begun {
+    /// For names that are checked.
+    pub(super) fn new(store: Arc<Store>, assignment: &Assignment) -> Self {
+        let name = assignment.partial.clone();
+        let note = if assignment.begun {
             open_note(&store, &name)
         } else {
             Err(Errno::NOENT)
@@ -45,8 +47,9 @@ impl Site {
         let left = note.ok().and_then(|file| read_note(&store, &name, file));
         Self {
             store,
-            path: path.to_owned(),
+            path: assignment.path.clone(),
             name,
+            replace: assignment.replace,
             noted,
             left,
         }
@@ -134,6 +137,7 @@ impl Site {
             store: self.store,
             path: self.path,
             name: self.name,
+            replace: self.replace,
             file: Some(file),
             hash: Sha256::new(),
             bytes,

@@ -101,8 +101,7 @@ impl BlockingEngine {
         assignment: &Assignment,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
-        let Assignment { path, begun, .. } = assignment;
-        let site = self.shared.store.site(path, *begun)?;
+        let site = self.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }

@@ -118,8 +118,7 @@ struct Answer {
 
 impl Attempt<'_> {
     async fn run(&mut self, assignment: &Assignment) -> Result<Committed, Fault> {
-        let Assignment { path, begun, .. } = assignment;
-        let site = self.hub.shared.store.site(path, *begun)?;
+        let site = self.hub.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
