@@ -250,7 +250,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partial_names,
             partials_left: tidied.kept > 0,
             proof: Proof {
-                folder: layout.partial().to_owned(),
+                folders: [layout.partial().to_owned(), layout.output().to_owned()],
                 program: config.exec.as_ref().map(|exec| exec.program.clone()),
             },
             origin,

@@ -17,8 +17,8 @@ const ROOM: u64 = 64 * 1024 * 1024;
 /// What every task needs.
 #[derive(Clone, Debug)]
 pub(in crate::run) struct Proof {
-    /// A folder on the file system that files are stored on.
-    pub(in crate::run) folder: PathBuf,
+    /// The folders that files are stored in, on one file system.
+    pub(in crate::run) folders: [PathBuf; 2],
     /// The program of `--exec`.
     pub(in crate::run) program: Option<OsString>,
 }
@@ -30,7 +30,7 @@ impl Proof {
             (FailureKind::Exec, Some(program)) => {
                 accessat(CWD, program, Access::EXEC_OK, AtFlags::EACCESS).map_err(io::Error::from)
             }
-            _ => store(&self.folder),
+            _ => self.folders.iter().try_for_each(|folder| store(folder)),
         };
         tried.err()
     }
@@ -64,7 +64,7 @@ mod tests {
     fn a_disk_with_room_is_no_reason_and_a_folder_that_is_gone_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let proof = Proof {
-            folder: folder.path().to_owned(),
+            folders: [folder.path().to_owned(), folder.path().to_owned()],
             program: None,
         };
         assert!(proof.of(FailureKind::DiskFull).is_none());
@@ -77,7 +77,7 @@ mod tests {
     fn only_a_program_that_cannot_be_run_is_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let with = |program: &str| Proof {
-            folder: folder.path().to_owned(),
+            folders: [folder.path().to_owned(), folder.path().to_owned()],
             program: Some(program.into()),
         };
         assert!(with("/bin/sh").of(FailureKind::Exec).is_none());
