@@ -7,10 +7,9 @@
 //! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
 //! it is reached through `/proc/self/fd/N` instead, whatever its name.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 
 use protocol::packet::MAX_PACKET;
 use rustix::io::Errno;
@@ -21,6 +20,7 @@ use rustix::net::{
 use tempfile::TempDir;
 
 use super::peer;
+use crate::folder::Folder;
 
 /// The name of the socket that workers connect to.
 const LISTENER: &str = "coordinator";
@@ -34,50 +34,39 @@ const RESERVED: usize = 1024;
 /// A folder for the sockets of a run. It is emptied when this is dropped.
 #[derive(Debug)]
 pub struct SocketFolder {
-    folder: PathBuf,
-    open: File,
+    folder: Folder,
     /// It is one, and ends with this.
     _temporary: Option<TempDir>,
 }
 
 impl SocketFolder {
-    /// Takes `folder`, which is made if need be, or a temporary one where `folder` cannot hold
-    /// sockets.
+    /// Takes `folder` and empties it, or takes a temporary one where `folder` cannot hold sockets.
     ///
     /// # Errors
     ///
     /// If neither can.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        let beside = Self::at(folder).and_then(|sockets| {
-            sockets.clear()?;
-            sockets.listen()?;
-            sockets.clear()?;
-            Ok(sockets)
-        });
-        beside.or_else(|error| {
-            tracing::debug!(%error, "workers connect in the folder for temporary files");
-            let temporary = tempfile::tempdir()?;
-            let mut sockets = Self::at(temporary.path())?;
-            sockets._temporary = Some(temporary);
-            Ok(sockets)
-        })
-    }
-
-    fn at(folder: &Path) -> io::Result<Self> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        Ok(Self {
-            folder: folder.to_owned(),
-            open: File::open(folder)?,
+    pub fn open(folder: Folder) -> io::Result<Self> {
+        let beside = Self {
+            folder,
             _temporary: None,
-        })
+        };
+        let tried = beside.clear().and_then(|()| beside.listen());
+        match tried.and_then(|_| beside.clear()) {
+            Ok(()) => Ok(beside),
+            Err(error) => {
+                tracing::debug!(%error, "workers connect in the folder for temporary files");
+                let temporary = tempfile::tempdir()?;
+                Ok(Self {
+                    folder: Folder::named(temporary.path())?,
+                    _temporary: Some(temporary),
+                })
+            }
+        }
     }
 
     /// The path of the socket that workers connect to.
     pub(super) fn listener_path(&self) -> PathBuf {
-        self.folder.join(LISTENER)
+        self.folder.path().join(LISTENER)
     }
 
     /// Listens at that socket. Once.
@@ -106,21 +95,14 @@ impl SocketFolder {
     }
 
     fn address(&self, name: &str) -> io::Result<SocketAddrUnix> {
-        let path = format!("/proc/self/fd/{}/{name}", self.open.as_raw_fd());
+        let path = format!("/proc/self/fd/{}/{name}", self.folder.as_fd().as_raw_fd());
         Ok(SocketAddrUnix::new(path)?)
     }
 
     /// Removes the sockets that are left. No worker may be about to connect.
     fn clear(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                fs::remove_dir_all(path)?;
-            } else {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
+        let cleared = self.folder.clear(|_| false);
+        cleared.map(|_| ()).map_err(|(_, error)| error)
     }
 }
 
@@ -188,9 +170,15 @@ impl Downlink {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
     use std::os::unix::net::UnixListener;
+    use std::path::Path;
 
     use super::*;
+
+    fn open(path: &Path) -> SocketFolder {
+        SocketFolder::open(Folder::named(path).unwrap()).unwrap()
+    }
 
     #[test]
     fn what_a_killed_coordinator_left_is_removed_and_so_is_all_in_the_end() {
@@ -198,7 +186,7 @@ mod tests {
         let folder = output.path().join("sockets");
         fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
         UnixListener::bind(folder.join(".tmpAbCdEf/socket")).unwrap();
-        let sockets = SocketFolder::open(&folder).unwrap();
+        let sockets = open(&folder);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         let _listener = sockets.listen().unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
@@ -210,7 +198,8 @@ mod tests {
     fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("x".repeat(200));
-        let sockets = SocketFolder::open(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let sockets = open(&folder);
         let _listener = sockets.listen().unwrap();
         assert_eq!(sockets.listener_path(), folder.join(LISTENER));
         assert!(sockets.listener_path().exists());
@@ -218,13 +207,11 @@ mod tests {
 
     #[test]
     fn where_there_can_be_none_a_temporary_folder_takes_them() {
-        let output = tempfile::tempdir().unwrap();
-        let file = output.path().join("sockets");
-        fs::write(&file, "").unwrap();
-        let sockets = SocketFolder::open(&file).unwrap();
+        // No socket can be made there.
+        let sockets = open(Path::new("/proc/self"));
         let _listener = sockets.listen().unwrap();
         let path = sockets.listener_path();
-        assert!(path.exists() && !path.starts_with(&file));
+        assert!(path.exists() && !path.starts_with("/proc"));
         drop(sockets);
         assert!(!path.parent().unwrap().exists(), "it is gone in the end");
     }
@@ -232,7 +219,7 @@ mod tests {
     #[test]
     fn only_the_process_that_is_meant_is_connected_to() {
         let output = tempfile::tempdir().unwrap();
-        let sockets = SocketFolder::open(output.path()).unwrap();
+        let sockets = open(output.path());
         let _listener = sockets.listen().unwrap();
         let own = std::process::id();
         assert!(sockets.connect(LISTENER, own).is_ok());
@@ -242,7 +229,7 @@ mod tests {
     #[test]
     fn nothing_is_waited_for_where_nobody_reads() {
         let output = tempfile::tempdir().unwrap();
-        let sockets = SocketFolder::open(output.path()).unwrap();
+        let sockets = open(output.path());
         let listener = sockets.listen().unwrap();
         let downlink = Downlink(sockets.connect(LISTENER, std::process::id()).unwrap());
         let worker = rustix::net::accept(&listener).unwrap();

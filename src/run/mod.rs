@@ -40,6 +40,7 @@ use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
+use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
@@ -54,7 +55,7 @@ use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
 use partials::{KeyError, PartialNames};
 use proof::Proof;
 use recheck::Refresh;
@@ -88,6 +89,9 @@ pub enum SetUpError {
     /// The output folder is of no use.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Something in it that is the run's own cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -147,16 +151,19 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let mut tally = Tally::new(begun);
     let lists = open_lists(&config, &console, &mut tally)?;
     make_room(workers)?;
-    let layout = Layout::prepare(&config.output)?;
-    let lock = layout.lock()?;
+    let folder = OutputFolder::prepare(&config.output)?;
+    let layout = folder.layout();
+    let lock = folder.lock()?;
     let simulated = config.network.is_simulated();
-    check_kind(&layout, simulated)?;
+    check_kind(layout, simulated)?;
     if simulated {
-        mark_simulated(&layout)?;
+        mark_simulated(&folder)?;
     }
     let boot = boot_id();
-    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    let resumed = boot.as_deref().filter(|_| folder.trusts_partials());
+    let tidied = folder.remove_leftovers(&lock, resumed)?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
+    tell_exposed(&folder, tidied, &console);
     if tidied.guessable > 0 {
         console.line(&format!(
             "{} partial bodies of an earlier version are dropped, since anybody can guess their \
@@ -165,23 +172,26 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ));
     }
     let partial_names = PartialNames::open(layout.coordinator())?;
-    match config.robots {
-        Some(_) => layout.make_robots()?,
-        None => layout.remove_robots()?,
-    }
+    let robots = match &config.robots {
+        Some(token) => Some((folder.make_robots()?, token.clone())),
+        None => {
+            folder.remove_robots()?;
+            None
+        }
+    };
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
     }
-    let mut log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(folder.own())?;
     if config.fsync {
         log.make_durable()?;
-        layout.sync()?;
+        folder.sync()?;
     }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
-    let deaths = LogWriter::open(layout.coordinator())?;
+    let deaths = LogWriter::open(folder.own())?;
     if deaths.cut() > 0 {
         tracing::info!(
             bytes = deaths.cut(),
@@ -189,19 +199,23 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let folder = layout.coordinator().to_owned();
-    let index = Index::load(&layout.results(), folder, detail(&config))?;
+    let index = Index::load(
+        folder.results()?,
+        &layout.results(),
+        layout.coordinator().to_owned(),
+        detail(&config),
+    )?;
     tell_unreadable(&index, &console);
     if !config.force {
-        check_naming(&index, &config.lists.naming, &layout)?;
+        check_naming(&index, &config.lists.naming, layout)?;
     }
     let timeline = config
         .timeline
         .as_deref()
-        .map(Timeline::create)
+        .map(|path| Timeline::create(path, &folder))
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
-    check_limits(&config, &layout, &console)?;
+    check_limits(&config, layout, &console)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -212,12 +226,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
         boot: boot.clone(),
-        ..setup(&config, &layout, origin.as_ref())
+        ..setup(&config, layout, origin.as_ref())
     };
-    let injector = injector(&config, &layout, begun)?;
+    let injector = injector(&config, &folder, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            let sockets = SocketFolder::open(&layout.sockets())
+            let sockets = SocketFolder::open(folder.sockets()?)
                 .map_err(system("make sockets for the workers"))?;
             let mut pool = ProcessPool::new(setup, config.verbose, sockets, sender.clone())?;
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
@@ -232,7 +246,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let rules = Rules {
         habits: Habits::try_in(layout.coordinator()),
         standing,
-        ..rules(&config, &layout, &lists)
+        ..rules(&config, layout, &lists)
     };
     let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
@@ -255,10 +269,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             },
             origin,
             injector,
-            doorman: config
-                .robots
-                .clone()
-                .map(|token| Doorman::new(&layout, token)),
+            doorman: robots.map(|(robots, token)| {
+                Doorman::new(robots, layout.coordinator().to_owned(), token)
+            }),
             intake,
             inbox,
             console,
@@ -270,14 +283,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     // Every worker is gone. Where something is left to do, the next run can go on with what is
     // there of it.
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
-    if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
+    if let Err(error) = folder.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
-    if let Err(error) = layout.remove_robots() {
+    if let Err(error) = folder.remove_robots() {
         tracing::warn!(%error, "what hosts allow is left");
     }
     console = std::mem::take(&mut finished.console);
-    Ok(outcome::conclude(finished, console, &layout, config.quiet))
+    Ok(outcome::conclude(finished, console, layout, config.quiet))
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -327,6 +340,24 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
     Ok(())
 }
 
+/// Says what others may do, or could, in the folder that the run keeps for itself.
+fn tell_exposed(folder: &OutputFolder, tidied: Tidied, console: &Console) {
+    let own = folder.own().as_folder().path().display();
+    if !folder.own().owner().keeps_modes() {
+        console.error(&format!(
+            "warning: the file system keeps no modes: nothing keeps other users from reading and \
+             changing what this run keeps in {own}"
+        ));
+    }
+    if !folder.trusts_partials() && tidied.removed > 0 {
+        console.error(&format!(
+            "other users could write to {own}: {} files of unfinished downloads in it are not \
+             trusted, and are removed",
+            tidied.removed
+        ));
+    }
+}
+
 fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
     Rules {
         output: layout.output().to_owned(),
@@ -367,15 +398,14 @@ fn verbosity(config: &RunConfig) -> Verbosity {
 /// Who brings about the faults that are asked for, if any are.
 fn injector(
     config: &RunConfig,
-    layout: &Layout,
+    folder: &OutputFolder,
     begun: Instant,
 ) -> Result<Option<Injector>, JournalError> {
     let Some(spec) = &config.inject else {
         return Ok(None);
     };
     tracing::info!(%spec, "faults will be injected");
-    let journal = layout.coordinator().join(inject::JOURNAL);
-    Injector::new(spec.clone(), &journal, begun).map(Some)
+    Injector::new(spec.clone(), folder.own(), begun).map(Some)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
