@@ -15,8 +15,8 @@ pub struct Limits {
     /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
     pub prefetch: u16,
     /// Bytes of assignments that a worker may hold without having started them. One is always
-    /// allowed. It keeps what a worker has not read well below what its channel takes, so that
-    /// a send to a frozen worker cannot block.
+    /// allowed. It keeps what a worker has not read well below what its socket takes, so that a
+    /// worker whose socket is full has said that it started what it has not read.
     pub credit_bytes: u32,
     /// Tasks of one host that may run at once over all workers; `None` is no limit.
     pub per_host: Option<u32>,

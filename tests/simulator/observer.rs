@@ -82,6 +82,9 @@ pub struct Observer {
     epochs: BTreeMap<u16, u32>,
     tasks: BTreeMap<TaskId, Task>,
     input_ended: bool,
+    /// The core asked to listen and has no answer; and when it last had one.
+    listening: bool,
+    listened: u64,
     ending: bool,
     aborted: bool,
     finished: bool,
@@ -113,6 +116,8 @@ impl Observer {
             epochs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             input_ended: false,
+            listening: false,
+            listened: u64::MAX,
             ending: false,
             aborted: false,
             finished: false,
@@ -153,6 +158,7 @@ impl Observer {
             | Event::GiveUpRequested { .. }
             | Event::Resumed { .. }
             | Event::Resized { .. }
+            | Event::Listened
             | Event::Tick => false,
         }
     }
@@ -243,6 +249,12 @@ impl Observer {
                     seen.violated = true;
                 }
             }
+            Event::Listened => {
+                if !std::mem::take(&mut self.listening) {
+                    return Err("listened, and was not asked to".to_owned());
+                }
+                self.listened = now;
+            }
             Event::Tick => {}
         }
         Ok(())
@@ -296,6 +308,10 @@ impl Observer {
             },
             Action::Terminate { worker, reason } => self.terminate(now, *worker, reason),
             Action::Kill { worker, reason } => self.kill(now, *worker, reason),
+            Action::Listen => match std::mem::replace(&mut self.listening, true) {
+                true => Err("asked to listen twice".to_owned()),
+                false => Ok(()),
+            },
             Action::Record {
                 task,
                 verdict,

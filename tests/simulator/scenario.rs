@@ -45,6 +45,8 @@ pub struct Scenario {
     pub slow_start: f64,
     /// Chance that a message is heard a second time, later, whoever is in the slot then.
     pub echo: f64,
+    /// ... is read so late that a lease may have ended meanwhile.
+    pub clogged: f64,
     /// Chance that a dismissed worker stays.
     pub overstay: f64,
     /// Chance that a worker that is asked to end does not.
@@ -155,6 +157,7 @@ impl Scenario {
             stillborn: rate(&mut rng, 0.5),
             slow_start: rate(&mut rng, 0.3),
             echo: rate(&mut rng, 0.3),
+            clogged: rate(&mut rng, 0.05),
             overstay: rate(&mut rng, 0.5),
             stubborn: rate(&mut rng, 0.5),
             drain_at: at(&mut rng),
