@@ -364,9 +364,11 @@ mod tests {
     #[test]
     fn paths_are_absolute() {
         let here = std::env::current_dir().expect("a working directory");
-        let layout = Layout::prepare(Path::new("target/tmp-layout-test")).expect("prepare");
-        assert_eq!(layout.output(), here.join("target/tmp-layout-test"));
-        fs::remove_dir_all(layout.output()).expect("remove");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(dir.path().strip_prefix("/").expect("it is absolute"));
+        let layout = Layout::prepare(&relative).expect("prepare");
+        assert_eq!(layout.output(), here.join(&relative));
         let error = Layout::prepare(Path::new("")).expect_err("an empty path");
         assert!(matches!(error, LayoutError::Nowhere { .. }), "{error:?}");
     }
