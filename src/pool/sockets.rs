@@ -7,43 +7,40 @@
 //! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
 //! it is reached through `/proc/PID/fd/N` instead, whatever its name.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::folder::Folder;
+
+/// The name of a socket that is only tried.
+const PROBE: &str = "probe";
 
 /// A folder for the sockets of a run. The path is good for as long as it lives.
 #[derive(Debug)]
 pub struct SocketFolder {
-    folder: PathBuf,
-    short: PathBuf,
     /// What makes the short path lead there.
-    _open: File,
+    folder: Folder,
+    short: PathBuf,
 }
 
 impl SocketFolder {
-    /// Empties `folder`, which is made if need be, and tries whether sockets can be made in it.
+    /// Empties a folder, and tries whether sockets can be made in it.
     ///
     /// # Errors
     ///
     /// If not: some file systems have no sockets.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let open = File::open(folder)?;
-        let short = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    pub fn open(folder: Folder) -> io::Result<Self> {
+        let number = folder.as_fd().as_raw_fd();
+        let short = format!("/proc/{}/fd/{number}", std::process::id());
         let folder = Self {
-            folder: folder.to_owned(),
+            folder,
             short: short.into(),
-            _open: open,
         };
-        folder.clear()?;
-        let probe = folder.short.join("probe");
-        UnixListener::bind(&probe)?;
-        fs::remove_file(probe)?;
+        folder.clear().map_err(|(_, error)| error)?;
+        UnixListener::bind(folder.short.join(PROBE))?;
+        folder.folder.remove_file(PROBE)?;
         Ok(folder)
     }
 
@@ -64,23 +61,22 @@ impl SocketFolder {
     /// # Errors
     ///
     /// If something is there that cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                fs::remove_dir_all(path)?;
-            } else {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
+    pub fn clear(&self) -> Result<(), (PathBuf, io::Error)> {
+        self.folder.clear(|_| false).map(|_| ())
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    fn open(path: &Path) -> SocketFolder {
+        SocketFolder::open(Folder::named(path).unwrap()).unwrap()
+    }
 
     #[test]
     fn what_a_killed_coordinator_left_is_removed() {
@@ -88,7 +84,7 @@ mod tests {
         let folder = output.path().join("sockets");
         fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
         UnixListener::bind(folder.join(".tmpAbCdEf/socket")).unwrap();
-        SocketFolder::open(&folder).unwrap();
+        open(&folder);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 
@@ -96,16 +92,9 @@ mod tests {
     fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("x".repeat(200));
-        let sockets = SocketFolder::open(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let sockets = open(&folder);
         UnixListener::bind(sockets.short.join("socket")).unwrap();
         assert!(folder.join("socket").exists());
-    }
-
-    #[test]
-    fn a_folder_that_is_none_is_refused() {
-        let output = tempfile::tempdir().unwrap();
-        let file = output.path().join("sockets");
-        fs::write(&file, "").unwrap();
-        assert!(SocketFolder::open(&file).is_err());
     }
 }

@@ -51,8 +51,9 @@ impl Latest {
     /// There is none; it is something else; it cannot be read to its end; or there is no room in
     /// `folder` to keep track of it.
     pub fn open(output: &Path, folder: PathBuf) -> Result<Self, ResultsError> {
-        let path = Layout::at(output.to_owned()).results();
-        let (file, length) = open(output, &path)?;
+        let layout = Layout::at(output.to_owned());
+        let (file, length) = open(output, &layout)?;
+        let path = layout.results();
         let mut latest = Self {
             file,
             path,
@@ -186,7 +187,7 @@ fn key(url: &str, out: Option<&str>, outcome: Outcome, task: TaskId) -> [u8; Url
     *key.as_bytes()
 }
 
-fn open(output: &Path, path: &Path) -> Result<(File, u64), ResultsError> {
+fn open(output: &Path, layout: &Layout) -> Result<(File, u64), ResultsError> {
     let folder = output.to_owned();
     let hint = hint(output);
     match output.metadata() {
@@ -197,19 +198,12 @@ fn open(output: &Path, path: &Path) -> Result<(File, u64), ResultsError> {
         // Whatever else is wrong shows with the file.
         Ok(_) | Err(_) => {}
     }
-    let opened = match path.metadata() {
-        // A pipe in its place would make everybody wait.
-        Ok(metadata) if !metadata.is_file() => return Err(ResultsError::NoLog { folder, hint }),
-        Ok(_) => File::open(path),
-        Err(error) => Err(error),
-    };
-    match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((length, file)) => Ok((file, length)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            Err(ResultsError::NoLog { folder, hint })
-        }
+    let file = layout.open_log(Log::Results)?;
+    let file = file.ok_or(ResultsError::NoLog { folder, hint })?;
+    match file.metadata() {
+        Ok(metadata) => Ok((file, metadata.len())),
         Err(source) => {
-            let (log, path) = (Log::Results, path.to_owned());
+            let (log, path) = (Log::Results, layout.results());
             Err(LogError::Open { log, path, source }.into())
         }
     }

@@ -27,8 +27,9 @@ use std::path::PathBuf;
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::results::ResultsArgs;
+use crate::folder::StateError;
 use crate::ledger::LedgerError;
-use crate::run::log::{Layout, LineProblem, LogError};
+use crate::run::log::{Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};
 use filter::Filter;
@@ -96,6 +97,9 @@ pub enum ResultsError {
         /// What is wrong with its first line.
         first: LineProblem,
     },
+    /// Something else is in its place.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The run log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -190,8 +194,8 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     let mut summary = counting.finish()?;
     // Which host's URLs a worker died of, its line does not tell.
     if plan.filter.is_empty() {
-        match deaths::count(&Layout::at(plan.folder.clone()).deaths()) {
-            Ok(deaths) => summary.totals.worker_deaths = Some(deaths),
+        match Layout::at(plan.folder.clone()).open_log(Log::Deaths) {
+            Ok(log) => summary.totals.worker_deaths = Some(deaths::count(log)),
             Err(error) => say(&error.to_string()),
         }
     }

@@ -10,7 +10,7 @@ use super::folder::{check_kind, check_naming};
 use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::Standing;
-use super::log::Layout;
+use super::log::{Layout, Log};
 use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
@@ -36,7 +36,12 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     check_kind(&layout, config.network.is_simulated())?;
     // Not in the output folder, which may not even be there.
     let folder = std::env::temp_dir();
-    let index = Index::load(&layout.results(), folder.clone(), detail(config))?;
+    let index = Index::load(
+        layout.open_log(Log::Results)?,
+        &layout.results(),
+        folder.clone(),
+        detail(config),
+    )?;
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, &layout)?;

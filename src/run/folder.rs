@@ -6,19 +6,16 @@
 //! simulated, with a run log alone it is real, with neither it is free. This module makes the mark,
 //! and changes nothing else.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use url::Url;
 
-use super::log::{Layout, Log, LogError, LogReader};
+use super::log::{Layout, Log, LogReader, MARK, OutputFolder};
 use super::resume::Index;
+use crate::folder::StateError;
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, UrlKey};
-
-/// The file that marks the folder of simulated runs, beside the run log.
-const MARK: &str = "simulated";
 
 /// Why a run must not go on with an output folder.
 #[derive(Debug, thiserror::Error)]
@@ -58,20 +55,9 @@ pub enum FolderError {
         /// Its path by the naming of this run.
         named: String,
     },
-    /// The mark cannot be made.
-    #[error(
-        "cannot create {}: {source}; check permissions and free space of the output folder",
-        .path.display()
-    )]
-    Mark {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The run log cannot be read.
+    /// The mark or the run log is something else, or cannot be opened.
     #[error(transparent)]
-    Log(#[from] LogError),
+    State(#[from] StateError),
 }
 
 /// Checks that the folder is free, or belongs to runs of this kind.
@@ -94,49 +80,24 @@ pub(super) fn check_kind(layout: &Layout, simulated: bool) -> Result<(), FolderE
 /// # Errors
 ///
 /// The mark cannot be made.
-pub(super) fn mark_simulated(layout: &Layout) -> Result<(), FolderError> {
-    let path = mark(layout);
-    match File::create(&path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(FolderError::Mark { path, source }),
-    }
-}
-
-fn mark(layout: &Layout) -> PathBuf {
-    layout.coordinator().join(MARK)
+pub(super) fn mark_simulated(folder: &OutputFolder) -> Result<(), FolderError> {
+    folder.own().open(MARK, OFlags::empty())?;
+    Ok(())
 }
 
 /// The kind of the earlier runs; nothing if there were none.
-fn is_simulated(layout: &Layout) -> Result<Option<bool>, LogError> {
-    let is_marked = mark(layout).symlink_metadata().is_ok();
-    let path = layout.results();
-    match first_kind(&path) {
-        Ok(Some(simulated)) => Ok(Some(simulated)),
-        Ok(None) => Ok(Some(is_marked)),
-        Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(is_marked.then_some(true))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether the first record of the run log is of a simulated run; nothing if there is no record.
-fn first_kind(path: &Path) -> Result<Option<bool>, LogError> {
-    // A pipe in its place would make everybody wait.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(LogError::Open {
-            log: Log::Results,
-            path: path.to_owned(),
-            source: io::Error::other("it is not a file"),
-        });
-    }
-    let mut reader = LogReader::open(path)?;
+fn is_simulated(layout: &Layout) -> Result<Option<bool>, StateError> {
+    let is_marked = layout.is_marked()?;
+    let Some(log) = layout.open_log(Log::Results)? else {
+        return Ok(is_marked.then_some(true));
+    };
+    let mut reader = LogReader::new(log);
     while let Some(record) = reader.next_brief() {
         if let Ok(record) = record {
             return Ok(Some(record.simulated));
         }
     }
-    Ok(None)
+    Ok(Some(is_marked))
 }
 
 /// Checks that this naming gives the file that was stored last the place it has; of files that

@@ -39,6 +39,7 @@ use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
+use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
@@ -53,7 +54,7 @@ use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
 use partials::{KeyError, PartialNames};
 use recheck::Refresh;
 use report::{Console, Verbosity};
@@ -86,6 +87,9 @@ pub enum SetUpError {
     /// The output folder is of no use.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Something in it that is the run's own cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -145,16 +149,19 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let mut tally = Tally::new(begun);
     let lists = open_lists(&config, &console, &mut tally)?;
     make_room(workers)?;
-    let layout = Layout::prepare(&config.output)?;
-    let lock = layout.lock()?;
+    let folder = OutputFolder::prepare(&config.output)?;
+    let layout = folder.layout();
+    let lock = folder.lock()?;
     let simulated = config.network.is_simulated();
-    check_kind(&layout, simulated)?;
+    check_kind(layout, simulated)?;
     if simulated {
-        mark_simulated(&layout)?;
+        mark_simulated(&folder)?;
     }
     let boot = boot_id();
-    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
+    let resumed = boot.as_deref().filter(|_| folder.trusts_partials());
+    let tidied = folder.remove_leftovers(&lock, resumed)?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
+    tell_exposed(&folder, tidied, &console);
     if tidied.guessable > 0 {
         console.line(&format!(
             "{} partial bodies of an earlier version are dropped, since anybody can guess their \
@@ -163,23 +170,26 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ));
     }
     let partial_names = PartialNames::open(layout.coordinator())?;
-    match config.robots {
-        Some(_) => layout.make_robots()?,
-        None => layout.remove_robots()?,
-    }
+    let robots = match &config.robots {
+        Some(token) => Some((folder.make_robots()?, token.clone())),
+        None => {
+            folder.remove_robots()?;
+            None
+        }
+    };
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
     }
-    let mut log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(folder.own())?;
     if config.fsync {
         log.make_durable()?;
-        layout.sync()?;
+        folder.sync()?;
     }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
-    let deaths = LogWriter::open(layout.coordinator())?;
+    let deaths = LogWriter::open(folder.own())?;
     if deaths.cut() > 0 {
         tracing::info!(
             bytes = deaths.cut(),
@@ -187,33 +197,37 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let folder = layout.coordinator().to_owned();
-    let index = Index::load(&layout.results(), folder, detail(&config))?;
+    let index = Index::load(
+        folder.results()?,
+        &layout.results(),
+        layout.coordinator().to_owned(),
+        detail(&config),
+    )?;
     tell_unreadable(&index, &console);
     if !config.force {
-        check_naming(&index, &config.lists.naming, &layout)?;
+        check_naming(&index, &config.lists.naming, layout)?;
     }
     let timeline = config
         .timeline
         .as_deref()
-        .map(Timeline::create)
+        .map(|path| Timeline::create(path, &folder))
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
-    check_limits(&config, &layout, &console)?;
+    check_limits(&config, layout, &console)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
-    let sockets = sockets(&config, &layout);
+    let sockets = sockets(&config, &folder)?;
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
         boot: boot.clone(),
-        ..setup(&config, &layout, origin.as_ref())
+        ..setup(&config, layout, origin.as_ref())
     };
-    let injector = injector(&config, &layout, begun)?;
+    let injector = injector(&config, &folder, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
             let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
@@ -229,7 +243,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let rules = Rules {
         habits: Habits::try_in(layout.coordinator()),
         standing,
-        ..rules(&config, &layout, &lists)
+        ..rules(&config, layout, &lists)
     };
     let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
@@ -248,10 +262,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partials_left: tidied.kept > 0,
             origin,
             injector,
-            doorman: config
-                .robots
-                .clone()
-                .map(|token| Doorman::new(&layout, token)),
+            doorman: robots.map(|(robots, token)| {
+                Doorman::new(robots, layout.coordinator().to_owned(), token)
+            }),
             intake,
             inbox,
             console,
@@ -263,17 +276,17 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     // Every worker is gone. Where something is left to do, the next run can go on with what is
     // there of it.
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
-    if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
+    if let Err(error) = folder.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
-    if let Err(error) = layout.remove_robots() {
+    if let Err(error) = folder.remove_robots() {
         tracing::warn!(%error, "what hosts allow is left");
     }
-    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
+    if let Some(Err((_, error))) = sockets.map(|sockets| sockets.clear()) {
         tracing::warn!(%error, "sockets are left");
     }
     console = std::mem::take(&mut finished.console);
-    Ok(outcome::conclude(finished, console, &layout, config.quiet))
+    Ok(outcome::conclude(finished, console, layout, config.quiet))
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -325,17 +338,35 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
 
 /// Where workers connect, if they are processes and the file system of the output folder has
 /// sockets; otherwise that is the folder for temporary files.
-fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
+fn sockets(config: &RunConfig, folder: &OutputFolder) -> Result<Option<SocketFolder>, StateError> {
     if config.pool == PoolKind::Local {
-        return None;
+        return Ok(None);
     }
-    let made = SocketFolder::open(&layout.sockets());
+    let made = SocketFolder::open(folder.sockets()?);
     match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
-        Ok(sockets) => Some(sockets),
+        Ok(sockets) => Ok(Some(sockets)),
         Err(error) => {
             tracing::debug!(%error, "workers connect in the folder for temporary files");
-            None
+            Ok(None)
         }
+    }
+}
+
+/// Says what others may do, or could, in the folder that the run keeps for itself.
+fn tell_exposed(folder: &OutputFolder, tidied: Tidied, console: &Console) {
+    let own = folder.own().as_folder().path().display();
+    if !folder.own().owner().keeps_modes() {
+        console.error(&format!(
+            "warning: the file system keeps no modes: nothing keeps other users from reading and \
+             changing what this run keeps in {own}"
+        ));
+    }
+    if !folder.trusts_partials() && tidied.removed > 0 {
+        console.error(&format!(
+            "other users could write to {own}: {} files of unfinished downloads in it are not \
+             trusted, and are removed",
+            tidied.removed
+        ));
     }
 }
 
@@ -379,15 +410,14 @@ fn verbosity(config: &RunConfig) -> Verbosity {
 /// Who brings about the faults that are asked for, if any are.
 fn injector(
     config: &RunConfig,
-    layout: &Layout,
+    folder: &OutputFolder,
     begun: Instant,
 ) -> Result<Option<Injector>, JournalError> {
     let Some(spec) = &config.inject else {
         return Ok(None);
     };
     tracing::info!(%spec, "faults will be injected");
-    let journal = layout.coordinator().join(inject::JOURNAL);
-    Injector::new(spec.clone(), &journal, begun).map(Some)
+    Injector::new(spec.clone(), folder.own(), begun).map(Some)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {

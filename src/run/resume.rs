@@ -79,35 +79,39 @@ impl Index {
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files, if there must be any, are
+    /// Reads a run log from its beginning, if there is one; `path` is for messages. Temporary files, if there must be any, are
     /// made in `folder`. `detail` is what is kept of each stored file; both take as much memory.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or not be read to its end; or there is no room for what it says. Lines
+    /// It cannot be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(results: &Path, folder: PathBuf, detail: Detail) -> Result<Self, IndexError> {
-        let reader = match LogReader::open(results) {
-            Ok(reader) => reader,
-            Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::empty(folder));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let unreadable = |source| {
-            let path = results.to_owned();
-            LogError::Read { path, source }
-        };
-        let log = File::open(results).map_err(unreadable)?;
+    pub fn load(
+        results: Option<File>,
+        path: &Path,
+        folder: PathBuf,
+        detail: Detail,
+    ) -> Result<Self, IndexError> {
         let mut index = Self::empty(folder);
+        let Some(results) = results else {
+            return Ok(index);
+        };
+        let unreadable = |source| LogError::Read {
+            path: path.to_owned(),
+            source,
+        };
         if detail == Detail::Place {
-            let log = log.try_clone().map_err(unreadable)?;
-            index.log = Some((log, results.to_owned()));
+            // Their common position does not matter: records are read by their place.
+            let log = results.try_clone().map_err(unreadable)?;
+            index.log = Some((log, path.to_owned()));
         }
-        let mut index = index.fill(reader).map_err(|error| match error {
-            ReadError::Read(source) => IndexError::from(unreadable(source)),
-            ReadError::Ledger(error) => error.into(),
-        })?;
+        let log = results.try_clone().map_err(unreadable)?;
+        let mut index = index
+            .fill(LogReader::new(results))
+            .map_err(|error| match error {
+                ReadError::Read(source) => IndexError::from(unreadable(source)),
+                ReadError::Ledger(error) => error.into(),
+            })?;
         if let Some(at) = index.last_unnamed_at {
             let record = log::record_at(&log, at).map_err(unreadable)?;
             index.last_unnamed = record.map(Box::new);

@@ -28,6 +28,7 @@ mod network;
 mod nginx;
 mod origin;
 mod placing;
+mod prepared;
 mod reference;
 mod refresh;
 mod results;

@@ -75,7 +75,8 @@ impl Store {
         };
         Ok(Self {
             output: open(output, synced)?,
-            partial: open(partial, OFlags::PATH)?,
+            // A folder of the run's own, in which a link could lead anywhere.
+            partial: open(partial, OFlags::PATH | OFlags::NOFOLLOW)?,
             boot,
             fsync,
         })
