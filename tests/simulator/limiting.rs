@@ -258,6 +258,7 @@ impl World {
                     Verdict::Failed(_) => self.failed.push(attempts),
                     Verdict::Quarantined(exit) => panic!("nobody dies: {exit}"),
                 },
+                Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
                 Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),
                 Action::Notify(_) => {}
