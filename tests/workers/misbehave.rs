@@ -100,8 +100,11 @@ impl Action {
             }
             ["on", part, how] => work_until(arguments, part, how),
             ["a-stranger-connects-first"] => {
-                let _stranger = crate::packets::let_a_stranger_connect(arguments);
-                work_until(arguments, "no URL contains this", "0")
+                let mut stranger = crate::packets::let_a_stranger_connect(arguments);
+                let end = work_until(arguments, "no URL contains this", "0");
+                stranger.kill().expect("it is a child");
+                stranger.wait().expect("it is a child");
+                end
             }
             ["stays"] => {
                 // Works, and does not leave when it is told to.
@@ -362,7 +365,7 @@ impl Peer {
                 signal_hook::flag::register(signal_hook::consts::SIGTERM, heard)
                     .expect("SIGTERM can be caught");
             }
-            what if crate::hostile::does(&self, what) => {}
+            what if crate::hostile::does(self, what) => {}
             how => {
                 // With a task that it has not said to have started.
                 self.first_assignment();
