@@ -57,7 +57,6 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Revoke { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
-                | Action::Listen
                 | Action::Record { .. }
                 | Action::Notify(_) => {}
             }
