@@ -100,11 +100,8 @@ impl Action {
             }
             ["on", part, how] => work_until(arguments, part, how),
             ["a-stranger-connects-first"] => {
-                let mut stranger = crate::packets::let_a_stranger_connect(arguments);
-                let end = work_until(arguments, "no URL contains this", "0");
-                stranger.kill().expect("it is a child");
-                stranger.wait().expect("it is a child");
-                end
+                crate::packets::let_a_stranger_connect(arguments);
+                work_until(arguments, "no URL contains this", "0")
             }
             ["stays"] => {
                 // Works, and does not leave when it is told to.
