@@ -8,6 +8,7 @@ use crate::resolver::ResolveError;
 use crate::testing::options;
 
 mod given;
+mod retry;
 
 const URL: &str = "http://a.test/x/y?q#frag";
 
@@ -130,31 +131,6 @@ fn a_status_decides_between_storing_following_and_failing() {
     for status in [408, 425, 429, 500, 502, 503, 504, 522, 524] {
         check(status, Err(transient));
     }
-}
-
-#[test]
-fn retry_after_is_read_as_seconds_or_date_and_bounded() {
-    let check = |value: &str, expect: Option<u64>| {
-        let options = options();
-        let mut transfer = transfer(URL, &options);
-        let fault = answer(&mut transfer, 503, &[("retry-after", value)], None).expect_err("503");
-        let retry_after = expect.map(Duration::from_secs);
-        assert_eq!(
-            fault.severity,
-            Severity::Transient { retry_after },
-            "{value}"
-        );
-    };
-    check("0", Some(0));
-    check(" 120 ", Some(120));
-    check("3601", Some(3600));
-    check("99999999999999999999999999", Some(3600));
-    check("Thu, 01 Jan 1970 00:01:00 GMT", Some(60));
-    check("Thu, 01 Jan 2026 00:01:00 GMT", Some(3600));
-    check("", None);
-    check("-1", None);
-    check("1.5", None);
-    check("soon", None);
 }
 
 #[test]
