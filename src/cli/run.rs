@@ -159,6 +159,11 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub speed_time: Duration,
 
+    /// Fewest bytes that a body may bring in a second, on average over each --speed-time; less is a
+    /// failure that may pass. A number, or one with K, M or G, or a unit [default: no limit]
+    #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
+    pub speed_limit: Option<u64>,
+
     /// Limit for one attempt at a URL, redirects included [default: none]
     #[arg(short = 'm', long, value_name = "TIME", value_parser = value::some_duration)]
     pub max_time: Option<Duration>,
@@ -207,7 +212,16 @@ pub struct HttpArgs {
     #[arg(long, value_name = "HOST:PORT:ADDR", value_parser = value::resolve)]
     pub resolve: Vec<ResolveOverride>,
 
-    /// Trust the certificates in this PEM file, and no others
+    /// Connect to IPv4 addresses of names only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Connect to IPv6 addresses of names only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+
+    /// Trust the certificates in this PEM file, and no others; a server may show one of them as its
+    /// own
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 

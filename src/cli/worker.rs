@@ -17,9 +17,9 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub epoch: u32,
 
-    /// Name of the socket to connect to
+    /// Path of the socket to connect to
     #[arg(long)]
-    pub socket: String,
+    pub socket: PathBuf,
 
     /// Process id of the coordinator
     #[arg(long)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, Exec, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Exec, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
@@ -439,6 +439,7 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         headers: args.header,
         connect_timeout: args.connect_timeout,
         stall_timeout: args.speed_time,
+        speed_limit: args.speed_limit.filter(|&limit| limit > 0),
         max_time: args.max_time,
         max_redirects: args.max_redirs,
         max_filesize: args.max_filesize,
@@ -447,6 +448,11 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         insecure: args.insecure,
         compressed: args.compressed,
         retry_all_errors,
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            (false, false) => None,
+        },
         block_private: args.block_private,
         proxies,
         simulated: None,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   lists --- intake thread ---+
-//!   worker -- link thread -----+--> inbox --> shell --> core: what now?
+//!   workers - ear thread ------+--> inbox --> shell --> core: what now?
 //!   signals - signal thread ---+                |
 //!                                               +--> pool, run log, progress
 //! ```
@@ -20,6 +20,7 @@ mod intents;
 pub mod log;
 mod outcome;
 mod partials;
+mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -56,6 +57,7 @@ use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
 use partials::{KeyError, PartialNames};
+use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -226,7 +228,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
-    let sockets = sockets(&config, &folder)?;
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
@@ -236,7 +237,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let injector = injector(&config, &folder, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
+            let sockets = SocketFolder::open(folder.sockets()?)
+                .map_err(system("make sockets for the workers"))?;
+            let mut pool = ProcessPool::new(setup, config.verbose, sockets, sender.clone())?;
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
@@ -266,6 +269,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             intents,
             partial_names,
             partials_left: tidied.kept > 0,
+            proof: Proof {
+                folders: [layout.partial().to_owned(), layout.output().to_owned()],
+                program: config.exec.as_ref().map(|exec| exec.program.clone()),
+            },
             origin,
             injector,
             doorman: robots.map(|(robots, token)| {
@@ -287,9 +294,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     if let Err(error) = folder.remove_robots() {
         tracing::warn!(%error, "what hosts allow is left");
-    }
-    if let Some(Err((_, error))) = sockets.map(|sockets| sockets.clear()) {
-        tracing::warn!(%error, "sockets are left");
     }
     console = std::mem::take(&mut finished.console);
     Ok(outcome::conclude(finished, console, layout, config.quiet))
@@ -340,22 +344,6 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
         }
     }
     Ok(())
-}
-
-/// Where workers connect, if they are processes and the file system of the output folder has
-/// sockets; otherwise that is the folder for temporary files.
-fn sockets(config: &RunConfig, folder: &OutputFolder) -> Result<Option<SocketFolder>, StateError> {
-    if config.pool == PoolKind::Local {
-        return Ok(None);
-    }
-    let made = SocketFolder::open(folder.sockets()?);
-    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
-        Ok(sockets) => Ok(Some(sockets)),
-        Err(error) => {
-            tracing::debug!(%error, "workers connect in the folder for temporary files");
-            Ok(None)
-        }
-    }
 }
 
 /// Says what others may do, or could, in the folder that the run keeps for itself.

@@ -336,11 +336,9 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Where ipc-channel may be named in the worker: the rest of it must run without processes.
-const IPC_IN_WORKER: [&str; 2] = ["worker/src/process.rs", "worker/src/link.rs"];
-
-/// Where it may be named in the coordinator.
-const IPC_IN_COORDINATOR: [&str; 2] = ["src/pool/process.rs", "src/pool/link.rs"];
+/// Where ipc-channel may be named: the rest of the worker must run without processes, and the
+/// coordinator must not receive through it.
+const IPC_IN_WORKER: [&str; 2] = ["worker/src/dial.rs", "worker/src/link.rs"];
 
 #[test]
 fn imports_run_one_way() {
@@ -376,15 +374,12 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn ipc_channel_is_named_where_processes_are_reached_and_nowhere_else() {
+fn ipc_channel_is_named_where_a_worker_reaches_the_coordinator_and_nowhere_else() {
     let mut found = 0;
     for source in sources() {
         let ours = (source.path.starts_with("src/") || source.path.starts_with("worker/src/"))
             && !source.path.contains("/tests");
-        let allowed = IPC_IN_WORKER
-            .iter()
-            .chain(&IPC_IN_COORDINATOR)
-            .any(|path| source.path == *path);
+        let allowed = IPC_IN_WORKER.contains(&source.path.as_str());
         for (number, line) in &source.code {
             if ours && names(line, "ipc_channel") {
                 assert!(allowed, "{}:{number}: {line}", source.path);

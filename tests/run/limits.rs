@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::support::run::urls;
-use crate::support::{Answer, Run, Server, is_root, server, sha256};
+use crate::support::{Answer, Run, Server, is_root, nicer, server, sha256};
 
 /// Makes the kernel one whose Landlock cannot tell truncating from writing (Linux 5.19): the answer to the
 /// question for its version is 2.
@@ -147,7 +147,7 @@ fn workers_are_as_nice_as_they_are_told_to_be() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held")])
-        .with("--workers 1 --worker-nice 7");
+        .with(&format!("--workers 1 --worker-nice {}", nicer()));
     let job = run.start();
     server.wait_for("/held", 1);
     let nice = |pid: u32, task: &str| -> i32 {
@@ -159,7 +159,11 @@ fn workers_are_as_nice_as_they_are_told_to_be() {
     let worker = job.workers().remove(0).pid;
     for entry in fs::read_dir(format!("/proc/{worker}/task")).unwrap() {
         let task = entry.unwrap().file_name().into_string().unwrap();
-        assert_eq!(nice(worker, &format!("/task/{task}")), 7, "every thread");
+        assert_eq!(
+            nice(worker, &format!("/task/{task}")),
+            nicer(),
+            "every thread"
+        );
     }
     assert_eq!(nice(job.pid(), ""), nice(std::process::id(), ""));
     server.release("/held");

@@ -11,11 +11,14 @@
 
 mod attempts;
 mod confined;
+mod hostile;
 mod kernels;
 mod killers;
 mod last_words;
 mod misbehave;
+mod packets;
 mod raw;
+mod sockets;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,6 +41,9 @@ const ROLE: &str = "COORDINATOR_TEST_ROLE";
 static ALLOCATOR: worker::Allocator = worker::Allocator::new();
 
 fn main() -> ExitCode {
+    if let Some(socket) = env::var_os(packets::STRANGER) {
+        packets::be_a_stranger(socket.as_ref());
+    }
     // Workers have an environment of their own.
     let is_worker = env::args().take(2).eq(["coordinator", "worker"]);
     if is_worker || env::var_os(ROLE).is_some() {
@@ -49,6 +55,7 @@ fn main() -> ExitCode {
     let trials = [
         starting::trials(),
         talking::trials(),
+        hostile::trials(),
         killers::trials(),
         last_words::trials(),
         confined::trials(),

@@ -124,6 +124,7 @@ fn one_of_another_version_is_told_and_killed() {
 
 fn one_that_is_none_of_ours_is_told_and_killed() {
     replaced("first-frame:stranger").says(&["worker 0.1 broke", "not a coordinator worker"]);
+    replaced("first-frame:other-pid").says(&["worker 0.1 broke", "says that it is 1"]);
 }
 
 fn one_that_begins_with_garbage_is_told_and_killed() {
@@ -142,9 +143,14 @@ fn garbage_below_the_frames_is_survived() {
         "text",
         "noise",
         "empty",
+        "nothing",
         "fragment",
+        "2-gib",
+        "64-tib",
         "overflow",
-        "not-a-connection",
+        "too-long",
+        "not-a-message",
+        "descriptors",
     ] {
         let ended = replaced(&format!("raw:{kind}"));
         ended.says(&["worker 0.1"]);

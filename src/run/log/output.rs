@@ -235,12 +235,11 @@ mod tests {
     #[test]
     fn paths_are_absolute() {
         let here = std::env::current_dir().expect("a working directory");
-        let layout = OutputFolder::prepare(Path::new("target/tmp-layout-test")).expect("prepare");
-        assert_eq!(
-            layout.layout().output(),
-            here.join("target/tmp-layout-test")
-        );
-        fs::remove_dir_all(layout.layout().output()).expect("remove");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let relative = up.join(dir.path().strip_prefix("/").expect("it is absolute"));
+        let layout = OutputFolder::prepare(&relative).expect("prepare");
+        assert_eq!(layout.layout().output(), here.join(&relative));
         let error = OutputFolder::prepare(Path::new("")).expect_err("an empty path");
         assert!(matches!(error, LayoutError::Nowhere { .. }), "{error:?}");
     }

@@ -54,6 +54,10 @@ impl Shell {
                 self.parts.pool.kill(worker);
                 Ok(())
             }
+            Action::Listen => {
+                self.parts.pool.listen();
+                Ok(())
+            }
             Action::Record {
                 task,
                 worker,
@@ -182,7 +186,7 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
-                    tally.bytes += stored.bytes;
+                    tally.bytes = tally.bytes.saturating_add(stored.bytes);
                 }
                 Record::stored(facts, *stored)
             }

@@ -16,19 +16,20 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::pool::{Death, News, Pool};
+use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
+use crate::run::proof::Proof;
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
@@ -55,6 +56,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) partial_names: PartialNames,
     /// Earlier runs left partial bodies that can be resumed.
     pub(in crate::run) partials_left: bool,
+    /// What every task needs, to be tried when a worker says that it is not there.
+    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -272,17 +275,15 @@ impl Shell {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Pool(message) => {
-                if let Some((worker, news)) = self.parts.pool.digest(message) {
-                    self.on_news(worker, news);
-                }
-            }
+            Message::Pool(message) => match self.parts.pool.digest(message) {
+                Some(Digested::News(worker, news)) => self.on_news(worker, news),
+                Some(Digested::Listened) => self.tell_core(Event::Listened),
+                None => {}
+            },
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
-                for (worker, news) in self.parts.pool.reap() {
-                    self.on_news(worker, news);
-                }
+                self.parts.pool.reap();
             }
             Message::Signal(Signal::Status) => {
                 for line in status_lines(&self.worker_lines(Instant::now())) {
@@ -330,7 +331,7 @@ impl Shell {
             }
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
-                    if self.tasks.contains_key(&task) {
+                    if self.parts.core.holds(worker, task) {
                         let sign = Sign {
                             worker,
                             phase,
@@ -377,10 +378,24 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure,
+                failure: self.proven(worker, failure),
             },
             Report::Released { task } => Event::Released { worker, task },
         });
+    }
+
+    /// What a worker says ends the run only if it is so; otherwise it may pass.
+    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
+        if failure.severity == Severity::Fatal {
+            match self.parts.proof.of(failure.kind) {
+                Some(error) => tracing::debug!(%error, "no task can succeed"),
+                None => {
+                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
+                    failure.severity = Severity::Transient { retry_after: None };
+                }
+            }
+        }
+        failure
     }
 
     /// Tells the core, and does what it wants done.

@@ -80,7 +80,7 @@ impl Server {
         let seen = heads.clone();
         let server = Self::start(move |mut stream, number| {
             if let Some(head) = read_head(&mut stream) {
-                seen.0.lock().expect("no panic").push(head);
+                seen.push(&head);
             }
             let answer = answers.get(number).or(answers.last());
             let _ = stream.write_all(answer.map_or(&[], |answer| answer));
@@ -131,6 +131,11 @@ impl ClosedPort {
 pub struct Heads(Arc<Mutex<Vec<String>>>);
 
 impl Heads {
+    /// Notes one more.
+    pub fn push(&self, head: &str) {
+        self.0.lock().expect("no panic").push(head.to_owned());
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.lock().expect("no panic").len()
@@ -200,6 +205,8 @@ pub fn options() -> HttpOptions {
         insecure: false,
         compressed: false,
         retry_all_errors: false,
+        speed_limit: None,
+        family: None,
         block_private: false,
         proxies: Proxies::default(),
         simulated: None,
@@ -331,6 +338,7 @@ impl Bench {
     }
 
     /// Downloads `url`, which fails in the way that is told.
+    #[track_caller]
     pub fn fails(&mut self, url: &str, kind: FailureKind, severity: Severity) -> Box<Failure> {
         let failure = self.get(url).expect_err("a failure");
         assert_eq!(
