@@ -325,7 +325,7 @@ proptest::proptest! {
             match (line.problem(), line.entry) {
                 (Some(problem), Err(_)) => assert!(!problem.contains(char::is_control)),
                 (None, Ok(target)) => {
-                    let url = url::Url::parse(&target.url).expect("a target's URL parses");
+                    let url = url::Url::parse(&target.request_url()).expect("a target's URL parses");
                     // Normal forms are fixed points, or resume would not find them again.
                     assert_eq!(Target::new(url, &naming::Naming::Flat, 1), Ok(Some(target)));
                 }
