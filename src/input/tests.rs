@@ -213,6 +213,16 @@ fn urls_are_normalised_and_lose_their_fragment() {
 }
 
 #[test]
+fn hosts_count_by_name_and_by_a_port_that_is_not_the_schemes_own() {
+    let hosts: Vec<String> =
+        lines_of(b"http://h/a\nhttps://h/a\nhttp://h:443/a\nhttps://h:8443/a\n")
+            .into_iter()
+            .map(|line| line.entry.expect("a URL").host)
+            .collect();
+    assert_eq!(hosts, ["h", "h", "h:443", "h:8443"]);
+}
+
+#[test]
 fn equal_urls_have_equal_keys_however_they_are_written() {
     let targets: Vec<Target> = lines_of(b"http://h/a\nHTTP://H:80/./a#x\nhttp://h/A\n")
         .into_iter()
