@@ -68,13 +68,49 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_acked(&mut self, worker: WorkerId, id: TaskId, stored: Box<Stored>) {
-        if self.lease_of(worker, id).is_none() {
+    pub(super) fn on_finished(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        stored: Box<Stored>,
+    ) {
+        let Some(lease) = self.lease_of(worker, id) else {
             return self.stale(worker);
-        }
-        self.counts.stored += self.weight(id);
+        };
+        let started = lease.started.unwrap_or(now);
         self.answered(worker, id, true);
-        self.finish(worker, id, Verdict::Stored(stored));
+        self.unlease(id);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let queued = started.saturating_duration_since(task.ready_at);
+            task.place = Place::Placing { worker, queued };
+        }
+        self.placing += 1;
+        self.actions.push_back(Action::Place {
+            worker,
+            task: id,
+            stored,
+        });
+    }
+
+    pub(super) fn on_placed(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        result: Result<Box<Stored>, Box<Failure>>,
+    ) {
+        match self.tasks.get(&id).map(|task| task.place) {
+            Some(Place::Placing { worker: by, .. }) if by == worker => {}
+            Some(_) | None => return self.stale(worker),
+        }
+        match result {
+            Ok(stored) => {
+                self.counts.stored += self.weight(id);
+                self.finish(worker, id, Verdict::Stored(stored));
+            }
+            Err(failure) => self.failed(now, worker, id, failure),
+        }
     }
 
     pub(super) fn on_nacked(
@@ -88,6 +124,11 @@ impl Dispatcher {
             return self.stale(worker);
         }
         self.answered(worker, id, !failure.kind.is_silence());
+        self.failed(now, worker, id, failure);
+    }
+
+    /// An attempt at `id`, which is leased or being placed, has failed.
+    fn failed(&mut self, now: Instant, worker: WorkerId, id: TaskId, failure: Box<Failure>) {
         if let Severity::Transient {
             retry_after: Some(pause),
         } = failure.severity
@@ -195,8 +236,17 @@ impl Dispatcher {
             return;
         };
         self.ready.leave(task.host);
-        let Place::Leased(lease) = task.place else {
-            return;
+        let queued = match task.place {
+            Place::Leased(lease) => lease
+                .started
+                .map(|at| at.saturating_duration_since(task.ready_at))
+                .unwrap_or_default(),
+            Place::Placing { queued, .. } => queued,
+            Place::Ready
+            | Place::Errands
+            | Place::Suspects
+            | Place::Chunk(_)
+            | Place::Delayed(_) => return,
         };
         let answered = match verdict {
             Verdict::Stored(_) | Verdict::Failed(_) => 1,
@@ -208,10 +258,7 @@ impl Dispatcher {
             verdict,
             attempts: task.attempts,
             deliveries: task.broken + answered,
-            queued: lease
-                .started
-                .map(|at| at.saturating_duration_since(task.ready_at))
-                .unwrap_or_default(),
+            queued,
         });
     }
 
@@ -246,13 +293,23 @@ impl Dispatcher {
         }
     }
 
-    /// Ends the lease on `id`. The task's place is still to be set by the caller.
+    /// Ends the lease on `id`, or its being placed. The task's place is still to be set by the
+    /// caller.
     pub(super) fn unlease(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        let Place::Leased(lease) = task.place else {
-            return;
+        let lease = match task.place {
+            Place::Leased(lease) => lease,
+            Place::Placing { .. } => {
+                self.placing -= 1;
+                return;
+            }
+            Place::Ready
+            | Place::Errands
+            | Place::Suspects
+            | Place::Chunk(_)
+            | Place::Delayed(_) => return,
         };
         self.leases.remove(&(lease.deadline, id));
         let slot = &mut self.slots[usize::from(lease.worker.slot.0)];

@@ -16,16 +16,24 @@
 //!                   +---------------------- Released, or its worker died
 //!                   |                       before it was started
 //!                   v                                |
-//!   TaskOffered -> Ready ---- Assign ------------> Leased --- Acked ----------------> stored
-//!                   ^                             |  |  |
-//!                   |          Nacked, transient  |  |  +--- Nacked, permanent, or
-//!                   +---- Delayed <---------------+  |       out of attempts --------> failed
-//!                                                    |
+//!   TaskOffered -> Ready ---- Assign ------------> Leased --- Finished --> Placing -- Placed --> stored
+//!                   ^                             |  |  |                   |   |
+//!                   |          Nacked, transient  |  |  |                   |   |
+//!                   +---- Delayed <---------------+--|--|--- Placed,        |   |
+//!                                                    |  |    transient -----+   |
+//!                                                    |  |                       |
+//!                                                    |  +--- Nacked or Placed, -+
+//!                                                    |       permanent, or
+//!                                                    |       out of attempts --------> failed
 //!                Suspects <-- its worker died -------+
 //!                   |  ^      while it ran           |
 //!          Assign,  |  |                             +--- and it was alone, for the
 //!          alone    +--+                                  last time tolerated ------> quarantined
 //! ```
+//!
+//! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it
+//! nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
+//! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
 
@@ -85,6 +93,8 @@ pub struct Dispatcher {
     spaced: bool,
     suspects: VecDeque<TaskId>,
     delayed: BTreeSet<(Instant, TaskId)>,
+    /// How many tasks are being placed.
+    placing: usize,
     /// Deadlines of the leases of workers that are not being ended.
     leases: BTreeSet<(Instant, TaskId)>,
     slots: Vec<Slot>,
@@ -122,6 +132,7 @@ impl Dispatcher {
             spaced: false,
             suspects: VecDeque::new(),
             delayed: BTreeSet::new(),
+            placing: 0,
             leases: BTreeSet::new(),
             slots: (0..limits.workers)
                 .map(|n| Slot::new(SlotId(n), now))
@@ -153,11 +164,16 @@ impl Dispatcher {
             Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
             Event::Started { worker, task } => self.on_started(now, worker, task),
-            Event::Acked {
+            Event::Finished {
                 worker,
                 task,
                 stored,
-            } => self.on_acked(worker, task, stored),
+            } => self.on_finished(now, worker, task, stored),
+            Event::Placed {
+                worker,
+                task,
+                result,
+            } => self.on_placed(now, worker, task, result),
             Event::Nacked {
                 worker,
                 task,
@@ -209,7 +225,9 @@ impl Dispatcher {
             .first()
             .map(|&(at, _)| (at, DeadlineCause::Lease));
         let grace = match self.course {
-            Course::Ending { deadline, .. } if !self.all_dying() => {
+            Course::Ending { deadline, .. }
+                if !self.all_dying() || (self.placing > 0 && deadline > self.now) =>
+            {
                 Some((deadline, DeadlineCause::Grace))
             }
             Course::Ending { .. } | Course::Running | Course::Finished => None,

@@ -180,12 +180,12 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
-    /// Stops every worker and its commands, until [`continue_all`](Self::continue_all). Threads stop
+    /// Stops every worker, until [`continue_all`](Self::continue_all). Threads stop
     /// with this process.
     pub fn stop_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::STOP),
-            Self::Local(pool) => pool.signal_commands(Signal::STOP),
+            Self::Local(_) => {}
         }
     }
 
@@ -193,7 +193,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     pub fn continue_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::CONT),
-            Self::Local(pool) => pool.signal_commands(Signal::CONT),
+            Self::Local(_) => {}
         }
     }
 

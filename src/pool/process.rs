@@ -32,6 +32,7 @@ use super::stderr::StderrReader;
 use super::{Death, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
+use crate::placement::{folder_of, make};
 use crate::reap::reap;
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
@@ -43,6 +44,8 @@ pub struct ProcessPool<M> {
     program: PathBuf,
     verbose: u8,
     setup: Arc<[u8]>,
+    /// The folder with the workers' folders.
+    partial: PathBuf,
     /// What the workers share to keep to one rate, if there is a limit.
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
@@ -57,10 +60,7 @@ pub struct ProcessPool<M> {
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The options are too long for the workers to be told.
-    #[error(
-        "the options for HTTP are too long to hand to a worker: {0}; give fewer headers, or a \
-         shorter --exec"
-    )]
+    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
     Options(#[from] EncodeError),
     /// The system does not make memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
@@ -90,7 +90,9 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// # Errors
     ///
     /// If `setup` does not fit a frame, or what it takes is not to be had.
-    pub fn new(setup: Setup, verbose: u8, inbox: Sender<M>) -> Result<Self, PoolError> {
+    pub fn new(mut setup: Setup, verbose: u8, inbox: Sender<M>) -> Result<Self, PoolError> {
+        // Each has a folder of its own there, and works in it.
+        let partial = std::mem::replace(&mut setup.partial, ".".into());
         let rate = setup.limit_rate.map(|_| worker::shared_memory());
         Ok(Self {
             rate: rate.transpose().map_err(PoolError::Memory)?,
@@ -99,6 +101,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             verbose,
             setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
             inbox,
+            partial: partial.into(),
             start_faults: None,
             workers: BTreeMap::new(),
             stderr: None,
@@ -179,8 +182,12 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
+        let folder = self.partial.join(folder_of(worker));
+        make(&folder)?;
         let mut command = Command::new(&self.program);
         command
+            .current_dir(&folder)
+            .env("TMPDIR", &folder)
             .arg0("coordinator")
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])

@@ -30,7 +30,7 @@ mod tally;
 mod timeline;
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use protocol::robots::ObeyRobots;
@@ -38,16 +38,19 @@ use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
+use crate::exec::Executor;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
+use crate::placement::{self, Placement};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
 
 use habits::Habits;
+use inbox::Message;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter};
@@ -200,6 +203,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ..setup(&config, &layout, origin.as_ref())
     };
     let injector = injector(&config, &layout, begun)?;
+    let placement = placement(&config, &layout, boot.clone(), sender.clone())
+        .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
             let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
@@ -230,7 +235,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             timeline,
             intents,
             partial_names,
-            partials_left: tidied.kept > 0,
+            partials_left: tidied.kept,
+            placement,
             origin,
             injector,
             doorman: config
@@ -415,6 +421,34 @@ fn size_of(source: &Source) -> Option<u64> {
     }
 }
 
+/// What puts bodies in place.
+fn placement(
+    config: &RunConfig,
+    layout: &Layout,
+    boot: Option<String>,
+    sender: Sender<Message>,
+) -> io::Result<Placement> {
+    let output = layout.output().to_owned();
+    let commands = usize::from(config.limits.workers) * usize::from(config.limits.concurrency);
+    let exec = config.exec.clone().map(|exec| {
+        let nice = config.worker_limits.nice;
+        (Executor::new(exec, output.clone(), nice), commands)
+    });
+    let plan = placement::Plan {
+        output,
+        partial: layout.partial().to_owned(),
+        local: config.pool == PoolKind::Local,
+        boot,
+        fsync: config.fsync,
+        insist: config.http.retry_all_errors,
+        exec,
+    };
+    Placement::start(plan, move |news| {
+        // The run is over when nobody takes it.
+        let _ = sender.send(Message::Placement(news));
+    })
+}
+
 fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup {
     let mut http = config.http.clone();
     let simulated = match (&config.network, origin) {
@@ -431,7 +465,6 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
         http.trust = Trust::Pem(ca_pem.clone());
     }
     Setup {
-        output: layout.output().as_os_str().to_owned(),
         partial: layout.partial().as_os_str().to_owned(),
         concurrency: config.limits.concurrency,
         heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
@@ -445,7 +478,6 @@ fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup 
             sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
         }),
         fsync: config.fsync,
-        exec: config.exec.clone(),
         http,
         robots: config.robots.clone().map(|token| ObeyRobots {
             folder: layout.robots().into(),

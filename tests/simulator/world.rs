@@ -9,8 +9,9 @@ use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
 use crate::scenario::Scenario;
-use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
+use crate::worker::{Fate, ModelWorker, draw_fate, finished, nacked};
 
+mod messages;
 mod places;
 
 /// More steps than any sound run takes. A list of one host that is silent takes minutes, and whoever
@@ -273,6 +274,11 @@ impl World {
                 let exit = Exit::Signal(9);
                 self.after(Duration::from_millis(3), Happening::Die(worker, exit));
             }
+            Action::Place {
+                worker,
+                task,
+                stored,
+            } => self.place(worker, task, stored),
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
             Action::Finish { .. } => self.finished = true,
@@ -287,22 +293,6 @@ impl World {
         let at = (self.now + delay).max(model.downlink_busy_until);
         model.downlink_busy_until = at;
         self.at(at, Happening::Told(worker, action));
-    }
-
-    /// A worker says something: it arrives in order, and perhaps a second time.
-    fn send_up(&mut self, worker: WorkerId, event: Event) {
-        let delay = self.rng.u64(..2_000_000);
-        let Some(model) = self.workers.get_mut(&worker) else {
-            return;
-        };
-        let at = (self.now + delay).max(model.uplink_busy_until);
-        model.uplink_busy_until = at;
-        if self.rng.f64() < self.scenario.echo && !matches!(event, Event::WorkerExited { .. }) {
-            let late = at + self.rng.u64(..500_000_000);
-            // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
-            self.at(late, Happening::Heard(event.clone()));
-        }
-        self.at(at, Happening::Heard(event));
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -413,6 +403,7 @@ impl World {
             | Action::Spawn { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
+            | Action::Place { .. }
             | Action::Record { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => {}
@@ -458,7 +449,7 @@ impl World {
             Fate::Violate => return self.send_up(worker, Event::ProtocolViolated { worker }),
             Fate::Ack => {
                 model.running.remove(&task);
-                self.send_up(worker, acked(worker, task));
+                self.send_up(worker, finished(worker, task));
             }
             Fate::Nack(kind, severity) => {
                 model.running.remove(&task);

@@ -1,120 +1,103 @@
 //! A worker that was taken over by somebody, in its sandbox: what it tries, and what comes of it.
 //!
 //! It is a real worker process of a real coordinator, which applies the setup that it was sent with
-//! the function that every worker uses, tries everything, writes down how each went (it may do that
-//! below the output folder only), and goes on as a worker.
+//! the function that every worker uses, tries everything, writes down how each went (in a file that it
+//! opened before), and goes on as a worker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use protocol::{CommandOrder, Setup};
+use protocol::Setup;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
 use rustix::process::{Pid, Signal, getppid, kill_process};
-use worker::exec::{Commands, Home};
-use worker::{Activity, Fault};
 
+use crate::misbehave::RUN_FOLDER;
 use crate::support::{Ended, Run, Server, server, sha256};
 use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm,
-        a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file,
+        a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm,
         without_a_sandbox_the_same_worker_can_do_all_of_it,
         a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on,
     ]
 }
 
 /// Where the worker writes down what it tried.
-const TRIED: &str = "downloads/tried";
+const TRIED: &str = "tried";
 
 /// What a worker must be able to do.
 const ALLOWED: [&str; 4] = [
-    "write below the output folder",
-    "move a file within the output folder",
-    "remove a file of the output folder",
+    "write to its own folder",
+    "read what it wrote",
+    "remove what it wrote",
     "look up localhost",
 ];
 
-/// An abstract socket of the test, and of this run alone.
-fn socket_name() -> String {
-    format!(
-        "coordinator-test-{}",
-        std::env::current_dir().unwrap().display()
-    )
+/// Where a path in the run's folder is for a worker.
+fn there(path: &str) -> PathBuf {
+    Path::new(RUN_FOLDER).join(path)
 }
 
-/// What it must not get its runner to do, if it has one: an order each.
-const FORGED: [(&str, &str, &str); 6] = [
-    ("run on a file elsewhere", "../private", "http://h/"),
-    ("run on an absolute path", "/etc/passwd", "http://h/"),
-    ("run through a link", "up/private", "http://h/"),
-    ("run on a link", "link-to-private", "http://h/"),
-    (
-        "run on the run log",
-        ".coordinator/results.jsonl",
-        "http://h/",
-    ),
-    ("run with an option for a URL", "own", "--option"),
-];
-
-/// And what it may, on a file that it has written.
-const RUN: &str = "run on its own file";
-
-fn order(commands: &Commands, path: &str, url: &str) -> io::Result<()> {
-    let order = CommandOrder {
-        path: path.to_owned(),
-        url: url.to_owned(),
-        bytes: 3,
-        sha256: [0; 32],
-        content_type: None,
-    };
-    let refused = |fault: Fault| {
-        let is_refusal = fault.message.contains("was not run");
-        assert!(is_refusal, "{fault:?}");
-        io::Error::new(io::ErrorKind::PermissionDenied, fault.message)
-    };
-    let run = commands.run(&order, &Activity::default());
-    run.map(drop).map_err(refused)
+/// An abstract socket of the test, and of the run in this folder alone.
+fn socket_name(folder: &Path) -> String {
+    format!("coordinator-test-{}", folder.display())
 }
 
 /// Called in the worker.
 pub fn try_everything(setup: &Setup) {
-    let commands = Commands::start(setup, Home::Process).expect("a guard");
+    let mut report = File::create(there(TRIED)).expect("nothing confines it yet");
+    let name = socket_name(&there("").canonicalize().expect("the run's folder"));
     worker::limits::apply(setup).expect("the limits can be had");
     let mut tried: Vec<(&str, io::Result<()>)> = Vec::new();
     let mut attempt = |name, result: io::Result<()>| tried.push((name, result));
 
-    attempt(ALLOWED[0], fs::write("downloads/own", "own"));
-    attempt(
-        ALLOWED[1],
-        fs::write("downloads/.coordinator/partial/moving", "x").and_then(|()| {
-            fs::rename("downloads/.coordinator/partial/moving", "downloads/movable")
-        }),
-    );
+    attempt(ALLOWED[0], fs::write("own", "own"));
+    attempt(ALLOWED[1], fs::read("own").map(drop));
     attempt(
         ALLOWED[2],
-        fs::write("downloads/more", "x").and_then(|()| fs::remove_file("downloads/more")),
+        fs::write("more", "x").and_then(|()| fs::remove_file("more")),
     );
     attempt(ALLOWED[3], ("localhost", 80).to_socket_addrs().map(drop));
 
-    attempt("write elsewhere", fs::write("elsewhere", "x"));
-    let over = OpenOptions::new().write(true).open("private");
-    attempt("write over a file elsewhere", over.map(drop));
-    attempt("remove a file elsewhere", fs::remove_file("removable"));
-    attempt("make a folder elsewhere", fs::create_dir("folder"));
-    attempt("move a file out", fs::rename("downloads/movable", "moved"));
-    attempt("link a file in", fs::hard_link("private", "downloads/link"));
-    attempt("read a private file", fs::read("private").map(drop));
-    attempt("read what is stored", fs::read("downloads/own").map(drop));
-    attempt("list a folder", fs::read_dir(".").map(drop));
+    attempt("write elsewhere", fs::write(there("elsewhere"), "x"));
+    let own = there("downloads/new");
+    attempt("write to the output folder", fs::write(own, "x"));
+    let over = |path| OpenOptions::new().write(true).open(there(path)).map(drop);
+    attempt("write over a file elsewhere", over("private"));
+    attempt("write over a finished file", over("downloads/finished"));
+    attempt(
+        "write to the run log",
+        over("downloads/.coordinator/results.jsonl"),
+    );
+    attempt(
+        "remove a file elsewhere",
+        fs::remove_file(there("removable")),
+    );
+    let finished = there("downloads/removable");
+    attempt("remove a finished file", fs::remove_file(finished));
+    attempt("make a folder elsewhere", fs::create_dir(there("folder")));
+    attempt("make a folder", fs::create_dir("folder"));
+    fs::write("movable", "x").expect("it may");
+    attempt(
+        "move a file out",
+        fs::rename("movable", there("downloads/moved")),
+    );
+    attempt("link a file in", fs::hard_link(there("private"), "link"));
+    attempt("read a private file", fs::read(there("private")).map(drop));
+    let finished = there("downloads/finished");
+    attempt("read a finished file", fs::read(finished).map(drop));
+    attempt("list the run's folder", fs::read_dir(there("")).map(drop));
+    let others = there("downloads/.coordinator/partial");
+    attempt("list the folders of others", fs::read_dir(others).map(drop));
     let parent = getppid().expect("a coordinator");
     let environ = format!("/proc/{}/environ", parent.as_raw_nonzero());
     attempt(
@@ -126,14 +109,7 @@ pub fn try_everything(setup: &Setup) {
     attempt("start a program in memory", start_in_memory());
     attempt("signal the coordinator", signal(parent));
     attempt("listen", TcpListener::bind("127.0.0.1:0").map(drop));
-    attempt("reach an abstract socket", reach(&socket_name()));
-    if let Some(commands) = &commands {
-        attempt(RUN, order(commands, "own", "http://h/"));
-        for (name, path, url) in FORGED {
-            attempt(name, order(commands, path, url));
-        }
-    }
-
+    attempt("reach an abstract socket", reach(&name));
     let lines: String = tried
         .iter()
         .map(|(name, result)| match result {
@@ -141,7 +117,7 @@ pub fn try_everything(setup: &Setup) {
             Err(error) => format!("{name}: {:?} {error}\n", error.kind()),
         })
         .collect();
-    fs::write(TRIED, lines).expect("the output folder can be written to");
+    report.write_all(lines.as_bytes()).expect("it is open");
 }
 
 /// It inherits everything: nothing may be opened for it that could be refused in its stead.
@@ -150,9 +126,9 @@ fn start(program: &str) -> io::Result<()> {
 }
 
 fn start_stored() -> io::Result<()> {
-    fs::write("downloads/program", "#!/bin/sh\n")?;
-    fs::set_permissions("downloads/program", Permissions::from_mode(0o755))?;
-    start("downloads/program")
+    fs::write("program", "#!/bin/sh\n")?;
+    fs::set_permissions("program", Permissions::from_mode(0o755))?;
+    start("./program")
 }
 
 /// The dynamic loader is a program as well, in a folder that may be read.
@@ -185,17 +161,15 @@ fn tried(options: &str) -> (Run, Ended, BTreeMap<String, String>) {
     let url = server.url("/f");
     let run = run("*.*=tries-everything")
         .list([&url])
-        .script("command", r#"echo "$COORDINATOR_PATH" >> ran"#)
         .with("--workers 1 --sandbox")
         .with(options);
     fs::create_dir(run.path("downloads")).unwrap();
-    symlink("..", run.path("downloads/up")).unwrap();
-    symlink("../private", run.path("downloads/link-to-private")).unwrap();
+    fs::write(run.path("downloads/finished"), "done").unwrap();
+    fs::write(run.path("downloads/removable"), "done").unwrap();
     fs::write(run.path("private"), "secret").unwrap();
     fs::write(run.path("removable"), "mine").unwrap();
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    let name = format!("coordinator-test-{}", run.path("").display());
-    let name = name.trim_end_matches('/');
+    let name = socket_name(&run.path("").canonicalize().unwrap());
     bind(
         &listener,
         &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap(),
@@ -217,19 +191,10 @@ fn tried(options: &str) -> (Run, Ended, BTreeMap<String, String>) {
     (run, ended, tried)
 }
 
-fn a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm() {
+fn a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm() {
     let (run, ended, tried) = tried("on");
-    assert_eq!(tried.len(), 20, "{tried:#?}");
+    assert_eq!(tried.len(), 27, "{tried:#?}");
     check(&run, &ended, &tried);
-}
-
-fn a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file() {
-    let (run, ended, tried) = tried("on --exec ./command");
-    assert_eq!(tried.len(), 20 + 1 + FORGED.len(), "{tried:#?}");
-    check(&run, &ended, &tried);
-    let own = fs::canonicalize(run.path("downloads/own")).unwrap();
-    let ran = fs::read_to_string(run.path("ran")).unwrap();
-    assert_eq!(ran, format!("{}\n", own.display()), "{tried:#?}");
 }
 
 /// Whether it could do what it must be able to do, and nothing else.
@@ -241,7 +206,7 @@ fn check(run: &Run, ended: &Ended, tried: &BTreeMap<String, String>) {
     let wrong: Vec<_> = tried
         .iter()
         .filter(
-            |(attempt, result)| match *attempt == RUN || ALLOWED.contains(&attempt.as_str()) {
+            |(attempt, result)| match ALLOWED.contains(&attempt.as_str()) {
                 true => *result != "done",
                 false => !refused(result),
             },
@@ -250,14 +215,17 @@ fn check(run: &Run, ended: &Ended, tried: &BTreeMap<String, String>) {
     assert!(wrong.is_empty(), "{wrong:#?}; {}", ended.text());
     assert_eq!(fs::read_to_string(run.path("private")).unwrap(), "secret");
     assert!(run.path("removable").exists());
-    for name in ["elsewhere", "folder", "moved", "downloads/link"] {
+    for name in ["elsewhere", "folder", "downloads/moved", "downloads/new"] {
         assert!(!run.path(name).exists(), "{name}");
     }
+    let finished = fs::read_to_string(run.path("downloads/finished")).unwrap();
+    assert_eq!(finished, "done");
+    assert!(run.path("downloads/removable").exists());
 }
 
 fn without_a_sandbox_the_same_worker_can_do_all_of_it() {
     let (run, _, tried) = tried("off");
-    assert_eq!(tried.len(), 20, "{tried:#?}");
+    assert_eq!(tried.len(), 27, "{tried:#?}");
     for (attempt, result) in &tried {
         assert_eq!(result, "done", "{attempt}");
     }

@@ -28,6 +28,9 @@ pub const PLAN: &str = "MISBEHAVE";
 /// A file in the run's folder for which some wait before they misbehave.
 pub const GO: &str = "go";
 
+/// From the folder that a worker works in to the run's folder.
+pub const RUN_FOLDER: &str = "../../../..";
+
 /// What to do, as words with `:` between them.
 pub struct Action(Vec<String>);
 
@@ -334,7 +337,11 @@ impl Peer {
                 // Of tasks that it never had: one that another worker holds, one of nobody.
                 let task = self.first_assignment().task;
                 // The test says when the others are at work.
-                crate::support::wait_until("the word", || Path::new(GO).exists(), String::new);
+                crate::support::wait_until(
+                    "the word",
+                    || Path::new(RUN_FOLDER).join(GO).exists(),
+                    String::new,
+                );
                 for id in 1..=4 {
                     if TaskId(id) != task {
                         self.say(&reports(vec![acked(TaskId(id))]));
@@ -395,7 +402,7 @@ impl Peer {
 }
 
 fn acked(task: TaskId) -> Report {
-    Report::Acked {
+    Report::Finished {
         task,
         stored: Box::new(Stored {
             exchange: Exchange::default(),

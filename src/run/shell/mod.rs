@@ -9,9 +9,10 @@ mod deeds;
 mod inject;
 mod input;
 mod pause;
+mod placing;
 mod robots;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
+use crate::placement::Placement;
 use crate::pool::{Death, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
@@ -35,6 +37,7 @@ use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
 use pause::Wakefulness;
+use placing::Held;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -51,8 +54,9 @@ pub(in crate::run) struct Parts {
     /// What is about to be stored under names that do not tell whose file it is.
     pub(in crate::run) intents: Intents,
     pub(in crate::run) partial_names: PartialNames,
-    /// Earlier runs left partial bodies that can be resumed.
-    pub(in crate::run) partials_left: bool,
+    /// The names of partial bodies that earlier runs left and that can be resumed.
+    pub(in crate::run) partials_left: HashSet<String>,
+    pub(in crate::run) placement: Placement,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -97,6 +101,8 @@ struct Entry {
     kind: TaskKind,
     /// The file in place, if it may still be current.
     known: Option<Box<Known>>,
+    /// The worker that took it up last.
+    last: Option<WorkerId>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
 }
@@ -109,6 +115,7 @@ impl Entry {
             host,
             kind,
             known: None,
+            last: None,
             deaths: Vec::new(),
         }
     }
@@ -139,6 +146,8 @@ pub(in crate::run) struct Shell {
     text: usize,
     /// What heartbeats last said of running tasks.
     heard: HashMap<TaskId, Sign>,
+    /// What workers are to be told when partial bodies are where they belong.
+    held: HashMap<WorkerId, VecDeque<Held>>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -160,6 +169,7 @@ impl Shell {
             hosts: Hosts::default(),
             text: 0,
             heard: HashMap::new(),
+            held: HashMap::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
             unwritten_since: None,
@@ -188,6 +198,7 @@ impl Shell {
             }
         };
         let unfinished = self.unfinished();
+        self.parts.placement.close();
         let log = self.parts.log.flush();
         let (log, intents) = match log {
             Ok(()) => (self.parts.deaths.flush(), self.parts.intents.close()),
@@ -275,6 +286,11 @@ impl Shell {
                     self.on_news(worker, news);
                 }
             }
+            Message::Placement(news) => {
+                for news in news {
+                    self.on_placement(news);
+                }
+            }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
@@ -353,6 +369,9 @@ impl Shell {
             }
             News::Exited(death) => {
                 let exit = death.exit.clone();
+                self.held.remove(&worker);
+                // Before its tasks go to others.
+                self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
                 self.tell_core(Event::WorkerExited { worker, exit });
                 self.dead = None;
@@ -364,10 +383,13 @@ impl Shell {
         if let Report::Started { task } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);
+            if let Some(entry) = self.tasks.get_mut(task) {
+                entry.last = Some(worker);
+            }
         }
         self.tell_core(match report {
             Report::Started { task } => Event::Started { worker, task },
-            Report::Acked { task, stored } => Event::Acked {
+            Report::Finished { task, stored } => Event::Finished {
                 worker,
                 task,
                 stored,
