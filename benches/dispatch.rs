@@ -65,6 +65,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Revoke { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
+                | Action::Listen
                 | Action::Record { .. }
                 | Action::Notify(_) => {}
             }

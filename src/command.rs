@@ -22,7 +22,7 @@ use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
 use crate::manual::ManualError;
-use crate::{chaos, exec, manual, origin, pool, results, run, shootout};
+use crate::{chaos, exec, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -53,7 +53,6 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn download(args: RunArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    pool::contain_panics();
     let config = match RunConfig::new(args) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),

@@ -23,6 +23,7 @@
 //!   completions and manual pages from it.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
+//! [`folder`], folders that others may have prepared;
 //! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
@@ -34,6 +35,7 @@ pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod exec;
+pub mod folder;
 pub mod format;
 pub mod inject;
 pub mod input;

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //!   coordinator                                worker
-//!       |  (spawn, with the name of a socket)     |
-//!       |<------------- Connection ---------------|  two channels, one each way
-//!       |<------------- Hello --------------------|  protocol version, pid
+//!       |  (spawn, with the path of a socket)     |
+//!       |<------------- Hello --------------------|  version, pid, where to answer
 //!       |-------------- Setup ------------------->|
 //!       |<------------- Ready --------------------|
 //!       |-------------- Assign [17, 18, 19] ----->|

@@ -13,8 +13,8 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed,
-    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known, LimitRate,
+    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed, Exemption,
+    Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known, LimitRate,
     MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
     Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
     Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
@@ -142,15 +142,21 @@ fn running() -> impl Strategy<Value = Running> {
     (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
 }
 
+prop_compose! {
+    fn hello()(
+        magic in any::<[u8; 8]>(),
+        version in any::<u32>(),
+        pid in any::<u32>(),
+        server in ".{0,40}",
+        secret in any::<[u8; 16]>(),
+    ) -> Hello {
+        Hello { magic, version, pid, server, secret }
+    }
+}
+
 fn from_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
-        (any::<[u8; 8]>(), any::<u32>(), any::<u32>()).prop_map(|(magic, version, pid)| {
-            FromWorker::Hello(Hello {
-                magic,
-                version,
-                pid,
-            })
-        }),
+        hello().prop_map(FromWorker::Hello),
         Just(FromWorker::Ready),
         vec(report(), 0..8).prop_map(FromWorker::Reports),
         vec(running(), 0..8).prop_map(FromWorker::Heartbeat),
@@ -300,6 +306,8 @@ prop_compose! {
                 insecure,
                 compressed,
                 retry_all_errors,
+                speed_limit: max_filesize,
+                family: compressed.then_some(Family::V6),
                 block_private,
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
@@ -437,20 +445,23 @@ fn a_frame_beyond_the_limit_is_refused_unread() {
 }
 
 #[test]
-fn only_a_worker_of_this_version_is_greeted() {
-    let hello = Hello::new(4711);
-    assert_eq!(hello.check(), Ok(()));
+fn only_a_worker_of_this_version_and_the_process_that_was_started_is_greeted() {
+    let hello = Hello::new(4711, "a/socket".to_owned(), [1; 16]);
+    assert_eq!(hello.check(4711), Ok(()));
     let stranger = Hello {
         magic: *b"HTTP/1.1",
         ..hello.clone()
     };
-    assert_eq!(stranger.check(), Err(HandshakeError::Magic));
+    assert_eq!(stranger.check(4711), Err(HandshakeError::Magic));
     let other = Hello {
         version: PROTOCOL_VERSION + 1,
-        ..hello
+        ..hello.clone()
     };
     let theirs = PROTOCOL_VERSION + 1;
-    assert_eq!(other.check(), Err(HandshakeError::Version { theirs }));
+    assert_eq!(other.check(4711), Err(HandshakeError::Version { theirs }));
+    let (started, theirs) = (1, 4711);
+    let pid = HandshakeError::Pid { started, theirs };
+    assert_eq!(hello.check(1), Err(pid));
     assert_eq!(MAGIC.len(), 8);
 }
 

@@ -142,7 +142,9 @@ impl Placement {
     /// If the output folder cannot be opened, or the thread not be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
-        let output = Arc::new(open_folder(&plan.output)?);
+        // The user may have named a link.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
         let crew = plan.exec.map(|(executor, most)| {
             let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
             Arc::new(Crew::new(executor, most, plan.insist, output, tell))
@@ -194,6 +196,12 @@ impl Placement {
         if let Some(crew) = &self.crew {
             crew.executor().resume();
         }
+    }
+
+    /// Whether a command is run on each file.
+    #[must_use]
+    pub const fn runs_commands(&self) -> bool {
+        self.crew.is_some()
     }
 
     /// Ends commands that run, and removes their files; what is not placed by now is not reported.

@@ -13,8 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 use protocol::{FromWorker, Setup, ToWorker, WorkerId};
 use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
-use super::link::Heard;
-use super::{Message, News};
+use super::{Heard, Message, News};
 use crate::dispatch::Exit;
 use crate::placement::{LOCAL, make};
 
@@ -43,10 +42,7 @@ struct ToInbox<M> {
 
 impl<M: From<Message> + Send> ToInbox<M> {
     fn tell(&self, news: News) -> Result<(), LinkError> {
-        let message = Message {
-            worker: self.worker,
-            heard: Heard::News(news),
-        };
+        let message = Message::of(self.worker, Heard::News(news, 0));
         self.inbox
             .send(message.into())
             .map_err(|_| LinkError::Closed)
@@ -109,16 +105,22 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
         Ok(())
     }
 
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<(WorkerId, News)> {
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<News> {
         match heard {
-            Heard::News(news) => {
+            Heard::News(news, _) => {
                 if matches!(news, News::Exited(_)) {
                     self.workers.remove(&worker);
                 }
-                Some((worker, news))
+                Some(news)
             }
-            Heard::Connected { .. } | Heard::Closed | Heard::Wrote(_) | Heard::LastWords(_) => None,
+            Heard::Connected(_) | Heard::Violated(_) | Heard::Wrote(_) | Heard::Finished(_) => None,
         }
+    }
+
+    /// What sessions say is in the inbox at once.
+    pub(super) fn listen(&self) {
+        // The run is over when nobody takes it.
+        let _ = self.inbox.send(Message::listened().into());
     }
 
     pub(super) fn send(&self, worker: WorkerId, message: ToWorker) {

@@ -94,6 +94,7 @@ impl Run {
                     }
                     Action::Terminate { .. }
                     | Action::Kill { .. }
+                    | Action::Listen
                     | Action::Record { .. }
                     | Action::Notify(_) => {}
                 }

@@ -55,6 +55,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             | Action::Place { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
+            | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => None,

@@ -9,9 +9,10 @@ use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
 use crate::scenario::Scenario;
-use crate::worker::{Fate, ModelWorker, draw_fate, finished, nacked};
+use crate::worker::{Fate, ModelWorker, draw_fate, finished, nacked, pushed_back};
 
-mod messages;
+mod bodies;
+mod links;
 mod places;
 
 /// More steps than any sound run takes. A list of one host that is silent takes minutes, and whoever
@@ -279,20 +280,11 @@ impl World {
                 task,
                 stored,
             } => self.place(worker, task, stored),
+            Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
             Action::Finish { .. } => self.finished = true,
         }
-    }
-
-    fn send_down(&mut self, worker: WorkerId, action: Action) {
-        let delay = self.rng.u64(..2_000_000);
-        let Some(model) = self.workers.get_mut(&worker) else {
-            return;
-        };
-        let at = (self.now + delay).max(model.downlink_busy_until);
-        model.downlink_busy_until = at;
-        self.at(at, Happening::Told(worker, action));
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -404,6 +396,7 @@ impl World {
             | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Place { .. }
+            | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => {}
@@ -454,6 +447,10 @@ impl World {
             Fate::Nack(kind, severity) => {
                 model.running.remove(&task);
                 self.send_up(worker, nacked(worker, task, kind, severity));
+            }
+            Fate::Refused(severity) => {
+                model.running.remove(&task);
+                self.send_up(worker, pushed_back(worker, task, severity));
             }
         }
         self.take_up(worker);

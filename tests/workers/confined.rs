@@ -1,37 +1,42 @@
 //! A worker that was taken over by somebody, in its sandbox: what it tries, and what comes of it.
 //!
 //! It is a real worker process of a real coordinator, which applies the setup that it was sent with
-//! the function that every worker uses, tries everything, writes down how each went (in a file that it
-//! opened before), and goes on as a worker.
+//! the function that every worker uses, tries everything, writes down how each went (it may do that
+//! in its own folder only), and goes on as a worker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
+use coordinator::chaos::check::processes;
 use libtest_mimic::Trial;
 use protocol::Setup;
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
-use rustix::process::{Pid, Signal, getppid, kill_process};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 
-use crate::misbehave::RUN_FOLDER;
-use crate::support::{Ended, Run, Server, server, sha256};
+use crate::attempts::{self, ALL, MAY_BE_REFUSED, OF_ROOT, Target};
+use crate::raw::of_another_abi;
+use crate::support::{Answer, Ended, Process, Run, Server, is_root, server, sha256};
 use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
         a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm,
         without_a_sandbox_the_same_worker_can_do_all_of_it,
+        calls_of_another_abi_end_a_confined_worker,
+        a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment,
+        root_works_in_a_folder_of_another_user,
         a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on,
     ]
 }
 
-/// Where the worker writes down what it tried.
+/// The folder of the worker.
+const OWN: &str = "downloads/.coordinator/partial/0-1";
+
+/// Where in there the worker writes down what it tried.
 const TRIED: &str = "tried";
 
 /// What a worker must be able to do.
@@ -42,20 +47,21 @@ const ALLOWED: [&str; 4] = [
     "look up localhost",
 ];
 
-/// Where a path in the run's folder is for a worker.
-fn there(path: &str) -> PathBuf {
-    Path::new(RUN_FOLDER).join(path)
+/// Called in the worker, before it is at work.
+pub fn attempt(what: &str, setup: &Setup) {
+    match what {
+        "everything" => try_everything(setup),
+        abi => {
+            worker::limits::apply(setup).expect("the limits can be had");
+            of_another_abi(abi == "x32");
+        }
+    }
 }
 
-/// An abstract socket of the test, and of the run in this folder alone.
-fn socket_name(folder: &Path) -> String {
-    format!("coordinator-test-{}", folder.display())
-}
-
-/// Called in the worker.
-pub fn try_everything(setup: &Setup) {
-    let mut report = File::create(there(TRIED)).expect("nothing confines it yet");
-    let name = socket_name(&there("").canonicalize().expect("the run's folder"));
+fn try_everything(setup: &Setup) {
+    let target = Target::new();
+    // As every worker does, so that a file that becomes too large is an error and no death.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).expect("a handler");
     worker::limits::apply(setup).expect("the limits can be had");
     let mut tried: Vec<(&str, io::Result<()>)> = Vec::new();
     let mut attempt = |name, result: io::Result<()>| tried.push((name, result));
@@ -67,49 +73,9 @@ pub fn try_everything(setup: &Setup) {
         fs::write("more", "x").and_then(|()| fs::remove_file("more")),
     );
     attempt(ALLOWED[3], ("localhost", 80).to_socket_addrs().map(drop));
-
-    attempt("write elsewhere", fs::write(there("elsewhere"), "x"));
-    let own = there("downloads/new");
-    attempt("write to the output folder", fs::write(own, "x"));
-    let over = |path| OpenOptions::new().write(true).open(there(path)).map(drop);
-    attempt("write over a file elsewhere", over("private"));
-    attempt("write over a finished file", over("downloads/finished"));
-    attempt(
-        "write to the run log",
-        over("downloads/.coordinator/results.jsonl"),
-    );
-    attempt(
-        "remove a file elsewhere",
-        fs::remove_file(there("removable")),
-    );
-    let finished = there("downloads/removable");
-    attempt("remove a finished file", fs::remove_file(finished));
-    attempt("make a folder elsewhere", fs::create_dir(there("folder")));
-    attempt("make a folder", fs::create_dir("folder"));
-    fs::write("movable", "x").expect("it may");
-    attempt(
-        "move a file out",
-        fs::rename("movable", there("downloads/moved")),
-    );
-    attempt("link a file in", fs::hard_link(there("private"), "link"));
-    attempt("read a private file", fs::read(there("private")).map(drop));
-    let finished = there("downloads/finished");
-    attempt("read a finished file", fs::read(finished).map(drop));
-    attempt("list the run's folder", fs::read_dir(there("")).map(drop));
-    let others = there("downloads/.coordinator/partial");
-    attempt("list the folders of others", fs::read_dir(others).map(drop));
-    let parent = getppid().expect("a coordinator");
-    let environ = format!("/proc/{}/environ", parent.as_raw_nonzero());
-    attempt(
-        "read the coordinator's environment",
-        fs::read(environ).map(drop),
-    );
-    attempt("start a program", start("/bin/true"));
-    attempt("start a program that it stored", start_stored());
-    attempt("start a program in memory", start_in_memory());
-    attempt("signal the coordinator", signal(parent));
-    attempt("listen", TcpListener::bind("127.0.0.1:0").map(drop));
-    attempt("reach an abstract socket", reach(&name));
+    for (name, attempted) in ALL {
+        attempt(name, attempted(&target));
+    }
     let lines: String = tried
         .iter()
         .map(|(name, result)| match result {
@@ -117,119 +83,288 @@ pub fn try_everything(setup: &Setup) {
             Err(error) => format!("{name}: {:?} {error}\n", error.kind()),
         })
         .collect();
-    report.write_all(lines.as_bytes()).expect("it is open");
+    fs::write(TRIED, lines).expect("it may write there");
 }
 
-/// It inherits everything: nothing may be opened for it that could be refused in its stead.
-fn start(program: &str) -> io::Result<()> {
-    Command::new(program).arg("--version").status().map(drop)
+/// What came of it.
+struct Tried {
+    run: Run,
+    ended: Ended,
+    /// What the worker wrote down, by attempt.
+    said: BTreeMap<String, String>,
+    /// What was seen from outside, whatever it says, by attempt: it had an effect.
+    seen: BTreeMap<&'static str, bool>,
 }
 
-fn start_stored() -> io::Result<()> {
-    fs::write("program", "#!/bin/sh\n")?;
-    fs::set_permissions("program", Permissions::from_mode(0o755))?;
-    start("./program")
-}
-
-/// The dynamic loader is a program as well, in a folder that may be read.
-fn start_in_memory() -> io::Result<()> {
-    let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"]
-        .iter()
-        .find_map(|path| fs::read(path).ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no loader to try it with"))?;
-    let memory = memfd_create("program", MemfdFlags::empty())?;
-    rustix::io::write(&memory, &loader)?;
-    start(&format!("/proc/self/fd/{}", memory.as_raw_fd()))
-}
-
-fn signal(process: Pid) -> io::Result<()> {
-    // One that is ignored by whoever does not ask for it.
-    Ok(kill_process(process, Signal::WINCH)?)
-}
-
-fn reach(name: &str) -> io::Result<()> {
-    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    Ok(connect(
-        &socket,
-        &SocketAddrUnix::new_abstract_name(name.as_bytes())?,
-    )?)
-}
-
-/// What the worker wrote down.
-fn tried(options: &str) -> (Run, Ended, BTreeMap<String, String>) {
-    let server = Server::start();
+/// Has a worker try everything.
+fn tried(options: &str) -> Tried {
+    let server = Server::start().answer("/f", [Answer::Held]);
     let url = server.url("/f");
-    let run = run("*.*=tries-everything")
+    let run = run("*.*=tries:everything")
         .list([&url])
-        .with("--workers 1 --sandbox")
+        .with("--workers 1 -c 1 --max-filesize 1M --sandbox")
         .with(options);
     fs::create_dir(run.path("downloads")).unwrap();
-    fs::write(run.path("downloads/finished"), "done").unwrap();
-    fs::write(run.path("downloads/removable"), "done").unwrap();
-    fs::write(run.path("private"), "secret").unwrap();
-    fs::write(run.path("removable"), "mine").unwrap();
-    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    let name = socket_name(&run.path("").canonicalize().unwrap());
-    bind(
-        &listener,
-        &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap(),
-    )
-    .unwrap();
-    listen(&listener, 1).unwrap();
-    let ended = run.finish().code(0);
-    // It still is a worker.
-    run.log()
-        .check(&run.log().one(&url), &sha256(&server::body("/f")));
-    let text = fs::read_to_string(run.path(TRIED)).unwrap();
-    let tried = text
+    for name in ["finished", "kept"] {
+        fs::write(run.path("downloads").join(name), "done").unwrap();
+    }
+    for (name, text) in [
+        ("private", "secret"),
+        ("removable", "mine"),
+        ("touched", ""),
+    ] {
+        fs::write(run.path(name), text).unwrap();
+    }
+    fs::set_permissions(run.path("touched"), fs::Permissions::from_mode(0o600)).unwrap();
+    let mut by_path = UnixListener::bind(run.path("socket")).unwrap();
+    let mut abstractly = listener(&run);
+    let job = run.start();
+    server.wait_for("/f", 1);
+    let coordinator = scheduling(job.pid());
+    // Its folder goes with it.
+    let own = |name: &str| run.path(OWN).join(name);
+    let touched = fs::metadata(run.path("touched")).unwrap();
+    let exists = |name: &str| run.path(name).symlink_metadata().is_ok();
+    let seen = BTreeMap::from([
+        ("write elsewhere", exists("elsewhere")),
+        ("remove a file elsewhere", !exists("removable")),
+        ("make a folder elsewhere", exists("folder")),
+        ("move a file out", exists("moved")),
+        ("write to the output folder", exists("downloads/new")),
+        ("remove a finished file", !exists("downloads/finished")),
+        ("link a file in", own("link").symlink_metadata().is_ok()),
+        (
+            "change permissions elsewhere",
+            touched.mode() & 0o777 == 0o644,
+        ),
+        ("change the times of a file elsewhere", touched.mtime() == 0),
+        (
+            "set an attribute elsewhere",
+            attribute(&run.path("touched")),
+        ),
+        (
+            "make a program set-uid",
+            fs::metadata(own("own")).unwrap().mode() & 0o4000 != 0,
+        ),
+        ("make a fifo", own("fifo").symlink_metadata().is_ok()),
+        (
+            "write more than a body may have",
+            fs::metadata(own("huge")).is_ok_and(|huge| huge.len() == 1 << 30),
+        ),
+        ("start a process", own("forked").symlink_metadata().is_ok()),
+        ("slow the coordinator down", coordinator.nice == 11),
+        ("schedule the coordinator", coordinator.policy != 0),
+        ("limit the coordinator", coordinator.is_limited),
+        (attempts::REACH_A_SOCKET, is_reached(&mut by_path)),
+        (
+            attempts::REACH_AN_ABSTRACT_SOCKET,
+            is_reached(&mut abstractly),
+        ),
+    ]);
+    let text = fs::read_to_string(own(TRIED)).unwrap();
+    let said = text
         .lines()
         .map(|line| {
             let (name, result) = line.split_once(": ").unwrap();
             (name.to_owned(), result.to_owned())
         })
         .collect();
-    (run, ended, tried)
+    server.release("/f");
+    let ended = job.finish().code(0);
+    // It still is a worker.
+    run.log()
+        .check(&run.log().one(&url), &sha256(&server::body("/f")));
+    Tried {
+        run,
+        ended,
+        said,
+        seen,
+    }
+}
+
+/// An abstract socket that only the worker of this run knows.
+fn listener(run: &Run) -> UnixListener {
+    let folder = fs::canonicalize(run.path("")).unwrap();
+    let name = format!("coordinator-test-{}", folder.display());
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let name = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    bind(&listener, &name).unwrap();
+    listen(&listener, 1).unwrap();
+    listener.into()
+}
+
+fn is_reached(listener: &mut UnixListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().is_ok()
+}
+
+fn attribute(path: &std::path::Path) -> bool {
+    rustix::fs::getxattr(path, "user.test", &mut [0_u8; 8]).is_ok()
+}
+
+/// What others can do to a process.
+struct Scheduling {
+    nice: i32,
+    policy: u32,
+    is_limited: bool,
+}
+
+fn scheduling(pid: u32) -> Scheduling {
+    // proc_pid_stat(5): the 19th and the 41st field; the 2nd may hold anything but a parenthesis last.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest: Vec<_> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let space = limits
+        .lines()
+        .find(|line| line.starts_with("Max address space"))
+        .unwrap();
+    Scheduling {
+        nice: rest[16].parse().unwrap(),
+        policy: rest[38].parse().unwrap(),
+        is_limited: space.contains(&(1_u64 << 40).to_string()),
+    }
 }
 
 fn a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm() {
-    let (run, ended, tried) = tried("on");
-    assert_eq!(tried.len(), 27, "{tried:#?}");
-    check(&run, &ended, &tried);
+    let tried = tried("on");
+    assert_eq!(tried.said.len(), ALLOWED.len() + ALL.len());
+    tried.check();
 }
 
-/// Whether it could do what it must be able to do, and nothing else.
-fn check(run: &Run, ended: &Ended, tried: &BTreeMap<String, String>) {
-    // A file cannot be moved or linked to where the rights would be others: EXDEV.
-    let refused = |result: &str| {
-        result.starts_with("PermissionDenied") || result.starts_with("CrossesDevices")
-    };
-    let wrong: Vec<_> = tried
-        .iter()
-        .filter(
-            |(attempt, result)| match ALLOWED.contains(&attempt.as_str()) {
-                true => *result != "done",
-                false => !refused(result),
-            },
-        )
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", ended.text());
-    assert_eq!(fs::read_to_string(run.path("private")).unwrap(), "secret");
-    assert!(run.path("removable").exists());
-    for name in ["elsewhere", "folder", "downloads/moved", "downloads/new"] {
-        assert!(!run.path(name).exists(), "{name}");
+impl Tried {
+    /// Whether it could do what it must be able to do, and nothing else.
+    fn check(&self) {
+        // A file cannot be moved or linked to where the rights would be others: EXDEV. What is
+        // counted is at its end: EFBIG, EMFILE.
+        let refused = |result: &str| {
+            ["PermissionDenied", "CrossesDevices", "FileTooLarge"]
+                .iter()
+                .any(|kind| result.starts_with(kind))
+                || result.contains("Too many open files")
+        };
+        let wrong: Vec<_> = self
+            .said
+            .iter()
+            .filter(
+                |(attempt, result)| match ALLOWED.contains(&attempt.as_str()) {
+                    true => *result != "done",
+                    false => !refused(result),
+                },
+            )
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}; {}", self.ended.text());
+        let seen: Vec<_> = self.seen.iter().filter(|(_, seen)| **seen).collect();
+        assert!(seen.is_empty(), "{seen:#?}; {:#?}", self.said);
+        let private = fs::read_to_string(self.run.path("private")).unwrap();
+        assert_eq!(private, "secret");
     }
-    let finished = fs::read_to_string(run.path("downloads/finished")).unwrap();
-    assert_eq!(finished, "done");
-    assert!(run.path("downloads/removable").exists());
 }
 
 fn without_a_sandbox_the_same_worker_can_do_all_of_it() {
-    let (run, _, tried) = tried("off");
-    assert_eq!(tried.len(), 27, "{tried:#?}");
-    for (attempt, result) in &tried {
+    let tried = tried("off");
+    assert_eq!(tried.said.len(), ALLOWED.len() + ALL.len());
+    let is_root = rustix::process::geteuid().is_root();
+    for (attempt, result) in &tried.said {
+        let attempt = attempt.as_str();
+        if MAY_BE_REFUSED.contains(&attempt) || !is_root && OF_ROOT.contains(&attempt) {
+            continue;
+        }
         assert_eq!(result, "done", "{attempt}");
     }
-    assert!(run.path("elsewhere").exists() && !run.path("removable").exists());
+    let unseen: Vec<_> = tried.seen.iter().filter(|(_, seen)| !**seen).collect();
+    assert!(unseen.is_empty(), "{unseen:#?}; {:#?}", tried.said);
+}
+
+/// A program of 32 bits numbers its calls otherwise, so no list that is for 64 bits holds for it.
+fn calls_of_another_abi_end_a_confined_worker() {
+    if cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let server = Server::start();
+    for kind in ["32-bit", "x32"] {
+        let run = run(&format!("0.1=tries:{kind}"))
+            .list([server.url("/f")])
+            .with("--workers 1 --sandbox");
+        let ended = run.with("on").finish().code(0);
+        assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+        ended.says(&["SIGSYS"]);
+    }
+    let run = run("0.1=tries:x32")
+        .list([server.url("/f")])
+        .with("--workers 1 --sandbox off");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+}
+
+/// The values of some lines of `/proc/PID/status`.
+fn status(process: &Process, keys: &[&str]) -> Vec<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+    let value = |key: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(*key));
+        let value = line.unwrap().trim_start_matches(':').trim();
+        u64::from_str_radix(value, 16).unwrap()
+    };
+    keys.iter().map(value).collect()
+}
+
+fn a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment() {
+    const SETS: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let environment = |process: &Process| {
+        let text = fs::read(format!("/proc/{}/environ", process.pid)).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    for (sandbox, confined) in [("on", true), ("off", false)] {
+        let run = run("none")
+            .list([server.url("/held")])
+            .env("TEST_SECRET", "do not tell")
+            .env("RES_OPTIONS", "attempts:1")
+            .with("--workers 1 --sandbox")
+            .with(sandbox);
+        let before = server.total();
+        let job = run.start();
+        job.wait_until("a request", || server.total() > before);
+        let worker = job.worker(0, 1);
+        let told = environment(&worker);
+        assert!(told.contains("RES_OPTIONS=attempts:1"), "{told}");
+        assert_eq!(told.contains("do not tell"), !confined, "{told}");
+        let of_root = rustix::process::geteuid().is_root();
+        if confined {
+            // Chaos knows it by its arguments.
+            assert!(!told.contains(&run.mark()), "{told}");
+            let left = processes::left(&run.path("downloads")).unwrap();
+            assert!(left.iter().any(|one| one.pid == worker.pid), "{left:?}");
+            assert_eq!(status(&worker, &SETS), [0; 4]);
+            // It takes a capability to give these up.
+            assert!(!of_root || status(&worker, &["CapBnd"]) == [0]);
+        } else if of_root {
+            assert_ne!(status(&worker, &["CapEff"]), [0]);
+        }
+        drop(job);
+    }
+}
+
+fn root_works_in_a_folder_of_another_user() {
+    if !is_root("root_works_in_a_folder_of_another_user") {
+        return;
+    }
+    let server = Server::start();
+    let run = run("none")
+        .list([server.url("/f")])
+        .with("-v --workers 1 --sandbox on");
+    fs::create_dir(run.path("downloads")).unwrap();
+    std::os::unix::fs::chown(run.path("downloads"), Some(65534), Some(65534)).unwrap();
+    let ended = run.finish().code(0);
+    ended.says(&["sandbox: ", "no capabilities"]);
+    run.log().check(
+        &run.log().one(&server.url("/f")),
+        &sha256(&server::body("/f")),
+    );
 }
 
 fn a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on() {

@@ -49,7 +49,7 @@ impl Store {
     ///
     /// If it cannot be opened.
     pub fn new(partial: &Path, boot: Option<String>, fsync: bool) -> std::io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(CWD, partial, flags, Mode::empty()).map_err(|errno| {
             let cause = std::io::Error::from(errno);
             let text = format!("cannot open folder {}: {cause}", partial.display());

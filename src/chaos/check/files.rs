@@ -14,7 +14,7 @@ use crate::origin::Spec;
 use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "results.jsonl",
     "lock",
     "partial",
@@ -23,6 +23,7 @@ const OWN: [&str; 8] = [
     "injected.jsonl",
     "partial.key",
     "intents",
+    "simulated",
 ];
 
 /// What is there.

@@ -64,6 +64,10 @@ impl Shell {
                 self.parts.pool.kill(worker);
                 Ok(())
             }
+            Action::Listen => {
+                self.parts.pool.listen();
+                Ok(())
+            }
             Action::Record {
                 task,
                 worker,
@@ -164,7 +168,9 @@ impl Shell {
         self.hosts.leave(entry.host);
         let in_place = matches!(verdict, Verdict::Stored(_));
         self.parts.intents.settle(task, &entry.target, in_place);
-        let pid = self.pid(worker);
+        let pid = entry
+            .placing
+            .map_or_else(|| self.pid(worker), |placing| placing.pid);
         let facts = Facts {
             attempts,
             deliveries,
@@ -193,7 +199,7 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
-                    tally.bytes += stored.bytes;
+                    tally.bytes = tally.bytes.saturating_add(stored.bytes);
                 }
                 Record::stored(facts, *stored)
             }
@@ -210,7 +216,7 @@ impl Shell {
                 Record::quarantined(facts, long)
             }
         };
-        self.write(&record);
+        self.write(record);
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
@@ -224,8 +230,11 @@ impl Shell {
             .line(&format!("failed: {}: {failure}{times}", facts.url));
     }
 
-    pub(super) fn write(&mut self, record: &Record) {
-        let written = self.parts.log.append(record);
+    pub(super) fn write(&mut self, record: Record) {
+        let written = self.parts.log.append(&Record {
+            simulated: self.parts.simulated,
+            ..record
+        });
         self.unwritten_since.get_or_insert_with(Instant::now);
         self.check_log(written);
     }

@@ -17,27 +17,28 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
 use crate::placement::Placement;
-use crate::pool::{Death, News, Pool};
+use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
+use crate::run::proof::Proof;
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
 use pause::Wakefulness;
-use placing::Held;
+use placing::{Held, Placing};
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -49,6 +50,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// The run is simulated, which each record says.
+    pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
     /// What is about to be stored under names that do not tell whose file it is.
@@ -57,6 +60,8 @@ pub(in crate::run) struct Parts {
     /// The names of partial bodies that earlier runs left and that can be resumed.
     pub(in crate::run) partials_left: HashSet<String>,
     pub(in crate::run) placement: Placement,
+    /// What every task needs, to be tried when a worker says that it is not there.
+    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -103,6 +108,8 @@ struct Entry {
     known: Option<Box<Known>>,
     /// The worker that took it up last.
     last: Option<WorkerId>,
+    /// Its body is being placed.
+    placing: Option<Placing>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
 }
@@ -116,6 +123,7 @@ impl Entry {
             kind,
             known: None,
             last: None,
+            placing: None,
             deaths: Vec::new(),
         }
     }
@@ -281,11 +289,11 @@ impl Shell {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Pool(message) => {
-                if let Some((worker, news)) = self.parts.pool.digest(message) {
-                    self.on_news(worker, news);
-                }
-            }
+            Message::Pool(message) => match self.parts.pool.digest(message) {
+                Some(Digested::News(worker, news)) => self.on_news(worker, news),
+                Some(Digested::Listened) => self.tell_core(Event::Listened),
+                None => {}
+            },
             Message::Placement(news) => {
                 for news in news {
                     self.on_placement(news);
@@ -294,9 +302,7 @@ impl Shell {
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
-                for (worker, news) in self.parts.pool.reap() {
-                    self.on_news(worker, news);
-                }
+                self.parts.pool.reap();
             }
             Message::Signal(Signal::Status) => {
                 for line in status_lines(&self.worker_lines(Instant::now())) {
@@ -344,7 +350,7 @@ impl Shell {
             }
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
-                    if self.tasks.contains_key(&task) {
+                    if self.parts.core.holds(worker, task) {
                         let sign = Sign {
                             worker,
                             phase,
@@ -397,10 +403,24 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure,
+                failure: self.proven(worker, failure),
             },
             Report::Released { task } => Event::Released { worker, task },
         });
+    }
+
+    /// What a worker says ends the run only if it is so; otherwise it may pass.
+    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
+        if failure.severity == Severity::Fatal {
+            match self.parts.proof.of(failure.kind) {
+                Some(error) => tracing::debug!(%error, "no task can succeed"),
+                None => {
+                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
+                    failure.severity = Severity::Transient { retry_after: None };
+                }
+            }
+        }
+        failure
     }
 
     /// Tells the core, and does what it wants done.
@@ -451,6 +471,7 @@ impl Shell {
                                 .map(|sign| (sign.phase, sign.bytes)),
                         })
                     })
+                    .chain(self.placing_lines(slot.worker, now))
                     .collect(),
                 queued: slot.queued,
             })

@@ -2,13 +2,25 @@
 //! looks for them before it is told of their tasks.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Stored, TaskId, WorkerId};
+use protocol::{Assignment, Phase, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
 use crate::placement::{News, Order};
+use crate::run::report::RunningLine;
+
+/// A body that is being placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placing {
+    /// The worker that had it, and its process id: by the time it is recorded, that may be gone.
+    worker: WorkerId,
+    pub(super) pid: u32,
+    since: Instant,
+    bytes: u64,
+}
 
 /// What a worker is to be told.
 #[derive(Debug)]
@@ -76,9 +88,16 @@ impl Shell {
 
     /// Has the body that `worker` finished put in place.
     pub(super) fn place(&mut self, worker: WorkerId, task: TaskId, stored: Box<Stored>) {
-        let Some(entry) = self.tasks.get(&task) else {
+        let pid = self.pid(worker);
+        let Some(entry) = self.tasks.get_mut(&task) else {
             return;
         };
+        entry.placing = Some(Placing {
+            worker,
+            pid,
+            since: Instant::now(),
+            bytes: stored.bytes,
+        });
         let target = &entry.target;
         self.parts.placement.place(Order {
             worker,
@@ -93,6 +112,28 @@ impl Shell {
         });
     }
 
+    /// What is placed of the bodies of `worker`, or of one before it in its slot.
+    pub(super) fn placing_lines(
+        &self,
+        worker: WorkerId,
+        now: Instant,
+    ) -> impl Iterator<Item = RunningLine> + '_ {
+        let phase = match self.parts.placement.runs_commands() {
+            true => Phase::Executing,
+            false => Phase::Storing,
+        };
+        self.tasks.values().filter_map(move |entry| {
+            let placing = entry
+                .placing
+                .filter(|placing| placing.worker.slot == worker.slot)?;
+            Some(RunningLine {
+                url: entry.target.url.clone(),
+                elapsed: now.saturating_duration_since(placing.since),
+                heard: Some((phase, placing.bytes)),
+            })
+        })
+    }
+
     pub(super) fn on_placement(&mut self, news: News) {
         match news {
             News::Placed {
@@ -101,6 +142,11 @@ impl Shell {
                 result,
                 violation,
             } => {
+                if result.is_err()
+                    && let Some(entry) = self.tasks.get_mut(&task)
+                {
+                    entry.placing = None;
+                }
                 self.tell_core(Event::Placed {
                     worker,
                     task,

@@ -6,6 +6,7 @@ mod blocking;
 mod connect;
 mod error;
 mod event;
+mod race;
 mod roots;
 mod tls;
 
@@ -27,6 +28,7 @@ use crate::throttle::Throttle;
 use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
+use race::Late;
 use tls::Tls;
 
 /// From when on a body is worth a note.
@@ -107,6 +109,8 @@ pub struct Shared {
     pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
+    /// Addresses that do not answer.
+    pub(crate) late: Late,
     pub(crate) tls: Tls,
     /// What robots.txt says, if it is obeyed.
     robots: Option<KnownRobots>,
@@ -153,6 +157,7 @@ impl Shared {
             cpu_per_task: setup.cpu_per_task,
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
+            late: Late::default(),
             tls: Tls::new(&setup.http)?,
             robots: setup.robots.as_ref().map(KnownRobots::new),
             throttle,

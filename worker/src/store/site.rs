@@ -19,6 +19,14 @@ use crate::fault::Fault;
 /// Largest note that is read. Larger ones are not written.
 const MAX_NOTE: u64 = 32 * 1024;
 
+/// How a file is begun, whatever was there; a link is not followed, and nothing waited for.
+const NEW: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::TRUNC)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK);
+
 /// Where a file will be.
 #[derive(Debug)]
 pub struct Site {
@@ -66,9 +74,8 @@ impl Site {
             remove_note(&self.store, &self.name)
                 .map_err(|errno| Fault::storing("remove the note of", BODY, errno))?;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
-        match openat(&self.store.partial, &*self.name, flags, mode) {
+        match openat(&self.store.partial, &*self.name, NEW, mode) {
             Ok(fd) => Ok(self.partial(File::from(fd), 0)),
             Err(Errno::NOENT) => Err(Fault::fatal(
                 FailureKind::Store,
@@ -85,7 +92,7 @@ impl Site {
     /// If there are fewer, or they cannot be opened.
     pub fn resume(self, from: u64) -> Result<Partial, Fault> {
         let opened = || {
-            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let fd = openat(&self.store.partial, &*self.name, flags, Mode::empty())?;
             let mut file = File::from(fd);
             if file.metadata()?.len() < from {
@@ -140,7 +147,7 @@ impl Site {
 }
 
 fn open_note(store: &Store, name: &str) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = openat(&store.partial, note_name(name), flags, Mode::empty())?;
     Ok(File::from(fd))
 }
@@ -172,9 +179,8 @@ pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool 
     if text.len() as u64 > MAX_NOTE {
         return false;
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
-    let written = openat(&store.partial, note_name(name), flags, mode)
+    let written = openat(&store.partial, note_name(name), NEW, mode)
         .map_err(std::io::Error::from)
         .and_then(|fd| File::from(fd).write_all(&text));
     if written.is_err() {

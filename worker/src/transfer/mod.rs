@@ -13,9 +13,12 @@
 
 mod coding;
 mod condition;
+mod cookies;
 mod error;
 mod expect;
 mod framing;
+mod head;
+mod pace;
 mod redirect;
 mod request;
 mod resume;
@@ -107,6 +110,8 @@ pub struct Transfer<'o> {
     /// Bytes of body, those on disk included.
     received: u64,
     expected: Option<u64>,
+    /// Since when the speed is measured, and how much had come by then.
+    paced: Option<(Instant, u64)>,
     codings: Vec<Coding>,
     /// What another attempt would need to know to go on with this body.
     note: Option<PartialNote>,
@@ -147,6 +152,7 @@ impl<'o> Transfer<'o> {
                 resumed: false,
                 received: 0,
                 expected: None,
+                paced: None,
                 codings: Vec::new(),
                 note: None,
                 content_type: None,

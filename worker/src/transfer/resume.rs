@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use protocol::{FailureKind, PartialNote, Validator};
 
 use super::condition::{self, is_tag};
-use super::{Head, Next, Transfer, expect};
+use super::{Head, Next, Transfer, coding, expect};
 use crate::fault::Fault;
 
 /// Longest entity tag that is kept.
@@ -34,11 +34,44 @@ impl Transfer<'_> {
     }
 
     /// Whether the whole body is to be asked for, after an answer to a range that does not fit.
+    /// A server that is busy is not asked for more.
     pub(super) fn starts_over(&mut self, status: StatusCode) -> bool {
-        let is_answer = status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE;
+        match status.as_u16() {
+            408 | 425 | 429 | 503 => false,
+            // A gateway may say so of any request, and of a range that the server chokes on.
+            500 | 502 | 504 | 522 | 524 => self.gives_in(),
+            _ => self.closes_offer(),
+        }
+    }
+
+    /// Whether to send a request again at once after `fault`: one for a range that got no answer.
+    pub fn asks_again(&mut self, fault: &Fault) -> bool {
+        use FailureKind::{Disconnected, Framing, HeadTooLarge, Protocol, Stalled};
+        if matches!(fault.kind, Disconnected | Stalled) {
+            return self.gives_in();
+        }
+        matches!(fault.kind, Protocol | Framing | HeadTooLarge) && self.closes_offer()
+    }
+
+    /// Whether the request is to be sent again after one for a range that failed: the same once
+    /// more, since the network may be to blame, and then one for the whole body. What is on disk is
+    /// kept until that is answered.
+    fn gives_in(&mut self) -> bool {
         let url = self.redirects.url().as_str();
         match &mut self.offer {
-            Some(offer) if is_answer && offer.is_open && offer.note.url == url => {
+            Some(offer) if offer.is_open && offer.note.url == url && !offer.failed => {
+                offer.failed = true;
+                true
+            }
+            Some(_) | None => self.closes_offer(),
+        }
+    }
+
+    /// Whether a range was asked for, and is no more.
+    fn closes_offer(&mut self) -> bool {
+        let url = self.redirects.url().as_str();
+        match &mut self.offer {
+            Some(offer) if offer.is_open && offer.note.url == url => {
                 offer.is_open = false;
                 true
             }
@@ -167,6 +200,8 @@ pub(super) struct Offer {
     /// Whether the rest is asked for. No more once an answer to that did not fit; what is known of
     /// the body still counts.
     pub(super) is_open: bool,
+    /// A request for the rest failed in a way that may pass.
+    failed: bool,
 }
 
 impl Offer {
@@ -183,6 +218,7 @@ impl Offer {
             note,
             have,
             is_open: true,
+            failed: false,
         })
     }
 
@@ -302,7 +338,8 @@ fn is_coded(headers: &HeaderMap) -> bool {
     headers
         .get_all(CONTENT_ENCODING)
         .iter()
-        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|name| !coding::is_none(&name.trim_ascii().to_ascii_lowercase()))
 }
 
 /// First byte, last byte, length of the whole (RFC 9110 section 14.4).
