@@ -13,22 +13,19 @@
 //! # A task's way
 //!
 //! ```text
-//!                   +---------------------- Released, or its worker died
-//!                   |                       before it was started
-//!                   v                                |
-//!   TaskOffered -> Ready ---- Assign ------------> Leased --- Finished --> Placing -- Placed --> stored
-//!                   ^                             |  |  |                   |   |
-//!                   |          Nacked, transient  |  |  |                   |   |
-//!                   +---- Delayed <---------------+--|--|--- Placed,        |   |
-//!                                                    |  |    transient -----+   |
-//!                                                    |  |                       |
-//!                                                    |  +--- Nacked or Placed, -+
-//!                                                    |       permanent, or
-//!                                                    |       out of attempts --------> failed
-//!                Suspects <-- its worker died -------+
-//!                   |  ^      while it ran           |
-//!          Assign,  |  |                             +--- and it was alone, for the
-//!          alone    +--+                                  last time tolerated ------> quarantined
+//!                 +---------------------- Released, or its worker died before it was started
+//!                 v                                |
+//! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> stored
+//!                 ^                             |  |  |                    |   |
+//!                 |  Nacked, transient          |  |  +-- Nacked, -+       |   +- permanent, or
+//!                 +---- Delayed <---------------+  |  permanent or |       |      out of attempts
+//!                          ^                       |  out of       +-------|----------+------> failed
+//!                          |                       |  attempts             |
+//!                          +-----------------------|--- Placed, transient -+
+//!              Suspects <-- its worker died -------+
+//!                 |  ^      while it ran           |
+//!        Assign,  |  |                             +--- and it ran alone, for the last
+//!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
 //! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it

@@ -432,9 +432,10 @@ fn done(order: Order) -> News {
 
 /// The news that `order` failed. With `insist` it is tried again, if that is any use.
 fn failed(order: Order, fault: Fault, insist: bool) -> News {
-    let severity = match fault.severity {
-        Severity::Permanent if insist => Severity::Transient { retry_after: None },
-        severity => severity,
+    let severity = if insist && fault.severity == Severity::Permanent {
+        Severity::Transient { retry_after: None }
+    } else {
+        fault.severity
     };
     let failure = Failure {
         exchange: order.stored.exchange,

@@ -125,7 +125,7 @@ impl Message {
 #[derive(Debug)]
 pub enum Pool<M> {
     /// Each a process of its own.
-    Processes(ProcessPool<M>),
+    Processes(Box<ProcessPool<M>>),
     /// Each a session on a thread of this process.
     Local(LocalPool<M>),
 }

@@ -242,7 +242,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
-            Pool::Processes(pool)
+            Pool::Processes(Box::new(pool))
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };

@@ -363,6 +363,14 @@ impl Peer {
                     acked(task),
                 ]));
             }
+            "lies-open" | "lies-link" => {
+                let Assignment { task, partial, .. } = self.first_assignment();
+                let kept = crate::lies::prepare(what, &partial);
+                self.say(&reports(vec![Report::Started { task }, acked(task)]));
+                let ended = self.until_killed();
+                drop(kept);
+                return ended;
+            }
             "sleeps" => {}
             "deaf" => {
                 let heard = std::sync::Arc::default();
