@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
-use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed, Exemption,
@@ -442,27 +442,6 @@ fn a_frame_beyond_the_limit_is_refused_unread() {
         matches!(refused, Err(DecodeError::TooLarge { size }) if size == MAX_FRAME + 1),
         "{refused:?}"
     );
-}
-
-#[test]
-fn only_a_worker_of_this_version_and_the_process_that_was_started_is_greeted() {
-    let hello = Hello::new(4711, "a/socket".to_owned(), [1; 16]);
-    assert_eq!(hello.check(4711), Ok(()));
-    let stranger = Hello {
-        magic: *b"HTTP/1.1",
-        ..hello.clone()
-    };
-    assert_eq!(stranger.check(4711), Err(HandshakeError::Magic));
-    let other = Hello {
-        version: PROTOCOL_VERSION + 1,
-        ..hello.clone()
-    };
-    let theirs = PROTOCOL_VERSION + 1;
-    assert_eq!(other.check(4711), Err(HandshakeError::Version { theirs }));
-    let (started, theirs) = (1, 4711);
-    let pid = HandshakeError::Pid { started, theirs };
-    assert_eq!(hello.check(1), Err(pid));
-    assert_eq!(MAGIC.len(), 8);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What a worker says is bounded, and harmless to print.
+//! Whom the coordinator hears, and that what a worker says is bounded and harmless to print.
 
 use std::time::Duration;
 
-use protocol::handshake::Hello;
+use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
     Exchange, Failure, FailureKind, FromWorker, HeardError, MAX_SPANS, MonotonicNanos, Report,
     Severity, Span, SpanPhase, Stored, TaskId, Validators, codec,
@@ -72,4 +72,25 @@ fn what_is_longer_than_a_worker_says_it_is_refused() {
     };
     let spans = heard(&nacked(String::new(), exchange));
     assert!(matches!(spans, Err(HeardError::Spans(65))), "{spans:?}");
+}
+
+#[test]
+fn only_a_worker_of_this_version_and_the_process_that_was_started_is_greeted() {
+    let hello = Hello::new(4711, "a/socket".to_owned(), [1; 16]);
+    assert_eq!(hello.check(4711), Ok(()));
+    let stranger = Hello {
+        magic: *b"HTTP/1.1",
+        ..hello.clone()
+    };
+    assert_eq!(stranger.check(4711), Err(HandshakeError::Magic));
+    let other = Hello {
+        version: PROTOCOL_VERSION + 1,
+        ..hello.clone()
+    };
+    let theirs = PROTOCOL_VERSION + 1;
+    assert_eq!(other.check(4711), Err(HandshakeError::Version { theirs }));
+    let (started, theirs) = (1, 4711);
+    let pid = HandshakeError::Pid { started, theirs };
+    assert_eq!(hello.check(1), Err(pid));
+    assert_eq!(MAGIC.len(), 8);
 }

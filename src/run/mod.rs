@@ -156,7 +156,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let folder = OutputFolder::prepare(&config.output)?;
     let layout = folder.layout();
-    let lock = folder.lock()?;
+    let lock = match config.no_lock {
+        true => folder.do_not_lock(),
+        false => folder.lock()?,
+    };
     let simulated = config.network.is_simulated();
     check_kind(layout, simulated)?;
     if simulated {
@@ -167,6 +170,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let tidied = folder.remove_leftovers(&lock, resumed)?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
     tell_exposed(&folder, &tidied, &console);
+    if let Some(lacks) = lock.lacks() {
+        console.error(&lacks);
+    }
     if tidied.guessable > 0 {
         console.line(&format!(
             "{} partial bodies of an earlier version are dropped, since anybody can guess their \

@@ -22,12 +22,12 @@ struct Nginx {
 
 impl Nginx {
     /// Starts one, unless this machine has none.
-    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn start() -> Option<Self> {
         Self::configured("", "")
     }
 
     /// One with more in its `http` block, and in its `server` block.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     fn configured(http: &str, server: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&path)

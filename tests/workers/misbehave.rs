@@ -103,7 +103,7 @@ impl Action {
             }
             ["on", part, how] => work_until(arguments, part, how),
             ["a-stranger-connects-first"] => {
-                let _stranger = crate::packets::let_a_stranger_connect(arguments);
+                crate::packets::let_a_stranger_connect(arguments);
                 work_until(arguments, "no URL contains this", "0")
             }
             ["stays"] => {
@@ -377,7 +377,7 @@ impl Peer {
                 signal_hook::flag::register(signal_hook::consts::SIGTERM, heard)
                     .expect("SIGTERM can be caught");
             }
-            what if crate::hostile::does(&self, what) => {}
+            what if crate::hostile::does(self, what) => {}
             how => {
                 // With a task that it has not said to have started.
                 self.first_assignment();

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use coordinator::cli::worker::WorkerArgs;
 use protocol::handshake::Hello;
@@ -84,7 +84,8 @@ pub fn send_descriptors(socket: impl AsFd, packet: &[u8], count: usize) {
 }
 
 /// Has another process connect to the coordinator and greet in this one's place; it stays.
-pub fn let_a_stranger_connect(arguments: &WorkerArgs) -> Child {
+#[allow(clippy::zombie_processes, reason = "it dies before its child")]
+pub fn let_a_stranger_connect(arguments: &WorkerArgs) {
     let mut stranger = Command::new("/proc/self/exe")
         .env(STRANGER, &arguments.socket)
         .arg(std::process::id().to_string())
@@ -95,7 +96,6 @@ pub fn let_a_stranger_connect(arguments: &WorkerArgs) -> Child {
     let mut connected = [0];
     let stdout = stranger.stdout.as_mut().expect("a pipe");
     std::io::Read::read_exact(stdout, &mut connected).expect("it says so");
-    stranger
 }
 
 /// What the stranger does.

@@ -78,6 +78,12 @@ impl OutputFolder {
         Lock::acquire(&self.own)
     }
 
+    /// Trusts the user that no other run works in this folder.
+    #[must_use]
+    pub fn do_not_lock(&self) -> Lock {
+        Lock::none(&self.own)
+    }
+
     /// The run log, to be read; nothing if there is none.
     ///
     /// # Errors
