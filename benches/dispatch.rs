@@ -66,7 +66,6 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Revoke { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
-                | Action::Listen
                 | Action::Record { .. }
                 | Action::Notify(_) => {}
             }

@@ -25,6 +25,7 @@ mod recheck;
 mod report;
 pub mod resume;
 mod robots;
+mod setup;
 mod shell;
 mod sieve;
 mod signals;
@@ -32,21 +33,19 @@ mod tally;
 mod timeline;
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::robots::ObeyRobots;
-use protocol::{LimitRate, Setup, Simulated, Trust};
+use protocol::Setup;
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
-use crate::exec::Executor;
 use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
-use crate::placement::{self, Placement, Tidied};
+use crate::placement::Tidied;
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
@@ -55,7 +54,6 @@ use crate::pool::{
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
-use inbox::Message;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
@@ -65,6 +63,7 @@ use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
 use robots::Doorman;
+use setup::{placement, setup};
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -464,71 +463,5 @@ fn size_of(source: &Source) -> Option<u64> {
             .filter(std::fs::Metadata::is_file)
             .map(|metadata| metadata.len()),
         Source::Stdin => None,
-    }
-}
-
-/// What puts bodies in place.
-fn placement(
-    config: &RunConfig,
-    layout: &Layout,
-    boot: Option<String>,
-    sender: Sender<Message>,
-) -> io::Result<Placement> {
-    let output = layout.output().to_owned();
-    let commands = usize::from(config.limits.workers) * usize::from(config.limits.concurrency);
-    let exec = config.exec.clone().map(|exec| {
-        let nice = config.worker_limits.nice;
-        (Executor::new(exec, output.clone(), nice), commands)
-    });
-    let plan = placement::Plan {
-        output,
-        partial: layout.partial().to_owned(),
-        local: config.pool == PoolKind::Local,
-        boot,
-        fsync: config.fsync,
-        insist: config.http.retry_all_errors,
-        exec,
-    };
-    Placement::start(plan, move |news| {
-        // The run is over when nobody takes it.
-        let _ = sender.send(Message::Placement(news));
-    })
-}
-
-fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup {
-    let mut http = config.http.clone();
-    let simulated = match (&config.network, origin) {
-        (Network::SimulatedBy(origin), _) => origin
-            .https
-            .zip(origin.ca_pem.as_ref())
-            .map(|(https, ca_pem)| (origin.http, https, ca_pem)),
-        (Network::Simulated(_) | Network::Real, origin) => {
-            origin.map(|origin| (origin.http, origin.https, &origin.ca_pem))
-        }
-    };
-    if let Some((plain, https, ca_pem)) = simulated {
-        http.simulated = Some(Simulated { http: plain, https });
-        http.trust = Trust::Pem(ca_pem.clone());
-    }
-    Setup {
-        partial: layout.partial().as_os_str().to_owned(),
-        concurrency: config.limits.concurrency,
-        heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
-        engine: config.engine,
-        spans: config.timeline.is_some(),
-        cpu_per_task: config.cpu_per_task,
-        boot: None,
-        limits: config.worker_limits,
-        limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
-            bytes_per_second,
-            sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
-        }),
-        fsync: config.fsync,
-        http,
-        robots: config.robots.clone().map(|token| ObeyRobots {
-            folder: layout.robots().into(),
-            token,
-        }),
-        faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

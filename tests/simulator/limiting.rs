@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits, Verdict};
 use protocol::{FailureKind, Severity, TaskId, WorkerId};
 
-use crate::worker::{finished, nacked, pushed_back};
+use crate::worker::{finished, nacked, placed, pushed_back};
 
 /// What a host allows. Times are in seconds.
 enum Limit {
@@ -262,15 +262,7 @@ impl World {
                     worker,
                     task,
                     stored,
-                } => {
-                    let event = Event::Placed {
-                        worker,
-                        task,
-                        result: Ok(stored),
-                    };
-                    // The disk takes no time.
-                    self.tell(event);
-                }
+                } => self.tell(placed(worker, task, stored)),
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
                 Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),

@@ -151,6 +151,15 @@ pub fn draw_placement(
     Ok(stored)
 }
 
+/// The body is in place; the disk takes no time.
+pub fn placed(worker: WorkerId, task: TaskId, stored: Box<Stored>) -> Event {
+    Event::Placed {
+        worker,
+        task,
+        result: Ok(stored),
+    }
+}
+
 pub fn nacked(worker: WorkerId, task: TaskId, kind: FailureKind, severity: Severity) -> Event {
     failed(worker, task, kind, severity, None)
 }

@@ -11,6 +11,7 @@ mod input;
 mod pause;
 mod placing;
 mod robots;
+mod status;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -32,7 +33,7 @@ use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
 use crate::run::proof::Proof;
-use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
+use crate::run::report::{Console, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
@@ -447,35 +448,6 @@ impl Shell {
             .get(usize::from(worker.slot.0))
             .copied()
             .unwrap_or_default()
-    }
-
-    fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
-        self.parts
-            .core
-            .slots()
-            .map(|slot| WorkerLine {
-                worker: slot.worker,
-                pid: self.parts.pool.pid(slot.worker),
-                state: slot.state,
-                running: slot
-                    .running
-                    .iter()
-                    .filter_map(|view| {
-                        Some(RunningLine {
-                            url: self.tasks.get(&view.task)?.target.url.clone(),
-                            elapsed: now.saturating_duration_since(view.since),
-                            heard: self
-                                .heard
-                                .get(&view.task)
-                                .filter(|sign| sign.worker == slot.worker)
-                                .map(|sign| (sign.phase, sign.bytes)),
-                        })
-                    })
-                    .chain(self.placing_lines(slot.worker, now))
-                    .collect(),
-                queued: slot.queued,
-            })
-            .collect()
     }
 }
 

@@ -5,21 +5,20 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Phase, Stored, TaskId, WorkerId};
+use protocol::{Assignment, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
 use crate::placement::{News, Order};
-use crate::run::report::RunningLine;
 
 /// A body that is being placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placing {
     /// The worker that had it, and its process id: by the time it is recorded, that may be gone.
-    worker: WorkerId,
+    pub(super) worker: WorkerId,
     pub(super) pid: u32,
-    since: Instant,
-    bytes: u64,
+    pub(super) since: Instant,
+    pub(super) bytes: u64,
 }
 
 /// What a worker is to be told.
@@ -110,28 +109,6 @@ impl Shell {
             known: entry.known.clone(),
             stored,
         });
-    }
-
-    /// What is placed of the bodies of `worker`, or of one before it in its slot.
-    pub(super) fn placing_lines(
-        &self,
-        worker: WorkerId,
-        now: Instant,
-    ) -> impl Iterator<Item = RunningLine> + '_ {
-        let phase = match self.parts.placement.runs_commands() {
-            true => Phase::Executing,
-            false => Phase::Storing,
-        };
-        self.tasks.values().filter_map(move |entry| {
-            let placing = entry
-                .placing
-                .filter(|placing| placing.worker.slot == worker.slot)?;
-            Some(RunningLine {
-                url: entry.target.url.clone(),
-                elapsed: now.saturating_duration_since(placing.since),
-                heard: Some((phase, placing.bytes)),
-            })
-        })
     }
 
     pub(super) fn on_placement(&mut self, news: News) {
