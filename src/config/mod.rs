@@ -405,6 +405,11 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         lease_timeout: args.crash.lease_timeout,
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
+        placing: match &args.each.exec {
+            // So many commands at once as there are downloads.
+            Some(_) => usize::from(workers) * usize::from(shape.concurrency.max(1)),
+            None => defaults.placing,
+        },
         seed: fastrand::u64(..),
         ..defaults
     }
