@@ -18,7 +18,8 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// # Errors
 ///
 /// If more than one thread runs, which shows that this is not the first thing the process does;
-/// or if the system has no `close_range` (Linux before 5.9).
+/// or if there is neither `close_range` (Linux before 5.9, or a container that refuses it) nor a
+/// list of descriptors in `/proc`.
 pub(crate) fn close_inherited() -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
     if threads != 1 {
@@ -34,10 +35,20 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     // not libc's function, because older versions of glibc lack it.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+        return Ok(());
     }
+    // The list is read to its end first: the descriptor that it is read from is closed by then.
+    let names: Vec<_> = std::fs::read_dir("/proc/self/fd")?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<io::Result<_>>()?;
+    let numbers = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+    for number in numbers.filter(|&number: &i32| number > 2) {
+        // SAFETY: as above, and close(2) touches no memory. It fails for the descriptor that the
+        // list was read from, which is closed, and that is no harm: this is the only thread, so no
+        // other descriptor has its number.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
 }
 
 /// Closes `descriptor` and says how that went, which dropping it would not: some file systems

@@ -93,8 +93,12 @@ fn check_target(target: &Target, naming: &Naming, task: u64) {
     let url = Url::parse(&target.url).expect("a target has a URL");
     assert_eq!(url.as_str(), target.url, "it is normalised");
     assert!(matches!(url.scheme(), "http" | "https"));
-    assert_eq!(url.host_str(), Some(target.host.as_str()));
-    assert!(!target.host.is_empty());
+    let host = url.host_str().expect("it has a host");
+    assert!(!host.is_empty());
+    match url.port() {
+        Some(port) => assert_eq!(target.host, format!("{host}:{port}")),
+        None => assert_eq!(target.host, host),
+    }
     assert!(url.username().is_empty() && url.password().is_none());
     assert_eq!(url.fragment(), None);
 
