@@ -52,6 +52,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                     worker,
                     exit: coordinator::dispatch::Exit::Code(0),
                 }),
+                Action::Listen => events.push_back(Event::Listened),
                 Action::Finish { .. } => return core.counts().stored,
                 Action::Revoke { .. }
                 | Action::Terminate { .. }

@@ -5,13 +5,15 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Duration;
 
+use coordinator::folder::OwnFolder;
 use coordinator::input::{self, Source, UrlKey};
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
-use coordinator::run::resume::{Detail, Index};
+use coordinator::run::resume::{Detail, Index, IndexError};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
 
@@ -52,13 +54,18 @@ fn record(n: u64) -> Record {
     Record::stored(facts, stored)
 }
 
+fn load(results: &Path, folder: &Path) -> Result<Index, IndexError> {
+    let log = File::open(results).unwrap();
+    Index::load(Some(log), results, folder.to_owned(), Detail::Size)
+}
+
 fn lists(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("urls.txt");
     let text: String = (0..LINES).map(|n| url(n) + "\n").collect();
     fs::write(&list, text).unwrap();
     let records: Vec<_> = (0..LINES).map(record).collect();
-    let mut log = LogWriter::open(folder.path()).unwrap();
+    let mut log = LogWriter::open(&OwnFolder::named(folder.path()).unwrap()).unwrap();
     for record in &records {
         log.append(record).unwrap();
     }
@@ -82,7 +89,7 @@ fn lists(c: &mut Criterion) {
     group.bench_function("records written", |b| {
         b.iter(|| {
             let folder = tempfile::tempdir().unwrap();
-            let mut log = LogWriter::open(folder.path()).unwrap();
+            let mut log = LogWriter::open(&OwnFolder::named(folder.path()).unwrap()).unwrap();
             for record in &records {
                 log.append(record).unwrap();
             }
@@ -100,9 +107,9 @@ fn lists(c: &mut Criterion) {
         });
     });
     group.bench_function("index loaded", |b| {
-        b.iter(|| Index::load(&results, folder.path().to_owned(), Detail::Size).unwrap());
+        b.iter(|| load(&results, folder.path()).unwrap());
     });
-    let index = Index::load(&results, folder.path().to_owned(), Detail::Size).unwrap();
+    let index = load(&results, folder.path()).unwrap();
     let keys: Vec<_> = (0..LINES).map(|n| UrlKey::of(&url(n))).collect();
     group.bench_function("looked up", |b| {
         b.iter(|| {

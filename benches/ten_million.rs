@@ -20,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime};
 
+use coordinator::folder::OwnFolder;
 use coordinator::input::UrlKey;
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
 use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
@@ -68,7 +69,10 @@ fn record(n: u64) -> Record {
         validators: Validators::default(),
         unchanged: false,
     };
-    Record::stored(facts, stored)
+    Record {
+        simulated: true,
+        ..Record::stored(facts, stored)
+    }
 }
 
 /// A list of `lines` URLs, of which the first `stored` are stored and recorded in `output`.
@@ -78,7 +82,7 @@ fn generate(list: &Path, lines: u64, output: &Path, stored: u64) {
     text.flush().unwrap();
     let own = output.join(".coordinator");
     fs::create_dir_all(&own).unwrap();
-    let mut log = LogWriter::open(&own).unwrap();
+    let mut log = LogWriter::open(&OwnFolder::named(&own).unwrap()).unwrap();
     let mut file = PathBuf::new();
     for n in 0..stored {
         let place = output.join(path(n));

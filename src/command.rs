@@ -22,7 +22,7 @@ use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
 use crate::manual::ManualError;
-use crate::{chaos, manual, origin, pool, results, run, shootout};
+use crate::{chaos, exec, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
@@ -54,7 +54,6 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn download(args: RunArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    pool::contain_panics();
     let config = match RunConfig::new(args) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
@@ -172,7 +171,7 @@ fn assist(
     log_to_stderr(0);
     match begin(args.handed) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(SET_UP, &format!("{role}: {error}")),
+        Err(error) => fail(exec::EXIT_UNUSABLE, &format!("{role}: {error}")),
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
+//! - [`exec`] runs the program of `--exec` on files that are in place.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
@@ -21,6 +22,7 @@
 //!   completions and manual pages from it.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
+//! [`folder`], folders that others may have prepared;
 //! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
@@ -31,6 +33,8 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod exec;
+pub mod folder;
 pub mod format;
 pub mod inject;
 pub mod input;

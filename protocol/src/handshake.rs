@@ -1,33 +1,31 @@
 //! How the two ends find each other, and make sure that they speak the same protocol.
 //!
-//! The coordinator listens on an ipc-channel one-shot server and starts the worker with the
-//! server's name. The worker connects and sends a [`Connection`]: the far ends of two fresh
-//! channels, one each way. From then on the bootstrap socket is not used any more, and is dropped
-//! on both sides: the coordinator's end of it lacks close-on-exec (ipc-channel 0.23 accepts it
-//! without), so it must not outlive the moment. Descriptors that travel *inside* a message do
-//! get close-on-exec on arrival.
+//! ```text
+//!   coordinator                                        worker
+//!       |  listens on a socket in the sockets folder      |
+//!       |  starts the worker with that socket's path ---->|
+//!       |<------ connects, from the process that was started
+//!       |<------ Hello: version, pid, one-shot server, secret
+//!       |  connects to that server, which must be of the same process
+//!       |------- the secret ----------------------------->|  it was the coordinator that connected
+//!       |------- Setup ---------------------------------->|
+//! ```
 //!
-//! The first frame from the worker is [`Hello`], and the coordinator answers with
-//! [`ToWorker::Setup`](crate::ToWorker::Setup) only if [`Hello::check`] agrees. Both ends are
-//! normally the same binary; the check guards the day when they are not.
+//! Each direction has a socket of its own, and no descriptor ever travels. The kernel says which
+//! process is at the other end of a socket (`SO_PEERCRED` in unix(7)), so nobody can take a worker's
+//! place; and only the coordinator hears the worker's secret, so nobody can take the coordinator's.
+//! Both ends are normally the same binary; the version guards the day when they are not.
 
-use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
 use serde::{Deserialize, Serialize};
 
 /// The version of the messages. Raised with every change to them.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// First bytes of every [`Hello`]: tells a stray peer from one of another version.
 pub const MAGIC: [u8; 8] = *b"coordntr";
 
-/// The coordinator's ends of a worker's two channels, as the worker sends them.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Connection {
-    /// For frames of [`ToWorker`](crate::ToWorker).
-    pub to_worker: IpcBytesSender,
-    /// For frames of [`FromWorker`](crate::FromWorker).
-    pub from_worker: IpcBytesReceiver,
-}
+/// What the coordinator repeats to show that it is the one that heard [`Hello`].
+pub type Secret = [u8; 16];
 
 /// Who is there: the first frame from a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +36,11 @@ pub struct Hello {
     pub version: u32,
     /// Process id of the worker.
     pub pid: u32,
+    /// Where the worker listens for the coordinator: the path of a socket, relative to the folder
+    /// of the coordinator's own socket.
+    pub server: String,
+    /// The first message that the worker expects there.
+    pub secret: Secret,
 }
 
 /// Why a worker cannot be talked to.
@@ -52,31 +55,48 @@ pub enum HandshakeError {
         /// What the worker speaks.
         theirs: u32,
     },
+    /// It is another process than the one that was started.
+    #[error("the worker is process {started} and says that it is {theirs}")]
+    Pid {
+        /// The process that was started.
+        started: u32,
+        /// What it says.
+        theirs: u32,
+    },
 }
 
 impl Hello {
-    /// The greeting of this binary, running as process `pid`.
+    /// The greeting of this binary, running as process `pid`, which listens at `server` for `secret`.
     #[must_use]
-    pub const fn new(pid: u32) -> Self {
+    pub const fn new(pid: u32, server: String, secret: Secret) -> Self {
         Self {
             magic: MAGIC,
             version: PROTOCOL_VERSION,
             pid,
+            server,
+            secret,
         }
     }
 
-    /// Checks that the worker can be talked to.
+    /// Checks that this is what the worker that was started as process `pid` says, and that it can
+    /// be talked to.
     ///
     /// # Errors
     ///
-    /// If it is not a worker, or speaks another version.
-    pub fn check(&self) -> Result<(), HandshakeError> {
+    /// If it is not a worker, speaks another version, or is another process.
+    pub fn check(&self, pid: u32) -> Result<(), HandshakeError> {
         if self.magic != MAGIC {
             return Err(HandshakeError::Magic);
         }
         if self.version != PROTOCOL_VERSION {
             return Err(HandshakeError::Version {
                 theirs: self.version,
+            });
+        }
+        if self.pid != pid {
+            return Err(HandshakeError::Pid {
+                started: pid,
+                theirs: self.pid,
             });
         }
         Ok(())

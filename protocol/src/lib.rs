@@ -2,8 +2,8 @@
 //!
 //! This crate holds the vocabulary both sides share, and nothing that acts: identities
 //! ([`TaskId`], [`WorkerId`]), the messages ([`ToWorker`], [`FromWorker`]), what became of a task
-//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]), how the two ends find each other
-//! ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
+//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]), the packets that frames
+//! travel in ([`packet`]), how the two ends find each other ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
@@ -14,9 +14,11 @@ pub mod handshake;
 mod id;
 mod message;
 mod outcome;
+pub mod packet;
 mod partial;
 pub mod robots;
 mod setup;
+mod text;
 
 pub use command::{
     CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
@@ -33,6 +35,7 @@ pub use outcome::{
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, Exemption, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme, ResolveOverride,
-    Sandbox, Setup, Simulated, Trust, WorkerLimits,
+    Engine, Exemption, Family, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme,
+    ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };
+pub use text::{HeardError, is_harmful};

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //!   coordinator                                worker
-//!       |  (spawn, with the name of a socket)     |
-//!       |<------------- Connection ---------------|  two channels, one each way
-//!       |<------------- Hello --------------------|  protocol version, pid
+//!       |  (spawn, with the path of a socket)     |
+//!       |<------------- Hello --------------------|  version, pid, where to answer
 //!       |-------------- Setup ------------------->|
 //!       |<------------- Ready --------------------|
 //!       |-------------- Assign [17, 18, 19] ----->|
@@ -34,6 +33,10 @@ pub struct Assignment {
     pub url: String,
     /// Where to store it, relative to the output folder, with `/` between its parts.
     pub path: String,
+    /// The name of its partial body. Nobody but the coordinator can tell it, and no other task has it.
+    pub partial: String,
+    /// What is at `path` may be replaced: a file there can only be the task's own.
+    pub replace: bool,
     /// What the list says of the file: one that is otherwise is not put in place.
     pub expect: Option<Box<Expect>>,
     /// Request headers for this task, name and value. Each takes the place of those of the same
@@ -51,14 +54,17 @@ pub struct Assignment {
 
 impl Assignment {
     /// The task of a list that says nothing but its URL, handed out for the first time, of which an
-    /// earlier run may have left a partial body.
+    /// earlier run may have left a partial body. That is named after the file.
     #[must_use]
     pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
+        let path = path.into();
         Self {
             task,
             kind: TaskKind::Listed,
             url: url.into(),
-            path: path.into(),
+            partial: path.clone(),
+            path,
+            replace: true,
             expect: None,
             headers: Vec::new(),
             delivery: 1,

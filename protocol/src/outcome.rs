@@ -192,6 +192,34 @@ pub enum Severity {
     Fatal,
 }
 
+impl Severity {
+    /// When the server wants to be asked again, if it said so.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Transient { retry_after } => retry_after,
+            Self::Permanent | Self::Fatal => None,
+        }
+    }
+}
+
+impl Failure {
+    /// Whether the host refused to serve now, and may have served at another moment, or if it had
+    /// been asked less: it said so (429, 503), or made no connection, or closed one before it
+    /// answered.
+    #[must_use]
+    pub const fn is_pushback(&self) -> bool {
+        let may_pass = matches!(self.severity, Severity::Transient { .. });
+        let is_said = matches!(self.kind, FailureKind::Status)
+            && matches!(self.exchange.status, Some(429 | 503));
+        let is_cut_off = matches!(
+            self.kind,
+            FailureKind::Connect | FailureKind::ConnectTimeout | FailureKind::Disconnected
+        );
+        may_pass && (is_said || is_cut_off)
+    }
+}
+
 /// Every way in which a task can fail. The names in the run log are these in `snake_case`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -119,6 +119,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// Longest time without a byte from the server.
     pub stall_timeout: Duration,
+    /// Fewest bytes a second that a body may bring, on average over each `stall_timeout`.
+    pub speed_limit: Option<u64>,
     /// Limit for one attempt at a task as a whole, redirects included.
     pub max_time: Option<Duration>,
     /// Most redirects followed for one task.
@@ -135,6 +137,8 @@ pub struct HttpOptions {
     pub compressed: bool,
     /// Every failure counts as one that may pass.
     pub retry_all_errors: bool,
+    /// The only family of addresses that names are looked up for.
+    pub family: Option<Family>,
     /// No connection to an address that is not of the public internet.
     pub block_private: bool,
     /// What connections go through.
@@ -142,6 +146,15 @@ pub struct HttpOptions {
     /// If set, every connection goes to the built-in origin, whatever the URL says, and through no
     /// proxy.
     pub simulated: Option<Simulated>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// Which proxy a URL's connection goes through.

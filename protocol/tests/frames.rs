@@ -10,15 +10,15 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
-use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
+use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
     Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Exec, Executed,
-    Exemption, Expect, Failure, FailureKind, Faults, FromWorker, HttpOptions, Known, LimitRate,
-    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
-    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
-    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
-    WorkerLimits,
+    Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known,
+    LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
+    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
+    Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust,
+    Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -142,15 +142,21 @@ fn running() -> impl Strategy<Value = Running> {
     (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
 }
 
+prop_compose! {
+    fn hello()(
+        magic in any::<[u8; 8]>(),
+        version in any::<u32>(),
+        pid in any::<u32>(),
+        server in ".{0,40}",
+        secret in any::<[u8; 16]>(),
+    ) -> Hello {
+        Hello { magic, version, pid, server, secret }
+    }
+}
+
 fn from_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
-        (any::<[u8; 8]>(), any::<u32>(), any::<u32>()).prop_map(|(magic, version, pid)| {
-            FromWorker::Hello(Hello {
-                magic,
-                version,
-                pid,
-            })
-        }),
+        hello().prop_map(FromWorker::Hello),
         Just(FromWorker::Ready),
         vec(report(), 0..8).prop_map(FromWorker::Reports),
         vec(running(), 0..8).prop_map(FromWorker::Heartbeat),
@@ -161,20 +167,26 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
-    let texts = (".{0,100}", ".{0,60}");
+    let texts = (".{0,100}", ".{0,60}", ".{0,40}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
         option::of(expect),
         headers,
-        (any::<(u32, bool)>(), kind),
+        (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, path), (expect, headers, ((delivery, begun), kind), known))| Assignment {
+        |(
+            task,
+            (url, path, partial),
+            (expect, headers, ((delivery, begun, replace), kind), known),
+        )| Assignment {
             task,
             kind,
             url,
             path,
+            partial,
+            replace,
             expect,
             headers,
             delivery,
@@ -303,6 +315,8 @@ prop_compose! {
                 insecure,
                 compressed,
                 retry_all_errors,
+                speed_limit: max_filesize,
+                family: compressed.then_some(Family::V6),
                 block_private,
                 proxies: Proxies { http, https, exempt },
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
@@ -445,24 +459,6 @@ fn a_frame_beyond_the_limit_is_refused_unread() {
         matches!(refused, Err(DecodeError::TooLarge { size }) if size == MAX_FRAME + 1),
         "{refused:?}"
     );
-}
-
-#[test]
-fn only_a_worker_of_this_version_is_greeted() {
-    let hello = Hello::new(4711);
-    assert_eq!(hello.check(), Ok(()));
-    let stranger = Hello {
-        magic: *b"HTTP/1.1",
-        ..hello.clone()
-    };
-    assert_eq!(stranger.check(), Err(HandshakeError::Magic));
-    let other = Hello {
-        version: PROTOCOL_VERSION + 1,
-        ..hello
-    };
-    let theirs = PROTOCOL_VERSION + 1;
-    assert_eq!(other.check(), Err(HandshakeError::Version { theirs }));
-    assert_eq!(MAGIC.len(), 8);
 }
 
 #[test]

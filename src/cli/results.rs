@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use protocol::FailureKind;
 
+use super::run::OUTPUT;
 use super::value;
 
 /// Options of `coordinator results`.
@@ -12,7 +13,7 @@ use super::value;
 #[command(after_help = AFTER_HELP)]
 pub struct ResultsArgs {
     /// Output folder of the run
-    #[arg(value_name = "DIR", default_value = "downloads", value_hint = ValueHint::DirPath)]
+    #[arg(value_name = "DIR", default_value = OUTPUT, value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 
     /// Print the URLs that failed or are quarantined, a line each, and nothing else: a list to be

@@ -17,6 +17,12 @@ use crate::dispatch::{Intensity, MaxFailures};
 use crate::inject;
 use crate::origin::Spec;
 
+/// Where files go, unless the user says otherwise.
+pub const OUTPUT: &str = "downloads";
+
+/// The same of a simulated run.
+pub const SIMULATED_OUTPUT: &str = "simulated";
+
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -34,9 +40,15 @@ pub struct RunArgs {
     #[arg(short = 'c', long, value_name = "N", value_parser = value::at_least_one)]
     pub concurrency: Option<NonZeroU16>,
 
-    /// Folder to store files in
-    #[arg(short = 'o', long, value_name = "DIR", default_value = "downloads")]
-    pub output: PathBuf,
+    /// Folder to store files in [default: downloads; with --simulate simulated]
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// Go on where a run stops to protect files: replace files that no run has made, where a list
+    /// or a template names them; and, in a folder whose files an earlier run named with another
+    /// --naming, download them again under their new names
+    #[arg(long)]
+    pub force: bool,
 
     /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
     /// stored; slower
@@ -64,7 +76,8 @@ pub struct RunArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
-    /// Let the built-in origin answer for every URL of the list: nothing leaves the machine.
+    /// Let the built-in origin answer for every URL of the list: nothing leaves the machine, and the
+    /// files hold random bytes.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
     /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, disallow=0%, transient=none, range=on,
     /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
@@ -141,6 +154,11 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub speed_time: Duration,
 
+    /// Fewest bytes that a body may bring in a second, on average over each --speed-time; less is a
+    /// failure that may pass. A number, or one with K, M or G, or a unit [default: no limit]
+    #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
+    pub speed_limit: Option<u64>,
+
     /// Limit for one attempt at a URL, redirects included [default: none]
     #[arg(short = 'm', long, value_name = "TIME", value_parser = value::some_duration)]
     pub max_time: Option<Duration>,
@@ -189,7 +207,16 @@ pub struct HttpArgs {
     #[arg(long, value_name = "HOST:PORT:ADDR", value_parser = value::resolve)]
     pub resolve: Vec<ResolveOverride>,
 
-    /// Trust the certificates in this PEM file, and no others
+    /// Connect to IPv4 addresses of names only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+
+    /// Connect to IPv6 addresses of names only
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+
+    /// Trust the certificates in this PEM file, and no others; a server may show one of them as its
+    /// own
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 

@@ -1,5 +1,7 @@
 //! Options of `coordinator worker`: how a coordinator starts its workers.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::inject::StartFault;
@@ -15,13 +17,17 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub epoch: u32,
 
-    /// Name of the socket to connect to
+    /// Path of the socket to connect to
     #[arg(long)]
-    pub socket: String,
+    pub socket: PathBuf,
 
     /// Process id of the coordinator
     #[arg(long)]
     pub parent: u32,
+
+    /// Output folder; for people who look at the process list
+    #[arg(long)]
+    pub folder: PathBuf,
 
     /// What is to go wrong before it connects
     #[arg(long)]

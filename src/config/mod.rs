@@ -1,6 +1,7 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
 mod exec;
+mod network;
 mod proxy;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, Exec, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Exec, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
@@ -19,8 +20,9 @@ use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::inject;
 use crate::input::naming::TemplateError;
 use crate::input::{Column, Format, ListOptions, Source};
-use crate::origin::{Announcement, Spec};
 pub use exec::ExecError;
+pub use network::Network;
+use network::{default_output, network};
 use proxy::Given;
 pub use proxy::ProxyError;
 
@@ -44,6 +46,9 @@ pub struct RunConfig {
     pub lists: Arc<ListOptions>,
     /// Where files go.
     pub output: PathBuf,
+    /// Files that no run has made are replaced, and files that earlier runs named otherwise are
+    /// downloaded again.
+    pub force: bool,
     /// Numbers for the core.
     pub limits: Limits,
     /// What worker processes may use.
@@ -80,17 +85,6 @@ pub struct RunConfig {
     pub quiet: bool,
     /// How much to log.
     pub verbose: u8,
-}
-
-/// Who answers.
-#[derive(Clone, Debug)]
-pub enum Network {
-    /// Whoever the URLs name.
-    Real,
-    /// A built-in origin, started for this run.
-    Simulated(Spec),
-    /// A built-in origin that runs already and announced itself like this.
-    SimulatedBy(Announcement),
 }
 
 /// Where workers live.
@@ -219,7 +213,8 @@ impl RunConfig {
         Ok(Self {
             sources,
             lists: Arc::new(list_options(args.list)?),
-            output: args.output,
+            output: args.output.unwrap_or_else(|| default_output(&network)),
+            force: args.force,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
@@ -369,26 +364,6 @@ fn worker_limits(
     }
 }
 
-fn network(args: &RunArgs) -> Result<Network, ConfigError> {
-    if let Some(path) = &args.mode.simulate_via {
-        let refused = |problem: String| ConfigError::Announcement {
-            path: path.clone(),
-            problem,
-        };
-        let line = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
-        let announcement: Announcement =
-            serde_json::from_slice(&line).map_err(|error| refused(error.to_string()))?;
-        if announcement.https.is_none() || announcement.ca_pem.is_none() {
-            return Err(refused("it does not serve https".to_owned()));
-        }
-        return Ok(Network::SimulatedBy(announcement));
-    }
-    Ok(match &args.simulate {
-        Some(spec) => Network::Simulated(*spec),
-        None => Network::Real,
-    })
-}
-
 fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     let workers = shape.workers;
     let spacing = args.http.rate.unwrap_or_default();
@@ -461,6 +436,7 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         headers: args.header,
         connect_timeout: args.connect_timeout,
         stall_timeout: args.speed_time,
+        speed_limit: args.speed_limit.filter(|&limit| limit > 0),
         max_time: args.max_time,
         max_redirects: args.max_redirs,
         max_filesize: args.max_filesize,
@@ -469,6 +445,11 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         insecure: args.insecure,
         compressed: args.compressed,
         retry_all_errors,
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            (false, false) => None,
+        },
         block_private: args.block_private,
         proxies,
         simulated: None,

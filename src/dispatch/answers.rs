@@ -1,10 +1,12 @@
 //! What happens to tasks: offered, started, answered, given back, kept alive.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, Severity, Stored, TaskId, WorkerId};
 
 use super::event::{Action, Ending, GiveUp, HostId, Notice, Verdict};
+use super::pressure::Asked;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
 use super::{Course, Dispatcher};
@@ -68,12 +70,21 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_acked(&mut self, worker: WorkerId, id: TaskId, stored: Box<Stored>) {
-        if self.lease_of(worker, id).is_none() {
+    pub(super) fn on_acked(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        stored: Box<Stored>,
+    ) {
+        let Some((host, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
-        }
+        };
         self.counts.stored += self.weight(id);
-        self.answered(worker, id, true);
+        let places = self.places();
+        self.ready.serve(now, host, asked, places);
+        self.slots[usize::from(worker.slot.0)].served_by = Some(host);
+        self.answered(worker, id, true, true);
         self.finish(worker, id, Verdict::Stored(stored));
     }
 
@@ -87,40 +98,50 @@ impl Dispatcher {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
-        self.answered(worker, id, !failure.kind.is_silence());
-        if let Severity::Transient {
-            retry_after: Some(pause),
-        } = failure.severity
-        {
-            self.rest_host(now, id, pause.min(self.limits.retry_delay_max));
+        let pushback = self.judge(now, id, &failure);
+        self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
+        let retry_after = failure.severity.retry_after();
+        let delay = match failure.severity {
+            Severity::Transient { .. } if pushback.excused => {
+                let wanted = retry_after.unwrap_or_default();
+                Some(wanted.min(self.limits.retry_delay_max))
+            }
+            Severity::Transient { .. } => self.delay_of_retry(now, id, retry_after),
+            Severity::Permanent | Severity::Fatal => None,
+        };
+        if let Some(delay) = delay {
+            if !pushback.pause.is_zero() {
+                self.rest_host(now, id, pushback.pause);
+            }
+            return self.retry(now, id, delay, failure);
         }
-        let attempts = self.tasks[&id].attempts;
-        match failure.severity {
-            Severity::Transient { retry_after }
-                if let Some(delay) = self.delay_of_retry(now, id, retry_after) =>
-            {
-                self.counts.retries += 1;
-                self.unlease(id);
-                self.place(id, Place::Delayed(now + delay));
-                self.delayed.insert((now + delay, id));
-                self.actions.push_back(Action::Notify(Notice::Retrying {
-                    task: id,
-                    attempts,
-                    delay,
-                    failure,
-                }));
-            }
-            Severity::Transient { .. } | Severity::Permanent => {
-                self.counts.failed += self.weight(id);
-                self.finish(worker, id, Verdict::Failed(failure));
-                self.count_failures(now);
-            }
-            Severity::Fatal => {
-                self.unlease(id);
-                self.make_ready(now, id);
-                self.end(now, Ending::GivenUp(GiveUp::Fatal(failure)));
-            }
+        if failure.severity == Severity::Fatal {
+            self.unlease(id);
+            self.make_ready(now, id);
+            return self.end(now, Ending::GivenUp(GiveUp::Fatal(failure)));
         }
+        self.counts.failed += self.weight(id);
+        self.finish(worker, id, Verdict::Failed(failure));
+        self.count_failures(now);
+    }
+
+    /// Has `id`, which failed, tried again after `delay`; at the end of its queue if that is nothing.
+    fn retry(&mut self, now: Instant, id: TaskId, delay: Duration, failure: Box<Failure>) {
+        self.counts.retries += 1;
+        self.unlease(id);
+        if delay.is_zero() {
+            self.queue_up(now, id, End::Back);
+        } else {
+            self.place(id, Place::Delayed(now + delay));
+            self.delayed.insert((now + delay, id));
+        }
+        let attempts = self.tasks.get(&id).map_or(0, |task| task.attempts);
+        self.actions.push_back(Action::Notify(Notice::Retrying {
+            task: id,
+            attempts,
+            delay,
+            failure,
+        }));
     }
 
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
@@ -176,11 +197,18 @@ impl Dispatcher {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// An answer came: it spends an attempt, and shows that the worker works; and whether its
-    /// host does.
-    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool) {
+    /// The host of `id`, and how much it was asked when that was handed to `worker`, if it was.
+    fn asked_of(&mut self, worker: WorkerId, id: TaskId) -> Option<(HostId, Asked)> {
+        let task = self.tasks.get_mut(&id)?;
+        let asked = task.lease_of(worker)?.asked;
+        Some((task.host, asked))
+    }
+
+    /// An answer came: it spends an attempt, if it `counts`, and shows that the worker works; and
+    /// whether its host does.
+    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.attempts += 1;
+            task.attempts += u32::from(counts);
             self.ready.hear(task.host, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
@@ -222,13 +250,6 @@ impl Dispatcher {
         };
         let slot = &mut self.slots[index];
         let deadline = now + self.limits.lease_timeout;
-        task.place = Place::Leased(Lease {
-            worker: slot.worker(),
-            deadline,
-            started: None,
-            revoked: false,
-            overdue: false,
-        });
         self.leases.insert((deadline, id));
         self.next_turn = now + self.limits.spacing;
         let host_spacing = self.limits.host_spacing.max(task.spacing);
@@ -244,6 +265,14 @@ impl Dispatcher {
         if *of_host <= u32::from(self.limits.concurrency) {
             self.ready.add_load(task.host);
         }
+        task.place = Place::Leased(Lease {
+            worker: slot.worker(),
+            deadline,
+            asked: self.ready.ask(now, task.host),
+            started: None,
+            revoked: false,
+            overdue: false,
+        });
     }
 
     /// Ends the lease on `id`. The task's place is still to be set by the caller.
@@ -272,9 +301,14 @@ impl Dispatcher {
         }
     }
 
-    /// Puts `id`, which is nowhere, at the head of the queue it belongs to; a suspect at its end, or
-    /// while many die, those who have waited longest would never have their turn.
+    /// Puts `id`, which is nowhere, at the head of the queue it belongs to.
     pub(super) fn make_ready(&mut self, now: Instant, id: TaskId) {
+        self.queue_up(now, id, End::Front);
+    }
+
+    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
+    /// many die, those who have waited longest would never have their turn.
+    fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -284,17 +318,20 @@ impl Dispatcher {
             self.suspects.push_back(id);
         } else if task.errand {
             task.place = Place::Errands;
-            self.errands.push_front(id);
+            end.push(&mut self.errands, id);
         } else if let Some(chunk) = task.chunk {
             let heir = self.heir_of(chunk);
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.chunk = Some(heir);
                 task.place = Place::Chunk(heir);
             }
-            self.slots[usize::from(heir.0)].chunk.push_front(id);
+            end.push(&mut self.slots[usize::from(heir.0)].chunk, id);
         } else {
             task.place = Place::Ready;
-            self.ready.push_front(task.host, id);
+            match end {
+                End::Front => self.ready.push_front(task.host, id),
+                End::Back => self.ready.push_back(task.host, id),
+            }
         }
     }
 
@@ -312,5 +349,21 @@ impl Dispatcher {
     /// Whether tasks are still dispatched.
     pub(super) fn is_running(&self) -> bool {
         self.course == Course::Running
+    }
+}
+
+/// An end of a queue.
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
+impl End {
+    fn push(self, queue: &mut VecDeque<TaskId>, id: TaskId) {
+        match self {
+            Self::Front => queue.push_front(id),
+            Self::Back => queue.push_back(id),
+        }
     }
 }

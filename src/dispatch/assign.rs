@@ -35,6 +35,7 @@ impl Dispatcher {
             let Some(task) = self.take_in_turn(index) else {
                 break;
             };
+            let index = self.slot_with_connection(index, task);
             self.lease(now, index, task);
             batches[index].push(task);
         }
@@ -176,7 +177,7 @@ impl Dispatcher {
             .hosts
             .iter()
             .find(|&(&host, &held)| {
-                held >= concurrency && self.ready.has_ready(host) && !self.ready.is_resting(host)
+                held >= concurrency && self.ready.has_ready(host) && self.ready.may_hold_ahead(host)
             })
             .map(|(&host, _)| host)
     }
@@ -294,13 +295,11 @@ impl Dispatcher {
     /// others, or may be: what is read of the input so far may be all of one host. So those that
     /// come later find places that are not taken for as long as a silent host is waited for.
     pub(super) fn restrain(&mut self) {
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let places = in_use * usize::from(self.limits.concurrency);
+        let places = self.places();
         let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
         let others = self.ready.hosts() > 1 || may_come;
         let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
-        let half = u32::try_from(places / 2).unwrap_or(u32::MAX);
-        self.ready.restrain(restrained.then_some(half));
+        self.ready.restrain(restrained.then_some(places / 2));
     }
 
     /// Asks the worker of slot `index` to give `tasks` back.

@@ -109,7 +109,7 @@ impl Dispatcher {
             self.tasks.get(id).is_some_and(|task| {
                 let held = slot.hosts.get(&task.host).copied().unwrap_or(0);
                 self.ready.has_room(task.host)
-                    || (held >= concurrency && !self.ready.is_resting(task.host))
+                    || (held >= concurrency && self.ready.may_hold_ahead(task.host))
             })
         })?;
         let task = slot.chunk[position];

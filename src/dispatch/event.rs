@@ -117,6 +117,9 @@ pub enum Event {
         /// How many slots; at least 1.
         workers: u16,
     },
+    /// Everything that workers had said when [`Action::Listen`] was polled has been handed in: who
+    /// was silent until then was silent.
+    Listened,
     /// Time has passed.
     Tick,
 }
@@ -234,6 +237,9 @@ pub enum Action {
         /// Why.
         reason: KillReason,
     },
+    /// Say when everything that workers have said until now is told; answered by
+    /// [`Event::Listened`].
+    Listen,
     /// This task is finished: write it down.
     Record {
         /// Which task.

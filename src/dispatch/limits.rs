@@ -15,8 +15,8 @@ pub struct Limits {
     /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
     pub prefetch: u16,
     /// Bytes of assignments that a worker may hold without having started them. One is always
-    /// allowed. It keeps what a worker has not read well below what its channel takes, so that
-    /// a send to a frozen worker cannot block.
+    /// allowed. It keeps what a worker has not read well below what its socket takes, so that a
+    /// worker whose socket is full has said that it started what it has not read.
     pub credit_bytes: u32,
     /// Tasks of one host that may run at once over all workers; `None` is no limit.
     pub per_host: Option<u32>,
@@ -33,6 +33,8 @@ pub struct Limits {
     pub retry_delay: RetryDelay,
     /// Longest wait before a retry, also when the server asks for more.
     pub retry_delay_max: Duration,
+    /// How long a host may refuse everything before its refusals are failures like any other.
+    pub host_patience: Duration,
     /// Failed tasks that end the run.
     pub max_failures: Option<MaxFailures>,
     /// How long tasks are handed out; what is unfinished then is left for the next run.
@@ -144,6 +146,7 @@ impl Default for Limits {
             retry_max_time: None,
             retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),
             retry_delay_max: Duration::from_secs(600),
+            host_patience: Duration::from_secs(90),
             max_failures: None,
             run_time: None,
             max_deliveries: 3,

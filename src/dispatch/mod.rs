@@ -38,6 +38,8 @@ mod ending;
 mod event;
 mod limits;
 mod pace;
+mod pressure;
+mod pushback;
 mod queue;
 mod resize;
 mod slot;
@@ -87,6 +89,8 @@ pub struct Dispatcher {
     delayed: BTreeSet<(Instant, TaskId)>,
     /// Deadlines of the leases of workers that are not being ended.
     leases: BTreeSet<(Instant, TaskId)>,
+    /// When `Listen` was said, and is not answered: a lease was over as far as was heard.
+    listening: Option<Instant>,
     slots: Vec<Slot>,
     restarts: RestartWindow,
     actions: VecDeque<Action>,
@@ -123,6 +127,7 @@ impl Dispatcher {
             suspects: VecDeque::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
+            listening: None,
             slots: (0..limits.workers)
                 .map(|n| Slot::new(SlotId(n), now))
                 .collect(),
@@ -157,7 +162,7 @@ impl Dispatcher {
                 worker,
                 task,
                 stored,
-            } => self.on_acked(worker, task, stored),
+            } => self.on_acked(now, worker, task, stored),
             Event::Nacked {
                 worker,
                 task,
@@ -176,6 +181,7 @@ impl Dispatcher {
             }
             Event::Resumed { pause } => self.on_resumed(pause),
             Event::Resized { workers } => self.on_resized(now, workers),
+            Event::Listened => self.on_listened(now),
             Event::Tick => {}
         }
         self.expire(now);
@@ -207,6 +213,7 @@ impl Dispatcher {
         let lease = self
             .leases
             .first()
+            .filter(|_| self.listening.is_none())
             .map(|&(at, _)| (at, DeadlineCause::Lease));
         let grace = match self.course {
             Course::Ending { deadline, .. } if !self.all_dying() => {
@@ -265,10 +272,10 @@ impl Dispatcher {
 
     /// Acts on every deadline that has passed.
     fn expire(&mut self, now: Instant) {
-        while let Some(&(at, task)) = self.leases.first()
-            && at <= now
-        {
-            self.on_lease_expired(now, at, task);
+        if self.listening.is_none() && self.leases.first().is_some_and(|&(at, _)| at <= now) {
+            // A sign of life may be on its way.
+            self.listening = Some(now);
+            self.actions.push_back(Action::Listen);
         }
         if self.time_is_up.is_some_and(|at| at <= now) {
             self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use protocol::TaskId;
 
 use super::backoff::retry_delay;
-use super::event::{Ending, GiveUp};
+use super::event::{Ending, GiveUp, HostId};
 use super::task::Place;
 use super::{Dispatcher, Policy};
 
@@ -17,6 +17,11 @@ impl Dispatcher {
             return;
         };
         self.ready.rest(host, now + pause);
+        self.recall_host(id, host);
+    }
+
+    /// Asks back what is held ahead of `host`, of which `id` was just answered.
+    pub(super) fn recall_host(&mut self, id: TaskId, host: HostId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             if !slot.is_ready() || !slot.hosts.contains_key(&host) {

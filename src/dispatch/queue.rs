@@ -12,6 +12,8 @@
 //! tasks of the host that the worker holds, or its concurrency if that is less. (A worker that
 //! holds nine tasks of a host and runs one at a time asks that host once at a time.)
 //!
+//! A host that pushes back has bounds of its own, below the cap (`queue/manners.rs`).
+//!
 //! A host is **heard** from if its latest download was answered. One that is not may be kept below
 //! a load of its own ([`ReadyQueue::restrain`]).
 
@@ -22,6 +24,10 @@ use protocol::TaskId;
 
 use super::event::HostId;
 
+mod manners;
+
+use manners::Manners;
+
 /// A host with unfinished tasks, wherever those are.
 #[derive(Debug, Default)]
 struct Host {
@@ -30,6 +36,8 @@ struct Host {
     load: u32,
     unfinished: u32,
     heard: bool,
+    /// How it takes what it is asked.
+    manners: Manners,
     /// When it came to where it stands in the rotation, counted in turns.
     turn: u64,
 }
@@ -184,14 +192,21 @@ impl ReadyQueue {
 
     /// Whether one more download may run against `host` now.
     pub(super) fn has_room(&self, host: HostId) -> bool {
-        self.hosts.get(&host).is_none_or(|entry| {
-            self.cap.is_none_or(|cap| entry.load < cap) && !self.is_restrained(entry)
-        }) && !self.is_resting(host)
+        self.hosts
+            .get(&host)
+            .is_none_or(|entry| entry.load < self.most_load(entry) && !self.is_restrained(entry))
+            && !self.is_resting(host)
     }
 
     /// Whether `host` is to get nothing now.
     pub(super) fn is_resting(&self, host: HostId) -> bool {
         self.resting.contains_key(&host)
+    }
+
+    /// Whether a worker that asks `host` as often as it can may hold more of it ahead: it begins that
+    /// whenever it likes.
+    pub(super) fn may_hold_ahead(&self, host: HostId) -> bool {
+        !self.is_resting(host) && !self.is_under_pressure(host)
     }
 
     /// Gives `host` nothing until then, or for longer if that was said before.
@@ -258,7 +273,7 @@ impl ReadyQueue {
     /// Where `host` stands in the rotation, if it does, and with how many tasks.
     fn standing(&self, host: HostId) -> Option<(Standing, usize)> {
         let entry = self.hosts.get(&host)?;
-        let room = self.cap.is_none_or(|cap| entry.load < cap) && !self.is_resting(host);
+        let room = entry.load < self.most_load(entry) && !self.is_resting(host);
         let stands = room && !entry.tasks.is_empty();
         stands.then_some(((entry.load, entry.turn, host), entry.tasks.len()))
     }

@@ -66,6 +66,8 @@ pub(super) struct Slot {
     pub(super) closed: bool,
     /// Tasks that the worker may still be given before it is replaced; `None` is no limit.
     pub(super) quota: Option<u32>,
+    /// The host that served the worker's latest answer.
+    pub(super) served_by: Option<HostId>,
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
@@ -87,6 +89,7 @@ impl Slot {
             reserved: false,
             closed: false,
             quota: None,
+            served_by: None,
             progress: false,
             barren: 0,
         }

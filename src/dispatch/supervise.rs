@@ -144,7 +144,19 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
+    /// Ends the leases that were over when listening began: what workers had said by then is known.
+    pub(super) fn on_listened(&mut self, now: Instant) {
+        let Some(until) = self.listening.take() else {
+            return;
+        };
+        while let Some(&(at, id)) = self.leases.first()
+            && at <= until
+        {
+            self.on_lease_expired(now, at, id);
+        }
+    }
+
+    fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
         self.leases.remove(&(at, id));
         if let Some(task) = self.tasks.get(&id)
             && let Place::Leased(lease) = task.place

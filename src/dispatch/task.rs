@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use protocol::{SlotId, WorkerId};
 
 use super::event::HostId;
+use super::pressure::Asked;
 
 /// An unfinished task.
 #[derive(Debug)]
@@ -29,6 +30,9 @@ pub(super) struct Task {
     pub(super) suspect: bool,
     /// The slot whose chunk it belongs to, once the input is split.
     pub(super) chunk: Option<SlotId>,
+    /// How often its host had served when it first refused this, or last in a way that spent no
+    /// attempt.
+    pub(super) refused: Option<u64>,
     /// When it was first started.
     pub(super) begun: Option<Instant>,
     /// When it was last put in the queue.
@@ -58,6 +62,8 @@ pub(super) enum Place {
 pub(super) struct Lease {
     pub(super) worker: WorkerId,
     pub(super) deadline: Instant,
+    /// When it was handed out, and how much its host was asked then.
+    pub(super) asked: Asked,
     /// When the worker took it up, if it has.
     pub(super) started: Option<Instant>,
     /// The worker was asked to give it back.
@@ -79,6 +85,7 @@ impl Task {
             unexplained: 0,
             suspect: false,
             chunk: None,
+            refused: None,
             begun: None,
             ready_at: now,
             place: Place::Ready,

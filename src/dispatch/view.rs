@@ -97,6 +97,14 @@ impl Dispatcher {
             .is_some_and(|task| task.begun.is_some())
     }
 
+    /// Whether `worker` holds `task`.
+    #[must_use]
+    pub fn holds(&self, worker: WorkerId, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(
+            |task| matches!(task.place, Place::Leased(lease) if lease.worker == worker),
+        )
+    }
+
     /// Which delivery of `task` the next one is, or the present one, while it is leased: 1 for the
     /// first.
     #[must_use]

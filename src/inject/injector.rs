@@ -6,7 +6,6 @@
 //! that a coordinator that was suspended does not catch up on what it missed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -15,6 +14,7 @@ use rustix::process::Signal;
 
 use super::journal::{Blow, Journal, JournalError};
 use super::{Rate, SignalFault, Spec};
+use crate::folder::OwnFolder;
 
 /// How long a pause is, in milliseconds: uniform between these two.
 const PAUSE: std::ops::RangeInclusive<u64> = 10..=200;
@@ -43,12 +43,12 @@ struct Source {
 }
 
 impl Injector {
-    /// For what `spec` asks for, from the moment `now`; the journal is at `journal`.
+    /// For what `spec` asks for, from the moment `now`; the journal is in the run's own folder.
     ///
     /// # Errors
     ///
     /// If signals are asked for, and the journal cannot be written.
-    pub fn new(spec: Spec, journal: &Path, now: Instant) -> Result<Self, JournalError> {
+    pub fn new(spec: Spec, own: &OwnFolder, now: Instant) -> Result<Self, JournalError> {
         let mut seeds = Rng::with_seed(spec.seed);
         // One for each fault there is, so that adding one does not change the others.
         let sources: Vec<_> = SignalFault::ALL
@@ -67,7 +67,7 @@ impl Injector {
             .collect();
         let journal = match sources.as_slice() {
             [] => None,
-            _ => Some(Journal::open(journal)?),
+            _ => Some(Journal::open(own)?),
         };
         Ok(Self {
             spec,
@@ -215,6 +215,7 @@ const fn signal(blow: Blow) -> Signal {
 mod tests {
     use protocol::{Epoch, SlotId};
 
+    use super::super::JOURNAL;
     use super::*;
 
     fn workers(count: u16) -> Vec<(WorkerId, u32)> {
@@ -238,8 +239,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let begun = Instant::now();
         let spec = spec.parse().expect("the test's spec is right");
-        let journal = folder.path().join("journal");
-        let mut injector = Injector::new(spec, &journal, begun).expect("a journal");
+        let own = OwnFolder::named(folder.path()).expect("a folder");
+        let mut injector = Injector::new(spec, &own, begun).expect("a journal");
+        let journal = folder.path().join(JOURNAL);
         let mut played = Vec::new();
         while let Some(due) = injector.due() {
             if due > begun + Duration::from_secs(seconds) {

@@ -3,14 +3,17 @@
 //! A line is written before its signal is sent, so that whoever looks for a death without a cause
 //! finds every one that this program brought about. Append-only, over all runs of a folder.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use protocol::{Epoch, MonotonicNanos, SlotId, Timestamp, WorkerId};
+use rustix::fs::OFlags;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+use crate::folder::{OwnFolder, StateError};
 
 /// Its name, in `.coordinator` within the output folder.
 pub const JOURNAL: &str = "injected.jsonl";
@@ -63,11 +66,18 @@ impl From<WorkerId> for Struck {
 
 /// What went wrong with the journal.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} the journal of injected faults {}: {source}", .path.display())]
-pub struct JournalError {
-    doing: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum JournalError {
+    /// Something else is in its place, it is of somebody else, or it cannot be opened.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It cannot be written to.
+    #[error("cannot write to the journal of injected faults {}: {source}", .path.display())]
+    Write {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// A journal that is open.
@@ -78,23 +88,17 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or begins it. If its last line was cut off by a crash, that
+    /// Opens the journal in the run's own folder, or begins it. If its last line was cut off by a crash, that
     /// line is ended: it is nobody's then, and the next one stands for itself.
-    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
-        let refused = |source| JournalError {
-            doing: "open",
-            path: path.to_owned(),
-            source,
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true);
-        let mut file = options.open(path).map_err(refused)?;
-        end_last_line(&mut file).map_err(refused)?;
-        let path = path.to_owned();
-        Ok(Self { path, file })
+    pub(super) fn open(own: &OwnFolder) -> Result<Self, JournalError> {
+        let path = own.as_folder().path().join(JOURNAL);
+        let file = own.open(JOURNAL, OFlags::APPEND)?;
+        let mut journal = Self { path, file };
+        end_last_line(&mut journal.file).map_err(|error| journal.refused(error))?;
+        Ok(journal)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
@@ -119,8 +123,7 @@ impl Journal {
     }
 
     fn refused(&self, source: io::Error) -> JournalError {
-        JournalError {
-            doing: "write to",
+        JournalError::Write {
             path: self.path.clone(),
             source,
         }
@@ -166,14 +169,15 @@ mod tests {
             slot: SlotId(2),
             epoch: Epoch(7),
         };
-        let mut journal = Journal::open(&path).expect("it opens");
+        let own = OwnFolder::named(folder.path()).expect("a folder");
+        let mut journal = Journal::open(&own).expect("it opens");
         journal
             .write(&[(Blow::Kill, worker, 4711)])
             .expect("written");
         drop(journal);
-        let mut file = OpenOptions::new().append(true).open(&path).expect("there");
+        let mut file = File::options().append(true).open(&path).expect("there");
         file.write_all(b"{\"time_us\":1").expect("written");
-        let mut journal = Journal::open(&path).expect("it opens again");
+        let mut journal = Journal::open(&own).expect("it opens again");
         let both = [(Blow::KillAll, worker, 1), (Blow::KillAll, worker, 2)];
         journal.write(&both).expect("written");
         let text = std::fs::read_to_string(&path).expect("readable");

@@ -32,6 +32,18 @@ pub(super) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// The same, independent of the line.
+    pub(super) fn into_owned(self) -> Fields<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Fields {
+            url: owned(self.url),
+            out: self.out.map(owned),
+            sha256: self.sha256.map(owned),
+            size: self.size,
+            headers: self.headers,
+        }
+    }
+
     /// The target, which would be task `number`.
     pub(super) fn target(self, naming: &Naming, number: u64) -> Result<Target, LineError> {
         let url = target::parse_url(&self.url)?;

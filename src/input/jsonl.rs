@@ -1,13 +1,16 @@
 //! One JSON object a line: `{"url": …, "out": …, "sha256": …, "size": …, "headers": {…}}`.
 //!
 //! Only the URL must be there; keys that are not known are passed over, so that a dataset can be
-//! read as it is.
+//! read as it is. So can values as programs write them: `NaN` and `Infinity`, which are no JSON,
+//! count as null, an empty text as absent, and a size may be a text or a whole number with a point.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 use super::entry::Fields;
 use super::error::{Excerpt, LineError};
@@ -22,13 +25,10 @@ pub(super) fn parse<'a>(
         let text = Excerpt::of_bytes(line);
         return Err((LineError::NotUtf8 { text }, None));
     };
-    let mut json = serde_json::Deserializer::from_str(text);
-    let object = Object {
-        url: options.url_name(),
-    };
-    let fields = object
-        .deserialize(&mut json)
-        .and_then(|fields| json.end().map(|()| fields));
+    let fields = read(text, options).or_else(|error| match with_nulls(text) {
+        Some(text) => read(&text, options).map(Fields::into_owned),
+        None => Err(error),
+    });
     fields.map_err(|error| {
         let said = error.to_string();
         // The line is always 1, and the column goes to the front.
@@ -39,6 +39,49 @@ pub(super) fn parse<'a>(
         let column = error.column() as u64;
         (LineError::NotAnObject { problem }, Some(column.max(1)))
     })
+}
+
+fn read<'a>(text: &'a str, options: &ListOptions) -> serde_json::Result<Fields<'a>> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let object = Object {
+        url: options.url_name(),
+    };
+    let fields = object.deserialize(&mut json)?;
+    json.end().map(|()| fields)
+}
+
+/// `text` with null in place of numbers that JSON does not have; nothing if there are none.
+fn with_nulls(text: &str) -> Option<String> {
+    const NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    let mut changed = String::with_capacity(text.len() + 8);
+    let (mut rest, mut found) = (text, false);
+    while let Some(next) = rest.chars().next() {
+        let number = NUMBERS.iter().find(|number| rest.starts_with(**number));
+        let taken = match number {
+            Some(number) => {
+                found = true;
+                changed.push_str("null");
+                rest = &rest[number.len()..];
+                continue;
+            }
+            None if next == '"' => string(rest),
+            None => next.len_utf8(),
+        };
+        changed.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    found.then_some(changed)
+}
+
+/// The length of the string that `text` begins with, its quotes included.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 struct Object<'o> {
@@ -106,7 +149,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         let mut url: Option<Text<'de>> = None;
         let mut out: Option<Option<Text<'de>>> = None;
         let mut sha256: Option<Option<Text<'de>>> = None;
-        let mut size: Option<Option<u64>> = None;
+        let mut size: Option<Option<Size>> = None;
         let mut headers: Option<Option<Headers>> = None;
         while let Some(key) = map.next_key_seed(&self)? {
             match key {
@@ -126,12 +169,15 @@ impl<'de> Visitor<'de> for Object<'_> {
                 self.url
             )));
         };
-        let text = |text: Option<Option<Text<'de>>>| text.flatten().map(|text| text.0);
+        let text = |text: Option<Option<Text<'de>>>| {
+            let text = text.flatten().map(|text| text.0);
+            text.filter(|text| !text.is_empty())
+        };
         Ok(Fields {
             url: url.0,
             out: text(out),
             sha256: text(sha256),
-            size: size.flatten(),
+            size: size.flatten().and_then(|size| size.0),
             headers: headers
                 .flatten()
                 .map(|headers| headers.0)
@@ -152,6 +198,60 @@ fn once<T, E: Error>(place: &mut Option<T>, name: &str, value: T) -> Result<(), 
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A number of bytes, as a number or a text; nothing if that is empty.
+struct Size(Option<u64>);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SizeVisitor)
+    }
+}
+
+struct SizeVisitor;
+
+impl Visitor<'_> for SizeVisitor {
+    type Value = Size;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of bytes")
+    }
+
+    fn visit_u64<E: Error>(self, size: u64) -> Result<Size, E> {
+        Ok(Size(Some(size)))
+    }
+
+    fn visit_i64<E: Error>(self, size: i64) -> Result<Size, E> {
+        // One that is not negative is a u64 to serde_json.
+        Err(E::invalid_value(Unexpected::Signed(size), &self))
+    }
+
+    fn visit_f64<E: Error>(self, size: f64) -> Result<Size, E> {
+        // Up to here every whole number is exact.
+        const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+        if size.fract() != 0.0 || !(0.0..=EXACT).contains(&size) {
+            return Err(E::invalid_value(Unexpected::Float(size), &self));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and within the range"
+        )]
+        let size = size as u64;
+        Ok(Size(Some(size)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
+        if text.is_empty() {
+            return Ok(Size(None));
+        }
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse().ok().filter(|_| digits) {
+            Some(size) => Ok(Size(Some(size))),
+            None => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
 
 /// Names with a value each, or with a list of values.
 struct Headers(Vec<(String, String)>);
@@ -199,6 +299,14 @@ impl<'de> Visitor<'de> for ValuesVisitor {
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Values, E> {
         Ok(Values(vec![value.to_owned()]))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Values, E> {
+        Ok(Values(vec![value.to_string()]))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Values, E> {
+        Ok(Values(Vec::new()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values, A::Error> {

@@ -24,6 +24,8 @@ pub struct Target {
     pub path: String,
     /// Whether the list itself names that place (`out`).
     pub named: bool,
+    /// Whether what is in that place may be replaced: it can only be this target's own.
+    pub replace: bool,
     /// What else the list says, if anything.
     pub extra: Option<Box<Extra>>,
     /// User name and password as the list has them. They are for the server alone: no file, no
@@ -78,6 +80,7 @@ impl Target {
             key,
             path,
             named: false,
+            replace: false,
             extra: None,
             credentials,
         }))
@@ -105,6 +108,7 @@ impl Target {
             url,
             path,
             named: false,
+            replace: true,
             extra: None,
             credentials: None,
         }

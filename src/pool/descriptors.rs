@@ -2,11 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors of the coordinator for each worker: two channels, its standard error, and two that
-/// are open only while it starts (the bootstrap socket's two ends).
-const PER_WORKER: u64 = 5;
+/// Descriptors of the coordinator for each worker: a socket each way, its standard error, and the
+/// other end of that while it is started.
+const PER_WORKER: u64 = 4;
 
-/// Everything else: standard streams, run log, lock, lists, origin, and a reserve.
+/// Everything else: standard streams, run log, lock, lists, origin, what the ear waits with, and a
+/// reserve.
 const OTHERS: u64 = 32;
 
 /// The system does not allow the coordinator enough descriptors.

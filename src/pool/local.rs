@@ -14,8 +14,7 @@ use rustix::process::Signal;
 use worker::exec::{Commands, Home};
 use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
-use super::link::Heard;
-use super::{Message, News};
+use super::{Heard, Message, News};
 use crate::dispatch::Exit;
 
 /// The workers of a run, each a session in this process. `M` is what the run's inbox takes.
@@ -45,10 +44,7 @@ struct ToInbox<M> {
 
 impl<M: From<Message> + Send> ToInbox<M> {
     fn tell(&self, news: News) -> Result<(), LinkError> {
-        let message = Message {
-            worker: self.worker,
-            heard: Heard::News(news),
-        };
+        let message = Message::of(self.worker, Heard::News(news, 0));
         self.inbox
             .send(message.into())
             .map_err(|_| LinkError::Closed)
@@ -112,16 +108,22 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
         Ok(())
     }
 
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<(WorkerId, News)> {
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<News> {
         match heard {
-            Heard::News(news) => {
+            Heard::News(news, _) => {
                 if matches!(news, News::Exited(_)) {
                     self.workers.remove(&worker);
                 }
-                Some((worker, news))
+                Some(news)
             }
-            Heard::Connected { .. } | Heard::Closed | Heard::Wrote(_) | Heard::LastWords(_) => None,
+            Heard::Connected(_) | Heard::Violated(_) | Heard::Wrote(_) | Heard::Finished(_) => None,
         }
+    }
+
+    /// What sessions say is in the inbox at once.
+    pub(super) fn listen(&self) {
+        // The run is over when nobody takes it.
+        let _ = self.inbox.send(Message::listened().into());
     }
 
     pub(super) fn send(&self, worker: WorkerId, message: ToWorker) {

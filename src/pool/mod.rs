@@ -5,12 +5,12 @@
 //! business.
 
 mod descriptors;
-mod link;
+mod ear;
 mod local;
 mod memory;
+mod peer;
 mod process;
 mod sockets;
-mod stderr;
 
 use std::io;
 
@@ -19,10 +19,9 @@ use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
 use rustix::process::Signal;
 
 use crate::dispatch::Exit;
-use link::Heard;
+use sockets::Downlink;
 
 pub use descriptors::{DescriptorError, make_room};
-pub use link::contain_panics;
 pub use local::LocalPool;
 pub use process::{PoolError, ProcessPool};
 pub use sockets::SocketFolder;
@@ -78,9 +77,46 @@ impl From<Exit> for Death {
 
 /// Something for the pool to digest.
 #[derive(Debug)]
-pub struct Message {
-    worker: WorkerId,
-    heard: Heard,
+pub struct Message(Content);
+
+#[derive(Debug)]
+enum Content {
+    Of(WorkerId, Heard),
+    Listened,
+}
+
+/// What is heard of one worker.
+#[derive(Debug)]
+enum Heard {
+    /// It has greeted and been answered; messages to it go out here.
+    Connected(Downlink),
+    /// It has news, which came in so many bytes.
+    News(News, usize),
+    /// It said or did something that no worker does, and is not heard any more.
+    Violated(String),
+    /// It wrote these lines to standard error.
+    Wrote(Vec<String>),
+    /// It is dead, everything it said is heard, and these were its last lines. The last of it.
+    Finished(Vec<String>),
+}
+
+/// What a message means for the run.
+#[derive(Debug)]
+pub enum Digested {
+    /// A worker has news.
+    News(WorkerId, News),
+    /// All that workers had said when the pool was asked to listen has been digested.
+    Listened,
+}
+
+impl Message {
+    const fn of(worker: WorkerId, heard: Heard) -> Self {
+        Self(Content::Of(worker, heard))
+    }
+
+    const fn listened() -> Self {
+        Self(Content::Listened)
+    }
 }
 
 /// The workers of a run, however they are made. `M` is what the run's inbox takes.
@@ -108,19 +144,31 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     }
 
     /// Takes in one message of the inbox; what it means for the run comes back.
-    pub fn digest(&mut self, message: Message) -> Option<(WorkerId, News)> {
-        let Message { worker, heard } = message;
-        match self {
+    pub fn digest(&mut self, message: Message) -> Option<Digested> {
+        let (worker, heard) = match message.0 {
+            Content::Of(worker, heard) => (worker, heard),
+            Content::Listened => return Some(Digested::Listened),
+        };
+        let news = match self {
             Self::Processes(pool) => pool.digest(worker, heard),
             Self::Local(pool) => pool.digest(worker, heard),
+        };
+        news.map(|news| Digested::News(worker, news))
+    }
+
+    /// Has [`Digested::Listened`] come once all that workers have said by now is digested.
+    pub fn listen(&mut self) {
+        match self {
+            Self::Processes(pool) => pool.listen(),
+            Self::Local(pool) => pool.listen(),
         }
     }
 
-    /// Looks which children have ended, to be called after SIGCHLD; says which workers are gone.
-    pub fn reap(&mut self) -> Vec<(WorkerId, News)> {
+    /// Looks which children have ended, to be called after SIGCHLD; [`News::Exited`] of each follows.
+    pub fn reap(&mut self) {
         match self {
             Self::Processes(pool) => pool.reap(),
-            Self::Local(_) => Vec::new(),
+            Self::Local(_) => {}
         }
     }
 

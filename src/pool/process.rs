@@ -1,17 +1,15 @@
 //! Workers as processes of their own, reached over ipc-channel.
 //!
 //! ```text
-//!   spawn: one-shot server, child (this binary as `worker`), thread that listens
-//!      child connects  -> Connected   -> frames can be sent
+//!   spawn: child (this binary as `worker`); the ear knows its process id
+//!      child greets    -> Connected   -> frames can be sent
 //!      child dies      -> SIGCHLD     -> `reap`: exit status; its process group is ended
-//!                                        -> LastWords: what it wrote to standard error is read
-//!                      -> Closed      -> everything it said has been heard
-//!      all three       -> `News::Exited`, once, last
+//!                                        -> Finished: everything it said and wrote is heard
+//!      both            -> `News::Exited`, once, last
 //! ```
-//!
-//! Facts about ipc-channel that shape this file are in ARCHITECTURE.md.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -19,20 +17,22 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
-use ipc_channel::ipc::{IpcBytesSender, IpcOneShotServer, IpcSender};
 use protocol::codec::{self, EncodeError};
-use protocol::handshake::Connection;
-use protocol::{Setup, ToWorker, WorkerId};
+use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::link::{Heard, THREAD_NAME, listen};
+use super::ear::{Backlog, Ear, Newcomer};
 use super::memory::{OomKills, Peak};
-use super::stderr::StderrReader;
-use super::{Death, Message, News};
+use super::sockets::{Downlink, SendError, SocketFolder};
+use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
 use crate::reap::reap;
+
+/// Shortest time between two looks at the memory of a worker that says something.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
@@ -42,14 +42,18 @@ use crate::reap::reap;
 pub struct ProcessPool<M> {
     program: PathBuf,
     verbose: u8,
-    setup: Arc<[u8]>,
+    /// The path of the socket that workers connect to.
+    socket: PathBuf,
+    /// The output folder, so that the process list shows whose worker it is.
+    folder: OsString,
+    /// The environment of workers, if it is not this process's.
+    environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
     start_faults: Option<StartFaults>,
     workers: BTreeMap<WorkerId, Process>,
-    /// Started with the first worker.
-    stderr: Option<StderrReader>,
+    ear: Ear,
     oom_kills: OomKills,
 }
 
@@ -65,43 +69,100 @@ pub enum PoolError {
     /// The system does not make memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
     Memory(#[source] io::Error),
+    /// There is nothing that workers can connect to.
+    #[error("cannot listen to workers: {0}")]
+    Listen(#[source] io::Error),
+}
+
+/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
+/// the dynamic loader, the resolver, the memory allocator, the log and the lookup of the system's
+/// certificates read.
+const ENVIRONMENT: [&str; 16] = [
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "TMPDIR",
+    "TZ",
+    "NO_COLOR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+    "RUST_MIN_STACK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The environment of workers, if it is not to be this process's. Commands are given what the
+/// worker has, and they are to have all of it.
+fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
+    let reduced = setup.limits.sandbox != Sandbox::Off && setup.exec.is_none();
+    reduced.then(|| {
+        let known = ENVIRONMENT.iter();
+        known
+            .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+            .collect()
+    })
 }
 
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Name of the bootstrap socket, until the worker has connected.
-    bootstrap: Option<String>,
-    to_worker: Option<IpcBytesSender>,
-    /// The channel is closed, and everything said on it is heard.
-    closed: bool,
+    /// Once it has greeted, and as long as it reads.
+    to_worker: Option<Downlink>,
+    backlog: Arc<Backlog>,
     /// The pool sent it SIGKILL.
     killed: bool,
     peak: Peak,
+    /// When its memory was last looked at.
+    looked: Instant,
     /// Once it is reaped.
     death: Option<Death>,
-    /// What it wrote to standard error is read to its end, and stands in `death`.
-    silent: bool,
+    /// Everything it said and wrote is heard.
+    finished: bool,
 }
 
 impl<M: From<Message> + Send + 'static> ProcessPool<M> {
-    /// A pool without workers. Each gets `setup` first; messages go to `inbox`.
+    /// A pool without workers. They connect in `sockets`, and each gets `setup` first; messages go to
+    /// `inbox`.
     ///
     /// # Errors
     ///
     /// If `setup` does not fit a frame, or what it takes is not to be had.
-    pub fn new(setup: Setup, verbose: u8, inbox: Sender<M>) -> Result<Self, PoolError> {
+    pub fn new(
+        setup: Setup,
+        verbose: u8,
+        sockets: SocketFolder,
+        inbox: Sender<M>,
+    ) -> Result<Self, PoolError> {
         let rate = setup.limit_rate.map(|_| worker::shared_memory());
+        let (folder, environment) = (setup.output.clone(), environment(&setup));
+        let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
+        let ear = {
+            let inbox = inbox.clone();
+            let tell = move |message: Message| {
+                // The run is over when nobody takes it.
+                let _ = inbox.send(message.into());
+            };
+            let socket = sockets.listener_path();
+            Ear::start(sockets.into(), setup.into(), verbose > 0, tell).map(|ear| (ear, socket))
+        };
+        let (ear, socket) = ear.map_err(PoolError::Listen)?;
         Ok(Self {
             rate: rate.transpose().map_err(PoolError::Memory)?,
             // What runs now, even if the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
             verbose,
-            setup: codec::encode(&ToWorker::Setup(Box::new(setup)))?.into(),
+            socket,
+            folder,
+            environment,
             inbox,
             start_faults: None,
             workers: BTreeMap::new(),
-            stderr: None,
+            ear,
             oom_kills: OomKills::watch(),
         })
     }
@@ -117,62 +178,40 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ///
     /// If there is no such process; no news will follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
-        let (server, bootstrap) = IpcOneShotServer::<Connection>::new()?;
-        let mut child = self.command(worker, &bootstrap)?.spawn()?;
-        let peak = Peak::of_new_worker();
-        let listener = std::thread::Builder::new()
-            .name(format!("{THREAD_NAME}{worker}"))
-            .spawn({
-                let (inbox, setup) = (self.inbox.clone(), Arc::clone(&self.setup));
-                move || {
-                    listen(server, &setup, |heard| {
-                        // The run is over when nobody takes it.
-                        let _ = inbox.send(Message { worker, heard }.into());
-                    });
-                }
-            });
-        let pipe = child.stderr.take().map(OwnedFd::from);
-        if let Err(error) = listener.and_then(|_| self.watch(worker, pipe)) {
+        let mut command = self.command(worker)?;
+        let gate = self.ear.close_gate();
+        let mut child = command.spawn()?;
+        let backlog = Arc::default();
+        let newcomer = Newcomer {
+            worker,
+            pid: child.id(),
+            backlog: Arc::clone(&backlog),
+            stderr: child.stderr.take().map(OwnedFd::from),
+        };
+        if let Err(error) = self.ear.watch(newcomer) {
             signal_group(&child, Signal::KILL);
             child.wait()?;
-            // The thread that listens may be there, and wait for a connection.
-            let _ = IpcSender::<Connection>::connect(bootstrap);
             return Err(error);
         }
+        drop(gate);
         tracing::debug!(%worker, pid = child.id(), "worker spawned");
         self.workers.insert(
             worker,
             Process {
+                peak: Peak::of_new_worker(),
                 child,
-                bootstrap: Some(bootstrap),
                 to_worker: None,
-                closed: false,
+                backlog,
                 killed: false,
-                peak,
+                looked: Instant::now(),
                 death: None,
-                silent: false,
+                finished: false,
             },
         );
         Ok(())
     }
 
-    /// Has the standard error of `worker` read.
-    fn watch(&mut self, worker: WorkerId, pipe: Option<OwnedFd>) -> io::Result<()> {
-        let reader = match self.stderr.take() {
-            Some(reader) => reader,
-            None => {
-                let inbox = self.inbox.clone();
-                StderrReader::start(self.verbose > 0, move |worker, heard| {
-                    // The run is over when nobody takes it.
-                    let _ = inbox.send(Message { worker, heard }.into());
-                })?
-            }
-        };
-        let reader = self.stderr.insert(reader);
-        pipe.map_or(Ok(()), |pipe| reader.watch(worker, pipe))
-    }
-
-    fn command(&self, worker: WorkerId, bootstrap: &str) -> io::Result<Command> {
+    fn command(&self, worker: WorkerId) -> io::Result<Command> {
         // A worker has nothing to read there. So this is how it gets what it shares with others
         // without a descriptor too many, a name that others could open, or a message with one.
         let stdin = match &self.rate {
@@ -185,14 +224,20 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])
             .args(["--epoch", &worker.epoch.to_string()])
-            .args(["--socket", bootstrap])
+            .arg("--socket")
+            .arg(&self.socket)
             .args(["--parent", &std::process::id().to_string()])
+            .arg("--folder")
+            .arg(&self.folder)
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
+        if let Some(environment) = &self.environment {
+            command.env_clear().envs(environment.iter().cloned());
+        }
         let fault = self.start_faults.and_then(|faults| faults.of(worker));
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");
@@ -201,29 +246,30 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(command)
     }
 
-    /// Takes in one message of the inbox; what it means for the run comes back.
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<(WorkerId, News)> {
+    /// Takes in what is heard of `worker`; what it means for the run comes back.
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<News> {
         let process = self.workers.get_mut(&worker)?;
         match heard {
-            Heard::Connected { to_worker } => {
-                process.bootstrap = None;
+            Heard::Connected(to_worker) => {
                 process.to_worker = Some(to_worker);
                 None
             }
-            Heard::News(news) => {
-                if let News::Ready | News::Heartbeat(_) = &news {
+            Heard::News(news, bytes) => {
+                if process.backlog.remove(bytes) {
+                    self.ear.resume(worker);
+                }
+                if process.looked.elapsed() >= LOOK_EVERY || matches!(news, News::Ready) {
                     self.look(worker);
                 }
-                Some((worker, news))
+                Some(news)
             }
-            Heard::Closed => {
-                process.closed = true;
+            Heard::Violated(problem) => {
                 process.to_worker = None;
-                self.gone(worker)
+                Some(News::Violated { problem })
             }
-            Heard::Wrote(lines) => Some((worker, News::Wrote(lines))),
-            Heard::LastWords(lines) => {
-                process.silent = true;
+            Heard::Wrote(lines) => Some(News::Wrote(lines)),
+            Heard::Finished(lines) => {
+                process.finished = true;
                 if let Some(death) = &mut process.death {
                     death.last_words = lines;
                 }
@@ -232,40 +278,32 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         }
     }
 
-    /// Looks which workers have ended, to be called after SIGCHLD; says which are gone.
-    pub(super) fn reap(&mut self) -> Vec<(WorkerId, News)> {
-        for (worker, process) in &mut self.workers {
-            if process.death.is_some() {
-                continue;
-            }
-            let Some(death) = process.death(&mut self.oom_kills) else {
-                continue;
-            };
-            let exit = &process.death.insert(death).exit;
-            let reader = self.stderr.as_ref();
-            process.silent = !reader.is_some_and(|reader| reader.finish(*worker));
-            if let Some(name) = process.bootstrap.take() {
-                tracing::debug!(%worker, %exit, "worker ended before it connected");
-                // Its thread still waits in `accept`, which nothing else ends. If it was past
-                // that, nobody listens to the name any more, and that is as well.
-                let _ = IpcSender::<Connection>::connect(name);
-            }
-        }
-        let ended: Vec<_> = self.workers.keys().copied().collect();
-        ended
-            .into_iter()
-            .filter_map(|worker| self.gone(worker))
-            .collect()
+    /// Has the run told when all that workers have said by now is heard.
+    pub(super) fn listen(&self) {
+        self.ear.listen();
     }
 
-    /// Forgets `worker` once its process, its channel and its standard error have ended.
-    fn gone(&mut self, worker: WorkerId) -> Option<(WorkerId, News)> {
+    /// Looks which workers have ended, to be called after SIGCHLD, and has each heard out.
+    pub(super) fn reap(&mut self) {
+        for (worker, process) in &mut self.workers {
+            if process.death.is_none()
+                && let Some(death) = process.death(&mut self.oom_kills)
+            {
+                process.death = Some(death);
+                process.to_worker = None;
+                self.ear.finish(*worker);
+            }
+        }
+    }
+
+    /// Forgets `worker` once its process has ended and it is heard out.
+    fn gone(&mut self, worker: WorkerId) -> Option<News> {
         let process = self.workers.get(&worker)?;
-        if !process.closed || !process.silent || process.death.is_none() {
+        if !process.finished || process.death.is_none() {
             return None;
         }
         let death = self.workers.remove(&worker)?.death?;
-        Some((worker, News::Exited(Box::new(death))))
+        Some(News::Exited(Box::new(death)))
     }
 
     /// Says `message` to `worker`, if it is there to hear it.
@@ -273,16 +311,21 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// # Errors
     ///
     /// If it does not fit a frame.
-    pub(super) fn send(&self, worker: WorkerId, message: &ToWorker) -> Result<(), EncodeError> {
+    pub(super) fn send(&mut self, worker: WorkerId, message: &ToWorker) -> Result<(), EncodeError> {
         let frame = codec::encode(message)?;
-        let to_worker = self
-            .workers
-            .get(&worker)
-            .and_then(|process| process.to_worker.as_ref());
-        if let Some(to_worker) = to_worker
-            && let Err(error) = to_worker.send(&frame)
-        {
-            tracing::debug!(%worker, %error, "worker cannot be reached");
+        let Some(process) = self.workers.get_mut(&worker) else {
+            return Ok(());
+        };
+        let sent = process.to_worker.as_ref().map(|link| link.send(&frame));
+        match sent {
+            Some(Ok(())) | None => {}
+            Some(Err(error @ SendError::Gone(_))) => tracing::debug!(%worker, %error, "not sent"),
+            Some(Err(error @ SendError::Unread)) => {
+                process.to_worker = None;
+                let heard = Heard::Violated(error.to_string());
+                // The run is over when nobody takes it.
+                let _ = self.inbox.send(Message::of(worker, heard).into());
+            }
         }
         Ok(())
     }
@@ -316,6 +359,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         if let Some(process) = self.workers.get_mut(&worker)
             && process.death.is_none()
         {
+            process.looked = Instant::now();
             process.peak.look(process.child.id());
         }
     }

@@ -1,94 +1,196 @@
-//! Where ipc-channel makes the sockets that workers connect to.
+//! Where workers and coordinator connect to each other.
 //!
-//! It makes each in a new folder below the folder for temporary files, and removes both when the
-//! worker has connected. A coordinator that is killed in between leaves them. So the sockets are
-//! made in a folder of the run's own, which the next run empties.
+//! A killed coordinator would leave its sockets behind in the temporary folder for ever. So they are
+//! in a folder of the run's own, which the next run empties. Where that cannot hold sockets, it is a
+//! new temporary folder.
 //!
 //! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
-//! it is reached through `/proc/PID/fd/N` instead, whatever its name.
+//! it is reached through `/proc/self/fd/N` instead, whatever its name.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 
-/// A folder for the sockets of a run. The path is good for as long as it lives.
+use protocol::packet::MAX_PACKET;
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_send_buffer_size;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use tempfile::TempDir;
+
+use super::peer;
+use crate::folder::Folder;
+
+/// The name of the socket that workers connect to.
+const LISTENER: &str = "coordinator";
+
+/// Connections that may wait to be accepted. The kernel has a limit of its own (listen(2)).
+const BACKLOG: i32 = 4096;
+
+/// Bytes of a socket's buffer that ipc-channel does not fill with one packet, and some to spare.
+const RESERVED: usize = 1024;
+
+/// A folder for the sockets of a run. It is emptied when this is dropped.
 #[derive(Debug)]
 pub struct SocketFolder {
-    folder: PathBuf,
-    short: PathBuf,
-    /// What makes the short path lead there.
-    _open: File,
+    folder: Folder,
+    /// It is one, and ends with this.
+    _temporary: Option<TempDir>,
 }
 
 impl SocketFolder {
-    /// Empties `folder`, which is made if need be, and tries whether sockets can be made in it.
+    /// Takes `folder` and empties it, or takes a temporary one where `folder` cannot hold sockets.
     ///
     /// # Errors
     ///
-    /// If not: some file systems have no sockets.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let open = File::open(folder)?;
-        let short = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
-        let folder = Self {
-            folder: folder.to_owned(),
-            short: short.into(),
-            _open: open,
+    /// If neither can.
+    pub fn open(folder: Folder) -> io::Result<Self> {
+        let beside = Self {
+            folder,
+            _temporary: None,
         };
-        folder.clear()?;
-        let probe = folder.short.join("probe");
-        UnixListener::bind(&probe)?;
-        fs::remove_file(probe)?;
-        Ok(folder)
+        let tried = beside.clear().and_then(|()| beside.listen());
+        match tried.and_then(|_| beside.clear()) {
+            Ok(()) => Ok(beside),
+            Err(error) => {
+                tracing::debug!(%error, "workers connect in the folder for temporary files");
+                let temporary = tempfile::tempdir()?;
+                Ok(Self {
+                    folder: Folder::named(temporary.path())?,
+                    _temporary: Some(temporary),
+                })
+            }
+        }
     }
 
-    /// Lets ipc-channel make its sockets here. For the whole process, and once.
+    /// The path of the socket that workers connect to.
+    pub(super) fn listener_path(&self) -> PathBuf {
+        self.folder.path().join(LISTENER)
+    }
+
+    /// Listens at that socket. Once.
+    pub(super) fn listen(&self) -> io::Result<OwnedFd> {
+        let socket = new_socket()?;
+        peer::refuse_descriptors(&socket);
+        bind(&socket, &self.address(LISTENER)?)?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// Connects to the socket of process `pid` at `name`, which is relative to this folder, and
+    /// waits for nothing.
     ///
     /// # Errors
     ///
-    /// If another folder was set before.
-    pub fn use_for_all(&self) -> io::Result<()> {
-        tempfile::env::override_temp_dir(&self.short).map_err(|other| {
-            let other = other.display();
-            io::Error::other(format!("temporary files are made in {other} already"))
-        })
+    /// If there is none, another process listens there, or too many wait to be accepted.
+    pub(super) fn connect(&self, name: &str, pid: u32) -> io::Result<OwnedFd> {
+        let socket = new_socket()?;
+        connect(&socket, &self.address(name)?)?;
+        // What a name leads to is for the other process to say.
+        if peer::process_at(&socket)? != Some(pid) {
+            return Err(io::Error::other("another process listens there"));
+        }
+        Ok(socket)
+    }
+
+    fn address(&self, name: &str) -> io::Result<SocketAddrUnix> {
+        let path = format!("/proc/self/fd/{}/{name}", self.folder.as_fd().as_raw_fd());
+        Ok(SocketAddrUnix::new(path)?)
     }
 
     /// Removes the sockets that are left. No worker may be about to connect.
-    ///
-    /// # Errors
-    ///
-    /// If something is there that cannot be removed.
-    pub fn clear(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                fs::remove_dir_all(path)?;
-            } else {
-                fs::remove_file(path)?;
+    fn clear(&self) -> io::Result<()> {
+        let cleared = self.folder.clear(|_| false);
+        cleared.map(|_| ()).map_err(|(_, error)| error)
+    }
+}
+
+impl Drop for SocketFolder {
+    fn drop(&mut self) {
+        if let Err(error) = self.clear() {
+            tracing::warn!(%error, "sockets are left");
+        }
+    }
+}
+
+/// A socket as ipc-channel's, which never makes this process wait, and takes a frame whole.
+fn new_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let (room, needed) = (socket_send_buffer_size(&socket)?, MAX_PACKET + RESERVED);
+    if room < needed {
+        return Err(io::Error::other(format!(
+            "sockets have buffers of {room} bytes, and {needed} are needed; raise the system's \
+             default (sysctl net.core.wmem_default)"
+        )));
+    }
+    Ok(socket)
+}
+
+/// What the coordinator says to one worker. It never waits: a worker that does not read what it is
+/// sent breaks the protocol, since the core keeps what is unread well below what a socket holds.
+#[derive(Debug)]
+pub(super) struct Downlink(OwnedFd);
+
+/// Why nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// The socket is full.
+    #[error("it does not read what it is sent")]
+    Unread,
+    /// The worker is gone, or about to be.
+    #[error("it cannot be reached: {0}")]
+    Gone(#[source] io::Error),
+}
+
+impl Downlink {
+    pub(super) const fn new(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Sends `message`, which is no longer than a frame, as ipc-channel does.
+    pub(super) fn send(&self, message: &[u8]) -> Result<(), SendError> {
+        use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+        let header = protocol::packet::header(message.len());
+        let parts = [io::IoSlice::new(&header), io::IoSlice::new(message)];
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        loop {
+            let mut nothing = SendAncillaryBuffer::default();
+            match sendmsg(&self.0, &parts, &mut nothing, flags) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Err(SendError::Unread),
+                Err(error) => return Err(SendError::Gone(error.into())),
             }
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
     use super::*;
 
+    fn open(path: &Path) -> SocketFolder {
+        SocketFolder::open(Folder::named(path).unwrap()).unwrap()
+    }
+
     #[test]
-    fn what_a_killed_coordinator_left_is_removed() {
+    fn what_a_killed_coordinator_left_is_removed_and_so_is_all_in_the_end() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("sockets");
         fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
         UnixListener::bind(folder.join(".tmpAbCdEf/socket")).unwrap();
-        SocketFolder::open(&folder).unwrap();
+        let sockets = open(&folder);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let _listener = sockets.listen().unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        drop(sockets);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
 
@@ -96,16 +198,45 @@ mod tests {
     fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("x".repeat(200));
-        let sockets = SocketFolder::open(&folder).unwrap();
-        UnixListener::bind(sockets.short.join("socket")).unwrap();
-        assert!(folder.join("socket").exists());
+        fs::create_dir(&folder).unwrap();
+        let sockets = open(&folder);
+        let _listener = sockets.listen().unwrap();
+        assert_eq!(sockets.listener_path(), folder.join(LISTENER));
+        assert!(sockets.listener_path().exists());
     }
 
     #[test]
-    fn a_folder_that_is_none_is_refused() {
+    fn where_there_can_be_none_a_temporary_folder_takes_them() {
+        // No socket can be made there.
+        let sockets = open(Path::new("/proc/self"));
+        let _listener = sockets.listen().unwrap();
+        let path = sockets.listener_path();
+        assert!(path.exists() && !path.starts_with("/proc"));
+        drop(sockets);
+        assert!(!path.parent().unwrap().exists(), "it is gone in the end");
+    }
+
+    #[test]
+    fn only_the_process_that_is_meant_is_connected_to() {
         let output = tempfile::tempdir().unwrap();
-        let file = output.path().join("sockets");
-        fs::write(&file, "").unwrap();
-        assert!(SocketFolder::open(&file).is_err());
+        let sockets = open(output.path());
+        let _listener = sockets.listen().unwrap();
+        let own = std::process::id();
+        assert!(sockets.connect(LISTENER, own).is_ok());
+        assert!(sockets.connect(LISTENER, own + 1).is_err());
+    }
+
+    #[test]
+    fn nothing_is_waited_for_where_nobody_reads() {
+        let output = tempfile::tempdir().unwrap();
+        let sockets = open(output.path());
+        let listener = sockets.listen().unwrap();
+        let downlink = Downlink(sockets.connect(LISTENER, std::process::id()).unwrap());
+        let worker = rustix::net::accept(&listener).unwrap();
+        let full = (0..10_000).find_map(|_| downlink.send(&[0; 1000]).err());
+        assert!(matches!(full, Some(SendError::Unread)), "{full:?}");
+        drop(worker);
+        let gone = downlink.send(&[0; 1000]);
+        assert!(matches!(gone, Err(SendError::Gone(_))), "{gone:?}");
     }
 }

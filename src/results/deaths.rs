@@ -1,26 +1,23 @@
 //! What workers died of, as the log of deaths tells.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
 
-use crate::run::log::{LogError, LogReader};
+use crate::run::log::LogReader;
 
 /// Most causes that are told apart; a cause is a signal or an exit code, or the reason why a worker
 /// did not start.
 const MOST: usize = 64;
 
-/// How many workers died of what. A log that is not there has none.
-///
-/// # Errors
-///
-/// If it cannot be opened. Where it cannot be read on, it ends.
-pub fn count(path: &Path) -> Result<BTreeMap<String, u64>, LogError> {
+/// How many workers died of what. A log that is not there has none; where it cannot be read on, it
+/// ends.
+#[must_use]
+pub fn count(log: Option<File>) -> BTreeMap<String, u64> {
     let mut deaths = BTreeMap::new();
-    // A pipe in its place would make everybody wait.
-    if !path.is_file() {
-        return Ok(deaths);
-    }
-    let mut reader = LogReader::open(path)?;
+    let Some(log) = log else {
+        return deaths;
+    };
+    let mut reader = LogReader::new(log);
     while let Some(death) = reader.next_death() {
         let Ok(death) = death else {
             continue;
@@ -32,7 +29,7 @@ pub fn count(path: &Path) -> Result<BTreeMap<String, u64>, LogError> {
         };
         *deaths.entry(exit.to_owned()).or_default() += 1;
     }
-    Ok(deaths)
+    deaths
 }
 
 #[cfg(test)]
@@ -47,13 +44,13 @@ mod tests {
     fn causes_are_counted_and_not_told_apart_for_ever() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("deaths.jsonl");
-        assert_eq!(count(&path).expect("none"), BTreeMap::new());
+        assert_eq!(count(None), BTreeMap::new());
         let mut log = line("exit code 0") + "nonsense\n" + &line("exit code 0");
         for n in 1..MOST + 10 {
             log.push_str(&line(&format!("not started: {n}")));
         }
         std::fs::write(&path, log + "{\"torn").expect("write");
-        let deaths = count(&path).expect("readable");
+        let deaths = count(File::open(path).ok());
         assert_eq!(deaths.len(), MOST + 1);
         assert_eq!(deaths["exit code 0"], 2);
         assert_eq!(deaths["other causes"], 10);

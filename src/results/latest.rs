@@ -14,6 +14,7 @@ use protocol::TaskId;
 
 use super::ResultsError;
 use super::failed::is_plain;
+use crate::cli::run::{OUTPUT, SIMULATED_OUTPUT};
 use crate::input::UrlKey;
 use crate::ledger::Ledger;
 use crate::run::log::{Layout, LineProblem, Log, LogError, LogReader, Outcome, Record};
@@ -29,6 +30,7 @@ pub struct Latest {
     last: Ledger<8>,
     torn: bool,
     unusual: bool,
+    simulated: bool,
 }
 
 /// What a reader came across that is no record.
@@ -49,8 +51,9 @@ impl Latest {
     /// There is none; it is something else; it cannot be read to its end; or there is no room in
     /// `folder` to keep track of it.
     pub fn open(output: &Path, folder: PathBuf) -> Result<Self, ResultsError> {
-        let path = Layout::at(output.to_owned()).results();
-        let (file, length) = open(output, &path)?;
+        let layout = Layout::at(output.to_owned());
+        let (file, length) = open(output, &layout)?;
+        let path = layout.results();
         let mut latest = Self {
             file,
             path,
@@ -58,6 +61,7 @@ impl Latest {
             last: Ledger::new(folder),
             torn: false,
             unusual: false,
+            simulated: false,
         };
         latest.note()?;
         Ok(latest)
@@ -72,6 +76,7 @@ impl Latest {
                 Ok(brief) => {
                     let key = key(&brief.url, brief.out(), brief.outcome, brief.task);
                     self.unusual |= !is_plain(&brief.url, brief.out());
+                    self.simulated |= brief.simulated;
                     records += 1;
                     let number = reader.number();
                     self.last.insert(key, number.to_be_bytes())?;
@@ -140,6 +145,12 @@ impl Latest {
         self.unusual
     }
 
+    /// Whether a record of the log is of a simulated run.
+    #[must_use]
+    pub const fn is_simulated(&self) -> bool {
+        self.simulated
+    }
+
     /// The run log itself, to be compared with what is about to be written.
     #[must_use]
     pub const fn file(&self) -> &File {
@@ -176,31 +187,34 @@ fn key(url: &str, out: Option<&str>, outcome: Outcome, task: TaskId) -> [u8; Url
     *key.as_bytes()
 }
 
-fn open(output: &Path, path: &Path) -> Result<(File, u64), ResultsError> {
+fn open(output: &Path, layout: &Layout) -> Result<(File, u64), ResultsError> {
     let folder = output.to_owned();
+    let hint = hint(output);
     match output.metadata() {
         Ok(metadata) if !metadata.is_dir() => return Err(ResultsError::NotAFolder { folder }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ResultsError::NoFolder { folder });
+            return Err(ResultsError::NoFolder { folder, hint });
         }
         // Whatever else is wrong shows with the file.
         Ok(_) | Err(_) => {}
     }
-    let opened = match path.metadata() {
-        // A pipe in its place would make everybody wait.
-        Ok(metadata) if !metadata.is_file() => return Err(ResultsError::NoLog { folder }),
-        Ok(_) => File::open(path),
-        Err(error) => Err(error),
-    };
-    match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((length, file)) => Ok((file, length)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            Err(ResultsError::NoLog { folder })
-        }
+    let file = layout.open_log(Log::Results)?;
+    let file = file.ok_or(ResultsError::NoLog { folder, hint })?;
+    match file.metadata() {
+        Ok(metadata) => Ok((file, metadata.len())),
         Err(source) => {
-            let (log, path) = (Log::Results, path.to_owned());
+            let (log, path) = (Log::Results, layout.results());
             Err(LogError::Open { log, path, source }.into())
         }
+    }
+}
+
+/// Where to look instead, if the default folder has no results and that of simulated runs has.
+fn hint(output: &Path) -> &'static str {
+    let simulated = Layout::at(PathBuf::from(SIMULATED_OUTPUT)).results();
+    match output == Path::new(OUTPUT) && simulated.is_file() {
+        true => "; a simulated run stored in simulated: coordinator results simulated",
+        false => "",
     }
 }
 

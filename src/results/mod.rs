@@ -27,8 +27,9 @@ use std::path::PathBuf;
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::results::ResultsArgs;
+use crate::folder::StateError;
 use crate::ledger::LedgerError;
-use crate::run::log::{Layout, LineProblem, LogError};
+use crate::run::log::{Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};
 use filter::Filter;
@@ -60,10 +61,12 @@ pub enum PlanError {
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// There is no such folder.
-    #[error("there is no folder {}; name the output folder of a run", .folder.display())]
+    #[error("there is no folder {}; name the output folder of a run{hint}", .folder.display())]
     NoFolder {
         /// What was named.
         folder: PathBuf,
+        /// Where a simulated run stored, if one did.
+        hint: &'static str,
     },
     /// It is something else.
     #[error(
@@ -77,12 +80,14 @@ pub enum ResultsError {
     /// It has no run log.
     #[error(
         "there is no run log in {} (.coordinator/results.jsonl): no run has stored files there; \
-         name the output folder of one",
+         name the output folder of one{hint}",
         .folder.display()
     )]
     NoLog {
         /// The folder.
         folder: PathBuf,
+        /// Where a simulated run stored, if one did.
+        hint: &'static str,
     },
     /// What is in the place of the run log is none.
     #[error("{} is not a run log, none of its lines is a record; {first}", .path.display())]
@@ -92,6 +97,9 @@ pub enum ResultsError {
         /// What is wrong with its first line.
         first: LineProblem,
     },
+    /// Something else is in its place.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The run log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -186,8 +194,8 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     let mut summary = counting.finish()?;
     // Which host's URLs a worker died of, its line does not tell.
     if plan.filter.is_empty() {
-        match deaths::count(&Layout::at(plan.folder.clone()).deaths()) {
-            Ok(deaths) => summary.totals.worker_deaths = Some(deaths),
+        match Layout::at(plan.folder.clone()).open_log(Log::Deaths) {
+            Ok(log) => summary.totals.worker_deaths = Some(deaths::count(log)),
             Err(error) => say(&error.to_string()),
         }
     }
@@ -226,8 +234,11 @@ fn open_exports(plan: &Plan, latest: &Latest) -> Result<Exports, ResultsError> {
     })
 }
 
-/// Says what of the log was passed over.
+/// Says whether the run was simulated, and what of the log was passed over.
 fn warn(latest: &Latest, unreadable: &Unreadable) {
+    if latest.is_simulated() {
+        say("the run was simulated (--simulate): the files do not hold what their URLs name");
+    }
     if let Some(first) = &unreadable.first {
         let lines = unreadable.lines;
         say(&format!(

@@ -14,6 +14,7 @@ use super::export::Exports;
 use super::failed::is_plain;
 use super::summary::Summary;
 use super::*;
+use crate::folder::OwnFolder;
 use crate::run::log::{Facts, LogWriter, Outcome, Record};
 
 const BEGUN: i64 = 1_769_860_800_000_000;
@@ -73,7 +74,7 @@ fn folder(records: &[Record]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let own = folder.path().join(".coordinator");
     fs::create_dir(&own).expect("create");
-    let mut log = LogWriter::open(&own).expect("open");
+    let mut log = LogWriter::open(&OwnFolder::named(&own).expect("a folder")).expect("open");
     for record in records {
         log.append(record).expect("append");
     }
@@ -158,7 +159,7 @@ fn what_is_appended_later_does_not_count() {
     let folder = folder(&[stored(facts(1, "https://h/1", None), 5, 10)]);
     let latest = open(&folder);
     let own = folder.path().join(".coordinator");
-    let mut log = LogWriter::open(&own).expect("open");
+    let mut log = LogWriter::open(&OwnFolder::named(&own).expect("a folder")).expect("open");
     let again = failed(facts(1, "https://h/1", None), FailureKind::Tls, 0, "no");
     log.append(&again).expect("append");
     log.flush().expect("flush");

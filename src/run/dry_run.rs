@@ -6,8 +6,11 @@
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
+use super::folder::{check_kind, check_naming};
+use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
-use super::log::Layout;
+use super::intents::Standing;
+use super::log::{Layout, Log};
 use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
@@ -30,12 +33,23 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let mut tally = Tally::new(begun);
     let lists = open_lists(config, &console, &mut tally)?;
     let layout = Layout::look(&config.output)?;
+    check_kind(&layout, config.network.is_simulated())?;
     // Not in the output folder, which may not even be there.
     let folder = std::env::temp_dir();
-    let index = Index::load(&layout.results(), folder.clone(), detail(config))?;
+    let index = Index::load(
+        layout.open_log(Log::Results)?,
+        &layout.results(),
+        folder.clone(),
+        detail(config),
+    )?;
     tell_unreadable(&index, &console);
+    if !config.force {
+        check_naming(&index, &config.lists.naming, &layout)?;
+    }
     let rules = Rules {
         folder,
+        habits: Habits::look_at(layout.coordinator()),
+        standing: Standing::read(layout.coordinator(), &index)?,
         ..rules(config, &layout, &lists)
     };
     let sieve = Sieve::new(index, rules);

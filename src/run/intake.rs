@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use protocol::{Known, TaskId};
 
+use super::claims::Place;
 use super::inbox::Message;
 use super::resume::IndexError;
-use super::sieve::{Place, Sieve, Sorted};
+use super::sieve::{Sieve, Sorted};
 use crate::input::{Lines, Target};
 
 /// Most items in a batch.

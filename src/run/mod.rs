@@ -2,19 +2,25 @@
 //!
 //! ```text
 //!   lists --- intake thread ---+
-//!   worker -- link thread -----+--> inbox --> shell --> core: what now?
+//!   workers - ear thread ------+--> inbox --> shell --> core: what now?
 //!   signals - signal thread ---+                |
 //!                                               +--> pool, run log, progress
 //! ```
 //!
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
+mod claims;
 mod dry_run;
+mod folder;
+mod habits;
 mod hosts;
 mod inbox;
 mod intake;
+mod intents;
 pub mod log;
 mod outcome;
+mod partials;
+mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -34,16 +40,24 @@ use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
+use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
+use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
 
+pub use folder::FolderError;
+use folder::{check_kind, check_naming, mark_simulated};
+use habits::Habits;
 use intake::{Intake, OpenList, Plan};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter};
+use intents::{IntentError, Intents, Standing};
+use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
+use partials::{KeyError, PartialNames};
+use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -75,15 +89,30 @@ pub enum SetUpError {
     /// The output folder is of no use.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Something in it that is the run's own cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Another run works in it.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// What is in it is not for this run.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The run log is of no use.
     #[error(transparent)]
     Log(#[from] LogError),
     /// What earlier runs recorded cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// What they may have left without a record cannot be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What is about to be stored cannot be kept track of.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
+    /// Partial bodies cannot be given names.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// Too few descriptors.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
@@ -122,28 +151,47 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let mut tally = Tally::new(begun);
     let lists = open_lists(&config, &console, &mut tally)?;
     make_room(workers)?;
-    let layout = Layout::prepare(&config.output)?;
-    let lock = layout.lock()?;
-    let boot = boot_id();
-    let tidied = layout.remove_leftovers(&lock, boot.as_deref())?;
-    tracing::debug!(?tidied, "leftovers of an earlier run");
-    match config.robots {
-        Some(_) => layout.make_robots()?,
-        None => layout.remove_robots()?,
+    let folder = OutputFolder::prepare(&config.output)?;
+    let layout = folder.layout();
+    let lock = folder.lock()?;
+    let simulated = config.network.is_simulated();
+    check_kind(layout, simulated)?;
+    if simulated {
+        mark_simulated(&folder)?;
     }
+    let boot = boot_id();
+    let resumed = boot.as_deref().filter(|_| folder.trusts_partials());
+    let tidied = folder.remove_leftovers(&lock, resumed)?;
+    tracing::debug!(?tidied, "leftovers of an earlier run");
+    tell_exposed(&folder, tidied, &console);
+    if tidied.guessable > 0 {
+        console.line(&format!(
+            "{} partial bodies of an earlier version are dropped, since anybody can guess their \
+             names; those downloads start over",
+            tidied.guessable
+        ));
+    }
+    let partial_names = PartialNames::open(layout.coordinator())?;
+    let robots = match &config.robots {
+        Some(token) => Some((folder.make_robots()?, token.clone())),
+        None => {
+            folder.remove_robots()?;
+            None
+        }
+    };
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
     }
-    let mut log = LogWriter::open(layout.coordinator())?;
+    let mut log = LogWriter::open(folder.own())?;
     if config.fsync {
         log.make_durable()?;
-        layout.sync()?;
+        folder.sync()?;
     }
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
-    let deaths = LogWriter::open(layout.coordinator())?;
+    let deaths = LogWriter::open(folder.own())?;
     if deaths.cut() > 0 {
         tracing::info!(
             bytes = deaths.cut(),
@@ -151,33 +199,41 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let folder = layout.coordinator().to_owned();
-    let index = Index::load(&layout.results(), folder, detail(&config))?;
+    let index = Index::load(
+        folder.results()?,
+        &layout.results(),
+        layout.coordinator().to_owned(),
+        detail(&config),
+    )?;
     tell_unreadable(&index, &console);
+    if !config.force {
+        check_naming(&index, &config.lists.naming, layout)?;
+    }
     let timeline = config
         .timeline
         .as_deref()
-        .map(Timeline::create)
+        .map(|path| Timeline::create(path, &folder))
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
-    check_limits(&config, &layout)?;
+    check_limits(&config, layout, &console)?;
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
         Network::Real | Network::SimulatedBy(_) => None,
     };
 
-    let sockets = sockets(&config, &layout);
     let (sender, inbox) = channel();
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
         boot: boot.clone(),
-        ..setup(&config, &layout, origin.as_ref())
+        ..setup(&config, layout, origin.as_ref())
     };
-    let injector = injector(&config, &layout, begun)?;
+    let injector = injector(&config, &folder, begun)?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            let mut pool = ProcessPool::new(setup, config.verbose, sender.clone())?;
+            let sockets = SocketFolder::open(folder.sockets()?)
+                .map_err(system("make sockets for the workers"))?;
+            let mut pool = ProcessPool::new(setup, config.verbose, sockets, sender.clone())?;
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
@@ -185,7 +241,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let sieve = Sieve::new(index, rules(&config, &layout, &lists));
+    let standing = Standing::read(layout.coordinator(), &index)?;
+    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let rules = Rules {
+        habits: Habits::try_in(layout.coordinator()),
+        standing,
+        ..rules(&config, layout, &lists)
+    };
+    let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
@@ -194,15 +257,21 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            simulated,
             deaths,
             timeline,
+            intents,
+            partial_names,
             partials_left: tidied.kept > 0,
+            proof: Proof {
+                folders: [layout.partial().to_owned(), layout.output().to_owned()],
+                program: config.exec.as_ref().map(|exec| exec.program.clone()),
+            },
             origin,
             injector,
-            doorman: config
-                .robots
-                .clone()
-                .map(|token| Doorman::new(&layout, token)),
+            doorman: robots.map(|(robots, token)| {
+                Doorman::new(robots, layout.coordinator().to_owned(), token)
+            }),
             intake,
             inbox,
             console,
@@ -214,17 +283,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     // Every worker is gone. Where something is left to do, the next run can go on with what is
     // there of it.
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
-    if let Err(error) = layout.remove_leftovers(&lock, boot.as_deref()) {
+    if let Err(error) = folder.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
     }
-    if let Err(error) = layout.remove_robots() {
+    if let Err(error) = folder.remove_robots() {
         tracing::warn!(%error, "what hosts allow is left");
     }
-    if let Some(Err(error)) = sockets.map(|sockets| sockets.clear()) {
-        tracing::warn!(%error, "sockets are left");
-    }
     console = std::mem::take(&mut finished.console);
-    Ok(outcome::conclude(finished, console, &layout, config.quiet))
+    Ok(outcome::conclude(finished, console, layout, config.quiet))
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -251,12 +317,19 @@ fn boot_id() -> Option<String> {
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// Tries what every worker would do to itself, and says what is in force: once, before any of them.
-fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> {
+/// Tries what every worker would do to itself, and says what is in force and what is missing: once,
+/// before any of them.
+fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Result<(), LimitsError> {
     match config.pool {
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
+            if let Some(missing) = in_force.lacks() {
+                console.error(&format!(
+                    "warning: this machine cannot confine workers in full: {missing} (--sandbox off \
+                     hides this, --sandbox on insists)"
+                ));
+            }
         }
         PoolKind::Local => {
             tracing::info!(
@@ -267,19 +340,21 @@ fn check_limits(config: &RunConfig, layout: &Layout) -> Result<(), LimitsError> 
     Ok(())
 }
 
-/// Where workers connect, if they are processes and the file system of the output folder has
-/// sockets; otherwise that is the folder for temporary files.
-fn sockets(config: &RunConfig, layout: &Layout) -> Option<SocketFolder> {
-    if config.pool == PoolKind::Local {
-        return None;
+/// Says what others may do, or could, in the folder that the run keeps for itself.
+fn tell_exposed(folder: &OutputFolder, tidied: Tidied, console: &Console) {
+    let own = folder.own().as_folder().path().display();
+    if !folder.own().owner().keeps_modes() {
+        console.error(&format!(
+            "warning: the file system keeps no modes: nothing keeps other users from reading and \
+             changing what this run keeps in {own}"
+        ));
     }
-    let made = SocketFolder::open(&layout.sockets());
-    match made.and_then(|sockets| sockets.use_for_all().map(|()| sockets)) {
-        Ok(sockets) => Some(sockets),
-        Err(error) => {
-            tracing::debug!(%error, "workers connect in the folder for temporary files");
-            None
-        }
+    if !folder.trusts_partials() && tidied.removed > 0 {
+        console.error(&format!(
+            "other users could write to {own}: {} files of unfinished downloads in it are not \
+             trusted, and are removed",
+            tidied.removed
+        ));
     }
 }
 
@@ -298,6 +373,9 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
             age,
             now: log::now(),
         }),
+        habits: Habits::default(),
+        standing: Standing::default(),
+        force: config.force,
     }
 }
 
@@ -320,15 +398,14 @@ fn verbosity(config: &RunConfig) -> Verbosity {
 /// Who brings about the faults that are asked for, if any are.
 fn injector(
     config: &RunConfig,
-    layout: &Layout,
+    folder: &OutputFolder,
     begun: Instant,
 ) -> Result<Option<Injector>, JournalError> {
     let Some(spec) = &config.inject else {
         return Ok(None);
     };
     tracing::info!(%spec, "faults will be injected");
-    let journal = layout.coordinator().join(inject::JOURNAL);
-    Injector::new(spec.clone(), &journal, begun).map(Some)
+    Injector::new(spec.clone(), folder.own(), begun).map(Some)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {

@@ -63,6 +63,9 @@ pub(super) fn conclude(
         console.error(&error.to_string());
         outcome = Outcome::GivenUp;
     }
+    if let Err(error) = &finished.intents {
+        console.error(&error.to_string());
+    }
     if let Err(error) = &finished.timeline {
         console.error(&format!("the timeline is incomplete: {error}"));
     }

@@ -23,6 +23,9 @@ pub struct Index {
     tasks: Ledger<{ State::BYTES }>,
     /// The key of the URL whose file a place holds, where the place does not tell by itself.
     owners: Ledger<{ UrlKey::BYTES }>,
+    /// Where the last record is of a stored file that its list did not name.
+    last_unnamed_at: Option<u64>,
+    last_unnamed: Option<Box<Record>>,
     unreadable: u64,
     first_problem: Option<LineProblem>,
     /// The run log, if stored files are looked up in it.
@@ -68,41 +71,52 @@ impl Index {
         Self {
             tasks: Ledger::new(folder.clone()),
             owners: Ledger::new(folder),
+            last_unnamed_at: None,
+            last_unnamed: None,
             unreadable: 0,
             first_problem: None,
             log: None,
         }
     }
 
-    /// Reads a run log; one that does not exist is empty. Temporary files, if there must be any, are
+    /// Reads a run log from its beginning, if there is one; `path` is for messages. Temporary files, if there must be any, are
     /// made in `folder`. `detail` is what is kept of each stored file; both take as much memory.
     ///
     /// # Errors
     ///
-    /// It cannot be opened, or not be read to its end; or there is no room for what it says. Lines
+    /// It cannot be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(results: &Path, folder: PathBuf, detail: Detail) -> Result<Self, IndexError> {
-        let reader = match LogReader::open(results) {
-            Ok(reader) => reader,
-            Err(LogError::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self::empty(folder));
-            }
-            Err(error) => return Err(error.into()),
-        };
+    pub fn load(
+        results: Option<File>,
+        path: &Path,
+        folder: PathBuf,
+        detail: Detail,
+    ) -> Result<Self, IndexError> {
         let mut index = Self::empty(folder);
+        let Some(results) = results else {
+            return Ok(index);
+        };
+        let unreadable = |source| LogError::Read {
+            path: path.to_owned(),
+            source,
+        };
         if detail == Detail::Place {
-            let path = results.to_owned();
-            let opened = File::open(results);
-            let log = opened.map_err(|source| LogError::Read { path, source })?;
-            index.log = Some((log, results.to_owned()));
+            // Their common position does not matter: records are read by their place.
+            let log = results.try_clone().map_err(unreadable)?;
+            index.log = Some((log, path.to_owned()));
         }
-        index.fill(reader).map_err(|error| match error {
-            ReadError::Read(source) => {
-                let path = results.to_owned();
-                LogError::Read { path, source }.into()
-            }
-            ReadError::Ledger(error) => error.into(),
-        })
+        let log = results.try_clone().map_err(unreadable)?;
+        let mut index = index
+            .fill(LogReader::new(results))
+            .map_err(|error| match error {
+                ReadError::Read(source) => IndexError::from(unreadable(source)),
+                ReadError::Ledger(error) => error.into(),
+            })?;
+        if let Some(at) = index.last_unnamed_at {
+            let record = log::record_at(&log, at).map_err(unreadable)?;
+            index.last_unnamed = record.map(Box::new);
+        }
+        Ok(index)
     }
 
     /// Reads a run log from anywhere.
@@ -141,6 +155,9 @@ impl Index {
         let Some(mut state) = State::of(record) else {
             return Ok(());
         };
+        if record.outcome.has_file() && record.out().is_none() {
+            self.last_unnamed_at = Some(at);
+        }
         let url = UrlKey::of(&record.url);
         let key = UrlKey::of_task(&record.url, record.out());
         if self.detail() == Detail::Place {
@@ -193,18 +210,24 @@ impl Index {
         }))
     }
 
-    /// Whether the target's place holds a file that an earlier run stored for another URL.
+    /// The key of the URL whose file an earlier run stored in the place with this key, if the place
+    /// does not hold that key itself.
     ///
     /// # Errors
     ///
     /// If the temporary file cannot be read.
-    pub fn is_taken(&self, target: &Target, output: &Path) -> Result<bool, LedgerError> {
-        let place = UrlKey::of(&target.path);
-        let owner = self.owners.get(place.as_bytes())?;
-        Ok(
-            owner.is_some_and(|owner| owner != *UrlKey::of(&target.url).as_bytes())
-                && output.join(&target.path).symlink_metadata().is_ok(),
-        )
+    pub fn owner(
+        &self,
+        place: &[u8; UrlKey::BYTES],
+    ) -> Result<Option<[u8; UrlKey::BYTES]>, LedgerError> {
+        self.owners.get(place)
+    }
+
+    /// The last record of a stored file that its list did not name; only of a log that was
+    /// [loaded](Self::load).
+    #[must_use]
+    pub fn last_unnamed(&self) -> Option<&Record> {
+        self.last_unnamed.as_deref()
     }
 
     /// How many lines of the log are not records. What they said is done again.

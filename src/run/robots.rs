@@ -7,8 +7,7 @@
 //! module asks nobody and tells nobody: the shell does.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,9 +16,12 @@ use protocol::robots::{
     MAX_ROBOTS, ROBOTS_PATH, RobotsRules, forbidden_by, robots_file, split_url,
 };
 use protocol::{Exchange, Failure, FailureKind, Known, Severity, Stored, TaskId};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::log::Layout;
 use crate::dispatch::Verdict;
+use crate::folder::Folder;
 use crate::input::{Target, UrlKey};
 use crate::ledger::{Key, Ledger, LedgerError};
 
@@ -39,7 +41,7 @@ const FORBID_ALL: &str = "User-agent: *\nDisallow: /\n";
 /// See the module.
 #[derive(Debug)]
 pub(in crate::run) struct Doorman {
-    folder: PathBuf,
+    folder: Folder,
     token: String,
     known: Ledger<{ Standing::BYTES }>,
     kept: Kept,
@@ -91,12 +93,13 @@ struct Kept {
 }
 
 impl Doorman {
-    /// Of a run that has not begun; the folder for robots.txt is made, and empty.
-    pub(in crate::run) fn new(layout: &Layout, token: String) -> Self {
+    /// Of a run that has not begun; the folder for robots.txt is empty. Temporary files, if there
+    /// must be any, are made in `scratch`.
+    pub(in crate::run) fn new(folder: Folder, scratch: PathBuf, token: String) -> Self {
         Self {
-            folder: layout.robots(),
+            folder,
             token,
-            known: Ledger::new(layout.coordinator().to_owned()),
+            known: Ledger::new(scratch),
             kept: Kept::default(),
             waiting: HashMap::new(),
             held: 0,
@@ -198,14 +201,11 @@ impl Doorman {
             Verdict::Failed(failure) => of_failure(failure),
             Verdict::Quarantined(_) => Standing::Unreachable(FailureKind::WorkerDied, None),
         };
-        let file = self.folder.join(robots_file(origin));
+        let name = robots_file(origin);
         let done = match standing {
-            Standing::Open(_) => match fs::remove_file(file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            },
+            Standing::Open(_) => self.remove(&name),
             Standing::Ruled(_) => Ok(()),
-            Standing::Unreachable(..) => fs::write(file, FORBID_ALL),
+            Standing::Unreachable(..) => self.remove(&name).and_then(|()| self.forbid_all(&name)),
         };
         if let Err(error) = done {
             // A redirect there is judged by what there is.
@@ -225,13 +225,26 @@ impl Doorman {
         }
     }
 
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name).map_err(|(_, error)| error)
+    }
+
+    fn forbid_all(&self, name: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::RUSR | Mode::WUSR;
+        self.folder
+            .open(name, flags, mode)?
+            .write_all(FORBID_ALL.as_bytes())
+    }
+
     /// The rules in the file of `origin`.
     fn rules(&mut self, origin: &str) -> io::Result<Rc<RobotsRules>> {
         if let Some(rules) = self.kept.get(origin) {
             return Ok(rules);
         }
         let mut text = Vec::new();
-        let file = File::open(self.folder.join(robots_file(origin)))?;
+        let file = self.folder.read(&robots_file(origin));
+        let file = file.map_err(io::Error::other)?.ok_or(Errno::NOENT)?;
         file.take(MAX_ROBOTS).read_to_end(&mut text)?;
         let rules = Rc::new(RobotsRules::parse(&text, &self.token));
         self.kept.insert(origin, Rc::clone(&rules));

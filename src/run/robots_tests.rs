@@ -1,24 +1,27 @@
 //! Tests of who may be asked for what.
 
+use std::fs;
 use std::path::Path;
 
 use super::*;
 use crate::input::naming::Naming;
+use crate::run::log::OutputFolder;
 
 /// A doorman in a folder of its own, and where workers would put files.
 struct Door {
     doorman: Doorman,
-    layout: Layout,
+    folder: OutputFolder,
     _dir: tempfile::TempDir,
 }
 
 fn door() -> Door {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let layout = Layout::prepare(dir.path()).expect("it can be worked in");
-    layout.make_robots().expect("made");
+    let folder = OutputFolder::prepare(dir.path()).expect("it can be worked in");
+    let robots = folder.make_robots().expect("made");
+    let scratch = dir.path().to_owned();
     Door {
-        doorman: Doorman::new(&layout, "coordinator".to_owned()),
-        layout,
+        doorman: Doorman::new(robots, scratch, "coordinator".to_owned()),
+        folder,
         _dir: dir,
     }
 }
@@ -47,7 +50,7 @@ impl Door {
     /// Asks for the robots.txt of `url`, and gets `text`.
     fn fetch(&mut self, url: &str, text: &[u8]) -> Standing {
         let (_, robots) = self.doorman.hold(candidate(1, url)).expect("nobody asked");
-        fs::write(self.layout.output().join(&robots.path), text).expect("written");
+        fs::write(self.folder.layout().output().join(&robots.path), text).expect("written");
         self.learn(&robots, &stored())
     }
 
@@ -70,7 +73,7 @@ impl Door {
     }
 
     fn files(&self) -> usize {
-        fs::read_dir(self.layout.robots())
+        fs::read_dir(self.folder.layout().robots())
             .expect("a folder")
             .count()
     }
@@ -140,7 +143,7 @@ fn a_file_stays_only_where_something_is_forbidden() {
         door.kind("http://down/"),
         Some(FailureKind::RobotsUnreachable)
     );
-    let text = fs::read(door.layout.output().join(&robots.path)).expect("written");
+    let text = fs::read(door.folder.layout().output().join(&robots.path)).expect("written");
     assert!(RobotsRules::parse(&text, "x").forbids("/y").is_some());
 }
 
@@ -165,7 +168,7 @@ fn rules_are_read_again_when_there_was_no_room_for_them() {
         assert_eq!(door.kind(&format!("{url}0")), None);
     }
     // What cannot be read again allows nothing.
-    fs::remove_dir_all(door.layout.robots()).expect("removed");
+    fs::remove_dir_all(door.folder.layout().robots()).expect("removed");
     let gone = (0..12)
         .filter(|n| door.kind(&format!("http://h{n}/x")) == Some(FailureKind::RobotsUnreachable));
     assert!(gone.count() > 0);

@@ -1,14 +1,18 @@
 //! What is to be done about each target of the input: it is new, or named earlier in the list, or
 //! finished by an earlier run, or in the way of another.
 //!
-//! No file of one URL is ever put in the place of another's. Names that hold their URL's key cannot
-//! meet; all others are written down as they are claimed. This module never writes in the output
-//! folder, and does not know where targets come from.
+//! No file of one URL is ever put in the place of another's, or of one that no run made. Names that
+//! hold their URL's key cannot meet; all others are written down as they are claimed, and so are the
+//! folders that they need. This module never writes in the output folder, and does not know where
+//! targets come from.
 
 use std::path::PathBuf;
 
 use protocol::{Known, TaskId};
 
+use super::claims::{Claims, Place, folders_of};
+use super::habits::Habits;
+use super::intents::Standing;
 use super::recheck::{Recheck, Refresh};
 use super::resume::{Earlier, Index, IndexError, is_in_place};
 use crate::input::naming::Naming;
@@ -32,15 +36,6 @@ pub enum Sorted {
     Refused(String),
 }
 
-/// Where in the input a target is: the number of its list, and of its line there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Counted from 0.
-    pub list: u16,
-    /// Counted from 1.
-    pub line: u64,
-}
-
 /// What a sieve goes by.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -58,6 +53,12 @@ pub struct Rules {
     pub retry_quarantined: bool,
     /// Whether servers are asked about what earlier runs stored; the index then must know places.
     pub refresh: Option<Refresh>,
+    /// Which names the output folder takes for one.
+    pub habits: Habits,
+    /// What earlier runs may have put in place without a record.
+    pub standing: Standing,
+    /// Files that no run made are replaced.
+    pub force: bool,
 }
 
 /// See the module.
@@ -67,28 +68,21 @@ pub struct Sieve {
     rules: Rules,
     /// The task of each key.
     seen: Ledger<{ Place::BYTES }>,
-    /// Where in the input each path was claimed; nothing if names cannot meet.
-    claimed: Option<Ledger<{ Place::BYTES }>>,
+    /// Who has which path; nothing if names cannot meet.
+    claims: Option<Claims>,
     /// The last folder in which there was no link to be found.
     sound: String,
 }
 
-impl Place {
-    const BYTES: usize = 8;
-
-    fn to_bytes(self) -> [u8; Self::BYTES] {
-        let [a, b] = self.list.to_be_bytes();
-        // No list has 2^48 lines.
-        let [.., c, d, e, f, g, h] = self.line.to_be_bytes();
-        [a, b, c, d, e, f, g, h]
-    }
-
-    const fn from_bytes([a, b, c, d, e, f, g, h]: [u8; Self::BYTES]) -> Self {
-        Self {
-            list: u16::from_be_bytes([a, b]),
-            line: u64::from_be_bytes([0, 0, c, d, e, f, g, h]),
-        }
-    }
+/// Whose file one in a target's place would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// That of the target, from an earlier run.
+    Itself,
+    /// That of another URL, from an earlier run.
+    AnotherUrl,
+    /// No run is known to have put one there.
+    NoRun,
 }
 
 impl Sieve {
@@ -100,7 +94,7 @@ impl Sieve {
         Self {
             index,
             seen: ledger(),
-            claimed: names_may_meet.then(ledger),
+            claims: names_may_meet.then(|| Claims::new(ledger())),
             sound: String::new(),
             rules,
         }
@@ -114,19 +108,19 @@ impl Sieve {
     pub fn sort(
         &mut self,
         task: TaskId,
-        target: Target,
+        mut target: Target,
         place: Place,
     ) -> Result<Sorted, IndexError> {
         let key = *target.key.as_bytes();
         if let Some(earlier) = self.seen.get(&key)? {
-            let mut target = target;
             self.rules
                 .naming
                 .renumber(&mut target, u64::from_be_bytes(earlier));
             return Ok(Sorted::Duplicate(target));
         }
-        if let Some(problem) = self.claim(&target, place)? {
-            return Ok(Sorted::Refused(problem));
+        match self.claim(&target, place)? {
+            Ok(replace) => target.replace = replace,
+            Err(problem) => return Ok(Sorted::Refused(problem)),
         }
         self.seen.insert(key, task.0.to_be_bytes())?;
         Ok(match self.index.state(&target.key)? {
@@ -154,46 +148,78 @@ impl Sieve {
         })
     }
 
-    /// Claims the target's path for it; or says why it cannot have it.
-    fn claim(&mut self, target: &Target, place: Place) -> Result<Option<String>, LedgerError> {
-        let Some(claimed) = &mut self.claimed else {
-            return Ok(None);
+    /// Claims the target's path for it, and says whether what is there may be replaced; or says why
+    /// it cannot have it.
+    fn claim(
+        &mut self,
+        target: &Target,
+        place: Place,
+    ) -> Result<Result<bool, String>, LedgerError> {
+        let Some(claims) = &mut self.claims else {
+            return Ok(Ok(true));
         };
-        let path = *UrlKey::of(&target.path).as_bytes();
-        let shown = || Excerpt::of_name(&target.path);
-        if let Some(other) = claimed.get(&path)?.map(Place::from_bytes) {
+        let refused = |problem: &str| {
+            let (url, path) = (Excerpt::of(&target.url), Excerpt::of_name(&target.path));
+            Ok(Err(format!("the file of {url} would be {path}, {problem}")))
+        };
+        let path = self.rules.habits.fold(&target.path);
+        if let Some((meeting, other)) = claims.meeting(&path)? {
             let list = self.rules.lists.get(usize::from(other.list));
-            return Ok(Some(format!(
-                "the file of {} would be {}, which is that of another URL, in {}:{}; give it \
-                 another name, or put {{hash}} into --naming",
-                Excerpt::of(&target.url),
-                shown(),
+            return refused(&format!(
+                "{meeting} of another URL, in {}:{}; give it another name, or put {{hash}} into \
+                 --naming",
                 list.map_or("another list", String::as_str),
                 other.line
-            )));
+            ));
         }
-        if target.named
-            && let Some(link) = self.link_on_the_way(&target.path)
-        {
-            return Ok(Some(format!(
-                "the name {} (out) leads through {}, which is a symbolic link or no folder; give \
-                 another name, or remove that",
-                shown(),
-                Excerpt::of_name(&link)
-            )));
+        let own = match self.index.owner(UrlKey::of(&target.path).as_bytes())? {
+            _ if !target.named && self.rules.naming.is_unique() => Owner::Itself,
+            Some(owner) if owner == *UrlKey::of(&target.url).as_bytes() => Owner::Itself,
+            Some(_) => Owner::AnotherUrl,
+            None if self.rules.standing.has(target) => Owner::Itself,
+            None => Owner::NoRun,
+        };
+        if let Some(problem) = self.in_the_way(target, own) {
+            return refused(&problem);
         }
-        if self.index.is_taken(target, &self.rules.output)? {
-            return Ok(Some(format!(
-                "the file of {} would be {}, where an earlier run stored that of another URL; give \
-                 it another name, or move the file away",
-                Excerpt::of(&target.url),
-                shown()
-            )));
+        if let Some(claims) = &mut self.claims {
+            claims.claim(&path, place)?;
         }
-        if let Some(claimed) = &mut self.claimed {
-            claimed.insert(path, place.to_bytes())?;
+        Ok(Ok(own == Owner::Itself || self.rules.force))
+    }
+
+    /// Why the target cannot be stored in its place, whose file would be `owner`'s, as far as looking
+    /// tells.
+    fn in_the_way(&mut self, target: &Target, owner: Owner) -> Option<String> {
+        if target.named || !self.rules.naming.is_unique() {
+            let link = self.link_on_the_way(&target.path);
+            if let Some(link) = link {
+                return Some(format!(
+                    "which leads through {}, and that is a symbolic link or no folder; give it \
+                     another name, or move that away",
+                    Excerpt::of_name(&link)
+                ));
+            }
         }
-        Ok(None)
+        if owner == Owner::Itself {
+            return None;
+        }
+        let there = self.rules.output.join(&target.path).symlink_metadata();
+        let problem = match (owner, there) {
+            (_, Err(_)) | (Owner::Itself, _) => return None,
+            (_, Ok(there)) if there.is_dir() => {
+                "where there is a folder; give it another name, or move that away"
+            }
+            (Owner::AnotherUrl, Ok(_)) => {
+                "where an earlier run stored that of another URL; give it another name, or move the \
+                 file away"
+            }
+            (Owner::NoRun, Ok(_)) if self.rules.force => return None,
+            (Owner::NoRun, Ok(_)) => {
+                "where there is a file that no run has made; move it away, or replace it with --force"
+            }
+        };
+        Some(problem.to_owned())
     }
 
     /// The first part of the way to `path` that is there and is not a folder: whoever stores the
@@ -203,9 +229,7 @@ impl Sieve {
         if folder == self.sound {
             return None;
         }
-        let ends = folder.match_indices('/').map(|(at, _)| at);
-        for end in ends.chain([folder.len()]) {
-            let part = &folder[..end];
+        for part in folders_of(path) {
             match self.rules.output.join(part).symlink_metadata() {
                 Ok(metadata) if !metadata.is_dir() => return Some(part.to_owned()),
                 Ok(_) => {}
@@ -249,6 +273,9 @@ mod tests {
             lists_may_name_files: may_name,
             retry_quarantined: false,
             refresh: None,
+            habits: Habits::default(),
+            standing: Standing::default(),
+            force: false,
         };
         Bench {
             sieve: Sieve::new(Index::empty(output), rules),
@@ -339,11 +366,10 @@ mod tests {
             (5, "file/x", "file"),
         ] {
             let told = out(n, name);
-            let expected =
-                format!("the name {name} (out) leads through {way}, which is a symbolic");
-            assert!(told.starts_with(&expected), "{told}");
+            let expected = format!("would be {name}, which leads through {way}, and that is");
+            assert!(told.contains(&expected), "{told}");
         }
-        // In the place itself a link is replaced, and not followed.
-        assert_eq!(out(6, "a/link"), "a/link");
+        // In the place itself a link is somebody's file.
+        assert!(out(6, "a/link").contains("no run has made"));
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use protocol::{Exchange, SlotId, Span, TaskId};
 use serde::Serialize;
 
+use super::log::OutputFolder;
+
 /// A timeline on its way to its file.
 #[derive(Debug)]
 pub(in crate::run) struct Timeline {
@@ -38,9 +40,14 @@ struct LineSpan {
 }
 
 impl Timeline {
-    /// Creates the file; one that is there is written over.
-    pub(in crate::run) fn create(path: &Path) -> io::Result<Self> {
-        let file = File::create(path).map_err(|error| {
+    /// Creates the file; one that is there is written over. In the output folder, which somebody
+    /// may have prepared, it must not lead elsewhere.
+    pub(in crate::run) fn create(path: &Path, folder: &OutputFolder) -> io::Result<Self> {
+        let opened = match folder.name_within(path) {
+            Some(name) => folder.open_file(&name),
+            None => File::create(path),
+        };
+        let file = opened.map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
         })?;
         Ok(Self {

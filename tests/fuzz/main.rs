@@ -6,6 +6,7 @@
 mod checks {
     //! The bodies of the fuzz targets.
     pub mod frames;
+    pub mod packets;
     pub mod response;
     pub mod robots;
     pub mod run_log;
@@ -38,6 +39,11 @@ fn check_corpus(target: &str, check: fn(&[u8])) {
 #[test]
 fn frames_of_the_corpus_keep_the_promises_of_the_codec() {
     check_corpus("frames", checks::frames::check);
+}
+
+#[test]
+fn packets_of_the_corpus_are_whole_harmless_messages_or_none() {
+    check_corpus("packets", checks::packets::check);
 }
 
 #[test]

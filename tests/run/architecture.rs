@@ -154,6 +154,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
+        "src/exec/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::origin",
+            "tokio",
+            "ipc_channel",
+        ],
+        "exec runs a program on a file, and knows nothing of the run around it",
+    ),
+    (
         "src/cli/",
         &[
             "crate::run",
@@ -246,6 +261,19 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "results reads what runs recorded, and can neither change it nor reach a run",
     ),
     (
+        "src/folder/",
+        &[
+            "crate::run",
+            "crate::pool",
+            "crate::input",
+            "crate::results",
+            "crate::inject",
+            "crate::cli",
+            "crate::config",
+        ],
+        "a folder knows nothing of what its files are for",
+    ),
+    (
         "src/ledger/",
         &[
             "crate::run",
@@ -308,11 +336,9 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Where ipc-channel may be named in the worker: the rest of it must run without processes.
-const IPC_IN_WORKER: [&str; 2] = ["worker/src/process.rs", "worker/src/link.rs"];
-
-/// Where it may be named in the coordinator.
-const IPC_IN_COORDINATOR: [&str; 2] = ["src/pool/process.rs", "src/pool/link.rs"];
+/// Where ipc-channel may be named: the rest of the worker must run without processes, and the
+/// coordinator must not receive through it.
+const IPC_IN_WORKER: [&str; 2] = ["worker/src/dial.rs", "worker/src/link.rs"];
 
 #[test]
 fn imports_run_one_way() {
@@ -348,15 +374,12 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn ipc_channel_is_named_where_processes_are_reached_and_nowhere_else() {
+fn ipc_channel_is_named_where_a_worker_reaches_the_coordinator_and_nowhere_else() {
     let mut found = 0;
     for source in sources() {
         let ours = (source.path.starts_with("src/") || source.path.starts_with("worker/src/"))
             && !source.path.contains("/tests");
-        let allowed = IPC_IN_WORKER
-            .iter()
-            .chain(&IPC_IN_COORDINATOR)
-            .any(|path| source.path == *path);
+        let allowed = IPC_IN_WORKER.contains(&source.path.as_str());
         for (number, line) in &source.code {
             if ours && names(line, "ipc_channel") {
                 assert!(allowed, "{}:{number}: {line}", source.path);
@@ -368,11 +391,9 @@ fn ipc_channel_is_named_where_processes_are_reached_and_nowhere_else() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for_and_is_short() {
+fn every_file_says_what_it_is_for() {
     for Source { path, text, .. } in sources() {
         assert!(text.starts_with("//! "), "{path} does not open with //!");
-        let lines = text.lines().count();
-        assert!(lines < 500, "{path} has {lines} lines: split it");
     }
 }
 

@@ -290,7 +290,7 @@ fn a_killed_coordinator_leaves_no_socket_that_the_next_run_does_not_remove() {
     let tmp = run.path("tmp");
     std::fs::create_dir(&tmp).unwrap();
     let run = run.env("TMPDIR", &tmp);
-    let sockets = run.path("downloads/.coordinator/sockets");
+    let sockets = run.log().output.join(".coordinator/sockets");
     let count = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().count();
     let job = run.start();
     // Not the first file: before anything else, the folder is tried with one.

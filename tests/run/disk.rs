@@ -92,15 +92,15 @@ fn a_soft_limit_on_descriptors_is_raised() {
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
 }
 
-/// A small file system of its own in `downloads`, unmounted in the end.
+/// A small file system of its own as the output folder, unmounted in the end.
 struct Small<'a>(&'a Run);
 
 impl<'a> Small<'a> {
     fn mount(run: &'a Run, size: &str) -> Option<Self> {
-        fs::create_dir_all(run.path("downloads")).unwrap();
+        fs::create_dir_all(run.log().output).unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
-            .arg(run.path("downloads"))
+            .arg(run.log().output)
             .status();
         mounted
             .is_ok_and(|status| status.success())
@@ -110,7 +110,7 @@ impl<'a> Small<'a> {
     fn resize(&self, size: &str) {
         let status = Command::new("mount")
             .args(["-o", &format!("remount,size={size}")])
-            .arg(self.0.path("downloads"))
+            .arg(&self.0.log().output)
             .status();
         assert!(status.unwrap().success());
     }
@@ -120,7 +120,7 @@ impl Drop for Small<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount")
             .arg("--lazy")
-            .arg(self.0.path("downloads"))
+            .arg(&self.0.log().output)
             .status();
     }
 }
@@ -202,7 +202,7 @@ fn an_output_folder_that_vanishes_ends_the_run() {
         .with("--workers 1");
     let job = run.start();
     server.wait_for("/a", 1);
-    fs::remove_dir_all(run.path("downloads")).unwrap();
+    fs::remove_dir_all(run.log().output).unwrap();
     server.release("/a");
     let ended = job.finish().code(4);
     ended.says(&["given up", "folder"]);

@@ -71,7 +71,7 @@ struct Worker {
 
 /// The journal of the default output folder.
 fn journal(run: &Run) -> Vec<Injected> {
-    let path = run.path("downloads/.coordinator/injected.jsonl");
+    let path = run.log().output.join(".coordinator/injected.jsonl");
     let text = std::fs::read_to_string(path).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -324,7 +324,12 @@ fn without_the_option_nothing_is_injected_and_nothing_is_said_of_it() {
     let run = Run::new().list(&list).with(&format!("--simulate={ORIGIN}"));
     let ended = run.finish().code(0);
     assert!(!ended.stdout.contains("inject"), "{}", ended.text());
-    assert!(!run.path("downloads/.coordinator/injected.jsonl").exists());
+    assert!(
+        !run.log()
+            .output
+            .join(".coordinator/injected.jsonl")
+            .exists()
+    );
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn each_slip_is_named_with_its_line_and_the_others_run() {
         ("list.jsonl:4: ", "is absolute"),
         (
             "list.jsonl:5: ",
-            "leads through link, which is a symbolic link",
+            "leads through link, and that is a symbolic link",
         ),
         ("list.jsonl:6: ", "keeps for itself"),
         ("list.jsonl:7: ", "9001 bytes"),

@@ -2,6 +2,11 @@
 //!
 //! Times are lower bounds, read from the run log: nothing here fails because a machine is slow.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jiff::Timestamp;
 
 use crate::support::run::urls;
@@ -48,6 +53,61 @@ fn a_host_that_asks_for_a_pause_gets_it_and_the_others_go_on() {
     let late = of_busy.filter(|record| started(record) > last).count();
     assert!(late >= 7, "{records:#?}");
     assert!(spread(&run) >= 900, "{records:#?}");
+}
+
+/// Answers every request that comes over the connection.
+fn serve(mut connection: TcpStream) {
+    let mut head = Vec::new();
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = connection.read(&mut bytes) {
+        head.extend_from_slice(&bytes[..count]);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
+            if connection.write_all(answer).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_host_that_closes_every_third_connection_serves_all_over_two() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (open, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&refused);
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            if open.fetch_add(1, Ordering::SeqCst) < 2 {
+                let open = Arc::clone(&open);
+                std::thread::spawn(move || {
+                    serve(connection);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            } else {
+                open.fetch_sub(1, Ordering::SeqCst);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let run = Run::new().list(urls(&url, 60)).with("--workers 6");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), 60, "{}", ended.text());
+    let refused = refused.load(Ordering::SeqCst);
+    assert!(refused > 0, "six workers ask at once");
+}
+
+#[test]
+fn one_url_that_says_when_to_come_back_does_not_hold_up_a_host_that_serves_the_others() {
+    let later = Answer::StatusWith(503, "Retry-After: 3600\r\n".to_owned());
+    let server = Server::start().answer("/20", [later]);
+    let run = Run::new()
+        .list(urls(&server.url(""), 40))
+        .with("--workers 1 --retry-max-time 3s");
+    let ended = run.finish().code(1);
+    assert_eq!(ended.summary("stored"), 39, "{}", ended.text());
+    assert_eq!(server.requests("/20"), 1);
 }
 
 #[test]

@@ -23,18 +23,19 @@ struct Nginx {
 impl Nginx {
     /// Starts one, unless this machine has none.
     fn start() -> Option<Self> {
+        Self::configured("", "")
+    }
+
+    /// One with more in its `http` block, and in its `server` block.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+    fn configured(http: &str, server: &str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian keeps it where only root looks.
         let found = std::env::split_paths(&path)
-            .chain(["/usr/sbin".into()])
             .map(|folder| folder.join("nginx"))
             .find(|program| program.is_file());
         let Some(program) = found else {
             assert!(std::env::var_os("CI").is_none(), "CI must install nginx");
-            #[allow(clippy::print_stdout, reason = "whoever reads the output should know")]
-            {
-                println!("skipped: there is no nginx on this machine");
-            }
+            eprintln!("skipped: there is no nginx on the PATH (Debian keeps it in /usr/sbin)");
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -43,7 +44,7 @@ impl Nginx {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
             let port = listener.local_addr().expect("bound").port();
             drop(listener);
-            if let Some(child) = serve(&program, folder.path(), port) {
+            if let Some(child) = serve(&program, folder.path(), port, (http, server)) {
                 return Some(Self {
                     child,
                     base: format!("http://127.0.0.1:{port}"),
@@ -56,9 +57,13 @@ impl Nginx {
 
     /// Makes the files; their URLs, each with the hash of its file.
     fn fill(&self) -> HashMap<String, String> {
+        self.fill_with(FILES)
+    }
+
+    fn fill_with(&self, files: usize) -> HashMap<String, String> {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut bytes = vec![0; SIZE];
-        (0..FILES)
+        (0..files)
             .map(|n| {
                 rng.fill(&mut bytes);
                 let name = format!("{n:05}.bin");
@@ -78,7 +83,7 @@ impl Drop for Nginx {
 }
 
 /// nginx in one process, or nothing if it left.
-fn serve(program: &Path, folder: &Path, port: u16) -> Option<Child> {
+fn serve(program: &Path, folder: &Path, port: u16, (http, server): (&str, &str)) -> Option<Child> {
     std::fs::create_dir_all(folder.join("www")).expect("a folder");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -87,8 +92,8 @@ fn serve(program: &Path, folder: &Path, port: u16) -> Option<Child> {
     let config = format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
          events {{ worker_connections 512; }}
-         http {{ access_log off; keepalive_requests 100000; {temporary}
-                 server {{ listen 127.0.0.1:{port}; root {dir}/www; }} }}",
+         http {{ access_log off; keepalive_requests 100000; {temporary} {http}
+                 server {{ listen 127.0.0.1:{port}; root {dir}/www; {server} }} }}",
         dir = folder.display()
     );
     let path = folder.join("nginx.conf");
@@ -213,4 +218,40 @@ fn a_refresh_of_files_of_nginx_downloads_what_changed_and_nothing_else() {
         &expected[&urls[7]],
         "what was stored stays"
     );
+}
+
+/// Downloads `files` files of an nginx that limits what it serves.
+fn limited(files: usize, http: &str, server: &str) {
+    let Some(nginx) = Nginx::configured(http, server) else {
+        return;
+    };
+    let expected = nginx.fill_with(files);
+    let run = Run::new().list(expected.keys()).with("--workers 6");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("stored"), files as u64, "{}", ended.text());
+    check(&run, &expected);
+    assert!(
+        error_log(nginx.folder.path()).contains("limiting"),
+        "it did limit something: {}",
+        ended.text()
+    );
+}
+
+#[test]
+fn all_is_stored_that_nginx_limits_by_rate() {
+    let zone = "limit_req_zone $host zone=z:1m rate=30r/s;";
+    limited(90, zone, "limit_req zone=z;");
+}
+
+#[test]
+fn all_is_stored_that_nginx_limits_by_rate_with_a_burst() {
+    let zone = "limit_req_zone $host zone=z:1m rate=30r/s;";
+    limited(90, zone, "limit_req zone=z burst=5 nodelay;");
+}
+
+#[test]
+fn all_is_stored_that_nginx_limits_by_connections() {
+    let zone = "limit_conn_zone $host zone=z:1m;";
+    // The last part of each file waits for another second.
+    limited(12, zone, "limit_conn z 2; limit_rate 9k;");
 }

@@ -58,7 +58,7 @@ fn age(run: &Run) {
     for name in log.files() {
         let file = File::options()
             .write(true)
-            .open(run.path("downloads").join(name));
+            .open(run.log().output.join(name));
         file.unwrap().set_modified(then).unwrap();
     }
 }
@@ -221,7 +221,7 @@ fn a_file_that_somebody_else_wrote_to_is_downloaded_again() {
     run.finish().code(0);
     age(&run);
     let [one, two] = [0, 1].map(|number| latest(&run)[&list[number]].clone());
-    let place = |record: &Record| run.path("downloads").join(record.path.as_ref().unwrap());
+    let place = |record: &Record| run.log().output.join(record.path.as_ref().unwrap());
     // The same size, and other bytes; a plain run does not look closer.
     fs::write(place(&one), vec![b'x'; one.bytes.unwrap() as usize]).unwrap();
     fs::remove_file(place(&two)).unwrap();
@@ -335,7 +335,7 @@ fn a_body_that_was_cut_off_by_a_kill_in_a_refresh_is_gone_on_with() {
             .any(|name| name.ends_with("~note"))
     };
     let half = || {
-        let partials = run.path("downloads/.coordinator/partial");
+        let partials = run.log().output.join(".coordinator/partial");
         run.log()
             .partials()
             .iter()

@@ -271,7 +271,7 @@ fn what_is_not_there_or_no_run_log_is_one_clear_line() {
         ("urls.txt", 3, "urls.txt is not a folder"),
         ("urls.txt/x", 3, "urls.txt/x"),
         ("empty", 3, "there is no run log in empty"),
-        ("folder", 3, "there is no run log in folder"),
+        ("folder", 3, "results.jsonl is not a file, but a folder"),
         (
             "other",
             3,

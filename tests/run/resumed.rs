@@ -1,7 +1,10 @@
 //! Bodies that go on where a killed worker, or a killed run, left them.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -209,4 +212,60 @@ fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
     // The list may lose its credentials, and is still finished.
     let plain = run.list([server.url("/a")]).finish().code(0);
     assert_eq!(plain.summary("stored"), 0, "{}", plain.text());
+}
+
+/// A run that was killed with half of a body on disk, and its folder for partial bodies.
+fn killed_halfway(server: &Slow) -> (Run, PathBuf) {
+    let run = Run::new().list([server.url()]).with("--workers 1");
+    let job = run.start();
+    job.wait_until("bytes on disk", || noted(&run) >= 900_000);
+    job.kill();
+    job.wait_until_alone();
+    server.open();
+    let partial = run.path("downloads/.coordinator/partial");
+    (run, partial)
+}
+
+#[test]
+fn partial_bodies_that_others_could_have_put_there_are_not_gone_on_with() {
+    // The modes of .coordinator and of partial in it.
+    for (own, partial, trusted) in [
+        (0o755, 0o755, true),
+        (0o777, 0o755, false),
+        (0o755, 0o1777, false),
+        (0o775, 0o755, false),
+    ] {
+        let server = Slow::start();
+        let (run, folder) = killed_halfway(&server);
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(&folder, partial);
+        set(folder.parent().unwrap(), own);
+        let ended = run.finish().code(0);
+        let asked = server.asked();
+        assert_eq!(asked[1] > 0, trusted, "{own:o} {partial:o} {asked:?}");
+        if !trusted {
+            ended.says(&["2 files of unfinished downloads", "not trusted"]);
+        }
+        run.log()
+            .check(&run.log().one(&server.url()), &sha256(&body()));
+        for path in [&*folder, folder.parent().unwrap()] {
+            assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o700);
+        }
+    }
+}
+
+#[test]
+fn a_partial_body_with_another_name_is_not_written_to() {
+    let server = Slow::start();
+    let (run, folder) = killed_halfway(&server);
+    let partials = run.log().partials();
+    let body = partials.iter().find(|name| !name.ends_with("~note"));
+    let victim = run.path("victim");
+    fs::hard_link(folder.join(body.unwrap()), &victim).unwrap();
+    let before = fs::read(&victim).unwrap();
+    run.finish().code(0);
+    assert_eq!(server.asked()[1], 0, "it is not gone on with");
+    assert!(fs::read(&victim).unwrap() == before, "it is as it was");
 }

@@ -81,6 +81,7 @@ impl Run {
                     Action::Finish { .. } => self.finished = true,
                     Action::Terminate { .. }
                     | Action::Kill { .. }
+                    | Action::Listen
                     | Action::Record { .. }
                     | Action::Notify(_) => {}
                 }

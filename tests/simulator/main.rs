@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
 
 mod errands;
+mod limiting;
 mod observer;
 mod scenario;
 mod suspects;

@@ -54,6 +54,8 @@ struct Task {
     size: u32,
     leased: Option<WorkerId>,
     attempts: u32,
+    /// Its latest failure was a refusal of its host to serve it now.
+    pushed_back: bool,
     kills: u32,
     unexplained: u32,
     suspect: bool,
@@ -80,6 +82,9 @@ pub struct Observer {
     epochs: BTreeMap<u16, u32>,
     tasks: BTreeMap<TaskId, Task>,
     input_ended: bool,
+    /// The core asked to listen and has no answer; and when it last had one.
+    listening: bool,
+    listened: u64,
     ending: bool,
     aborted: bool,
     finished: bool,
@@ -94,6 +99,8 @@ pub struct Observer {
     abandoned: BTreeSet<u16>,
     /// Hosts whose latest download was answered.
     heard: BTreeSet<u32>,
+    /// Hosts that refused to serve something: they are given as little as the core sees fit.
+    pushing: BTreeSet<u32>,
     /// What was assigned in this step.
     given: Vec<Given>,
     pub records: u64,
@@ -109,6 +116,8 @@ impl Observer {
             epochs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             input_ended: false,
+            listening: false,
+            listened: u64::MAX,
             ending: false,
             aborted: false,
             finished: false,
@@ -119,6 +128,7 @@ impl Observer {
             next_of_host: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             heard: BTreeSet::new(),
+            pushing: BTreeSet::new(),
             given: Vec::new(),
             records: 0,
         }
@@ -148,6 +158,7 @@ impl Observer {
             | Event::GiveUpRequested { .. }
             | Event::Resumed { .. }
             | Event::Resized { .. }
+            | Event::Listened
             | Event::Tick => false,
         }
     }
@@ -214,12 +225,12 @@ impl Observer {
             } => {
                 self.answered(*worker, *task);
                 self.hear(*task, failure.kind != protocol::FailureKind::Stalled);
-                match failure.severity {
-                    Severity::Transient {
-                        retry_after: Some(pause),
-                    } => self.rest(now, *task, pause),
-                    Severity::Transient { retry_after: None } | Severity::Permanent => {}
-                    Severity::Fatal => self.ending = true,
+                self.ending |= failure.severity == Severity::Fatal;
+                if let Some(entry) = self.tasks.get_mut(task) {
+                    entry.pushed_back = failure.is_pushback();
+                    if entry.pushed_back {
+                        self.pushing.insert(entry.host);
+                    }
                 }
             }
             Event::Released { worker, task } => {
@@ -238,6 +249,12 @@ impl Observer {
                     seen.violated = true;
                 }
             }
+            Event::Listened => {
+                if !std::mem::take(&mut self.listening) {
+                    return Err("listened, and was not asked to".to_owned());
+                }
+                self.listened = now;
+            }
             Event::Tick => {}
         }
         Ok(())
@@ -253,15 +270,6 @@ impl Observer {
         }
         self.barren_slots.remove(&worker.slot.0);
         self.release(task);
-    }
-
-    /// The host of `task` asked for a pause.
-    fn rest(&mut self, now: u64, task: TaskId, pause: Duration) {
-        let pause = nanos(pause.min(self.limits.retry_delay_max));
-        if let Some(entry) = self.tasks.get(&task) {
-            let next = self.next_of_host.entry(entry.host).or_default();
-            *next = (*next).max(now + pause);
-        }
     }
 
     fn release(&mut self, task: TaskId) {
@@ -300,16 +308,22 @@ impl Observer {
             },
             Action::Terminate { worker, reason } => self.terminate(now, *worker, reason),
             Action::Kill { worker, reason } => self.kill(now, *worker, reason),
+            Action::Listen => match std::mem::replace(&mut self.listening, true) {
+                true => Err("asked to listen twice".to_owned()),
+                false => Ok(()),
+            },
             Action::Record {
                 task,
                 verdict,
                 attempts,
                 ..
             } => self.record(*task, verdict, *attempts),
-            Action::Notify(Notice::Retrying { task, delay, .. }) => {
-                self.retry_due(*task, now + nanos(*delay));
-                Ok(())
-            }
+            Action::Notify(Notice::Retrying {
+                task,
+                attempts,
+                delay,
+                ..
+            }) => self.retry_due(*task, *attempts, now + nanos(*delay)),
             Action::Notify(_) => Ok(()),
             Action::Finish { ending } => self.finish(ending),
         }
@@ -451,11 +465,19 @@ impl Observer {
         Ok(())
     }
 
-    /// A transient nack was answered by this delay.
-    fn retry_due(&mut self, task: TaskId, at: u64) {
-        if let Some(entry) = self.tasks.get_mut(&task) {
-            entry.not_before = at;
+    /// A transient nack was answered by this delay. A refusal of the host may spend no attempt.
+    fn retry_due(&mut self, task: TaskId, attempts: u32, at: u64) -> Verified {
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return Ok(());
+        };
+        entry.not_before = at;
+        if entry.pushed_back && self.limits.retries > 0 && attempts + 1 == entry.attempts {
+            entry.attempts = attempts;
         }
+        if attempts != entry.attempts {
+            return Err(format!("5: task {task} has spent {attempts} attempts"));
+        }
+        Ok(())
     }
 
     fn finish(&mut self, ending: &Ending) -> Verified {

@@ -31,6 +31,8 @@ pub struct Scenario {
     pub poison: f64,
     /// Chance that an attempt fails in a way that may pass.
     pub transient: f64,
+    /// ... because the host refuses to serve now.
+    pub pushback: f64,
     /// ... for good.
     pub permanent: f64,
     /// ... in a way that ends the run.
@@ -43,6 +45,8 @@ pub struct Scenario {
     pub slow_start: f64,
     /// Chance that a message is heard a second time, later, whoever is in the slot then.
     pub echo: f64,
+    /// ... is read so late that a lease may have ended meanwhile.
+    pub clogged: f64,
     /// Chance that a dismissed worker stays.
     pub overstay: f64,
     /// Chance that a worker that is asked to end does not.
@@ -90,6 +94,7 @@ impl Scenario {
             spacing,
             host_spacing,
             retry_max_time: (rng.u8(..4) == 0).then(|| ms(rng.u64(1..3000))),
+            host_patience: ms(rng.u64(..10_000)),
             max_failures: match rng.u8(..8) {
                 0 => Some(MaxFailures::Count(rng.u64(..9))),
                 1 => Some(MaxFailures::Share(rng.f64())),
@@ -145,12 +150,14 @@ impl Scenario {
             violate: rate(&mut rng, 0.1),
             poison: rate(&mut rng, 0.3),
             transient: rate(&mut rng, 0.5),
+            pushback: rate(&mut rng, 0.5),
             permanent: rate(&mut rng, 0.5),
             fatal: rate(&mut rng, 0.01),
             silence: rate(&mut rng, 1.0),
             stillborn: rate(&mut rng, 0.5),
             slow_start: rate(&mut rng, 0.3),
             echo: rate(&mut rng, 0.3),
+            clogged: rate(&mut rng, 0.05),
             overstay: rate(&mut rng, 0.5),
             stubborn: rate(&mut rng, 0.5),
             drain_at: at(&mut rng),

@@ -54,6 +54,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             | Action::Dismiss { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
+            | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => None,

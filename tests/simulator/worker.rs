@@ -12,6 +12,8 @@ use crate::scenario::Scenario;
 pub enum Fate {
     Ack,
     Nack(FailureKind, Severity),
+    /// The host does not serve it now.
+    Refused(Severity),
     Crash,
     Killed,
     Freeze,
@@ -86,6 +88,10 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
         (scenario.stuck, Fate::Stuck),
         (scenario.violate, Fate::Violate),
         (scenario.fatal, Fate::Nack(kind, Severity::Fatal)),
+        (
+            scenario.pushback,
+            Fate::Refused(Severity::Transient { retry_after }),
+        ),
         (scenario.permanent, Fate::Nack(kind, Severity::Permanent)),
         (
             scenario.transient,
@@ -118,11 +124,29 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
 }
 
 pub fn nacked(worker: WorkerId, task: TaskId, kind: FailureKind, severity: Severity) -> Event {
+    failed(worker, task, kind, severity, None)
+}
+
+/// The host says that it does not serve `task` now.
+pub fn pushed_back(worker: WorkerId, task: TaskId, severity: Severity) -> Event {
+    failed(worker, task, FailureKind::Status, severity, Some(503))
+}
+
+fn failed(
+    worker: WorkerId,
+    task: TaskId,
+    kind: FailureKind,
+    severity: Severity,
+    status: Option<u16>,
+) -> Event {
     Event::Nacked {
         worker,
         task,
         failure: Box::new(Failure {
-            exchange: Exchange::default(),
+            exchange: Exchange {
+                status,
+                ..Exchange::default()
+            },
             kind,
             message: String::new(),
             severity,

@@ -9,8 +9,9 @@ use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
 use crate::scenario::Scenario;
-use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked};
+use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked, pushed_back};
 
+mod links;
 mod places;
 
 /// More steps than any sound run takes. A list of one host that is silent takes minutes, and whoever
@@ -273,36 +274,11 @@ impl World {
                 let exit = Exit::Signal(9);
                 self.after(Duration::from_millis(3), Happening::Die(worker, exit));
             }
+            Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
             Action::Finish { .. } => self.finished = true,
         }
-    }
-
-    fn send_down(&mut self, worker: WorkerId, action: Action) {
-        let delay = self.rng.u64(..2_000_000);
-        let Some(model) = self.workers.get_mut(&worker) else {
-            return;
-        };
-        let at = (self.now + delay).max(model.downlink_busy_until);
-        model.downlink_busy_until = at;
-        self.at(at, Happening::Told(worker, action));
-    }
-
-    /// A worker says something: it arrives in order, and perhaps a second time.
-    fn send_up(&mut self, worker: WorkerId, event: Event) {
-        let delay = self.rng.u64(..2_000_000);
-        let Some(model) = self.workers.get_mut(&worker) else {
-            return;
-        };
-        let at = (self.now + delay).max(model.uplink_busy_until);
-        model.uplink_busy_until = at;
-        if self.rng.f64() < self.scenario.echo && !matches!(event, Event::WorkerExited { .. }) {
-            let late = at + self.rng.u64(..500_000_000);
-            // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
-            self.at(late, Happening::Heard(event.clone()));
-        }
-        self.at(at, Happening::Heard(event));
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -413,6 +389,7 @@ impl World {
             | Action::Spawn { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
+            | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => {}
@@ -463,6 +440,10 @@ impl World {
             Fate::Nack(kind, severity) => {
                 model.running.remove(&task);
                 self.send_up(worker, nacked(worker, task, kind, severity));
+            }
+            Fate::Refused(severity) => {
+                model.running.remove(&task);
+                self.send_up(worker, pushed_back(worker, task, severity));
             }
         }
         self.take_up(worker);

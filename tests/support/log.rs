@@ -32,6 +32,7 @@ pub struct Record {
     pub exec: Option<Exec>,
     pub etag: Option<String>,
     pub last_modified: Option<String>,
+    pub simulated: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -68,6 +68,12 @@ pub fn simulated_sha256(spec: &str, url: &str) -> String {
     data_encoding::HEXLOWER.encode(&coordinator::origin::body::sha256(&spec, &identity))
 }
 
+/// A nice value above that of this process, which any user may ask for.
+pub fn nicer() -> i32 {
+    let own = rustix::process::getpriority_process(None).expect("it has one");
+    (own + 7).min(19)
+}
+
 /// Whether this test may do what only root may; says so if not.
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn is_root(test: &str) -> bool {

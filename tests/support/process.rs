@@ -1,7 +1,7 @@
 //! The process table, as far as tests look at it.
 //!
-//! Processes of a run are found by a mark in their environment, which workers and origin inherit,
-//! so that they are found also when their parent is dead.
+//! Processes of a run are found by a mark, so that they are found also when their parent is dead: in
+//! their environment, which is inherited, or in their arguments, where workers name their folder.
 
 use std::fs;
 use std::path::PathBuf;
@@ -62,11 +62,15 @@ impl Process {
     pub fn marked(mark: &str) -> Vec<Self> {
         let wanted = format!("{MARK}={mark}");
         let bears = |pid: u32| {
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-                environment
-                    .split(|&byte| byte == 0)
-                    .any(|entry| entry == wanted.as_bytes())
-            })
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            environment
+                .split(|&byte| byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
+                || arguments.starts_with(b"coordinator\0worker\0")
+                    && arguments
+                        .split(|&byte| byte == 0)
+                        .any(|word| word.starts_with(mark.as_bytes()))
         };
         fs::read_dir("/proc")
             .expect("there is a process table")

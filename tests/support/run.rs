@@ -110,10 +110,15 @@ impl Run {
         self.folder.path().join(name)
     }
 
-    /// The default output folder.
+    /// The default output folder, which depends on the arguments.
     pub fn log(&self) -> Log {
+        let simulates = |argument: &OsString| argument.to_string_lossy().starts_with("--simulate");
+        let output = match self.arguments.iter().any(simulates) {
+            true => "simulated",
+            false => "downloads",
+        };
         Log {
-            output: self.path("downloads"),
+            output: self.path(output),
         }
     }
 

@@ -5,22 +5,23 @@
 //! below the output folder only), and goes on as a worker.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Command;
+use std::net::ToSocketAddrs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
+use coordinator::chaos::check::processes;
 use libtest_mimic::Trial;
 use protocol::{CommandOrder, Setup};
-use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
-use rustix::process::{Pid, Signal, getppid, kill_process};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use worker::exec::{Commands, Home};
 use worker::{Activity, Fault};
 
-use crate::support::{Ended, Run, Server, server, sha256};
+use crate::attempts::{self, ALL, MAY_BE_REFUSED, OF_ROOT, Target};
+use crate::raw::of_another_abi;
+use crate::support::{Answer, Ended, Process, Run, Server, is_root, server, sha256};
 use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
@@ -28,6 +29,9 @@ pub fn trials() -> Vec<Trial> {
         a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm,
         a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file,
         without_a_sandbox_the_same_worker_can_do_all_of_it,
+        calls_of_another_abi_end_a_confined_worker,
+        a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment,
+        root_works_in_a_folder_of_another_user,
         a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on,
     ]
 }
@@ -42,14 +46,6 @@ const ALLOWED: [&str; 4] = [
     "remove a file of the output folder",
     "look up localhost",
 ];
-
-/// An abstract socket of the test, and of this run alone.
-fn socket_name() -> String {
-    format!(
-        "coordinator-test-{}",
-        std::env::current_dir().unwrap().display()
-    )
-}
 
 /// What it must not get its runner to do, if it has one: an order each.
 const FORGED: [(&str, &str, &str); 6] = [
@@ -85,9 +81,22 @@ fn order(commands: &Commands, path: &str, url: &str) -> io::Result<()> {
     run.map(drop).map_err(refused)
 }
 
-/// Called in the worker.
-pub fn try_everything(setup: &Setup) {
+/// Called in the worker, before it is at work.
+pub fn attempt(what: &str, setup: &Setup) {
+    match what {
+        "everything" => try_everything(setup),
+        abi => {
+            worker::limits::apply(setup).expect("the limits can be had");
+            of_another_abi(abi == "x32");
+        }
+    }
+}
+
+fn try_everything(setup: &Setup) {
     let commands = Commands::start(setup, Home::Process).expect("a guard");
+    let target = Target::new();
+    // As every worker does, so that a file that becomes too large is an error and no death.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).expect("a handler");
     worker::limits::apply(setup).expect("the limits can be had");
     let mut tried: Vec<(&str, io::Result<()>)> = Vec::new();
     let mut attempt = |name, result: io::Result<()>| tried.push((name, result));
@@ -104,29 +113,9 @@ pub fn try_everything(setup: &Setup) {
         fs::write("downloads/more", "x").and_then(|()| fs::remove_file("downloads/more")),
     );
     attempt(ALLOWED[3], ("localhost", 80).to_socket_addrs().map(drop));
-
-    attempt("write elsewhere", fs::write("elsewhere", "x"));
-    let over = OpenOptions::new().write(true).open("private");
-    attempt("write over a file elsewhere", over.map(drop));
-    attempt("remove a file elsewhere", fs::remove_file("removable"));
-    attempt("make a folder elsewhere", fs::create_dir("folder"));
-    attempt("move a file out", fs::rename("downloads/movable", "moved"));
-    attempt("link a file in", fs::hard_link("private", "downloads/link"));
-    attempt("read a private file", fs::read("private").map(drop));
-    attempt("read what is stored", fs::read("downloads/own").map(drop));
-    attempt("list a folder", fs::read_dir(".").map(drop));
-    let parent = getppid().expect("a coordinator");
-    let environ = format!("/proc/{}/environ", parent.as_raw_nonzero());
-    attempt(
-        "read the coordinator's environment",
-        fs::read(environ).map(drop),
-    );
-    attempt("start a program", start("/bin/true"));
-    attempt("start a program that it stored", start_stored());
-    attempt("start a program in memory", start_in_memory());
-    attempt("signal the coordinator", signal(parent));
-    attempt("listen", TcpListener::bind("127.0.0.1:0").map(drop));
-    attempt("reach an abstract socket", reach(&socket_name()));
+    for (name, attempted) in ALL {
+        attempt(name, attempted(&target));
+    }
     if let Some(commands) = &commands {
         attempt(RUN, order(commands, "own", "http://h/"));
         for (name, path, url) in FORGED {
@@ -144,124 +133,292 @@ pub fn try_everything(setup: &Setup) {
     fs::write(TRIED, lines).expect("the output folder can be written to");
 }
 
-/// It inherits everything: nothing may be opened for it that could be refused in its stead.
-fn start(program: &str) -> io::Result<()> {
-    Command::new(program).arg("--version").status().map(drop)
+/// What came of it.
+struct Tried {
+    run: Run,
+    ended: Ended,
+    /// What the worker wrote down, by attempt.
+    said: BTreeMap<String, String>,
+    /// What was seen from outside, whatever it says, by attempt: it had an effect.
+    seen: BTreeMap<&'static str, bool>,
 }
 
-fn start_stored() -> io::Result<()> {
-    fs::write("downloads/program", "#!/bin/sh\n")?;
-    fs::set_permissions("downloads/program", Permissions::from_mode(0o755))?;
-    start("downloads/program")
-}
-
-/// The dynamic loader is a program as well, in a folder that may be read.
-fn start_in_memory() -> io::Result<()> {
-    let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"]
-        .iter()
-        .find_map(|path| fs::read(path).ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no loader to try it with"))?;
-    let memory = memfd_create("program", MemfdFlags::empty())?;
-    rustix::io::write(&memory, &loader)?;
-    start(&format!("/proc/self/fd/{}", memory.as_raw_fd()))
-}
-
-fn signal(process: Pid) -> io::Result<()> {
-    // One that is ignored by whoever does not ask for it.
-    Ok(kill_process(process, Signal::WINCH)?)
-}
-
-fn reach(name: &str) -> io::Result<()> {
-    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    Ok(connect(
-        &socket,
-        &SocketAddrUnix::new_abstract_name(name.as_bytes())?,
-    )?)
-}
-
-/// What the worker wrote down.
-fn tried(options: &str) -> (Run, Ended, BTreeMap<String, String>) {
-    let server = Server::start();
+/// Has a worker try everything.
+fn tried(options: &str) -> Tried {
+    let server = Server::start().answer("/f", [Answer::Held]);
     let url = server.url("/f");
-    let run = run("*.*=tries-everything")
+    let run = run("*.*=tries:everything")
         .list([&url])
         .script("command", r#"echo "$COORDINATOR_PATH" >> ran"#)
-        .with("--workers 1 --sandbox")
+        .with("--workers 1 -c 1 --max-filesize 1M --sandbox")
         .with(options);
     fs::create_dir(run.path("downloads")).unwrap();
     symlink("..", run.path("downloads/up")).unwrap();
     symlink("../private", run.path("downloads/link-to-private")).unwrap();
-    fs::write(run.path("private"), "secret").unwrap();
-    fs::write(run.path("removable"), "mine").unwrap();
-    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    let name = format!("coordinator-test-{}", run.path("").display());
-    let name = name.trim_end_matches('/');
-    bind(
-        &listener,
-        &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap(),
-    )
-    .unwrap();
-    listen(&listener, 1).unwrap();
-    let ended = run.finish().code(0);
+    for (name, text) in [
+        ("private", "secret"),
+        ("removable", "mine"),
+        ("touched", ""),
+    ] {
+        fs::write(run.path(name), text).unwrap();
+    }
+    fs::set_permissions(run.path("touched"), fs::Permissions::from_mode(0o600)).unwrap();
+    let mut by_path = UnixListener::bind(run.path("socket")).unwrap();
+    let mut abstractly = listener(&run);
+    let job = run.start();
+    server.wait_for("/f", 1);
+    let coordinator = scheduling(job.pid());
+    server.release("/f");
+    let ended = job.finish().code(0);
     // It still is a worker.
     run.log()
         .check(&run.log().one(&url), &sha256(&server::body("/f")));
+
+    let touched = fs::metadata(run.path("touched")).unwrap();
+    let exists = |name: &str| run.path(name).symlink_metadata().is_ok();
+    let seen = BTreeMap::from([
+        ("write elsewhere", exists("elsewhere")),
+        ("remove a file elsewhere", !exists("removable")),
+        ("make a folder elsewhere", exists("folder")),
+        ("move a file out", exists("moved")),
+        ("link a file in", exists("downloads/link")),
+        (
+            "change permissions elsewhere",
+            touched.mode() & 0o777 == 0o644,
+        ),
+        ("change the times of a file elsewhere", touched.mtime() == 0),
+        (
+            "set an attribute elsewhere",
+            attribute(&run.path("touched")),
+        ),
+        (
+            "make a program set-uid",
+            fs::metadata(run.path("downloads/own")).unwrap().mode() & 0o4000 != 0,
+        ),
+        ("make a fifo", exists("downloads/fifo")),
+        (
+            "write more than a body may have",
+            fs::metadata(run.path("downloads/huge")).is_ok_and(|huge| huge.len() == 1 << 30),
+        ),
+        ("start a process", exists("downloads/forked")),
+        ("slow the coordinator down", coordinator.nice == 11),
+        ("schedule the coordinator", coordinator.policy != 0),
+        ("limit the coordinator", coordinator.is_limited),
+        (attempts::REACH_A_SOCKET, is_reached(&mut by_path)),
+        (
+            attempts::REACH_AN_ABSTRACT_SOCKET,
+            is_reached(&mut abstractly),
+        ),
+    ]);
     let text = fs::read_to_string(run.path(TRIED)).unwrap();
-    let tried = text
+    let said = text
         .lines()
         .map(|line| {
             let (name, result) = line.split_once(": ").unwrap();
             (name.to_owned(), result.to_owned())
         })
         .collect();
-    (run, ended, tried)
+    Tried {
+        run,
+        ended,
+        said,
+        seen,
+    }
+}
+
+/// An abstract socket that only the worker of this run knows.
+fn listener(run: &Run) -> UnixListener {
+    let folder = fs::canonicalize(run.path("")).unwrap();
+    let name = format!("coordinator-test-{}", folder.display());
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    let name = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    bind(&listener, &name).unwrap();
+    listen(&listener, 1).unwrap();
+    listener.into()
+}
+
+fn is_reached(listener: &mut UnixListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    listener.accept().is_ok()
+}
+
+fn attribute(path: &std::path::Path) -> bool {
+    rustix::fs::getxattr(path, "user.test", &mut [0_u8; 8]).is_ok()
+}
+
+/// What others can do to a process.
+struct Scheduling {
+    nice: i32,
+    policy: u32,
+    is_limited: bool,
+}
+
+fn scheduling(pid: u32) -> Scheduling {
+    // proc_pid_stat(5): the 19th and the 41st field; the 2nd may hold anything but a parenthesis last.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest: Vec<_> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let space = limits
+        .lines()
+        .find(|line| line.starts_with("Max address space"))
+        .unwrap();
+    Scheduling {
+        nice: rest[16].parse().unwrap(),
+        policy: rest[38].parse().unwrap(),
+        is_limited: space.contains(&(1_u64 << 40).to_string()),
+    }
 }
 
 fn a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm() {
-    let (run, ended, tried) = tried("on");
-    assert_eq!(tried.len(), 20, "{tried:#?}");
-    check(&run, &ended, &tried);
+    let tried = tried("on");
+    assert_eq!(tried.said.len(), ALLOWED.len() + ALL.len());
+    tried.check();
 }
 
 fn a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file() {
-    let (run, ended, tried) = tried("on --exec ./command");
-    assert_eq!(tried.len(), 20 + 1 + FORGED.len(), "{tried:#?}");
-    check(&run, &ended, &tried);
-    let own = fs::canonicalize(run.path("downloads/own")).unwrap();
-    let ran = fs::read_to_string(run.path("ran")).unwrap();
-    assert_eq!(ran, format!("{}\n", own.display()), "{tried:#?}");
+    let tried = tried("on --exec ./command");
+    let all = ALLOWED.len() + ALL.len() + 1 + FORGED.len();
+    assert_eq!(tried.said.len(), all, "{:#?}", tried.said);
+    tried.check();
+    let own = fs::canonicalize(tried.run.path("downloads/own")).unwrap();
+    let ran = fs::read_to_string(tried.run.path("ran")).unwrap();
+    assert_eq!(ran, format!("{}\n", own.display()), "{:#?}", tried.said);
 }
 
-/// Whether it could do what it must be able to do, and nothing else.
-fn check(run: &Run, ended: &Ended, tried: &BTreeMap<String, String>) {
-    // A file cannot be moved or linked to where the rights would be others: EXDEV.
-    let refused = |result: &str| {
-        result.starts_with("PermissionDenied") || result.starts_with("CrossesDevices")
-    };
-    let wrong: Vec<_> = tried
-        .iter()
-        .filter(
-            |(attempt, result)| match *attempt == RUN || ALLOWED.contains(&attempt.as_str()) {
-                true => *result != "done",
-                false => !refused(result),
-            },
-        )
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}; {}", ended.text());
-    assert_eq!(fs::read_to_string(run.path("private")).unwrap(), "secret");
-    assert!(run.path("removable").exists());
-    for name in ["elsewhere", "folder", "moved", "downloads/link"] {
-        assert!(!run.path(name).exists(), "{name}");
+impl Tried {
+    /// Whether it could do what it must be able to do, and nothing else.
+    fn check(&self) {
+        // A file cannot be moved or linked to where the rights would be others: EXDEV. What is
+        // counted is at its end: EFBIG, EMFILE.
+        let refused = |result: &str| {
+            ["PermissionDenied", "CrossesDevices", "FileTooLarge"]
+                .iter()
+                .any(|kind| result.starts_with(kind))
+                || result.contains("Too many open files")
+        };
+        let wrong: Vec<_> = self
+            .said
+            .iter()
+            .filter(|(attempt, result)| {
+                match *attempt == RUN || ALLOWED.contains(&attempt.as_str()) {
+                    true => *result != "done",
+                    false => !refused(result),
+                }
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}; {}", self.ended.text());
+        let seen: Vec<_> = self.seen.iter().filter(|(_, seen)| **seen).collect();
+        assert!(seen.is_empty(), "{seen:#?}; {:#?}", self.said);
+        let private = fs::read_to_string(self.run.path("private")).unwrap();
+        assert_eq!(private, "secret");
     }
 }
 
 fn without_a_sandbox_the_same_worker_can_do_all_of_it() {
-    let (run, _, tried) = tried("off");
-    assert_eq!(tried.len(), 20, "{tried:#?}");
-    for (attempt, result) in &tried {
+    let tried = tried("off");
+    assert_eq!(tried.said.len(), ALLOWED.len() + ALL.len());
+    let is_root = rustix::process::geteuid().is_root();
+    for (attempt, result) in &tried.said {
+        let attempt = attempt.as_str();
+        if MAY_BE_REFUSED.contains(&attempt) || !is_root && OF_ROOT.contains(&attempt) {
+            continue;
+        }
         assert_eq!(result, "done", "{attempt}");
     }
-    assert!(run.path("elsewhere").exists() && !run.path("removable").exists());
+    let unseen: Vec<_> = tried.seen.iter().filter(|(_, seen)| !**seen).collect();
+    assert!(unseen.is_empty(), "{unseen:#?}; {:#?}", tried.said);
+}
+
+/// A program of 32 bits numbers its calls otherwise, so no list that is for 64 bits holds for it.
+fn calls_of_another_abi_end_a_confined_worker() {
+    if cfg!(not(target_arch = "x86_64")) {
+        return;
+    }
+    let server = Server::start();
+    for kind in ["32-bit", "x32"] {
+        let run = run(&format!("0.1=tries:{kind}"))
+            .list([server.url("/f")])
+            .with("--workers 1 --sandbox");
+        let ended = run.with("on").finish().code(0);
+        assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+        ended.says(&["SIGSYS"]);
+    }
+    let run = run("0.1=tries:x32")
+        .list([server.url("/f")])
+        .with("--workers 1 --sandbox off");
+    let ended = run.finish().code(0);
+    assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+}
+
+/// The values of some lines of `/proc/PID/status`.
+fn status(process: &Process, keys: &[&str]) -> Vec<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+    let value = |key: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(*key));
+        let value = line.unwrap().trim_start_matches(':').trim();
+        u64::from_str_radix(value, 16).unwrap()
+    };
+    keys.iter().map(value).collect()
+}
+
+fn a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment() {
+    const SETS: [&str; 4] = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let environment = |process: &Process| {
+        let text = fs::read(format!("/proc/{}/environ", process.pid)).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    for (sandbox, confined) in [("on", true), ("off", false)] {
+        let run = run("none")
+            .list([server.url("/held")])
+            .env("TEST_SECRET", "do not tell")
+            .env("RES_OPTIONS", "attempts:1")
+            .with("--workers 1 --sandbox")
+            .with(sandbox);
+        let before = server.total();
+        let job = run.start();
+        job.wait_until("a request", || server.total() > before);
+        let worker = job.worker(0, 1);
+        let told = environment(&worker);
+        assert!(told.contains("RES_OPTIONS=attempts:1"), "{told}");
+        assert_eq!(told.contains("do not tell"), !confined, "{told}");
+        let of_root = rustix::process::geteuid().is_root();
+        if confined {
+            // Chaos knows it by its arguments.
+            assert!(!told.contains(&run.mark()), "{told}");
+            let left = processes::left(&run.path("downloads")).unwrap();
+            assert!(left.iter().any(|one| one.pid == worker.pid), "{left:?}");
+            assert_eq!(status(&worker, &SETS), [0; 4]);
+            // It takes a capability to give these up.
+            assert!(!of_root || status(&worker, &["CapBnd"]) == [0]);
+        } else if of_root {
+            assert_ne!(status(&worker, &["CapEff"]), [0]);
+        }
+        drop(job);
+    }
+}
+
+fn root_works_in_a_folder_of_another_user() {
+    if !is_root("root_works_in_a_folder_of_another_user") {
+        return;
+    }
+    let server = Server::start();
+    let run = run("none")
+        .list([server.url("/f")])
+        .with("-v --workers 1 --sandbox on");
+    fs::create_dir(run.path("downloads")).unwrap();
+    std::os::unix::fs::chown(run.path("downloads"), Some(65534), Some(65534)).unwrap();
+    let ended = run.finish().code(0);
+    ended.says(&["sandbox: ", "CAP_DAC_OVERRIDE"]);
+    run.log().check(
+        &run.log().one(&server.url("/f")),
+        &sha256(&server::body("/f")),
+    );
 }
 
 fn a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on() {

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 
-use crate::misbehave::PLAN;
+use crate::misbehave;
 use crate::support::run::urls;
 use crate::support::{Server, server, sha256};
 use crate::{run, trials};
@@ -59,7 +59,8 @@ fn a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored() {
     assert_eq!(log.records().len(), 11);
 
     // But on demand; and with healthy workers it is done.
-    let run = run.env(PLAN, "").with("--retry-quarantined");
+    misbehave::plan(&run, "");
+    let run = run.with("--retry-quarantined");
     run.finish().code(0);
     let record = log.of(&killer).pop().unwrap();
     log.check(&record, &sha256(&server::body("/killer")));

@@ -5,14 +5,20 @@
 //! - it runs the tests;
 //! - with [`ROLE`] in its environment it is the coordinator, which starts its own binary as its
 //!   workers and its origin, as always;
-//! - as `worker`, it misbehaves as [`misbehave::PLAN`] says for its slot and epoch, or is a real
-//!   worker.
+//! - as `worker`, which it knows by its arguments, it misbehaves as the plan of the run says for its
+//!   slot and epoch, or is a real worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod attempts;
 mod confined;
+mod hostile;
+mod kernels;
 mod killers;
 mod last_words;
 mod misbehave;
+mod packets;
+mod raw;
+mod sockets;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
@@ -35,15 +41,25 @@ const ROLE: &str = "COORDINATOR_TEST_ROLE";
 static ALLOCATOR: worker::Allocator = worker::Allocator::new();
 
 fn main() -> ExitCode {
-    if env::var_os(ROLE).is_some() {
+    if let Some(socket) = env::var_os(packets::STRANGER) {
+        packets::be_a_stranger(socket.as_ref());
+    }
+    // Workers have an environment of their own.
+    let is_worker = env::args().take(2).eq(["coordinator", "worker"]);
+    if is_worker || env::var_os(ROLE).is_some() {
+        if !is_worker {
+            kernels::make();
+        }
         return coordinator();
     }
     let trials = [
         starting::trials(),
         talking::trials(),
+        hostile::trials(),
         killers::trials(),
         last_words::trials(),
         confined::trials(),
+        kernels::trials(),
     ];
     libtest_mimic::run(
         &Arguments::from_args(),
@@ -55,7 +71,7 @@ fn main() -> ExitCode {
 fn coordinator() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Worker(arguments)) = &cli.command
-        && let Some(action) = misbehave::planned(arguments.slot, arguments.epoch)
+        && let Some(action) = misbehave::planned(arguments)
     {
         return action.play(arguments);
     }
@@ -64,9 +80,9 @@ fn coordinator() -> ExitCode {
 
 /// A run whose workers misbehave as planned.
 fn run(plan: &str) -> Run {
-    Run::of(env::current_exe().unwrap())
-        .env(ROLE, "coordinator")
-        .env(misbehave::PLAN, plan)
+    let run = Run::of(env::current_exe().unwrap()).env(ROLE, "coordinator");
+    misbehave::plan(&run, plan);
+    run
 }
 
 /// A test; its name says what is promised.

@@ -1,29 +1,34 @@
 //! What a misbehaving worker does, and which one does it.
 
-use std::env;
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use coordinator::cli::worker::WorkerArgs;
-use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcSender, bytes_channel};
-use protocol::handshake::{Connection, Hello};
+use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
+use protocol::handshake::Hello;
 use protocol::{
     Assignment, Exchange, Failure, FromWorker, Report, Running, Setup, Stored, TaskId, ToWorker,
     Validators, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
+use worker::dial::{Dialled, dial};
 use worker::session::Session;
 use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
 
-use crate::support::Process;
+use crate::packets::{raw, raw_socket};
+use crate::support::{Process, Run};
 
-/// The environment variable with the plan: `SLOT.EPOCH=ACTION`, several with `;` between them, `*`
-/// for any. The first that fits counts; a worker that none fits is a real one.
-pub const PLAN: &str = "MISBEHAVE";
+/// The file with the plan, in the run's folder: `SLOT.EPOCH=ACTION`, several with `;` between them,
+/// `*` for any. The first that fits counts; a worker that none fits is a real one.
+const PLAN: &str = "misbehaviour";
+
+/// From now on workers of `run` do as `plan` says.
+pub fn plan(run: &Run, plan: &str) {
+    std::fs::write(run.path(PLAN), plan).expect("the plan can be written");
+}
 
 /// A file in the run's folder for which some wait before they misbehave.
 pub const GO: &str = "go";
@@ -32,8 +37,12 @@ pub const GO: &str = "go";
 pub struct Action(Vec<String>);
 
 /// What the plan says about this worker.
-pub fn planned(slot: u16, epoch: u32) -> Option<Action> {
-    let plan = env::var(PLAN).ok()?;
+pub fn planned(arguments: &WorkerArgs) -> Option<Action> {
+    let above = arguments.folder.ancestors();
+    let plan = above
+        .filter_map(|folder| std::fs::read_to_string(folder.join(PLAN)).ok())
+        .next()?;
+    let (slot, epoch) = (arguments.slot, arguments.epoch);
     let fits = |pattern: &str, number: u64| pattern == "*" || pattern.parse() == Ok(number);
     plan.split(';').find_map(|rule| {
         let (who, action) = rule.split_once('=')?;
@@ -60,39 +69,40 @@ impl Action {
             }
             ["raw", kind] => raw(arguments, kind),
             ["before-hello", "sleeps"] => {
-                let _peer = Peer::connect(arguments);
+                let _caller = Peer::connect(arguments);
                 sleep()
             }
             ["before-hello", how] => {
-                let _peer = Peer::connect(arguments);
+                let _caller = Peer::connect(arguments);
                 die(how)
             }
             ["first-frame", kind] => {
-                let peer = Peer::connect(arguments);
-                peer.say_first(kind);
-                peer.until_killed()
+                let caller = Peer::connect(arguments);
+                caller.say_first(kind);
+                sleep()
             }
             ["after-setup", what] => {
-                let peer = Peer::connect(arguments);
-                peer.greet();
+                Peer::connect(arguments).greet();
                 match what {
                     "sleeps" => sleep(),
                     how => die(how),
                 }
             }
             ["after-ready", what] => {
-                let peer = Peer::connect(arguments);
-                peer.greet();
+                let (peer, _) = Peer::connect(arguments).greet();
                 peer.say(&FromWorker::Ready);
                 peer.after_ready(what)
             }
-            ["tries-everything"] => {
-                let peer = Peer::connect(arguments);
-                let setup = peer.greet();
-                crate::confined::try_everything(&setup);
+            ["tries", what] => {
+                let (peer, setup) = Peer::connect(arguments).greet();
+                crate::confined::attempt(what, &setup);
                 peer.work(&setup, "no URL contains this", "0")
             }
             ["on", part, how] => work_until(arguments, part, how),
+            ["a-stranger-connects-first"] => {
+                crate::packets::let_a_stranger_connect(arguments);
+                work_until(arguments, "no URL contains this", "0")
+            }
             ["stays"] => {
                 // Works, and does not leave when it is told to.
                 work_until(arguments, "no URL contains this", "0");
@@ -119,7 +129,7 @@ fn die(how: &str) -> ExitCode {
     }
 }
 
-fn sleep() -> ! {
+pub fn sleep() -> ! {
     loop {
         thread::park();
     }
@@ -189,83 +199,27 @@ fn leave_somebody() {
     die("KILL");
 }
 
-/// The bootstrap socket, without ipc-channel.
-fn raw_socket(arguments: &WorkerArgs) -> OwnedFd {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-    let socket = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
-    let addr = SocketAddrUnix::new(arguments.socket.as_str()).expect("a path");
-    connect(&socket, &addr).expect("the coordinator listens");
-    socket
-}
-
-/// Bytes that are not of ipc-channel, on the bootstrap socket. Its messages begin with two
-/// lengths, of this packet and of the whole.
-fn raw(arguments: &WorkerArgs, kind: &str) -> ExitCode {
-    let socket = raw_socket(arguments);
-    let header = |packet: usize, whole: usize| {
-        let mut bytes = packet.to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&whole.to_ne_bytes());
-        bytes
-    };
-    let packets = match kind {
-        "short" => vec![b"abc".to_vec()],
-        "text" => vec![b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()],
-        "noise" => vec![vec![0xff; 5000]; 3],
-        "empty" => vec![header(16, 0)],
-        "fragment" => vec![header(16, 1 << 20)],
-        "overflow" => vec![header(16, usize::MAX)],
-        "not-a-connection" => vec![[header(24, 8), vec![7; 8]].concat()],
-        _ => panic!("no such kind: {kind}"),
-    };
-    for packet in packets {
-        // Nobody may listen any more.
-        let _ = rustix::net::send(&socket, &packet, rustix::net::SendFlags::NOSIGNAL);
-    }
-    sleep()
-}
+/// A worker written by hand that has not greeted.
+struct Caller(Dialled);
 
 /// A worker written by hand.
-struct Peer {
+pub struct Peer {
     from_coordinator: IpcBytesReceiver,
     to_coordinator: IpcBytesSender,
 }
 
-impl Peer {
-    fn connect(arguments: &WorkerArgs) -> Self {
-        let bootstrap = IpcSender::connect(arguments.socket.clone()).expect("it listens");
-        let (to_worker, from_coordinator) = bytes_channel().expect("a channel");
-        let (to_coordinator, from_worker) = bytes_channel().expect("a channel");
-        bootstrap
-            .send(Connection {
-                to_worker,
-                from_worker,
-            })
-            .expect("it listens");
-        Self {
-            from_coordinator,
-            to_coordinator,
-        }
+impl Caller {
+    fn say_bytes(&self, bytes: &[u8]) {
+        // Nobody may listen any more.
+        let _ = self.0.outbox().send(bytes);
     }
 
     fn say(&self, message: &FromWorker) {
         self.say_bytes(&codec::encode(message).expect("it fits"));
     }
 
-    fn say_bytes(&self, bytes: &[u8]) {
-        // Nobody may listen any more.
-        let _ = self.to_coordinator.send(bytes);
-    }
-
-    fn hear(&self) -> ToWorker {
-        match self.from_coordinator.recv() {
-            Ok(frame) => codec::decode(&frame).expect("a message"),
-            // The coordinator is gone, or wants nothing more.
-            Err(_) => std::process::exit(0),
-        }
-    }
-
     fn say_first(&self, kind: &str) {
-        let hello = Hello::new(std::process::id());
+        let hello = self.0.hello().clone();
         match kind {
             "version" => self.say(&FromWorker::Hello(Hello {
                 version: 4711,
@@ -273,6 +227,12 @@ impl Peer {
             })),
             "stranger" => self.say(&FromWorker::Hello(Hello {
                 magic: *b"stranger",
+                ..hello
+            })),
+            "other-pid" => self.say(&FromWorker::Hello(Hello { pid: 1, ..hello })),
+            // What is above the folder is not for a worker to name.
+            "elsewhere" => self.say(&FromWorker::Hello(Hello {
+                server: "../run.lock".to_owned(),
                 ..hello
             })),
             "garbage" => self.say_bytes(&[0xff; 100]),
@@ -288,15 +248,42 @@ impl Peer {
     }
 
     /// Greets, and waits for the setup.
-    fn greet(&self) -> Box<Setup> {
-        self.say(&FromWorker::Hello(Hello::new(std::process::id())));
-        let ToWorker::Setup(setup) = self.hear() else {
+    fn greet(self) -> (Peer, Box<Setup>) {
+        self.say(&FromWorker::Hello(self.0.hello().clone()));
+        let peer = Peer {
+            to_coordinator: self.0.outbox().clone(),
+            from_coordinator: self.0.answer().expect("the coordinator answers"),
+        };
+        let ToWorker::Setup(setup) = peer.hear() else {
             panic!("a setup comes first");
         };
-        setup
+        (peer, setup)
+    }
+}
+
+impl Peer {
+    fn connect(arguments: &WorkerArgs) -> Caller {
+        Caller(dial(&arguments.socket).expect("it listens"))
     }
 
-    fn first_assignment(&self) -> Assignment {
+    pub fn say(&self, message: &FromWorker) {
+        self.say_bytes(&codec::encode(message).expect("it fits"));
+    }
+
+    fn say_bytes(&self, bytes: &[u8]) {
+        // Nobody may listen any more.
+        let _ = self.to_coordinator.send(bytes);
+    }
+
+    pub fn hear(&self) -> ToWorker {
+        match self.from_coordinator.recv() {
+            Ok(frame) => codec::decode(&frame).expect("a message"),
+            // The coordinator is gone, or wants nothing more.
+            Err(_) => std::process::exit(0),
+        }
+    }
+
+    pub fn first_assignment(&self) -> Assignment {
         loop {
             if let ToWorker::Assign(mut assignments) = self.hear() {
                 return assignments.remove(0);
@@ -375,6 +362,7 @@ impl Peer {
                 signal_hook::flag::register(signal_hook::consts::SIGTERM, heard)
                     .expect("SIGTERM can be caught");
             }
+            what if crate::hostile::does(self, what) => {}
             how => {
                 // With a task that it has not said to have started.
                 self.first_assignment();
@@ -409,7 +397,7 @@ fn acked(task: TaskId) -> Report {
     }
 }
 
-fn nacked(task: TaskId) -> Report {
+pub fn nacked(task: TaskId) -> Report {
     Report::Nacked {
         task,
         failure: Box::new(Failure {
@@ -459,8 +447,7 @@ impl Engine for Trapped {
 
 /// A real worker, until it meets a URL that contains `part`.
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
-    let peer = Peer::connect(arguments);
-    let setup = peer.greet();
+    let (peer, setup) = Peer::connect(arguments).greet();
     worker::limits::apply(&setup).expect("the limits can be had");
     peer.work(&setup, part, how)
 }

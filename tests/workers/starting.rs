@@ -124,6 +124,7 @@ fn one_of_another_version_is_told_and_killed() {
 
 fn one_that_is_none_of_ours_is_told_and_killed() {
     replaced("first-frame:stranger").says(&["worker 0.1 broke", "not a coordinator worker"]);
+    replaced("first-frame:other-pid").says(&["worker 0.1 broke", "says that it is 1"]);
 }
 
 fn one_that_begins_with_garbage_is_told_and_killed() {
@@ -142,9 +143,14 @@ fn garbage_below_the_frames_is_survived() {
         "text",
         "noise",
         "empty",
+        "nothing",
         "fragment",
+        "2-gib",
+        "64-tib",
         "overflow",
-        "not-a-connection",
+        "too-long",
+        "not-a-message",
+        "descriptors",
     ] {
         let ended = replaced(&format!("raw:{kind}"));
         ended.says(&["worker 0.1"]);
@@ -168,7 +174,7 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
     assert_eq!(ended.summary("left"), 6, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 6, "{}", ended.text());
     assert_eq!((run.log().records().len(), server.total()), (0, 0));
-    let run = run.env(crate::misbehave::PLAN, "");
+    crate::misbehave::plan(&run, "");
     let ended = run.finish();
     all_stored(&run, &list, &ended);
 }
@@ -211,7 +217,8 @@ fn when_every_slot_is_retired_the_run_is_given_up() {
     ended.says(&["given up", "in every slot", "exit code 3"]);
     assert_eq!(ended.summary("worker deaths"), 10, "{}", ended.text());
     assert_eq!(run.log().records().len(), 0, "all is left for the next run");
-    let ended = run.env(crate::misbehave::PLAN, "").finish().code(0);
+    crate::misbehave::plan(&run, "");
+    let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 6, "{}", ended.text());
 }
 

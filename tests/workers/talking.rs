@@ -50,11 +50,12 @@ fn garbage_in_the_middle_ends_that_worker_alone() {
 }
 
 fn a_frame_that_is_too_large_ends_that_worker_alone() {
-    for what in ["large", "huge"] {
-        let (ended, ..) = with_first(what, "");
-        ended.says(&["worker 0.1 broke the protocol", "exceeds the limit"]);
-        assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
-    }
+    let (ended, ..) = with_first("large", "");
+    ended.says(&["worker 0.1 broke the protocol", "exceeds the limit"]);
+    assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
+    // One in fragments takes a descriptor, which a kernel may refuse to the worker already.
+    let (ended, ..) = with_first("huge", "--lease-timeout 300ms");
+    assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
 }
 
 fn a_frame_that_claims_too_much_ends_that_worker_alone() {

@@ -21,6 +21,7 @@ mod activity;
 mod allocator;
 mod decode;
 mod descriptor;
+pub mod dial;
 pub mod engine;
 pub mod exec;
 mod fault;

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use protocol::{Engine, Setup};
+use protocol::{Engine, Sandbox, Setup};
 use rustix::process::{
     Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
 };
@@ -32,6 +32,22 @@ const PER_DOWNLOAD: u64 = 1 << 20;
 /// To read the rules that a redirect is held against, one after the other: of a robots.txt that is
 /// nothing but line ends, each of which takes a place in a list that grows by doubling.
 const ROBOTS: u64 = 24 << 20;
+
+/// Descriptors of a worker: three that it has from the start, its links, the folders of its store,
+/// and what an event loop takes.
+const DESCRIPTORS: u64 = 64;
+
+/// And for each download in flight: its connection, those that are kept for the next, its file and
+/// its note, and lookups that nobody waits for any more.
+const DESCRIPTORS_PER_DOWNLOAD: u64 = 32;
+
+/// How much larger than the largest body a file may become: by the piece with which a body turns
+/// out to be too large; and a note takes some room, whatever the size of bodies.
+const BEYOND_LARGEST_BODY: u64 = 1 << 20;
+
+/// The most that a memory image may take, in bytes. With 1 there is none at all, also where a
+/// program is to receive it, to which 0 would mean nothing (core(5), `RLIMIT_CORE`).
+const CORE: u64 = 1;
 
 /// Why a limit cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +97,16 @@ pub enum LimitsError {
         /// Why.
         cause: io::Error,
     },
+    /// The system does not take a limit that belongs to the sandbox.
+    #[error("cannot limit the {what} of a worker to {most} (--sandbox): {cause}")]
+    Lower {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        most: u64,
+        /// Why.
+        cause: io::Error,
+    },
     /// There is no sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -107,7 +133,38 @@ pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
             cause: errno.into(),
         })?;
     }
+    if setup.limits.sandbox != Sandbox::Off {
+        lower_limits(setup)?;
+    }
     Ok(sandbox::enter(setup)?)
+}
+
+/// Lets this process have no more of the system than its work takes.
+fn lower_limits(setup: &Setup) -> Result<(), LimitsError> {
+    let downloads = u64::from(setup.concurrency.clamp(1, session::MAX_SLOTS));
+    let descriptors = DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * downloads;
+    lower(Resource::Nofile, "descriptors", descriptors)?;
+    lower(Resource::Core, "memory image", CORE)?;
+    if let Some(largest) = setup.http.max_filesize {
+        let most = largest.saturating_add(BEYOND_LARGEST_BODY);
+        lower(Resource::Fsize, "file size", most)?;
+    }
+    Ok(())
+}
+
+/// Sets a limit of this process to `most`, for good, if it is not lower already.
+fn lower(resource: Resource, what: &'static str, most: u64) -> Result<(), LimitsError> {
+    let at_most = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
+    let Rlimit { current, maximum } = getrlimit(resource);
+    let limit = Rlimit {
+        current: at_most(current),
+        maximum: at_most(maximum),
+    };
+    setrlimit(resource, limit).map_err(|errno| LimitsError::Lower {
+        what,
+        most,
+        cause: errno.into(),
+    })
 }
 
 /// Finds out whether a worker could [`apply`] `setup`, without any effect on this process: what can

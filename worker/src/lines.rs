@@ -82,7 +82,7 @@ fn clean(bytes: &[u8], line: &mut String) {
     for chunk in bytes.trim_ascii_end().utf8_chunks() {
         line.extend(chunk.valid().chars().map(|character| match character {
             '\t' => ' ',
-            control if control.is_control() => char::REPLACEMENT_CHARACTER,
+            harmful if protocol::is_harmful(harmful) => char::REPLACEMENT_CHARACTER,
             other => other,
         }));
         if !chunk.invalid().is_empty() {

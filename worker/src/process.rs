@@ -3,15 +3,15 @@
 //! It must not do any work: that is the session's.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ipc_channel::ipc::{IpcSender, bytes_channel};
-use protocol::handshake::{Connection, Hello};
 use protocol::{FromWorker, ToWorker};
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
+use crate::dial::dial;
 use crate::exec::{Commands, Home};
 use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
@@ -32,12 +32,12 @@ pub enum ProcessError {
     #[error("cannot catch the signal for files that are too large: {0}")]
     FileSizeSignal(#[source] io::Error),
     /// The coordinator could not be reached.
-    #[error("cannot reach the coordinator at {socket}: {cause}")]
+    #[error("cannot reach the coordinator at {}: {cause}", .socket.display())]
     Connect {
-        /// The name of the socket.
-        socket: String,
+        /// The path of the socket.
+        socket: PathBuf,
         /// Why.
-        cause: String,
+        cause: io::Error,
     },
     /// The link failed before the session began.
     #[error(transparent)]
@@ -71,7 +71,7 @@ pub enum ProcessError {
 /// # Errors
 ///
 /// If the worker cannot begin, or the link fails otherwise than by being closed.
-pub fn run(socket: &str, parent_pid: u32) -> Result<(), ProcessError> {
+pub fn run(socket: &Path, parent_pid: u32) -> Result<(), ProcessError> {
     if !begin(parent_pid)? {
         return Ok(());
     }
@@ -109,31 +109,19 @@ fn begin(parent_pid: u32) -> Result<bool, ProcessError> {
     Ok(u32::try_from(parent) == Ok(parent_pid))
 }
 
-fn connect(socket: &str) -> Result<(IpcInbox, IpcOutbox), ProcessError> {
-    let failed = |cause: String| ProcessError::Connect {
+fn connect(socket: &Path) -> Result<(IpcInbox, IpcOutbox), ProcessError> {
+    let failed = |cause| ProcessError::Connect {
         socket: socket.to_owned(),
         cause,
     };
-    if socket.contains('\0') {
-        // ipc-channel would panic on it.
-        return Err(failed("its name holds a nul byte".to_owned()));
-    }
-    let bootstrap = IpcSender::connect(socket.to_owned()).map_err(|e| failed(e.to_string()))?;
-    let channel = || bytes_channel().map_err(|error| failed(error.to_string()));
-    let (to_worker, inbox) = channel()?;
-    let (outbox, from_worker) = channel()?;
-    bootstrap
-        .send(Connection {
-            to_worker,
-            from_worker,
-        })
-        .map_err(|error| failed(error.to_string()))?;
-    Ok((IpcInbox(inbox), IpcOutbox(outbox)))
+    let dialled = dial(socket).map_err(failed)?;
+    let outbox = IpcOutbox(dialled.outbox().clone());
+    outbox.send(FromWorker::Hello(dialled.hello().clone()))?;
+    let inbox = dialled.answer().map_err(failed)?;
+    Ok((IpcInbox(inbox), outbox))
 }
 
 fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
-    let pid = u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or_default();
-    outbox.send(FromWorker::Hello(Hello::new(pid)))?;
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };

@@ -1,7 +1,7 @@
 //! Names to addresses: one cache for all slots of a worker.
 //!
 //! In this order: the built-in origin if it stands in for everything, `--resolve`, literal
-//! addresses, the cache, and the system's resolver. The last one runs on a thread of its own, so
+//! addresses, localhost, the cache, and the system's resolver. The last one runs on a thread of its own, so
 //! that a name server that hangs cannot hang a slot beyond its `--connect-timeout`; lookups of one
 //! name at the same time share one such thread.
 //!
@@ -9,14 +9,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
-use protocol::{HttpOptions, ResolveOverride, Simulated};
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
+use protocol::{Family, HttpOptions, ResolveOverride, Simulated};
 
 use crate::reserved::is_public;
 use crate::route::bare;
@@ -68,6 +68,8 @@ pub struct Resolver {
     simulated: Option<Simulated>,
     overrides: Vec<ResolveOverride>,
     block_private: bool,
+    /// The only addresses that names have, if they are not to have all.
+    family: Option<Family>,
     cache: Mutex<HashMap<String, Entry>>,
     lookup: Arc<Lookup>,
 }
@@ -164,7 +166,8 @@ impl Resolver {
     /// A resolver that asks the system.
     #[must_use]
     pub fn new(options: &HttpOptions) -> Self {
-        Self::with_lookup(options, Arc::new(ask_system))
+        let family = options.family;
+        Self::with_lookup(options, Arc::new(move |host| ask_system(host, family)))
     }
 
     fn with_lookup(options: &HttpOptions, lookup: Arc<Lookup>) -> Self {
@@ -172,6 +175,7 @@ impl Resolver {
             simulated: options.simulated,
             overrides: options.resolve.clone(),
             block_private: options.block_private,
+            family: options.family,
             cache: Mutex::default(),
             lookup,
         }
@@ -204,6 +208,19 @@ impl Resolver {
         if let Ok(literal) = host.parse::<IpAddr>() {
             let addr = SocketAddr::new(literal, port);
             return Found::Known(admit(host, vec![addr], guarded));
+        }
+        if is_localhost(host) {
+            // RFC 6761 section 6.3: whatever the system thinks of it.
+            let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+            let loopback = [v6, Ipv4Addr::LOCALHOST.into()].into_iter();
+            let addrs = loopback
+                .filter(|addr| match self.family {
+                    Some(Family::V4) => addr.is_ipv4(),
+                    Some(Family::V6) => addr.is_ipv6(),
+                    None => true,
+                })
+                .map(|addr| SocketAddr::new(addr, port));
+            return Found::Known(admit(host, addrs.collect(), guarded));
         }
         Found::Asked(self.look_up(host, port, guarded, Instant::now()))
     }
@@ -332,9 +349,20 @@ fn some(host: &str, addresses: Vec<IpAddr>) -> Answer {
     Ok(addresses.into())
 }
 
-fn ask_system(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+/// Whether `host`, in lower case, is this machine by its name.
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+fn ask_system(host: &str, family: Option<Family>) -> Result<Vec<IpAddr>, ResolveError> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
+        address: match family {
+            Some(Family::V4) => AddrFamily::Inet.into(),
+            Some(Family::V6) => AddrFamily::Inet6.into(),
+            None => 0,
+        },
         ..AddrInfoHints::default()
     };
     match getaddrinfo(Some(host), None, Some(hints)) {

@@ -1,10 +1,15 @@
-//! The sandbox of a worker process: what it may touch of the file system, and whom it may reach on
-//! this machine.
+//! The sandbox of a worker process: what it may touch of the file system, and what it may ask of
+//! the kernel.
 //!
-//! Made of Landlock (landlock(7)), a filter of system calls (seccomp(2)) and `no_new_privs`. All of
-//! them belong to a thread and are inherited by what it starts, so this comes before any other thread of a worker. Which files it takes to look
-//! up a name is known here and nowhere else. It must not decide whether there is to be a sandbox.
+//! Made of Landlock (landlock(7)), a list of system calls (seccomp(2)), no capabilities and
+//! `no_new_privs`. All of them belong to a thread and are inherited by what it starts, so this
+//! comes before any other thread of a worker. Which files it takes to look up a name is known here
+//! and nowhere else. It must not decide whether there is to be a sandbox.
 
+mod calls;
+mod rights;
+
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +20,8 @@ use landlock::{
     Scope, make_bitflags,
 };
 use protocol::{Sandbox, Setup, Trust};
+use rustix::fs::Access as Permission;
 use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// What `--sandbox on` insists on (Linux 6.2): files can be moved between folders that may both be
 /// written to (ABI 2), and not be truncated elsewhere (ABI 3).
@@ -84,10 +89,22 @@ pub enum SandboxError {
     #[error("cannot confine workers with Landlock (--sandbox): {0}")]
     Refused(#[from] RulesetError),
     /// The kernel does not filter system calls.
-    #[error("cannot keep workers from starting programs with seccomp (--sandbox): {0}")]
+    #[error(
+        "this kernel cannot limit the system calls of workers (--sandbox on): {0}; it takes seccomp \
+         filters; use --sandbox best-effort to take what there is"
+    )]
     Seccomp(#[from] seccompiler::Error),
+    /// The kernel does not take capabilities away.
+    #[error(
+        "cannot give up the capabilities of workers (--sandbox on): {0}; use --sandbox best-effort \
+         to take what there is"
+    )]
+    Capabilities(#[source] io::Error),
     /// The kernel does not take this from a process.
-    #[error("cannot give up new privileges (--sandbox): {0}")]
+    #[error(
+        "cannot give up new privileges (--sandbox on): {0}; use --sandbox best-effort to take what \
+         there is"
+    )]
     Privileges(#[source] io::Error),
 }
 
@@ -96,10 +113,58 @@ pub enum SandboxError {
 pub struct InForce {
     /// The version of Landlock, and the only folder that may be written to.
     landlock: Option<(i32, PathBuf)>,
-    /// No program can be started.
+    /// Only the system calls of a list can be made.
     seccomp: bool,
+    /// There are no capabilities; one is left if files are out of reach without it.
+    capabilities: Option<Kept>,
     /// No program could give the worker rights that it lacks.
     no_new_privs: bool,
+    /// There is to be a sandbox.
+    wanted: bool,
+}
+
+/// Whether the right to pass over permissions was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Nothing,
+    Override,
+}
+
+impl InForce {
+    /// What a sandbox should have and this one lacks, and what that means, if anything is missing:
+    /// a part of a sentence.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        if !self.wanted {
+            return None;
+        }
+        let mut missing = Vec::new();
+        match &self.landlock {
+            None => missing.push(format!(
+                "no Landlock ABI {} (Linux 6.2, enabled with lsm=landlock), so they can read and \
+                 write all that this user can",
+                NEEDED as i32
+            )),
+            Some((abi, _)) if *abi < NEEDED as i32 => missing.push(format!(
+                "Landlock ABI {abi} and not {} (Linux 6.2), so they can cut off any file that this \
+                 user can write to",
+                NEEDED as i32
+            )),
+            Some(_) => {}
+        }
+        if !self.seccomp {
+            missing.push(
+                "no seccomp filters, so they can reach other processes and sockets".to_owned(),
+            );
+        }
+        if self.capabilities.is_none() {
+            missing.push("capabilities cannot be given up".to_owned());
+        }
+        if !self.no_new_privs {
+            missing.push("no no_new_privs (Linux 3.5)".to_owned());
+        }
+        (!missing.is_empty()).then(|| missing.join("; "))
+    }
 }
 
 impl fmt::Display for InForce {
@@ -109,13 +174,18 @@ impl fmt::Display for InForce {
             means.push(format!("Landlock ABI {abi}"));
             effects.push(format!("writes below {} only", output.display()));
             effects.push("reads what name resolution takes".to_owned());
-            if *abi < USED as i32 {
-                effects.push("may signal other processes".to_owned());
-            }
         }
         if self.seccomp {
             means.push("seccomp".to_owned());
-            effects.push("starts no program".to_owned());
+            effects.push("starts no process, reaches none, and opens TCP and UDP only".to_owned());
+        }
+        match self.capabilities {
+            None => {}
+            Some(Kept::Nothing) => means.push("no capabilities".to_owned()),
+            Some(Kept::Override) => {
+                means.push("no capabilities but CAP_DAC_OVERRIDE".to_owned());
+                effects.push("passes over permissions, to work in a folder of others".to_owned());
+            }
         }
         if self.no_new_privs {
             means.push("no_new_privs".to_owned());
@@ -123,9 +193,9 @@ impl fmt::Display for InForce {
         if means.is_empty() {
             return f.write_str("off");
         }
-        write!(f, "{}; {}", means.join(", "), effects.join(", "))?;
-        if self.landlock.is_none() {
-            f.write_str("; files are not protected: no Landlock ABI 2 (Linux 5.19)")?;
+        f.write_str(&means.join(", "))?;
+        if !effects.is_empty() {
+            write!(f, "; {}", effects.join(", "))?;
         }
         Ok(())
     }
@@ -138,27 +208,36 @@ impl fmt::Display for InForce {
 ///
 /// If `setup` insists on a sandbox and it cannot be had in full.
 pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
+    let no_new_privs =
+        || set_no_new_privs(true).map_err(|errno| SandboxError::Privileges(errno.into()));
+    // Filters come last: what the others take is not on the list.
     match setup.limits.sandbox {
         Sandbox::Off => Ok(InForce::default()),
         Sandbox::On => {
-            set_no_new_privs(true).map_err(|errno| SandboxError::Privileges(errno.into()))?;
+            no_new_privs()?;
             let landlock = Some(restrict_files(setup, AccessFs::from_all(NEEDED))?);
-            refuse_programs()?;
+            let capabilities = Some(drop_capabilities(setup)?);
+            restrict_calls(setup)?;
             Ok(InForce {
                 landlock,
                 seccomp: true,
+                capabilities,
                 no_new_privs: true,
+                wanted: true,
             })
         }
         Sandbox::BestEffort => {
-            let no_new_privs = set_no_new_privs(true).is_ok();
+            let no_new_privs = had(no_new_privs()).is_some();
             // Landlock without ABI 2 refuses every move between folders, and so every file.
             let landlock = had(restrict_files(setup, AccessFs::Refer.into()));
-            let seccomp = had(refuse_programs()).is_some();
+            let capabilities = had(drop_capabilities(setup));
+            let seccomp = had(restrict_calls(setup)).is_some();
             Ok(InForce {
                 landlock,
                 seccomp,
+                capabilities,
                 no_new_privs,
+                wanted: true,
             })
         }
     }
@@ -170,18 +249,30 @@ fn had<T>(result: Result<T, SandboxError>) -> Option<T> {
         .ok()
 }
 
-/// Landlock knows files by their place in the file system. A program that is only in memory
-/// (memfd_create(2)) has none, and could be started; so starting is refused itself.
-fn refuse_programs() -> Result<(), SandboxError> {
-    let rules = [libc::SYS_execve, libc::SYS_execveat]
-        .map(|call| (call, Vec::new()))
-        .into();
-    let refused = SeccompAction::Errno(libc::EACCES.unsigned_abs());
-    let program = TargetArch::try_from(std::env::consts::ARCH)
-        .and_then(|arch| SeccompFilter::new(rules, SeccompAction::Allow, refused, arch))
-        .and_then(BpfProgram::try_from)
-        .map_err(|error| SandboxError::Seccomp(error.into()))?;
+/// Landlock knows files by their place in the file system, and nothing else that a process could
+/// do harm with: that is what the list of system calls is for.
+fn restrict_calls(setup: &Setup) -> Result<(), SandboxError> {
+    // Each runner of `--exec` is handed one end of a pair.
+    let program =
+        calls::filter(setup.exec.is_some()).map_err(|error| SandboxError::Seccomp(error.into()))?;
     Ok(seccompiler::apply_filter(&program)?)
+}
+
+fn drop_capabilities(setup: &Setup) -> Result<Kept, SandboxError> {
+    let write = Permission::WRITE_OK | Permission::EXEC_OK;
+    let mut paths: Vec<(&OsStr, Permission)> =
+        vec![(&setup.output, write), (&setup.partial, write)];
+    if let Some(robots) = &setup.robots {
+        paths.push((&robots.folder, Permission::EXEC_OK));
+    }
+    if let Trust::File(file) = &setup.http.trust {
+        paths.push((file, Permission::READ_OK));
+    }
+    match rights::drop_capabilities(&paths) {
+        Ok(true) => Ok(Kept::Override),
+        Ok(false) => Ok(Kept::Nothing),
+        Err(errno) => Err(SandboxError::Capabilities(errno.into())),
+    }
 }
 
 fn restrict_files(

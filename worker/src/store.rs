@@ -7,9 +7,9 @@
 //! it is told to sync: data before the name, the name before the answer. It must not choose names,
 //! or know what HTTP is.
 
+mod place;
 mod site;
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
@@ -18,25 +18,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use data_encoding::BASE32HEX_NOPAD;
-use protocol::{FailureKind, Known, NOTE_SUFFIX, PartialNote, Severity};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fdatasync, fsync, mkdirat, openat, renameat, statat,
-    unlinkat,
-};
+use protocol::{Assignment, FailureKind, Known, PartialNote, Severity};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, openat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::descriptor;
 use crate::fault::Fault;
+use place::{Missing, enter};
 
 pub use site::Site;
 
 /// Bytes that are hashed between two looks at anything else.
 const REHASH: usize = 1024 * 1024;
-
-/// Longest path that is the name of its own partial; below every file system's limit.
-const LONGEST: usize = 200;
 
 /// An output folder and its folder for partial bodies, both held open.
 #[derive(Debug)]
@@ -81,26 +75,28 @@ impl Store {
         };
         Ok(Self {
             output: open(output, synced)?,
-            partial: open(partial, OFlags::PATH)?,
+            // A folder of the run's own, in which a link could lead anywhere.
+            partial: open(partial, OFlags::PATH | OFlags::NOFOLLOW)?,
             boot,
             fsync,
         })
     }
 
-    /// Where `path` in the output folder will be, and what an earlier attempt left of it, if one has
-    /// `begun` it. If it is known that none has, that saves a search in a folder in which everybody
+    /// Where the file of this assignment will be, and what an earlier attempt left of it, if one has
+    /// begun it. If it is known that none has, that saves a search in a folder in which everybody
     /// is writing.
     ///
-    /// The partial's name depends on the path alone, so that one that a killed worker left is
-    /// taken over, and not left behind. Whoever calls this must be the only one who works on
-    /// `path`: the coordinator hands a task on only when the worker that had it is gone.
+    /// The partial's name depends on the task alone, so that one that a killed worker left is
+    /// taken over, and not left behind. Only one worker at a time has a task: the coordinator hands
+    /// it on when the worker that had it is gone.
     ///
     /// # Errors
     ///
-    /// If `path` could lead out of the folder.
-    pub fn site(self: &Arc<Self>, path: &str, begun: bool) -> Result<Site, Fault> {
-        check(path)?;
-        Ok(Site::new(Arc::clone(self), path, begun))
+    /// If one of its names could lead out of its folder.
+    pub fn site(self: &Arc<Self>, assignment: &Assignment) -> Result<Site, Fault> {
+        check(&assignment.path)?;
+        check(&assignment.partial)?;
+        Ok(Site::new(Arc::clone(self), assignment))
     }
 
     /// Removes what is at `path` in the output folder, if it is a file or a link. Something else, or
@@ -121,15 +117,6 @@ impl Store {
             AtFlags::empty(),
         );
     }
-
-    /// Begins the file that will be `path` in the output folder, whatever there is of it.
-    ///
-    /// # Errors
-    ///
-    /// If `path` could lead out of the folder, or no file can be created.
-    pub fn begin(self: &Arc<Self>, path: &str) -> Result<Partial, Fault> {
-        self.site(path, true)?.begin()
-    }
 }
 
 /// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
@@ -139,6 +126,8 @@ pub struct Partial {
     store: Arc<Store>,
     path: String,
     name: String,
+    /// What is at `path` may be replaced.
+    replace: bool,
     /// Empty once committed.
     file: Option<File>,
     hash: Sha256,
@@ -257,9 +246,9 @@ impl Partial {
         }
     }
 
-    /// Puts the file in place if `check` has nothing against it, over one that may be there; parent
-    /// folders are made when missing, and symbolic links never followed. If the file there is known
-    /// to have the same bytes, it stays as it is.
+    /// Puts the file in place if `check` has nothing against it, over one that may be there if that
+    /// may be replaced; parent folders are made when missing, and symbolic links never followed. If
+    /// the file there is known to have the same bytes, it stays as it is.
     ///
     /// # Errors
     ///
@@ -301,54 +290,19 @@ impl Partial {
             descriptor::close(file.into())
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         });
-        let placed = closed.and_then(|()| self.place());
+        let placed = closed
+            .map_err(|errno| fault("write", &self.path, errno))
+            .and_then(|()| self.place().map_err(|errno| self.misplaced(errno)));
         if placed.is_err() {
             self.remove();
         }
         self.forget_note();
-        placed.map_err(|errno| fault("put in place", &self.path, errno))?;
+        placed?;
         if self.store.fsync {
             self.sync_folders()
                 .map_err(|errno| unsynced(&self.path, errno))?;
         }
         Ok(committed)
-    }
-
-    fn place(&self) -> Result<(), Errno> {
-        let Store {
-            output, partial, ..
-        } = &*self.store;
-        match self.path.rsplit_once('/') {
-            None => renameat(partial, &self.name, output, &self.path),
-            Some((parents, name)) => {
-                let folder = enter(output, parents, Missing::Make)?;
-                renameat(partial, &self.name, &folder, name)
-            }
-        }
-    }
-
-    /// Whether a file of the same size is there already.
-    fn is_in_place(&self) -> bool {
-        let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-        let found = match self.path.rsplit_once('/') {
-            None => look(&self.store.output, &*self.path),
-            Some((parents, name)) => enter(&self.store.output, parents, Missing::Fail)
-                .and_then(|folder| look(&folder, name)),
-        };
-        found.is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && u64::try_from(stat.st_size) == Ok(self.bytes)
-        })
-    }
-
-    /// Makes the new name last: in its folder, and those of its parents that may be new.
-    fn sync_folders(&self) -> Result<(), Errno> {
-        let output = &self.store.output;
-        for (end, _) in self.path.rmatch_indices('/') {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            fsync(openat(output, &self.path[..end], flags, Mode::empty())?)?;
-        }
-        fsync(output)
     }
 
     fn remove(&self) {
@@ -365,36 +319,6 @@ impl Drop for Partial {
     }
 }
 
-/// What to do about a folder that is not there.
-#[derive(Clone, Copy, Debug)]
-enum Missing {
-    Make,
-    Fail,
-}
-
-/// Opens the folder `path` below `top`. A symbolic link on the way could lead anywhere: it is
-/// refused, with `ENOTDIR`.
-fn enter(top: &OwnedFd, path: &str, missing: Missing) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut folder: Option<OwnedFd> = None;
-    for part in path.split('/') {
-        let parent = folder.as_ref().unwrap_or(top);
-        let open = || openat(parent, part, flags, Mode::empty());
-        let opened = match (open(), missing) {
-            (Err(Errno::NOENT), Missing::Make) => {
-                match mkdirat(parent, part, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno),
-                }
-                open()
-            }
-            (opened, _) => opened,
-        };
-        folder = Some(opened?);
-    }
-    folder.ok_or(Errno::INVAL)
-}
-
 /// Refuses a path that could lead out of the output folder, or to the folder itself. The
 /// coordinator makes paths that cannot; this is the second lock on the door.
 fn check(path: &str) -> Result<(), Fault> {
@@ -409,14 +333,6 @@ fn check(path: &str) -> Result<(), Fault> {
         FailureKind::Store,
         format!("refusing to store at {path:?}: not a plain path below the output folder"),
     ))
-}
-
-/// The name of the partial for `path`.
-fn partial_name(path: &str) -> Cow<'_, str> {
-    if path.len() <= LONGEST && !path.contains('/') && !path.ends_with(NOTE_SUFFIX) {
-        return Cow::Borrowed(path);
-    }
-    Cow::Owned(BASE32HEX_NOPAD.encode(&Sha256::digest(path)))
 }
 
 /// What was written may be lost, and what is written next as well, whatever the error says.

@@ -18,6 +18,8 @@ pub(crate) fn options() -> HttpOptions {
         insecure: false,
         compressed: false,
         retry_all_errors: false,
+        speed_limit: None,
+        family: None,
         block_private: false,
         proxies: Proxies::default(),
         simulated: None,

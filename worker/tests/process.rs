@@ -7,15 +7,18 @@ use std::env;
 use std::error::Error;
 use std::fs::{self, File};
 use std::num::NonZeroU64;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
-use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer};
-use protocol::handshake::Connection;
+use protocol::packet::{self, MAX_PACKET};
 use protocol::{Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec};
 use rustix::io::FdFlags;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
+    bind, connect, listen, recv, send, socket_with,
+};
 use support::{Server, ok, options, read_head, setup, wait_for_end};
 
 type Checked = Result<(), Box<dyn Error>>;
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
             })
             .and_then(|()| a_worker_of_another_parent_leaves_quietly())
             .and_then(|()| a_worker_that_cannot_connect_says_so())
+            .and_then(|()| a_worker_that_another_process_answers_does_nothing())
             .and_then(|()| a_rate_is_shared_through_standard_input_or_not_at_all()),
     };
     match result {
@@ -48,14 +52,32 @@ fn main() -> ExitCode {
 }
 
 fn worker(socket: &str, parent: &str) -> Checked {
-    Ok(worker::process::run(socket, parent.parse()?)?)
+    Ok(worker::process::run(socket.as_ref(), parent.parse()?)?)
 }
 
 /// A running worker, and the coordinator's side of it.
 struct Bench {
     child: Child,
-    to_worker: IpcBytesSender,
-    from_worker: IpcBytesReceiver,
+    to_worker: OwnedFd,
+    from_worker: OwnedFd,
+}
+
+fn seqpacket() -> Result<OwnedFd, Box<dyn Error>> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    Ok(socket)
+}
+
+fn say(to_worker: &OwnedFd, message: &[u8]) -> Checked {
+    let bytes = [&packet::header(message.len())[..], message].concat();
+    send(to_worker, &bytes, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn hear(from_worker: &OwnedFd) -> Result<FromWorker, Box<dyn Error>> {
+    let mut buffer = vec![0; MAX_PACKET];
+    let (length, _) = recv(from_worker, &mut buffer[..], RecvFlags::empty())?;
+    Ok(FromWorker::heard(packet::message(&buffer[..length])?)?)
 }
 
 fn spawn(socket: &str, parent: u32, stdin: Stdio) -> Result<Child, Box<dyn Error>> {
@@ -81,29 +103,46 @@ impl Bench {
 
     /// A worker that waits for its setup.
     fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
-        let (server, socket) = IpcOneShotServer::<Connection>::new()?;
-        let child = spawn(&socket, std::process::id(), stdin)?;
-        let (_, connection) = server.accept()?;
-        let bench = Self {
-            child,
-            to_worker: connection.to_worker,
-            from_worker: connection.from_worker,
-        };
-        let FromWorker::Hello(hello) = bench.next()? else {
+        Self::answer(stdin, |_| {})
+    }
+
+    /// The same; another process may say something else than the secret.
+    fn answer(stdin: Stdio, alter: impl FnOnce(&mut [u8; 16])) -> Result<Self, Box<dyn Error>> {
+        let sockets = tempfile::tempdir()?;
+        // Longer than the path of a socket can be.
+        let folder = sockets.path().join("x".repeat(150));
+        fs::create_dir(&folder)?;
+        let open = File::open(&folder)?;
+        let at =
+            |name: &str| SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", open.as_raw_fd()));
+        let listener = seqpacket()?;
+        bind(&listener, &at("listener")?)?;
+        listen(&listener, 1)?;
+        let socket = folder.join("listener");
+        let socket = socket.to_str().ok_or("it is text")?;
+        let child = spawn(socket, std::process::id(), stdin)?;
+        let from_worker = accept_with(&listener, SocketFlags::CLOEXEC)?;
+        let FromWorker::Hello(mut hello) = hear(&from_worker)? else {
             return Err("no hello".into());
         };
-        hello.check()?;
-        assert_eq!(hello.pid, bench.child.id());
-        Ok(bench)
+        hello.check(child.id())?;
+        let to_worker = seqpacket()?;
+        connect(&to_worker, &at(&hello.server)?)?;
+        alter(&mut hello.secret);
+        say(&to_worker, &hello.secret)?;
+        Ok(Self {
+            child,
+            to_worker,
+            from_worker,
+        })
     }
 
     fn next(&self) -> Result<FromWorker, Box<dyn Error>> {
-        let frame = self.from_worker.recv().map_err(|error| error.to_string())?;
-        Ok(codec::decode(&frame)?)
+        hear(&self.from_worker)
     }
 
     fn say(&self, message: &ToWorker) -> Checked {
-        Ok(self.to_worker.send(&codec::encode(message)?)?)
+        say(&self.to_worker, &codec::encode(message)?)
     }
 
     fn assign(&self, url: String) -> Checked {
@@ -192,6 +231,12 @@ fn a_worker_of_another_parent_leaves_quietly() -> Checked {
 fn a_worker_that_cannot_connect_says_so() -> Checked {
     let mut child = spawn("/nonexistent/socket", std::process::id(), Stdio::null())?;
     assert_eq!(child.wait()?.code(), Some(9));
+    Ok(())
+}
+
+fn a_worker_that_another_process_answers_does_nothing() -> Checked {
+    let bench = Bench::answer(Stdio::null(), |secret| secret[15] ^= 1)?;
+    assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
 }
 

@@ -14,13 +14,16 @@ use crate::origin::Spec;
 use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
-const OWN: [&str; 6] = [
+const OWN: [&str; 9] = [
     "results.jsonl",
     "lock",
     "partial",
     "sockets",
     "deaths.jsonl",
     "injected.jsonl",
+    "partial.key",
+    "intents",
+    "simulated",
 ];
 
 /// What is there.

@@ -1,7 +1,8 @@
 //! The process table: who of a chaos run still lives.
 //!
 //! A process belongs to it if the path of its folder is in the process's arguments, environment or
-//! working directory: children inherit all but the first. It must not end anybody.
+//! working directory: workers are told it as an argument, all others inherit one of the rest. It
+//! must not end anybody.
 
 use std::fmt;
 use std::fs;

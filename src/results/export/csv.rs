@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 31] = [
+const HEADER: [&str; 32] = [
     "v",
     "task",
     "url",
@@ -42,6 +42,7 @@ const HEADER: [&str; 31] = [
     "exec_left",
     "etag",
     "last_modified",
+    "simulated",
 ];
 
 /// See the module.
@@ -125,6 +126,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         exec,
         etag,
         last_modified,
+        simulated,
     } = record;
     let RecordedTiming {
         queue,
@@ -182,6 +184,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         }),
         text(etag),
         text(last_modified),
+        as_in_log(simulated)?,
     ])
 }
 

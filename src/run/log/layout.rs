@@ -1,7 +1,6 @@
-//! The output folder: where things are in it, and that it can be worked in.
+//! Where things are in an output folder.
 //!
-//! This module makes folders and removes what a crash left in one of them. It never touches a file
-//! under a final name.
+//! This module looks, and changes nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,13 +8,30 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::{DEATHS, Lock, LockError, RESULTS, Tidied, leftovers};
+use super::lock::LOCK;
+use super::{DEATHS, Log, RESULTS};
+use crate::folder::{Folder, Kind, StateError, expect};
+use crate::inject::JOURNAL;
 
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
-const COORDINATOR: &str = ".coordinator";
-const PARTIAL: &str = "partial";
-const SOCKETS: &str = "sockets";
-const ROBOTS: &str = "robots";
+pub(super) const COORDINATOR: &str = ".coordinator";
+pub(super) const PARTIAL: &str = "partial";
+pub(super) const SOCKETS: &str = "sockets";
+pub(super) const ROBOTS: &str = "robots";
+/// Marks the folder of simulated runs.
+pub(in crate::run) const MARK: &str = "simulated";
+
+/// What is in there, and what it must be.
+pub(super) const HOLDS: [(&str, Kind); 8] = [
+    (MARK, Kind::File),
+    (LOCK, Kind::File),
+    (RESULTS, Kind::File),
+    (DEATHS, Kind::File),
+    (JOURNAL, Kind::File),
+    (PARTIAL, Kind::Folder),
+    (SOCKETS, Kind::Folder),
+    (ROBOTS, Kind::Folder),
+];
 
 /// The places in an output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +96,9 @@ pub enum LayoutError {
         /// The cause.
         source: io::Error,
     },
+    /// Something in it that is the run's own cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The partial bodies of an earlier run cannot be removed.
     #[error("cannot remove what an earlier run left in {}: {source}; remove it yourself", .path.display())]
     Leftovers {
@@ -91,25 +110,8 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// Makes the output folder ready: creates what is missing of it, and tries whether files can be
-    /// created in it. Harmless to a run that is working in it.
-    ///
-    /// # Errors
-    ///
-    /// A file is in the way; a folder cannot be created, or not written to.
-    pub fn prepare(output: &Path) -> Result<Self, LayoutError> {
-        let layout = Self::at(absolute(output)?);
-        if let Err(source) = fs::create_dir_all(&layout.output) {
-            return Err(cannot_create(&layout.output, source));
-        }
-        probe(&layout.output)?;
-        create_own(&layout.coordinator)?;
-        create_own(&layout.partial)?;
-        Ok(layout)
-    }
-
-    /// What [`prepare`](Self::prepare) would find, as far as looking tells: nothing is created, and
-    /// nothing tried.
+    /// What [`prepare`](super::OutputFolder::prepare) would find, as far as looking tells: nothing
+    /// is created, and nothing tried.
     ///
     /// # Errors
     ///
@@ -132,13 +134,57 @@ impl Layout {
                 LayoutError::Create { path, source }
             });
         }
-        for own in [&layout.coordinator, &layout.partial] {
-            if fs::symlink_metadata(own).is_ok_and(|metadata| !metadata.is_dir()) {
-                let path = own.clone();
-                return Err(LayoutError::NotAFolder { path });
+        if let Some(own) = layout.open_own()? {
+            for (name, kind) in HOLDS {
+                expect(&own, name, kind, None)?;
             }
         }
         Ok(layout)
+    }
+
+    /// Opens one of the logs to read it; nothing if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Something else is in the place of it or of its folder, or it cannot be opened.
+    pub fn open_log(&self, log: Log) -> Result<Option<File>, StateError> {
+        match self.open_own()? {
+            Some(own) => own.read(log.name()),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether simulated runs have marked the folder as theirs.
+    ///
+    /// # Errors
+    ///
+    /// Something else is in the place of the mark or of its folder, or it cannot be looked at.
+    pub fn is_marked(&self) -> Result<bool, StateError> {
+        match self.open_own()? {
+            Some(own) => own.read(MARK).map(|mark| mark.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Opens the folder for what runs keep; nothing if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// It is something else, or cannot be opened.
+    fn open_own(&self) -> Result<Option<Folder>, StateError> {
+        let open = |path: &Path, opened: io::Result<Folder>| match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(|source| StateError::System {
+                doing: "open the folder",
+                path: path.to_owned(),
+                source,
+            }),
+        };
+        let Some(output) = open(&self.output, Folder::named(&self.output))? else {
+            return Ok(None);
+        };
+        expect(&output, COORDINATOR, Kind::Folder, None)?;
+        open(&self.coordinator, output.folder(COORDINATOR))
     }
 
     /// Where things are in an output folder, whether or not it is there.
@@ -150,81 +196,6 @@ impl Layout {
             coordinator,
             output,
         }
-    }
-
-    /// Makes sure that no other run works in this folder, for as long as the lock is kept.
-    ///
-    /// # Errors
-    ///
-    /// Another run does, or that cannot be found out.
-    pub fn lock(&self) -> Result<Lock, LockError> {
-        Lock::acquire(&self.coordinator)
-    }
-
-    /// Makes a new folder for each robots.txt of this run.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be created, or one that is there not be removed.
-    pub fn make_robots(&self) -> Result<(), LayoutError> {
-        self.remove_robots()?;
-        create_own(&self.robots())
-    }
-
-    /// Removes each robots.txt of a run: the next one asks again.
-    ///
-    /// # Errors
-    ///
-    /// The folder cannot be removed.
-    pub fn remove_robots(&self) -> Result<(), LayoutError> {
-        let path = self.robots();
-        match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(LayoutError::Leftovers { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// Removes what a run left of partial bodies. If `boot` is given, the id of this boot of the
-    /// machine, those that another run can resume are kept. The lock shows that no other run is
-    /// writing them; and no worker may be alive.
-    ///
-    /// # Errors
-    ///
-    /// The folder cannot be read, or a file in it not removed.
-    pub fn remove_leftovers(
-        &self,
-        _lock: &Lock,
-        boot: Option<&str>,
-    ) -> Result<Tidied, LayoutError> {
-        leftovers::tidy(&self.partial, boot)
-            .map_err(|(path, source)| LayoutError::Leftovers { path, source })
-    }
-
-    /// Makes the folders, and what is in them by name, safe from the loss of power.
-    ///
-    /// # Errors
-    ///
-    /// A folder of ours cannot be synced. One above the output folder that may not be read was not
-    /// made by us, and is passed over.
-    pub fn sync(&self) -> Result<(), LayoutError> {
-        let own = [self.coordinator.as_path(), self.output.as_path()];
-        let above = self.output.ancestors().skip(1);
-        for path in own.into_iter().chain(above) {
-            let synced = File::open(path).and_then(|folder| folder.sync_all());
-            match synced {
-                Ok(()) => {}
-                Err(_) if !own.contains(&path) => {}
-                Err(source) => {
-                    return Err(LayoutError::Sync {
-                        path: path.to_owned(),
-                        source,
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Where files are stored; absolute.
@@ -244,12 +215,6 @@ impl Layout {
     #[must_use]
     pub fn partial(&self) -> &Path {
         &self.partial
-    }
-
-    /// Where workers connect, where that is possible; absolute. It may not be there.
-    #[must_use]
-    pub fn sockets(&self) -> PathBuf {
-        self.coordinator.join(SOCKETS)
     }
 
     /// Where each robots.txt of a run is; absolute. It may not be there.
@@ -277,29 +242,14 @@ impl Layout {
     }
 }
 
-fn absolute(output: &Path) -> Result<PathBuf, LayoutError> {
+pub(super) fn absolute(output: &Path) -> Result<PathBuf, LayoutError> {
     std::path::absolute(output).map_err(|source| LayoutError::Nowhere {
         path: output.to_owned(),
         source,
     })
 }
 
-/// Creates a folder of ours. A link in its place could lead anywhere, to another file system or to
-/// files that are not partial bodies, and is refused.
-fn create_own(path: &Path) -> Result<(), LayoutError> {
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::symlink_metadata(path) {
-                Ok(metadata) if metadata.is_dir() => Ok(()),
-                Ok(_) | Err(_) => Err(cannot_create(path, source)),
-            }
-        }
-        Err(source) => Err(cannot_create(path, source)),
-    }
-}
-
-fn cannot_create(path: &Path, source: io::Error) -> LayoutError {
+pub(super) fn cannot_create(path: &Path, source: io::Error) -> LayoutError {
     // The kernel's message does not say which part of the path is in the way.
     let in_the_way = path
         .ancestors()
@@ -314,171 +264,5 @@ fn cannot_create(path: &Path, source: io::Error) -> LayoutError {
             path: path.to_owned(),
             source,
         },
-    }
-}
-
-/// Permissions, read-only mounts, quotas and security modules all have a say; only trying tells.
-fn probe(output: &Path) -> Result<(), LayoutError> {
-    // Leftovers of a process with the same id are overwritten.
-    let path = output.join(format!(".coordinator-probe-{}", std::process::id()));
-    File::create(&path)
-        .and_then(|_| fs::remove_file(&path))
-        .map_err(|source| LayoutError::Unwritable {
-            path: output.to_owned(),
-            source,
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-
-    use super::*;
-
-    fn names_in(dir: &Path) -> Vec<String> {
-        let entries = fs::read_dir(dir).expect("a folder");
-        let name = |entry: io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
-        let mut names: Vec<String> = entries
-            .map(|entry| name(entry).to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn missing_folders_are_created_and_nothing_else() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let output = dir.path().join("a/b");
-        for _ in 0..2 {
-            let layout = Layout::prepare(&output).expect("it can be created");
-            assert_eq!(names_in(&output), [".coordinator"]);
-            assert_eq!(names_in(layout.coordinator()), ["partial"]);
-            assert_eq!(layout.output(), output);
-            assert_eq!(layout.partial(), output.join(".coordinator/partial"));
-            assert_eq!(layout.results(), output.join(".coordinator/results.jsonl"));
-        }
-    }
-
-    #[test]
-    fn paths_are_absolute() {
-        let here = std::env::current_dir().expect("a working directory");
-        let layout = Layout::prepare(Path::new("target/tmp-layout-test")).expect("prepare");
-        assert_eq!(layout.output(), here.join("target/tmp-layout-test"));
-        fs::remove_dir_all(layout.output()).expect("remove");
-        let error = Layout::prepare(Path::new("")).expect_err("an empty path");
-        assert!(matches!(error, LayoutError::Nowhere { .. }), "{error:?}");
-    }
-
-    #[test]
-    fn leftovers_are_removed_once_the_lock_is_held() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let layout = Layout::prepare(dir.path()).expect("prepare");
-        fs::write(layout.partial().join("one"), "x").expect("write");
-        fs::write(layout.partial().join("two"), "x").expect("write");
-        let again = Layout::prepare(dir.path()).expect("prepare");
-        assert_eq!(names_in(again.partial()), ["one", "two"]);
-        let lock = layout.lock().expect("it is free");
-        again.lock().expect_err("it is held");
-        let tidied = layout.remove_leftovers(&lock, None).expect("removed");
-        assert_eq!((tidied.removed, tidied.kept), (2, 0));
-        assert_eq!(names_in(layout.partial()), [""; 0]);
-        assert_eq!(names_in(layout.coordinator()), ["lock", "partial"]);
-    }
-
-    #[test]
-    fn a_file_in_the_way_is_named() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let file = dir.path().join("file");
-        fs::write(&file, "").expect("write");
-        let own = dir.path().join("own");
-        fs::create_dir(&own).expect("create");
-        fs::write(own.join(".coordinator"), "").expect("write");
-        let linked = dir.path().join("linked");
-        fs::create_dir(&linked).expect("create");
-        symlink(dir.path(), linked.join(".coordinator")).expect("link");
-        let table = [
-            (file.clone(), file.clone()),
-            (file.join("a/b"), file),
-            (own.clone(), own.join(".coordinator")),
-            (linked.clone(), linked.join(".coordinator")),
-        ];
-        for (output, in_the_way) in table {
-            let expected = format!("{} is not a folder", in_the_way.display());
-            // In this order: looking does not move what is in the way.
-            for found in [Layout::look(&output), Layout::prepare(&output)] {
-                let error = found.expect_err("something is in the way");
-                assert!(error.to_string().starts_with(&expected), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn looking_creates_nothing() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let output = dir.path().join("a/b");
-        let looked = Layout::look(&output).expect("it could be created");
-        assert_eq!(names_in(dir.path()), [""; 0]);
-        assert_eq!(looked, Layout::prepare(&output).expect("it can be"));
-        assert_eq!(Layout::look(&output).expect("it is there"), looked);
-    }
-
-    #[test]
-    fn an_output_folder_that_is_a_link_to_a_folder_is_one() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        symlink(dir.path(), dir.path().join("link")).expect("link");
-        Layout::prepare(&dir.path().join("link")).expect("it leads to a folder");
-        assert!(dir.path().join(".coordinator/partial").is_dir());
-    }
-
-    /// Runs `check` without the right to disregard permissions, which root has. Capabilities
-    /// belong to a thread, so this thread keeps its own.
-    fn without_override<T: Send>(check: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let dropped = scope.spawn(|| {
-                let CapabilitySets {
-                    mut effective,
-                    permitted,
-                    inheritable,
-                } = capabilities(None).expect("capabilities");
-                effective.remove(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
-                let sets = CapabilitySets {
-                    effective,
-                    permitted,
-                    inheritable,
-                };
-                set_capabilities(None, sets).expect("fewer capabilities");
-                check()
-            });
-            dropped.join().expect("it does not panic")
-        })
-    }
-
-    #[test]
-    fn a_read_only_folder_is_found_out() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let output = dir.path().join("output");
-        fs::create_dir(&output).expect("create");
-        fs::set_permissions(&output, fs::Permissions::from_mode(0o555)).expect("chmod");
-        let [look, prepare] = without_override(|| {
-            [Layout::look, Layout::prepare].map(|at: fn(&Path) -> _| {
-                (
-                    at(&output).expect_err("it is read-only"),
-                    at(&output.join("x")).expect_err("it is read-only"),
-                )
-            })
-        });
-        assert!(matches!(look.0, LayoutError::Unwritable { .. }), "{look:?}");
-        assert!(matches!(look.1, LayoutError::Create { .. }), "{look:?}");
-        let (here, below) = prepare;
-        assert!(matches!(here, LayoutError::Unwritable { .. }), "{here:?}");
-        let text = here.to_string();
-        let expected = format!(
-            "cannot write to the output folder {}: Permission denied",
-            output.display()
-        );
-        assert!(text.starts_with(&expected), "{text}");
-        assert!(matches!(below, LayoutError::Create { .. }), "{below:?}");
     }
 }

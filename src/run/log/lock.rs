@@ -3,14 +3,17 @@
 //! The lock is the kernel's lock on the file (flock(2)), never the file's existence: it ends with the
 //! process that holds it, however that ends, and a file left behind means nothing.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, test_kill_process};
+
+use crate::folder::{OwnFolder, StateError};
 
 /// How long a lock may outlive the process that took it.
 ///
@@ -19,7 +22,7 @@ use rustix::process::{Pid, test_kill_process};
 const OUTLIVES: Duration = Duration::from_secs(2);
 
 /// The lock file's name in its folder.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The right to work on an output folder, held until dropped.
 #[derive(Debug)]
@@ -43,6 +46,9 @@ pub enum LockError {
         /// The other run's process, if it has said so.
         pid: Option<u32>,
     },
+    /// Something else is in the place of the lock file, or it is of somebody else.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The lock file cannot be opened, locked or written.
     #[error(
         "cannot lock {}: {source}; the output folder must be writable, \
@@ -62,14 +68,21 @@ fn process(pid: Option<u32>) -> String {
 }
 
 impl Lock {
-    /// Acquires `dir/lock`, at once or not at all, and writes this process's id into it.
+    /// Acquires the lock in the run's own folder, at once or not at all, and writes this process's id into it.
     ///
     /// # Errors
     ///
     /// Another run holds it, or the file cannot be locked.
-    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
-        let path = dir.join(LOCK);
-        match try_acquire(&path) {
+    pub fn acquire(own: &OwnFolder) -> Result<Self, LockError> {
+        let path = own.as_folder().path().join(LOCK);
+        let file = match own.open(LOCK, OFlags::empty()) {
+            Ok(file) => file,
+            Err(StateError::System { source, .. }) => {
+                return Err(LockError::Unavailable { path, source });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match try_acquire(file) {
             Ok(Ok(file)) => Ok(Self { _file: file }),
             Ok(Err(pid)) => Err(LockError::Held { path, pid }),
             Err(source) => Err(LockError::Unavailable { path, source }),
@@ -78,13 +91,7 @@ impl Lock {
 }
 
 /// The locked file, or who holds it.
-fn try_acquire(path: &Path) -> io::Result<Result<File, Option<u32>>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
+fn try_acquire(file: File) -> io::Result<Result<File, Option<u32>>> {
     match file.try_lock() {
         Ok(()) => taken(file).map(Ok),
         Err(TryLockError::WouldBlock) => {
@@ -139,14 +146,19 @@ fn read_pid(file: &File) -> Option<u32> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
 
     use super::*;
+
+    fn own(dir: &Path) -> OwnFolder {
+        OwnFolder::named(dir).expect("a folder")
+    }
 
     #[test]
     fn a_second_run_is_refused_until_the_first_ends() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let first = Lock::acquire(dir.path()).expect("it is free");
-        let error = Lock::acquire(dir.path()).expect_err("it is held");
+        let first = Lock::acquire(&own(dir.path())).expect("it is free");
+        let error = Lock::acquire(&own(dir.path())).expect_err("it is held");
         assert_eq!(
             error.to_string(),
             format!(
@@ -157,14 +169,14 @@ mod tests {
             )
         );
         drop(first);
-        Lock::acquire(dir.path()).expect("it is free again");
+        Lock::acquire(&own(dir.path())).expect("it is free again");
     }
 
     #[test]
     fn a_file_left_behind_means_nothing() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("lock"), "123456789\n").expect("write");
-        let lock = Lock::acquire(dir.path()).expect("nobody holds it");
+        let lock = Lock::acquire(&own(dir.path())).expect("nobody holds it");
         let text = fs::read_to_string(dir.path().join("lock")).expect("read");
         assert_eq!(text, format!("{}\n", std::process::id()));
         drop(lock);
@@ -191,7 +203,7 @@ mod tests {
                 }
                 drop(held);
             });
-            Lock::acquire(dir.path()).expect("nobody lives who holds it");
+            Lock::acquire(&own(dir.path())).expect("nobody lives who holds it");
         });
         let text = fs::read_to_string(&path).expect("read");
         assert_eq!(text, format!("{}\n", std::process::id()));
@@ -204,7 +216,7 @@ mod tests {
         file.lock().expect("it is free");
         for text in ["", "12", "x\n", "-1\n"] {
             fs::write(dir.path().join("lock"), text).expect("write");
-            let error = Lock::acquire(dir.path()).expect_err("it is held");
+            let error = Lock::acquire(&own(dir.path())).expect_err("it is held");
             assert!(
                 matches!(error, LockError::Held { pid: None, .. }),
                 "{error:?}"
@@ -219,7 +231,11 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_cannot_be_locked() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let error = Lock::acquire(&dir.path().join("gone")).expect_err("no such folder");
+        let gone = dir.path().join("gone");
+        fs::create_dir(&gone).expect("create");
+        let folder = own(&gone);
+        fs::remove_dir(&gone).expect("remove");
+        let error = Lock::acquire(&folder).expect_err("no such folder");
         assert!(matches!(error, LockError::Unavailable { .. }), "{error:?}");
     }
 }

@@ -13,6 +13,7 @@ mod form;
 mod layout;
 mod leftovers;
 mod lock;
+mod output;
 mod reader;
 mod record;
 mod timing;
@@ -22,11 +23,15 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::folder::StateError;
+
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
 pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
+pub(in crate::run) use layout::MARK;
 pub use layout::{Layout, LayoutError};
 pub use leftovers::Tidied;
 pub use lock::{Lock, LockError};
+pub use output::OutputFolder;
 pub use reader::{Brief, BriefDeath, LineProblem, LogReader, MAX_RECORD, record_at};
 pub use record::{Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedWorker};
 pub use timing::RecordedTiming;
@@ -42,6 +47,15 @@ pub enum Log {
 }
 
 impl Log {
+    /// Its name in its folder.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Results => RESULTS,
+            Self::Deaths => DEATHS,
+        }
+    }
+
     /// What its lines stand for.
     const fn lines(self) -> &'static str {
         match self {
@@ -63,6 +77,9 @@ impl fmt::Display for Log {
 /// What went wrong with a log as a file.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
+    /// Something else is in its place, or it is of somebody else.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// It could not be opened.
     #[error("cannot open the {log} {}: {source}; check its permissions", .path.display())]
     Open {
@@ -132,12 +149,17 @@ impl LogError {
     /// Whether the disk or the quota is full: no task can be recorded until someone makes room.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        let (Self::Open { source, .. }
-        | Self::Cut { source, .. }
-        | Self::Read { source, .. }
-        | Self::Write { source, .. }
-        | Self::Sync { source, .. }) = self;
-        is_disk_full(source)
+        match self {
+            Self::State(StateError::System { source, .. })
+            | Self::Open { source, .. }
+            | Self::Cut { source, .. }
+            | Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Sync { source, .. } => is_disk_full(source),
+            Self::State(
+                StateError::Kind { .. } | StateError::Linked { .. } | StateError::Foreign { .. },
+            ) => false,
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub struct Brief<'a> {
     /// What the program of `--exec` left, if it was run.
     #[serde(default)]
     pub exec: Option<RecordedExec>,
+    /// The run was simulated.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 impl Brief<'_> {

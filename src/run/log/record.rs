@@ -66,6 +66,10 @@ pub struct Record {
     /// Its `Last-Modified`, if that tells one state of it from another.
     #[serde(default)]
     pub last_modified: Option<String>,
+    /// The run was simulated (`--simulate`): the file is not what the URL names. Logs of earlier
+    /// versions lack the key, and count as real.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -96,6 +100,17 @@ pub enum Outcome {
     Failed,
     /// It killed as many workers as allowed.
     Quarantined,
+}
+
+impl Outcome {
+    /// Whether the record tells of a file that is in its place.
+    #[must_use]
+    pub const fn has_file(self) -> bool {
+        match self {
+            Self::Stored | Self::Unchanged => true,
+            Self::Duplicate | Self::Failed | Self::Quarantined => false,
+        }
+    }
 }
 
 /// A worker, as the run log names it.
@@ -231,6 +246,7 @@ impl Record {
             exec: None,
             etag: None,
             last_modified: None,
+            simulated: false,
         }
     }
 }
@@ -311,7 +327,7 @@ pub(super) mod tests {
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
             r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
-            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null}"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -333,13 +349,13 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""exec":null,"etag":null,"last_modified":null}"#
+            r#""exec":null,"etag":null,"last_modified":null,"simulated":false}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
@@ -364,12 +380,13 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
         let read: Record = serde_json::from_str(&earlier).expect("it reads");
         assert_eq!((&read.deaths[..], &read.etag), (&[][..], &None));
+        assert!(!read.simulated, "what has no mark is real");
         assert_eq!(read.error, record.error);
     }
 
@@ -439,6 +456,7 @@ pub(super) mod tests {
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
             (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
+            simulated: bool,
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -447,7 +465,7 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
+                timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }), simulated,
             }
         }
     }

@@ -4,16 +4,18 @@
 //! death of this process once flushed; from that of the machine if they are asked to be. Only the
 //! holder of the [`Lock`](super::Lock) may write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::append::Appender;
 use super::{DeathRecord, Log, LogError, Record};
+use crate::folder::{OwnFolder, StateError};
 
 /// The run log's name in its folder.
 pub const RESULTS: &str = "results.jsonl";
@@ -25,18 +27,14 @@ pub const DEATHS: &str = "deaths.jsonl";
 pub trait Logged: Serialize {
     /// Which.
     const LOG: Log;
-    /// Its name in its folder.
-    const NAME: &'static str;
 }
 
 impl Logged for Record {
     const LOG: Log = Log::Results;
-    const NAME: &'static str = RESULTS;
 }
 
 impl Logged for DeathRecord {
     const LOG: Log = Log::Deaths;
-    const NAME: &'static str = DEATHS;
 }
 
 /// A log, open for appending.
@@ -59,23 +57,21 @@ impl<T: Logged> std::fmt::Debug for LogWriter<T> {
 }
 
 impl<T: Logged> LogWriter<T> {
-    /// Opens the log in the folder `dir`, or creates it. A last line without newline, whatever it
+    /// Opens the log in the run's own folder, or creates it. A last line without newline, whatever it
     /// holds, is what a crash left of a write: it is cut off first.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, or the torn line not cut off.
-    pub fn open(dir: &Path) -> Result<Self, LogError> {
-        let path = dir.join(T::NAME);
+    pub fn open(own: &OwnFolder) -> Result<Self, LogError> {
         let log = T::LOG;
-        let opened = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path);
-        let file = match opened {
+        let path = own.as_folder().path().join(log.name());
+        let file = match own.open(log.name(), OFlags::APPEND) {
             Ok(file) => file,
-            Err(source) => return Err(LogError::Open { log, path, source }),
+            Err(StateError::System { source, .. }) => {
+                return Err(LogError::Open { log, path, source });
+            }
+            Err(error) => return Err(error.into()),
         };
         match cut_torn_line(&file) {
             Ok((length, cut)) => Ok(Self {
@@ -190,6 +186,7 @@ fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
     use std::process::Command;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -200,6 +197,10 @@ mod tests {
     use super::super::record::tests::{any_record, facts, failure, stored};
     use super::super::{Facts, LogReader};
     use super::*;
+
+    fn own(dir: &Path) -> OwnFolder {
+        OwnFolder::named(dir).expect("a folder")
+    }
 
     fn record(task: u64) -> Record {
         Record::stored(facts(task, &format!("https://h/{task}")), stored(task))
@@ -221,7 +222,7 @@ mod tests {
     fn what_is_appended_is_read_back_over_several_runs() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for task in 1..=3 {
-            let mut log = LogWriter::open(dir.path()).expect("open");
+            let mut log = LogWriter::open(&own(dir.path())).expect("open");
             assert_eq!(log.cut(), 0);
             log.append(&record(task)).expect("append");
             log.flush().expect("flush");
@@ -234,7 +235,7 @@ mod tests {
     fn the_buffer_is_bounded_and_a_drop_writes_the_rest() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(RESULTS);
-        let mut log = LogWriter::open(dir.path()).expect("open");
+        let mut log = LogWriter::open(&own(dir.path())).expect("open");
         let size = line(&record(1)).len();
         let fitting = super::super::append::FULL / size;
         for _ in 0..fitting {
@@ -262,7 +263,7 @@ mod tests {
                 [record(1)],
                 "torn after {kept} bytes"
             );
-            let mut log = LogWriter::open(dir.path()).expect("open");
+            let mut log = LogWriter::open(&own(dir.path())).expect("open");
             assert_eq!(log.cut(), kept as u64);
             log.append(&record(3)).expect("append");
             drop(log);
@@ -283,7 +284,7 @@ mod tests {
         ] {
             for start in [&first[..], b""] {
                 fs::write(&path, [start, &torn[..]].concat()).expect("write");
-                let log = LogWriter::<Record>::open(dir.path()).expect("open");
+                let log = LogWriter::<Record>::open(&own(dir.path())).expect("open");
                 assert_eq!(log.cut(), torn.len() as u64);
                 assert_eq!(fs::read(&path).expect("read"), start);
             }
@@ -293,9 +294,12 @@ mod tests {
     #[test]
     fn an_error_names_the_file_and_what_was_tried() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let error =
-            LogWriter::<Record>::open(&dir.path().join("gone")).expect_err("no such folder");
-        let path = dir.path().join("gone").join(RESULTS);
+        let gone = dir.path().join("gone");
+        fs::create_dir(&gone).expect("create");
+        let folder = own(&gone);
+        fs::remove_dir(&gone).expect("remove");
+        let error = LogWriter::<Record>::open(&folder).expect_err("no such folder");
+        let path = gone.join(RESULTS);
         let expected = format!("cannot open the run log {}: No such file", path.display());
         assert!(error.to_string().starts_with(&expected), "{error}");
         assert!(!error.is_disk_full());
@@ -345,7 +349,7 @@ mod tests {
             let current = bytes;
             setrlimit(Resource::Fsize, Rlimit { current, maximum }).expect("a limit");
         };
-        let mut log = LogWriter::open(dir).expect("open");
+        let mut log = LogWriter::open(&own(dir)).expect("open");
         for task in 1..=3 {
             log.append(&record(task)).expect("append");
         }
@@ -367,7 +371,7 @@ mod tests {
         #[test]
         fn any_records_are_read_back_in_order(records in prop::collection::vec(any_record(), 0..8)) {
             let dir = tempfile::tempdir().expect("a temporary folder");
-            let mut log = LogWriter::open(dir.path()).expect("open");
+            let mut log = LogWriter::open(&own(dir.path())).expect("open");
             for record in &records {
                 log.append(record).expect("append");
             }
@@ -384,7 +388,7 @@ mod tests {
             ..facts(1, "https://h/")
         };
         let record = Record::failed(facts, failure());
-        let mut log = LogWriter::open(dir.path()).expect("open");
+        let mut log = LogWriter::open(&own(dir.path())).expect("open");
         log.append(&record).expect("append");
         drop(log);
         assert_eq!(records_in(dir.path()), [record]);

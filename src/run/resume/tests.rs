@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::log::tests::{facts, failure, stored};
 use super::super::log::{Facts, LogWriter, RESULTS};
 use super::*;
+use crate::folder::OwnFolder;
 use crate::input::{Extra, Lines};
 
 fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
@@ -25,20 +26,25 @@ fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
     }
 }
 
+fn own(dir: &Path) -> OwnFolder {
+    OwnFolder::named(dir).expect("a folder")
+}
+
+fn load(dir: &Path, detail: Detail) -> Result<Index, IndexError> {
+    let path = dir.join(RESULTS);
+    let log = File::open(&path).ok();
+    Index::load(log, &path, dir.to_owned(), detail)
+}
+
 /// The index over a log of these records.
 fn index(records: &[Record]) -> Index {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut log = LogWriter::open(dir.path()).expect("open");
+    let mut log = LogWriter::open(&own(dir.path())).expect("open");
     for record in records {
         log.append(record).expect("append");
     }
     drop(log);
-    Index::load(
-        &dir.path().join(RESULTS),
-        dir.path().to_owned(),
-        Detail::Size,
-    )
-    .expect("it can be read")
+    load(dir.path(), Detail::Size).expect("it can be read")
 }
 
 fn state(index: &Index, url: &str) -> Option<Earlier> {
@@ -71,16 +77,17 @@ fn each_outcome_means_what_it_says() {
 #[test]
 fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let index = Index::load(
-        &dir.path().join(RESULTS),
+    let index = load(dir.path(), Detail::Size).expect("nothing there");
+    assert_eq!(state(&index, "https://h/"), None);
+    // Reading a directory fails, as a bad disk would.
+    let folder = File::open(dir.path()).expect("readable");
+    let error = Index::load(
+        Some(folder),
+        dir.path(),
         dir.path().to_owned(),
         Detail::Size,
     )
-    .expect("nothing there");
-    assert_eq!(state(&index, "https://h/"), None);
-    // Reading a directory fails, as a bad disk would.
-    let error = Index::load(dir.path(), dir.path().to_owned(), Detail::Size)
-        .expect_err("it is a directory");
+    .expect_err("it is a directory");
     assert!(
         matches!(error, IndexError::Log(LogError::Read { .. })),
         "{error:?}"
@@ -105,7 +112,7 @@ fn lines_that_are_not_records_are_counted() {
     let line = serde_json::to_string(&record("https://h/", Outcome::Stored, 7));
     let line = line.expect("it is JSON");
     fs::write(&path, format!("x\n{line}\n\u{0}\n{{\"torn")).expect("write");
-    let index = Index::load(&path, dir.path().to_owned(), Detail::Size).expect("it can be read");
+    let index = load(dir.path(), Detail::Size).expect("it can be read");
     assert_eq!(
         (state(&index, "https://h/"), index.unreadable()),
         (Some(earlier(7)), 2)
@@ -214,7 +221,7 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
         (&[(Stored, 1), (Quarantined, 2), (Failed, 3)], None),
     ] {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut log = LogWriter::open(dir.path()).expect("open");
+        let mut log = LogWriter::open(&own(dir.path())).expect("open");
         for (outcome, bytes) in history {
             log.append(&record("https://other/", Stored, 9))
                 .expect("append");
@@ -223,12 +230,7 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
             log.append(&record).expect("append");
         }
         drop(log);
-        let index = Index::load(
-            &dir.path().join(RESULTS),
-            dir.path().to_owned(),
-            Detail::Place,
-        )
-        .expect("readable");
+        let index = load(dir.path(), Detail::Place).expect("readable");
         let at = match index.state(&target.key).expect("readable") {
             Some(Earlier::Recorded { at }) => Some(at),
             Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
@@ -248,8 +250,7 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
 }
 
 #[test]
-fn a_place_is_taken_while_another_urls_file_is_in_it() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
+fn a_place_that_does_not_tell_has_the_owner_that_was_recorded() {
     let [x, y] = ["https://h/x", "https://h/y"].map(|url| target(url, Some("a.txt")));
     let facts = Facts {
         path: x.path.clone(),
@@ -257,12 +258,13 @@ fn a_place_is_taken_while_another_urls_file_is_in_it() {
         ..facts(1, &x.url)
     };
     let index = index(&[Record::stored(facts, stored(3))]);
-    let is_taken = |target: &Target| index.is_taken(target, dir.path()).expect("readable");
-    assert!(!is_taken(&y), "there is no file");
-    fs::write(dir.path().join("a.txt"), "abc").expect("write");
-    assert!(is_taken(&y));
-    assert!(!is_taken(&x), "its own");
-    assert!(!is_taken(&target("https://h/y", Some("b.txt"))));
+    let owner = |place: &str| {
+        let owner = index.owner(UrlKey::of(place).as_bytes());
+        owner.expect("readable")
+    };
+    assert_eq!(owner("a.txt"), Some(*UrlKey::of(&x.url).as_bytes()));
+    assert_ne!(owner("a.txt"), Some(*UrlKey::of(&y.url).as_bytes()));
+    assert_eq!(owner("b.txt"), None);
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
 use crate::input::Extra;
+use crate::run::intents::IntentError;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
 
 /// The assignment with what the list says beyond its URL.
@@ -35,6 +36,9 @@ impl Shell {
                 Ok(())
             }
             Action::Assign { worker, tasks } => {
+                if let Err(error) = self.intend(&tasks) {
+                    return self.give_up(error.to_string());
+                }
                 let assignments = self.assignments(tasks);
                 self.parts.pool.assign(worker, assignments)
             }
@@ -48,6 +52,10 @@ impl Shell {
             Action::Kill { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is killed");
                 self.parts.pool.kill(worker);
+                Ok(())
+            }
+            Action::Listen => {
+                self.parts.pool.listen();
                 Ok(())
             }
             Action::Record {
@@ -87,6 +95,16 @@ impl Shell {
         }
     }
 
+    /// Notes which of the tasks may put a file in a place that does not tell whose it is.
+    fn intend(&mut self, tasks: &[TaskId]) -> Result<(), IntentError> {
+        let known = &self.tasks;
+        let free = tasks.iter().filter_map(|task| {
+            let target = &known.get(task)?.target;
+            (!target.replace).then_some((*task, target))
+        });
+        self.parts.intents.intend(free)
+    }
+
     fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
         tasks
             .into_iter()
@@ -103,6 +121,8 @@ impl Shell {
                     delivery,
                     // A worker that died with it may have put another file in place.
                     known: known.clone().filter(|_| delivery == 1),
+                    partial: self.parts.partial_names.of(*kind, target),
+                    replace: target.replace || delivery > 1,
                     begun: self.parts.partials_left || self.parts.core.is_begun(task),
                     ..Assignment::new(task, target.request_url(), &*target.path)
                 };
@@ -132,6 +152,11 @@ impl Shell {
             return self.on_robots(entry, &verdict);
         }
         self.hosts.leave(entry.host);
+        let in_place = matches!(verdict, Verdict::Stored(_));
+        let died = deliveries > 1 || matches!(verdict, Verdict::Quarantined(_));
+        self.parts
+            .intents
+            .settle(task, &entry.target, in_place, died);
         let pid = self.pid(worker);
         let facts = Facts {
             attempts,
@@ -161,7 +186,7 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
-                    tally.bytes += stored.bytes;
+                    tally.bytes = tally.bytes.saturating_add(stored.bytes);
                 }
                 Record::stored(facts, *stored)
             }
@@ -178,7 +203,7 @@ impl Shell {
                 Record::quarantined(facts, long)
             }
         };
-        self.write(&record);
+        self.write(record);
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
@@ -192,8 +217,11 @@ impl Shell {
             .line(&format!("failed: {}: {failure}{times}", facts.url));
     }
 
-    pub(super) fn write(&mut self, record: &Record) {
-        let written = self.parts.log.append(record);
+    pub(super) fn write(&mut self, record: Record) {
+        let written = self.parts.log.append(&Record {
+            simulated: self.parts.simulated,
+            ..record
+        });
         self.unwritten_since.get_or_insert_with(Instant::now);
         self.check_log(written);
     }

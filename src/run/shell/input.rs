@@ -30,7 +30,7 @@ impl Shell {
                 }),
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
-                    self.write(&Record::duplicate(facts(task, target)));
+                    self.write(Record::duplicate(facts(task, target)));
                 }
                 Item::Problem(problem) => {
                     self.parts.tally.unusable += 1;

@@ -16,17 +16,20 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::pool::{Death, News, Pool};
+use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
 use crate::run::intake::Intake;
+use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
+use crate::run::partials::PartialNames;
+use crate::run::proof::Proof;
 use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
@@ -44,10 +47,17 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// The run is simulated, which each record says.
+    pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
+    /// What is about to be stored under names that do not tell whose file it is.
+    pub(in crate::run) intents: Intents,
+    pub(in crate::run) partial_names: PartialNames,
     /// Earlier runs left partial bodies that can be resumed.
     pub(in crate::run) partials_left: bool,
+    /// What every task needs, to be tried when a worker says that it is not there.
+    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -77,6 +87,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
+    /// Why the next run may take files of this one for the user's.
+    pub(in crate::run) intents: Result<(), IntentError>,
     /// Why the timeline could not be.
     pub(in crate::run) timeline: io::Result<()>,
 }
@@ -180,16 +192,20 @@ impl Shell {
                 None => self.tell_core(Event::Tick),
             }
         };
+        let unfinished = self.unfinished();
+        let log = self.parts.log.flush();
+        let (log, intents) = match log {
+            Ok(()) => (self.parts.deaths.flush(), self.parts.intents.close()),
+            // What is not recorded is to be known by its intent.
+            Err(error) => (Err(error), Ok(())),
+        };
         Finished {
             ending,
             signal: self.signal,
             counts: *self.parts.core.counts(),
-            unfinished: self.unfinished(),
-            log: self
-                .parts
-                .log
-                .flush()
-                .and_then(|()| self.parts.deaths.flush()),
+            unfinished,
+            log,
+            intents,
             injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
@@ -244,7 +260,11 @@ impl Shell {
         {
             let written = self.parts.log.flush();
             self.unwritten_since = None;
+            let is_written = written.is_ok();
             self.check_log(written);
+            if is_written && let Err(error) = self.parts.intents.flushed() {
+                self.give_up(error.to_string());
+            }
         }
         if self.parts.console.due().is_some_and(|due| due <= now) {
             let mut console = std::mem::take(&mut self.parts.console);
@@ -255,17 +275,15 @@ impl Shell {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Pool(message) => {
-                if let Some((worker, news)) = self.parts.pool.digest(message) {
-                    self.on_news(worker, news);
-                }
-            }
+            Message::Pool(message) => match self.parts.pool.digest(message) {
+                Some(Digested::News(worker, news)) => self.on_news(worker, news),
+                Some(Digested::Listened) => self.tell_core(Event::Listened),
+                None => {}
+            },
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
-                for (worker, news) in self.parts.pool.reap() {
-                    self.on_news(worker, news);
-                }
+                self.parts.pool.reap();
             }
             Message::Signal(Signal::Status) => {
                 for line in status_lines(&self.worker_lines(Instant::now())) {
@@ -313,7 +331,7 @@ impl Shell {
             }
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
-                    if self.tasks.contains_key(&task) {
+                    if self.parts.core.holds(worker, task) {
                         let sign = Sign {
                             worker,
                             phase,
@@ -360,10 +378,24 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure,
+                failure: self.proven(worker, failure),
             },
             Report::Released { task } => Event::Released { worker, task },
         });
+    }
+
+    /// What a worker says ends the run only if it is so; otherwise it may pass.
+    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
+        if failure.severity == Severity::Fatal {
+            match self.parts.proof.of(failure.kind) {
+                Some(error) => tracing::debug!(%error, "no task can succeed"),
+                None => {
+                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
+                    failure.severity = Severity::Transient { retry_after: None };
+                }
+            }
+        }
+        failure
     }
 
     /// Tells the core, and does what it wants done.

@@ -53,7 +53,7 @@ impl Shell {
                 self.text = self.text.saturating_sub(candidate.text_bytes());
                 let facts = facts(candidate.task, candidate.target);
                 self.tell_of_failure(&facts, &failure);
-                self.write(&Record::failed(facts, *failure));
+                self.write(Record::failed(facts, *failure));
                 Some(Event::TaskRefused)
             }
             Ruling::Unknown => doorman.hold(candidate).map(|(task, asked)| {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{KINDS, lines, with_script};
-use crate::support::{Server, server};
+use crate::support::{Server, nicer, server};
 
 #[test]
 fn a_file_that_its_command_took_away_is_stored_for_good() {
@@ -119,10 +119,13 @@ fn a_program_that_is_gone_gives_the_run_up_and_loses_nothing() {
 fn workers_limits_hold_for_commands_as_documented() {
     let server = Server::start();
     let text = "{ nice; ulimit -d; grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; } > limits";
-    let run = with_script(text, "--workers 1 --worker-nice 7 --worker-memory 100MB");
+    let nice = nicer();
+    let options = format!("--workers 1 --worker-nice {nice} --worker-memory 100MB");
+    let run = with_script(text, &options);
     let run = run.list([server.url("/f")]);
     run.finish().code(0);
     let limits = lines(&run, "limits");
     let words: Vec<_> = limits.iter().map(|line| line.replace('\t', " ")).collect();
-    assert_eq!(words, ["7", "unlimited", "NoNewPrivs: 0", "Seccomp: 0"]);
+    let nice = nice.to_string();
+    assert_eq!(words, [&*nice, "unlimited", "NoNewPrivs: 0", "Seccomp: 0"]);
 }

@@ -187,7 +187,8 @@ impl Observer {
             let load = loads.get(host).copied().unwrap_or(0);
             let rests = self.next_of_host.get(host).is_some_and(|&at| at > now);
             let silent = !self.heard.contains(host);
-            !rests
+            let is_held_back = rests || self.pushing.contains(host);
+            !is_held_back
                 && self.limits.per_host.is_none_or(|cap| load < cap)
                 && !(silent && most.is_some_and(|most| load >= most))
         });

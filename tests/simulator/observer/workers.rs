@@ -79,7 +79,8 @@ impl Observer {
             .retain(|_, deaths| *deaths < self.limits.slot_deaths);
     }
 
-    /// Checks that the worker is asked to end for a reason that is true.
+    /// Checks that the worker is asked to end for a reason that is true. Silence is what was listened
+    /// for just now: what is on its way is no silence.
     pub(super) fn terminate(
         &mut self,
         now: u64,
@@ -96,7 +97,9 @@ impl Observer {
         let overran = |task: &TaskId, omitted: bool| {
             seen.held.contains_key(task)
                 && seen.moved.get(task).is_some_and(|&(at, was_omitted)| {
-                    was_omitted == omitted && u128::from(now.saturating_sub(at)) >= timeout
+                    was_omitted == omitted
+                        && self.listened == now
+                        && u128::from(now.saturating_sub(at)) >= timeout
                 })
         };
         let is_true = match reason {

@@ -1,9 +1,7 @@
-//! What connecting means, for every engine: whose address is asked for, in which order addresses
-//! are tried and for how long, and what a failure means.
+//! What connecting means, for every engine: whose address is asked for, and what a failure means.
 //!
 //! It must not do any I/O: each engine does its own.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -16,12 +14,6 @@ use crate::resolver::{Found, Purpose, ResolveError};
 use crate::route::{Route, bare};
 use crate::transfer::TransportError;
 use crate::tunnel::Destination;
-
-/// Most addresses of a name that are tried.
-pub(super) const MAX_ADDRS: usize = 16;
-
-/// Shortest time for one of several addresses.
-const MIN_PER_ADDR: Duration = Duration::from_millis(10);
 
 /// The time limit of one connection, and what it means when it is over.
 #[derive(Clone, Debug)]
@@ -153,38 +145,4 @@ impl<'s> Plan<'s> {
 
 pub(super) fn is_https(uri: &Uri) -> bool {
     uri.scheme() == Some(&http::uri::Scheme::HTTPS)
-}
-
-/// What address `number` of `count` gets of `total`: the first one about half of it, each further
-/// one half as much as the one before, so that a dead first address leaves time for the second.
-pub(super) fn share(total: Duration, number: usize, count: usize) -> Duration {
-    let weight = |number: usize| 0.5_f64.powi(i32::try_from(number).unwrap_or(i32::MAX));
-    let sum: f64 = (0..count).map(weight).sum();
-    total.mul_f64(weight(number) / sum).max(MIN_PER_ADDR)
-}
-
-/// Whether the next address may do better: this one refused, or there is no way to it.
-pub(super) fn concerns_one_address(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::AddrNotAvailable
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_share_the_time_and_none_is_left_out() {
-        let total = Duration::from_secs(15);
-        let shares: Vec<u64> = (0..4).map(|n| share(total, n, 4).as_secs()).collect();
-        assert_eq!(shares, [8, 4, 2, 1]);
-        assert_eq!(share(total, 0, 1), total);
-        assert_eq!(share(Duration::ZERO, 3, 4), MIN_PER_ADDR);
-    }
 }

@@ -9,6 +9,7 @@
 
 use std::io;
 
+use super::tls::explain;
 use crate::transfer::TransportError;
 
 /// An error of ours on its way through someone else's.
@@ -32,7 +33,7 @@ pub(super) fn of_io(error: &io::Error) -> TransportError {
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>())
     {
-        return TransportError::Tls(cause.to_string());
+        return TransportError::Tls(explain(cause));
     }
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => TransportError::Stalled,

@@ -7,6 +7,7 @@ mod connect;
 mod error;
 mod event;
 mod execute;
+mod race;
 mod roots;
 mod tls;
 
@@ -29,6 +30,7 @@ use crate::throttle::Throttle;
 use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
 pub use event::{AsyncEngine, Hub};
+use race::Late;
 use tls::Tls;
 
 /// From when on a body is worth a note.
@@ -109,6 +111,8 @@ pub struct Shared {
     pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
+    /// Addresses that do not answer.
+    pub(crate) late: Late,
     pub(crate) tls: Tls,
     /// What runs the command on each file, if there is one.
     pub(crate) commands: Option<Arc<Commands>>,
@@ -158,6 +162,7 @@ impl Shared {
             cpu_per_task: setup.cpu_per_task,
             store: Arc::new(store),
             resolver: Resolver::new(&setup.http),
+            late: Late::default(),
             tls: Tls::new(&setup.http)?,
             commands: None,
             robots: setup.robots.as_ref().map(KnownRobots::new),

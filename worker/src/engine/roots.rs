@@ -11,12 +11,22 @@ use rustls::pki_types::pem::PemObject;
 
 use super::SetupError;
 
+/// What is trusted.
+#[derive(Debug)]
+pub(super) struct Trusted {
+    pub(super) roots: RootCertStore,
+    /// Certificates that the user gave: a server may also show one of them as its own.
+    pub(super) given: Vec<CertificateDer<'static>>,
+}
+
 /// The certificates that `trust` speaks of.
-pub(super) fn roots(trust: &Trust) -> Result<RootCertStore, SetupError> {
+pub(super) fn roots(trust: &Trust) -> Result<Trusted, SetupError> {
     let certificates = match trust {
         Trust::WebRoots => {
-            return Ok(RootCertStore {
-                roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+            let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
+            return Ok(Trusted {
+                roots: RootCertStore { roots },
+                given: Vec::new(),
             });
         }
         Trust::System => system()?,
@@ -29,10 +39,14 @@ pub(super) fn roots(trust: &Trust) -> Result<RootCertStore, SetupError> {
         }
         Trust::Pem(pem) => certificates(pem.as_bytes(), "the given text")?,
     };
-    let mut store = RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     // What cannot be a root after all is left out.
-    store.add_parsable_certificates(certificates);
-    Ok(store)
+    roots.add_parsable_certificates(certificates.iter().cloned());
+    let given = match trust {
+        Trust::File(_) | Trust::Pem(_) => certificates,
+        Trust::WebRoots | Trust::System => Vec::new(),
+    };
+    Ok(Trusted { roots, given })
 }
 
 /// What the operating system trusts; files of it that cannot be read are of no interest as long as

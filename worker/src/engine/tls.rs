@@ -1,18 +1,23 @@
 //! TLS for every engine: one configuration, made with the first connection that needs it.
 //!
-//! It must not connect, and judges a certificate only when it is told to take any.
+//! It must not connect, and leaves the judgement of certificates to rustls, with two exceptions:
+//! when it is told to take any, and when a server shows a certificate that the user has given.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use protocol::HttpOptions;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ALL_VERSIONS, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    ALL_VERSIONS, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
+    PeerIncompatible, RootCertStore, SignatureScheme,
+};
 
 use super::SetupError;
-use super::roots::roots;
+use super::roots::{Trusted, roots};
 use crate::route::bare;
 use crate::transfer::TransportError;
 
@@ -28,6 +33,7 @@ pub(super) enum Offer {
 /// Trust, and what resumes sessions.
 pub(crate) struct Tls {
     roots: Arc<RootCertStore>,
+    given: Vec<CertificateDer<'static>>,
     insecure: bool,
     http1: OnceLock<Arc<ClientConfig>>,
     http2: OnceLock<Arc<ClientConfig>>,
@@ -36,8 +42,10 @@ pub(crate) struct Tls {
 impl Tls {
     /// Reads the certificates that the options name.
     pub(super) fn new(options: &HttpOptions) -> Result<Self, SetupError> {
+        let Trusted { roots, given } = roots(&options.trust)?;
         Ok(Self {
-            roots: Arc::new(roots(&options.trust)?),
+            roots: Arc::new(roots),
+            given,
             insecure: options.insecure,
             http1: OnceLock::new(),
             http2: OnceLock::new(),
@@ -57,13 +65,19 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(ALL_VERSIONS)
             .map_err(|error| TransportError::Internal(error.to_string()))?;
-        let builder = if self.insecure {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
+            Arc::new(Anyone)
         } else {
-            builder.with_root_certificates(Arc::clone(&self.roots))
+            let roots = Arc::clone(&self.roots);
+            let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            Arc::new(Usual {
+                usual: usual.map_err(|error| TransportError::Tls(error.to_string()))?,
+                given: self.given.clone(),
+            })
         };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = builder.with_no_client_auth();
         if offer == Offer::Http2 {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -86,9 +100,101 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, TransportEr
         .map_err(|error| TransportError::Tls(error.to_string()))
 }
 
-/// Takes any certificate (`--insecure`). That its owner talks to us is still checked.
+/// What went wrong in a handshake: where nothing could be agreed upon, what was offered.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls's enum of errors is open, and may grow with any release"
+)]
+pub(super) fn explain(error: &Error) -> String {
+    let offered = match error {
+        Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => "the server speaks neither TLS 1.2 nor TLS 1.3",
+        Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        )
+        | Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::NoSignatureSchemesInCommon,
+        ) => {
+            "the server takes none of what is offered: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or \
+             ChaCha20; older suites (CBC, RSA key exchange) are not"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{offered} ({error})")
+}
+
+/// Takes a certificate that the roots vouch for, and one that the user has given as a root and that
+/// the server shows as its own: `openssl req -x509` makes such (RFC 5280 section 4.2.1.9 forbids it).
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct Usual {
+    usual: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+}
+
+/// Whether this is all that is wrong with a certificate, which is valid at this time.
+fn is_root_as_server(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(cause)) = error else {
+        return false;
+    };
+    let cause = cause.0.downcast_ref();
+    matches!(cause, Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+impl ServerCertVerifier for Usual {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .usual
+            .verify_server_cert(shown, others, name, ocsp, now);
+        match verified {
+            Err(error) if is_root_as_server(&error) && self.given.contains(shown) => {
+                verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let usual = &self.usual;
+        usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let usual = &self.usual;
+        usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Takes any certificate, readable or not (`--insecure`). So anyone can be the server, and there is
+/// no use in a check that the one who talks owns the certificate.
+#[derive(Debug)]
+struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -98,31 +204,43 @@ impl ServerCertVerifier for Anyone {
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, Error> {
         Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            SignatureScheme::ECDSA_NISTP521_SHA512,
+            SignatureScheme::ED25519,
+            SignatureScheme::ED448,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::RSA_PSS_SHA384,
+            SignatureScheme::RSA_PSS_SHA512,
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+            SignatureScheme::ECDSA_SHA1_Legacy,
+            SignatureScheme::RSA_PKCS1_SHA1,
+        ]
     }
 }

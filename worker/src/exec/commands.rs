@@ -14,9 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::{
-    CommandAnswer, CommandEnd, CommandOrder, Executed, FailureKind, Phase, Setup, codec,
-};
+use protocol::{CommandAnswer, CommandOrder, Executed, FailureKind, Phase, Setup, codec};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -28,7 +26,7 @@ use tokio::io::Interest;
 
 use super::plan::Plan;
 use super::tree::timespec;
-use super::{DIE_WITHIN, GUARD, KILL_AFTER};
+use super::{DIE_WITHIN, GUARD, KILL_AFTER, verdict};
 use crate::activity::Activity;
 use crate::fault::Fault;
 use crate::faults::rest;
@@ -42,9 +40,6 @@ const SLACK: Duration = Duration::from_secs(10);
 
 /// Largest answer, in bytes: a line of [`Lines`](crate::Lines) is most of it.
 const MAX_ANSWER: usize = 8 * 1024;
-
-/// Exit code of a command that may succeed another time (`EX_TEMPFAIL` in sysexits.h).
-const EX_TEMPFAIL: i32 = 75;
 
 /// Where the worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +92,13 @@ impl Commands {
             Home::Process => Some(getpgrp()),
             Home::Local => None,
         };
-        let plan = Plan::new(exec, &setup.output, group);
+        let plan = Plan {
+            group,
+            // That of the worker.
+            nice: None,
+            output: setup.output.clone().into(),
+            exec: exec.clone(),
+        };
         Ok(Some(Self {
             home,
             guard: Mutex::new(Guard::start(&plan)?),
@@ -234,39 +235,9 @@ impl Commands {
         match heard {
             Heard::Answer(answer) => {
                 lock(&self.idle).push(runner);
-                self.judge(answer)
+                verdict::judge(answer, &self.plan.exec)
             }
             Heard::End => Err(self.lost(runner)),
-        }
-    }
-
-    fn judge(&self, answer: CommandAnswer) -> Result<Executed, Fault> {
-        let name = &self.plan.exec.words[0];
-        match answer {
-            CommandAnswer::Succeeded(executed) => Ok(executed),
-            CommandAnswer::Failed { end, last_line } => {
-                let end_text = match end {
-                    CommandEnd::Code(code) => format!("failed with exit code {code}"),
-                    CommandEnd::Signal(signal) => format!("was ended by {}", signal_text(signal)),
-                    CommandEnd::TimedOut => format!(
-                        "did not end within {:?} (--exec-timeout), and was killed",
-                        self.plan.exec.timeout
-                    ),
-                };
-                let last = last_line.map_or_else(String::new, |line| format!(": {line}"));
-                let message = format!("{name} {end_text}{last}");
-                Err(match end {
-                    CommandEnd::Code(EX_TEMPFAIL) => Fault::transient(FailureKind::Exec, message),
-                    CommandEnd::Code(_) | CommandEnd::Signal(_) | CommandEnd::TimedOut => {
-                        Fault::permanent(FailureKind::Exec, message)
-                    }
-                })
-            }
-            CommandAnswer::NotStarted { errno } => Err(not_started(name, errno)),
-            CommandAnswer::Refused { why } => Err(Fault::permanent(
-                FailureKind::Exec,
-                format!("{name} was not run: {why}"),
-            )),
         }
     }
 
@@ -274,11 +245,7 @@ impl Commands {
     fn lost(&self, runner: Runner) -> Fault {
         drop(runner);
         self.see_to_guard();
-        let name = &self.plan.exec.words[0];
-        Fault::transient(
-            FailureKind::Exec,
-            format!("{name} was killed, with the process that ran it"),
-        )
+        verdict::lost(&self.plan.exec)
     }
 
     /// The runner says nothing, though it should long have ended its command.
@@ -289,11 +256,7 @@ impl Commands {
             &runner.number.to_le_bytes(),
             SendFlags::NOSIGNAL,
         );
-        let name = &self.plan.exec.words[0];
-        Fault::transient(
-            FailureKind::Exec,
-            format!("{name} was killed: the process that runs it does not answer"),
-        )
+        verdict::frozen(&self.plan.exec)
     }
 
     /// Without its guard a worker can run nothing. One that can start another does so.
@@ -412,30 +375,6 @@ fn unavailable(error: &io::Error) -> Fault {
         FailureKind::Exec,
         format!("cannot reach the process that runs commands: {error}"),
     )
-}
-
-/// What keeps a program from being started keeps it for every file, unless it is what this file
-/// adds to its arguments, or a want of the moment.
-fn not_started(name: &str, errno: i32) -> Fault {
-    let errno = Errno::from_raw_os_error(errno);
-    let message = format!("cannot start {name}: {}", io::Error::from(errno));
-    match errno {
-        Errno::TOOBIG | Errno::INVAL => Fault::permanent(FailureKind::Exec, message),
-        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY | Errno::INTR => {
-            Fault::transient(FailureKind::Exec, message)
-        }
-        _ => Fault::fatal(
-            FailureKind::Exec,
-            format!("{message}; see to it and run again"),
-        ),
-    }
-}
-
-fn signal_text(signal: i32) -> String {
-    match signal_hook::low_level::signal_name(signal) {
-        Some(name) => format!("signal {signal} ({name})"),
-        None => format!("signal {signal}"),
-    }
 }
 
 /// Every change is whole in itself, so a panic elsewhere does not matter.

@@ -24,7 +24,8 @@ mod guard;
 mod leader;
 mod plan;
 mod runner;
-mod tree;
+pub mod tree;
+pub mod verdict;
 
 use std::ffi::OsString;
 use std::io;
@@ -32,12 +33,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::descriptor;
 pub use commands::{Commands, Home};
 pub use guard::run as guard;
+pub use plan::Plan;
 pub use runner::run as runner;
 
 /// The hidden command, of whatever program this is, that calls [`guard()`] with what follows it.
@@ -47,10 +49,10 @@ pub const GUARD: &str = "guard";
 pub const RUNNER: &str = "runner";
 
 /// Time between SIGTERM and SIGKILL for a command that took too long.
-const KILL_AFTER: Duration = Duration::from_secs(1);
+pub const KILL_AFTER: Duration = Duration::from_secs(1);
 
 /// Longest time in which processes are waited for that were sent SIGKILL.
-const DIE_WITHIN: Duration = Duration::from_secs(5);
+pub const DIE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a guard or a runner cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,7 @@ pub enum ExecError {
 /// What comes first in both: nothing inherited but what is meant, and the care for orphans. They
 /// end when their ends of sockets and pipes are closed; signals that are meant for a whole group
 /// or a whole session must not be quicker.
-fn begin(arguments: Vec<OsString>) -> Result<plan::Plan, ExecError> {
+fn begin(arguments: Vec<OsString>) -> Result<Plan, ExecError> {
     descriptor::close_inherited().map_err(system("close inherited descriptors"))?;
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
@@ -80,11 +82,13 @@ fn begin(arguments: Vec<OsString>) -> Result<plan::Plan, ExecError> {
         signal_hook::flag::register(signal, Arc::clone(&ignored))
             .map_err(system("handle signals"))?;
     }
-    set_child_subreaper(Some(getpid())).map_err(|errno| ExecError::System {
-        what: "adopt what commands leave behind",
-        error: errno.into(),
-    })?;
-    plan::Plan::from_arguments(arguments)
+    set_child_subreaper(Some(getpid()))
+        .map_err(|errno| system("adopt what commands leave behind")(errno.into()))?;
+    // If the run is suspended when its parent dies, this process must go on to see that. The signal
+    // also comes when only the thread ends that started this process; then it changes nothing.
+    set_parent_process_death_signal(Some(Signal::CONT))
+        .map_err(|errno| system("ask to be told of the parent's death")(errno.into()))?;
+    Plan::from_arguments(arguments)
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> ExecError {

@@ -1,9 +1,9 @@
 //! What guard and runner are told when they are started, as arguments.
 //!
-//! It must not come from a worker that has heard of a URL.
+//! A worker that has heard of a URL must not write it.
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,33 +12,31 @@ use rustix::process::Pid;
 
 use super::ExecError;
 
-/// What to run, on which files, for how long, and in whose process group.
+/// What to run, on which files, for how long, how nicely, and in which process group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub struct Plan {
     /// The process group of runners and commands; that of the guard if there is none.
-    pub(super) group: Option<Pid>,
+    pub group: Option<Pid>,
+    /// The nice value of runners and commands; that of the parent if there is none.
+    pub nice: Option<i32>,
     /// The output folder, absolute.
-    pub(super) output: PathBuf,
-    pub(super) exec: Exec,
+    pub output: PathBuf,
+    /// The command and its time limit.
+    pub exec: Exec,
 }
 
 impl Plan {
-    pub(super) fn new(exec: &Exec, output: &OsStr, group: Option<Pid>) -> Self {
-        Self {
-            group,
-            output: Path::new(output).to_owned(),
-            exec: exec.clone(),
-        }
-    }
-
     /// This program again, with this plan, as `role`.
-    pub(super) fn command(&self, role: &str) -> Command {
+    #[must_use]
+    pub fn command(&self, role: &str) -> Command {
         let group = self.group.map_or(0, |pid| pid.as_raw_nonzero().get());
+        let nice = self.nice.map_or_else(String::new, |nice| nice.to_string());
         // What runs now, even if the file has been replaced since.
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(role)
             .arg(group.to_string())
+            .arg(nice)
             .arg(self.exec.timeout.as_millis().to_string())
             .arg(&self.output)
             .arg(&self.exec.program)
@@ -57,6 +55,14 @@ impl Plan {
         };
         let group = number(next("no process group")?, "the process group is no number")?;
         let group = i32::try_from(group).map_err(|_| wrong("the process group is too large"))?;
+        let nice = next("no nice value")?;
+        let nice = match nice.to_str() {
+            Some("") => None,
+            text => Some(
+                text.and_then(|text| text.parse().ok())
+                    .ok_or_else(|| wrong("the nice value is no number"))?,
+            ),
+        };
         let timeout = number(next("no time limit")?, "the time limit is no number")?;
         let output = PathBuf::from(next("no output folder")?);
         if !output.is_absolute() {
@@ -68,6 +74,7 @@ impl Plan {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             group: Pid::from_raw(group),
+            nice,
             output,
             exec: Exec {
                 program,
@@ -85,6 +92,7 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
@@ -96,8 +104,13 @@ mod tests {
             words: ["p", "-x", "", "--", "{path}\n"].map(str::to_owned).into(),
             timeout: Duration::from_millis(1500),
         };
-        for group in [None, Pid::from_raw(4711)] {
-            let plan = Plan::new(&exec, OsStr::new("/out put"), group);
+        for (group, nice) in [(None, None), (Pid::from_raw(4711), Some(-7))] {
+            let plan = Plan {
+                group,
+                nice,
+                output: "/out put".into(),
+                exec: exec.clone(),
+            };
             let said = plan.command("role");
             let said: Vec<_> = said.get_args().map(OsStr::to_owned).collect();
             assert_eq!(said[0], "role");
@@ -108,7 +121,13 @@ mod tests {
 
     #[test]
     fn whoever_starts_it_by_hand_is_told() {
-        for said in [&[][..], &["x"], &["0", "1"], &["0", "1", "relative", "/p"]] {
+        for said in [
+            &[][..],
+            &["x"],
+            &["0", "", "1"],
+            &["0", "x", "1", "/out", "/p"],
+            &["0", "", "1", "relative", "/p"],
+        ] {
             let said = said.iter().map(OsString::from).collect();
             let error = Plan::from_arguments(said).expect_err("no plan").to_string();
             assert!(error.starts_with("only a worker starts this: "), "{error}");

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::process::setpriority_process;
 
 use super::command::{self, Outcome, Owners};
 use super::plan::Plan;
@@ -35,7 +36,13 @@ const OWN_FOLDER: &str = ".coordinator";
 ///
 /// If it cannot begin, or the worker says what it must not.
 pub fn run(arguments: Vec<OsString>) -> Result<(), ExecError> {
-    let runner = Runner::new(begin(arguments)?)?;
+    let plan = begin(arguments)?;
+    if let Some(nice) = plan.nice {
+        setpriority_process(None, nice).map_err(|errno| {
+            system("give commands the nice value of --worker-nice")(errno.into())
+        })?;
+    }
+    let runner = Runner::new(plan)?;
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let owners = Owners {
         lifeline: stdin.as_fd(),

@@ -92,8 +92,8 @@ pub(super) fn signal_all(signal: Signal) {
     }
 }
 
-/// Waits until one of `processes` has ended.
-fn wait_for_any(processes: &[OwnedFd], within: Duration) {
+/// Waits until one of `processes`, held by pidfds, has ended, or that time is over.
+pub fn wait_for_any(processes: &[OwnedFd], within: Duration) {
     let mut polled: Vec<_> = processes
         .iter()
         .map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
@@ -103,7 +103,8 @@ fn wait_for_any(processes: &[OwnedFd], within: Duration) {
 }
 
 /// As system calls take it.
-pub(super) fn timespec(time: Duration) -> Timespec {
+#[must_use]
+pub fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),

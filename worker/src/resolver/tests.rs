@@ -271,3 +271,26 @@ fn only_public_addresses_are_admitted_for_origins_when_that_is_asked_for() {
     assert_eq!(addresses(&resolver, false, "both.test", 80), ["1.1.1.1:80"]);
     assert_eq!(addresses(&resolver, false, "1.1.1.1", 80), ["1.1.1.1:80"]);
 }
+
+#[test]
+fn localhost_and_what_is_below_it_are_this_machine_without_a_lookup() {
+    let mut options = options();
+    let here = |options: &HttpOptions, host: &str| {
+        let (resolver, count) = resolver(options, one);
+        let found = addresses(&resolver, false, host, 80);
+        assert_eq!(count.load(Ordering::SeqCst), 0, "{host}");
+        found
+    };
+    for host in ["localhost", "a.localhost", "a.b.localhost."] {
+        assert_eq!(here(&options, host), ["[::1]:80", "127.0.0.1:80"]);
+    }
+    options.family = Some(Family::V4);
+    assert_eq!(here(&options, "a.localhost"), ["127.0.0.1:80"]);
+    options.family = Some(Family::V6);
+    assert_eq!(here(&options, "a.localhost"), ["[::1]:80"]);
+    options.block_private = true;
+    let (resolver, _) = resolver(&options, one);
+    let purpose = Purpose::Origin { https: false };
+    let blocked = find(&resolver, purpose, "a.localhost", 80);
+    assert!(matches!(blocked, Err(ResolveError::Blocked { .. })));
+}

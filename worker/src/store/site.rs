@@ -8,16 +8,24 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use protocol::{FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{Assignment, FailureKind, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Partial, Store, fault, partial_name};
+use super::{Partial, Store, fault};
 use crate::fault::Fault;
 
 /// Largest note that is read. Larger ones are not written.
 const MAX_NOTE: u64 = 32 * 1024;
+
+/// How a file is begun, whatever was there; a link is not followed, and nothing waited for.
+const NEW: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::TRUNC)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK);
 
 /// Where a file will be.
 #[derive(Debug)]
@@ -26,16 +34,18 @@ pub struct Site {
     path: String,
     /// Of the partial.
     name: String,
+    /// What is at `path` may be replaced.
+    replace: bool,
     /// There is a note, good or not.
     noted: bool,
     left: Option<(PartialNote, u64)>,
 }
 
 impl Site {
-    /// For a path that is checked.
-    pub(super) fn new(store: Arc<Store>, path: &str, begun: bool) -> Self {
-        let name = partial_name(path).into_owned();
-        let note = if begun {
+    /// For names that are checked.
+    pub(super) fn new(store: Arc<Store>, assignment: &Assignment) -> Self {
+        let name = assignment.partial.clone();
+        let note = if assignment.begun {
             open_note(&store, &name)
         } else {
             Err(Errno::NOENT)
@@ -45,8 +55,9 @@ impl Site {
         let left = note.ok().and_then(|file| read_note(&store, &name, file));
         Self {
             store,
-            path: path.to_owned(),
+            path: assignment.path.clone(),
             name,
+            replace: assignment.replace,
             noted,
             left,
         }
@@ -69,9 +80,8 @@ impl Site {
             remove_note(&self.store, &self.name)
                 .map_err(|errno| fault("remove the note of", &self.path, errno))?;
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
-        match openat(&self.store.partial, &*self.name, flags, mode) {
+        match openat(&self.store.partial, &*self.name, NEW, mode) {
             Ok(fd) => Ok(self.partial(File::from(fd), 0)),
             Err(Errno::NOENT) => Err(Fault::fatal(
                 FailureKind::Store,
@@ -88,7 +98,7 @@ impl Site {
     /// If there are fewer, or they cannot be opened.
     pub fn resume(self, from: u64) -> Result<Partial, Fault> {
         let opened = || {
-            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let fd = openat(&self.store.partial, &*self.name, flags, Mode::empty())?;
             let mut file = File::from(fd);
             if file.metadata()?.len() < from {
@@ -134,6 +144,7 @@ impl Site {
             store: self.store,
             path: self.path,
             name: self.name,
+            replace: self.replace,
             file: Some(file),
             hash: Sha256::new(),
             bytes,
@@ -144,7 +155,7 @@ impl Site {
 }
 
 fn open_note(store: &Store, name: &str) -> Result<File, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let fd = openat(&store.partial, note_name(name), flags, Mode::empty())?;
     Ok(File::from(fd))
 }
@@ -176,9 +187,8 @@ pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool 
     if text.len() as u64 > MAX_NOTE {
         return false;
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
-    let written = openat(&store.partial, note_name(name), flags, mode)
+    let written = openat(&store.partial, note_name(name), NEW, mode)
         .map_err(std::io::Error::from)
         .and_then(|fd| File::from(fd).write_all(&text));
     if written.is_err() {

@@ -41,10 +41,15 @@ const TOLERANCE: u64 = 100 * MILLISECOND;
 /// after each long wait; but a system call should be worth it.
 const READ: RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
-/// A line of more turns than there can be downloads, or than this, is none that workers in their
-/// right mind have formed; it is not waited for.
-const LONGEST_LINE: u64 = u16::MAX as u64 + 1;
-const SHORTEST_HORIZON: u64 = 600 * SECOND;
+/// The word is shared with workers that may have been taken over, so nobody waits longer than a line
+/// of this many turns takes, whatever the word says: twice as many as downloads share the rate, each
+/// of which stands in the line once, and at least these, because the pool may grow. So a worker that
+/// writes what it likes at most doubles the time in which the others have their turns.
+const LEAST_LINE: u64 = 64;
+
+/// Attempts at moving the word on while others do the same. After that it is written regardless: a
+/// turn of somebody else may count twice, and nobody tries for ever.
+const TRIES: u32 = 1_000;
 
 /// The rate that all downloads share.
 #[derive(Clone, Debug)]
@@ -56,7 +61,7 @@ pub struct Throttle {
     turn: u64,
     /// Nanoseconds that a turn takes at the rate.
     cost: u64,
-    /// How far in the future a line may end that is waited for, in nanoseconds.
+    /// How far in the future the line is taken to end at most, in nanoseconds.
     horizon: u64,
 }
 
@@ -98,7 +103,7 @@ impl Throttle {
             rate,
             turn,
             cost,
-            horizon: cost.saturating_mul(LONGEST_LINE).max(SHORTEST_HORIZON),
+            horizon: cost.saturating_mul(LEAST_LINE.max(2 * u64::from(limit.sharers))),
         }
     }
 
@@ -122,18 +127,26 @@ impl Throttle {
             Line::Shared(line) => line,
         };
         // Nothing else is published with the word, so no ordering is needed.
-        let end = line.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |end| {
-            Some(self.begin(end, now).saturating_add(self.cost))
-        });
-        self.begin(end.unwrap_or_else(|end| end), now)
+        let mut end = line.load(Ordering::Relaxed);
+        for _ in 0..TRIES {
+            let begin = self.begin(end, now);
+            let next = begin.saturating_add(self.cost);
+            match line.compare_exchange_weak(end, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return begin,
+                Err(changed) => end = changed,
+            }
+        }
+        let begin = self.begin(end, now);
+        line.store(begin.saturating_add(self.cost), Ordering::Relaxed);
+        begin
     }
 
     /// When a turn begins that is taken now, at the end of the line.
     fn begin(&self, end: u64, now: u64) -> u64 {
-        if end > now.saturating_add(self.horizon) {
-            return now;
-        }
-        end.max(now.saturating_sub(TOLERANCE))
+        end.clamp(
+            now.saturating_sub(TOLERANCE),
+            now.saturating_add(self.horizon),
+        )
     }
 }
 

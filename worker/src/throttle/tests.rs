@@ -227,27 +227,58 @@ fn a_slow_server_leaves_the_rate_to_a_fast_one() {
 }
 
 #[test]
-fn a_line_that_is_out_of_all_reason_is_not_waited_for() {
-    let throttle = throttle(1_000_000, 6);
+fn whatever_the_word_says_a_turn_comes_within_twice_the_time_of_all() {
+    let throttle = throttle(1_000_000, 100);
     let Line::Own(word) = &throttle.line else {
         unreachable!("it is local");
     };
-    for end in [u64::MAX, BEGUN + 1_000_000 * SECOND] {
+    let longest = BEGUN + 200 * throttle.cost;
+    for end in [u64::MAX, BEGUN + 1_000_000 * SECOND, longest + 1] {
         word.store(end, Ordering::Relaxed);
-        assert_eq!(throttle.take(BEGUN), BEGUN);
-        assert_eq!(word.load(Ordering::Relaxed), BEGUN + throttle.cost);
+        assert_eq!(throttle.take(BEGUN), longest);
+        assert_eq!(word.load(Ordering::Relaxed), longest + throttle.cost);
     }
-    // One that workers can have formed is.
-    let end = BEGUN + u64::from(u16::MAX) * throttle.cost;
+    // A line that the downloads have formed is waited for.
+    let end = BEGUN + 99 * throttle.cost;
     word.store(end, Ordering::Relaxed);
     assert_eq!(throttle.take(BEGUN), end);
+}
+
+#[test]
+fn one_that_keeps_the_word_in_the_future_leaves_half_of_the_rate_to_the_others() {
+    const SHARERS: u32 = 40;
+    let throttle = throttle(1_000_000, SHARERS);
+    let Line::Own(word) = &throttle.line else {
+        unreachable!("it is local");
+    };
+    let mut others: Vec<_> = (1..SHARERS)
+        .map(|_| (BEGUN, Allowance::new(throttle.clone())))
+        .collect();
+    let end = BEGUN + 10 * SECOND;
+    let mut read = 0;
+    while let Some((now, allowance)) = others.iter_mut().min_by_key(|(at, _)| *at)
+        && *now < end
+    {
+        word.store(*now + 500 * SECOND, Ordering::Relaxed);
+        match allowance.wait(*now) {
+            Some(wait) => *now += u64::try_from(wait.as_nanos()).expect("it is short"),
+            None => {
+                read += throttle.turn;
+                allowance.pay(throttle.turn);
+            }
+        }
+    }
+    assert!(
+        read > 10 * 1_000_000 * 45 / 100,
+        "{read} bytes in 10 seconds"
+    );
 }
 
 #[test]
 fn turns_that_are_taken_at_once_all_count() {
     const THREADS: u64 = 4;
     const TURNS: u64 = 10_000;
-    let throttle = throttle(1_000_000, 6);
+    let throttle = throttle(1_000_000, 40_000);
     let begins = std::thread::scope(|scope| {
         let take = || (0..TURNS).map(|_| throttle.take(BEGUN)).collect::<Vec<_>>();
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();

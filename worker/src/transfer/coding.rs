@@ -30,7 +30,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
         for name in value.as_bytes().split(|byte| *byte == b',') {
             let name = name.trim_ascii().to_ascii_lowercase();
             codings.push(match &name[..] {
-                b"" | b"identity" => continue,
+                other if is_none(other) => continue,
                 b"gzip" | b"x-gzip" => Coding::Gzip,
                 b"br" => Coding::Brotli,
                 b"zstd" => Coding::Zstd,
@@ -47,4 +47,29 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
         return Err(format!("body is coded {} times over", codings.len()));
     }
     Ok(codings)
+}
+
+/// Whether a lower-case name stands for no coding at all: what stores and frameworks write there
+/// that is a character set, a media type or a way of sending instead.
+pub(super) fn is_none(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 14] = [
+        b"",
+        b"identity",
+        b"none",
+        b"null",
+        b"raw",
+        b"plain",
+        b"text",
+        b"binary",
+        b"7bit",
+        b"8bit",
+        b"chunked",
+        b"aws-chunked",
+        b"us-ascii",
+        b"ascii",
+    ];
+    const CHARSETS: [&[u8]; 4] = [b"utf", b"iso-8859-", b"iso8859", b"windows-12"];
+    NAMES.contains(&name)
+        || CHARSETS.iter().any(|charset| name.starts_with(charset))
+        || name.contains(&b'/')
 }

@@ -21,28 +21,39 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// What the values of `Transfer-Encoding` and `Content-Length` announce.
+/// How the end of a body is found, and whether that was announced in an odd way: then no further
+/// response may be read from the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) framing: Framing,
+    pub(super) odd: bool,
+}
+
+/// What the values of `Transfer-Encoding` and `Content-Length` announce. Chunks override lengths
+/// (RFC 9112 section 6.3, rule 3), and HTTP/1.0 may have them (section 6.1).
 ///
 /// # Errors
 ///
-/// If that could be read in more than one way, or is a coding that nobody asked for, whose result
-/// would be stored in place of the file. Says what is wrong.
+/// If it names several lengths, or a coding that nobody asked for, whose result would be stored in
+/// place of the file. Says what is wrong.
 pub(super) fn of<'v>(
     version: Version,
     codings: impl Iterator<Item = &'v [u8]>,
     lengths: impl Iterator<Item = &'v [u8]>,
-) -> Result<Framing, String> {
-    let coding = coding(codings)?;
-    let length = length(lengths)?;
-    match (coding, length) {
-        (Some(_), _) if version < Version::HTTP_11 => {
-            Err("HTTP/1.0 has no transfer codings".to_owned())
-        }
-        (Some(_), Some(_)) => Err("it has both a transfer coding and a content length".to_owned()),
-        (Some(Coding::Chunked), None) => Ok(Framing::Chunked),
-        (Some(Coding::Identity) | None, None) => Ok(Framing::UntilClose),
-        (None, Some(length)) => Ok(Framing::Length(length)),
+) -> Result<Found, String> {
+    let mut lengths = lengths.peekable();
+    let Codings { chunked, odd } = coding(codings)?;
+    if chunked {
+        return Ok(Found {
+            framing: Framing::Chunked,
+            odd: odd || version < Version::HTTP_11 || lengths.peek().is_some(),
+        });
     }
+    let (length, repeated) = length(lengths)?;
+    Ok(Found {
+        framing: length.map_or(Framing::UntilClose, Framing::Length),
+        odd: odd || repeated,
+    })
 }
 
 /// As [`of`], for a head that an engine has read; HTTP/2 has a framing of its own, and the same
@@ -60,51 +71,51 @@ pub(super) fn check(head: &Head<'_>) -> Result<(), String> {
     .map(|_| ())
 }
 
-enum Coding {
-    Chunked,
-    Identity,
+struct Codings {
+    chunked: bool,
+    /// Others were named that mean nothing.
+    odd: bool,
 }
 
-/// The one transfer coding, if there is one.
-fn coding<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Option<Coding>, String> {
-    let mut found = None;
-    for value in values {
-        for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            let known = if coding.eq_ignore_ascii_case(b"chunked") {
-                Coding::Chunked
-            } else if coding.eq_ignore_ascii_case(b"identity") {
-                // Retired by RFC 7230; it never meant anything.
-                Coding::Identity
-            } else {
-                let coding = String::from_utf8_lossy(coding);
-                return Err(format!("its transfer coding is {coding:?}"));
-            };
-            if found.replace(known).is_some() {
-                return Err("it has more than one transfer coding".to_owned());
-            }
+/// The transfer codings. `identity` was retired by RFC 7230; like an empty value, it says nothing.
+fn coding<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Codings, String> {
+    let mut found = Codings {
+        chunked: false,
+        odd: false,
+    };
+    for coding in values.flat_map(|value| value.split(|byte| *byte == b',')) {
+        let coding = coding.trim_ascii();
+        if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
+            found.odd = true;
+        } else if !coding.eq_ignore_ascii_case(b"chunked") {
+            let coding = String::from_utf8_lossy(coding);
+            return Err(format!("its transfer coding is {coding:?}"));
+        } else if std::mem::replace(&mut found.chunked, true) {
+            return Err("it is chunked twice".to_owned());
         }
     }
     Ok(found)
 }
 
-/// The one content length, if there is one. The same length twice is refused as well: whoever
-/// repeats a header has put two messages together.
-fn length<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Option<u64>, String> {
-    let mut found = None;
-    for value in values {
+/// The one content length, if there is one, and whether it is said more than once (RFC 9110 section
+/// 8.6 allows to take it).
+fn length<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<(Option<u64>, bool), String> {
+    let (mut found, mut repeated) = (None, false);
+    for value in values.flat_map(|value| value.split(|byte| *byte == b',')) {
         let value = value.trim_ascii();
         let text = String::from_utf8_lossy(value);
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-        if value.contains(&b',') {
-            return Err(format!("it has more than one content length: {text:?}"));
-        }
         let length = text.parse().ok().filter(|length| *length <= MAX_LENGTH);
         let (true, Some(length)) = (digits, length) else {
             return Err(format!("{text:?} is no content length"));
         };
-        if found.replace(length).is_some() {
-            return Err("it has more than one content length".to_owned());
+        match found.replace(length) {
+            Some(other) if other != length => {
+                return Err(format!("it has two content lengths: {other} and {length}"));
+            }
+            Some(_) => repeated = true,
+            None => {}
         }
     }
-    Ok(found)
+    Ok((found, repeated))
 }

@@ -13,9 +13,12 @@
 
 mod coding;
 mod condition;
+mod cookies;
 mod error;
 mod expect;
 mod framing;
+mod head;
+mod pace;
 mod redirect;
 mod request;
 mod resume;
@@ -42,7 +45,7 @@ use error::failure;
 pub(crate) use expect::too_large;
 use redirect::Redirects;
 pub(crate) use redirect::without_credentials;
-use resume::Offer;
+use resume::{Extent, Offer};
 
 /// Longest `Content-Type` reported, in bytes.
 const MAX_CONTENT_TYPE: usize = 256;
@@ -107,6 +110,8 @@ pub struct Transfer<'o> {
     /// Bytes of body, those on disk included.
     received: u64,
     expected: Option<u64>,
+    /// Since when the speed is measured, and how much had come by then.
+    paced: Option<(Instant, u64)>,
     codings: Vec<Coding>,
     /// What another attempt would need to know to go on with this body.
     note: Option<PartialNote>,
@@ -147,6 +152,7 @@ impl<'o> Transfer<'o> {
                 resumed: false,
                 received: 0,
                 expected: None,
+                paced: None,
                 codings: Vec::new(),
                 note: None,
                 content_type: None,
@@ -197,7 +203,7 @@ impl<'o> Transfer<'o> {
     ///
     /// If a header of the options cannot be sent. The coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
-        let offer = self.fitting_offer();
+        let offer = self.fitting_offer().filter(|offer| offer.is_open);
         let condition = self.fitting_condition().and_then(|asked| asked.header());
         request::headers(
             self.options,
@@ -212,13 +218,6 @@ impl<'o> Transfer<'o> {
     fn fitting_condition(&self) -> Option<Condition<'o>> {
         let url = self.redirects.url().as_str();
         self.condition.filter(|condition| condition.is_for(url))
-    }
-
-    /// The offer, if the next request goes to where it came from: a validator tells the states of
-    /// one resource apart, and not one resource from another.
-    fn fitting_offer(&self) -> Option<&Offer> {
-        let offer = self.offer.as_ref();
-        offer.filter(|offer| offer.note.url == self.redirects.url().as_str())
     }
 
     /// What is left of `--max-time` at `now`; `None` if there is no limit.
@@ -255,26 +254,16 @@ impl<'o> Transfer<'o> {
         {
             return Ok(self.not_modified(condition, &head));
         }
-        if let Some(offer) = self.fitting_offer() {
-            match head.status {
-                StatusCode::PARTIAL_CONTENT => {
-                    if let Some(length) = offer.fits(&head) {
-                        return self.resume(&head, length);
-                    }
-                    self.offer = None;
-                    return Ok(Next::Follow);
-                }
-                StatusCode::RANGE_NOT_SATISFIABLE => {
-                    self.offer = None;
-                    return Ok(Next::Follow);
-                }
-                _ => {}
-            }
+        let judged = match head.status.is_success() {
+            true => resume::judge(&head, self.fitting_offer()),
+            false => Err(retry::status_fault(&head, now)),
+        };
+        match judged {
+            Ok(Extent::Whole(length)) => self.receive(&head, length),
+            Ok(Extent::Rest(length)) => self.resume(&head, length),
+            Err(_) if self.starts_over(head.status) => Ok(Next::Follow),
+            Err(fault) => Err(fault),
         }
-        if !head.status.is_success() || head.status == StatusCode::PARTIAL_CONTENT {
-            return Err(retry::status_fault(&head, now));
-        }
-        self.receive(&head)
     }
 
     /// The server has the state that was asked about; or means another one, and is asked again, for
@@ -300,21 +289,21 @@ impl<'o> Transfer<'o> {
     }
 
     /// The whole body follows.
-    fn receive(&mut self, head: &Head<'_>) -> Result<Next, Fault> {
+    fn receive(&mut self, head: &Head<'_>, length: Option<u64>) -> Result<Next, Fault> {
         // Some servers code it whatever is asked for, and it has to be read.
         if self.options.compressed || self.is_robots() {
             self.codings = coding::of(head.headers)
                 .map_err(|what| Fault::permanent(FailureKind::Encoding, what))?;
         }
-        if let Some(length) = head.length
+        if let Some(length) = length
             && self.codings.is_empty()
         {
             self.check_size(length)?;
             expect::check_size(&self.expect, length, false)?;
         }
         self.receiving = true;
-        self.expected = head.length;
-        self.note = resume::note(head, self.redirects.url().as_str());
+        self.expected = length;
+        self.note = resume::note(head, length, self.redirects.url().as_str());
         self.validators = condition::validators(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -322,23 +311,6 @@ impl<'o> Transfer<'o> {
             text
         });
         Ok(Next::Receive)
-    }
-
-    /// What is missing of a body of `length` bytes follows.
-    fn resume(&mut self, head: &Head<'_>, length: u64) -> Result<Next, Fault> {
-        let Some(Offer { note, have }) = self.offer.take() else {
-            return Ok(Next::Follow);
-        };
-        self.check_size(length)?;
-        expect::check_size(&self.expect, length, false)?;
-        self.receiving = true;
-        self.resumed = true;
-        self.received = have;
-        self.expected = Some(length);
-        self.content_type.clone_from(&note.content_type);
-        self.validators = condition::of_rest(head.headers, &note.validator);
-        self.note = Some(note);
-        Ok(Next::Resume { from: have })
     }
 
     /// `length` more bytes of the body arrived.

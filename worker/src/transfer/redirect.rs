@@ -2,20 +2,30 @@
 //!
 //! It must not send anything, or decide about responses that are not redirects.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, percent_encode};
 use protocol::FailureKind;
 use url::{Origin, Url};
 
 use super::Head;
+use super::cookies::Cookies;
 use super::request::basic;
 use crate::fault::Fault;
+
+/// What is percent-encoded of a location that is not UTF-8: bytes beyond ASCII always are.
+const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
 /// Longest URL that a redirect may lead to, in bytes. The URL becomes part of a report, and a
 /// report must fit a frame.
 const MAX_URL: usize = 16 * 1024;
+
+/// How often one attempt sends the same request: a server that redirects may do so once because of
+/// what it does not remember in a cookie.
+const MOST_ALIKE: u32 = 2;
 
 /// Whether `status` asks to send the request elsewhere (RFC 9110 section 15.4). For a GET all of
 /// these mean the same. 300 offers a choice, 304 answers a condition, 305 and 306 are retired.
@@ -46,7 +56,10 @@ pub(super) struct Redirects {
     /// Origin of the task's URL, and the credentials in it, noted when the first redirect is
     /// followed.
     home: Option<(Origin, Option<HeaderValue>)>,
-    visited: HashSet<String>,
+    cookies: Cookies,
+    /// How often each request was sent, by URL and cookies: noted when the first redirect is
+    /// followed.
+    sent: HashMap<(String, String), u32>,
 }
 
 impl Redirects {
@@ -67,7 +80,8 @@ impl Redirects {
             credentials,
             followed: 0,
             home: None,
-            visited: HashSet::new(),
+            cookies: Cookies::default(),
+            sent: HashMap::new(),
         })
     }
 
@@ -94,17 +108,27 @@ impl Redirects {
         self.credentials.as_ref().or_else(at_home)
     }
 
+    /// The cookies for the next request; nothing if there are none.
+    pub(super) fn cookies(&self) -> String {
+        self.cookies.header(&self.url)
+    }
+
     /// Moves on to where `head` points.
     pub(super) fn follow(&mut self, head: &Head<'_>, most: u32) -> Result<(), Fault> {
         let mut target = self.target(head)?;
         let credentials = take_credentials(&mut target);
-        if self.visited.is_empty() {
-            self.visited.insert(self.url.to_string());
+        if self.sent.is_empty() {
+            let first = (self.url.to_string(), String::new());
+            self.sent.insert(first, 1);
         }
-        if !self.visited.insert(target.to_string()) {
+        self.cookies.store(head.headers, &self.url);
+        let next = (target.to_string(), self.cookies.header(&target));
+        let sent = self.sent.entry(next).or_default();
+        *sent += 1;
+        if *sent > MOST_ALIKE {
             return Err(Fault::permanent(
                 FailureKind::TooManyRedirects,
-                format!("redirects form a loop: {target} comes again"),
+                format!("redirects form a loop: the same request to {target} comes again"),
             ));
         }
         if self.followed >= most {
@@ -147,9 +171,12 @@ impl Redirects {
         if location.len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
-        let Ok(location) = std::str::from_utf8(location.as_bytes()) else {
-            return Err(bad("a location that is not text".to_owned()));
+        // Bytes of another encoding than UTF-8 are meant as they are.
+        let location = match std::str::from_utf8(location.as_bytes()) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(percent_encode(location.as_bytes(), RAW).to_string()),
         };
+        let location = &*location;
         let mut target = self
             .url
             .join(location)

@@ -5,8 +5,8 @@
 
 use data_encoding::BASE64;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -70,9 +70,25 @@ pub(super) fn headers(
             name if is_bound(name) => redirects.is_home(),
             _ => true,
         };
-        if may_be_sent {
+        if !may_be_sent {
+            continue;
+        }
+        if name == HOST {
+            // There is one (RFC 9112 section 3.2): the last that is given.
+            headers.insert(name, value);
+        } else {
             headers.append(name, value);
         }
+    }
+    let cookies = redirects.cookies();
+    if !cookies.is_empty() {
+        // The user's come first; over HTTP/1.1 there is one header (RFC 6265 section 5.4).
+        let own = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+        let all: Vec<&[u8]> = own.chain([cookies.as_bytes()]).collect();
+        let value = HeaderValue::from_bytes(&all.join(&b"; "[..]));
+        let mut value = value.map_err(|_| unsendable("a cookie"))?;
+        value.set_sensitive(true);
+        headers.insert(COOKIE, value);
     }
     if !headers.contains_key(AUTHORIZATION)
         && let Some(value) = redirects.credentials()

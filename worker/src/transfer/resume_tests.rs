@@ -39,7 +39,7 @@ fn made(length: Option<u64>) -> PartialNote {
 fn only_a_strong_validator_is_noted() {
     let check = |list: &[(&str, &str)], expect: Option<&str>| {
         let headers = headers(list);
-        let note = note(&head(&headers, Some(9)), "http://a.test/");
+        let note = note(&head(&headers, Some(9)), Some(9), "http://a.test/");
         let text = note.as_ref().map(|note| note.validator.text());
         assert_eq!(text, expect, "{list:?}");
     };
@@ -138,5 +138,51 @@ fn only_exactly_what_is_missing_fits() {
         None,
         None,
     );
+    check(
+        &[
+            ("content-range", "bytes 5-8/9"),
+            ("content-type", "Multipart/ByteRanges; boundary=x"),
+        ],
+        None,
+        None,
+    );
     check(&[], Some(4), None);
+}
+
+#[test]
+fn a_whole_body_does_not_contradict_what_is_known() {
+    let check = |known, is_open, list: &[(&str, &str)], length, expect: Option<Option<u64>>| {
+        let headers = headers(list);
+        let mut offer = Offer::new(made(known), 5).expect("an offer");
+        offer.is_open = is_open;
+        let judged = judge(&head(&headers, length), Some(&offer)).ok();
+        assert_eq!(
+            judged,
+            expect.map(Extent::Whole),
+            "{known:?} {is_open} {list:?} {length:?}"
+        );
+    };
+    let (same, other, coded) = (
+        &[("etag", "\"1\"")][..],
+        &[("etag", "\"2\"")][..],
+        &[("content-encoding", "gzip")][..],
+    );
+    // In answer to a range, only the known length counts.
+    check(Some(9), true, &[], Some(9), Some(Some(9)));
+    check(Some(9), true, other, Some(9), Some(Some(9)));
+    check(Some(9), true, same, Some(4), None);
+    check(Some(9), true, other, Some(4), None);
+    check(Some(9), true, same, None, None);
+    check(None, true, same, None, None);
+    check(None, true, same, Some(4), None);
+    // When no range was sent, the same body has the same length.
+    check(Some(9), false, same, Some(9), Some(Some(9)));
+    check(Some(9), false, same, Some(4), None);
+    check(Some(9), false, &[], Some(4), None);
+    check(Some(9), false, same, None, Some(Some(9)));
+    check(Some(9), false, &[], None, Some(Some(9)));
+    check(Some(9), false, other, Some(4), Some(Some(4)));
+    check(Some(9), false, other, None, Some(None));
+    check(Some(9), false, coded, Some(4), Some(Some(4)));
+    check(None, false, same, Some(4), Some(Some(4)));
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
+use http::header::{DATE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use protocol::{FailureKind, Severity};
 
@@ -45,16 +45,18 @@ const fn is_transient(status: StatusCode) -> bool {
 }
 
 /// `Retry-After` (RFC 9110 section 10.2.3) as a time from `now`: seconds or a date, at most one
-/// hour; `None` if there is none that can be read. A date that has passed means at once.
+/// hour; `None` if there is none that can be read. A date is one of the server's clock, which the
+/// `Date` of the response shows; without one it is taken for right. A date that has passed means at
+/// once.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let value = text(RETRY_AFTER)?;
     let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         value.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
-        httpdate::parse_http_date(value)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or(Duration::ZERO)
+        let sent = text(DATE).and_then(date).unwrap_or(now);
+        date(value)?.duration_since(sent).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

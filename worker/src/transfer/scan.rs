@@ -2,22 +2,22 @@
 //!
 //! Each engine has a parser of its own, and each parser forgives other things. What is forgiven is
 //! where one message can be taken for two, or half a body for a whole one; so responses go through
-//! this scanner first, the same for every engine, and what RFC 9112 does not allow ends there, with
-//! a kind of failure of its own. What it does allow, but parsers differ on (chunk extensions,
-//! trailers, bytes after the end), is taken out on the way.
+//! this scanner first, the same for every engine. A head is held back until it is whole, and written
+//! anew. A body that breaks RFC 9112 ends here, with a kind of failure of its own; what parsers
+//! differ on (chunk extensions, trailers, bytes after the end) is taken out on the way.
 //!
 //! It must not decode a body, or decide what a response means.
 
-use http::Version;
-
 use super::TransportError;
 use super::framing::{self, Framing};
+use super::head::{self, GROWTH, Head};
+pub use super::head::{MAX_SHOWN, MAX_SHOWN_HEADERS};
 
-/// Largest response head, in bytes. Real ones stay below 16 KiB.
-pub const MAX_HEAD: usize = 48 * 1024;
+/// Largest response head, in bytes, interim responses apart: what curl takes.
+pub const MAX_HEAD: usize = 300 * 1024;
 
-/// Most headers of a response: as many as every parser below takes.
-pub const MAX_HEADERS: usize = 128;
+/// Most lines of a response head.
+pub const MAX_HEADERS: usize = 5000;
 
 /// Most interim responses before the final one: each is a sign of life, so that nothing else ends
 /// a stream of them.
@@ -40,8 +40,43 @@ pub struct Scanner {
     held: Vec<u8>,
     interim: u32,
     broken: Option<TransportError>,
-    /// Bytes came that belong to no response.
-    excess: bool,
+    /// How many lines of the head have ended.
+    lines: usize,
+    /// A head that is to be passed on.
+    shown: Vec<u8>,
+    /// The connection is good for no further response.
+    spent: bool,
+}
+
+/// What is to be passed on to a parser: the head, and then the first bytes of the data that was
+/// taken in.
+#[derive(Debug)]
+pub struct Passed {
+    /// A head, or nothing.
+    pub head: Vec<u8>,
+    /// How many bytes of the data.
+    pub kept: usize,
+}
+
+impl Passed {
+    /// Puts the head before what is kept, at the front of `buffer`; how many bytes that makes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it: more was read than [`Scanner::most`] says.
+    pub fn put(&self, buffer: &mut [u8]) -> Result<usize, TransportError> {
+        let end = self.head.len() + self.kept;
+        if self.head.is_empty() {
+            return Ok(end);
+        }
+        if end > buffer.len() {
+            let what = "no room for it beside the body".to_owned();
+            return Err(TransportError::HeadTooLarge(what));
+        }
+        buffer.copy_within(..self.kept, self.head.len());
+        buffer[..self.head.len()].copy_from_slice(&self.head);
+        Ok(end)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +123,9 @@ impl Scanner {
             held: Vec::new(),
             interim: 0,
             broken: None,
-            excess: false,
+            lines: 0,
+            shown: Vec::new(),
+            spent: false,
         }
     }
 
@@ -96,23 +133,38 @@ impl Scanner {
     pub fn begin(&mut self) {
         self.state = State::Head;
         self.held.clear();
+        self.lines = 0;
         self.interim = 0;
     }
 
-    /// Whether another request may follow: the last response is whole, and nothing came after it.
+    /// Whether another request may follow: the last response is whole, and the connection not spent.
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle && !self.excess && self.broken.is_none()
+        self.state == State::Idle && !self.spent && self.broken.is_none()
     }
 
-    /// Whether bytes came that belong to no response: the connection cannot be trusted with another.
-    pub const fn has_excess(&self) -> bool {
-        self.excess
+    /// Whether the connection cannot be trusted with another response: bytes came that belong to
+    /// none, or a head was odd.
+    pub const fn is_spent(&self) -> bool {
+        self.spent
     }
 
-    /// Takes in what came over the wire. What a parser is to see is moved to the front of `data`;
-    /// its length is returned. After something that is not allowed nothing more is passed on, and
+    /// How much may be read at once into a buffer of `room` bytes: a head that was held back has to
+    /// fit in before it.
+    #[must_use]
+    pub fn most(&self, room: usize) -> usize {
+        match self.state {
+            State::Head => {
+                let head = self.held.len().min(MAX_SHOWN) + GROWTH;
+                room.saturating_sub(head).max(1)
+            }
+            State::Idle | State::Counted(_) | State::UntilClose | State::Chunked(_) => room,
+        }
+    }
+
+    /// Takes in what came over the wire. What a parser is to see of it is moved to the front of
+    /// `data`. After something that is not allowed nothing more is passed on, and
     /// [`verdict`](Self::verdict) says what it was.
-    pub fn feed(&mut self, data: &mut [u8]) -> usize {
+    pub fn feed(&mut self, data: &mut [u8]) -> Passed {
         let (mut read, mut kept) = (0, 0);
         while read < data.len() && self.broken.is_none() {
             let (taken, passed) = match self.step(&data[read..]) {
@@ -128,7 +180,10 @@ impl Scanner {
             read += taken;
             kept += passed;
         }
-        kept
+        Passed {
+            head: std::mem::take(&mut self.shown),
+            kept,
+        }
     }
 
     /// Whether reading may go on. To be asked when there is nothing more to pass on.
@@ -164,7 +219,7 @@ impl Scanner {
     fn step(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
         match self.state {
             State::Idle => {
-                self.excess = true;
+                self.spent = true;
                 Ok((data.len(), 0))
             }
             State::UntilClose => Ok((data.len(), data.len())),
@@ -187,77 +242,45 @@ impl Scanner {
         let from = before.saturating_sub(3);
         self.held.extend_from_slice(data);
         starts_like_http(&self.held)?;
-        let Some(end) = head_end(&self.held, from) else {
-            check_size(&self.held)?;
-            check_lines(&self.held)?;
-            return Ok((data.len(), data.len()));
-        };
-        let taken = end - before;
-        self.held.truncate(end);
-        check_size(&self.held)?;
-        self.state = self.body()?;
-        self.held.clear();
-        Ok((taken, taken))
+        let end = head_end(&self.held, from);
+        let taken = end.map_or(data.len(), |end| end - before);
+        self.held.truncate(before + taken);
+        self.lines += memchr::memchr_iter(b'\n', &data[..taken]).count();
+        if self.held.len() > MAX_HEAD {
+            let what = format!("more than {MAX_HEAD} bytes");
+            return Err(TransportError::HeadTooLarge(what));
+        }
+        if self.lines > MAX_HEADERS {
+            let what = format!("more than {MAX_HEADERS} lines");
+            return Err(TransportError::HeadTooLarge(what));
+        }
+        if end.is_some() {
+            let held = std::mem::take(&mut self.held);
+            self.lines = 0;
+            self.state = self.body(&held)?;
+        }
+        Ok((taken, 0))
     }
 
-    /// What follows the head that is held.
-    fn body(&mut self) -> Result<State, TransportError> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = httparse::Response::new(&mut headers);
-        match response.parse(&self.held) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Ok(httparse::Status::Partial) => {
-                return Err(TransportError::Protocol("its head has no end".to_owned()));
+    /// What follows `head`.
+    fn body(&mut self, head: &[u8]) -> Result<State, TransportError> {
+        let (shown, framing, last) = match head::read(head)? {
+            Head::Interim => {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    let what = format!("more than {MAX_INTERIM} interim responses");
+                    return Err(TransportError::Protocol(what));
+                }
+                return Ok(State::Head);
             }
-            Err(httparse::Error::TooManyHeaders) => return Err(too_many_headers()),
-            Err(_) if is_folded(&self.held) => {
-                return Err(TransportError::Protocol(
-                    "a header is folded over two lines".to_owned(),
-                ));
-            }
-            Err(error) => return Err(TransportError::Protocol(error.to_string())),
-        }
-        let status = response.code.unwrap_or_default();
-        if status < 100 {
-            let what = format!("its status is {status:03}");
-            return Err(TransportError::Protocol(what));
-        }
-        if (100..200).contains(&status) && status != 101 {
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Err(TransportError::Protocol(format!(
-                    "more than {MAX_INTERIM} interim responses"
-                )));
-            }
-            // RFC 9112 section 6.3 and RFC 9110 section 8.6: they have no body, and do not say so.
-            let mut names = response.headers.iter().map(|header| header.name);
-            if names.any(|name| {
-                name.eq_ignore_ascii_case("content-length")
-                    || name.eq_ignore_ascii_case("transfer-encoding")
-            }) {
-                return Err(TransportError::Framing(
-                    "an interim response announces a body".to_owned(),
-                ));
-            }
-            return Ok(State::Head);
-        }
-        let version = match response.version {
-            Some(0) => Version::HTTP_10,
-            Some(_) | None => Version::HTTP_11,
+            Head::Final {
+                shown,
+                framing,
+                last,
+            } => (shown, framing, last),
         };
-        let of = |name: &'static str| {
-            let headers = &*response.headers;
-            headers
-                .iter()
-                .filter(move |header| header.name.eq_ignore_ascii_case(name))
-                .map(|header| header.value)
-        };
-        let framing = framing::of(version, of("transfer-encoding"), of("content-length"))
-            .map_err(TransportError::Framing)?;
-        // RFC 9112 section 6.3, rule 1.
-        if matches!(status, 101 | 204 | 304) {
-            return Ok(State::Idle);
-        }
+        self.shown = shown;
+        self.spent |= last;
         Ok(match framing {
             Framing::Length(0) => State::Idle,
             Framing::Length(length) => State::Counted(length),
@@ -348,7 +371,10 @@ impl Scanner {
             self.held.clear();
             return Ok((taken, 2 - pieces));
         }
-        let sound = self.held.strip_suffix(b"\r\n").is_some_and(is_header_line);
+        let sound = self
+            .held
+            .strip_suffix(b"\r\n")
+            .is_some_and(|line| head::header(line).is_some());
         self.held.clear();
         if sound {
             Ok((taken, 0))
@@ -389,43 +415,6 @@ fn starts_like_http(held: &[u8]) -> Result<(), TransportError> {
     Err(TransportError::Protocol(
         "it does not begin with a status line".to_owned(),
     ))
-}
-
-/// Whether `held` is still small enough for a head.
-fn check_size(held: &[u8]) -> Result<(), TransportError> {
-    if held.len() > MAX_HEAD {
-        let what = format!("more than {MAX_HEAD} bytes");
-        return Err(TransportError::HeadTooLarge(what));
-    }
-    Ok(())
-}
-
-/// Whether the lines of a head that has not ended yet are still few enough.
-fn check_lines(held: &[u8]) -> Result<(), TransportError> {
-    let start = held.iter().position(|byte| !b"\r\n".contains(byte));
-    let lines = &held[start.unwrap_or(held.len())..];
-    // One of them is the status line.
-    if memchr::memchr_iter(b'\n', lines).count() > MAX_HEADERS + 1 {
-        return Err(too_many_headers());
-    }
-    Ok(())
-}
-
-fn too_many_headers() -> TransportError {
-    TransportError::HeadTooLarge(format!("more than {MAX_HEADERS} headers"))
-}
-
-/// Whether `line` is a header, without its end.
-fn is_header_line(line: &[u8]) -> bool {
-    memchr::memchr(b':', line).is_some_and(|at| {
-        http::HeaderName::from_bytes(&line[..at]).is_ok()
-            && http::HeaderValue::from_bytes(line[at + 1..].trim_ascii()).is_ok()
-    })
-}
-
-/// Whether a header goes on in the next line (RFC 9112 section 5.2).
-fn is_folded(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| matches!(head.get(at + 1), Some(b' ' | b'\t')))
 }
 
 #[cfg(test)]

@@ -196,8 +196,8 @@ fn what_comes_behind_a_coding_or_never_ends_before_it_is_refused(engine: Engine)
 
 fn codings_on_top_of_each_other_are_limited(engine: Engine) {
     for codings in [
-        vec!["gzip"; 100].join(", "),
-        vec!["gzip"; 100].join("\r\nContent-Encoding: "),
+        vec!["gzip"; 90].join(", "),
+        vec!["gzip"; 90].join("\r\nContent-Encoding: "),
     ] {
         let server = server(&codings, gzip(TEXT));
         let mut bench = Bench::new(engine, compressed());

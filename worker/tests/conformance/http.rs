@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::support::{Bench, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end};
+use crate::support::{
+    Bench, ClosedPort, Server, TRANSIENT, ok, options, read_head, reset, wait_for_end,
+};
 use protocol::{Engine, FailureKind, ResolveOverride, Severity};
 use rustix::net::{AddressFamily, SocketType};
 
@@ -292,11 +294,9 @@ fn a_body_over_the_limit_is_refused_announced_or_not(engine: Engine) {
 }
 
 fn nobody_who_listens_is_a_refused_connection(engine: Engine) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = listener.local_addr().expect("its address");
-    drop(listener);
+    let closed = ClosedPort::new();
     let failure = Bench::new(engine, options()).fails(
-        &format!("http://{addr}/"),
+        &format!("http://{}/", closed.addr),
         FailureKind::Connect,
         TRANSIENT,
     );

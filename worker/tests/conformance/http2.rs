@@ -15,16 +15,19 @@ use protocol::{
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use worker::{Activity, AsyncEngine, EventEngine, Hub, Shared};
 
 use crate::support::{Bench, TRANSIENT, options, setup};
 use crate::tls;
 
+/// Dropping it ends its event loop, with the port and every connection.
 pub struct Server {
     addr: SocketAddr,
     pem: String,
     connections: Arc<AtomicUsize>,
+    _open: oneshot::Sender<()>,
 }
 
 /// What is done about request number N of a connection number M.
@@ -41,9 +44,11 @@ pub fn server(offers: &[&[u8]], handle: Handle) -> Server {
     let addr = listener.local_addr().expect("its address");
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
+    let (open, closed) = oneshot::channel::<()>();
     std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async move {
+        let runtime = runtime.expect("a runtime");
+        let accept = async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::SeqCst);
@@ -65,12 +70,19 @@ pub fn server(offers: &[&[u8]], handle: Handle) -> Server {
                     }
                 });
             }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = accept => {}
+                _ = closed => {}
+            }
         });
     });
     Server {
         addr,
         pem,
         connections,
+        _open: open,
     }
 }
 

@@ -12,6 +12,7 @@ mod http2;
 mod http2_broken;
 mod limit_rate;
 mod malice;
+mod odd;
 mod proxy;
 mod refresh;
 mod resume;

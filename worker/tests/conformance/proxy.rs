@@ -1,7 +1,7 @@
 //! Connections through a proxy, and connections that are not made.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,7 +12,7 @@ use protocol::{
 };
 use rustls::{ServerConnection, StreamOwned};
 
-use crate::support::{Bench, Server, TRANSIENT, ok, options, read_head};
+use crate::support::{Bench, ClosedPort, Server, TRANSIENT, ok, options, read_head};
 use crate::tls;
 
 fn proxy(scheme: ProxyScheme, addr: SocketAddr, login: bool) -> Proxy {
@@ -240,12 +240,8 @@ fn socks_is_told_a_name_or_an_address(engine: Engine) {
 
 fn hosts_that_are_exempt_are_asked_themselves(engine: Engine) {
     let origin = Server::answering(|_| ok("itself"));
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let mut options = through(&proxy(
-        ProxyScheme::Http,
-        dead.local_addr().expect("its address"),
-        false,
-    ));
+    let dead = ClosedPort::new();
+    let mut options = through(&proxy(ProxyScheme::Http, dead.addr, false));
     options.proxies.exempt = vec![Exemption::Network([127, 0, 0, 0].into(), 8)];
     assert_eq!(Bench::new(engine, options).body(&origin.url("/")), "itself");
 }
@@ -256,12 +252,14 @@ fn a_proxy_that_is_not_there_or_refuses_is_a_failure_of_its_own(engine: Engine) 
         let failure = bench.fails(url, FailureKind::Proxy, severity);
         assert!(!failure.message.contains("p:w"), "{failure}");
     };
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = dead.local_addr().expect("its address");
-    drop(dead);
+    let dead = ClosedPort::new();
     for scheme in [ProxyScheme::Http, ProxyScheme::Socks5h] {
-        check(&proxy(scheme, addr, true), "http://a.test/", TRANSIENT);
-        check(&proxy(scheme, addr, true), "https://a.test/", TRANSIENT);
+        check(&proxy(scheme, dead.addr, true), "http://a.test/", TRANSIENT);
+        check(
+            &proxy(scheme, dead.addr, true),
+            "https://a.test/",
+            TRANSIENT,
+        );
     }
     for (answer, severity) in [
         ("HTTP/1.1 407 x\r\n\r\n", Severity::Permanent),

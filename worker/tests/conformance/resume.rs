@@ -94,10 +94,136 @@ fn without_a_strong_validator_a_body_is_done_over(engine: Engine) {
 }
 
 fn an_answer_with_the_whole_body_replaces_what_was_there(engine: Engine) {
-    for whole in ["ab", "a longer one than what was there"] {
-        let (bench, _, _) = twice(engine, TAG, vec![ok(whole)]);
+    for whole in ["ab", "ten bytes!", "a longer one than what was there"] {
+        let length = whole.len();
+        let head = format!("HTTP/1.1 200 x\r\nETag: \"two\"\r\nContent-Length: {length}\r\n\r\n");
+        let (bench, _, _) = twice(engine, TAG, vec![[head, whole.to_owned()].concat().into()]);
         assert_eq!(bench.stored(), whole);
     }
+}
+
+fn nothing_stored_contradicts_what_was_known_of_the_body(engine: Engine) {
+    let whole = |head: &str, body: &str| format!("HTTP/1.1 200 x\r\n{head}\r\n{body}").into_bytes();
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (fresh, expect) in [
+        (
+            whole("Content-Length: 6\r\n", "456789"),
+            Err(FailureKind::Protocol),
+        ),
+        (
+            whole("ETag: \"one\"\r\nContent-Length: 6\r\n", "456789"),
+            Err(FailureKind::Protocol),
+        ),
+        (
+            whole(&format!("{TAG}{chunked}"), "6\r\n456789\r\n0\r\n\r\n"),
+            Err(FailureKind::Truncated),
+        ),
+        (whole(TAG, "456789"), Err(FailureKind::Truncated)),
+        (
+            whole(&format!("{TAG}{chunked}"), "a\r\n0123456789\r\n0\r\n\r\n"),
+            Ok(BODY),
+        ),
+        (
+            whole("ETag: \"two\"\r\nContent-Length: 6\r\n", "456789"),
+            Ok("456789"),
+        ),
+    ] {
+        let shown = String::from_utf8_lossy(&fresh).into_owned();
+        let refused = b"HTTP/1.1 416 x\r\nContent-Length: 0\r\n\r\n".to_vec();
+        let (server, heads) = Server::in_turn(vec![cut(4, TAG), refused, fresh]);
+        let mut bench = Bench::new(engine, options());
+        let url = server.url("/");
+        bench.fails(&url, FailureKind::Truncated, TRANSIENT);
+        match expect {
+            Ok(body) => assert_eq!(bench.body(&url), body, "{shown}"),
+            Err(kind) => {
+                bench.fails(&url, kind, TRANSIENT);
+                assert!(!bench.file().exists(), "{shown}");
+            }
+        }
+        assert_eq!(
+            (heads.count(), heads.value(2, "range")),
+            (3, None),
+            "{shown}"
+        );
+    }
+}
+
+fn what_is_not_the_whole_body_is_no_file(engine: Engine) {
+    let ranges = |status: u16, ranges: &str, length: usize| {
+        let body = &BODY[..length];
+        format!("HTTP/1.1 {status} x\r\n{ranges}Content-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let all = "Content-Range: bytes 0-9/10\r\n";
+    for whole in [
+        ranges(200, all, 10),
+        ranges(206, all, 10),
+        format!("HTTP/1.1 206 x\r\n{all}\r\n{BODY}").into_bytes(),
+        ranges(200, "Content-Range: items 20-29/100\r\n", 10),
+        ranges(200, "Content-Range: 20-29/*\r\n", 10),
+    ] {
+        let shown = String::from_utf8_lossy(&whole).into_owned();
+        let (server, _) = Server::in_turn(vec![whole]);
+        assert_eq!(
+            Bench::new(engine, options()).body(&server.url("/")),
+            BODY,
+            "{shown}"
+        );
+    }
+    let (part, twice) = ("Content-Range: bytes 4-9/10\r\n", format!("{all}{all}"));
+    let parts = "Content-Type: multipart/byteranges; boundary=x\r\n";
+    for (answer, kind) in [
+        (ranges(200, part, 6), FailureKind::Protocol),
+        (ranges(201, part, 6), FailureKind::Protocol),
+        (
+            ranges(200, "Content-Range: Bytes=4-9/10\r\n", 6),
+            FailureKind::Protocol,
+        ),
+        (
+            ranges(200, "Content-Range: bytes 0-5/10\r\n", 6),
+            FailureKind::Protocol,
+        ),
+        (
+            ranges(200, "Content-Range: bytes 0-5/*\r\n", 6),
+            FailureKind::Protocol,
+        ),
+        (
+            ranges(200, "Content-Range: bytes */10\r\n", 10),
+            FailureKind::Protocol,
+        ),
+        (ranges(200, all, 6), FailureKind::Protocol),
+        (ranges(200, &twice, 10), FailureKind::Protocol),
+        (ranges(206, part, 6), FailureKind::Status),
+        (ranges(206, all, 6), FailureKind::Status),
+        (
+            ranges(206, "Content-Range: bytes 0-9/*\r\n", 10),
+            FailureKind::Status,
+        ),
+        (
+            ranges(206, "Content-Range: items 0-9/10\r\n", 10),
+            FailureKind::Status,
+        ),
+        (ranges(206, "", 10), FailureKind::Status),
+        (ranges(206, parts, 10), FailureKind::Status),
+        (
+            ranges(206, &format!("{all}{parts}"), 10),
+            FailureKind::Status,
+        ),
+    ] {
+        let shown = String::from_utf8_lossy(&answer).into_owned();
+        let (server, _) = Server::in_turn(vec![answer]);
+        let mut bench = Bench::new(engine, options());
+        let failure = bench.get(&server.url("/")).expect_err(&shown);
+        let expect = (kind, Severity::Permanent);
+        assert_eq!((failure.kind, failure.severity), expect, "{shown}");
+        assert!(!bench.file().exists(), "{shown}");
+    }
+    // The range counts where nothing else tells the length.
+    let cut = format!("HTTP/1.1 206 x\r\n{all}\r\n0123").into_bytes();
+    let (server, _) = Server::in_turn(vec![cut]);
+    let kind = FailureKind::Truncated;
+    Bench::new(engine, options()).fails(&server.url("/"), kind, TRANSIENT);
 }
 
 fn an_answer_that_does_not_fit_makes_it_start_over(engine: Engine) {
@@ -118,10 +244,23 @@ fn an_answer_that_does_not_fit_makes_it_start_over(engine: Engine) {
         b"HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 5\r\n\r\n45678".to_vec(),
         b"HTTP/1.1 416 x\r\nContent-Range: bytes */3\r\nContent-Length: 0\r\n\r\n".to_vec(),
         b"HTTP/1.1 416 x\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\
+          Content-Type: multipart/byteranges; boundary=x\r\n\r\n--x---"
+            .to_vec(),
+        // The right part, but said to be the whole.
+        b"HTTP/1.1 200 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789"
+            .to_vec(),
+        b"HTTP/1.1 200 x\r\nContent-Range: bytes */10\r\nContent-Length: 10\r\n\r\n0123456789"
+            .to_vec(),
+        b"HTTP/1.1 200 x\r\nContent-Length: 6\r\n\r\n456789".to_vec(),
+        b"HTTP/1.1 200 x\r\nETag: \"two\"\r\nContent-Length: 6\r\n\r\n456789".to_vec(),
+        b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n456789\r\n0\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 x\r\n\r\n456789".to_vec(),
     ];
+    let anew = b"HTTP/1.1 200 x\r\nETag: \"new\"\r\nContent-Length: 4\r\n\r\nanew".to_vec();
     for misfit in misfits {
         let shown = String::from_utf8_lossy(&misfit).into_owned();
-        let (bench, heads, _) = twice(engine, TAG, vec![misfit, ok("anew")]);
+        let (bench, heads, _) = twice(engine, TAG, vec![misfit, anew.clone()]);
         assert_eq!(bench.stored(), "anew", "{shown}");
         assert_eq!(heads.count(), 3, "{shown}");
         assert_eq!(heads.value(2, "range"), None, "{shown}");
@@ -308,6 +447,8 @@ crate::on_every_engine![
     without_a_strong_validator_a_body_is_done_over,
     an_answer_with_the_whole_body_replaces_what_was_there,
     an_answer_that_does_not_fit_makes_it_start_over,
+    nothing_stored_contradicts_what_was_known_of_the_body,
+    what_is_not_the_whole_body_is_no_file,
     a_part_that_is_cut_off_too_is_gone_on_with,
     a_part_without_a_length_is_held_to_its_range,
     what_fails_for_good_is_forgotten_and_what_may_pass_is_not,

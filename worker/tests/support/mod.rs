@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -18,10 +18,12 @@ use tokio::runtime::{Builder, Runtime};
 use worker::Engine as _;
 use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared, Throttle};
 
-/// A server on a port of its own, each connection on a thread of its own.
+/// A server on a port of its own, each connection on a thread of its own. Dropping it closes the
+/// port and ends the thread that accepts; the other threads end with their connections.
 pub struct Server {
     pub addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -31,15 +33,25 @@ impl Server {
         let addr = listener.local_addr().expect("its address");
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&accepted);
+        let closed = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&closed);
         let handle = Arc::new(handle);
         thread::spawn(move || {
             for stream in listener.incoming() {
+                if ends.load(Ordering::SeqCst) {
+                    return;
+                }
+                let stream = stream.expect("accepted");
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let handle = Arc::clone(&handle);
-                thread::spawn(move || handle(stream.expect("accepted"), number));
+                thread::spawn(move || handle(stream, number));
             }
         });
-        Self { addr, accepted }
+        Self {
+            addr,
+            accepted,
+            closed,
+        }
     }
 
     /// Answers every request of every connection with what `answer` makes of its head.
@@ -68,7 +80,7 @@ impl Server {
         let seen = heads.clone();
         let server = Self::start(move |mut stream, number| {
             if let Some(head) = read_head(&mut stream) {
-                seen.0.lock().expect("no panic").push(head);
+                seen.push(&head);
             }
             let answer = answers.get(number).or(answers.last());
             let _ = stream.write_all(answer.map_or(&[], |answer| answer));
@@ -86,11 +98,44 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.addr));
+    }
+}
+
+/// A port on which nobody listens, for as long as this lives: it is bound, so that no other test
+/// gets it.
+pub struct ClosedPort {
+    _socket: rustix::fd::OwnedFd,
+    pub addr: SocketAddr,
+}
+
+impl ClosedPort {
+    pub fn new() -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let name = getsockname(&socket).expect("its address");
+        Self {
+            addr: SocketAddr::try_from(name).expect("an internet address"),
+            _socket: socket,
+        }
+    }
+}
+
 /// Heads of requests, in their order.
 #[derive(Clone, Default)]
 pub struct Heads(Arc<Mutex<Vec<String>>>);
 
 impl Heads {
+    /// Notes one more.
+    pub fn push(&self, head: &str) {
+        self.0.lock().expect("no panic").push(head.to_owned());
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.lock().expect("no panic").len()
@@ -160,6 +205,8 @@ pub fn options() -> HttpOptions {
         insecure: false,
         compressed: false,
         retry_all_errors: false,
+        speed_limit: None,
+        family: None,
         block_private: false,
         proxies: Proxies::default(),
         simulated: None,
@@ -291,6 +338,7 @@ impl Bench {
     }
 
     /// Downloads `url`, which fails in the way that is told.
+    #[track_caller]
     pub fn fails(&mut self, url: &str, kind: FailureKind, severity: Severity) -> Box<Failure> {
         let failure = self.get(url).expect_err("a failure");
         assert_eq!(

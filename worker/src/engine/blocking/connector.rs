@@ -143,7 +143,7 @@ impl Dial {
         let addrs = found.map_err(|error| plan.explain(error))?;
         let target = target?;
         self.spans.enter(SpanPhase::Connect);
-        let stream = Socket::connect(&addrs, &limit)
+        let stream = Socket::connect(&addrs, &limit, &self.shared.late)
             .map_err(|error| plan.explain(error))
             .and_then(|socket| {
                 let destination = plan.destination(target.first().copied());
@@ -297,14 +297,15 @@ impl Watched {
                 return Ok(false);
             }
             let buffer = self.buffers.input_append_buf();
-            let most = buffer.len().min(self.read_size.unwrap_or(usize::MAX));
-            let buffer = &mut buffer[..most];
-            let read = self.stream.read(buffer).map_err(|error| of_io(&error))?;
+            let most = self.scanner.most(buffer.len());
+            let most = most.min(self.read_size.unwrap_or(usize::MAX));
+            let read = self.stream.read(&mut buffer[..most]);
+            let read = read.map_err(|error| of_io(&error))?;
             self.ended = read == 0;
             if read > 0 {
                 self.observer.lock().answered = true;
             }
-            let kept = self.scanner.feed(&mut buffer[..read]);
+            let kept = self.scanner.feed(&mut buffer[..read]).put(buffer)?;
             self.buffers.input_appended(kept);
             if kept > 0 {
                 return Ok(true);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
 use ureq::http::header::TRANSFER_ENCODING;
-use ureq::http::{Request, Response};
+use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::execute::{Placed, answer, execute};
@@ -24,7 +24,6 @@ use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
 use crate::throttle::Allowance;
-use crate::transfer::scan::MAX_HEAD;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use connector::{Deferred, Dial, Observer};
@@ -35,7 +34,7 @@ const CHUNK: usize = 64 * 1024;
 /// Longest time for which a piece of body is kept in memory to become larger.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Larger than [`MAX_HEAD`], or ureq takes a head that fills it for a disconnect.
+/// Larger than any head that ureq is shown, or it takes one that fills the buffer for a disconnect.
 const INPUT_BUFFER: usize = 64 * 1024;
 
 /// Largest line of a request head; the first one holds the URL.
@@ -74,7 +73,7 @@ impl BlockingEngine {
             .timeout_connect(Some(options.connect_timeout.min(LONGEST)))
             .timeout_per_read(Some(options.stall_timeout.min(LONGEST)))
             .timeout_per_write(Some(options.stall_timeout.min(LONGEST)))
-            .max_response_header_size(MAX_HEAD)
+            .max_response_header_size(INPUT_BUFFER)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
             .build();
@@ -101,8 +100,7 @@ impl BlockingEngine {
         assignment: &Assignment,
         activity: &Activity,
     ) -> Result<Committed, Fault> {
-        let Assignment { path, begun, .. } = assignment;
-        let site = self.shared.store.site(path, *begun)?;
+        let site = self.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
@@ -131,7 +129,11 @@ impl BlockingEngine {
     ) -> Result<(Response<Body>, Next), Fault> {
         loop {
             activity.enter(Phase::Requesting);
-            let mut response = self.request(transfer, activity)?;
+            let mut response = match self.request(transfer, activity) {
+                Ok(response) => response,
+                Err(fault) if transfer.asks_again(&fault) => continue,
+                Err(fault) => return Err(fault),
+            };
             let head = Head {
                 status: response.status(),
                 version: response.version(),
@@ -157,21 +159,27 @@ impl BlockingEngine {
     /// Sends one request and waits for the head of its response.
     ///
     /// A server may close a pooled connection at any time, also in the moment in which it is used
-    /// again. A request that meets a closed one, and gets nothing of a response, is sent once more
-    /// (RFC 9112 section 9.3.1); the pool holds no second connection to the same place.
+    /// again. A request that meets a closed one, and gets nothing of a response or a 408, is sent
+    /// once more (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9); the pool holds no second
+    /// connection to the same place.
     fn request(
         &self,
         transfer: &mut Transfer<'_>,
         activity: &Activity,
     ) -> Result<Response<Body>, Fault> {
         let sent = self.send(transfer)?;
-        let result = match sent.result {
-            Err(TransportError::Disconnected(cause)) if sent.in_vain => {
-                tracing::debug!(url = %transfer.url(), cause, "pooled connection was closed");
-                activity.enter(Phase::Requesting);
-                self.send(transfer)?.result
-            }
-            result => result,
+        let was_closed = match &sent.result {
+            Err(TransportError::Disconnected(_)) => sent.reused && !sent.answered,
+            Err(_) => false,
+            Ok(response) => sent.reused && response.status() == StatusCode::REQUEST_TIMEOUT,
+        };
+        let result = if was_closed {
+            tracing::debug!(url = %transfer.url(), "pooled connection was closed");
+            activity.enter(Phase::Requesting);
+            drop(sent);
+            self.send(transfer)?.result
+        } else {
+            sent.result
         };
         result.map_err(|error| transfer.on_error(error))
     }
@@ -205,7 +213,8 @@ impl BlockingEngine {
         timing.first_byte += started.elapsed().saturating_sub(observed.connecting());
         Ok(Sent {
             result: result.map_err(error::of_request),
-            in_vain: !observed.connected && !observed.answered,
+            reused: !observed.connected,
+            answered: observed.answered,
         })
     }
 
@@ -288,6 +297,7 @@ impl BlockingEngine {
                     .read(&mut self.buffer[filled..])
                     .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
                 transfer.on_chunk(read as u64)?;
+                transfer.keeps_pace(Instant::now())?;
                 Ok(read)
             });
             read = *received.as_ref().unwrap_or(&0);
@@ -316,7 +326,7 @@ impl BlockingEngine {
     /// that its connection can be used again. Errors show when that is tried.
     fn drain(
         &mut self,
-        transfer: &Transfer<'_>,
+        transfer: &mut Transfer<'_>,
         response: &mut Response<Body>,
         activity: &Activity,
     ) {
@@ -345,13 +355,14 @@ impl BlockingEngine {
 fn pay(
     allowance: &mut Option<Allowance>,
     bytes: usize,
-    transfer: &Transfer<'_>,
+    transfer: &mut Transfer<'_>,
     activity: &Activity,
 ) -> Result<(), Fault> {
     let given_up = || Fault::permanent(FailureKind::Internal, "given up");
     if let Some(allowance) = allowance
         && !allowance.pay(bytes as u64)
     {
+        let begun = Instant::now();
         while let Some(wait) = allowance.wait(monotonic()) {
             if activity.is_abandoned() {
                 return Err(given_up());
@@ -360,6 +371,7 @@ fn pay(
             activity.touch();
             std::thread::sleep(nap(wait, left));
         }
+        transfer.paused(begun.elapsed());
     }
     if activity.is_abandoned() {
         return Err(given_up());
@@ -370,8 +382,10 @@ fn pay(
 /// A request that was sent.
 struct Sent {
     result: Result<Response<Body>, TransportError>,
-    /// It went over a pooled connection, and nothing of a response came.
-    in_vain: bool,
+    /// It went over a pooled connection.
+    reused: bool,
+    /// Something of a response came.
+    answered: bool,
 }
 
 impl Engine for BlockingEngine {

@@ -4,14 +4,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::socket_error;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, socket_with};
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::engine::connect::{Limit, MAX_ADDRS, concerns_one_address, share};
+use crate::engine::connect::Limit;
 use crate::engine::error::{carry, of_io};
+use crate::engine::race::{Late, Race};
 use crate::transfer::TransportError;
 
 /// A socket whose reads and writes end in time.
@@ -40,37 +44,49 @@ enum Direction {
 }
 
 impl Socket {
-    /// Connects to one of `addrs`.
-    pub(super) fn connect(addrs: &[SocketAddr], limit: &Limit) -> Result<Self, TransportError> {
-        let addrs = &addrs[..addrs.len().min(MAX_ADDRS)];
-        let total = limit.left(Instant::now())?;
-        let mut failure = TransportError::Connect("no address".to_owned());
-        for (number, addr) in addrs.iter().enumerate() {
-            let left = limit.left(Instant::now())?;
-            let share = share(total, number, addrs.len()).min(left);
-            failure = match TcpStream::connect_timeout(addr, share) {
-                Ok(tcp) => {
-                    // Requests are written whole; there is nothing to wait for.
-                    tcp.set_nodelay(true)
-                        .map_err(|error| TransportError::Connect(error.to_string()))?;
-                    return Ok(Self {
-                        tcp,
-                        limit: Some(limit.clone()),
-                        stall: None,
-                        told: [None; 2],
-                    });
+    /// Connects to whichever of `addrs` answers first.
+    pub(super) fn connect(
+        addrs: &[SocketAddr],
+        limit: &Limit,
+        late: &Late,
+    ) -> Result<Self, TransportError> {
+        let mut race = Race::new(late, addrs, Instant::now());
+        let mut running: Vec<(SocketAddr, OwnedFd)> = Vec::new();
+        loop {
+            let now = Instant::now();
+            while let Some(addr) = race.begin(now) {
+                match begin(&addr) {
+                    Ok(socket) => running.push((addr, socket)),
+                    Err(error) => race.lost(addr, &error, now)?,
                 }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    limit.left(Instant::now())?;
-                    limit.over.clone()
+            }
+            if running.is_empty() {
+                return Err(TransportError::Connect("no address".to_owned()));
+            }
+            let ready = wait(
+                &running,
+                race.until(limit.at).saturating_duration_since(now),
+            );
+            let ready = ready.map_err(|error| TransportError::Connect(error.to_string()))?;
+            let now = Instant::now();
+            // Backwards, since removing one moves those behind it.
+            for number in ready.into_iter().rev() {
+                let (addr, socket) = running.remove(number);
+                match finish(socket) {
+                    Ok(tcp) => {
+                        race.won(addr, now);
+                        return Ok(Self {
+                            tcp,
+                            limit: Some(limit.clone()),
+                            stall: None,
+                            told: [None; 2],
+                        });
+                    }
+                    Err(error) => race.lost(addr, &error, now)?,
                 }
-                Err(error) if concerns_one_address(&error) => {
-                    TransportError::Connect(error.to_string())
-                }
-                Err(error) => return Err(TransportError::Connect(error.to_string())),
-            };
+            }
+            limit.left(now).inspect_err(|_| race.timed_out(now))?;
         }
-        Err(failure)
     }
 
     /// Runs `operation` once there is something to do, or until a limit is over.
@@ -113,6 +129,47 @@ impl Socket {
             }
         }
     }
+}
+
+/// A socket that begins to connect to `addr`.
+fn begin(addr: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = match addr {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    match connect(&socket, addr) {
+        // An interrupted one goes on (connect(2)).
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Which of `sockets` have connected or failed: at least one, unless `patience` is over.
+fn wait(sockets: &[(SocketAddr, OwnedFd)], patience: Duration) -> io::Result<Vec<usize>> {
+    let mut polled: Vec<PollFd<'_>> = sockets
+        .iter()
+        .map(|(_, socket)| PollFd::new(socket, PollFlags::OUT))
+        .collect();
+    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+    match poll(&mut polled, Some(&patience)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let ready = polled.iter().enumerate();
+    let ready = ready.filter(|(_, polled)| !polled.revents().is_empty());
+    Ok(ready.map(|(number, _)| number).collect())
+}
+
+/// The connection that `socket` has made, ready for use.
+fn finish(socket: OwnedFd) -> io::Result<TcpStream> {
+    socket_error(&socket)??;
+    ioctl_fionbio(&socket, false)?;
+    let tcp = TcpStream::from(socket);
+    // Requests are written whole; there is nothing to wait for.
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }
 
 impl Stream {

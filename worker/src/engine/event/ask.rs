@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use protocol::{Phase, SpanPhase};
@@ -43,8 +43,9 @@ impl Attempt<'_> {
     /// somebody else's, and the server did not take the request any more.
     ///
     /// A server may close a connection at any time, also in the moment in which it is used again.
-    /// A request that meets a closed one, and gets nothing of a response, is sent once more (RFC
-    /// 9112 section 9.3.1), over a new connection: others that are idle may be closed as well.
+    /// A request that meets a closed one, and gets nothing of a response or a 408, is sent once more
+    /// (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9), over a new connection: others that are
+    /// idle may be closed as well.
     async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
         let place = &Place::of(uri);
         let door = self.hub.door(place);
@@ -71,9 +72,14 @@ impl Attempt<'_> {
                     break;
                 }
                 Err(error) => return Err(self.transfer.on_error(error)),
-                Ok(response) => {
-                    return Ok(answer(wire, response));
+                Ok(response)
+                    if response.status() == StatusCode::REQUEST_TIMEOUT
+                        && matches!(wire, Wire::One(_)) =>
+                {
+                    self.activity.enter(Phase::Requesting);
+                    break;
                 }
+                Ok(response) => return Ok(answer(wire, response)),
             }
         }
         let (mut wire, is_own) = self.connect(uri, door).await?;

@@ -12,14 +12,16 @@ use http::Uri;
 use protocol::{ProxyScheme, SpanPhase, Timing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
 use super::Hub;
 use super::alarm::after;
 use super::stream::Stream;
-use crate::engine::connect::{Limit, MAX_ADDRS, Plan, concerns_one_address, share};
+use crate::engine::connect::{Limit, Plan};
 use crate::engine::error::of_io;
+use crate::engine::race::{Late, Race};
 use crate::engine::tls::{Offer, server_name};
 use crate::resolver::Found;
 use crate::route::Route;
@@ -54,7 +56,7 @@ pub(super) async fn dial(
     let addrs = found.map_err(|error| plan.explain(error))?;
     let target = target?;
     spans.enter(SpanPhase::Connect);
-    let stream = match connect(&addrs, &limit).await {
+    let stream = match connect(&addrs, &limit, &hub.shared.late).await {
         Ok(tcp) => {
             let destination = plan.destination(target.first().copied());
             through_proxy(hub, &plan, Stream::Plain(tcp), destination, &limit).await
@@ -108,31 +110,38 @@ async fn wait(
     answer.map_err(TransportError::Resolve)
 }
 
-/// One address after the other.
-async fn connect(addrs: &[SocketAddr], limit: &Limit) -> Result<TcpStream, TransportError> {
-    let addrs = &addrs[..addrs.len().min(MAX_ADDRS)];
-    let total = limit.left(Instant::now())?;
-    let mut failure = TransportError::Connect("no address".to_owned());
-    for (number, addr) in addrs.iter().enumerate() {
-        let share = share(total, number, addrs.len());
-        let until = (Instant::now() + share).min(limit.at);
-        failure = match timeout_at(until.into(), TcpStream::connect(addr)).await {
-            Ok(Ok(stream)) => {
+/// Connects to whichever of `addrs` answers first.
+async fn connect(
+    addrs: &[SocketAddr],
+    limit: &Limit,
+    late: &Late,
+) -> Result<TcpStream, TransportError> {
+    let mut race = Race::new(late, addrs, Instant::now());
+    // Dropped, it ends what still runs.
+    let mut running = JoinSet::new();
+    loop {
+        while let Some(addr) = race.begin(Instant::now()) {
+            running.spawn(async move { (addr, TcpStream::connect(addr).await) });
+        }
+        let until = race.until(limit.at).into();
+        match timeout_at(until, running.join_next()).await {
+            Ok(Some(Ok((addr, Ok(stream))))) => {
+                race.won(addr, Instant::now());
                 // Requests are written whole; there is nothing to wait for.
                 return match stream.set_nodelay(true) {
                     Ok(()) => Ok(stream),
                     Err(error) => Err(TransportError::Connect(error.to_string())),
                 };
             }
-            Ok(Err(error)) if concerns_one_address(&error) => {
-                TransportError::Connect(error.to_string())
+            Ok(Some(Ok((addr, Err(error))))) => race.lost(addr, &error, Instant::now())?,
+            Ok(Some(Err(error))) => return Err(TransportError::Connect(error.to_string())),
+            Ok(None) => return Err(TransportError::Connect("no address".to_owned())),
+            Err(_) => {
+                let now = Instant::now();
+                limit.left(now).inspect_err(|_| race.timed_out(now))?;
             }
-            Ok(Err(error)) => return Err(TransportError::Connect(error.to_string())),
-            Err(_) if Instant::now() >= limit.at => return Err(limit.over.clone()),
-            Err(_) => limit.over.clone(),
-        };
+        }
     }
-    Err(failure)
 }
 
 /// Has the proxy, if there is one, connect to the destination.

@@ -26,7 +26,7 @@ use super::stream::Stream;
 use crate::engine::error::carry;
 use crate::throttle::Throttle;
 use crate::transfer::TransportError;
-use crate::transfer::scan::{MAX_HEAD, MAX_HEADERS, Scanner};
+use crate::transfer::scan::{MAX_SHOWN_HEADERS, Scanner};
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 * 1024;
@@ -93,8 +93,7 @@ impl Http1 {
         };
         let (sender, driver) = http1::Builder::new()
             .read_buf_exact_size(Some(READ_BUFFER))
-            .max_header_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
+            .max_headers(MAX_SHOWN_HEADERS + 2)
             .handshake(TokioIo::new(watched))
             .await
             .map_err(|error| of_hyper(&error))?;
@@ -177,17 +176,16 @@ fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
     }
 }
 
-/// Reads into `buffer`, and no more than `most` bytes if there is such a limit.
+/// Reads into `buffer`, and no more than `most` bytes.
 fn poll_some(
     stream: &mut Stream,
     context: &mut Context<'_>,
     buffer: &mut ReadBuf<'_>,
-    most: Option<usize>,
+    most: usize,
 ) -> Poll<io::Result<()>> {
-    let Some(most) = most else {
+    if most >= buffer.remaining() {
         return Pin::new(stream).poll_read(context, buffer);
-    };
-    let most = most.min(buffer.remaining());
+    }
     let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
     ready!(Pin::new(stream).poll_read(context, &mut part))?;
     let came = part.filled().len();
@@ -209,21 +207,24 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         loop {
             watched.scanner.verdict().map_err(carry)?;
-            ready!(poll_some(
-                &mut watched.stream,
-                context,
-                buffer,
-                watched.read_size
-            ))?;
+            let most = watched.scanner.most(buffer.remaining());
+            let most = most.min(watched.read_size.unwrap_or(usize::MAX));
+            ready!(poll_some(&mut watched.stream, context, buffer, most))?;
             let came = buffer.filled().len() - before;
             if came == 0 {
                 return Poll::Ready(watched.scanner.end().map_err(carry));
             }
             watched.notes.answered.store(true, Ordering::Relaxed);
             watched.notes.moved.store(true, Ordering::Relaxed);
-            let kept = watched.scanner.feed(&mut buffer.filled_mut()[before..]);
+            let passed = watched.scanner.feed(&mut buffer.filled_mut()[before..]);
+            let more = (passed.head.len() + passed.kept).saturating_sub(came);
+            let room = buffer.remaining();
+            buffer.initialize_unfilled_to(more.min(room));
+            let kept = passed
+                .put(&mut buffer.initialized_mut()[before..])
+                .map_err(carry)?;
             buffer.set_filled(before + kept);
-            if watched.scanner.has_excess() {
+            if watched.scanner.is_spent() {
                 watched.notes.spent.store(true, Ordering::Relaxed);
             }
             if kept > 0 {

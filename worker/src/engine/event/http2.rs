@@ -29,7 +29,7 @@ const LEAST_WINDOW: u32 = 65_535;
 
 /// A head that is larger than this, by the count of RFC 9113 section 6.5.2, is refused by h2 in words
 /// that do not say why. So those that are a little too large are let through to be told apart.
-const REFUSED_HEAD: usize = 4 * MAX_HEAD;
+const REFUSED_HEAD: usize = 2 * MAX_HEAD;
 
 /// Bytes of all bodies of a connection together, in windows of one.
 const STREAMS: u32 = 4;

@@ -118,8 +118,7 @@ struct Answer {
 
 impl Attempt<'_> {
     async fn run(&mut self, assignment: &Assignment) -> Result<Committed, Fault> {
-        let Assignment { path, begun, .. } = assignment;
-        let site = self.hub.shared.store.site(path, *begun)?;
+        let site = self.hub.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
@@ -144,7 +143,11 @@ impl Attempt<'_> {
     async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
-            let answer = self.request().await?;
+            let answer = match self.request().await {
+                Ok(answer) => answer,
+                Err(fault) if self.transfer.asks_again(&fault) => continue,
+                Err(fault) => return Err(fault),
+            };
             let head = Head {
                 status: answer.response.status(),
                 version: answer.response.version(),
@@ -262,6 +265,7 @@ impl Attempt<'_> {
                 continue;
             };
             self.transfer.on_chunk(data.len() as u64)?;
+            self.transfer.keeps_pace(Instant::now())?;
             self.activity.received(self.transfer.received());
             let note = self.transfer.note();
             self.stored(storing, || {

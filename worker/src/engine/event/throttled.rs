@@ -17,11 +17,13 @@ impl Attempt<'_> {
         if allowance.pay(bytes) {
             return Ok(());
         }
+        let begun = Instant::now();
         while let Some(wait) = allowance.wait(monotonic()) {
             let left = self.transfer.remaining(Instant::now())?;
             self.activity.touch();
             tokio::time::sleep(nap(wait, left)).await;
         }
+        self.transfer.paused(begun.elapsed());
         Ok(())
     }
 }

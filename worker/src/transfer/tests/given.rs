@@ -107,6 +107,7 @@ fn credentials_in_urls_are_sent_where_they_belong_and_reported_nowhere() {
     go("http://a.test:81/", None);
     go("https://a.test/", None);
     go("http://a.test/back", Some(own));
+    go("http://x:y@a.test/back", Some("Basic eDp5"));
     let again = answer(
         &mut transfer,
         302,
@@ -213,7 +214,7 @@ fn an_answer_to_an_offer_goes_on_or_starts_over() {
     let fault = short.on_end().expect_err("one byte is missing");
     assert_eq!(fault.kind, FailureKind::Truncated);
     for (status, list) in [
-        (206, &[("content-range", "bytes 0-8/9")][..]),
+        (206, &[("content-range", "bytes 0-7/9")][..]),
         (206, &[range, ("etag", "\"2\"")]),
         (416, &[("content-range", "bytes */3")]),
     ] {
@@ -226,7 +227,7 @@ fn an_answer_to_an_offer_goes_on_or_starts_over() {
         assert_eq!(fault.kind, FailureKind::Status);
     }
     let mut whole = offered();
-    assert_eq!(answer(&mut whole, 200, &[], Some(7)), Ok(Next::Receive));
+    assert_eq!(answer(&mut whole, 200, &[], Some(9)), Ok(Next::Receive));
     assert_eq!(whole.received(), 0);
     let mut busy = offered();
     assert!(answer(&mut busy, 503, &[], None).is_err());
@@ -275,7 +276,8 @@ fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
             None => 200,
         };
         let range = [("content-range", "bytes 5-8/9")];
-        answer(&mut transfer, status, &range, None).expect("a body follows");
+        let list = if status == 206 { &range[..] } else { &[] };
+        answer(&mut transfer, status, list, None).expect("a body follows");
         assert_eq!(transfer.check_file(9, &[1; 32]), Ok(()));
         let fault = transfer.check_file(9, &[2; 32]).expect_err("another");
         assert_eq!(fault.kind, FailureKind::ChecksumMismatch);
@@ -283,4 +285,41 @@ fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
     };
     assert_eq!(severity(None), Severity::Permanent);
     assert_eq!(severity(Some(5)), Severity::Transient { retry_after: None });
+}
+
+#[test]
+fn a_request_that_was_sent_twice_is_not_sent_a_third_time_unless_its_cookies_change() {
+    let options = options();
+    let mut transfer = transfer(URL, &options);
+    let mut here = |cookie: &str| {
+        let headers = [("location", "#here"), ("set-cookie", cookie)];
+        answer(&mut transfer, 302, &headers, None)
+    };
+    assert_eq!(here(""), Ok(Next::Follow));
+    assert_eq!(here("a=1"), Ok(Next::Follow));
+    assert_eq!(here("a=1"), Ok(Next::Follow));
+    let fault = here("a=1").expect_err("a loop");
+    assert_eq!(fault.kind, FailureKind::TooManyRedirects);
+    assert!(fault.message.contains("loop"), "{}", fault.message);
+}
+
+#[test]
+fn the_speed_is_measured_over_each_speed_time_and_not_over_our_own_pauses() {
+    let mut options = options();
+    options.stall_timeout = Duration::from_secs(10);
+    options.speed_limit = Some(100);
+    let mut transfer = transfer(URL, &options);
+    let begun = Instant::now();
+    let mut at = |seconds: u64, bytes: u64, pause: u64| {
+        transfer.on_chunk(bytes).expect("no limit on its size");
+        transfer.paused(Duration::from_secs(pause));
+        transfer.keeps_pace(begun + Duration::from_secs(seconds))
+    };
+    assert_eq!(at(0, 5000, 0), Ok(()));
+    assert_eq!(at(9, 1, 0), Ok(()), "not yet");
+    assert_eq!(at(10, 999, 0), Ok(()), "1000 bytes in 10 seconds");
+    assert_eq!(at(50, 1, 40), Ok(()), "none of these seconds counts");
+    let fault = at(60, 998, 0).expect_err("999 bytes in 10 seconds");
+    assert_eq!(fault.kind, FailureKind::Stalled);
+    assert_eq!(fault.severity, Severity::Transient { retry_after: None });
 }

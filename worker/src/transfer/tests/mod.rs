@@ -8,6 +8,7 @@ use crate::resolver::ResolveError;
 use crate::testing::options;
 
 mod given;
+mod retry;
 
 const URL: &str = "http://a.test/x/y?q#frag";
 
@@ -133,31 +134,6 @@ fn a_status_decides_between_storing_following_and_failing() {
 }
 
 #[test]
-fn retry_after_is_read_as_seconds_or_date_and_bounded() {
-    let check = |value: &str, expect: Option<u64>| {
-        let options = options();
-        let mut transfer = transfer(URL, &options);
-        let fault = answer(&mut transfer, 503, &[("retry-after", value)], None).expect_err("503");
-        let retry_after = expect.map(Duration::from_secs);
-        assert_eq!(
-            fault.severity,
-            Severity::Transient { retry_after },
-            "{value}"
-        );
-    };
-    check("0", Some(0));
-    check(" 120 ", Some(120));
-    check("3601", Some(3600));
-    check("99999999999999999999999999", Some(3600));
-    check("Thu, 01 Jan 1970 00:01:00 GMT", Some(60));
-    check("Thu, 01 Jan 2026 00:01:00 GMT", Some(3600));
-    check("", None);
-    check("-1", None);
-    check("1.5", None);
-    check("soon", None);
-}
-
-#[test]
 fn a_redirect_goes_where_rfc_3986_says() {
     let check = |location: &str, expect: &str| {
         let options = options();
@@ -207,12 +183,10 @@ fn a_redirect_that_cannot_be_followed_is_permanent() {
     );
     check(Some(&long), FailureKind::BadRedirect, "longer");
     check(Some(&grows), FailureKind::BadRedirect, "longer");
-    check(Some("y?q"), FailureKind::TooManyRedirects, "loop");
-    check(Some("#other"), FailureKind::TooManyRedirects, "loop");
 }
 
 #[test]
-fn redirects_are_counted_and_loops_are_named() {
+fn redirects_are_counted() {
     let options = options();
     let mut transfer = transfer(URL, &options);
     for number in 0..options.max_redirects {
@@ -220,8 +194,6 @@ fn redirects_are_counted_and_loops_are_named() {
         let next = answer(&mut transfer, 302, &[("location", &location)], None);
         assert_eq!(next, Ok(Next::Follow));
     }
-    let fault = answer(&mut transfer, 302, &[("location", "/2")], None).expect_err("a loop");
-    assert!(fault.message.contains("loop"), "{}", fault.message);
     let fault = answer(&mut transfer, 302, &[("location", "/new")], None).expect_err("too many");
     assert_eq!(fault.kind, FailureKind::TooManyRedirects);
     assert!(!fault.message.contains("loop"), "{}", fault.message);
@@ -471,25 +443,29 @@ fn framing_that_could_be_read_in_two_ways_is_a_failure_of_its_own() {
     let coding = "transfer-encoding";
     let length = "content-length";
     let new = Version::HTTP_11;
-    for value in ["chunked", "CHUNKED", "identity", " chunked "] {
-        check(new, &[(coding, value)], true);
-    }
     for value in [
-        "gzip, chunked",
-        "chunked, gzip",
-        "chunked, chunked",
-        "x",
+        "chunked",
+        "CHUNKED",
+        "identity",
+        " chunked ",
+        "chunked,",
         "",
     ] {
+        check(new, &[(coding, value)], true);
+    }
+    for value in ["gzip, chunked", "chunked, gzip", "chunked, chunked", "x"] {
         check(new, &[(coding, value)], false);
     }
     check(new, &[(coding, "chunked"), (coding, "chunked")], false);
-    check(new, &[(coding, "chunked"), (length, "2")], false);
-    check(new, &[(coding, "chunked"), (length, "x")], false);
-    check(Version::HTTP_10, &[(coding, "chunked")], false);
+    check(new, &[(coding, "chunked"), (length, "2")], true);
+    check(new, &[(coding, "chunked"), (length, "x")], true);
+    check(new, &[(coding, "identity"), (length, "x")], false);
+    check(Version::HTTP_10, &[(coding, "chunked")], true);
     check(Version::HTTP_10, &[(length, "2")], true);
-    check(new, &[(length, "2"), (length, "2")], false);
-    for value in ["+2", "-2", "", "2,", "2, 2", "9223372036854775808", "2 2"] {
+    check(new, &[(length, "2"), (length, "2")], true);
+    check(new, &[(length, "2"), (length, "3")], false);
+    check(new, &[(length, "2, 2")], true);
+    for value in ["+2", "-2", "", "2,", "2, 3", "9223372036854775808", "2 2"] {
         check(new, &[(length, value)], false);
     }
     check(new, &[(length, "9223372036854775807")], true);

@@ -149,6 +149,6 @@ pub(super) const REDIRECTS: &[Script] = &[
     (
         "to what is no text",
         b"HTTP/1.1 302 x\r\nLocation: /\xff\r\nContent-Length: 0\r\n\r\n",
-        Permanent(BadRedirect),
+        Permanent(TooManyRedirects),
     ),
 ];

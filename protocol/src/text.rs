@@ -1,0 +1,95 @@
+//! Text that others wrote, made harmless to print.
+//!
+//! A worker may have been taken over by a server. What it says goes to terminals, logs and pages.
+
+use crate::codec::{self, DecodeError};
+use crate::{Exchange, FromWorker, MAX_SPANS, Report};
+
+/// The longest text in a report, in bytes: the URL that redirects led to.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// Whether `character` could command a terminal, or make text look like other text: control
+/// characters, line and paragraph separators, and those that change the direction of writing
+/// (Unicode Standard Annex 9).
+#[must_use]
+pub fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Why a frame says nothing that a worker may say.
+#[derive(Debug, thiserror::Error)]
+pub enum HeardError {
+    /// It is no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A text in it is longer than any that a worker sends.
+    #[error("report with a text of {0} bytes exceeds the limit of {MAX_TEXT}")]
+    Text(usize),
+    /// An exchange in it has more spans than any that a worker sends.
+    #[error("report with {0} spans exceeds the limit of {MAX_SPANS}")]
+    Spans(usize),
+}
+
+impl FromWorker {
+    /// What a worker says in `frame`: the only way from a worker's bytes to a message. Every text in
+    /// it is of bounded length, and each character that [is harmful](is_harmful) is replaced.
+    ///
+    /// # Errors
+    ///
+    /// If that is nothing that a worker may say.
+    pub fn heard(frame: &[u8]) -> Result<Self, HeardError> {
+        let mut message = codec::decode(frame)?;
+        match &mut message {
+            Self::Reports(reports) => reports.iter_mut().try_for_each(check_report)?,
+            Self::Hello(hello) => check(&mut hello.server)?,
+            Self::Ready | Self::Heartbeat(_) => {}
+        }
+        Ok(message)
+    }
+}
+
+fn check_report(report: &mut Report) -> Result<(), HeardError> {
+    match report {
+        Report::Started { .. } | Report::Released { .. } => Ok(()),
+        Report::Acked { stored, .. } => {
+            let validators = &mut stored.validators;
+            let texts = [
+                &mut stored.content_type,
+                &mut validators.etag,
+                &mut validators.last_modified,
+            ];
+            texts.into_iter().flatten().try_for_each(check)?;
+            check_exchange(&mut stored.exchange)
+        }
+        Report::Nacked { failure, .. } => {
+            check(&mut failure.message)?;
+            check_exchange(&mut failure.exchange)
+        }
+    }
+}
+
+fn check_exchange(exchange: &mut Exchange) -> Result<(), HeardError> {
+    let spans = exchange.spans.len();
+    if spans > MAX_SPANS {
+        return Err(HeardError::Spans(spans));
+    }
+    exchange.final_url.iter_mut().try_for_each(check)
+}
+
+fn check(text: &mut String) -> Result<(), HeardError> {
+    if text.len() > MAX_TEXT {
+        return Err(HeardError::Text(text.len()));
+    }
+    if text.contains(is_harmful) {
+        *text = text.replace(is_harmful, "\u{fffd}");
+    }
+    Ok(())
+}

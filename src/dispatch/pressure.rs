@@ -1,0 +1,425 @@
+//! How much a host that pushes back is asked: a machine of its own, one for each such host.
+//!
+//! A host can push back for two reasons, and its refusal does not say which: too much was asked at
+//! once (the **window**), or too soon after each other (the **interval**).
+//!
+//! ```text
+//!              refused, at a load that it has not borne       refused, at a load that it has borne
+//!            +------------------------------------------+   +-------------------------------------+
+//!            v                                          |   v                                     |
+//!   window = that load - 1;  it doubles what a probe    |   interval = 1.1 times the one refused; |
+//!            takes, if it was a probe                   |   twice, if nothing was served since    |
+//!            |                                          |   |                                     |
+//!            +-- served at this load for long: window + 1   +-- served: interval shrinks by 0.4 %,
+//!                (a probe; it comes with an interval that       by 5 % while far from what was
+//!                raises the rate by a quarter at most)          refused, faster after a long calm
+//! ```
+//!
+//! A load of one at a time is always borne: what is refused then came too soon. What a host served
+//! between two refusals, over the time between them, is its rate, whatever burst it allows: at both
+//! refusals it had nothing to spare. So an interval that became far too short is mended at once.
+//!
+//! When the window is as large as it can be and no interval is needed, the pressure is over.
+
+use std::time::{Duration, Instant};
+
+/// When something was asked of a host, and how much was asked of it at that time, this included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) load: u32,
+}
+
+/// What was served since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) since: Instant,
+    pub(super) served: u32,
+}
+
+impl Span {
+    /// The mean time from one to the next.
+    fn interval(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since) / self.served.max(1)
+    }
+}
+
+/// Served in a row at a load before it counts as borne, and before the first probe of one more.
+const PROOF: u32 = 3;
+/// Most that must be served between two probes.
+const MOST_NEEDED: u32 = 512;
+/// Served since a refusal before the rate between that and the next one means anything.
+const SAMPLE: u32 = 6;
+/// Served since a refusal before the next one begins another span.
+const SPAN: u32 = 16;
+/// Served in a row after which the interval shrinks twice as fast.
+const CALM: u32 = 24;
+/// Served in a row after which the pressure may be over.
+const OVER: u32 = 64;
+/// The first interval of a host that refuses what is asked alone.
+const FIRST_INTERVAL: Duration = Duration::from_millis(10);
+/// No interval is shorter: it would cost more than it spares.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+/// How far refusals alone lengthen the interval.
+const MOST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pressure {
+    /// Most load.
+    window: u32,
+    /// Load that it has borne.
+    borne: u32,
+    /// Served in a row while the window was full.
+    streak: u32,
+    /// How long such a row must be for a probe.
+    needed: u32,
+    /// Shortest time from one task to the next; zero for none.
+    interval: Duration,
+    /// The last interval that was too short; zero if that is not known.
+    too_short: Duration,
+    /// When the interval was last made longer: a refusal of what was asked before says nothing new.
+    lengthened: Option<Instant>,
+    /// Refusals since the last one served that lengthened the interval.
+    refused: u32,
+    /// When it refused last, and what it served since.
+    refused_at: Instant,
+    calm: u32,
+    /// Whether anything was served between the last two refusals.
+    served_between: bool,
+    /// The span before the present one, and that.
+    spans: [Span; 2],
+    last_asked: Option<Instant>,
+    /// Mean time between tasks.
+    gap: Duration,
+    /// Mean time from a task to its answer.
+    answer: Duration,
+}
+
+impl Pressure {
+    /// Of a host that bore up to `load`, as far as is known, and served `past`.
+    pub(super) const fn new(now: Instant, past: Span, load: u32) -> Self {
+        Self {
+            window: load,
+            borne: 1,
+            streak: 0,
+            needed: PROOF,
+            interval: Duration::ZERO,
+            too_short: Duration::ZERO,
+            lengthened: None,
+            refused: 0,
+            refused_at: now,
+            calm: 0,
+            served_between: false,
+            spans: [
+                past,
+                Span {
+                    since: now,
+                    served: 0,
+                },
+            ],
+            last_asked: None,
+            gap: Duration::ZERO,
+            answer: Duration::ZERO,
+        }
+    }
+
+    /// Most that may be asked of the host at once.
+    pub(super) const fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// The host is asked for something; how long it is to be asked for nothing more.
+    pub(super) fn ask(&mut self, now: Instant) -> Duration {
+        if let Some(last) = self.last_asked.replace(now) {
+            self.gap = mean(self.gap, now.saturating_duration_since(last));
+        }
+        // Two at the same moment would be refused by a host that counts the time between them.
+        self.interval.max(self.answer / (2 * self.window.max(1)))
+    }
+
+    /// The host refused what was asked for, while so much was asked of it, this included.
+    pub(super) fn refuse(&mut self, now: Instant, asked: Asked, load: u32) {
+        let calm = std::mem::take(&mut self.calm);
+        let before = std::mem::replace(&mut self.refused_at, now);
+        self.streak = 0;
+        let is_new = self.lengthened.is_none_or(|at| asked.at >= at);
+        let span = self.spans[1];
+        if is_new && span.served >= SPAN {
+            let (since, served) = (now, 0);
+            self.spans = [span, Span { since, served }];
+        }
+        let load = asked.load.max(load);
+        if load > self.borne {
+            if load <= self.window {
+                self.window = (load - 1).max(1);
+                self.borne = self.borne.min(self.window);
+                if calm > 0 {
+                    self.needed = (self.needed * 2).min(MOST_NEEDED);
+                }
+            }
+            return;
+        }
+        if !is_new {
+            return;
+        }
+        if self.interval.is_zero() {
+            let first = match load {
+                1 => FIRST_INTERVAL,
+                _ => LEAST_INTERVAL,
+            };
+            self.too_short = Duration::ZERO;
+            self.interval = first.max(self.gap.mul_f64(1.25));
+        } else if self.refused == 0 {
+            let (since, served) = (before, calm);
+            let measured = Span { since, served }.interval(now);
+            let far_off = calm >= SAMPLE && measured > self.interval.mul_f64(1.3);
+            self.too_short = match far_off {
+                true => measured.mul_f64(0.95),
+                false => self.interval,
+            };
+            self.interval = self.too_short.mul_f64(1.1);
+        } else {
+            // The second of two may have come by chance, with a host that keeps exact time.
+            let factor = match self.refused == 1 && self.served_between {
+                true => 1.25,
+                false => 2.0,
+            };
+            self.too_short = self.interval;
+            let longer = self.interval.mul_f64(factor).min(MOST_INTERVAL);
+            self.interval = self.interval.max(longer);
+        }
+        self.lengthened = Some(now);
+        self.served_between = calm > 0;
+        self.refused += 1;
+    }
+
+    /// The host served what was asked for, while so much was asked of it, this included. Whether
+    /// there still is pressure, if nothing ever allows more than `most` at once.
+    pub(super) fn serve(&mut self, now: Instant, asked: Asked, load: u32, most: u32) -> bool {
+        self.answer = mean(self.answer, now.saturating_duration_since(asked.at));
+        self.spans[1].served += 1;
+        if self.refused > 0 && self.lengthened.is_none_or(|at| asked.at >= at) {
+            if self.refused > 2 {
+                self.reopen(now);
+            }
+            self.refused = 0;
+        }
+        self.calm += 1;
+        self.shorten();
+        if asked.load.min(load) >= self.window && self.window < most {
+            self.streak += 1;
+            if self.streak >= PROOF && self.window > self.borne {
+                self.borne = self.window;
+                self.needed = PROOF;
+            }
+            if self.streak >= self.needed {
+                self.streak = 0;
+                self.window += 1;
+                self.interval = self.interval.max(self.gap.mul_f64(0.8));
+            }
+        }
+        self.window < most || !self.interval.is_zero() || self.calm < OVER
+    }
+
+    /// It serves again, after it was closed for a while: it may at once go on at the rate that it had
+    /// over all.
+    fn reopen(&mut self, now: Instant) {
+        let [before, present] = self.spans;
+        let over_all = Span {
+            since: before.since,
+            served: before.served + present.served,
+        };
+        let measured = over_all.interval(now);
+        if measured < self.interval {
+            self.interval = measured;
+            self.gap = measured;
+            self.too_short = Duration::ZERO;
+        }
+    }
+
+    fn shorten(&mut self) {
+        if self.interval.is_zero() {
+            return;
+        }
+        let doublings = (self.calm / CALM).min(6);
+        let slow = (0.004 * f64::from(1 << doublings)).min(0.25);
+        let is_far = self.interval > self.too_short.mul_f64(1.15);
+        let growth = if is_far { slow.max(0.05) } else { slow };
+        self.interval = self.interval.div_f64(1.0 + growth);
+        if self.interval < LEAST_INTERVAL || self.interval * 4 < self.gap {
+            self.interval = Duration::ZERO;
+        }
+    }
+}
+
+/// The mean of the latest few, `next` included.
+fn mean(before: Duration, next: Duration) -> Duration {
+    match before.is_zero() {
+        true => next,
+        false => before.mul_f64(0.8) + next.mul_f64(0.2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A host, and what it says to what it is asked.
+    struct Host {
+        now: Instant,
+        pressure: Pressure,
+    }
+
+    impl Host {
+        /// One that has refused a load of `load` at once.
+        fn that_refused(load: u32) -> Self {
+            let now = Instant::now();
+            let past = Span {
+                since: now,
+                served: 0,
+            };
+            let mut pressure = Pressure::new(now, past, load);
+            pressure.refuse(now, Asked { at: now, load }, load);
+            Self { now, pressure }
+        }
+
+        /// It is asked as soon as it may be, and answers after a millisecond.
+        fn answer(&mut self, load: u32, serves: bool) -> bool {
+            let asked = Asked { at: self.now, load };
+            let rest = self.pressure.ask(self.now);
+            self.now += MS;
+            let mut goes_on = true;
+            match serves {
+                true => goes_on = self.pressure.serve(self.now, asked, load, 6),
+                false => self.pressure.refuse(self.now, asked, load),
+            }
+            self.now += rest;
+            goes_on
+        }
+
+        fn interval(&self) -> Duration {
+            self.pressure.interval
+        }
+
+        /// Refusals that made the wait longer.
+        const fn refusals(&self) -> u32 {
+            self.pressure.refused
+        }
+    }
+
+    #[test]
+    fn each_refusal_of_what_is_asked_at_once_takes_one_from_the_window() {
+        let mut host = Host::that_refused(6);
+        for load in (2..6).rev() {
+            assert_eq!(host.pressure.window(), load);
+            host.answer(load, false);
+        }
+        assert_eq!(
+            (host.pressure.window(), host.interval()),
+            (1, Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn what_is_refused_alone_came_too_soon_and_the_wait_doubles_while_nothing_is_served() {
+        let mut host = Host::that_refused(2);
+        let waits: Vec<_> = (0..11)
+            .map(|_| {
+                host.answer(1, false);
+                host.interval().as_millis()
+            })
+            .collect();
+        assert_eq!(waits[..4], [10, 20, 40, 80]);
+        assert_eq!(waits[9..], [5000, 5000], "and no further than five seconds");
+    }
+
+    #[test]
+    fn a_load_that_was_served_is_not_what_is_refused_later() {
+        let mut host = Host::that_refused(4);
+        for _ in 0..PROOF {
+            host.answer(3, true);
+        }
+        host.answer(4, false);
+        assert_eq!((host.pressure.window(), host.refusals()), (3, 0));
+        host.answer(3, false);
+        assert_eq!((host.pressure.window(), host.refusals()), (3, 1));
+    }
+
+    #[test]
+    fn each_failed_probe_makes_the_next_one_wait_twice_as_long() {
+        let mut host = Host::that_refused(3);
+        let mut rows = Vec::new();
+        for _ in 0..4 {
+            let mut served = 0;
+            while host.pressure.window() == 2 {
+                host.answer(2, true);
+                served += 1;
+            }
+            host.answer(3, false);
+            rows.push(served);
+        }
+        assert_eq!(rows, [3, 6, 12, 24]);
+    }
+
+    #[test]
+    fn the_rate_between_two_refusals_is_the_hosts_whatever_burst_it_allows() {
+        let mut host = Host::that_refused(2);
+        host.answer(1, false);
+        // Served for a second, 20 in all, faster and faster; then it has nothing left.
+        let begun = host.now;
+        for _ in 0..20 {
+            host.answer(1, true);
+        }
+        host.now = begun + 1000 * MS;
+        host.answer(1, false);
+        let interval = host.interval();
+        assert!((45 * MS..=60 * MS).contains(&interval), "{interval:?}");
+    }
+
+    #[test]
+    fn a_host_that_was_closed_for_a_while_goes_on_at_the_rate_it_had() {
+        let now = Instant::now();
+        let past = Span {
+            since: now,
+            served: 300,
+        };
+        let mut host = Host {
+            now: now + 1000 * MS,
+            pressure: Pressure::new(now + 1000 * MS, past, 1),
+        };
+        for _ in 0..11 {
+            host.answer(1, false);
+        }
+        assert_eq!(host.interval(), MOST_INTERVAL);
+        host.answer(1, true);
+        assert!(host.interval() < 200 * MS, "{:?}", host.interval());
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_asked_before_the_wait_was_made_longer_says_nothing_new() {
+        let mut host = Host::that_refused(2);
+        let asked = Asked {
+            at: host.now,
+            load: 1,
+        };
+        host.now += MS;
+        host.answer(1, false);
+        let interval = host.interval();
+        host.pressure.refuse(host.now, asked, 1);
+        assert_eq!(host.interval(), interval);
+    }
+
+    #[test]
+    fn the_pressure_is_over_when_the_host_serves_all_it_may_be_asked() {
+        let mut host = Host::that_refused(2);
+        host.answer(1, false);
+        let mut answers = 0;
+        while host.answer(host.pressure.window(), true) {
+            answers += 1;
+            assert!(answers < 1000, "{:?}", host.pressure);
+        }
+    }
+}

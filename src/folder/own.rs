@@ -1,0 +1,367 @@
+//! The folder that a run keeps for itself, and the files in it.
+//!
+//! Nothing is written to, cut or removed before a descriptor has shown that it is what it should
+//! be: a file of this user with one name, or a folder of this user.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat};
+use rustix::io::Errno;
+
+use super::{Folder, Owner};
+
+/// The mode of a file of the run's own.
+const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// What lets others change it.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// What is expected under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file with no other name.
+    File,
+    /// A folder.
+    Folder,
+}
+
+/// What was found instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found(FileType);
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+        })
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            FileType::RegularFile => "a file",
+            FileType::Directory => "a folder",
+            FileType::Symlink => "a symbolic link",
+            FileType::Fifo => "a fifo",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            FileType::Unknown => "something else",
+        })
+    }
+}
+
+/// Why something in a folder of the run's own is not used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It is something else.
+    #[error(
+        "{} is not a {expected}, but {found}; move it away, or use another \
+         output folder",
+        .path.display()
+    )]
+    Kind {
+        /// Where it is.
+        path: PathBuf,
+        /// What should be there.
+        expected: Kind,
+        /// What is there.
+        found: Found,
+    },
+    /// The file has other names, under which it would be changed as well.
+    #[error(
+        "{} is a file with {count} names (hard links), and a run would change it under all of \
+         them; put a copy in its place, or use another output folder",
+        .path.display()
+    )]
+    Linked {
+        /// One of its names.
+        path: PathBuf,
+        /// How many it has.
+        count: u64,
+    },
+    /// Somebody else has made it.
+    #[error(
+        "{} belongs to another user (user id {uid}), who may have prepared it; remove it, or use \
+         another output folder",
+        .path.display()
+    )]
+    Foreign {
+        /// Where it is.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// The system refuses it.
+    #[error("cannot {doing} {}: {source}; check its permissions", .path.display())]
+    System {
+        /// What.
+        doing: &'static str,
+        /// Of what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A folder that only this user can reach into, with what a run keeps in it.
+#[derive(Debug)]
+pub struct OwnFolder {
+    folder: Folder,
+    owner: Owner,
+    was_open: bool,
+}
+
+impl OwnFolder {
+    /// A folder by its name that is known to be the run's own, as far as it goes.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or nothing can be written there.
+    pub fn named(path: &Path) -> io::Result<Self> {
+        let folder = Folder::named(path)?;
+        Ok(Self {
+            owner: Owner::probe(&folder)?,
+            folder,
+            was_open: false,
+        })
+    }
+
+    /// Opens the folder `name` in `parent`, or makes it. What it `holds` already must be of these
+    /// kinds; then, if need be, others are kept out of it.
+    ///
+    /// # Errors
+    ///
+    /// It, or something that it holds, is not what it should be. Nothing was changed then.
+    pub fn make(
+        parent: &Folder,
+        name: &str,
+        owner: Owner,
+        holds: &[(&str, Kind)],
+    ) -> Result<Self, StateError> {
+        let path = parent.path().join(name);
+        let system = |doing| {
+            let path = path.clone();
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
+        };
+        // Before it is opened, for the message: the kernel's would not say what is in the way.
+        expect(parent, name, Kind::Folder, Some(owner))?;
+        match mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(system("create the folder")(errno.into())),
+        }
+        let folder = parent.folder(name).map_err(system("open the folder"))?;
+        let stat = fstat(&folder).map_err(|errno| system("look at")(errno.into()))?;
+        check(folder.path(), &stat, Kind::Folder, Some(owner))?;
+        for &(name, kind) in holds {
+            expect(&folder, name, kind, Some(owner))?;
+        }
+        if owner.keeps_modes() && Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+            folder
+                .readable()
+                .and_then(|open| Ok(fchmod(open, Mode::RWXU)?))
+                .map_err(system("keep others out of"))?;
+        }
+        Ok(Self {
+            folder,
+            owner,
+            was_open: stat.st_mode & OTHERS_WRITE != 0,
+        })
+    }
+
+    /// A folder of the run's own in this one: [`make`](Self::make).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn folder(&self, name: &str) -> Result<Self, StateError> {
+        let mut folder = Self::make(&self.folder, name, self.owner, &[])?;
+        folder.was_open |= self.was_open;
+        Ok(folder)
+    }
+
+    /// Opens a file in it for reading and writing, with further flags (`APPEND`), or makes it. What
+    /// it holds stays, and others are kept out of it.
+    ///
+    /// # Errors
+    ///
+    /// It is not a file of this user with one name, or cannot be opened.
+    pub fn open(&self, name: &str, flags: OFlags) -> Result<File, StateError> {
+        self.folder.open_own(name, flags, self.owner)
+    }
+
+    /// Whether something in it of that description is a file of this user with one name.
+    #[must_use]
+    pub fn is_own_file(&self, stat: &Stat) -> bool {
+        check(self.folder.path(), stat, Kind::File, Some(self.owner)).is_ok()
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub const fn as_folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Whose files count in it.
+    #[must_use]
+    pub const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Whether others could write to it until now: what it held may be theirs.
+    #[must_use]
+    pub const fn was_open(&self) -> bool {
+        self.was_open
+    }
+}
+
+impl From<OwnFolder> for Folder {
+    fn from(own: OwnFolder) -> Self {
+        own.folder
+    }
+}
+
+impl Folder {
+    /// Opens a file in this folder that only this user is to reach: [`OwnFolder::open`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_own(
+        &self,
+        name: impl AsRef<OsStr>,
+        flags: OFlags,
+        owner: Owner,
+    ) -> Result<File, StateError> {
+        let name = name.as_ref();
+        let path = self.path().join(name);
+        let system = |doing| {
+            let path = path.clone();
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
+        };
+        let open = |flags, mode| self.open(name, flags | OFlags::RDWR, mode);
+        let file = loop {
+            // To open a device can have consequences.
+            expect(self, name, Kind::File, Some(owner))?;
+            match open(flags, Mode::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => break opened,
+            }
+            let exclusive = OFlags::CREATE | OFlags::EXCL;
+            match open(flags | exclusive, OWN_FILE) {
+                // Another run was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break made,
+            }
+        };
+        let file = file.map_err(system("open"))?;
+        let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
+        check(&path, &stat, Kind::File, Some(owner))?;
+        if owner.keeps_modes() && Mode::from_raw_mode(stat.st_mode) != OWN_FILE {
+            fchmod(&file, OWN_FILE).map_err(|errno| system("keep others out of")(errno.into()))?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a file in this folder to read it; nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// It is not a regular file, or cannot be opened.
+    pub fn read(&self, name: &str) -> Result<Option<File>, StateError> {
+        let path = self.path().join(name);
+        let system = |doing| {
+            let path = path.clone();
+            move |source| StateError::System {
+                doing,
+                path,
+                source,
+            }
+        };
+        let wanted = |stat: &Stat| kind(&path, stat, Kind::File);
+        match self.look(name) {
+            Ok(stat) => wanted(&stat)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(system("look at")(error)),
+        }
+        let file = self
+            .open(name, OFlags::RDONLY, Mode::empty())
+            .map_err(system("open"))?;
+        let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
+        wanted(&stat)?;
+        Ok(Some(file))
+    }
+}
+
+/// Checks that what has this name in a folder, if anything has, is of this kind, and, if an owner
+/// is given, nobody else's. Nothing is opened.
+///
+/// # Errors
+///
+/// It is not.
+pub fn expect(
+    folder: &Folder,
+    name: impl AsRef<OsStr>,
+    expected: Kind,
+    owner: Option<Owner>,
+) -> Result<(), StateError> {
+    let path = folder.path().join(name.as_ref());
+    match folder.look(name) {
+        Ok(stat) => check(&path, &stat, expected, owner),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => {
+            let doing = "look at";
+            Err(StateError::System {
+                doing,
+                path,
+                source,
+            })
+        }
+    }
+}
+
+fn check(path: &Path, stat: &Stat, expected: Kind, owner: Option<Owner>) -> Result<(), StateError> {
+    kind(path, stat, expected)?;
+    // A count of zero is of one that has just been removed.
+    #[allow(clippy::useless_conversion, reason = "its type depends on the machine")]
+    let count = u64::from(stat.st_nlink);
+    if expected == Kind::File && count > 1 {
+        let path = path.to_owned();
+        return Err(StateError::Linked { path, count });
+    }
+    if owner.is_some_and(|owner| !owner.owns(stat)) {
+        let path = path.to_owned();
+        let uid = stat.st_uid;
+        return Err(StateError::Foreign { path, uid });
+    }
+    Ok(())
+}
+
+fn kind(path: &Path, stat: &Stat, expected: Kind) -> Result<(), StateError> {
+    let found = FileType::from_raw_mode(stat.st_mode);
+    let fits = match expected {
+        Kind::File => found == FileType::RegularFile,
+        Kind::Folder => found == FileType::Directory,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(StateError::Kind {
+        path: path.to_owned(),
+        expected,
+        found: Found(found),
+    })
+}

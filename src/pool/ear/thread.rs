@@ -1,0 +1,472 @@
+//! The thread of the ear: waits for all sockets and pipes at once, and takes turns.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::handshake::Hello;
+use protocol::{Epoch, FromWorker, SlotId, WorkerId};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+
+use super::pipe::Pipe;
+use super::uplink::{Backlog, Received, receive};
+use super::{Newcomer, Order};
+use crate::pool::sockets::{Downlink, SocketFolder};
+use crate::pool::{Heard, Message, News, peer};
+
+/// Time in which a worker may write so much to standard error before it has to wait for the next
+/// period.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Bytes read at once: as much as a pipe holds by default (pipe(7)), and more than a packet.
+const BUFFER: usize = 2 * protocol::packet::MAX_PACKET;
+
+/// Events taken at once.
+const EVENTS: usize = 64;
+
+/// What woke the thread, as the kernel keeps it.
+const WAKE: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+
+/// Which of a worker's two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Uplink,
+    Stderr,
+}
+
+fn key(worker: WorkerId, source: Source) -> epoll::EventData {
+    let worker = u64::from(worker.slot.0) << 33 | u64::from(worker.epoch.0) << 1;
+    epoll::EventData::new_u64(worker | u64::from(source == Source::Stderr))
+}
+
+fn of_key(key: u64) -> (WorkerId, Source) {
+    let source = if key & 1 == 0 {
+        Source::Uplink
+    } else {
+        Source::Stderr
+    };
+    // Each part is masked to its width.
+    let worker = WorkerId {
+        slot: SlotId((key >> 33 & 0xffff) as u16),
+        epoch: Epoch((key >> 1 & 0xffff_ffff) as u32),
+    };
+    (worker, source)
+}
+
+/// How what was heard goes on, and how a greeting is answered.
+pub(super) struct Voice<T> {
+    pub(super) sockets: Arc<SocketFolder>,
+    pub(super) setup: Arc<[u8]>,
+    pub(super) pass_on: bool,
+    pub(super) tell: T,
+}
+
+/// One worker, as this thread knows it.
+#[derive(Debug)]
+struct Line {
+    pid: u32,
+    uplink: Uplink,
+    pipe: Pipe,
+}
+
+#[derive(Debug)]
+struct Uplink {
+    /// From when it connects until nothing more can come.
+    socket: Option<OwnedFd>,
+    greeted: bool,
+    backlog: Arc<Backlog>,
+    /// The backlog is full: the socket is not waited for.
+    paused: bool,
+    /// Bytes that were there when somebody last asked to listen, and are not read.
+    owed: usize,
+}
+
+/// See the module.
+pub(super) struct Thread<T> {
+    voice: Voice<T>,
+    orders: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+    gate: Arc<Mutex<()>>,
+    listener: OwnedFd,
+    epoll: OwnedFd,
+    lines: BTreeMap<WorkerId, Line>,
+    buffer: Box<[u8]>,
+    period: Instant,
+    /// The listener is left alone until the next period: there is no descriptor for a connection.
+    listener_rests: bool,
+    /// Somebody wants to know when all that was said before is heard.
+    listening: bool,
+}
+
+/// Ends the process if the thread panics: a coordinator that hears nothing would wait for ever, and
+/// the next run goes on where this one ends.
+struct OrAbort;
+
+impl Drop for OrAbort {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl<T: Fn(Message)> Thread<T> {
+    pub(super) fn new(
+        voice: Voice<T>,
+        orders: Receiver<Order>,
+        wake: Arc<OwnedFd>,
+        gate: Arc<Mutex<()>>,
+    ) -> io::Result<Self> {
+        let listener = voice.sockets.listen()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64;
+        epoll::add(&epoll, &wake, data(WAKE), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &listener, data(LISTENER), epoll::EventFlags::IN)?;
+        Ok(Self {
+            voice,
+            orders,
+            wake,
+            gate,
+            listener,
+            epoll,
+            lines: BTreeMap::new(),
+            buffer: vec![0; BUFFER].into(),
+            period: Instant::now(),
+            listener_rests: false,
+            listening: false,
+        })
+    }
+
+    /// Ends when nobody gives orders any more.
+    pub(super) fn run(mut self) {
+        let _or_abort = OrAbort;
+        let mut events = Vec::with_capacity(EVENTS);
+        while self.take_orders() {
+            self.tell_if_listened();
+            let timeout = self.limit_period().map(|timeout| Timespec {
+                tv_sec: 0,
+                tv_nsec: timeout.subsec_nanos().into(),
+            });
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // There is no other error for what is asked here.
+                Err(error) => panic!("epoll_wait(2): {error}"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => {
+                        let mut count = [0; 8];
+                        // Orders come before their wake, and are taken next.
+                        let _ = rustix::io::read(&self.wake, &mut count);
+                    }
+                    LISTENER => self.accept(),
+                    key => match of_key(key) {
+                        (worker, Source::Uplink) => self.read_uplink(worker),
+                        (worker, Source::Stderr) => self.read_stderr(worker),
+                    },
+                }
+            }
+        }
+    }
+
+    fn take_orders(&mut self) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Order::Watch(newcomer)) => self.watch(newcomer),
+                Ok(Order::Resume(worker)) => self.resume(worker),
+                Ok(Order::Listen) => self.listen(),
+                Ok(Order::Finish(worker)) => self.finish(worker),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn watch(&mut self, newcomer: Newcomer) {
+        let Newcomer {
+            worker,
+            pid,
+            backlog,
+            stderr,
+        } = newcomer;
+        let mut line = Line {
+            pid,
+            uplink: Uplink {
+                socket: None,
+                greeted: false,
+                backlog,
+                paused: false,
+                owed: 0,
+            },
+            pipe: Pipe::new(stderr),
+        };
+        if let Some(open) = &line.pipe.open
+            && !self.wait_for(open, worker, Source::Stderr)
+        {
+            line.pipe.open = None;
+        }
+        self.lines.insert(worker, line);
+    }
+
+    /// Waits for `descriptor` from now on; whether that can be done. It can but for want of memory:
+    /// then nothing is heard of it.
+    fn wait_for(&self, descriptor: impl AsFd, worker: WorkerId, source: Source) -> bool {
+        let key = key(worker, source);
+        epoll::add(&self.epoll, descriptor, key, epoll::EventFlags::IN)
+            .inspect_err(|error| tracing::warn!(%worker, %error, "worker cannot be heard"))
+            .is_ok()
+    }
+
+    /// Takes in those who connected; keeps whom the pool started, once each.
+    fn accept(&mut self) {
+        // While a worker is being started, it is not known yet whose the connection is.
+        let gate = Arc::clone(&self.gate);
+        let _open = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_orders();
+        // Others have their turn in between, however many there are.
+        for _ in 0..EVENTS {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = match accept_with(&self.listener, flags) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted for a moment");
+                    let _ = epoll::delete(&self.epoll, &self.listener);
+                    self.listener_rests = true;
+                    return;
+                }
+            };
+            let pid = peer::process_at(&socket).ok().flatten();
+            let line = self.lines.iter_mut().find(|(_, line)| {
+                Some(line.pid) == pid && line.uplink.socket.is_none() && !line.uplink.greeted
+            });
+            let Some((&worker, line)) = line else {
+                tracing::info!(
+                    ?pid,
+                    "a process that is no worker connected, and is ignored"
+                );
+                continue;
+            };
+            let key = key(worker, Source::Uplink);
+            if epoll::add(&self.epoll, &socket, key, epoll::EventFlags::IN).is_ok() {
+                line.uplink.socket = Some(socket);
+            }
+        }
+    }
+
+    /// Reads one packet, so that nobody has to wait for another's flood.
+    fn read_uplink(&mut self, worker: WorkerId) {
+        let Some(line) = self.lines.get_mut(&worker) else {
+            return;
+        };
+        let Some(socket) = line.uplink.socket.take() else {
+            return;
+        };
+        let received = receive(&socket, &mut self.buffer);
+        let turn = self
+            .voice
+            .hear(worker, line.pid, &mut line.uplink, received);
+        if let Turn::Pause | Turn::Last = turn {
+            let _ = epoll::delete(&self.epoll, &socket);
+        }
+        line.uplink.paused = matches!(turn, Turn::Pause);
+        if let Turn::Last = turn {
+            line.uplink.owed = 0;
+        } else {
+            line.uplink.socket = Some(socket);
+        }
+    }
+
+    fn resume(&mut self, worker: WorkerId) {
+        let Some(line) = self.lines.get_mut(&worker) else {
+            return;
+        };
+        if std::mem::take(&mut line.uplink.paused)
+            && let Some(socket) = &line.uplink.socket
+        {
+            let key = key(worker, Source::Uplink);
+            let _ = epoll::add(&self.epoll, socket, key, epoll::EventFlags::IN);
+        }
+    }
+
+    fn listen(&mut self) {
+        for line in self.lines.values_mut() {
+            line.uplink.owed = line.uplink.socket.as_ref().map_or(0, unread);
+        }
+        self.listening = true;
+    }
+
+    fn tell_if_listened(&mut self) {
+        if self.listening && self.lines.values().all(|line| line.uplink.owed == 0) {
+            self.listening = false;
+            (self.voice.tell)(Message::listened());
+        }
+    }
+
+    /// Begins a new period if it is time; how long to wait at most, if somebody waits for the next.
+    fn limit_period(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.period);
+        let waits = self.listener_rests || self.lines.values().any(|line| line.pipe.waits());
+        if elapsed < PERIOD {
+            return waits.then(|| PERIOD.saturating_sub(elapsed));
+        }
+        self.period = now;
+        if std::mem::take(&mut self.listener_rests) {
+            let data = epoll::EventData::new_u64(LISTENER);
+            let added = epoll::add(&self.epoll, &self.listener, data, epoll::EventFlags::IN);
+            self.listener_rests = added.is_err();
+        }
+        for (worker, line) in &mut self.lines {
+            if line.pipe.is_throttled()
+                && let Some(open) = &line.pipe.open
+            {
+                let key = key(*worker, Source::Stderr);
+                let _ = epoll::add(&self.epoll, open, key, epoll::EventFlags::IN);
+            }
+            let left_out = line.pipe.begin_period();
+            self.voice.wrote(*worker, left_out.into_iter().collect());
+        }
+        None
+    }
+
+    /// Reads once, so that nobody has to wait for another's flood.
+    fn read_stderr(&mut self, worker: WorkerId) {
+        let Some(Line { pipe, .. }) = self.lines.get_mut(&worker) else {
+            return;
+        };
+        let lines = pipe.read(&mut self.buffer);
+        if pipe.is_throttled()
+            && let Some(open) = &pipe.open
+        {
+            let _ = epoll::delete(&self.epoll, open);
+        }
+        self.voice.wrote(worker, lines);
+    }
+
+    /// Takes in what is left of a dead worker, waits for nothing, and forgets it.
+    fn finish(&mut self, worker: WorkerId) {
+        let mut last_words = Vec::new();
+        if let Some(mut line) = self.lines.remove(&worker) {
+            if let Some(socket) = line.uplink.socket.take() {
+                let mut left = unread(&socket);
+                while left > 0 {
+                    let received = receive(&socket, &mut self.buffer);
+                    left = match &received {
+                        Received::Message(_, length) => left.saturating_sub(*length),
+                        Received::Nothing | Received::Closed | Received::Violation(_) => 0,
+                    };
+                    self.voice
+                        .hear(worker, line.pid, &mut line.uplink, received);
+                }
+            }
+            let (passed_on, last) = line.pipe.finish(&mut self.buffer);
+            self.voice.wrote(worker, passed_on);
+            last_words = last;
+        }
+        self.voice.say(worker, Heard::Finished(last_words));
+    }
+}
+
+/// Bytes of packets that wait in `socket`.
+fn unread(socket: &OwnedFd) -> usize {
+    let bytes = rustix::io::ioctl_fionread(socket).unwrap_or_default();
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What follows a look into a socket.
+#[derive(Debug)]
+enum Turn {
+    Over,
+    /// What the worker said is to be digested first.
+    Pause,
+    /// Nothing more is heard of it.
+    Last,
+}
+
+impl<T: Fn(Message)> Voice<T> {
+    fn say(&self, worker: WorkerId, heard: Heard) {
+        (self.tell)(Message::of(worker, heard));
+    }
+
+    fn wrote(&self, worker: WorkerId, lines: Vec<String>) {
+        if self.pass_on && !lines.is_empty() {
+            self.say(worker, Heard::Wrote(lines));
+        }
+    }
+
+    /// Takes in what came on the uplink of `worker`, which is process `pid`.
+    fn hear(&self, worker: WorkerId, pid: u32, uplink: &mut Uplink, received: Received) -> Turn {
+        let (message, length) = match received {
+            Received::Message(message, length) => (message, length),
+            Received::Nothing => {
+                uplink.owed = 0;
+                return Turn::Over;
+            }
+            Received::Closed => return Turn::Last,
+            Received::Violation(problem) => return self.violated(worker, problem),
+        };
+        uplink.owed = uplink.owed.saturating_sub(length);
+        let news = match message {
+            FromWorker::Hello(_) if uplink.greeted => {
+                return self.violated(worker, "it greeted twice".to_owned());
+            }
+            FromWorker::Hello(hello) => {
+                if let Err(error) = hello.check(pid) {
+                    return self.violated(worker, error.to_string());
+                }
+                uplink.greeted = true;
+                match self.answer(&hello) {
+                    Ok(to_worker) => {
+                        self.say(worker, Heard::Connected(to_worker));
+                        return Turn::Over;
+                    }
+                    Err(error) => {
+                        // It may be dead, which shows next. If not, it is not ready in time.
+                        tracing::info!(%worker, %error, "worker cannot be answered");
+                        return Turn::Last;
+                    }
+                }
+            }
+            FromWorker::Ready | FromWorker::Reports(_) | FromWorker::Heartbeat(_)
+                if !uplink.greeted =>
+            {
+                return self.violated(worker, "it did not begin with a greeting".to_owned());
+            }
+            FromWorker::Ready => News::Ready,
+            FromWorker::Reports(reports) => News::Reports(reports),
+            FromWorker::Heartbeat(running) => News::Heartbeat(running),
+        };
+        let full = uplink.backlog.add(length);
+        self.say(worker, Heard::News(news, length));
+        if full { Turn::Pause } else { Turn::Over }
+    }
+
+    fn violated(&self, worker: WorkerId, problem: String) -> Turn {
+        self.say(worker, Heard::Violated(problem));
+        Turn::Last
+    }
+
+    /// Connects to where the worker listens, which is process `hello.pid`, and tells it how to work.
+    fn answer(&self, hello: &Hello) -> io::Result<Downlink> {
+        let below = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if !Path::new(&hello.server).components().all(below) {
+            return Err(io::Error::other("it names a socket elsewhere"));
+        }
+        let socket = self.sockets.connect(&hello.server, hello.pid)?;
+        let to_worker = Downlink::new(socket);
+        to_worker.send(&hello.secret).map_err(io::Error::other)?;
+        to_worker.send(&self.setup).map_err(io::Error::other)?;
+        Ok(to_worker)
+    }
+}

@@ -1,0 +1,134 @@
+//! Which names the output folder takes for one: some file systems do not tell cases apart, or an
+//! accent from a letter with one.
+//!
+//! Found out by trying, since no file system says it. It must not touch a file of the user's.
+
+use std::borrow::Cow;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use icu_normalizer::DecomposingNormalizer;
+
+/// The names of a file that is created, and looked for under the other.
+const COMPOSED: &str = "probe-\u{e9}";
+const DECOMPOSED: &str = "probe-e\u{301}";
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Cases are not told apart.
+    case_blind: bool,
+    /// Nor is how a letter is composed.
+    normalising: bool,
+}
+
+impl Habits {
+    /// Tries, in `folder`, which is the run's own within the output folder.
+    #[must_use]
+    pub fn try_in(folder: &Path) -> Self {
+        Self {
+            normalising: is_normalising(folder),
+            ..Self::look_at(folder)
+        }
+    }
+
+    /// What can be found out of `folder` without creating anything.
+    #[must_use]
+    pub fn look_at(folder: &Path) -> Self {
+        let other = folder.file_name().map(|name| name.to_ascii_uppercase());
+        let other = other.map(|name| folder.with_file_name(name));
+        Self {
+            case_blind: other.is_some_and(|other| other.symlink_metadata().is_ok()),
+            normalising: false,
+        }
+    }
+
+    /// The path that stands for all that are the same to this folder. Some that are not the same may
+    /// have one too: each file system has its own table of letters.
+    #[must_use]
+    pub fn fold(self, path: &str) -> Cow<'_, str> {
+        let mut folded = Cow::Borrowed(path);
+        if path.is_ascii() {
+            if self.case_blind && path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                folded = Cow::Owned(path.to_ascii_lowercase());
+            }
+            return folded;
+        }
+        if self.normalising {
+            folded = Cow::Owned(decomposed(&folded));
+        }
+        if self.case_blind {
+            // Via both cases, since some letters share only one of them with another.
+            let lower = folded.to_lowercase().to_uppercase().to_lowercase();
+            folded = Cow::Owned(if self.normalising {
+                decomposed(&lower)
+            } else {
+                lower
+            });
+        }
+        folded
+    }
+}
+
+fn decomposed(text: &str) -> String {
+    DecomposingNormalizer::new_nfd()
+        .normalize(text)
+        .into_owned()
+}
+
+fn is_normalising(folder: &Path) -> bool {
+    let path = folder.join(COMPOSED);
+    let created = OpenOptions::new().write(true).create_new(true).open(&path);
+    let there = || folder.join(DECOMPOSED).symlink_metadata().is_ok();
+    match created {
+        Ok(_) => {
+            let normalising = there();
+            // One that stays is found by the next run, and harmless.
+            let _ = fs::remove_file(&path);
+            normalising
+        }
+        Err(_) => path.symlink_metadata().is_ok() && there(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_tells_all_apart_folds_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let own = folder.path().join(".own");
+        fs::create_dir(&own).expect("created");
+        assert_eq!(Habits::try_in(&own), Habits::default());
+        assert_eq!(fs::read_dir(&own).expect("a folder").count(), 0);
+        assert_eq!(Habits::default().fold("A/\u{c4}"), "A/\u{c4}");
+    }
+
+    #[test]
+    fn names_that_are_one_to_the_folder_fold_to_one() {
+        let case = Habits {
+            case_blind: true,
+            normalising: false,
+        };
+        let both = Habits {
+            normalising: true,
+            ..case
+        };
+        for (habits, one, other, same) in [
+            (case, "Docs/A.txt", "dOCS/a.TXT", true),
+            (case, "a", "b", false),
+            (case, "\u{c4}", "\u{e4}", true),
+            (case, "stra\u{df}e", "STRASSE", true),
+            (case, "\u{1e9e}", "\u{df}", true),
+            (case, "\u{3c3}\u{3c2}", "\u{3a3}\u{3a3}", true),
+            (case, "\u{212a}", "k", true),
+            (case, "\u{e9}", "e\u{301}", false),
+            (both, "\u{e9}", "E\u{301}", true),
+            (both, "\u{e9}", "e", false),
+        ] {
+            let folded = (habits.fold(one), habits.fold(other));
+            assert_eq!(folded.0 == folded.1, same, "{folded:?}");
+        }
+    }
+}

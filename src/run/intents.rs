@@ -1,0 +1,374 @@
+//! Files that may be in place and are not recorded yet: what the run means to store under names that
+//! do not hold their URL's key.
+//!
+//! Such a name tells nobody whose file is there. So an intent is written down before a task is handed
+//! out whose place is free: a file that is there after a kill, without a record, is the task's own,
+//! and is done again; any other is the user's. An intent ends with the record of its task. This
+//! module must not look at the files.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE32_DNSSEC;
+use protocol::TaskId;
+
+use super::partials::open_own;
+use super::resume::Index;
+use crate::input::{Target, UrlKey};
+use crate::ledger::LedgerError;
+
+/// The file with the intents, beside the run log.
+const FILE: &str = "intents";
+
+/// Most bytes of it that are read: many times as many as a run leaves.
+const MOST: u64 = 32 * 1024 * 1024;
+
+/// Lines, beyond those that count, with which it is written anew.
+const STALE: usize = 8192;
+
+/// A place, and the URL whose file is to be there: the keys of both.
+type Intent = [u8; 2 * UrlKey::BYTES];
+
+/// The intents of earlier runs that no record has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(HashSet<Intent>);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Intents {
+    path: PathBuf,
+    /// None before the first intent of a run that found none.
+    file: Option<File>,
+    /// They are to survive the loss of power.
+    durable: bool,
+    /// Those that outlive their task: a file may be there without a record.
+    standing: HashSet<Intent>,
+    /// Of tasks that are handed out.
+    open: HashMap<TaskId, Intent>,
+    /// Tasks whose records are on their way.
+    recorded: Vec<TaskId>,
+    /// Lines for the next write: of intents that ended without a file.
+    ended: String,
+    /// Lines in the file.
+    lines: usize,
+}
+
+/// Intents cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot keep what is about to be stored in {}: {source}; see to that file, and run the same \
+     command again",
+    .path.display()
+)]
+pub struct IntentError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn intent(target: &Target) -> Intent {
+    let mut intent = [0; 2 * UrlKey::BYTES];
+    let (place, url) = intent.split_at_mut(UrlKey::BYTES);
+    place.copy_from_slice(UrlKey::of(&target.path).as_bytes());
+    url.copy_from_slice(UrlKey::of(&target.url).as_bytes());
+    intent
+}
+
+impl Standing {
+    /// Reads what earlier runs left in `folder`. What a record says is not kept twice.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be asked.
+    pub fn read(folder: &Path, index: &Index) -> Result<Self, LedgerError> {
+        let mut text = Vec::new();
+        if let Some(file) = open_own(&folder.join(FILE)) {
+            // What cannot be read counts for nothing; a file is then taken for the user's.
+            let _ = file.take(MOST).read_to_end(&mut text);
+        }
+        let mut standing = HashSet::new();
+        for line in text.split(|&byte| byte == b'\n') {
+            let Some((sign, key)) = line.split_first() else {
+                continue;
+            };
+            let key = BASE32_DNSSEC.decode(key).ok();
+            let Some(intent) = key.and_then(|key| Intent::try_from(key).ok()) else {
+                continue;
+            };
+            match sign {
+                b'+' => standing.insert(intent),
+                b'-' => standing.remove(&intent),
+                _ => false,
+            };
+        }
+        let mut kept = HashSet::new();
+        for intent in standing {
+            let (place, url) = intent.split_at(UrlKey::BYTES);
+            let owner = match place.try_into() {
+                Ok(place) => index.owner(place)?,
+                Err(_) => None,
+            };
+            if owner.is_none_or(|owner| owner != *url) {
+                kept.insert(intent);
+            }
+        }
+        Ok(Self(kept))
+    }
+
+    /// Whether a file in the target's place, without a record, is its own.
+    #[must_use]
+    pub fn has(&self, target: &Target) -> bool {
+        !self.0.is_empty() && self.0.contains(&intent(target))
+    }
+}
+
+impl Intents {
+    /// Begins with those of earlier runs.
+    ///
+    /// # Errors
+    ///
+    /// If the file for them cannot be written, or removed if there are none.
+    pub fn open(folder: &Path, standing: &Standing, durable: bool) -> Result<Self, IntentError> {
+        let path = folder.join(FILE);
+        let standing = standing.0.clone();
+        let mut intents = Self {
+            path,
+            file: None,
+            durable,
+            lines: 0,
+            standing,
+            open: HashMap::new(),
+            recorded: Vec::new(),
+            ended: String::new(),
+        };
+        intents.write()?;
+        Ok(intents)
+    }
+
+    /// Notes that these are about to be handed out. When this is done, they may be.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn intend<'a>(
+        &mut self,
+        tasks: impl Iterator<Item = (TaskId, &'a Target)>,
+    ) -> Result<(), IntentError> {
+        let mut text = String::new();
+        for (task, target) in tasks {
+            if let std::collections::hash_map::Entry::Vacant(entry) = self.open.entry(task) {
+                let intent = entry.insert(intent(target));
+                text.push_str(&line('+', intent));
+                self.lines += 1;
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let Some(file) = &mut self.file else {
+            return self.write();
+        };
+        text.insert_str(0, &std::mem::take(&mut self.ended));
+        let written = file.write_all(text.as_bytes());
+        let synced = written.and_then(|()| match self.durable {
+            true => file.sync_data(),
+            false => Ok(()),
+        });
+        synced.map_err(|source| self.failed(source))
+    }
+
+    /// A record of the task is on its way. `in_place` tells whether it says that the file is there;
+    /// if not, one may be there nevertheless if a worker died with the task.
+    pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool, died: bool) {
+        if in_place {
+            self.recorded.push(task);
+            if !self.standing.is_empty() {
+                self.standing.remove(&intent(target));
+            }
+        } else if let Some(intent) = self.open.remove(&task) {
+            if died {
+                self.standing.insert(intent);
+            } else {
+                self.ended.push_str(&line('-', &intent));
+                self.lines += 1;
+            }
+        }
+    }
+
+    /// All records so far are written.
+    ///
+    /// # Errors
+    ///
+    /// If the file had to be written anew, and cannot be.
+    pub fn flushed(&mut self) -> Result<(), IntentError> {
+        for task in self.recorded.drain(..) {
+            self.open.remove(&task);
+        }
+        if self.lines > STALE + 2 * (self.open.len() + self.standing.len()) {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves what the next run has to know; all records are written.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn close(mut self) -> Result<(), IntentError> {
+        for task in self.recorded.drain(..) {
+            self.open.remove(&task);
+        }
+        self.write()
+    }
+
+    /// Writes the file anew, or removes it if there is nothing to say.
+    fn write(&mut self) -> Result<(), IntentError> {
+        let all: HashSet<Intent> = self.open.values().chain(&self.standing).copied().collect();
+        self.lines = all.len();
+        self.ended.clear();
+        let written = if all.is_empty() {
+            remove(&self.path).map(|()| None)
+        } else {
+            write_anew(&self.path, &all, self.durable).map(Some)
+        };
+        self.file = written.map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> IntentError {
+        IntentError {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn line(sign: char, intent: &Intent) -> String {
+    format!("{sign}{}\n", BASE32_DNSSEC.encode(intent))
+}
+
+/// Puts a file with these in place, in one step.
+fn write_anew(path: &Path, intents: &HashSet<Intent>, durable: bool) -> io::Result<File> {
+    let text: String = intents.iter().map(|intent| line('+', intent)).collect();
+    let beside = path.with_extension("new");
+    remove(&beside)?;
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    if durable {
+        file.sync_data()?;
+    }
+    fs::rename(&beside, path)?;
+    Ok(file)
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::input::Lines;
+
+    fn target(out: &str) -> Target {
+        let line = format!(r#"{{"url":"http://h/{out}","out":"{out}"}}"#);
+        let reader = Box::new(Cursor::new(line.into_bytes()));
+        let mut lines = Lines::new("list", reader, Arc::default());
+        lines.next().expect("a line").entry.expect("a target")
+    }
+
+    fn standing(folder: &Path) -> Standing {
+        Standing::read(folder, &Index::empty(folder.to_owned())).expect("read")
+    }
+
+    #[test]
+    fn an_intent_stands_until_its_task_is_recorded() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let open = || Intents::open(folder, &standing(folder), false).expect("a file");
+        let has = |name| standing(folder).has(&target(name));
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(target);
+        let mut intents = open();
+        let tasks = [(1, &a), (2, &b), (3, &c), (4, &d)];
+        let tasks = || tasks.map(|(task, target)| (TaskId(task), target));
+        intents.intend(tasks().into_iter()).expect("written");
+        intents.intend(tasks().into_iter()).expect("nothing new");
+        assert_eq!(intents.lines, 4);
+        intents.settle(TaskId(1), &a, true, false);
+        // A kill now: the record may not be there.
+        assert!(has("a") && has("b") && has("c") && has("d"));
+        intents.flushed().expect("nothing to do");
+        intents.settle(TaskId(2), &b, false, false);
+        intents.settle(TaskId(3), &c, false, true);
+        intents.close().expect("written");
+        assert!(!has("a") && !has("b") && has("c") && has("d"));
+        // What stands is done again by a run that need not say so once more.
+        let mut intents = open();
+        intents.settle(TaskId(1), &c, true, false);
+        intents.settle(TaskId(2), &d, false, false);
+        intents.flushed().expect("nothing to do");
+        intents.close().expect("written");
+        assert!(!has("c") && has("d"));
+        let mut intents = open();
+        intents.settle(TaskId(1), &d, true, false);
+        intents.close().expect("removed");
+        assert!(!folder.join(FILE).exists());
+    }
+
+    #[test]
+    fn a_task_that_failed_without_a_file_leaves_no_intent_also_after_a_kill() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let mut intents = Intents::open(folder, &standing(folder), true).expect("a file");
+        let [a, b] = ["a", "b"].map(target);
+        intents
+            .intend([(TaskId(1), &a)].into_iter())
+            .expect("written");
+        intents.settle(TaskId(1), &a, false, false);
+        intents
+            .intend([(TaskId(2), &b)].into_iter())
+            .expect("written");
+        let standing = standing(folder);
+        assert!(!standing.has(&a) && standing.has(&b));
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_the_run_and_torn_lines_count_for_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = folder.path();
+        let mut intents = Intents::open(folder, &standing(folder), false).expect("a file");
+        let held = target("held");
+        intents
+            .intend([(TaskId(0), &held)].into_iter())
+            .expect("written");
+        for number in 1..=2 * STALE as u64 {
+            let target = target(&number.to_string());
+            intents
+                .intend([(TaskId(number), &target)].into_iter())
+                .expect("written");
+            intents.settle(TaskId(number), &target, true, false);
+            intents.flushed().expect("written");
+        }
+        let path = folder.join(FILE);
+        let size = fs::metadata(&path).expect("it is there").len();
+        assert!(size < 40 * (STALE as u64 + 10), "{size}");
+        let mut text = fs::read_to_string(&path).expect("read");
+        text.push_str("+short\n\0\n*\n+");
+        fs::write(&path, text).expect("written");
+        assert!(standing(folder).has(&held));
+    }
+}

@@ -1,0 +1,47 @@
+//! What is on its way between the core and its workers, and how long it takes.
+
+use coordinator::dispatch::{Action, Event};
+use protocol::WorkerId;
+
+use super::{Happening, World, nanos};
+
+impl World {
+    pub(super) fn send_down(&mut self, worker: WorkerId, action: Action) {
+        let delay = self.rng.u64(..2_000_000);
+        let Some(model) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let at = (self.now + delay).max(model.downlink_busy_until);
+        model.downlink_busy_until = at;
+        self.at(at, Happening::Told(worker, action));
+    }
+
+    /// A worker says something: it arrives in order, and perhaps a second time.
+    pub(super) fn send_up(&mut self, worker: WorkerId, event: Event) {
+        // Now and then it is not read for longer than any lease.
+        let clogged = self.rng.f64() < self.scenario.clogged;
+        let lease = nanos(self.scenario.limits.lease_timeout);
+        let delay = match clogged {
+            true => self.rng.u64(..2 * lease),
+            false => self.rng.u64(..2_000_000),
+        };
+        let Some(model) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        let at = (self.now + delay).max(model.uplink_busy_until);
+        model.uplink_busy_until = at;
+        if self.rng.f64() < self.scenario.echo && !matches!(event, Event::WorkerExited { .. }) {
+            let late = at + self.rng.u64(..500_000_000);
+            // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
+            self.at(late, Happening::Heard(event.clone()));
+        }
+        self.at(at, Happening::Heard(event));
+    }
+
+    /// Says that all is heard once what every worker has said by now has arrived.
+    pub(super) fn listen(&mut self) {
+        let busy = self.workers.values().map(|model| model.uplink_busy_until);
+        let at = busy.max().unwrap_or_default().max(self.now);
+        self.at(at, Happening::Heard(Event::Listened));
+    }
+}

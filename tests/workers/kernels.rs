@@ -1,0 +1,99 @@
+//! Kernels that lack a part of what the sandbox is made of: calls that they do not know are refused
+//! to the whole program, by a filter of our own, as such a kernel would refuse them.
+
+use std::collections::BTreeMap;
+use std::env;
+
+use libtest_mimic::Trial;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use crate::support::{Ended, Run, Server, server, sha256};
+use crate::{run, trials};
+
+pub fn trials() -> Vec<Trial> {
+    trials![
+        what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run,
+        a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
+        where_nothing_is_missing_nothing_is_said,
+    ]
+}
+
+/// The environment variable with the name of what this program's kernel is to lack.
+const LACKS: &str = "COORDINATOR_TEST_LACKS";
+
+/// Names of what a kernel may lack, the call that it is had by, and what is said.
+const PARTS: [(&str, libc::c_long, &str); 3] = [
+    ("landlock", libc::SYS_landlock_create_ruleset, "no Landlock"),
+    ("seccomp", libc::SYS_seccomp, "no seccomp"),
+    ("capset", libc::SYS_capset, "capabilities"),
+];
+
+/// Makes the kernel what the environment says, for this process and all that it starts.
+pub fn make() {
+    let Some(lacks) = env::var_os(LACKS) else {
+        return;
+    };
+    let (_, call, _) = PARTS.iter().find(|(name, ..)| *name == lacks).unwrap();
+    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let arch = TargetArch::try_from(env::consts::ARCH).unwrap();
+    let rules = BTreeMap::from([(*call, Vec::new())]);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// Nobody but root has capabilities to give up.
+fn parts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_root = rustix::process::geteuid().is_root();
+    let parts = PARTS.into_iter().map(|(part, _, text)| (part, text));
+    parts.filter(move |(part, _)| is_root || *part != "capset")
+}
+
+fn run_without(part: &str, server: &Server) -> Run {
+    run("").list([server.url("/f")]).env(LACKS, part)
+}
+
+fn is_one_line(ended: &Ended) {
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
+}
+
+fn what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run() {
+    let server = Server::start();
+    for (part, text) in parts() {
+        let run = run_without(part, &server).with("--quiet --workers 2");
+        let ended = run.finish().code(0);
+        ended.says(&[
+            "warning: ",
+            "cannot confine workers in full",
+            text,
+            "--sandbox",
+        ]);
+        is_one_line(&ended);
+        run.log().check(
+            &run.log().one(&server.url("/f")),
+            &sha256(&server::body("/f")),
+        );
+        let run = run_without(part, &server).with("--quiet --sandbox off");
+        assert_eq!(run.finish().code(0).stderr, "");
+    }
+}
+
+fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts() {
+    let server = Server::start();
+    for (part, _) in parts() {
+        let ended = run_without(part, &server).with("--sandbox on").finish();
+        let ended = ended.code(3);
+        ended.says(&["--sandbox", "best-effort"]);
+        is_one_line(&ended);
+    }
+    assert_eq!(server.total(), 0);
+}
+
+fn where_nothing_is_missing_nothing_is_said() {
+    let server = Server::start();
+    let insisting = run("").list([server.url("/f")]).with("--sandbox on -q");
+    // On a machine where it cannot be had, this cannot be seen.
+    if insisting.finish().status.success() {
+        let run = run("").list([server.url("/f")]).with("--quiet");
+        assert_eq!(run.finish().code(0).stderr, "");
+    }
+}
