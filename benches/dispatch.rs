@@ -41,13 +41,22 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Assign { worker, tasks } => {
                     for task in tasks {
                         events.push_back(Event::Started { worker, task });
-                        events.push_back(Event::Acked {
+                        events.push_back(Event::Finished {
                             worker,
                             task,
                             stored: stored(),
                         });
                     }
                 }
+                Action::Place {
+                    worker,
+                    task,
+                    stored,
+                } => events.push_back(Event::Placed {
+                    worker,
+                    task,
+                    result: Ok(stored),
+                }),
                 Action::Dismiss { worker } => events.push_back(Event::WorkerExited {
                     worker,
                     exit: coordinator::dispatch::Exit::Code(0),

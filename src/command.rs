@@ -47,7 +47,6 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
-        Some(Command::Guard(args)) => assist("guard", args, worker::exec::guard),
         Some(Command::Runner(args)) => assist("runner", args, worker::exec::runner),
     }
 }

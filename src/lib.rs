@@ -14,7 +14,8 @@
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
-//! - [`exec`] runs the program of `--exec` on files that are in place.
+//! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
+//!   of `--exec` on them.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
@@ -41,6 +42,7 @@ pub mod input;
 pub mod ledger;
 pub mod manual;
 pub mod origin;
+pub mod placement;
 pub mod pool;
 pub mod reap;
 pub mod results;

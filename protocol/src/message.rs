@@ -8,7 +8,7 @@
 //!       |<------------- Ready --------------------|
 //!       |-------------- Assign [17, 18, 19] ----->|
 //!       |<------------- Reports [Started 17] -----|
-//!       |<------------- Reports [Acked 17, Started 18]
+//!       |<------------- Reports [Finished 17, Started 18]
 //!       |-------------- Revoke [19] ------------->|  another worker is idle
 //!       |<------------- Reports [Released 19] ----|
 //!       |<------------- Heartbeat [18] -----------|  every now and then
@@ -31,12 +31,9 @@ pub struct Assignment {
     pub kind: TaskKind,
     /// What to download: an absolute http or https URL.
     pub url: String,
-    /// Where to store it, relative to the output folder, with `/` between its parts.
-    pub path: String,
-    /// The name of its partial body. Nobody but the coordinator can tell it, and no other task has it.
+    /// The name of its body in the worker's folder. Nobody but the coordinator can tell it, and no
+    /// other task has it.
     pub partial: String,
-    /// What is at `path` may be replaced: a file there can only be the task's own.
-    pub replace: bool,
     /// What the list says of the file: one that is otherwise is not put in place.
     pub expect: Option<Box<Expect>>,
     /// Request headers for this task, name and value. Each takes the place of those of the same
@@ -54,17 +51,14 @@ pub struct Assignment {
 
 impl Assignment {
     /// The task of a list that says nothing but its URL, handed out for the first time, of which an
-    /// earlier run may have left a partial body. That is named after the file.
+    /// earlier run may have left a partial body.
     #[must_use]
-    pub fn new(task: TaskId, url: impl Into<String>, path: impl Into<String>) -> Self {
-        let path = path.into();
+    pub fn new(task: TaskId, url: impl Into<String>, partial: impl Into<String>) -> Self {
         Self {
             task,
             kind: TaskKind::Listed,
             url: url.into(),
-            partial: path.clone(),
-            path,
-            replace: true,
+            partial: partial.into(),
             expect: None,
             headers: Vec::new(),
             delivery: 1,
@@ -156,11 +150,12 @@ pub enum Report {
         /// Which task.
         task: TaskId,
     },
-    /// Its file is in place.
-    Acked {
+    /// Its body is whole, and stands under its name in the worker's folder; or the file in place
+    /// is current.
+    Finished {
         /// Which task.
         task: TaskId,
-        /// The file, and how it came.
+        /// The body, and how it came.
         stored: Box<Stored>,
     },
     /// It was tried, and failed.
@@ -196,7 +191,7 @@ pub enum Phase {
     Requesting,
     /// The body is being received.
     Receiving,
-    /// The file is being put in place.
+    /// The body is made safe.
     Storing,
     /// The program of `--exec` runs on the file.
     Executing,

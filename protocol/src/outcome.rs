@@ -26,7 +26,7 @@ pub struct Timing {
     pub first_byte: Duration,
     /// Response head until the last byte of the body, time spent in the store taken out.
     pub body: Duration,
-    /// Hashing, writing, renaming.
+    /// Hashing, writing, putting in place.
     pub store: Duration,
     /// The program of `--exec`.
     pub exec: Duration,
@@ -143,8 +143,9 @@ impl Validators {
     }
 }
 
-/// An **ack**: the task's file is in place under its final name; if it was put there now, the program
-/// of `--exec`, if there is one, succeeded on it.
+/// The task has a file: as a worker tells it, a body that is whole; as the coordinator records it,
+/// a file in place under its final name, on which the program of `--exec`, if there is one,
+/// succeeded if the file was put there now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.

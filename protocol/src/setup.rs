@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Faults;
 use crate::robots::ObeyRobots;
-use crate::{Exec, Faults};
 
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The output folder, absolute.
-    pub output: OsString,
-    /// Where partial bodies are written; on the same file system as `output`, so that a rename
-    /// puts a whole file in place.
+    /// The only folder that the worker writes to: where its bodies are. It is on the file system of
+    /// the output folder, so that the coordinator can put a whole body in place by a rename.
     pub partial: OsString,
     /// Downloads in flight at once, at least 1.
     pub concurrency: u16,
@@ -38,11 +36,9 @@ pub struct Setup {
     /// How fast bodies may be read, if there is a limit. A worker process finds the memory that it
     /// shares with the others for this at standard input.
     pub limit_rate: Option<LimitRate>,
-    /// Whether a file is to be safe from the loss of power, and not only from the death of
-    /// processes, before it is acknowledged.
+    /// Whether a body is to be safe from the loss of power, and not only from the death of
+    /// processes, before it is reported.
     pub fsync: bool,
-    /// The program to run on each file, if there is one.
-    pub exec: Option<Exec>,
     /// How to talk to servers.
     pub http: HttpOptions,
     /// How robots.txt is obeyed, if it is.

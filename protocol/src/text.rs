@@ -59,7 +59,7 @@ impl FromWorker {
 fn check_report(report: &mut Report) -> Result<(), HeardError> {
     match report {
         Report::Started { .. } | Report::Released { .. } => Ok(()),
-        Report::Acked { stored, .. } => {
+        Report::Finished { stored, .. } => {
             let validators = &mut stored.validators;
             let texts = [
                 &mut stored.content_type,

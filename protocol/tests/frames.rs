@@ -13,12 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Exec, Executed,
-    Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known,
-    LimitRate, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy,
-    ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated,
-    Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust,
-    Validators, WorkerLimits,
+    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed, Exemption,
+    Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known, LimitRate,
+    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
+    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
+    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
+    WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -127,7 +127,7 @@ fn report() -> impl Strategy<Value = Report> {
     prop_oneof![
         task().prop_map(|task| Report::Started { task }),
         task().prop_map(|task| Report::Released { task }),
-        (task(), stored()).prop_map(|(task, stored)| Report::Acked { task, stored }),
+        (task(), stored()).prop_map(|(task, stored)| Report::Finished { task, stored }),
         (task(), failure()).prop_map(|(task, failure)| Report::Nacked { task, failure }),
     ]
 }
@@ -167,26 +167,20 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
         .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
-    let texts = (".{0,100}", ".{0,60}", ".{0,40}");
+    let texts = (".{0,100}", ".{0,40}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
         option::of(expect),
         headers,
-        (any::<(u32, bool, bool)>(), kind),
+        (any::<(u32, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(
-            task,
-            (url, path, partial),
-            (expect, headers, ((delivery, begun, replace), kind), known),
-        )| Assignment {
+        |(task, (url, partial), (expect, headers, ((delivery, begun), kind), known))| Assignment {
             task,
             kind,
             url,
-            path,
             partial,
-            replace,
             expect,
             headers,
             delivery,
@@ -260,7 +254,6 @@ fn exemption() -> impl Strategy<Value = Exemption> {
 
 prop_compose! {
     fn setup()(
-        output in os_string(),
         partial in os_string(),
         concurrency in any::<u16>(),
         times in prop::array::uniform4(duration()),
@@ -281,13 +274,12 @@ prop_compose! {
         boot in option::of(".{0,40}"),
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
-        (robots, faults, exec) in (option::of((os_string(), ".{0,20}")), option::of(faults()), option::of(exec())),
+        (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
         let [heartbeat, connect_timeout, stall_timeout, cpu_per_task] = times;
         Setup {
-            output,
             partial,
             concurrency,
             heartbeat,
@@ -298,7 +290,6 @@ prop_compose! {
             limits,
             limit_rate,
             fsync,
-            exec,
             http: HttpOptions {
                 user_agent: "coordinator/0".to_owned(),
                 headers,
@@ -325,14 +316,6 @@ prop_compose! {
             faults,
         }
     }
-}
-
-fn exec() -> impl Strategy<Value = Exec> {
-    (os_string(), vec(".{0,40}", 0..6), duration()).prop_map(|(program, words, timeout)| Exec {
-        program,
-        words,
-        timeout,
-    })
 }
 
 prop_compose! {

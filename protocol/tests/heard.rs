@@ -33,7 +33,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
         ..Exchange::default()
     };
     let stored = |text: &String| {
-        FromWorker::Reports(vec![Report::Acked {
+        FromWorker::Reports(vec![Report::Finished {
             task: TaskId(1),
             stored: Box::new(Stored {
                 exchange: exchange(text),

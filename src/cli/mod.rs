@@ -59,10 +59,7 @@ pub enum Command {
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
-    /// Start the processes that run commands for a worker; only a worker starts one
-    #[command(hide = true)]
-    Guard(exec::HandedArgs),
-    /// Run commands for a worker; only its guard starts one
+    /// Run commands; only a coordinator starts one
     #[command(hide = true)]
     Runner(exec::HandedArgs),
 }

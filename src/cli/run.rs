@@ -50,6 +50,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Do not lock the output folder: for a file system on which that fails. Two runs in one folder
+    /// at once then lose files, and nothing tells
+    #[arg(long)]
+    pub no_lock: bool,
+
     /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
     /// stored; slower
     #[arg(long)]

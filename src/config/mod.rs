@@ -49,6 +49,8 @@ pub struct RunConfig {
     /// Files that no run has made are replaced, and files that earlier runs named otherwise are
     /// downloaded again.
     pub force: bool,
+    /// Nothing keeps other runs from the output folder.
+    pub no_lock: bool,
     /// Numbers for the core.
     pub limits: Limits,
     /// What worker processes may use.
@@ -215,6 +217,7 @@ impl RunConfig {
             lists: Arc::new(list_options(args.list)?),
             output: args.output.unwrap_or_else(|| default_output(&network)),
             force: args.force,
+            no_lock: args.no_lock,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
@@ -402,6 +405,11 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         lease_timeout: args.crash.lease_timeout,
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
+        placing: match &args.each.exec {
+            // So many commands at once as there are downloads.
+            Some(_) => usize::from(workers) * usize::from(shape.concurrency.max(1)),
+            None => defaults.placing,
+        },
         seed: fastrand::u64(..),
         ..defaults
     }

@@ -70,7 +70,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_acked(
+    pub(super) fn on_finished(
         &mut self,
         now: Instant,
         worker: WorkerId,
@@ -80,12 +80,52 @@ impl Dispatcher {
         let Some((host, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
         };
-        self.counts.stored += self.weight(id);
+        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         let places = self.places();
         self.ready.serve(now, host, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(host);
         self.answered(worker, id, true, true);
-        self.finish(worker, id, Verdict::Stored(stored));
+        self.unlease(id);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let queued = started
+                .unwrap_or(now)
+                .saturating_duration_since(task.ready_at);
+            task.place = Place::Placing { worker, queued };
+        }
+        self.placing += 1;
+        self.actions.push_back(Action::Place {
+            worker,
+            task: id,
+            stored,
+        });
+    }
+
+    pub(super) fn on_placed(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        result: Result<Box<Stored>, Box<Failure>>,
+    ) {
+        match self.tasks.get(&id).map(|task| task.place) {
+            Some(Place::Placing { worker: by, .. }) if by == worker => {}
+            Some(_) | None => return self.stale(worker),
+        }
+        match result {
+            Ok(stored) => {
+                self.counts.stored += self.weight(id);
+                self.finish(worker, id, Verdict::Stored(stored));
+            }
+            Err(failure) => {
+                let delay = match failure.severity {
+                    Severity::Transient { retry_after } => {
+                        self.delay_of_retry(now, id, retry_after)
+                    }
+                    Severity::Permanent | Severity::Fatal => None,
+                };
+                self.failed(now, worker, id, failure, delay);
+            }
+        }
     }
 
     pub(super) fn on_nacked(
@@ -109,10 +149,23 @@ impl Dispatcher {
             Severity::Transient { .. } => self.delay_of_retry(now, id, retry_after),
             Severity::Permanent | Severity::Fatal => None,
         };
+        if delay.is_some() && !pushback.pause.is_zero() {
+            self.rest_host(now, id, pushback.pause);
+        }
+        self.failed(now, worker, id, failure, delay);
+    }
+
+    /// An attempt at `id`, which is leased or being placed, has failed; it is tried again after
+    /// `delay`, if there is one.
+    fn failed(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        id: TaskId,
+        failure: Box<Failure>,
+        delay: Option<Duration>,
+    ) {
         if let Some(delay) = delay {
-            if !pushback.pause.is_zero() {
-                self.rest_host(now, id, pushback.pause);
-            }
             return self.retry(now, id, delay, failure);
         }
         if failure.severity == Severity::Fatal {
@@ -223,8 +276,17 @@ impl Dispatcher {
             return;
         };
         self.ready.leave(task.host);
-        let Place::Leased(lease) = task.place else {
-            return;
+        let queued = match task.place {
+            Place::Leased(lease) => lease
+                .started
+                .map(|at| at.saturating_duration_since(task.ready_at))
+                .unwrap_or_default(),
+            Place::Placing { queued, .. } => queued,
+            Place::Ready
+            | Place::Errands
+            | Place::Suspects
+            | Place::Chunk(_)
+            | Place::Delayed(_) => return,
         };
         let answered = match verdict {
             Verdict::Stored(_) | Verdict::Failed(_) => 1,
@@ -236,10 +298,7 @@ impl Dispatcher {
             verdict,
             attempts: task.attempts,
             deliveries: task.broken + answered,
-            queued: lease
-                .started
-                .map(|at| at.saturating_duration_since(task.ready_at))
-                .unwrap_or_default(),
+            queued,
         });
     }
 
@@ -275,13 +334,23 @@ impl Dispatcher {
         });
     }
 
-    /// Ends the lease on `id`. The task's place is still to be set by the caller.
+    /// Ends the lease on `id`, or its being placed. The task's place is still to be set by the
+    /// caller.
     pub(super) fn unlease(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        let Place::Leased(lease) = task.place else {
-            return;
+        let lease = match task.place {
+            Place::Leased(lease) => lease,
+            Place::Placing { .. } => {
+                self.placing -= 1;
+                return;
+            }
+            Place::Ready
+            | Place::Errands
+            | Place::Suspects
+            | Place::Chunk(_)
+            | Place::Delayed(_) => return,
         };
         self.leases.remove(&(lease.deadline, id));
         let slot = &mut self.slots[usize::from(lease.worker.slot.0)];

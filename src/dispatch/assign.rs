@@ -18,7 +18,8 @@ impl Dispatcher {
     /// Ahead a worker is given only tasks of a host that it is asking already as often as it can.
     /// So nothing waits behind a download of another host, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
-        if now < self.next_turn {
+        // While the disk does not keep up, more bodies would only pile up.
+        if now < self.next_turn || self.placing >= self.limits.placing {
             return;
         }
         self.assign_suspects(now);

@@ -1,6 +1,6 @@
 //! The invariants that can be checked by looking at the core alone.
 //!
-//! 1. Offered = ready + delayed + leased + finished, errands apart: every unfinished task is in exactly the
+//! 1. Offered = ready + delayed + leased + placing + finished, errands apart: every unfinished task is in exactly the
 //!    place it says, and in no other.
 //! 2. A slot's books (credit, hosts, leases) agree with the tasks it holds.
 //! 3. A worker holds tasks only while there is one; leases per host stay below the host's cap.
@@ -59,6 +59,15 @@ impl Dispatcher {
             + self.suspects.len()
             + self.delayed.len()
             + self.errands.len();
+        let is_placing = |task: &&Task| matches!(task.place, Place::Placing { .. });
+        let placing = self.tasks.values().filter(is_placing).count();
+        if placing != self.placing {
+            return Err(format!(
+                "{placing} tasks are placed, counted as {}",
+                self.placing
+            ));
+        }
+        let waiting = waiting + placing;
         let places = waiting + leased;
         if places != self.tasks.len() {
             return Err(format!(
@@ -93,6 +102,7 @@ impl Dispatcher {
             Place::Suspects => self.suspects.contains(&id) && task.suspect,
             Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),
+            Place::Placing { .. } => !self.leases.iter().any(|&(_, leased)| leased == id),
             Place::Leased(lease) => {
                 let slot = &self.slots[usize::from(lease.worker.slot.0)];
                 let at = match lease.started {

@@ -27,20 +27,25 @@ impl Dispatcher {
     /// Ends the run at once.
     pub(super) fn abort(&mut self, now: Instant) {
         self.end(now, Ending::Interrupted);
+        if let Course::Ending { deadline, .. } = &mut self.course {
+            // What is being placed is not waited for.
+            *deadline = now.min(*deadline);
+        }
         for index in 0..self.slots.len() {
             self.kill(index, KillReason::RunEnds);
         }
     }
 
-    /// Moves the end along: sends empty workers away, and says so when nobody is left.
+    /// Moves the end along: sends empty workers away, and says so when nobody is left and nothing
+    /// is being placed, or the time of grace for that is over.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.is_running() && !self.input_open && self.tasks.is_empty() {
             self.end(now, Ending::Completed);
         }
-        let Course::Ending { ending, .. } = &self.course else {
+        let Course::Ending { ending, deadline } = &self.course else {
             return;
         };
-        let ending = ending.clone();
+        let (ending, is_over) = (ending.clone(), *deadline <= now);
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             match slot.state {
@@ -59,7 +64,7 @@ impl Dispatcher {
                 | SlotState::Dying { .. } => {}
             }
         }
-        if self.slots.iter().all(super::Slot::is_vacant) {
+        if self.slots.iter().all(super::Slot::is_vacant) && (self.placing == 0 || is_over) {
             self.course = Course::Finished;
             self.actions.push_back(Action::Finish { ending });
         }

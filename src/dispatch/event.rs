@@ -52,14 +52,23 @@ pub enum Event {
         /// Which task.
         task: TaskId,
     },
-    /// A worker has put a task's file in place.
-    Acked {
+    /// A worker has the whole body of a task, or found that the file in place is current.
+    Finished {
         /// Which worker.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
-        /// The file.
+        /// The body, as the worker tells it.
         stored: Box<Stored>,
+    },
+    /// The answer to [`Action::Place`].
+    Placed {
+        /// The worker that had finished it, which may be gone by now.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// The file in place, or why there is none.
+        result: Result<Box<Stored>, Box<Failure>>,
     },
     /// A worker tried a task and failed.
     Nacked {
@@ -216,6 +225,16 @@ pub enum Action {
         worker: WorkerId,
         /// Which tasks.
         tasks: Vec<TaskId>,
+    },
+    /// Put the body that this worker has finished in place, and run the program of `--exec` on it;
+    /// answered by `Placed`.
+    Place {
+        /// The worker that has the body.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// The body, as the worker tells it.
+        stored: Box<Stored>,
     },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
     Dismiss {

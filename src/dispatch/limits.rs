@@ -64,6 +64,9 @@ pub struct Limits {
     /// How long running tasks may take once the run is asked to end, and a dismissed worker to
     /// leave.
     pub grace: Duration,
+    /// Tasks in [`placing`](super::Dispatcher::placing) with which no more are handed out, at
+    /// least 1.
+    pub placing: usize,
     /// Ready tasks below which the core asks for more of the input.
     pub lookahead: usize,
     /// Unfinished tasks above which it does not, whatever their state.
@@ -162,6 +165,7 @@ impl Default for Limits {
             start_timeout: Duration::from_secs(10),
             kill_after: Duration::from_secs(1),
             grace: Duration::from_secs(30),
+            placing: 256,
             lookahead: 1024,
             lookahead_max: 65_536,
             seed: 0,

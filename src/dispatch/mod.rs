@@ -13,19 +13,24 @@
 //! # A task's way
 //!
 //! ```text
-//!                   +---------------------- Released, or its worker died
-//!                   |                       before it was started
-//!                   v                                |
-//!   TaskOffered -> Ready ---- Assign ------------> Leased --- Acked ----------------> stored
-//!                   ^                             |  |  |
-//!                   |          Nacked, transient  |  |  +--- Nacked, permanent, or
-//!                   +---- Delayed <---------------+  |       out of attempts --------> failed
-//!                                                    |
-//!                Suspects <-- its worker died -------+
-//!                   |  ^      while it ran           |
-//!          Assign,  |  |                             +--- and it was alone, for the
-//!          alone    +--+                                  last time tolerated ------> quarantined
+//!                 +---------------------- Released, or its worker died before it was started
+//!                 v                                |
+//! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> stored
+//!                 ^                             |  |  |                    |   |
+//!                 |  Nacked, transient          |  |  +-- Nacked, -+       |   +- permanent, or
+//!                 +---- Delayed <---------------+  |  permanent or |       |      out of attempts
+//!                          ^                       |  out of       +-------|----------+------> failed
+//!                          |                       |  attempts             |
+//!                          +-----------------------|--- Placed, transient -+
+//!              Suspects <-- its worker died -------+
+//!                 |  ^      while it ran           |
+//!        Assign,  |  |                             +--- and it ran alone, for the last
+//!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
+//!
+//! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it
+//! nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
+//! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
 
@@ -87,6 +92,8 @@ pub struct Dispatcher {
     spaced: bool,
     suspects: VecDeque<TaskId>,
     delayed: BTreeSet<(Instant, TaskId)>,
+    /// How many tasks are being placed.
+    placing: usize,
     /// Deadlines of the leases of workers that are not being ended.
     leases: BTreeSet<(Instant, TaskId)>,
     /// When `Listen` was said, and is not answered: a lease was over as far as was heard.
@@ -126,6 +133,7 @@ impl Dispatcher {
             spaced: false,
             suspects: VecDeque::new(),
             delayed: BTreeSet::new(),
+            placing: 0,
             leases: BTreeSet::new(),
             listening: None,
             slots: (0..limits.workers)
@@ -158,11 +166,16 @@ impl Dispatcher {
             Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
             Event::Started { worker, task } => self.on_started(now, worker, task),
-            Event::Acked {
+            Event::Finished {
                 worker,
                 task,
                 stored,
-            } => self.on_acked(now, worker, task, stored),
+            } => self.on_finished(now, worker, task, stored),
+            Event::Placed {
+                worker,
+                task,
+                result,
+            } => self.on_placed(now, worker, task, result),
             Event::Nacked {
                 worker,
                 task,
@@ -216,7 +229,9 @@ impl Dispatcher {
             .filter(|_| self.listening.is_none())
             .map(|&(at, _)| (at, DeadlineCause::Lease));
         let grace = match self.course {
-            Course::Ending { deadline, .. } if !self.all_dying() => {
+            Course::Ending { deadline, .. }
+                if !self.all_dying() || (self.placing > 0 && deadline > self.now) =>
+            {
                 Some((deadline, DeadlineCause::Grace))
             }
             Course::Ending { .. } | Course::Running | Course::Finished => None,

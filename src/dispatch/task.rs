@@ -55,6 +55,9 @@ pub(super) enum Place {
     Delayed(Instant),
     /// With a worker.
     Leased(Lease),
+    /// This worker has finished it, and its body is being put in place. It waited so long before
+    /// it was last started.
+    Placing { worker: WorkerId, queued: Duration },
 }
 
 /// A worker's exclusive, time-limited claim on a task.
@@ -101,7 +104,8 @@ impl Task {
             | Place::Errands
             | Place::Suspects
             | Place::Chunk(_)
-            | Place::Delayed(_) => None,
+            | Place::Delayed(_)
+            | Place::Placing { .. } => None,
         }
     }
 }

@@ -83,6 +83,12 @@ impl Dispatcher {
         self.delayed.len()
     }
 
+    /// Tasks whose bodies are being put in place.
+    #[must_use]
+    pub const fn placing(&self) -> usize {
+        self.placing
+    }
+
     /// Slots that are meant to be in use.
     #[must_use]
     pub const fn workers(&self) -> u16 {
@@ -137,7 +143,8 @@ impl Dispatcher {
                     | Place::Errands
                     | Place::Suspects
                     | Place::Chunk(_)
-                    | Place::Delayed(_) => None,
+                    | Place::Delayed(_)
+                    | Place::Placing { .. } => None,
                 })
                 .collect(),
             queued: slot.queue.len(),

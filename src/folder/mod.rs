@@ -72,6 +72,19 @@ impl Folder {
         })
     }
 
+    /// Another descriptor of it.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            how: self.how,
+            path: self.path.clone(),
+        })
+    }
+
     /// Its name, for messages and for what can only be reached by name.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -15,8 +15,9 @@ use super::naming::{Naming, PlaceError};
 pub struct Target {
     /// The URL: absolute, http or https, normalised (WHATWG URL), without fragment or credentials.
     pub url: String,
-    /// Its host as the URL writes it, in lower case and without the port: what per-host limits
-    /// count by.
+    /// What per-host limits count by: the host as the URL writes it, in lower case, with the port
+    /// unless that is the scheme's own. Another port is another server, and its refusals say nothing
+    /// about this one.
     pub host: String,
     /// The identity of the task: the URL, and the name that the list gives the file.
     pub key: UrlKey,
@@ -71,7 +72,10 @@ impl Target {
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
             return Ok(None);
         };
-        let host = host.to_owned();
+        let host = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
         let key = UrlKey::of(url.as_str());
         let path = naming.place(&url, key, number)?;
         Ok(Some(Self {

@@ -213,6 +213,16 @@ fn urls_are_normalised_and_lose_their_fragment() {
 }
 
 #[test]
+fn hosts_count_by_name_and_by_a_port_that_is_not_the_schemes_own() {
+    let hosts: Vec<String> =
+        lines_of(b"http://h/a\nhttps://h/a\nhttp://h:443/a\nhttps://h:8443/a\n")
+            .into_iter()
+            .map(|line| line.entry.expect("a URL").host)
+            .collect();
+    assert_eq!(hosts, ["h", "h", "h:443", "h:8443"]);
+}
+
+#[test]
 fn equal_urls_have_equal_keys_however_they_are_written() {
     let targets: Vec<Target> = lines_of(b"http://h/a\nHTTP://H:80/./a#x\nhttp://h/A\n")
         .into_iter()
@@ -325,7 +335,7 @@ proptest::proptest! {
             match (line.problem(), line.entry) {
                 (Some(problem), Err(_)) => assert!(!problem.contains(char::is_control)),
                 (None, Ok(target)) => {
-                    let url = url::Url::parse(&target.url).expect("a target's URL parses");
+                    let url = url::Url::parse(&target.request_url()).expect("a target's URL parses");
                     // Normal forms are fixed points, or resume would not find them again.
                     assert_eq!(Target::new(url, &naming::Naming::Flat, 1), Ok(Some(target)));
                 }

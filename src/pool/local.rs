@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Weak};
 
 use protocol::{FromWorker, Setup, ToWorker, WorkerId};
-use rustix::process::Signal;
-use worker::exec::{Commands, Home};
 use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
 use super::{Heard, Message, News};
 use crate::dispatch::Exit;
+use crate::placement::{LOCAL, make};
 
 /// The workers of a run, each a session in this process. `M` is what the run's inbox takes.
 #[derive(Debug)]
@@ -31,8 +31,6 @@ pub struct LocalPool<M> {
 #[derive(Debug)]
 struct Local {
     to_worker: Option<Sender<ToWorker>>,
-    /// What runs commands for it, for as long as it does.
-    commands: Option<Weak<Commands>>,
 }
 
 /// Says what the session has to say straight to the run's inbox.
@@ -66,7 +64,8 @@ impl<M: From<Message> + Send> Outbox for ToInbox<M> {
 impl<M: From<Message> + Send + 'static> LocalPool<M> {
     /// A pool without workers. Each works as `setup` says; messages go to `inbox`.
     #[must_use]
-    pub fn new(setup: Setup, inbox: Sender<M>) -> Self {
+    pub fn new(mut setup: Setup, inbox: Sender<M>) -> Self {
+        setup.partial = Path::new(&setup.partial).join(LOCAL).into();
         Self {
             throttle: setup.limit_rate.as_ref().map(Throttle::local),
             setup: Box::new(setup),
@@ -82,15 +81,14 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             inbox: self.inbox.clone(),
         });
         let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
-        let commands = Commands::start(&setup, Home::Local)?.map(Arc::new);
-        let handle = commands.as_ref().map(Arc::downgrade);
+        make(Path::new(&setup.partial))?;
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {
                 // What it was doing is lost with it; nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
                     let inbox = LocalInbox(incoming);
-                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle, commands)
+                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle)
                 }));
                 let exit = match served {
                     Ok(Ok(_)) => Exit::Code(0),
@@ -102,7 +100,6 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             })?;
         let local = Local {
             to_worker: Some(to_worker),
-            commands: handle,
         };
         self.workers.insert(worker, local);
         Ok(())
@@ -137,17 +134,6 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
     pub(super) fn kill(&mut self, worker: WorkerId) {
         if let Some(local) = self.workers.get_mut(&worker) {
             local.to_worker = None;
-        }
-    }
-
-    /// Sends `signal` to the commands of every worker.
-    pub(super) fn signal_commands(&self, signal: Signal) {
-        let handles = self
-            .workers
-            .values()
-            .filter_map(|local| local.commands.as_ref());
-        for commands in handles.filter_map(Weak::upgrade) {
-            commands.signal(signal);
         }
     }
 

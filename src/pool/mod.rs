@@ -125,7 +125,7 @@ impl Message {
 #[derive(Debug)]
 pub enum Pool<M> {
     /// Each a process of its own.
-    Processes(ProcessPool<M>),
+    Processes(Box<ProcessPool<M>>),
     /// Each a session on a thread of this process.
     Local(LocalPool<M>),
 }
@@ -228,12 +228,12 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
-    /// Stops every worker and its commands, until [`continue_all`](Self::continue_all). Threads stop
+    /// Stops every worker, until [`continue_all`](Self::continue_all). Threads stop
     /// with this process.
     pub fn stop_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::STOP),
-            Self::Local(pool) => pool.signal_commands(Signal::STOP),
+            Self::Local(_) => {}
         }
     }
 
@@ -241,7 +241,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     pub fn continue_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::CONT),
-            Self::Local(pool) => pool.signal_commands(Signal::CONT),
+            Self::Local(_) => {}
         }
     }
 

@@ -29,6 +29,7 @@ use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
+use crate::placement::{folder_of, make};
 use crate::reap::reap;
 
 /// Shortest time between two looks at the memory of a worker that says something.
@@ -42,6 +43,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct ProcessPool<M> {
     program: PathBuf,
     verbose: u8,
+    /// The folder with the workers' folders.
+    partial: PathBuf,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
     /// The output folder, so that the process list shows whose worker it is.
@@ -61,10 +64,7 @@ pub struct ProcessPool<M> {
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The options are too long for the workers to be told.
-    #[error(
-        "the options for HTTP are too long to hand to a worker: {0}; give fewer headers, or a \
-         shorter --exec"
-    )]
+    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
     Options(#[from] EncodeError),
     /// The system does not make memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
@@ -96,10 +96,9 @@ const ENVIRONMENT: [&str; 16] = [
     "SSL_CERT_DIR",
 ];
 
-/// The environment of workers, if it is not to be this process's. Commands are given what the
-/// worker has, and they are to have all of it.
+/// The environment of workers, if it is not to be this process's.
 fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
-    let reduced = setup.limits.sandbox != Sandbox::Off && setup.exec.is_none();
+    let reduced = setup.limits.sandbox != Sandbox::Off;
     reduced.then(|| {
         let known = ENVIRONMENT.iter();
         known
@@ -133,13 +132,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ///
     /// If `setup` does not fit a frame, or what it takes is not to be had.
     pub fn new(
-        setup: Setup,
+        mut setup: Setup,
         verbose: u8,
         sockets: SocketFolder,
         inbox: Sender<M>,
     ) -> Result<Self, PoolError> {
+        // Each has a folder of its own there, and works in it.
+        let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
+        let output = partial.ancestors().nth(2).unwrap_or(&partial);
         let rate = setup.limit_rate.map(|_| worker::shared_memory());
-        let (folder, environment) = (setup.output.clone(), environment(&setup));
+        let (folder, environment) = (output.as_os_str().to_owned(), environment(&setup));
         let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
         let ear = {
             let inbox = inbox.clone();
@@ -160,6 +162,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             folder,
             environment,
             inbox,
+            partial,
             start_faults: None,
             workers: BTreeMap::new(),
             ear,
@@ -218,8 +221,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
+        let folder = self.partial.join(folder_of(worker));
+        make(&folder)?;
         let mut command = Command::new(&self.program);
         command
+            .current_dir(&folder)
             .arg0("coordinator")
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])
@@ -238,6 +244,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().cloned());
         }
+        command.env("TMPDIR", &folder);
         let fault = self.start_faults.and_then(|faults| faults.of(worker));
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");

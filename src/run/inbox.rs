@@ -2,13 +2,15 @@
 
 use super::intake::Batch;
 use super::signals::Signal;
-use crate::pool;
+use crate::{placement, pool};
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Message {
     /// Of a worker; for the pool to digest.
     Pool(pool::Message),
+    /// What became of bodies.
+    Placement(Vec<placement::News>),
     /// More of the input.
     Intake(Batch),
     /// A signal to this process.

@@ -179,21 +179,16 @@ impl Intents {
         synced.map_err(|source| self.failed(source))
     }
 
-    /// A record of the task is on its way. `in_place` tells whether it says that the file is there;
-    /// if not, one may be there nevertheless if a worker died with the task.
-    pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool, died: bool) {
+    /// A record of the task is on its way. `in_place` tells whether it says that the file is there.
+    pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool) {
         if in_place {
             self.recorded.push(task);
             if !self.standing.is_empty() {
                 self.standing.remove(&intent(target));
             }
         } else if let Some(intent) = self.open.remove(&task) {
-            if died {
-                self.standing.insert(intent);
-            } else {
-                self.ended.push_str(&line('-', &intent));
-                self.lines += 1;
-            }
+            self.ended.push_str(&line('-', &intent));
+            self.lines += 1;
         }
     }
 
@@ -308,23 +303,22 @@ mod tests {
         intents.intend(tasks().into_iter()).expect("written");
         intents.intend(tasks().into_iter()).expect("nothing new");
         assert_eq!(intents.lines, 4);
-        intents.settle(TaskId(1), &a, true, false);
+        intents.settle(TaskId(1), &a, true);
         // A kill now: the record may not be there.
         assert!(has("a") && has("b") && has("c") && has("d"));
         intents.flushed().expect("nothing to do");
-        intents.settle(TaskId(2), &b, false, false);
-        intents.settle(TaskId(3), &c, false, true);
+        intents.settle(TaskId(2), &b, false);
         intents.close().expect("written");
         assert!(!has("a") && !has("b") && has("c") && has("d"));
         // What stands is done again by a run that need not say so once more.
         let mut intents = open();
-        intents.settle(TaskId(1), &c, true, false);
-        intents.settle(TaskId(2), &d, false, false);
+        intents.settle(TaskId(1), &c, true);
+        intents.settle(TaskId(2), &d, false);
         intents.flushed().expect("nothing to do");
         intents.close().expect("written");
         assert!(!has("c") && has("d"));
         let mut intents = open();
-        intents.settle(TaskId(1), &d, true, false);
+        intents.settle(TaskId(1), &d, true);
         intents.close().expect("removed");
         assert!(!folder.join(FILE).exists());
     }
@@ -338,7 +332,7 @@ mod tests {
         intents
             .intend([(TaskId(1), &a)].into_iter())
             .expect("written");
-        intents.settle(TaskId(1), &a, false, false);
+        intents.settle(TaskId(1), &a, false);
         intents
             .intend([(TaskId(2), &b)].into_iter())
             .expect("written");
@@ -360,7 +354,7 @@ mod tests {
             intents
                 .intend([(TaskId(number), &target)].into_iter())
                 .expect("written");
-            intents.settle(TaskId(number), &target, true, false);
+            intents.settle(TaskId(number), &target, true);
             intents.flushed().expect("written");
         }
         let path = folder.join(FILE);

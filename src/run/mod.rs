@@ -25,6 +25,7 @@ mod recheck;
 mod report;
 pub mod resume;
 mod robots;
+mod setup;
 mod shell;
 mod sieve;
 mod signals;
@@ -35,8 +36,7 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::robots::ObeyRobots;
-use protocol::{LimitRate, Setup, Simulated, Trust};
+use protocol::Setup;
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
@@ -45,6 +45,7 @@ use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
+use crate::placement::Tidied;
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
@@ -55,13 +56,14 @@ use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder, Tidied};
+use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
 use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
 use robots::Doorman;
+use setup::{placement, setup};
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
@@ -153,7 +155,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     make_room(workers)?;
     let folder = OutputFolder::prepare(&config.output)?;
     let layout = folder.layout();
-    let lock = folder.lock()?;
+    let lock = match config.no_lock {
+        true => folder.do_not_lock(),
+        false => folder.lock()?,
+    };
     let simulated = config.network.is_simulated();
     check_kind(layout, simulated)?;
     if simulated {
@@ -163,7 +168,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let resumed = boot.as_deref().filter(|_| folder.trusts_partials());
     let tidied = folder.remove_leftovers(&lock, resumed)?;
     tracing::debug!(?tidied, "leftovers of an earlier run");
-    tell_exposed(&folder, tidied, &console);
+    tell_exposed(&folder, &tidied, &console);
+    if let Some(lacks) = lock.lacks() {
+        console.error(&lacks);
+    }
     if tidied.guessable > 0 {
         console.line(&format!(
             "{} partial bodies of an earlier version are dropped, since anybody can guess their \
@@ -229,6 +237,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ..setup(&config, layout, origin.as_ref())
     };
     let injector = injector(&config, &folder, begun)?;
+    let placement = placement(&config, layout, boot.clone(), sender.clone())
+        .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
             let sockets = SocketFolder::open(folder.sockets()?)
@@ -237,7 +247,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
-            Pool::Processes(pool)
+            Pool::Processes(Box::new(pool))
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
@@ -262,7 +272,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             timeline,
             intents,
             partial_names,
-            partials_left: tidied.kept > 0,
+            partials_left: tidied.kept,
+            placement,
             proof: Proof {
                 folders: [layout.partial().to_owned(), layout.output().to_owned()],
                 program: config.exec.as_ref().map(|exec| exec.program.clone()),
@@ -341,7 +352,7 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
 }
 
 /// Says what others may do, or could, in the folder that the run keeps for itself.
-fn tell_exposed(folder: &OutputFolder, tidied: Tidied, console: &Console) {
+fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
     let own = folder.own().as_folder().path().display();
     if !folder.own().owner().keeps_modes() {
         console.error(&format!(
@@ -452,45 +463,5 @@ fn size_of(source: &Source) -> Option<u64> {
             .filter(std::fs::Metadata::is_file)
             .map(|metadata| metadata.len()),
         Source::Stdin => None,
-    }
-}
-
-fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup {
-    let mut http = config.http.clone();
-    let simulated = match (&config.network, origin) {
-        (Network::SimulatedBy(origin), _) => origin
-            .https
-            .zip(origin.ca_pem.as_ref())
-            .map(|(https, ca_pem)| (origin.http, https, ca_pem)),
-        (Network::Simulated(_) | Network::Real, origin) => {
-            origin.map(|origin| (origin.http, origin.https, &origin.ca_pem))
-        }
-    };
-    if let Some((plain, https, ca_pem)) = simulated {
-        http.simulated = Some(Simulated { http: plain, https });
-        http.trust = Trust::Pem(ca_pem.clone());
-    }
-    Setup {
-        output: layout.output().as_os_str().to_owned(),
-        partial: layout.partial().as_os_str().to_owned(),
-        concurrency: config.limits.concurrency,
-        heartbeat: (config.limits.lease_timeout / HEARTBEATS_PER_LEASE).min(HEARTBEAT),
-        engine: config.engine,
-        spans: config.timeline.is_some(),
-        cpu_per_task: config.cpu_per_task,
-        boot: None,
-        limits: config.worker_limits,
-        limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
-            bytes_per_second,
-            sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
-        }),
-        fsync: config.fsync,
-        exec: config.exec.clone(),
-        http,
-        robots: config.robots.clone().map(|token| ObeyRobots {
-            folder: layout.robots().into(),
-            token,
-        }),
-        faults: config.inject.as_ref().and_then(inject::Spec::faults),
     }
 }

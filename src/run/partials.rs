@@ -24,9 +24,6 @@ const KEY_BYTES: usize = 32;
 /// Of the code, those that become the name: 160 bits.
 const NAME_BYTES: usize = 20;
 
-/// Characters of a name, of five bits each.
-const NAME_CHARS: usize = 32;
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct PartialNames {
@@ -78,13 +75,6 @@ impl PartialNames {
         }
         let code = code.sign();
         BASE32_DNSSEC.encode(&code.as_ref()[..NAME_BYTES])
-    }
-
-    /// Whether a name looks like one of these. Those of the first edition do not.
-    #[must_use]
-    pub fn is_one(name: &[u8]) -> bool {
-        let of_the_alphabet = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'v');
-        name.len() == NAME_CHARS && name.iter().all(of_the_alphabet)
     }
 }
 
@@ -139,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::input::Lines;
+    use crate::placement::is_name;
 
     fn of_line(line: String) -> Target {
         let reader = Box::new(Cursor::new(line.into_bytes()));
@@ -169,7 +160,7 @@ mod tests {
         };
         let first = of(&names);
         for (at, name) in first.iter().enumerate() {
-            assert!(PartialNames::is_one(name.as_bytes()), "{name}");
+            assert!(is_name(name.as_bytes()), "{name}");
             assert!(!first[..at].contains(name), "{first:?}");
         }
         let again = PartialNames::open(folder.path()).expect("a key");
@@ -215,14 +206,6 @@ mod tests {
                 "nothing is written through a link"
             );
             fs::remove_file(&path).expect("removed");
-        }
-    }
-
-    #[test]
-    fn names_of_the_first_edition_are_told_from_these() {
-        let digest = "IUDLGSM7VAN18ARVGRJA69T4MHHHULG2JGPHHRFC8AO8HE6LV1O0";
-        for name in ["file-m2jrke0nkl8omo4v.txt", digest, "", "partial"] {
-            assert!(!PartialNames::is_one(name.as_bytes()), "{name}");
         }
     }
 }

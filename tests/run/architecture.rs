@@ -169,6 +169,21 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "exec runs a program on a file, and knows nothing of the run around it",
     ),
     (
+        "src/placement/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::origin",
+            "tokio",
+            "ipc_channel",
+        ],
+        "placement puts files in place, and knows nothing of the run around it",
+    ),
+    (
         "src/cli/",
         &[
             "crate::run",

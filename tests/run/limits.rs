@@ -36,11 +36,9 @@ fn what_is_in_force_is_told_once() {
         .with("-v --workers 2 --sandbox on");
     let ended = run.finish().code(0);
     let line = ended.says(&["sandbox: Landlock ABI", "seccomp", "no_new_privs"]);
-    let output = run.path("downloads").display().to_string();
-    assert!(
-        line.contains(&format!("writes below {output} only")),
-        "{line}"
-    );
+    let own = run.path("downloads/.coordinator/partial");
+    let own = own.display();
+    assert!(line.contains(&format!("writes below {own} only")), "{line}");
     let lines = ended.stderr.matches("sandbox: ").count();
     assert_eq!(lines, 1, "{}", ended.text());
 }

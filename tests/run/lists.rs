@@ -196,6 +196,8 @@ fn each_slip_is_named_with_its_line_and_the_others_run() {
         out(".coordinator/results.jsonl"),
         json!({"url": server.url("/h"), "headers": {"X": "y".repeat(9000)}}).to_string(),
         good(8),
+        out("a/..."),
+        out("...zip"),
     ];
     fs::write(run.path("list.jsonl"), list.join("\n")).unwrap();
     let ended = run.finish().code(1);
@@ -209,13 +211,18 @@ fn each_slip_is_named_with_its_line_and_the_others_run() {
         ),
         ("list.jsonl:6: ", "keeps for itself"),
         ("list.jsonl:7: ", "9001 bytes"),
+        ("list.jsonl:9: ", "a/... (out) has a part that is only dots"),
+        (
+            "list.jsonl:10: ",
+            "...zip (out) is only dots before its extension",
+        ),
     ] {
         let said = ended.says(&[place, part]);
         assert!(said.len() < 500, "kept short: {said}");
     }
-    assert_eq!(ended.stderr.lines().count(), 6, "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 8, "{}", ended.stderr);
     assert_eq!(ended.summary("stored"), 2, "{}", ended.text());
-    assert_eq!(ended.summary("unusable lines"), 6, "{}", ended.text());
+    assert_eq!(ended.summary("unusable lines"), 8, "{}", ended.text());
 }
 
 #[test]
@@ -305,6 +312,8 @@ fn options_for_lists_that_make_no_sense_are_usage_errors() {
         ("--naming {nmae}", "there is no {nmae}"),
         ("--naming trees", "neither flat, tree nor hash"),
         ("--naming ../{name}", "leaves the output folder"),
+        ("--naming .../{name}", "only dots"),
+        ("--naming ..{name}", "only dots before its extension"),
     ] {
         let run = Run::new().list(["http://127.0.0.1:9/"]).with(arguments);
         let ended = run.finish().code(2);

@@ -325,6 +325,52 @@ fn a_kernel_or_a_container_without_openat2_is_no_worse() {
 }
 
 #[test]
+fn a_file_system_without_flock_is_used_and_so_is_none_that_locks_if_the_user_says_so() {
+    if !has_strace("a_file_system_without_flock") {
+        return;
+    }
+    let server = Server::start();
+    // EIO is none of the answers of a file system that has no such lock.
+    for (error, arguments, code) in [
+        ("ENOSYS", "", 0),
+        ("EOPNOTSUPP", "", 0),
+        ("ENOLCK", "", 0),
+        ("EINVAL", "", 0),
+        ("EIO", "", 3),
+        ("EIO", "--no-lock", 0),
+    ] {
+        let run = Run::new()
+            .list([server.url("/f")])
+            .with(arguments)
+            .through([
+                "strace",
+                "-f",
+                "--quiet=all",
+                "--output=trace",
+                "--trace=flock,fcntl",
+                &format!("--inject=flock:error={error}"),
+            ]);
+        let ended = run.finish().code(code);
+        let trace = fs::read_to_string(run.path("trace")).unwrap();
+        assert_eq!(
+            trace.contains("(INJECTED)"),
+            arguments.is_empty(),
+            "{error}"
+        );
+        assert_eq!(
+            trace.contains("F_OFD_SETLK"),
+            code == 0 && arguments.is_empty(),
+            "{error}"
+        );
+        match (code, arguments) {
+            (3, _) => drop(ended.says(&["cannot lock", "coordinator/lock", "--no-lock"])),
+            (_, "") => assert_eq!(ended.stderr, ""),
+            (_, _) => drop(ended.says(&["warning: ", "--no-lock"])),
+        }
+    }
+}
+
+#[test]
 fn a_file_system_without_modes_is_told_of_and_used() {
     if !has_strace("a_file_system_without_modes") {
         return;

@@ -208,9 +208,6 @@ fn workers_that_die_in_a_refresh_cost_nothing_but_time() {
     assert!(ended.summary("worker deaths") > 5, "{}", ended.text());
     for record in latest(&run).values() {
         check(&run, record, &after);
-        // Whatever a dead worker may have put in place, it is not asked about.
-        let redelivered = record.deliveries > 1;
-        assert!(!redelivered || record.status == Some(200), "{record:#?}");
     }
 }
 

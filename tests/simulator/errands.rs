@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits, Policy};
 use protocol::{TaskId, WorkerId};
 
-use crate::worker::acked;
+use crate::worker::finished;
 
 const ERRAND: u64 = 1 << 52;
 
@@ -79,6 +79,19 @@ impl Run {
                             .handle(self.now, Event::WorkerExited { worker, exit });
                     }
                     Action::Finish { .. } => self.finished = true,
+                    Action::Place {
+                        worker,
+                        task,
+                        stored,
+                    } => {
+                        let result = Ok(stored);
+                        let event = Event::Placed {
+                            worker,
+                            task,
+                            result,
+                        };
+                        self.core.handle(self.now, event);
+                    }
                     Action::Terminate { .. }
                     | Action::Kill { .. }
                     | Action::Listen
@@ -91,7 +104,7 @@ impl Run {
             }
             let (worker, task) = held.remove(0);
             self.core.handle(self.now, Event::Started { worker, task });
-            self.core.handle(self.now, acked(worker, task));
+            self.core.handle(self.now, finished(worker, task));
             self.core.audit().unwrap();
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits, Verdict};
 use protocol::{FailureKind, Severity, TaskId, WorkerId};
 
-use crate::worker::{acked, nacked, pushed_back};
+use crate::worker::{finished, nacked, placed, pushed_back};
 
 /// What a host allows. Times are in seconds.
 enum Limit {
@@ -258,6 +258,11 @@ impl World {
                     Verdict::Failed(_) => self.failed.push(attempts),
                     Verdict::Quarantined(exit) => panic!("nobody dies: {exit}"),
                 },
+                Action::Place {
+                    worker,
+                    task,
+                    stored,
+                } => self.tell(placed(worker, task, stored)),
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
                 Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),
@@ -305,7 +310,7 @@ impl World {
             }
             Happening::Leaves(worker, task) => {
                 self.state.running -= 1;
-                self.answer(worker, acked(worker, task));
+                self.answer(worker, finished(worker, task));
             }
         }
     }

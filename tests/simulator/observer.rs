@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use coordinator::dispatch::{Action, Ending, Event, KillReason, Limits, Notice, Policy, Verdict};
+use coordinator::dispatch::{Action, Event, KillReason, Limits, Notice, Policy};
 use protocol::{Severity, SlotId, TaskId, WorkerId};
 
 use crate::world::nanos;
 
 mod fairness;
+mod placing;
 mod workers;
 
 use fairness::Given;
@@ -60,6 +61,8 @@ struct Task {
     unexplained: u32,
     suspect: bool,
     finished: bool,
+    /// Its body is in place.
+    placed: bool,
     /// Whose chunk it is in.
     chunk: Option<SlotId>,
     /// Not to be assigned before this moment.
@@ -103,6 +106,10 @@ pub struct Observer {
     pushing: BTreeSet<u32>,
     /// What was assigned in this step.
     given: Vec<Given>,
+    /// Tasks whose bodies are whole and not in place yet, and who has them.
+    placing: BTreeMap<TaskId, WorkerId>,
+    /// Until when what is being placed has to be waited for at least, if the run ends.
+    patience: Option<u64>,
     pub records: u64,
 }
 
@@ -130,6 +137,8 @@ impl Observer {
             heard: BTreeSet::new(),
             pushing: BTreeSet::new(),
             given: Vec::new(),
+            placing: BTreeMap::new(),
+            patience: None,
             records: 0,
         }
     }
@@ -139,8 +148,9 @@ impl Observer {
     pub fn is_stale(&self, event: &Event) -> bool {
         match event {
             Event::Started { worker, task }
-            | Event::Acked { worker, task, .. }
+            | Event::Finished { worker, task, .. }
             | Event::Nacked { worker, task, .. } => !self.holds(*worker, *task),
+            Event::Placed { worker, task, .. } => self.placing.get(task) != Some(worker),
             Event::Released { worker, task } => self
                 .workers
                 .get(worker)
@@ -211,10 +221,12 @@ impl Observer {
                     seen.held.insert(*task, true);
                 }
             }
-            Event::Acked { worker, task, .. } => {
+            Event::Finished { worker, task, .. } => {
                 self.answered(*worker, *task);
                 self.hear(*task, true);
+                self.placing.insert(*task, *worker);
             }
+            Event::Placed { task, result, .. } => self.placed(*task, result),
             Event::HeartbeatReceived { worker, running } => self.beat(now, *worker, running),
             Event::Resumed { pause } => self.resumed(*pause),
             Event::Resized { workers } => self.resized(*workers),
@@ -242,7 +254,11 @@ impl Observer {
             }
             Event::WorkerExited { worker, exit } => self.exited(now, *worker, exit),
             Event::AbortRequested => (self.ending, self.aborted) = (true, true),
-            Event::DrainRequested | Event::GiveUpRequested { .. } => self.ending = true,
+            Event::DrainRequested | Event::GiveUpRequested { .. } => {
+                if !std::mem::replace(&mut self.ending, true) {
+                    self.patience = Some(now + nanos(self.limits.grace));
+                }
+            }
             Event::InputEnded => self.input_ended = true,
             Event::ProtocolViolated { worker } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
@@ -298,6 +314,10 @@ impl Observer {
                     None => Ok(()),
                 }
             }
+            Action::Place { worker, task, .. } => match self.placing.get(task) {
+                Some(by) if by == worker => Ok(()),
+                Some(_) | None => Err(format!("9: task {task} placed, which is not finished")),
+            },
             Action::Dismiss { worker } => match self.workers.get_mut(worker) {
                 Some(seen) if seen.held.is_empty() => {
                     seen.dismissed = true;
@@ -325,7 +345,7 @@ impl Observer {
                 ..
             }) => self.retry_due(*task, *attempts, now + nanos(*delay)),
             Action::Notify(_) => Ok(()),
-            Action::Finish { ending } => self.finish(ending),
+            Action::Finish { ending } => self.finish(now, ending),
         }
     }
 
@@ -351,6 +371,14 @@ impl Observer {
         };
         if entry.finished {
             return Err(format!("1: task {task} assigned after it was finished"));
+        }
+        if let Some(by) = self.placing.get(&task) {
+            return Err(format!(
+                "9: task {task} assigned while that of {by} is placed"
+            ));
+        }
+        if self.placing.len() >= self.limits.placing {
+            return Err(format!("9: task {task} assigned while too many are placed"));
         }
         if let Some(holder) = entry.leased.replace(worker) {
             return Err(format!(
@@ -444,27 +472,6 @@ impl Observer {
         }
     }
 
-    fn record(&mut self, task: TaskId, verdict: &Verdict, attempts: u32) -> Verified {
-        let Some(entry) = self.tasks.get_mut(&task) else {
-            return Err(format!("1: task {task} recorded and never offered"));
-        };
-        if std::mem::replace(&mut entry.finished, true) {
-            return Err(format!("1: task {task} recorded twice"));
-        }
-        if attempts != entry.attempts || attempts > self.limits.retries + 1 {
-            return Err(format!("5: task {task} recorded with {attempts} attempts"));
-        }
-        if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {
-            return Err(format!("6: task {task} recorded as {verdict:?}: {entry:?}"));
-        }
-        if !entry.errand {
-            self.failed += u64::from(matches!(verdict, Verdict::Failed(_)));
-            self.records += 1;
-        }
-        self.forget_host_of(task);
-        Ok(())
-    }
-
     /// A transient nack was answered by this delay. A refusal of the host may spend no attempt.
     fn retry_due(&mut self, task: TaskId, attempts: u32, at: u64) -> Verified {
         let Some(entry) = self.tasks.get_mut(&task) else {
@@ -476,23 +483,6 @@ impl Observer {
         }
         if attempts != entry.attempts {
             return Err(format!("5: task {task} has spent {attempts} attempts"));
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, ending: &Ending) -> Verified {
-        self.finished = true;
-        if let Some(worker) = self.workers.keys().next() {
-            return Err(format!("7: finished while {worker} is left"));
-        }
-        let unfinished: BTreeSet<_> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| !task.finished)
-            .map(|(id, _)| id.0)
-            .collect();
-        if *ending == Ending::Completed && !unfinished.is_empty() {
-            return Err(format!("1: completed without tasks {unfinished:?}"));
         }
         Ok(())
     }

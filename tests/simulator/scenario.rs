@@ -39,6 +39,11 @@ pub struct Scenario {
     pub fatal: f64,
     /// Chance that a failure is one of silence.
     pub silence: f64,
+    /// Longest time that it takes to place a body, and chances that this fails in a way that may
+    /// pass, and for good.
+    pub placing: Duration,
+    pub misplaced: f64,
+    pub unplaceable: f64,
     /// Chance that a spawned worker dies before it is ready.
     pub stillborn: f64,
     /// ... takes longer to be ready than it may.
@@ -131,6 +136,7 @@ impl Scenario {
             start_timeout: ms(rng.u64(50..1000)),
             kill_after: ms(rng.u64(0..500)),
             grace: ms(rng.u64(1..3000)),
+            placing: rng.usize(1..12),
             lookahead: rng.usize(1..64),
             lookahead_max: rng.usize(1..128),
             seed: rng.u64(..),
@@ -154,6 +160,12 @@ impl Scenario {
             permanent: rate(&mut rng, 0.5),
             fatal: rate(&mut rng, 0.01),
             silence: rate(&mut rng, 1.0),
+            placing: ms(match rng.u8(..4) {
+                0 => rng.u64(1..5000),
+                _ => 5,
+            }),
+            misplaced: rate(&mut rng, 0.3),
+            unplaceable: rate(&mut rng, 0.3),
             stillborn: rate(&mut rng, 0.5),
             slow_start: rate(&mut rng, 0.3),
             echo: rate(&mut rng, 0.3),

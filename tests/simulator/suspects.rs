@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Limits};
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
-use crate::worker::acked;
+use crate::worker::finished;
 
 fn worker(slot: u16, epoch: u32) -> WorkerId {
     WorkerId {
@@ -52,6 +52,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             Action::Revoke { worker, tasks } => Some(("revoke", worker.slot.0, numbers(tasks))),
             Action::Spawn { .. }
             | Action::Dismiss { .. }
+            | Action::Place { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Listen
@@ -88,7 +89,7 @@ fn a_suspect_waits_for_no_more_than_what_runs() {
     for task in ahead.into_iter().map(TaskId) {
         core.handle(now, Event::Released { worker, task });
     }
-    core.handle(now, acked(worker, TaskId(second[0])));
+    core.handle(now, finished(worker, TaskId(second[0])));
     assert_eq!(moves(&mut core), [("assign", 1, vec![first[0]])]);
     core.audit().unwrap();
 }

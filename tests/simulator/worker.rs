@@ -107,8 +107,8 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
     Fate::Ack
 }
 
-pub fn acked(worker: WorkerId, task: TaskId) -> Event {
-    Event::Acked {
+pub fn finished(worker: WorkerId, task: TaskId) -> Event {
+    Event::Finished {
         worker,
         task,
         stored: Box::new(Stored {
@@ -120,6 +120,43 @@ pub fn acked(worker: WorkerId, task: TaskId) -> Event {
             validators: Validators::default(),
             unchanged: false,
         }),
+    }
+}
+
+/// What becomes of a body that `worker` has finished.
+pub fn draw_placement(
+    scenario: &Scenario,
+    rng: &mut fastrand::Rng,
+    stored: Box<Stored>,
+) -> Result<Box<Stored>, Box<Failure>> {
+    let mut drawn = rng.f64();
+    for (chance, severity) in [
+        (
+            scenario.misplaced,
+            Severity::Transient { retry_after: None },
+        ),
+        (scenario.unplaceable, Severity::Permanent),
+        (scenario.fatal, Severity::Fatal),
+    ] {
+        if drawn < chance {
+            return Err(Box::new(Failure {
+                exchange: Exchange::default(),
+                kind: FailureKind::Store,
+                message: String::new(),
+                severity,
+            }));
+        }
+        drawn -= chance;
+    }
+    Ok(stored)
+}
+
+/// The body is in place; the disk takes no time.
+pub fn placed(worker: WorkerId, task: TaskId, stored: Box<Stored>) -> Event {
+    Event::Placed {
+        worker,
+        task,
+        result: Ok(stored),
     }
 }
 

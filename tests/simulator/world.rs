@@ -9,8 +9,9 @@ use protocol::{TaskId, WorkerId};
 
 use crate::observer::Observer;
 use crate::scenario::Scenario;
-use crate::worker::{Fate, ModelWorker, acked, draw_fate, nacked, pushed_back};
+use crate::worker::{Fate, ModelWorker, draw_fate, finished, nacked, pushed_back};
 
+mod bodies;
 mod links;
 mod places;
 
@@ -274,6 +275,11 @@ impl World {
                 let exit = Exit::Signal(9);
                 self.after(Duration::from_millis(3), Happening::Die(worker, exit));
             }
+            Action::Place {
+                worker,
+                task,
+                stored,
+            } => self.place(worker, task, stored),
             Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
@@ -389,6 +395,7 @@ impl World {
             | Action::Spawn { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
+            | Action::Place { .. }
             | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)
@@ -435,7 +442,7 @@ impl World {
             Fate::Violate => return self.send_up(worker, Event::ProtocolViolated { worker }),
             Fate::Ack => {
                 model.running.remove(&task);
-                self.send_up(worker, acked(worker, task));
+                self.send_up(worker, finished(worker, task));
             }
             Fate::Nack(kind, severity) => {
                 model.running.remove(&task);

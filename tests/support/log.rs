@@ -194,7 +194,19 @@ impl Log {
 
     /// What lies in the folder for partial bodies.
     pub fn partials(&self) -> Vec<String> {
-        names(&self.output.join(".coordinator/partial"))
+        let folder = self.output.join(".coordinator/partial");
+        let mut all = Vec::new();
+        for name in names(&folder) {
+            // Each worker has a folder of its own there.
+            match folder.join(&name).is_dir() {
+                true => {
+                    let inner = names(&folder.join(&name));
+                    all.extend(inner.iter().map(|inner| format!("{name}/{inner}")));
+                }
+                false => all.push(name),
+            }
+        }
+        all
     }
 
     /// The names of the files in the output folder.

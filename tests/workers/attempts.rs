@@ -1,7 +1,7 @@
 //! What a worker that was taken over tries: one attempt each, by name.
 //!
 //! Files that an attempt is about are in the run's folder, which is outside of what a worker may
-//! write to; `downloads` is inside. Where there is an effect to be seen from outside,
+//! write to; the folder that it works in is inside. Where there is an effect to be seen from outside,
 //! `confined.rs` looks for it.
 
 use std::ffi::CString;
@@ -55,7 +55,7 @@ impl Target {
     pub fn new() -> Self {
         Self {
             coordinator: getppid().expect("a coordinator"),
-            folder: std::env::current_dir().expect("it is there"),
+            folder: fs::canonicalize(crate::misbehave::RUN_FOLDER).expect("it is there"),
         }
     }
 
@@ -72,26 +72,47 @@ impl Target {
 /// All of them, in order.
 pub const ALL: &[Attempt] = &[
     // Files.
-    ("write elsewhere", |_| fs::write("elsewhere", "x")),
+    ("write elsewhere", |_| {
+        fs::write("../../../../elsewhere", "x")
+    }),
+    ("write to the output folder", |_| {
+        fs::write("../../../new", "x")
+    }),
+    ("remove a finished file", |_| {
+        fs::remove_file("../../../finished")
+    }),
+    ("read the run log", |_| {
+        fs::read("../../results.jsonl").map(drop)
+    }),
+    ("list the folders of others", |_| {
+        fs::read_dir("..").map(drop)
+    }),
     ("write over a file elsewhere", |_| {
-        let over = OpenOptions::new().write(true).open("private");
+        let over = OpenOptions::new().write(true).open("../../../../private");
         over.map(drop)
     }),
-    ("remove a file elsewhere", |_| fs::remove_file("removable")),
-    ("make a folder elsewhere", |_| fs::create_dir("folder")),
+    ("remove a file elsewhere", |_| {
+        fs::remove_file("../../../../removable")
+    }),
+    ("make a folder elsewhere", |_| {
+        fs::create_dir("../../../../folder")
+    }),
     ("move a file out", |_| {
-        fs::rename("downloads/movable", "moved")
+        fs::write("movable", "x")?;
+        fs::rename("movable", "../../../../moved")
     }),
     ("link a file in", |_| {
-        fs::hard_link("private", "downloads/link")
+        fs::hard_link("../../../../private", "link")
     }),
-    ("read a private file", |_| fs::read("private").map(drop)),
+    ("read a private file", |_| {
+        fs::read("../../../../private").map(drop)
+    }),
     ("read what is stored", |_| {
-        fs::read("downloads/own").map(drop)
+        fs::read("../../../kept").map(drop)
     }),
     ("list a folder", |_| fs::read_dir(".").map(drop)),
     ("change permissions elsewhere", |_| {
-        fs::set_permissions("touched", Permissions::from_mode(0o644))
+        fs::set_permissions("../../../../touched", Permissions::from_mode(0o644))
     }),
     ("change the times of a file elsewhere", |_| {
         let epoch = Timespec {
@@ -103,10 +124,15 @@ pub const ALL: &[Attempt] = &[
             last_modification: epoch,
         };
         let empty = rustix::fs::AtFlags::empty();
-        Ok(utimensat(rustix::fs::CWD, "touched", &times, empty)?)
+        Ok(utimensat(
+            rustix::fs::CWD,
+            "../../../../touched",
+            &times,
+            empty,
+        )?)
     }),
     ("set an attribute elsewhere", |_| {
-        let [path, name] = ["touched", "user.test"].map(text);
+        let [path, name] = ["../../../../touched", "user.test"].map(text);
         let words = [
             Arg::Text(&path),
             Arg::Text(&name),
@@ -116,25 +142,25 @@ pub const ALL: &[Attempt] = &[
         call(libc::SYS_setxattr, &words).map(drop)
     }),
     ("make a program set-uid", |_| {
-        fs::set_permissions("downloads/own", Permissions::from_mode(0o4755))
+        fs::set_permissions("own", Permissions::from_mode(0o4755))
     }),
     ("make a fifo", |_| {
-        let path = text("downloads/fifo");
+        let path = text("fifo");
         let mode = i64::from(libc::S_IFIFO | 0o600);
         let words = [libc::AT_FDCWD.into(), Arg::Text(&path), mode.into()];
         call(libc::SYS_mknodat, &words).map(drop)
     }),
     ("write more than a body may have", |_| {
-        let file = fs::File::create("downloads/huge")?;
+        let file = fs::File::create("huge")?;
         file.set_len(1 << 30)
     }),
     ("hold a lease", |_| {
-        let file = fs::File::create("downloads/leased")?;
+        let file = fs::File::create("leased")?;
         fcntl(&file, libc::F_SETLEASE, libc::F_WRLCK)
     }),
     ("give a file away", |_| {
-        fs::write("downloads/given", "x")?;
-        std::os::unix::fs::chown("downloads/given", Some(1), None)
+        fs::write("given", "x")?;
+        std::os::unix::fs::chown("given", Some(1), None)
     }),
     ("watch a folder", |_| {
         let watch = own(call(libc::SYS_inotify_init1, &[0.into()])?);
@@ -196,7 +222,7 @@ pub const ALL: &[Attempt] = &[
         ];
         call(libc::SYS_sched_setscheduler, &words).map(drop)
     }),
-    ("start a process", |_| fork(Path::new("downloads/forked"))),
+    ("start a process", |_| fork(Path::new("forked"))),
     ("leave its process group", |target| {
         let of_coordinator = call(libc::SYS_getpgid, &[target.pid().into()])?;
         call(libc::SYS_setpgid, &[0.into(), of_coordinator.into()])?;
@@ -218,7 +244,7 @@ pub const ALL: &[Attempt] = &[
         call(libc::SYS_unshare, &words).map(drop)
     }),
     ("mount", |_| {
-        let [what, place] = ["tmpfs", "folder"].map(text);
+        let [what, place] = ["tmpfs", "../../../../folder"].map(text);
         let words = [Arg::Text(&what), Arg::Text(&place), Arg::Text(&what)];
         call(libc::SYS_mount, &words)?;
         let words = [Arg::Text(&place), libc::MNT_DETACH.into()];
@@ -253,7 +279,9 @@ pub const ALL: &[Attempt] = &[
         let words = [libc::AF_NETLINK.into(), libc::SOCK_RAW.into(), 0.into()];
         call(libc::SYS_socket, &words).map(own).map(drop)
     }),
-    (REACH_A_SOCKET, |_| UnixStream::connect("socket").map(drop)),
+    (REACH_A_SOCKET, |_| {
+        UnixStream::connect("../../../../socket").map(drop)
+    }),
     (REACH_AN_ABSTRACT_SOCKET, |target| {
         let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
         let name = target.socket_name();
@@ -359,9 +387,9 @@ fn start(program: &str) -> io::Result<()> {
 }
 
 fn start_stored() -> io::Result<()> {
-    fs::write("downloads/program", "#!/bin/sh\n")?;
-    fs::set_permissions("downloads/program", Permissions::from_mode(0o755))?;
-    start("downloads/program")
+    fs::write("program", "#!/bin/sh\n")?;
+    fs::set_permissions("program", Permissions::from_mode(0o755))?;
+    start("program")
 }
 
 /// The dynamic loader is a program as well, in a folder that may be read.

@@ -2,22 +2,20 @@
 //!
 //! It is a real worker process of a real coordinator, which applies the setup that it was sent with
 //! the function that every worker uses, tries everything, writes down how each went (it may do that
-//! below the output folder only), and goes on as a worker.
+//! in its own folder only), and goes on as a worker.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use coordinator::chaos::check::processes;
 use libtest_mimic::Trial;
-use protocol::{CommandOrder, Setup};
+use protocol::Setup;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-use worker::exec::{Commands, Home};
-use worker::{Activity, Fault};
 
 use crate::attempts::{self, ALL, MAY_BE_REFUSED, OF_ROOT, Target};
 use crate::raw::of_another_abi;
@@ -26,8 +24,7 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm,
-        a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file,
+        a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm,
         without_a_sandbox_the_same_worker_can_do_all_of_it,
         calls_of_another_abi_end_a_confined_worker,
         a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment,
@@ -36,50 +33,19 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Where the worker writes down what it tried.
-const TRIED: &str = "downloads/tried";
+/// The folder of the worker.
+const OWN: &str = "downloads/.coordinator/partial/0-1";
+
+/// Where in there the worker writes down what it tried.
+const TRIED: &str = "tried";
 
 /// What a worker must be able to do.
 const ALLOWED: [&str; 4] = [
-    "write below the output folder",
-    "move a file within the output folder",
-    "remove a file of the output folder",
+    "write to its own folder",
+    "read what it wrote",
+    "remove what it wrote",
     "look up localhost",
 ];
-
-/// What it must not get its runner to do, if it has one: an order each.
-const FORGED: [(&str, &str, &str); 6] = [
-    ("run on a file elsewhere", "../private", "http://h/"),
-    ("run on an absolute path", "/etc/passwd", "http://h/"),
-    ("run through a link", "up/private", "http://h/"),
-    ("run on a link", "link-to-private", "http://h/"),
-    (
-        "run on the run log",
-        ".coordinator/results.jsonl",
-        "http://h/",
-    ),
-    ("run with an option for a URL", "own", "--option"),
-];
-
-/// And what it may, on a file that it has written.
-const RUN: &str = "run on its own file";
-
-fn order(commands: &Commands, path: &str, url: &str) -> io::Result<()> {
-    let order = CommandOrder {
-        path: path.to_owned(),
-        url: url.to_owned(),
-        bytes: 3,
-        sha256: [0; 32],
-        content_type: None,
-    };
-    let refused = |fault: Fault| {
-        let is_refusal = fault.message.contains("was not run");
-        assert!(is_refusal, "{fault:?}");
-        io::Error::new(io::ErrorKind::PermissionDenied, fault.message)
-    };
-    let run = commands.run(&order, &Activity::default());
-    run.map(drop).map_err(refused)
-}
 
 /// Called in the worker, before it is at work.
 pub fn attempt(what: &str, setup: &Setup) {
@@ -93,7 +59,6 @@ pub fn attempt(what: &str, setup: &Setup) {
 }
 
 fn try_everything(setup: &Setup) {
-    let commands = Commands::start(setup, Home::Process).expect("a guard");
     let target = Target::new();
     // As every worker does, so that a file that becomes too large is an error and no death.
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).expect("a handler");
@@ -101,28 +66,16 @@ fn try_everything(setup: &Setup) {
     let mut tried: Vec<(&str, io::Result<()>)> = Vec::new();
     let mut attempt = |name, result: io::Result<()>| tried.push((name, result));
 
-    attempt(ALLOWED[0], fs::write("downloads/own", "own"));
-    attempt(
-        ALLOWED[1],
-        fs::write("downloads/.coordinator/partial/moving", "x").and_then(|()| {
-            fs::rename("downloads/.coordinator/partial/moving", "downloads/movable")
-        }),
-    );
+    attempt(ALLOWED[0], fs::write("own", "own"));
+    attempt(ALLOWED[1], fs::read("own").map(drop));
     attempt(
         ALLOWED[2],
-        fs::write("downloads/more", "x").and_then(|()| fs::remove_file("downloads/more")),
+        fs::write("more", "x").and_then(|()| fs::remove_file("more")),
     );
     attempt(ALLOWED[3], ("localhost", 80).to_socket_addrs().map(drop));
     for (name, attempted) in ALL {
         attempt(name, attempted(&target));
     }
-    if let Some(commands) = &commands {
-        attempt(RUN, order(commands, "own", "http://h/"));
-        for (name, path, url) in FORGED {
-            attempt(name, order(commands, path, url));
-        }
-    }
-
     let lines: String = tried
         .iter()
         .map(|(name, result)| match result {
@@ -130,7 +83,7 @@ fn try_everything(setup: &Setup) {
             Err(error) => format!("{name}: {:?} {error}\n", error.kind()),
         })
         .collect();
-    fs::write(TRIED, lines).expect("the output folder can be written to");
+    fs::write(TRIED, lines).expect("it may write there");
 }
 
 /// What came of it.
@@ -149,12 +102,12 @@ fn tried(options: &str) -> Tried {
     let url = server.url("/f");
     let run = run("*.*=tries:everything")
         .list([&url])
-        .script("command", r#"echo "$COORDINATOR_PATH" >> ran"#)
         .with("--workers 1 -c 1 --max-filesize 1M --sandbox")
         .with(options);
     fs::create_dir(run.path("downloads")).unwrap();
-    symlink("..", run.path("downloads/up")).unwrap();
-    symlink("../private", run.path("downloads/link-to-private")).unwrap();
+    for name in ["finished", "kept"] {
+        fs::write(run.path("downloads").join(name), "done").unwrap();
+    }
     for (name, text) in [
         ("private", "secret"),
         ("removable", "mine"),
@@ -168,12 +121,8 @@ fn tried(options: &str) -> Tried {
     let job = run.start();
     server.wait_for("/f", 1);
     let coordinator = scheduling(job.pid());
-    server.release("/f");
-    let ended = job.finish().code(0);
-    // It still is a worker.
-    run.log()
-        .check(&run.log().one(&url), &sha256(&server::body("/f")));
-
+    // Its folder goes with it.
+    let own = |name: &str| run.path(OWN).join(name);
     let touched = fs::metadata(run.path("touched")).unwrap();
     let exists = |name: &str| run.path(name).symlink_metadata().is_ok();
     let seen = BTreeMap::from([
@@ -181,7 +130,9 @@ fn tried(options: &str) -> Tried {
         ("remove a file elsewhere", !exists("removable")),
         ("make a folder elsewhere", exists("folder")),
         ("move a file out", exists("moved")),
-        ("link a file in", exists("downloads/link")),
+        ("write to the output folder", exists("downloads/new")),
+        ("remove a finished file", !exists("downloads/finished")),
+        ("link a file in", own("link").symlink_metadata().is_ok()),
         (
             "change permissions elsewhere",
             touched.mode() & 0o777 == 0o644,
@@ -193,14 +144,14 @@ fn tried(options: &str) -> Tried {
         ),
         (
             "make a program set-uid",
-            fs::metadata(run.path("downloads/own")).unwrap().mode() & 0o4000 != 0,
+            fs::metadata(own("own")).unwrap().mode() & 0o4000 != 0,
         ),
-        ("make a fifo", exists("downloads/fifo")),
+        ("make a fifo", own("fifo").symlink_metadata().is_ok()),
         (
             "write more than a body may have",
-            fs::metadata(run.path("downloads/huge")).is_ok_and(|huge| huge.len() == 1 << 30),
+            fs::metadata(own("huge")).is_ok_and(|huge| huge.len() == 1 << 30),
         ),
-        ("start a process", exists("downloads/forked")),
+        ("start a process", own("forked").symlink_metadata().is_ok()),
         ("slow the coordinator down", coordinator.nice == 11),
         ("schedule the coordinator", coordinator.policy != 0),
         ("limit the coordinator", coordinator.is_limited),
@@ -210,7 +161,7 @@ fn tried(options: &str) -> Tried {
             is_reached(&mut abstractly),
         ),
     ]);
-    let text = fs::read_to_string(run.path(TRIED)).unwrap();
+    let text = fs::read_to_string(own(TRIED)).unwrap();
     let said = text
         .lines()
         .map(|line| {
@@ -218,6 +169,11 @@ fn tried(options: &str) -> Tried {
             (name.to_owned(), result.to_owned())
         })
         .collect();
+    server.release("/f");
+    let ended = job.finish().code(0);
+    // It still is a worker.
+    run.log()
+        .check(&run.log().one(&url), &sha256(&server::body("/f")));
     Tried {
         run,
         ended,
@@ -274,20 +230,10 @@ fn scheduling(pid: u32) -> Scheduling {
     }
 }
 
-fn a_confined_worker_writes_below_the_output_folder_and_can_do_no_harm() {
+fn a_confined_worker_writes_to_its_own_folder_and_can_do_no_harm() {
     let tried = tried("on");
     assert_eq!(tried.said.len(), ALLOWED.len() + ALL.len());
     tried.check();
-}
-
-fn a_confined_worker_with_commands_is_as_confined_and_chooses_neither_command_nor_file() {
-    let tried = tried("on --exec ./command");
-    let all = ALLOWED.len() + ALL.len() + 1 + FORGED.len();
-    assert_eq!(tried.said.len(), all, "{:#?}", tried.said);
-    tried.check();
-    let own = fs::canonicalize(tried.run.path("downloads/own")).unwrap();
-    let ran = fs::read_to_string(tried.run.path("ran")).unwrap();
-    assert_eq!(ran, format!("{}\n", own.display()), "{:#?}", tried.said);
 }
 
 impl Tried {
@@ -304,12 +250,12 @@ impl Tried {
         let wrong: Vec<_> = self
             .said
             .iter()
-            .filter(|(attempt, result)| {
-                match *attempt == RUN || ALLOWED.contains(&attempt.as_str()) {
+            .filter(
+                |(attempt, result)| match ALLOWED.contains(&attempt.as_str()) {
                     true => *result != "done",
                     false => !refused(result),
-                }
-            })
+                },
+            )
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}; {}", self.ended.text());
         let seen: Vec<_> = self.seen.iter().filter(|(_, seen)| **seen).collect();
@@ -414,7 +360,7 @@ fn root_works_in_a_folder_of_another_user() {
     fs::create_dir(run.path("downloads")).unwrap();
     std::os::unix::fs::chown(run.path("downloads"), Some(65534), Some(65534)).unwrap();
     let ended = run.finish().code(0);
-    ended.says(&["sandbox: ", "CAP_DAC_OVERRIDE"]);
+    ended.says(&["sandbox: ", "no capabilities"]);
     run.log().check(
         &run.log().one(&server.url("/f")),
         &sha256(&server::body("/f")),

@@ -15,6 +15,7 @@ mod hostile;
 mod kernels;
 mod killers;
 mod last_words;
+mod lies;
 mod misbehave;
 mod packets;
 mod raw;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     }
     let trials = [
         starting::trials(),
+        lies::trials(),
         talking::trials(),
         hostile::trials(),
         killers::trials(),

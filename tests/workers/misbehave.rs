@@ -33,6 +33,9 @@ pub fn plan(run: &Run, plan: &str) {
 /// A file in the run's folder for which some wait before they misbehave.
 pub const GO: &str = "go";
 
+/// From the folder that a worker works in to the run's folder.
+pub const RUN_FOLDER: &str = "../../../..";
+
 /// What to do, as words with `:` between them.
 pub struct Action(Vec<String>);
 
@@ -321,7 +324,11 @@ impl Peer {
                 // Of tasks that it never had: one that another worker holds, one of nobody.
                 let task = self.first_assignment().task;
                 // The test says when the others are at work.
-                crate::support::wait_until("the word", || Path::new(GO).exists(), String::new);
+                crate::support::wait_until(
+                    "the word",
+                    || Path::new(RUN_FOLDER).join(GO).exists(),
+                    String::new,
+                );
                 for id in 1..=4 {
                     if TaskId(id) != task {
                         self.say(&reports(vec![acked(TaskId(id))]));
@@ -356,6 +363,14 @@ impl Peer {
                     acked(task),
                 ]));
             }
+            "lies-open" | "lies-link" => {
+                let Assignment { task, partial, .. } = self.first_assignment();
+                let kept = crate::lies::prepare(what, &partial);
+                self.say(&reports(vec![Report::Started { task }, acked(task)]));
+                let ended = self.until_killed();
+                drop(kept);
+                return ended;
+            }
             "sleeps" => {}
             "deaf" => {
                 let heard = std::sync::Arc::default();
@@ -383,7 +398,7 @@ impl Peer {
 }
 
 fn acked(task: TaskId) -> Report {
-    Report::Acked {
+    Report::Finished {
         task,
         stored: Box::new(Stored {
             exchange: Exchange::default(),

@@ -1,8 +1,11 @@
 //! Why an attempt failed, without what was observed of it on the way.
 //!
-//! It must not classify: that is done where the failure is understood.
+//! It must not classify what servers do: that is done where the failure is understood.
+
+use std::fmt::Display;
 
 use protocol::{FailureKind, Severity};
+use rustix::io::Errno;
 
 /// Longest message of a failure, in bytes. Whatever a server or an operating system says, a frame
 /// with a failure in it stays small.
@@ -38,6 +41,39 @@ impl Fault {
     /// A failure that every task would meet.
     pub fn fatal(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(kind, Severity::Fatal, message.into())
+    }
+
+    /// A failure of `operation` on `object`, a file or a folder of this run: what its error number
+    /// means for the task, and for all others.
+    #[must_use]
+    pub fn storing(operation: &str, object: impl Display, errno: Errno) -> Self {
+        let text = |way_out: &str| {
+            let cause = std::io::Error::from(errno);
+            format!("cannot {operation} {object}: {cause}{way_out}")
+        };
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::fatal(
+                FailureKind::DiskFull,
+                text("; free some space and run again"),
+            ),
+            Errno::ROFS | Errno::IO | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::NOENT => {
+                Self::fatal(
+                    FailureKind::Store,
+                    text("; see to the output folder and run again"),
+                )
+            }
+            Errno::ISDIR
+            | Errno::NOTDIR
+            | Errno::NOTEMPTY
+            | Errno::EXIST
+            | Errno::NAMETOOLONG
+            | Errno::LOOP
+            | Errno::INVAL
+            | Errno::ILSEQ
+            | Errno::FBIG => Self::permanent(FailureKind::Store, text("")),
+            // Out of descriptors or memory, a network file system that is away: it may pass.
+            _ => Self::transient(FailureKind::Store, text("")),
+        }
     }
 
     /// A failure of `severity`; the message is cut to its limit, and kept to one line.

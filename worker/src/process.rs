@@ -12,10 +12,9 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
 use crate::dial::dial;
-use crate::exec::{Commands, Home};
 use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
-use crate::session::{End, Session, SessionError};
+use crate::session::{Session, SessionError};
 use crate::throttle::Throttle;
 use crate::{descriptor, faults};
 
@@ -48,9 +47,6 @@ pub enum ProcessError {
     /// The limits of the setup cannot be had.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-    /// What is to run commands cannot be started.
-    #[error("cannot start the guard of --exec: {0}")]
-    Commands(#[source] io::Error),
     /// What the workers share is not at standard input.
     #[error("cannot share the rate of --limit-rate through standard input: {0}")]
     Throttle(#[source] io::Error),
@@ -130,22 +126,14 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
         .map(|limit| Throttle::shared(limit, rustix::stdio::stdin()))
         .transpose()
         .map_err(ProcessError::Throttle)?;
-    // Before anything is given up that a command may need; but it is as nice.
-    limits::be_nice(&setup)?;
-    let commands = Commands::start(&setup, Home::Process)
-        .map_err(ProcessError::Commands)?
-        .map(Arc::new);
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
-    let session = match Session::start(Arc::new(outbox), &setup, throttle, commands.clone()) {
+    let session = match Session::start(Arc::new(outbox), &setup, throttle) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,
     };
-    let end = session.read(inbox)?;
     // Not joined: a download may run for as long as its limits allow, and the end of the process
     // ends it.
-    if let (End::Dismissed, Some(commands)) = (end, commands) {
-        commands.finish();
-    }
+    session.read(inbox)?;
     Ok(())
 }

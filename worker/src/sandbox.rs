@@ -31,9 +31,9 @@ const NEEDED: ABI = ABI::V3;
 /// signals and abstract sockets. Landlock's later additions are not listed until they are tried.
 const USED: ABI = ABI::V6;
 
-/// What it takes to put a file in place, and to take a partial away.
+/// What it takes to write a body, to read what is there of one, and to take one away.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
-    WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | Refer
+    ReadFile | WriteFile | Truncate | MakeReg | RemoveFile
 });
 
 /// What the C library reads to look up a name: resolv.conf(5), nsswitch.conf(5), hosts(5),
@@ -78,7 +78,7 @@ pub enum SandboxError {
     )]
     Unsupported(#[source] RulesetError),
     /// The folder that may be written to is not there.
-    #[error("cannot open the output folder {} for the sandbox: {cause}", .folder.display())]
+    #[error("cannot open the folder {} for the sandbox: {cause}", .folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -170,9 +170,9 @@ impl InForce {
 impl fmt::Display for InForce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut means, mut effects) = (Vec::new(), Vec::new());
-        if let Some((abi, output)) = &self.landlock {
+        if let Some((abi, own)) = &self.landlock {
             means.push(format!("Landlock ABI {abi}"));
-            effects.push(format!("writes below {} only", output.display()));
+            effects.push(format!("writes below {} only", own.display()));
             effects.push("reads what name resolution takes".to_owned());
         }
         if self.seccomp {
@@ -217,7 +217,7 @@ pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
             no_new_privs()?;
             let landlock = Some(restrict_files(setup, AccessFs::from_all(NEEDED))?);
             let capabilities = Some(drop_capabilities(setup)?);
-            restrict_calls(setup)?;
+            restrict_calls()?;
             Ok(InForce {
                 landlock,
                 seccomp: true,
@@ -231,7 +231,7 @@ pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
             // Landlock without ABI 2 refuses every move between folders, and so every file.
             let landlock = had(restrict_files(setup, AccessFs::Refer.into()));
             let capabilities = had(drop_capabilities(setup));
-            let seccomp = had(restrict_calls(setup)).is_some();
+            let seccomp = had(restrict_calls()).is_some();
             Ok(InForce {
                 landlock,
                 seccomp,
@@ -251,17 +251,14 @@ fn had<T>(result: Result<T, SandboxError>) -> Option<T> {
 
 /// Landlock knows files by their place in the file system, and nothing else that a process could
 /// do harm with: that is what the list of system calls is for.
-fn restrict_calls(setup: &Setup) -> Result<(), SandboxError> {
-    // Each runner of `--exec` is handed one end of a pair.
-    let program =
-        calls::filter(setup.exec.is_some()).map_err(|error| SandboxError::Seccomp(error.into()))?;
+fn restrict_calls() -> Result<(), SandboxError> {
+    let program = calls::filter().map_err(|error| SandboxError::Seccomp(error.into()))?;
     Ok(seccompiler::apply_filter(&program)?)
 }
 
 fn drop_capabilities(setup: &Setup) -> Result<Kept, SandboxError> {
     let write = Permission::WRITE_OK | Permission::EXEC_OK;
-    let mut paths: Vec<(&OsStr, Permission)> =
-        vec![(&setup.output, write), (&setup.partial, write)];
+    let mut paths: Vec<(&OsStr, Permission)> = vec![(&setup.partial, write)];
     if let Some(robots) = &setup.robots {
         paths.push((&robots.folder, Permission::EXEC_OK));
     }
@@ -289,8 +286,8 @@ fn restrict_files(
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?;
-    let output = Path::new(&setup.output);
-    let status = permit(ruleset, setup, output)?.restrict_self()?;
+    let own = Path::new(&setup.partial);
+    let status = permit(ruleset, setup, own)?.restrict_self()?;
     let abi = match status.landlock {
         LandlockStatus::Available {
             effective_abi,
@@ -299,29 +296,20 @@ fn restrict_files(
         // Ruled out by what is needed.
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
     };
-    Ok((abi, output.to_owned()))
+    Ok((abi, own.to_owned()))
 }
 
 /// Adds what is allowed. Nothing may be executed anywhere.
 fn permit(
     mut ruleset: RulesetCreated,
     setup: &Setup,
-    output: &Path,
+    own: &Path,
 ) -> Result<RulesetCreated, SandboxError> {
-    let folder = PathFd::new(output).map_err(|cause| SandboxError::Folder {
-        folder: output.to_owned(),
+    let folder = PathFd::new(own).map_err(|cause| SandboxError::Folder {
+        folder: own.to_owned(),
         cause,
     })?;
-    let mut write = WRITE;
-    if setup.fsync {
-        // A folder is opened for reading to be synced.
-        write |= AccessFs::ReadDir;
-    }
-    ruleset = ruleset.add_rule(PathBeneath::new(folder, write))?;
-    // What is there of a body is hashed again when it is gone on with.
-    if let Ok(partial) = PathFd::new(&setup.partial) {
-        ruleset = ruleset.add_rule(PathBeneath::new(partial, AccessFs::ReadFile))?;
-    }
+    ruleset = ruleset.add_rule(PathBeneath::new(folder, WRITE))?;
     // Where a redirect leads is held against what is there.
     if let Some(robots) = &setup.robots
         && let Ok(folder) = PathFd::new(&robots.folder)

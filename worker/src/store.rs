@@ -1,16 +1,13 @@
-//! Files: written under a temporary name, hashed on the way, renamed into place.
+//! Bodies: written into the worker's own folder, and hashed on the way.
 //!
-//! A reader of the output folder never sees a partial file under a final name, and storing a task
-//! twice gives the same file. A small file costs four system calls: open, write, close, rename.
+//! Every body stays in that folder; the coordinator puts it in place when it hears that it is whole.
+//! A small one costs three system calls: open, write, close.
 //!
 //! What it promises, it promises across the death of any process; and across the loss of power, if
-//! it is told to sync: data before the name, the name before the answer. It must not choose names,
-//! or know what HTTP is.
+//! it is told to sync. It must not know names of files, or what HTTP is.
 
-mod place;
 mod site;
 
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -18,24 +15,25 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use protocol::{Assignment, FailureKind, Known, PartialNote, Severity};
+use protocol::{Assignment, FailureKind, PartialNote, Severity};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, openat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::descriptor;
 use crate::fault::Fault;
-use place::{Missing, enter};
 
 pub use site::Site;
+
+/// What messages call a body; which one it is, the task tells.
+const BODY: &str = "the partial file";
 
 /// Bytes that are hashed between two looks at anything else.
 const REHASH: usize = 1024 * 1024;
 
-/// An output folder and its folder for partial bodies, both held open.
+/// The folder of a worker, held open.
 #[derive(Debug)]
 pub struct Store {
-    output: OwnedFd,
     partial: OwnedFd,
     /// What partial bodies are good for; nothing if none is to be kept.
     boot: Option<String>,
@@ -43,91 +41,45 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the two folders; they must exist, on one file system. Partial bodies are kept for
-    /// other attempts if it is known which boot of the machine this is. With `fsync` a file that is
-    /// committed is safe from the loss of power.
+    /// Opens the folder, which must exist. Partial bodies are kept for other attempts if it is known
+    /// which boot of the machine this is. With `fsync` a body that is committed is safe from the
+    /// loss of power, but for its name.
     ///
     /// # Errors
     ///
-    /// If one of them cannot be opened.
-    pub fn new(
-        output: &Path,
-        partial: &Path,
-        boot: Option<String>,
-        fsync: bool,
-    ) -> std::io::Result<Self> {
-        // A folder can only be synced if it is open for more than to name what is in it.
-        let synced = if fsync { OFlags::RDONLY } else { OFlags::PATH };
-        let open = |folder: &Path, how: OFlags| {
-            openat(
-                CWD,
-                folder,
-                how | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .map_err(|errno| {
-                let cause = std::io::Error::from(errno);
-                std::io::Error::new(
-                    cause.kind(),
-                    format!("cannot open folder {}: {cause}", folder.display()),
-                )
-            })
-        };
+    /// If it cannot be opened.
+    pub fn new(partial: &Path, boot: Option<String>, fsync: bool) -> std::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(CWD, partial, flags, Mode::empty()).map_err(|errno| {
+            let cause = std::io::Error::from(errno);
+            let text = format!("cannot open folder {}: {cause}", partial.display());
+            std::io::Error::new(cause.kind(), text)
+        });
         Ok(Self {
-            output: open(output, synced)?,
-            // A folder of the run's own, in which a link could lead anywhere.
-            partial: open(partial, OFlags::PATH | OFlags::NOFOLLOW)?,
+            partial: opened?,
             boot,
             fsync,
         })
     }
 
-    /// Where the file of this assignment will be, and what an earlier attempt left of it, if one has
-    /// begun it. If it is known that none has, that saves a search in a folder in which everybody
-    /// is writing.
-    ///
-    /// The partial's name depends on the task alone, so that one that a killed worker left is
-    /// taken over, and not left behind. Only one worker at a time has a task: the coordinator hands
-    /// it on when the worker that had it is gone.
+    /// Where the body of this assignment will be, and what an earlier attempt left of it, if one
+    /// has begun it.
     ///
     /// # Errors
     ///
-    /// If one of its names could lead out of its folder.
+    /// If its name could lead out of the folder.
     pub fn site(self: &Arc<Self>, assignment: &Assignment) -> Result<Site, Fault> {
-        check(&assignment.path)?;
         check(&assignment.partial)?;
         Ok(Site::new(Arc::clone(self), assignment))
     }
-
-    /// Removes what is at `path` in the output folder, if it is a file or a link. Something else, or
-    /// a folder on the way that is none any more, is somebody else's.
-    pub(crate) fn remove(&self, path: &str) {
-        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let folder = match parents {
-            "" => None,
-            parents => match enter(&self.output, parents, Missing::Fail) {
-                Ok(folder) => Some(folder),
-                Err(_) => return,
-            },
-        };
-        // Nothing can be done about a failure; without a record the file counts for nothing.
-        let _ = unlinkat(
-            folder.as_ref().unwrap_or(&self.output),
-            name,
-            AtFlags::empty(),
-        );
-    }
 }
 
-/// A file on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
+/// A body on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
 /// has a note and another attempt can go on with it.
 #[derive(Debug)]
 pub struct Partial {
     store: Arc<Store>,
-    path: String,
     name: String,
-    /// What is at `path` may be replaced.
-    replace: bool,
     /// Empty once committed.
     file: Option<File>,
     hash: Sha256,
@@ -138,14 +90,14 @@ pub struct Partial {
     noted: bool,
 }
 
-/// A file in place under its final name.
+/// A body that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Its size.
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: [u8; 32],
-    /// It was in place before.
+    /// It is that of the file in place, and nothing was received.
     pub unchanged: bool,
 }
 
@@ -171,13 +123,13 @@ impl Partial {
         let Some(file) = &mut self.file else {
             return Err(Fault::permanent(
                 FailureKind::Internal,
-                format!("cannot write {}: it is already in place", self.path),
+                "cannot write to a body that is whole",
             ));
         };
         file.write_all(data).map_err(|error| {
             // `write_all` fails by itself only when a write takes nothing, which files do not do.
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            fault("write", &self.path, errno)
+            Fault::storing("write", BODY, errno)
         })?;
         self.hash.update(data);
         self.bytes += data.len() as u64;
@@ -207,7 +159,7 @@ impl Partial {
         file.read_exact_at(&mut data, self.hashed)
             .map_err(|error| {
                 let cause = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                fault("read the partial file of", &self.path, cause)
+                Fault::storing("read", BODY, cause)
             })?;
         self.hash.update(&data);
         self.hashed += size as u64;
@@ -246,16 +198,13 @@ impl Partial {
         }
     }
 
-    /// Puts the file in place if `check` has nothing against it, over one that may be there if that
-    /// may be replaced; parent folders are made when missing, and symbolic links never followed. If
-    /// the file there is known to have the same bytes, it stays as it is.
+    /// The body is whole: leaves it in the folder if `check` has nothing against it.
     ///
     /// # Errors
     ///
-    /// That of `check`, or if it cannot be put there; the partial is removed then.
+    /// That of `check`, or if it cannot be written to its end; the body is removed then.
     pub fn commit(
         mut self,
-        known: Option<&Known>,
         check: impl FnOnce(&Committed) -> Result<(), Fault>,
     ) -> Result<Committed, Fault> {
         let committed = Committed {
@@ -267,46 +216,37 @@ impl Partial {
             self.forget_note();
             return Err(fault);
         }
-        let Committed { bytes, sha256, .. } = committed;
-        if known.is_some_and(|known| known.bytes == bytes && known.sha256 == sha256)
-            && self.is_in_place()
-        {
-            self.forget_note();
-            return Ok(Committed::kept(bytes, sha256));
-        }
         let file = self.file.take();
-        // Or a name could outlive the loss of power, and what it stands for not.
-        if self.store.fsync
-            && let Some(file) = &file
-            && let Err(errno) = fdatasync(file)
-        {
-            self.remove();
-            self.forget_note();
-            return Err(unsynced(&self.path, errno));
-        }
-        // Closed first: some file systems report a full disk only now, and only by a close that
-        // `File` would not tell us of; a rename of what did not arrive must not follow.
-        let closed = file.map_or(Ok(()), |file| {
-            descriptor::close(file.into())
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        });
-        let placed = closed
-            .map_err(|errno| fault("write", &self.path, errno))
-            .and_then(|()| self.place().map_err(|errno| self.misplaced(errno)));
-        if placed.is_err() {
+        let whole = self.close(file);
+        if whole.is_err() {
             self.remove();
         }
         self.forget_note();
-        placed?;
-        if self.store.fsync {
-            self.sync_folders()
-                .map_err(|errno| unsynced(&self.path, errno))?;
+        whole.map(|()| committed)
+    }
+
+    fn close(&self, file: Option<File>) -> Result<(), Fault> {
+        let Some(file) = file else {
+            return Ok(());
+        };
+        // Or a name could outlive the loss of power, and what it stands for not.
+        if self.store.fsync
+            && let Err(errno) = fdatasync(&file)
+        {
+            // What was written may be lost, and what is written next as well, whatever it says.
+            let known = Fault::storing("sync", BODY, errno);
+            return Err(Fault::fatal(known.kind, known.message));
         }
-        Ok(committed)
+        // Some file systems report a full disk only now, and only by a close that `File` would not
+        // tell us of; a rename of what did not arrive must not follow.
+        descriptor::close(file.into()).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            Fault::storing("write", BODY, errno)
+        })
     }
 
     fn remove(&self) {
-        // Nothing can be done about a failure; the next run empties the folder anyway.
+        // Nothing can be done about a failure; the coordinator empties the folder anyway.
         let _ = unlinkat(&self.store.partial, &self.name, AtFlags::empty());
     }
 }
@@ -319,57 +259,15 @@ impl Drop for Partial {
     }
 }
 
-/// Refuses a path that could lead out of the output folder, or to the folder itself. The
-/// coordinator makes paths that cannot; this is the second lock on the door.
-fn check(path: &str) -> Result<(), Fault> {
-    let sound = !path.contains('\0')
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..");
-    if sound {
+/// Refuses a name that could lead out of the folder. The coordinator makes names that cannot.
+fn check(name: &str) -> Result<(), Fault> {
+    if !matches!(name, "" | "." | "..") && !name.contains(['\0', '/']) {
         return Ok(());
     }
     Err(Fault::permanent(
         FailureKind::Store,
-        format!("refusing to store at {path:?}: not a plain path below the output folder"),
+        format!("refusing to write a body as {name:?}: not a plain name"),
     ))
-}
-
-/// What was written may be lost, and what is written next as well, whatever the error says.
-fn unsynced(path: &str, errno: Errno) -> Fault {
-    let known = fault("sync", path, errno);
-    Fault::fatal(known.kind, known.message)
-}
-
-/// What an error number means for the task, and for all others.
-fn fault(operation: &str, object: impl Display, errno: Errno) -> Fault {
-    let text = |way_out: &str| {
-        let cause = std::io::Error::from(errno);
-        format!("cannot {operation} {object}: {cause}{way_out}")
-    };
-    match errno {
-        Errno::NOSPC | Errno::DQUOT => Fault::fatal(
-            FailureKind::DiskFull,
-            text("; free some space and run again"),
-        ),
-        Errno::ROFS | Errno::IO | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::NOENT => {
-            Fault::fatal(
-                FailureKind::Store,
-                text("; see to the output folder and run again"),
-            )
-        }
-        Errno::ISDIR
-        | Errno::NOTDIR
-        | Errno::NOTEMPTY
-        | Errno::EXIST
-        | Errno::NAMETOOLONG
-        | Errno::LOOP
-        | Errno::INVAL
-        | Errno::ILSEQ
-        | Errno::FBIG => Fault::permanent(FailureKind::Store, text("")),
-        // Out of descriptors or memory, a network file system that is away: it may pass.
-        _ => Fault::transient(FailureKind::Store, text("")),
-    }
 }
 
 #[cfg(test)]

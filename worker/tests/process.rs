@@ -190,7 +190,7 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     let FromWorker::Reports(reports) = bench.next()? else {
         return Err("no report".into());
     };
-    let [Report::Acked { stored, .. }] = reports.as_slice() else {
+    let [Report::Finished { stored, .. }] = reports.as_slice() else {
         return Err(format!("no ack: {reports:?}").into());
     };
     assert_eq!(stored.bytes, 4);

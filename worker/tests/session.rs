@@ -29,7 +29,7 @@ fn start(
     let mut setup = setup(folder, concurrency, options());
     setup.engine = engine;
     setup.heartbeat = heartbeat;
-    let serving = thread::spawn(move || serve(inbox, Arc::new(outbox), &setup, None, None));
+    let serving = thread::spawn(move || serve(inbox, Arc::new(outbox), &setup, None));
     assert_eq!(next(&coordinator), FromWorker::Ready);
     (coordinator, serving)
 }
@@ -78,7 +78,7 @@ fn downloads_are_in_flight_together(engine: Engine) {
         };
         acked += reports
             .iter()
-            .filter(|report| matches!(report, Report::Acked { stored, .. } if stored.bytes == 4))
+            .filter(|report| matches!(report, Report::Finished { stored, .. } if stored.bytes == 4))
             .count();
     }
     dismiss(&coordinator, serving);
@@ -156,7 +156,7 @@ fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
     let mut setup = setup(folder.path(), 1, options());
     setup.engine = engine;
     setup.partial = folder.path().join("missing").into();
-    let end = serve(inbox, Arc::new(outbox), &setup, None, None);
+    let end = serve(inbox, Arc::new(outbox), &setup, None);
     let is_store = matches!(end, Err(SessionError::Setup(SetupError::Store(_))));
     assert!(is_store, "{end:?}");
 }

@@ -14,9 +14,10 @@ use crate::origin::Spec;
 use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "results.jsonl",
     "lock",
+    "lock.held",
     "partial",
     "sockets",
     "deaths.jsonl",

@@ -25,6 +25,13 @@ pub enum PlaceError {
     /// A part of it is `.`, or nothing.
     #[error("has an empty part, or one that is '.'")]
     EmptyPart,
+    /// A part of it is three dots or more.
+    #[error("has a part that is only dots")]
+    Dots,
+    /// Without its extension the file's name would be only dots: the folder itself or the one above,
+    /// in a path that is made of the stem (`{stem}` of `--exec`).
+    #[error("is only dots before its extension; put a letter or a digit before the last dot")]
+    DotsBeforeExtension,
     /// It begins with the run's own folder.
     #[error("is in '{RESERVED}', which the run keeps for itself")]
     Reserved,
@@ -62,6 +69,7 @@ pub fn check(path: &str) -> Result<(), PlaceError> {
         match part {
             ".." => return Err(PlaceError::Leaves),
             "" | "." => return Err(PlaceError::EmptyPart),
+            _ if is_dots(part) => return Err(PlaceError::Dots),
             _ if part.len() > MAX_PART => return Err(PlaceError::LongPart),
             _ if depth == 0 && part.eq_ignore_ascii_case(RESERVED) => {
                 return Err(PlaceError::Reserved);
@@ -69,7 +77,17 @@ pub fn check(path: &str) -> Result<(), PlaceError> {
             _ => {}
         }
     }
-    Ok(())
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() && is_dots(stem) => {
+            Err(PlaceError::DotsBeforeExtension)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_dots(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'.')
 }
 
 #[cfg(test)]
@@ -85,7 +103,17 @@ mod tests {
             ("a/b.txt", Ok(())),
             ("a/.coordinator", Ok(())),
             (".coordinators", Ok(())),
-            ("...", Ok(())),
+            (".a", Ok(())),
+            (".a.zip", Ok(())),
+            ("..a.zip", Ok(())),
+            ("a...", Ok(())),
+            ("..zip/a", Ok(())),
+            ("...", Err(PlaceError::Dots)),
+            ("a/....", Err(PlaceError::Dots)),
+            (".../a", Err(PlaceError::Dots)),
+            ("..zip", Err(PlaceError::DotsBeforeExtension)),
+            ("a/...zip", Err(PlaceError::DotsBeforeExtension)),
+            ("....zip", Err(PlaceError::DotsBeforeExtension)),
             ("-rf", Ok(())),
             ("a\\b", Ok(())),
             ("", Err(PlaceError::Empty)),

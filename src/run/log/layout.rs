@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::lock::LOCK;
+use super::lock::{EXCLUSIVE, LOCK};
 use super::{DEATHS, Log, RESULTS};
 use crate::folder::{Folder, Kind, StateError, expect};
 use crate::inject::JOURNAL;
@@ -22,9 +22,10 @@ pub(super) const ROBOTS: &str = "robots";
 pub(in crate::run) const MARK: &str = "simulated";
 
 /// What is in there, and what it must be.
-pub(super) const HOLDS: [(&str, Kind); 8] = [
+pub(super) const HOLDS: [(&str, Kind); 9] = [
     (MARK, Kind::File),
     (LOCK, Kind::File),
+    (EXCLUSIVE, Kind::File),
     (RESULTS, Kind::File),
     (DEATHS, Kind::File),
     (JOURNAL, Kind::File),

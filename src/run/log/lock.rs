@@ -1,9 +1,13 @@
 //! One run per output folder.
 //!
-//! The lock is the kernel's lock on the file (flock(2)), never the file's existence: it ends with the
-//! process that holds it, however that ends, and a file left behind means nothing.
+//! The lock is the kernel's lock on the file, not the file's existence: it ends with the process that
+//! holds it, however that ends, and a file left behind means nothing. Only where the file system has
+//! no locks at all, the existence of a second file takes its place.
 
-use std::fs::{File, TryLockError};
+mod exclusive;
+mod kernel;
+
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -14,6 +18,9 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::folder::{OwnFolder, StateError};
+pub(super) use exclusive::EXCLUSIVE;
+use exclusive::Exclusive;
+use kernel::{Kernel, has_none};
 
 /// How long a lock may outlive the process that took it.
 ///
@@ -27,7 +34,16 @@ pub(super) const LOCK: &str = "lock";
 /// The right to work on an output folder, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    by: By,
+    path: PathBuf,
+}
+
+/// What keeps other runs out.
+#[derive(Debug)]
+enum By {
+    Kernel { _file: File },
+    Existence { _file: Exclusive },
+    Nothing,
 }
 
 /// Why a lock was not acquired.
@@ -49,10 +65,20 @@ pub enum LockError {
     /// Something else is in the place of the lock file, or it is of somebody else.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A file is the lock, and the process that made it cannot be looked for.
+    #[error(
+        "{} says that a run on another machine or in a container works on this output folder, and \
+         the file system has no locks that would tell; if none does, remove that file",
+        .path.display()
+    )]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+    },
     /// The lock file cannot be opened, locked or written.
     #[error(
-        "cannot lock {}: {source}; the output folder must be writable, \
-         and on a file system that supports locks",
+        "cannot lock {}: {source}; the output folder must be writable, or use --no-lock if no other \
+         run works on it",
         .path.display()
     )]
     Unavailable {
@@ -82,35 +108,75 @@ impl Lock {
             }
             Err(error) => return Err(error.into()),
         };
-        match try_acquire(file) {
-            Ok(Ok(file)) => Ok(Self { _file: file }),
-            Ok(Err(pid)) => Err(LockError::Held { path, pid }),
-            Err(source) => Err(LockError::Unavailable { path, source }),
+        for kernel in Kernel::ALL {
+            match try_acquire(&file, kernel) {
+                Ok(Ok(())) => {
+                    if let Err(source) = note(&file) {
+                        return Err(LockError::Unavailable { path, source });
+                    }
+                    let by = By::Kernel { _file: file };
+                    return Ok(Self { by, path });
+                }
+                Ok(Err(pid)) => return Err(LockError::Held { path, pid }),
+                Err(error) if has_none(&error) => {
+                    tracing::info!(%error, ?kernel, "the file system does not have this lock");
+                }
+                Err(source) => return Err(LockError::Unavailable { path, source }),
+            }
+        }
+        Ok(Self {
+            by: By::Existence {
+                _file: Exclusive::acquire(own)?,
+            },
+            path: own.as_folder().path().join(EXCLUSIVE),
+        })
+    }
+
+    /// Does without, because the user says so.
+    #[must_use]
+    pub fn none(own: &OwnFolder) -> Self {
+        Self {
+            by: By::Nothing,
+            path: own.as_folder().path().join(LOCK),
+        }
+    }
+
+    /// What it does not do that a lock of the kernel does, if anything.
+    #[must_use]
+    pub fn lacks(&self) -> Option<String> {
+        match &self.by {
+            By::Kernel { .. } => None,
+            By::Existence { .. } => Some(format!(
+                "warning: the file system has no locks, and the file {} is there instead: if this \
+                 run is killed, remove it before you start the next on another machine or in \
+                 another container",
+                self.path.display()
+            )),
+            By::Nothing => Some(
+                "warning: nothing keeps another run from this output folder (--no-lock), and two at \
+                 once lose files"
+                    .to_owned(),
+            ),
         }
     }
 }
 
-/// The locked file, or who holds it.
-fn try_acquire(file: File) -> io::Result<Result<File, Option<u32>>> {
-    match file.try_lock() {
-        Ok(()) => taken(file).map(Ok),
-        Err(TryLockError::WouldBlock) => {
-            let pid = read_pid(&file);
-            match pid.is_none_or(lives) || !is_free_soon(&file)? {
-                true => Ok(Err(pid)),
-                false => taken(file).map(Ok),
-            }
+/// Locks the file, or tells who holds it.
+fn try_acquire(file: &File, kernel: Kernel) -> io::Result<Result<(), Option<u32>>> {
+    if !kernel.try_lock(file)? {
+        let pid = read_pid(file);
+        if pid.is_none_or(lives) || !is_free_soon(file, kernel)? {
+            return Ok(Err(pid));
         }
-        Err(TryLockError::Error(error)) => Err(error),
     }
+    Ok(Ok(()))
 }
 
 /// Notes in the locked file who holds it.
-fn taken(mut file: File) -> io::Result<File> {
+fn note(mut file: &File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file)
+    writeln!(file, "{}", std::process::id())
 }
 
 /// Whether there is a process with this id, whoever's it is.
@@ -120,15 +186,15 @@ fn lives(pid: u32) -> bool {
 }
 
 /// Waits for the lock of a process that is dead; whether it could be had.
-fn is_free_soon(file: &File) -> io::Result<bool> {
-    // The same lock: it belongs to what is open, of which this is another descriptor (flock(2)).
+fn is_free_soon(file: &File, kernel: Kernel) -> io::Result<bool> {
+    // The same lock: it belongs to what is open, of which this is another descriptor.
     let waiting = file.try_clone()?;
     let (done, locked) = channel();
-    // flock(2) has no time limit. If somebody else was faster, the thread waits until this process
+    // These calls have no time limit. If somebody else was faster, the thread waits until this process
     // ends, which it then does.
     thread::Builder::new()
         .name("lock".to_owned())
-        .spawn(move || done.send(waiting.lock()))?;
+        .spawn(move || done.send(kernel.lock(&waiting)))?;
     match locked.recv_timeout(OUTLIVES) {
         Ok(locked) => locked.map(|()| true),
         Err(_) => Ok(false),
@@ -226,6 +292,69 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// Runs `check` where the kernel knows no flock(2), and no locks of descriptions unless they are
+    /// left. A filter belongs to a thread, so this thread keeps its calls.
+    fn without_flock<T: Send>(descriptions: bool, check: impl FnOnce() -> T + Send) -> T {
+        use seccompiler::{
+            SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+            SeccompRule,
+        };
+        let is = |command: libc::c_int| {
+            let command = u64::try_from(command).expect("a number");
+            let condition =
+                SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command);
+            SeccompRule::new(vec![condition.expect("a condition")]).expect("a rule")
+        };
+        let mut rules = std::collections::BTreeMap::from([(libc::SYS_flock, Vec::new())]);
+        if !descriptions {
+            let commands = [libc::F_OFD_SETLK, libc::F_OFD_SETLKW];
+            rules.insert(libc::SYS_fcntl, commands.map(is).to_vec());
+        }
+        let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().expect("a known machine");
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch);
+        let program: seccompiler::BpfProgram =
+            filter.expect("a filter").try_into().expect("a program");
+        thread::scope(|scope| {
+            let refused = scope.spawn(move || {
+                seccompiler::apply_filter(&program).expect("applied");
+                check()
+            });
+            refused.join().expect("it does not panic")
+        })
+    }
+
+    #[test]
+    fn without_flock_a_second_run_is_refused_all_the_same() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        without_flock(true, || {
+            let first = Lock::acquire(&own(dir.path())).expect("it is free");
+            assert_eq!(first.lacks(), None, "it ends with the process");
+            let error = Lock::acquire(&own(dir.path())).expect_err("it is held");
+            let pid = Some(std::process::id());
+            let held = matches!(&error, LockError::Held { pid: found, .. } if *found == pid);
+            assert!(held, "{error:?}");
+            assert!(!dir.path().join(EXCLUSIVE).exists());
+            drop(first);
+            Lock::acquire(&own(dir.path())).expect("it is free again");
+        });
+    }
+
+    #[test]
+    fn without_any_lock_a_file_is_one_and_is_told_of() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        without_flock(false, || {
+            let first = Lock::acquire(&own(dir.path())).expect("it is free");
+            let told = first.lacks().expect("it does not end with the process");
+            let path = dir.path().join(EXCLUSIVE);
+            assert!(told.contains(&path.display().to_string()), "{told}");
+            let error = Lock::acquire(&own(dir.path())).expect_err("it is held");
+            assert!(matches!(error, LockError::Held { .. }), "{error:?}");
+            drop(first);
+            assert!(!path.exists());
+        });
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::layout::{COORDINATOR, HOLDS, PARTIAL, ROBOTS, SOCKETS, absolute, cannot_create};
-use super::{Layout, LayoutError, Lock, LockError, RESULTS, Tidied, leftovers};
+use super::{Layout, LayoutError, Lock, LockError, RESULTS};
 use crate::folder::{Folder, OwnFolder, Owner, StateError};
+use crate::placement::{Tidied, tidy};
 
 /// See the module.
 #[derive(Debug)]
@@ -75,6 +76,12 @@ impl OutputFolder {
     /// Another run does, or that cannot be found out.
     pub fn lock(&self) -> Result<Lock, LockError> {
         Lock::acquire(&self.own)
+    }
+
+    /// Trusts the user that no other run works in this folder.
+    #[must_use]
+    pub fn do_not_lock(&self) -> Lock {
+        Lock::none(&self.own)
     }
 
     /// The run log, to be read; nothing if there is none.
@@ -163,7 +170,7 @@ impl OutputFolder {
         _lock: &Lock,
         boot: Option<&str>,
     ) -> Result<Tidied, LayoutError> {
-        leftovers::tidy(&self.partial, boot)
+        tidy(self.partial.as_folder().path(), boot)
             .map_err(|(path, source)| LayoutError::Leftovers { path, source })
     }
 
@@ -249,7 +256,7 @@ mod tests {
         let lock = layout.lock().expect("it is free");
         again.lock().expect_err("it is held");
         let tidied = layout.remove_leftovers(&lock, None).expect("removed");
-        assert_eq!((tidied.removed, tidied.kept), (2, 0));
+        assert_eq!((tidied.removed, tidied.kept.len()), (2, 0));
         assert_eq!(names_in(layout.layout().partial()), [""; 0]);
         assert_eq!(names_in(layout.layout().coordinator()), ["lock", "partial"]);
     }

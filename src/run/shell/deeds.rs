@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::codec::EncodeError;
 use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 
+use super::placing::Told;
 use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
 use crate::input::Extra;
@@ -40,10 +42,18 @@ impl Shell {
                     return self.give_up(error.to_string());
                 }
                 let assignments = self.assignments(tasks);
-                self.parts.pool.assign(worker, assignments)
+                self.hand_over(worker, assignments)
             }
-            Action::Revoke { worker, tasks } => self.parts.pool.revoke(worker, tasks),
-            Action::Dismiss { worker } => self.parts.pool.dismiss(worker),
+            Action::Revoke { worker, tasks } => self.tell(worker, Told::Revoke(tasks)),
+            Action::Place {
+                worker,
+                task,
+                stored,
+            } => {
+                self.place(worker, task, stored);
+                Ok(())
+            }
+            Action::Dismiss { worker } => self.tell(worker, Told::Dismiss),
             Action::Terminate { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is asked to end");
                 self.parts.pool.terminate(worker);
@@ -78,6 +88,10 @@ impl Shell {
                 Ok(())
             }
         };
+        self.check_sent(sent);
+    }
+
+    pub(super) fn check_sent(&mut self, sent: Result<(), EncodeError>) {
         if let Err(error) = sent {
             // The limits on URLs and credit rule it out: a defect of this program.
             self.give_up(format!("internal error: {error}"));
@@ -88,6 +102,7 @@ impl Shell {
         if let Err(error) = self.parts.pool.spawn(worker) {
             let exit = Exit::NotStarted(error.to_string());
             self.pending.push_back(Event::WorkerExited { worker, exit });
+            self.parts.placement.salvage(worker);
         }
         if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
             // Nothing of the one before it, if there is none.
@@ -116,15 +131,14 @@ impl Shell {
                     ..
                 } = self.tasks.get(&task)?;
                 let delivery = self.parts.core.delivery(task);
+                let partial = self.parts.partial_names.of(*kind, target);
                 let plain = Assignment {
                     kind: *kind,
                     delivery,
-                    // A worker that died with it may have put another file in place.
-                    known: known.clone().filter(|_| delivery == 1),
-                    partial: self.parts.partial_names.of(*kind, target),
-                    replace: target.replace || delivery > 1,
-                    begun: self.parts.partials_left || self.parts.core.is_begun(task),
-                    ..Assignment::new(task, target.request_url(), &*target.path)
+                    known: known.clone(),
+                    begun: self.parts.core.is_begun(task)
+                        || self.parts.partials_left.contains(&partial),
+                    ..Assignment::new(task, target.request_url(), partial)
                 };
                 Some(match &target.extra {
                     Some(extra) => with_extra(plain, extra),
@@ -153,11 +167,10 @@ impl Shell {
         }
         self.hosts.leave(entry.host);
         let in_place = matches!(verdict, Verdict::Stored(_));
-        let died = deliveries > 1 || matches!(verdict, Verdict::Quarantined(_));
-        self.parts
-            .intents
-            .settle(task, &entry.target, in_place, died);
-        let pid = self.pid(worker);
+        self.parts.intents.settle(task, &entry.target, in_place);
+        let pid = entry
+            .placing
+            .map_or_else(|| self.pid(worker), |placing| placing.pid);
         let facts = Facts {
             attempts,
             deliveries,

@@ -9,9 +9,11 @@ mod deeds;
 mod inject;
 mod input;
 mod pause;
+mod placing;
 mod robots;
+mod status;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
+use crate::placement::Placement;
 use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
@@ -30,12 +33,13 @@ use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
 use crate::run::proof::Proof;
-use crate::run::report::{Console, RunningLine, WorkerLine, status_lines};
+use crate::run::report::{Console, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
 use pause::Wakefulness;
+use placing::{Held, Placing};
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -54,8 +58,9 @@ pub(in crate::run) struct Parts {
     /// What is about to be stored under names that do not tell whose file it is.
     pub(in crate::run) intents: Intents,
     pub(in crate::run) partial_names: PartialNames,
-    /// Earlier runs left partial bodies that can be resumed.
-    pub(in crate::run) partials_left: bool,
+    /// The names of partial bodies that earlier runs left and that can be resumed.
+    pub(in crate::run) partials_left: HashSet<String>,
+    pub(in crate::run) placement: Placement,
     /// What every task needs, to be tried when a worker says that it is not there.
     pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
@@ -102,6 +107,10 @@ struct Entry {
     kind: TaskKind,
     /// The file in place, if it may still be current.
     known: Option<Box<Known>>,
+    /// The worker that took it up last.
+    last: Option<WorkerId>,
+    /// Its body is being placed.
+    placing: Option<Placing>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
 }
@@ -114,6 +123,8 @@ impl Entry {
             host,
             kind,
             known: None,
+            last: None,
+            placing: None,
             deaths: Vec::new(),
         }
     }
@@ -144,6 +155,8 @@ pub(in crate::run) struct Shell {
     text: usize,
     /// What heartbeats last said of running tasks.
     heard: HashMap<TaskId, Sign>,
+    /// What workers are to be told when partial bodies are where they belong.
+    held: HashMap<WorkerId, VecDeque<Held>>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -165,6 +178,7 @@ impl Shell {
             hosts: Hosts::default(),
             text: 0,
             heard: HashMap::new(),
+            held: HashMap::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
             unwritten_since: None,
@@ -193,6 +207,7 @@ impl Shell {
             }
         };
         let unfinished = self.unfinished();
+        self.parts.placement.close();
         let log = self.parts.log.flush();
         let (log, intents) = match log {
             Ok(()) => (self.parts.deaths.flush(), self.parts.intents.close()),
@@ -280,6 +295,11 @@ impl Shell {
                 Some(Digested::Listened) => self.tell_core(Event::Listened),
                 None => {}
             },
+            Message::Placement(news) => {
+                for news in news {
+                    self.on_placement(news);
+                }
+            }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
@@ -356,6 +376,9 @@ impl Shell {
             }
             News::Exited(death) => {
                 let exit = death.exit.clone();
+                self.held.remove(&worker);
+                // Before its tasks go to others.
+                self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
                 self.tell_core(Event::WorkerExited { worker, exit });
                 self.dead = None;
@@ -367,10 +390,13 @@ impl Shell {
         if let Report::Started { task } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);
+            if let Some(entry) = self.tasks.get_mut(task) {
+                entry.last = Some(worker);
+            }
         }
         self.tell_core(match report {
             Report::Started { task } => Event::Started { worker, task },
-            Report::Acked { task, stored } => Event::Acked {
+            Report::Finished { task, stored } => Event::Finished {
                 worker,
                 task,
                 stored,
@@ -422,34 +448,6 @@ impl Shell {
             .get(usize::from(worker.slot.0))
             .copied()
             .unwrap_or_default()
-    }
-
-    fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
-        self.parts
-            .core
-            .slots()
-            .map(|slot| WorkerLine {
-                worker: slot.worker,
-                pid: self.parts.pool.pid(slot.worker),
-                state: slot.state,
-                running: slot
-                    .running
-                    .iter()
-                    .filter_map(|view| {
-                        Some(RunningLine {
-                            url: self.tasks.get(&view.task)?.target.url.clone(),
-                            elapsed: now.saturating_duration_since(view.since),
-                            heard: self
-                                .heard
-                                .get(&view.task)
-                                .filter(|sign| sign.worker == slot.worker)
-                                .map(|sign| (sign.phase, sign.bytes)),
-                        })
-                    })
-                    .collect(),
-                queued: slot.queued,
-            })
-            .collect()
     }
 }
 

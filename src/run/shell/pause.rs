@@ -47,10 +47,12 @@ impl Shell {
         let written = self.parts.log.flush();
         self.check_log(written);
         self.parts.pool.stop_all();
+        self.parts.placement.stop();
         if let Err(error) = signal_hook::low_level::raise(SIGSTOP) {
             tracing::warn!(%error, "cannot stop this process");
         }
         // Here it is continued. How long that took shows by the clock.
+        self.parts.placement.resume();
         self.parts.pool.continue_all();
         self.tell_core(Event::Tick);
     }

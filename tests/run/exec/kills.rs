@@ -53,13 +53,19 @@ fn is_stored(server: &Server, run: &Run) {
 }
 
 #[test]
-fn a_worker_that_is_killed_takes_its_commands_with_it() {
+fn a_worker_that_is_killed_does_not_touch_the_command_on_what_it_downloaded() {
     for mode in ["--workers 1", "--workers 1 --engine async -c 3"] {
         let (server, run, job, started) = slow(mode);
-        job.worker(0, 1).signal(Signal::KILL);
-        gone(&job, &started);
-        ends_well(&server, &run, job);
-        assert_eq!(run.log().one(&server.url("/f")).deliveries, 2);
+        let worker = job.worker(0, 1);
+        worker.signal(Signal::KILL);
+        job.wait_until("its end", || !worker.lives());
+        assert!(started.iter().all(Process::lives), "{mode}");
+        fs::write(run.path("go"), "").unwrap();
+        job.finish().code(0);
+        assert_eq!(lines(&run, "ran"), ["began", "ended"], "{mode}");
+        let record = run.log().one(&server.url("/f"));
+        run.log().check(&record, &sha256(&server::body("/f")));
+        assert_eq!((record.attempts, record.deliveries), (1, 1), "{mode}");
     }
 }
 
@@ -74,22 +80,6 @@ fn a_runner_that_is_killed_costs_an_attempt() {
         ends_well(&server, &run, job);
         let record = run.log().one(&server.url("/f"));
         assert_eq!((record.attempts, record.deliveries), (2, 1), "{mode}");
-    }
-}
-
-#[test]
-fn a_guard_that_is_killed_takes_its_commands_with_it() {
-    for mode in KINDS {
-        let (server, run, job, started) = slow(mode);
-        of_role(&job, "guard")[0].signal(Signal::KILL);
-        gone(&job, &started);
-        ends_well(&server, &run, job);
-        let record = run.log().one(&server.url("/f"));
-        match mode {
-            // A worker in its sandbox can start no other, and is replaced.
-            "--workers 1" => assert_eq!((record.attempts, record.deliveries), (1, 2)),
-            _ => assert_eq!((record.attempts, record.deliveries), (2, 1), "{mode}"),
-        }
     }
 }
 
@@ -205,9 +195,8 @@ fn a_program_dies_with_everybody_who_watches_over_it() {
     let job = run.start();
     let sleeping = command(&job, "1001");
     let mut watching = of_role(&job, "runner");
-    watching.extend(of_role(&job, "guard"));
     watching.extend(job.workers());
-    assert_eq!(watching.len(), 3);
+    assert_eq!(watching.len(), 2);
     // None of them may see another die.
     for process in &watching {
         process.stop();

@@ -100,6 +100,26 @@ fn the_environment_tells_of_the_file_and_of_no_password() {
 }
 
 #[test]
+fn no_name_makes_a_stem_that_leads_to_another_folder() {
+    let server = Server::start();
+    let outs = ["x/y/...zip", "x/y/..zip", "x/y/...", "x/y/....zip"];
+    let line = |out| serde_json::json!({ "url": server.url("/f"), "out": out }).to_string();
+    let run = Run::new()
+        .script("script", r#"echo > "$1""#)
+        .with("--exec")
+        .arg("./script {dir}/{stem}/made")
+        .list(outs.map(line));
+    let ended = run.finish().code(3);
+    for (line, out) in (1..).zip(outs) {
+        ended.says(&[&format!("urls.txt:{line}: "), out, "only dots"]);
+    }
+    for made in ["downloads/x/made", "downloads/x/y/made"] {
+        assert!(!run.path(made).exists(), "{made}");
+    }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
 fn a_command_that_cannot_be_run_is_one_line_before_anything_is_downloaded() {
     let server = Server::start();
     for (command, problem) in [

@@ -178,10 +178,13 @@ impl Observer {
 
     /// Hosts with a task of the input that could be assigned now.
     fn waiting(&self, now: u64, loads: &BTreeMap<u32, u32>, most: Option<u32>) -> BTreeSet<u32> {
-        let ready = self.tasks.values().filter(|task| {
+        let ready = self.tasks.iter().filter(|(_, task)| {
             let apart = task.suspect || task.errand;
             !task.finished && !apart && task.leased.is_none() && task.not_before <= now
         });
+        let ready = ready
+            .filter(|(id, _)| !self.placing.contains_key(id))
+            .map(|(_, task)| task);
         let mut hosts: BTreeSet<u32> = ready.map(|task| task.host).collect();
         hosts.retain(|host| {
             let load = loads.get(host).copied().unwrap_or(0);
@@ -198,7 +201,8 @@ impl Observer {
     /// A worker that could be given a task, and has none.
     fn idle(&self, now: u64) -> Option<WorkerId> {
         let suspects = |task: &super::Task| !task.finished && task.suspect;
-        if now < self.next_turn || self.tasks.values().any(suspects) {
+        let full = self.placing.len() >= self.limits.placing;
+        if full || now < self.next_turn || self.tasks.values().any(suspects) {
             return None;
         }
         let most = self.limits.worker_tasks.map_or(u32::MAX, u32::from);

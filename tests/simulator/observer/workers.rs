@@ -61,6 +61,7 @@ impl Observer {
     /// Nobody could be heard for so long: it counts for nobody.
     pub(super) fn resumed(&mut self, pause: Duration) {
         let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        self.patience = self.patience.map(|at| at + pause);
         for seen in self.workers.values_mut() {
             seen.spawned_at += pause;
             seen.kill_at = seen.kill_at.map(|at| at + pause);

@@ -6,7 +6,6 @@ mod blocking;
 mod connect;
 mod error;
 mod event;
-mod execute;
 mod race;
 mod roots;
 mod tls;
@@ -21,11 +20,10 @@ use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 
 pub use crate::activity::Activity;
 use crate::decode::Body;
-use crate::exec::Commands;
 use crate::fault::Fault;
 use crate::resolver::Resolver;
 use crate::robots::KnownRobots;
-use crate::store::Store;
+use crate::store::{Committed, Store};
 use crate::throttle::Throttle;
 use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
@@ -114,8 +112,6 @@ pub struct Shared {
     /// Addresses that do not answer.
     pub(crate) late: Late,
     pub(crate) tls: Tls,
-    /// What runs the command on each file, if there is one.
-    pub(crate) commands: Option<Arc<Commands>>,
     /// What robots.txt says, if it is obeyed.
     robots: Option<KnownRobots>,
     pub(crate) throttle: Option<Throttle>,
@@ -124,7 +120,7 @@ pub struct Shared {
 /// Why a worker cannot work as it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The folders of the setup are not usable.
+    /// The folder of the setup is not usable.
     #[error("cannot store anything: {0}")]
     Store(#[source] std::io::Error),
     /// The file with certificates cannot be read.
@@ -153,8 +149,7 @@ impl Shared {
     ///
     /// If one of them is not usable.
     pub fn new(setup: &Setup, throttle: Option<Throttle>) -> Result<Self, SetupError> {
-        let (output, partial) = (Path::new(&setup.output), Path::new(&setup.partial));
-        let store = Store::new(output, partial, setup.boot.clone(), setup.fsync)
+        let store = Store::new(Path::new(&setup.partial), setup.boot.clone(), setup.fsync)
             .map_err(SetupError::Store)?;
         Ok(Self {
             options: setup.http.clone(),
@@ -164,16 +159,9 @@ impl Shared {
             resolver: Resolver::new(&setup.http),
             late: Late::default(),
             tls: Tls::new(&setup.http)?,
-            commands: None,
             robots: setup.robots.as_ref().map(KnownRobots::new),
             throttle,
         })
-    }
-
-    /// Runs a command on each file.
-    #[must_use]
-    pub fn with_commands(self, commands: Option<Arc<Commands>>) -> Self {
-        Self { commands, ..self }
     }
 
     /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any
@@ -183,6 +171,17 @@ impl Shared {
             Some(robots) if !transfer.is_robots() => robots.check(transfer.url().as_str()),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+/// What to say of the task.
+fn answer(
+    transfer: Transfer<'_>,
+    result: Result<Committed, Fault>,
+) -> Result<Box<Stored>, Box<Failure>> {
+    match result {
+        Ok(body) => Ok(transfer.stored(body.bytes, body.sha256, body.unchanged)),
+        Err(fault) => Err(transfer.failed(fault)),
     }
 }
 

@@ -18,9 +18,7 @@
 //! It must not know how files are downloaded.
 
 mod command;
-mod commands;
 mod fill;
-mod guard;
 mod leader;
 mod plan;
 mod runner;
@@ -37,15 +35,10 @@ use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_de
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::descriptor;
-pub use commands::{Commands, Home};
-pub use guard::run as guard;
 pub use plan::Plan;
 pub use runner::run as runner;
 
-/// The hidden command, of whatever program this is, that calls [`guard()`] with what follows it.
-pub const GUARD: &str = "guard";
-
-/// The same for [`runner()`].
+/// The hidden command, of whatever program this is, that calls [`runner()`] with what follows it.
 pub const RUNNER: &str = "runner";
 
 /// Time between SIGTERM and SIGKILL for a command that took too long.

@@ -48,9 +48,7 @@ const ANY: &[c_long] = &[
     libc::SYS_ftruncate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_renameat2,
     libc::SYS_unlinkat,
-    libc::SYS_mkdirat,
     libc::SYS_getdents64,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
@@ -128,10 +126,7 @@ const OLDER: &[c_long] = &[
     libc::SYS_lstat,
     libc::SYS_access,
     libc::SYS_readlink,
-    libc::SYS_rename,
-    libc::SYS_renameat,
     libc::SYS_unlink,
-    libc::SYS_mkdir,
     libc::SYS_poll,
     libc::SYS_select,
     libc::SYS_epoll_create,
@@ -141,7 +136,7 @@ const OLDER: &[c_long] = &[
     libc::SYS_getrlimit,
 ];
 #[cfg(target_arch = "aarch64")]
-const OLDER: &[c_long] = &[libc::SYS_renameat];
+const OLDER: &[c_long] = &[];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLDER: &[c_long] = &[];
 
@@ -225,9 +220,8 @@ const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
 const MAP_TYPE: i32 = 0x0f;
 const MAP_REFUSED: i32 = libc::MAP_GROWSDOWN;
 
-/// The filter for a thread of this process and all that it will start. With `pairs` it may make
-/// pairs of connected sockets.
-pub(super) fn filter(pairs: bool) -> Result<BpfProgram, BackendError> {
+/// The filter for a thread of this process and all that it will start.
+pub(super) fn filter() -> Result<BpfProgram, BackendError> {
     let own = getpid().as_raw_nonzero().get();
     let mut rules: Vec<(c_long, Vec<SeccompRule>)> = Vec::new();
     for calls in [ANY, OLDER, LIBRARY] {
@@ -242,15 +236,6 @@ pub(super) fn filter(pairs: bool) -> Result<BpfProgram, BackendError> {
         ]
     });
     rules.push((libc::SYS_socket, any_of(sockets)?));
-    if pairs {
-        // Connected they stay, unlike datagram sockets: they lead nowhere else.
-        let pair = vec![
-            is(0, libc::AF_UNIX),
-            masked(1, kind, libc::SOCK_SEQPACKET),
-            is(2, 0),
-        ];
-        rules.push((libc::SYS_socketpair, any_of([pair])?));
-    }
     let options = |(level, name)| vec![is(1, level), is(2, name)];
     rules.push((libc::SYS_setsockopt, any_of(SET_OPTIONS.map(options))?));
     rules.push((libc::SYS_getsockopt, any_of(GET_OPTIONS.map(options))?));

@@ -114,7 +114,7 @@ async fn work<E: EventEngine>(
         .await
     };
     match result {
-        Ok(Ok(stored)) => Report::Acked { task, stored },
+        Ok(Ok(stored)) => Report::Finished { task, stored },
         Ok(Err(failure)) => Report::Nacked { task, failure },
         Err(payload) => {
             *engine = make_engine();

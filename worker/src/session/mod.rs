@@ -30,7 +30,6 @@ use tokio::sync::Notify;
 
 use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
-use crate::exec::Commands;
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
 use crate::throttle::Throttle;
@@ -79,10 +78,9 @@ pub enum SessionError {
 
 /// Works as `setup` says until the coordinator dismisses the worker or closes the link. `throttle`
 /// is for the limit on the rate that `setup` names, and shared with all who have that limit together.
-/// With `commands`, what those were started for is done to each file.
 ///
 /// For a session inside another process. It returns once all its threads have ended, so that
-/// nothing of it touches the output folder any more. Downloads that still run at that moment are
+/// nothing of it touches its folder any more. Downloads that still run at that moment are
 /// given up: at once by the event loop, by threads with their next piece of body, or when one of
 /// their own time limits ends; call it from a thread that may wait that long.
 ///
@@ -94,9 +92,8 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
     outbox: Arc<O>,
     setup: &Setup,
     throttle: Option<Throttle>,
-    commands: Option<Arc<Commands>>,
 ) -> Result<End, SessionError> {
-    let session = Session::start(outbox, setup, throttle, commands)?;
+    let session = Session::start(outbox, setup, throttle)?;
     let end = session.read(&mut inbox);
     session.join();
     end
@@ -120,8 +117,8 @@ enum Slots {
 }
 
 impl<O: Outbox + 'static> Session<O> {
-    /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle` and
-    /// `commands` as for [`serve`].
+    /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle`
+    /// as for [`serve`].
     ///
     /// # Errors
     ///
@@ -130,9 +127,8 @@ impl<O: Outbox + 'static> Session<O> {
         outbox: Arc<O>,
         setup: &Setup,
         throttle: Option<Throttle>,
-        commands: Option<Arc<Commands>>,
     ) -> Result<Self, SessionError> {
-        let shared = Arc::new(Shared::new(setup, throttle)?.with_commands(commands));
+        let shared = Arc::new(Shared::new(setup, throttle)?);
         let trap = setup
             .faults
             .as_ref()

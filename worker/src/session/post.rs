@@ -127,7 +127,7 @@ fn weight(report: &Report) -> usize {
     FIXED
         + match report {
             Report::Started { .. } | Report::Released { .. } => 0,
-            Report::Acked { stored, .. } => {
+            Report::Finished { stored, .. } => {
                 exchange(&stored.exchange)
                     + stored.content_type.as_ref().map_or(0, String::len)
                     + stored.validators.text_bytes()

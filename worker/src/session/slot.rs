@@ -72,7 +72,7 @@ fn work<E: Engine>(
     // The engine is not looked at again after a panic, and an activity is whole at any time.
     let result = catch_unwind(AssertUnwindSafe(|| engine.download(assignment, activity)));
     match result {
-        Ok(Ok(stored)) => Report::Acked { task, stored },
+        Ok(Ok(stored)) => Report::Finished { task, stored },
         Ok(Err(failure)) => Report::Nacked { task, failure },
         Err(payload) => {
             *engine = make_engine();

@@ -85,7 +85,6 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
     let (release, wait) = unbounded_channel();
     let wait = Arc::new(Mutex::new(wait));
     let setup = Setup {
-        output: "unused".into(),
         partial: "unused".into(),
         concurrency,
         heartbeat,
@@ -96,7 +95,6 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         limits: protocol::WorkerLimits::default(),
         limit_rate: None,
         fsync: false,
-        exec: None,
         http: options(),
         robots: None,
         faults: None,
@@ -155,7 +153,7 @@ impl Bench {
         };
         let words = reports.iter().map(|report| match report {
             Report::Started { task } => format!("started {task}"),
-            Report::Acked { task, .. } => format!("acked {task}"),
+            Report::Finished { task, .. } => format!("acked {task}"),
             Report::Nacked { task, .. } => format!("nacked {task}"),
             Report::Released { task } => format!("released {task}"),
         });
@@ -280,7 +278,6 @@ fn a_coordinator_that_hangs_up_ends_the_session(kind: Kind) {
 fn a_second_setup_breaks_the_protocol(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     let setup = Setup {
-        output: "unused".into(),
         partial: "unused".into(),
         concurrency: 1,
         heartbeat: NEVER,
@@ -291,7 +288,6 @@ fn a_second_setup_breaks_the_protocol(kind: Kind) {
         limits: protocol::WorkerLimits::default(),
         limit_rate: None,
         fsync: false,
-        exec: None,
         http: options(),
         robots: None,
         faults: None,
@@ -372,7 +368,6 @@ fn a_frozen_event_loop_shows_no_life() {
     }
     let (coordinator, _inbox, outbox) = local_link();
     let setup = Setup {
-        output: "unused".into(),
         partial: "unused".into(),
         concurrency: 2,
         heartbeat: Duration::from_millis(10),
@@ -383,7 +378,6 @@ fn a_frozen_event_loop_shows_no_life() {
         limits: protocol::WorkerLimits::default(),
         limit_rate: None,
         fsync: false,
-        exec: None,
         http: options(),
         robots: None,
         faults: None,

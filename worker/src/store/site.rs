@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Partial, Store, fault};
+use super::{BODY, Partial, Store};
 use crate::fault::Fault;
 
 /// Largest note that is read. Larger ones are not written.
@@ -31,11 +31,7 @@ const NEW: OFlags = OFlags::WRONLY
 #[derive(Debug)]
 pub struct Site {
     store: Arc<Store>,
-    path: String,
-    /// Of the partial.
     name: String,
-    /// What is at `path` may be replaced.
-    replace: bool,
     /// There is a note, good or not.
     noted: bool,
     left: Option<(PartialNote, u64)>,
@@ -55,9 +51,7 @@ impl Site {
         let left = note.ok().and_then(|file| read_note(&store, &name, file));
         Self {
             store,
-            path: assignment.path.clone(),
             name,
-            replace: assignment.replace,
             noted,
             left,
         }
@@ -78,7 +72,7 @@ impl Site {
         if self.noted {
             // It must not speak of the bytes that follow.
             remove_note(&self.store, &self.name)
-                .map_err(|errno| fault("remove the note of", &self.path, errno))?;
+                .map_err(|errno| Fault::storing("remove the note of", BODY, errno))?;
         }
         let mode = Mode::from_raw_mode(0o666);
         match openat(&self.store.partial, &*self.name, NEW, mode) {
@@ -87,7 +81,7 @@ impl Site {
                 FailureKind::Store,
                 "the folder for partial files is gone",
             )),
-            Err(errno) => Err(fault("create a partial file for", &self.path, errno)),
+            Err(errno) => Err(Fault::storing("create", BODY, errno)),
         }
     }
 
@@ -116,7 +110,7 @@ impl Site {
                 let cause = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
                 Err(Fault::transient(
                     FailureKind::Store,
-                    fault("go on with the partial file of", &self.path, cause).message,
+                    Fault::storing("go on with", BODY, cause).message,
                 ))
             }
         }
@@ -142,9 +136,7 @@ impl Site {
     fn partial(self, file: File, bytes: u64) -> Partial {
         Partial {
             store: self.store,
-            path: self.path,
             name: self.name,
-            replace: self.replace,
             file: Some(file),
             hash: Sha256::new(),
             bytes,

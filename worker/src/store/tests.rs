@@ -19,24 +19,24 @@ fn store() -> (tempfile::TempDir, Arc<Store>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let partial = folder.path().join(".partial");
     std::fs::create_dir(&partial).expect("a folder for partials");
-    let store = Store::new(folder.path(), &partial, Some("boot".to_owned()), false)
-        .expect("both folders exist");
+    let store = Store::new(&partial, Some("boot".to_owned()), false).expect("the folder exists");
     (folder, Arc::new(store))
 }
 
-fn assignment(path: &str) -> Assignment {
-    // The coordinator gives each task a name that is good for any file system.
-    let mut assignment = Assignment::new(TaskId(1), "http://a.test/", path);
-    assignment.partial = "partial".to_owned();
-    assignment
+fn assignment(name: &str) -> Assignment {
+    Assignment::new(TaskId(1), "http://a.test/", name)
 }
 
-fn site(store: &Arc<Store>, path: &str) -> Site {
-    store.site(&assignment(path)).expect("a good path")
+fn site(store: &Arc<Store>, name: &str) -> Site {
+    store.site(&assignment(name)).expect("a good name")
 }
 
-fn begin(store: &Arc<Store>, path: &str) -> Result<Partial, Fault> {
-    store.site(&assignment(path))?.begin()
+fn begin(store: &Arc<Store>, name: &str) -> Result<Partial, Fault> {
+    store.site(&assignment(name))?.begin()
+}
+
+fn body(folder: &tempfile::TempDir, name: &str) -> Vec<u8> {
+    std::fs::read(folder.path().join(".partial").join(name)).expect("the body is there")
 }
 
 fn partials(folder: &tempfile::TempDir) -> usize {
@@ -46,18 +46,17 @@ fn partials(folder: &tempfile::TempDir) -> usize {
 }
 
 #[test]
-fn a_file_appears_whole_with_its_size_and_hash() {
+fn a_body_is_told_with_its_size_and_hash_and_stays_in_the_folder() {
     let (folder, store) = store();
-    let mut partial = begin(&store, "a.txt").expect("a file");
+    let mut partial = begin(&store, "a").expect("a file");
     partial.write(b"ab").expect("written");
-    assert!(!folder.path().join("a.txt").exists(), "not before commit");
+    partial.note(&note());
     partial.write(b"c").expect("written");
-    let file = partial.commit(None, |_| Ok(())).expect("in place");
+    let file = partial.commit(|_| Ok(())).expect("whole");
     assert_eq!(file.bytes, 3);
     assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
-    let stored = std::fs::read(folder.path().join("a.txt")).expect("the file is there");
-    assert_eq!(stored, b"abc");
-    assert_eq!(partials(&folder), 0);
+    assert_eq!(body(&folder, "a"), b"abc");
+    assert_eq!(partials(&folder), 1, "the note is gone");
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn a_dropped_partial_leaves_nothing() {
 #[test]
 fn what_a_killed_worker_left_is_taken_over() {
     let (folder, store) = store();
-    for path in ["a", "x/a", &"n".repeat(250)] {
+    for path in ["a", &"n".repeat(250)] {
         let mut left = begin(&store, path).expect("a file");
         left.write(b"longer than what follows").expect("written");
         // As a kill would: nothing is cleaned up.
@@ -81,65 +80,31 @@ fn what_a_killed_worker_left_is_taken_over() {
         let mut partial = begin(&store, path).expect("the same file");
         assert_eq!(partials(&folder), 1);
         partial.write(b"whole").expect("written");
-        partial.commit(None, |_| Ok(())).expect("in place");
-        let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
-        assert_eq!((stored.as_slice(), partials(&folder)), (&b"whole"[..], 0));
+        partial.commit(|_| Ok(())).expect("whole");
+        assert_eq!(body(&folder, path), b"whole");
+        let path = folder.path().join(".partial").join(path);
+        std::fs::remove_file(path).expect("removed");
     }
 }
 
 #[test]
-fn missing_parent_folders_are_made() {
-    let (folder, store) = store();
-    let partial = begin(&store, "x/y/a").expect("a file");
-    partial.commit(None, |_| Ok(())).expect("in place");
-    assert!(folder.path().join("x/y/a").is_file());
-}
-
-#[test]
-fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
-    let (folder, store) = store();
-    let elsewhere = tempfile::tempdir().expect("another folder");
-    let link = |name: &str| {
-        let path = folder.path().join(name);
-        std::os::unix::fs::symlink(elsewhere.path(), &path).expect("a link");
-        path
-    };
-    link("out");
-    for path in ["out/a", "out/x/a"] {
-        let partial = begin(&store, path).expect("the partial is elsewhere");
-        let fault = partial.commit(None, |_| Ok(())).expect_err(path);
-        assert_eq!(
-            (fault.kind, fault.severity),
-            (FailureKind::Store, Severity::Permanent)
-        );
-    }
-    let replaced = link("a");
-    let partial = begin(&store, "a").expect("a file");
-    partial.commit(None, |_| Ok(())).expect("in place");
-    assert!(!replaced.is_symlink());
-    let entries = std::fs::read_dir(elsewhere.path()).expect("still there");
-    assert_eq!((entries.count(), partials(&folder)), (0, 0));
-}
-
-#[test]
-fn a_file_that_is_refused_is_not_put_in_place() {
+fn a_body_that_is_refused_is_removed() {
     let (folder, store) = store();
     let mut partial = begin(&store, "a").expect("a file");
     partial.write(b"abc").expect("written");
-    let refused = partial.commit(None, |file| {
+    let refused = partial.commit(|file| {
         assert_eq!(file.bytes, 3);
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abc")));
         Err(Fault::permanent(FailureKind::ChecksumMismatch, "no"))
     });
     assert_eq!(refused.expect_err("no").kind, FailureKind::ChecksumMismatch);
-    assert!(!folder.path().join("a").exists());
     assert_eq!(partials(&folder), 0);
 }
 
 #[test]
-fn a_path_out_of_the_folder_is_refused() {
+fn a_name_out_of_the_folder_is_refused() {
     let (folder, store) = store();
-    for path in ["", "/etc/a", "../a", "a/../../b", "a//b", "a/", ".", "a\0b"] {
+    for path in ["", "/etc/a", "../a", "a/b", "a/", ".", "..", "a\0b"] {
         let fault = begin(&store, path).expect_err(path);
         assert_eq!(
             (fault.kind, fault.severity),
@@ -147,53 +112,6 @@ fn a_path_out_of_the_folder_is_refused() {
         );
     }
     assert_eq!(partials(&folder), 0);
-}
-
-#[test]
-fn what_cannot_be_put_in_place_is_removed_and_permanent() {
-    let (folder, store) = store();
-    std::fs::create_dir(folder.path().join("folder")).expect("a folder in the way");
-    std::fs::write(folder.path().join("file"), "").expect("a file in the way");
-    let long = "n".repeat(256);
-    for path in ["folder", "file/below", long.as_str()] {
-        let fault = begin(&store, path)
-            .expect("the partial's name is short")
-            .commit(None, |_| Ok(()))
-            .expect_err(path);
-        assert_eq!(
-            (fault.kind, fault.severity),
-            (FailureKind::Store, Severity::Permanent),
-            "{}",
-            fault.message
-        );
-    }
-    assert_eq!(partials(&folder), 0);
-}
-
-#[test]
-fn a_file_that_may_not_be_replaced_stays() {
-    let (folder, store) = store();
-    std::os::unix::fs::symlink("nowhere", folder.path().join("link")).expect("a link");
-    std::fs::write(folder.path().join("file"), "mine").expect("a file");
-    let commit = |path: &str| {
-        let mut assignment = assignment(path);
-        assignment.replace = false;
-        let partial = store.site(&assignment).expect("a good path").begin();
-        partial.expect("a file").commit(None, |_| Ok(()))
-    };
-    for path in ["file", "link"] {
-        let fault = commit(path).expect_err("it is there");
-        assert_eq!(
-            (fault.kind, fault.severity),
-            (FailureKind::Store, Severity::Permanent)
-        );
-        assert!(fault.message.contains("--force"), "{}", fault.message);
-    }
-    let stays = std::fs::read(folder.path().join("file")).expect("it is there");
-    assert_eq!((stays.as_slice(), partials(&folder)), (&b"mine"[..], 0));
-    assert!(folder.path().join("link").is_symlink());
-    commit("new/file").expect("nothing is there");
-    assert!(folder.path().join("new/file").is_file());
 }
 
 #[test]
@@ -223,7 +141,7 @@ fn a_full_disk_stops_the_run() {
 #[test]
 fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
     let (folder, store) = store();
-    for path in ["a", "x/a"] {
+    for path in ["a", "b"] {
         let mut partial = begin(&store, path).expect("a file");
         partial.write(b"abcdxx").expect("written");
         partial.note(&note());
@@ -236,10 +154,11 @@ fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
         let mut partial = site.resume(4).expect("it is there");
         while !partial.rehash().expect("it can be read") {}
         partial.write(b"ef").expect("written");
-        let file = partial.commit(None, |_| Ok(())).expect("in place");
+        let file = partial.commit(|_| Ok(())).expect("whole");
         assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abcdef")));
-        let stored = std::fs::read(folder.path().join(path)).expect("the file is there");
-        assert_eq!((stored.as_slice(), partials(&folder)), (&b"abcdef"[..], 0));
+        assert_eq!(body(&folder, path), b"abcdef");
+        let path = folder.path().join(".partial").join(path);
+        std::fs::remove_file(path).expect("removed");
     }
 }
 
@@ -262,7 +181,6 @@ fn only_a_good_note_of_this_boot_counts() {
     let other = Store {
         boot: Some("other".to_owned()),
         fsync: false,
-        output: store.output.try_clone().expect("a descriptor"),
         partial: store.partial.try_clone().expect("a descriptor"),
     };
     let other = Arc::new(other);
@@ -276,14 +194,14 @@ fn only_a_good_note_of_this_boot_counts() {
     drop(begin(&store, "a").expect("a file"));
     assert_eq!(partials(&folder), 0, "the note is gone");
     leave(&store);
-    let path = folder.path().join(".partial/partial~note");
+    let path = folder.path().join(".partial/a~note");
     let text = std::fs::read(&path).expect("there is a note");
     for torn in [&b""[..], &text[..text.len() / 2], b"{}", b"\0\0"] {
         std::fs::write(&path, torn).expect("written");
         assert_eq!(site(&store, "a").left(), None);
     }
     leave(&store);
-    std::fs::remove_file(folder.path().join(".partial/partial")).expect("removed");
+    std::fs::remove_file(folder.path().join(".partial/a")).expect("removed");
     assert_eq!(site(&store, "a").left(), None, "no body");
 }
 

@@ -44,7 +44,7 @@ pub use error::TransportError;
 use error::failure;
 pub(crate) use expect::too_large;
 use redirect::Redirects;
-pub(crate) use redirect::without_credentials;
+pub use redirect::without_credentials;
 use resume::{Extent, Offer};
 
 /// Longest `Content-Type` reported, in bytes.
@@ -410,18 +410,7 @@ impl<'o> Transfer<'o> {
         self.exchange.spans = spans;
     }
 
-    /// `Content-Type` of the response, cut to a sane length.
-    pub(crate) fn content_type(&self) -> Option<&str> {
-        self.content_type.as_deref()
-    }
-
-    /// The file in place, which may turn out to have the same bytes.
-    #[must_use]
-    pub const fn known(&self) -> Option<&Known> {
-        self.known
-    }
-
-    /// The task's file is in place: the ack. `unchanged` if it was before.
+    /// The body is whole: what to report. `unchanged` if the file in place is current.
     #[must_use]
     pub fn stored(self, bytes: u64, sha256: [u8; 32], unchanged: bool) -> Box<Stored> {
         Box::new(Stored {

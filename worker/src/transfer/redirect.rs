@@ -34,7 +34,7 @@ pub(super) const fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// The URL of a task as others may see it.
-pub(crate) fn without_credentials(url: &str) -> String {
+pub fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut url) => {
             take_credentials(&mut url);

@@ -1,7 +1,5 @@
 //! Files that are in place already: when they stay, when they are replaced, and what is asked.
 
-use std::os::unix::fs::MetadataExt;
-
 use protocol::{
     Assignment, Engine, Expect, FailureKind, Known, PartialNote, Severity, TaskId, Validator,
     Validators,
@@ -102,33 +100,6 @@ fn a_file_that_is_not_current_is_replaced(engine: Engine) {
     assert_eq!(stored.validators.etag.as_deref(), Some("\"new\""));
     assert_eq!(stored.content_type.as_deref(), Some("text/new"));
     assert_eq!(bench.stored(), "anew");
-}
-
-fn the_same_bytes_are_not_put_in_place_again(engine: Engine) {
-    for validators in [(None, None), (Some(TAG), None)] {
-        let inode = |bench: &Bench| std::fs::metadata(bench.file()).map(|file| file.ino()).ok();
-        let (server, heads) = Server::in_turn(vec![whole("ETag: \"new\"\r\n", OLD)]);
-        let url = server.url("/");
-        let task = task(&url, known(&url, validators.0, validators.1));
-        let mut bench = bench(engine);
-        let before = inode(&bench);
-        let stored = bench.download(&task).expect("kept");
-        assert_eq!(asked(&heads, 0).0.as_deref(), validators.0);
-        assert!(stored.unchanged && inode(&bench) == before);
-        assert_eq!(stored.exchange.status, Some(200));
-        // These are of the same bytes, and newer.
-        assert_eq!(stored.validators.etag.as_deref(), Some("\"new\""));
-        // But if the file is gone, or cut, it is put there.
-        for cut in [true, false] {
-            match cut {
-                true => std::fs::write(bench.file(), "what").expect("written"),
-                false => std::fs::remove_file(bench.file()).expect("it was there"),
-            }
-            let stored = bench.download(&task).expect("stored");
-            assert!(!stored.unchanged);
-            assert_eq!(bench.stored(), OLD);
-        }
-    }
 }
 
 fn a_304_that_nobody_asked_for_is_a_failure(engine: Engine) {
@@ -407,7 +378,6 @@ fn validators_are_recorded_if_they_can_be_used(engine: Engine) {
 crate::on_every_engine![
     a_file_that_is_current_stays_and_its_record_is_carried_over,
     a_file_that_is_not_current_is_replaced,
-    the_same_bytes_are_not_put_in_place_again,
     a_304_that_nobody_asked_for_is_a_failure,
     a_304_about_another_state_is_asked_again_without_a_condition,
     whatever_comes_with_a_304_the_next_answer_is_its_own,

@@ -217,7 +217,6 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
     let partial = folder.join(".partial");
     std::fs::create_dir_all(&partial).expect("a folder for partials");
     Setup {
-        output: folder.into(),
         partial: partial.into(),
         concurrency,
         heartbeat: Duration::from_secs(3600),
@@ -228,7 +227,6 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
         limits: protocol::WorkerLimits::default(),
         limit_rate: None,
         fsync: false,
-        exec: None,
         http,
         robots: None,
         faults: None,
@@ -285,6 +283,12 @@ impl Bench {
                 runtime.block_on(engine.download(assignment, &activity))
             }
         };
+        if let Ok(stored) = &result
+            && !stored.unchanged
+        {
+            // As the coordinator does.
+            std::fs::rename(self.partial("file"), self.file()).expect("a body");
+        }
         let left = self.left();
         match &result {
             Err(failure) if matches!(failure.severity, Severity::Transient { .. }) => {

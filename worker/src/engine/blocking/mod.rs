@@ -16,8 +16,7 @@ use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::execute::{Placed, answer, execute};
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, is_closing, monotonic, nap, timestamp};
+use super::{DRAIN, Engine, NOTE_AFTER, Shared, answer, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::fault::Fault;
@@ -240,7 +239,7 @@ impl BlockingEngine {
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
                 let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
-                partial.commit(transfer.known(), check)
+                partial.commit(check)
             })
         });
         transfer.timing().store += storing;
@@ -403,10 +402,6 @@ impl Engine for BlockingEngine {
         let result = self.attempt(&mut transfer, assignment, activity);
         self.spans.pause();
         transfer.record(self.spans.take());
-        let result = result.and_then(|file| {
-            let placed = Placed { assignment, file };
-            execute(&shared, &mut transfer, placed, activity)
-        });
         answer(transfer, result)
     }
 }

@@ -26,8 +26,7 @@ use http::header::TRANSFER_ENCODING;
 use hyper::body::{Body, Incoming};
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
-use super::execute::{Placed, answer, execute_async};
-use super::{DRAIN, EventEngine, is_closing, timestamp};
+use super::{DRAIN, EventEngine, answer, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
@@ -86,13 +85,6 @@ impl EventEngine for AsyncEngine {
                 .of(assignment),
         };
         let result = self.spans.polled(attempt.run(assignment)).await;
-        let result = match result {
-            Ok(file) => {
-                let placed = Placed { assignment, file };
-                execute_async(&hub.shared, &mut attempt.transfer, placed, activity).await
-            }
-            Err(fault) => Err(fault),
-        };
         let mut transfer = attempt.transfer;
         transfer.record(self.spans.take());
         answer(transfer, result)
@@ -192,7 +184,7 @@ impl Attempt<'_> {
             self.stored(&mut storing, || {
                 let transfer = &self.transfer;
                 let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
-                partial.commit(transfer.known(), check)
+                partial.commit(check)
             })
         });
         self.transfer.timing().store += storing;

@@ -11,26 +11,38 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Partial, Store, fault};
-use crate::fault::Fault;
+use worker::Fault;
 
 /// Begins the name under which a body is tried where its own name was refused.
 const PROBE: &str = ".coordinator-probe-";
 
-impl Partial {
+/// Where a body is, and where it is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Move<'a> {
+    pub(super) output: &'a OwnedFd,
+    /// The folder of the body, and its name there.
+    pub(super) folder: &'a OwnedFd,
+    pub(super) name: &'a str,
+    /// Relative to the output folder.
+    pub(super) path: &'a str,
+    /// What is there may be replaced.
+    pub(super) replace: bool,
+}
+
+impl Move<'_> {
+    /// Puts the body in place, over a file that may be there if that may be replaced. Parent folders
+    /// are made when missing, and symbolic links never followed.
     pub(super) fn place(&self) -> Result<(), Errno> {
-        let Store {
-            output, partial, ..
-        } = &*self.store;
+        let Self { output, .. } = *self;
         let put = |folder: &OwnedFd, name: &str| {
             if self.replace {
-                renameat(partial, &self.name, folder, name)
+                renameat(self.folder, self.name, folder, name)
             } else {
-                rename_beside_others(partial, &self.name, folder, name)
+                rename_beside_others(self.folder, self.name, folder, name)
             }
         };
         match self.path.rsplit_once('/') {
-            None => put(output, &self.path),
+            None => put(output, self.path),
             Some((parents, name)) => put(&enter(output, parents, Missing::Make)?, name),
         }
     }
@@ -62,19 +74,16 @@ impl Partial {
                     permanent(&cause.to_string())
                 }
             }
-            _ => fault("put in place", &self.path, errno),
+            _ => Fault::storing("put in place", self.path, errno),
         }
     }
 
     /// Whether the file can be put into the output folder under a name that is nobody's. It is gone
     /// then.
     fn fits_beside(&self) -> bool {
-        let Store {
-            output, partial, ..
-        } = &*self.store;
         let probe = format!("{PROBE}{}", self.name);
-        renameat(partial, &self.name, output, &probe)
-            .and_then(|()| unlinkat(output, &probe, AtFlags::empty()))
+        renameat(self.folder, self.name, self.output, &probe)
+            .and_then(|()| unlinkat(self.output, &probe, AtFlags::empty()))
             .is_ok()
     }
 
@@ -85,10 +94,10 @@ impl Partial {
     }
 
     /// Whether a file of the same size is there already.
-    pub(super) fn is_in_place(&self) -> bool {
+    pub(super) fn is_in_place(&self, bytes: u64) -> bool {
         self.look().is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && u64::try_from(stat.st_size) == Ok(self.bytes)
+                && u64::try_from(stat.st_size) == Ok(bytes)
         })
     }
 
@@ -96,21 +105,36 @@ impl Partial {
     fn look(&self) -> Result<Stat, Errno> {
         let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
         match self.path.rsplit_once('/') {
-            None => look(&self.store.output, &*self.path),
-            Some((parents, name)) => enter(&self.store.output, parents, Missing::Fail)
-                .and_then(|folder| look(&folder, name)),
+            None => look(self.output, self.path),
+            Some((parents, name)) => {
+                enter(self.output, parents, Missing::Fail).and_then(|folder| look(&folder, name))
+            }
         }
     }
 
-    /// Makes the new name last: in its folder, and those of its parents that may be new.
-    pub(super) fn sync_folders(&self) -> Result<(), Errno> {
-        let output = &self.store.output;
-        for (end, _) in self.path.rmatch_indices('/') {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            fsync(openat(output, &self.path[..end], flags, Mode::empty())?)?;
-        }
-        fsync(output)
+    /// Removes what is in its place, if it is a file or a link. Something else, or a folder on the
+    /// way that is none any more, is somebody else's.
+    pub(super) fn take_away(&self) {
+        // Nothing can be done about a failure; without a record the file counts for nothing.
+        let _ = match self.path.rsplit_once('/') {
+            None => unlinkat(self.output, self.path, AtFlags::empty()),
+            Some((parents, name)) => enter(self.output, parents, Missing::Fail)
+                .and_then(|folder| unlinkat(folder, name, AtFlags::empty())),
+        };
     }
+
+    /// Removes the body.
+    pub(super) fn discard(&self) {
+        // The end of the run empties the folder anyway.
+        let _ = unlinkat(self.folder, self.name, AtFlags::empty());
+    }
+}
+
+/// Makes the names in the folder `path` of the output folder last; that folder itself is "".
+pub(super) fn sync_folder(output: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = if path.is_empty() { "." } else { path };
+    fsync(openat(output, path, flags, Mode::empty())?)
 }
 
 /// What to do about a folder that is not there.

@@ -1,0 +1,139 @@
+//! What a worker left under a name in its folder, looked at before anybody relies on it.
+//!
+//! A worker may have been taken over by what it downloaded. So its folder may hold links, fifos, and
+//! files that somebody has open for writing.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use super::lease;
+
+/// A file that nobody else has under another name or open for writing, as long as this is kept.
+#[derive(Debug)]
+pub(super) struct Body {
+    file: File,
+    bytes: u64,
+    leased: bool,
+}
+
+/// Why what is there is not a body.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoBody {
+    #[error("it cannot be opened: {0}")]
+    Unopened(std::io::ErrorKind),
+    #[error("it is not a plain file with one name")]
+    NotPlain,
+    #[error("somebody has it open for writing")]
+    Open,
+}
+
+/// Whether a lease is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leases {
+    /// Yes, where the file system has them.
+    Taken,
+    /// No: everybody who can write it is trusted.
+    Needless,
+}
+
+impl Body {
+    /// Opens the file `name` in `folder`. Three system calls.
+    pub(super) fn open(folder: &OwnedFd, name: &str, leases: Leases) -> Result<Self, NoBody> {
+        let unopened = |errno: Errno| NoBody::Unopened(std::io::Error::from(errno).kind());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(folder, name, flags, Mode::empty()).map_err(unopened)?;
+        let stat = fstat(&file).map_err(unopened)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let (true, Ok(bytes), 1) = (is_file, u64::try_from(stat.st_size), stat.st_nlink) else {
+            return Err(NoBody::NotPlain);
+        };
+        let file = File::from(file);
+        let leased = match leases {
+            Leases::Needless => false,
+            Leases::Taken => match lease::take(&file) {
+                Ok(()) => true,
+                Err(Errno::AGAIN) => return Err(NoBody::Open),
+                Err(errno) => {
+                    tracing::debug!(%errno, "the file system of the output folder has no leases");
+                    false
+                }
+            },
+        };
+        Ok(Self {
+            file,
+            bytes,
+            leased,
+        })
+    }
+
+    /// Its size.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether nobody has tried to open it for writing, as far as that can be known.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.leased || lease::is_whole(&self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::path::Path;
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    fn opened(path: &Path) -> OwnedFd {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        openat(CWD, path, flags, Mode::empty()).expect("a folder")
+    }
+
+    fn body(folder: &OwnedFd, name: &str) -> Result<u64, NoBody> {
+        Body::open(folder, name, Leases::Taken).map(|body| body.bytes())
+    }
+
+    #[test]
+    fn only_a_plain_file_with_one_name_is_a_body() {
+        let temporary = tempfile::tempdir().expect("a temporary folder");
+        let path = temporary.path();
+        let folder = opened(path);
+        fs::write(path.join("good"), "12345").expect("written");
+        fs::write(path.join("twice"), "").expect("written");
+        fs::hard_link(path.join("twice"), path.join("again")).expect("linked");
+        std::os::unix::fs::symlink("good", path.join("link")).expect("linked");
+        fs::create_dir(path.join("folder")).expect("created");
+        rustix::fs::mkfifoat(&folder, "fifo", Mode::from_raw_mode(0o600)).expect("created");
+        assert_eq!(body(&folder, "good"), Ok(5));
+        for name in ["twice", "again", "folder", "fifo"] {
+            assert_eq!(body(&folder, name), Err(NoBody::NotPlain), "{name}");
+        }
+        for name in ["link", "missing"] {
+            let found = body(&folder, name);
+            assert!(matches!(found, Err(NoBody::Unopened(_))), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_somebody_can_write_to_is_none_and_one_that_wants_to_is_seen() {
+        let temporary = tempfile::tempdir().expect("a temporary folder");
+        let path = temporary.path().join("body");
+        let folder = opened(temporary.path());
+        fs::write(&path, "12345").expect("written");
+        let writer = OpenOptions::new().write(true).open(&path).expect("opened");
+        assert_eq!(body(&folder, "body"), Err(NoBody::Open));
+        drop(writer);
+        let kept = Body::open(&folder, "body", Leases::Taken).expect("a body");
+        assert!(kept.is_untouched());
+        // It would wait for the lease to end; asked not to, it fails, and is seen nevertheless.
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        let refused = openat(CWD, &path, flags, Mode::empty());
+        assert_eq!(refused.map(drop), Err(Errno::AGAIN));
+        assert!(!kept.is_untouched());
+    }
+}

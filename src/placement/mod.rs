@@ -1,0 +1,455 @@
+//! Placement: puts the bodies that workers have finished in place, and runs `--exec` on them.
+//!
+//! ```text
+//!   shell ── Job ──> placement thread ── Order ──> command threads (only with --exec)
+//!     ^                     │                            │
+//!     └──────── News ───────┴────────────────────────────┘
+//! ```
+//!
+//! Only this module changes files of the user. A worker writes into a folder of its own and can do
+//! nothing to a body once it is in place; what it left is looked at (`body`) before it is moved
+//! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
+//!
+//! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
+//! folder is salvaged, and that is done before another worker is given what was in it. It may hang
+//! with the disk; nobody waits for it but the tasks concerned. It must not decide what becomes of a
+//! task.
+
+mod body;
+mod crew;
+mod lease;
+mod leftovers;
+mod partials;
+mod place;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+
+use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use worker::Fault;
+
+use crate::exec::Executor;
+use body::{Body, Leases};
+use crew::Crew;
+use place::{Move, sync_folder};
+
+pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
+
+/// Longest time for which the end of a run waits for commands to end and for their files to be
+/// removed: longer than the executor takes for that.
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// Most jobs between two reports.
+const BATCH: usize = 256;
+
+/// How files are put in place.
+#[derive(Debug)]
+pub struct Plan {
+    /// The output folder, absolute.
+    pub output: PathBuf,
+    /// The folder with the workers' folders.
+    pub partial: PathBuf,
+    /// Workers are threads of this process.
+    pub local: bool,
+    /// What partial bodies are good for; nothing if none is to be kept.
+    pub boot: Option<String>,
+    /// A file is to be safe from the loss of power before it is reported.
+    pub fsync: bool,
+    /// A failure is retried, of whatever kind it is.
+    pub insist: bool,
+    /// What runs the command on each file, and how many of them at once.
+    pub exec: Option<(Executor, usize)>,
+}
+
+/// A body that is to be put in place.
+#[derive(Debug)]
+pub struct Order {
+    /// The worker that has it.
+    pub worker: WorkerId,
+    /// Which task.
+    pub task: TaskId,
+    /// What sort of task.
+    pub kind: TaskKind,
+    /// Its URL.
+    pub url: String,
+    /// The name of the body in the worker's folder.
+    pub partial: String,
+    /// Where the file is to be, relative to the output folder.
+    pub path: String,
+    /// What is there may be replaced.
+    pub replace: bool,
+    /// The file in place, if it may still be current.
+    pub known: Option<Box<Known>>,
+    /// The body, as the worker tells it.
+    pub stored: Box<Stored>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum News {
+    /// An order is done.
+    Placed {
+        /// The worker that had the body.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// The file, or why there is none.
+        result: Result<Box<Stored>, Box<Failure>>,
+        /// What is wrong with what the worker left, if it broke the protocol.
+        violation: Option<String>,
+    },
+    /// What there is of partial bodies is in the folder of this worker now.
+    Fetched {
+        /// Which.
+        worker: WorkerId,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+enum Job {
+    Place(Box<Order>),
+    Fetch {
+        worker: WorkerId,
+        /// The names of partial bodies, each with the worker that had it last.
+        bodies: Vec<(Option<WorkerId>, String)>,
+    },
+    Salvage(WorkerId),
+}
+
+/// See the module. To be ended by [`close`](Self::close).
+#[derive(Debug)]
+pub struct Placement {
+    jobs: Sender<Job>,
+    crew: Option<Arc<Crew>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Placement {
+    /// Starts the thread. News goes to `tell`, in batches.
+    ///
+    /// # Errors
+    ///
+    /// If the output folder cannot be opened, or the thread not be started.
+    pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
+        let tell: Arc<crew::Tell> = Arc::new(tell);
+        // The user may have named a link.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
+        let crew = plan.exec.map(|(executor, most)| {
+            let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
+            Arc::new(Crew::new(executor, most, plan.insist, output, tell))
+        });
+        let (jobs, received) = channel();
+        let (end, ended) = channel();
+        let mut hand = Hand {
+            output,
+            partial: plan.partial,
+            local: plan.local,
+            boot: plan.boot,
+            fsync: plan.fsync,
+            insist: plan.insist,
+            crew: crew.clone(),
+            folders: HashMap::new(),
+        };
+        Builder::new().name("placement".to_owned()).spawn(move || {
+            hand.work(&received, &*tell);
+            drop(end);
+        })?;
+        Ok(Self { jobs, crew, ended })
+    }
+
+    /// Puts a body in place; answered by [`News::Placed`].
+    pub fn place(&self, order: Order) {
+        self.tell(Job::Place(Box::new(order)));
+    }
+
+    /// Moves what there is of partial bodies to the folder of `worker`; answered by
+    /// [`News::Fetched`]. Each comes with the worker that had it last.
+    pub fn fetch(&self, worker: WorkerId, bodies: Vec<(Option<WorkerId>, String)>) {
+        self.tell(Job::Fetch { worker, bodies });
+    }
+
+    /// Keeps what can be resumed of a worker that is gone, and removes its folder.
+    pub fn salvage(&self, worker: WorkerId) {
+        self.tell(Job::Salvage(worker));
+    }
+
+    /// Stops commands, until [`resume`](Self::resume).
+    pub fn stop(&self) {
+        if let Some(crew) = &self.crew {
+            crew.executor().stop();
+        }
+    }
+
+    /// Lets commands go on.
+    pub fn resume(&self) {
+        if let Some(crew) = &self.crew {
+            crew.executor().resume();
+        }
+    }
+
+    /// Whether a command is run on each file.
+    #[must_use]
+    pub const fn runs_commands(&self) -> bool {
+        self.crew.is_some()
+    }
+
+    /// Ends commands that run, and removes their files; what is not placed by now is not reported.
+    /// Waits for that, but not for a disk that hangs.
+    pub fn close(self) {
+        let Self { jobs, crew, ended } = self;
+        let deadline = Instant::now() + END_WITHIN;
+        if let Some(crew) = &crew {
+            crew.abandon();
+        }
+        drop(jobs);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the disk does not answer; files may be in place without a record");
+            return;
+        }
+        if let Some(crew) = &crew {
+            crew.wait(deadline);
+        }
+    }
+
+    fn tell(&self, job: Job) {
+        // It ends when this does.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// What the thread works with.
+#[derive(Debug)]
+struct Hand {
+    output: Arc<OwnedFd>,
+    partial: PathBuf,
+    local: bool,
+    boot: Option<String>,
+    fsync: bool,
+    insist: bool,
+    crew: Option<Arc<Crew>>,
+    /// Those of workers, as far as they were needed.
+    folders: HashMap<WorkerId, Arc<OwnedFd>>,
+}
+
+/// Why a body is not in place.
+#[derive(Debug)]
+enum Misplaced {
+    Fault(Fault),
+    /// The worker broke the protocol.
+    Violation(String),
+}
+
+impl Hand {
+    fn work(&mut self, jobs: &Receiver<Job>, tell: &crew::Tell) {
+        while let Ok(first) = jobs.recv() {
+            let mut news = Vec::new();
+            let mut placed = Vec::new();
+            let rest = jobs.try_iter().take(BATCH);
+            for job in std::iter::once(first).chain(rest) {
+                match job {
+                    Job::Place(order) => {
+                        let begun = Instant::now();
+                        match self.place(*order) {
+                            Ok(mut order) => {
+                                order.stored.exchange.timing.store += begun.elapsed();
+                                placed.push(order);
+                            }
+                            Err(told) => news.push(told),
+                        }
+                    }
+                    Job::Fetch { worker, bodies } => {
+                        for (from, name) in bodies {
+                            self.fetch(worker, from, &name);
+                        }
+                        news.push(News::Fetched { worker });
+                    }
+                    Job::Salvage(worker) => self.salvage(worker),
+                }
+            }
+            let synced = self.sync(&placed);
+            for order in placed {
+                match (&synced, &self.crew) {
+                    (Err(fault), _) => news.push(failed(order, fault.clone(), false)),
+                    (Ok(()), Some(crew)) if order.wants_command() => crew.take(order),
+                    (Ok(()), _) => news.push(done(order)),
+                }
+            }
+            if !news.is_empty() {
+                tell(news);
+            }
+        }
+    }
+
+    /// Puts a body in place: six system calls for a file in the output folder itself. Comes back
+    /// with what is there then.
+    fn place(&mut self, mut order: Order) -> Result<Order, News> {
+        match self.put(&mut order) {
+            Ok(()) => Ok(order),
+            Err(Misplaced::Fault(fault)) => Err(failed(order, fault, self.insist)),
+            Err(Misplaced::Violation(problem)) => {
+                let text = format!("worker {} broke the protocol: {problem}", order.worker);
+                let fault = Fault::transient(FailureKind::Store, text);
+                let mut told = failed(order, fault, self.insist);
+                if let News::Placed { violation, .. } = &mut told {
+                    *violation = Some(problem);
+                }
+                Err(told)
+            }
+        }
+    }
+
+    fn put(&mut self, order: &mut Order) -> Result<(), Misplaced> {
+        let is_known = order.known.as_ref().is_some_and(|known| {
+            known.bytes == order.stored.bytes && known.sha256 == order.stored.sha256
+        });
+        if order.stored.unchanged {
+            return match is_known {
+                true => Ok(()),
+                false => Err(Misplaced::Violation(
+                    "it says that a file is current that is not there".to_owned(),
+                )),
+            };
+        }
+        let folder = self.folder(order.worker).map_err(|errno| {
+            Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
+        })?;
+        let leases = match self.local {
+            true => Leases::Needless,
+            false => Leases::Taken,
+        };
+        let to = Move {
+            output: &self.output,
+            folder: &folder,
+            name: &order.partial,
+            path: &order.path,
+            replace: order.replace,
+        };
+        let violation = |problem: String| {
+            to.discard();
+            Misplaced::Violation(problem)
+        };
+        let body = Body::open(&folder, &order.partial, leases)
+            .map_err(|found| violation(format!("its body is none: {found}")))?;
+        if body.bytes() != order.stored.bytes {
+            return Err(violation("its body is not as long as it says".to_owned()));
+        }
+        if is_known && to.is_in_place(order.stored.bytes) {
+            to.discard();
+            order.stored.unchanged = true;
+            return Ok(());
+        }
+        if let Err(errno) = to.place() {
+            let fault = to.misplaced(errno);
+            to.discard();
+            return Err(Misplaced::Fault(fault));
+        }
+        if !body.is_untouched() {
+            to.take_away();
+            return Err(Misplaced::Violation(
+                "somebody wanted to write to its body while it was put in place".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes what was put in place safe from the loss of power, each folder once.
+    fn sync(&self, placed: &[Order]) -> Result<(), Fault> {
+        if !self.fsync {
+            return Ok(());
+        }
+        let mut folders = BTreeMap::new();
+        for order in placed.iter().filter(|order| !order.stored.unchanged) {
+            for (end, _) in order.path.match_indices('/') {
+                folders.entry(&order.path[..end]).or_insert(&*order.path);
+            }
+            folders.entry("").or_insert(&*order.path);
+        }
+        // The deepest first: a name is to be there before the folder that it is in.
+        for (folder, path) in folders.into_iter().rev() {
+            sync_folder(&self.output, folder).map_err(|errno| {
+                // What is in place may be lost, and what comes next as well, whatever it says.
+                let known = Fault::storing("sync", path, errno);
+                Fault::fatal(known.kind, known.message)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The folder of a worker.
+    fn folder(&mut self, worker: WorkerId) -> Result<Arc<OwnedFd>, Errno> {
+        if let Some(folder) = self.folders.get(&worker) {
+            return Ok(Arc::clone(folder));
+        }
+        let opened = open_folder(&self.partial.join(self.folder_name(worker)));
+        let opened = opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let folder = Arc::new(opened);
+        self.folders.insert(worker, Arc::clone(&folder));
+        Ok(folder)
+    }
+
+    fn folder_name(&self, worker: WorkerId) -> String {
+        match self.local {
+            true => LOCAL.to_owned(),
+            false => folder_of(worker),
+        }
+    }
+}
+
+impl Order {
+    /// A file that was there before has been through its command, or was stored without one; and
+    /// what is not of the list is none of the command's.
+    fn wants_command(&self) -> bool {
+        !self.stored.unchanged && self.kind == TaskKind::Listed
+    }
+}
+
+/// The news that `order` is done.
+fn done(order: Order) -> News {
+    News::Placed {
+        worker: order.worker,
+        task: order.task,
+        result: Ok(order.stored),
+        violation: None,
+    }
+}
+
+/// The news that `order` failed. With `insist` it is tried again, if that is any use.
+fn failed(order: Order, fault: Fault, insist: bool) -> News {
+    let severity = if insist && fault.severity == Severity::Permanent {
+        Severity::Transient { retry_after: None }
+    } else {
+        fault.severity
+    };
+    let failure = Failure {
+        exchange: order.stored.exchange,
+        kind: fault.kind,
+        message: fault.message,
+        severity,
+    };
+    News::Placed {
+        worker: order.worker,
+        task: order.task,
+        result: Err(Box::new(failure)),
+        violation: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

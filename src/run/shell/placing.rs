@@ -1,0 +1,171 @@
+//! Bodies: handed to the placement, and what it answers; and partial bodies, which are where a worker
+//! looks for them before it is told of their tasks.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use protocol::codec::EncodeError;
+use protocol::{Assignment, Stored, TaskId, WorkerId};
+
+use super::Shell;
+use crate::dispatch::Event;
+use crate::placement::{News, Order};
+
+/// A body that is being placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placing {
+    /// The worker that had it, and its process id: by the time it is recorded, that may be gone.
+    pub(super) worker: WorkerId,
+    pub(super) pid: u32,
+    pub(super) since: Instant,
+    pub(super) bytes: u64,
+}
+
+/// What a worker is to be told.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// As soon as what was fetched for it is there.
+    Assign(Vec<Assignment>),
+    /// As soon as all that comes before is told.
+    Then(Told),
+}
+
+/// As [`Held`], where there is nothing else to wait for.
+#[derive(Debug)]
+pub(super) enum Told {
+    Assign(Vec<Assignment>),
+    Revoke(Vec<TaskId>),
+    Dismiss,
+}
+
+impl Shell {
+    /// Hands tasks to `worker`, after what there is of their bodies.
+    pub(super) fn hand_over(
+        &mut self,
+        worker: WorkerId,
+        tasks: Vec<Assignment>,
+    ) -> Result<(), EncodeError> {
+        let begun = tasks.iter().filter(|assignment| assignment.begun);
+        let bodies: Vec<_> = begun
+            .map(|assignment| {
+                let last = self
+                    .tasks
+                    .get(&assignment.task)
+                    .and_then(|entry| entry.last);
+                (last, assignment.partial.clone())
+            })
+            .collect();
+        if bodies.is_empty() {
+            return self.tell(worker, Told::Assign(tasks));
+        }
+        self.parts.placement.fetch(worker, bodies);
+        self.held
+            .entry(worker)
+            .or_default()
+            .push_back(Held::Assign(tasks));
+        Ok(())
+    }
+
+    /// Tells `worker` something, in its turn.
+    pub(super) fn tell(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
+        match self.held.get_mut(&worker) {
+            Some(held) => {
+                held.push_back(Held::Then(told));
+                Ok(())
+            }
+            None => self.tell_now(worker, told),
+        }
+    }
+
+    fn tell_now(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
+        match told {
+            Told::Assign(tasks) => self.parts.pool.assign(worker, tasks),
+            Told::Revoke(tasks) => self.parts.pool.revoke(worker, tasks),
+            Told::Dismiss => self.parts.pool.dismiss(worker),
+        }
+    }
+
+    /// Has the body that `worker` finished put in place.
+    pub(super) fn place(&mut self, worker: WorkerId, task: TaskId, stored: Box<Stored>) {
+        let pid = self.pid(worker);
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        entry.placing = Some(Placing {
+            worker,
+            pid,
+            since: Instant::now(),
+            bytes: stored.bytes,
+        });
+        let target = &entry.target;
+        self.parts.placement.place(Order {
+            worker,
+            task,
+            kind: entry.kind,
+            url: target.request_url(),
+            partial: self.parts.partial_names.of(entry.kind, target),
+            path: target.path.clone(),
+            replace: target.replace,
+            known: entry.known.clone(),
+            stored,
+        });
+    }
+
+    pub(super) fn on_placement(&mut self, news: News) {
+        match news {
+            News::Placed {
+                worker,
+                task,
+                result,
+                violation,
+            } => {
+                if result.is_err()
+                    && let Some(entry) = self.tasks.get_mut(&task)
+                {
+                    entry.placing = None;
+                }
+                self.tell_core(Event::Placed {
+                    worker,
+                    task,
+                    result,
+                });
+                if let Some(problem) = violation {
+                    self.parts
+                        .console
+                        .line(&format!("worker {worker} broke the protocol: {problem}"));
+                    self.tell_core(Event::ProtocolViolated { worker });
+                }
+            }
+            News::Fetched { worker } => self.on_fetched(worker),
+        }
+    }
+
+    /// The first of the tasks that `worker` is to be told of can be.
+    fn on_fetched(&mut self, worker: WorkerId) {
+        // Nothing is held for a worker that is gone.
+        let Some(mut held) = self.held.remove(&worker) else {
+            return;
+        };
+        let first = held.pop_front().map(|held| match held {
+            Held::Assign(tasks) => Told::Assign(tasks),
+            Held::Then(told) => told,
+        });
+        let mut told = VecDeque::from_iter(first);
+        while let Some(Held::Then(_)) = held.front()
+            && let Some(Held::Then(next)) = held.pop_front()
+        {
+            told.push_back(next);
+        }
+        if !held.is_empty() {
+            self.held.insert(worker, held);
+        }
+        for told in told {
+            let sent = self.tell_now(worker, told);
+            self.check_sent(sent);
+        }
+        // What could not be told ends the run.
+        if !self.pending.is_empty() {
+            self.tell_core(Event::Tick);
+        }
+    }
+}

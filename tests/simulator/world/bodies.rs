@@ -1,0 +1,20 @@
+//! Bodies that are put in place, and what is told of that.
+
+use coordinator::dispatch::Event;
+use protocol::{Stored, TaskId, WorkerId};
+
+use super::{Happening, World};
+use crate::worker::draw_placement;
+
+impl World {
+    /// A body is put in place, or is not; that is told after a while.
+    pub(super) fn place(&mut self, worker: WorkerId, task: TaskId, stored: Box<Stored>) {
+        let result = draw_placement(&self.scenario, &mut self.rng, stored);
+        let event = Event::Placed {
+            worker,
+            task,
+            result,
+        };
+        self.after(self.scenario.placing, Happening::Heard(event));
+    }
+}
