@@ -193,16 +193,16 @@ fn a_worker_that_lives_keeps_its_lease_however_long_the_server_takes() {
     // The other URL is the clock: its retries take three times the lease.
     let mut clock = vec![Answer::Status(503); 10];
     clock.push(Answer::Ok);
-    let server = Server::start()
-        .answer("/held", [Answer::Held])
-        .answer("/clock", clock);
+    // At a server of its own: one that refuses is asked less, whatever for.
+    let clock = Server::start().answer("/clock", clock);
+    let server = Server::start().answer("/held", [Answer::Held]);
     let url = server.url("/held");
     let run = Run::new()
-        .list([&url, &server.url("/clock")])
+        .list([&url, &clock.url("/clock")])
         .with("--workers 2 --lease-timeout 1s --retry 10 --retry-delay 300ms");
     let job = run.start();
     server.wait_for("/held", 1);
-    job.wait_for_record(&server.url("/clock"));
+    job.wait_for_record(&clock.url("/clock"));
     server.release("/held");
     let ended = job.finish().code(0);
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());

@@ -100,6 +100,8 @@ fn a_run_that_was_killed_before_its_first_record_has_claimed_its_folder() {
     let job = run.start();
     server.wait_for("/held", 1);
     job.kill();
+    // Or its worker would be taken for one of the next run.
+    job.wait_until_alone();
     let run = with(run, "--simulate=latency=1h --output fake");
     let job = run.start();
     job.wait_until("a worker", || !job.workers().is_empty());
