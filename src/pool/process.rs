@@ -244,7 +244,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().cloned());
         }
-        command.env("TMPDIR", &folder);
+        command.env("TMPDIR", ".");
         let fault = self.start_faults.and_then(|faults| faults.of(worker));
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");

@@ -389,7 +389,7 @@ fn start(program: &str) -> io::Result<()> {
 fn start_stored() -> io::Result<()> {
     fs::write("program", "#!/bin/sh\n")?;
     fs::set_permissions("program", Permissions::from_mode(0o755))?;
-    start("program")
+    start("./program")
 }
 
 /// The dynamic loader is a program as well, in a folder that may be read.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use protocol::{FromWorker, Phase, Report, Running, Severity, TaskId};
 
-use crate::misbehave::{GO, Peer, nacked};
+use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked};
 use crate::sockets::own_sockets;
 use crate::support::run::urls;
 use crate::support::{Answer, Ended, Process, Run, Server, server, sha256};
@@ -49,7 +49,8 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 on_every_socket(|socket| packets::send_descriptors(socket, &packet, 100));
             }
             peer.first_assignment();
-            std::fs::write(GO, "").expect("the folder is there");
+            std::fs::write(std::path::Path::new(RUN_FOLDER).join(GO), "")
+                .expect("the folder is there");
         }
         "floods" => {
             peer.first_assignment();
@@ -68,7 +69,8 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 peer.say(&reports);
                 peer.say(&heartbeat);
             }
-            std::fs::write(GO, "").expect("the folder is there");
+            std::fs::write(std::path::Path::new(RUN_FOLDER).join(GO), "")
+                .expect("the folder is there");
         }
         "leaves-its-link" => {
             on_every_socket(|socket| {
@@ -87,7 +89,11 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                     .filter(|&group| group == left.id())
             };
             crate::support::wait("a process to leave its group", apart, String::new);
-            std::fs::write(GO, left.id().to_string()).expect("the folder is there");
+            std::fs::write(
+                std::path::Path::new(RUN_FOLDER).join(GO),
+                left.id().to_string(),
+            )
+            .expect("the folder is there");
             std::process::exit(7);
         }
         "pretends" => {

@@ -194,7 +194,7 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
         return Err(format!("no ack: {reports:?}").into());
     };
     assert_eq!(stored.bytes, 4);
-    assert_eq!(fs::read(folder.path().join("file"))?, b"body");
+    assert_eq!(fs::read(folder.path().join(".partial/file"))?, b"body");
     assert_eq!(*threads.lock().expect("no panic"), expected);
 
     bench.say(&ToWorker::Dismiss)?;

@@ -83,7 +83,8 @@ fn downloads_are_in_flight_together(engine: Engine) {
     }
     dismiss(&coordinator, serving);
     for number in 1..=4 {
-        let body = std::fs::read(folder.path().join(number.to_string())).expect("stored");
+        let body =
+            std::fs::read(folder.path().join(".partial").join(number.to_string())).expect("stored");
         assert_eq!(body, b"body");
     }
 }

@@ -143,7 +143,8 @@ fn download_at_once(server: &Server, rounds: usize) {
     });
     for number in 0..8 {
         let last = rounds - 1;
-        let stored = std::fs::read_to_string(folder.path().join(format!("{number}-{last}")));
+        let stored =
+            std::fs::read_to_string(folder.path().join(format!(".partial/{number}-{last}")));
         assert_eq!(
             stored.expect("a file"),
             format!("https://a.test/{number}/{last}?q")
