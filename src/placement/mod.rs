@@ -24,22 +24,19 @@ mod place;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
-use place::{Move, sync_folder};
+use place::{Move, errno, sync_folder};
 
 pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
 
@@ -53,10 +50,10 @@ const BATCH: usize = 256;
 /// How files are put in place.
 #[derive(Debug)]
 pub struct Plan {
-    /// The output folder, absolute.
-    pub output: PathBuf,
+    /// The output folder.
+    pub output: Folder,
     /// The folder with the workers' folders.
-    pub partial: PathBuf,
+    pub partial: Folder,
     /// Workers are threads of this process.
     pub local: bool,
     /// What partial bodies are good for; nothing if none is to be kept.
@@ -139,12 +136,10 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// If the output folder cannot be opened, or the thread not be started.
+    /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
-        // The user may have named a link.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
+        let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
             let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
             Arc::new(Crew::new(executor, most, plan.insist, output, tell))
@@ -229,23 +224,18 @@ impl Placement {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(CWD, path, flags, Mode::empty())?)
-}
-
 /// What the thread works with.
 #[derive(Debug)]
 struct Hand {
-    output: Arc<OwnedFd>,
-    partial: PathBuf,
+    output: Arc<Folder>,
+    partial: Folder,
     local: bool,
     boot: Option<String>,
     fsync: bool,
     insist: bool,
     crew: Option<Arc<Crew>>,
     /// Those of workers, as far as they were needed.
-    folders: HashMap<WorkerId, Arc<OwnedFd>>,
+    folders: HashMap<WorkerId, Arc<Folder>>,
 }
 
 /// Why a body is not in place.
@@ -327,8 +317,9 @@ impl Hand {
                 )),
             };
         }
-        let folder = self.folder(order.worker).map_err(|errno| {
-            Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
+        let folder = self.folder(order.worker).map_err(|error| {
+            let object = "the folder of a worker";
+            Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;
         let leases = match self.local {
             true => Leases::Needless,
@@ -393,13 +384,11 @@ impl Hand {
     }
 
     /// The folder of a worker.
-    fn folder(&mut self, worker: WorkerId) -> Result<Arc<OwnedFd>, Errno> {
+    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
         if let Some(folder) = self.folders.get(&worker) {
             return Ok(Arc::clone(folder));
         }
-        let opened = open_folder(&self.partial.join(self.folder_name(worker)));
-        let opened = opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let folder = Arc::new(opened);
+        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
         self.folders.insert(worker, Arc::clone(&folder));
         Ok(folder)
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use protocol::{Epoch, Exchange, SlotId, Validators};
@@ -42,8 +43,8 @@ impl Bench {
             make(&partial.join(folder_of(worker))).expect("created");
         }
         let mut plan = Plan {
-            output: folder.path().to_owned(),
-            partial,
+            output: Folder::named(folder.path()).expect("it is there"),
+            partial: Folder::named(&partial).expect("it is there"),
             local: false,
             boot: Some("now".to_owned()),
             fsync: false,

@@ -179,7 +179,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             tidied.guessable
         ));
     }
-    let partial_names = PartialNames::open(layout.coordinator())?;
+    let partial_names = PartialNames::open(folder.own())?;
     let robots = match &config.robots {
         Some(token) => Some((folder.make_robots()?, token.clone())),
         None => {
@@ -237,7 +237,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ..setup(&config, layout, origin.as_ref())
     };
     let injector = injector(&config, &folder, begun)?;
-    let placement = placement(&config, layout, boot.clone(), sender.clone())
+    let placement = placement(&config, &folder, boot.clone(), sender.clone())
         .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -251,8 +251,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let standing = Standing::read(layout.coordinator(), &index)?;
-    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let standing = Standing::read(folder.own().read_private(intents::FILE), &index)?;
+    let intents = Intents::open(folder.own(), &standing, config.fsync)?;
     let rules = Rules {
         habits: Habits::try_in(layout.coordinator()),
         standing,
