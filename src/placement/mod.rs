@@ -11,8 +11,9 @@
 //! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
 //!
 //! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
-//! folder is salvaged, and that is done before another worker is given what was in it. It may hang
-//! with the disk; nobody waits for it but the tasks concerned. It must not decide what becomes of a
+//! folder is salvaged, and that is done before another worker is given what was in it. The thread
+//! may hang with the disk; nobody waits for it but the tasks concerned, and workers that are to
+//! start. So the folders of workers are made here as well, and the disk is tried here (`proof`). It must not decide what becomes of a
 //! task.
 
 mod body;
@@ -21,6 +22,7 @@ mod lease;
 mod leftovers;
 mod partials;
 mod place;
+mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -30,6 +32,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
+use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
@@ -38,7 +41,7 @@ use body::{Body, Leases};
 use crew::Crew;
 use place::{Move, errno, sync_folder};
 
-pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
+pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
 /// Longest time for which the end of a run waits for commands to end and for their files to be
 /// removed: longer than the executor takes for that.
@@ -92,9 +95,9 @@ pub struct Order {
 /// What happened.
 #[derive(Debug)]
 pub enum News {
-    /// An order is done.
+    /// An order is done, or what a worker called fatal is tried.
     Placed {
-        /// The worker that had the body.
+        /// The worker that had the body, or the failure.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -108,12 +111,25 @@ pub enum News {
         /// Which.
         worker: WorkerId,
     },
+    /// The folder of this worker is there, or cannot be made.
+    Made {
+        /// Whose.
+        worker: WorkerId,
+        /// Why there is none.
+        result: io::Result<()>,
+    },
 }
 
 /// What is to be done.
 #[derive(Debug)]
 enum Job {
+    Make(WorkerId),
     Place(Box<Order>),
+    Prove {
+        worker: WorkerId,
+        task: TaskId,
+        failure: Box<Failure>,
+    },
     Fetch {
         worker: WorkerId,
         /// The names of partial bodies, each with the worker that had it last.
@@ -161,6 +177,21 @@ impl Placement {
             drop(end);
         })?;
         Ok(Self { jobs, crew, ended })
+    }
+
+    /// Makes the folder of `worker`, a new one; answered by [`News::Made`].
+    pub fn make(&self, worker: WorkerId) {
+        self.tell(Job::Make(worker));
+    }
+
+    /// Tries whether a failure that `worker` calls fatal is; answered by [`News::Placed`], with a
+    /// failure that is fatal or may pass.
+    pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
+        self.tell(Job::Prove {
+            worker,
+            task,
+            failure,
+        });
     }
 
     /// Puts a body in place; answered by [`News::Placed`].
@@ -254,6 +285,21 @@ impl Hand {
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
+                    Job::Make(worker) => {
+                        let result = self.make(worker);
+                        // Not to wait for what is synced.
+                        tell(vec![News::Made { worker, result }]);
+                    }
+                    Job::Prove {
+                        worker,
+                        task,
+                        failure,
+                    } => news.push(News::Placed {
+                        worker,
+                        task,
+                        result: Err(self.proven(worker, failure)),
+                        violation: None,
+                    }),
                     Job::Place(order) => {
                         let begun = Instant::now();
                         match self.place(*order) {
@@ -285,6 +331,14 @@ impl Hand {
                 tell(news);
             }
         }
+    }
+
+    /// Makes the folder of a worker, which nobody else can look into.
+    fn make(&mut self, worker: WorkerId) -> io::Result<()> {
+        let name = self.folder_name(worker);
+        let folder = self.partial.make_folders(name, Mode::RWXU)?;
+        self.folders.insert(worker, Arc::new(folder));
+        Ok(())
     }
 
     /// Puts a body in place: six system calls for a file in the output folder itself. Comes back

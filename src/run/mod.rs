@@ -20,7 +20,6 @@ mod intents;
 pub mod log;
 mod outcome;
 mod partials;
-mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -58,7 +57,6 @@ use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
-use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -274,10 +272,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partial_names,
             partials_left: tidied.kept,
             placement,
-            proof: Proof {
-                folders: [layout.partial().to_owned(), layout.output().to_owned()],
-                program: config.exec.as_ref().map(|exec| exec.program.clone()),
-            },
             origin,
             injector,
             doorman: robots.map(|(robots, token)| {
