@@ -41,6 +41,7 @@ use body::{Body, Leases};
 use crew::Crew;
 use place::{Move, errno, sync_folder};
 
+pub use lease::has_leases;
 pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
 /// Longest time for which the end of a run waits for commands to end and for their files to be

@@ -35,7 +35,7 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::Setup;
+use protocol::{Sandbox, Setup};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
@@ -44,7 +44,7 @@ use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
-use crate::placement::Tidied;
+use crate::placement::{Tidied, has_leases};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
@@ -222,6 +222,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
     check_limits(&config, layout, &console)?;
+    tell_unleased(&config, &folder, &console);
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -360,6 +361,20 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
              trusted, and are removed",
             tidied.removed
         ));
+    }
+}
+
+/// Says so if nothing tells whether a worker that is confined can still write to what it finished.
+fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
+    let confined = config.worker_limits.sandbox != Sandbox::Off;
+    if config.pool == PoolKind::Processes
+        && confined
+        && has_leases(folder.partial()).is_ok_and(|leases| !leases)
+    {
+        console.error(
+            "warning: the file system of the output folder has no leases: a worker that was taken \
+             over can change a file for as long as that worker runs, also after it was recorded",
+        );
     }
 }
 
