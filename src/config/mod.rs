@@ -377,8 +377,12 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
-        // What is held ahead would be begun whenever its worker likes.
-        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+        // What is held ahead would be begun whenever its worker likes: also while commands wait for
+        // others to end.
+        prefetch: if spacing > Duration::ZERO
+            || args.http.host_delay > Duration::ZERO
+            || args.each.exec.is_some()
+        {
             0
         } else {
             defaults.prefetch
