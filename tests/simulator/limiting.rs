@@ -275,7 +275,9 @@ impl World {
                 } => self.tell(placed(worker, task, stored)),
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
-                Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),
+                Action::Prove { .. } | Action::Terminate { .. } | Action::Kill { .. } => {
+                    panic!("{action:?}")
+                }
                 Action::Notify(_) => {}
             }
         }
