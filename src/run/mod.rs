@@ -148,8 +148,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
     let mut console = Console::new(verbosity(&config), workers, begun);
-    let mut tally = Tally::new(begun);
-    let lists = open_lists(&config, &console, &mut tally)?;
+    let tally = Tally::new(begun);
+    let lists = open_lists(&config, &console)?;
     make_room(workers)?;
     let folder = OutputFolder::prepare(&config.output)?;
     let layout = folder.layout();
@@ -438,14 +438,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
     move |error| SetUpError::System { what, error }
 }
 
-/// Opens every list, so that a mistyped name shows before anything is started. The others run.
-fn open_lists(
-    config: &RunConfig,
-    console: &Console,
-    tally: &mut Tally,
-) -> Result<Vec<OpenList>, SetUpError> {
+/// Opens every list, so that a mistyped name shows before anything is started. All that are wrong
+/// are named.
+fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, SetUpError> {
     let mut lists = Vec::new();
-    let mut first_error = None;
+    let mut last_error = None;
     for source in &config.sources {
         match input::read(source, &config.lists) {
             Ok(lines) => lists.push(OpenList {
@@ -453,30 +450,25 @@ fn open_lists(
                 size: size_of(source),
             }),
             Err(error) => {
-                tally.unusable += 1;
-                if let Some(earlier) = first_error.replace(error) {
+                if let Some(earlier) = last_error.replace(error) {
                     console.error(&earlier.to_string());
                 }
             }
         }
     }
-    match first_error {
-        Some(error) if lists.is_empty() => Err(error.into()),
-        Some(error) => {
-            console.error(&error.to_string());
-            Ok(lists)
-        }
+    match last_error {
+        Some(error) => Err(error.into()),
         None => Ok(lists),
     }
 }
 
-/// The size of a plain file; a pipe has none.
+/// The size of a plain file; a pipe has none, and what is not read from a file needs none.
 fn size_of(source: &Source) -> Option<u64> {
     match source {
         Source::File(path) => std::fs::metadata(path)
             .ok()
             .filter(std::fs::Metadata::is_file)
             .map(|metadata| metadata.len()),
-        Source::Stdin => None,
+        Source::Stdin | Source::Urls(_) | Source::BuiltIn => None,
     }
 }

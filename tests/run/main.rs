@@ -12,6 +12,7 @@ mod editions;
 mod exec;
 mod failing_disk;
 mod failures;
+mod first_words;
 mod folder;
 mod fsync;
 mod hosts;
