@@ -95,12 +95,10 @@ impl Dispatcher {
         self.limits.workers
     }
 
-    /// Whether a worker has begun `task` before.
+    /// Whether a worker has begun `task` before, or died with it and may have.
     #[must_use]
     pub fn is_begun(&self, task: TaskId) -> bool {
-        self.tasks
-            .get(&task)
-            .is_some_and(|task| task.begun.is_some())
+        self.tasks.get(&task).is_some_and(|task| task.touched)
     }
 
     /// Whether `worker` holds `task`.

@@ -116,7 +116,7 @@ pub enum News {
 /// What is to be done.
 #[derive(Debug)]
 enum Job {
-    Place(Box<Order>),
+    Place(Vec<Order>),
     Fetch {
         worker: WorkerId,
         /// The names of partial bodies, each with the worker that had it last.
@@ -168,9 +168,9 @@ impl Placement {
         Ok(Self { jobs, crew, ended })
     }
 
-    /// Puts a body in place; answered by [`News::Placed`].
-    pub fn place(&self, order: Order) {
-        self.tell(Job::Place(Box::new(order)));
+    /// Puts bodies in place; each is answered by [`News::Placed`].
+    pub fn place(&self, orders: Vec<Order>) {
+        self.tell(Job::Place(orders));
     }
 
     /// Moves what there is of partial bodies to the folder of `worker`; answered by
@@ -264,14 +264,16 @@ impl Hand {
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
-                    Job::Place(order) => {
-                        let begun = Instant::now();
-                        match self.place(*order) {
-                            Ok(mut order) => {
-                                order.stored.exchange.timing.store += begun.elapsed();
-                                placed.push(order);
+                    Job::Place(orders) => {
+                        for order in orders {
+                            let begun = Instant::now();
+                            match self.place(order) {
+                                Ok(mut order) => {
+                                    order.stored.exchange.timing.store += begun.elapsed();
+                                    placed.push(order);
+                                }
+                                Err(told) => news.push(told),
                             }
-                            Err(told) => news.push(told),
                         }
                     }
                     Job::Fetch { worker, bodies } => {

@@ -101,7 +101,9 @@ impl Shell {
     fn spawn(&mut self, worker: WorkerId) {
         if let Err(error) = self.parts.pool.spawn(worker) {
             let exit = Exit::NotStarted(error.to_string());
-            self.pending.push_back(Event::WorkerExited { worker, exit });
+            let ran = None;
+            self.pending
+                .push_back(Event::WorkerExited { worker, exit, ran });
             self.parts.placement.salvage(worker);
         }
         if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
