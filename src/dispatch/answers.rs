@@ -63,7 +63,6 @@ impl Dispatcher {
                 return;
             };
             task.begun.get_or_insert(at);
-            task.touched = true;
             // It has read the assignment: the bytes are out of the channel, if not since just now.
             let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];

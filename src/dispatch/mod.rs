@@ -13,7 +13,7 @@
 //! # A task's way
 //!
 //! ```text
-//!                 +---------------------- Released, or its worker died before it was started
+//!                 +---------------------- Released, or its worker died and did not run it
 //!                 v                                |
 //! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> stored
 //!                 ^                             |  |  |                    |   |

@@ -251,9 +251,9 @@ impl Dispatcher {
                 queued: others.len(),
             }));
         }
-        for &id in running.iter().chain(&others) {
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.touched = true;
+        for id in &running {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.begun.get_or_insert(now);
             }
         }
         for id in others.into_iter().rev() {

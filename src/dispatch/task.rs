@@ -35,8 +35,6 @@ pub(super) struct Task {
     pub(super) refused: Option<u64>,
     /// When it was first started, as far as is known.
     pub(super) begun: Option<Instant>,
-    /// A worker has started it, or may have.
-    pub(super) touched: bool,
     /// When it was last put in the queue.
     pub(super) ready_at: Instant,
     pub(super) place: Place,
@@ -92,7 +90,6 @@ impl Task {
             chunk: None,
             refused: None,
             begun: None,
-            touched: false,
             ready_at: now,
             place: Place::Ready,
         }

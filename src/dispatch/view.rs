@@ -95,10 +95,14 @@ impl Dispatcher {
         self.limits.workers
     }
 
-    /// Whether a worker has begun `task` before, or died with it and may have.
+    /// Whether a worker has begun `task` before, and may have left something of it. One that it died
+    /// with, and had ended without having said so, does not count: failures are told at once, and of a
+    /// whole body nothing is left.
     #[must_use]
     pub fn is_begun(&self, task: TaskId) -> bool {
-        self.tasks.get(&task).is_some_and(|task| task.touched)
+        self.tasks
+            .get(&task)
+            .is_some_and(|task| task.begun.is_some())
     }
 
     /// Whether `worker` holds `task`.

@@ -145,7 +145,9 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         // Each has a folder of its own there, and works in it.
         let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
         let output = partial.ancestors().nth(2).unwrap_or(&partial);
-        let rate = setup.limit_rate.map(|_| worker::shared_memory(1));
+        let rate = setup
+            .limit_rate
+            .map(|_| worker::shared_memory(c"limit-rate", 1));
         let (folder, environment) = (output.as_os_str().to_owned(), environment(&setup));
         let message = codec::encode(&ToWorker::Setup(Box::new(setup.clone())))?;
         let ear = {

@@ -28,7 +28,12 @@ struct Current {
 impl Activity {
     /// Of a slot that is idle, and gives up what it does once `abandoned` is set.
     #[must_use]
-    pub const fn new(word: Word, abandoned: Arc<AtomicBool>) -> Self {
+    pub fn new(abandoned: Arc<AtomicBool>) -> Self {
+        Self::with(Word::default(), abandoned)
+    }
+
+    /// The same, with a place on the page.
+    pub(crate) const fn with(word: Word, abandoned: Arc<AtomicBool>) -> Self {
         Self {
             word,
             current: Mutex::new(None),

@@ -7,6 +7,7 @@
     reason = "mapping a file has no safe counterpart in std or rustix; the arguments are below"
 )]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
@@ -21,18 +22,18 @@ use rustix::io::Errno;
 /// Bytes of a word.
 pub(crate) const WORD: usize = size_of::<AtomicU64>();
 
-/// Memory for so many words, which are zero. It is closed when this process becomes another program,
+/// Memory for so many words, which are zero; `name` is shown in `/proc`. It is closed when this process becomes another program,
 /// unless it is handed on. Nobody can change its size.
 ///
 /// # Errors
 ///
 /// If the system does not make it.
-pub fn shared_memory(words: usize) -> io::Result<OwnedFd> {
+pub fn shared_memory(name: &CStr, words: usize) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let made = memfd_create(c"coordinator", flags | MemfdFlags::NOEXEC_SEAL);
+    let made = memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL);
     let memory = match made {
         // Linux before 6.3.
-        Err(Errno::INVAL) => memfd_create(c"coordinator", flags),
+        Err(Errno::INVAL) => memfd_create(name, flags),
         made => made,
     }?;
     ftruncate(&memory, (words * WORD) as u64)?;
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn two_mappings_are_the_same_words_which_begin_at_zero() {
-        let memory = shared_memory(3).expect("memory");
+        let memory = shared_memory(c"test", 3).expect("memory");
         let one = map(&memory, 3).expect("mapped");
         let other = map(memory.try_clone().expect("a descriptor"), 3).expect("mapped");
         drop(memory);
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn nobody_can_cut_the_ground_from_under_it() {
-        let memory = shared_memory(1).expect("memory");
+        let memory = shared_memory(c"test", 1).expect("memory");
         assert_eq!(ftruncate(&memory, 0), Err(Errno::PERM));
     }
 
@@ -106,7 +107,7 @@ mod tests {
     fn what_is_not_made_for_it_is_not_mapped() {
         let null = std::fs::File::open("/dev/null").expect("it is there");
         assert!(map(null, 1).is_err());
-        let smaller = shared_memory(1).expect("memory");
+        let smaller = shared_memory(c"test", 1).expect("memory");
         assert!(map(smaller, 2).is_err());
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let unsealed = memfd_create(c"test", flags).expect("memory");

@@ -36,7 +36,7 @@ pub struct Word(Option<&'static AtomicU64>);
 /// If the system does not make it.
 pub fn memory(setup: &Setup) -> io::Result<File> {
     let words = usize::from(slots(setup));
-    memory::shared_memory(words).map(File::from)
+    memory::shared_memory(c"page", words).map(File::from)
 }
 
 /// The tasks that `page` names, of a worker that is dead. It is read and not mapped: no memory of the

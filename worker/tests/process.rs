@@ -113,7 +113,7 @@ impl Bench {
 
     /// A worker that waits for its setup.
     fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
-        Self::answer(stdin, worker::shared_memory(1)?.into(), |_| {})
+        Self::answer(stdin, worker::shared_memory(c"test", 1)?.into(), |_| {})
     }
 
     /// The same; another process may say something else than the secret.
@@ -257,7 +257,7 @@ fn what_runs_is_shown_through_standard_output_or_nothing_is_done() -> Checked {
     let folder = tempfile::tempdir()?;
     let setup = ToWorker::Setup(Box::new(setup(folder.path(), 1, options())));
     let null = File::options().write(true).open("/dev/null")?;
-    let larger = worker::shared_memory(2)?.into();
+    let larger = worker::shared_memory(c"test", 2)?.into();
     for other in [null, larger] {
         let bench = Bench::answer(Stdio::null(), other, |_| {})?;
         bench.say(&setup)?;
@@ -287,7 +287,7 @@ fn a_worker_that_cannot_connect_says_so() -> Checked {
 }
 
 fn a_worker_that_another_process_answers_does_nothing() -> Checked {
-    let page = worker::shared_memory(1)?.into();
+    let page = worker::shared_memory(c"test", 1)?.into();
     let bench = Bench::answer(Stdio::null(), page, |secret| secret[15] ^= 1)?;
     assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
@@ -301,7 +301,7 @@ fn a_rate_is_shared_through_standard_input_or_not_at_all() -> Checked {
         sharers: 1,
     });
     let setup = ToWorker::Setup(Box::new(setup));
-    let bench = Bench::greet(worker::shared_memory(1)?.into())?;
+    let bench = Bench::greet(worker::shared_memory(c"test", 1)?.into())?;
     bench.say(&setup)?;
     assert_eq!(bench.next()?, FromWorker::Ready);
     bench.say(&ToWorker::Dismiss)?;

@@ -168,7 +168,7 @@ impl<O: Outbox + 'static> Session<O> {
         page: Option<Page>,
         make_engine: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
-        let post = Post::for_threads(Arc::clone(&outbox));
+        let post = Post::for_threads(Arc::clone(&outbox), slots(setup));
         let mut session = Self::new(outbox, post, Queue::for_threads());
         let make_engine = Arc::new(make_engine);
         let activities = session.activities(setup, page);
@@ -202,7 +202,7 @@ impl<O: Outbox + 'static> Session<O> {
         make_engine: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
         let runtime = event::runtime(setup.cpu_per_task).map_err(SessionError::Runtime)?;
-        let post = Post::for_tasks(Arc::clone(&outbox));
+        let post = Post::for_tasks(Arc::clone(&outbox), slots(setup));
         let mut session = Self::new(outbox, post, Queue::for_tasks());
         let stopped = Arc::clone(&session.stopped);
         let activities = session.activities(setup, page);
@@ -287,7 +287,7 @@ impl<O: Outbox> Session<O> {
         (0..slots(setup).into())
             .map(|number| {
                 let word = page.map_or_else(Word::default, |page| page.word(number));
-                Arc::new(Activity::new(word, Arc::clone(&self.abandoned)))
+                Arc::new(Activity::with(word, Arc::clone(&self.abandoned)))
             })
             .collect()
     }

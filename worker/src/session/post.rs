@@ -2,7 +2,7 @@
 //!
 //! | what | goes out |
 //! | --- | --- |
-//! | the start of a task | with whatever is sent next, a heartbeat at the latest: nobody waits for it, since the [page](crate::page) tells it |
+//! | the start of a task | with whatever is sent next, a heartbeat at the latest: nobody waits for it, since the [page](crate::page) tells it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
 //! | an outcome, when at least as many are held as tasks wait; so whenever a slot has nothing to do | at once |
 //! | a failure, or the first outcome of a host after one of another | at once |
 //! | an outcome when none was sent for [`HOLD`] | at once |
@@ -45,6 +45,8 @@ pub(super) struct Post<O> {
     courier: Courier,
     /// [`HOLD`], but in tests.
     hold: Duration,
+    /// There is more than one slot.
+    several: bool,
 }
 
 /// Who sends what has been held for long enough. One kind only: ringing for nobody costs a system
@@ -89,15 +91,17 @@ pub(super) enum Call {
 }
 
 impl<O: Outbox> Post<O> {
-    pub(super) fn for_threads(outbox: Arc<O>) -> Self {
-        Self::new(outbox, Courier::Thread(Condvar::new()))
+    /// For so many slots that are threads.
+    pub(super) fn for_threads(outbox: Arc<O>, slots: u16) -> Self {
+        Self::new(outbox, slots, Courier::Thread(Condvar::new()))
     }
 
-    pub(super) fn for_tasks(outbox: Arc<O>) -> Self {
-        Self::new(outbox, Courier::Task)
+    /// For so many slots that are tasks of an event loop.
+    pub(super) fn for_tasks(outbox: Arc<O>, slots: u16) -> Self {
+        Self::new(outbox, slots, Courier::Task)
     }
 
-    fn new(outbox: Arc<O>, courier: Courier) -> Self {
+    fn new(outbox: Arc<O>, slots: u16, courier: Courier) -> Self {
         let state = State {
             reports: Vec::new(),
             weight: 0,
@@ -115,13 +119,18 @@ impl<O: Outbox> Post<O> {
             state: Mutex::new(state),
             courier,
             hold: HOLD,
+            several: slots > 1,
         }
     }
 
     /// Puts down that `task` is taken up.
     pub(super) fn begin(&self, task: TaskId) {
         let at = MonotonicNanos(monotonic());
-        self.put(&mut self.lock(), Report::Started { task, at });
+        let mut state = self.lock();
+        self.put(&mut state, Report::Started { task, at });
+        if self.several {
+            self.hold(&mut state, Instant::now());
+        }
     }
 
     /// Puts down what became of the task with this URL, while `waiting` others wait. Whether anybody
@@ -141,13 +150,8 @@ impl<O: Outbox> Post<O> {
         let rested = now.saturating_duration_since(state.sent) >= self.hold;
         if failed || is_first || rested || state.outcomes >= waiting {
             self.hurry(&mut state, now);
-        } else if state.due.is_none() {
-            let due = now + self.hold;
-            state.due = Some(due);
-            state.gathered = true;
-            if state.is_due_before_the_next_look() {
-                self.wake(&mut state);
-            }
+        } else {
+            self.hold(&mut state, now);
         }
         !state.closed
     }
@@ -264,6 +268,18 @@ impl<O: Outbox> Post<O> {
                 return;
             }
             yield_now().await;
+        }
+    }
+
+    /// What is held may wait for more, but not for long.
+    fn hold(&self, state: &mut State, now: Instant) {
+        if state.due.is_some() {
+            return;
+        }
+        state.due = Some(now + self.hold);
+        state.gathered = true;
+        if state.is_due_before_the_next_look() {
+            self.wake(state);
         }
     }
 
@@ -448,7 +464,7 @@ mod tests {
     #[test]
     fn reports_that_do_not_fit_one_frame_go_out_in_more() {
         let (coordinator, _inbox, outbox) = local_link();
-        let post = Post::for_threads(Arc::new(Framed(outbox)));
+        let post = Post::for_threads(Arc::new(Framed(outbox)), 1);
         for _ in 0..7 {
             post.put(&mut post.lock(), largest());
         }
@@ -477,7 +493,7 @@ mod tests {
     impl Desk {
         fn new() -> Self {
             let (coordinator, _inbox, outbox) = local_link();
-            let mut post = Post::for_threads(Arc::new(outbox));
+            let mut post = Post::for_threads(Arc::new(outbox), 1);
             post.hold = NEVER;
             Self { post, coordinator }
         }
@@ -561,6 +577,16 @@ mod tests {
             panic!("{frames:?}");
         };
         assert_eq!(reports.len(), 3, "before a sign of life");
+    }
+
+    #[test]
+    fn a_start_is_due_soon_where_there_are_several_slots() {
+        let mut desk = Desk::new();
+        desk.post.begin(TaskId(1));
+        assert_eq!(desk.post.lock().due, None);
+        desk.post.several = true;
+        desk.post.begin(TaskId(2));
+        assert!(desk.post.lock().due.is_some());
     }
 
     #[test]
