@@ -124,7 +124,10 @@ prop_compose! {
 
 fn report() -> impl Strategy<Value = Report> {
     prop_oneof![
-        task().prop_map(|task| Report::Started { task }),
+        (task(), any::<u64>()).prop_map(|(task, at)| Report::Started {
+            task,
+            at: MonotonicNanos(at),
+        }),
         task().prop_map(|task| Report::Released { task }),
         (task(), stored()).prop_map(|(task, stored)| Report::Finished { task, stored }),
         (task(), failure()).prop_map(|(task, failure)| Report::Nacked { task, failure }),

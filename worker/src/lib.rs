@@ -27,6 +27,8 @@ pub mod faults;
 pub mod limits;
 mod lines;
 pub mod link;
+mod memory;
+pub mod page;
 pub mod process;
 mod reserved;
 mod resolver;
@@ -55,8 +57,10 @@ pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,
 };
+pub use memory::shared_memory;
+pub use page::Page;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
-pub use throttle::{Throttle, shared_memory};
+pub use throttle::Throttle;
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};
