@@ -40,6 +40,7 @@ pub mod format;
 pub mod inject;
 pub mod input;
 pub mod ledger;
+pub mod login;
 pub mod manual;
 pub mod origin;
 pub mod placement;

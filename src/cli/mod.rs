@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod exec;
 pub mod limits;
 pub mod list;
+pub mod login;
 pub mod mode;
 pub mod origin;
 pub mod reference;

@@ -20,6 +20,7 @@ mod limit_rate;
 mod limits;
 mod lists;
 mod live;
+mod login;
 mod main_job;
 mod manners;
 mod modes;

@@ -29,6 +29,7 @@ pub mod faults;
 pub mod limits;
 mod lines;
 pub mod link;
+mod login;
 pub mod process;
 mod reserved;
 mod resolver;
@@ -56,6 +57,7 @@ pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,
 };
+pub use login::Logins;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};

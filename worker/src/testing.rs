@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{HttpOptions, Proxies, Trust};
+use protocol::{HttpOptions, LoginOptions, Proxies, Trust};
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {
@@ -22,6 +22,7 @@ pub(crate) fn options() -> HttpOptions {
         family: None,
         block_private: false,
         proxies: Proxies::default(),
+        login: LoginOptions::default(),
         simulated: None,
     }
 }

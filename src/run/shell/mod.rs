@@ -8,6 +8,7 @@ mod deaths;
 mod deeds;
 mod inject;
 mod input;
+mod logins;
 mod pause;
 mod placing;
 mod robots;
@@ -23,6 +24,7 @@ use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKin
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
+use crate::login::Logins;
 use crate::origin::Origin;
 use crate::placement::Placement;
 use crate::pool::{Death, Digested, News, Pool};
@@ -38,6 +40,7 @@ use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
 
@@ -69,6 +72,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) injector: Option<Injector>,
     /// Who asks robots.txt about each target, if somebody is to.
     pub(in crate::run) doorman: Option<Doorman>,
+    /// What the user has to log in with.
+    pub(in crate::run) logins: Logins,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
@@ -88,6 +93,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// The cookies that there are in the end.
+    pub(in crate::run) logins: Logins,
     /// What was injected, if anything was.
     pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
@@ -113,6 +120,8 @@ struct Entry {
     placing: Option<Placing>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
+    /// How often it was given back for want of a login.
+    questions: u8,
 }
 
 impl Entry {
@@ -126,6 +135,7 @@ impl Entry {
             last: None,
             placing: None,
             deaths: Vec::new(),
+            questions: 0,
         }
     }
 
@@ -168,6 +178,7 @@ pub(in crate::run) struct Shell {
     /// The worker whose death the core is being told of, and what is known of it.
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
+    desk: Desk,
 }
 
 impl Shell {
@@ -186,6 +197,7 @@ impl Shell {
             ending: None,
             dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
+            desk: Desk::default(),
         }
     }
 
@@ -225,6 +237,7 @@ impl Shell {
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
+            logins: self.parts.logins,
         }
     }
 
@@ -377,6 +390,7 @@ impl Shell {
             News::Exited(death) => {
                 let exit = death.exit.clone();
                 self.held.remove(&worker);
+                self.desk.forget(worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
@@ -394,20 +408,34 @@ impl Shell {
                 entry.last = Some(worker);
             }
         }
-        self.tell_core(match report {
-            Report::Started { task } => Event::Started { worker, task },
-            Report::Finished { task, stored } => Event::Finished {
-                worker,
-                task,
-                stored,
-            },
-            Report::Nacked { task, failure } => Event::Nacked {
-                worker,
-                task,
-                failure: self.proven(worker, failure),
-            },
-            Report::Released { task } => Event::Released { worker, task },
-        });
+        let event = match report {
+            Report::Started { task } => {
+                self.desk.heard_of(worker, task);
+                Event::Started { worker, task }
+            }
+            Report::Finished { task, mut stored } => {
+                self.on_exchange(worker, task, &mut stored.exchange);
+                Event::Finished {
+                    worker,
+                    task,
+                    stored,
+                }
+            }
+            Report::Nacked { task, mut failure } => {
+                self.on_exchange(worker, task, &mut failure.exchange);
+                self.on_question(worker, task, &mut failure);
+                Event::Nacked {
+                    worker,
+                    task,
+                    failure: self.proven(worker, failure),
+                }
+            }
+            Report::Released { task } => {
+                self.desk.heard_of(worker, task);
+                Event::Released { worker, task }
+            }
+        };
+        self.tell_core(event);
     }
 
     /// What a worker says ends the run only if it is so; otherwise it may pass.

@@ -32,6 +32,7 @@ use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
+use crate::login::Logins;
 use crate::throttle::Throttle;
 use heartbeat::Heart;
 use queue::Queue;
@@ -106,6 +107,7 @@ pub struct Session<O> {
     queue: Arc<Queue>,
     slots: Slots,
     abandoned: Arc<AtomicBool>,
+    logins: Arc<Logins>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -133,7 +135,8 @@ impl<O: Outbox + 'static> Session<O> {
             .faults
             .as_ref()
             .map(|faults| Trap::new(faults, &outbox));
-        match setup.engine {
+        let logins = Arc::clone(&shared.logins);
+        let mut session = match setup.engine {
             protocol::Engine::Blocking => {
                 let make = move || BlockingEngine::new(Arc::clone(&shared));
                 match trap {
@@ -149,7 +152,10 @@ impl<O: Outbox + 'static> Session<O> {
                     Some(trap) => Self::start_loop_with(outbox, setup, trap.around(make)),
                 }
             }
-        }
+        }?;
+        // Nothing is read yet.
+        session.logins = logins;
+        Ok(session)
     }
 
     /// Starts slots on threads with engines that `make_engine` makes: one for each, and a fresh
@@ -245,6 +251,7 @@ impl<O: Outbox + 'static> Session<O> {
         loop {
             match inbox.recv()? {
                 ToWorker::Assign(assignments) => self.queue.push(assignments),
+                ToWorker::Logins(logins) => self.logins.learn(logins),
                 ToWorker::Revoke(tasks) => self.release(&tasks)?,
                 ToWorker::Dismiss => return Ok(End::Dismissed),
                 ToWorker::Setup(_) => return Err(SessionError::SecondSetup),
@@ -283,6 +290,7 @@ impl<O> Session<O> {
             queue: Arc::new(queue),
             slots,
             abandoned: Arc::default(),
+            logins: Arc::default(),
             threads: Vec::new(),
         }
     }
