@@ -107,7 +107,7 @@ prop_compose! {
         status in option::of(any::<u16>()),
         final_url in option::of(".{0,80}"),
         spans in vec(span(), 0..4),
-        cookies in vec(cookie(), 0..3),
+        cookies in vec(cookie(), 0..3).boxed(),
     ) -> Exchange {
         Exchange { started: Timestamp(started), timing, status, final_url, spans, cookies }
     }
@@ -322,7 +322,7 @@ prop_compose! {
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
         (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
-        login in login_options(),
+        login in login_options().boxed(),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;

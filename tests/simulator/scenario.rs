@@ -37,6 +37,8 @@ pub struct Scenario {
     pub permanent: f64,
     /// ... in a way that ends the run.
     pub fatal: f64,
+    /// ... because the worker was not told how to log in.
+    pub ignorant: f64,
     /// Chance that a failure is one of silence.
     pub silence: f64,
     /// Longest time that it takes to place a body, and chances that this fails in a way that may
@@ -184,6 +186,7 @@ impl Scenario {
             asks_first: rng.u8(..3) == 0,
             refused: rate(&mut rng, 0.5),
             spacing: ms(rng.u64(..80) * u64::from(rng.u8(..3) == 0)),
+            ignorant: rate(&mut rng, 0.5),
         }
     }
 }

@@ -451,6 +451,7 @@ impl Engine for Trapped {
                 "chats" => chat(),
                 "bursts" => burst(),
                 "leaves" => leave_somebody(),
+                "asks" => return Err(asking(&assignment.url)),
                 how => {
                     die(how);
                 }
@@ -458,6 +459,19 @@ impl Engine for Trapped {
         }
         self.engine.download(assignment, activity)
     }
+}
+
+/// What a worker says that wants to know how to log in somewhere.
+fn asking(url: &str) -> Box<Failure> {
+    Box::new(Failure {
+        exchange: Exchange {
+            final_url: Some("http://login.test/".to_owned()),
+            ..Exchange::default()
+        },
+        kind: protocol::FailureKind::Internal,
+        message: format!("asks on and on for {url}"),
+        severity: protocol::Severity::NeedsLogin,
+    })
 }
 
 /// A real worker, until it meets a URL that contains `part`.

@@ -1,5 +1,7 @@
 //! Workers that get as far as a task, and then say or do something they must not.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use libtest_mimic::Trial;
 
 use crate::support::run::urls;
@@ -21,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         a_worker_that_leaves_with_a_task_unstarted_costs_nothing,
         a_worker_that_exits_with_success_in_the_middle_is_a_death,
         a_worker_that_panics_costs_the_task_and_not_the_worker,
+        a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone,
         a_worker_that_ignores_its_dismissal_is_killed,
     ]
 }
@@ -159,6 +162,24 @@ fn a_worker_that_panics_costs_the_task_and_not_the_worker() {
     assert!(record.message().contains("as planned"), "{record:?}");
     assert_eq!(ended.summary("stored"), 5, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+}
+
+fn a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone() {
+    let server = Server::start();
+    let list = urls(&server.url(""), 6);
+    for login in ["--no-netrc", "--netrc-file netrc"] {
+        let run = run("*.*=on:/3:asks").list(&list).with(login).with("-w 1");
+        let netrc = run.path("netrc");
+        std::fs::write(&netrc, "machine login.test login u password p").unwrap();
+        std::fs::set_permissions(&netrc, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let ended = run.finish();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.text());
+        let record = run.log().one(&list[3]);
+        assert_eq!(record.kind(), "internal");
+        assert!(record.message().contains("asks on and on"), "{record:?}");
+        assert_eq!(ended.summary("stored"), 5, "{}", ended.text());
+        assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    }
 }
 
 fn a_worker_that_ignores_its_dismissal_is_killed() {
