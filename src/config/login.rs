@@ -1,5 +1,6 @@
 //! How to log in: reads what the options name, once and before anything is started.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use protocol::{Bearer, Identity, LoginOptions};
@@ -119,15 +120,21 @@ fn netrc(args: &LoginArgs, home: Option<PathBuf>) -> Result<(Netrc, Option<Strin
     match Netrc::load(&path) {
         Ok(loaded) => Ok((loaded, None)),
         Err(error) if args.netrc => Err(refused("--netrc", &path)(error)),
-        Err(FileError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok((Netrc::default(), None))
-        }
+        Err(FileError::Read(error)) if is_absent(&error) => Ok((Netrc::default(), None)),
         Err(error) => {
             let path = path.display();
             let note = format!("warning: {path} is not used: {error} (--no-netrc hides this)");
             Ok((Netrc::default(), Some(note)))
         }
     }
+}
+
+/// Whether there is no such file. Services have a home such as `/dev/null`.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// The token, which a file may hold.

@@ -149,7 +149,7 @@ impl Shell {
             return;
         }
         let answered = self.tasks.get_mut(&task).and_then(|entry| {
-            entry.questions += 1;
+            entry.questions = entry.questions.saturating_add(1);
             let home = host_of(&entry.target.url)?;
             let at = failure.exchange.final_url.as_deref();
             let host = at.map_or_else(|| Some(home.clone()), host_of)?;
