@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Cookie, Exchange, Failure, Login, Severity, TaskId, WorkerId};
+use protocol::{Assignment, Cookie, Exchange, Failure, Login, Report, Severity, TaskId, WorkerId};
 use url::Url;
 
 use super::Shell;
@@ -56,7 +56,7 @@ impl Desk {
     }
 
     /// `worker` says something of `task`, which it so has read.
-    pub(super) fn heard_of(&mut self, worker: WorkerId, task: TaskId) {
+    fn heard_of(&mut self, worker: WorkerId, task: TaskId) {
         if let Some(known) = self.workers.get_mut(&worker)
             && known.behind == Some(task)
         {
@@ -120,8 +120,23 @@ impl Shell {
         self.tell(worker, Told::Logins(told))
     }
 
-    /// Takes in what an attempt at `task` says of logins; what comes back has none of it.
-    pub(super) fn on_exchange(&mut self, worker: WorkerId, task: TaskId, exchange: &mut Exchange) {
+    /// What a report says of logins; it is taken out of it.
+    pub(super) fn on_logins(&mut self, worker: WorkerId, report: &mut Report) {
+        match report {
+            Report::Started { task } | Report::Released { task } => {
+                self.desk.heard_of(worker, *task);
+            }
+            Report::Finished { task, stored } => {
+                self.on_cookies(worker, *task, &mut stored.exchange);
+            }
+            Report::Nacked { task, failure } => {
+                self.on_cookies(worker, *task, &mut failure.exchange);
+                self.on_question(worker, *task, failure);
+            }
+        }
+    }
+
+    fn on_cookies(&mut self, worker: WorkerId, task: TaskId, exchange: &mut Exchange) {
         let cookies = std::mem::take(&mut exchange.cookies);
         if cookies.is_empty() || !self.parts.logins.shared || !self.parts.core.holds(worker, task) {
             return;
@@ -144,7 +159,7 @@ impl Shell {
 
     /// `worker` asks how to log in where a redirect led, or at the host of the task. A task that
     /// asks on and on fails.
-    pub(super) fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
+    fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
         if failure.severity != Severity::NeedsLogin || !self.parts.core.holds(worker, task) {
             return;
         }
