@@ -123,7 +123,7 @@ fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
     run.finish().code(0);
     assert_eq!(logins(), 5, "each URL has its own");
 
-    let fresh = run.with("-o fresh --cookie-jar jar");
+    let fresh = run.with("--output fresh --cookie-jar jar");
     fresh.finish().code(0);
     // The first logs in; those that were handed out with it may as well.
     assert!(logins() < 10, "{}", logins());
@@ -148,7 +148,7 @@ fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
             "--resolve data.test:{}:127.0.0.1",
             server.addr.port()
         ))
-        .with("-o again --cookie jar");
+        .with("--output again --cookie jar");
     let ended = again.finish().code(0);
     assert_eq!(
         ended.summary("stored"),

@@ -15,6 +15,9 @@ pub(crate) use digest::{Challenge, schemes};
 /// Most challenges that are remembered.
 const MAX_SPACES: usize = 1024;
 
+/// An origin, and the user who is known there.
+type Space = (String, Vec<u8>);
+
 /// A user name and its password, as bytes: a URL may hold any.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -44,7 +47,7 @@ pub struct Logins {
     hosts: LoginHosts,
     held: Mutex<HashMap<String, Arc<Login>>>,
     /// The last challenge of each origin to each user, and how often it was answered.
-    spaces: Mutex<HashMap<(String, Vec<u8>), (Challenge, u32)>>,
+    spaces: Mutex<HashMap<Space, (Challenge, u32)>>,
 }
 
 impl Logins {
@@ -93,7 +96,7 @@ impl Logins {
     }
 }
 
-fn space(url: &Url, user: &[u8]) -> (String, Vec<u8>) {
+fn space(url: &Url, user: &[u8]) -> Space {
     (url.origin().ascii_serialization(), user.to_owned())
 }
 

@@ -171,12 +171,8 @@ fn earthdata(mut options: HttpOptions) -> Hosts {
         seen.push(head);
         let lower = head.to_ascii_lowercase();
         let (_, host) = lower.split_once("\r\nhost: ").unwrap_or_default();
-        let (host, port) = host
-            .split_once("\r\n")
-            .unwrap_or_default()
-            .0
-            .split_once(':')
-            .unwrap();
+        let (host, _) = host.split_once("\r\n").unwrap_or_default();
+        let (host, port) = host.split_once(':').unwrap_or_default();
         let path = head.split(' ').nth(1).unwrap_or_default();
         match (host, path) {
             ("data.test", "/back") => moved("/file", "Set-Cookie: session=1; Path=/\r\n"),
