@@ -294,6 +294,26 @@ impl Peer {
         }
     }
 
+    /// Fails its first task with the hosts that it was told of until then.
+    fn tell_logins(&self) {
+        let mut hosts = Vec::new();
+        let task = loop {
+            match self.hear() {
+                ToWorker::Logins(logins) => hosts.extend(logins.into_iter().map(|one| one.host)),
+                ToWorker::Assign(assignments) => break assignments[0].task,
+                ToWorker::Setup(_) | ToWorker::Revoke(_) | ToWorker::Dismiss => {}
+            }
+        };
+        let failure = Box::new(Failure {
+            exchange: Exchange::default(),
+            kind: protocol::FailureKind::Internal,
+            message: format!("told of {}", hosts.join(", ")),
+            severity: protocol::Severity::Permanent,
+        });
+        let report = Report::Nacked { task, failure };
+        self.say(&FromWorker::Reports(vec![Report::Started { task }, report]));
+    }
+
     fn after_ready(&self, what: &str) -> ExitCode {
         let reports = |reports| FromWorker::Reports(reports);
         match what {
@@ -354,6 +374,7 @@ impl Peer {
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![Report::Started { task }, nacked(task)]));
             }
+            "tells-logins" => self.tell_logins(),
             "ack-twice" => {
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![
