@@ -123,7 +123,7 @@ impl Shell {
     /// What a report says of logins; it is taken out of it.
     pub(super) fn on_logins(&mut self, worker: WorkerId, report: &mut Report) {
         match report {
-            Report::Started { task } | Report::Released { task } => {
+            Report::Started { task, .. } | Report::Released { task } => {
                 self.desk.heard_of(worker, *task);
             }
             Report::Finished { task, stored } => {
