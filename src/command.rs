@@ -12,6 +12,7 @@ use worker::exec::ExecError;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
+use crate::cli::isolation::IsolationArgs;
 use crate::cli::origin::OriginArgs;
 use crate::cli::reference::{CompletionsArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
@@ -21,6 +22,8 @@ use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
+use crate::isolation::attempt::Attempt;
+use crate::isolation::{self, ground};
 use crate::manual::ManualError;
 use crate::{chaos, exec, manual, origin, results, run, shootout};
 
@@ -39,10 +42,12 @@ pub fn run(cli: Cli) -> ExitCode {
         return fail(SET_UP, &format!("cannot handle SIGXFSZ: {error}"));
     }
     match cli.command {
-        None => download(cli.run),
+        None => download(cli.run, None),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
+        Some(Command::Isolation(args)) => attack(&args),
+        Some(Command::Attacked(args)) => download(args.run, Some(args.attempt)),
         Some(Command::Results(args)) => report(args),
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
@@ -51,10 +56,10 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn download(args: RunArgs) -> ExitCode {
+fn download(args: RunArgs, attempt: Option<&'static Attempt>) -> ExitCode {
     log_to_stderr(args.verbose);
     let config = match RunConfig::new(args) {
-        Ok(config) => config,
+        Ok(config) => RunConfig { attempt, ..config },
         Err(error) => return fail(USAGE, &error),
     };
     let done = if config.dry_run {
@@ -113,6 +118,18 @@ fn wreck(args: &ChaosArgs) -> ExitCode {
     }
 }
 
+fn attack(args: &IsolationArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let plan = match isolation::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match isolation::execute(&plan) {
+        Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
 fn report(args: ResultsArgs) -> ExitCode {
     let plan = match results::Plan::new(args) {
         Ok(plan) => plan,
@@ -149,7 +166,15 @@ fn told(written: Result<(), ManualError>) -> ExitCode {
 fn work(args: &WorkerArgs) -> ExitCode {
     log_to_stderr(args.verbose);
     let worked = match args.inject {
-        None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
+        None => {
+            let first = |setup: &_, inbox: &mut _, outbox: &_| {
+                if let Some(attempt) = args.attempt {
+                    ground::play_in_process(attempt, &args.folder, setup, inbox, outbox);
+                }
+            };
+            worker::process::run(&args.socket, args.parent, first)
+                .map_err(|error| error.to_string())
+        }
         Some(StartFault::NoConnect) => {
             worker::process::never_connect(args.parent).map_err(|error| error.to_string())
         }

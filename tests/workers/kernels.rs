@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use serde_json::Value;
 
 use crate::support::{Ended, Run, Server, server, sha256};
 use crate::{run, trials};
@@ -15,6 +17,8 @@ pub fn trials() -> Vec<Trial> {
         what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run,
         a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
         where_nothing_is_missing_nothing_is_said,
+        isolation_finds_open_what_a_kernel_without_landlock_cannot_hold_and_says_why,
+        without_landlock_the_coordinator_keeps_its_memory_to_itself,
         a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word,
     ]
 }
@@ -97,6 +101,57 @@ fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_st
         is_one_line(&ended);
     }
     assert_eq!(server.total(), 0);
+}
+
+/// What `coordinator isolation` says on a kernel without `part`: its exit code, and its verdict.
+fn isolation_without(part: &str, only: &str) -> (Option<i32>, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["isolation", "--quiet", "--json", "--only", only])
+        .env(crate::ROLE, "coordinator")
+        .env(LACKS, part)
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let verdict = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        verdict.unwrap_or_else(|error| panic!("{error}: {output:?}")),
+    )
+}
+
+fn isolation_finds_open_what_a_kernel_without_landlock_cannot_hold_and_says_why() {
+    let (code, verdict) = isolation_without("landlock", "read-file,file-new,kill,fork");
+    assert_eq!(code, Some(1), "{verdict:#}");
+    assert_eq!(verdict["verdict"], "not_isolated");
+    let missing = verdict["missing"].as_str().unwrap();
+    assert!(missing.contains("no Landlock"), "{missing}");
+    let states: BTreeMap<_, _> = verdict["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["id"].as_str(),
+                row["cells"]["processes"]["state"].as_str(),
+            )
+        })
+        .collect();
+    let expected = [
+        (Some("file-new"), Some("open")),
+        (Some("fork"), Some("held")),
+        (Some("kill"), Some("held")),
+        (Some("read-file"), Some("open")),
+    ];
+    assert_eq!(states, expected.into());
+}
+
+fn without_landlock_the_coordinator_keeps_its_memory_to_itself() {
+    let (code, verdict) = isolation_without("landlock", "memory-of-coordinator");
+    assert_eq!(code, Some(0), "{verdict:#}");
+    let (_, verdict) = isolation_without("landlock", "environment-of-coordinator");
+    assert_eq!(verdict["open"], 0, "{verdict:#}");
 }
 
 fn where_nothing_is_missing_nothing_is_said() {

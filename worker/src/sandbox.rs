@@ -131,6 +131,13 @@ enum Kept {
 }
 
 impl InForce {
+    /// Whether a worker that is to be confined could open the memory of other processes as files:
+    /// nothing but Landlock keeps it from that.
+    #[must_use]
+    pub const fn reaches_memory_of_others(&self) -> bool {
+        self.wanted && self.landlock.is_none()
+    }
+
     /// What a sandbox should have and this one lacks, and what that means, if anything is missing:
     /// a part of a sentence.
     #[must_use]
