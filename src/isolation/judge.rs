@@ -6,6 +6,7 @@
 //!                                                         its effect          the harm to the run
 //! ```
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -108,6 +109,7 @@ struct Trial<'a> {
     /// URLs that it was given.
     given: usize,
     own: PathBuf,
+    /// It has come to its end, as it should.
     ended: bool,
 }
 
@@ -167,25 +169,16 @@ impl<'a> Trial<'a> {
             Then::Completes => self.complete(scene, spec).map_err(IsolationError::Run)?,
         };
         // What is passed on, or stored, is seen in the end.
-        let effect = effect
-            || self.attempt.held_by == HeldBy::Coordinator
-                && !self.ended_early()
-                && (self.attempt.seen)(&self.view(scene, &cast, outlived, false));
-        let met = self
-            .attempt
-            .met
-            .is_none_or(|words| self.view(scene, &cast, outlived, false).said(words));
-        Ok(match (effect, harm, played && met) {
-            (true, None, _) => Seen::Effect("seen".to_owned()),
-            (_, Some(harm), _) => Seen::Effect(harm),
-            (false, None, true) => Seen::Nothing,
-            (false, None, false) => Seen::Unknown,
+        let view = self.view(scene, &cast, outlived, false);
+        let late = self.attempt.held_by == HeldBy::Coordinator && (self.attempt.seen)(&view);
+        let met = self.attempt.met.is_none_or(|words| view.said(words));
+        Ok(match (effect, harm) {
+            (_, Some(harm)) => Seen::Effect(harm),
+            (Some(true), None) => Seen::Effect("seen".to_owned()),
+            (_, None) if late => Seen::Effect("seen".to_owned()),
+            (Some(false), None) if played && met => Seen::Nothing,
+            (_, None) => Seen::Unknown,
         })
-    }
-
-    /// Whether the run's end is no effect any more: it has come as it should.
-    fn ended_early(&self) -> bool {
-        self.ended
     }
 
     /// Gives the run so many URLs more.
@@ -289,19 +282,23 @@ impl<'a> Trial<'a> {
             before: cast.before,
             outlived,
             bystander_is_dead,
+            over: self.ended,
+            blind: Cell::new(false),
         }
     }
 
-    /// Whether the effect is seen, at once or a moment later.
-    fn look(&mut self, scene: &mut Scene, cast: &Cast, outlived: bool) -> io::Result<bool> {
+    /// Whether the effect is seen, at once or a moment later; nothing if it could not be looked at.
+    fn look(&mut self, scene: &mut Scene, cast: &Cast, outlived: bool) -> io::Result<Option<bool>> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {
             let is_dead = scene.bystander_is_dead();
-            if (self.attempt.seen)(&self.view(scene, cast, outlived, is_dead)) {
-                return Ok(true);
+            let view = self.view(scene, cast, outlived, is_dead);
+            let (seen, blind) = ((self.attempt.seen)(&view), view.blind.get());
+            if seen {
+                return Ok(Some(true));
             }
             if Instant::now() >= until {
-                return Ok(false);
+                return Ok((!blind).then_some(false));
             }
             self.pause()?;
             // If the run has ended, this is what it is waited with.

@@ -85,7 +85,9 @@ impl Played<'_> {
         match self.seen.get(&column)? {
             Seen::Effect(how) if how != "seen" => Some(how),
             Seen::Unplayed(why) => Some(why),
-            Seen::Unknown => Some("it did not come to its end"),
+            Seen::Unknown => {
+                Some("nobody knows: it was not played to its end, or cannot be looked at")
+            }
             Seen::Effect(_) | Seen::Nothing => None,
         }
     }

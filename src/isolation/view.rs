@@ -2,8 +2,9 @@
 //!
 //! It must not ask the attacker, or trust what the run says of itself.
 
+use std::cell::Cell;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -17,7 +18,7 @@ use super::keeper;
 use super::scene::Scene;
 
 /// Most that the coordinator's memory may grow by, in bytes.
-const MOST_GROWTH: u64 = 64 << 20;
+const MOST_GROWTH: u64 = 32 << 20;
 
 /// Most descriptors that it may get.
 const MOST_DESCRIPTORS: u64 = 64;
@@ -41,6 +42,10 @@ pub struct View<'a> {
     pub outlived: bool,
     /// The bystander has ended.
     pub bystander_is_dead: bool,
+    /// The run has come to its end, as it should.
+    pub over: bool,
+    /// Something could not be looked at: nothing is known then.
+    pub blind: Cell<bool>,
 }
 
 /// What a process uses.
@@ -209,7 +214,7 @@ impl View<'_> {
     }
 
     pub fn coordinator_is_gone(&self) -> bool {
-        !lives(self.coordinator)
+        !self.over && !lives(self.coordinator)
     }
 
     /// Whether the other worker is dead or stopped.
@@ -217,6 +222,13 @@ impl View<'_> {
         self.sibling.is_some_and(|sibling| {
             !lives(sibling) || stat_field(sibling, 2).as_deref() == Some("T")
         })
+    }
+
+    /// Whether this is in the other worker's arguments, which are in its memory.
+    pub fn sibling_has(&self, argument: &[u8]) -> bool {
+        let sibling = self.sibling.unwrap_or_default();
+        let arguments = fs::read(format!("/proc/{sibling}/cmdline")).unwrap_or_default();
+        memmem::find(&arguments, argument).is_some()
     }
 
     pub fn is_outlived(&self) -> bool {
@@ -233,11 +245,27 @@ impl View<'_> {
         pids.filter(of_attacker).filter(|pid| lives(*pid)).count()
     }
 
+    /// What was looked at in the attacker's `/proc/PID`. Where it is not dumpable, only root may look
+    /// (proc(5)).
+    fn looked<T>(&self, result: io::Result<T>) -> Option<T> {
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            self.blind.set(true);
+        }
+        result.ok()
+    }
+
+    /// Whether a link in `/proc/PID` leads elsewhere than this process's.
+    fn differs(&self, link: &str) -> bool {
+        let target = |pid| fs::read_link(format!("/proc/{pid}/{link}"));
+        let its = self.looked(target(self.attacker));
+        its.is_some_and(|its| target(std::process::id()).is_ok_and(|own| own != its))
+    }
+
     /// Whether it is no more what it was started as.
     pub fn is_another_program(&self) -> bool {
-        let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
-        let (its, own) = (program(self.attacker), program(std::process::id()));
-        its.is_some() && its != own
+        self.differs("exe")
     }
 
     pub fn stat(&self, pid: u32, field: usize) -> Option<i64> {
@@ -282,20 +310,20 @@ impl View<'_> {
     }
 
     pub fn is_in_another_namespace(&self, kind: &str) -> bool {
-        let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
-        let (its, own) = (namespace(self.attacker), namespace(std::process::id()));
-        its.is_some() && its != own
+        self.differs(&format!("ns/{kind}"))
     }
 
     pub fn sees_a_mount(&self) -> bool {
-        let mounts = fs::read(format!("/proc/{}/mountinfo", self.attacker)).unwrap_or_default();
+        let mounts = fs::read(format!("/proc/{}/mountinfo", self.attacker));
+        let mounts = self.looked(mounts).unwrap_or_default();
         let folder = self.outside("folder");
         memmem::find(&mounts, folder.as_os_str().as_encoded_bytes()).is_some()
     }
 
     pub fn has_another_root(&self) -> bool {
-        let root = |pid| fs::metadata(format!("/proc/{pid}/root")).ok();
-        let (its, own) = (root(self.attacker), root(std::process::id()));
+        let root = |pid| fs::metadata(format!("/proc/{pid}/root"));
+        let its = self.looked(root(self.attacker));
+        let own = root(std::process::id()).ok();
         match (its, own) {
             (Some(its), Some(own)) => (its.dev(), its.ino()) != (own.dev(), own.ino()),
             (_, _) => false,
@@ -304,8 +332,9 @@ impl View<'_> {
 
     pub fn has_personality(&self, bits: i32) -> bool {
         let text = fs::read_to_string(format!("/proc/{}/personality", self.attacker));
-        let value = text.map(|text| i64::from_str_radix(text.trim(), 16));
-        value.is_ok_and(|value| value.is_ok_and(|value| value & i64::from(bits) != 0))
+        let value = self.looked(text);
+        let value = value.and_then(|text| i64::from_str_radix(text.trim(), 16).ok());
+        value.is_some_and(|value| value & i64::from(bits) != 0)
     }
 
     /// Whether the coordinator used far more for it than a worker is worth.
@@ -319,7 +348,8 @@ impl View<'_> {
 
     /// What the attacker's descriptors are: targets of the links in `/proc/PID/fd`.
     pub fn descriptors(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.attacker)) else {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.attacker));
+        let Some(entries) = self.looked(entries) else {
             return Vec::new();
         };
         let target = |path: PathBuf| Some(fs::read_link(path).ok()?.display().to_string());

@@ -18,7 +18,7 @@ pub fn trials() -> Vec<Trial> {
         a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
         where_nothing_is_missing_nothing_is_said,
         isolation_finds_open_what_a_kernel_cannot_hold_and_says_why,
-        without_landlock_the_coordinator_keeps_its_memory_to_itself,
+        without_landlock_coordinator_and_workers_keep_their_memory_to_themselves,
         a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word,
     ]
 }
@@ -152,8 +152,8 @@ fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
     }
 }
 
-fn without_landlock_the_coordinator_keeps_its_memory_to_itself() {
-    let (code, verdict) = isolation_without("landlock", "memory-of-coordinator");
+fn without_landlock_coordinator_and_workers_keep_their_memory_to_themselves() {
+    let (code, verdict) = isolation_without("landlock", "memory-of-coordinator,memory-of-worker");
     assert_eq!(code, Some(0), "{verdict:#}");
     let (_, verdict) = isolation_without("landlock", "environment-of-coordinator");
     assert_eq!(verdict["open"], 0, "{verdict:#}");

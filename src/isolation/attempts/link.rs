@@ -286,7 +286,7 @@ fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
     };
     let heartbeat = FromWorker::Heartbeat(ids().map(running).collect());
     let begun = Instant::now();
-    while begun.elapsed() < FLOOD {
+    while begun.elapsed() < 3 * FLOOD {
         ground.say(reports.clone())?;
         ground.say(heartbeat.clone())?;
     }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, socket};
@@ -23,6 +24,12 @@ const NICE: i32 = 17;
 
 /// What an attacker writes to `oom_score_adj` of others.
 pub(in crate::isolation) const SCORE: &str = "987";
+
+/// The end of a stack, where arguments and environment are; in bytes.
+const END: usize = 64 << 10;
+
+/// What an attacker writes over an argument of another worker.
+const FORGED_ARGUMENT: &[u8] = b"--FAKE";
 
 /// ptrace(2): attach without stopping; libc names it for some systems only.
 const PTRACE_SEIZE: i32 = 0x4206;
@@ -160,17 +167,31 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "memory-of-coordinator",
-        "open the coordinator's memory for writing",
+        "read the coordinator's memory",
         |ground| {
-            let path = format!("/proc/{}/mem", ground.coordinator);
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(path)
-                .map(leak)
+            let (memory, stack) = stack(ground.coordinator)?;
+            // What it was started with lies at the end of it.
+            let mut room = vec![0; END];
+            memory.read_exact_at(&mut room, stack.end - END as u64)?;
+            ground.keep(room)
         },
-        |view| view.holds(|target| target.ends_with("/mem")),
+        |view| view.has_secret(),
     ),
+    Attempt::new(
+        "memory-of-worker",
+        "write over the memory of another worker",
+        |ground| {
+            let (memory, stack) = stack(ground.bait.sibling)?;
+            let mut room = vec![0; END];
+            let begin = stack.end - END as u64;
+            memory.read_exact_at(&mut room, begin)?;
+            // Its arguments, since those are seen from outside.
+            let place = memchr::memmem::find(&room, b"--slot").ok_or(io::ErrorKind::NotFound)?;
+            memory.write_all_at(FORGED_ARGUMENT, begin + place as u64)
+        },
+        |view| view.sibling_has(FORGED_ARGUMENT),
+    )
+    .against_worker(),
     Attempt::new(
         "descriptor-of-others",
         "take a descriptor of another process",
@@ -264,6 +285,22 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         |view| view.bystander_is_offered(),
     ),
 ];
+
+/// The memory of a process, opened for writing, and where its stack is in there.
+fn stack(process: i32) -> io::Result<(fs::File, Range<u64>)> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"));
+    let range = line.and_then(|line| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        Some(address(start)?..address(end)?)
+    });
+    let memory = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(format!("/proc/{process}/mem"))?;
+    Ok((memory, range.ok_or(io::ErrorKind::NotFound)?))
+}
 
 fn kill(process: i32, signal: i32) -> io::Result<()> {
     // 0 would be the attacker's own group.
