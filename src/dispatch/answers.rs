@@ -50,19 +50,20 @@ impl Dispatcher {
         self.count_failures(now);
     }
 
-    pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+    pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId, at: Instant) {
         let Some(lease) = self.lease_of(worker, id) else {
             return self.stale(worker);
         };
         // It may start what it was asked to give back: the two messages crossed.
         lease.revoked = false;
         if lease.started.is_none() {
-            lease.started = Some(now);
+            let at = at.clamp(lease.asked.at, now);
+            lease.started = Some(at);
             let Some(task) = self.tasks.get_mut(&id) else {
                 return;
             };
-            task.begun.get_or_insert(now);
-            // It has read the assignment: the bytes are out of the channel.
+            task.begun.get_or_insert(at);
+            // It has read the assignment: the bytes are out of the channel, if not since just now.
             let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];
             slot.bytes -= size;
@@ -80,11 +81,21 @@ impl Dispatcher {
         let Some((host, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
         };
-        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         let places = self.places();
         self.ready.serve(now, host, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(host);
         self.answered(worker, id, true, true);
+        self.hand_to_placement(now, worker, id);
+        self.actions.push_back(Action::Place {
+            worker,
+            task: id,
+            stored,
+        });
+    }
+
+    /// Ends the lease on `id`, which `worker` has answered: what is left to do is not the worker's.
+    fn hand_to_placement(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         self.unlease(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             let queued = started
@@ -93,11 +104,6 @@ impl Dispatcher {
             task.place = Place::Placing { worker, queued };
         }
         self.placing += 1;
-        self.actions.push_back(Action::Place {
-            worker,
-            task: id,
-            stored,
-        });
     }
 
     pub(super) fn on_placed(
@@ -140,6 +146,14 @@ impl Dispatcher {
         }
         let pushback = self.judge(now, id, &failure);
         self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
+        if failure.severity == Severity::Fatal {
+            self.hand_to_placement(now, worker, id);
+            return self.actions.push_back(Action::Prove {
+                worker,
+                task: id,
+                failure,
+            });
+        }
         let retry_after = failure.severity.retry_after();
         let delay = match failure.severity {
             Severity::Transient { .. } if pushback.excused => {

@@ -18,7 +18,8 @@ pub enum Event {
         task: TaskId,
         /// Its host.
         host: HostId,
-        /// What it takes of a worker's credit until it is started: its room in the channel.
+        /// What it takes of a worker's credit until it is known to be started: its room in the
+        /// channel.
         size: u32,
         /// Shortest time from when it is handed out to the next task of its host, where that is
         /// longer than [`Limits::host_spacing`](super::Limits::host_spacing).
@@ -45,12 +46,15 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
-    /// A worker took up a task.
+    /// A worker took up a task. It says so when there is something else to say, a heartbeat at the
+    /// latest; it may have ended the task by then.
     Started {
         /// Which worker.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
+        /// When that was, as the worker tells it.
+        at: Instant,
     },
     /// A worker has the whole body of a task, or found that the file in place is current.
     Finished {
@@ -61,9 +65,9 @@ pub enum Event {
         /// The body, as the worker tells it.
         stored: Box<Stored>,
     },
-    /// The answer to [`Action::Place`].
+    /// The answer to [`Action::Place`] and to [`Action::Prove`].
     Placed {
-        /// The worker that had finished it, which may be gone by now.
+        /// The worker that had answered it, which may be gone by now.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -105,6 +109,9 @@ pub enum Event {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
+        /// What it ran at that moment, as its page says; those count that it holds. Nothing if it has
+        /// no page: then it ran what it said it had started.
+        ran: Option<Vec<TaskId>>,
     },
     /// The user wants the run to end: finish what runs, start nothing.
     DrainRequested,
@@ -236,6 +243,16 @@ pub enum Action {
         /// The body, as the worker tells it.
         stored: Box<Stored>,
     },
+    /// Find out whether what a worker calls fatal is: a worker may have been taken over. Answered by
+    /// `Placed`, with a failure that is fatal or may pass.
+    Prove {
+        /// The worker that says so.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// Why, as the worker tells it.
+        failure: Box<Failure>,
+    },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
     Dismiss {
         /// Which.
@@ -363,7 +380,7 @@ pub enum Notice {
         killed: Option<KillReason>,
         /// What it was running.
         running: Vec<TaskId>,
-        /// How many tasks it held that it had not started.
+        /// How many other tasks it held: not started, or ended and not reported.
         queued: usize,
     },
     /// A slot stays empty for a while, because its worker died without having done anything.

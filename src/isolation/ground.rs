@@ -75,17 +75,18 @@ pub struct Ground<'a> {
     link: Option<(&'a mut IpcInbox, &'a IpcOutbox)>,
 }
 
-/// Plays `attempt` in a worker process whose output folder is `output`, and returns for the worker to
-/// go on.
+/// Plays `attempt` in a worker process that works in `folder`, and returns for the worker to go on.
 pub fn play_in_process(
     attempt: &Attempt,
-    output: &Path,
+    folder: &Path,
     setup: &Setup,
     inbox: &mut IpcInbox,
     outbox: &IpcOutbox,
 ) {
     let coordinator = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     let own = PathBuf::from(&setup.partial);
+    // OUTPUT/.coordinator/partial/0-1
+    let output = folder.ancestors().nth(3).unwrap_or(folder);
     play(attempt, output, own, coordinator, Some((inbox, outbox)));
 }
 

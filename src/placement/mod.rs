@@ -11,9 +11,11 @@
 //! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
 //!
 //! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
-//! folder is salvaged, and that is done before another worker is given what was in it. It may hang
-//! with the disk; nobody waits for it but the tasks concerned. It must not decide what becomes of a
-//! task.
+//! folder is salvaged, and that is done before another worker is given what was in it. Where the file
+//! system takes long, it has others help with the bodies of one job. The thread may hang with the
+//! disk; nobody waits for it but the tasks concerned, and workers that are to start. So the folders
+//! of workers are made here as well, and the disk is tried here (`proof`). It must not decide what
+//! becomes of a task.
 
 mod body;
 mod crew;
@@ -21,27 +23,28 @@ mod lease;
 mod leftovers;
 mod partials;
 mod place;
+mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
-use place::{Move, sync_folder};
+use place::{Move, errno, sync_folder};
 
-pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
+pub use lease::has_leases;
+pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
 /// Longest time for which the end of a run waits for commands to end and for their files to be
 /// removed: longer than the executor takes for that.
@@ -50,13 +53,20 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// Most jobs between two reports.
 const BATCH: usize = 256;
 
+/// A body that takes longer than this is waited for, and not worked on: then several are placed at
+/// once.
+const SLOW: Duration = Duration::from_micros(500);
+
+/// Most bodies that are placed at once.
+const MOST_AT_ONCE: usize = 16;
+
 /// How files are put in place.
 #[derive(Debug)]
 pub struct Plan {
-    /// The output folder, absolute.
-    pub output: PathBuf,
+    /// The output folder.
+    pub output: Folder,
     /// The folder with the workers' folders.
-    pub partial: PathBuf,
+    pub partial: Folder,
     /// Workers are threads of this process.
     pub local: bool,
     /// What partial bodies are good for; nothing if none is to be kept.
@@ -95,9 +105,9 @@ pub struct Order {
 /// What happened.
 #[derive(Debug)]
 pub enum News {
-    /// An order is done.
+    /// An order is done, or what a worker called fatal is tried.
     Placed {
-        /// The worker that had the body.
+        /// The worker that had the body, or the failure.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -111,12 +121,25 @@ pub enum News {
         /// Which.
         worker: WorkerId,
     },
+    /// The folder of this worker is there, or cannot be made.
+    Made {
+        /// Whose.
+        worker: WorkerId,
+        /// Why there is none.
+        result: io::Result<()>,
+    },
 }
 
 /// What is to be done.
 #[derive(Debug)]
 enum Job {
-    Place(Box<Order>),
+    Make(WorkerId),
+    Place(Vec<Order>),
+    Prove {
+        worker: WorkerId,
+        task: TaskId,
+        failure: Box<Failure>,
+    },
     Fetch {
         worker: WorkerId,
         /// The names of partial bodies, each with the worker that had it last.
@@ -139,12 +162,10 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// If the output folder cannot be opened, or the thread not be started.
+    /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
-        // The user may have named a link.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
+        let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
             let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
             Arc::new(Crew::new(executor, most, plan.insist, output, tell))
@@ -159,6 +180,7 @@ impl Placement {
             fsync: plan.fsync,
             insist: plan.insist,
             crew: crew.clone(),
+            pace: Duration::ZERO,
             folders: HashMap::new(),
         };
         Builder::new().name("placement".to_owned()).spawn(move || {
@@ -168,9 +190,24 @@ impl Placement {
         Ok(Self { jobs, crew, ended })
     }
 
-    /// Puts a body in place; answered by [`News::Placed`].
-    pub fn place(&self, order: Order) {
-        self.tell(Job::Place(Box::new(order)));
+    /// Makes the folder of `worker`, a new one; answered by [`News::Made`].
+    pub fn make(&self, worker: WorkerId) {
+        self.tell(Job::Make(worker));
+    }
+
+    /// Tries whether a failure that `worker` calls fatal is; answered by [`News::Placed`], with a
+    /// failure that is fatal or may pass.
+    pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
+        self.tell(Job::Prove {
+            worker,
+            task,
+            failure,
+        });
+    }
+
+    /// Puts bodies in place; each is answered by [`News::Placed`].
+    pub fn place(&self, orders: Vec<Order>) {
+        self.tell(Job::Place(orders));
     }
 
     /// Moves what there is of partial bodies to the folder of `worker`; answered by
@@ -229,23 +266,20 @@ impl Placement {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(CWD, path, flags, Mode::empty())?)
-}
-
 /// What the thread works with.
 #[derive(Debug)]
 struct Hand {
-    output: Arc<OwnedFd>,
-    partial: PathBuf,
+    output: Arc<Folder>,
+    partial: Folder,
     local: bool,
     boot: Option<String>,
     fsync: bool,
     insist: bool,
     crew: Option<Arc<Crew>>,
+    /// How long it took of late to put a body in place.
+    pace: Duration,
     /// Those of workers, as far as they were needed.
-    folders: HashMap<WorkerId, Arc<OwnedFd>>,
+    folders: HashMap<WorkerId, Arc<Folder>>,
 }
 
 /// Why a body is not in place.
@@ -264,14 +298,27 @@ impl Hand {
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
-                    Job::Place(order) => {
-                        let begun = Instant::now();
-                        match self.place(*order) {
-                            Ok(mut order) => {
-                                order.stored.exchange.timing.store += begun.elapsed();
-                                placed.push(order);
+                    Job::Make(worker) => {
+                        let result = self.make(worker);
+                        // Not to wait for what is synced.
+                        tell(vec![News::Made { worker, result }]);
+                    }
+                    Job::Prove {
+                        worker,
+                        task,
+                        failure,
+                    } => news.push(News::Placed {
+                        worker,
+                        task,
+                        result: Err(self.proven(worker, failure)),
+                        violation: None,
+                    }),
+                    Job::Place(orders) => {
+                        for result in self.place_all(orders) {
+                            match result {
+                                Ok(order) => placed.push(order),
+                                Err(told) => news.push(told),
                             }
-                            Err(told) => news.push(told),
                         }
                     }
                     Job::Fetch { worker, bodies } => {
@@ -297,10 +344,68 @@ impl Hand {
         }
     }
 
-    /// Puts a body in place: six system calls for a file in the output folder itself. Comes back
-    /// with what is there then.
-    fn place(&mut self, mut order: Order) -> Result<Order, News> {
-        match self.put(&mut order) {
+    /// Makes the folder of a worker, which nobody else can look into.
+    fn make(&mut self, worker: WorkerId) -> io::Result<()> {
+        let name = self.folder_name(worker);
+        let folder = self.partial.make_folders(name, Mode::RWXU)?;
+        self.folders.insert(worker, Arc::new(folder));
+        Ok(())
+    }
+
+    /// Puts bodies in place, several at once where it takes long. Comes back with what is there then,
+    /// in any order.
+    fn place_all(&mut self, orders: Vec<Order>) -> Vec<Result<Order, News>> {
+        let at_once = match self.pace > SLOW {
+            true => orders.len().min(MOST_AT_ONCE),
+            false => 1,
+        };
+        let opened: Vec<_> = orders
+            .into_iter()
+            .map(|order| (self.folder(order.worker), order))
+            .collect();
+        let left = Mutex::new(opened.into_iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let hand = &*self;
+        let work = || -> Vec<_> {
+            std::iter::from_fn(next)
+                .map(|(folder, order)| hand.place_timed(folder, order))
+                .collect()
+        };
+        let done = std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..at_once)
+                .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
+            let mut done = work();
+            for helper in helpers {
+                done.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            done
+        });
+        let (results, times): (Vec<_>, Vec<Duration>) = done.into_iter().unzip();
+        for time in times {
+            self.pace = (self.pace * 7 + time) / 8;
+        }
+        results
+    }
+
+    fn place_timed(
+        &self,
+        folder: io::Result<Arc<Folder>>,
+        order: Order,
+    ) -> (Result<Order, News>, Duration) {
+        let begun = Instant::now();
+        let mut result = self.place(folder, order);
+        let time = begun.elapsed();
+        if let Ok(order) = &mut result {
+            order.stored.exchange.timing.store += time;
+        }
+        (result, time)
+    }
+
+    /// Puts a body in place, which is in this folder: six system calls for a file in the output
+    /// folder itself. Comes back with what is there then.
+    fn place(&self, folder: io::Result<Arc<Folder>>, mut order: Order) -> Result<Order, News> {
+        match self.put(folder, &mut order) {
             Ok(()) => Ok(order),
             Err(Misplaced::Fault(fault)) => Err(failed(order, fault, self.insist)),
             Err(Misplaced::Violation(problem)) => {
@@ -315,7 +420,7 @@ impl Hand {
         }
     }
 
-    fn put(&mut self, order: &mut Order) -> Result<(), Misplaced> {
+    fn put(&self, folder: io::Result<Arc<Folder>>, order: &mut Order) -> Result<(), Misplaced> {
         let is_known = order.known.as_ref().is_some_and(|known| {
             known.bytes == order.stored.bytes && known.sha256 == order.stored.sha256
         });
@@ -327,8 +432,9 @@ impl Hand {
                 )),
             };
         }
-        let folder = self.folder(order.worker).map_err(|errno| {
-            Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
+        let folder = folder.map_err(|error| {
+            let object = "the folder of a worker";
+            Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;
         let leases = match self.local {
             true => Leases::Needless,
@@ -393,13 +499,11 @@ impl Hand {
     }
 
     /// The folder of a worker.
-    fn folder(&mut self, worker: WorkerId) -> Result<Arc<OwnedFd>, Errno> {
+    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
         if let Some(folder) = self.folders.get(&worker) {
             return Ok(Arc::clone(folder));
         }
-        let opened = open_folder(&self.partial.join(self.folder_name(worker)));
-        let opened = opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let folder = Arc::new(opened);
+        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
         self.folders.insert(worker, Arc::clone(&folder));
         Ok(folder)
     }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use protocol::codec::{self, EncodeError};
 use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use worker::page;
 
 use super::ear::{Backlog, Ear, Newcomer};
 use super::memory::{OomKills, Peak};
@@ -29,7 +31,7 @@ use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
-use crate::placement::{folder_of, make};
+use crate::placement::folder_of;
 use crate::reap::reap;
 
 /// Shortest time between two looks at the memory of a worker that says something.
@@ -42,13 +44,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ProcessPool<M> {
     program: PathBuf,
+    setup: Setup,
     verbose: u8,
     /// The folder with the workers' folders.
     partial: PathBuf,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
-    /// The output folder, so that the process list shows whose worker it is.
-    folder: OsString,
     /// The environment of workers, if it is not this process's.
     environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
@@ -112,6 +113,8 @@ fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// On which it writes what it runs.
+    page: File,
     /// Once it has greeted, and as long as it reads.
     to_worker: Option<Downlink>,
     backlog: Arc<Backlog>,
@@ -141,10 +144,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ) -> Result<Self, PoolError> {
         // Each has a folder of its own there, and works in it.
         let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
-        let output = partial.ancestors().nth(2).unwrap_or(&partial);
-        let rate = setup.limit_rate.map(|_| worker::shared_memory());
-        let (folder, environment) = (output.as_os_str().to_owned(), environment(&setup));
-        let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
+        let rate = setup
+            .limit_rate
+            .map(|_| worker::shared_memory(c"limit-rate", 1));
+        let environment = environment(&setup);
+        let message = codec::encode(&ToWorker::Setup(Box::new(setup.clone())))?;
         let ear = {
             let inbox = inbox.clone();
             let tell = move |message: Message| {
@@ -152,16 +156,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 let _ = inbox.send(message.into());
             };
             let socket = sockets.listener_path();
-            Ear::start(sockets.into(), setup.into(), verbose > 0, tell).map(|ear| (ear, socket))
+            Ear::start(sockets.into(), message.into(), verbose > 0, tell).map(|ear| (ear, socket))
         };
         let (ear, socket) = ear.map_err(PoolError::Listen)?;
         Ok(Self {
             rate: rate.transpose().map_err(PoolError::Memory)?,
             // What runs now, even if the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
+            setup,
             verbose,
             socket,
-            folder,
             environment,
             inbox,
             partial,
@@ -183,13 +187,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         self.attempt = Some(attempt);
     }
 
-    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    /// Starts `worker`, whose folder is there. Its news will follow; the last is [`News::Exited`].
     ///
     /// # Errors
     ///
     /// If there is no such process; no news will follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
-        let mut command = self.command(worker)?;
+        let page = page::memory(&self.setup)?;
+        let mut command = self.command(worker, &page)?;
         let gate = self.ear.close_gate();
         let mut child = command.spawn()?;
         let backlog = Arc::default();
@@ -211,6 +216,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Process {
                 peak: Peak::of_new_worker(),
                 child,
+                page,
                 to_worker: None,
                 backlog,
                 killed: false,
@@ -222,18 +228,16 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(())
     }
 
-    fn command(&self, worker: WorkerId) -> io::Result<Command> {
-        // A worker has nothing to read there. So this is how it gets what it shares with others
-        // without a descriptor too many, a name that others could open, or a message with one.
+    fn command(&self, worker: WorkerId, page: &File) -> io::Result<Command> {
+        // A worker has nothing to read there, and nothing to write at standard output. So this is how
+        // it gets what it shares with others without a descriptor too many, a name that others could
+        // open, or a message with one.
         let stdin = match &self.rate {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
-        let folder = self.partial.join(folder_of(worker));
-        make(&folder)?;
         let mut command = Command::new(&self.program);
         command
-            .current_dir(&folder)
             .arg0("coordinator")
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])
@@ -241,11 +245,12 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg("--socket")
             .arg(&self.socket)
             .args(["--parent", &std::process::id().to_string()])
+            // The worker enters it: a spawn waits for what happens before exec, and the disk may hang.
             .arg("--folder")
-            .arg(&self.folder)
+            .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
-            .stdout(Stdio::null())
+            .stdout(page.try_clone()?)
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
@@ -446,7 +451,10 @@ impl Process {
         } else {
             Some(false)
         };
+        let ran = page::read(&self.page)
+            .inspect_err(|error| tracing::warn!(%error, "the page of a worker cannot be read"));
         Some(Death {
+            ran: ran.ok(),
             exit: exit_of(status, oom),
             last_words: Vec::new(),
             peak_memory: self.peak.at_death(usage.peak_memory),

@@ -116,7 +116,7 @@ fn everything_that_a_worker_must_not_do_is_held_on_this_machine() {
     assert!(held.len() >= 80, "{held:?}");
     let allowed = ["fill", "loopback", "loopback-datagram", "metadata"];
     assert_eq!(with_state(&verdict, "allowed"), allowed.into());
-    assert_eq!(with_state(&verdict, "held_by_coordinator").len(), 17);
+    assert_eq!(with_state(&verdict, "held_by_coordinator").len(), 19);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Observer {
     /// that the worker does not hold.
     pub fn is_stale(&self, event: &Event) -> bool {
         match event {
-            Event::Started { worker, task }
+            Event::Started { worker, task, .. }
             | Event::Finished { worker, task, .. }
             | Event::Nacked { worker, task, .. } => !self.holds(*worker, *task),
             Event::Placed { worker, task, .. } => self.placing.get(task) != Some(worker),
@@ -216,7 +216,7 @@ impl Observer {
                     }
                 }
             }
-            Event::Started { worker, task } => {
+            Event::Started { worker, task, .. } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
                     seen.held.insert(*task, true);
                 }
@@ -237,7 +237,9 @@ impl Observer {
             } => {
                 self.answered(*worker, *task);
                 self.hear(*task, failure.kind != protocol::FailureKind::Stalled);
-                self.ending |= failure.severity == Severity::Fatal;
+                if failure.severity == Severity::Fatal {
+                    self.placing.insert(*task, *worker);
+                }
                 if let Some(entry) = self.tasks.get_mut(task) {
                     entry.pushed_back = failure.is_pushback();
                     if entry.pushed_back {
@@ -252,7 +254,9 @@ impl Observer {
                 }
                 self.release(*task);
             }
-            Event::WorkerExited { worker, exit } => self.exited(now, *worker, exit),
+            Event::WorkerExited { worker, exit, ran } => {
+                self.exited(now, *worker, exit, ran.as_deref());
+            }
             Event::AbortRequested => (self.ending, self.aborted) = (true, true),
             Event::DrainRequested | Event::GiveUpRequested { .. } => {
                 if !std::mem::replace(&mut self.ending, true) {
@@ -314,10 +318,12 @@ impl Observer {
                     None => Ok(()),
                 }
             }
-            Action::Place { worker, task, .. } => match self.placing.get(task) {
-                Some(by) if by == worker => Ok(()),
-                Some(_) | None => Err(format!("9: task {task} placed, which is not finished")),
-            },
+            Action::Place { worker, task, .. } | Action::Prove { worker, task, .. } => {
+                match self.placing.get(task) {
+                    Some(by) if by == worker => Ok(()),
+                    Some(_) | None => Err(format!("9: task {task} placed, which is not finished")),
+                }
+            }
             Action::Dismiss { worker } => match self.workers.get_mut(worker) {
                 Some(seen) if seen.held.is_empty() => {
                     seen.dismissed = true;

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use protocol::{
-    Exchange, Failure, FailureKind, FromWorker, Phase, Report, Running, Severity, Stored, TaskId,
-    Validators, codec, packet,
+    Exchange, Failure, FailureKind, FromWorker, MonotonicNanos, Phase, Report, Running, Severity,
+    Stored, TaskId, Validators, codec, packet,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
@@ -185,9 +185,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
             file.write_all(b"x")?;
             ground.say(FromWorker::Reports(vec![
-                Report::Started {
-                    task: assignment.task,
-                },
+                started(assignment.task),
                 finished(assignment.task),
             ]))?;
             std::thread::sleep(FLOOD);
@@ -240,6 +238,31 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     )
     .over_link()
     .with(&["--limit-rate", "20MB"]),
+    Attempt::new(
+        "page-forge",
+        "say in its page that it runs tasks of others, and die",
+        |ground| {
+            let tasks: Vec<u8> = (1..64_u64).flat_map(u64::to_ne_bytes).collect();
+            let page = rustix::stdio::stdout();
+            // It has as many words as the worker has downloads.
+            (1..=tasks.len() / 8)
+                .try_for_each(|words| rustix::io::pwrite(page, &tasks[..8 * words], 0).map(drop))?;
+            ground.leave()
+        },
+        |view| view.coordinator_is_gone(),
+    )
+    .over_link(),
+    Attempt::new(
+        "page-cut",
+        "cut its page off under the coordinator, and die",
+        |ground| {
+            let cut = rustix::fs::ftruncate(rustix::stdio::stdout(), 0);
+            tracing::debug!(?cut, "page");
+            ground.leave()
+        },
+        |view| view.coordinator_is_gone(),
+    )
+    .over_link(),
 ];
 
 /// Sends a packet whose header announces a message of `whole` bytes.
@@ -278,7 +301,7 @@ pub fn send_descriptors(socket: impl AsFd, packet: &[u8], count: usize) {
 
 fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
     let ids = || (0..1000).map(|id| TaskId(1 << 20 | id));
-    let reports = FromWorker::Reports(ids().map(|task| Report::Started { task }).collect());
+    let reports = FromWorker::Reports(ids().map(started).collect());
     let running = |task| Running {
         task,
         phase: Phase::Storing,
@@ -291,6 +314,13 @@ fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
         ground.say(heartbeat.clone())?;
     }
     Ok(())
+}
+
+fn started(task: TaskId) -> Report {
+    Report::Started {
+        task,
+        at: MonotonicNanos(0),
+    }
 }
 
 /// A report of a body of one byte.
@@ -311,10 +341,7 @@ fn finished(task: TaskId) -> Report {
 
 /// Reports that `task` is done, and leaves once the coordinator had time to believe it.
 fn finish(ground: &Ground<'_>, task: TaskId) -> io::Result<()> {
-    ground.say(FromWorker::Reports(vec![
-        Report::Started { task },
-        finished(task),
-    ]))?;
+    ground.say(FromWorker::Reports(vec![started(task), finished(task)]))?;
     std::thread::sleep(FLOOD);
     ground.leave()
 }
@@ -338,7 +365,7 @@ fn fail(
         severity,
     });
     ground.say(FromWorker::Reports(vec![
-        Report::Started { task },
+        started(task),
         Report::Nacked { task, failure },
     ]))?;
     std::thread::sleep(FLOOD);

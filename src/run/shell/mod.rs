@@ -18,13 +18,14 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId};
+use protocol::{Known, MonotonicNanos, Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::placement::Placement;
+use crate::placement::{Order, Placement};
 use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
@@ -32,7 +33,6 @@ use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
-use crate::run::proof::Proof;
 use crate::run::report::{Console, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
@@ -61,8 +61,6 @@ pub(in crate::run) struct Parts {
     /// The names of partial bodies that earlier runs left and that can be resumed.
     pub(in crate::run) partials_left: HashSet<String>,
     pub(in crate::run) placement: Placement,
-    /// What every task needs, to be tried when a worker says that it is not there.
-    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -155,8 +153,12 @@ pub(in crate::run) struct Shell {
     text: usize,
     /// What heartbeats last said of running tasks.
     heard: HashMap<TaskId, Sign>,
+    /// Bodies that are to be handed to the placement together.
+    orders: Vec<Order>,
     /// What workers are to be told when partial bodies are where they belong.
     held: HashMap<WorkerId, VecDeque<Held>>,
+    /// Workers that wait for their folders.
+    homeless: HashSet<WorkerId>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -178,7 +180,9 @@ impl Shell {
             hosts: Hosts::default(),
             text: 0,
             heard: HashMap::new(),
+            orders: Vec::new(),
             held: HashMap::new(),
+            homeless: HashSet::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
             unwritten_since: None,
@@ -296,9 +300,7 @@ impl Shell {
                 None => {}
             },
             Message::Placement(news) => {
-                for news in news {
-                    self.on_placement(news);
-                }
+                self.on_placement(news);
             }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Signal(Signal::Child) => {
@@ -345,9 +347,12 @@ impl Shell {
         match news {
             News::Ready => self.tell_core(Event::WorkerReady { worker }),
             News::Reports(reports) => {
-                for report in reports {
-                    self.on_report(worker, report);
-                }
+                let clock = Clock::now();
+                let events: Vec<_> = reports
+                    .into_iter()
+                    .map(|report| self.event_of(worker, report, clock))
+                    .collect();
+                self.tell_core_all(events);
             }
             News::Heartbeat(running) => {
                 for &Running { task, phase, bytes } in &running {
@@ -375,27 +380,31 @@ impl Shell {
                 }
             }
             News::Exited(death) => {
-                let exit = death.exit.clone();
+                let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
-                self.tell_core(Event::WorkerExited { worker, exit });
+                self.tell_core(Event::WorkerExited { worker, exit, ran });
                 self.dead = None;
             }
         }
     }
 
-    fn on_report(&mut self, worker: WorkerId, report: Report) {
-        if let Report::Started { task } = &report {
+    fn event_of(&mut self, worker: WorkerId, report: Report, clock: Clock) -> Event {
+        if let Report::Started { task, .. } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);
             if let Some(entry) = self.tasks.get_mut(task) {
                 entry.last = Some(worker);
             }
         }
-        self.tell_core(match report {
-            Report::Started { task } => Event::Started { worker, task },
+        match report {
+            Report::Started { task, at } => Event::Started {
+                worker,
+                task,
+                at: clock.instant(at),
+            },
             Report::Finished { task, stored } => Event::Finished {
                 worker,
                 task,
@@ -404,43 +413,35 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure: self.proven(worker, failure),
+                failure,
             },
             Report::Released { task } => Event::Released { worker, task },
-        });
-    }
-
-    /// What a worker says ends the run only if it is so; otherwise it may pass.
-    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
-        if failure.severity == Severity::Fatal {
-            match self.parts.proof.of(failure.kind) {
-                Some(error) => tracing::debug!(%error, "no task can succeed"),
-                None => {
-                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
-                    failure.severity = Severity::Transient { retry_after: None };
-                }
-            }
         }
-        failure
     }
 
     /// Tells the core, and does what it wants done.
     fn tell_core(&mut self, event: Event) {
+        self.tell_core_all([event]);
+    }
+
+    /// As [`tell_core`](Self::tell_core), of several things that happened together.
+    fn tell_core_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = Instant::now();
         if let Some(pause) = self.wakefulness.wakes(now) {
             tracing::info!(?pause, "the coordinator did not run for a while");
             self.parts.core.handle(now, Event::Resumed { pause });
         }
-        self.parts.core.handle(now, event);
+        self.parts.core.handle_all(now, events);
         loop {
             while let Some(action) = self.parts.core.poll_action() {
                 self.act(action);
             }
             match self.pending.pop_front() {
                 Some(event) => self.parts.core.handle(Instant::now(), event),
-                None => return,
+                None => break,
             }
         }
+        self.place_bodies();
     }
 
     fn pid(&self, worker: WorkerId) -> u32 {
@@ -448,6 +449,29 @@ impl Shell {
             .get(usize::from(worker.slot.0))
             .copied()
             .unwrap_or_default()
+    }
+}
+
+/// One moment on two clocks: that of the core, and that of all processes.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    own: Instant,
+    shared: Duration,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let shared = Duration::try_from(clock_gettime(ClockId::Monotonic));
+        Self {
+            own: Instant::now(),
+            shared: shared.unwrap_or_default(),
+        }
+    }
+
+    /// The moment that a worker names; now, if it is none in the past.
+    fn instant(self, at: MonotonicNanos) -> Instant {
+        let age = self.shared.saturating_sub(Duration::from_nanos(at.0));
+        self.own.checked_sub(age).unwrap_or(self.own)
     }
 }
 
