@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
+use crate::cli::isolation::IsolationArgs;
 use crate::cli::origin::OriginArgs;
 use crate::cli::reference::{CompletionsArgs, HelpArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
@@ -20,6 +21,8 @@ use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
+use crate::isolation::attempt::Attempt;
+use crate::isolation::{self, ground};
 use crate::manual::ManualError;
 use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
 
@@ -29,10 +32,11 @@ const SET_UP: u8 = 3;
 const USAGE: u8 = 2;
 
 /// The names of the commands that people type.
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "results",
     "shootout",
     "chaos",
+    "isolation",
     "origin",
     "completions",
     "man",
@@ -66,10 +70,12 @@ pub fn run(cli: Cli) -> ExitCode {
     }
     match cli.command {
         None if cli.help_all => told(manual::print(&manual::whole_help())),
-        None => download(cli.run),
+        None => download(cli.run, None),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
+        Some(Command::Isolation(args)) => attack(&args),
+        Some(Command::Attacked(args)) => download(args.run, Some(args.attempt)),
         Some(Command::Results(args)) => report(args),
         Some(Command::Help(args)) => explain(&args),
         Some(Command::Completions(args)) => complete(&args),
@@ -79,13 +85,13 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn download(args: RunArgs) -> ExitCode {
+fn download(args: RunArgs, attempt: Option<&'static Attempt>) -> ExitCode {
     if let Some(hint) = mistyped(&args) {
         return fail(USAGE, &hint);
     }
     log_to_stderr(args.verbose);
     let config = match RunConfig::new(args) {
-        Ok(config) => config,
+        Ok(config) => RunConfig { attempt, ..config },
         Err(error) => return fail(USAGE, &error),
     };
     let done = if config.dry_run {
@@ -162,6 +168,18 @@ fn wreck(args: &ChaosArgs) -> ExitCode {
     }
 }
 
+fn attack(args: &IsolationArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let plan = match isolation::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match isolation::execute(&plan) {
+        Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
 fn report(args: ResultsArgs) -> ExitCode {
     let plan = match results::Plan::new(args) {
         Ok(plan) => plan,
@@ -209,7 +227,15 @@ fn work(args: &WorkerArgs) -> ExitCode {
         _ if let Err(error) = entered => {
             Err(format!("cannot work in {}: {error}", args.folder.display()))
         }
-        None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
+        None => {
+            let first = |setup: &_, inbox: &mut _, outbox: &_| {
+                if let Some(attempt) = args.attempt {
+                    ground::play_in_process(attempt, &args.folder, setup, inbox, outbox);
+                }
+            };
+            worker::process::run(&args.socket, args.parent, first)
+                .map_err(|error| error.to_string())
+        }
         Some(StartFault::NoConnect) => {
             worker::process::never_connect(args.parent).map_err(|error| error.to_string())
         }

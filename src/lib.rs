@@ -17,6 +17,7 @@
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
+//! - [`isolation`] has a worker try what it must not do, and says what came of it.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
@@ -40,6 +41,7 @@ pub mod format;
 pub mod hints;
 pub mod inject;
 pub mod input;
+pub mod isolation;
 pub mod ledger;
 pub mod login;
 pub mod manual;

@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod exec;
+pub mod isolation;
 pub mod limits;
 pub mod list;
 pub mod login;
@@ -57,6 +58,8 @@ pub enum Command {
     /// Let workers, coordinator, origin and disk fail while a list is downloaded, and check that
     /// nothing was lost
     Chaos(Box<chaos::ChaosArgs>),
+    /// Have a worker try, in its sandbox, everything that it must not do, and check what came of it
+    Isolation(isolation::IsolationArgs),
     /// Run the built-in origin alone: a server that answers every URL
     Origin(origin::OriginArgs),
     /// Print completions for a shell
@@ -68,6 +71,9 @@ pub enum Command {
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    /// Be a run with a worker that attacks it; only `isolation` starts one
+    #[command(hide = true)]
+    Attacked(Box<isolation::AttackedArgs>),
     /// Run commands; only a coordinator starts one
     #[command(hide = true)]
     Runner(exec::HandedArgs),

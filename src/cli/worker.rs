@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::inject::StartFault;
+use crate::isolation::attempt::{Attempt, named};
 
 /// Options of `coordinator worker`.
 #[derive(Debug, Args)]
@@ -32,6 +33,10 @@ pub struct WorkerArgs {
     /// What is to go wrong before it connects
     #[arg(long)]
     pub inject: Option<StartFault>,
+
+    /// What it tries before it works, as one that was taken over
+    #[arg(long, value_parser = named)]
+    pub attempt: Option<&'static Attempt>,
 
     /// Log to standard error
     #[arg(short, long, action = clap::ArgAction::Count)]

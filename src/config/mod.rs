@@ -23,6 +23,7 @@ use crate::exec::Exec;
 use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
+use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
 pub use exec::ExecError;
 use login::Login;
@@ -91,6 +92,9 @@ pub struct RunConfig {
     pub timeline: Option<PathBuf>,
     /// Faults to bring about.
     pub inject: Option<inject::Spec>,
+    /// What the first worker tries, as one that was taken over: for `coordinator isolation` alone, no
+    /// option of a run says it.
+    pub attempt: Option<&'static Attempt>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Files that earlier runs stored are checked, unless that was done less long ago than this.
@@ -257,6 +261,7 @@ impl RunConfig {
             cpu_per_task: args.mode.cpu_per_task,
             timeline: args.mode.timeline,
             inject: args.crash.inject,
+            attempt: None,
             retry_quarantined: args.retry_quarantined,
             refresh: args.refresh,
             dry_run: args.dry_run,

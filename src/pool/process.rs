@@ -56,6 +56,8 @@ pub struct ProcessPool<M> {
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
     start_faults: Option<StartFaults>,
+    /// What the first worker of the first slot tries, as one that was taken over.
+    attempt: Option<&'static str>,
     workers: BTreeMap<WorkerId, Process>,
     ear: Ear,
     oom_kills: OomKills,
@@ -168,6 +170,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             inbox,
             partial,
             start_faults: None,
+            attempt: None,
             workers: BTreeMap::new(),
             ear,
             oom_kills: OomKills::watch(),
@@ -177,6 +180,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// From now on some workers never begin.
     pub fn inject(&mut self, faults: StartFaults) {
         self.start_faults = Some(faults);
+    }
+
+    /// The first worker of the first slot will try this, as one that was taken over.
+    pub fn take_over(&mut self, attempt: &'static str) {
+        self.attempt = Some(attempt);
     }
 
     /// Starts `worker`, whose folder is there. Its news will follow; the last is [`News::Exited`].
@@ -254,6 +262,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");
             command.args(["--inject", fault.name()]);
+        }
+        if let Some(attempt) = self.attempt
+            && (worker.slot.0, worker.epoch.0) == (0, 1)
+        {
+            command.args(["--attempt", attempt]);
         }
         Ok(command)
     }

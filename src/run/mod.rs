@@ -36,15 +36,17 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use protocol::{Sandbox, Setup};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
+use crate::isolation::ground;
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
-use crate::placement::{Tidied, has_leases};
+use crate::placement::{LOCAL, Tidied, has_leases};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
@@ -256,9 +258,18 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
+            if let Some(attempt) = config.attempt {
+                pool.take_over(attempt.id);
+            }
             Pool::Processes(Box::new(pool))
         }
-        PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
+        PoolKind::Local => {
+            if let Some(attempt) = config.attempt {
+                let (output, own) = (config.output.clone(), layout.partial().join(LOCAL));
+                std::thread::spawn(move || ground::play_in_coordinator(attempt, &output, own));
+            }
+            Pool::Local(LocalPool::new(setup, sender.clone()))
+        }
     };
     let standing = Standing::read(folder.own().read_private(intents::FILE), &index)?;
     let intents = Intents::open(folder.own(), &standing, config.fsync)?;
@@ -349,6 +360,14 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
+            if in_force.reaches_memory_of_others() {
+                // Then nobody but root reaches what is this process's own in /proc. It leaves no
+                // memory image any more either, which is why this is not always done.
+                let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+                if let Err(error) = hidden {
+                    tracing::warn!(%error, "this process's memory is not kept from workers");
+                }
+            }
             if let Some(missing) = in_force.lacks() {
                 console.error(&format!(
                     "warning: this machine cannot confine workers in full: {missing} (--sandbox off \

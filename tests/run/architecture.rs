@@ -267,6 +267,17 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "chaos looks at runs from outside, and its checker shares no code with them",
     ),
     (
+        "src/isolation/",
+        &[
+            "crate::pool",
+            "crate::dispatch",
+            "crate::config",
+            "crate::run",
+            "ipc_channel",
+        ],
+        "isolation looks at runs from outside, and its attackers know the worker alone",
+    ),
+    (
         "src/results/",
         &[
             "crate::pool",

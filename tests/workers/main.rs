@@ -9,7 +9,6 @@
 //!   slot and epoch, or is a real worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod attempts;
 mod confined;
 mod hostile;
 mod kernels;
@@ -18,8 +17,6 @@ mod last_words;
 mod lies;
 mod misbehave;
 mod packets;
-mod raw;
-mod sockets;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
