@@ -50,6 +50,8 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: path(n),
         named: false,
+        range: None,
+        checksums: Vec::new(),
         attempts: 1,
         deliveries: 1,
         worker: None,

@@ -7,6 +7,7 @@
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
+mod checksum;
 pub mod codec;
 mod command;
 mod faults;
@@ -20,6 +21,7 @@ pub mod robots;
 mod setup;
 mod text;
 
+pub use checksum::{Algorithm, Checksum};
 pub use command::{
     CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
     Piece, Template,
@@ -27,7 +29,7 @@ pub use command::{
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{
-    Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
+    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
     Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,

@@ -267,7 +267,7 @@ pub enum FailureKind {
     TooLarge,
     /// The file is not of the size that the list names.
     SizeMismatch,
-    /// The file's SHA-256 is not the one that the list names.
+    /// A checksum of the file is not the one that the list names.
     ChecksumMismatch,
     /// The file could not be written; the disk is not full.
     Store,

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
+use protocol::{Algorithm, ByteRange};
+
 use super::naming::PlaceError;
 use super::{MAX_HEADERS, MAX_LINE, MAX_ROW};
 
@@ -164,9 +166,14 @@ pub enum LineError {
         /// What is wrong with it.
         problem: PlaceError,
     },
-    /// Not a SHA-256.
-    #[error("the sha256 is not 64 hexadecimal digits: {text}")]
+    /// Not a checksum.
+    #[error(
+        "the {} is neither {} hexadecimal digits nor {} bytes in Base64: {text}",
+        .algorithm.key(), 2 * .algorithm.bytes(), .algorithm.bytes()
+    )]
     BadChecksum {
+        /// What it should be.
+        algorithm: Algorithm,
         /// What it is.
         text: Excerpt,
     },
@@ -175,6 +182,29 @@ pub enum LineError {
     BadSize {
         /// What it is.
         text: Excerpt,
+    },
+    /// Not a range of bytes.
+    #[error("the range is not FIRST-LAST, two numbers of bytes counted from 0: {text}")]
+    BadRange {
+        /// What it is.
+        text: Excerpt,
+    },
+    /// A range and a size that do not fit each other.
+    #[error("the range {range} is {} bytes, and the size is {size}", .range.len())]
+    RangeOfAnotherSize {
+        /// The range.
+        range: ByteRange,
+        /// The size.
+        size: u64,
+    },
+    /// A method other than GET, or a body.
+    #[error(
+        "{key} is not supported: every request is a GET without a body; leave {key} out, or give it \
+         another name if it is not about the request"
+    )]
+    NotAGet {
+        /// The key or column.
+        key: &'static str,
     },
     /// A header that cannot be sent.
     #[error("the request header {name} cannot be sent, for its name or its value")]

@@ -12,7 +12,7 @@ use std::str;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use super::bounded::{BoundedLines, RawLine};
-use super::entry::Fields;
+use super::entry::{Fields, Word, Words};
 use super::error::{Excerpt, LineError};
 use super::options::{Column, Format, ListOptions};
 use super::{MAX_ROW, without_mark};
@@ -40,8 +40,7 @@ pub(super) struct Table {
 #[derive(Clone, Copy)]
 struct Columns {
     url: usize,
-    out: Option<usize>,
-    sha256: Option<usize>,
+    words: Words<usize>,
     size: Option<usize>,
 }
 
@@ -61,8 +60,7 @@ impl Table {
         let columns = match options.url_column {
             Some(Column::Number(number)) => Some(Columns {
                 url: number.saturating_sub(1),
-                out: None,
-                sha256: None,
+                words: Words::default(),
                 size: None,
             }),
             Some(Column::Name(_)) | None => None,
@@ -214,8 +212,7 @@ impl Table {
         };
         self.columns = Some(Columns {
             url,
-            out: find("out"),
-            sha256: find("sha256"),
+            words: Word::ALL.map(|word| find(word.key())),
             size: find("size"),
         });
         Ok(())
@@ -241,10 +238,13 @@ impl Table {
                 text: Excerpt::of(text),
             })
         });
+        let mut words = Words::default();
+        for (word, column) in words.iter_mut().zip(columns.words) {
+            *word = optional(column)?.map(Cow::Borrowed);
+        }
         Ok(Fields {
             url: Cow::Borrowed(url),
-            out: optional(columns.out)?.map(Cow::Borrowed),
-            sha256: optional(columns.sha256)?.map(Cow::Borrowed),
+            words,
             size: size.transpose()?,
             headers: Vec::new(),
         })

@@ -1,8 +1,10 @@
 //! From the bytes of a line to a [`Target`].
 
+use std::borrow::Cow;
 use std::fmt;
 
 use data_encoding::BASE32_DNSSEC;
+use protocol::{ByteRange, Expect};
 use sha2::{Digest, Sha256};
 use url::{ParseError, Url};
 
@@ -19,7 +21,8 @@ pub struct Target {
     /// unless that is the scheme's own. Another port is another server, and its refusals say nothing
     /// about this one.
     pub host: String,
-    /// The identity of the task: the URL, and the name that the list gives the file.
+    /// The identity of the task: the URL, the part of it that the list asks for, and the name that the
+    /// list gives the file.
     pub key: UrlKey,
     /// Where it is stored, relative to the output folder.
     pub path: String,
@@ -48,9 +51,9 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra {
     /// What its file must be.
-    pub sha256: Option<[u8; 32]>,
-    /// How long its file must be, in bytes.
-    pub size: Option<u64>,
+    pub expect: Expect,
+    /// The part of the resource that is its file, if it is not the whole.
+    pub range: Option<ByteRange>,
     /// Request headers for it alone, name and value: at most [`MAX_HEADERS`](super::MAX_HEADERS)
     /// bytes, and each can be sent.
     pub headers: Vec<(String, String)>,
@@ -63,7 +66,17 @@ impl Target {
     /// # Errors
     ///
     /// If the template for names gives one that no file may have.
-    pub fn new(mut url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
+    pub fn new(url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
+        Self::part(url, None, naming, number)
+    }
+
+    /// As [`new`](Self::new), for a part of what the URL names.
+    pub(super) fn part(
+        mut url: Url,
+        range: Option<ByteRange>,
+        naming: &Naming,
+        number: u64,
+    ) -> Result<Option<Self>, PlaceError> {
         if !matches!(url.scheme(), "http" | "https") {
             return Ok(None);
         }
@@ -76,7 +89,8 @@ impl Target {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let key = UrlKey::of(url.as_str());
+        let part = range.map(|range| range.to_string());
+        let key = UrlKey::of_task(url.as_str(), part.as_deref(), None);
         let path = naming.place(&url, key, number)?;
         Ok(Some(Self {
             url: url.into(),
@@ -96,10 +110,23 @@ impl Target {
         if let Some(out) = out.filter(|out| *out != self.path) {
             out.clone_into(&mut self.path);
             self.named = true;
-            self.key = UrlKey::of_named(&self.url, out);
+            let part = extra.range.map(|range| range.to_string());
+            self.key = UrlKey::of_task(&self.url, part.as_deref(), Some(out));
         }
         self.extra = (extra != Extra::default()).then(|| Box::new(extra));
         self
+    }
+
+    /// What its file must be, as far as the list says it.
+    #[must_use]
+    pub fn expect(&self) -> Option<&Expect> {
+        self.extra.as_ref().map(|extra| &extra.expect)
+    }
+
+    /// The part of the resource that is its file, if it is not the whole.
+    #[must_use]
+    pub fn range(&self) -> Option<ByteRange> {
+        self.extra.as_ref()?.range
     }
 
     /// Another place below the same scheme, host and port, and where that is stored. Nothing of what
@@ -181,12 +208,18 @@ impl UrlKey {
         Self::of(&format!("{normalised}\n{out}"))
     }
 
-    /// The identity of a task: its URL, normalised, and the name that the list gives its file.
+    /// The identity of a task: its URL, normalised, the part of the resource that the list asks for
+    /// (`first-last`), and the name that it gives the file.
     #[must_use]
-    pub fn of_task(normalised: &str, out: Option<&str>) -> Self {
+    pub fn of_task(normalised: &str, range: Option<&str>, out: Option<&str>) -> Self {
+        let resource = match range {
+            // A normalised URL has no fragment.
+            Some(range) => Cow::Owned(format!("{normalised}#bytes={range}")),
+            None => Cow::Borrowed(normalised),
+        };
         match out {
-            Some(out) => Self::of_named(normalised, out),
-            None => Self::of(normalised),
+            Some(out) => Self::of_named(&resource, out),
+            None => Self::of(&resource),
         }
     }
 

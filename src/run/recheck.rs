@@ -50,6 +50,12 @@ impl Refresh {
         else {
             return Recheck::Anew;
         };
+        // What is said of it now was not looked at then.
+        let expected = target.expect().map_or(&[][..], |expect| &expect.checksums);
+        let mut expected = expected.iter();
+        if !expected.all(|sum| record.checksum(sum.algorithm).as_ref() == Some(sum)) {
+            return Recheck::Anew;
+        }
         let mut begin = [0; 8];
         begin.copy_from_slice(&digest.0[..8]);
         let passed = self.now.as_millis().saturating_sub(started.as_millis());

@@ -15,16 +15,13 @@ use crate::run::log::{Facts, LogError, Record, RecordedWorker};
 /// The assignment with what the list says beyond its URL.
 fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
     let Extra {
-        sha256,
-        size,
+        expect,
+        range,
         headers,
     } = extra;
-    let expect = Expect {
-        sha256: *sha256,
-        size: *size,
-    };
     Assignment {
-        expect: (expect != Expect::default()).then(|| Box::new(expect)),
+        expect: (*expect != Expect::default()).then(|| Box::new(expect.clone())),
+        range: *range,
         headers: headers.clone(),
         ..plain
     }

@@ -458,8 +458,12 @@ fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
 
 /// What is known of a task before anybody has worked on it.
 fn facts(task: TaskId, target: Target) -> Facts {
+    let range = target.range();
+    let checksums = target.extra.map(|extra| extra.expect.checksums);
     Facts {
         task,
+        range,
+        checksums: checksums.unwrap_or_default(),
         url: target.url,
         path: target.path,
         named: target.named,

@@ -238,7 +238,7 @@ impl BlockingEngine {
             }
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
-                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                let check = |file: &Committed| transfer.check_file(file);
                 partial.commit(check)
             })
         });

@@ -183,7 +183,7 @@ impl Attempt<'_> {
             }
             self.stored(&mut storing, || {
                 let transfer = &self.transfer;
-                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                let check = |file: &Committed| transfer.check_file(file);
                 partial.commit(check)
             })
         });
