@@ -27,6 +27,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Event::TaskOffered {
                     task: TaskId(offered),
                     host,
+                    mirrors: Vec::new(),
                     size: 900,
                     spacing: Duration::ZERO,
                 },
@@ -67,6 +68,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }
+                | Action::TurnToMirror { .. }
                 | Action::Notify(_) => {}
             }
         }

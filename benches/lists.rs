@@ -32,6 +32,8 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: format!("document-{n}-0123456789abcdef.tar.gz"),
         named: false,
+        range: None,
+        checksums: Vec::new(),
         attempts: 1,
         deliveries: 1,
         worker: None,

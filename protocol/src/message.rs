@@ -33,6 +33,8 @@ pub struct Assignment {
     pub kind: TaskKind,
     /// What to download: an absolute http or https URL.
     pub url: String,
+    /// That is a mirror of what the list names: nobody has asked its robots.txt about it.
+    pub mirror: bool,
     /// The name of its body in the worker's folder. Nobody but the coordinator can tell it, and no
     /// other task has it.
     pub partial: String,
@@ -62,6 +64,7 @@ impl Assignment {
             task,
             kind: TaskKind::Listed,
             url: url.into(),
+            mirror: false,
             partial: partial.into(),
             expect: None,
             range: None,

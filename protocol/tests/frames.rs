@@ -180,15 +180,20 @@ fn assignment() -> impl Strategy<Value = Assignment> {
     let rest = (
         (option::of(expect), option::of(range)),
         headers,
-        (any::<(u32, bool)>(), kind),
+        (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, partial), ((expect, range), headers, ((delivery, begun), kind), known))| {
+        |(
+            task,
+            (url, partial),
+            ((expect, range), headers, ((delivery, begun, mirror), kind), known),
+        )| {
             Assignment {
                 task,
                 kind,
                 url,
+                mirror,
                 partial,
                 expect,
                 range,

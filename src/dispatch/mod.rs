@@ -28,6 +28,9 @@
 //!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
+//! A task that fails for good at its host and has a mirror is `Ready` again, for the mirror's host
+//! (`mirrors.rs`).
+//!
 //! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it
 //! nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
@@ -42,6 +45,7 @@ mod chunks;
 mod ending;
 mod event;
 mod limits;
+mod mirrors;
 mod pace;
 mod pressure;
 mod pushback;
@@ -158,9 +162,17 @@ impl Dispatcher {
             Event::TaskOffered {
                 task,
                 host,
+                mirrors,
                 size,
                 spacing,
-            } => self.on_offered(now, task, host, size, spacing),
+            } => {
+                let entry = Task {
+                    mirrors: mirrors.into(),
+                    spacing,
+                    ..Task::new(now, host, size)
+                };
+                self.on_offered(task, entry);
+            }
             Event::ErrandOffered { task, host, size } => self.on_errand(now, task, host, size),
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),

@@ -7,11 +7,14 @@ use protocol::{Algorithm, ByteRange, Checksum, Expect};
 
 use super::error::{Excerpt, LineError};
 use super::naming::{self, Naming};
-use super::target::{self, Extra, Target};
+use super::target::{self, Extra, Mirror, Target};
 
 /// Most that the request headers of one line may take together, in bytes. More is refused by most
 /// servers, and with it every task fits a protocol frame.
 pub const MAX_HEADERS: usize = 8 * 1024;
+
+/// Most mirrors that a line may name, so that the targets of a list take a bounded room.
+pub const MAX_MIRRORS: usize = 16;
 
 /// Headers that say how a request is framed: they are not the list's to set.
 const FRAMING: [&str; 4] = [
@@ -65,7 +68,10 @@ pub(super) type Words<T> = [Option<T>; Word::ALL.len()];
 /// What a line says, as it says it.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
+    /// Empty if there is none.
     pub(super) url: Cow<'a, str>,
+    /// More URLs of the same file.
+    pub(super) urls: Vec<Cow<'a, str>>,
     /// None of them is empty.
     pub(super) words: Words<Cow<'a, str>>,
     pub(super) size: Option<u64>,
@@ -78,6 +84,7 @@ impl Fields<'_> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Fields {
             url: owned(self.url),
+            urls: self.urls.into_iter().map(owned).collect(),
             words: self.words.map(|word| word.map(owned)),
             size: self.size,
             headers: self.headers,
@@ -91,6 +98,9 @@ impl Fields<'_> {
 
     /// The target, which would be task `number`.
     pub(super) fn target(mut self, naming: &Naming, number: u64) -> Result<Target, LineError> {
+        if self.url.trim().is_empty() && !self.urls.is_empty() {
+            self.url = self.urls.remove(0);
+        }
         let url = target::parse_url(&self.url)?;
         self.check_request()?;
         let expect = Expect {
@@ -122,12 +132,37 @@ impl Fields<'_> {
                 problem,
             })?
             .ok_or_else(no_host)?;
+        if self.urls.len() > MAX_MIRRORS {
+            let there = self.urls.len();
+            return Err(LineError::ManyMirrors { there });
+        }
         let extra = Extra {
             expect,
             range,
             headers: std::mem::take(&mut self.headers),
+            mirrors: self.mirrors(&target)?,
         };
+        if !extra.mirrors.is_empty() && extra.expect.checksums.is_empty() {
+            return Err(LineError::MirrorsWithoutChecksum);
+        }
         Ok(target.with(self.word(Word::Out), extra))
+    }
+
+    /// The other URLs, each once.
+    fn mirrors(&self, target: &Target) -> Result<Vec<Mirror>, LineError> {
+        let mut mirrors: Vec<Mirror> = Vec::new();
+        for text in &self.urls {
+            let mirror = Mirror::new(target::parse_url(text)?);
+            let mirror = mirror.ok_or_else(|| LineError::NoHost {
+                text: Excerpt::of(text),
+            })?;
+            let is_known =
+                mirror.url == target.url || mirrors.iter().any(|earlier| earlier.url == mirror.url);
+            if !is_known {
+                mirrors.push(mirror);
+            }
+        }
+        Ok(mirrors)
     }
 
     /// Whether what is asked for is a GET request without a body.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use protocol::{Algorithm, ByteRange};
 
 use super::naming::PlaceError;
-use super::{MAX_HEADERS, MAX_LINE, MAX_ROW};
+use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 
 /// Why a list could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,18 @@ pub enum LineError {
     NotAGet {
         /// The key or column.
         key: &'static str,
+    },
+    /// Mirrors, and nothing that shows that what they send is the file.
+    #[error(
+        "several URLs (urls) need a checksum that shows that all of them are of one file: add \
+         sha256, sha512, sha1, md5 or crc32c, or leave one URL"
+    )]
+    MirrorsWithoutChecksum,
+    /// More than [`MAX_MIRRORS`].
+    #[error("the line has {there} URLs (urls), and may have {MAX_MIRRORS}")]
+    ManyMirrors {
+        /// How many it has.
+        there: usize,
     },
     /// A header that cannot be sent.
     #[error("the request header {name} cannot be sent, for its name or its value")]

@@ -99,6 +99,67 @@ fn several_checksums_a_range_and_a_referer_may_be_named() {
 }
 
 #[test]
+fn several_urls_of_one_file_are_mirrors_and_need_a_checksum() {
+    let urls = |line: &str, options: &Arc<ListOptions>| {
+        let line = lines(line.as_bytes(), options).remove(0);
+        let target = line
+            .entry
+            .as_ref()
+            .map_err(|_| line.problem().unwrap_or_default())?;
+        let mirrors = target.mirrors().iter().map(Mirror::request_url);
+        Ok::<Vec<_>, String>(
+            std::iter::once(target.request_url())
+                .chain(mirrors)
+                .collect(),
+        )
+    };
+    let plain = Arc::default();
+    let csv = options(Some(Format::Csv), None);
+    let found = ["https://a/f", "http://u:p@b:81/f"].map(ToOwned::to_owned);
+    for line in [
+        r#"{"url":"https://a/f","urls":["https://A:443/f#x","http://u:p@b:81/f",null],"crc32c":"00000000"}"#,
+        r#"{"urls":["https://a/f","http://u:p@b:81/f","https://a/f"],"crc32c":"00000000"}"#,
+        r#"{"url":"","urls":["https://a/f","http://u:p@b:81/f"],"crc32c":"00000000"}"#,
+    ] {
+        assert_eq!(urls(line, &plain).as_deref(), Ok(&found[..]), "{line}");
+    }
+    for table in [
+        "url,urls,crc32c\nhttps://a/f,https://a/f  http://u:p@b:81/f,00000000\n",
+        "urls,crc32c\nhttps://a/f http://u:p@b:81/f,00000000\n",
+    ] {
+        assert_eq!(urls(table, &csv).as_deref(), Ok(&found[..]), "{table}");
+    }
+    let one = r#"{"urls":["https://a/f"]}"#;
+    assert_eq!(
+        urls(one, &plain).as_deref(),
+        Ok(&found[..1]),
+        "one needs none"
+    );
+    let many = format!(
+        r#"{{"urls":["https://a/f"{}],"md5":"{}"}}"#,
+        r#","https://b/f""#.repeat(17),
+        "0".repeat(32)
+    );
+    for (line, problem) in [
+        (
+            r#"{"urls":["https://a/f","http://b/f"],"size":5}"#,
+            "list:1: several URLs (urls) need a checksum that shows that all of them are of one file: add sha256, sha512, sha1, md5 or crc32c, or leave one URL",
+        ),
+        (
+            &many,
+            "list:1: the line has 17 URLs (urls), and may have 16",
+        ),
+        (
+            r#"{"url":"https://a/f","urls":["ftp://b/"]}"#,
+            "list:1: scheme ftp is not supported, only http and https are: ftp://b/",
+        ),
+        (r#"{"urls":[]}"#, "list:1: no URL in the line"),
+    ] {
+        assert_eq!(urls(line, &plain), Err(problem.to_owned()), "{line}");
+    }
+}
+
+#[test]
 fn null_and_what_goes_without_saying_say_nothing() {
     let plain = lines(b"https://h/a.txt\n", &Arc::default()).remove(0);
     let plain = plain.entry.expect("a target");

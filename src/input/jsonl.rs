@@ -93,6 +93,7 @@ struct Object<'o> {
 /// A key that means something.
 enum Key {
     Url,
+    Urls,
     Size,
     Headers,
     /// That of a [`Word`], by its number.
@@ -122,6 +123,7 @@ impl Visitor<'_> for KeyVisitor<'_> {
     fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
         Ok(match key {
             _ if key == self.url => Key::Url,
+            "urls" => Key::Urls,
             "size" => Key::Size,
             "headers" => Key::Headers,
             _ => match Word::ALL.iter().position(|word| word.key() == key) {
@@ -149,12 +151,14 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut url: Option<Text<'de>> = None;
+        let mut urls: Option<Option<Vec<Option<Text<'de>>>>> = None;
         let mut words: Words<Option<Text<'de>>> = Default::default();
         let mut size: Option<Option<Size>> = None;
         let mut headers: Option<Option<Headers>> = None;
         while let Some(key) = map.next_key_seed(&self)? {
             match key {
                 Key::Url => once(&mut url, "the url", map.next_value()?)?,
+                Key::Urls => once(&mut urls, "urls", map.next_value()?)?,
                 Key::Size => once(&mut size, "size", map.next_value()?)?,
                 Key::Headers => once(&mut headers, "headers", map.next_value()?)?,
                 Key::Word(number) => {
@@ -170,7 +174,9 @@ impl<'de> Visitor<'de> for Object<'_> {
                 }
             }
         }
-        let Some(url) = url else {
+        // Where the first of the mirrors stands for it.
+        let first = Text(Cow::Borrowed(""));
+        let Some(url) = url.or(urls.is_some().then_some(first)) else {
             return Err(A::Error::custom(format_args!(
                 "no key {:?} in the object",
                 self.url
@@ -182,6 +188,13 @@ impl<'de> Visitor<'de> for Object<'_> {
         };
         Ok(Fields {
             url: url.0,
+            urls: urls
+                .flatten()
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|text| text.0)
+                .collect(),
             words: words.map(text),
             size: size.flatten().and_then(|size| size.0),
             headers: headers

@@ -25,11 +25,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use entry::MAX_HEADERS;
+pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
 pub use lines::{Line, Lines};
 pub use options::{Column, Format, ListOptions};
-pub use target::{Extra, Target, UrlKey};
+pub use target::{Extra, Mirror, Target, UrlKey};
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
 ///

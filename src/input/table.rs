@@ -39,7 +39,8 @@ pub(super) struct Table {
 /// Where things are in a row.
 #[derive(Clone, Copy)]
 struct Columns {
-    url: usize,
+    url: Option<usize>,
+    urls: Option<usize>,
     words: Words<usize>,
     size: Option<usize>,
 }
@@ -59,7 +60,8 @@ impl Table {
         let is_tsv = format == Format::Tsv;
         let columns = match options.url_column {
             Some(Column::Number(number)) => Some(Columns {
-                url: number.saturating_sub(1),
+                url: Some(number.saturating_sub(1)),
+                urls: None,
                 words: Words::default(),
                 size: None,
             }),
@@ -204,14 +206,16 @@ impl Table {
             names.position(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
         };
         let wanted = options.url_name();
-        let Some(url) = find(wanted) else {
+        let (url, urls) = (find(wanted), find("urls"));
+        if url.is_none() && urls.is_none() {
             return Err(LineError::NoColumn {
                 wanted: Excerpt::of(wanted),
                 there: Excerpt::of_bytes(&names.join(&b", "[..])),
             });
-        };
+        }
         self.columns = Some(Columns {
             url,
+            urls,
             words: Word::ALL.map(|word| find(word.key())),
             size: find("size"),
         });
@@ -226,12 +230,14 @@ impl Table {
             Some(text) => Ok(text?.filter(|text| !text.trim().is_empty())),
             None => Ok(None),
         };
-        let Some(url) = text(columns.url)? else {
-            return Err(LineError::FewColumns {
+        let url = match columns.url {
+            None => "",
+            Some(column) => text(column)?.ok_or(LineError::FewColumns {
                 there: self.fields,
-                wanted: columns.url + 1,
-            });
+                wanted: column + 1,
+            })?,
         };
+        let urls = optional(columns.urls)?.unwrap_or_default();
         let size = optional(columns.size)?.map(|text| {
             let parsed = text.trim().parse();
             parsed.map_err(|_| LineError::BadSize {
@@ -244,6 +250,7 @@ impl Table {
         }
         Ok(Fields {
             url: Cow::Borrowed(url),
+            urls: urls.split_whitespace().map(Cow::Borrowed).collect(),
             words,
             size: size.transpose()?,
             headers: Vec::new(),

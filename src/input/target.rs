@@ -37,6 +37,47 @@ pub struct Target {
     credentials: Option<Credentials>,
 }
 
+/// Where else a file can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// As in [`Target`].
+    pub url: String,
+    /// As in [`Target`].
+    pub host: String,
+    credentials: Option<Credentials>,
+}
+
+impl Mirror {
+    /// What `url` says; nothing if it is neither http nor https, or without a host.
+    pub(super) fn new(mut url: Url) -> Option<Self> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+        url.set_fragment(None);
+        let credentials = take_credentials(&mut url);
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        let host = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Some(Self {
+            url: url.into(),
+            host,
+            credentials,
+        })
+    }
+
+    /// The URL with its credentials, for who makes the request.
+    #[must_use]
+    pub fn request_url(&self) -> String {
+        with_credentials(&self.url, self.credentials.as_ref())
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.url.len() + self.host.len() + credentials_bytes(self.credentials.as_ref())
+    }
+}
+
 /// `user:password`, percent-encoded.
 #[derive(Clone, PartialEq, Eq)]
 struct Credentials(Box<str>);
@@ -57,6 +98,8 @@ pub struct Extra {
     /// Request headers for it alone, name and value: at most [`MAX_HEADERS`](super::MAX_HEADERS)
     /// bytes, and each can be sent.
     pub headers: Vec<(String, String)>,
+    /// Where else the file can be had, in the order in which that is tried. It has a checksum then.
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Target {
@@ -72,28 +115,24 @@ impl Target {
 
     /// As [`new`](Self::new), for a part of what the URL names.
     pub(super) fn part(
-        mut url: Url,
+        url: Url,
         range: Option<ByteRange>,
         naming: &Naming,
         number: u64,
     ) -> Result<Option<Self>, PlaceError> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return Ok(None);
-        }
-        url.set_fragment(None);
-        let credentials = take_credentials(&mut url);
-        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        let Some(source) = Mirror::new(url.clone()) else {
             return Ok(None);
         };
-        let host = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
+        let Mirror {
+            url: normalised,
+            host,
+            credentials,
+        } = source;
         let part = range.map(|range| range.to_string());
-        let key = UrlKey::of_task(url.as_str(), part.as_deref(), None);
+        let key = UrlKey::of_task(&normalised, part.as_deref(), None);
         let path = naming.place(&url, key, number)?;
         Ok(Some(Self {
-            url: url.into(),
+            url: normalised,
             host,
             key,
             path,
@@ -150,19 +189,33 @@ impl Target {
     pub fn text_bytes(&self) -> usize {
         let headers = self.extra.iter().flat_map(|extra| &extra.headers);
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        let credentials = self.credentials.iter();
-        let credentials: usize = credentials.map(|Credentials(pair)| pair.len() + 1).sum();
-        self.url.len() + self.host.len() + self.path.len() + headers + credentials
+        let mirrors: usize = self.mirrors().iter().map(Mirror::text_bytes).sum();
+        let credentials = credentials_bytes(self.credentials.as_ref());
+        self.url.len() + self.host.len() + self.path.len() + headers + mirrors + credentials
+    }
+
+    /// Where else its file can be had, in the order in which that is tried.
+    #[must_use]
+    pub fn mirrors(&self) -> &[Mirror] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.mirrors)
     }
 
     /// The URL with its credentials, for who makes the request.
     #[must_use]
     pub fn request_url(&self) -> String {
-        match (&self.credentials, self.url.split_once("://")) {
-            (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
-            (_, _) => self.url.clone(),
-        }
+        with_credentials(&self.url, self.credentials.as_ref())
     }
+}
+
+fn with_credentials(url: &str, credentials: Option<&Credentials>) -> String {
+    match (credentials, url.split_once("://")) {
+        (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
+        (_, _) => url.to_owned(),
+    }
+}
+
+fn credentials_bytes(credentials: Option<&Credentials>) -> usize {
+    credentials.map_or(0, |Credentials(pair)| pair.len() + 1)
 }
 
 fn take_credentials(url: &mut Url) -> Option<Credentials> {

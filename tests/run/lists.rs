@@ -449,3 +449,71 @@ fn a_request_that_is_not_a_get_is_refused() {
     ended.says(&["urls.txt:2: body is not supported"]);
     assert_eq!(server.total(), 1);
 }
+
+/// A line with mirrors of what has `body`.
+fn mirrored(urls: &[String], body: &[u8]) -> String {
+    json!({"urls": urls, "out": "f", "sha256": sha256(body)}).to_string()
+}
+
+#[test]
+fn a_mirror_serves_what_the_first_url_does_not() {
+    for engine in ["blocking", "async"] {
+        let gone = Server::start().answer("/f", [Answer::Status(404)]);
+        let busy = Server::start().answer("/f", [Answer::Truncated]);
+        let other = Server::start().answer("/f", [Answer::Body(b"another".to_vec())]);
+        let good = Server::start();
+        let body = server::body("/f");
+        let urls = [&gone, &busy, &other, &good].map(|server| server.url("/f"));
+        let run = Run::new()
+            .list([mirrored(&urls, &body)])
+            .with("--retry 2 --retry-delay 0 --parallel-max-host 1 --engine")
+            .with(engine);
+        run.finish().code(0);
+        let log = run.log();
+        let record = log.one(&urls[0]);
+        log.check(&record, &sha256(&body));
+        assert_eq!(
+            record.final_url.as_deref(),
+            Some(&*urls[3]),
+            "who served it"
+        );
+        assert_eq!(record.path.as_deref(), Some("f"));
+        assert_eq!(record.attempts, 1 + 3 + 1 + 1);
+        let asked = [&gone, &busy, &other, &good].map(|server| server.requests("/f"));
+        assert_eq!(asked, [1, 3, 1, 1]);
+        // It is known by its first URL.
+        let again = run.finish().code(0);
+        assert_eq!(again.summary("stored earlier"), 1, "{}", again.text());
+    }
+}
+
+#[test]
+fn a_part_that_one_mirror_sent_is_not_gone_on_with_at_another() {
+    let tagged = |server: Server, tag: &str, length: usize, body: &str| {
+        let head = format!("HTTP/1.1 200 x\r\nETag: \"{tag}\"\r\nContent-Length: {length}\r\n\r\n");
+        server.answer("/f", [Answer::Raw((head + body).into_bytes())])
+    };
+    let first = tagged(Server::start(), "same", 9, "1234");
+    let second = tagged(Server::start(), "same", 9, "123456789");
+    let urls = [&first, &second].map(|server| server.url("/f"));
+    let run = Run::new()
+        .list([mirrored(&urls, b"123456789")])
+        .with("--retry 0");
+    run.finish().code(0);
+    assert_eq!(run.log().file(&run.log().one(&urls[0])), b"123456789");
+    let head = second.head("/f").to_ascii_lowercase();
+    assert!(!head.contains("range:"), "{head}");
+    assert_eq!(run.log().partials().len(), 0);
+}
+
+#[test]
+fn when_all_mirrors_fail_the_last_failure_is_recorded_with_its_url() {
+    let servers = [404, 410].map(|status| Server::start().answer("/f", [Answer::Status(status)]));
+    let urls = servers.each_ref().map(|server| server.url("/f"));
+    let run = Run::new().list([mirrored(&urls, b"")]);
+    run.finish().code(1);
+    let record = run.log().one(&urls[0]);
+    assert_eq!((record.kind(), record.status), ("status", Some(410)));
+    assert_eq!(record.final_url.as_deref(), Some(&*urls[1]));
+    assert_eq!(record.attempts, 2);
+}

@@ -158,6 +158,7 @@ impl World {
             let event = Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(0),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             };
@@ -266,7 +267,7 @@ impl World {
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
                 Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),
-                Action::Notify(_) => {}
+                Action::TurnToMirror { .. } | Action::Notify(_) => {}
             }
         }
         false

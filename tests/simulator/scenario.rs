@@ -60,6 +60,8 @@ pub struct Scenario {
     /// then the chance that a task is refused, and the longest spacing that a place wants.
     pub asks_first: bool,
     pub refused: f64,
+    /// Chance that a task has mirrors.
+    pub mirrored: f64,
     pub spacing: Duration,
     /// When the user asks for a drain, and for an abort.
     pub drain_at: Option<Duration>,
@@ -184,6 +186,7 @@ impl Scenario {
             asks_first: rng.u8(..3) == 0,
             refused: rate(&mut rng, 0.5),
             spacing: ms(rng.u64(..80) * u64::from(rng.u8(..3) == 0)),
+            mirrored: rate(&mut rng, 1.0),
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Record {
     pub task: TaskId,
     /// Its URL, normalised: what resume goes by.
     pub url: String,
-    /// Where redirects led, if they did.
+    /// Where redirects led, or the mirror that was asked last, if it is another URL.
     pub final_url: Option<String>,
     /// How it ended.
     pub outcome: Outcome,

@@ -22,7 +22,7 @@ use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKin
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
-use crate::input::Target;
+use crate::input::{Mirror, Target};
 use crate::origin::Origin;
 use crate::placement::Placement;
 use crate::pool::{Death, Digested, News, Pool};
@@ -103,6 +103,10 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The hosts of its mirrors.
+    mirrors: Vec<HostId>,
+    /// How often it has turned to a mirror.
+    turned: usize,
     /// It is not of the input: it fetches the robots.txt of a place.
     kind: TaskKind,
     /// The file in place, if it may still be current.
@@ -121,12 +125,25 @@ impl Entry {
         Self {
             target,
             host,
+            mirrors: Vec::new(),
+            turned: 0,
             kind,
             known: None,
             last: None,
             placing: None,
             deaths: Vec::new(),
         }
+    }
+
+    /// The mirror that it is done at now; nothing if that is where its own URL leads.
+    fn source(&self) -> Option<&Mirror> {
+        let number = self.turned.checked_sub(1)?;
+        self.target.mirrors().get(number)
+    }
+
+    /// All hosts that it may be done at.
+    fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        std::iter::once(self.host).chain(self.mirrors.iter().copied())
     }
 
     /// How much text it holds, in bytes.

@@ -103,6 +103,12 @@ impl BlockingEngine {
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
+        if assignment.mirror
+            && let Err(fault) = self.shared.check_robots(transfer)
+        {
+            site.abandon(&fault);
+            return Err(fault);
+        }
         match self.reach(transfer, activity) {
             Ok((mut response, Next::Keep { bytes, sha256 })) => {
                 self.drain(transfer, &mut response, activity);

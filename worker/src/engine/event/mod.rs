@@ -114,6 +114,12 @@ impl Attempt<'_> {
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
+        if assignment.mirror
+            && let Err(fault) = self.hub.shared.check_robots(&self.transfer)
+        {
+            site.abandon(&fault);
+            return Err(fault);
+        }
         match self.reach().await {
             Ok((answer, Next::Keep { bytes, sha256 })) => {
                 self.drain(answer).await;
