@@ -86,6 +86,7 @@ fn stored() -> Box<Stored> {
         content_type: None,
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     })
 }

@@ -51,6 +51,7 @@ fn record(n: u64) -> Record {
         content_type: Some("text/plain".to_owned()),
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     };
     Record::stored(facts, stored)

@@ -69,6 +69,7 @@ fn record(n: u64) -> Record {
         content_type: Some("application/octet-stream".to_owned()),
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     };
     Record {

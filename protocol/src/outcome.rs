@@ -160,6 +160,8 @@ pub struct Stored {
     pub executed: Option<Executed>,
     /// Those of the file that can be used.
     pub validators: Validators,
+    /// When it was last modified, as the server says.
+    pub modified: Option<Timestamp>,
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
     /// there.
     pub unchanged: bool,

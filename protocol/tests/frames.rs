@@ -78,9 +78,10 @@ prop_compose! {
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
         (validators, unchanged) in (validators(), any::<bool>()),
+        modified in option::of(any::<i64>().prop_map(Timestamp)),
         executed in option::of(executed()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged, executed })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, modified, unchanged, executed })
     }
 }
 

@@ -21,6 +21,7 @@ mod lease;
 mod leftovers;
 mod partials;
 mod place;
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -40,6 +41,7 @@ use crate::exec::Executor;
 use body::{Body, Leases};
 use crew::Crew;
 use place::{Move, sync_folder};
+use times::Times;
 
 pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
 
@@ -63,6 +65,8 @@ pub struct Plan {
     pub boot: Option<String>,
     /// A file is to be safe from the loss of power before it is reported.
     pub fsync: bool,
+    /// Files get the time at which the server says that they were modified.
+    pub remote_time: bool,
     /// A failure is retried, of whatever kind it is.
     pub insist: bool,
     /// What runs the command on each file, and how many of them at once.
@@ -157,6 +161,7 @@ impl Placement {
             local: plan.local,
             boot: plan.boot,
             fsync: plan.fsync,
+            times: plan.remote_time.then_some(Times { told: false }),
             insist: plan.insist,
             crew: crew.clone(),
             folders: HashMap::new(),
@@ -242,6 +247,8 @@ struct Hand {
     local: bool,
     boot: Option<String>,
     fsync: bool,
+    /// Nothing if files keep the time of their download.
+    times: Option<Times>,
     insist: bool,
     crew: Option<Arc<Crew>>,
     /// Those of workers, as far as they were needed.
@@ -330,6 +337,7 @@ impl Hand {
         let folder = self.folder(order.worker).map_err(|errno| {
             Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
         })?;
+        let times = self.times.as_mut();
         let leases = match self.local {
             true => Leases::Needless,
             false => Leases::Taken,
@@ -354,6 +362,9 @@ impl Hand {
             to.discard();
             order.stored.unchanged = true;
             return Ok(());
+        }
+        if let (Some(times), Some(modified)) = (times, order.stored.modified) {
+            times.set(&body, modified, &order.path);
         }
         if let Err(errno) = to.place() {
             let fault = to.misplaced(errno);

@@ -55,6 +55,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         sha256: [1; 32],
         content_type: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
         executed: None,
     };

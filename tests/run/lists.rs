@@ -517,3 +517,31 @@ fn when_all_mirrors_fail_the_last_failure_is_recorded_with_its_url() {
     assert_eq!(record.final_url.as_deref(), Some(&*urls[1]));
     assert_eq!(record.attempts, 2);
 }
+
+#[test]
+fn files_have_the_time_of_the_server_if_that_is_asked_for() {
+    let dated = Answer::Raw(
+        b"HTTP/1.1 200 x\r\nLast-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\nContent-Length: 1\r\n\r\nx"
+            .to_vec(),
+    );
+    for (option, seconds) in [
+        ("--remote-time", true),
+        ("-R --fsync --mode async", true),
+        ("", false),
+    ] {
+        let server = Server::start().answer("/f", [dated.clone()]);
+        let run = Run::new().list([server.url("/f")]).with(option);
+        run.finish().code(0);
+        let name = run.log().one(&server.url("/f")).path.unwrap();
+        let file = fs::metadata(run.path("downloads").join(name)).unwrap();
+        let since = file
+            .modified()
+            .unwrap()
+            .duration_since(std::time::UNIX_EPOCH);
+        assert_eq!(
+            since.unwrap().as_secs() == 1_000_000_000,
+            seconds,
+            "{option}"
+        );
+    }
+}

@@ -407,6 +407,7 @@ fn acked(task: TaskId) -> Report {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }

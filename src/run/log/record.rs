@@ -360,6 +360,7 @@ pub(super) mod tests {
                 etag: Some("W/\"a\"".into()),
                 last_modified: None,
             },
+            modified: None,
             unchanged: false,
         }
     }

@@ -67,6 +67,7 @@ fn stored() -> Box<Stored> {
         content_type: None,
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     })
 }

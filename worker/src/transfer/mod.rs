@@ -121,6 +121,7 @@ pub struct Transfer<'o> {
     note: Option<PartialNote>,
     content_type: Option<String>,
     validators: Validators,
+    modified: Option<Timestamp>,
     exchange: Exchange,
 }
 
@@ -162,6 +163,7 @@ impl<'o> Transfer<'o> {
                 note: None,
                 content_type: None,
                 validators: Validators::default(),
+                modified: None,
                 exchange,
             }),
             Err(fault) => Err(failure(exchange, fault)),
@@ -329,6 +331,7 @@ impl<'o> Transfer<'o> {
             None => resume::note(head, length, self.redirects.url().as_str()),
         };
         self.validators = condition::validators(head.headers);
+        self.modified = condition::modified(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -444,6 +447,7 @@ impl<'o> Transfer<'o> {
             content_type: self.content_type,
             executed: None,
             validators: self.validators,
+            modified: self.modified,
             unchanged,
         })
     }

@@ -92,6 +92,10 @@ impl Transfer<'_> {
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
         self.validators = condition::of_rest(head.headers, &note.validator);
+        self.modified = condition::modified(head.headers).or(match &note.validator {
+            Validator::LastModified(date) => condition::moment(date),
+            Validator::Etag(_) => None,
+        });
         self.note = Some(note);
         Ok(Next::Resume { from: have })
     }

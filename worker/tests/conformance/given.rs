@@ -153,7 +153,37 @@ fn the_message_about_another_part_names_both(engine: Engine) {
     );
 }
 
+fn when_a_body_was_modified_is_reported_whether_or_not_it_can_be_a_validator(engine: Engine) {
+    let date = "Sun, 09 Sep 2001 01:46:40 GMT";
+    let head = |more: &str| format!("HTTP/1.1 200 x\r\nContent-Length: 9\r\n{more}\r\n");
+    let modified = |answers: Vec<String>| {
+        let answers = answers.into_iter().map(String::into_bytes).collect();
+        let (server, _) = Server::in_turn(answers);
+        let mut bench = Bench::new(engine, options());
+        let url = server.url("/");
+        let stored = bench
+            .get(&url)
+            .or_else(|_| bench.get(&url))
+            .expect("stored");
+        stored.modified.map(|moment| moment.0)
+    };
+    let whole = |more: &str| vec![head(more) + "123456789"];
+    let billion = Some(1_000_000_000_000_000);
+    assert_eq!(
+        modified(whole(&format!("Last-Modified: {date}\r\n"))),
+        billion
+    );
+    assert_eq!(modified(whole("")), None);
+    assert_eq!(modified(whole("Last-Modified: yesterday\r\n")), None);
+    // The rest of a body may come without it.
+    let settled = format!("Last-Modified: {date}\r\nDate: Sun, 09 Sep 2001 01:46:50 GMT\r\n");
+    let rest = "HTTP/1.1 206 x\r\nContent-Range: bytes 4-8/9\r\nContent-Length: 5\r\n\r\n56789";
+    let parts = vec![head(&settled) + "1234", rest.to_owned()];
+    assert_eq!(modified(parts), billion);
+}
+
 crate::on_every_engine![
+    when_a_body_was_modified_is_reported_whether_or_not_it_can_be_a_validator,
     all_checksums_of_the_list_are_checked,
     checksums_are_those_of_all_parts_of_a_body_that_was_resumed,
     a_part_of_a_resource_is_stored_exactly,
