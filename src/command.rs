@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::Parser as _;
 use tracing::level_filters::LevelFilter;
 use worker::exec::ExecError;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
 use crate::cli::origin::OriginArgs;
-use crate::cli::reference::{CompletionsArgs, ManArgs};
+use crate::cli::reference::{CompletionsArgs, HelpArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
@@ -22,12 +23,39 @@ use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
 use crate::manual::ManualError;
-use crate::{chaos, exec, manual, origin, results, run, shootout};
+use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
 /// The command line is wrong; the same code as clap's.
 const USAGE: u8 = 2;
+
+/// The names of the commands that people type.
+const COMMANDS: [&str; 7] = [
+    "results",
+    "shootout",
+    "chaos",
+    "origin",
+    "completions",
+    "man",
+    "help",
+];
+
+/// Does what was typed on the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            let first = std::env::args_os().nth(1);
+            let first = first.as_ref().and_then(|first| first.to_str());
+            match hints::of_error(&error, first, &COMMANDS) {
+                Some(hint) => fail(USAGE, &hint),
+                None => error.exit(),
+            }
+        }
+    }
+}
 
 /// Does what was typed.
 #[must_use]
@@ -39,11 +67,13 @@ pub fn run(cli: Cli) -> ExitCode {
         return fail(SET_UP, &format!("cannot handle SIGXFSZ: {error}"));
     }
     match cli.command {
+        None if cli.help_all => told(manual::print(&manual::whole_help())),
         None => download(cli.run),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
         Some(Command::Results(args)) => report(args),
+        Some(Command::Help(args)) => explain(&args),
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
@@ -52,6 +82,9 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn download(args: RunArgs) -> ExitCode {
+    if let Some(hint) = mistyped(&args) {
+        return fail(USAGE, &hint);
+    }
     log_to_stderr(args.verbose);
     let config = match RunConfig::new(args) {
         Ok(config) => config,
@@ -66,6 +99,20 @@ fn download(args: RunArgs) -> ExitCode {
         Ok(outcome) => outcome.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
+}
+
+/// What to say where the first argument is neither a URL nor a file, but a word much like a command.
+fn mistyped(args: &RunArgs) -> Option<String> {
+    let path = args.urls.first()?;
+    let word = path.to_str()?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if !word.chars().all(is_word) || path.exists() {
+        return None;
+    }
+    let meant = hints::of_word(word, &COMMANDS)?;
+    Some(format!(
+        "there is no command {word}, and no list of that name; did you mean {meant}"
+    ))
 }
 
 fn serve(args: OriginArgs) -> ExitCode {
@@ -90,7 +137,11 @@ fn serve(args: OriginArgs) -> ExitCode {
 
 fn compare(args: ShootoutArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    match shootout::execute(shootout::Plan::new(args)) {
+    let plan = match shootout::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match shootout::execute(plan) {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
@@ -124,6 +175,13 @@ fn report(args: ResultsArgs) -> ExitCode {
     }
 }
 
+fn explain(args: &HelpArgs) -> ExitCode {
+    match manual::help_on(args.topic.as_deref()) {
+        Ok(text) => told(manual::print(&text)),
+        Err(error) => fail(USAGE, &error),
+    }
+}
+
 fn complete(args: &CompletionsArgs) -> ExitCode {
     told(manual::completions(args.shell, &mut io::stdout().lock()))
 }
@@ -148,7 +206,11 @@ fn told(written: Result<(), ManualError>) -> ExitCode {
 
 fn work(args: &WorkerArgs) -> ExitCode {
     log_to_stderr(args.verbose);
+    let entered = std::env::set_current_dir(&args.folder);
     let worked = match args.inject {
+        _ if let Err(error) = entered => {
+            Err(format!("cannot work in {}: {error}", args.folder.display()))
+        }
         None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
         Some(StartFault::NoConnect) => {
             worker::process::never_connect(args.parent).map_err(|error| error.to_string())

@@ -20,7 +20,7 @@
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
-//!   completions and manual pages from it.
+//!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared;
@@ -37,6 +37,7 @@ pub mod dispatch;
 pub mod exec;
 pub mod folder;
 pub mod format;
+pub mod hints;
 pub mod inject;
 pub mod input;
 pub mod ledger;

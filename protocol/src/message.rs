@@ -130,7 +130,7 @@ impl ByteRange {
 
     /// How many bytes it is.
     #[must_use]
-    pub const fn len(self) -> u64 {
+    pub const fn bytes(self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
 }

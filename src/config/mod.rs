@@ -3,6 +3,7 @@
 mod exec;
 mod network;
 mod proxy;
+mod sources;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -18,13 +19,15 @@ use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::inject;
-use crate::input::naming::TemplateError;
+use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
 pub use exec::ExecError;
 pub use network::Network;
-use network::{default_output, network};
+use network::network;
 use proxy::Given;
 pub use proxy::ProxyError;
+pub use sources::SourcesError;
+use sources::{Sources, sources};
 
 /// Shortest time before the first retry, unless the user sets one.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -103,9 +106,9 @@ pub enum PoolKind {
 /// Why settings that are each well-formed make no sense together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Standard input is given more than once.
-    #[error("standard input (-) is given {0} times as a list of URLs; give it once")]
-    StdinTwice(usize),
+    /// There is nothing to download, or no place for it.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// Neither a scheme for names nor a template.
     #[error("cannot name files by '{text}' (--naming): {problem}")]
     Naming {
@@ -185,20 +188,8 @@ impl RunConfig {
     ///
     /// When settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
-        let sources: Vec<_> = args
-            .urls
-            .iter()
-            .cloned()
-            .map(Source::from_argument)
-            .collect();
-        let stdins = sources
-            .iter()
-            .filter(|&source| *source == Source::Stdin)
-            .count();
-        if stdins > 1 {
-            return Err(ConfigError::StdinTwice(stdins));
-        }
         let network = network(&args)?;
+        let Sources { sources, output } = sources(&args, &network)?;
         if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
@@ -217,7 +208,7 @@ impl RunConfig {
         Ok(Self {
             sources,
             lists: Arc::new(list_options(args.list)?),
-            output: args.output.unwrap_or_else(|| default_output(&network)),
+            output,
             force: args.force,
             no_lock: args.no_lock,
             limits,
@@ -326,10 +317,12 @@ fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
         }
         (_, _) => {}
     }
-    let naming = args.naming.parse().map_err(|problem| ConfigError::Naming {
-        text: args.naming,
-        problem,
-    })?;
+    let naming = match args.naming {
+        Some(text) => text
+            .parse()
+            .map_err(|problem| ConfigError::Naming { text, problem })?,
+        None => Naming::default(),
+    };
     Ok(ListOptions {
         format,
         url_column,

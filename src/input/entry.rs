@@ -203,7 +203,9 @@ impl Fields<'_> {
             return Ok(None);
         };
         match self.size {
-            Some(size) if size != range.len() => Err(LineError::RangeOfAnotherSize { range, size }),
+            Some(size) if size != range.bytes() => {
+                Err(LineError::RangeOfAnotherSize { range, size })
+            }
             Some(_) | None => Ok(Some(range)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{Algorithm, ByteRange};
 
@@ -13,10 +13,7 @@ use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// There is no such file.
-    #[error(
-        "cannot open the URL list {}: no such file; name an existing one, or - for standard input",
-        .path.display()
-    )]
+    #[error("cannot open the URL list {}: no such file; {}", .path.display(), meant(.path))]
     Missing {
         /// The file.
         path: PathBuf,
@@ -190,7 +187,7 @@ pub enum LineError {
         text: Excerpt,
     },
     /// A range and a size that do not fit each other.
-    #[error("the range {range} is {} bytes, and the size is {size}", .range.len())]
+    #[error("the range {range} is {} bytes, and the size is {size}", .range.bytes())]
     RangeOfAnotherSize {
         /// The range.
         range: ByteRange,
@@ -236,6 +233,28 @@ pub enum LineError {
         /// The cause.
         source: io::Error,
     },
+}
+
+/// What somebody may have meant by the name of a file that is not there.
+fn meant(path: &Path) -> String {
+    /// Extensions of lists: `www.txt` is no host.
+    const LISTS: [&str; 11] = [
+        "csv", "gz", "gzip", "json", "jsonl", "list", "lst", "ndjson", "tsv", "txt", "zst",
+    ];
+    let text = path.to_string_lossy();
+    let host = text.split('/').next().unwrap_or_default();
+    let is_domain = host.rsplit_once('.').is_some_and(|(name, top)| {
+        !name.is_empty()
+            && top.len() > 1
+            && top.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && (text.contains('/') || !LISTS.contains(&top))
+    });
+    match is_domain && url::Url::parse(&format!("https://{text}")).is_ok() {
+        true => format!("did you mean https://{}", Excerpt::of(&text)),
+        false => {
+            "name a URL with its scheme, a list that is there, or - for standard input".to_owned()
+        }
+    }
 }
 
 fn no_scheme(text: &Excerpt, suggestion: Option<&Excerpt>) -> String {

@@ -163,9 +163,10 @@ impl<'de> Visitor<'de> for Object<'_> {
                 Key::Headers => once(&mut headers, "headers", map.next_value()?)?,
                 Key::Word(number) => {
                     let word = Word::ALL[number];
-                    let text = match word {
-                        Word::Body => map.next_value::<AnyBody>()?.0,
-                        _ => map.next_value()?,
+                    let text = if word == Word::Body {
+                        map.next_value::<AnyBody<'_>>()?.0
+                    } else {
+                        map.next_value()?
                     };
                     once(&mut words[number], word.key(), text)?;
                 }

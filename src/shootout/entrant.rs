@@ -17,7 +17,7 @@ pub enum Entrant {
     Own(Approach),
     /// Another program.
     Outside(Outside),
-    /// Nobody: there is no such approach, or its command makes no sense.
+    /// Nobody: its command makes no sense, or its name is taken.
     Nobody {
         /// What was asked for.
         name: String,

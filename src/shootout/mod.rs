@@ -32,7 +32,7 @@ mod work;
 
 use std::io;
 
-pub use plan::Plan;
+pub use plan::{Plan, PlanError};
 
 use hall::Hall;
 use interrupt::Interrupt;
@@ -112,7 +112,7 @@ pub fn execute(plan: Plan) -> Result<Ending, ShootoutError> {
             source,
         })?;
     }
-    export::write(&plan.export, &shootout)?;
+    export::write(&plan.export, &shootout, plan.quiet)?;
     Ok(match interrupt.signal() {
         Some(signal) => Ending::Interrupted(signal),
         None if shootout.has_failures() => Ending::Failures,

@@ -11,6 +11,7 @@ mod dry_run;
 mod exec;
 mod failing_disk;
 mod failures;
+mod first_words;
 mod folder;
 mod fsync;
 mod hosts;

@@ -72,7 +72,7 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
         ("absent", "/nonexistent/program {urls} {out}".to_owned()),
         ("senseless", "get".to_owned()),
     ];
-    let only = "honest,failing,lazy,few,wrong,absent,senseless,fibers,threads";
+    let only = "honest,failing,lazy,few,wrong,absent,senseless,threads";
     let held = hold(&set, only, &commands);
     assert_eq!(held.output.status.code(), Some(1));
     for (name, reason) in [
@@ -82,7 +82,6 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
         ("wrong", "holds other bytes than it must"),
         ("absent", "it cannot be run"),
         ("senseless", "does not say {urls}"),
-        ("fibers", "there is no such approach"),
     ] {
         let told = held.failure(name);
         assert!(told.contains(reason), "{name}: {told}");

@@ -86,6 +86,7 @@ impl Run {
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Listen
+                | Action::Prove { .. }
                 | Action::Notify(_)
                 | Action::Finish { .. } => {}
             }
@@ -95,7 +96,7 @@ impl Run {
 
     fn holder(&self, task: u64) -> WorkerId {
         let holds = |worker: &WorkerId| self.core.holds(*worker, TaskId(task));
-        let mut workers = self.core.slots().into_iter().map(|slot| slot.worker);
+        let mut workers = self.core.slots().map(|slot| slot.worker);
         workers.find(holds).unwrap()
     }
 

@@ -283,6 +283,11 @@ impl World {
                 task,
                 stored,
             } => self.place(worker, task, stored),
+            Action::Prove {
+                worker,
+                task,
+                failure,
+            } => self.prove(worker, task, failure),
             Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
             Action::TurnToMirror { task, .. } => {
@@ -418,6 +423,7 @@ impl World {
             | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Place { .. }
+            | Action::Prove { .. }
             | Action::Listen
             | Action::Record { .. }
             | Action::TurnToMirror { .. }

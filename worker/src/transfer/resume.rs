@@ -141,7 +141,7 @@ pub(super) fn judge(head: &Head<'_>, offer: Option<&Offer>) -> Result<Extent, Fa
 /// If it is not exactly that part. A whole body is not cut: servers that do not know ranges would send
 /// all of it for each part.
 pub(super) fn judge_part(head: &Head<'_>, wanted: ByteRange) -> Result<Extent, Fault> {
-    let length = wanted.len();
+    let length = wanted.bytes();
     let fits = head.status == StatusCode::PARTIAL_CONTENT
         && text(head.headers, &CONTENT_RANGE).and_then(part) == Some((wanted.first, wanted.last))
         && head.length.is_none_or(|announced| announced == length)

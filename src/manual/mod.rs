@@ -1,7 +1,10 @@
-//! What the program tells of its own command line: completions for shells, manual pages.
+//! What the program tells of its own command line: help on a topic, completions for shells, manual
+//! pages.
 //!
-//! Both are made from the clap types, so that they never say anything else than `--help`. What is
+//! All are made from the clap types, so that they never say anything else than `--help`. What is
 //! hidden there is left out here. This module must not decide what an option means.
+
+mod help;
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,6 +16,13 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::cli::Cli;
+pub use help::{NoTopic, on as help_on, whole as whole_help};
+
+/// When the manual last changed.
+const DATE: &str = "2026-11-27";
+
+/// Longest line of a page's source, in bytes.
+const LINE: usize = 80;
 
 /// Why the pages are not where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +55,24 @@ pub fn completions(shell: Shell, out: &mut impl Write) -> Result<(), ManualError
     Ok(out.flush()?)
 }
 
+/// Writes a text to standard output.
+///
+/// # Errors
+///
+/// If it cannot be written to.
+pub fn print(text: &str) -> Result<(), ManualError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", text.trim_end())?;
+    Ok(out.flush()?)
+}
+
 /// Writes the page of the main command.
 ///
 /// # Errors
 ///
 /// If `out` cannot be written to.
 pub fn page(out: &mut impl Write) -> Result<(), ManualError> {
-    let text = render(&visible().disable_help_subcommand(true))?;
+    let text = render(&visible())?;
     out.write_all(&text)?;
     Ok(out.flush()?)
 }
@@ -67,7 +88,7 @@ pub fn pages(folder: &Path) -> Result<(), ManualError> {
         move |source| ManualError::File { path, source }
     };
     fs::create_dir_all(folder).map_err(failed(folder))?;
-    let mut command = visible().disable_help_subcommand(true);
+    let mut command = visible();
     command.build();
     for command in std::iter::once(&command).chain(command.get_subcommands()) {
         let name = command.get_display_name().unwrap_or(command.get_name());
@@ -84,6 +105,7 @@ fn visible() -> Command {
     let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set());
     let mut command = Command::new(env!("CARGO_PKG_NAME"))
         .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
         .args(whole.get_arguments())
         .subcommands(shown);
     if let Some(about) = whole.get_about() {
@@ -99,7 +121,12 @@ fn visible() -> Command {
 }
 
 fn render(command: &Command) -> io::Result<Vec<u8>> {
-    let man = Man::new(command.clone()).manual("coordinator");
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    let man = Man::new(command.clone())
+        .title(name.to_ascii_uppercase())
+        .date(DATE)
+        .source(concat!("coordinator ", env!("CARGO_PKG_VERSION")))
+        .manual("coordinator");
     let mut out = Vec::new();
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
@@ -112,7 +139,41 @@ fn render(command: &Command) -> io::Result<Vec<u8>> {
     if let Some(help) = command.get_after_help() {
         sections(&help.to_string()).to_writer(&mut out)?;
     }
-    Ok(out)
+    Ok(tidied(&String::from_utf8_lossy(&out)).into_bytes())
+}
+
+/// The page in the form that mandoc(1) asks for: lines that editors can show, no paragraph twice.
+fn tidied(page: &str) -> String {
+    let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
+    let mut out = String::with_capacity(page.len());
+    let mut is_tag = false;
+    for line in page.lines().map(str::trim_end) {
+        if is_tag || line.starts_with(['.', '\'']) {
+            out.push_str(line);
+        } else {
+            wrap(line, &mut out);
+        }
+        out.push('\n');
+        is_tag = line == ".TP";
+    }
+    out
+}
+
+/// Breaks a line of text at spaces; no part of it may look like a request.
+fn wrap(line: &str, out: &mut String) {
+    let mut width = 0;
+    for (place, word) in line.split(' ').enumerate() {
+        let looks_like_request = word.starts_with(['.', '\'']);
+        if width + word.len() >= LINE && width > 0 && !looks_like_request {
+            out.push('\n');
+            width = 0;
+        } else if place > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += word.len();
+    }
 }
 
 /// What follows the options in `--help`, as sections of a page: a line that ends with a colon is a
@@ -121,7 +182,12 @@ fn render(command: &Command) -> io::Result<Vec<u8>> {
 fn sections(help: &str) -> Roff {
     let mut roff = Roff::new();
     let mut begun = false;
+    let mut after_blank = false;
     for line in help.lines() {
+        // A heading and an entry are paragraphs of their own.
+        if std::mem::take(&mut after_blank) && !line.ends_with(':') && !line.starts_with(' ') {
+            roff.control("PP", []);
+        }
         if let Some(heading) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
             roff.control("SH", [heading.to_uppercase().as_str()]);
         } else if let Some(text) = line.strip_prefix("      ") {
@@ -134,7 +200,7 @@ fn sections(help: &str) -> Roff {
                 roff.text([roman(text.trim_start())]);
             }
         } else if line.is_empty() {
-            roff.control("PP", []);
+            after_blank = begun;
         } else {
             if !begun {
                 roff.control("SH", ["NOTES"]);
@@ -152,12 +218,13 @@ mod tests {
 
     #[test]
     fn what_follows_the_options_becomes_sections_with_entries() {
-        let help = "Note.\n\nExit codes:\n  0    good\n  130  bad, 143 too\nMore:\n  a\n      says";
+        let help =
+            "Note.\n\nExit status:\n  0    good\n  130  bad, 143 too\nMore:\n  a\n      says";
         let text = sections(help).to_roff();
         let expected = [
             ".SH NOTES",
             "Note.",
-            ".SH \"EXIT CODES\"",
+            ".SH \"EXIT STATUS\"",
             "\\fB0\\fR",
             "good",
             "\\fB130\\fR",
