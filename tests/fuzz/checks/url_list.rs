@@ -179,7 +179,17 @@ fn check_assignment(target: &Target) {
             assert!(!value.contains(['\r', '\n', '\0']));
         }
     }
-    codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+    let mirrors = target.mirrors().iter().map(|mirror| mirror.request_url());
+    let mirrors: Vec<_> = mirrors
+        .map(|url| Assignment {
+            url,
+            ..assignment.clone()
+        })
+        .collect();
+    assert!(mirrors.is_empty() || !target.expect().expect("a checksum").checksums.is_empty());
+    for assignment in std::iter::once(assignment).chain(mirrors) {
+        codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+    }
 }
 
 /// One line, of bounded length, that cannot do anything to a terminal.
