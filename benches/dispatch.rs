@@ -41,7 +41,8 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Spawn { worker } => events.push_back(Event::WorkerReady { worker }),
                 Action::Assign { worker, tasks } => {
                     for task in tasks {
-                        events.push_back(Event::Started { worker, task });
+                        let at = now;
+                        events.push_back(Event::Started { worker, task, at });
                         events.push_back(Event::Finished {
                             worker,
                             task,
@@ -61,6 +62,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Dismiss { worker } => events.push_back(Event::WorkerExited {
                     worker,
                     exit: coordinator::dispatch::Exit::Code(0),
+                    ran: None,
                 }),
                 Action::Listen => events.push_back(Event::Listened),
                 Action::Finish { .. } => return core.counts().stored,

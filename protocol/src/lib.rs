@@ -9,7 +9,6 @@
 
 mod checksum;
 pub mod codec;
-mod command;
 mod faults;
 pub mod handshake;
 mod id;
@@ -22,18 +21,14 @@ mod setup;
 mod text;
 
 pub use checksum::{Algorithm, Checksum};
-pub use command::{
-    CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
-    Piece, Template,
-};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{
     Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
-    Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
-    Timestamp, Timing, Validators,
+    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
+    Stored, Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{

@@ -39,7 +39,7 @@ pub(super) struct Task {
     /// How often its host had served when it first refused this, or last in a way that spent no
     /// attempt.
     pub(super) refused: Option<u64>,
-    /// When it was first started.
+    /// When it was first started, as far as is known.
     pub(super) begun: Option<Instant>,
     /// When it was last put in the queue.
     pub(super) ready_at: Instant,

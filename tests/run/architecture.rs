@@ -104,6 +104,19 @@ fn names(line: &str, path: &str) -> bool {
     })
 }
 
+/// What a module must not name that serves a run without knowing of it.
+const OF_THE_RUN: [&str; 9] = [
+    "crate::run",
+    "crate::cli",
+    "crate::config",
+    "crate::input",
+    "crate::pool",
+    "crate::dispatch",
+    "crate::origin",
+    "tokio",
+    "ipc_channel",
+];
+
 /// Who must not name what.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
@@ -165,32 +178,12 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "src/exec/",
-        &[
-            "crate::run",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::origin",
-            "tokio",
-            "ipc_channel",
-        ],
+        &OF_THE_RUN,
         "exec runs a program on a file, and knows nothing of the run around it",
     ),
     (
         "src/placement/",
-        &[
-            "crate::run",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::origin",
-            "tokio",
-            "ipc_channel",
-        ],
+        &OF_THE_RUN,
         "placement puts files in place, and knows nothing of the run around it",
     ),
     (

@@ -16,6 +16,7 @@ mod errands;
 mod limiting;
 mod mirrors;
 mod observer;
+mod pages;
 mod scenario;
 mod suspects;
 mod worker;

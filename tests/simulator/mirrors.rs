@@ -59,7 +59,8 @@ impl Run {
                 Action::Assign { worker, tasks } => {
                     for task in tasks {
                         moves.push(format!("assign {task}"));
-                        self.tell(Event::Started { worker, task });
+                        let at = self.now;
+                        self.tell(Event::Started { worker, task, at });
                     }
                 }
                 Action::TurnToMirror { task, .. } => moves.push(format!("turn {task}")),
