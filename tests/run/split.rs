@@ -87,7 +87,15 @@ impl Parts {
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared) {
-    while let Some((first, end)) = read_range(&mut stream) {
+    while let Some(head) = read_head(&mut stream) {
+        if head.starts_with("get /small") {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+            continue;
+        }
+        let (first, end) = range(&head);
         {
             let mut state = shared.state.lock().unwrap();
             state.asked.push(first);
@@ -106,7 +114,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-fn read_range(stream: &mut TcpStream) -> Option<(usize, usize)> {
+fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -115,16 +123,20 @@ fn read_range(stream: &mut TcpStream) -> Option<(usize, usize)> {
             _ => return None,
         }
     }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    Some(String::from_utf8(head).unwrap().to_ascii_lowercase())
+}
+
+/// What is asked for: from where on, and up to where.
+fn range(head: &str) -> (usize, usize) {
     let mut lines = head.lines();
     let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
     let Some(range) = range else {
-        return Some((0, SIZE));
+        return (0, SIZE);
     };
     assert!(head.contains("if-range: \"tag\""), "{head}");
     let (first, last) = range.split_once('-').unwrap();
     let end = last.parse().map_or(SIZE, |last: usize| last + 1);
-    Some((first.parse().unwrap(), end))
+    (first.parse().unwrap(), end)
 }
 
 fn send(
@@ -243,10 +255,18 @@ fn a_host_never_has_more_connections_at_work_than_its_cap() {
     ] {
         let server = Parts::start();
         let names = ["a", "b", "c"].map(|name| server.url(name));
-        let run = Run::new().list(names.clone()).with(options);
+        // Whoever has nothing to do at that host does these, which are of another.
+        let port = server.addr.port();
+        let others: Vec<_> = (0..100)
+            .map(|number| format!("http://localhost:{port}/small/{number}"))
+            .collect();
+        let run = Run::new().list(names.iter().chain(&others)).with(options);
         let job = run.start();
         job.wait_until("as many connections as there may be", || {
             server.most_busy() >= most
+        });
+        job.wait_until("all that is of another host", || {
+            run.log().count("stored") >= others.len()
         });
         server.open();
         job.finish().code(0);

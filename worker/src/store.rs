@@ -94,7 +94,7 @@ pub struct Partial {
     /// Bytes may be written ahead, so that the size of the file says nothing.
     spread: bool,
     /// The note that says how much is whole, if there is one.
-    vouching: Option<Vouching>,
+    vouching: Option<Box<Vouching>>,
 }
 
 /// Writes at any place of a body.
@@ -213,7 +213,8 @@ impl Partial {
     /// must not be taken for the note of a file without gaps.
     pub(crate) fn spread(&mut self, note: &PartialNote) -> bool {
         if self.store.boot.is_some() && self.vouching.is_none() {
-            self.vouching = Vouching::begin(&self.store, &self.name, note, self.bytes);
+            self.vouching =
+                Vouching::begin(&self.store, &self.name, note, self.bytes).map(Box::new);
             self.noted = self.vouching.is_some();
             self.spread = self.noted;
         } else {

@@ -163,7 +163,7 @@ impl Site {
             hashed: 0,
             noted: bytes > 0 && !matches!(vouching, Some(None)),
             spread: matches!(vouching, Some(Some(_))),
-            vouching: vouching.flatten(),
+            vouching: vouching.flatten().map(Box::new),
         }
     }
 }
