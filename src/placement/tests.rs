@@ -342,3 +342,53 @@ fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
     assert_eq!(fs::read(folder.path().join("a")).expect("in place"), b"abc");
     assert!(!folder.path().join(".coordinator/partial/2-7").exists());
 }
+
+#[test]
+fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
+    const BODIES: u64 = 60;
+    let bench = Bench::new();
+    let mut hand = Hand {
+        output: Arc::new(open_folder(bench.folder.path()).expect("opened")),
+        partial: bench.path(".coordinator/partial"),
+        local: false,
+        boot: None,
+        fsync: false,
+        insist: false,
+        crew: None,
+        // As on a file system that takes long.
+        pace: SLOW * 100,
+        folders: HashMap::new(),
+    };
+    let path = |number: u64| format!("d{}/e/{number}", number % 3);
+    let orders = (0..BODIES).map(|number| {
+        let body = format!("{number:03}");
+        let worker = if number % 2 == 0 { WORKER } else { OTHER };
+        // Of each tenth there is no body.
+        if number % 10 != 9 {
+            fs::write(bench.own(worker, &body), &body).expect("written");
+        }
+        Order {
+            task: TaskId(number),
+            worker,
+            partial: body.clone(),
+            ..order(&path(number), &body)
+        }
+    });
+    let results = hand.place_all(orders.collect());
+    let mut told: Vec<_> = results
+        .iter()
+        .map(|result| match result {
+            Ok(order) => (order.task.0, true),
+            Err(News::Placed { task, result, .. }) => (task.0, result.is_ok()),
+            Err(News::Fetched { .. }) => panic!("nothing was to be fetched"),
+        })
+        .collect();
+    told.sort_unstable();
+    let expected: Vec<_> = (0..BODIES).map(|n| (n, n % 10 != 9)).collect();
+    assert_eq!(told, expected);
+    for (number, placed) in expected {
+        let found = fs::read_to_string(bench.path(&path(number)));
+        assert_eq!(found.ok(), placed.then(|| format!("{number:03}")));
+    }
+    assert!(hand.pace < SLOW * 100, "it learns how long it takes");
+}
