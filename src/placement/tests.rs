@@ -347,14 +347,18 @@ fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
 fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     const BODIES: u64 = 60;
     let bench = Bench::new();
-    let mut hand = Hand {
+    let mover = Mover {
         output: Arc::new(open_folder(bench.folder.path()).expect("opened")),
-        partial: bench.path(".coordinator/partial"),
         local: false,
+        insist: false,
+    };
+    let mut hand = Hand {
+        mover: Arc::new(mover),
+        partial: bench.path(".coordinator/partial"),
         boot: None,
         fsync: false,
-        insist: false,
         crew: None,
+        helpers: None,
         // As on a file system that takes long.
         pace: SLOW * 100,
         folders: HashMap::new(),
@@ -374,15 +378,15 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
             ..order(&path(number), &body)
         }
     });
-    let results = hand.place_all(orders.collect());
-    let mut told: Vec<_> = results
-        .iter()
-        .map(|result| match result {
-            Ok(order) => (order.task.0, true),
-            Err(News::Placed { task, result, .. }) => (task.0, result.is_ok()),
-            Err(News::Fetched { .. }) => panic!("nothing was to be fetched"),
-        })
-        .collect();
+    let (mut orders, mut done, mut news) = (orders.collect(), Vec::new(), Vec::new());
+    hand.place_all(&mut orders, &mut done, &mut news);
+    assert!(hand.helpers.is_some() && orders.is_empty());
+    let failed = news.iter().map(|told| match told {
+        News::Placed { task, result, .. } => (task.0, result.is_ok()),
+        News::Fetched { .. } => panic!("nothing was to be fetched"),
+    });
+    let mut told: Vec<_> = done.iter().map(|order| (order.task.0, true)).collect();
+    told.extend(failed);
     told.sort_unstable();
     let expected: Vec<_> = (0..BODIES).map(|n| (n, n % 10 != 9)).collect();
     assert_eq!(told, expected);

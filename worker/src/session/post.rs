@@ -30,8 +30,8 @@ use tokio::time::timeout;
 use crate::link::Outbox;
 
 /// How long an outcome may wait for others. Long beside what a frame costs, and short beside what
-/// anybody notices: the run log waits as long.
-const HOLD: Duration = Duration::from_millis(10);
+/// anybody notices.
+const HOLD: Duration = Duration::from_millis(20);
 
 /// Most bytes of reports in one frame, by [`weight`], which is never too low. Far enough below
 /// the limit of a frame that the rest of it fits.
@@ -189,9 +189,12 @@ impl<O: Outbox> Post<O> {
         self.send(&mut self.lock());
     }
 
-    /// Lets the courier go.
+    /// Sends what is held, if anybody still listens, and lets the courier go.
     pub(super) fn close(&self) {
         let mut state = self.lock();
+        if !state.closed {
+            self.send(&mut state);
+        }
         state.closed = true;
         self.wake(&mut state);
     }

@@ -162,8 +162,9 @@ impl Builder {
     }
 
     fn show(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let line = [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"];
-        self.shown.extend(line.into_iter().flatten());
+        for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"] {
+            self.shown.extend_from_slice(part);
+        }
         self.count += 1;
     }
 
