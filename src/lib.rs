@@ -41,6 +41,7 @@ pub mod hints;
 pub mod inject;
 pub mod input;
 pub mod ledger;
+pub mod login;
 pub mod manual;
 pub mod origin;
 pub mod page;
