@@ -27,6 +27,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Event::TaskOffered {
                     task: TaskId(offered),
                     host,
+                    mirrors: Vec::new(),
                     size: 900,
                     spacing: Duration::ZERO,
                 },
@@ -66,9 +67,11 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Listen => events.push_back(Event::Listened),
                 Action::Finish { .. } => return core.counts().stored,
                 Action::Revoke { .. }
+                | Action::Prove { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }
+                | Action::TurnToMirror { .. }
                 | Action::Notify(_) => {}
             }
         }
@@ -86,6 +89,7 @@ fn stored() -> Box<Stored> {
         content_type: None,
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     })
 }

@@ -1,19 +1,19 @@
 //! The commands: from what was typed to the exit code.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::Parser as _;
 use tracing::level_filters::LevelFilter;
-use worker::exec::ExecError;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
+use crate::cli::isolation::IsolationArgs;
 use crate::cli::origin::OriginArgs;
-use crate::cli::reference::{CompletionsArgs, ManArgs};
+use crate::cli::reference::{CompletionsArgs, HelpArgs, ManArgs};
 use crate::cli::results::ResultsArgs;
 use crate::cli::run::RunArgs;
 use crate::cli::shootout::ShootoutArgs;
@@ -21,13 +21,43 @@ use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
+use crate::isolation::attempt::Attempt;
+use crate::isolation::{self, ground};
 use crate::manual::ManualError;
-use crate::{chaos, exec, manual, origin, results, run, shootout};
+use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;
 /// The command line is wrong; the same code as clap's.
 const USAGE: u8 = 2;
+
+/// The names of the commands that people type.
+const COMMANDS: [&str; 8] = [
+    "results",
+    "shootout",
+    "chaos",
+    "isolation",
+    "origin",
+    "completions",
+    "man",
+    "help",
+];
+
+/// Does what was typed on the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            let first = std::env::args_os().nth(1);
+            let first = first.as_ref().and_then(|first| first.to_str());
+            match hints::of_error(&error, first, &COMMANDS) {
+                Some(hint) => fail(USAGE, &hint),
+                None => error.exit(),
+            }
+        }
+    }
+}
 
 /// Does what was typed.
 #[must_use]
@@ -39,22 +69,29 @@ pub fn run(cli: Cli) -> ExitCode {
         return fail(SET_UP, &format!("cannot handle SIGXFSZ: {error}"));
     }
     match cli.command {
-        None => download(cli.run),
+        None if cli.help_all => told(manual::print(&manual::whole_help())),
+        None => download(cli.run, None),
         Some(Command::Origin(args)) => serve(args),
         Some(Command::Shootout(args)) => compare(*args),
         Some(Command::Chaos(args)) => wreck(&args),
+        Some(Command::Isolation(args)) => attack(&args),
+        Some(Command::Attacked(args)) => download(args.run, Some(args.attempt)),
         Some(Command::Results(args)) => report(args),
+        Some(Command::Help(args)) => explain(&args),
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
-        Some(Command::Runner(args)) => assist("runner", args, worker::exec::runner),
+        Some(Command::Runner(args)) => run_commands(args),
     }
 }
 
-fn download(args: RunArgs) -> ExitCode {
+fn download(args: RunArgs, attempt: Option<&'static Attempt>) -> ExitCode {
+    if let Some(hint) = mistyped(&args) {
+        return fail(USAGE, &hint);
+    }
     log_to_stderr(args.verbose);
     let config = match RunConfig::new(args) {
-        Ok(config) => config,
+        Ok(config) => RunConfig { attempt, ..config },
         Err(error) => return fail(USAGE, &error),
     };
     let done = if config.dry_run {
@@ -66,6 +103,20 @@ fn download(args: RunArgs) -> ExitCode {
         Ok(outcome) => outcome.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
+}
+
+/// What to say where the first argument is neither a URL nor a file, but a word much like a command.
+fn mistyped(args: &RunArgs) -> Option<String> {
+    let path = args.urls.first()?;
+    let word = path.to_str()?;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if !word.chars().all(is_word) || path.exists() {
+        return None;
+    }
+    let meant = hints::of_word(word, &COMMANDS)?;
+    Some(format!(
+        "there is no command {word}, and no list of that name; did you mean {meant}"
+    ))
 }
 
 fn serve(args: OriginArgs) -> ExitCode {
@@ -90,7 +141,11 @@ fn serve(args: OriginArgs) -> ExitCode {
 
 fn compare(args: ShootoutArgs) -> ExitCode {
     log_to_stderr(args.verbose);
-    match shootout::execute(shootout::Plan::new(args)) {
+    let plan = match shootout::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match shootout::execute(plan) {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),
     }
@@ -113,6 +168,18 @@ fn wreck(args: &ChaosArgs) -> ExitCode {
     }
 }
 
+fn attack(args: &IsolationArgs) -> ExitCode {
+    log_to_stderr(args.verbose);
+    let plan = match isolation::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match isolation::execute(&plan) {
+        Ok(ending) => ending.code().into(),
+        Err(error) => fail(SET_UP, &error),
+    }
+}
+
 fn report(args: ResultsArgs) -> ExitCode {
     let plan = match results::Plan::new(args) {
         Ok(plan) => plan,
@@ -121,6 +188,13 @@ fn report(args: ResultsArgs) -> ExitCode {
     match results::execute(&plan) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(SET_UP, &error),
+    }
+}
+
+fn explain(args: &HelpArgs) -> ExitCode {
+    match manual::help_on(args.topic.as_deref()) {
+        Ok(text) => told(manual::print(&text)),
+        Err(error) => fail(USAGE, &error),
     }
 }
 
@@ -148,8 +222,20 @@ fn told(written: Result<(), ManualError>) -> ExitCode {
 
 fn work(args: &WorkerArgs) -> ExitCode {
     log_to_stderr(args.verbose);
+    let entered = std::env::set_current_dir(&args.folder);
     let worked = match args.inject {
-        None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
+        _ if let Err(error) = entered => {
+            Err(format!("cannot work in {}: {error}", args.folder.display()))
+        }
+        None => {
+            let first = |setup: &_, inbox: &mut _, outbox: &_| {
+                if let Some(attempt) = args.attempt {
+                    ground::play_in_process(attempt, &args.folder, setup, inbox, outbox);
+                }
+            };
+            worker::process::run(&args.socket, args.parent, first)
+                .map_err(|error| error.to_string())
+        }
         Some(StartFault::NoConnect) => {
             worker::process::never_connect(args.parent).map_err(|error| error.to_string())
         }
@@ -161,16 +247,12 @@ fn work(args: &WorkerArgs) -> ExitCode {
     }
 }
 
-/// Runs commands for a worker.
-fn assist(
-    role: &str,
-    args: HandedArgs,
-    begin: impl Fn(Vec<OsString>) -> Result<(), ExecError>,
-) -> ExitCode {
+/// Runs commands for the coordinator.
+fn run_commands(args: HandedArgs) -> ExitCode {
     log_to_stderr(0);
-    match begin(args.handed) {
+    match exec::run_commands(args.handed) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(exec::EXIT_UNUSABLE, &format!("{role}: {error}")),
+        Err(error) => fail(exec::EXIT_UNUSABLE, &format!("runner: {error}")),
     }
 }
 

@@ -17,13 +17,14 @@
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
+//! - [`isolation`] has a worker try what it must not do, and says what came of it.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
-//!   completions and manual pages from it.
+//!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
-//! [`folder`], folders that others may have prepared;
+//! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
 //! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
@@ -37,11 +38,15 @@ pub mod dispatch;
 pub mod exec;
 pub mod folder;
 pub mod format;
+pub mod hints;
 pub mod inject;
 pub mod input;
+pub mod isolation;
 pub mod ledger;
+pub mod login;
 pub mod manual;
 pub mod origin;
+pub mod page;
 pub mod placement;
 pub mod pool;
 pub mod reap;

@@ -7,11 +7,12 @@
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
+mod checksum;
 pub mod codec;
-mod command;
 mod faults;
 pub mod handshake;
 mod id;
+mod login;
 mod message;
 mod outcome;
 pub mod packet;
@@ -20,22 +21,20 @@ pub mod robots;
 mod setup;
 mod text;
 
-pub use command::{
-    CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
-    Piece, Template,
-};
+pub use checksum::{Algorithm, Checksum};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
+pub use login::{Cookie, Credentials, Login, LoginHosts, MAX_COOKIE, MAX_COOKIES, MAX_LOGIN_HOSTS};
 pub use message::{
-    Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
+    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
-    Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
-    Timestamp, Timing, Validators,
+    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
+    Stored, Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, Exemption, Family, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme,
-    ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
+    Bearer, Engine, Exemption, Family, HttpOptions, Identity, LimitRate, LoginOptions, Proxies,
+    Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };
 pub use text::{HeardError, is_harmful};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Executed;
+use crate::Cookie;
 
 /// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Exchange {
     pub final_url: Option<String>,
     /// The phases in their order, if the setup asked for them: at most [`MAX_SPANS`].
     pub spans: Vec<Span>,
+    /// The cookies that servers set, if the setup asked for them, those included that are to be
+    /// forgotten; at most [`MAX_COOKIES`](crate::MAX_COOKIES) bytes of text.
+    pub cookies: Vec<Cookie>,
 }
 
 /// Most spans of one exchange: a report must fit a frame.
@@ -160,6 +163,8 @@ pub struct Stored {
     pub executed: Option<Executed>,
     /// Those of the file that can be used.
     pub validators: Validators,
+    /// When it was last modified, as the server says.
+    pub modified: Option<Timestamp>,
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
     /// there.
     pub unchanged: bool,
@@ -188,6 +193,10 @@ pub enum Severity {
         /// The server's `Retry-After`, as a time from now.
         retry_after: Option<Duration>,
     },
+    /// It needs the [`Login`](crate::Login) of the host that it is at (that of
+    /// [`Exchange::final_url`], or else of its own URL), which the worker does not have: to be
+    /// handed out again, with that.
+    NeedsLogin,
     /// No task can succeed until someone intervenes (a full disk): the run is given up, and the
     /// task left for the next one.
     Fatal,
@@ -199,7 +208,7 @@ impl Severity {
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Transient { retry_after } => retry_after,
-            Self::Permanent | Self::Fatal => None,
+            Self::Permanent | Self::NeedsLogin | Self::Fatal => None,
         }
     }
 }
@@ -267,7 +276,7 @@ pub enum FailureKind {
     TooLarge,
     /// The file is not of the size that the list names.
     SizeMismatch,
-    /// The file's SHA-256 is not the one that the list names.
+    /// A checksum of the file is not the one that the list names.
     ChecksumMismatch,
     /// The file could not be written; the disk is not full.
     Store,
@@ -393,4 +402,12 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
     }
+}
+
+/// A command was run on the file, and succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executed {
+    /// The size of the file that is in place now; nothing if the command took it away, or put
+    /// something else there.
+    pub left: Option<u64>,
 }

@@ -13,12 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed, Exemption,
-    Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known, LimitRate,
-    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
-    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
-    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
-    WorkerLimits,
+    Algorithm, Assignment, Bearer, ByteRange, Checksum, Cookie, Credentials, Engine, Exchange,
+    Executed, Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions,
+    Identity, Known, LimitRate, Login, LoginHosts, LoginOptions, MAX_POISON_TEXT, MAX_POISONS,
+    MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running,
+    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
+    TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -56,14 +56,60 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 prop_compose! {
+    fn cookie()(
+        [domain, path, name, value] in prop::array::uniform4(".{0,20}"),
+        [host_only, secure, http_only] in any::<[bool; 3]>(),
+        expires in option::of(any::<i64>()),
+    ) -> Cookie {
+        Cookie { domain, host_only, path, secure, http_only, expires, name, value }
+    }
+}
+
+prop_compose! {
+    fn credentials()([user, password] in prop::array::uniform2(".{0,20}")) -> Credentials {
+        Credentials { user, password }
+    }
+}
+
+prop_compose! {
+    fn login()(
+        host in ".{0,20}",
+        credentials in option::of(credentials()),
+        cookies in vec(cookie(), 0..3),
+    ) -> Login {
+        Login { host, credentials, cookies }
+    }
+}
+
+prop_compose! {
+    fn login_options()(
+        credentials in option::of(credentials()),
+        bearer in option::of(".{0,20}"),
+        [digest_only, report_cookies, any] in any::<[bool; 3]>(),
+        hosts in vec("[a-z.]{1,9}", 0..4),
+        identity in option::of((".{0,20}", ".{0,20}")),
+    ) -> LoginOptions {
+        LoginOptions {
+            credentials,
+            bearer: bearer.map(Bearer),
+            digest_only,
+            hosts: LoginHosts::new(hosts.iter().map(String::as_str), any),
+            report_cookies,
+            identity: identity.map(|(certificates, key)| Identity { certificates, key }),
+        }
+    }
+}
+
+prop_compose! {
     fn exchange()(
         started in any::<i64>(),
         timing in timing(),
         status in option::of(any::<u16>()),
         final_url in option::of(".{0,80}"),
         spans in vec(span(), 0..4),
+        cookies in vec(cookie(), 0..3).boxed(),
     ) -> Exchange {
-        Exchange { started: Timestamp(started), timing, status, final_url, spans }
+        Exchange { started: Timestamp(started), timing, status, final_url, spans, cookies }
     }
 }
 
@@ -78,9 +124,10 @@ prop_compose! {
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
         (validators, unchanged) in (validators(), any::<bool>()),
+        modified in option::of(any::<i64>().prop_map(Timestamp)),
         executed in option::of(executed()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged, executed })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, modified, unchanged, executed })
     }
 }
 
@@ -108,6 +155,7 @@ fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Permanent),
         Just(Severity::Fatal),
+        Just(Severity::NeedsLogin),
         option::of(duration()).prop_map(|retry_after| Severity::Transient { retry_after }),
     ]
 }
@@ -167,28 +215,44 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
-        .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
+    let checksum = prop::sample::select(&Algorithm::ALL).prop_flat_map(|algorithm| {
+        let digest = vec(any::<u8>(), algorithm.bytes());
+        digest.prop_map(move |digest| Checksum {
+            algorithm,
+            digest: digest.into(),
+        })
+    });
+    let expect = (vec(checksum, 0..5), option::of(any::<u64>()))
+        .prop_map(|(checksums, size)| Box::new(Expect { checksums, size }));
+    let range = (any::<u64>(), any::<u64>()).prop_map(|(first, last)| ByteRange { first, last });
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,40}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
-        option::of(expect),
+        (option::of(expect), option::of(range)),
         headers,
-        (any::<(u32, bool)>(), kind),
+        (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, partial), (expect, headers, ((delivery, begun), kind), known))| Assignment {
+        |(
             task,
-            kind,
-            url,
-            partial,
-            expect,
-            headers,
-            delivery,
-            known,
-            begun,
+            (url, partial),
+            ((expect, range), headers, ((delivery, begun, mirror), kind), known),
+        )| {
+            Assignment {
+                task,
+                kind,
+                url,
+                mirror,
+                partial,
+                expect,
+                range,
+                headers,
+                delivery,
+                known,
+                begun,
+            }
         },
     )
 }
@@ -278,6 +342,7 @@ prop_compose! {
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
         (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
+        login in login_options().boxed(),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -313,6 +378,7 @@ prop_compose! {
                 family: compressed.then_some(Family::V6),
                 block_private,
                 proxies: Proxies { http, https, exempt },
+                login,
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
             robots: robots.map(|(folder, token)| ObeyRobots { folder, token }),
@@ -321,38 +387,12 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn order()(
-        path in ".{0,80}",
-        url in ".{0,80}",
-        bytes in any::<u64>(),
-        sha256 in any::<[u8; 32]>(),
-        content_type in option::of(".{0,40}"),
-    ) -> CommandOrder {
-        CommandOrder { path, url, bytes, sha256, content_type }
-    }
-}
-
-fn answer() -> impl Strategy<Value = CommandAnswer> {
-    let end = prop_oneof![
-        any::<i32>().prop_map(CommandEnd::Code),
-        any::<i32>().prop_map(CommandEnd::Signal),
-        Just(CommandEnd::TimedOut),
-    ];
-    prop_oneof![
-        executed().prop_map(CommandAnswer::Succeeded),
-        (end, option::of(".{0,200}"))
-            .prop_map(|(end, last_line)| CommandAnswer::Failed { end, last_line }),
-        any::<i32>().prop_map(|errno| CommandAnswer::NotStarted { errno }),
-        ".{0,80}".prop_map(|why| CommandAnswer::Refused { why }),
-    ]
-}
-
 fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
         vec(assignment(), 0..8).prop_map(ToWorker::Assign),
         vec(task(), 0..20).prop_map(ToWorker::Revoke),
+        vec(login(), 0..4).prop_map(ToWorker::Logins),
         Just(ToWorker::Dismiss),
     ]
 }
@@ -371,19 +411,9 @@ proptest! {
     }
 
     #[test]
-    fn what_a_worker_and_its_runner_say_comes_back(order in order(), answer in answer()) {
-        let frame = codec::encode(&order).expect("small enough");
-        prop_assert_eq!(codec::decode::<CommandOrder>(&frame).expect("a message"), order);
-        let frame = codec::encode(&answer).expect("small enough");
-        prop_assert_eq!(codec::decode::<CommandAnswer>(&frame).expect("a message"), answer);
-    }
-
-    #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..2000)) {
         let _ = codec::decode::<ToWorker>(&bytes);
         let _ = codec::decode::<FromWorker>(&bytes);
-        let _ = codec::decode::<CommandOrder>(&bytes);
-        let _ = codec::decode::<CommandAnswer>(&bytes);
     }
 
     #[test]

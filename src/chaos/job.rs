@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus};
 
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
@@ -27,7 +27,7 @@ pub struct Job {
 
 impl Job {
     /// Starts it in a process group of its own, so that Ctrl-C does not reach it; what it says is
-    /// appended to the file `said`.
+    /// appended to the file `said`. What it reads is for `command` to say.
     ///
     /// # Errors
     ///
@@ -35,7 +35,6 @@ impl Job {
     pub fn start(mut command: Command, said: &Path) -> io::Result<Self> {
         let said: File = OpenOptions::new().append(true).create(true).open(said)?;
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)
             .process_group(0)
@@ -55,6 +54,11 @@ impl Job {
                 Err(errno.into())
             }
         }
+    }
+
+    /// Its standard input, the first time, if that is a pipe.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Its process id.
@@ -98,7 +102,7 @@ impl Job {
     /// # Errors
     ///
     /// If it cannot be waited for.
-    pub fn finish(mut self) -> io::Result<(ExitStatus, Usage)> {
+    pub fn finish(&mut self) -> io::Result<(ExitStatus, Usage)> {
         let reaped = reap(self.pid());
         self.over = true;
         reaped

@@ -12,7 +12,7 @@
 pub mod check;
 mod compare;
 mod faults;
-mod job;
+pub(crate) mod job;
 mod plan;
 mod progress;
 mod recovery;
@@ -20,7 +20,7 @@ mod report;
 mod scene;
 mod supervise;
 mod tear;
-mod watch;
+pub(crate) mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,9 +31,9 @@ use crate::origin::SpawnError;
 pub use compare::Comparison;
 pub use faults::{Fault, Faults, FaultsError};
 pub use plan::{Plan, PlanError, Task};
+pub use progress::Progress;
 
 use check::{Evidence, Unreadable, check, processes};
-use progress::Progress;
 use recovery::Recovery;
 use report::Report;
 use scene::Scene;

@@ -6,19 +6,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::supervise::Story;
 
-/// Progress through a chaos run.
+/// Progress through a chaos run, or through something else that takes its time.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
     /// Draws on standard error if that is a terminal and `quiet` is not wanted.
     #[must_use]
-    pub fn new(urls: usize, quiet: bool) -> Self {
+    pub fn new(steps: usize, quiet: bool) -> Self {
         let target = match quiet {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let bar = ProgressBar::with_draw_target(Some(urls as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), target);
         // The template is a constant, and right.
         let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}");
         Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
@@ -26,10 +26,14 @@ impl Progress {
 
     /// Shows how far it is: URLs that the origin has served, and what befell the coordinator.
     pub fn show(&self, urls: u64, story: &Story) {
-        self.0.set_position(urls);
         let deeds: u32 = story.deeds.values().sum();
-        self.0
-            .set_message(format!("run {}, {deeds} blows to it", story.starts));
+        self.tell(urls, format!("run {}, {deeds} blows to it", story.starts));
+    }
+
+    /// Shows how many steps are done, and what is being done.
+    pub fn tell(&self, done: u64, doing: String) {
+        self.0.set_position(done);
+        self.0.set_message(doing);
     }
 
     /// Takes the line off the screen.

@@ -14,7 +14,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -89,7 +89,10 @@ impl Scene {
         if !plan.inject.is_empty() {
             command.args(["--inject", &plan.inject]);
         }
-        command.arg(self.list()).env("TMPDIR", self.tmp());
+        command
+            .arg(self.list())
+            .env("TMPDIR", self.tmp())
+            .stdin(Stdio::null());
         command
     }
 

@@ -106,7 +106,7 @@ impl Supervisor<'_> {
     /// One run, from its start to its end.
     fn attend(&mut self) -> io::Result<Attended> {
         let begun_with = self.watch.complete();
-        let job = Job::start(self.scene.command(self.plan), &self.scene.said())?;
+        let mut job = Job::start(self.scene.command(self.plan), &self.scene.said())?;
         self.story.starts += 1;
         let (mut done, mut resume_at) = (None, None);
         loop {

@@ -74,7 +74,7 @@ Faults:
   of the origin, percent of the requests  errors, truncate, reset, stall, slow, endless
   of the coordinator, times in all  coordinator (kill -9), term, suspend, torn, disk
 
-Exit codes:
+Exit status:
   0    nothing was lost, doubled, torn or left behind
   1    something was, or the run did not finish
   2    the command line is wrong

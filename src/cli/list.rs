@@ -18,9 +18,9 @@ pub struct ListArgs {
     // clap takes an n in braces for the end of a line.
     /// How files are named: flat (one folder), tree (folders as in the URL), hash (1,024 folders),
     /// or a template like {host}/{name}-{hash}, with host, path, name, hash and n (the number of the
-    /// URL) in braces
-    #[arg(long, value_name = "SCHEME", default_value = "flat")]
-    pub naming: String,
+    /// URL) in braces [default: flat; the file of one URL on the command line has its plain name]
+    #[arg(long, value_name = "SCHEME")]
+    pub naming: Option<String>,
 }
 
 /// The format of a list.
@@ -30,7 +30,7 @@ pub enum FormatName {
     Auto,
     /// One URL a line
     Text,
-    /// One JSON object a line: url, out, sha256, size, headers
+    /// One JSON object a line: url and, where needed, out, sha256, size, range, headers and others
     Jsonl,
     /// Comma-separated values
     Csv,

@@ -4,8 +4,10 @@
 
 pub mod chaos;
 pub mod exec;
+pub mod isolation;
 pub mod limits;
 pub mod list;
+pub mod login;
 pub mod mode;
 pub mod origin;
 pub mod reference;
@@ -28,12 +30,18 @@ use clap::{Parser, Subcommand};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    override_help = HELP,
     after_help = AFTER_HELP
 )]
 pub struct Cli {
     /// What to do instead of the main job.
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Print every option
+    #[arg(long)]
+    pub help_all: bool,
 
     /// The main job.
     #[command(flatten)]
@@ -50,27 +58,103 @@ pub enum Command {
     /// Let workers, coordinator, origin and disk fail while a list is downloaded, and check that
     /// nothing was lost
     Chaos(Box<chaos::ChaosArgs>),
+    /// Have a worker try, in its sandbox, everything that it must not do, and check what came of it
+    Isolation(isolation::IsolationArgs),
     /// Run the built-in origin alone: a server that answers every URL
     Origin(origin::OriginArgs),
     /// Print completions for a shell
     Completions(reference::CompletionsArgs),
     /// Print the manual page, or write one for each command
     Man(reference::ManArgs),
+    /// Explain a command, a group of options, or another topic
+    Help(reference::HelpArgs),
     /// Be a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    /// Be a run with a worker that attacks it; only `isolation` starts one
+    #[command(hide = true)]
+    Attacked(Box<isolation::AttackedArgs>),
     /// Run commands; only a coordinator starts one
     #[command(hide = true)]
     Runner(exec::HandedArgs),
 }
 
+/// What `--help` shows: a screen of it. Everything else is in `--help-all` and in the manual page.
+const HELP: &str = "\
+Download URLs with worker processes, and lose nothing when one is killed
+
+Usage: coordinator [OPTIONS] [URL|LIST]...
+       coordinator COMMAND
+
+Examples:
+  coordinator https://example.com/x.pdf          # one file: downloads/x.pdf
+  coordinator list.txt                           # every URL of a list
+  produce-urls | coordinator --output books -    # of a list from a program
+  coordinator results                            # what became of them
+  coordinator results --failed | coordinator -   # try again what failed
+To finish a run that was cut short, repeat its command.
+
+Options:
+  -o, --output-file FILE     Name of the file, for one URL
+      --output DIR           Folder for files [default: downloads]
+  -w, --workers N            Worker processes [default: 6]
+  -c, --concurrency N        Downloads at once in each worker [default: 1]
+      --parallel-max-host N  Downloads at once from one host [default: 6]
+      --limit-rate SPEED     Bytes per second in all, for example 5M
+      --retry N              Attempts after the first [default: 3]
+  -m, --max-time TIME        Limit for one attempt, for example 90s
+  -H, --header HEADER        A request header, 'Name: value'
+      --robots               Obey robots.txt
+      --refresh[=AGE]        Ask servers which stored files have changed
+  -n, --dry-run              Print what would be downloaded
+      --simulate             Let a built-in server answer for every URL
+  -q, --quiet                Print errors only
+  -v, --verbose              Log to standard error
+      --help-all             Every option
+  -V, --version              Version
+
+Commands: results, shootout, chaos, origin, completions, man, help
+  coordinator help TOPIC     A command, or lists, exec, http, login, retries,
+                             workers, crashes, comparison, values, exit-status,
+                             signals";
+
 const AFTER_HELP: &str = "\
 Values:
-  TIME  seconds (30, 0.5), or with units (90s, 2m 30s, 1h)
-  SIZE  bytes (65536), or with units (64KiB, 10MB)
-  RATE  per second (5, 5/s), minute (30/m) or hour (100/h)
+  TIME   seconds (30, 0.5), or with units (90s, 2m 30s, 1h)
+  SIZE   bytes (65536), or with units (64KiB, 10MB)
+  SPEED  bytes per second (200000), or with K, M, G (of 1024) or units (500kB, 1.5MiB)
+  RATE   per second (5, 5/s), minute (30/m) or hour (100/h)
 
-Exit codes:
+Examples:
+  coordinator https://example.com/x.pdf
+      one file, as downloads/x.pdf
+  coordinator https://example.com/x.pdf -o y.pdf
+      one file, as y.pdf
+  coordinator list.jsonl.gz https://example.com/x.pdf
+      a list and a URL
+  produce-urls | coordinator -
+      a list from another program
+  coordinator list.txt --parallel-max-host 2 --robots
+      with regard for servers
+  coordinator results --failed --kind timeout | coordinator -
+      again what timed out
+  coordinator --simulate
+      a try on which nothing leaves the machine
+
+Files:
+  urls.txt  the list that is read if none is named
+  downloads, simulated  the output folder, unless --output names another
+  DIR/.coordinator/results.jsonl  in the output folder: the run log, one line for each URL
+  DIR/.coordinator/deaths.jsonl  what is known of each worker that died
+  ~/.netrc  user names and passwords by host, unless --no-netrc
+
+Environment:
+  http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy says otherwise
+  SSL_CERT_FILE, SSL_CERT_DIR  certificates of the system, for --ca-native
+  PATH  where the program of --exec is looked for
+  TMPDIR  where temporary files are made
+
+Exit status:
   0    every URL is stored
   1    some URLs failed, are quarantined, or could not be read
   2    the command line is wrong

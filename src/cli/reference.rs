@@ -1,4 +1,4 @@
-//! Options of `coordinator completions` and `coordinator man`.
+//! Options of `coordinator help`, `coordinator completions` and `coordinator man`.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,15 @@ pub struct ManArgs {
     /// of coordinator alone, to standard output]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
+}
+
+/// Options of `coordinator help`.
+#[derive(Debug, Args)]
+pub struct HelpArgs {
+    /// A command; or all, lists, exec, http, retries, workers, crashes, comparison, values, examples,
+    /// files, environment, exit-status, signals
+    #[arg(value_name = "TOPIC")]
+    pub topic: Option<String>,
 }
 
 const COMPLETIONS: &str = "\

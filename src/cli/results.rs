@@ -54,7 +54,7 @@ Examples:
   coordinator results --host www.example.com --export-csv -
       one host as a table
 
-Exit codes:
+Exit status:
   0    the results are told, whatever they are
   2    the command line is wrong
   3    there is no run log, it cannot be read, or a result could not be written";

@@ -4,12 +4,13 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use protocol::ResolveOverride;
 
 use super::exec::ExecArgs;
 use super::limits::LimitArgs;
 use super::list::ListArgs;
+use super::login::LoginArgs;
 use super::mode::ModeArgs;
 use super::value;
 
@@ -26,9 +27,9 @@ pub const SIMULATED_OUTPUT: &str = "simulated";
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip or zstd; -
-    /// is standard input
-    #[arg(value_name = "URLS", default_value = "urls.txt")]
+    /// URLs, and lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip or
+    /// zstd; - is standard input [default: urls.txt]
+    #[arg(value_name = "URL|LIST")]
     pub urls: Vec<PathBuf>,
 
     /// Worker processes
@@ -41,8 +42,13 @@ pub struct RunArgs {
     pub concurrency: Option<NonZeroU16>,
 
     /// Folder to store files in [default: downloads; with --simulate simulated]
-    #[arg(short = 'o', long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
+
+    /// The file of the one URL on the command line; with --output it is in that folder. Without -o
+    /// and --naming, that file has the last part of the URL's path as its name
+    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output_file: Option<PathBuf>,
 
     /// Go on where a run stops to protect files: replace files that no run has made, where a list
     /// or a template names them; and, in a folder whose files an earlier run named with another
@@ -59,6 +65,11 @@ pub struct RunArgs {
     /// stored; slower
     #[arg(long)]
     pub fsync: bool,
+
+    /// Give files the time at which they were last modified, as the server says, and not that of the
+    /// download
+    #[arg(short = 'R', long)]
+    pub remote_time: bool,
 
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
@@ -117,6 +128,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub http: HttpArgs,
 
+    /// Options for logging in.
+    #[command(flatten)]
+    pub login: LoginArgs,
+
     /// Options for retries.
     #[command(flatten)]
     pub retry: RetryArgs,
@@ -160,7 +175,7 @@ pub struct HttpArgs {
     pub speed_time: Duration,
 
     /// Fewest bytes that a body may bring in a second, on average over each --speed-time; less is a
-    /// failure that may pass. A number, or one with K, M or G, or a unit [default: no limit]
+    /// failure that may pass [default: no limit]
     #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
     pub speed_limit: Option<u64>,
 
@@ -195,8 +210,8 @@ pub struct HttpArgs {
     #[arg(long, value_name = "RATE", value_parser = value::rate)]
     pub rate: Option<Duration>,
 
-    /// Most bytes of bodies read in a second, over all workers together; a number, or one with K, M
-    /// or G (1024, as curl has it), or a unit (500kB, 1.5MiB); 0 is no limit [default: no limit]
+    /// Most bytes of bodies read in a second, over all workers together; 0 is no limit [default: no
+    /// limit]
     #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
     pub limit_rate: Option<u64>,
 
@@ -239,7 +254,7 @@ pub struct HttpArgs {
 
     /// Go through this proxy: SCHEME://USER:PASSWORD@HOST:PORT, of which HOST is enough; SCHEME is
     /// http, https, socks5 or socks5h; empty for none [default: what http_proxy, https_proxy and all_proxy say]
-    #[arg(short = 'x', long, value_name = "PROXY")]
+    #[arg(short = 'x', long, value_name = "PROXY", value_parser = value::proxy)]
     pub proxy: Option<String>,
 
     /// Hosts that are reached without a proxy, separated by commas: names (and all below them),

@@ -13,8 +13,9 @@ use crate::origin::Spec;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ShootoutArgs {
-    /// Files with one URL a line; - is standard input
-    #[arg(value_name = "URLS", default_value = "urls.txt")]
+    /// URLs, and lists of URLs; - is standard input [default: urls.txt, or a built-in list where there
+    /// is none]
+    #[arg(value_name = "URL|LIST")]
     pub urls: Vec<PathBuf>,
 
     /// Downloads in flight, for every approach that can have more than one
@@ -96,11 +97,11 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Write everything as JSON
+    /// Write everything as JSON, each timed round included
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
 
-    /// Write every timed run as a line of CSV
+    /// Write the table as CSV, in seconds and bytes
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,
 
@@ -116,7 +117,7 @@ pub struct ExportArgs {
 const AFTER_HELP: &str = "\
 Approaches: sequential, threads, processes-shared, processes-chunked, async, hybrid.
 
-Exit codes:
+Exit status:
   0    everyone did the work
   1    someone failed, and has no time
   2    the command line is wrong

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use protocol::{FailureKind, ResolveOverride};
+use protocol::{Bearer, Credentials, FailureKind, ResolveOverride};
 
 use crate::dispatch::{Intensity, MaxFailures};
 
@@ -42,10 +42,17 @@ pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What a size may be, for messages.
+const SIZES: &str = "expected bytes (65536), or a size with kB, MB, GB, TB (of 1000) or KiB, MiB, GiB, \
+                     TiB (of 1024)";
+
+/// What a speed may be, for messages.
+const SPEEDS: &str = "expected bytes per second (200000), or with K, M, G (of 1024), kB, MB, GB (of \
+                      1000) or KiB, MiB, GiB (of 1024)";
+
 /// A size in bytes, with decimal or binary units (`10MB`, `64KiB`).
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    parse_size::parse_size(text)
-        .map_err(|error| format!("{error}; expected bytes, or a size with units (10MB, 64KiB)"))
+    bytes(text, &parse_size::Config::new()).map_err(|error| format!("{error}; {SIZES}"))
 }
 
 /// Bytes per second: as [`size`], but that letters alone are binary, as curl takes them; 0 for no
@@ -57,14 +64,39 @@ pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
         Some(_) => parse_size::Config::new(),
         None => parse_size::Config::new().with_binary(),
     };
-    let bytes = config.parse_size(number).map_err(|error| {
-        format!("{error}; expected bytes per second (200000), also with units (200K, 1.5MiB)")
-    })?;
+    let bytes = bytes(number, &config).map_err(|error| format!("{error}; {SPEEDS}"))?;
     // What is rounded to nothing was not meant to be no limit.
     if bytes == 0 && number.contains(|digit: char| ('1'..='9').contains(&digit)) {
         return Err("must be at least 1 byte per second, or 0 for no limit".to_owned());
     }
     Ok(bytes)
+}
+
+/// A small b is a bit (IEEE 1541), which the parser would take for a byte: what is off by eight is
+/// refused.
+fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, String> {
+    let text = text.as_ref().trim();
+    let unit = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    let lower = unit.to_ascii_lowercase();
+    if unit.ends_with('b')
+        || ["bit", "bits", "bps"]
+            .iter()
+            .any(|bits| lower.ends_with(bits))
+    {
+        return Err(format!("{unit} counts bits, and a byte has eight (B)"));
+    }
+    config.parse_size(text).map_err(|error| error.to_string())
+}
+
+/// A proxy. aria2 has another `-x`, whose value would be an address here (inet_aton(3)).
+pub(super) fn proxy(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err(
+            "a number is no proxy; the downloads from one host at once are --parallel-max-host N"
+                .to_owned(),
+        ),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// `N/PERIOD`.
@@ -125,6 +157,23 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     http::HeaderValue::from_str(value)
         .map_err(|_| format!("the value of '{name}' has characters that a header cannot have"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `NAME:PASSWORD`. Nothing of it is shown, whatever is wrong.
+pub(super) fn credentials(text: &str) -> Result<Credentials, String> {
+    let (user, password) = text
+        .split_once(':')
+        .ok_or("expected NAME:PASSWORD; a name without a password belongs into a netrc file")?;
+    Ok(Credentials {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// A token, or `@` and the file that holds it.
+#[allow(clippy::unnecessary_wraps, reason = "clap wants a result")]
+pub(super) fn bearer(text: &str) -> Result<Bearer, String> {
+    Ok(Bearer(text.to_owned()))
 }
 
 /// A user agent: any header value.
@@ -220,6 +269,25 @@ mod tests {
         for wrong in ["", "-1", "fast", "K", "1 parsec", "0.1", "1e30", "10/m"] {
             assert!(limit_rate(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn bits_are_no_bytes() {
+        for wrong in [
+            "10Mbit", "5Mb/s", "5Mb", "5mb", "10kbps", "1Gbits", "8b", "5 Mbps",
+        ] {
+            let told = limit_rate(wrong).expect_err(wrong);
+            assert!(
+                told.contains("bits") && told.contains("MiB"),
+                "{wrong}: {told}"
+            );
+            assert!(size(wrong.trim_end_matches("/s")).is_err(), "{wrong}");
+        }
+        assert_eq!(size("10MB"), Ok(10_000_000));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("7B"), Ok(7));
+        let told = size("10 parsecs").expect_err("no size");
+        assert!(told.contains("MiB"), "{told}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::inject::StartFault;
+use crate::isolation::attempt::{Attempt, named};
 
 /// Options of `coordinator worker`.
 #[derive(Debug, Args)]
@@ -25,13 +26,17 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub parent: u32,
 
-    /// Output folder; for people who look at the process list
+    /// Folder to work in, its own
     #[arg(long)]
     pub folder: PathBuf,
 
     /// What is to go wrong before it connects
     #[arg(long)]
     pub inject: Option<StartFault>,
+
+    /// What it tries before it works, as one that was taken over
+    #[arg(long, value_parser = named)]
+    pub attempt: Option<&'static Attempt>,
 
     /// Log to standard error
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -1,8 +1,10 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
 mod exec;
+mod login;
 mod network;
 mod proxy;
+mod sources;
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -10,21 +12,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, Exec, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Family, HttpOptions, LoginOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use crate::exec::Exec;
 use crate::inject;
-use crate::input::naming::TemplateError;
+use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
+use crate::isolation::attempt::Attempt;
+use crate::login::Logins;
 pub use exec::ExecError;
+use login::Login;
+pub use login::LoginError;
 pub use network::Network;
-use network::{default_output, network};
+use network::network;
 use proxy::Given;
 pub use proxy::ProxyError;
+pub use sources::SourcesError;
+use sources::{Sources, sources};
 
 /// Shortest time before the first retry, unless the user sets one.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -59,10 +68,18 @@ pub struct RunConfig {
     pub limit_rate: Option<NonZeroU64>,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
+    /// Whether files get the time that the server says.
+    pub remote_time: bool,
     /// The program to run on each file.
     pub exec: Option<Exec>,
     /// How workers talk to servers.
     pub http: HttpOptions,
+    /// What there is for hosts to log in with, which workers are told when they need it.
+    pub logins: Logins,
+    /// Where the cookies go that there are in the end.
+    pub cookie_jar: Option<PathBuf>,
+    /// What the user is to know before the run.
+    pub note: Option<String>,
     /// Whose rules in robots.txt are obeyed, if any are: our product token.
     pub robots: Option<String>,
     /// What answers in place of the network.
@@ -77,6 +94,9 @@ pub struct RunConfig {
     pub timeline: Option<PathBuf>,
     /// Faults to bring about.
     pub inject: Option<inject::Spec>,
+    /// What the first worker tries, as one that was taken over: for `coordinator isolation` alone, no
+    /// option of a run says it.
+    pub attempt: Option<&'static Attempt>,
     /// URLs that earlier runs quarantined are taken up again.
     pub retry_quarantined: bool,
     /// Files that earlier runs stored are checked, unless that was done less long ago than this.
@@ -101,9 +121,9 @@ pub enum PoolKind {
 /// Why settings that are each well-formed make no sense together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Standard input is given more than once.
-    #[error("standard input (-) is given {0} times as a list of URLs; give it once")]
-    StdinTwice(usize),
+    /// There is nothing to download, or no place for it.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// Neither a scheme for names nor a template.
     #[error("cannot name files by '{text}' (--naming): {problem}")]
     Naming {
@@ -165,6 +185,9 @@ pub enum ConfigError {
     /// A program that cannot be run on files.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A login that cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -183,20 +206,8 @@ impl RunConfig {
     ///
     /// When settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
-        let sources: Vec<_> = args
-            .urls
-            .iter()
-            .cloned()
-            .map(Source::from_argument)
-            .collect();
-        let stdins = sources
-            .iter()
-            .filter(|&source| *source == Source::Stdin)
-            .count();
-        if stdins > 1 {
-            return Err(ConfigError::StdinTwice(stdins));
-        }
         let network = network(&args)?;
+        let Sources { sources, output } = sources(&args, &network)?;
         if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
@@ -205,32 +216,55 @@ impl RunConfig {
                 (args.http.proxy.is_some(), "--proxy"),
                 (args.http.ca_native, "--ca-native"),
                 (args.http.block_private, "--block-private"),
+                (args.login.user.is_some(), "--user"),
+                (args.login.oauth2_bearer.is_some(), "--oauth2-bearer"),
+                (args.login.netrc, "--netrc"),
+                (args.login.netrc_file.is_some(), "--netrc-file"),
+                (args.login.cookie.is_some(), "--cookie"),
+                (args.login.cookie_jar.is_some(), "--cookie-jar"),
+                (args.login.cert.is_some(), "--cert"),
             ];
             if let Some((_, option)) = real.iter().find(|(given, _)| *given) {
                 return Err(ConfigError::RealNetworkSimulated(option));
             }
         }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = home.filter(|_| matches!(network, Network::Real));
+        let now = jiff::Timestamp::now().as_second();
+        let Login {
+            options,
+            logins,
+            note,
+        } = login::login(&args.login, home.map(PathBuf::from), now)?;
         let shape = Shape::new(&args)?;
         let limits = limits(&args, &shape);
         Ok(Self {
             sources,
             lists: Arc::new(list_options(args.list)?),
-            output: args.output.unwrap_or_else(|| default_output(&network)),
+            output,
             force: args.force,
             no_lock: args.no_lock,
             limits,
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
+            remote_time: args.remote_time,
             exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
             robots: args.http.robots.then(|| robots_token(&args.http)),
-            http: http_options(args.http, args.retry.retry_all_errors)?,
+            http: HttpOptions {
+                login: options,
+                ..http_options(args.http, args.retry.retry_all_errors)?
+            },
+            logins,
+            cookie_jar: args.login.cookie_jar,
+            note,
             network,
             pool: shape.pool,
             engine: shape.engine,
             cpu_per_task: args.mode.cpu_per_task,
             timeline: args.mode.timeline,
             inject: args.crash.inject,
+            attempt: None,
             retry_quarantined: args.retry_quarantined,
             refresh: args.refresh,
             dry_run: args.dry_run,
@@ -323,10 +357,12 @@ fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
         }
         (_, _) => {}
     }
-    let naming = args.naming.parse().map_err(|problem| ConfigError::Naming {
-        text: args.naming,
-        problem,
-    })?;
+    let naming = match args.naming {
+        Some(text) => text
+            .parse()
+            .map_err(|problem| ConfigError::Naming { text, problem })?,
+        None => Naming::default(),
+    };
     Ok(ListOptions {
         format,
         url_column,
@@ -376,8 +412,12 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
-        // What is held ahead would be begun whenever its worker likes.
-        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+        // What is held ahead would be begun whenever its worker likes: also while commands wait for
+        // others to end.
+        prefetch: if spacing > Duration::ZERO
+            || args.http.host_delay > Duration::ZERO
+            || args.each.exec.is_some()
+        {
             0
         } else {
             defaults.prefetch
@@ -460,6 +500,7 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         },
         block_private: args.block_private,
         proxies,
+        login: LoginOptions::default(),
         simulated: None,
     })
 }

@@ -12,20 +12,10 @@ use super::task::{Lease, Place, Task};
 use super::{Course, Dispatcher};
 
 impl Dispatcher {
-    pub(super) fn on_offered(
-        &mut self,
-        now: Instant,
-        task: TaskId,
-        host: HostId,
-        size: u32,
-        spacing: Duration,
-    ) {
+    pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
         self.counts.offered += 1;
-        self.spaced |= spacing > Duration::ZERO;
-        let entry = Task {
-            spacing,
-            ..Task::new(now, host, size)
-        };
+        self.spaced |= entry.spacing > Duration::ZERO;
+        let host = entry.host;
         let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
         self.ready.enter(host);
@@ -81,11 +71,21 @@ impl Dispatcher {
         let Some((host, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
         };
-        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         let places = self.places();
         self.ready.serve(now, host, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(host);
         self.answered(worker, id, true, true);
+        self.hand_to_placement(now, worker, id);
+        self.actions.push_back(Action::Place {
+            worker,
+            task: id,
+            stored,
+        });
+    }
+
+    /// Ends the lease on `id`, which `worker` has answered: what is left to do is not the worker's.
+    fn hand_to_placement(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         self.unlease(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             let queued = started
@@ -94,11 +94,6 @@ impl Dispatcher {
             task.place = Place::Placing { worker, queued };
         }
         self.placing += 1;
-        self.actions.push_back(Action::Place {
-            worker,
-            task: id,
-            stored,
-        });
     }
 
     pub(super) fn on_placed(
@@ -122,7 +117,7 @@ impl Dispatcher {
                     Severity::Transient { retry_after } => {
                         self.delay_of_retry(now, id, retry_after)
                     }
-                    Severity::Permanent | Severity::Fatal => None,
+                    Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
                 };
                 self.failed(now, worker, id, failure, delay);
             }
@@ -139,8 +134,22 @@ impl Dispatcher {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
+        if failure.severity == Severity::NeedsLogin {
+            // Not tried: it was handed out without what it needs.
+            self.answered(worker, id, true, false);
+            self.unlease(id);
+            return self.make_ready(now, id);
+        }
         let pushback = self.judge(now, id, &failure);
         self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
+        if failure.severity == Severity::Fatal {
+            self.hand_to_placement(now, worker, id);
+            return self.actions.push_back(Action::Prove {
+                worker,
+                task: id,
+                failure,
+            });
+        }
         let retry_after = failure.severity.retry_after();
         let delay = match failure.severity {
             Severity::Transient { .. } if pushback.excused => {
@@ -148,10 +157,13 @@ impl Dispatcher {
                 Some(wanted.min(self.limits.retry_delay_max))
             }
             Severity::Transient { .. } => self.delay_of_retry(now, id, retry_after),
-            Severity::Permanent | Severity::Fatal => None,
+            Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
         };
         if delay.is_some() && !pushback.pause.is_zero() {
             self.rest_host(now, id, pushback.pause);
+        }
+        if delay.is_none() && self.may_turn_to_mirror(id, &failure) {
+            return self.turn_to_mirror(now, id, failure);
         }
         self.failed(now, worker, id, failure, delay);
     }
@@ -189,7 +201,7 @@ impl Dispatcher {
             self.place(id, Place::Delayed(now + delay));
             self.delayed.insert((now + delay, id));
         }
-        let attempts = self.tasks.get(&id).map_or(0, |task| task.attempts);
+        let attempts = self.tasks.get(&id).map_or(0, Task::all_attempts);
         self.actions.push_back(Action::Notify(Notice::Retrying {
             task: id,
             attempts,
@@ -297,7 +309,7 @@ impl Dispatcher {
             task: id,
             worker,
             verdict,
-            attempts: task.attempts,
+            attempts: task.all_attempts(),
             deliveries: task.broken + answered,
             queued,
         });
@@ -378,7 +390,7 @@ impl Dispatcher {
 
     /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
     /// many die, those who have waited longest would never have their turn.
-    fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
+    pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -423,8 +435,8 @@ impl Dispatcher {
 }
 
 /// An end of a queue.
-#[derive(Clone, Copy)]
-enum End {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
     Front,
     Back,
 }

@@ -18,6 +18,8 @@ pub enum Event {
         task: TaskId,
         /// Its host.
         host: HostId,
+        /// The hosts of its mirrors: where else it can be done, in the order in which that is tried.
+        mirrors: Vec<HostId>,
         /// What it takes of a worker's credit until it is known to be started: its room in the
         /// channel.
         size: u32,
@@ -65,9 +67,9 @@ pub enum Event {
         /// The body, as the worker tells it.
         stored: Box<Stored>,
     },
-    /// The answer to [`Action::Place`].
+    /// The answer to [`Action::Place`] and to [`Action::Prove`].
     Placed {
-        /// The worker that had finished it, which may be gone by now.
+        /// The worker that had answered it, which may be gone by now.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -243,6 +245,16 @@ pub enum Action {
         /// The body, as the worker tells it.
         stored: Box<Stored>,
     },
+    /// Find out whether what a worker calls fatal is: a worker may have been taken over. Answered by
+    /// `Placed`, with a failure that is fatal or may pass.
+    Prove {
+        /// The worker that says so.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// Why, as the worker tells it.
+        failure: Box<Failure>,
+    },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
     Dismiss {
         /// Which.
@@ -262,6 +274,14 @@ pub enum Action {
         worker: WorkerId,
         /// Why.
         reason: KillReason,
+    },
+    /// This task failed for good where it was tried: from now on it is for its next mirror, and no
+    /// other place. It waits for its turn there.
+    TurnToMirror {
+        /// Which task.
+        task: TaskId,
+        /// Why it failed.
+        failure: Box<Failure>,
     },
     /// Say when everything that workers have said until now is told; answered by
     /// [`Event::Listened`].

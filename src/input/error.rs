@@ -2,19 +2,18 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use protocol::{Algorithm, ByteRange};
 
 use super::naming::PlaceError;
-use super::{MAX_HEADERS, MAX_LINE, MAX_ROW};
+use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 
 /// Why a list could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// There is no such file.
-    #[error(
-        "cannot open the URL list {}: no such file; name an existing one, or - for standard input",
-        .path.display()
-    )]
+    #[error("cannot open the URL list {}: no such file; {}", .path.display(), meant(.path))]
     Missing {
         /// The file.
         path: PathBuf,
@@ -164,9 +163,14 @@ pub enum LineError {
         /// What is wrong with it.
         problem: PlaceError,
     },
-    /// Not a SHA-256.
-    #[error("the sha256 is not 64 hexadecimal digits: {text}")]
+    /// Not a checksum.
+    #[error(
+        "the {} is neither {} hexadecimal digits nor {} bytes in Base64: {text}",
+        .algorithm.key(), 2 * .algorithm.bytes(), .algorithm.bytes()
+    )]
     BadChecksum {
+        /// What it should be.
+        algorithm: Algorithm,
         /// What it is.
         text: Excerpt,
     },
@@ -175,6 +179,41 @@ pub enum LineError {
     BadSize {
         /// What it is.
         text: Excerpt,
+    },
+    /// Not a range of bytes.
+    #[error("the range is not FIRST-LAST, two numbers of bytes counted from 0: {text}")]
+    BadRange {
+        /// What it is.
+        text: Excerpt,
+    },
+    /// A range and a size that do not fit each other.
+    #[error("the range {range} is {} bytes, and the size is {size}", .range.bytes())]
+    RangeOfAnotherSize {
+        /// The range.
+        range: ByteRange,
+        /// The size.
+        size: u64,
+    },
+    /// A method other than GET, or a body.
+    #[error(
+        "{key} is not supported: every request is a GET without a body; leave {key} out, or give it \
+         another name if it is not about the request"
+    )]
+    NotAGet {
+        /// The key or column.
+        key: &'static str,
+    },
+    /// Mirrors, and nothing that shows that what they send is the file.
+    #[error(
+        "several URLs (urls) need a checksum that shows that all of them are of one file: add \
+         sha256, sha512, sha1, md5 or crc32c, or leave one URL"
+    )]
+    MirrorsWithoutChecksum,
+    /// More than [`MAX_MIRRORS`].
+    #[error("the line has {there} URLs (urls), and may have {MAX_MIRRORS}")]
+    ManyMirrors {
+        /// How many it has.
+        there: usize,
     },
     /// A header that cannot be sent.
     #[error("the request header {name} cannot be sent, for its name or its value")]
@@ -194,6 +233,28 @@ pub enum LineError {
         /// The cause.
         source: io::Error,
     },
+}
+
+/// What somebody may have meant by the name of a file that is not there.
+fn meant(path: &Path) -> String {
+    /// Extensions of lists: `www.txt` is no host.
+    const LISTS: [&str; 11] = [
+        "csv", "gz", "gzip", "json", "jsonl", "list", "lst", "ndjson", "tsv", "txt", "zst",
+    ];
+    let text = path.to_string_lossy();
+    let host = text.split('/').next().unwrap_or_default();
+    let is_domain = host.rsplit_once('.').is_some_and(|(name, top)| {
+        !name.is_empty()
+            && top.len() > 1
+            && top.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && (text.contains('/') || !LISTS.contains(&top))
+    });
+    match is_domain && url::Url::parse(&format!("https://{text}")).is_ok() {
+        true => format!("did you mean https://{}", Excerpt::of(&text)),
+        false => {
+            "name a URL with its scheme, a list that is there, or - for standard input".to_owned()
+        }
+    }
 }
 
 fn no_scheme(text: &Excerpt, suggestion: Option<&Excerpt>) -> String {

@@ -11,7 +11,7 @@ use super::options::{Format, ListOptions};
 use super::table::Table;
 use super::target::Target;
 use super::unpack::Unpacked;
-use super::{MAX_LINE, MAX_ROW, jsonl, target, without_mark};
+use super::{MAX_LINE, MAX_ROW, jsonl, position, target, without_mark};
 
 /// How much of a list is looked at to tell its format: more blank lines than that, and it is text.
 const START: usize = 64 * 1024;
@@ -36,7 +36,7 @@ impl Line {
         let error = self.entry.as_ref().err()?;
         Some(match self.column {
             Some(column) => format!("{}:{}:{column}: {error}", self.source, self.number),
-            None => format!("{}:{}: {error}", self.source, self.number),
+            None => format!("{}: {error}", position(&self.source, self.number)),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! URL lists: files and standard input, as a stream of [`Line`]s.
+//! URL lists: files, standard input and the command line, as a stream of [`Line`]s.
 //!
 //! A list is text with one URL a line, or one JSON object a line, or a table; compressed or not.
 //! Blank lines are skipped, and in text those that start with `#` (inside a URL it starts its
@@ -11,6 +11,7 @@
 pub(crate) mod bounded;
 mod entry;
 mod error;
+mod given;
 mod jsonl;
 mod lines;
 pub mod naming;
@@ -19,17 +20,17 @@ mod table;
 mod target;
 mod unpack;
 
-use std::fmt;
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor};
+use std::path::Path;
 use std::sync::Arc;
 
-pub use entry::MAX_HEADERS;
+pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
+pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
 pub use options::{Column, Format, ListOptions};
-pub use target::{Extra, Target, UrlKey};
+pub use target::{Extra, Mirror, Target, UrlKey};
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
 ///
@@ -39,37 +40,6 @@ pub const MAX_LINE: usize = 16 * 1024;
 
 /// The longest line of JSON, or row of a table, in bytes: beside the URL it may hold a lot.
 pub const MAX_ROW: usize = 1024 * 1024;
-
-/// Where a URL list comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A file, or anything that reads like one (a named pipe).
-    File(PathBuf),
-    /// Standard input.
-    Stdin,
-}
-
-impl Source {
-    /// What a command line argument means: `-` is standard input, anything else a file.
-    #[must_use]
-    pub fn from_argument(argument: PathBuf) -> Self {
-        if argument == Path::new("-") {
-            Self::Stdin
-        } else {
-            Self::File(argument)
-        }
-    }
-}
-
-/// The name in messages: the path, or `<stdin>`.
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Stdin => f.write_str("<stdin>"),
-        }
-    }
-}
 
 /// Opens a list.
 ///
@@ -89,6 +59,17 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
             Ok(if is_plain { lines.looked_at() } else { lines })
         }
         Source::Stdin => Ok(lines(Box::new(io::stdin()))),
+        Source::BuiltIn => Ok(lines(Box::new(given::BUILT_IN))),
+        Source::Urls(urls) => {
+            // What is said of the columns and the format of lists is not said of these.
+            let options = ListOptions {
+                format: Some(Format::Jsonl),
+                url_column: None,
+                naming: options.naming.clone(),
+            };
+            let text = Cursor::new(given::to_jsonl(urls));
+            Ok(Lines::new(&name, Box::new(text), Arc::new(options)))
+        }
     }
 }
 

@@ -263,7 +263,7 @@ fn a_list_that_cannot_be_opened_says_why_and_what_to_do() {
     assert_eq!(
         error.to_string(),
         format!(
-            "cannot open the URL list {}: no such file; name an existing one, or - for standard input",
+            "cannot open the URL list {}: no such file; name a URL with its scheme, a list that is there, or - for standard input",
             missing.display()
         )
     );
@@ -290,7 +290,7 @@ fn a_file_is_read_under_its_own_name() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("a\nb.txt");
     fs::write(&path, "x\n").expect("write");
-    let source = Source::from_argument(path);
+    let source = Source::File(path);
     let line = read(&source, &Arc::default())
         .expect("it is there")
         .next()
@@ -300,7 +300,6 @@ fn a_file_is_read_under_its_own_name() {
         problem.contains("/a\\nb.txt:1: no scheme in x"),
         "{problem}"
     );
-    assert_eq!(Source::from_argument("-".into()), Source::Stdin);
 }
 
 #[test]

@@ -12,8 +12,10 @@
 //!
 //! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
 //! folder is salvaged, and that is done before another worker is given what was in it. Where the file
-//! system takes long, it has others help with the bodies of one job. It may hang with the disk;
-//! nobody waits for it but the tasks concerned. It must not decide what becomes of a task.
+//! system takes long, it has others help with the bodies of one job. The thread may hang with the
+//! disk; nobody waits for it but the tasks concerned, and workers that are to start. So the folders
+//! of workers are made here as well, and the disk is tried here (`proof`). It must not decide what
+//! becomes of a task.
 
 mod body;
 mod crew;
@@ -22,28 +24,30 @@ mod lease;
 mod leftovers;
 mod partials;
 mod place;
+mod proof;
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
 use helpers::Helpers;
-use place::{Move, sync_folder};
+use place::{Move, errno, sync_folder};
+use times::Times;
 
-pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
+pub use lease::has_leases;
+pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
 /// Longest time for which the end of a run waits for commands to end and for their files to be
 /// removed: longer than the executor takes for that.
@@ -59,16 +63,18 @@ const SLOW: Duration = Duration::from_micros(500);
 /// How files are put in place.
 #[derive(Debug)]
 pub struct Plan {
-    /// The output folder, absolute.
-    pub output: PathBuf,
+    /// The output folder.
+    pub output: Folder,
     /// The folder with the workers' folders.
-    pub partial: PathBuf,
+    pub partial: Folder,
     /// Workers are threads of this process.
     pub local: bool,
     /// What partial bodies are good for; nothing if none is to be kept.
     pub boot: Option<String>,
     /// A file is to be safe from the loss of power before it is reported.
     pub fsync: bool,
+    /// Files get the time at which the server says that they were modified.
+    pub remote_time: bool,
     /// A failure is retried, of whatever kind it is.
     pub insist: bool,
     /// What runs the command on each file, and how many of them at once.
@@ -101,9 +107,9 @@ pub struct Order {
 /// What happened.
 #[derive(Debug)]
 pub enum News {
-    /// An order is done.
+    /// An order is done, or what a worker called fatal is tried.
     Placed {
-        /// The worker that had the body.
+        /// The worker that had the body, or the failure.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -117,12 +123,25 @@ pub enum News {
         /// Which.
         worker: WorkerId,
     },
+    /// The folder of this worker is there, or cannot be made.
+    Made {
+        /// Whose.
+        worker: WorkerId,
+        /// Why there is none.
+        result: io::Result<()>,
+    },
 }
 
 /// What is to be done.
 #[derive(Debug)]
 enum Job {
+    Make(WorkerId),
     Place(Vec<Order>),
+    Prove {
+        worker: WorkerId,
+        task: TaskId,
+        failure: Box<Failure>,
+    },
     Fetch {
         worker: WorkerId,
         /// The names of partial bodies, each with the worker that had it last.
@@ -145,12 +164,10 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// If the output folder cannot be opened, or the thread not be started.
+    /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
-        // The user may have named a link.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
+        let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
             let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
             Arc::new(Crew::new(executor, most, plan.insist, output, tell))
@@ -161,6 +178,7 @@ impl Placement {
             mover: Arc::new(Mover {
                 output,
                 local: plan.local,
+                times: plan.remote_time.then(Times::default),
                 insist: plan.insist,
             }),
             partial: plan.partial,
@@ -176,6 +194,21 @@ impl Placement {
             drop(end);
         })?;
         Ok(Self { jobs, crew, ended })
+    }
+
+    /// Makes the folder of `worker`, a new one; answered by [`News::Made`].
+    pub fn make(&self, worker: WorkerId) {
+        self.tell(Job::Make(worker));
+    }
+
+    /// Tries whether a failure that `worker` calls fatal is; answered by [`News::Placed`], with a
+    /// failure that is fatal or may pass.
+    pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
+        self.tell(Job::Prove {
+            worker,
+            task,
+            failure,
+        });
     }
 
     /// Puts bodies in place; each is answered by [`News::Placed`].
@@ -239,16 +272,11 @@ impl Placement {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(CWD, path, flags, Mode::empty())?)
-}
-
 /// What the thread works with.
 #[derive(Debug)]
 struct Hand {
     mover: Arc<Mover>,
-    partial: PathBuf,
+    partial: Folder,
     boot: Option<String>,
     fsync: bool,
     crew: Option<Arc<Crew>>,
@@ -257,14 +285,16 @@ struct Hand {
     /// How long it took of late to put a body in place.
     pace: Duration,
     /// Those of workers, as far as they were needed.
-    folders: HashMap<WorkerId, Arc<OwnedFd>>,
+    folders: HashMap<WorkerId, Arc<Folder>>,
 }
 
 /// Who puts one body in place.
 #[derive(Debug)]
 struct Mover {
-    output: Arc<OwnedFd>,
+    output: Arc<Folder>,
     local: bool,
+    /// Nothing if files keep the time of their download.
+    times: Option<Times>,
     insist: bool,
 }
 
@@ -285,23 +315,33 @@ impl Hand {
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
-                    Job::Place(more) => {
-                        orders.extend(more);
-                        continue;
+                    Job::Make(worker) => {
+                        let result = self.make(worker);
+                        // Not to wait for what is synced.
+                        tell(vec![News::Made { worker, result }]);
                     }
-                    Job::Fetch { .. } | Job::Salvage(_) => {
-                        self.place_all(&mut orders, &mut placed, &mut news);
-                    }
-                }
-                match job {
+                    Job::Prove {
+                        worker,
+                        task,
+                        failure,
+                    } => news.push(News::Placed {
+                        worker,
+                        task,
+                        result: Err(self.proven(worker, failure)),
+                        violation: None,
+                    }),
+                    Job::Place(more) => orders.extend(more),
                     Job::Fetch { worker, bodies } => {
+                        self.place_all(&mut orders, &mut placed, &mut news);
                         for (from, name) in bodies {
                             self.fetch(worker, from, &name);
                         }
                         news.push(News::Fetched { worker });
                     }
-                    Job::Salvage(worker) => self.salvage(worker),
-                    Job::Place(_) => {}
+                    Job::Salvage(worker) => {
+                        self.place_all(&mut orders, &mut placed, &mut news);
+                        self.salvage(worker);
+                    }
                 }
             }
             self.place_all(&mut orders, &mut placed, &mut news);
@@ -317,6 +357,14 @@ impl Hand {
                 tell(news);
             }
         }
+    }
+
+    /// Makes the folder of a worker, which nobody else can look into.
+    fn make(&mut self, worker: WorkerId) -> io::Result<()> {
+        let name = self.folder_name(worker);
+        let folder = self.partial.make_folders(name, Mode::RWXU)?;
+        self.folders.insert(worker, Arc::new(folder));
+        Ok(())
     }
 
     /// Puts bodies in place, several at once where it takes long. What is there then is added to
@@ -378,13 +426,11 @@ impl Hand {
     }
 
     /// The folder of a worker.
-    fn folder(&mut self, worker: WorkerId) -> Result<Arc<OwnedFd>, Errno> {
+    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
         if let Some(folder) = self.folders.get(&worker) {
             return Ok(Arc::clone(folder));
         }
-        let opened = open_folder(&self.partial.join(self.folder_name(worker)));
-        let opened = opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let folder = Arc::new(opened);
+        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
         self.folders.insert(worker, Arc::clone(&folder));
         Ok(folder)
     }
@@ -398,7 +444,7 @@ impl Hand {
 }
 
 /// A body to place, and the folder that it is in.
-type Found = (Result<Arc<OwnedFd>, Errno>, Order);
+type Found = (io::Result<Arc<Folder>>, Order);
 
 /// What became of it, and how long that took.
 type Timed = (Result<Order, News>, Duration);
@@ -414,9 +460,9 @@ impl Mover {
         (result, time)
     }
 
-    /// Puts a body in place, which is in this folder: seven system calls for a file in the output
+    /// Puts a body in place, which is in this folder: six system calls for a file in the output
     /// folder itself. Comes back with what is there then.
-    fn place(&self, folder: Result<Arc<OwnedFd>, Errno>, mut order: Order) -> Result<Order, News> {
+    fn place(&self, folder: io::Result<Arc<Folder>>, mut order: Order) -> Result<Order, News> {
         match self.put(folder, &mut order) {
             Ok(()) => Ok(order),
             Err(Misplaced::Fault(fault)) => Err(failed(order, fault, self.insist)),
@@ -432,7 +478,7 @@ impl Mover {
         }
     }
 
-    fn put(&self, folder: Result<Arc<OwnedFd>, Errno>, order: &mut Order) -> Result<(), Misplaced> {
+    fn put(&self, folder: io::Result<Arc<Folder>>, order: &mut Order) -> Result<(), Misplaced> {
         let is_known = order.known.as_ref().is_some_and(|known| {
             known.bytes == order.stored.bytes && known.sha256 == order.stored.sha256
         });
@@ -444,9 +490,11 @@ impl Mover {
                 )),
             };
         }
-        let folder = folder.map_err(|errno| {
-            Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
+        let folder = folder.map_err(|error| {
+            let object = "the folder of a worker";
+            Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;
+        let times = self.times.as_ref();
         let leases = match self.local {
             true => Leases::Needless,
             false => Leases::Taken,
@@ -471,6 +519,9 @@ impl Mover {
             to.discard();
             order.stored.unchanged = true;
             return Ok(());
+        }
+        if let (Some(times), Some(modified)) = (times, order.stored.modified) {
+            times.set(&body, modified, &order.path);
         }
         if let Err(errno) = to.place() {
             let fault = to.misplaced(errno);

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
-use protocol::{Epoch, Exchange, SlotId, Validators};
+use protocol::{Epoch, Exchange, SlotId, Timestamp, Validators};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -38,15 +40,13 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let partial = folder.path().join(".coordinator/partial");
         fs::create_dir_all(&partial).expect("created");
-        for worker in [WORKER, OTHER] {
-            make(&partial.join(folder_of(worker))).expect("created");
-        }
         let mut plan = Plan {
-            output: folder.path().to_owned(),
-            partial,
+            output: Folder::named(folder.path()).expect("it is there"),
+            partial: Folder::named(&partial).expect("it is there"),
             local: false,
             boot: Some("now".to_owned()),
             fsync: false,
+            remote_time: false,
             insist: false,
             exec: None,
         };
@@ -57,8 +57,17 @@ impl Bench {
             let sender = sender.lock().expect("nobody panics with it");
             let _ = sender.send(news);
         });
+        let placement = placement.expect("started");
+        for worker in [WORKER, OTHER] {
+            placement.make(worker);
+            let told = news.recv_timeout(END_WITHIN).expect("an answer");
+            assert!(
+                matches!(told[..], [News::Made { result: Ok(()), .. }]),
+                "{told:?}"
+            );
+        }
         Self {
-            placement: placement.expect("started"),
+            placement,
             news,
             folder,
         }
@@ -134,6 +143,7 @@ fn order(path: &str, body: &str) -> Order {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }
@@ -344,17 +354,55 @@ fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
 }
 
 #[test]
+fn a_file_gets_the_time_that_the_server_says_within_reason() {
+    const HOUR: i64 = 3600;
+    let since_1970 = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        i64::try_from(since.expect("after 1970").as_secs()).expect("small")
+    };
+    let begun = since_1970(SystemTime::now());
+    for (wanted, modified, given) in [
+        (true, Some(0), true),
+        (true, Some(1_000_000_000), true),
+        (true, Some(begun - HOUR), true),
+        (true, Some(begun + HOUR), false),
+        (true, Some(-1), false),
+        (true, Some(i64::MAX / 1_000_000), false),
+        (true, Some(i64::MIN / 1_000_000), false),
+        (true, None, false),
+        (false, Some(1_000_000_000), false),
+    ] {
+        let bench = Bench::with(|plan| plan.remote_time = wanted);
+        fs::write(bench.own(WORKER, NAME), "abc").expect("written");
+        let mut order = order("a/b", "abc");
+        order.stored.modified = modified.map(|seconds| Timestamp(seconds * 1_000_000));
+        bench.order(order).0.expect("in place");
+        let time = fs::metadata(bench.path("a/b")).and_then(|file| file.modified());
+        let time = since_1970(time.expect("it is there"));
+        match modified.filter(|_| given) {
+            Some(modified) => assert_eq!(time, modified),
+            // A file system's clock may be behind by a tick.
+            None => assert!(
+                (begun - 1..=begun + HOUR / 2).contains(&time),
+                "{modified:?}: {time}"
+            ),
+        }
+    }
+}
+
+#[test]
 fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     const BODIES: u64 = 60;
     let bench = Bench::new();
     let mover = Mover {
-        output: Arc::new(open_folder(bench.folder.path()).expect("opened")),
+        output: Arc::new(Folder::named(bench.folder.path()).expect("opened")),
         local: false,
+        times: None,
         insist: false,
     };
     let mut hand = Hand {
         mover: Arc::new(mover),
-        partial: bench.path(".coordinator/partial"),
+        partial: Folder::named(&bench.path(".coordinator/partial")).expect("opened"),
         boot: None,
         fsync: false,
         crew: None,
@@ -383,7 +431,7 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     assert!(hand.helpers.is_some() && orders.is_empty());
     let failed = news.iter().map(|told| match told {
         News::Placed { task, result, .. } => (task.0, result.is_ok()),
-        News::Fetched { .. } => panic!("nothing was to be fetched"),
+        News::Fetched { .. } | News::Made { .. } => panic!("only bodies were to be placed"),
     });
     let mut told: Vec<_> = done.iter().map(|order| (order.task.0, true)).collect();
     told.extend(failed);

@@ -31,7 +31,7 @@ use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
-use crate::placement::{folder_of, make};
+use crate::placement::folder_of;
 use crate::reap::reap;
 
 /// Shortest time between two looks at the memory of a worker that says something.
@@ -50,14 +50,14 @@ pub struct ProcessPool<M> {
     partial: PathBuf,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
-    /// The output folder, so that the process list shows whose worker it is.
-    folder: OsString,
     /// The environment of workers, if it is not this process's.
     environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
     rate: Option<OwnedFd>,
     inbox: Sender<M>,
     start_faults: Option<StartFaults>,
+    /// What the first worker of the first slot tries, as one that was taken over.
+    attempt: Option<&'static str>,
     workers: BTreeMap<WorkerId, Process>,
     ear: Ear,
     oom_kills: OomKills,
@@ -144,11 +144,10 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ) -> Result<Self, PoolError> {
         // Each has a folder of its own there, and works in it.
         let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
-        let output = partial.ancestors().nth(2).unwrap_or(&partial);
         let rate = setup
             .limit_rate
             .map(|_| worker::shared_memory(c"limit-rate", 1));
-        let (folder, environment) = (output.as_os_str().to_owned(), environment(&setup));
+        let environment = environment(&setup);
         let message = codec::encode(&ToWorker::Setup(Box::new(setup.clone())))?;
         let ear = {
             let inbox = inbox.clone();
@@ -167,11 +166,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             setup,
             verbose,
             socket,
-            folder,
             environment,
             inbox,
             partial,
             start_faults: None,
+            attempt: None,
             workers: BTreeMap::new(),
             ear,
             oom_kills: OomKills::watch(),
@@ -183,7 +182,12 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         self.start_faults = Some(faults);
     }
 
-    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    /// The first worker of the first slot will try this, as one that was taken over.
+    pub fn take_over(&mut self, attempt: &'static str) {
+        self.attempt = Some(attempt);
+    }
+
+    /// Starts `worker`, whose folder is there. Its news will follow; the last is [`News::Exited`].
     ///
     /// # Errors
     ///
@@ -232,11 +236,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
-        let folder = self.partial.join(folder_of(worker));
-        make(&folder)?;
         let mut command = Command::new(&self.program);
         command
-            .current_dir(&folder)
             .arg0("coordinator")
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])
@@ -244,8 +245,9 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg("--socket")
             .arg(&self.socket)
             .args(["--parent", &std::process::id().to_string()])
+            // The worker enters it: a spawn waits for what happens before exec, and the disk may hang.
             .arg("--folder")
-            .arg(&self.folder)
+            .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
             .stdout(page.try_clone()?)
@@ -260,6 +262,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         if let Some(fault) = fault {
             tracing::info!(%worker, %fault, "fault injected");
             command.args(["--inject", fault.name()]);
+        }
+        if let Some(attempt) = self.attempt
+            && (worker.slot.0, worker.epoch.0) == (0, 1)
+        {
+            command.args(["--attempt", attempt]);
         }
         Ok(command)
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::folder::{check_kind, check_naming};
 use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
-use super::intents::Standing;
+use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, Verbosity, print_plan};
 use super::resume::Index;
@@ -31,7 +31,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let console = Console::new(Verbosity::Quiet, config.limits.workers, begun);
     let mut tally = Tally::new(begun);
-    let lists = open_lists(config, &console, &mut tally)?;
+    let lists = open_lists(config, &console)?;
     let layout = Layout::look(&config.output)?;
     check_kind(&layout, config.network.is_simulated())?;
     // Not in the output folder, which may not even be there.
@@ -49,7 +49,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let rules = Rules {
         folder,
         habits: Habits::look_at(layout.coordinator()),
-        standing: Standing::read(layout.coordinator(), &index)?,
+        standing: Standing::read(layout.open_private(intents::FILE)?, &index)?,
         ..rules(config, &layout, &lists)
     };
     let sieve = Sieve::new(index, rules);
@@ -74,7 +74,9 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         }
     }
     if tally.input_ended && tally.lines() == 0 {
-        console.error("there is no URL in the input: nothing to do");
+        if let Some(reason) = tally.why_nothing() {
+            console.error(reason);
+        }
         return Ok(Outcome::NothingToDo);
     }
     if tally.input_ended && !config.quiet {

@@ -12,7 +12,7 @@ use super::claims::Place;
 use super::inbox::Message;
 use super::resume::IndexError;
 use super::sieve::{Sieve, Sorted};
-use crate::input::{Lines, Target};
+use crate::input::{Lines, Target, position};
 
 /// Most items in a batch.
 const BATCH: usize = 256;
@@ -201,7 +201,7 @@ impl Reader {
             Sorted::Stored => batch.stored_earlier += 1,
             Sorted::Quarantined => batch.quarantined_earlier += 1,
             Sorted::Refused(problem) => {
-                let problem = format!("{list}:{}: {problem}", place.line);
+                let problem = format!("{}: {problem}", position(list, place.line));
                 batch.items.push(Item::Problem(problem));
             }
         }

@@ -20,7 +20,6 @@ mod intents;
 pub mod log;
 mod outcome;
 mod partials;
-mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -36,20 +35,23 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::Setup;
+use protocol::{Sandbox, Setup};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::folder::StateError;
 use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
+use crate::isolation::ground;
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
-use crate::placement::Tidied;
+use crate::placement::{LOCAL, Tidied, has_leases};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
+use crate::whole_file::WholeFile;
 
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
@@ -58,7 +60,6 @@ use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
-use proof::Proof;
 use recheck::Refresh;
 use report::{Console, Verbosity};
 use resume::{Detail, Index, IndexError};
@@ -150,8 +151,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
     let mut console = Console::new(verbosity(&config), workers, begun);
-    let mut tally = Tally::new(begun);
-    let lists = open_lists(&config, &console, &mut tally)?;
+    let tally = Tally::new(begun);
+    let lists = open_lists(&config, &console)?;
     make_room(workers)?;
     let folder = OutputFolder::prepare(&config.output)?;
     let layout = folder.layout();
@@ -179,7 +180,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             tidied.guessable
         ));
     }
-    let partial_names = PartialNames::open(layout.coordinator())?;
+    let partial_names = PartialNames::open(folder.own())?;
     let robots = match &config.robots {
         Some(token) => Some((folder.make_robots()?, token.clone())),
         None => {
@@ -187,6 +188,15 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             None
         }
     };
+    if let Some(note) = &config.note {
+        console.error(note);
+    }
+    if let Some(path) = &config.cookie_jar {
+        // Found out before anything is downloaded, and not in the end.
+        WholeFile::create_private(path)
+            .map(drop)
+            .map_err(system("write the file for cookies (--cookie-jar)"))?;
+    }
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -224,6 +234,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
     check_limits(&config, layout, &console)?;
+    tell_unleased(&config, &folder, &console);
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -237,7 +248,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ..setup(&config, layout, origin.as_ref())
     };
     let injector = injector(&config, &folder, begun)?;
-    let placement = placement(&config, layout, boot.clone(), sender.clone())
+    let placement = placement(&config, &folder, boot.clone(), sender.clone())
         .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -247,12 +258,21 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
                 pool.inject(faults);
             }
+            if let Some(attempt) = config.attempt {
+                pool.take_over(attempt.id);
+            }
             Pool::Processes(Box::new(pool))
         }
-        PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
+        PoolKind::Local => {
+            if let Some(attempt) = config.attempt {
+                let (output, own) = (config.output.clone(), layout.partial().join(LOCAL));
+                std::thread::spawn(move || ground::play_in_coordinator(attempt, &output, own));
+            }
+            Pool::Local(LocalPool::new(setup, sender.clone()))
+        }
     };
-    let standing = Standing::read(layout.coordinator(), &index)?;
-    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let standing = Standing::read(folder.own().read_private(intents::FILE), &index)?;
+    let intents = Intents::open(folder.own(), &standing, config.fsync)?;
     let rules = Rules {
         habits: Habits::try_in(layout.coordinator()),
         standing,
@@ -274,15 +294,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partial_names,
             partials_left: tidied.kept,
             placement,
-            proof: Proof {
-                folders: [layout.partial().to_owned(), layout.output().to_owned()],
-                program: config.exec.as_ref().map(|exec| exec.program.clone()),
-            },
             origin,
             injector,
             doorman: robots.map(|(robots, token)| {
                 Doorman::new(robots, layout.coordinator().to_owned(), token)
             }),
+            logins: config.logins,
             intake,
             inbox,
             console,
@@ -301,6 +318,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         tracing::warn!(%error, "what hosts allow is left");
     }
     console = std::mem::take(&mut finished.console);
+    if let Some(path) = &config.cookie_jar
+        && let Err(error) = finished.logins.jar.store(path)
+    {
+        let path = path.display();
+        console.error(&format!(
+            "cannot write the cookies to {path} (--cookie-jar): {error}"
+        ));
+    }
     Ok(outcome::conclude(finished, console, layout, config.quiet))
 }
 
@@ -335,6 +360,14 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
+            if in_force.reaches_memory_of_others() {
+                // Then nobody but root reaches what is this process's own in /proc. It leaves no
+                // memory image any more either, which is why this is not always done.
+                let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+                if let Err(error) = hidden {
+                    tracing::warn!(%error, "this process's memory is not kept from workers");
+                }
+            }
             if let Some(missing) = in_force.lacks() {
                 console.error(&format!(
                     "warning: this machine cannot confine workers in full: {missing} (--sandbox off \
@@ -360,12 +393,32 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
              changing what this run keeps in {own}"
         ));
     }
+    if folder.own().is_tightened() {
+        console.line(&format!(
+            "other users could look into {own} until now; the run log, which may hold passwords in \
+             URLs, is this user's alone from now on"
+        ));
+    }
     if !folder.trusts_partials() && tidied.removed > 0 {
         console.error(&format!(
             "other users could write to {own}: {} files of unfinished downloads in it are not \
              trusted, and are removed",
             tidied.removed
         ));
+    }
+}
+
+/// Says so if nothing tells whether a worker that is confined can still write to what it finished.
+fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
+    let confined = config.worker_limits.sandbox != Sandbox::Off;
+    if config.pool == PoolKind::Processes
+        && confined
+        && has_leases(folder.partial()).is_ok_and(|leases| !leases)
+    {
+        console.error(
+            "warning: the file system of the output folder has no leases: a worker that was taken \
+             over can change a file for as long as that worker runs, also after it was recorded",
+        );
     }
 }
 
@@ -423,14 +476,11 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
     move |error| SetUpError::System { what, error }
 }
 
-/// Opens every list, so that a mistyped name shows before anything is started. The others run.
-fn open_lists(
-    config: &RunConfig,
-    console: &Console,
-    tally: &mut Tally,
-) -> Result<Vec<OpenList>, SetUpError> {
+/// Opens every list, so that a mistyped name shows before anything is started. All that are wrong
+/// are named.
+fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, SetUpError> {
     let mut lists = Vec::new();
-    let mut first_error = None;
+    let mut last_error = None;
     for source in &config.sources {
         match input::read(source, &config.lists) {
             Ok(lines) => lists.push(OpenList {
@@ -438,30 +488,25 @@ fn open_lists(
                 size: size_of(source),
             }),
             Err(error) => {
-                tally.unusable += 1;
-                if let Some(earlier) = first_error.replace(error) {
+                if let Some(earlier) = last_error.replace(error) {
                     console.error(&earlier.to_string());
                 }
             }
         }
     }
-    match first_error {
-        Some(error) if lists.is_empty() => Err(error.into()),
-        Some(error) => {
-            console.error(&error.to_string());
-            Ok(lists)
-        }
+    match last_error {
+        Some(error) => Err(error.into()),
         None => Ok(lists),
     }
 }
 
-/// The size of a plain file; a pipe has none.
+/// The size of a plain file; a pipe has none, and what is not read from a file needs none.
 fn size_of(source: &Source) -> Option<u64> {
     match source {
         Source::File(path) => std::fs::metadata(path)
             .ok()
             .filter(std::fs::Metadata::is_file)
             .map(|metadata| metadata.len()),
-        Source::Stdin => None,
+        Source::Stdin | Source::Urls(_) | Source::BuiltIn => None,
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn conclude(
     console.clear();
     let tally = &finished.tally;
     if tally.input_ended && tally.lines() == 0 {
-        console.error("there is no URL in the input: nothing to do");
+        if let Some(reason) = tally.why_nothing() {
+            console.error(reason);
+        }
         return Outcome::NothingToDo;
     }
     let mut outcome = match &finished.ending {

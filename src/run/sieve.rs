@@ -16,7 +16,7 @@ use super::intents::Standing;
 use super::recheck::{Recheck, Refresh};
 use super::resume::{Earlier, Index, IndexError, is_in_place};
 use crate::input::naming::Naming;
-use crate::input::{Excerpt, Target, UrlKey};
+use crate::input::{Excerpt, Target, UrlKey, position};
 use crate::ledger::{Ledger, LedgerError};
 
 /// What to do about a target.
@@ -166,10 +166,9 @@ impl Sieve {
         if let Some((meeting, other)) = claims.meeting(&path)? {
             let list = self.rules.lists.get(usize::from(other.list));
             return refused(&format!(
-                "{meeting} of another URL, in {}:{}; give it another name, or put {{hash}} into \
+                "{meeting} of another URL, in {}; give it another name, or put {{hash}} into \
                  --naming",
-                list.map_or("another list", String::as_str),
-                other.line
+                position(list.map_or("another list", String::as_str), other.line)
             ));
         }
         let own = match self.index.owner(UrlKey::of(&target.path).as_bytes())? {

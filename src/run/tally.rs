@@ -75,6 +75,16 @@ impl Tally {
         self.offered + self.duplicates + self.stored_earlier + self.quarantined_earlier
     }
 
+    /// Why an input without lines leaves nothing to do, unless the message of its only line says it.
+    #[must_use]
+    pub const fn why_nothing(&self) -> Option<&'static str> {
+        match self.unusable {
+            0 => Some("there is no URL in the input: nothing to do"),
+            1 => None,
+            _ => Some("there is no URL in the input that can be downloaded: nothing to do"),
+        }
+    }
+
     /// Whether every line of the input is stored, as far as it was read.
     #[must_use]
     pub fn is_clean(&self) -> bool {

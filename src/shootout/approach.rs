@@ -177,7 +177,7 @@ impl Approach {
         if let Some(path) = job.announcement {
             command.arg("--simulate-via").arg(path);
         }
-        command.args(["--quiet", "--parallel-max-host", "0", "-o"]);
+        command.args(["--quiet", "--parallel-max-host", "0", "--output"]);
         command.arg(job.out).arg(job.list);
         command
     }

@@ -9,7 +9,7 @@ use super::approach::Approach;
 use super::entrant::Entrant;
 use super::outside::{self, Outside};
 use crate::cli::shootout::{ExportArgs, ShootoutArgs};
-use crate::input::Source;
+use crate::input::{Excerpt, LineError, Source};
 use crate::origin::Spec;
 
 /// CPU work on a body in the mixed scenario of the matrix, unless the user says how much.
@@ -17,6 +17,24 @@ const MIXED_WORK: Duration = Duration::from_millis(5);
 
 /// How much more that is in the CPU-bound one.
 const CPU_BOUND: u32 = 4;
+
+/// Why what was typed makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Nobody has this name.
+    #[error(
+        "nobody is called {name} (--only): there are {there}; --peers and --contestant add others"
+    )]
+    Unknown {
+        /// What was typed.
+        name: String,
+        /// Who there is.
+        there: String,
+    },
+    /// A URL that cannot be downloaded.
+    #[error(transparent)]
+    Url(#[from] LineError),
+}
 
 /// A shootout to be held.
 #[derive(Debug)]
@@ -57,19 +75,26 @@ pub struct Scenario {
 }
 
 impl Plan {
-    /// Makes sense of what was typed. Nothing of it is an error: who cannot take part stands in
-    /// the results as failed.
-    #[must_use]
-    pub fn new(args: ShootoutArgs) -> Self {
+    /// Makes sense of what was typed. A command that cannot take part is no error: it stands in the
+    /// results as failed.
+    ///
+    /// # Errors
+    ///
+    /// If somebody is to take part whom nobody knows, or a URL cannot be downloaded.
+    pub fn new(args: ShootoutArgs) -> Result<Self, PlanError> {
         let scenarios = scenarios(&args);
         let mut scan: Vec<u16> = args.scan_workers.iter().map(|n| n.get()).collect();
         scan.sort_unstable();
         scan.dedup();
-        let entrants = entrants(&args);
-        Self {
+        let entrants = entrants(&args)?;
+        let sources = match args.urls.is_empty() {
+            true => vec![Source::unnamed(true)],
+            false => Source::from_arguments(args.urls)?,
+        };
+        Ok(Self {
             // The file that runs now, even if another was put in its place meanwhile.
             program: PathBuf::from("/proc/self/exe"),
-            sources: args.urls.into_iter().map(Source::from_argument).collect(),
+            sources,
             in_flight: args.workers.get(),
             scan,
             entrants,
@@ -79,7 +104,7 @@ impl Plan {
             limit: args.time_limit,
             quiet: args.quiet,
             export: args.export,
-        }
+        })
     }
 
     /// Whether a program from outside takes part.
@@ -127,7 +152,7 @@ fn scenarios(args: &ShootoutArgs) -> Vec<Scenario> {
     .into()
 }
 
-fn entrants(args: &ShootoutArgs) -> Vec<Entrant> {
+fn entrants(args: &ShootoutArgs) -> Result<Vec<Entrant>, PlanError> {
     let mut all: Vec<Entrant> = Approach::ALL.map(Entrant::Own).into();
     for text in &args.contestant {
         all.push(match Outside::parse(text) {
@@ -143,7 +168,7 @@ fn entrants(args: &ShootoutArgs) -> Vec<Entrant> {
     }
     let all = without_namesakes(all);
     if args.only.is_empty() {
-        return all;
+        return Ok(all);
     }
     let mut chosen: Vec<Entrant> = Vec::new();
     for name in args.only.iter().map(|name| name.trim()) {
@@ -151,17 +176,17 @@ fn entrants(args: &ShootoutArgs) -> Vec<Entrant> {
             continue;
         }
         let found = all.iter().find(|entrant| entrant.name() == name);
-        chosen.push(found.cloned().unwrap_or_else(|| Entrant::Nobody {
-            name: name.to_owned(),
-            reason: unknown(&all),
-        }));
+        chosen.push(found.cloned().ok_or_else(|| unknown(name, &all))?);
     }
-    chosen
+    Ok(chosen)
 }
 
-fn unknown(all: &[Entrant]) -> String {
+fn unknown(name: &str, all: &[Entrant]) -> PlanError {
     let names: Vec<_> = all.iter().map(Entrant::name).collect();
-    format!("there is no such approach; there are {}", names.join(", "))
+    PlanError::Unknown {
+        name: Excerpt::of_name(name),
+        there: names.join(", "),
+    }
 }
 
 /// The later of two with the same name would be taken for the earlier.
@@ -188,6 +213,10 @@ mod tests {
     use crate::cli::{Cli, Command};
 
     fn plan(arguments: &[&str]) -> Plan {
+        try_plan(arguments).expect("it makes sense")
+    }
+
+    fn try_plan(arguments: &[&str]) -> Result<Plan, PlanError> {
         let words = ["coordinator", "shootout"].iter().chain(arguments);
         match Cli::try_parse_from(words).expect("it parses").command {
             Some(Command::Shootout(args)) => Plan::new(*args),
@@ -211,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_unknown_stands_as_failed() {
-        let plan = plan(&["--only", "async,fibers,async"]);
-        assert_eq!(names(&plan), ["async", "fibers"]);
-        assert!(matches!(
-            &plan.entrants[1],
-            Entrant::Nobody { reason, .. } if reason.contains("sequential, threads")
-        ));
+    fn who_is_unknown_is_an_error_that_names_everybody() {
+        let error = try_plan(&["--only", "async,fibers,async"]).expect_err("no fibers");
+        assert_eq!(
+            error.to_string(),
+            "nobody is called fibers (--only): there are sequential, threads, processes-shared, \
+             processes-chunked, async, hybrid; --peers and --contestant add others"
+        );
     }
 
     #[test]

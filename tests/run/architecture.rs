@@ -104,6 +104,19 @@ fn names(line: &str, path: &str) -> bool {
     })
 }
 
+/// What a module must not name that serves a run without knowing of it.
+const OF_THE_RUN: [&str; 9] = [
+    "crate::run",
+    "crate::cli",
+    "crate::config",
+    "crate::input",
+    "crate::pool",
+    "crate::dispatch",
+    "crate::origin",
+    "tokio",
+    "ipc_channel",
+];
+
 /// Who must not name what.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
@@ -154,33 +167,29 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
-        "src/exec/",
+        "src/run/shell/",
+        &["std::fs", "rustix::fs", "tempfile", "crate::folder"],
+        "the shell's thread does not wait for the disk; the placement does",
+    ),
+    (
+        "src/pool/process.rs",
         &[
-            "crate::run",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::origin",
-            "tokio",
-            "ipc_channel",
+            "create_dir",
+            "DirBuilder",
+            "File::open",
+            "crate::folder",
+            "current_dir",
         ],
+        "the shell's thread starts workers, and does not wait for the disk; the placement does",
+    ),
+    (
+        "src/exec/",
+        &OF_THE_RUN,
         "exec runs a program on a file, and knows nothing of the run around it",
     ),
     (
         "src/placement/",
-        &[
-            "crate::run",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::origin",
-            "tokio",
-            "ipc_channel",
-        ],
+        &OF_THE_RUN,
         "placement puts files in place, and knows nothing of the run around it",
     ),
     (
@@ -246,6 +255,16 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "the shootout looks at runs from outside, as it looks at other programs",
     ),
     (
+        "src/page/",
+        &[
+            "crate::shootout",
+            "crate::run",
+            "crate::results",
+            "crate::cli",
+        ],
+        "what pages share does not know what a page is about",
+    ),
+    (
         "src/chaos/",
         &[
             "crate::pool",
@@ -256,6 +275,17 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "ipc_channel",
         ],
         "chaos looks at runs from outside, and its checker shares no code with them",
+    ),
+    (
+        "src/isolation/",
+        &[
+            "crate::pool",
+            "crate::dispatch",
+            "crate::config",
+            "crate::run",
+            "ipc_channel",
+        ],
+        "isolation looks at runs from outside, and its attackers know the worker alone",
     ),
     (
         "src/results/",

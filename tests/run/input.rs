@@ -101,14 +101,20 @@ fn a_list_that_may_not_be_read_is_named() {
 }
 
 #[test]
-fn one_list_of_two_that_is_missing_does_not_stop_the_other() {
+fn lists_that_are_missing_among_others_are_all_named_before_anything_is_touched() {
     let server = Server::start();
-    let run = Run::new()
-        .list([server.url("/f")])
-        .with("urls.txt missing.txt");
-    let ended = run.finish().code(1);
-    ended.says(&["missing.txt", "no such file"]);
-    assert_eq!(run.log().count("stored"), 1);
+    for dry_run in ["", "--dry-run"] {
+        let run = Run::new()
+            .list([server.url("/f")])
+            .with("urls.txt missing.txt gone.txt")
+            .with(dry_run);
+        let ended = run.finish().code(3);
+        ended.says(&["missing.txt", "no such file"]);
+        ended.says(&["gone.txt", "no such file"]);
+        assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.text());
+        assert!(!exists(&run.path("downloads")), "nothing was created");
+    }
+    assert_eq!(server.total(), 0);
 }
 
 #[test]

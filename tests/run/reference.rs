@@ -93,15 +93,31 @@ fn set(page: &str) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
+/// mandoc(1), if it is there, finds nothing to warn of.
+fn lint(page: &std::path::Path) {
+    let mut mandoc = Command::new("mandoc");
+    if let Ok(output) = mandoc
+        .args(["-T", "lint", "-W", "warning"])
+        .arg(page)
+        .output()
+    {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
+}
+
 #[test]
 fn the_manual_page_has_options_exit_codes_and_signals_and_nothing_hidden() {
     let page = told(&["man"]);
     for part in [
-        ".TH coordinator 1 ",
+        ".TH COORDINATOR 1 ",
         ".SH NAME\n",
         ".SH SYNOPSIS\n",
         ".SH OPTIONS\n",
-        ".SH \"EXIT CODES\"\n",
+        ".SH EXAMPLES\n",
+        ".SH FILES\n",
+        ".SH ENVIRONMENT\n",
+        ".SH \"EXIT STATUS\"\n",
         ".SH SIGNALS\n",
         "\\-\\-retry\\-quarantined",
         "coordinator\\-results(1)",
@@ -121,7 +137,7 @@ fn the_manual_page_has_options_exit_codes_and_signals_and_nothing_hidden() {
 
 #[test]
 fn the_help_has_its_groups_and_loses_no_word() {
-    let help = told(&["--help"]);
+    let help = told(&["--help-all"]);
     let heading = |line: &&str| line.ends_with(':') && !line.starts_with(' ');
     let headings: Vec<&str> = help.lines().filter(heading).collect();
     assert_eq!(
@@ -133,12 +149,16 @@ fn the_help_has_its_groups_and_loses_no_word() {
             "Lists:",
             "Each file:",
             "HTTP:",
+            "Logging in:",
             "Retries:",
             "Workers:",
             "Crashes:",
             "Comparison:",
             "Values:",
-            "Exit codes:",
+            "Examples:",
+            "Files:",
+            "Environment:",
+            "Exit status:",
             "Signals:"
         ]
     );
@@ -158,6 +178,61 @@ fn the_help_has_its_groups_and_loses_no_word() {
 }
 
 #[test]
+fn the_short_help_is_one_screen_of_options_that_there_are() {
+    let whole = told(&["--help-all"]);
+    for arguments in [&["--help"][..], &["-h"], &["help"]] {
+        let help = told(arguments);
+        assert!(help.lines().count() <= 40, "{help}");
+        for line in help.lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+        for word in help
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let option = word.trim_end_matches(',').split(['[', '=']).next().unwrap();
+            assert!(whole.contains(option), "{option}");
+        }
+    }
+}
+
+#[test]
+fn help_on_a_topic_is_that_of_the_whole_and_an_unknown_one_is_named_with_all_others() {
+    let whole = told(&["help", "all"]);
+    assert_eq!(whole, told(&["--help-all"]));
+    for topic in [
+        "lists",
+        "exec",
+        "http",
+        "retries",
+        "workers",
+        "crashes",
+        "comparison",
+        "values",
+        "examples",
+        "files",
+        "environment",
+        "exit-status",
+        "signals",
+    ] {
+        let help = told(&["help", topic]);
+        assert!(help.lines().count() > 2, "{topic}: {help}");
+        for line in help.lines() {
+            assert!(whole.contains(line), "{topic}: {line}");
+        }
+    }
+    assert!(told(&["help", "chaos"]).contains("--compare-modes"));
+    let output = coordinator(&["help", "choas"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("did you mean chaos") && said.contains("exit-status"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
 fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("share/man1");
@@ -170,6 +245,7 @@ fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
     let commands = [
         "chaos",
         "completions",
+        "help",
         "man",
         "origin",
         "results",
@@ -183,6 +259,7 @@ fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
         let page = fs::read_to_string(pages.join(&name)).unwrap();
         assert!(page.contains(".SH SYNOPSIS\n"), "{name}");
         set(&page);
+        lint(&pages.join(&name));
     }
     let file = pages.join("coordinator.1");
     let output = coordinator(&["man", "--dir", file.to_str().unwrap()])

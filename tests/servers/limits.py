@@ -123,7 +123,7 @@ def commands(urls, folder):
     (folder / "urls").write_text("".join(f"{url}\n" for url in urls))
     (folder / "curl").write_text("".join(f'url = "{url}"\noutput = "{folder}/out/{n}"\n' for n, url in enumerate(urls)))
     return {
-        "coordinator": [OWN, folder / "urls", "-o", folder / "out"],
+        "coordinator": [OWN, folder / "urls", "--output", folder / "out"],
         "curl -Z": ["curl", "-sfZ", "-K", folder / "curl"],
         "wget2": ["wget2", "-q", "-i", folder / "urls", "-P", folder / "out"],
         "aria2c": ["aria2c", "-q", "-i", folder / "urls", "-d", folder / "out"],

@@ -105,7 +105,7 @@ pub fn standings(results: &Value) -> &Vec<Value> {
 
 /// A contestant that does the work: this program itself, by its own command line.
 pub fn honest() -> String {
-    format!("{PROGRAM} --quiet --workers 3 -o {{out}} {{urls}}")
+    format!("{PROGRAM} --quiet --workers 3 --output {{out}} {{urls}}")
 }
 
 pub fn exists(path: &Path) -> bool {

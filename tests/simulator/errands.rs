@@ -35,6 +35,7 @@ impl Run {
             Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(host),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },
@@ -93,10 +94,12 @@ impl Run {
                         };
                         self.core.handle(self.now, event);
                     }
-                    Action::Terminate { .. }
+                    Action::Prove { .. }
+                    | Action::Terminate { .. }
                     | Action::Kill { .. }
                     | Action::Listen
                     | Action::Record { .. }
+                    | Action::TurnToMirror { .. }
                     | Action::Notify(_) => {}
                 }
             }
@@ -159,6 +162,7 @@ fn nothing_is_handed_out_ahead_of_an_errand_or_where_a_host_wants_time() {
         Event::TaskOffered {
             task: TaskId(100),
             host: HostId(0),
+            mirrors: Vec::new(),
             size: 1,
             spacing: Duration::from_secs(1),
         },

@@ -37,6 +37,8 @@ pub struct Scenario {
     pub permanent: f64,
     /// ... in a way that ends the run.
     pub fatal: f64,
+    /// ... because the worker was not told how to log in.
+    pub ignorant: f64,
     /// Chance that a failure is one of silence.
     pub silence: f64,
     /// Longest time that it takes to place a body, and chances that this fails in a way that may
@@ -65,6 +67,8 @@ pub struct Scenario {
     /// then the chance that a task is refused, and the longest spacing that a place wants.
     pub asks_first: bool,
     pub refused: f64,
+    /// Chance that a task has mirrors.
+    pub mirrored: f64,
     pub spacing: Duration,
     /// When the user asks for a drain, and for an abort.
     pub drain_at: Option<Duration>,
@@ -192,6 +196,8 @@ impl Scenario {
             pages: rng.u8(..4) > 0,
             forged: rate(&mut rng, 0.5),
             hold: ms(rng.u64(..50)),
+            ignorant: rate(&mut rng, 0.5),
+            mirrored: rate(&mut rng, 1.0),
         }
     }
 }

@@ -104,6 +104,7 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
             scenario.pushback,
             Fate::Refused(Severity::Transient { retry_after }),
         ),
+        (scenario.ignorant, Fate::Nack(kind, Severity::NeedsLogin)),
         (scenario.permanent, Fate::Nack(kind, Severity::Permanent)),
         (
             scenario.transient,
@@ -130,6 +131,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }
@@ -161,6 +163,14 @@ pub fn draw_placement(
         drawn -= chance;
     }
     Ok(stored)
+}
+
+/// What the coordinator finds out of a failure that a worker calls fatal: every other worker lies.
+pub fn draw_proof(rng: &mut fastrand::Rng, mut failure: Box<Failure>) -> Box<Failure> {
+    if rng.bool() {
+        failure.severity = Severity::Transient { retry_after: None };
+    }
+    failure
 }
 
 /// The body is in place; the disk takes no time.

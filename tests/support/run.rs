@@ -165,6 +165,17 @@ impl Run {
     pub fn finish(&self) -> Ended {
         self.start().finish()
     }
+
+    /// Runs it to its end with more arguments, this time only.
+    pub fn finish_with(&self, more: impl IntoIterator<Item = OsString>) -> Ended {
+        let mut command = self.command();
+        command
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Job::start(command, self.mark.clone(), self.log()).finish()
+    }
 }
 
 /// What a program wrote so far, taken in by a thread.

@@ -3,14 +3,15 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use coordinator::isolation::attempts::link::send_descriptors;
+use coordinator::isolation::raw::descriptors;
 use libtest_mimic::Trial;
 use protocol::{FromWorker, Phase, Report, Running, Severity, TaskId};
 
 use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked, started};
-use crate::sockets::own_sockets;
 use crate::support::run::urls;
 use crate::support::{Answer, Ended, Process, Run, Server, server, sha256};
-use crate::{packets, run, trials};
+use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
@@ -32,12 +33,12 @@ const MOST_MEMORY: u64 = 64 * 1024;
 /// What a worker does once it is ready; whether it knows how.
 pub fn does(peer: &Peer, what: &str) -> bool {
     match what {
-        "2-gib" => on_every_socket(|socket| {
+        "2-gib" => on_every_descriptor(|socket| {
             let words = [1016_usize.to_ne_bytes(), (2_usize << 30).to_ne_bytes()].concat();
             let packet = [words, vec![0; 1000]].concat();
             let _ = rustix::net::send(socket, &packet, rustix::net::SendFlags::NOSIGNAL);
         }),
-        "64-tib" => on_every_socket(|socket| {
+        "64-tib" => on_every_descriptor(|socket| {
             let words = [1016_usize.to_ne_bytes(), (1_usize << 46).to_ne_bytes()].concat();
             let packet = [words, vec![0; 1000]].concat();
             let _ = rustix::net::send(socket, &packet, rustix::net::SendFlags::NOSIGNAL);
@@ -46,7 +47,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             let frame = protocol::codec::encode(&FromWorker::Heartbeat(vec![])).expect("it fits");
             let packet = [&protocol::packet::header(frame.len())[..], &frame].concat();
             for _ in 0..20 {
-                on_every_socket(|socket| packets::send_descriptors(socket, &packet, 100));
+                on_every_descriptor(|socket| send_descriptors(socket, &packet, 100));
             }
             peer.first_assignment();
             std::fs::write(std::path::Path::new(RUN_FOLDER).join(GO), "")
@@ -71,7 +72,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 .expect("the folder is there");
         }
         "leaves-its-link" => {
-            on_every_socket(|socket| {
+            on_every_descriptor(|socket| {
                 rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).expect("open");
             });
             let left = Command::new("setsid")
@@ -127,8 +128,8 @@ pub fn does(peer: &Peer, what: &str) -> bool {
     true
 }
 
-fn on_every_socket(each: impl Fn(std::os::fd::BorrowedFd<'_>)) {
-    own_sockets().into_iter().for_each(each);
+fn on_every_descriptor(each: impl Fn(std::os::fd::BorrowedFd<'_>)) {
+    descriptors().into_iter().for_each(each);
 }
 
 /// A field of the coordinator's `/proc/PID/status`, in KiB.

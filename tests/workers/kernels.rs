@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+use serde_json::Value;
 
 use crate::support::{Ended, Run, Server, server, sha256};
 use crate::{run, trials};
@@ -15,7 +20,10 @@ pub fn trials() -> Vec<Trial> {
         what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run,
         a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
         where_nothing_is_missing_nothing_is_said,
+        isolation_finds_open_what_a_kernel_cannot_hold_and_says_why,
+        without_landlock_coordinator_and_workers_keep_their_memory_to_themselves,
         a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word,
+        a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything,
     ]
 }
 
@@ -37,19 +45,33 @@ const SUBSTITUTED: [(&str, libc::c_long); 4] = [
     ("renameat2", libc::SYS_renameat2),
 ];
 
+/// What a file system may lack, as NFS does.
+const LEASES: &str = "leases";
+
 /// Makes the kernel what the environment says, for this process and all that it starts.
 pub fn make() {
     let Some(lacks) = env::var_os(LACKS) else {
         return;
     };
-    let parts = PARTS.iter().map(|(name, call, _)| (name, call));
-    let mut calls = parts.chain(SUBSTITUTED.iter().map(|(name, call)| (name, call)));
-    let (_, call) = calls.find(|(name, _)| **name == lacks).unwrap();
-    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let (call, which, errno) = if lacks == LEASES {
+        let command = libc::F_SETLEASE.unsigned_abs().into();
+        let command = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command);
+        let which = SeccompRule::new(vec![command.unwrap()]).unwrap();
+        (libc::SYS_fcntl, vec![which], libc::EINVAL)
+    } else {
+        let parts = PARTS.iter().map(|(name, call, _)| (name, call));
+        let mut calls = parts.chain(SUBSTITUTED.iter().map(|(name, call)| (name, call)));
+        let (_, call) = calls.find(|(name, _)| **name == lacks).unwrap();
+        (*call, Vec::new(), libc::ENOSYS)
+    };
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
     let arch = TargetArch::try_from(env::consts::ARCH).unwrap();
-    let rules = BTreeMap::from([(*call, Vec::new())]);
+    let rules = BTreeMap::from([(call, which)]);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
-    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    let applied = seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap());
+    // Whoever starts this program may have done it already, and a kernel without filters takes no
+    // second one.
+    assert!(applied.is_ok() || lacks == "seccomp", "{applied:?}");
 }
 
 /// Nobody but root has capabilities to give up.
@@ -99,6 +121,59 @@ fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_st
     assert_eq!(server.total(), 0);
 }
 
+/// What `coordinator isolation` says on a kernel without `part`: its exit code, and its verdict.
+fn isolation_without(part: &str, only: &str) -> (Option<i32>, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["isolation", "--quiet", "--json", "--only", only])
+        .env(crate::ROLE, "coordinator")
+        .env(LACKS, part)
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let verdict = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        verdict.unwrap_or_else(|error| panic!("{error}: {output:?}")),
+    )
+}
+
+fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
+    for (part, text, files, processes) in [
+        ("landlock", "no Landlock", "open", "held"),
+        ("seccomp", "no seccomp", "held", "open"),
+    ] {
+        let (code, verdict) = isolation_without(part, "read-file,file-new,pipes,fork");
+        assert_eq!(code, Some(1), "{verdict:#}");
+        assert_eq!(verdict["verdict"], "not_isolated");
+        let missing = verdict["missing"].as_str().unwrap();
+        assert!(missing.contains(text), "{missing}");
+        let rows = verdict["attempts"].as_array().unwrap().iter();
+        let state = |row: &Value| row["cells"]["processes"]["state"].clone();
+        let states: BTreeMap<_, _> = rows.map(|row| (row["id"].as_str(), state(row))).collect();
+        for (id, expected) in [
+            ("file-new", files),
+            ("read-file", files),
+            ("fork", processes),
+            ("pipes", processes),
+        ] {
+            assert_eq!(
+                states[&Some(id)],
+                expected,
+                "without {part}: {id}: {verdict:#}"
+            );
+        }
+    }
+}
+
+fn without_landlock_coordinator_and_workers_keep_their_memory_to_themselves() {
+    let (code, verdict) = isolation_without("landlock", "memory-of-coordinator,memory-of-worker");
+    assert_eq!(code, Some(0), "{verdict:#}");
+    let (_, verdict) = isolation_without("landlock", "environment-of-coordinator");
+    assert_eq!(verdict["open"], 0, "{verdict:#}");
+}
+
 fn where_nothing_is_missing_nothing_is_said() {
     let server = Server::start();
     let insisting = run("").list([server.url("/f")]).with("--sandbox on -q");
@@ -118,5 +193,22 @@ fn a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word
             &run.log().one(&server.url("/f")),
             &sha256(&server::body("/f")),
         );
+    }
+}
+
+fn a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything() {
+    let server = Server::start();
+    let run = run_without(LEASES, &server).with("--quiet --workers 2");
+    let ended = run.finish().code(0);
+    ended.says(&["warning: ", "output folder has no leases"]);
+    is_one_line(&ended);
+    run.log().check(
+        &run.log().one(&server.url("/f")),
+        &sha256(&server::body("/f")),
+    );
+    // Nobody is confined there anyway.
+    for whole in ["--sandbox off", "--mode threads"] {
+        let run = run_without(LEASES, &server).with("--quiet").with(whole);
+        assert_eq!(run.finish().code(0).stderr, "", "{whole}");
     }
 }

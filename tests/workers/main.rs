@@ -9,7 +9,6 @@
 //!   slot and epoch, or is a real worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod attempts;
 mod confined;
 mod hostile;
 mod kernels;
@@ -18,8 +17,6 @@ mod last_words;
 mod lies;
 mod misbehave;
 mod packets;
-mod raw;
-mod sockets;
 mod starting;
 #[path = "../support/mod.rs"]
 mod support;
@@ -72,10 +69,11 @@ fn main() -> ExitCode {
 
 fn coordinator() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Worker(arguments)) = &cli.command
-        && let Some(action) = misbehave::planned(arguments)
-    {
-        return action.play(arguments);
+    if let Some(Command::Worker(arguments)) = &cli.command {
+        env::set_current_dir(&arguments.folder).unwrap();
+        if let Some(action) = misbehave::planned(arguments) {
+            return action.play(arguments);
+        }
     }
     coordinator::command::run(cli)
 }

@@ -1,16 +1,13 @@
 //! Packets that no ipc-channel sends.
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Stdio};
 
 use coordinator::cli::worker::WorkerArgs;
+use coordinator::isolation::attempts::link::send_descriptors;
 use protocol::handshake::Hello;
 use protocol::{FromWorker, codec, packet};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketType, connect, send, sendmsg, socket,
-};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType, connect, send, socket};
 
 use crate::misbehave::sleep;
 
@@ -69,18 +66,6 @@ pub fn raw(arguments: &WorkerArgs, kind: &str) -> ExitCode {
         let _ = send(&socket, &packet, SendFlags::NOSIGNAL);
     }
     sleep()
-}
-
-/// Sends `packet` with so many descriptors; refused or not.
-pub fn send_descriptors(socket: impl AsFd, packet: &[u8], count: usize) {
-    let null = std::fs::File::open("/dev/null").expect("it is there");
-    let attached: Vec<BorrowedFd<'_>> = (0..count).map(|_| null.as_fd()).collect();
-    let mut space = vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(250))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&attached)));
-    let parts = [IoSlice::new(packet)];
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    let _ = sendmsg(socket, &parts, &mut ancillary, flags);
 }
 
 /// Has another process connect to the coordinator and greet in this one's place; it stays.

@@ -11,8 +11,9 @@ use rustix::process::{
     Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
 };
 
+use crate::sandbox::{self, Extent};
 pub use crate::sandbox::{InForce, SandboxError};
-use crate::{sandbox, session};
+use crate::session;
 
 /// Exit code of a process that reached its limit on memory, if it allocates with
 /// [`Allocator`](crate::Allocator).
@@ -136,7 +137,7 @@ pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
     if setup.limits.sandbox != Sandbox::Off {
         lower_limits(setup)?;
     }
-    Ok(sandbox::enter(setup)?)
+    Ok(sandbox::enter(setup, Extent::Process)?)
 }
 
 /// Lets this process have no more of the system than its work takes.
@@ -194,7 +195,7 @@ pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
             .name("limits".to_owned())
             .spawn_scoped(scope, || {
                 be_nice(setup)?;
-                Ok(sandbox::enter(setup)?)
+                Ok(sandbox::enter(setup, Extent::Thread)?)
             })
             .map_err(LimitsError::Thread)?;
         trial

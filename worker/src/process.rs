@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use protocol::{FromWorker, ToWorker};
+use protocol::{FromWorker, Setup, ToWorker};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
@@ -62,6 +62,9 @@ pub enum ProcessError {
 /// Runs this process as a worker of the coordinator with process id `parent_pid` that listens at
 /// `socket`.
 ///
+/// Once its limits are set, and before it begins to work, it does `first`: that is nothing, unless
+/// somebody wants to see what a worker can do that was taken over.
+///
 /// To be called as the first thing `main` does: it closes every descriptor but 0 to 2, so nothing
 /// may be open and no thread running. When it returns, `main` must return at once: that ends the
 /// downloads that may still run. They are of no use to anyone then, because the coordinator has
@@ -71,7 +74,11 @@ pub enum ProcessError {
 /// # Errors
 ///
 /// If the worker cannot begin, or the link fails otherwise than by being closed.
-pub fn run(socket: &Path, parent_pid: u32) -> Result<(), ProcessError> {
+pub fn run(
+    socket: &Path,
+    parent_pid: u32,
+    first: impl FnOnce(&Setup, &mut IpcInbox, &IpcOutbox),
+) -> Result<(), ProcessError> {
     if !begin(parent_pid)? {
         return Ok(());
     }
@@ -80,7 +87,7 @@ pub fn run(socket: &Path, parent_pid: u32) -> Result<(), ProcessError> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(ProcessError::FileSizeSignal)?;
     let (mut inbox, outbox) = connect(socket)?;
-    match work(&mut inbox, outbox) {
+    match work(&mut inbox, outbox, first) {
         Err(ProcessError::Link(LinkError::Closed)) => Ok(()),
         result => result,
     }
@@ -121,7 +128,11 @@ fn connect(socket: &Path) -> Result<(IpcInbox, IpcOutbox), ProcessError> {
     Ok((IpcInbox(inbox), outbox))
 }
 
-fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
+fn work(
+    inbox: &mut IpcInbox,
+    outbox: IpcOutbox,
+    first: impl FnOnce(&Setup, &mut IpcInbox, &IpcOutbox),
+) -> Result<(), ProcessError> {
     let ToWorker::Setup(setup) = inbox.recv()? else {
         return Err(ProcessError::NoSetup);
     };
@@ -133,6 +144,7 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
     let page = Page::map(rustix::stdio::stdout(), &setup).map_err(ProcessError::Page)?;
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
+    first(&setup, inbox, &outbox);
     let session = match Session::start(Arc::new(outbox), &setup, throttle, Some(page)) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,

@@ -21,6 +21,7 @@ use landlock::{
 };
 use protocol::{Sandbox, Setup, Trust};
 use rustix::fs::Access as Permission;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
 
 /// What `--sandbox on` insists on (Linux 6.2): files can be moved between folders that may both be
@@ -131,6 +132,13 @@ enum Kept {
 }
 
 impl InForce {
+    /// Whether a worker that is to be confined could open the memory of other processes as files:
+    /// nothing but Landlock keeps it from that.
+    #[must_use]
+    pub const fn reaches_memory_of_others(&self) -> bool {
+        self.wanted && self.landlock.is_none()
+    }
+
     /// What a sandbox should have and this one lacks, and what that means, if anything is missing:
     /// a part of a sentence.
     #[must_use]
@@ -201,13 +209,22 @@ impl fmt::Display for InForce {
     }
 }
 
+/// Whom a sandbox is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// This process, whose only thread calls: it is a worker.
+    Process,
+    /// The calling thread, to try it.
+    Thread,
+}
+
 /// Confines the calling thread, and what it will start, as `setup` says; what is in force then
 /// comes back.
 ///
 /// # Errors
 ///
 /// If `setup` insists on a sandbox and it cannot be had in full.
-pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
+pub(crate) fn enter(setup: &Setup, extent: Extent) -> Result<InForce, SandboxError> {
     let no_new_privs =
         || set_no_new_privs(true).map_err(|errno| SandboxError::Privileges(errno.into()));
     // Filters come last: what the others take is not on the list.
@@ -231,6 +248,11 @@ pub(crate) fn enter(setup: &Setup) -> Result<InForce, SandboxError> {
             // Landlock without ABI 2 refuses every move between folders, and so every file.
             let landlock = had(restrict_files(setup, AccessFs::Refer.into()));
             let capabilities = had(drop_capabilities(setup));
+            if landlock.is_none() && extent == Extent::Process {
+                // Then this is what keeps other workers from the memory of this one.
+                let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+                tracing::debug!(?hidden, "not dumpable");
+            }
             let seccomp = had(restrict_calls()).is_some();
             Ok(InForce {
                 landlock,

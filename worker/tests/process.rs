@@ -55,7 +55,11 @@ fn main() -> ExitCode {
 }
 
 fn worker(socket: &str, parent: &str) -> Checked {
-    Ok(worker::process::run(socket.as_ref(), parent.parse()?)?)
+    Ok(worker::process::run(
+        socket.as_ref(),
+        parent.parse()?,
+        |_, _, _| (),
+    )?)
 }
 
 /// A running worker, and the coordinator's side of it.

@@ -103,7 +103,7 @@ fn a_failure_is_reported_before_the_next_task_has_ended(engine: Engine) {
     let FromWorker::Reports(reports) = next(&coordinator) else {
         panic!("reports were expected");
     };
-    let [Report::Started { .. }, Report::Nacked { task, failure }] = reports.as_slice() else {
+    let [Report::Started { .. }, Report::Nacked { task, failure }, ..] = reports.as_slice() else {
         panic!("{reports:?}");
     };
     assert_eq!(*task, TaskId(1));

@@ -48,7 +48,11 @@ pub fn left(folder: &Path) -> io::Result<Vec<Process>> {
 }
 
 /// Processes other than this one that belong to `folder`.
-fn of(folder: &Path) -> io::Result<Vec<Process>> {
+///
+/// # Errors
+///
+/// If there is no process table.
+pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
     let own = std::process::id();
     let mark = memmem::Finder::new(folder.as_os_str().as_bytes());
     let mut found = Vec::new();

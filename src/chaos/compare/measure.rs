@@ -123,7 +123,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// One run: how it ended, whether it was stuck and had to be ended, and its processor time.
     fn run(&mut self, scene: &Scene) -> io::Result<(ExitStatus, bool, Duration)> {
-        let job = Job::start(scene.command(self.plan), &scene.said())?;
+        let mut job = Job::start(scene.command(self.plan), &scene.said())?;
         let calm = self.plan.tasks.len() as u64 / CALM;
         let mut seen = self.watch.complete();
         let mut give_up_at = Instant::now() + PATIENCE;

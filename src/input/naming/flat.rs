@@ -40,6 +40,16 @@ const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 /// path is empty. `key` must be the URL's own.
 #[must_use]
 pub fn file_name(url: &Url, key: UrlKey) -> String {
+    name_with(url, Some(key))
+}
+
+/// The same without the key: another URL's file can have it too.
+#[must_use]
+pub fn file_name_without_key(url: &Url) -> String {
+    name_with(url, None)
+}
+
+fn name_with(url: &Url, key: Option<UrlKey>) -> String {
     let last = last_part(url);
     let (stem, extension) = stem_and_extension(last.as_deref());
     let host;
@@ -53,12 +63,15 @@ pub fn file_name(url: &Url, key: UrlKey) -> String {
     let stem = if stem.is_empty() { "file" } else { stem };
 
     let mut name = String::with_capacity(stem.len() + extension.len() + UrlKey::CHARS + 3);
-    if is_reserved(stem) {
+    // With a key behind it, `con` is no device.
+    if is_reserved(stem) || key.is_none() && is_device(stem) {
         name.push('_');
     }
     name.push_str(stem);
-    // Writing to a String does not fail.
-    let _ = write!(name, "-{key}");
+    if let Some(key) = key {
+        // Writing to a String does not fail.
+        let _ = write!(name, "-{key}");
+    }
     if !extension.is_empty() {
         name.push('.');
         name.push_str(extension);

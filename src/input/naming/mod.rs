@@ -13,7 +13,7 @@ use std::str::FromStr;
 use url::Url;
 
 use super::{Target, UrlKey};
-pub use flat::{MAX_NAME, file_name};
+pub use flat::{MAX_NAME, file_name, file_name_without_key};
 pub use place::{MAX_PLACE, PlaceError, check as check_place};
 pub use template::{Template, TemplateError};
 

@@ -155,6 +155,17 @@ impl Layout {
         }
     }
 
+    /// Opens a file that only this user can have written or read, to read it; nothing if it is not
+    /// there, or not such a file.
+    ///
+    /// # Errors
+    ///
+    /// Something else is in the place of its folder.
+    pub fn open_private(&self, name: &str) -> Result<Option<File>, StateError> {
+        let own = self.open_own()?;
+        Ok(own.and_then(|own| own.read_private(name, None)))
+    }
+
     /// Whether simulated runs have marked the folder as theirs.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Deeds: what the shell does when the core wants something done.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
@@ -8,23 +9,22 @@ use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 use super::placing::Told;
 use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
-use crate::input::Extra;
+use crate::input::{Extra, Mirror};
 use crate::run::intents::IntentError;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
 
 /// The assignment with what the list says beyond its URL.
 fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
     let Extra {
-        sha256,
-        size,
+        expect,
+        range,
         headers,
+        // It is for one URL.
+        mirrors: _,
     } = extra;
-    let expect = Expect {
-        sha256: *sha256,
-        size: *size,
-    };
     Assignment {
-        expect: (expect != Expect::default()).then(|| Box::new(expect)),
+        expect: (*expect != Expect::default()).then(|| Box::new(expect.clone())),
+        range: *range,
         headers: headers.clone(),
         ..plain
     }
@@ -34,7 +34,7 @@ impl Shell {
     pub(super) fn act(&mut self, action: Action) {
         let sent = match action {
             Action::Spawn { worker } => {
-                self.spawn(worker);
+                self.start(worker);
                 Ok(())
             }
             Action::Assign { worker, tasks } => {
@@ -53,15 +53,27 @@ impl Shell {
                 self.place(worker, task, stored);
                 Ok(())
             }
+            Action::Prove {
+                worker,
+                task,
+                failure,
+            } => {
+                self.parts.placement.prove(worker, task, failure);
+                Ok(())
+            }
             Action::Dismiss { worker } => self.tell(worker, Told::Dismiss),
             Action::Terminate { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is asked to end");
-                self.parts.pool.terminate(worker);
+                if !self.forgo(worker) {
+                    self.parts.pool.terminate(worker);
+                }
                 Ok(())
             }
             Action::Kill { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is killed");
-                self.parts.pool.kill(worker);
+                if !self.forgo(worker) {
+                    self.parts.pool.kill(worker);
+                }
                 Ok(())
             }
             Action::Listen => {
@@ -77,6 +89,10 @@ impl Shell {
                 queued,
             } => {
                 self.record(task, worker, verdict, attempts, deliveries, queued);
+                Ok(())
+            }
+            Action::TurnToMirror { task, failure } => {
+                self.turn_to_mirror(task, &failure);
                 Ok(())
             }
             Action::Notify(notice) => {
@@ -98,17 +114,49 @@ impl Shell {
         }
     }
 
-    fn spawn(&mut self, worker: WorkerId) {
-        if let Err(error) = self.parts.pool.spawn(worker) {
-            let exit = Exit::NotStarted(error.to_string());
+    /// Has the folder of `worker` made; the worker is spawned once it is there.
+    fn start(&mut self, worker: WorkerId) {
+        self.homeless.insert(worker);
+        self.parts.placement.make(worker);
+        // Nothing of the one before it, if there is none.
+        self.set_pid(worker, 0);
+    }
+
+    /// Spawns `worker`, if its folder is there and it is still wanted.
+    pub(super) fn on_made(&mut self, worker: WorkerId, made: io::Result<()>) {
+        if !self.homeless.remove(&worker) {
+            return;
+        }
+        match made.and_then(|()| self.parts.pool.spawn(worker)) {
+            Ok(()) => {
+                let pid = self.parts.pool.pid(worker).unwrap_or_default();
+                self.set_pid(worker, pid);
+            }
+            Err(error) => {
+                self.parts.placement.salvage(worker);
+                let exit = Exit::NotStarted(error.to_string());
+                let ran = None;
+                self.tell_core(Event::WorkerExited { worker, exit, ran });
+            }
+        }
+    }
+
+    /// Does without `worker` if it waits for its folder; whether it did.
+    fn forgo(&mut self, worker: WorkerId) -> bool {
+        let waits = self.homeless.remove(&worker);
+        if waits {
+            self.parts.placement.salvage(worker);
+            let exit = Exit::NotStarted("the disk did not answer, so it has no folder".to_owned());
             let ran = None;
             self.pending
                 .push_back(Event::WorkerExited { worker, exit, ran });
-            self.parts.placement.salvage(worker);
         }
+        waits
+    }
+
+    fn set_pid(&mut self, worker: WorkerId, pid: u32) {
         if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
-            // Nothing of the one before it, if there is none.
-            *known = self.parts.pool.pid(worker).unwrap_or_default();
+            *known = pid;
         }
     }
 
@@ -132,6 +180,8 @@ impl Shell {
                     kind,
                     ..
                 } = self.tasks.get(&task)?;
+                let source = self.tasks.get(&task)?.source();
+                let url = source.map_or_else(|| target.request_url(), Mirror::request_url);
                 let delivery = self.parts.core.delivery(task);
                 let partial = self.parts.partial_names.of(*kind, target);
                 let plain = Assignment {
@@ -140,7 +190,8 @@ impl Shell {
                     known: known.clone(),
                     begun: self.parts.core.is_begun(task)
                         || self.parts.partials_left.contains(&partial),
-                    ..Assignment::new(task, target.request_url(), partial)
+                    mirror: source.is_some(),
+                    ..Assignment::new(task, url, partial)
                 };
                 Some(match &target.extra {
                     Some(extra) => with_extra(plain, extra),
@@ -167,7 +218,10 @@ impl Shell {
         if entry.kind == TaskKind::RobotsTxt {
             return self.on_robots(entry, &verdict);
         }
-        self.hosts.leave(entry.host);
+        for host in entry.hosts() {
+            self.hosts.leave(host);
+        }
+        let source = entry.source().map(|mirror| mirror.url.clone());
         let in_place = matches!(verdict, Verdict::Stored(_));
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
@@ -218,7 +272,22 @@ impl Shell {
                 Record::quarantined(facts, long)
             }
         };
-        self.write(record);
+        self.write(Record {
+            // Where it came from, if no redirect says that.
+            final_url: record.final_url.or(source),
+            ..record
+        });
+    }
+
+    /// What is done for a task from now on is done at its next mirror.
+    fn turn_to_mirror(&mut self, task: TaskId, failure: &Failure) {
+        self.heard.remove(&task);
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        entry.turned += 1;
+        let (url, mirror) = (&entry.target.url, entry.source().map(|mirror| &mirror.url));
+        tracing::info!(url, mirror, %failure, "a mirror is tried");
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {

@@ -8,6 +8,7 @@ mod deaths;
 mod deeds;
 mod inject;
 mod input;
+mod logins;
 mod pause;
 mod placing;
 mod robots;
@@ -18,14 +19,13 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{
-    Failure, Known, MonotonicNanos, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId,
-};
+use protocol::{Known, MonotonicNanos, Phase, Report, Running, TaskId, TaskKind, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
-use crate::input::Target;
+use crate::input::{Mirror, Target};
+use crate::login::Logins;
 use crate::origin::Origin;
 use crate::placement::{Order, Placement};
 use crate::pool::{Death, Digested, News, Pool};
@@ -35,12 +35,12 @@ use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
-use crate::run::proof::Proof;
 use crate::run::report::{Console, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
 
@@ -64,14 +64,14 @@ pub(in crate::run) struct Parts {
     /// The names of partial bodies that earlier runs left and that can be resumed.
     pub(in crate::run) partials_left: HashSet<String>,
     pub(in crate::run) placement: Placement,
-    /// What every task needs, to be tried when a worker says that it is not there.
-    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
     pub(in crate::run) injector: Option<Injector>,
     /// Who asks robots.txt about each target, if somebody is to.
     pub(in crate::run) doorman: Option<Doorman>,
+    /// What the user has to log in with.
+    pub(in crate::run) logins: Logins,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
@@ -91,6 +91,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// The cookies that there are in the end.
+    pub(in crate::run) logins: Logins,
     /// What was injected, if anything was.
     pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
@@ -106,6 +108,10 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The hosts of its mirrors.
+    mirrors: Vec<HostId>,
+    /// How often it has turned to a mirror.
+    turned: usize,
     /// It is not of the input: it fetches the robots.txt of a place.
     kind: TaskKind,
     /// The file in place, if it may still be current.
@@ -116,6 +122,8 @@ struct Entry {
     placing: Option<Placing>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
+    /// How often it was given back for want of a login.
+    questions: u8,
 }
 
 impl Entry {
@@ -124,12 +132,31 @@ impl Entry {
         Self {
             target,
             host,
+            mirrors: Vec::new(),
+            turned: 0,
             kind,
             known: None,
             last: None,
             placing: None,
             deaths: Vec::new(),
+            questions: 0,
         }
+    }
+
+    /// Where it is done at now.
+    fn url(&self) -> &str {
+        self.source().map_or(&self.target.url, |mirror| &mirror.url)
+    }
+
+    /// The mirror that it is done at now; nothing if that is where its own URL leads.
+    fn source(&self) -> Option<&Mirror> {
+        let number = self.turned.checked_sub(1)?;
+        self.target.mirrors().get(number)
+    }
+
+    /// All hosts that it may be done at.
+    fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        std::iter::once(self.host).chain(self.mirrors.iter().copied())
     }
 
     /// How much text it holds, in bytes.
@@ -162,6 +189,8 @@ pub(in crate::run) struct Shell {
     orders: Vec<Order>,
     /// What workers are to be told when partial bodies are where they belong.
     held: HashMap<WorkerId, VecDeque<Held>>,
+    /// Workers that wait for their folders.
+    homeless: HashSet<WorkerId>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -173,6 +202,7 @@ pub(in crate::run) struct Shell {
     /// The worker whose death the core is being told of, and what is known of it.
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
+    desk: Desk,
 }
 
 impl Shell {
@@ -185,6 +215,7 @@ impl Shell {
             heard: HashMap::new(),
             orders: Vec::new(),
             held: HashMap::new(),
+            homeless: HashSet::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
             unwritten_since: None,
@@ -192,6 +223,7 @@ impl Shell {
             ending: None,
             dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
+            desk: Desk::default(),
         }
     }
 
@@ -231,6 +263,7 @@ impl Shell {
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
+            logins: self.parts.logins,
         }
     }
 
@@ -384,6 +417,7 @@ impl Shell {
             News::Exited(death) => {
                 let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
+                self.desk.forget(worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
@@ -393,7 +427,8 @@ impl Shell {
         }
     }
 
-    fn event_of(&mut self, worker: WorkerId, report: Report, clock: Clock) -> Event {
+    fn event_of(&mut self, worker: WorkerId, mut report: Report, clock: Clock) -> Event {
+        self.on_logins(worker, &mut report);
         if let Report::Started { task, .. } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);
@@ -415,24 +450,10 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure: self.proven(worker, failure),
+                failure,
             },
             Report::Released { task } => Event::Released { worker, task },
         }
-    }
-
-    /// What a worker says ends the run only if it is so; otherwise it may pass.
-    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
-        if failure.severity == Severity::Fatal {
-            match self.parts.proof.of(failure.kind) {
-                Some(error) => tracing::debug!(%error, "no task can succeed"),
-                None => {
-                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
-                    failure.severity = Severity::Transient { retry_after: None };
-                }
-            }
-        }
-        failure
     }
 
     /// Tells the core, and does what it wants done.
@@ -498,8 +519,12 @@ fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
 
 /// What is known of a task before anybody has worked on it.
 fn facts(task: TaskId, target: Target) -> Facts {
+    let range = target.range();
+    let checksums = target.extra.map(|extra| extra.expect.checksums);
     Facts {
         task,
+        range,
+        checksums: checksums.unwrap_or_default(),
         url: target.url,
         path: target.path,
         named: target.named,

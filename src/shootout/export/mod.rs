@@ -43,12 +43,12 @@ pub fn writable(args: &ExportArgs) -> Result<(), ShootoutError> {
     Ok(())
 }
 
-/// Writes every result that is asked for.
+/// Writes every result that is asked for, and says where each is, unless it is to be `quiet`.
 ///
 /// # Errors
 ///
 /// If one cannot be written; those before it are.
-pub fn write(args: &ExportArgs, shootout: &Shootout) -> Result<(), ShootoutError> {
+pub fn write(args: &ExportArgs, shootout: &Shootout, quiet: bool) -> Result<(), ShootoutError> {
     for (path, writer) in wanted(args) {
         let text = writer(shootout)?;
         let save = || -> io::Result<()> {
@@ -57,6 +57,11 @@ pub fn write(args: &ExportArgs, shootout: &Shootout) -> Result<(), ShootoutError
             file.finish()
         };
         save().map_err(|source| error(path, source))?;
+        if !quiet {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            // Nobody to tell it to if that fails; the file is there.
+            let _ = writeln!(io::stdout(), "written: {}", path.display());
+        }
     }
     Ok(())
 }

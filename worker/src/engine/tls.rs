@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use protocol::HttpOptions;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     ALL_VERSIONS, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
@@ -17,9 +17,9 @@ use rustls::{
 };
 
 use super::SetupError;
-use super::roots::{Trusted, roots};
+use super::roots::{Trusted, identity, roots};
 use crate::route::bare;
-use crate::transfer::TransportError;
+use crate::transfer::{Transfer, TransportError};
 
 /// What a server is offered to speak over TLS (RFC 7301), best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,27 @@ pub(crate) struct Tls {
     roots: Arc<RootCertStore>,
     given: Vec<CertificateDer<'static>>,
     insecure: bool,
-    http1: OnceLock<Arc<ClientConfig>>,
-    http2: OnceLock<Arc<ClientConfig>>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    configs: [OnceLock<Arc<ClientConfig>>; 4],
+}
+
+/// Whom a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Somebody whom the user's certificate is for: it is shown if that is asked for.
+    Meant,
+    /// Somebody else.
+    Others,
+}
+
+impl Audience {
+    /// Of the next request.
+    pub(super) fn of(transfer: &Transfer<'_>) -> Self {
+        match transfer.shows_identity() {
+            true => Self::Meant,
+            false => Self::Others,
+        }
+    }
 }
 
 impl Tls {
@@ -47,16 +66,24 @@ impl Tls {
             roots: Arc::new(roots),
             given,
             insecure: options.insecure,
-            http1: OnceLock::new(),
-            http2: OnceLock::new(),
+            identity: options.login.identity.as_ref().map(identity).transpose()?,
+            configs: Default::default(),
         })
     }
 
-    /// The configuration for what is offered.
-    pub(super) fn config(&self, offer: Offer) -> Result<Arc<ClientConfig>, TransportError> {
-        let place = match offer {
-            Offer::Http1 => &self.http1,
-            Offer::Http2 => &self.http2,
+    /// The configuration for what is offered, and to whom.
+    pub(super) fn config(
+        &self,
+        offer: Offer,
+        audience: Audience,
+    ) -> Result<Arc<ClientConfig>, TransportError> {
+        let identity = self.identity.as_ref();
+        let identity = identity.filter(|_| audience == Audience::Meant);
+        let place = match (offer, identity) {
+            (Offer::Http1, None) => &self.configs[0],
+            (Offer::Http2, None) => &self.configs[1],
+            (Offer::Http1, Some(_)) => &self.configs[2],
+            (Offer::Http2, Some(_)) => &self.configs[3],
         };
         if let Some(config) = place.get() {
             return Ok(Arc::clone(config));
@@ -65,20 +92,28 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(ALL_VERSIONS)
             .map_err(|error| TransportError::Internal(error.to_string()))?;
-        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
-            Arc::new(Anyone)
-        } else {
-            let roots = Arc::clone(&self.roots);
-            let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            Arc::new(Usual {
-                usual: usual.map_err(|error| TransportError::Tls(error.to_string()))?,
-                given: self.given.clone(),
-            })
+        let roots = Arc::clone(&self.roots);
+        let usual = match self.insecure {
+            true => None,
+            false => Some(
+                WebPkiServerVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(|error| TransportError::Tls(error.to_string()))?,
+            ),
         };
+        let verifier = Arc::new(Verifier {
+            usual,
+            given: self.given.clone(),
+        });
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut config = builder.with_no_client_auth();
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificates, key)) => builder
+                .with_client_auth_cert(certificates.clone(), key.clone_key())
+                .map_err(|error| TransportError::Tls(format!("client certificate: {error}")))?,
+        };
         if offer == Offer::Http2 {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
@@ -121,7 +156,8 @@ pub(super) fn explain(error: &Error) -> String {
             | PeerIncompatible::NoSignatureSchemesInCommon,
         ) => {
             "the server takes none of what is offered: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or \
-             ChaCha20; older suites (CBC, RSA key exchange) are not"
+             ChaCha20, with keys that are RSA, P-256, P-384 or Ed25519; older suites (CBC, RSA key \
+             exchange) and P-521 are not"
         }
         _ => return error.to_string(),
     };
@@ -131,10 +167,29 @@ pub(super) fn explain(error: &Error) -> String {
 /// Takes a certificate that the roots vouch for, and one that the user has given as a root and that
 /// the server shows as its own: `openssl req -x509` makes such (RFC 5280 section 4.2.1.9 forbids it).
 #[derive(Debug)]
-struct Usual {
-    usual: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    /// None takes any certificate, readable or not (`--insecure`). So anyone can be the server, and
+    /// there is no use in a check that the one who talks owns the certificate.
+    usual: Option<Arc<WebPkiServerVerifier>>,
     given: Vec<CertificateDer<'static>>,
 }
+
+/// What is offered to a server whose certificate is not checked: all that there is.
+const ANY_SCHEME: [SignatureScheme; 13] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
 
 /// Whether this is all that is wrong with a certificate, which is valid at this time.
 fn is_root_as_server(error: &Error) -> bool {
@@ -145,7 +200,7 @@ fn is_root_as_server(error: &Error) -> bool {
     matches!(cause, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-impl ServerCertVerifier for Usual {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -154,10 +209,10 @@ impl ServerCertVerifier for Usual {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .usual
-            .verify_server_cert(shown, others, name, ocsp, now);
-        match verified {
+        let Some(usual) = &self.usual else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match usual.verify_server_cert(shown, others, name, ocsp, now) {
             Err(error) if is_root_as_server(&error) && self.given.contains(shown) => {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -172,8 +227,10 @@ impl ServerCertVerifier for Usual {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let usual = &self.usual;
-        usual.verify_tls12_signature(message, certificate, signature)
+        match &self.usual {
+            Some(usual) => usual.verify_tls12_signature(message, certificate, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -182,65 +239,16 @@ impl ServerCertVerifier for Usual {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let usual = &self.usual;
-        usual.verify_tls13_signature(message, certificate, signature)
+        match &self.usual {
+            Some(usual) => usual.verify_tls13_signature(message, certificate, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate, readable or not (`--insecure`). So anyone can be the server, and there is
-/// no use in a check that the one who talks owns the certificate.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ECDSA_NISTP521_SHA512,
-            SignatureScheme::ED25519,
-            SignatureScheme::ED448,
-            SignatureScheme::RSA_PSS_SHA256,
-            SignatureScheme::RSA_PSS_SHA384,
-            SignatureScheme::RSA_PSS_SHA512,
-            SignatureScheme::RSA_PKCS1_SHA256,
-            SignatureScheme::RSA_PKCS1_SHA384,
-            SignatureScheme::RSA_PKCS1_SHA512,
-            SignatureScheme::ECDSA_SHA1_Legacy,
-            SignatureScheme::RSA_PKCS1_SHA1,
-        ]
+        match &self.usual {
+            Some(usual) => usual.supported_verify_schemes(),
+            None => ANY_SCHEME.to_vec(),
+        }
     }
 }

@@ -18,6 +18,7 @@ mod error;
 mod expect;
 mod framing;
 mod head;
+mod login;
 mod pace;
 mod redirect;
 mod request;
@@ -31,12 +32,14 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use protocol::{
-    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote, Severity,
-    Span, Stored, TaskKind, Timestamp, Timing, Validators,
+    Assignment, ByteRange, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote,
+    Severity, Span, Stored, TaskKind, Timestamp, Timing, Validators,
 };
 use url::Url;
 
 use crate::fault::{Fault, cut};
+use crate::login::Logins;
+use crate::store::Committed;
 
 pub use coding::Coding;
 use condition::Condition;
@@ -45,6 +48,7 @@ use error::failure;
 pub(crate) use expect::too_large;
 use redirect::Redirects;
 pub use redirect::without_credentials;
+use request::Wanted;
 use resume::{Extent, Offer};
 
 /// Longest `Content-Type` reported, in bytes.
@@ -66,8 +70,8 @@ pub struct Head<'a> {
 /// What to do next about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Forget this response and send [`Transfer::request`] again: it has another URL now, or asks
-    /// for the whole body.
+    /// Forget this response and send [`Transfer::request`] again: it has another URL now, asks for
+    /// the whole body, or answers a challenge.
     Follow,
     /// Read the body into the store, decoded as [`Transfer::codings`] says.
     Receive,
@@ -93,6 +97,8 @@ pub struct Transfer<'o> {
     headers: &'o [(String, String)],
     /// What the list says of the file.
     expect: Expect,
+    /// The part of the resource that is the file.
+    range: Option<ByteRange>,
     /// What sort of task it is.
     kind: TaskKind,
     /// The file in place.
@@ -100,6 +106,10 @@ pub struct Transfer<'o> {
     /// Whether to ask for no body if that is current.
     condition: Option<Condition<'o>>,
     redirects: Redirects,
+    /// What its worker may log in with.
+    logins: Option<&'o Logins>,
+    /// How often a challenge of the current URL was answered.
+    answered: u8,
     taken_up: Instant,
     deadline: Option<Instant>,
     /// What is on disk of the body.
@@ -117,6 +127,7 @@ pub struct Transfer<'o> {
     note: Option<PartialNote>,
     content_type: Option<String>,
     validators: Validators,
+    modified: Option<Timestamp>,
     exchange: Exchange,
 }
 
@@ -141,10 +152,13 @@ impl<'o> Transfer<'o> {
                 options,
                 headers: &[],
                 expect: Expect::default(),
+                range: None,
                 kind: TaskKind::Listed,
                 known: None,
                 condition: None,
                 redirects,
+                logins: None,
+                answered: 0,
                 taken_up: now,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
@@ -157,6 +171,7 @@ impl<'o> Transfer<'o> {
                 note: None,
                 content_type: None,
                 validators: Validators::default(),
+                modified: None,
                 exchange,
             }),
             Err(fault) => Err(failure(exchange, fault)),
@@ -168,13 +183,16 @@ impl<'o> Transfer<'o> {
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
-        self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self.expect = assignment.expect.as_deref().cloned().unwrap_or_default();
+        self.range = assignment.range;
         self.kind = assignment.kind;
         self.hurry();
         self.known = assignment.known.as_deref();
         self.condition = self
             .known
-            .filter(|_| !request::has_own_condition(self.options, self.headers))
+            .filter(|_| {
+                self.range.is_none() && !request::has_own_condition(self.options, self.headers)
+            })
             .map(Condition::new);
         self
     }
@@ -182,7 +200,11 @@ impl<'o> Transfer<'o> {
     /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
     /// the first request, if at all.
     pub fn offer(&mut self, note: PartialNote, have: u64) {
-        if !self.is_robots() && !request::has_own_range(self.options, self.headers) {
+        // A part that the list asks for is done in one piece.
+        if !self.is_robots()
+            && self.range.is_none()
+            && !request::has_own_range(self.options, self.headers)
+        {
             self.offer = Offer::new(note, have);
         }
     }
@@ -201,15 +223,24 @@ impl<'o> Transfer<'o> {
     ///
     /// # Errors
     ///
-    /// If a header of the options cannot be sent. The coordinator promises that they can.
+    /// If the coordinator has to be asked how to log in; or if a header of the options cannot be
+    /// sent, and the coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
-        let offer = self.fitting_offer().filter(|offer| offer.is_open);
+        self.check_login()?;
+        let range = match self.range {
+            Some(range) => Some(Wanted::Part(range)),
+            None => {
+                let open = self.fitting_offer().filter(|offer| offer.is_open);
+                open.map(Wanted::Rest)
+            }
+        };
         let condition = self.fitting_condition().and_then(|asked| asked.header());
         request::headers(
             self.options,
             self.headers,
             &self.redirects,
-            offer,
+            self.authorization(),
+            range,
             condition,
         )
     }
@@ -244,9 +275,15 @@ impl<'o> Transfer<'o> {
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         self.exchange.status = Some(head.status.as_u16());
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
+        self.keep_cookies(head.headers);
         if redirect::is_redirect(head.status) {
             self.redirects.follow(&head, self.max_redirects())?;
             self.exchange.final_url = Some(self.redirects.url().to_string());
+            self.answered = 0;
+            self.take_cookies();
+            return Ok(Next::Follow);
+        }
+        if self.answers(head.status, head.headers) {
             return Ok(Next::Follow);
         }
         if head.status == StatusCode::NOT_MODIFIED
@@ -255,7 +292,10 @@ impl<'o> Transfer<'o> {
             return Ok(self.not_modified(condition, &head));
         }
         let judged = match head.status.is_success() {
-            true => resume::judge(&head, self.fitting_offer()),
+            true => match self.range {
+                Some(range) => resume::judge_part(&head, range),
+                None => resume::judge(&head, self.fitting_offer()),
+            },
             false => Err(retry::status_fault(&head, now)),
         };
         match judged {
@@ -303,8 +343,12 @@ impl<'o> Transfer<'o> {
         }
         self.receiving = true;
         self.expected = length;
-        self.note = resume::note(head, length, self.redirects.url().as_str());
+        self.note = match self.range {
+            Some(_) => None,
+            None => resume::note(head, length, self.redirects.url().as_str()),
+        };
         self.validators = condition::validators(head.headers);
+        self.modified = condition::modified(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -350,9 +394,9 @@ impl<'o> Transfer<'o> {
     /// # Errors
     ///
     /// If it is not the one that the list names.
-    pub fn check_file(&self, bytes: u64, sha256: &[u8; 32]) -> Result<(), Fault> {
-        let checked = expect::check_size(&self.expect, bytes, false)
-            .and_then(|()| expect::check_sha256(&self.expect, sha256));
+    pub fn check_file(&self, file: &Committed) -> Result<(), Fault> {
+        let checked = expect::check_size(&self.expect, file.bytes, false)
+            .and_then(|()| expect::check_sums(&self.expect, file));
         checked.map_err(|fault| match self.resumed {
             // The parts do not belong together, whatever the validator says; in one piece they may.
             true => Fault::transient(fault.kind, fault.message),
@@ -420,6 +464,7 @@ impl<'o> Transfer<'o> {
             content_type: self.content_type,
             executed: None,
             validators: self.validators,
+            modified: self.modified,
             unchanged,
         })
     }

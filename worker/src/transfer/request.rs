@@ -3,14 +3,12 @@
 //!
 //! It must not decide where a request goes.
 
-use data_encoding::BASE64;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::percent_decode_str;
-use protocol::{FailureKind, HttpOptions};
+use protocol::{ByteRange, FailureKind, HttpOptions};
 use url::Url;
 
 use super::redirect::Redirects;
@@ -38,13 +36,23 @@ const SENSITIVE: [&str; 12] = [
     "access-key",
 ];
 
+/// What is wanted of a resource, if not the whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'t> {
+    /// What an earlier attempt did not get.
+    Rest(&'t Offer),
+    /// The part that the list asks for.
+    Part(ByteRange),
+}
+
 /// The headers of the next request, `Host` left to the engine unless the user sets it. Those of
 /// the task alone (`own`) take the place of common ones of the same names.
 pub(super) fn headers(
     options: &HttpOptions,
     own: &[(String, String)],
     redirects: &Redirects,
-    offer: Option<&Offer>,
+    authorization: Option<HeaderValue>,
+    wanted: Option<Wanted<'_>>,
     condition: Option<(HeaderName, HeaderValue)>,
 ) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(options.headers.len() + 6);
@@ -91,9 +99,9 @@ pub(super) fn headers(
         headers.insert(COOKIE, value);
     }
     if !headers.contains_key(AUTHORIZATION)
-        && let Some(value) = redirects.credentials()
+        && let Some(value) = authorization
     {
-        headers.insert(AUTHORIZATION, value.clone());
+        headers.insert(AUTHORIZATION, value);
     }
     if !headers.contains_key(PROXY_AUTHORIZATION)
         && let Some(value) = forwarded_by.and_then(tunnel::authorization)
@@ -110,14 +118,21 @@ pub(super) fn headers(
     headers
         .entry(ACCEPT)
         .or_insert(HeaderValue::from_static("*/*"));
-    if let Some(offer) = offer {
-        let validator = HeaderValue::try_from(offer.note.validator.text());
-        headers.insert(
-            RANGE,
-            HeaderValue::try_from(offer.range()).map_err(|_| unsendable("a range"))?,
-        );
-        headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
-        // The rest of a body fits only to the same coding, which is none.
+    if let Some(wanted) = wanted {
+        let range = match wanted {
+            Wanted::Rest(offer) => {
+                let validator = HeaderValue::try_from(offer.note.validator.text());
+                headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
+                offer.range()
+            }
+            Wanted::Part(range) => {
+                headers.remove(IF_RANGE);
+                format!("bytes={range}")
+            }
+        };
+        let range = HeaderValue::try_from(range);
+        headers.insert(RANGE, range.map_err(|_| unsendable("a range"))?);
+        // Bytes are counted in what the coding makes of a body, which has to be none.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     // With a range as well: servers look at the range only if the condition is met.
@@ -178,17 +193,4 @@ fn unsendable(what: &str) -> Fault {
         FailureKind::Internal,
         format!("{what} cannot be sent: not valid in HTTP"),
     )
-}
-
-/// `Authorization` for a URL that holds credentials (RFC 7617 section 2).
-pub(super) fn basic(url: &Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

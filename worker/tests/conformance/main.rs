@@ -6,11 +6,13 @@ mod support;
 use support::on_every_engine;
 
 mod coding;
+mod given;
 mod hostile;
 mod http;
 mod http2;
 mod http2_broken;
 mod limit_rate;
+mod login;
 mod malice;
 mod odd;
 mod proxy;

@@ -82,7 +82,8 @@ impl EventEngine for AsyncEngine {
             allowance: self.allowance.as_mut(),
             activity,
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
-                .of(assignment),
+                .of(assignment)
+                .with_logins(&hub.shared.logins),
         };
         let result = self.spans.polled(attempt.run(assignment)).await;
         let mut transfer = attempt.transfer;
@@ -113,6 +114,12 @@ impl Attempt<'_> {
         let site = self.hub.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
+        }
+        if assignment.mirror
+            && let Err(fault) = self.hub.shared.check_robots(&self.transfer)
+        {
+            site.abandon(&fault);
+            return Err(fault);
         }
         match self.reach().await {
             Ok((answer, Next::Keep { bytes, sha256 })) => {
@@ -183,7 +190,7 @@ impl Attempt<'_> {
             }
             self.stored(&mut storing, || {
                 let transfer = &self.transfer;
-                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                let check = |file: &Committed| transfer.check_file(file);
                 partial.commit(check)
             })
         });

@@ -1,0 +1,119 @@
+//! What is downloaded and where it goes: the arguments, `--output` and `-o` together.
+//!
+//! `--output` names a folder and `-o` a file, always. Only one URL alone can have a name that other
+//! URLs could have as well; the file of any other is named by the rules for lists.
+
+use std::path::{Path, PathBuf};
+
+use super::network::{Network, default_output};
+use crate::cli::run::RunArgs;
+use crate::input::naming::{PlaceError, check_place};
+use crate::input::{Excerpt, LineError, Source};
+
+/// Why there is nothing to download, or no place for it.
+#[derive(Debug, thiserror::Error)]
+pub enum SourcesError {
+    /// Standard input is given more than once.
+    #[error("standard input (-) is given {0} times as a list of URLs; give it once")]
+    StdinTwice(usize),
+    /// A URL on the command line that cannot be downloaded.
+    #[error(transparent)]
+    Url(#[from] LineError),
+    /// A name for a file that is not the only one.
+    #[error(
+        "-o {} names the file of one URL on the command line, and here is something else to \
+         download; --output DIR names the folder for all files",
+        .0.display()
+    )]
+    FileOfMany(PathBuf),
+    /// A name that no file can have.
+    #[error("-o {file} names no file: it {problem}; --output DIR names the folder")]
+    File {
+        /// What was typed.
+        file: String,
+        /// What is wrong with it.
+        problem: PlaceError,
+    },
+    /// Standard output.
+    #[error("-o -: files cannot be written to standard output; name a file")]
+    Stdout,
+}
+
+/// What is downloaded, and where it goes.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) sources: Vec<Source>,
+    pub(super) output: PathBuf,
+}
+
+/// Makes sense of the arguments.
+///
+/// # Errors
+///
+/// A URL that cannot be downloaded, or a file that cannot be had.
+pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, SourcesError> {
+    let mut sources = match args.urls.as_slice() {
+        // Who has no list can try the program on the built-in one, and nothing leaves the machine.
+        [] => vec![Source::unnamed(network.is_simulated())],
+        urls => Source::from_arguments(urls.iter().cloned())?,
+    };
+    let is_stdin = |source: &&Source| **source == Source::Stdin;
+    let stdins = sources.iter().filter(is_stdin).count();
+    if stdins > 1 {
+        return Err(SourcesError::StdinTwice(stdins));
+    }
+    let folder = args.output.clone();
+    let one = match sources.as_mut_slice() {
+        [Source::Urls(urls)] if urls.len() == 1 => urls.first_mut(),
+        _ => None,
+    };
+    let output = match (one, &args.output_file) {
+        (None, Some(file)) => return Err(SourcesError::FileOfMany(file.clone())),
+        (Some(url), Some(file)) => {
+            let (folder, out) = place_of(file, folder, network)?;
+            url.out = Some(out);
+            folder
+        }
+        (Some(url), None) if args.list.naming.is_none() => {
+            url.out = url.plain_name();
+            folder.unwrap_or_else(|| default_output(network))
+        }
+        (_, None) => folder.unwrap_or_else(|| default_output(network)),
+    };
+    Ok(Sources { sources, output })
+}
+
+/// The output folder, and the file's name in it.
+fn place_of(
+    file: &Path,
+    folder: Option<PathBuf>,
+    network: &Network,
+) -> Result<(PathBuf, String), SourcesError> {
+    if file == Path::new("-") {
+        return Err(SourcesError::Stdout);
+    }
+    let text = file.to_string_lossy();
+    let refused = |problem| SourcesError::File {
+        file: Excerpt::of_name(&text),
+        problem,
+    };
+    // What is simulated is not put beside real files, unless a folder is named.
+    let folder = folder.or_else(|| network.is_simulated().then(|| default_output(network)));
+    let (folder, out) = match folder {
+        Some(folder) => {
+            // Shells complete names like this.
+            (folder, file.strip_prefix("./").unwrap_or(file).to_owned())
+        }
+        None => {
+            let name = match file.file_name() {
+                Some(name) if !text.ends_with('/') => name,
+                _ => return Err(refused(PlaceError::EmptyPart)),
+            };
+            let parent = file.parent().filter(|parent| *parent != Path::new(""));
+            (parent.unwrap_or(Path::new(".")).to_owned(), name.into())
+        }
+    };
+    let out = out.to_string_lossy().into_owned();
+    check_place(&out).map_err(refused)?;
+    Ok((folder, out))
+}

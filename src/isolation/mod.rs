@@ -1,0 +1,191 @@
+//! Isolation: what a worker that was taken over can do, tried out on this machine.
+//!
+//! ```text
+//!   for each attempt and column:
+//!     scene -- folder, bystander, sockets --+
+//!     run   -- this program, as `attacked` -+--> judge --> what was seen --> report
+//!                 +-- worker 0.1: the attacker (ground, attempts)
+//! ```
+//!
+//! The run is this program as a process of its own, with a real worker in its real sandbox; the
+//! attempt is played in it after the worker has confined itself. Effects are seen from outside. It
+//! must not look into a run, and no attempt may change anything outside of the scene.
+
+pub mod attempt;
+pub mod attempts;
+mod column;
+pub mod ground;
+mod judge;
+mod keeper;
+pub mod raw;
+mod report;
+mod scene;
+mod view;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use crate::chaos::watch::Interrupt;
+use crate::chaos::{Ending, Progress};
+use crate::cli::isolation::IsolationArgs;
+use crate::cli::limits::SandboxName;
+use crate::origin::{SpawnError, SpecError};
+
+use attempt::Attempt;
+use column::Column;
+use judge::InForce;
+use report::{Played, Report};
+use scene::Stage;
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    /// Nothing has that name.
+    #[error("there is no attempt and no family '{name}' (--only); the families are {families}")]
+    Only {
+        /// What was typed.
+        name: String,
+        /// What there is.
+        families: String,
+    },
+    /// There is no place for it all.
+    #[error("cannot work in {}: {source}; set TMPDIR to a folder with a short name", .folder.display())]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The origin's settings make no sense.
+    #[error("cannot set the built-in origin up: {0}")]
+    Spec(#[source] SpecError),
+    /// The origin does not come up.
+    #[error("cannot start the built-in origin: {0}")]
+    Origin(#[source] SpawnError),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals: {0}")]
+    Signals(#[source] io::Error),
+    /// A run cannot be started or watched.
+    #[error("cannot watch a run: {0}")]
+    Run(#[source] io::Error),
+    /// A run does not begin.
+    #[error("the run for '{attempt}' ({column}) did not begin: {said}")]
+    NoRun {
+        /// Of which attempt.
+        attempt: &'static str,
+        /// In which column.
+        column: &'static str,
+        /// What it said last.
+        said: String,
+    },
+    /// The verdict cannot be written.
+    #[error("cannot write the verdict to standard output: {0}")]
+    Write(#[source] io::Error),
+}
+
+/// What is to be tried.
+#[derive(Debug)]
+pub struct Plan {
+    attempts: Vec<(&'static str, &'static Attempt)>,
+    /// How workers of the first column confine themselves.
+    sandbox: SandboxName,
+    json: bool,
+    quiet: bool,
+}
+
+impl Plan {
+    /// Makes sense of what was typed.
+    ///
+    /// # Errors
+    ///
+    /// If it names an attempt that there is not.
+    pub fn new(args: &IsolationArgs) -> Result<Self, IsolationError> {
+        let all: Vec<_> = attempt::all().collect();
+        let is_named =
+            |name: &str, family: &str, attempt: &Attempt| name == family || name == attempt.id;
+        for name in &args.only {
+            if !all.iter().any(|(family, one)| is_named(name, family, one)) {
+                let families = attempts::FAMILIES.iter().map(|(family, _)| *family);
+                return Err(IsolationError::Only {
+                    name: name.clone(),
+                    families: families.collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        let is_wanted = |family: &str, attempt: &Attempt| {
+            let mut names = args.only.iter();
+            args.only.is_empty() || names.any(|name| is_named(name, family, attempt))
+        };
+        Ok(Self {
+            attempts: all
+                .into_iter()
+                .filter(|(family, attempt)| is_wanted(family, attempt))
+                .collect(),
+            sandbox: args.sandbox,
+            json: args.json,
+            quiet: args.quiet || args.verbose > 0,
+        })
+    }
+
+    /// What there is to compare with: nothing, where there is no sandbox in the first place.
+    fn columns(&self) -> Vec<Column> {
+        match self.sandbox {
+            SandboxName::Off => vec![Column::Processes],
+            SandboxName::On | SandboxName::BestEffort => Column::ALL.into(),
+        }
+    }
+}
+
+/// Plays all attempts, and prints the verdict.
+///
+/// # Errors
+///
+/// If there is none. What an attempt does is never an error.
+pub fn execute(plan: &Plan) -> Result<Ending, IsolationError> {
+    let interrupt = Interrupt::listen().map_err(IsolationError::Signals)?;
+    let mut stage = Stage::set()?;
+    let (columns, mut in_force) = (plan.columns(), InForce::default());
+    let progress = Progress::new(plan.attempts.len() * columns.len(), plan.quiet);
+    let (mut rows, mut trials) = (Vec::new(), 0);
+    for (family, attempt) in &plan.attempts {
+        let mut seen = BTreeMap::new();
+        for column in &columns {
+            progress.tell(trials, format!("{} ({})", attempt.id, column.title()));
+            let what = judge::judge(&mut stage, attempt, *column, plan, &mut in_force)?;
+            tracing::debug!(
+                attempt = attempt.id,
+                column = column.title(),
+                ?what,
+                "played"
+            );
+            seen.insert(*column, what);
+            trials += 1;
+            if let Some(signal) = interrupt.signal() {
+                progress.clear();
+                return Ok(Ending::Interrupted(signal));
+            }
+        }
+        rows.push(Played {
+            family,
+            attempt,
+            seen,
+        });
+    }
+    progress.clear();
+    let kernel = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let report = Report {
+        plan,
+        kernel,
+        in_force,
+        rows,
+    };
+    report.print().map_err(IsolationError::Write)?;
+    Ok(match report.is_clean() {
+        true => Ending::Clean,
+        false => Ending::Broken,
+    })
+}

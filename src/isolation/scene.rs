@@ -1,0 +1,339 @@
+//! What an attempt is played in: a folder, a run, and what others have beside it.
+//!
+//! ```text
+//!   STAGE/origin.json         where the origin of all runs listens
+//!   STAGE/N/downloads/        the output folder of a run; `kept` is a finished file
+//!   STAGE/N/outside/          what is none of the run's: private, letter, other, folder/, sockets
+//!   STAGE/N/tmp/              TMPDIR of the run
+//!   STAGE/N/said.txt          what the run wrote on its standard output and error
+//! ```
+//!
+//! It must not judge.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::io::FdFlags;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::attempt::Attempt;
+use super::column::Column;
+use super::ground::Bait;
+use super::keeper::{self, Objects, SECRET};
+use super::{IsolationError, Plan};
+use crate::cli::limits::SandboxName;
+use crate::origin::{Launch, Origin, SpawnError, Spec};
+
+/// How the origin answers.
+const BODIES: &str = "size=2KiB..16KiB,latency=2ms";
+
+/// The environment variable that a run has its secret in.
+const SECRET_VARIABLE: &str = "ISOLATION_SECRET";
+
+/// How every run behaves: a worker that was taken over costs little time.
+const SETTINGS: [&str; 18] = [
+    "--parallel-max-host",
+    "0",
+    "--retry",
+    "20",
+    "--retry-delay",
+    "20ms",
+    "--lease-timeout",
+    "3s",
+    "--start-timeout",
+    "30s",
+    "--restart-intensity",
+    "1000/10s",
+    "--max-deliveries",
+    "20",
+    "--grace",
+    "2s",
+    "-v",
+    "-",
+];
+
+/// Where all attempts are played, one after the other.
+#[derive(Debug)]
+pub struct Stage {
+    folder: TempDir,
+    origin: Origin,
+    /// How it answers.
+    pub spec: Spec,
+    scenes: u32,
+}
+
+impl Stage {
+    /// Makes the folder, and starts the origin.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not possible.
+    pub fn set() -> Result<Self, IsolationError> {
+        let folder = tempfile::Builder::new()
+            .prefix("coordinator-isolation-")
+            .tempdir()
+            .map_err(|source| IsolationError::Folder {
+                folder: std::env::temp_dir(),
+                source,
+            })?;
+        let spec: Spec = BODIES.parse().map_err(IsolationError::Spec)?;
+        let origin = Origin::launch(&Launch {
+            program: Path::new("/proc/self/exe"),
+            spec: &spec,
+            journal: None,
+        })?;
+        let stage = Self {
+            folder,
+            origin,
+            spec,
+            scenes: 0,
+        };
+        let line = serde_json::to_vec(&stage.origin.announcement()).map_err(io::Error::from);
+        line.and_then(|line| fs::write(stage.announcement(), line))
+            .map_err(|source| stage.unusable(source))?;
+        Ok(stage)
+    }
+
+    fn announcement(&self) -> PathBuf {
+        self.folder.path().join("origin.json")
+    }
+
+    fn unusable(&self, source: io::Error) -> IsolationError {
+        IsolationError::Folder {
+            folder: self.folder.path().to_owned(),
+            source,
+        }
+    }
+
+    /// Makes a new scene.
+    ///
+    /// # Errors
+    ///
+    /// If a part of it cannot be made.
+    pub fn scene(&mut self) -> Result<Scene, IsolationError> {
+        self.scenes += 1;
+        let folder = self.folder.path().join(self.scenes.to_string());
+        Scene::set(folder, self.announcement()).map_err(|source| self.unusable(source))
+    }
+}
+
+/// What one attempt is played in. Dropping it removes it all.
+#[derive(Debug)]
+pub struct Scene {
+    folder: PathBuf,
+    announcement: PathBuf,
+    /// What nobody but the judge and the run is to know.
+    pub secret: String,
+    /// Makes names unique that are not in a folder.
+    pub mark: String,
+    /// A process that has nothing to do with the run.
+    bystander: Child,
+    /// A file with the secret; the run inherits it.
+    private: File,
+    /// Objects of the kernel's.
+    pub objects: Objects,
+    /// A program that is listened to by a path.
+    pub socket: UnixListener,
+    /// By a path, for datagrams.
+    pub datagrams: UnixDatagram,
+    /// By an abstract name.
+    pub abstract_socket: OwnedFd,
+    /// At a port.
+    pub tcp: TcpListener,
+    /// At a port, for datagrams.
+    pub udp: UdpSocket,
+}
+
+impl Scene {
+    fn set(folder: PathBuf, announcement: PathBuf) -> io::Result<Self> {
+        let secret = random(SECRET);
+        let mark = format!("coordinator-isolation-{}", random(SECRET));
+        for part in [
+            "downloads",
+            "outside",
+            "outside/folder",
+            "outside/empty",
+            "tmp",
+        ] {
+            fs::create_dir_all(folder.join(part))?;
+        }
+        let outside = folder.join("outside");
+        // Its size tells nobody the secret.
+        let padding = fastrand::usize(1..1000);
+        let text = format!("{secret}\n{}", "-".repeat(padding));
+        for (name, text) in [
+            ("outside/private", text.as_str()),
+            // Of one byte, as a body that an attacker reports.
+            ("outside/letter", "L"),
+            ("outside/other", "other\n"),
+            ("downloads/kept", "kept"),
+        ] {
+            fs::write(folder.join(name), text)?;
+        }
+        fs::set_permissions(outside.join("private"), Permissions::from_mode(0o600))?;
+        for place in ["outside/folder", "downloads"] {
+            fs::write(folder.join(place).join(format!("name-{secret}")), "")?;
+        }
+        // As tools leave it: whoever runs a program may have something open.
+        let private = File::open(outside.join("private"))?;
+        rustix::io::fcntl_setfd(&private, FdFlags::empty())?;
+        let nonblocking = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (unix, stream) = (AddressFamily::UNIX, SocketType::STREAM);
+        let abstract_socket = socket_with(unix, stream, nonblocking, None)?;
+        let name = SocketAddrUnix::new_abstract_name(mark.as_bytes())?;
+        bind(&abstract_socket, &name)?;
+        listen(&abstract_socket, 8)?;
+        let scene = Self {
+            socket: UnixListener::bind(outside.join("socket"))?,
+            datagrams: UnixDatagram::bind(outside.join("datagrams"))?,
+            abstract_socket,
+            tcp: TcpListener::bind("127.0.0.1:0")?,
+            udp: UdpSocket::bind("127.0.0.1:0")?,
+            objects: Objects::new(&mark),
+            private,
+            // It ends when this process does.
+            bystander: Command::new("cat")
+                .args(["-", &secret])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?,
+            folder,
+            announcement,
+            secret,
+            mark,
+        };
+        scene.socket.set_nonblocking(true)?;
+        scene.datagrams.set_nonblocking(true)?;
+        scene.tcp.set_nonblocking(true)?;
+        scene.udp.set_nonblocking(true)?;
+        keeper::arm(&scene.secret);
+        Ok(scene)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The output folder of the run.
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("downloads")
+    }
+
+    /// What the run wrote.
+    pub fn said(&self) -> PathBuf {
+        self.folder.join("said.txt")
+    }
+
+    /// The process id of the bystander.
+    pub fn bystander(&self) -> u32 {
+        self.bystander.id()
+    }
+
+    /// Whether the bystander has ended; it is reaped then.
+    pub fn bystander_is_dead(&mut self) -> bool {
+        self.bystander.try_wait().is_ok_and(|ended| ended.is_some())
+    }
+
+    /// The `n`-th URL of the run's list. The secret is in it, and so in the run log.
+    pub fn url(&self, n: usize) -> String {
+        format!("http://isolation.example/{}/{n}", self.secret)
+    }
+
+    /// The run in which `attempt` is played, without its list, which it reads from standard input.
+    pub fn command(&self, attempt: &Attempt, column: Column, plan: &Plan) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(["attacked", "--attempt", attempt.id, "--simulate-via"])
+            .arg(&self.announcement)
+            .arg("--output")
+            .arg(self.output())
+            .args(["--workers", "2", "--mode", column.mode().name()])
+            .args(attempt.options_for(column))
+            .args(SETTINGS);
+        let sandbox = match column {
+            Column::Processes => plan.sandbox,
+            Column::Unconfined | Column::Threads | Column::Async => SandboxName::Off,
+        };
+        command
+            .args(["--sandbox", sandbox_name(sandbox)])
+            .env("TMPDIR", self.folder.join("tmp"))
+            .env(SECRET_VARIABLE, &self.secret)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped());
+        command
+    }
+
+    /// Tells the attacker, who works in `own`, whom and what to attack.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn lay_bait(&self, own: &Path, sibling: Option<u32>) -> io::Result<()> {
+        let number = |pid: u32| i32::try_from(pid).map_err(io::Error::other);
+        let bait = Bait {
+            bystander: number(self.bystander())?,
+            sibling: sibling.map_or(Ok(0), number)?,
+            judge: number(std::process::id())?,
+            secret_at: keeper::secret_at(),
+            number_at: keeper::number_at(),
+            descriptor: self.private.as_raw_fd(),
+            shared_memory: self.objects.shared_memory,
+            queue: self.objects.queue,
+            tcp: self.tcp.local_addr()?.port(),
+            udp: self.udp.local_addr()?.port(),
+            mark: self.mark.clone(),
+        };
+        if sibling.is_some() {
+            let begun = self.output().join(".coordinator/partial/1-1/begun");
+            fs::write(begun, &self.secret)?;
+        }
+        // Whole at once.
+        let new = self.folder.join("bait");
+        fs::write(&new, serde_json::to_vec(&bait)?)?;
+        fs::rename(new, own.join(super::ground::BAIT))
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !self.bystander_is_dead() {
+            let _ = kill_process(Pid::from_child(&self.bystander), Signal::KILL);
+            let _ = self.bystander.wait();
+        }
+        // What is left goes with the stage.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Letters that nobody can guess.
+fn random(length: usize) -> String {
+    std::iter::repeat_with(fastrand::lowercase)
+        .take(length)
+        .collect()
+}
+
+const fn sandbox_name(sandbox: SandboxName) -> &'static str {
+    match sandbox {
+        SandboxName::On => "on",
+        SandboxName::Off => "off",
+        SandboxName::BestEffort => "best-effort",
+    }
+}
+
+impl From<SpawnError> for IsolationError {
+    fn from(error: SpawnError) -> Self {
+        Self::Origin(error)
+    }
+}
