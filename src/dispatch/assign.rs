@@ -325,12 +325,12 @@ impl Dispatcher {
     /// together with the reason for asking.
     pub(super) fn forget_revocations(&mut self) {
         let mut actions = std::mem::take(&mut self.actions);
-        actions.retain_mut(|action| match action {
-            Action::Revoke { worker, tasks } => {
-                tasks.retain(|&task| self.holds(*worker, task));
-                !tasks.is_empty()
-            }
-            _ => true,
+        actions.retain_mut(|action| {
+            let Action::Revoke { worker, tasks } = action else {
+                return true;
+            };
+            tasks.retain(|&task| self.holds(*worker, task));
+            !tasks.is_empty()
         });
         self.actions = actions;
     }

@@ -91,12 +91,10 @@ fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
         let mut redelivered = Vec::new();
         let mut ran = Vec::new();
         while let Some(action) = core.poll_action() {
-            match action {
-                Action::Notify(Notice::Redelivering { task, kills, .. }) => {
-                    redelivered.push((task.0, kills));
-                }
-                Action::Notify(Notice::WorkerDied { running, .. }) => ran = running,
-                _ => {}
+            if let Action::Notify(Notice::Redelivering { task, kills, .. }) = action {
+                redelivered.push((task.0, kills));
+            } else if let Action::Notify(Notice::WorkerDied { running, .. }) = action {
+                ran = running;
             }
         }
         assert_eq!(redelivered, blamed, "{said:?} {page:?}");
@@ -125,9 +123,11 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
         };
         core.handle_all(now, [started(1, begun + said), done]);
         core.handle(now, placed(FIRST, TaskId(1), stored));
-        let queued = std::iter::from_fn(|| core.poll_action()).find_map(|action| match action {
-            Action::Record { queued, .. } => Some(queued),
-            _ => None,
+        let queued = std::iter::from_fn(|| core.poll_action()).find_map(|action| {
+            let Action::Record { queued, .. } = action else {
+                return None;
+            };
+            Some(queued)
         });
         assert_eq!(queued, Some(counted), "{said:?}");
     }
@@ -140,9 +140,11 @@ fn what_is_told_together_is_answered_by_one_assignment() {
     core.handle_all(now, done);
     core.audit().unwrap();
     let assigned: Vec<usize> = std::iter::from_fn(|| core.poll_action())
-        .filter_map(|action| match action {
-            Action::Assign { tasks, .. } => Some(tasks.len()),
-            _ => None,
+        .filter_map(|action| {
+            let Action::Assign { tasks, .. } = action else {
+                return None;
+            };
+            Some(tasks.len())
         })
         .collect();
     assert_eq!(assigned, [8], "what it ended is made up for at once");

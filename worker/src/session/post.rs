@@ -532,9 +532,11 @@ mod tests {
         fn frames(&self) -> Vec<usize> {
             let frames = self.coordinator.from_worker.try_iter();
             frames
-                .map(|frame| match frame {
-                    FromWorker::Reports(reports) => reports.len(),
-                    other => panic!("{other:?}"),
+                .map(|frame| {
+                    let FromWorker::Reports(reports) = frame else {
+                        panic!("{frame:?}");
+                    };
+                    reports.len()
                 })
                 .collect()
         }
