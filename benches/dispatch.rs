@@ -85,6 +85,7 @@ fn stored() -> Box<Stored> {
         executed: None,
         validators: Validators::default(),
         unchanged: false,
+        suggested_name: None,
     })
 }
 

@@ -68,6 +68,7 @@ fn record(n: u64) -> Record {
         executed: None,
         validators: Validators::default(),
         unchanged: false,
+        suggested_name: None,
     };
     Record {
         simulated: true,

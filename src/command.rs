@@ -23,6 +23,7 @@ use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
 use crate::inject::StartFault;
 use crate::manual::ManualError;
+use crate::terminal::Color;
 use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
@@ -85,7 +86,7 @@ fn download(args: RunArgs) -> ExitCode {
     if let Some(hint) = mistyped(&args) {
         return fail(USAGE, &hint);
     }
-    log_to_stderr(args.verbose);
+    log_to(run::LogLines::default, args.verbose, args.color);
     let config = match RunConfig::new(args) {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
@@ -239,6 +240,10 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
 }
 
 fn log_to_stderr(verbose: u8) {
+    log_to(io::stderr, verbose, Color::Auto);
+}
+
+fn log_to<W: io::Write>(writer: impl Fn() -> W + Send + Sync + 'static, verbose: u8, color: Color) {
     let level = match verbose {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
@@ -247,8 +252,8 @@ fn log_to_stderr(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(color.is_on(io::stderr().is_terminal()))
         .with_target(false)
         .init();
 }

@@ -79,8 +79,11 @@ prop_compose! {
         content_type in option::of(".{0,40}"),
         (validators, unchanged) in (validators(), any::<bool>()),
         executed in option::of(executed()),
+        suggested_name in option::of(".{0,40}"),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged, executed })
+        Box::new(Stored {
+            exchange, bytes, sha256, content_type, validators, unchanged, executed, suggested_name,
+        })
     }
 }
 
@@ -139,7 +142,14 @@ fn running() -> impl Strategy<Value = Running> {
         Phase::Storing,
         Phase::Executing,
     ]);
-    (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
+    (task(), phase, any::<u64>(), any::<Option<u64>>()).prop_map(
+        |(task, phase, bytes, expected)| Running {
+            task,
+            phase,
+            bytes,
+            expected,
+        },
+    )
 }
 
 prop_compose! {

@@ -46,6 +46,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
                     last_modified: Some(text.clone()),
                 },
                 unchanged: false,
+                suggested_name: None,
             }),
         }])
     };

@@ -21,6 +21,7 @@ use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
+use crate::terminal::{Color, Progress};
 pub use exec::ExecError;
 pub use network::Network;
 use network::network;
@@ -90,6 +91,10 @@ pub struct RunConfig {
     pub quiet: bool,
     /// How much to log.
     pub verbose: u8,
+    /// How progress is told.
+    pub progress: Progress,
+    /// When output is coloured.
+    pub color: Color,
 }
 
 /// Where workers live.
@@ -227,6 +232,8 @@ impl RunConfig {
             dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
+            progress: args.progress,
+            color: args.color,
         })
     }
 }

@@ -135,6 +135,7 @@ fn order(path: &str, body: &str) -> Order {
             executed: None,
             validators: Validators::default(),
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

@@ -54,6 +54,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         content_type: None,
         validators: Validators::default(),
         unchanged: false,
+        suggested_name: None,
         executed: None,
     };
     Record::stored(facts, stored)

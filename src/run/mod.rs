@@ -50,6 +50,7 @@ use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
+use crate::terminal::Progress;
 
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
@@ -60,7 +61,8 @@ use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
 use proof::Proof;
 use recheck::Refresh;
-use report::{Console, Verbosity};
+pub use report::LogLines;
+use report::{Console, Feed, FeedTarget, Manner};
 use resume::{Detail, Index, IndexError};
 use robots::Doorman;
 use setup::{placement, setup};
@@ -71,6 +73,7 @@ use timeline::Timeline;
 
 pub use dry_run::dry_run;
 pub use outcome::Outcome;
+use outcome::Told;
 
 /// Longest time between two heartbeats; also how old the bytes in a status may be.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -149,7 +152,7 @@ pub enum SetUpError {
 pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
-    let mut console = Console::new(verbosity(&config), workers, begun);
+    let mut console = console(&config, begun)?;
     let tally = Tally::new(begun);
     let lists = open_lists(&config, &console)?;
     make_room(workers)?;
@@ -264,6 +267,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let shell = Shell::new(
         Parts {
             max_text: max_text(config.limits.policy),
+            grace: config.limits.grace,
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
@@ -301,7 +305,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         tracing::warn!(%error, "what hosts allow is left");
     }
     console = std::mem::take(&mut finished.console);
-    Ok(outcome::conclude(finished, console, layout, config.quiet))
+    let tally = finished.tally.clone();
+    let told = Told {
+        quiet: config.quiet,
+        output: config.output,
+    };
+    let outcome = outcome::conclude(finished, &mut console, layout, &told);
+    console.finish(Instant::now(), &tally, outcome.code());
+    Ok(outcome)
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -398,12 +409,23 @@ const fn max_text(policy: Policy) -> usize {
     }
 }
 
-fn verbosity(config: &RunConfig) -> Verbosity {
-    match config {
-        RunConfig { quiet: true, .. } => Verbosity::Quiet,
-        RunConfig { verbose: 0, .. } => Verbosity::Normal,
-        RunConfig { .. } => Verbosity::Logging,
-    }
+/// Where things are said.
+fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
+    let target = match config.progress {
+        Progress::Json => Some(FeedTarget::Stderr),
+        Progress::JsonTo(number) => Some(FeedTarget::Descriptor(number)),
+        Progress::Auto | Progress::Plain => None,
+    };
+    let feed = target.map(|target| Feed::open(target, begun));
+    let feed = feed
+        .transpose()
+        .map_err(system("write progress to that descriptor (--progress)"))?;
+    let how = Manner {
+        quiet: config.quiet,
+        color: config.color,
+        progress: config.progress,
+    };
+    Ok(Console::new(how, feed, begun))
 }
 
 /// Who brings about the faults that are asked for, if any are.

@@ -88,6 +88,7 @@ fn stored() -> Verdict {
         executed: None,
         validators: protocol::Validators::default(),
         unchanged: false,
+        suggested_name: None,
     }))
 }
 

@@ -12,8 +12,12 @@ pub struct Tally {
     pub begun: Instant,
     /// Files stored.
     pub stored: u64,
+    /// Where the first of them is, relative to the output folder.
+    pub first_stored: Option<String>,
     /// Bytes in them.
     pub bytes: u64,
+    /// Bytes of bodies received in this run, those of unfinished downloads included.
+    pub received: u64,
     /// Files that were in place already, and are current.
     pub unchanged: u64,
     /// Tasks that failed, by kind.
@@ -43,7 +47,9 @@ impl Tally {
         Self {
             begun,
             stored: 0,
+            first_stored: None,
             bytes: 0,
+            received: 0,
             unchanged: 0,
             failed: BTreeMap::new(),
             quarantined: 0,

@@ -119,6 +119,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
             executed: None,
             validators: Validators::default(),
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

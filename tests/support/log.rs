@@ -33,6 +33,7 @@ pub struct Record {
     pub etag: Option<String>,
     pub last_modified: Option<String>,
     pub simulated: bool,
+    pub suggested_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -349,6 +349,7 @@ impl Peer {
                     task: TaskId(id),
                     phase: protocol::Phase::Storing,
                     bytes: u64::MAX,
+                    expected: None,
                 });
                 self.say(&FromWorker::Heartbeat(running.collect()));
                 let task = self.first_assignment().task;
@@ -408,6 +409,7 @@ fn acked(task: TaskId) -> Report {
             executed: None,
             validators: Validators::default(),
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 32] = [
+const HEADER: [&str; 33] = [
     "v",
     "task",
     "url",
@@ -43,6 +43,7 @@ const HEADER: [&str; 32] = [
     "etag",
     "last_modified",
     "simulated",
+    "suggested_name",
 ];
 
 /// See the module.
@@ -127,6 +128,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         etag,
         last_modified,
         simulated,
+        suggested_name,
     } = record;
     let RecordedTiming {
         queue,
@@ -185,6 +187,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(etag),
         text(last_modified),
         as_in_log(simulated)?,
+        text(suggested_name),
     ])
 }
 

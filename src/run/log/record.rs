@@ -70,6 +70,10 @@ pub struct Record {
     /// versions lack the key, and count as real.
     #[serde(default)]
     pub simulated: bool,
+    /// The name for the file that the server suggests (`Content-Disposition`). Logs of earlier
+    /// versions lack the key.
+    #[serde(default)]
+    pub suggested_name: Option<String>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -184,6 +188,7 @@ impl Record {
             exec: stored.executed.map(RecordedExec::from),
             etag: stored.validators.etag,
             last_modified: stored.validators.last_modified,
+            suggested_name: stored.suggested_name,
             ..Self::new(facts, outcome, stored.exchange)
         }
     }
@@ -247,6 +252,7 @@ impl Record {
             etag: None,
             last_modified: None,
             simulated: false,
+            suggested_name: None,
         }
     }
 }
@@ -304,6 +310,7 @@ pub(super) mod tests {
                 last_modified: None,
             },
             unchanged: false,
+            suggested_name: None,
         }
     }
 
@@ -327,7 +334,7 @@ pub(super) mod tests {
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
             r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
-            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false}"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"suggested_name":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -349,13 +356,13 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"suggested_name":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""exec":null,"etag":null,"last_modified":null,"simulated":false}"#
+            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"suggested_name":null}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
@@ -456,7 +463,7 @@ pub(super) mod tests {
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
             (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
-            simulated: bool,
+            (simulated, suggested_name) in (any::<bool>(), any::<Option<String>>()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -466,6 +473,7 @@ pub(super) mod tests {
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
                 timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }), simulated,
+                suggested_name,
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod deaths;
 mod deeds;
+mod hearing;
 mod inject;
 mod input;
 mod pause;
@@ -18,7 +19,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, Known, Phase, Report, Running, Severity, TaskId, TaskKind, WorkerId};
+use protocol::{Failure, Known, Report, Severity, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
@@ -33,7 +34,7 @@ use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
 use crate::run::proof::Proof;
-use crate::run::report::{Console, status_lines};
+use crate::run::report::{Console, Heard, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
@@ -73,6 +74,8 @@ pub(in crate::run) struct Parts {
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
     pub(in crate::run) inbox: Receiver<Message>,
+    /// How long what runs may take when the run is to end.
+    pub(in crate::run) grace: Duration,
     pub(in crate::run) console: Console,
     pub(in crate::run) tally: Tally,
 }
@@ -140,9 +143,8 @@ impl Entry {
 struct Sign {
     /// Whose heartbeat.
     worker: WorkerId,
-    phase: Phase,
-    /// Of body received.
-    bytes: u64,
+    at: Instant,
+    heard: Heard,
 }
 
 /// See the module.
@@ -283,7 +285,7 @@ impl Shell {
         }
         if self.parts.console.due().is_some_and(|due| due <= now) {
             let mut console = std::mem::take(&mut self.parts.console);
-            console.progress(now, &self.parts.tally, || self.worker_lines(now));
+            console.progress(now, &self.parts.tally, || self.running_lines(now));
             self.parts.console = console;
         }
     }
@@ -332,9 +334,7 @@ impl Shell {
     fn on_end_signal(&mut self, number: i32) {
         if self.signal.is_none() {
             self.signal = Some(number);
-            self.parts
-                .console
-                .line("finishing what runs; a second signal ends the run at once");
+            self.parts.console.line(&self.farewell(number));
             self.tell_core(Event::DrainRequested);
         } else {
             self.tell_core(Event::AbortRequested);
@@ -350,14 +350,10 @@ impl Shell {
                 }
             }
             News::Heartbeat(running) => {
-                for &Running { task, phase, bytes } in &running {
-                    if self.parts.core.holds(worker, task) {
-                        let sign = Sign {
-                            worker,
-                            phase,
-                            bytes,
-                        };
-                        self.heard.insert(task, sign);
+                let now = Instant::now();
+                for running in &running {
+                    if self.parts.core.holds(worker, running.task) {
+                        self.hear(worker, running, now);
                     }
                 }
                 let running = running.iter().map(|running| running.task).collect();

@@ -8,8 +8,9 @@
 //! It must not look at the body.
 
 use http::header::{
-    ACCEPT_RANGES, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
+    ACCEPT_RANGES, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE,
+    TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, Version};
 
@@ -38,7 +39,14 @@ const VITAL: [HeaderName; 7] = [
 ];
 
 /// Other headers that are shown, if they are well-formed and fit.
-const SHOWN: [HeaderName; 5] = [ACCEPT_RANGES, CONTENT_TYPE, DATE, RETRY_AFTER, SET_COOKIE];
+const SHOWN: [HeaderName; 6] = [
+    ACCEPT_RANGES,
+    CONTENT_DISPOSITION,
+    CONTENT_TYPE,
+    DATE,
+    RETRY_AFTER,
+    SET_COOKIE,
+];
 
 /// A head that may be passed on.
 #[derive(Debug)]

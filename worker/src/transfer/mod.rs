@@ -14,6 +14,7 @@
 mod coding;
 mod condition;
 mod cookies;
+mod disposition;
 mod error;
 mod expect;
 mod framing;
@@ -116,6 +117,7 @@ pub struct Transfer<'o> {
     /// What another attempt would need to know to go on with this body.
     note: Option<PartialNote>,
     content_type: Option<String>,
+    suggested_name: Option<String>,
     validators: Validators,
     exchange: Exchange,
 }
@@ -156,6 +158,7 @@ impl<'o> Transfer<'o> {
                 codings: Vec::new(),
                 note: None,
                 content_type: None,
+                suggested_name: None,
                 validators: Validators::default(),
                 exchange,
             }),
@@ -305,6 +308,7 @@ impl<'o> Transfer<'o> {
         self.expected = length;
         self.note = resume::note(head, length, self.redirects.url().as_str());
         self.validators = condition::validators(head.headers);
+        self.suggested_name = disposition::suggested_name(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -400,6 +404,12 @@ impl<'o> Transfer<'o> {
         self.received
     }
 
+    /// Bytes that the whole body has, if the server has said so.
+    #[must_use]
+    pub const fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
     /// Where the engine adds up the time that passed.
     pub const fn timing(&mut self) -> &mut Timing {
         &mut self.exchange.timing
@@ -421,6 +431,7 @@ impl<'o> Transfer<'o> {
             executed: None,
             validators: self.validators,
             unchanged,
+            suggested_name: self.suggested_name,
         })
     }
 
