@@ -64,6 +64,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Listen => events.push_back(Event::Listened),
                 Action::Finish { .. } => return core.counts().stored,
                 Action::Revoke { .. }
+                | Action::Prove { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }

@@ -207,7 +207,11 @@ fn told(written: Result<(), ManualError>) -> ExitCode {
 
 fn work(args: &WorkerArgs) -> ExitCode {
     log_to_stderr(args.verbose);
+    let entered = std::env::set_current_dir(&args.folder);
     let worked = match args.inject {
+        _ if let Err(error) = entered => {
+            Err(format!("cannot work in {}: {error}", args.folder.display()))
+        }
         None => worker::process::run(&args.socket, args.parent).map_err(|error| error.to_string()),
         Some(StartFault::NoConnect) => {
             worker::process::never_connect(args.parent).map_err(|error| error.to_string())

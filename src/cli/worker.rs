@@ -25,7 +25,7 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub parent: u32,
 
-    /// Output folder; for people who look at the process list
+    /// Folder to work in, its own
     #[arg(long)]
     pub folder: PathBuf,
 

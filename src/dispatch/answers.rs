@@ -80,11 +80,21 @@ impl Dispatcher {
         let Some((host, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
         };
-        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         let places = self.places();
         self.ready.serve(now, host, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(host);
         self.answered(worker, id, true, true);
+        self.hand_to_placement(now, worker, id);
+        self.actions.push_back(Action::Place {
+            worker,
+            task: id,
+            stored,
+        });
+    }
+
+    /// Ends the lease on `id`, which `worker` has answered: what is left to do is not the worker's.
+    fn hand_to_placement(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+        let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         self.unlease(id);
         if let Some(task) = self.tasks.get_mut(&id) {
             let queued = started
@@ -93,11 +103,6 @@ impl Dispatcher {
             task.place = Place::Placing { worker, queued };
         }
         self.placing += 1;
-        self.actions.push_back(Action::Place {
-            worker,
-            task: id,
-            stored,
-        });
     }
 
     pub(super) fn on_placed(
@@ -140,6 +145,14 @@ impl Dispatcher {
         }
         let pushback = self.judge(now, id, &failure);
         self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
+        if failure.severity == Severity::Fatal {
+            self.hand_to_placement(now, worker, id);
+            return self.actions.push_back(Action::Prove {
+                worker,
+                task: id,
+                failure,
+            });
+        }
         let retry_after = failure.severity.retry_after();
         let delay = match failure.severity {
             Severity::Transient { .. } if pushback.excused => {

@@ -61,9 +61,9 @@ pub enum Event {
         /// The body, as the worker tells it.
         stored: Box<Stored>,
     },
-    /// The answer to [`Action::Place`].
+    /// The answer to [`Action::Place`] and to [`Action::Prove`].
     Placed {
-        /// The worker that had finished it, which may be gone by now.
+        /// The worker that had answered it, which may be gone by now.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -235,6 +235,16 @@ pub enum Action {
         task: TaskId,
         /// The body, as the worker tells it.
         stored: Box<Stored>,
+    },
+    /// Find out whether what a worker calls fatal is: a worker may have been taken over. Answered by
+    /// `Placed`, with a failure that is fatal or may pass.
+    Prove {
+        /// The worker that says so.
+        worker: WorkerId,
+        /// Which task.
+        task: TaskId,
+        /// Why, as the worker tells it.
+        failure: Box<Failure>,
     },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
     Dismiss {

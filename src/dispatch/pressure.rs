@@ -20,6 +20,11 @@
 //! refusals it had nothing to spare. So an interval that became far too short is mended at once.
 //!
 //! When the window is as large as it can be and no interval is needed, the pressure is over.
+//!
+//! Some hosts fail at random, whatever they are asked: a restraint would cost time and spare nothing.
+//! So a single refusal after a long row changes nothing, unless another one follows soon. And where
+//! refusals stay as frequent while less is asked and served, the host is **erratic**: the restraint is
+//! lifted until several refusals come in a row.
 
 use std::time::{Duration, Instant};
 
@@ -52,6 +57,18 @@ const MOST_NEEDED: u32 = 512;
 const SAMPLE: u32 = 6;
 /// Served since a refusal before the next one begins another span.
 const SPAN: u32 = 16;
+/// Served in a row after which a single refusal may be chance.
+const ROW: u32 = 16;
+/// Served after such a refusal, before which another one is no chance.
+const SOON: u32 = 8;
+/// Answers after which it is asked whether the restraint pays.
+const TRIAL: u32 = 32;
+/// Runs of refusals within a trial that are too many for a host that is asked what it can bear.
+const MANY_RUNS: u32 = 2;
+/// How much slower a host that is asked too much does not become by being asked less.
+const SLOWER: f64 = 1.15;
+/// Refusals in a row that an erratic host hardly gives by chance.
+const NO_CHANCE: u32 = 6;
 /// Served in a row after which the interval shrinks twice as fast.
 const CALM: u32 = 24;
 /// Served in a row after which the pressure may be over.
@@ -62,6 +79,75 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 /// How far refusals alone lengthen the interval.
 const MOST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Whether a restraint pays: refusals become fewer, or as much is served as before.
+#[derive(Debug)]
+struct Trial {
+    since: Instant,
+    served: u32,
+    refused: u32,
+    /// Refusals in a row so far.
+    row: u32,
+    /// Runs of refusals in this trial; and in the fastest one so far, with its mean time from one
+    /// served to the next.
+    runs: u32,
+    before: Option<(u32, Duration)>,
+    /// It does not.
+    is_erratic: bool,
+}
+
+impl Trial {
+    const fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            served: 0,
+            refused: 0,
+            row: 0,
+            runs: 0,
+            before: None,
+            is_erratic: false,
+        }
+    }
+
+    fn refuse(&mut self, now: Instant) {
+        self.refused += 1;
+        self.runs += u32::from(self.row == 0);
+        self.row += 1;
+        if self.row >= NO_CHANCE {
+            let row = self.row;
+            *self = Self {
+                row,
+                ..Self::new(now)
+            };
+        }
+        self.judge(now);
+    }
+
+    fn serve(&mut self, now: Instant) {
+        self.served += 1;
+        self.row = 0;
+        self.judge(now);
+    }
+
+    fn judge(&mut self, now: Instant) {
+        if self.served + self.refused < TRIAL {
+            return;
+        }
+        let (since, served) = (self.since, self.served);
+        let (runs, interval) = (self.runs, Span { since, served }.interval(now));
+        if runs >= MANY_RUNS {
+            match self.before {
+                Some((before, fastest)) if interval >= fastest.mul_f64(SLOWER) => {
+                    self.is_erratic |= runs * 4 >= before * 3;
+                }
+                Some((_, fastest)) if interval >= fastest => {}
+                Some(_) | None => self.before = Some((runs, interval)),
+            }
+        }
+        self.since = now;
+        (self.served, self.refused, self.runs) = (0, 0, 0);
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -89,6 +175,9 @@ pub(super) struct Pressure {
     served_between: bool,
     /// The span before the present one, and that.
     spans: [Span; 2],
+    /// How much of the row was served when a refusal within it changed nothing.
+    spared: Option<u32>,
+    trial: Trial,
     last_asked: Option<Instant>,
     /// Mean time between tasks.
     gap: Duration,
@@ -109,7 +198,7 @@ impl Pressure {
             lengthened: None,
             refused: 0,
             refused_at: now,
-            calm: 0,
+            calm: past.served,
             served_between: false,
             spans: [
                 past,
@@ -118,6 +207,8 @@ impl Pressure {
                     served: 0,
                 },
             ],
+            spared: None,
+            trial: Trial::new(now),
             last_asked: None,
             gap: Duration::ZERO,
             answer: Duration::ZERO,
@@ -140,6 +231,15 @@ impl Pressure {
 
     /// The host refused what was asked for, while so much was asked of it, this included.
     pub(super) fn refuse(&mut self, now: Instant, asked: Asked, load: u32) {
+        self.trial.refuse(now);
+        if self.trial.is_erratic {
+            return;
+        }
+        if self.calm >= ROW && self.spared.is_none_or(|at| self.calm >= at + SOON) {
+            self.spared = Some(self.calm);
+            return;
+        }
+        self.spared = None;
         let calm = std::mem::take(&mut self.calm);
         let before = std::mem::replace(&mut self.refused_at, now);
         self.streak = 0;
@@ -198,6 +298,11 @@ impl Pressure {
     /// there still is pressure, if nothing ever allows more than `most` at once.
     pub(super) fn serve(&mut self, now: Instant, asked: Asked, load: u32, most: u32) -> bool {
         self.answer = mean(self.answer, now.saturating_duration_since(asked.at));
+        self.trial.serve(now);
+        if self.trial.is_erratic {
+            self.needed = PROOF;
+            self.interval = Duration::ZERO;
+        }
         self.spans[1].served += 1;
         if self.refused > 0 && self.lengthened.is_none_or(|at| asked.at >= at) {
             if self.refused > 2 {
@@ -365,6 +470,40 @@ mod tests {
     }
 
     #[test]
+    fn one_refusal_after_a_long_row_changes_nothing_unless_another_follows_soon() {
+        let mut host = Host::that_refused(2);
+        for _ in 0..ROW {
+            host.answer(1, true);
+        }
+        host.answer(1, false);
+        assert_eq!(host.interval(), Duration::ZERO);
+        for _ in 0..SOON {
+            host.answer(1, true);
+        }
+        host.answer(1, false);
+        assert_eq!(host.interval(), Duration::ZERO, "that was not soon");
+        host.answer(1, true);
+        host.answer(1, false);
+        assert!(host.interval() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_host_that_refuses_as_often_however_slowly_it_is_asked_is_not_restrained_for_long() {
+        let mut host = Host::that_refused(2);
+        let mut slowest = Duration::ZERO;
+        for answer in 0..4 * TRIAL {
+            host.answer(1, !answer.is_multiple_of(5));
+            slowest = slowest.max(host.interval());
+        }
+        assert!(slowest > FIRST_INTERVAL, "it was tried: {slowest:?}");
+        assert_eq!(host.interval(), Duration::ZERO);
+        for _ in 0..=NO_CHANCE {
+            host.answer(1, false);
+        }
+        assert!(host.interval() > Duration::ZERO, "now it is closed");
+    }
+
+    #[test]
     fn the_rate_between_two_refusals_is_the_hosts_whatever_burst_it_allows() {
         let mut host = Host::that_refused(2);
         host.answer(1, false);
@@ -374,6 +513,7 @@ mod tests {
             host.answer(1, true);
         }
         host.now = begun + 1000 * MS;
+        host.answer(1, false);
         host.answer(1, false);
         let interval = host.interval();
         assert!((45 * MS..=60 * MS).contains(&interval), "{interval:?}");
@@ -390,7 +530,7 @@ mod tests {
             now: now + 1000 * MS,
             pressure: Pressure::new(now + 1000 * MS, past, 1),
         };
-        for _ in 0..11 {
+        for _ in 0..12 {
             host.answer(1, false);
         }
         assert_eq!(host.interval(), MOST_INTERVAL);

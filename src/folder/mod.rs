@@ -180,7 +180,7 @@ impl Folder {
             return Ok(renameat(self, name, to, new)?);
         }
         match renameat_with(self, name, to, new, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {}
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
             renamed => return Ok(renamed?),
         }
         match linkat(self, name, to, new, AtFlags::empty()) {

@@ -17,6 +17,9 @@ use super::{Folder, Owner};
 /// The mode of a file of the run's own.
 const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
+/// What lets others do anything with it.
+const OTHERS: u32 = 0o077;
+
 /// What lets others change it.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -109,6 +112,16 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    fn system(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
 /// A folder that only this user can reach into, with what a run keeps in it.
 #[derive(Debug)]
 pub struct OwnFolder {
@@ -145,14 +158,7 @@ impl OwnFolder {
         holds: &[(&str, Kind)],
     ) -> Result<Self, StateError> {
         let path = parent.path().join(name);
-        let system = |doing| {
-            let path = path.clone();
-            move |source| StateError::System {
-                doing,
-                path,
-                source,
-            }
-        };
+        let system = |doing| StateError::system(doing, &path);
         // Before it is opened, for the message: the kernel's would not say what is in the way.
         expect(parent, name, Kind::Folder, Some(owner))?;
         match mkdirat(parent, name, Mode::RWXU) {
@@ -197,6 +203,12 @@ impl OwnFolder {
     /// It is not a file of this user with one name, or cannot be opened.
     pub fn open(&self, name: &str, flags: OFlags) -> Result<File, StateError> {
         self.folder.open_own(name, flags, self.owner)
+    }
+
+    /// Opens a file in it to read it: [`Folder::read_private`].
+    #[must_use]
+    pub fn read_private(&self, name: &str) -> Option<File> {
+        self.folder.read_private(name, Some(self.owner))
     }
 
     /// Whether something in it of that description is a file of this user with one name.
@@ -244,14 +256,7 @@ impl Folder {
     ) -> Result<File, StateError> {
         let name = name.as_ref();
         let path = self.path().join(name);
-        let system = |doing| {
-            let path = path.clone();
-            move |source| StateError::System {
-                doing,
-                path,
-                source,
-            }
-        };
+        let system = |doing| StateError::system(doing, &path);
         let open = |flags, mode| self.open(name, flags | OFlags::RDWR, mode);
         let file = loop {
             // To open a device can have consequences.
@@ -276,6 +281,21 @@ impl Folder {
         Ok(file)
     }
 
+    /// Makes a file in this folder that only this user may read, to write to it. What has its name is
+    /// removed, and not written to.
+    ///
+    /// # Errors
+    ///
+    /// What has its name cannot be removed, or the file not be made.
+    pub fn renew(&self, name: &str) -> io::Result<File> {
+        match self.remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        self.open(name, flags, OWN_FILE)
+    }
+
     /// Opens a file in this folder to read it; nothing if there is none.
     ///
     /// # Errors
@@ -283,14 +303,7 @@ impl Folder {
     /// It is not a regular file, or cannot be opened.
     pub fn read(&self, name: &str) -> Result<Option<File>, StateError> {
         let path = self.path().join(name);
-        let system = |doing| {
-            let path = path.clone();
-            move |source| StateError::System {
-                doing,
-                path,
-                source,
-            }
-        };
+        let system = |doing| StateError::system(doing, &path);
         let wanted = |stat: &Stat| kind(&path, stat, Kind::File);
         match self.look(name) {
             Ok(stat) => wanted(&stat)?,
@@ -303,6 +316,16 @@ impl Folder {
         let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
         wanted(&stat)?;
         Ok(Some(file))
+    }
+
+    /// Opens a file in this folder to read it, if nobody else can have written or read what it holds:
+    /// it has one name, its mode shuts others out, and, if an owner is given, it is nobody else's.
+    #[must_use]
+    pub fn read_private(&self, name: &str, owner: Option<Owner>) -> Option<File> {
+        let file = self.read(name).ok()??;
+        let stat = fstat(&file).ok()?;
+        let own = check(self.path(), &stat, Kind::File, owner).is_ok();
+        (own && stat.st_mode & OTHERS == 0).then_some(file)
     }
 }
 
@@ -322,14 +345,7 @@ pub fn expect(
     match folder.look(name) {
         Ok(stat) => check(&path, &stat, expected, owner),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => {
-            let doing = "look at";
-            Err(StateError::System {
-                doing,
-                path,
-                source,
-            })
-        }
+        Err(error) => Err(StateError::system("look at", &path)(error)),
     }
 }
 

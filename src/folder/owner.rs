@@ -31,7 +31,7 @@ impl Owner {
     ///
     /// It cannot.
     pub fn probe(folder: &Folder) -> io::Result<Self> {
-        let file = nameless(folder)?;
+        let file = folder.nameless()?;
         let own = fstat(&file)?.st_uid;
         let accepted = match geteuid().is_root() {
             true => fstat(folder)?.st_uid,
@@ -57,23 +57,29 @@ impl Owner {
     }
 }
 
-/// A new file in the folder, under no name.
-fn nameless(folder: &Folder) -> io::Result<File> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    if let Ok(file) = openat(folder, ".", flags, mode) {
-        return Ok(file.into());
-    }
-    // Not every file system can; and if it is something else, this fails as well.
-    loop {
-        let name = format!(".coordinator-probe-{:016x}", fastrand::u64(..));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        match folder.open(&name, flags, mode) {
-            Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
-            made => {
-                let file = made?;
-                folder.remove_file(&name)?;
-                return Ok(file);
+impl Folder {
+    /// A new file in this folder, under no name, to write to.
+    ///
+    /// # Errors
+    ///
+    /// None can be made.
+    pub fn nameless(&self) -> io::Result<File> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        if let Ok(file) = openat(self, ".", flags, mode) {
+            return Ok(file.into());
+        }
+        // Not every file system can; and if it is something else, this fails as well.
+        loop {
+            let name = format!(".coordinator-probe-{:016x}", fastrand::u64(..));
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+            match self.open(&name, flags, mode) {
+                Err(error) if error.raw_os_error() == Some(Errno::EXIST.raw_os_error()) => {}
+                made => {
+                    let file = made?;
+                    self.remove_file(&name)?;
+                    return Ok(file);
+                }
             }
         }
     }

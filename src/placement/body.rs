@@ -4,12 +4,13 @@
 //! files that somebody has open for writing.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::io;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
 use super::lease;
+use crate::folder::Folder;
 
 /// A file that nobody else has under another name or open for writing, as long as this is kept.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Body {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoBody {
     #[error("it cannot be opened: {0}")]
-    Unopened(std::io::ErrorKind),
+    Unopened(io::ErrorKind),
     #[error("it is not a plain file with one name")]
     NotPlain,
     #[error("somebody has it open for writing")]
@@ -41,16 +42,15 @@ pub(super) enum Leases {
 
 impl Body {
     /// Opens the file `name` in `folder`. Three system calls.
-    pub(super) fn open(folder: &OwnedFd, name: &str, leases: Leases) -> Result<Self, NoBody> {
-        let unopened = |errno: Errno| NoBody::Unopened(std::io::Error::from(errno).kind());
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(folder, name, flags, Mode::empty()).map_err(unopened)?;
-        let stat = fstat(&file).map_err(unopened)?;
+    pub(super) fn open(folder: &Folder, name: &str, leases: Leases) -> Result<Self, NoBody> {
+        let unopened = |error: io::Error| NoBody::Unopened(error.kind());
+        let file = folder.open(name, OFlags::RDONLY, Mode::empty());
+        let file = file.map_err(unopened)?;
+        let stat = fstat(&file).map_err(|errno| unopened(errno.into()))?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let (true, Ok(bytes), 1) = (is_file, u64::try_from(stat.st_size), stat.st_nlink) else {
             return Err(NoBody::NotPlain);
         };
-        let file = File::from(file);
         let leased = match leases {
             Leases::Needless => false,
             Leases::Taken => match lease::take(&file) {
@@ -83,18 +83,12 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, OpenOptions};
-    use std::path::Path;
 
-    use rustix::fs::CWD;
+    use rustix::fs::{CWD, openat};
 
     use super::*;
 
-    fn opened(path: &Path) -> OwnedFd {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        openat(CWD, path, flags, Mode::empty()).expect("a folder")
-    }
-
-    fn body(folder: &OwnedFd, name: &str) -> Result<u64, NoBody> {
+    fn body(folder: &Folder, name: &str) -> Result<u64, NoBody> {
         Body::open(folder, name, Leases::Taken).map(|body| body.bytes())
     }
 
@@ -102,7 +96,7 @@ mod tests {
     fn only_a_plain_file_with_one_name_is_a_body() {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let path = temporary.path();
-        let folder = opened(path);
+        let folder = Folder::named(path).expect("a folder");
         fs::write(path.join("good"), "12345").expect("written");
         fs::write(path.join("twice"), "").expect("written");
         fs::hard_link(path.join("twice"), path.join("again")).expect("linked");
@@ -123,7 +117,7 @@ mod tests {
     fn a_file_that_somebody_can_write_to_is_none_and_one_that_wants_to_is_seen() {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let path = temporary.path().join("body");
-        let folder = opened(temporary.path());
+        let folder = Folder::named(temporary.path()).expect("a folder");
         fs::write(&path, "12345").expect("written");
         let writer = OpenOptions::new().write(true).open(&path).expect("opened");
         assert_eq!(body(&folder, "body"), Err(NoBody::Open));

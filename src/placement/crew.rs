@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use worker::transfer::without_credentials;
 use super::place::Move;
 use super::{News, Order, done, failed};
 use crate::exec::{Executor, Outcome};
+use crate::folder::Folder;
 
 /// Takes news.
 pub(super) type Tell = dyn Fn(Vec<News>) + Send + Sync;
@@ -26,7 +26,7 @@ pub(super) struct Crew {
     /// Most commands at once.
     most: usize,
     insist: bool,
-    output: Arc<OwnedFd>,
+    output: Arc<Folder>,
     tell: Arc<Tell>,
     state: Mutex<State>,
     /// A thread has ended.
@@ -53,7 +53,7 @@ impl Crew {
         executor: Executor,
         most: usize,
         insist: bool,
-        output: Arc<OwnedFd>,
+        output: Arc<Folder>,
         tell: Arc<Tell>,
     ) -> Self {
         Self {

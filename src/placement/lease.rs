@@ -5,9 +5,12 @@
 #![allow(unsafe_code, reason = "fcntl with these commands has no safe wrapper")]
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
+
+use crate::folder::Folder;
 
 /// `F_SETSIG` of fcntl(2), on every architecture; libc does not have it on all.
 const F_SETSIG: i32 = 10;
@@ -32,6 +35,19 @@ pub(super) fn is_whole(file: &File) -> bool {
     // SAFETY: as above; F_GETLEASE has no argument.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) };
     checked(result) == Ok(libc::F_RDLCK)
+}
+
+/// Whether the file system of `folder` has leases.
+///
+/// # Errors
+///
+/// If no file can be made in it.
+pub fn has_leases(folder: &Folder) -> io::Result<bool> {
+    // Such a file is open for writing, here: where there are leases, this one is refused for that.
+    Ok(matches!(
+        take(&folder.nameless()?),
+        Ok(()) | Err(Errno::AGAIN)
+    ))
 }
 
 fn checked(result: i32) -> Result<i32, Errno> {

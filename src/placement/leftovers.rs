@@ -167,11 +167,7 @@ pub fn salvage(folder: &Path, kept: &Path, boot: Option<&str>) -> io::Result<usi
 }
 
 /// Makes a folder that nobody else can look into, if it is not there.
-///
-/// # Errors
-///
-/// If it cannot be made.
-pub fn make(folder: &Path) -> io::Result<()> {
+fn make(folder: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_folder(folder) => Ok(()),
         made => made,

@@ -11,8 +11,9 @@
 //! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
 //!
 //! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
-//! folder is salvaged, and that is done before another worker is given what was in it. It may hang
-//! with the disk; nobody waits for it but the tasks concerned. It must not decide what becomes of a
+//! folder is salvaged, and that is done before another worker is given what was in it. The thread
+//! may hang with the disk; nobody waits for it but the tasks concerned, and workers that are to
+//! start. So the folders of workers are made here as well, and the disk is tried here (`proof`). It must not decide what becomes of a
 //! task.
 
 mod body;
@@ -21,27 +22,27 @@ mod lease;
 mod leftovers;
 mod partials;
 mod place;
+mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use protocol::{Failure, FailureKind, Known, Severity, Stored, TaskId, TaskKind, WorkerId};
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
-use place::{Move, sync_folder};
+use place::{Move, errno, sync_folder};
 
-pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, make, tidy};
+pub use lease::has_leases;
+pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
 /// Longest time for which the end of a run waits for commands to end and for their files to be
 /// removed: longer than the executor takes for that.
@@ -53,10 +54,10 @@ const BATCH: usize = 256;
 /// How files are put in place.
 #[derive(Debug)]
 pub struct Plan {
-    /// The output folder, absolute.
-    pub output: PathBuf,
+    /// The output folder.
+    pub output: Folder,
     /// The folder with the workers' folders.
-    pub partial: PathBuf,
+    pub partial: Folder,
     /// Workers are threads of this process.
     pub local: bool,
     /// What partial bodies are good for; nothing if none is to be kept.
@@ -95,9 +96,9 @@ pub struct Order {
 /// What happened.
 #[derive(Debug)]
 pub enum News {
-    /// An order is done.
+    /// An order is done, or what a worker called fatal is tried.
     Placed {
-        /// The worker that had the body.
+        /// The worker that had the body, or the failure.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
@@ -111,12 +112,25 @@ pub enum News {
         /// Which.
         worker: WorkerId,
     },
+    /// The folder of this worker is there, or cannot be made.
+    Made {
+        /// Whose.
+        worker: WorkerId,
+        /// Why there is none.
+        result: io::Result<()>,
+    },
 }
 
 /// What is to be done.
 #[derive(Debug)]
 enum Job {
+    Make(WorkerId),
     Place(Box<Order>),
+    Prove {
+        worker: WorkerId,
+        task: TaskId,
+        failure: Box<Failure>,
+    },
     Fetch {
         worker: WorkerId,
         /// The names of partial bodies, each with the worker that had it last.
@@ -139,12 +153,10 @@ impl Placement {
     ///
     /// # Errors
     ///
-    /// If the output folder cannot be opened, or the thread not be started.
+    /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
-        // The user may have named a link.
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let output = Arc::new(openat(CWD, &plan.output, flags, Mode::empty())?);
+        let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
             let (output, tell) = (Arc::clone(&output), Arc::clone(&tell));
             Arc::new(Crew::new(executor, most, plan.insist, output, tell))
@@ -166,6 +178,21 @@ impl Placement {
             drop(end);
         })?;
         Ok(Self { jobs, crew, ended })
+    }
+
+    /// Makes the folder of `worker`, a new one; answered by [`News::Made`].
+    pub fn make(&self, worker: WorkerId) {
+        self.tell(Job::Make(worker));
+    }
+
+    /// Tries whether a failure that `worker` calls fatal is; answered by [`News::Placed`], with a
+    /// failure that is fatal or may pass.
+    pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
+        self.tell(Job::Prove {
+            worker,
+            task,
+            failure,
+        });
     }
 
     /// Puts a body in place; answered by [`News::Placed`].
@@ -229,23 +256,18 @@ impl Placement {
     }
 }
 
-fn open_folder(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(CWD, path, flags, Mode::empty())?)
-}
-
 /// What the thread works with.
 #[derive(Debug)]
 struct Hand {
-    output: Arc<OwnedFd>,
-    partial: PathBuf,
+    output: Arc<Folder>,
+    partial: Folder,
     local: bool,
     boot: Option<String>,
     fsync: bool,
     insist: bool,
     crew: Option<Arc<Crew>>,
     /// Those of workers, as far as they were needed.
-    folders: HashMap<WorkerId, Arc<OwnedFd>>,
+    folders: HashMap<WorkerId, Arc<Folder>>,
 }
 
 /// Why a body is not in place.
@@ -264,6 +286,21 @@ impl Hand {
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
+                    Job::Make(worker) => {
+                        let result = self.make(worker);
+                        // Not to wait for what is synced.
+                        tell(vec![News::Made { worker, result }]);
+                    }
+                    Job::Prove {
+                        worker,
+                        task,
+                        failure,
+                    } => news.push(News::Placed {
+                        worker,
+                        task,
+                        result: Err(self.proven(worker, failure)),
+                        violation: None,
+                    }),
                     Job::Place(order) => {
                         let begun = Instant::now();
                         match self.place(*order) {
@@ -297,6 +334,14 @@ impl Hand {
         }
     }
 
+    /// Makes the folder of a worker, which nobody else can look into.
+    fn make(&mut self, worker: WorkerId) -> io::Result<()> {
+        let name = self.folder_name(worker);
+        let folder = self.partial.make_folders(name, Mode::RWXU)?;
+        self.folders.insert(worker, Arc::new(folder));
+        Ok(())
+    }
+
     /// Puts a body in place: six system calls for a file in the output folder itself. Comes back
     /// with what is there then.
     fn place(&mut self, mut order: Order) -> Result<Order, News> {
@@ -327,8 +372,9 @@ impl Hand {
                 )),
             };
         }
-        let folder = self.folder(order.worker).map_err(|errno| {
-            Misplaced::Fault(Fault::storing("open", "the folder of a worker", errno))
+        let folder = self.folder(order.worker).map_err(|error| {
+            let object = "the folder of a worker";
+            Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;
         let leases = match self.local {
             true => Leases::Needless,
@@ -393,13 +439,11 @@ impl Hand {
     }
 
     /// The folder of a worker.
-    fn folder(&mut self, worker: WorkerId) -> Result<Arc<OwnedFd>, Errno> {
+    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
         if let Some(folder) = self.folders.get(&worker) {
             return Ok(Arc::clone(folder));
         }
-        let opened = open_folder(&self.partial.join(self.folder_name(worker)));
-        let opened = opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let folder = Arc::new(opened);
+        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
         self.folders.insert(worker, Arc::clone(&folder));
         Ok(folder)
     }

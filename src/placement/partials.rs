@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use protocol::{NOTE_SUFFIX, WorkerId};
-use rustix::fs::{AtFlags, renameat, unlinkat};
 
+use super::Hand;
 use super::body::{Body, Leases};
 use super::leftovers::{self, KEPT, folder_of};
-use super::{Hand, open_folder};
+use crate::folder::Replace;
 
 impl Hand {
     /// Moves a partial body with its note to the folder of `worker`. If something is wrong with it,
@@ -24,22 +24,22 @@ impl Hand {
         {
             from.extend(self.folder(last).ok());
         }
-        from.extend(open_folder(&self.partial.join(KEPT)).ok().map(Arc::new));
+        from.extend(self.partial.folder(KEPT).ok().map(Arc::new));
         let note = format!("{name}{}", NOTE_SUFFIX);
         for from in from {
             // Both are held, so that nobody can begin to write to them.
             let sound = Body::open(&from, name, Leases::Taken)
                 .and_then(|body| Ok((body, Body::open(&from, &note, Leases::Taken)?)));
             let moved = sound.map(|(body, told)| {
-                let flags = AtFlags::empty();
                 // One that is there would speak of another body.
-                let _ = unlinkat(&to, &note, flags);
-                let moved = renameat(&from, name, &to, name)
-                    .and_then(|()| renameat(&from, &note, &to, &note));
+                let _ = to.remove_file(&note);
+                let moved = from
+                    .rename(name, &to, name, Replace::Yes)
+                    .and_then(|()| from.rename(&note, &to, &note, Replace::Yes));
                 let whole = moved.is_ok() && body.is_untouched() && told.is_untouched();
                 if !whole {
-                    let _ = unlinkat(&to, &note, flags);
-                    let _ = unlinkat(&to, name, flags);
+                    let _ = to.remove_file(&note);
+                    let _ = to.remove_file(name);
                 }
                 whole
             });
@@ -47,7 +47,7 @@ impl Hand {
                 return;
             }
             for name in [&*note, name] {
-                let _ = unlinkat(&from, name, AtFlags::empty());
+                let _ = from.remove_file(name);
             }
         }
     }
@@ -58,8 +58,8 @@ impl Hand {
         if self.local {
             return;
         }
-        let folder = self.partial.join(folder_of(worker));
-        let kept = self.partial.join(KEPT);
+        let partial = self.partial.path();
+        let (folder, kept) = (partial.join(folder_of(worker)), partial.join(KEPT));
         if let Err(error) = leftovers::salvage(&folder, &kept, self.boot.as_deref()) {
             // The end of the run tries again, and says so if it cannot.
             tracing::debug!(%worker, %error, "the folder of a worker that is gone stays");

@@ -2,16 +2,14 @@
 //!
 //! It must not know how a body came to be.
 
-use std::os::fd::OwnedFd;
+use std::io;
 
 use protocol::FailureKind;
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, fsync, linkat, mkdirat, openat, renameat,
-    renameat_with, statat, unlinkat,
-};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
-
 use worker::Fault;
+
+use crate::folder::{Folder, Replace};
 
 /// Begins the name under which a body is tried where its own name was refused.
 const PROBE: &str = ".coordinator-probe-";
@@ -19,9 +17,9 @@ const PROBE: &str = ".coordinator-probe-";
 /// Where a body is, and where it is to be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Move<'a> {
-    pub(super) output: &'a OwnedFd,
+    pub(super) output: &'a Folder,
     /// The folder of the body, and its name there.
-    pub(super) folder: &'a OwnedFd,
+    pub(super) folder: &'a Folder,
     pub(super) name: &'a str,
     /// Relative to the output folder.
     pub(super) path: &'a str,
@@ -33,17 +31,22 @@ impl Move<'_> {
     /// Puts the body in place, over a file that may be there if that may be replaced. Parent folders
     /// are made when missing, and symbolic links never followed.
     pub(super) fn place(&self) -> Result<(), Errno> {
-        let Self { output, .. } = *self;
-        let put = |folder: &OwnedFd, name: &str| {
-            if self.replace {
-                renameat(self.folder, self.name, folder, name)
-            } else {
-                rename_beside_others(self.folder, self.name, folder, name)
-            }
+        let replace = match self.replace {
+            true => Replace::Yes,
+            false => Replace::No,
+        };
+        let put = |folder: &Folder, name: &str| {
+            let renamed = self.folder.rename(self.name, folder, name, replace);
+            renamed.map_err(|error| errno(&error))
         };
         match self.path.rsplit_once('/') {
-            None => put(output, self.path),
-            Some((parents, name)) => put(&enter(output, parents, Missing::Make)?, name),
+            None => put(self.output, self.path),
+            Some((parents, name)) => {
+                let made = self
+                    .output
+                    .make_folders(parents, Mode::from_raw_mode(0o777));
+                put(&made.map_err(|error| errno(&error))?, name)
+            }
         }
     }
 
@@ -62,7 +65,7 @@ impl Move<'_> {
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::XDEV | Errno::NOENT
                 if self.fits_beside() =>
             {
-                let cause = std::io::Error::from(errno);
+                let cause = io::Error::from(errno);
                 if self.is_folder() {
                     // A sandbox takes that for a lack of permission.
                     permanent("a folder is in its place")
@@ -82,34 +85,25 @@ impl Move<'_> {
     /// then.
     fn fits_beside(&self) -> bool {
         let probe = format!("{PROBE}{}", self.name);
-        renameat(self.folder, self.name, self.output, &probe)
-            .and_then(|()| unlinkat(self.output, &probe, AtFlags::empty()))
+        self.folder
+            .rename(self.name, self.output, &probe, Replace::Yes)
+            .and_then(|()| self.output.remove_file(&probe))
             .is_ok()
     }
 
     /// Whether a folder is in its place.
     fn is_folder(&self) -> bool {
-        self.look()
+        self.output
+            .look(self.path)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// Whether a file of the same size is there already.
     pub(super) fn is_in_place(&self, bytes: u64) -> bool {
-        self.look().is_ok_and(|stat| {
+        self.output.look(self.path).is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
                 && u64::try_from(stat.st_size) == Ok(bytes)
         })
-    }
-
-    /// What is in its place.
-    fn look(&self) -> Result<Stat, Errno> {
-        let look = |folder: &OwnedFd, name| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-        match self.path.rsplit_once('/') {
-            None => look(self.output, self.path),
-            Some((parents, name)) => {
-                enter(self.output, parents, Missing::Fail).and_then(|folder| look(&folder, name))
-            }
-        }
     }
 
     /// Removes what is in its place, if it is a file or a link. Something else, or a folder on the
@@ -117,78 +111,31 @@ impl Move<'_> {
     pub(super) fn take_away(&self) {
         // Nothing can be done about a failure; without a record the file counts for nothing.
         let _ = match self.path.rsplit_once('/') {
-            None => unlinkat(self.output, self.path, AtFlags::empty()),
-            Some((parents, name)) => enter(self.output, parents, Missing::Fail)
-                .and_then(|folder| unlinkat(folder, name, AtFlags::empty())),
+            None => self.output.remove_file(self.path),
+            Some((parents, name)) => self
+                .output
+                .folder(parents)
+                .and_then(|folder| folder.remove_file(name)),
         };
     }
 
     /// Removes the body.
     pub(super) fn discard(&self) {
         // The end of the run empties the folder anyway.
-        let _ = unlinkat(self.folder, self.name, AtFlags::empty());
+        let _ = self.folder.remove_file(self.name);
     }
 }
 
 /// Makes the names in the folder `path` of the output folder last; that folder itself is "".
-pub(super) fn sync_folder(output: &OwnedFd, path: &str) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let path = if path.is_empty() { "." } else { path };
-    fsync(openat(output, path, flags, Mode::empty())?)
+pub(super) fn sync_folder(output: &Folder, path: &str) -> Result<(), Errno> {
+    let synced = match path {
+        "" => output.sync(),
+        path => output.folder(path).and_then(|folder| folder.sync()),
+    };
+    synced.map_err(|error| errno(&error))
 }
 
-/// What to do about a folder that is not there.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Missing {
-    Make,
-    Fail,
-}
-
-/// Opens the folder `path` below `top`. A symbolic link on the way could lead anywhere: it is
-/// refused, with `ENOTDIR`.
-pub(super) fn enter(top: &OwnedFd, path: &str, missing: Missing) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut folder: Option<OwnedFd> = None;
-    for part in path.split('/') {
-        let parent = folder.as_ref().unwrap_or(top);
-        let open = || openat(parent, part, flags, Mode::empty());
-        let opened = match (open(), missing) {
-            (Err(Errno::NOENT), Missing::Make) => {
-                match mkdirat(parent, part, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno),
-                }
-                open()
-            }
-            (opened, _) => opened,
-        };
-        folder = Some(opened?);
-    }
-    folder.ok_or(Errno::INVAL)
-}
-
-/// Moves the file `name` of one folder to another folder, and fails with `EXIST` if something has
-/// its new name already.
-fn rename_beside_others(
-    from: &OwnedFd,
-    name: &str,
-    folder: &OwnedFd,
-    to: &str,
-) -> Result<(), Errno> {
-    match renameat_with(from, name, folder, to, RenameFlags::NOREPLACE) {
-        // The file system does not know the flag.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
-        renamed => return renamed,
-    }
-    match linkat(from, name, folder, to, AtFlags::empty()) {
-        Ok(()) => return unlinkat(from, name, AtFlags::empty()),
-        Err(Errno::EXIST) => return Err(Errno::EXIST),
-        // Nor has it links; what is wrong with the name itself shows once more.
-        Err(_) => {}
-    }
-    match statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => renameat(from, name, folder, to),
-        Ok(_) => Err(Errno::EXIST),
-        Err(errno) => Err(errno),
-    }
+/// What the system said.
+pub(super) fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use protocol::{Epoch, Exchange, SlotId, Validators};
@@ -38,12 +39,9 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let partial = folder.path().join(".coordinator/partial");
         fs::create_dir_all(&partial).expect("created");
-        for worker in [WORKER, OTHER] {
-            make(&partial.join(folder_of(worker))).expect("created");
-        }
         let mut plan = Plan {
-            output: folder.path().to_owned(),
-            partial,
+            output: Folder::named(folder.path()).expect("it is there"),
+            partial: Folder::named(&partial).expect("it is there"),
             local: false,
             boot: Some("now".to_owned()),
             fsync: false,
@@ -57,8 +55,17 @@ impl Bench {
             let sender = sender.lock().expect("nobody panics with it");
             let _ = sender.send(news);
         });
+        let placement = placement.expect("started");
+        for worker in [WORKER, OTHER] {
+            placement.make(worker);
+            let told = news.recv_timeout(END_WITHIN).expect("an answer");
+            assert!(
+                matches!(told[..], [News::Made { result: Ok(()), .. }]),
+                "{told:?}"
+            );
+        }
         Self {
-            placement: placement.expect("started"),
+            placement,
             news,
             folder,
         }

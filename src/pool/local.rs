@@ -15,7 +15,7 @@ use worker::{LinkError, LocalInbox, Outbox, Throttle};
 
 use super::{Heard, Message, News};
 use crate::dispatch::Exit;
-use crate::placement::{LOCAL, make};
+use crate::placement::LOCAL;
 
 /// The workers of a run, each a session in this process. `M` is what the run's inbox takes.
 #[derive(Debug)]
@@ -81,7 +81,6 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
             inbox: self.inbox.clone(),
         });
         let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
-        make(Path::new(&setup.partial))?;
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {

@@ -131,7 +131,8 @@ pub enum Pool<M> {
 }
 
 impl<M: From<Message> + Send + 'static> Pool<M> {
-    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    /// Starts `worker`, whose folder the placement has made. Its news will follow; the last is
+    /// [`News::Exited`].
     ///
     /// # Errors
     ///

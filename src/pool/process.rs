@@ -29,7 +29,7 @@ use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::inject::StartFaults;
-use crate::placement::{folder_of, make};
+use crate::placement::folder_of;
 use crate::reap::reap;
 
 /// Shortest time between two looks at the memory of a worker that says something.
@@ -47,8 +47,6 @@ pub struct ProcessPool<M> {
     partial: PathBuf,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
-    /// The output folder, so that the process list shows whose worker it is.
-    folder: OsString,
     /// The environment of workers, if it is not this process's.
     environment: Option<Vec<(OsString, OsString)>>,
     /// What the workers share to keep to one rate, if there is a limit.
@@ -139,9 +137,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ) -> Result<Self, PoolError> {
         // Each has a folder of its own there, and works in it.
         let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
-        let output = partial.ancestors().nth(2).unwrap_or(&partial);
         let rate = setup.limit_rate.map(|_| worker::shared_memory());
-        let (folder, environment) = (output.as_os_str().to_owned(), environment(&setup));
+        let environment = environment(&setup);
         let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
         let ear = {
             let inbox = inbox.clone();
@@ -159,7 +156,6 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             program: PathBuf::from("/proc/self/exe"),
             verbose,
             socket,
-            folder,
             environment,
             inbox,
             partial,
@@ -175,7 +171,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         self.start_faults = Some(faults);
     }
 
-    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    /// Starts `worker`, whose folder is there. Its news will follow; the last is [`News::Exited`].
     ///
     /// # Errors
     ///
@@ -221,11 +217,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
-        let folder = self.partial.join(folder_of(worker));
-        make(&folder)?;
         let mut command = Command::new(&self.program);
         command
-            .current_dir(&folder)
             .arg0("coordinator")
             .arg("worker")
             .args(["--slot", &worker.slot.to_string()])
@@ -233,8 +226,9 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg("--socket")
             .arg(&self.socket)
             .args(["--parent", &std::process::id().to_string()])
+            // The worker enters it: a spawn waits for what happens before exec, and the disk may hang.
             .arg("--folder")
-            .arg(&self.folder)
+            .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
             .stdout(Stdio::null())

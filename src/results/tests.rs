@@ -355,6 +355,7 @@ fn what_servers_wrote_is_escaped_on_a_terminal() {
     let summary = count(&open(&folder(&records)), &Filter::default(), 5);
     for width in [None, Some(80)] {
         let show = terminal::Show {
+            last_run: None,
             results: "log".as_ref(),
             width,
             kinds_only: false,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::folder::{check_kind, check_naming};
 use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
-use super::intents::Standing;
+use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, print_plan};
 use super::resume::Index;
@@ -49,7 +49,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let rules = Rules {
         folder,
         habits: Habits::look_at(layout.coordinator()),
-        standing: Standing::read(layout.coordinator(), &index)?,
+        standing: Standing::read(layout.open_private(intents::FILE)?, &index)?,
         ..rules(config, &layout, &lists)
     };
     let sieve = Sieve::new(index, rules);

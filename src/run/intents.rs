@@ -7,21 +7,23 @@
 //! module must not look at the files.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use data_encoding::BASE32_DNSSEC;
 use protocol::TaskId;
 
-use super::partials::open_own;
 use super::resume::Index;
+use crate::folder::{Folder, OwnFolder, Replace};
 use crate::input::{Target, UrlKey};
 use crate::ledger::LedgerError;
 
 /// The file with the intents, beside the run log.
-const FILE: &str = "intents";
+pub(super) const FILE: &str = "intents";
+
+/// The file that takes its place.
+const NEW: &str = "intents.new";
 
 /// Most bytes of it that are read: many times as many as a run leaves.
 const MOST: u64 = 32 * 1024 * 1024;
@@ -39,7 +41,7 @@ pub struct Standing(HashSet<Intent>);
 /// See the module.
 #[derive(Debug)]
 pub struct Intents {
-    path: PathBuf,
+    folder: Folder,
     /// None before the first intent of a run that found none.
     file: Option<File>,
     /// They are to survive the loss of power.
@@ -77,14 +79,14 @@ fn intent(target: &Target) -> Intent {
 }
 
 impl Standing {
-    /// Reads what earlier runs left in `folder`. What a record says is not kept twice.
+    /// Reads what earlier runs left in `file`, if there is one. What a record says is not kept twice.
     ///
     /// # Errors
     ///
     /// If the index cannot be asked.
-    pub fn read(folder: &Path, index: &Index) -> Result<Self, LedgerError> {
+    pub fn read(file: Option<File>, index: &Index) -> Result<Self, LedgerError> {
         let mut text = Vec::new();
-        if let Some(file) = open_own(&folder.join(FILE)) {
+        if let Some(file) = file {
             // What cannot be read counts for nothing; a file is then taken for the user's.
             let _ = file.take(MOST).read_to_end(&mut text);
         }
@@ -130,11 +132,18 @@ impl Intents {
     /// # Errors
     ///
     /// If the file for them cannot be written, or removed if there are none.
-    pub fn open(folder: &Path, standing: &Standing, durable: bool) -> Result<Self, IntentError> {
-        let path = folder.join(FILE);
+    pub fn open(
+        folder: &OwnFolder,
+        standing: &Standing,
+        durable: bool,
+    ) -> Result<Self, IntentError> {
+        let folder = folder.as_folder();
         let standing = standing.0.clone();
         let mut intents = Self {
-            path,
+            folder: folder.try_clone().map_err(|source| IntentError {
+                path: folder.path().join(FILE),
+                source,
+            })?,
             file: None,
             durable,
             lines: 0,
@@ -225,9 +234,9 @@ impl Intents {
         self.lines = all.len();
         self.ended.clear();
         let written = if all.is_empty() {
-            remove(&self.path).map(|()| None)
+            remove(&self.folder).map(|()| None)
         } else {
-            write_anew(&self.path, &all, self.durable).map(Some)
+            write_anew(&self.folder, &all, self.durable).map(Some)
         };
         self.file = written.map_err(|source| self.failed(source))?;
         Ok(())
@@ -235,7 +244,7 @@ impl Intents {
 
     fn failed(&self, source: io::Error) -> IntentError {
         IntentError {
-            path: self.path.clone(),
+            path: self.folder.path().join(FILE),
             source,
         }
     }
@@ -246,26 +255,20 @@ fn line(sign: char, intent: &Intent) -> String {
 }
 
 /// Puts a file with these in place, in one step.
-fn write_anew(path: &Path, intents: &HashSet<Intent>, durable: bool) -> io::Result<File> {
+fn write_anew(folder: &Folder, intents: &HashSet<Intent>, durable: bool) -> io::Result<File> {
     let text: String = intents.iter().map(|intent| line('+', intent)).collect();
-    let beside = path.with_extension("new");
-    remove(&beside)?;
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside)?;
+    let mut file = folder.renew(NEW)?;
     file.write_all(text.as_bytes())?;
     if durable {
         file.sync_data()?;
     }
-    fs::rename(&beside, path)?;
+    folder.rename(NEW, folder, FILE, Replace::Yes)?;
     Ok(file)
 }
 
-/// Removes a file, if it is there.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+/// Removes the file, if it is there.
+fn remove(folder: &Folder) -> io::Result<()> {
+    match folder.remove_file(FILE) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -273,7 +276,9 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Cursor;
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -286,15 +291,20 @@ mod tests {
         lines.next().expect("a line").entry.expect("a target")
     }
 
+    fn own(folder: &Path) -> OwnFolder {
+        OwnFolder::named(folder).expect("a folder")
+    }
+
     fn standing(folder: &Path) -> Standing {
-        Standing::read(folder, &Index::empty(folder.to_owned())).expect("read")
+        let file = own(folder).read_private(FILE);
+        Standing::read(file, &Index::empty(folder.to_owned())).expect("read")
     }
 
     #[test]
     fn an_intent_stands_until_its_task_is_recorded() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
-        let open = || Intents::open(folder, &standing(folder), false).expect("a file");
+        let open = || Intents::open(&own(folder), &standing(folder), false).expect("a file");
         let has = |name| standing(folder).has(&target(name));
         let [a, b, c, d] = ["a", "b", "c", "d"].map(target);
         let mut intents = open();
@@ -327,7 +337,7 @@ mod tests {
     fn a_task_that_failed_without_a_file_leaves_no_intent_also_after_a_kill() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
-        let mut intents = Intents::open(folder, &standing(folder), true).expect("a file");
+        let mut intents = Intents::open(&own(folder), &standing(folder), true).expect("a file");
         let [a, b] = ["a", "b"].map(target);
         intents
             .intend([(TaskId(1), &a)].into_iter())
@@ -344,7 +354,7 @@ mod tests {
     fn the_file_does_not_grow_with_the_run_and_torn_lines_count_for_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
-        let mut intents = Intents::open(folder, &standing(folder), false).expect("a file");
+        let mut intents = Intents::open(&own(folder), &standing(folder), false).expect("a file");
         let held = target("held");
         intents
             .intend([(TaskId(0), &held)].into_iter())

@@ -20,7 +20,6 @@ mod intents;
 pub mod log;
 mod outcome;
 mod partials;
-mod proof;
 mod recheck;
 mod report;
 pub mod resume;
@@ -36,7 +35,7 @@ use std::io;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use protocol::Setup;
+use protocol::{Sandbox, Setup};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
@@ -45,7 +44,7 @@ use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::ledger::LedgerError;
 use crate::origin::{Origin, SpawnError};
-use crate::placement::Tidied;
+use crate::placement::{Tidied, has_leases};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
@@ -57,9 +56,8 @@ use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
+use log::{LastEnding, LastRun, Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
-use proof::Proof;
 use recheck::Refresh;
 pub use report::LogLines;
 use report::{Console, Feed, FeedTarget, Manner};
@@ -182,7 +180,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             tidied.guessable
         ));
     }
-    let partial_names = PartialNames::open(layout.coordinator())?;
+    let partial_names = PartialNames::open(folder.own())?;
     let robots = match &config.robots {
         Some(token) => Some((folder.make_robots()?, token.clone())),
         None => {
@@ -202,6 +200,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
+    let this_run = LastRun::begin();
+    note_run(&this_run, &folder);
     let deaths = LogWriter::open(folder.own())?;
     if deaths.cut() > 0 {
         tracing::info!(
@@ -227,6 +227,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .transpose()
         .map_err(system("create the file for the timeline (--timeline)"))?;
     check_limits(&config, layout, &console)?;
+    tell_unleased(&config, &folder, &console);
     // Ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
@@ -240,7 +241,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         ..setup(&config, layout, origin.as_ref())
     };
     let injector = injector(&config, &folder, begun)?;
-    let placement = placement(&config, layout, boot.clone(), sender.clone())
+    let placement = placement(&config, &folder, boot.clone(), sender.clone())
         .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
@@ -254,8 +255,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         }
         PoolKind::Local => Pool::Local(LocalPool::new(setup, sender.clone())),
     };
-    let standing = Standing::read(layout.coordinator(), &index)?;
-    let intents = Intents::open(layout.coordinator(), &standing, config.fsync)?;
+    let standing = Standing::read(folder.own().read_private(intents::FILE), &index)?;
+    let intents = Intents::open(folder.own(), &standing, config.fsync)?;
     let rules = Rules {
         habits: Habits::try_in(layout.coordinator()),
         standing,
@@ -278,10 +279,6 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             partial_names,
             partials_left: tidied.kept,
             placement,
-            proof: Proof {
-                folders: [layout.partial().to_owned(), layout.output().to_owned()],
-                program: config.exec.as_ref().map(|exec| exec.program.clone()),
-            },
             origin,
             injector,
             doorman: robots.map(|(robots, token)| {
@@ -305,6 +302,13 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         tracing::warn!(%error, "what hosts allow is left");
     }
     console = std::mem::take(&mut finished.console);
+    let ending = match finished.ending {
+        Ending::Completed => LastEnding::Completed,
+        Ending::Interrupted => LastEnding::Interrupted,
+        Ending::GivenUp(_) => LastEnding::GivenUp,
+    };
+    let left = finished.tally.input_ended.then_some(finished.unfinished);
+    note_run(&this_run.end(ending, left), &folder);
     let tally = finished.tally.clone();
     let told = Told {
         quiet: config.quiet,
@@ -313,6 +317,13 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
     console.finish(Instant::now(), &tally, outcome.code());
     Ok(outcome)
+}
+
+/// Notes for people when the run began, and how it ended.
+fn note_run(run: &LastRun, folder: &OutputFolder) {
+    if let Err(error) = run.write(folder.own()) {
+        tracing::warn!(%error, "results will not tell how this run ended");
+    }
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -377,6 +388,20 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
              trusted, and are removed",
             tidied.removed
         ));
+    }
+}
+
+/// Says so if nothing tells whether a worker that is confined can still write to what it finished.
+fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
+    let confined = config.worker_limits.sandbox != Sandbox::Off;
+    if config.pool == PoolKind::Processes
+        && confined
+        && has_leases(folder.partial()).is_ok_and(|leases| !leases)
+    {
+        console.error(
+            "warning: the file system of the output folder has no leases: a worker that was taken \
+             over can change a file for as long as that worker runs, also after it was recorded",
+        );
     }
 }
 

@@ -3,17 +3,15 @@
 //! So no two files share a partial body, whatever a list calls them; and nobody can prepare a body
 //! for a URL, in the hope that a download goes on with it. This module knows nothing of bodies.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use data_encoding::BASE32_DNSSEC;
 use protocol::TaskKind;
 use ring::hmac::{Context, HMAC_SHA256, Key};
-use rustix::fs::OFlags;
-use rustix::process::geteuid;
 
+use crate::folder::OwnFolder;
 use crate::input::Target;
 
 /// The file with the key, beside the run log.
@@ -45,18 +43,17 @@ impl PartialNames {
     /// # Errors
     ///
     /// If there is none, and none can be made.
-    pub fn open(folder: &Path) -> Result<Self, KeyError> {
-        let path = folder.join(KEY_FILE);
-        let key = match read(&path) {
-            Some(key) => Ok(key),
-            None => create(&path),
+    pub fn open(folder: &OwnFolder) -> Result<Self, KeyError> {
+        let key = match read(folder) {
+            Some(key) => key,
+            None => create(folder).map_err(|source| KeyError {
+                path: folder.as_folder().path().join(KEY_FILE),
+                source,
+            })?,
         };
-        match key {
-            Ok(key) => Ok(Self {
-                key: Key::new(HMAC_SHA256, &key),
-            }),
-            Err(source) => Err(KeyError { path, source }),
-        }
+        Ok(Self {
+            key: Key::new(HMAC_SHA256, &key),
+        })
     }
 
     /// The name of the partial body of a target: of its URL, and the name that the list gives it.
@@ -78,53 +75,28 @@ impl PartialNames {
     }
 }
 
-/// Opens a file that nobody but ourselves can have written: of our own, without another name, and
-/// shut to others. It is not followed if it is a link, and not waited for if it is a fifo.
-pub(super) fn open_own(path: &Path) -> Option<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .ok()?;
-    let metadata = file.metadata().ok()?;
-    let sound = metadata.is_file()
-        && metadata.nlink() == 1
-        && metadata.uid() == geteuid().as_raw()
-        && metadata.mode() & 0o077 == 0;
-    sound.then_some(file)
-}
-
-fn read(path: &Path) -> Option<[u8; KEY_BYTES]> {
-    let mut file = open_own(path)?;
+fn read(folder: &OwnFolder) -> Option<[u8; KEY_BYTES]> {
+    let mut file = folder.read_private(KEY_FILE)?;
     let mut key = [0; KEY_BYTES];
     let whole = file.metadata().ok()?.len() == KEY_BYTES as u64;
     file.read_exact(&mut key).ok()?;
     whole.then_some(key)
 }
 
-/// A new key, in a new file: what is in its place is removed, and not written to.
-fn create(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+/// A new key, in a new file.
+fn create(folder: &OwnFolder) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(&key)?;
+    folder.as_folder().renew(KEY_FILE)?.write_all(&key)?;
     Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
+    use std::fs;
     use std::io::Cursor;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -145,10 +117,15 @@ mod tests {
         of_line(format!(r#"{{"url":"{url}","out":"{out}"}}"#))
     }
 
+    fn names_in(folder: &Path) -> PartialNames {
+        let folder = OwnFolder::named(folder).expect("a folder");
+        PartialNames::open(&folder).expect("a key")
+    }
+
     #[test]
     fn each_task_has_a_name_of_its_own_for_as_long_as_the_key_is_kept() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let names = PartialNames::open(folder.path()).expect("a key");
+        let names = names_in(folder.path());
         let of = |names: &PartialNames| {
             [
                 names.of(TaskKind::Listed, &target("http://a/")),
@@ -163,13 +140,13 @@ mod tests {
             assert!(is_name(name.as_bytes()), "{name}");
             assert!(!first[..at].contains(name), "{first:?}");
         }
-        let again = PartialNames::open(folder.path()).expect("a key");
+        let again = names_in(folder.path());
         assert_eq!(of(&again), first);
         let path = folder.path().join(KEY_FILE);
         let mode = fs::metadata(&path).expect("it is there").mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_file(path).expect("removed");
-        let other = PartialNames::open(folder.path()).expect("a key");
+        let other = names_in(folder.path());
         assert!(of(&other).iter().all(|name| !first.contains(name)));
     }
 
@@ -197,7 +174,7 @@ mod tests {
             let own = fs::Permissions::from_mode(0o600);
             fs::set_permissions(&elsewhere, own).expect("changed");
             put();
-            PartialNames::open(folder.path()).expect("a new key");
+            names_in(folder.path());
             let key = fs::read(&path).expect("it is there");
             assert!(key.len() == KEY_BYTES && key != [7; KEY_BYTES]);
             assert_eq!(

@@ -7,7 +7,7 @@ use protocol::robots::ObeyRobots;
 use protocol::{LimitRate, Setup, Simulated, Trust};
 
 use super::inbox::Message;
-use super::log::Layout;
+use super::log::{Layout, OutputFolder};
 use super::{HEARTBEAT, HEARTBEATS_PER_LEASE};
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::exec::Executor;
@@ -18,19 +18,19 @@ use crate::placement::{self, Placement};
 /// What puts bodies in place.
 pub(super) fn placement(
     config: &RunConfig,
-    layout: &Layout,
+    folder: &OutputFolder,
     boot: Option<String>,
     sender: Sender<Message>,
 ) -> io::Result<Placement> {
-    let output = layout.output().to_owned();
     let commands = usize::from(config.limits.workers) * usize::from(config.limits.concurrency);
     let exec = config.exec.clone().map(|exec| {
         let nice = config.worker_limits.nice;
-        (Executor::new(exec, output.clone(), nice), commands)
+        let output = folder.layout().output().to_owned();
+        (Executor::new(exec, output, nice), commands)
     });
     let plan = placement::Plan {
-        output,
-        partial: layout.partial().to_owned(),
+        output: folder.output().try_clone()?,
+        partial: folder.partial().try_clone()?,
         local: config.pool == PoolKind::Local,
         boot,
         fsync: config.fsync,

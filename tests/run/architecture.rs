@@ -154,6 +154,16 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
     (
+        "src/run/shell/",
+        &["std::fs", "rustix::fs", "tempfile", "crate::folder"],
+        "the shell's thread does not wait for the disk; the placement does",
+    ),
+    (
+        "src/pool/process.rs",
+        &["std::fs", "rustix::fs", "crate::folder", "current_dir"],
+        "the shell's thread starts workers, and does not wait for the disk; the placement does",
+    ),
+    (
         "src/exec/",
         &[
             "crate::run",

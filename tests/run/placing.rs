@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use data_encoding::{BASE32HEX_NOPAD, HEXLOWER};
+use rustix::process::Signal;
 
+use crate::limits::has_strace;
 use crate::support::{Answer, Run, Server, is_root, server, sha256};
 
 /// A list in JSONL of these paths and names.
@@ -334,4 +336,42 @@ fn names_that_differ_only_in_case_are_two_names_elsewhere() {
     run.finish().code(0);
     is_body(&run, "Foo.txt", "/1");
     is_body(&run, "foo.txt", "/2");
+}
+
+#[test]
+fn a_folder_that_hangs_while_a_worker_is_to_start_does_not_hold_up_the_coordinator() {
+    if !has_strace("a_folder_that_hangs_while_a_worker_is_to_start") {
+        return;
+    }
+    let server = Server::start();
+    let run = Run::new().list([server.url("/f")]).with("--workers 1");
+    let partial = run.path("downloads/.coordinator/partial");
+    // The folder of the worker takes longer to be made than this test waits for anything.
+    let run = run.through([
+        "strace".as_ref(),
+        "--follow-forks".as_ref(),
+        "--output=/dev/null".as_ref(),
+        "--trace-path".as_ref(),
+        partial.as_os_str(),
+        "--inject=mkdirat:delay_enter=600s".as_ref(),
+    ]);
+    let job = run.start();
+    let coordinator = job.wait_for("the coordinator", || {
+        let mut all = job.processes();
+        all.retain(|process| process.arguments[0].ends_with("coordinator"));
+        all.pop()
+    });
+    // It listens to signals by then.
+    job.wait_until("the placement", || {
+        let threads = fs::read_dir(format!("/proc/{}/task", coordinator.pid)).unwrap();
+        let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
+        let mut names = threads.filter_map(|thread| name(thread.ok()?).ok());
+        names.any(|name| name == "placement\n")
+    });
+    job.wait_until("a status of a worker that waits for its folder", || {
+        coordinator.signal(Signal::USR1);
+        job.stderr().contains("worker 0.1 (no process): starting")
+    });
+    assert!(!partial.join("0-1").exists());
+    assert_eq!((job.workers().len(), server.total()), (0, 0));
 }

@@ -92,7 +92,8 @@ impl Run {
                         };
                         self.core.handle(self.now, event);
                     }
-                    Action::Terminate { .. }
+                    Action::Prove { .. }
+                    | Action::Terminate { .. }
                     | Action::Kill { .. }
                     | Action::Listen
                     | Action::Record { .. }

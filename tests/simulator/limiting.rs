@@ -28,6 +28,8 @@ enum Limit {
     Until(f64),
     /// Nothing of these tasks, all of the others.
     AllBut(&'static [u64]),
+    /// It limits nothing: each request fails with this probability, whatever the load.
+    Faulty(f64),
 }
 
 /// What a limit remembers.
@@ -40,6 +42,7 @@ struct State {
     period: u64,
     in_period: u32,
     further: [Option<Box<State>>; 2],
+    dice: Option<fastrand::Rng>,
 }
 
 impl Limit {
@@ -88,6 +91,12 @@ impl Limit {
             }
             Self::Until(end) => (now < *end).then_some(0.0),
             Self::AllBut(bad) => (!bad.contains(&task.0)).then_some(0.0),
+            Self::Faulty(share) => {
+                let dice = state
+                    .dice
+                    .get_or_insert_with(|| fastrand::Rng::with_seed(7));
+                (dice.f64() >= *share).then_some(0.0)
+            }
         }
     }
 
@@ -105,6 +114,7 @@ impl Limit {
                 best(first).max(best(second))
             }
             Self::Until(_) | Self::AllBut(_) => at_most(places),
+            Self::Faulty(share) => at_most(places) / (1.0 - share),
         }
     }
 }
@@ -265,7 +275,9 @@ impl World {
                 } => self.tell(placed(worker, task, stored)),
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
-                Action::Terminate { .. } | Action::Kill { .. } => panic!("{action:?}"),
+                Action::Prove { .. } | Action::Terminate { .. } | Action::Kill { .. } => {
+                    panic!("{action:?}")
+                }
                 Action::Notify(_) => {}
             }
         }
@@ -359,10 +371,15 @@ fn what_a_host_limits_is_stored_in_not_much_more_than_the_best_time() {
             0.05,
             199,
             1.3,
-            0.2,
+            0.25,
         ),
         ("100 in 10 s", quota(100, 10.0), 0.002, 500, 1.6, 0.3),
         ("60 a minute", quota(60, 60.0), 0.02, 200, 1.6, 0.5),
+        ("1 % fail", Limit::Faulty(0.01), 0.02, 2000, 1.2, 0.05),
+        ("5 % fail", Limit::Faulty(0.05), 0.02, 2000, 1.3, 0.1),
+        ("5 % fail, fast", Limit::Faulty(0.05), 0.002, 2000, 2.5, 0.1),
+        ("5 % fail, slow", Limit::Faulty(0.05), 0.5, 400, 1.3, 0.1),
+        ("20 % fail", Limit::Faulty(0.2), 0.02, 2000, 4.0, 0.3),
     ];
     let mut slow = Vec::new();
     for (name, limit, each, tasks, most_time, most_refused) in table {

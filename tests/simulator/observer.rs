@@ -237,7 +237,9 @@ impl Observer {
             } => {
                 self.answered(*worker, *task);
                 self.hear(*task, failure.kind != protocol::FailureKind::Stalled);
-                self.ending |= failure.severity == Severity::Fatal;
+                if failure.severity == Severity::Fatal {
+                    self.placing.insert(*task, *worker);
+                }
                 if let Some(entry) = self.tasks.get_mut(task) {
                     entry.pushed_back = failure.is_pushback();
                     if entry.pushed_back {
@@ -314,10 +316,12 @@ impl Observer {
                     None => Ok(()),
                 }
             }
-            Action::Place { worker, task, .. } => match self.placing.get(task) {
-                Some(by) if by == worker => Ok(()),
-                Some(_) | None => Err(format!("9: task {task} placed, which is not finished")),
-            },
+            Action::Place { worker, task, .. } | Action::Prove { worker, task, .. } => {
+                match self.placing.get(task) {
+                    Some(by) if by == worker => Ok(()),
+                    Some(_) | None => Err(format!("9: task {task} placed, which is not finished")),
+                }
+            }
             Action::Dismiss { worker } => match self.workers.get_mut(worker) {
                 Some(seen) if seen.held.is_empty() => {
                     seen.dismissed = true;

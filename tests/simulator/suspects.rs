@@ -53,6 +53,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             Action::Spawn { .. }
             | Action::Dismiss { .. }
             | Action::Place { .. }
+            | Action::Prove { .. }
             | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Listen

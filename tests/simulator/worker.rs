@@ -152,6 +152,14 @@ pub fn draw_placement(
     Ok(stored)
 }
 
+/// What the coordinator finds out of a failure that a worker calls fatal: every other worker lies.
+pub fn draw_proof(rng: &mut fastrand::Rng, mut failure: Box<Failure>) -> Box<Failure> {
+    if rng.bool() {
+        failure.severity = Severity::Transient { retry_after: None };
+    }
+    failure
+}
+
 /// The body is in place; the disk takes no time.
 pub fn placed(worker: WorkerId, task: TaskId, stored: Box<Stored>) -> Event {
     Event::Placed {

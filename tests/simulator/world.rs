@@ -280,6 +280,11 @@ impl World {
                 task,
                 stored,
             } => self.place(worker, task, stored),
+            Action::Prove {
+                worker,
+                task,
+                failure,
+            } => self.prove(worker, task, failure),
             Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
             Action::Notify(_) => {}
@@ -396,6 +401,7 @@ impl World {
             | Action::Terminate { .. }
             | Action::Kill { .. }
             | Action::Place { .. }
+            | Action::Prove { .. }
             | Action::Listen
             | Action::Record { .. }
             | Action::Notify(_)

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::env;
 
 use libtest_mimic::Trial;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
 
 use crate::support::{Ended, Run, Server, server, sha256};
 use crate::{run, trials};
@@ -16,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
         where_nothing_is_missing_nothing_is_said,
         a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word,
+        a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything,
     ]
 }
 
@@ -37,17 +41,28 @@ const SUBSTITUTED: [(&str, libc::c_long); 4] = [
     ("renameat2", libc::SYS_renameat2),
 ];
 
+/// What a file system may lack, as NFS does.
+const LEASES: &str = "leases";
+
 /// Makes the kernel what the environment says, for this process and all that it starts.
 pub fn make() {
     let Some(lacks) = env::var_os(LACKS) else {
         return;
     };
-    let parts = PARTS.iter().map(|(name, call, _)| (name, call));
-    let mut calls = parts.chain(SUBSTITUTED.iter().map(|(name, call)| (name, call)));
-    let (_, call) = calls.find(|(name, _)| **name == lacks).unwrap();
-    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let (call, which, errno) = if lacks == LEASES {
+        let command = libc::F_SETLEASE.unsigned_abs().into();
+        let command = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command);
+        let which = SeccompRule::new(vec![command.unwrap()]).unwrap();
+        (libc::SYS_fcntl, vec![which], libc::EINVAL)
+    } else {
+        let parts = PARTS.iter().map(|(name, call, _)| (name, call));
+        let mut calls = parts.chain(SUBSTITUTED.iter().map(|(name, call)| (name, call)));
+        let (_, call) = calls.find(|(name, _)| **name == lacks).unwrap();
+        (*call, Vec::new(), libc::ENOSYS)
+    };
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
     let arch = TargetArch::try_from(env::consts::ARCH).unwrap();
-    let rules = BTreeMap::from([(*call, Vec::new())]);
+    let rules = BTreeMap::from([(call, which)]);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
     seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
 }
@@ -118,5 +133,22 @@ fn a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word
             &run.log().one(&server.url("/f")),
             &sha256(&server::body("/f")),
         );
+    }
+}
+
+fn a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything() {
+    let server = Server::start();
+    let run = run_without(LEASES, &server).with("--quiet --workers 2");
+    let ended = run.finish().code(0);
+    ended.says(&["warning: ", "output folder has no leases"]);
+    is_one_line(&ended);
+    run.log().check(
+        &run.log().one(&server.url("/f")),
+        &sha256(&server::body("/f")),
+    );
+    // Nobody is confined there anyway.
+    for whole in ["--sandbox off", "--mode threads"] {
+        let run = run_without(LEASES, &server).with("--quiet").with(whole);
+        assert_eq!(run.finish().code(0).stderr, "", "{whole}");
     }
 }

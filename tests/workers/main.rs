@@ -72,10 +72,11 @@ fn main() -> ExitCode {
 
 fn coordinator() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Worker(arguments)) = &cli.command
-        && let Some(action) = misbehave::planned(arguments)
-    {
-        return action.play(arguments);
+    if let Some(Command::Worker(arguments)) = &cli.command {
+        env::set_current_dir(&arguments.folder).unwrap();
+        if let Some(action) = misbehave::planned(arguments) {
+            return action.play(arguments);
+        }
     }
     coordinator::command::run(cli)
 }

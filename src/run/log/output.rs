@@ -69,6 +69,12 @@ impl OutputFolder {
         &self.own
     }
 
+    /// Where bodies are on their way.
+    #[must_use]
+    pub const fn partial(&self) -> &Folder {
+        self.partial.as_folder()
+    }
+
     /// Makes sure that no other run works in this folder, for as long as the lock is kept.
     ///
     /// # Errors

@@ -69,7 +69,8 @@ impl Screen {
         );
         if shown < oldest.len() {
             let more = format!("  and {} more", oldest.len() - shown);
-            lines.push(more.chars().take(width).collect());
+            let more: String = more.chars().take(width).collect();
+            lines.push(more.trim_end().to_owned());
         }
         let least = least.min(room + 1);
         lines.resize(lines.len().max(least), String::new());
@@ -98,6 +99,7 @@ impl Screen {
         let mut text = parts.join(", ");
         if text.len() > width {
             text.truncate(width);
+            text.truncate(text.trim_end().len());
         }
         let bar = width.saturating_sub(text.len() + 1).min(*BAR.end());
         let bar = match view.tally.expected() {
@@ -139,7 +141,7 @@ impl Screen {
             true => (room, figures),
             false => (width.saturating_sub(indent), String::new()),
         };
-        let host_room = HOST.min(room / 3);
+        let host_room = HOST.min(room * 2 / 5);
         let host = self.cut_start(&host, host_room);
         let path = self.cut_middle(&path, room.saturating_sub(host_room + 1));
         let path_room = room.saturating_sub(host_room + 1);
@@ -364,9 +366,9 @@ mod tests {
         assert_eq!(
             lines(screen(80, 24), &running),
             [
-                "━━━━──────── 439 of 1,200 files, 11.4 MiB, 1.2 MiB/s, 2 failed, ETA 3 min 5 s",
-                "  h.example     /y                         1.0 MiB        1.4 MiB/s    75 s",
-                "  ….example.com /archive/2…way/x.tar.gz   16.0 MiB  25%   1.4 MiB/s    12 s",
+                "━━━━──────── 439 of 1,200 files, 16.4 MiB, 1.2 MiB/s, 2 failed, ETA 3 min 5 s",
+                "  h.example        /y                        1.0 MiB        1.4 MiB/s    75 s",
+                "  data.example.com /archiv…/way/x.tar.gz    16.0 MiB  25%   1.4 MiB/s    12 s",
             ]
         );
     }

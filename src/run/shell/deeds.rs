@@ -1,5 +1,6 @@
 //! Deeds: what the shell does when the core wants something done.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
@@ -34,7 +35,7 @@ impl Shell {
     pub(super) fn act(&mut self, action: Action) {
         let sent = match action {
             Action::Spawn { worker } => {
-                self.spawn(worker);
+                self.start(worker);
                 Ok(())
             }
             Action::Assign { worker, tasks } => {
@@ -53,15 +54,27 @@ impl Shell {
                 self.place(worker, task, stored);
                 Ok(())
             }
+            Action::Prove {
+                worker,
+                task,
+                failure,
+            } => {
+                self.parts.placement.prove(worker, task, failure);
+                Ok(())
+            }
             Action::Dismiss { worker } => self.tell(worker, Told::Dismiss),
             Action::Terminate { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is asked to end");
-                self.parts.pool.terminate(worker);
+                if !self.forgo(worker) {
+                    self.parts.pool.terminate(worker);
+                }
                 Ok(())
             }
             Action::Kill { worker, reason } => {
                 tracing::info!(%worker, %reason, "worker is killed");
-                self.parts.pool.kill(worker);
+                if !self.forgo(worker) {
+                    self.parts.pool.kill(worker);
+                }
                 Ok(())
             }
             Action::Listen => {
@@ -98,15 +111,46 @@ impl Shell {
         }
     }
 
-    fn spawn(&mut self, worker: WorkerId) {
-        if let Err(error) = self.parts.pool.spawn(worker) {
-            let exit = Exit::NotStarted(error.to_string());
-            self.pending.push_back(Event::WorkerExited { worker, exit });
-            self.parts.placement.salvage(worker);
+    /// Has the folder of `worker` made; the worker is spawned once it is there.
+    fn start(&mut self, worker: WorkerId) {
+        self.homeless.insert(worker);
+        self.parts.placement.make(worker);
+        // Nothing of the one before it, if there is none.
+        self.set_pid(worker, 0);
+    }
+
+    /// Spawns `worker`, if its folder is there and it is still wanted.
+    pub(super) fn on_made(&mut self, worker: WorkerId, made: io::Result<()>) {
+        if !self.homeless.remove(&worker) {
+            return;
         }
+        match made.and_then(|()| self.parts.pool.spawn(worker)) {
+            Ok(()) => {
+                let pid = self.parts.pool.pid(worker).unwrap_or_default();
+                self.set_pid(worker, pid);
+            }
+            Err(error) => {
+                self.parts.placement.salvage(worker);
+                let exit = Exit::NotStarted(error.to_string());
+                self.tell_core(Event::WorkerExited { worker, exit });
+            }
+        }
+    }
+
+    /// Does without `worker` if it waits for its folder; whether it did.
+    fn forgo(&mut self, worker: WorkerId) -> bool {
+        let waits = self.homeless.remove(&worker);
+        if waits {
+            self.parts.placement.salvage(worker);
+            let exit = Exit::NotStarted("the disk did not answer, so it has no folder".to_owned());
+            self.pending.push_back(Event::WorkerExited { worker, exit });
+        }
+        waits
+    }
+
+    fn set_pid(&mut self, worker: WorkerId, pid: u32) {
         if let Some(known) = self.pids.get_mut(usize::from(worker.slot.0)) {
-            // Nothing of the one before it, if there is none.
-            *known = self.parts.pool.pid(worker).unwrap_or_default();
+            *known = pid;
         }
     }
 

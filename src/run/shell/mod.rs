@@ -19,7 +19,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, Known, Report, Severity, TaskId, TaskKind, WorkerId};
+use protocol::{Known, Report, TaskId, TaskKind, WorkerId};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
@@ -33,7 +33,6 @@ use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
-use crate::run::proof::Proof;
 use crate::run::report::{Console, Heard, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
@@ -62,8 +61,6 @@ pub(in crate::run) struct Parts {
     /// The names of partial bodies that earlier runs left and that can be resumed.
     pub(in crate::run) partials_left: HashSet<String>,
     pub(in crate::run) placement: Placement,
-    /// What every task needs, to be tried when a worker says that it is not there.
-    pub(in crate::run) proof: Proof,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
     /// Who brings about faults from outside, and sums up all that were asked for.
@@ -159,6 +156,8 @@ pub(in crate::run) struct Shell {
     heard: HashMap<TaskId, Sign>,
     /// What workers are to be told when partial bodies are where they belong.
     held: HashMap<WorkerId, VecDeque<Held>>,
+    /// Workers that wait for their folders.
+    homeless: HashSet<WorkerId>,
     /// Process ids of each slot's last worker.
     pids: Vec<u32>,
     /// Events that came of doing things.
@@ -181,6 +180,7 @@ impl Shell {
             text: 0,
             heard: HashMap::new(),
             held: HashMap::new(),
+            homeless: HashSet::new(),
             pids: vec![0; usize::from(slots)],
             pending: VecDeque::new(),
             unwritten_since: None,
@@ -400,24 +400,10 @@ impl Shell {
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
                 task,
-                failure: self.proven(worker, failure),
+                failure,
             },
             Report::Released { task } => Event::Released { worker, task },
         });
-    }
-
-    /// What a worker says ends the run only if it is so; otherwise it may pass.
-    fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
-        if failure.severity == Severity::Fatal {
-            match self.parts.proof.of(failure.kind) {
-                Some(error) => tracing::debug!(%error, "no task can succeed"),
-                None => {
-                    tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");
-                    failure.severity = Severity::Transient { retry_after: None };
-                }
-            }
-        }
-        failure
     }
 
     /// Tells the core, and does what it wants done.

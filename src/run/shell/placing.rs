@@ -137,6 +137,7 @@ impl Shell {
                 }
             }
             News::Fetched { worker } => self.on_fetched(worker),
+            News::Made { worker, result } => self.on_made(worker, result),
         }
     }
 

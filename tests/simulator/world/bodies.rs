@@ -1,10 +1,10 @@
 //! Bodies that are put in place, and what is told of that.
 
 use coordinator::dispatch::Event;
-use protocol::{Stored, TaskId, WorkerId};
+use protocol::{Failure, Stored, TaskId, WorkerId};
 
 use super::{Happening, World};
-use crate::worker::draw_placement;
+use crate::worker::{draw_placement, draw_proof};
 
 impl World {
     /// A body is put in place, or is not; that is told after a while.
@@ -14,6 +14,15 @@ impl World {
             worker,
             task,
             result,
+        };
+        self.after(self.scenario.placing, Happening::Heard(event));
+    }
+    /// What a worker called fatal is, or may pass; that is told after a while.
+    pub(super) fn prove(&mut self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
+        let event = Event::Placed {
+            worker,
+            task,
+            result: Err(draw_proof(&mut self.rng, failure)),
         };
         self.after(self.scenario.placing, Happening::Heard(event));
     }
