@@ -32,7 +32,8 @@ mod tally;
 mod timeline;
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use protocol::{Sandbox, Setup};
@@ -54,6 +55,7 @@ use crate::terminal::Progress;
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
+use inbox::Message;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
 use log::{LastEnding, LastRun, Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
@@ -262,6 +264,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         standing,
         ..rules(&config, layout, &lists)
     };
+    if index.is_empty() {
+        count_ahead(&config, sender.clone());
+    }
     let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
@@ -491,6 +496,26 @@ fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, Se
     match last_error {
         Some(error) => Err(error.into()),
         None => Ok(lists),
+    }
+}
+
+/// Counts the entries of the lists on a thread of its own, if that can be done without reading them:
+/// the intake reads no further than it must. Of what earlier runs did, it would not know.
+fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
+    let (sources, options) = (config.sources.clone(), Arc::clone(&config.lists));
+    let count = move || {
+        let entries: Option<u64> = sources
+            .iter()
+            .map(|source| input::count(source, &options))
+            .sum();
+        if let Some(entries) = entries {
+            // The run may be over.
+            let _ = inbox.send(Message::Counted(entries));
+        }
+    };
+    let thread = std::thread::Builder::new().name("count".to_owned());
+    if let Err(error) = thread.spawn(count) {
+        tracing::debug!(%error, "the lists are not counted");
     }
 }
 

@@ -251,6 +251,23 @@ fn a_program_gets_an_object_a_line_on_standard_error_or_on_a_descriptor() {
 }
 
 #[test]
+fn a_long_list_is_counted_before_it_is_read_and_its_end_estimated_once_a_part_is_done() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    let list = [server.url("/a"), server.url("/held")].into_iter();
+    let list: Vec<String> = list.chain(urls(&server.url(""), 400_000)).collect();
+    let run = Run::new().list(&list).with("--workers 1 --progress json");
+    let job = run.start();
+    server.wait_for("/held", 1);
+    job.wait_for_line("\"urls\":400002,\"listed\":true");
+    job.kill();
+    job.wait_until_alone();
+    // What is done already is known only by reading on.
+    let job = run.start();
+    server.wait_for("/held", 2);
+    job.wait_for_line("\"listed\":false");
+}
+
+#[test]
 fn a_reader_of_objects_that_does_not_read_holds_nothing_up() {
     let server = Server::start();
     let list = urls(&server.url(""), 200);

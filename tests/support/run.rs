@@ -414,7 +414,7 @@ impl Ended {
         if let Some(said) = self.stdout.strip_prefix("nothing to do: ") {
             let said = said.lines().next().unwrap_or_default();
             let mut parts = said.split(", ").filter_map(|part| part.split_once(' '));
-            let part = parts.find(|(_, name)| name.starts_with(row));
+            let part = parts.find(|(_, name)| name.split(" (").next() == Some(row));
             return part.map_or(0, |(count, _)| count.parse().expect("a count"));
         }
         let mut lines = self.stdout.lines();

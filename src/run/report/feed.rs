@@ -166,7 +166,7 @@ impl Feed {
             event,
             elapsed_ms: millis(now.saturating_duration_since(self.begun)),
             urls: tally.expected(),
-            listed: tally.input_ended,
+            listed: tally.is_counted(),
             stored: tally.stored,
             unchanged: tally.unchanged,
             failed: tally.failures(),

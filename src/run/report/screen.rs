@@ -191,7 +191,7 @@ pub(super) fn files(tally: &Tally) -> String {
     let finished = tally.finished();
     let noun = |count: u64| if count == 1 { "file" } else { "files" };
     match tally.expected() {
-        Some(expected) if tally.input_ended => {
+        Some(expected) if tally.is_counted() => {
             format!(
                 "{} of {} {}",
                 number(finished),
@@ -368,7 +368,7 @@ mod tests {
             [
                 "━━━━──────── 439 of 1,200 files, 16.4 MiB, 1.2 MiB/s, 2 failed, ETA 3 min 5 s",
                 "  h.example        /y                        1.0 MiB        1.4 MiB/s    75 s",
-                "  data.example.com /archiv…/way/x.tar.gz    16.0 MiB  25%   1.4 MiB/s    12 s",
+                "  data.example.com /archiv…ong/way/x.tar.gz 16.0 MiB  25%   1.4 MiB/s    12 s",
             ]
         );
     }

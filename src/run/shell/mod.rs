@@ -303,6 +303,7 @@ impl Shell {
                 }
             }
             Message::Intake(batch) => self.on_batch(batch),
+            Message::Counted(entries) => self.parts.tally.counted = Some(entries),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
                 self.parts.pool.reap();
