@@ -40,7 +40,8 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Spawn { worker } => events.push_back(Event::WorkerReady { worker }),
                 Action::Assign { worker, tasks } => {
                     for task in tasks {
-                        events.push_back(Event::Started { worker, task });
+                        let at = now;
+                        events.push_back(Event::Started { worker, task, at });
                         events.push_back(Event::Finished {
                             worker,
                             task,
@@ -60,6 +61,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Action::Dismiss { worker } => events.push_back(Event::WorkerExited {
                     worker,
                     exit: coordinator::dispatch::Exit::Code(0),
+                    ran: None,
                 }),
                 Action::Listen => events.push_back(Event::Listened),
                 Action::Finish { .. } => return core.counts().stored,

@@ -1,6 +1,5 @@
 //! The commands: from what was typed to the exit code.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -9,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
 use tracing::level_filters::LevelFilter;
-use worker::exec::ExecError;
 
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::exec::HandedArgs;
@@ -78,7 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
-        Some(Command::Runner(args)) => assist("runner", args, worker::exec::runner),
+        Some(Command::Runner(args)) => run_commands(args),
     }
 }
 
@@ -224,16 +222,12 @@ fn work(args: &WorkerArgs) -> ExitCode {
     }
 }
 
-/// Runs commands for a worker.
-fn assist(
-    role: &str,
-    args: HandedArgs,
-    begin: impl Fn(Vec<OsString>) -> Result<(), ExecError>,
-) -> ExitCode {
+/// Runs commands for the coordinator.
+fn run_commands(args: HandedArgs) -> ExitCode {
     log_to_stderr(0);
-    match begin(args.handed) {
+    match exec::run_commands(args.handed) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(exec::EXIT_UNUSABLE, &format!("{role}: {error}")),
+        Err(error) => fail(exec::EXIT_UNUSABLE, &format!("runner: {error}")),
     }
 }
 

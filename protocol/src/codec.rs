@@ -1,8 +1,7 @@
 //! Frames: a message as bytes. The one place that knows the encoding.
 //!
 //! A frame is the bincode form (standard configuration: little endian, variable-length integers)
-//! of a [`ToWorker`] or [`FromWorker`], or of what a worker and the runner of its commands say
-//! ([`CommandOrder`], [`CommandAnswer`]). Frames are at most [`MAX_FRAME`] bytes, for two reasons:
+//! of a [`Message`]. Frames are at most [`MAX_FRAME`] bytes, for two reasons:
 //! a larger one would be split by ipc-channel over a second socket that is read in blocking mode,
 //! so that a peer frozen halfway would freeze its reader; and a decoder with a limit cannot be
 //! made to allocate what a corrupt length claims.
@@ -11,7 +10,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{CommandAnswer, CommandOrder, FromWorker, ToWorker};
+use crate::{FromWorker, ToWorker};
 
 /// The largest frame, in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
@@ -20,22 +19,11 @@ type Config = Configuration<LittleEndian, Varint, Limit<MAX_FRAME>>;
 
 const CONFIG: Config = bincode::config::standard().with_limit::<MAX_FRAME>();
 
-/// A message that can travel as a frame: [`ToWorker`], [`FromWorker`], [`CommandOrder`] and
-/// [`CommandAnswer`].
-pub trait Message: Serialize + DeserializeOwned + sealed::Sealed {}
+/// A message that can travel as a frame.
+pub trait Message: Serialize + DeserializeOwned {}
 
 impl Message for ToWorker {}
 impl Message for FromWorker {}
-impl Message for CommandOrder {}
-impl Message for CommandAnswer {}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for crate::ToWorker {}
-    impl Sealed for crate::FromWorker {}
-    impl Sealed for crate::CommandOrder {}
-    impl Sealed for crate::CommandAnswer {}
-}
 
 /// Why a message did not become a frame.
 #[derive(Debug, thiserror::Error)]

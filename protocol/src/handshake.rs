@@ -19,7 +19,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of the messages. Raised with every change to them.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// First bytes of every [`Hello`]: tells a stray peer from one of another version.
 pub const MAGIC: [u8; 8] = *b"coordntr";

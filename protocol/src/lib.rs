@@ -8,7 +8,6 @@
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
 pub mod codec;
-mod command;
 mod faults;
 pub mod handshake;
 mod id;
@@ -20,18 +19,14 @@ pub mod robots;
 mod setup;
 mod text;
 
-pub use command::{
-    CommandAnswer, CommandEnd, CommandError, CommandOrder, Exec, Executed, Field, MAX_COMMAND,
-    Piece, Template,
-};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use message::{
     Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
-    Exchange, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, Stored,
-    Timestamp, Timing, Validators,
+    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
+    Stored, Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{

@@ -7,12 +7,12 @@
 //!       |-------------- Setup ------------------->|
 //!       |<------------- Ready --------------------|
 //!       |-------------- Assign [17, 18, 19] ----->|
-//!       |<------------- Reports [Started 17] -----|
-//!       |<------------- Reports [Finished 17, Started 18]
-//!       |-------------- Revoke [19] ------------->|  another worker is idle
-//!       |<------------- Reports [Released 19] ----|
-//!       |<------------- Heartbeat [18] -----------|  every now and then
-//!       |<------------- Reports [Nacked 18] ------|
+//!       |<------------- Reports [Started 17, Finished 17, Started 18, Finished 18]
+//!       |-------------- Assign [20, 21] --------->|
+//!       |-------------- Revoke [21] ------------->|  another worker is idle
+//!       |<------------- Reports [Started 19, Released 21]
+//!       |<------------- Heartbeat [19] -----------|  every now and then
+//!       |<------------- Reports [Nacked 19, Started 20]
 //!       |-------------- Dismiss ----------------->|
 //!       |               (exit 0)                  |
 //! ```
@@ -20,7 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Hello;
-use crate::{Failure, Setup, Stored, TaskId, Validators};
+use crate::{Failure, MonotonicNanos, Setup, Stored, TaskId, Validators};
 
 /// One task, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,11 +144,13 @@ pub enum FromWorker {
 /// News of one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// The worker took it up. Said before anything is done for the task, so that a death can be
-    /// blamed on what was running.
+    /// The worker took it up. Said with what comes next, the next heartbeat at the latest: whom a
+    /// death is blamed on is on the worker's page.
     Started {
         /// Which task.
         task: TaskId,
+        /// When.
+        at: MonotonicNanos,
     },
     /// Its body is whole, and stands under its name in the worker's folder; or the file in place
     /// is current.

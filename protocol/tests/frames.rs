@@ -13,12 +13,11 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, CommandAnswer, CommandEnd, CommandOrder, Engine, Exchange, Executed, Exemption,
-    Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Known, LimitRate,
-    MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme,
-    Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase,
-    Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators,
-    WorkerLimits,
+    Assignment, Engine, Exchange, Executed, Exemption, Expect, Failure, FailureKind, Family,
+    Faults, FromWorker, HttpOptions, Known, LimitRate, MAX_POISON_TEXT, MAX_POISONS,
+    MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running,
+    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
+    TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -128,7 +127,10 @@ prop_compose! {
 
 fn report() -> impl Strategy<Value = Report> {
     prop_oneof![
-        task().prop_map(|task| Report::Started { task }),
+        (task(), any::<u64>()).prop_map(|(task, at)| Report::Started {
+            task,
+            at: MonotonicNanos(at),
+        }),
         task().prop_map(|task| Report::Released { task }),
         (task(), stored()).prop_map(|(task, stored)| Report::Finished { task, stored }),
         (task(), failure()).prop_map(|(task, failure)| Report::Nacked { task, failure }),
@@ -328,33 +330,6 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn order()(
-        path in ".{0,80}",
-        url in ".{0,80}",
-        bytes in any::<u64>(),
-        sha256 in any::<[u8; 32]>(),
-        content_type in option::of(".{0,40}"),
-    ) -> CommandOrder {
-        CommandOrder { path, url, bytes, sha256, content_type }
-    }
-}
-
-fn answer() -> impl Strategy<Value = CommandAnswer> {
-    let end = prop_oneof![
-        any::<i32>().prop_map(CommandEnd::Code),
-        any::<i32>().prop_map(CommandEnd::Signal),
-        Just(CommandEnd::TimedOut),
-    ];
-    prop_oneof![
-        executed().prop_map(CommandAnswer::Succeeded),
-        (end, option::of(".{0,200}"))
-            .prop_map(|(end, last_line)| CommandAnswer::Failed { end, last_line }),
-        any::<i32>().prop_map(|errno| CommandAnswer::NotStarted { errno }),
-        ".{0,80}".prop_map(|why| CommandAnswer::Refused { why }),
-    ]
-}
-
 fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
@@ -378,19 +353,9 @@ proptest! {
     }
 
     #[test]
-    fn what_a_worker_and_its_runner_say_comes_back(order in order(), answer in answer()) {
-        let frame = codec::encode(&order).expect("small enough");
-        prop_assert_eq!(codec::decode::<CommandOrder>(&frame).expect("a message"), order);
-        let frame = codec::encode(&answer).expect("small enough");
-        prop_assert_eq!(codec::decode::<CommandAnswer>(&frame).expect("a message"), answer);
-    }
-
-    #[test]
     fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..2000)) {
         let _ = codec::decode::<ToWorker>(&bytes);
         let _ = codec::decode::<FromWorker>(&bytes);
-        let _ = codec::decode::<CommandOrder>(&bytes);
-        let _ = codec::decode::<CommandAnswer>(&bytes);
     }
 
     #[test]

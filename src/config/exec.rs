@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::{CommandError, Exec, Template};
 use rustix::fs::{Access, access};
 
 use crate::cli::exec::ExecArgs;
+use crate::exec::{CommandError, Exec, Template};
 
 /// Longest time limit; a longer one is as good as none.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, Exec, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
 use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
+use crate::exec::Exec;
 use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
@@ -376,8 +377,12 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         policy: shape.policy,
         concurrency: shape.concurrency,
         per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
-        // What is held ahead would be begun whenever its worker likes.
-        prefetch: if spacing > Duration::ZERO || args.http.host_delay > Duration::ZERO {
+        // What is held ahead would be begun whenever its worker likes: also while commands wait for
+        // others to end.
+        prefetch: if spacing > Duration::ZERO
+            || args.http.host_delay > Duration::ZERO
+            || args.each.exec.is_some()
+        {
             0
         } else {
             defaults.prefetch

@@ -50,19 +50,20 @@ impl Dispatcher {
         self.count_failures(now);
     }
 
-    pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
+    pub(super) fn on_started(&mut self, now: Instant, worker: WorkerId, id: TaskId, at: Instant) {
         let Some(lease) = self.lease_of(worker, id) else {
             return self.stale(worker);
         };
         // It may start what it was asked to give back: the two messages crossed.
         lease.revoked = false;
         if lease.started.is_none() {
-            lease.started = Some(now);
+            let at = at.clamp(lease.asked.at, now);
+            lease.started = Some(at);
             let Some(task) = self.tasks.get_mut(&id) else {
                 return;
             };
-            task.begun.get_or_insert(now);
-            // It has read the assignment: the bytes are out of the channel.
+            task.begun.get_or_insert(at);
+            // It has read the assignment: the bytes are out of the channel, if not since just now.
             let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];
             slot.bytes -= size;

@@ -321,6 +321,20 @@ impl Dispatcher {
         self.actions.push_back(Action::Revoke { worker, tasks });
     }
 
+    /// Asks for nothing back that the worker turned out not to hold any more, by what was heard
+    /// together with the reason for asking.
+    pub(super) fn forget_revocations(&mut self) {
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.retain_mut(|action| match action {
+            Action::Revoke { worker, tasks } => {
+                tasks.retain(|&task| self.holds(*worker, task));
+                !tasks.is_empty()
+            }
+            _ => true,
+        });
+        self.actions = actions;
+    }
+
     /// How many of the tasks that `slot` holds it was asked to give back.
     fn revoked(&self, slot: &super::Slot) -> usize {
         slot.queue

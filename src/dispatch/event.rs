@@ -18,7 +18,8 @@ pub enum Event {
         task: TaskId,
         /// Its host.
         host: HostId,
-        /// What it takes of a worker's credit until it is started: its room in the channel.
+        /// What it takes of a worker's credit until it is known to be started: its room in the
+        /// channel.
         size: u32,
         /// Shortest time from when it is handed out to the next task of its host, where that is
         /// longer than [`Limits::host_spacing`](super::Limits::host_spacing).
@@ -45,12 +46,15 @@ pub enum Event {
         /// Which.
         worker: WorkerId,
     },
-    /// A worker took up a task.
+    /// A worker took up a task. It says so when there is something else to say, a heartbeat at the
+    /// latest; it may have ended the task by then.
     Started {
         /// Which worker.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
+        /// When that was, as the worker tells it.
+        at: Instant,
     },
     /// A worker has the whole body of a task, or found that the file in place is current.
     Finished {
@@ -105,6 +109,9 @@ pub enum Event {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
+        /// What it ran at that moment, as its page says; those count that it holds. Nothing if it has
+        /// no page: then it ran what it said it had started.
+        ran: Option<Vec<TaskId>>,
     },
     /// The user wants the run to end: finish what runs, start nothing.
     DrainRequested,
@@ -373,7 +380,7 @@ pub enum Notice {
         killed: Option<KillReason>,
         /// What it was running.
         running: Vec<TaskId>,
-        /// How many tasks it held that it had not started.
+        /// How many other tasks it held: not started, or ended and not reported.
         queued: usize,
     },
     /// A slot stays empty for a while, because its worker died without having done anything.

@@ -13,7 +13,7 @@
 //! # A task's way
 //!
 //! ```text
-//!                 +---------------------- Released, or its worker died before it was started
+//!                 +---------------------- Released, or its worker died and did not run it
 //!                 v                                |
 //! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> stored
 //!                 ^                             |  |  |                    |   |
@@ -28,8 +28,8 @@
 //!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
-//! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it
-//! nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
+//! A task in `Placing` has a whole body, or a failure that its worker calls fatal, which is tried
+//! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
@@ -150,10 +150,33 @@ impl Dispatcher {
     ///
     /// `now` must not go backwards from call to call.
     pub fn handle(&mut self, now: Instant, event: Event) {
+        self.handle_all(now, [event]);
+    }
+
+    /// Takes in all that happened since the last call, in order, before anything more is handed out:
+    /// so whoever told of the end of several tasks is given several at once.
+    pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event>) {
         if self.course == Course::Finished {
             return;
         }
         self.now = now;
+        for event in events {
+            self.take_in(now, event);
+        }
+        self.forget_revocations();
+        self.expire(now);
+        if self.course == Course::Running {
+            self.ready.wake(now);
+            self.restrain();
+            self.retire_workers(now);
+            self.staff(now);
+            self.assign(now);
+            while self.rebalance() {}
+        }
+        self.settle(now);
+    }
+
+    fn take_in(&mut self, now: Instant, event: Event) {
         match event {
             Event::TaskOffered {
                 task,
@@ -165,7 +188,7 @@ impl Dispatcher {
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
-            Event::Started { worker, task } => self.on_started(now, worker, task),
+            Event::Started { worker, task, at } => self.on_started(now, worker, task, at),
             Event::Finished {
                 worker,
                 task,
@@ -186,7 +209,7 @@ impl Dispatcher {
                 self.on_heartbeat(now, worker, &running);
             }
             Event::ProtocolViolated { worker } => self.on_violation(worker),
-            Event::WorkerExited { worker, exit } => self.on_exited(now, worker, exit),
+            Event::WorkerExited { worker, exit, ran } => self.on_exited(now, worker, exit, ran),
             Event::DrainRequested => self.end(now, Ending::Interrupted),
             Event::AbortRequested => self.abort(now),
             Event::GiveUpRequested { reason } => {
@@ -197,16 +220,6 @@ impl Dispatcher {
             Event::Listened => self.on_listened(now),
             Event::Tick => {}
         }
-        self.expire(now);
-        if self.course == Course::Running {
-            self.ready.wake(now);
-            self.restrain();
-            self.retire_workers(now);
-            self.staff(now);
-            self.assign(now);
-            while self.rebalance() {}
-        }
-        self.settle(now);
     }
 
     /// The next thing to do, if there is one.

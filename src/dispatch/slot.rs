@@ -49,11 +49,13 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
     /// What is left of its chunk, if the input is split into chunks.
     pub(super) chunk: VecDeque<TaskId>,
-    /// Leased and not started, in the order of assignment.
+    /// Leased and not known to be started, in the order of assignment.
     pub(super) queue: VecDeque<TaskId>,
-    /// Leased and started.
+    /// Leased and started, as far as the worker has said. It says so late, and may have ended some
+    /// of them, or have started some of `queue`: then it is about to say that, or to show a sign of
+    /// life, which it does after it.
     pub(super) running: BTreeSet<TaskId>,
-    /// Bytes of the assignments in `queue`: what may still be unread in the worker's channel.
+    /// Bytes of the assignments in `queue`: no less than what is still unread in the worker's channel.
     pub(super) bytes: u32,
     /// Leases by host.
     pub(super) hosts: BTreeMap<HostId, u32>,

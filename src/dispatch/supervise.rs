@@ -1,5 +1,6 @@
 //! Workers: spawned, ready, ended, gone. Who is blamed for a death.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use protocol::{TaskId, WorkerId};
@@ -212,14 +213,25 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_exited(&mut self, now: Instant, worker: WorkerId, exit: Exit) {
+    /// What the worker held and did not run goes back where it came from: it had not started that,
+    /// or had ended it and not said so. Whatever it did say, only its page tells what it ran.
+    pub(super) fn on_exited(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        exit: Exit,
+        ran: Option<Vec<TaskId>>,
+    ) {
         let Some(slot) = self.slot_of(worker) else {
             return self.stale(worker);
         };
         let cause = Cause::of(slot, &exit);
-        let running: Vec<_> = slot.running.iter().copied().collect();
+        // It takes up tasks in the order of their assignment.
+        let held = || slot.running.iter().chain(&slot.queue).copied();
+        let ran = ran.map(BTreeSet::from_iter);
+        let ran = ran.as_ref().unwrap_or(&slot.running);
+        let (running, others): (Vec<_>, Vec<_>) = held().partition(|id| ran.contains(id));
         let progress = slot.progress || !running.is_empty();
-        let unstarted: Vec<_> = slot.queue.iter().copied().collect();
         let killed = match &slot.state {
             SlotState::Dying { reason, .. } => Some(reason.clone()),
             SlotState::Vacant { .. }
@@ -236,10 +248,15 @@ impl Dispatcher {
                 exit: exit.clone(),
                 killed,
                 running: running.clone(),
-                queued: unstarted.len(),
+                queued: others.len(),
             }));
         }
-        for id in unstarted.into_iter().rev() {
+        for id in &running {
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.begun.get_or_insert(now);
+            }
+        }
+        for id in others.into_iter().rev() {
             self.unlease(id);
             self.make_ready(now, id);
         }

@@ -33,7 +33,7 @@ pub(super) struct Task {
     /// How often its host had served when it first refused this, or last in a way that spent no
     /// attempt.
     pub(super) refused: Option<u64>,
-    /// When it was first started.
+    /// When it was first started, as far as is known.
     pub(super) begun: Option<Instant>,
     /// When it was last put in the queue.
     pub(super) ready_at: Instant,
@@ -55,8 +55,8 @@ pub(super) enum Place {
     Delayed(Instant),
     /// With a worker.
     Leased(Lease),
-    /// This worker has finished it, and its body is being put in place. It waited so long before
-    /// it was last started.
+    /// This worker has answered it, and its body is being put in place, or its failure tried. It
+    /// waited so long before it was last started.
     Placing { worker: WorkerId, queued: Duration },
 }
 

@@ -95,7 +95,9 @@ impl Dispatcher {
         self.limits.workers
     }
 
-    /// Whether a worker has begun `task` before.
+    /// Whether a worker has begun `task` before, and may have left something of it. One that it died
+    /// with, and had ended without having said so, does not count: failures are told at once, and of a
+    /// whole body nothing is left.
     #[must_use]
     pub fn is_begun(&self, task: TaskId) -> bool {
         self.tasks

@@ -15,22 +15,40 @@
 //!
 //! It must not know which files there are, when a command is due, or what its failure costs.
 
+mod child;
+mod command;
+mod fill;
+mod leader;
+mod order;
+mod plan;
 mod runner;
 mod strays;
+mod tree;
+mod verdict;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::{CommandOrder, Exec, Executed, FailureKind, codec};
+use protocol::{Executed, FailureKind, codec};
 use rustix::process::{Signal, WaitStatus};
 use worker::Fault;
-use worker::exec::{DIE_WITHIN, KILL_AFTER, Plan, verdict};
 
-use runner::{Heard, Runner};
+use child::{Heard, Runner};
+pub use order::CommandOrder;
+use plan::Plan;
+pub use runner::{RunnerError, run as run_commands};
+pub use words::{CommandError, Exec, Template};
 
 /// Exit code of a runner that cannot do its work, for a reason that the next would meet too.
 pub const EXIT_UNUSABLE: u8 = 3;
+
+/// Time between SIGTERM and SIGKILL for a command that took too long.
+const KILL_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest time in which processes are waited for that were sent SIGKILL.
+const DIE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest time between two looks at a runner. Of a longer time only so much is counted: the rest
 /// this process was stopped.
@@ -74,12 +92,7 @@ impl Executor {
     /// `nice`, or that of this process. Nothing is started yet.
     #[must_use]
     pub fn new(exec: Exec, output: PathBuf, nice: Option<i32>) -> Self {
-        let plan = Plan {
-            group: None,
-            nice,
-            output,
-            exec,
-        };
+        let plan = Plan { nice, output, exec };
         Self {
             plan,
             state: Mutex::default(),

@@ -1,109 +1,151 @@
-//! A runner, as the executor sees it: a child process, and the socket to it.
+//! The runner: a process that runs the command on one file at a time, and ends all of it.
 //!
-//! It must not judge what a runner says.
+//! It adopts what is orphaned below it (`PR_SET_CHILD_SUBREAPER` in prctl(2)), so a command's
+//! processes can leave their group, their session and their parents, and not their runner.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
-use std::slice;
-use std::time::Duration;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use protocol::{CommandAnswer, codec};
-use rustix::event::{PollFd, PollFlags, poll};
+use protocol::{Executed, codec};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
-    socketpair,
-};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, waitpid,
+    Signal, getpid, set_child_subreaper, set_parent_process_death_signal, setpriority_process,
 };
-use worker::exec::tree::{timespec, wait_for_any};
-use worker::exec::{DIE_WITHIN, Plan, RUNNER};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Largest answer, in bytes: a line of [`Lines`](worker::Lines) is most of it.
-const MAX_ANSWER: usize = 8 * 1024;
+use super::command::{self, Outcome};
+use super::fill;
+use super::order::{CommandAnswer, CommandOrder};
+use super::plan::Plan;
+use super::words::Template;
+use crate::folder::Folder;
 
-/// A child process that runs one command at a time. It leads a process group.
-#[derive(Debug)]
-pub(super) struct Runner {
-    /// Its process, which is not reaped before [`end`](Self::end).
-    pid: Pid,
-    /// Keeps messages apart.
-    socket: OwnedFd,
+/// Why a runner cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// It was not started by a coordinator.
+    #[error("only a coordinator starts this: {0}")]
+    Arguments(String),
+    /// The system refused something.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
 }
 
-/// What is heard of a runner.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// Its command has ended.
-    Answer(CommandAnswer),
-    /// It is gone, or sent what is no answer.
-    End,
+/// Runs this process as a runner: orders come on standard input, a socket, which takes the answers.
+/// Returns when it is closed, or its command was ended because of that.
+///
+/// To be called as the first thing `main` does, as [`worker::process::run`] is.
+///
+/// # Errors
+///
+/// If it cannot begin, or hears what is no order.
+pub fn run(arguments: Vec<OsString>) -> Result<(), RunnerError> {
+    let runner = Runner::new(begin(arguments)?)?;
+    let stdin = io::stdin();
+    let owner = stdin.as_fd();
+    let mut buffer = vec![0; codec::MAX_FRAME];
+    loop {
+        let size = match recv(owner, &mut buffer[..], RecvFlags::empty()) {
+            Ok((_, 0)) => return Ok(()),
+            Ok((_, size)) => size,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(system("hear the coordinator")(errno.into())),
+        };
+        let order = codec::decode(&buffer[..size])
+            .map_err(|error| RunnerError::Arguments(error.to_string()))?;
+        let Some(answer) = runner.answer(&order, owner) else {
+            return Ok(());
+        };
+        let frame =
+            codec::encode(&answer).map_err(|error| RunnerError::Arguments(error.to_string()))?;
+        if send(owner, &frame, SendFlags::NOSIGNAL).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// What comes first: nothing inherited but what is meant, and the care for orphans. A runner ends
+/// when its socket is closed; signals that are meant for a whole group or a whole session must not
+/// be quicker.
+fn begin(arguments: Vec<OsString>) -> Result<Plan, RunnerError> {
+    worker::close_inherited().map_err(system("close inherited descriptors"))?;
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        // A handler, and not SIG_IGN, which the command would inherit.
+        signal_hook::flag::register(signal, Arc::clone(&ignored))
+            .map_err(system("handle signals"))?;
+    }
+    set_child_subreaper(Some(getpid()))
+        .map_err(|errno| system("adopt what commands leave behind")(errno.into()))?;
+    // If the run is suspended when its parent dies, this process must go on to see that. The signal
+    // also comes when only the thread ends that started this process; then it changes nothing.
+    set_parent_process_death_signal(Some(Signal::CONT))
+        .map_err(|errno| system("ask to be told of the parent's death")(errno.into()))?;
+    let plan = Plan::from_arguments(arguments)?;
+    if let Some(nice) = plan.nice {
+        setpriority_process(None, nice).map_err(|errno| {
+            system("give commands the nice value of --worker-nice")(errno.into())
+        })?;
+    }
+    Ok(plan)
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunnerError {
+    move |error| RunnerError::System { what, error }
+}
+
+struct Runner {
+    plan: Plan,
+    template: Template,
+    output: Folder,
 }
 
 impl Runner {
-    pub(super) fn start(plan: &Plan) -> io::Result<Self> {
-        let (socket, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
-        let process = plan
-            .command(RUNNER)
-            .arg0("coordinator")
-            .stdin(Stdio::from(theirs.try_clone()?))
-            .stdout(Stdio::from(theirs))
-            .process_group(0)
-            .spawn()?;
+    fn new(plan: Plan) -> Result<Self, RunnerError> {
         Ok(Self {
-            pid: Pid::from_child(&process),
-            socket,
+            output: Folder::named(&plan.output).map_err(system("open the output folder"))?,
+            template: plan.template()?,
+            plan,
         })
     }
 
-    /// Hands over an order; `false` if the runner is gone.
-    pub(super) fn send(&self, frame: &[u8]) -> bool {
-        send(&self.socket, frame, SendFlags::NOSIGNAL).is_ok()
+    /// Carries `order` out; nothing comes back if nobody waits for it any more.
+    fn answer(&self, order: &CommandOrder, owner: BorrowedFd<'_>) -> Option<CommandAnswer> {
+        let Plan { exec, output, .. } = &self.plan;
+        let mut command = Command::new(&exec.program);
+        command
+            .arg0(&self.template.name)
+            .args(fill::arguments(&self.template, output, order))
+            .envs(fill::environment(output, order));
+        Some(match command::run(&mut command, exec.timeout, owner) {
+            Outcome::Succeeded => CommandAnswer::Succeeded(Executed {
+                left: self.size(&order.path),
+            }),
+            Outcome::Failed(end, last_line) => CommandAnswer::Failed { end, last_line },
+            Outcome::NotStarted(errno) => CommandAnswer::NotStarted {
+                errno: errno.raw_os_error(),
+            },
+            Outcome::Abandoned => return None,
+        })
     }
 
-    /// Tells it to end its command and itself; what it says until then can still be heard.
-    pub(super) fn close(&self) {
-        // Only fails if it is gone.
-        let _ = shutdown(&self.socket, Shutdown::Write);
-    }
-
-    /// Waits for something to be heard, but not longer than `within`.
-    pub(super) fn wait(&self, within: Duration) -> Option<Heard> {
-        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        // If it is interrupted, the look is early.
-        let _ = poll(&mut polled, Some(&timespec(within)));
-        let mut buffer = [0; MAX_ANSWER];
-        match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => None,
-            Err(_) => Some(Heard::End),
-            Ok((_, size)) => Some(codec::decode(&buffer[..size]).map_or(Heard::End, Heard::Answer)),
-        }
-    }
-
-    /// Sends `signal` to its process group; not to be called after [`end`](Self::end).
-    pub(super) fn signal(&self, signal: Signal) {
-        // It can only fail when nobody of the group is left.
-        let _ = kill_process_group(self.pid, signal);
-    }
-
-    /// Ends it with its process group, and says how it ended; nothing if it does not end in time,
-    /// because it waits for a disk.
-    pub(super) fn end(&self) -> Option<WaitStatus> {
-        // As long as it is not reaped, neither number can be another's.
-        let process = pidfd_open(self.pid, PidfdFlags::empty()).ok();
-        self.signal(Signal::KILL);
-        if let Some(process) = process {
-            wait_for_any(slice::from_ref(&process), DIE_WITHIN);
-        }
-        let reaped = waitpid(Some(self.pid), WaitOptions::NOHANG).ok().flatten();
-        reaped.map(|(_, status)| status)
+    /// The size of the file at `path`, if there is a plain one. No link is followed.
+    fn size(&self, path: &str) -> Option<u64> {
+        let stat = self.output.look(path).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        u64::try_from(stat.st_size).ok().filter(|_| is_file)
     }
 }

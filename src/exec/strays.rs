@@ -12,8 +12,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
-use worker::exec::DIE_WITHIN;
-use worker::exec::tree::wait_for_any;
+
+use super::DIE_WITHIN;
+use super::tree::wait_for_any;
 
 /// Time between two looks at who died of what it was sent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -127,7 +127,8 @@ impl StateError {
 pub struct OwnFolder {
     folder: Folder,
     owner: Owner,
-    was_open: bool,
+    /// What others could do in it until now, as in a mode.
+    others: u32,
 }
 
 impl OwnFolder {
@@ -141,7 +142,7 @@ impl OwnFolder {
         Ok(Self {
             owner: Owner::probe(&folder)?,
             folder,
-            was_open: false,
+            others: 0,
         })
     }
 
@@ -180,7 +181,7 @@ impl OwnFolder {
         Ok(Self {
             folder,
             owner,
-            was_open: stat.st_mode & OTHERS_WRITE != 0,
+            others: stat.st_mode & OTHERS,
         })
     }
 
@@ -191,7 +192,7 @@ impl OwnFolder {
     /// As there.
     pub fn folder(&self, name: &str) -> Result<Self, StateError> {
         let mut folder = Self::make(&self.folder, name, self.owner, &[])?;
-        folder.was_open |= self.was_open;
+        folder.others |= self.others;
         Ok(folder)
     }
 
@@ -232,7 +233,13 @@ impl OwnFolder {
     /// Whether others could write to it until now: what it held may be theirs.
     #[must_use]
     pub const fn was_open(&self) -> bool {
-        self.was_open
+        self.others & OTHERS_WRITE != 0
+    }
+
+    /// Whether others could reach into it until now, and cannot any more.
+    #[must_use]
+    pub const fn is_tightened(&self) -> bool {
+        self.others != 0 && self.owner.keeps_modes()
     }
 }
 

@@ -8,13 +8,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Instant;
 
-use protocol::{CommandOrder, FailureKind};
+use protocol::FailureKind;
 use worker::Fault;
 use worker::transfer::without_credentials;
 
 use super::place::Move;
 use super::{News, Order, done, failed};
-use crate::exec::{Executor, Outcome};
+use crate::exec::{CommandOrder, Executor, Outcome};
 use crate::folder::Folder;
 
 /// Takes news.

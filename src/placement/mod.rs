@@ -11,10 +11,11 @@
 //! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
 //!
 //! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
-//! folder is salvaged, and that is done before another worker is given what was in it. The thread
-//! may hang with the disk; nobody waits for it but the tasks concerned, and workers that are to
-//! start. So the folders of workers are made here as well, and the disk is tried here (`proof`). It must not decide what becomes of a
-//! task.
+//! folder is salvaged, and that is done before another worker is given what was in it. Where the file
+//! system takes long, it has others help with the bodies of one job. The thread may hang with the
+//! disk; nobody waits for it but the tasks concerned, and workers that are to start. So the folders
+//! of workers are made here as well, and the disk is tried here (`proof`). It must not decide what
+//! becomes of a task.
 
 mod body;
 mod crew;
@@ -26,8 +27,9 @@ mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::Arc;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,13 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 
 /// Most jobs between two reports.
 const BATCH: usize = 256;
+
+/// A body that takes longer than this is waited for, and not worked on: then several are placed at
+/// once.
+const SLOW: Duration = Duration::from_micros(500);
+
+/// Most bodies that are placed at once.
+const MOST_AT_ONCE: usize = 16;
 
 /// How files are put in place.
 #[derive(Debug)]
@@ -125,7 +134,7 @@ pub enum News {
 #[derive(Debug)]
 enum Job {
     Make(WorkerId),
-    Place(Box<Order>),
+    Place(Vec<Order>),
     Prove {
         worker: WorkerId,
         task: TaskId,
@@ -171,6 +180,7 @@ impl Placement {
             fsync: plan.fsync,
             insist: plan.insist,
             crew: crew.clone(),
+            pace: Duration::ZERO,
             folders: HashMap::new(),
         };
         Builder::new().name("placement".to_owned()).spawn(move || {
@@ -195,9 +205,9 @@ impl Placement {
         });
     }
 
-    /// Puts a body in place; answered by [`News::Placed`].
-    pub fn place(&self, order: Order) {
-        self.tell(Job::Place(Box::new(order)));
+    /// Puts bodies in place; each is answered by [`News::Placed`].
+    pub fn place(&self, orders: Vec<Order>) {
+        self.tell(Job::Place(orders));
     }
 
     /// Moves what there is of partial bodies to the folder of `worker`; answered by
@@ -266,6 +276,8 @@ struct Hand {
     fsync: bool,
     insist: bool,
     crew: Option<Arc<Crew>>,
+    /// How long it took of late to put a body in place.
+    pace: Duration,
     /// Those of workers, as far as they were needed.
     folders: HashMap<WorkerId, Arc<Folder>>,
 }
@@ -301,14 +313,12 @@ impl Hand {
                         result: Err(self.proven(worker, failure)),
                         violation: None,
                     }),
-                    Job::Place(order) => {
-                        let begun = Instant::now();
-                        match self.place(*order) {
-                            Ok(mut order) => {
-                                order.stored.exchange.timing.store += begun.elapsed();
-                                placed.push(order);
+                    Job::Place(orders) => {
+                        for result in self.place_all(orders) {
+                            match result {
+                                Ok(order) => placed.push(order),
+                                Err(told) => news.push(told),
                             }
-                            Err(told) => news.push(told),
                         }
                     }
                     Job::Fetch { worker, bodies } => {
@@ -342,10 +352,60 @@ impl Hand {
         Ok(())
     }
 
-    /// Puts a body in place: six system calls for a file in the output folder itself. Comes back
-    /// with what is there then.
-    fn place(&mut self, mut order: Order) -> Result<Order, News> {
-        match self.put(&mut order) {
+    /// Puts bodies in place, several at once where it takes long. Comes back with what is there then,
+    /// in any order.
+    fn place_all(&mut self, orders: Vec<Order>) -> Vec<Result<Order, News>> {
+        let at_once = match self.pace > SLOW {
+            true => orders.len().min(MOST_AT_ONCE),
+            false => 1,
+        };
+        let opened: Vec<_> = orders
+            .into_iter()
+            .map(|order| (self.folder(order.worker), order))
+            .collect();
+        let left = Mutex::new(opened.into_iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let hand = &*self;
+        let work = || -> Vec<_> {
+            std::iter::from_fn(next)
+                .map(|(folder, order)| hand.place_timed(folder, order))
+                .collect()
+        };
+        let done = std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..at_once)
+                .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
+            let mut done = work();
+            for helper in helpers {
+                done.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            done
+        });
+        let (results, times): (Vec<_>, Vec<Duration>) = done.into_iter().unzip();
+        for time in times {
+            self.pace = (self.pace * 7 + time) / 8;
+        }
+        results
+    }
+
+    fn place_timed(
+        &self,
+        folder: io::Result<Arc<Folder>>,
+        order: Order,
+    ) -> (Result<Order, News>, Duration) {
+        let begun = Instant::now();
+        let mut result = self.place(folder, order);
+        let time = begun.elapsed();
+        if let Ok(order) = &mut result {
+            order.stored.exchange.timing.store += time;
+        }
+        (result, time)
+    }
+
+    /// Puts a body in place, which is in this folder: six system calls for a file in the output
+    /// folder itself. Comes back with what is there then.
+    fn place(&self, folder: io::Result<Arc<Folder>>, mut order: Order) -> Result<Order, News> {
+        match self.put(folder, &mut order) {
             Ok(()) => Ok(order),
             Err(Misplaced::Fault(fault)) => Err(failed(order, fault, self.insist)),
             Err(Misplaced::Violation(problem)) => {
@@ -360,7 +420,7 @@ impl Hand {
         }
     }
 
-    fn put(&mut self, order: &mut Order) -> Result<(), Misplaced> {
+    fn put(&self, folder: io::Result<Arc<Folder>>, order: &mut Order) -> Result<(), Misplaced> {
         let is_known = order.known.as_ref().is_some_and(|known| {
             known.bytes == order.stored.bytes && known.sha256 == order.stored.sha256
         });
@@ -372,7 +432,7 @@ impl Hand {
                 )),
             };
         }
-        let folder = self.folder(order.worker).map_err(|error| {
+        let folder = folder.map_err(|error| {
             let object = "the folder of a worker";
             Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;

@@ -93,7 +93,7 @@ impl Bench {
     }
 
     fn order(&self, order: Order) -> Placed {
-        self.placement.place(order);
+        self.placement.place(vec![order]);
         let mut news = self.news.recv_timeout(END_WITHIN).expect("an answer");
         match (news.pop(), news.len()) {
             (
@@ -341,7 +341,7 @@ fn a_partial_body_that_its_worker_can_still_change_goes_to_nobody() {
 fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
     let bench = Bench::new();
     fs::write(bench.own(WORKER, NAME), "abc").expect("written");
-    bench.placement.place(order("a", "abc"));
+    bench.placement.place(vec![order("a", "abc")]);
     bench.placement.salvage(WORKER);
     let Bench {
         placement, folder, ..

@@ -2,9 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors of the coordinator for each worker: a socket each way, its standard error, and the
-/// other end of that while it is started.
-const PER_WORKER: u64 = 4;
+/// Descriptors of the coordinator for each worker: a socket each way, its page, its standard error,
+/// and the other end of that while it is started.
+const PER_WORKER: u64 = 5;
 
 /// Everything else: standard streams, run log, lock, lists, origin, what the ear waits with, and a
 /// reserve.

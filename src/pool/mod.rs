@@ -61,6 +61,8 @@ pub struct Death {
     pub peak_memory: Option<u64>,
     /// Whether the kernel's out-of-memory killer ended it, if that can be known.
     pub oom: Option<bool>,
+    /// The tasks that it ran at that moment, as it wrote them on its page. Nothing if it has none.
+    pub ran: Option<Vec<TaskId>>,
 }
 
 /// Of a worker that is no process, or never was one.
@@ -71,6 +73,7 @@ impl From<Exit> for Death {
             last_words: Vec::new(),
             peak_memory: None,
             oom: None,
+            ran: None,
         }
     }
 }

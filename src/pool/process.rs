@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use protocol::codec::{self, EncodeError};
 use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use worker::page;
 
 use super::ear::{Backlog, Ear, Newcomer};
 use super::memory::{OomKills, Peak};
@@ -42,6 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ProcessPool<M> {
     program: PathBuf,
+    setup: Setup,
     verbose: u8,
     /// The folder with the workers' folders.
     partial: PathBuf,
@@ -108,6 +111,8 @@ fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// On which it writes what it runs.
+    page: File,
     /// Once it has greeted, and as long as it reads.
     to_worker: Option<Downlink>,
     backlog: Arc<Backlog>,
@@ -137,9 +142,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ) -> Result<Self, PoolError> {
         // Each has a folder of its own there, and works in it.
         let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
-        let rate = setup.limit_rate.map(|_| worker::shared_memory());
+        let rate = setup
+            .limit_rate
+            .map(|_| worker::shared_memory(c"limit-rate", 1));
         let environment = environment(&setup);
-        let setup = codec::encode(&ToWorker::Setup(Box::new(setup)))?;
+        let message = codec::encode(&ToWorker::Setup(Box::new(setup.clone())))?;
         let ear = {
             let inbox = inbox.clone();
             let tell = move |message: Message| {
@@ -147,13 +154,14 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 let _ = inbox.send(message.into());
             };
             let socket = sockets.listener_path();
-            Ear::start(sockets.into(), setup.into(), verbose > 0, tell).map(|ear| (ear, socket))
+            Ear::start(sockets.into(), message.into(), verbose > 0, tell).map(|ear| (ear, socket))
         };
         let (ear, socket) = ear.map_err(PoolError::Listen)?;
         Ok(Self {
             rate: rate.transpose().map_err(PoolError::Memory)?,
             // What runs now, even if the file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
+            setup,
             verbose,
             socket,
             environment,
@@ -177,7 +185,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     ///
     /// If there is no such process; no news will follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
-        let mut command = self.command(worker)?;
+        let page = page::memory(&self.setup)?;
+        let mut command = self.command(worker, &page)?;
         let gate = self.ear.close_gate();
         let mut child = command.spawn()?;
         let backlog = Arc::default();
@@ -199,6 +208,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             Process {
                 peak: Peak::of_new_worker(),
                 child,
+                page,
                 to_worker: None,
                 backlog,
                 killed: false,
@@ -210,9 +220,10 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(())
     }
 
-    fn command(&self, worker: WorkerId) -> io::Result<Command> {
-        // A worker has nothing to read there. So this is how it gets what it shares with others
-        // without a descriptor too many, a name that others could open, or a message with one.
+    fn command(&self, worker: WorkerId, page: &File) -> io::Result<Command> {
+        // A worker has nothing to read there, and nothing to write at standard output. So this is how
+        // it gets what it shares with others without a descriptor too many, a name that others could
+        // open, or a message with one.
         let stdin = match &self.rate {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
@@ -231,7 +242,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
             .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
             .stdin(stdin)
-            .stdout(Stdio::null())
+            .stdout(page.try_clone()?)
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);
@@ -427,7 +438,10 @@ impl Process {
         } else {
             Some(false)
         };
+        let ran = page::read(&self.page)
+            .inspect_err(|error| tracing::warn!(%error, "the page of a worker cannot be read"));
         Some(Death {
+            ran: ran.ok(),
             exit: exit_of(status, oom),
             last_words: Vec::new(),
             peak_memory: self.peak.at_death(usage.peak_memory),

@@ -387,6 +387,12 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
              changing what this run keeps in {own}"
         ));
     }
+    if folder.own().is_tightened() {
+        console.line(&format!(
+            "other users could look into {own} until now; the run log, which may hold passwords in \
+             URLs, is this user's alone from now on"
+        ));
+    }
     if !folder.trusts_partials() && tidied.removed > 0 {
         console.error(&format!(
             "other users could write to {own}: {} files of unfinished downloads in it are not \

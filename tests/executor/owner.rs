@@ -8,8 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use coordinator::exec::Executor;
-use protocol::{CommandOrder, Exec};
+use coordinator::exec::{CommandOrder, Exec, Executor};
 use rustix::process::Signal;
 
 use crate::support::process::MARK;
@@ -18,12 +17,13 @@ use crate::support::{Process, Run, wait, wait_until};
 /// The environment variable that makes this program such a process; holds the nice value, if any.
 const ROLE: &str = "COORDINATOR_TEST_OWNER";
 
-/// What has its arguments is a runner.
-const OF_RUNNERS: [&str; 2] = ["runner", "0"];
+/// What has this as its first argument is a runner.
+const RUNNER: &str = "runner";
 
 /// Whether this process was started as a runner.
 pub fn is_runner() -> bool {
-    env::args().skip(1).take(2).eq(OF_RUNNERS)
+    // And not one that runs the tests of that name.
+    env::args().nth(1).as_deref() == Some(RUNNER) && env::args().len() > 4
 }
 
 /// Whether this process is to [`play`].
@@ -164,7 +164,7 @@ impl Owner {
 
     pub fn runners(&self) -> Vec<Process> {
         let mut all = self.processes();
-        all.retain(|process| process.arguments.iter().skip(1).take(2).eq(&OF_RUNNERS));
+        all.retain(|process| process.role() == Some(RUNNER));
         all
     }
 

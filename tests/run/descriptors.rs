@@ -100,17 +100,9 @@ fn the_memory_for_the_rate_is_a_workers_standard_input_and_nothing_more() {
     let (plain, worker) = (without.worker(0, 1), with.worker(0, 1));
     let seen = worker.descriptors();
     assert_eq!(seen.len(), plain.descriptors().len(), "{seen:#?}");
-    let of = |process: &Process| {
-        let all = process.descriptors();
-        let stdin = all.into_iter().find(|(number, _)| *number == 0);
-        stdin.unwrap().1
-    };
-    assert_eq!(of(&plain), "/dev/null");
-    assert!(
-        of(&worker).starts_with("/memfd:limit-rate"),
-        "{}",
-        of(&worker)
-    );
+    assert_eq!(target(&plain, 0), "/dev/null");
+    let stdin = target(&worker, 0);
+    assert!(stdin.starts_with("/memfd:limit-rate"), "{stdin}");
     let folder = std::fs::read_dir(limited.path("downloads/.coordinator")).unwrap();
     let names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
     assert!(
@@ -122,6 +114,41 @@ fn the_memory_for_the_rate_is_a_workers_standard_input_and_nothing_more() {
     server.release("/held");
     without.finish().code(0);
     with.finish().code(0);
+}
+
+/// What descriptor `number` of a process is.
+fn target(process: &Process, number: u32) -> String {
+    let all = process.descriptors();
+    let found = all.into_iter().find(|(open, _)| *open == number);
+    found.unwrap().1
+}
+
+#[test]
+fn each_worker_has_a_page_of_its_own_at_standard_output() {
+    let paths = ["/0", "/1"];
+    let mut server = Server::start();
+    for path in paths {
+        server = server.answer(path, [Answer::Held]);
+    }
+    let run = Run::new()
+        .list(paths.map(|path| server.url(path)))
+        .with("--workers 2");
+    let job = run.start();
+    for path in paths {
+        server.wait_for(path, 1);
+    }
+    let inodes: Vec<_> = workers(&job, 2)
+        .iter()
+        .map(|worker| {
+            let page = target(worker, 1);
+            assert!(page.starts_with("/memfd:page"), "{page}");
+            let of_it = std::fs::metadata(format!("/proc/{}/fd/1", worker.pid)).unwrap();
+            std::os::unix::fs::MetadataExt::ino(&of_it)
+        })
+        .collect();
+    assert_ne!(inodes[0], inodes[1]);
+    server.release_all();
+    job.finish().code(0);
 }
 
 #[test]

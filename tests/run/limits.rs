@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::support::run::urls;
-use crate::support::{Answer, Run, Server, is_root, nicer, server, sha256};
+use crate::support::{Answer, Process, Run, Server, is_root, nicer, server, sha256};
 
 /// Makes the kernel one whose Landlock cannot tell truncating from writing (Linux 5.19): the answer to the
 /// question for its version is 2.
@@ -166,6 +166,34 @@ fn workers_are_as_nice_as_they_are_told_to_be() {
     assert_eq!(nice(job.pid(), ""), nice(std::process::id(), ""));
     server.release("/held");
     job.finish().code(0);
+}
+
+/// The soft and the hard limit of a process, as `/proc/PID/limits` has them.
+fn limit(process: &Process, name: &str) -> [String; 2] {
+    let text = fs::read_to_string(format!("/proc/{}/limits", process.pid)).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let mut words = line.unwrap().split_whitespace().map(str::to_owned);
+    [words.next().unwrap(), words.next().unwrap()]
+}
+
+#[test]
+fn a_worker_can_open_and_write_only_as_much_as_its_downloads_take() {
+    let server = Server::start().answer("/held", [Answer::Held]);
+    for (sandbox, lowered) in [("best-effort", true), ("off", false)] {
+        let run = Run::new()
+            .list([server.url("/held")])
+            .with("--workers 1 -c 2 --max-filesize 3MiB --sandbox")
+            .with(sandbox);
+        let before = server.total();
+        let job = run.start();
+        job.wait_until("a request", || server.total() > before);
+        let worker = job.worker(0, 1);
+        // A MiB for the piece with which a body turns out to be too large.
+        let size = limit(&worker, "Max file size");
+        assert_eq!(size == ["4194304"; 2], lowered, "{size:?}");
+        let files = limit(&worker, "Max open files");
+        assert_eq!(files == ["128"; 2], lowered, "{files:?}");
+    }
 }
 
 #[test]

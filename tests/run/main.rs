@@ -8,6 +8,7 @@ mod crashes;
 mod descriptors;
 mod disk;
 mod dry_run;
+mod editions;
 mod exec;
 mod failing_disk;
 mod failures;

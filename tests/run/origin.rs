@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Job, Run, sha256, simulated_sha256, wait};
 
 /// What it announced on standard output.
-fn announcement(job: &Job) -> Value {
+pub fn announcement(job: &Job) -> Value {
     wait(
         "the announcement",
         || serde_json::from_str(job.stdout().lines().next()?).ok(),
@@ -17,7 +17,7 @@ fn announcement(job: &Job) -> Value {
     )
 }
 
-fn addr(announcement: &Value, scheme: &str) -> SocketAddr {
+pub fn addr(announcement: &Value, scheme: &str) -> SocketAddr {
     announcement[scheme].as_str().unwrap().parse().unwrap()
 }
 

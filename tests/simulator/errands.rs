@@ -75,8 +75,9 @@ impl Run {
                     }
                     Action::Dismiss { worker } => {
                         let exit = coordinator::dispatch::Exit::Code(0);
+                        let ran = None;
                         self.core
-                            .handle(self.now, Event::WorkerExited { worker, exit });
+                            .handle(self.now, Event::WorkerExited { worker, exit, ran });
                     }
                     Action::Finish { .. } => self.finished = true,
                     Action::Place {
@@ -104,7 +105,9 @@ impl Run {
                 return;
             }
             let (worker, task) = held.remove(0);
-            self.core.handle(self.now, Event::Started { worker, task });
+            let at = self.now;
+            self.core
+                .handle(self.now, Event::Started { worker, task, at });
             self.core.handle(self.now, finished(worker, task));
             self.core.audit().unwrap();
         }

@@ -259,7 +259,9 @@ impl World {
                 }
                 Action::Dismiss { worker } => {
                     let exit = coordinator::dispatch::Exit::Code(0);
-                    self.after(0.0, Happening::Heard(Event::WorkerExited { worker, exit }));
+                    let ran = None;
+                    let event = Event::WorkerExited { worker, exit, ran };
+                    self.after(0.0, Happening::Heard(event));
                 }
                 Action::Record {
                     verdict, attempts, ..
@@ -299,7 +301,8 @@ impl World {
         match self.happenings.remove(&sequence).unwrap() {
             Happening::Heard(event) => self.tell(event),
             Happening::Arrives(worker, task) => {
-                self.tell(Event::Started { worker, task });
+                let at = self.epoch + Duration::from_nanos(self.now);
+                self.tell(Event::Started { worker, task, at });
                 let now = self.now as f64 / 1e9;
                 match self.limit.admit(&mut self.state, now, worker, task) {
                     Some(wait) => {

@@ -15,6 +15,7 @@
 mod errands;
 mod limiting;
 mod observer;
+mod pages;
 mod scenario;
 mod suspects;
 mod worker;

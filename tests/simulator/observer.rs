@@ -147,7 +147,7 @@ impl Observer {
     /// that the worker does not hold.
     pub fn is_stale(&self, event: &Event) -> bool {
         match event {
-            Event::Started { worker, task }
+            Event::Started { worker, task, .. }
             | Event::Finished { worker, task, .. }
             | Event::Nacked { worker, task, .. } => !self.holds(*worker, *task),
             Event::Placed { worker, task, .. } => self.placing.get(task) != Some(worker),
@@ -216,7 +216,7 @@ impl Observer {
                     }
                 }
             }
-            Event::Started { worker, task } => {
+            Event::Started { worker, task, .. } => {
                 if let Some(seen) = self.workers.get_mut(worker) {
                     seen.held.insert(*task, true);
                 }
@@ -254,7 +254,9 @@ impl Observer {
                 }
                 self.release(*task);
             }
-            Event::WorkerExited { worker, exit } => self.exited(now, *worker, exit),
+            Event::WorkerExited { worker, exit, ran } => {
+                self.exited(now, *worker, exit, ran.as_deref());
+            }
             Event::AbortRequested => (self.ending, self.aborted) = (true, true),
             Event::DrainRequested | Event::GiveUpRequested { .. } => {
                 if !std::mem::replace(&mut self.ending, true) {

@@ -48,6 +48,11 @@ pub struct Scenario {
     pub stillborn: f64,
     /// ... takes longer to be ready than it may.
     pub slow_start: f64,
+    /// Whether workers have pages; then the chance that one says at its death what is not so.
+    pub pages: bool,
+    pub forged: f64,
+    /// Longest time for which a worker holds back what became of a task while it has others.
+    pub hold: Duration,
     /// Chance that a message is heard a second time, later, whoever is in the slot then.
     pub echo: f64,
     /// ... is read so late that a lease may have ended meanwhile.
@@ -184,6 +189,9 @@ impl Scenario {
             asks_first: rng.u8(..3) == 0,
             refused: rate(&mut rng, 0.5),
             spacing: ms(rng.u64(..80) * u64::from(rng.u8(..3) == 0)),
+            pages: rng.u8(..4) > 0,
+            forged: rate(&mut rng, 0.5),
+            hold: ms(rng.u64(..50)),
         }
     }
 }

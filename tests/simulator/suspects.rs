@@ -77,12 +77,19 @@ fn a_suspect_waits_for_no_more_than_what_runs() {
     assert!(second.len() > 1, "it holds some ahead: {held:?}");
     for (slot, held) in [(0, first), (1, second)] {
         let (worker, task) = (worker(slot, 1), TaskId(held[0]));
-        core.handle(now, Event::Started { worker, task });
+        let at = now;
+        core.handle(now, Event::Started { worker, task, at });
     }
     moves(&mut core);
     let exit = Exit::Signal(11);
-    let dead = worker(0, 1);
-    core.handle(now, Event::WorkerExited { worker: dead, exit });
+    core.handle(
+        now,
+        Event::WorkerExited {
+            worker: worker(0, 1),
+            exit,
+            ran: Some(vec![TaskId(first[0])]),
+        },
+    );
     let ahead = second[1..].to_vec();
     assert_eq!(moves(&mut core), [("revoke", 1, ahead.clone())]);
 
@@ -102,9 +109,11 @@ fn suspects_take_turns_so_that_none_waits_behind_those_that_come_later() {
     assert_eq!(given, [("assign", 0, vec![0]), ("assign", 1, vec![1])]);
     for slot in 0..2 {
         let (worker, task) = (worker(slot, 1), TaskId(slot.into()));
-        core.handle(now, Event::Started { worker, task });
+        let at = now;
+        core.handle(now, Event::Started { worker, task, at });
         let exit = Exit::Signal(11);
-        core.handle(now, Event::WorkerExited { worker, exit });
+        let ran = Some(vec![task]);
+        core.handle(now, Event::WorkerExited { worker, exit, ran });
     }
     moves(&mut core);
     let worker = worker(1, 2);

@@ -35,6 +35,10 @@ impl Fate {
 pub struct ModelWorker {
     pub queue: VecDeque<TaskId>,
     pub running: BTreeMap<TaskId, Fate>,
+    /// What it has to say, and holds back.
+    pub outgoing: Vec<Event>,
+    /// It is about to say it.
+    pub hurries: bool,
     pub frozen: bool,
     pub dead: bool,
     /// Until when its messages are on the way: they arrive in the order in which they were sent.
@@ -47,11 +51,19 @@ impl ModelWorker {
         Self {
             queue: VecDeque::new(),
             running: BTreeMap::new(),
+            outgoing: Vec::new(),
+            hurries: false,
             frozen: false,
             dead: false,
             uplink_busy_until: 0,
             downlink_busy_until: 0,
         }
+    }
+
+    /// `task` has ended, and `report` says how.
+    pub fn ended(&mut self, report: Event, task: TaskId) {
+        self.outgoing.push(report);
+        self.running.remove(&task);
     }
 
     /// Running tasks that a heartbeat names.

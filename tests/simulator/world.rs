@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId};
@@ -24,6 +25,8 @@ const MOST_STEPS: usize = 1_000_000;
 enum Happening {
     /// The core hears this.
     Heard(Event),
+    /// The core hears all of this at once.
+    Reported(Vec<Event>),
     Input,
     /// A spawned worker comes up.
     Up(WorkerId),
@@ -32,6 +35,8 @@ enum Happening {
     /// A worker is done with a task, one way or the other.
     Done(WorkerId, TaskId),
     Heartbeat(WorkerId),
+    /// A worker says what it held back.
+    Says(WorkerId),
     Die(WorkerId, Exit),
     /// The coordinator stops running for so long; perhaps everybody with it.
     Pause(u64, bool),
@@ -42,7 +47,7 @@ enum Happening {
 impl Happening {
     /// Whether it happens to the coordinator itself.
     const fn is_heard(&self) -> bool {
-        matches!(self, Self::Heard(_) | Self::Input)
+        matches!(self, Self::Heard(_) | Self::Reported(_) | Self::Input)
     }
 }
 
@@ -77,7 +82,9 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         let scenario = Scenario::from_seed(seed);
-        let epoch = Instant::now();
+        // Of all worlds, or the same run would not read the same.
+        static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let epoch = *EPOCH;
         Self {
             rng: fastrand::Rng::with_seed(!seed),
             core: Dispatcher::new(scenario.limits.clone(), epoch),
@@ -172,6 +179,8 @@ impl World {
             Happening::Resume(_) => false,
             Happening::Pause(..) => true,
             Happening::Heard(_)
+            | Happening::Reported(_)
+            | Happening::Says(_)
             | Happening::Input
             | Happening::Up(_)
             | Happening::Told(..)
@@ -200,16 +209,31 @@ impl World {
 
     /// Hands `event` to the core, checks what it does, and does it.
     fn tell_core(&mut self, event: Event) -> Result<(), String> {
+        self.tell_core_all(vec![event])
+    }
+
+    /// The same of events that are heard together; of those that must change nothing, each alone.
+    fn tell_core_all(&mut self, events: Vec<Event>) -> Result<(), String> {
         let now = self.epoch + Duration::from_nanos(self.now);
-        let stale = self.observer.is_stale(&event);
+        let stale = events.iter().any(|event| self.observer.is_stale(event));
+        if stale && events.len() > 1 {
+            return events
+                .into_iter()
+                .try_for_each(|event| match self.finished {
+                    true => Ok(()),
+                    false => self.tell_core(event),
+                });
+        }
         if stale {
             // What is due is done first, so that whatever follows is the stale event's doing.
             self.tell_core(Event::Tick)?;
         }
-        self.note('>', &event);
-        self.observer.on_event(self.now, &event)?;
+        for event in &events {
+            self.note('>', event);
+            self.observer.on_event(self.now, event)?;
+        }
         let before = *self.core.counts();
-        self.core.handle(now, event);
+        self.core.handle_all(now, events);
         let mut actions = Vec::new();
         while let Some(action) = self.core.poll_action() {
             self.note('<', &action);
@@ -299,6 +323,8 @@ impl World {
                 self.released -= usize::from(released);
                 return self.tell_core(event);
             }
+            Happening::Reported(events) => return self.tell_core_all(events),
+            Happening::Says(worker) => self.says(worker),
             Happening::Input => return self.input(),
             Happening::Up(worker) => self.up(worker),
             Happening::Told(worker, action) => self.told(worker, action),
@@ -383,17 +409,17 @@ impl World {
                 self.take_up(worker);
             }
             Action::Revoke { tasks, .. } => {
-                let mut released = Vec::new();
-                model.queue.retain(|task| {
-                    let revoked = tasks.contains(task);
+                let ModelWorker {
+                    queue, outgoing, ..
+                } = model;
+                queue.retain(|&task| {
+                    let revoked = tasks.contains(&task);
                     if revoked {
-                        released.push(*task);
+                        outgoing.push(Event::Released { worker, task });
                     }
                     !revoked
                 });
-                for task in released {
-                    self.send_up(worker, Event::Released { worker, task });
-                }
+                self.says(worker);
             }
             Action::Dismiss { .. } if !stays => self.die(worker, Exit::Code(0)),
             Action::Dismiss { .. }
@@ -421,10 +447,11 @@ impl World {
                 true => Fate::silence(),
                 false => draw_fate(&self.scenario, &mut self.rng, task),
             };
+            let at = self.epoch + Duration::from_nanos(self.now);
             if let Some(model) = self.alive(worker) {
                 model.running.insert(task, fate);
+                model.outgoing.push(Event::Started { worker, task, at });
             }
-            self.send_up(worker, Event::Started { worker, task });
             let most = Duration::from_millis(if silent { 3000 } else { 300 });
             self.after(most, Happening::Done(worker, task));
         }
@@ -446,20 +473,41 @@ impl World {
             Fate::Crash => return self.die(worker, Exit::Signal(11)),
             Fate::Killed => return self.die(worker, Exit::Signal(9)),
             Fate::Violate => return self.send_up(worker, Event::ProtocolViolated { worker }),
-            Fate::Ack => {
-                model.running.remove(&task);
-                self.send_up(worker, finished(worker, task));
-            }
+            Fate::Ack => model.ended(finished(worker, task), task),
             Fate::Nack(kind, severity) => {
-                model.running.remove(&task);
-                self.send_up(worker, nacked(worker, task, kind, severity));
+                model.ended(nacked(worker, task, kind, severity), task);
             }
-            Fate::Refused(severity) => {
-                model.running.remove(&task);
-                self.send_up(worker, pushed_back(worker, task, severity));
-            }
+            Fate::Refused(severity) => model.ended(pushed_back(worker, task, severity), task),
         }
         self.take_up(worker);
+        self.say_or_hold(worker);
+    }
+
+    /// A task has ended: with nothing more to do the worker says so. Otherwise, as it likes.
+    fn say_or_hold(&mut self, worker: WorkerId) {
+        let at_once = self.rng.bool();
+        let concurrency = usize::from(self.scenario.limits.concurrency);
+        let hold = self.scenario.hold;
+        let Some(model) = self.alive(worker) else {
+            return;
+        };
+        if at_once || model.running.len() < concurrency {
+            self.says(worker);
+        } else if !std::mem::replace(&mut model.hurries, true) {
+            self.after(hold, Happening::Says(worker));
+        }
+    }
+
+    /// What a worker has held back is on its way.
+    fn says(&mut self, worker: WorkerId) {
+        let Some(model) = self.alive(worker) else {
+            return;
+        };
+        model.hurries = false;
+        let events = std::mem::take(&mut model.outgoing);
+        if !events.is_empty() {
+            self.send_up_all(worker, events);
+        }
     }
 
     fn heartbeat(&mut self, worker: WorkerId) {
@@ -468,18 +516,28 @@ impl World {
             return;
         };
         let running = model.moving();
+        self.says(worker);
         self.send_up(worker, Event::HeartbeatReceived { worker, running });
         self.at(self.now + interval, Happening::Heartbeat(worker));
     }
 
-    /// What it said before it died still arrives, and then that it is gone.
+    /// What it said before it died still arrives, and then that it is gone. What it held back is lost.
     fn die(&mut self, worker: WorkerId, exit: Exit) {
+        let forged = self.rng.f64() < self.scenario.forged;
         let Some(model) = self.workers.get_mut(&worker) else {
             return;
         };
-        if !std::mem::replace(&mut model.dead, true) {
-            self.send_up(worker, Event::WorkerExited { worker, exit });
+        if std::mem::replace(&mut model.dead, true) {
+            return;
         }
+        let ran = match forged {
+            false => model.running.keys().copied().collect(),
+            true => (0..self.rng.usize(..5))
+                .map(|_| TaskId(self.rng.u64(..=self.offered)))
+                .collect(),
+        };
+        let ran = self.scenario.pages.then_some(ran);
+        self.send_up(worker, Event::WorkerExited { worker, exit, ran });
     }
 }
 

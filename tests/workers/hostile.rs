@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use protocol::{FromWorker, Phase, Report, Running, Severity, TaskId};
 
-use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked};
+use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked, started};
 use crate::sockets::own_sockets;
 use crate::support::run::urls;
 use crate::support::{Answer, Ended, Process, Run, Server, server, sha256};
@@ -54,9 +54,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
         }
         "floods" => {
             peer.first_assignment();
-            let nonsense = (0..2_000).map(|id| Report::Started {
-                task: TaskId(1 << 20 | id),
-            });
+            let nonsense = (0..2_000).map(|id| started(TaskId(1 << 20 | id)));
             let reports = FromWorker::Reports(nonsense.collect());
             let running = (0..2_000).map(|id| Running {
                 task: TaskId(1 << 20 | id),
@@ -103,10 +101,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             loop {
                 id = id % 400 + 1;
                 let task = TaskId(id);
-                peer.say(&FromWorker::Reports(vec![
-                    Report::Started { task },
-                    nacked(task),
-                ]));
+                peer.say(&FromWorker::Reports(vec![started(task), nacked(task)]));
             }
         }
         "escapes" => {
@@ -117,7 +112,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 failure.severity = Severity::Permanent;
                 failure.exchange.final_url = Some("http://h/\x1b[31m".to_owned());
             }
-            peer.say(&FromWorker::Reports(vec![Report::Started { task }, report]));
+            peer.say(&FromWorker::Reports(vec![started(task), report]));
         }
         "fatal" => {
             let task = peer.first_assignment().task;
@@ -126,7 +121,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 failure.severity = Severity::Fatal;
                 failure.kind = protocol::FailureKind::DiskFull;
             }
-            peer.say(&FromWorker::Reports(vec![Report::Started { task }, report]));
+            peer.say(&FromWorker::Reports(vec![started(task), report]));
         }
         _ => return false,
     }

@@ -10,13 +10,13 @@ use coordinator::cli::worker::WorkerArgs;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
 use protocol::handshake::Hello;
 use protocol::{
-    Assignment, Exchange, Failure, FromWorker, Report, Running, Setup, Stored, TaskId, ToWorker,
-    Validators, codec,
+    Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup, Stored,
+    TaskId, ToWorker, Validators, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use worker::dial::{Dialled, dial};
 use worker::session::Session;
-use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared};
+use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Page, Shared};
 
 use crate::packets::{raw, raw_socket};
 use crate::support::{Process, Run};
@@ -98,8 +98,9 @@ impl Action {
             }
             ["tries", what] => {
                 let (peer, setup) = Peer::connect(arguments).greet();
+                let page = page_of(&setup);
                 crate::confined::attempt(what, &setup);
-                peer.work(&setup, "no URL contains this", "0")
+                peer.work(&setup, page, "no URL contains this", "0")
             }
             ["on", part, how] => work_until(arguments, part, how),
             ["a-stranger-connects-first"] => {
@@ -318,7 +319,7 @@ impl Peer {
                 let sender = self.to_coordinator.clone();
                 thread::spawn(move || sender.send(&vec![0; 5 << 20]));
                 let task = self.first_assignment().task;
-                self.say(&reports(vec![Report::Started { task }]));
+                self.say(&reports(vec![started(task)]));
             }
             "foreign-ack" => {
                 // Of tasks that it never had: one that another worker holds, one of nobody.
@@ -342,7 +343,7 @@ impl Peer {
                     },
                 ]));
                 // Then it fails its own, so that somebody sees that it was heard.
-                self.say(&reports(vec![Report::Started { task }, nacked(task)]));
+                self.say(&reports(vec![started(task), nacked(task)]));
             }
             "foreign-heartbeat" => {
                 let running = (0..1000).map(|id| Running {
@@ -353,12 +354,12 @@ impl Peer {
                 });
                 self.say(&FromWorker::Heartbeat(running.collect()));
                 let task = self.first_assignment().task;
-                self.say(&reports(vec![Report::Started { task }, nacked(task)]));
+                self.say(&reports(vec![started(task), nacked(task)]));
             }
             "ack-twice" => {
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![
-                    Report::Started { task },
+                    started(task),
                     nacked(task),
                     nacked(task),
                     acked(task),
@@ -367,7 +368,7 @@ impl Peer {
             "lies-open" | "lies-link" => {
                 let Assignment { task, partial, .. } = self.first_assignment();
                 let kept = crate::lies::prepare(what, &partial);
-                self.say(&reports(vec![Report::Started { task }, acked(task)]));
+                self.say(&reports(vec![started(task), acked(task)]));
                 let ended = self.until_killed();
                 drop(kept);
                 return ended;
@@ -395,6 +396,13 @@ impl Peer {
                 return ExitCode::SUCCESS;
             }
         }
+    }
+}
+
+pub fn started(task: TaskId) -> Report {
+    Report::Started {
+        task,
+        at: MonotonicNanos(0),
     }
 }
 
@@ -465,24 +473,34 @@ impl Engine for Trapped {
 /// A real worker, until it meets a URL that contains `part`.
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     let (peer, setup) = Peer::connect(arguments).greet();
+    let page = page_of(&setup);
     worker::limits::apply(&setup).expect("the limits can be had");
-    peer.work(&setup, part, how)
+    peer.work(&setup, page, part, how)
+}
+
+/// What it runs is shown there, as by any worker. No memory is shared any more once it is confined.
+fn page_of(setup: &Setup) -> Page {
+    Page::map(rustix::stdio::stdout(), setup).expect("a page")
 }
 
 impl Peer {
-    fn work(self, setup: &Setup, part: &str, how: &str) -> ExitCode {
+    fn work(self, setup: &Setup, page: Page, part: &str, how: &str) -> ExitCode {
         let shared = Arc::new(Shared::new(setup, None).expect("a good setup"));
         let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
-        let session =
-            Session::start_with(Arc::new(IpcOutbox(self.to_coordinator)), setup, move || {
+        let session = Session::start_with(
+            Arc::new(IpcOutbox(self.to_coordinator)),
+            setup,
+            Some(page),
+            move || {
                 let (part, how) = trap.lock().expect("nobody panics with it").clone();
                 Trapped {
                     engine: BlockingEngine::new(Arc::clone(&shared)),
                     part,
                     how,
                 }
-            })
-            .expect("a session");
+            },
+        )
+        .expect("a session");
         session
             .read(&mut IpcInbox(self.from_coordinator))
             .expect("the link holds");

@@ -1,4 +1,4 @@
-//! What one slot is doing: written by the engine, read by the heartbeat.
+//! What one slot is doing: written by the slot and its engine, read by the heartbeat.
 //!
 //! It must not judge how long is too long; that limit is passed in.
 
@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 
 use protocol::{Phase, Running, TaskId};
 
+use crate::page::Word;
+
 /// What one slot is doing.
 #[derive(Debug, Default)]
 pub struct Activity {
+    /// Its place on the page.
+    word: Word,
     current: Mutex<Option<Current>>,
     abandoned: Arc<AtomicBool>,
 }
@@ -24,14 +28,32 @@ struct Current {
 impl Activity {
     /// Of a slot that is idle, and gives up what it does once `abandoned` is set.
     #[must_use]
-    pub const fn new(abandoned: Arc<AtomicBool>) -> Self {
+    pub fn new(abandoned: Arc<AtomicBool>) -> Self {
+        Self::with(Word::default(), abandoned)
+    }
+
+    /// The same, with a place on the page.
+    pub(crate) const fn with(word: Word, abandoned: Arc<AtomicBool>) -> Self {
         Self {
+            word,
             current: Mutex::new(None),
             abandoned,
         }
     }
 
-    /// The slot took up `task`.
+    /// The slot takes up `task`; said before anything is done for it.
+    pub(crate) fn take_up(&self, task: TaskId) {
+        self.word.set(task);
+        self.begin(task);
+    }
+
+    /// What became of the slot's task is among the reports to be sent.
+    pub(crate) fn put_down(&self) {
+        self.end();
+        self.word.clear();
+    }
+
+    /// Heartbeats name `task` from now on.
     pub fn begin(&self, task: TaskId) {
         *self.lock() = Some(Current {
             running: Running {
@@ -44,7 +66,7 @@ impl Activity {
         });
     }
 
-    /// The slot is done with its task.
+    /// Heartbeats do not name the task any more.
     pub fn end(&self) {
         *self.lock() = None;
     }

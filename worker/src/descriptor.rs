@@ -20,7 +20,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// If more than one thread runs, which shows that this is not the first thing the process does;
 /// or if there is neither `close_range` (Linux before 5.9, or a container that refuses it) nor a
 /// list of descriptors in `/proc`.
-pub(crate) fn close_inherited() -> io::Result<()> {
+pub fn close_inherited() -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
     if threads != 1 {
         return Err(io::Error::other(
@@ -31,7 +31,7 @@ pub(crate) fn close_inherited() -> io::Result<()> {
     // `OwnedFd`, that an open descriptor belongs to its owner alone. No owner exists: this is a
     // process that has just been started, its only thread is in here (checked above; the folder
     // read for it is closed again), the standard library opens nothing before `main` but 0 to 2,
-    // and the one caller, `process::run`, does this before anything else. The system call is used,
+    // and its callers, workers and runners, do this before anything else. The system call is used,
     // not libc's function, because older versions of glibc lack it.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
     if result == 0 {

@@ -6,8 +6,7 @@
 //!      +──────> session ──> slot threads ──> engine ──> transfer   (sans-I/O: says what to do)
 //!      |           |                            |
 //!     link <───────┘                            ├────> resolver   (shared by all slots)
-//!                                               ├────> store      (temporary name, hash, rename)
-//!                                               └────> exec       (the command on each file, if any)
+//!                                               └────> store      (the body, its hash, its note)
 //! ```
 //!
 //! A [`session`] takes tasks from a [`link`], runs each on a slot with its own [`engine`], and
@@ -23,12 +22,13 @@ mod decode;
 mod descriptor;
 pub mod dial;
 pub mod engine;
-pub mod exec;
 mod fault;
 pub mod faults;
 pub mod limits;
 mod lines;
 pub mod link;
+mod memory;
+pub mod page;
 pub mod process;
 mod reserved;
 mod resolver;
@@ -46,6 +46,7 @@ mod tunnel;
 mod work;
 
 pub use allocator::Allocator;
+pub use descriptor::close_inherited;
 pub use engine::{
     Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
 };
@@ -56,8 +57,10 @@ pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,
 };
+pub use memory::shared_memory;
+pub use page::Page;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};
-pub use throttle::{Throttle, shared_memory};
+pub use throttle::Throttle;
 pub use transfer::{Coding, Head, Next, Transfer, TransportError};

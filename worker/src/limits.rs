@@ -141,7 +141,7 @@ pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
 
 /// Lets this process have no more of the system than its work takes.
 fn lower_limits(setup: &Setup) -> Result<(), LimitsError> {
-    let downloads = u64::from(setup.concurrency.clamp(1, session::MAX_SLOTS));
+    let downloads = u64::from(session::slots(setup));
     let descriptors = DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * downloads;
     lower(Resource::Nofile, "descriptors", descriptors)?;
     lower(Resource::Core, "memory image", CORE)?;
@@ -207,7 +207,7 @@ pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
 /// since those are never held in memory.
 #[must_use]
 pub fn smallest_memory(setup: &Setup) -> u64 {
-    let downloads = u64::from(setup.concurrency.clamp(1, session::MAX_SLOTS));
+    let downloads = u64::from(session::slots(setup));
     let threads = match setup.engine {
         // A slot, and a lookup of its host, each; and the heartbeat.
         Engine::Blocking => 2 * downloads + 1,

@@ -14,6 +14,7 @@ use signal_hook::consts::SIGXFSZ;
 use crate::dial::dial;
 use crate::limits::{self, LimitsError};
 use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
+use crate::page::Page;
 use crate::session::{Session, SessionError};
 use crate::throttle::Throttle;
 use crate::{descriptor, faults};
@@ -50,6 +51,9 @@ pub enum ProcessError {
     /// What the workers share is not at standard input.
     #[error("cannot share the rate of --limit-rate through standard input: {0}")]
     Throttle(#[source] io::Error),
+    /// What is to show what it runs is not at standard output.
+    #[error("cannot show through standard output what runs: {0}")]
+    Page(#[source] io::Error),
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -126,9 +130,10 @@ fn work(inbox: &mut IpcInbox, outbox: IpcOutbox) -> Result<(), ProcessError> {
         .map(|limit| Throttle::shared(limit, rustix::stdio::stdin()))
         .transpose()
         .map_err(ProcessError::Throttle)?;
+    let page = Page::map(rustix::stdio::stdout(), &setup).map_err(ProcessError::Page)?;
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
-    let session = match Session::start(Arc::new(outbox), &setup, throttle) {
+    let session = match Session::start(Arc::new(outbox), &setup, throttle, Some(page)) {
         Err(SessionError::Link(error)) => return Err(error.into()),
         started => started?,
     };

@@ -1,8 +1,21 @@
-//! What unit tests share: options of a worker with short limits and no surprises.
+//! What unit tests share: options of a worker with short limits and no surprises, and a success.
 
 use std::time::Duration;
 
-use protocol::{HttpOptions, Proxies, Trust};
+use protocol::{Exchange, HttpOptions, Proxies, Stored, Trust, Validators};
+
+pub(crate) fn stored() -> Stored {
+    Stored {
+        exchange: Exchange::default(),
+        bytes: 0,
+        sha256: [0; 32],
+        content_type: None,
+        executed: None,
+        validators: Validators::default(),
+        unchanged: false,
+        suggested_name: None,
+    }
+}
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use protocol::packet::{self, MAX_PACKET};
 use protocol::{Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec};
@@ -20,6 +21,7 @@ use rustix::net::{
     bind, connect, listen, recv, send, socket_with,
 };
 use support::{Server, ok, options, read_head, setup, wait_for_end};
+use worker::page;
 
 type Checked = Result<(), Box<dyn Error>>;
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             .and_then(|()| a_worker_of_another_parent_leaves_quietly())
             .and_then(|()| a_worker_that_cannot_connect_says_so())
             .and_then(|()| a_worker_that_another_process_answers_does_nothing())
+            .and_then(|()| what_runs_is_shown_through_standard_output_or_nothing_is_done())
             .and_then(|()| a_rate_is_shared_through_standard_input_or_not_at_all()),
     };
     match result {
@@ -58,6 +61,7 @@ fn worker(socket: &str, parent: &str) -> Checked {
 /// A running worker, and the coordinator's side of it.
 struct Bench {
     child: Child,
+    page: File,
     to_worker: OwnedFd,
     from_worker: OwnedFd,
 }
@@ -80,12 +84,18 @@ fn hear(from_worker: &OwnedFd) -> Result<FromWorker, Box<dyn Error>> {
     Ok(FromWorker::heard(packet::message(&buffer[..length])?)?)
 }
 
-fn spawn(socket: &str, parent: u32, stdin: Stdio) -> Result<Child, Box<dyn Error>> {
+fn spawn(
+    socket: &str,
+    parent: u32,
+    stdin: Stdio,
+    stdout: impl Into<Stdio>,
+) -> Result<Child, Box<dyn Error>> {
     let program = env::current_exe()?;
     let parent = parent.to_string();
     Ok(Command::new(program)
         .args([WORKER, socket, &parent])
         .stdin(stdin)
+        .stdout(stdout)
         // Not asked for, so not used: a worker does what its setup says.
         .env("http_proxy", "http://127.0.0.1:1/")
         .spawn()?)
@@ -103,11 +113,15 @@ impl Bench {
 
     /// A worker that waits for its setup.
     fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
-        Self::answer(stdin, |_| {})
+        Self::answer(stdin, worker::shared_memory(c"test", 1)?.into(), |_| {})
     }
 
     /// The same; another process may say something else than the secret.
-    fn answer(stdin: Stdio, alter: impl FnOnce(&mut [u8; 16])) -> Result<Self, Box<dyn Error>> {
+    fn answer(
+        stdin: Stdio,
+        page: File,
+        alter: impl FnOnce(&mut [u8; 16]),
+    ) -> Result<Self, Box<dyn Error>> {
         let sockets = tempfile::tempdir()?;
         // Longer than the path of a socket can be.
         let folder = sockets.path().join("x".repeat(150));
@@ -120,7 +134,7 @@ impl Bench {
         listen(&listener, 1)?;
         let socket = folder.join("listener");
         let socket = socket.to_str().ok_or("it is text")?;
-        let child = spawn(socket, std::process::id(), stdin)?;
+        let child = spawn(socket, std::process::id(), stdin, page.try_clone()?)?;
         let from_worker = accept_with(&listener, SocketFlags::CLOEXEC)?;
         let FromWorker::Hello(mut hello) = hear(&from_worker)? else {
             return Err("no hello".into());
@@ -132,6 +146,7 @@ impl Bench {
         say(&to_worker, &hello.secret)?;
         Ok(Self {
             child,
+            page,
             to_worker,
             from_worker,
         })
@@ -150,9 +165,18 @@ impl Bench {
             TaskId(1),
             url,
             "file",
-        )]))?;
-        let started = Report::Started { task: TaskId(1) };
-        assert_eq!(self.next()?, FromWorker::Reports(vec![started]));
+        )]))
+    }
+
+    /// Waits until the page names the task.
+    fn wait_until_it_runs(&self) -> Checked {
+        let begun = Instant::now();
+        while page::read(&self.page)? != [TaskId(1)] {
+            if begun.elapsed() > Duration::from_secs(60) {
+                return Err("it does not begin".into());
+            }
+            std::thread::yield_now();
+        }
         Ok(())
     }
 
@@ -181,21 +205,26 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     };
     let threads = Arc::new(Mutex::new(0));
     let counted = Arc::clone(&threads);
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let (named, page) = (Arc::clone(&ran), bench.page.try_clone()?);
     let server = Server::answering(move |_| {
         let tasks = fs::read_dir(format!("{process}/task"));
         *counted.lock().expect("no panic") = tasks.map_or(0, Iterator::count);
+        named.lock().expect("no panic").extend(page::read(&page));
         ok("body")
     });
     bench.assign(server.url("/"))?;
     let FromWorker::Reports(reports) = bench.next()? else {
         return Err("no report".into());
     };
-    let [Report::Finished { stored, .. }] = reports.as_slice() else {
+    let [Report::Started { .. }, Report::Finished { stored, .. }] = reports.as_slice() else {
         return Err(format!("no ack: {reports:?}").into());
     };
     assert_eq!(stored.bytes, 4);
     assert_eq!(fs::read(folder.path().join(".partial/file"))?, b"body");
     assert_eq!(*threads.lock().expect("no panic"), expected);
+    // What runs could be read at the first request, before it was told.
+    assert_eq!(*ran.lock().expect("no panic"), [[TaskId(1)]]);
 
     bench.say(&ToWorker::Dismiss)?;
     assert_eq!(bench.end()?.code(), Some(0));
@@ -211,31 +240,55 @@ fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
     let bench = Bench::start(engine, folder.path())?;
     bench.assign(server.url("/"))?;
     // The download would run for another 20 seconds; `end` closes the channels and waits.
+    bench.wait_until_it_runs()?;
     let Bench {
         mut child,
+        page,
         to_worker,
         from_worker,
     } = bench;
     drop((to_worker, from_worker));
     assert_eq!(child.wait()?.code(), Some(0));
+    assert_eq!(page::read(&page)?, [TaskId(1)], "it is there to be read");
+    Ok(())
+}
+
+fn what_runs_is_shown_through_standard_output_or_nothing_is_done() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let setup = ToWorker::Setup(Box::new(setup(folder.path(), 1, options())));
+    let null = File::options().write(true).open("/dev/null")?;
+    let larger = worker::shared_memory(c"test", 2)?.into();
+    for other in [null, larger] {
+        let bench = Bench::answer(Stdio::null(), other, |_| {})?;
+        bench.say(&setup)?;
+        assert_eq!(bench.end()?.code(), Some(9));
+    }
     Ok(())
 }
 
 fn a_worker_of_another_parent_leaves_quietly() -> Checked {
     // Nobody listens at that socket: it must not even try.
-    let mut child = spawn("/nonexistent/socket", std::process::id() + 1, Stdio::null())?;
+    let stranger = std::process::id() + 1;
+    let mut child = spawn(
+        "/nonexistent/socket",
+        stranger,
+        Stdio::null(),
+        Stdio::null(),
+    )?;
     assert_eq!(child.wait()?.code(), Some(0));
     Ok(())
 }
 
 fn a_worker_that_cannot_connect_says_so() -> Checked {
-    let mut child = spawn("/nonexistent/socket", std::process::id(), Stdio::null())?;
+    let parent = std::process::id();
+    let mut child = spawn("/nonexistent/socket", parent, Stdio::null(), Stdio::null())?;
     assert_eq!(child.wait()?.code(), Some(9));
     Ok(())
 }
 
 fn a_worker_that_another_process_answers_does_nothing() -> Checked {
-    let bench = Bench::answer(Stdio::null(), |secret| secret[15] ^= 1)?;
+    let page = worker::shared_memory(c"test", 1)?.into();
+    let bench = Bench::answer(Stdio::null(), page, |secret| secret[15] ^= 1)?;
     assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
 }
@@ -248,7 +301,7 @@ fn a_rate_is_shared_through_standard_input_or_not_at_all() -> Checked {
         sharers: 1,
     });
     let setup = ToWorker::Setup(Box::new(setup));
-    let bench = Bench::greet(worker::shared_memory()?.into())?;
+    let bench = Bench::greet(worker::shared_memory(c"test", 1)?.into())?;
     bench.say(&setup)?;
     assert_eq!(bench.next()?, FromWorker::Ready);
     bench.say(&ToWorker::Dismiss)?;

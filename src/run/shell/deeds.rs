@@ -132,7 +132,8 @@ impl Shell {
             Err(error) => {
                 self.parts.placement.salvage(worker);
                 let exit = Exit::NotStarted(error.to_string());
-                self.tell_core(Event::WorkerExited { worker, exit });
+                let ran = None;
+                self.tell_core(Event::WorkerExited { worker, exit, ran });
             }
         }
     }
@@ -143,7 +144,9 @@ impl Shell {
         if waits {
             self.parts.placement.salvage(worker);
             let exit = Exit::NotStarted("the disk did not answer, so it has no folder".to_owned());
-            self.pending.push_back(Event::WorkerExited { worker, exit });
+            let ran = None;
+            self.pending
+                .push_back(Event::WorkerExited { worker, exit, ran });
         }
         waits
     }

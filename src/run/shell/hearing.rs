@@ -63,7 +63,10 @@ impl Shell {
 
     /// What is said when the run is asked to end by the signal with this number.
     pub(super) fn farewell(&self, number: i32) -> String {
-        let running = self.running_lines(Instant::now()).len();
+        // A worker may have begun what it holds, and not have said so yet.
+        let slots = self.parts.core.slots();
+        let running = slots.map(|slot| slot.running.len().max(slot.queued.min(1)));
+        let running: usize = running.sum();
         let what = match running {
             0 => "stopping".to_owned(),
             1 => "finishing 1 download".to_owned(),

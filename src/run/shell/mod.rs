@@ -19,13 +19,14 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, Report, TaskId, TaskKind, WorkerId};
+use protocol::{Known, MonotonicNanos, Report, TaskId, TaskKind, WorkerId};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
 use crate::origin::Origin;
-use crate::placement::Placement;
+use crate::placement::{Order, Placement};
 use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;
 use crate::run::inbox::Message;
@@ -154,6 +155,8 @@ pub(in crate::run) struct Shell {
     text: usize,
     /// What heartbeats last said of running tasks.
     heard: HashMap<TaskId, Sign>,
+    /// Bodies that are to be handed to the placement together.
+    orders: Vec<Order>,
     /// What workers are to be told when partial bodies are where they belong.
     held: HashMap<WorkerId, VecDeque<Held>>,
     /// Workers that wait for their folders.
@@ -179,6 +182,7 @@ impl Shell {
             hosts: Hosts::default(),
             text: 0,
             heard: HashMap::new(),
+            orders: Vec::new(),
             held: HashMap::new(),
             homeless: HashSet::new(),
             pids: vec![0; usize::from(slots)],
@@ -298,9 +302,7 @@ impl Shell {
                 None => {}
             },
             Message::Placement(news) => {
-                for news in news {
-                    self.on_placement(news);
-                }
+                self.on_placement(news);
             }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Counted(entries) => self.parts.tally.counted = Some(entries),
@@ -346,9 +348,12 @@ impl Shell {
         match news {
             News::Ready => self.tell_core(Event::WorkerReady { worker }),
             News::Reports(reports) => {
-                for report in reports {
-                    self.on_report(worker, report);
-                }
+                let clock = Clock::now();
+                let events: Vec<_> = reports
+                    .into_iter()
+                    .map(|report| self.event_of(worker, report, clock))
+                    .collect();
+                self.tell_core_all(events);
             }
             News::Heartbeat(running) => {
                 let now = Instant::now();
@@ -372,27 +377,31 @@ impl Shell {
                 }
             }
             News::Exited(death) => {
-                let exit = death.exit.clone();
+                let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
-                self.tell_core(Event::WorkerExited { worker, exit });
+                self.tell_core(Event::WorkerExited { worker, exit, ran });
                 self.dead = None;
             }
         }
     }
 
-    fn on_report(&mut self, worker: WorkerId, report: Report) {
-        if let Report::Started { task } = &report {
+    fn event_of(&mut self, worker: WorkerId, report: Report, clock: Clock) -> Event {
+        if let Report::Started { task, .. } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);
             if let Some(entry) = self.tasks.get_mut(task) {
                 entry.last = Some(worker);
             }
         }
-        self.tell_core(match report {
-            Report::Started { task } => Event::Started { worker, task },
+        match report {
+            Report::Started { task, at } => Event::Started {
+                worker,
+                task,
+                at: clock.instant(at),
+            },
             Report::Finished { task, stored } => Event::Finished {
                 worker,
                 task,
@@ -404,26 +413,32 @@ impl Shell {
                 failure,
             },
             Report::Released { task } => Event::Released { worker, task },
-        });
+        }
     }
 
     /// Tells the core, and does what it wants done.
     fn tell_core(&mut self, event: Event) {
+        self.tell_core_all([event]);
+    }
+
+    /// As [`tell_core`](Self::tell_core), of several things that happened together.
+    fn tell_core_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = Instant::now();
         if let Some(pause) = self.wakefulness.wakes(now) {
             tracing::info!(?pause, "the coordinator did not run for a while");
             self.parts.core.handle(now, Event::Resumed { pause });
         }
-        self.parts.core.handle(now, event);
+        self.parts.core.handle_all(now, events);
         loop {
             while let Some(action) = self.parts.core.poll_action() {
                 self.act(action);
             }
             match self.pending.pop_front() {
                 Some(event) => self.parts.core.handle(Instant::now(), event),
-                None => return,
+                None => break,
             }
         }
+        self.place_bodies();
     }
 
     fn pid(&self, worker: WorkerId) -> u32 {
@@ -431,6 +446,29 @@ impl Shell {
             .get(usize::from(worker.slot.0))
             .copied()
             .unwrap_or_default()
+    }
+}
+
+/// One moment on two clocks: that of the core, and that of all processes.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    own: Instant,
+    shared: Duration,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let shared = Duration::try_from(clock_gettime(ClockId::Monotonic));
+        Self {
+            own: Instant::now(),
+            shared: shared.unwrap_or_default(),
+        }
+    }
+
+    /// The moment that a worker names; now, if it is none in the past.
+    fn instant(self, at: MonotonicNanos) -> Instant {
+        let age = self.shared.saturating_sub(Duration::from_nanos(at.0));
+        self.own.checked_sub(age).unwrap_or(self.own)
     }
 }
 

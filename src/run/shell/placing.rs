@@ -98,7 +98,7 @@ impl Shell {
             bytes: stored.bytes,
         });
         let target = &entry.target;
-        self.parts.placement.place(Order {
+        self.orders.push(Order {
             worker,
             task,
             kind: entry.kind,
@@ -111,33 +111,46 @@ impl Shell {
         });
     }
 
-    pub(super) fn on_placement(&mut self, news: News) {
-        match news {
-            News::Placed {
-                worker,
-                task,
-                result,
-                violation,
-            } => {
-                if result.is_err()
-                    && let Some(entry) = self.tasks.get_mut(&task)
-                {
-                    entry.placing = None;
-                }
-                self.tell_core(Event::Placed {
+    /// Hands on what the core wanted placed.
+    pub(super) fn place_bodies(&mut self) {
+        if !self.orders.is_empty() {
+            self.parts.placement.place(std::mem::take(&mut self.orders));
+        }
+    }
+
+    pub(super) fn on_placement(&mut self, news: Vec<News>) {
+        let mut events = Vec::with_capacity(news.len());
+        for news in news {
+            match news {
+                News::Placed {
                     worker,
                     task,
                     result,
-                });
-                if let Some(problem) = violation {
-                    self.parts
-                        .console
-                        .line(&format!("worker {worker} broke the protocol: {problem}"));
-                    self.tell_core(Event::ProtocolViolated { worker });
+                    violation,
+                } => {
+                    if result.is_err()
+                        && let Some(entry) = self.tasks.get_mut(&task)
+                    {
+                        entry.placing = None;
+                    }
+                    events.push(Event::Placed {
+                        worker,
+                        task,
+                        result,
+                    });
+                    if let Some(problem) = violation {
+                        self.parts
+                            .console
+                            .line(&format!("worker {worker} broke the protocol: {problem}"));
+                        events.push(Event::ProtocolViolated { worker });
+                    }
                 }
+                News::Fetched { worker } => self.on_fetched(worker),
+                News::Made { worker, result } => self.on_made(worker, result),
             }
-            News::Fetched { worker } => self.on_fetched(worker),
-            News::Made { worker, result } => self.on_made(worker, result),
+        }
+        if !events.is_empty() {
+            self.tell_core_all(events);
         }
     }
 

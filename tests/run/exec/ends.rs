@@ -277,6 +277,30 @@ fn as_many_commands_run_at_once_as_downloads() {
 }
 
 #[test]
+fn files_do_not_pile_up_before_commands_that_are_slower_than_downloads() {
+    for mode in [
+        "--workers 2",
+        "--workers 1 -c 2 --engine async",
+        "--mode threads -w 2",
+    ] {
+        let server = Server::start();
+        // Files in place whose command has not ended, when one begins.
+        let text = concat!(
+            "echo $(($(ls downloads | wc -l) - $(cat ended 2> /dev/null | wc -l))) >> seen\n",
+            "sleep 0.1\n",
+            "echo >> ended",
+        );
+        let run = with_script(text, mode).with("--parallel-max-host 0");
+        let run = run.list(urls(&server.url(""), 40));
+        run.finish().code(0);
+        let seen = lines(&run, "seen");
+        let most = seen.iter().map(|line| line.parse::<usize>().unwrap()).max();
+        // Two downloads may end while the bound of two is reached.
+        assert!(most <= Some(4), "{mode}: {seen:?}");
+    }
+}
+
+#[test]
 fn ctrl_z_stops_commands_too_and_their_time() {
     let server = Server::start();
     let text = "sleep 1001 & while test ! -e go; do sleep 0.02; done";

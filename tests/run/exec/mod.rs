@@ -36,7 +36,7 @@ fn lines(run: &Run, name: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The processes of this role: `guard`, `runner`.
+/// The processes of this role, such as `runner`.
 fn of_role(job: &Job, role: &str) -> Vec<Process> {
     let mut all = job.processes();
     all.retain(|process| process.role() == Some(role));

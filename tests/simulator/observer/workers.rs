@@ -163,7 +163,13 @@ impl Observer {
     }
 
     /// A worker is gone: who was there, and who is to blame?
-    pub(super) fn exited(&mut self, now: u64, worker: WorkerId, exit: &Exit) {
+    pub(super) fn exited(
+        &mut self,
+        now: u64,
+        worker: WorkerId,
+        exit: &Exit,
+        ran: Option<&[TaskId]>,
+    ) {
         let Some(seen) = self.workers.remove(&worker) else {
             return;
         };
@@ -185,7 +191,7 @@ impl Observer {
         let running: Vec<_> = seen
             .held
             .iter()
-            .filter(|&(_, &started)| started)
+            .filter(|&(task, &started)| ran.map_or(started, |ran| ran.contains(task)))
             .map(|(&task, _)| task)
             .collect();
         for &task in seen.held.keys() {

@@ -18,6 +18,16 @@ impl World {
 
     /// A worker says something: it arrives in order, and perhaps a second time.
     pub(super) fn send_up(&mut self, worker: WorkerId, event: Event) {
+        let echoes = !matches!(event, Event::WorkerExited { .. });
+        self.send_frame(worker, Happening::Heard(event), echoes);
+    }
+
+    /// The same of several things at once.
+    pub(super) fn send_up_all(&mut self, worker: WorkerId, events: Vec<Event>) {
+        self.send_frame(worker, Happening::Reported(events), true);
+    }
+
+    fn send_frame(&mut self, worker: WorkerId, frame: Happening, echoes: bool) {
         // Now and then it is not read for longer than any lease.
         let clogged = self.rng.f64() < self.scenario.clogged;
         let lease = nanos(self.scenario.limits.lease_timeout);
@@ -30,12 +40,12 @@ impl World {
         };
         let at = (self.now + delay).max(model.uplink_busy_until);
         model.uplink_busy_until = at;
-        if self.rng.f64() < self.scenario.echo && !matches!(event, Event::WorkerExited { .. }) {
+        if self.rng.f64() < self.scenario.echo && echoes {
             let late = at + self.rng.u64(..500_000_000);
             // Mostly stale by then. If not, the core cannot tell, and the observer follows it.
-            self.at(late, Happening::Heard(event.clone()));
+            self.at(late, frame.clone());
         }
-        self.at(at, Happening::Heard(event));
+        self.at(at, frame);
     }
 
     /// Says that all is heard once what every worker has said by now has arrived.

@@ -65,16 +65,19 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(ALL_VERSIONS)
             .map_err(|error| TransportError::Internal(error.to_string()))?;
-        let verifier: Arc<dyn ServerCertVerifier> = if self.insecure {
-            Arc::new(Anyone)
-        } else {
-            let roots = Arc::clone(&self.roots);
-            let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            Arc::new(Usual {
-                usual: usual.map_err(|error| TransportError::Tls(error.to_string()))?,
-                given: self.given.clone(),
-            })
+        let roots = Arc::clone(&self.roots);
+        let usual = match self.insecure {
+            true => None,
+            false => Some(
+                WebPkiServerVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(|error| TransportError::Tls(error.to_string()))?,
+            ),
         };
+        let verifier = Arc::new(Verifier {
+            usual,
+            given: self.given.clone(),
+        });
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
@@ -131,10 +134,29 @@ pub(super) fn explain(error: &Error) -> String {
 /// Takes a certificate that the roots vouch for, and one that the user has given as a root and that
 /// the server shows as its own: `openssl req -x509` makes such (RFC 5280 section 4.2.1.9 forbids it).
 #[derive(Debug)]
-struct Usual {
-    usual: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    /// None takes any certificate, readable or not (`--insecure`). So anyone can be the server, and
+    /// there is no use in a check that the one who talks owns the certificate.
+    usual: Option<Arc<WebPkiServerVerifier>>,
     given: Vec<CertificateDer<'static>>,
 }
+
+/// What is offered to a server whose certificate is not checked: all that there is.
+const ANY_SCHEME: [SignatureScheme; 13] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
 
 /// Whether this is all that is wrong with a certificate, which is valid at this time.
 fn is_root_as_server(error: &Error) -> bool {
@@ -145,7 +167,7 @@ fn is_root_as_server(error: &Error) -> bool {
     matches!(cause, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-impl ServerCertVerifier for Usual {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -154,10 +176,10 @@ impl ServerCertVerifier for Usual {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .usual
-            .verify_server_cert(shown, others, name, ocsp, now);
-        match verified {
+        let Some(usual) = &self.usual else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match usual.verify_server_cert(shown, others, name, ocsp, now) {
             Err(error) if is_root_as_server(&error) && self.given.contains(shown) => {
                 verify_server_name(&ParsedCertificate::try_from(shown)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -172,8 +194,10 @@ impl ServerCertVerifier for Usual {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let usual = &self.usual;
-        usual.verify_tls12_signature(message, certificate, signature)
+        match &self.usual {
+            Some(usual) => usual.verify_tls12_signature(message, certificate, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -182,65 +206,16 @@ impl ServerCertVerifier for Usual {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let usual = &self.usual;
-        usual.verify_tls13_signature(message, certificate, signature)
+        match &self.usual {
+            Some(usual) => usual.verify_tls13_signature(message, certificate, signature),
+            None => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate, readable or not (`--insecure`). So anyone can be the server, and there is
-/// no use in a check that the one who talks owns the certificate.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ECDSA_NISTP521_SHA512,
-            SignatureScheme::ED25519,
-            SignatureScheme::ED448,
-            SignatureScheme::RSA_PSS_SHA256,
-            SignatureScheme::RSA_PSS_SHA384,
-            SignatureScheme::RSA_PSS_SHA512,
-            SignatureScheme::RSA_PKCS1_SHA256,
-            SignatureScheme::RSA_PKCS1_SHA384,
-            SignatureScheme::RSA_PKCS1_SHA512,
-            SignatureScheme::ECDSA_SHA1_Legacy,
-            SignatureScheme::RSA_PKCS1_SHA1,
-        ]
+        match &self.usual {
+            Some(usual) => usual.supported_verify_schemes(),
+            None => ANY_SCHEME.to_vec(),
+        }
     }
 }

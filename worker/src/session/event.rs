@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::{Assignment, FromWorker, Report};
+use protocol::{Assignment, Report};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -42,7 +42,7 @@ pub(super) fn runtime(work: Duration) -> std::io::Result<Runtime> {
 /// What the tasks of a loop have in common.
 #[derive(Debug)]
 pub(super) struct Crew<O> {
-    pub(super) outbox: Arc<O>,
+    pub(super) post: Arc<Post<O>>,
     pub(super) queue: Arc<Queue>,
     pub(super) activities: Vec<Arc<Activity>>,
     pub(super) interval: Duration,
@@ -58,13 +58,13 @@ pub(super) fn run<O: Outbox + 'static, E: EventEngine + 'static>(
     stopped: &Notify,
     make_engine: impl Fn() -> E + Send + Sync + 'static,
 ) {
-    let post = Arc::new(Post::new(Arc::clone(&crew.outbox)));
     let make_engine = Arc::new(make_engine);
     for activity in &crew.activities {
-        let (post, queue) = (Arc::clone(&post), Arc::clone(&crew.queue));
+        let (post, queue) = (Arc::clone(&crew.post), Arc::clone(&crew.queue));
         let (activity, make_engine) = (Arc::clone(activity), Arc::clone(&make_engine));
         runtime.spawn(async move { slot(&post, &queue, &activity, &*make_engine).await });
     }
+    let post = Arc::clone(&crew.post);
     runtime.spawn(async move { post.deliver().await });
     runtime.spawn(beat(crew));
     runtime.block_on(stopped.notified());
@@ -78,16 +78,25 @@ async fn slot<O: Outbox, E: EventEngine>(
     make_engine: &(impl Fn() -> E + Sync),
 ) {
     let mut engine = make_engine();
-    while let Some(next) = queue.next().await {
-        post.put(Report::Started { task: next.task });
-        if !post.sent().await {
+    loop {
+        let next = match queue.try_pop() {
+            Some(assignment) => assignment,
+            None => {
+                post.flush();
+                match queue.next().await {
+                    Some(assignment) => assignment,
+                    None => return,
+                }
+            }
+        };
+        activity.take_up(next.task);
+        post.begin(next.task);
+        let report = work(&next, &mut engine, activity, make_engine).await;
+        let listens = post.end(report, &next.url, queue.waiting());
+        activity.put_down();
+        if !listens {
             return;
         }
-        activity.begin(next.task);
-        let report = work(&next, &mut engine, activity, make_engine).await;
-        activity.end();
-        // Not waited for: if there is another task now, its start is told in the same frame.
-        post.put(report);
     }
 }
 
@@ -127,13 +136,14 @@ async fn work<E: EventEngine>(
 async fn beat<O: Outbox>(crew: Crew<O>) {
     loop {
         sleep(crew.interval.max(MIN_INTERVAL)).await;
-        let now = Instant::now();
-        let running = crew
-            .activities
-            .iter()
-            .filter_map(|activity| activity.running(now, crew.limit))
-            .collect();
-        if crew.outbox.send(FromWorker::Heartbeat(running)).is_err() {
+        let listens = crew.post.beat(|| {
+            let now = Instant::now();
+            let running = crew.activities.iter();
+            running
+                .filter_map(|activity| activity.running(now, crew.limit))
+                .collect()
+        });
+        if !listens {
             return;
         }
     }

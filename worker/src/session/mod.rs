@@ -8,8 +8,8 @@
 //! Slots are threads, and the heartbeat is one more; or, with the other engine, all of them are
 //! tasks of one event loop, on one thread.
 //!
-//! Messages are few: a slot that ends one task and finds the next one queued says both in one
-//! frame. `Started` is always sent before anything is done for the task.
+//! Messages are few: `post` says which reports wait for others. What runs is on the page, before
+//! anything is done for the task.
 //!
 //! It must not know how a download works, nor end the process: whoever runs it decides that.
 
@@ -25,23 +25,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use protocol::{FromWorker, Report, Setup, TaskId, ToWorker};
+use protocol::{FromWorker, Setup, ToWorker};
 use tokio::sync::Notify;
 
 use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
+use crate::page::{Page, Word};
 use crate::throttle::Throttle;
-use heartbeat::Heart;
+use post::Post;
 use queue::Queue;
 
 /// Most slots of one worker, whatever the setup asks for: a heartbeat with all of them must fit a
 /// frame. Tasks beyond wait in the queue.
 pub const MAX_SLOTS: u16 = 2048;
-
-/// Most reports in one frame that the reader sends.
-const MAX_REPORTS: usize = 1000;
 
 /// What a task is allowed beyond its own limits before it counts as overdue: a disk that is slow
 /// to take a chunk, a machine that is busy.
@@ -93,7 +91,7 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
     setup: &Setup,
     throttle: Option<Throttle>,
 ) -> Result<End, SessionError> {
-    let session = Session::start(outbox, setup, throttle)?;
+    let session = Session::start(outbox, setup, throttle, None)?;
     let end = session.read(&mut inbox);
     session.join();
     end
@@ -101,24 +99,29 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
 
 /// A session whose threads run. Dropping it tells them to end, and does not wait.
 #[derive(Debug)]
-pub struct Session<O> {
+pub struct Session<O: Outbox> {
     outbox: Arc<O>,
+    post: Arc<Post<O>>,
     queue: Arc<Queue>,
-    slots: Slots,
+    /// How an event loop is told to stop.
+    stopped: Arc<Notify>,
     abandoned: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What does the work, and how it is told to stop.
-#[derive(Debug)]
-enum Slots {
-    Threads(Arc<Heart>),
-    Tasks(Arc<Notify>),
+/// How many tasks a worker with this setup runs at once.
+#[must_use]
+pub const fn slots(setup: &Setup) -> u16 {
+    match setup.concurrency {
+        0 => 1,
+        few @ 1..=MAX_SLOTS => few,
+        _ => MAX_SLOTS,
+    }
 }
 
 impl<O: Outbox + 'static> Session<O> {
     /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle`
-    /// as for [`serve`].
+    /// as for [`serve`]; what runs is told in `page`, if there is one.
     ///
     /// # Errors
     ///
@@ -127,6 +130,7 @@ impl<O: Outbox + 'static> Session<O> {
         outbox: Arc<O>,
         setup: &Setup,
         throttle: Option<Throttle>,
+        page: Option<Page>,
     ) -> Result<Self, SessionError> {
         let shared = Arc::new(Shared::new(setup, throttle)?);
         let trap = setup
@@ -137,16 +141,16 @@ impl<O: Outbox + 'static> Session<O> {
             protocol::Engine::Blocking => {
                 let make = move || BlockingEngine::new(Arc::clone(&shared));
                 match trap {
-                    None => Self::start_with(outbox, setup, make),
-                    Some(trap) => Self::start_with(outbox, setup, trap.around(make)),
+                    None => Self::start_with(outbox, setup, page, make),
+                    Some(trap) => Self::start_with(outbox, setup, page, trap.around(make)),
                 }
             }
             protocol::Engine::Async => {
-                let hub = Arc::new(Hub::new(shared, setup.concurrency.clamp(1, MAX_SLOTS)));
+                let hub = Arc::new(Hub::new(shared, slots(setup)));
                 let make = move || AsyncEngine::new(Arc::clone(&hub));
                 match trap {
-                    None => Self::start_loop_with(outbox, setup, make),
-                    Some(trap) => Self::start_loop_with(outbox, setup, trap.around(make)),
+                    None => Self::start_loop_with(outbox, setup, page, make),
+                    Some(trap) => Self::start_loop_with(outbox, setup, page, trap.around(make)),
                 }
             }
         }
@@ -161,25 +165,25 @@ impl<O: Outbox + 'static> Session<O> {
     pub fn start_with<E: Engine>(
         outbox: Arc<O>,
         setup: &Setup,
+        page: Option<Page>,
         make_engine: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
-        let heart = Arc::new(Heart::default());
-        let slots = Slots::Threads(Arc::clone(&heart));
-        let mut session = Self::new(outbox, Queue::for_threads(), slots);
+        let post = Post::for_threads(Arc::clone(&outbox), slots(setup));
+        let mut session = Self::new(outbox, post, Queue::for_threads());
         let make_engine = Arc::new(make_engine);
-        let activities = session.activities(setup);
+        let activities = session.activities(setup, page);
         for (number, activity) in activities.iter().enumerate() {
             let activity = Arc::clone(activity);
-            let (outbox, queue) = (Arc::clone(&session.outbox), Arc::clone(&session.queue));
+            let (post, queue) = (Arc::clone(&session.post), Arc::clone(&session.queue));
             let make_engine = Arc::clone(&make_engine);
             session.spawn(format!("slot {number}"), move || {
-                slot::run(&*outbox, &queue, &activity, &*make_engine);
+                slot::run(&post, &queue, &activity, &*make_engine);
             })?;
         }
-        let outbox = Arc::clone(&session.outbox);
+        let post = Arc::clone(&session.post);
         let (interval, limit) = (setup.heartbeat, longest_rest(setup, 1));
         session.spawn("heartbeat".to_owned(), move || {
-            heart.beat(&*outbox, &activities, interval, limit);
+            heartbeat::beat(&post, &activities, interval, limit);
         })?;
         session.outbox.send(FromWorker::Ready)?;
         Ok(session)
@@ -194,17 +198,18 @@ impl<O: Outbox + 'static> Session<O> {
     pub fn start_loop_with<E: EventEngine + 'static>(
         outbox: Arc<O>,
         setup: &Setup,
+        page: Option<Page>,
         make_engine: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<Self, SessionError> {
         let runtime = event::runtime(setup.cpu_per_task).map_err(SessionError::Runtime)?;
-        let stopped = Arc::new(Notify::new());
-        let slots = Slots::Tasks(Arc::clone(&stopped));
-        let mut session = Self::new(outbox, Queue::for_tasks(), slots);
-        let activities = session.activities(setup);
+        let post = Post::for_tasks(Arc::clone(&outbox), slots(setup));
+        let mut session = Self::new(outbox, post, Queue::for_tasks());
+        let stopped = Arc::clone(&session.stopped);
+        let activities = session.activities(setup, page);
         // While one works, the others cannot move.
         let limit = longest_rest(setup, activities.len());
         let crew = event::Crew {
-            outbox: Arc::clone(&session.outbox),
+            post: Arc::clone(&session.post),
             queue: Arc::clone(&session.queue),
             activities,
             interval: setup.heartbeat,
@@ -245,23 +250,12 @@ impl<O: Outbox + 'static> Session<O> {
         loop {
             match inbox.recv()? {
                 ToWorker::Assign(assignments) => self.queue.push(assignments),
-                ToWorker::Revoke(tasks) => self.release(&tasks)?,
+                // What is held is told with it: who asks wants to know what is left.
+                ToWorker::Revoke(tasks) => self.post.release(self.queue.revoke(&tasks)),
                 ToWorker::Dismiss => return Ok(End::Dismissed),
                 ToWorker::Setup(_) => return Err(SessionError::SecondSetup),
             }
         }
-    }
-
-    fn release(&self, tasks: &[TaskId]) -> Result<(), LinkError> {
-        let released = self.queue.revoke(tasks);
-        for tasks in released.chunks(MAX_REPORTS) {
-            let reports = tasks
-                .iter()
-                .map(|task| Report::Released { task: *task })
-                .collect();
-            self.outbox.send(FromWorker::Reports(reports))?;
-        }
-        Ok(())
     }
 }
 
@@ -276,21 +270,25 @@ fn longest_rest(setup: &Setup, sharing: usize) -> Duration {
         .saturating_add(SLACK)
 }
 
-impl<O> Session<O> {
-    fn new(outbox: Arc<O>, queue: Queue, slots: Slots) -> Self {
+impl<O: Outbox> Session<O> {
+    fn new(outbox: Arc<O>, post: Post<O>, queue: Queue) -> Self {
         Self {
             outbox,
+            post: Arc::new(post),
             queue: Arc::new(queue),
-            slots,
+            stopped: Arc::default(),
             abandoned: Arc::default(),
             threads: Vec::new(),
         }
     }
 
     /// One for each slot.
-    fn activities(&self, setup: &Setup) -> Vec<Arc<Activity>> {
-        (0..setup.concurrency.clamp(1, MAX_SLOTS))
-            .map(|_| Arc::new(Activity::new(Arc::clone(&self.abandoned))))
+    fn activities(&self, setup: &Setup, page: Option<Page>) -> Vec<Arc<Activity>> {
+        (0..slots(setup).into())
+            .map(|number| {
+                let word = page.map_or_else(Word::default, |page| page.word(number));
+                Arc::new(Activity::with(word, Arc::clone(&self.abandoned)))
+            })
             .collect()
     }
 
@@ -310,14 +308,12 @@ impl<O> Session<O> {
     fn stop(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.queue.close();
-        match &self.slots {
-            Slots::Threads(heart) => heart.stop(),
-            Slots::Tasks(stopped) => stopped.notify_one(),
-        }
+        self.post.close();
+        self.stopped.notify_one();
     }
 }
 
-impl<O> Drop for Session<O> {
+impl<O: Outbox> Drop for Session<O> {
     fn drop(&mut self) {
         self.stop();
     }

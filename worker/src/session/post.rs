@@ -1,17 +1,37 @@
-//! Reports on their way out of an event loop: whatever is at hand goes out in one frame.
+//! Reports on their way out: several go out in one frame.
 //!
-//! Tasks put their reports down, and one task of the loop sends them together once all others that
-//! are ready had their turn and put down no more.
+//! | what | goes out |
+//! | --- | --- |
+//! | the start of a task | with whatever is sent next, a heartbeat at the latest: nobody waits for it, since the [page](crate::page) tells it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
+//! | an outcome, when at least as many are held as tasks wait; so whenever a slot has nothing to do | at once |
+//! | a failure, or the first outcome of a host after one of another | at once |
+//! | an outcome when none was sent for [`HOLD`] | at once |
+//! | any other outcome | [`HOLD`] after it at the latest |
+//! | what was revoked and not started | at once |
 //!
-//! It must not know what the reports are about.
+//! It is enough to look at what waits here. The coordinator hands out ahead only tasks of a host that
+//! the worker is asking already, while there is plenty for everybody and nobody has to keep a rate:
+//! then the place of a task that has ended is taken by the next one, and nobody waits for it. Whatever
+//! else needs a place (a host at its cap, a suspect, an idle worker) gets it by a revocation, or from a
+//! slot that has nothing to do.
+//!
+//! It must not know what a task is for.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
-use protocol::{Exchange, FromWorker, Report};
+use protocol::{Exchange, FromWorker, MonotonicNanos, Report, Running, TaskId};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::link::Outbox;
+
+/// How long an outcome may wait for others. Long beside what a frame costs, and short beside what
+/// anybody notices: the run log waits as long.
+const HOLD: Duration = Duration::from_millis(10);
 
 /// Most bytes of reports in one frame, by [`weight`], which is never too low. Far enough below
 /// the limit of a frame that the rest of it fits.
@@ -22,92 +42,290 @@ const CAPACITY: usize = 60 * 1024;
 pub(super) struct Post<O> {
     outbox: Arc<O>,
     state: Mutex<State>,
+    courier: Courier,
+    /// [`HOLD`], but in tests.
+    hold: Duration,
+    /// There is more than one slot.
+    several: bool,
 }
 
-#[derive(Debug, Default)]
+/// Who sends what has been held for long enough. One kind only: ringing for nobody costs a system
+/// call.
+#[derive(Debug)]
+enum Courier {
+    /// A thread, which waits in [`Post::wait`]. What is due at once is sent by who puts it down.
+    Thread(Condvar),
+    /// A task of the event loop, in [`Post::deliver`].
+    Task,
+}
+
+#[derive(Debug)]
 struct State {
     reports: Vec<Report>,
     weight: usize,
-    /// How often reports were sent.
-    rounds: u64,
-    /// Who sends them, while it waits for some.
-    sender: Option<Waker>,
-    /// Who waits until they are sent.
-    waiting: Vec<Waker>,
-    /// Nobody listens any more.
+    /// How many of them are outcomes.
+    outcomes: usize,
+    /// When they are to go, if there is one among them that cannot wait for the next heartbeat.
+    due: Option<Instant>,
+    /// When outcomes were last sent.
+    sent: Instant,
+    /// Whose the latest outcome was, as the beginning of its URL.
+    host: String,
+    /// When the courier looks next, if nobody wakes it.
+    looks: Option<Instant>,
+    /// Something was held since it last looked.
+    gathered: bool,
+    /// The courier, where it is a task, while it waits.
+    waiting: Option<Waker>,
+    /// Nobody listens any more, or is to be told anything.
     closed: bool,
 }
 
+/// What the courier of threads is woken for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// What is held is to go.
+    Due,
+    /// It is time for a heartbeat.
+    Beat,
+}
+
 impl<O: Outbox> Post<O> {
-    pub(super) fn new(outbox: Arc<O>) -> Self {
+    /// For so many slots that are threads.
+    pub(super) fn for_threads(outbox: Arc<O>, slots: u16) -> Self {
+        Self::new(outbox, slots, Courier::Thread(Condvar::new()))
+    }
+
+    /// For so many slots that are tasks of an event loop.
+    pub(super) fn for_tasks(outbox: Arc<O>, slots: u16) -> Self {
+        Self::new(outbox, slots, Courier::Task)
+    }
+
+    fn new(outbox: Arc<O>, slots: u16, courier: Courier) -> Self {
+        let state = State {
+            reports: Vec::new(),
+            weight: 0,
+            outcomes: 0,
+            due: None,
+            sent: Instant::now(),
+            host: String::new(),
+            looks: None,
+            gathered: false,
+            waiting: None,
+            closed: false,
+        };
         Self {
             outbox,
-            state: Mutex::default(),
+            state: Mutex::new(state),
+            courier,
+            hold: HOLD,
+            several: slots > 1,
         }
     }
 
-    /// Puts `report` down, to be sent soon, and in the order of calls.
-    pub(super) fn put(&self, report: Report) {
+    /// Puts down that `task` is taken up.
+    pub(super) fn begin(&self, task: TaskId) {
+        let at = MonotonicNanos(monotonic());
         let mut state = self.lock();
+        self.put(&mut state, Report::Started { task, at });
+        if self.several {
+            self.hold(&mut state, Instant::now());
+        }
+    }
+
+    /// Puts down what became of the task with this URL, while `waiting` others wait. Whether anybody
+    /// listens.
+    pub(super) fn end(&self, report: Report, url: &str, waiting: usize) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let failed = matches!(report, Report::Nacked { .. });
+        self.put(&mut state, report);
+        state.outcomes += 1;
+        let host = place_of(url);
+        let is_first = state.host != host;
+        if is_first {
+            state.host.clear();
+            state.host.push_str(host);
+        }
+        let rested = now.saturating_duration_since(state.sent) >= self.hold;
+        if failed || is_first || rested || state.outcomes >= waiting {
+            self.hurry(&mut state, now);
+        } else {
+            self.hold(&mut state, now);
+        }
+        !state.closed
+    }
+
+    /// Puts down that these were not started, and has it sent.
+    pub(super) fn release(&self, tasks: Vec<TaskId>) {
+        let mut state = self.lock();
+        for task in tasks {
+            self.put(&mut state, Report::Released { task });
+        }
+        self.hurry(&mut state, Instant::now());
+    }
+
+    /// Has all outcomes sent, because a slot has nothing to do; whether anybody listens.
+    pub(super) fn flush(&self) -> bool {
+        let mut state = self.lock();
+        if state.outcomes > 0 {
+            self.hurry(&mut state, Instant::now());
+        }
+        !state.closed
+    }
+
+    /// Sends what is held, and then a heartbeat with what `running` finds: whatever starts and ends
+    /// were told before it, it agrees with them. Whether anybody listens.
+    pub(super) fn beat(&self, running: impl FnOnce() -> Vec<Running>) -> bool {
+        let mut state = self.lock();
+        self.send(&mut state);
+        let beat = FromWorker::Heartbeat(running());
+        state.closed |= self.outbox.send(beat).is_err();
+        !state.closed
+    }
+
+    /// Sends what is held.
+    pub(super) fn send_held(&self) {
+        self.send(&mut self.lock());
+    }
+
+    /// Lets the courier go.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.wake(&mut state);
+    }
+
+    /// Waits until something is due, or until `beat`; nothing once this is closed. For the courier of
+    /// threads.
+    ///
+    /// While reports are gathered it wakes by itself, every [`HOLD`] at most, so that nobody has to
+    /// wake it: however many tasks there are in that time.
+    pub(super) fn wait(&self, beat: Instant) -> Option<Call> {
+        let Courier::Thread(bell) = &self.courier else {
+            return None;
+        };
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if state.closed {
+                return None;
+            }
+            if state.is_due() {
+                return Some(Call::Due);
+            }
+            if beat <= now {
+                return Some(Call::Beat);
+            }
+            let until = state
+                .next_look(now, self.hold)
+                .map_or(beat, |at| at.min(beat));
+            state.looks = Some(until);
+            let waited = bell.wait_timeout(state, until.saturating_duration_since(now));
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Sends what is due, until nobody listens any more. To be run by one task of the event loop.
+    pub(super) async fn deliver(&self) {
+        loop {
+            let now = Instant::now();
+            let look = {
+                let mut state = self.lock();
+                let look = state.next_look(now, self.hold);
+                state.looks = look;
+                look
+            };
+            let due = poll_fn(|context| {
+                let mut state = self.lock();
+                if state.closed || state.is_due() || state.is_due_before_the_next_look() {
+                    return Poll::Ready(());
+                }
+                state.waiting = Some(context.waker().clone());
+                Poll::Pending
+            });
+            match look {
+                // The time alone is enough.
+                Some(at) => drop(timeout(at.saturating_duration_since(now), due).await),
+                None => due.await,
+            }
+            if self.lock().is_due() {
+                self.let_others_put_more().await;
+                self.send_held();
+            }
+            if self.lock().closed {
+                return;
+            }
+        }
+    }
+
+    /// Lets tasks have their turn as long as they put down more: they wake one another.
+    async fn let_others_put_more(&self) {
+        let mut seen = None;
+        loop {
+            let count = self.lock().reports.len();
+            if seen.replace(count) == Some(count) {
+                return;
+            }
+            yield_now().await;
+        }
+    }
+
+    /// What is held may wait for more, but not for long.
+    fn hold(&self, state: &mut State, now: Instant) {
+        if state.due.is_some() {
+            return;
+        }
+        state.due = Some(now + self.hold);
+        state.gathered = true;
+        if state.is_due_before_the_next_look() {
+            self.wake(state);
+        }
+    }
+
+    /// What is held is to go now.
+    fn hurry(&self, state: &mut State, now: Instant) {
+        match &self.courier {
+            Courier::Thread(_) => self.send(state),
+            Courier::Task => {
+                state.due = Some(now);
+                self.wake(state);
+            }
+        }
+    }
+
+    fn wake(&self, state: &mut State) {
+        match &self.courier {
+            Courier::Thread(bell) => bell.notify_all(),
+            Courier::Task => {
+                if let Some(waker) = state.waiting.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    fn put(&self, state: &mut State, report: Report) {
         let weight = weight(&report);
         if state.weight + weight > CAPACITY {
-            self.send(&mut state);
+            self.send(state);
         }
         state.weight += weight;
         state.reports.push(report);
-        if let Some(sender) = state.sender.take() {
-            sender.wake();
-        }
-    }
-
-    /// Waits until all that was put down before is sent; whether anybody listens.
-    pub(super) async fn sent(&self) -> bool {
-        let mut round = None;
-        poll_fn(|context| {
-            let mut state = self.lock();
-            let round = *round.get_or_insert(state.rounds);
-            if state.closed || state.reports.is_empty() || state.rounds > round {
-                return Poll::Ready(!state.closed);
-            }
-            state.waiting.push(context.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Sends what is put down, until nobody listens any more. To be run by one task.
-    pub(super) async fn deliver(&self) {
-        let mut seen = 0;
-        poll_fn(|context| {
-            let mut state = self.lock();
-            if state.reports.len() > seen {
-                // There may be more to come: tasks wake one another.
-                seen = state.reports.len();
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            seen = 0;
-            if !state.reports.is_empty() {
-                self.send(&mut state);
-            }
-            if state.closed {
-                return Poll::Ready(());
-            }
-            state.sender = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
     }
 
     fn send(&self, state: &mut State) {
-        let reports = std::mem::take(&mut state.reports);
+        state.due = None;
+        if state.reports.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut state.outcomes) > 0 {
+            state.sent = Instant::now();
+        }
         state.weight = 0;
-        state.rounds += 1;
+        let reports = std::mem::take(&mut state.reports);
         // A link that fails is seen, and told, by the reader.
         state.closed |= self.outbox.send(FromWorker::Reports(reports)).is_err();
-        for waiting in state.waiting.drain(..) {
-            waiting.wake();
-        }
     }
 
     /// Every change is whole in itself, so a panic elsewhere does not matter.
@@ -116,38 +334,71 @@ impl<O: Outbox> Post<O> {
     }
 }
 
+impl State {
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// The courier would come too late by itself.
+    fn is_due_before_the_next_look(&self) -> bool {
+        let is_before = |due| self.looks.is_none_or(|at| at > due);
+        self.due.is_some_and(is_before)
+    }
+
+    /// When the courier has to look next: nothing if it is woken in time.
+    fn next_look(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
+        let goes_on = std::mem::take(&mut self.gathered);
+        self.due.or_else(|| goes_on.then(|| now + hold))
+    }
+}
+
+/// The clock that all processes share.
+fn monotonic() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let time = Duration::try_from(time).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The scheme and the authority of an absolute URL.
+fn place_of(url: &str) -> &str {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find(['/', '?', '#']);
+    end.map_or(url, |length| &url[..authority + length])
+}
+
 /// Bytes of `report` in a frame, at most.
 fn weight(report: &Report) -> usize {
-    // Ids, sizes, times, hash and lengths, each at its largest.
+    // Ids and times, each at its largest.
+    const BARE: usize = 24;
+    // And sizes, hash and lengths.
     const FIXED: usize = 256;
     const SPAN: usize = 40;
     let exchange = |exchange: &Exchange| {
         exchange.final_url.as_ref().map_or(0, String::len) + exchange.spans.len() * SPAN
     };
-    FIXED
-        + match report {
-            Report::Started { .. } | Report::Released { .. } => 0,
-            Report::Finished { stored, .. } => {
-                exchange(&stored.exchange)
-                    + stored.content_type.as_ref().map_or(0, String::len)
-                    + stored.suggested_name.as_ref().map_or(0, String::len)
-                    + stored.validators.text_bytes()
-            }
-            Report::Nacked { failure, .. } => exchange(&failure.exchange) + failure.message.len(),
+    match report {
+        Report::Started { .. } | Report::Released { .. } => BARE,
+        Report::Finished { stored, .. } => {
+            FIXED
+                + exchange(&stored.exchange)
+                + stored.content_type.as_ref().map_or(0, String::len)
+                + stored.suggested_name.as_ref().map_or(0, String::len)
+                + stored.validators.text_bytes()
         }
+        Report::Nacked { failure, .. } => {
+            FIXED + exchange(&failure.exchange) + failure.message.len()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use protocol::{
-        Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase, TaskId,
-        Timestamp, Timing, codec,
+        Failure, FailureKind, MAX_SPANS, Severity, Span, SpanPhase, Timestamp, Timing, codec,
     };
 
     use super::*;
-    use crate::link::{LinkError, LocalOutbox, local_link};
+    use crate::link::{CoordinatorEnd, LinkError, LocalOutbox, local_link};
 
     /// The largest failure that there can be.
     fn largest() -> Report {
@@ -189,10 +440,16 @@ mod tests {
 
     #[test]
     fn a_report_is_never_heavier_than_its_weight() {
-        let report = largest();
-        let limit = weight(&report);
-        let frame = codec::encode(&FromWorker::Reports(vec![report])).expect("it fits");
-        assert!(frame.len() <= limit, "{} > {limit}", frame.len());
+        let (task, at) = (TaskId(u64::MAX), MonotonicNanos(u64::MAX));
+        for report in [
+            largest(),
+            Report::Started { task, at },
+            Report::Released { task },
+        ] {
+            let limit = weight(&report);
+            let frame = codec::encode(&FromWorker::Reports(vec![report])).expect("it fits");
+            assert!(frame.len() <= limit, "{} > {limit}", frame.len());
+        }
     }
 
     /// Counts frames, and refuses what the link between processes would refuse.
@@ -208,11 +465,11 @@ mod tests {
     #[test]
     fn reports_that_do_not_fit_one_frame_go_out_in_more() {
         let (coordinator, _inbox, outbox) = local_link();
-        let post = Post::new(Arc::new(Framed(outbox)));
+        let post = Post::for_threads(Arc::new(Framed(outbox)), 1);
         for _ in 0..7 {
-            post.put(largest());
+            post.put(&mut post.lock(), largest());
         }
-        post.send(&mut post.lock());
+        post.send_held();
         drop(post);
         let sizes: Vec<usize> = coordinator
             .from_worker
@@ -223,5 +480,156 @@ mod tests {
             })
             .collect();
         assert_eq!(sizes, [3, 3, 1]);
+    }
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    /// A post that nobody empties but those who put something down, and a count of the reports in
+    /// each frame since it was last asked.
+    struct Desk {
+        post: Post<LocalOutbox>,
+        coordinator: CoordinatorEnd,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            let (coordinator, _inbox, outbox) = local_link();
+            let mut post = Post::for_threads(Arc::new(outbox), 1);
+            post.hold = NEVER;
+            Self { post, coordinator }
+        }
+
+        fn does(&self, task: u64, url: &str, waiting: usize) {
+            let task = TaskId(task);
+            self.post.begin(task);
+            let stored = Box::new(crate::testing::stored());
+            assert!(
+                self.post
+                    .end(Report::Finished { task, stored }, url, waiting)
+            );
+        }
+
+        fn frames(&self) -> Vec<usize> {
+            let frames = self.coordinator.from_worker.try_iter();
+            frames
+                .map(|frame| match frame {
+                    FromWorker::Reports(reports) => reports.len(),
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn a_task_with_none_behind_it_is_told_at_once_and_whole() {
+        let desk = Desk::new();
+        for task in 1..=3 {
+            desk.post.begin(TaskId(task));
+            assert_eq!(desk.frames(), [0; 0], "nobody waits for a start");
+            let stored = Box::new(crate::testing::stored());
+            let task = TaskId(task);
+            desk.post
+                .end(Report::Finished { task, stored }, "http://h/", 0);
+            assert_eq!(desk.frames(), [2]);
+        }
+    }
+
+    #[test]
+    fn as_many_are_told_together_as_wait() {
+        let desk = Desk::new();
+        desk.does(0, "http://h/", 0);
+        desk.frames();
+        for task in 1..=33 {
+            desk.does(task, &format!("http://h/{task}"), 33 - task as usize);
+        }
+        let told: Vec<usize> = desk.frames().iter().map(|reports| reports / 2).collect();
+        assert_eq!(told, [17, 8, 4, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_matters_at_once_is_told_at_once() {
+        let desk = Desk::new();
+        desk.does(1, "http://a/1", 9);
+        assert_eq!(desk.frames(), [2], "the first of a host");
+        desk.does(2, "http://a/2", 9);
+        assert_eq!(desk.frames(), [0; 0]);
+        desk.does(3, "http://b/3", 9);
+        assert_eq!(
+            desk.frames(),
+            [4],
+            "the first of another one, and what came before"
+        );
+        desk.does(4, "http://b/4", 9);
+        desk.post.end(largest(), "http://b/5", 9);
+        assert_eq!(desk.frames(), [3], "a failure");
+        desk.does(6, "http://b/6", 9);
+        desk.post.release(vec![TaskId(7), TaskId(8)]);
+        assert_eq!(desk.frames(), [4], "what is given back");
+        desk.does(9, "http://b/9", 9);
+        assert!(desk.post.flush());
+        assert_eq!(desk.frames(), [2], "a slot has nothing to do");
+        desk.post.begin(TaskId(10));
+        assert!(desk.post.flush());
+        assert_eq!(desk.frames(), [0; 0], "nobody waits for a start");
+        desk.does(11, "http://b/9", 9);
+        assert!(desk.post.beat(Vec::new));
+        let frames: Vec<_> = desk.coordinator.from_worker.try_iter().collect();
+        let [FromWorker::Reports(reports), FromWorker::Heartbeat(_)] = &frames[..] else {
+            panic!("{frames:?}");
+        };
+        assert_eq!(reports.len(), 3, "before a sign of life");
+    }
+
+    #[test]
+    fn a_start_is_due_soon_where_there_are_several_slots() {
+        let mut desk = Desk::new();
+        desk.post.begin(TaskId(1));
+        assert_eq!(desk.post.lock().due, None);
+        desk.post.several = true;
+        desk.post.begin(TaskId(2));
+        assert!(desk.post.lock().due.is_some());
+    }
+
+    #[test]
+    fn what_took_long_is_told_at_once() {
+        let mut desk = Desk::new();
+        desk.does(1, "http://h/", 0);
+        desk.post.hold = Duration::ZERO;
+        desk.does(2, "http://h/", 9);
+        assert_eq!(desk.frames(), [2, 2]);
+    }
+
+    #[test]
+    fn what_is_held_is_due_in_time_and_the_courier_is_woken_once() {
+        let mut desk = Desk::new();
+        desk.does(1, "http://h/", 0);
+        let far = Instant::now() + NEVER + NEVER;
+        desk.post.lock().looks = Some(far);
+        desk.does(2, "http://h/", 9);
+        let due = desk.post.lock().due.expect("it is to go");
+        desk.does(3, "http://h/", 9);
+        assert_eq!(desk.post.lock().due, Some(due), "it waits from the first");
+        assert!(desk.post.lock().gathered);
+        desk.post.hold = Duration::ZERO;
+        desk.post.lock().due = Some(Instant::now());
+        assert_eq!(desk.post.wait(far), Some(Call::Due));
+        desk.post.send_held();
+        assert_eq!(desk.frames(), [2, 4]);
+        assert_eq!(desk.post.wait(Instant::now()), Some(Call::Beat));
+        desk.post.close();
+        assert_eq!(desk.post.wait(far), None);
+    }
+
+    #[test]
+    fn a_host_is_told_by_the_beginning_of_its_urls() {
+        for (url, place) in [
+            ("http://a.example/x/y", "http://a.example"),
+            ("https://a.example:8/", "https://a.example:8"),
+            ("http://a.example?x=/", "http://a.example"),
+            ("http://a.example", "http://a.example"),
+            ("no URL", "no URL"),
+        ] {
+            assert_eq!(place_of(url), place);
+        }
     }
 }

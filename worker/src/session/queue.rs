@@ -111,6 +111,11 @@ impl Queue {
         }
     }
 
+    /// How many tasks wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Takes those of `tasks` that still wait out again, and tells which these are.
     pub(super) fn revoke(&self, tasks: &[TaskId]) -> Vec<TaskId> {
         let revoked: HashSet<TaskId> = tasks.iter().copied().collect();

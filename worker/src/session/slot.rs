@@ -6,8 +6,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use protocol::{Assignment, Exchange, Failure, FailureKind, FromWorker, Report, TaskId, Timestamp};
+use protocol::{Assignment, Exchange, Failure, FailureKind, Report, TaskId, Timestamp};
 
+use super::post::Post;
 use super::queue::Queue;
 use crate::activity::Activity;
 use crate::engine::{Engine, timestamp};
@@ -16,48 +17,36 @@ use crate::link::Outbox;
 
 /// Does tasks from `queue` until it is closed, or nobody listens any more.
 pub(super) fn run<E: Engine>(
-    outbox: &impl Outbox,
+    post: &Post<impl Outbox>,
     queue: &Queue,
     activity: &Activity,
     make_engine: &impl Fn() -> E,
 ) {
     let mut engine = make_engine();
-    let mut reports = Vec::with_capacity(2);
     loop {
         let next = match queue.try_pop() {
             Some(assignment) => assignment,
             None => {
-                // Nothing to say along with: the report of the last task must not wait for it.
-                if !say(outbox, &mut reports) {
-                    return;
-                }
+                // The others may have taken what waited when this slot's last task ended.
+                post.flush();
                 match queue.pop() {
                     Some(assignment) => assignment,
                     None => return,
                 }
             }
         };
-        reports.push(Report::Started { task: next.task });
-        if !say(outbox, &mut reports) {
-            return;
-        }
-        activity.begin(next.task);
+        activity.take_up(next.task);
+        post.begin(next.task);
         let report = work(&next, &mut engine, activity, make_engine);
-        activity.end();
         if activity.is_abandoned() {
             return;
         }
-        reports.push(report);
+        let listens = post.end(report, &next.url, queue.waiting());
+        activity.put_down();
+        if !listens {
+            return;
+        }
     }
-}
-
-/// Sends `reports`, if there are any; whether anybody listens.
-fn say(outbox: &impl Outbox, reports: &mut Vec<Report>) -> bool {
-    // A link that fails is seen, and told, by the reader.
-    reports.is_empty()
-        || outbox
-            .send(FromWorker::Reports(std::mem::take(reports)))
-            .is_ok()
 }
 
 /// Does one task. A panic in it costs this task and this engine, nothing else.

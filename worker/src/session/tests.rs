@@ -1,12 +1,12 @@
 //! Tests of the session over a local link, with engines that the test controls: each with slots
 //! that are threads, and with slots that are tasks of an event loop.
 
+use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use protocol::{
-    Assignment, Engine as Kind, Exchange, Failure, FailureKind, Running, Severity, Stored,
-    Validators,
+    Assignment, Engine as Kind, Failure, FailureKind, Report, Running, Severity, Stored, TaskId,
 };
 
 use tokio::sync::Mutex;
@@ -14,7 +14,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
-use crate::testing::options;
+use crate::page;
+use crate::testing::{options, stored};
 
 /// An engine that does what a task's URL says: `hold` tells the test and waits for it, `panic`
 /// panics, anything else is stored at once.
@@ -37,7 +38,7 @@ impl Engine for Scripted {
             "panic" => panic!("as the test wanted"),
             _ => {}
         }
-        Ok(stored())
+        Ok(Box::new(stored()))
     }
 }
 
@@ -55,21 +56,8 @@ impl EventEngine for Scripted {
             "panic" => panic!("as the test wanted"),
             _ => {}
         }
-        Ok(stored())
+        Ok(Box::new(stored()))
     }
-}
-
-fn stored() -> Box<Stored> {
-    Box::new(Stored {
-        exchange: Exchange::default(),
-        bytes: 0,
-        sha256: [0; 32],
-        content_type: None,
-        executed: None,
-        validators: Validators::default(),
-        unchanged: false,
-        suggested_name: None,
-    })
 }
 
 /// A running session, and the test's side of it.
@@ -77,15 +65,12 @@ struct Bench {
     coordinator: CoordinatorEnd,
     held: Receiver<TaskId>,
     release: UnboundedSender<()>,
+    page: File,
     reader: thread::JoinHandle<Result<End, SessionError>>,
 }
 
-fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
-    let (coordinator, mut inbox, outbox): (_, LocalInbox, LocalOutbox) = local_link();
-    let (tell, held) = channel();
-    let (release, wait) = unbounded_channel();
-    let wait = Arc::new(Mutex::new(wait));
-    let setup = Setup {
+fn setup(kind: Kind, concurrency: u16, heartbeat: Duration) -> Setup {
+    Setup {
         partial: "unused".into(),
         concurrency,
         heartbeat,
@@ -99,15 +84,25 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         http: options(),
         robots: None,
         faults: None,
-    };
+    }
+}
+
+fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
+    let (coordinator, mut inbox, outbox): (_, LocalInbox, LocalOutbox) = local_link();
+    let (tell, held) = channel();
+    let (release, wait) = unbounded_channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let setup = setup(kind, concurrency, heartbeat);
+    let page = page::memory(&setup).expect("memory");
+    let mapped = Some(Page::map(&page, &setup).expect("mapped"));
     let make_engine = move || Scripted {
         held: tell.clone(),
         release: Arc::clone(&wait),
     };
     let outbox = Arc::new(outbox);
     let session = match kind {
-        Kind::Blocking => Session::start_with(outbox, &setup, make_engine),
-        Kind::Async => Session::start_loop_with(outbox, &setup, make_engine),
+        Kind::Blocking => Session::start_with(outbox, &setup, mapped, make_engine),
+        Kind::Async => Session::start_loop_with(outbox, &setup, mapped, make_engine),
     }
     .expect("threads");
     let reader = thread::spawn(move || {
@@ -119,6 +114,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         coordinator,
         held,
         release,
+        page,
         reader,
     };
     assert_eq!(bench.next(), FromWorker::Ready);
@@ -127,9 +123,13 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
 
 const NEVER: Duration = Duration::from_secs(3600);
 
+/// A message that does not come within this does not come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Bench {
     fn next(&self) -> FromWorker {
-        self.coordinator.from_worker.recv().expect("a message")
+        let heard = self.coordinator.from_worker.recv_timeout(PATIENCE);
+        heard.expect("a message")
     }
 
     fn say(&self, message: ToWorker) {
@@ -153,7 +153,7 @@ impl Bench {
             panic!("reports were expected");
         };
         let words = reports.iter().map(|report| match report {
-            Report::Started { task } => format!("started {task}"),
+            Report::Started { task, .. } => format!("started {task}"),
             Report::Finished { task, .. } => format!("acked {task}"),
             Report::Nacked { task, .. } => format!("nacked {task}"),
             Report::Released { task } => format!("released {task}"),
@@ -168,45 +168,101 @@ impl Bench {
     }
 }
 
-fn an_ack_and_the_next_start_share_one_frame(kind: Kind) {
+fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    bench.assign(&[(1, "hold"), (2, "hold")]);
-    assert_eq!(bench.words(), ["started 1"]);
+    for task in 1..4 {
+        bench.assign(&[(task, "hold")]);
+        bench.held.recv().expect("it runs");
+        bench.release.send(()).expect("it waits");
+        let expected = [format!("started {task}"), format!("acked {task}")];
+        assert_eq!(bench.words(), expected);
+    }
+    bench.dismiss();
+}
+
+fn what_has_ended_is_told_though_the_next_takes_for_ever(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
+    // The first answers of a host do not wait; of those that follow, a few may.
+    let mut quick: Vec<_> = (1..20).map(|task| (task, "")).collect();
+    quick.push((20, "hold"));
+    quick.extend((21..99).map(|task| (task, "")));
+    bench.assign(&quick);
     bench.held.recv().expect("it runs");
+    let mut told = Vec::new();
+    while !told.contains(&"acked 19".to_owned()) {
+        told.extend(bench.words());
+    }
     bench.release.send(()).expect("it waits");
-    assert_eq!(bench.words(), ["acked 1", "started 2"]);
-    bench.held.recv().expect("it runs");
+    while !told.contains(&"acked 98".to_owned()) {
+        told.extend(bench.words());
+    }
+    assert_eq!(told.len(), 2 * 98);
+    bench.dismiss();
+}
+
+fn the_page_names_what_runs(kind: Kind) {
+    let bench = bench(kind, 2, NEVER);
+    assert_eq!(page::read(&bench.page).expect("read"), []);
+    bench.assign(&[(7, "hold"), (8, "hold"), (9, "hold"), (10, "")]);
+    for _ in 0..2 {
+        bench.held.recv().expect("it runs");
+    }
+    let named = || {
+        let mut named = page::read(&bench.page).expect("read");
+        named.sort();
+        named
+    };
+    assert_eq!(named(), [7, 8].map(TaskId));
+    // When the next one runs, the one before it is not named any more.
     bench.release.send(()).expect("it waits");
-    assert_eq!(bench.words(), ["acked 2"]);
+    bench.held.recv().expect("the third follows");
+    assert_eq!(named().len(), 2);
+    assert!(named().contains(&TaskId(9)));
+    drop(bench.release.clone());
+    for _ in 0..2 {
+        bench.release.send(()).expect("it waits");
+    }
+    let mut told = 0;
+    while told < 8 {
+        told += bench.words().len();
+    }
+    // It is cleared when that is said, or just after.
+    let begun = std::time::Instant::now();
+    while !named().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", named());
+        thread::yield_now();
+    }
     bench.dismiss();
 }
 
 fn only_what_is_not_started_is_released(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "hold"), (2, ""), (3, ""), (4, "")]);
-    assert_eq!(bench.words(), ["started 1"]);
     bench.held.recv().expect("it runs");
     let tasks = [1, 4, 2, 99].map(TaskId).to_vec();
     bench.say(ToWorker::Revoke(tasks));
-    assert_eq!(bench.words(), ["released 2", "released 4"]);
+    assert_eq!(bench.words(), ["started 1", "released 2", "released 4"]);
     bench.release.send(()).expect("it waits");
-    assert_eq!(bench.words(), ["acked 1", "started 3"]);
-    assert_eq!(bench.words(), ["acked 3"]);
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        told.extend(bench.words());
+    }
+    assert_eq!(told, ["acked 1", "started 3", "acked 3"]);
     bench.dismiss();
 }
 
 fn many_releases_fit_their_frames(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    bench.assign(&[(0, "hold")]);
-    assert_eq!(bench.words(), ["started 0"]);
-    let tasks: Vec<u64> = (1..2500).collect();
+    bench.assign(&[(9_999, "hold")]);
+    bench.held.recv().expect("it runs");
+    let tasks: Vec<u64> = (1..6000).collect();
     let assignments: Vec<_> = tasks.iter().map(|task| (*task, "")).collect();
     bench.assign(&assignments);
     bench.say(ToWorker::Revoke(tasks.into_iter().map(TaskId).collect()));
     let sizes: Vec<usize> = (0..3).map(|_| bench.words().len()).collect();
-    assert_eq!(sizes, [1000, 1000, 499]);
+    assert_eq!(sizes, [2560, 2560, 880], "with the start of the first");
     bench.release.send(()).expect("it waits");
-    assert_eq!(bench.words(), ["acked 0"]);
+    assert_eq!(bench.words(), ["acked 9999"]);
     bench.dismiss();
 }
 
@@ -236,18 +292,18 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
 
 fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    bench.assign(&[(1, "panic"), (2, "")]);
-    assert_eq!(bench.words(), ["started 1"]);
+    bench.assign(&[(1, "panic")]);
     let FromWorker::Reports(reports) = bench.next() else {
         panic!("reports were expected");
     };
-    let [Report::Nacked { failure, .. }, Report::Started { .. }] = reports.as_slice() else {
+    let [Report::Started { .. }, Report::Nacked { failure, .. }] = reports.as_slice() else {
         panic!("{reports:?}");
     };
     assert_eq!(failure.kind, FailureKind::Internal);
     assert_eq!(failure.severity, Severity::Permanent);
     assert!(failure.message.contains("as the test wanted"));
-    assert_eq!(bench.words(), ["acked 2"]);
+    bench.assign(&[(2, "")]);
+    assert_eq!(bench.words(), ["started 2", "acked 2"]);
     bench.dismiss();
 }
 
@@ -279,22 +335,7 @@ fn a_coordinator_that_hangs_up_ends_the_session(kind: Kind) {
 
 fn a_second_setup_breaks_the_protocol(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    let setup = Setup {
-        partial: "unused".into(),
-        concurrency: 1,
-        heartbeat: NEVER,
-        engine: kind,
-        spans: false,
-        cpu_per_task: Duration::ZERO,
-        boot: None,
-        limits: protocol::WorkerLimits::default(),
-        limit_rate: None,
-        fsync: false,
-        http: options(),
-        robots: None,
-        faults: None,
-    };
-    bench.say(ToWorker::Setup(Box::new(setup)));
+    bench.say(ToWorker::Setup(Box::new(setup(kind, 1, NEVER))));
     let end = bench.reader.join().expect("no panic");
     assert!(matches!(end, Err(SessionError::SecondSetup)), "{end:?}");
 }
@@ -318,7 +359,9 @@ macro_rules! on_every_engine {
 }
 
 on_every_engine![
-    an_ack_and_the_next_start_share_one_frame,
+    a_task_with_none_behind_it_is_told_in_one_frame,
+    what_has_ended_is_told_though_the_next_takes_for_ever,
+    the_page_names_what_runs,
     only_what_is_not_started_is_released,
     many_releases_fit_their_frames,
     a_heartbeat_lists_what_runs,
@@ -332,22 +375,11 @@ on_every_engine![
 #[test]
 fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
     let bench = bench(Kind::Async, 3, NEVER);
-    // A session is ready before all of its slots wait for the first time: one of them may be woken
-    // from outside of the loop while another takes a task by itself, and come a frame later. Each
-    // that has answered waits: the frame with its answer went out after that.
-    bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold")]);
-    let mut told = 0;
-    while told < 3 {
-        told += bench.words().len();
+    // All end in one turn of the loop.
+    for _ in 0..10 {
+        bench.assign(&[(4, ""), (5, ""), (6, "")]);
+        assert_eq!(bench.words().len(), 6);
     }
-    for _ in 0..3 {
-        bench.release.send(()).expect("somebody waits");
-    }
-    while told < 6 {
-        told += bench.words().len();
-    }
-    bench.assign(&[(4, "hold"), (5, "hold"), (6, "hold")]);
-    assert_eq!(bench.words(), ["started 4", "started 5", "started 6"]);
     bench.dismiss();
 }
 
@@ -365,42 +397,24 @@ fn a_frozen_event_loop_shows_no_life() {
         ) -> Result<Box<Stored>, Box<Failure>> {
             self.0.send(()).expect("the test listens");
             let _ = self.1.lock().expect("no panic").recv();
-            Ok(stored())
+            Ok(Box::new(stored()))
         }
     }
     let (coordinator, _inbox, outbox) = local_link();
-    let setup = Setup {
-        partial: "unused".into(),
-        concurrency: 2,
-        heartbeat: Duration::from_millis(10),
-        engine: Kind::Async,
-        spans: false,
-        cpu_per_task: Duration::ZERO,
-        boot: None,
-        limits: protocol::WorkerLimits::default(),
-        limit_rate: None,
-        fsync: false,
-        http: options(),
-        robots: None,
-        faults: None,
-    };
+    let setup = setup(Kind::Async, 2, Duration::from_millis(10));
+    let page = page::memory(&setup).expect("memory");
+    let mapped = Some(Page::map(&page, &setup).expect("mapped"));
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
-    let session = Session::start_loop_with(Arc::new(outbox), &setup, make_engine);
+    let session = Session::start_loop_with(Arc::new(outbox), &setup, mapped, make_engine);
     let session = session.expect("a loop");
     let next = || coordinator.from_worker.recv().expect("a message");
     while next() != FromWorker::Heartbeat(Vec::new()) {}
     let assignment = |task| Assignment::new(TaskId(task), "", "");
     session.queue.push(vec![assignment(1)]);
     wait.recv().expect("it froze");
-    let mut said = Vec::new();
-    while let Ok(message) = coordinator.from_worker.try_recv() {
-        if message != FromWorker::Heartbeat(Vec::new()) {
-            said.push(message);
-        }
-    }
-    // The start was told before the download could freeze anything.
-    let started = Report::Started { task: TaskId(1) };
-    assert_eq!(said, [FromWorker::Reports(vec![started])]);
+    // It says nothing any more, and what it runs can be read nevertheless.
+    while coordinator.from_worker.try_recv().is_ok() {}
+    assert_eq!(page::read(&page).expect("read"), [TaskId(1)]);
     // As long as a hundred heartbeats, there is none: a wait for silence has to have an end.
     let silence = coordinator.from_worker.recv_timeout(Duration::from_secs(1));
     assert!(silence.is_err(), "{silence:?}");

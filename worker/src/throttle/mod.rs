@@ -10,8 +10,6 @@
 //! What was read is paid for before more is read. It must not read a clock, or wait: times are
 //! passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the waiting is the engines'.
 
-mod memory;
-
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
@@ -21,7 +19,7 @@ use std::time::Duration;
 
 use protocol::LimitRate;
 
-pub use memory::shared_memory;
+use crate::memory;
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -82,13 +80,14 @@ impl Throttle {
     }
 
     /// For workers in processes of their own, each with a descriptor of the same
-    /// [`shared_memory`]. The descriptor is of no use afterwards.
+    /// [`shared_memory`](crate::shared_memory), of one word. The descriptor is of no use afterwards.
     ///
     /// # Errors
     ///
     /// If `memory` is something else, or the system does not map it.
     pub fn shared(limit: &LimitRate, memory: impl AsFd) -> io::Result<Self> {
-        memory::map(memory).map(|word| Self::new(limit, Line::Shared(word)))
+        let words = memory::map(memory, 1)?;
+        Ok(Self::new(limit, Line::Shared(&words[0])))
     }
 
     fn new(limit: &LimitRate, line: Line) -> Self {

@@ -41,10 +41,10 @@ pub(super) fn reap() -> Reaped {
     }
 }
 
-/// Ends every child but those that `spare` names, and what they leave behind, with SIGKILL. Those
+/// Ends every child, and what they leave behind, with SIGKILL. Those
 /// that belong to other users cannot be ended; nor can, for some time, those that wait for a disk.
 /// Costs one system call if there are no children.
-pub(super) fn end_all(spare: impl Fn(Pid) -> bool, within: Duration) {
+pub(super) fn end_all(within: Duration) {
     let deadline = Instant::now() + within;
     loop {
         loop {
@@ -57,7 +57,7 @@ pub(super) fn end_all(spare: impl Fn(Pid) -> bool, within: Duration) {
         let me = getpid();
         let struck: Vec<_> = parents()
             .into_iter()
-            .filter(|&(pid, parent)| parent == me && !spare(pid))
+            .filter(|&(_, parent)| parent == me)
             .filter_map(|(pid, _)| pidfd_open(pid, PidfdFlags::empty()).ok())
             .filter(|process| pidfd_send_signal(process, Signal::KILL).is_ok())
             .collect();
@@ -93,7 +93,7 @@ pub(super) fn signal_all(signal: Signal) {
 }
 
 /// Waits until one of `processes`, held by pidfds, has ended, or that time is over.
-pub fn wait_for_any(processes: &[OwnedFd], within: Duration) {
+pub(super) fn wait_for_any(processes: &[OwnedFd], within: Duration) {
     let mut polled: Vec<_> = processes
         .iter()
         .map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
@@ -103,8 +103,7 @@ pub fn wait_for_any(processes: &[OwnedFd], within: Duration) {
 }
 
 /// As system calls take it.
-#[must_use]
-pub fn timespec(time: Duration) -> Timespec {
+pub(super) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),

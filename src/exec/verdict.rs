@@ -2,10 +2,12 @@
 
 use std::io;
 
-use protocol::{CommandAnswer, CommandEnd, Exec, Executed, FailureKind};
+use protocol::{Executed, FailureKind};
 use rustix::io::Errno;
+use worker::Fault;
 
-use crate::fault::Fault;
+use super::order::{CommandAnswer, CommandEnd};
+use super::words::Exec;
 
 /// Exit code of a command that may succeed another time (`EX_TEMPFAIL` in sysexits.h).
 const EX_TEMPFAIL: i32 = 75;
@@ -15,7 +17,7 @@ const EX_TEMPFAIL: i32 = 75;
 /// # Errors
 ///
 /// If the command did not succeed; what that means for the task.
-pub fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Fault> {
+pub(super) fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Fault> {
     let name = &exec.words[0];
     match answer {
         CommandAnswer::Succeeded(executed) => Ok(executed),
@@ -38,16 +40,11 @@ pub fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Fault> {
             })
         }
         CommandAnswer::NotStarted { errno } => Err(not_started(name, errno)),
-        CommandAnswer::Refused { why } => Err(Fault::permanent(
-            FailureKind::Exec,
-            format!("{name} was not run: {why}"),
-        )),
     }
 }
 
 /// The runner is gone, and its command with it.
-#[must_use]
-pub fn lost(exec: &Exec) -> Fault {
+pub(super) fn lost(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
         FailureKind::Exec,
@@ -56,8 +53,7 @@ pub fn lost(exec: &Exec) -> Fault {
 }
 
 /// The runner was silent long after it should have ended its command, and was killed.
-#[must_use]
-pub fn frozen(exec: &Exec) -> Fault {
+pub(super) fn frozen(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
         FailureKind::Exec,

@@ -1,38 +1,14 @@
 //! A command filled in for one file: arguments and environment.
 //!
-//! What is filled in comes from servers and lists, and from a worker that may have been taken over.
-//! It stays within the argument in which it was asked for, and cannot make an option of it.
+//! What is filled in comes from servers and lists. It stays within the argument in which it was asked for, and cannot make an option of it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use protocol::{CommandOrder, Field, Piece, Template};
 
-/// Longest URL that is passed on, in bytes: more than the worker requests.
-const MAX_URL: usize = 64 * 1024;
-
-/// Longest `Content-Type` that is passed on, in bytes: more than the worker reports.
-const MAX_CONTENT_TYPE: usize = 1024;
-
-/// Says what is wrong with what an order says about its file.
-pub(super) fn check(order: &CommandOrder) -> Result<(), String> {
-    let CommandOrder {
-        url, content_type, ..
-    } = order;
-    let is_url = (url.starts_with("http://") || url.starts_with("https://"))
-        && url.len() <= MAX_URL
-        && url.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_url {
-        return Err("its URL is none".to_owned());
-    }
-    let is_type =
-        |text: &String| text.len() <= MAX_CONTENT_TYPE && !text.contains(char::is_control);
-    if !content_type.as_ref().is_none_or(is_type) {
-        return Err("its content type is none".to_owned());
-    }
-    Ok(())
-}
+use super::order::CommandOrder;
+use super::words::{Field, Piece, Template};
 
 /// The arguments of `template` for the file of `order` in the folder `output`.
 pub(super) fn arguments(template: &Template, output: &Path, order: &CommandOrder) -> Vec<OsString> {
@@ -123,29 +99,5 @@ mod tests {
         assert_eq!(filled("{stem}{name}", "-x.y"), "./-x-x.y");
         assert_eq!(filled("a{name}", "-x"), "a-x");
         assert_eq!(filled("--{name}", "-x"), "---x");
-    }
-
-    #[test]
-    fn what_a_server_could_not_have_said_is_refused() {
-        assert_eq!(check(&order("a")), Ok(()));
-        for url in [
-            "",
-            "-rf",
-            "file:///etc",
-            "https://h/\n",
-            "http://h/\0",
-            "http://h/ x",
-        ] {
-            let url = url.to_owned();
-            assert!(check(&CommandOrder { url, ..order("a") }).is_err());
-        }
-        let content_type = Some("a\0".to_owned());
-        assert!(
-            check(&CommandOrder {
-                content_type,
-                ..order("a")
-            })
-            .is_err()
-        );
     }
 }

@@ -7,14 +7,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use protocol::CommandEnd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitStatus, pidfd_open};
 
+use worker::Lines;
+
+use super::order::CommandEnd;
 use super::tree::{self, Reaped};
 use super::{DIE_WITHIN, KILL_AFTER, leader};
-use crate::lines::Lines;
 
 /// Longest time between two looks at a command that runs. Of a longer time only so much is counted
 /// as the command's: the rest this process was stopped (Ctrl-Z), and the command with it.
@@ -29,15 +30,6 @@ const CHUNK: usize = 64 * 1024;
 /// Most bytes that are read after the end of a command: whoever cannot be ended may still write.
 const MAX_REST: usize = 1024 * 1024;
 
-/// Who must be there for a command to go on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owners<'a> {
-    /// The guard: a pipe of which it has the other end, and never writes to.
-    pub(super) lifeline: BorrowedFd<'a>,
-    /// Who asked: a socket.
-    pub(super) asker: BorrowedFd<'a>,
-}
-
 /// What became of a command. Nothing of it is left, if the system lets it be ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -51,8 +43,10 @@ pub(super) enum Outcome {
     Abandoned,
 }
 
-/// Runs `command` to its end. Its standard input and output are /dev/null.
-pub(super) fn run(command: &mut Command, timeout: Duration, owners: Owners<'_>) -> Outcome {
+/// Runs `command` to its end, or until something comes from `owner`, a socket: nothing is to be said
+/// there before the answer, so its other end is closed then. The command's standard input and output
+/// are /dev/null.
+pub(super) fn run(command: &mut Command, timeout: Duration, owner: BorrowedFd<'_>) -> Outcome {
     leader::die_with_this_process(command);
     command
         .stdin(Stdio::null())
@@ -79,9 +73,9 @@ pub(super) fn run(command: &mut Command, timeout: Duration, owners: Owners<'_>) 
             lines: Lines::default(),
             buffer: vec![0; CHUNK].into(),
         }
-        .finish(timeout, owners),
+        .finish(timeout, owner),
         Err(errno) => {
-            tree::end_all(|_| false, DIE_WITHIN);
+            tree::end_all(DIE_WITHIN);
             Outcome::NotStarted(errno)
         }
     }
@@ -100,7 +94,7 @@ struct Running {
 }
 
 impl Running {
-    fn finish(mut self, timeout: Duration, owners: Owners<'_>) -> Outcome {
+    fn finish(mut self, timeout: Duration, owner: BorrowedFd<'_>) -> Outcome {
         let mut left = timeout;
         let mut timed_out = false;
         loop {
@@ -109,8 +103,8 @@ impl Running {
                 true => LOOK_AFTER_END,
             });
             let begun = Instant::now();
-            if !self.wait(owners, slice) {
-                tree::end_all(|_| false, DIE_WITHIN);
+            if !self.wait(owner, slice) {
+                tree::end_all(DIE_WITHIN);
                 return Outcome::Abandoned;
             }
             left = left.saturating_sub(begun.elapsed().min(slice));
@@ -127,7 +121,7 @@ impl Running {
             }
         }
         // Whoever succeeded has done all, and whoever failed is to do no more.
-        tree::end_all(|_| false, DIE_WITHIN);
+        tree::end_all(DIE_WITHIN);
         let end = match (timed_out, self.status) {
             (true, _) => CommandEnd::TimedOut,
             (false, status) => match status.and_then(end_of) {
@@ -138,15 +132,10 @@ impl Running {
         Outcome::Failed(end, self.last_line())
     }
 
-    /// Waits for something to happen, and listens; whether the owners are there.
-    fn wait(&mut self, owners: Owners<'_>, within: Duration) -> bool {
+    /// Waits for something to happen, and listens; whether the owner is there.
+    fn wait(&mut self, owner: BorrowedFd<'_>, within: Duration) -> bool {
         let (present, wrote) = {
-            let mut polled = vec![
-                // Only its end is of interest, which is always told.
-                PollFd::from_borrowed_fd(owners.lifeline, PollFlags::empty()),
-                // Nothing is to be said before the answer.
-                PollFd::from_borrowed_fd(owners.asker, PollFlags::IN),
-            ];
+            let mut polled = vec![PollFd::from_borrowed_fd(owner, PollFlags::IN)];
             if let Some(pipe) = &self.stderr {
                 polled.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
             }
@@ -158,8 +147,8 @@ impl Running {
                 return true;
             }
             let happened = |at: usize| polled.get(at).is_some_and(|fd| !fd.revents().is_empty());
-            let wrote = self.stderr.is_some() && happened(2);
-            (!happened(0) && !happened(1), wrote)
+            let wrote = self.stderr.is_some() && happened(1);
+            (!happened(0), wrote)
         };
         if wrote {
             self.read_once();

@@ -1,20 +1,15 @@
-//! The program that is run on each file (`--exec`): how it is written down, and what a worker and
-//! the runner of its commands say to each other.
+//! The command of `--exec`: its words, and the places in them for what is known of a file.
 //!
-//! The worker takes bytes from strangers and may have been taken over by one of them; the runner
-//! must not believe what it says. So a worker names a file and tells of it, and never the command.
 //! Data only: who starts what, and when, is not for this module.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-/// Longest command, in bytes: a setup with it must fit a frame.
+/// Longest command, in bytes. It becomes arguments of a process.
 pub const MAX_COMMAND: usize = 16 * 1024;
 
 /// The program to run on each file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exec {
     /// The program: an absolute path.
     pub program: OsString,
@@ -200,64 +195,6 @@ fn place(text: &str) -> Option<&str> {
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         && !name.starts_with(|first: char| first.is_ascii_digit());
     is_name.then_some(name)
-}
-
-/// What a worker asks its runner for: the command, on this file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CommandOrder {
-    /// The file, relative to the output folder, with `/` between its parts.
-    pub path: String,
-    /// The URL that it came from, without user name and password.
-    pub url: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
-    /// `Content-Type` of the response.
-    pub content_type: Option<String>,
-}
-
-/// What the runner answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CommandAnswer {
-    /// Exit code 0.
-    Succeeded(Executed),
-    /// Anything else.
-    Failed {
-        /// How it ended.
-        end: CommandEnd,
-        /// The last line on its standard error, cut, and without control characters.
-        last_line: Option<String>,
-    },
-    /// It could not be started.
-    NotStarted {
-        /// The system's error number.
-        errno: i32,
-    },
-    /// The order is not one that is carried out.
-    Refused {
-        /// Why.
-        why: String,
-    },
-}
-
-/// How a command ended that did not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CommandEnd {
-    /// With this exit code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-    /// It was ended, since it took too long.
-    TimedOut,
-}
-
-/// A command was run on the file, and succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Executed {
-    /// The size of the file that is in place now; nothing if the command took it away, or put
-    /// something else there.
-    pub left: Option<u64>,
 }
 
 #[cfg(test)]

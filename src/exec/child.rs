@@ -1,0 +1,112 @@
+//! A runner, as the executor sees it: a child process, and the socket to it.
+//!
+//! It must not judge what a runner says.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::slice;
+use std::time::Duration;
+
+use protocol::codec;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
+    socketpair,
+};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, waitpid,
+};
+
+use super::DIE_WITHIN;
+use super::order::CommandAnswer;
+use super::plan::Plan;
+use super::tree::{timespec, wait_for_any};
+
+/// Largest answer, in bytes: a line of [`Lines`](worker::Lines) is most of it.
+const MAX_ANSWER: usize = 8 * 1024;
+
+/// A child process that runs one command at a time. It leads a process group.
+#[derive(Debug)]
+pub(super) struct Runner {
+    /// Its process, which is not reaped before [`end`](Self::end).
+    pid: Pid,
+    /// Keeps messages apart.
+    socket: OwnedFd,
+}
+
+/// What is heard of a runner.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Its command has ended.
+    Answer(CommandAnswer),
+    /// It is gone, or sent what is no answer.
+    End,
+}
+
+impl Runner {
+    pub(super) fn start(plan: &Plan) -> io::Result<Self> {
+        let (socket, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let process = plan
+            .command()
+            .arg0("coordinator")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Self {
+            pid: Pid::from_child(&process),
+            socket,
+        })
+    }
+
+    /// Hands over an order; `false` if the runner is gone.
+    pub(super) fn send(&self, frame: &[u8]) -> bool {
+        send(&self.socket, frame, SendFlags::NOSIGNAL).is_ok()
+    }
+
+    /// Tells it to end its command and itself; what it says until then can still be heard.
+    pub(super) fn close(&self) {
+        // Only fails if it is gone.
+        let _ = shutdown(&self.socket, Shutdown::Write);
+    }
+
+    /// Waits for something to be heard, but not longer than `within`.
+    pub(super) fn wait(&self, within: Duration) -> Option<Heard> {
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        // If it is interrupted, the look is early.
+        let _ = poll(&mut polled, Some(&timespec(within)));
+        let mut buffer = [0; MAX_ANSWER];
+        match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(_) => Some(Heard::End),
+            Ok((_, size)) => Some(codec::decode(&buffer[..size]).map_or(Heard::End, Heard::Answer)),
+        }
+    }
+
+    /// Sends `signal` to its process group; not to be called after [`end`](Self::end).
+    pub(super) fn signal(&self, signal: Signal) {
+        // It can only fail when nobody of the group is left.
+        let _ = kill_process_group(self.pid, signal);
+    }
+
+    /// Ends it with its process group, and says how it ended; nothing if it does not end in time,
+    /// because it waits for a disk.
+    pub(super) fn end(&self) -> Option<WaitStatus> {
+        // As long as it is not reaped, neither number can be another's.
+        let process = pidfd_open(self.pid, PidfdFlags::empty()).ok();
+        self.signal(Signal::KILL);
+        if let Some(process) = process {
+            wait_for_any(slice::from_ref(&process), DIE_WITHIN);
+        }
+        let reaped = waitpid(Some(self.pid), WaitOptions::NOHANG).ok().flatten();
+        reaped.map(|(_, status)| status)
+    }
+}

@@ -1,0 +1,148 @@
+//! What a dead worker's page means, and what is told late. In a time that stands still.
+
+use std::time::{Duration, Instant};
+
+use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Limits, Notice};
+use protocol::{Epoch, SlotId, TaskId, WorkerId};
+
+use crate::worker::{finished, placed};
+
+const FIRST: WorkerId = WorkerId {
+    slot: SlotId(0),
+    epoch: Epoch(1),
+};
+
+/// A worker that is ready, and is handed as much as it can be of `tasks` tasks.
+fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
+    let now = Instant::now();
+    let limits = Limits {
+        workers: 1,
+        concurrency,
+        per_host: None,
+        ..Limits::default()
+    };
+    let mut core = Dispatcher::new(limits, now);
+    for task in 1..=tasks {
+        core.handle(
+            now,
+            Event::TaskOffered {
+                task: TaskId(task),
+                host: HostId(0),
+                size: 100,
+                spacing: Duration::ZERO,
+            },
+        );
+    }
+    core.handle(now, Event::InputEnded);
+    core.handle(now, Event::WorkerReady { worker: FIRST });
+    while core.poll_action().is_some() {}
+    (core, now)
+}
+
+fn started(task: u64, at: Instant) -> Event {
+    Event::Started {
+        worker: FIRST,
+        task: TaskId(task),
+        at,
+    }
+}
+
+/// What a worker says it started, what its page says, and the tasks that are redelivered, each with
+/// how often it is to blame.
+type Case = (
+    &'static [u64],
+    Option<&'static [u64]>,
+    &'static [(u64, u32)],
+);
+
+#[test]
+fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
+    let cases: [Case; 9] = [
+        (&[1], Some(&[1]), &[(1, 1)]),
+        // It held back that it had started it.
+        (&[], Some(&[1]), &[(1, 1)]),
+        (&[1], Some(&[2]), &[(2, 1)]),
+        // Their bodies were whole, and it held back that they were.
+        (&[1, 2], Some(&[]), &[]),
+        (&[], Some(&[]), &[]),
+        // None of them was alone.
+        (&[1], Some(&[2, 1]), &[(2, 0), (1, 0)]),
+        // What it never had, and the same twice.
+        (&[1], Some(&[1, 99, 1, u64::MAX]), &[(1, 1)]),
+        (&[], Some(&[99]), &[]),
+        // There is no page.
+        (&[1], None, &[(1, 1)]),
+    ];
+    for (said, page, blamed) in cases {
+        let (mut core, now) = one_worker(2, 20);
+        for task in said {
+            core.handle(now, started(*task, now));
+        }
+        core.handle(
+            now,
+            Event::WorkerExited {
+                worker: FIRST,
+                exit: Exit::Signal(11),
+                ran: page.map(|page| page.iter().copied().map(TaskId).collect()),
+            },
+        );
+        core.audit().unwrap();
+        let mut redelivered = Vec::new();
+        let mut ran = Vec::new();
+        while let Some(action) = core.poll_action() {
+            match action {
+                Action::Notify(Notice::Redelivering { task, kills, .. }) => {
+                    redelivered.push((task.0, kills));
+                }
+                Action::Notify(Notice::WorkerDied { running, .. }) => ran = running,
+                _ => {}
+            }
+        }
+        assert_eq!(redelivered, blamed, "{said:?} {page:?}");
+        assert_eq!(ran.len(), blamed.len(), "{said:?} {page:?}");
+        for task in 1..=20 {
+            let blamed = blamed.iter().any(|(blamed, _)| *blamed == task);
+            let deliveries = core.delivery(TaskId(task));
+            assert_eq!(deliveries, 1 + u32::from(blamed), "{said:?} {page:?}");
+            // What it may have left of them is looked for.
+            let begun = blamed || said.contains(&task);
+            assert_eq!(core.is_begun(TaskId(task)), begun, "{said:?} {page:?}");
+        }
+    }
+}
+
+#[test]
+fn a_start_counts_from_when_it_was_however_late_it_is_told() {
+    let ms = Duration::from_millis;
+    // Said to be after so long, and counted as.
+    for (said, counted) in [(ms(40), ms(40)), (ms(0), ms(0)), (ms(900), ms(100))] {
+        let (mut core, begun) = one_worker(1, 1);
+        let now = begun + ms(100);
+        let done = finished(FIRST, TaskId(1));
+        let Event::Finished { stored, .. } = done.clone() else {
+            unreachable!("it is finished");
+        };
+        core.handle_all(now, [started(1, begun + said), done]);
+        core.handle(now, placed(FIRST, TaskId(1), stored));
+        let queued = std::iter::from_fn(|| core.poll_action()).find_map(|action| match action {
+            Action::Record { queued, .. } => Some(queued),
+            _ => None,
+        });
+        assert_eq!(queued, Some(counted), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_told_together_is_answered_by_one_assignment() {
+    let (mut core, now) = one_worker(1, 1000);
+    let done = (1..=8).flat_map(|task| [started(task, now), finished(FIRST, TaskId(task))]);
+    core.handle_all(now, done);
+    core.audit().unwrap();
+    let assigned: Vec<usize> = std::iter::from_fn(|| core.poll_action())
+        .filter_map(|action| match action {
+            Action::Assign { tasks, .. } => Some(tasks.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(assigned, [8], "what it ended is made up for at once");
+}
