@@ -17,6 +17,7 @@ use super::value;
 use crate::dispatch::{Intensity, MaxFailures};
 use crate::inject;
 use crate::origin::Spec;
+use crate::terminal::{Color, Progress};
 
 /// Where files go, unless the user says otherwise.
 pub const OUTPUT: &str = "downloads";
@@ -114,6 +115,16 @@ pub struct RunArgs {
     /// Log to standard error; -vv and -vvv say more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// How progress is told on standard error: auto draws on a terminal and writes lines otherwise,
+    /// plain writes lines, json writes a JSON object a line and nothing else, json:N does so on
+    /// descriptor N
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub progress: Progress,
+
+    /// Colours on standard error; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
 
     // Groups come last, and in the order of --help: what follows one would be put into it.
     /// Options for lists.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::server::body;
-use crate::support::{Ended, Run, Server};
+use crate::support::{Answer, Ended, Run, Server};
 
 fn one_line(ended: &Ended) {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
@@ -179,4 +179,17 @@ fn a_try_needs_no_list_and_real_downloads_do() {
     assert!(ended.summary("stored earlier") >= 30, "{}", ended.text());
     let run = run.without_arguments();
     run.finish().code(3).says(&["urls.txt", "no such file"]);
+}
+
+#[test]
+fn the_name_that_a_server_suggests_is_recorded_and_names_no_file() {
+    let header = "Content-Disposition: attachment; filename=\"../report 1.pdf\"\r\n";
+    let server = Server::start().answer("/d?id=1", [Answer::StatusWith(200, header.to_owned())]);
+    for mode in ["", "--engine async"] {
+        let run = Run::new().arg(server.url("/d?id=1")).with(mode);
+        run.finish().code(0);
+        let record = run.log().one(&server.url("/d?id=1"));
+        assert_eq!(record.suggested_name.as_deref(), Some("report 1.pdf"));
+        assert_eq!(record.path.as_deref(), Some("d"));
+    }
 }
