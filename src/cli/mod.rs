@@ -95,7 +95,7 @@ Examples:
 To finish a run that was cut short, repeat its command.
 
 Options:
-  -o, --output-file FILE     Name of the file, for one URL
+  -o, --output-file PATH     Name of the file, for one URL; else the folder
       --output DIR           Folder for files [default: downloads]
   -w, --workers N            Worker processes [default: 6]
   -c, --concurrency N        Downloads at once in each worker [default: 1]

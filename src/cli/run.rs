@@ -46,9 +46,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
 
-    /// The file of the one URL on the command line; with --output it is in that folder. Without -o
-    /// and --naming, that file has the last part of the URL's path as its name
-    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The file of the one URL on the command line, with --output in that folder; without -o and
+    /// --naming, it is named like the last part of the URL's path. A name that ends in /, that of a
+    /// folder that is there, or with a list or several URLs: the folder, as --output
+    #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output_file: Option<PathBuf>,
 
     /// Go on where a run stops to protect files: replace files that no run has made, where a list

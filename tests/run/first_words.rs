@@ -62,15 +62,33 @@ fn o_names_the_file_where_the_user_is_or_in_the_output_folder() {
 }
 
 #[test]
-fn o_is_refused_where_it_cannot_name_the_file() {
+fn o_is_the_folder_of_a_list_and_where_a_folder_is_meant() {
+    let server = Server::start();
+    let run = Run::new().list([server.url("/a"), server.url("/b")]);
+    fs::create_dir(run.path("there")).unwrap();
+    let url = server.url("/x");
+    for (words, folder, files) in [
+        (vec!["urls.txt", "-o", "lists"], "lists", 2),
+        (vec![&*url, "urls.txt", "-o", "both"], "both", 3),
+        (vec![&url, "-o", "slash/"], "slash", 1),
+        (vec![&url, "-o", "there"], "there", 1),
+    ] {
+        let ended = run.finish_with(words.iter().map(Into::into)).code(0);
+        let names = fs::read_dir(run.path(folder)).unwrap();
+        let stored = names.filter(|name| name.as_ref().unwrap().path().is_file());
+        assert_eq!(stored.count(), files, "{words:?}: {ended:?}");
+    }
+    assert_eq!(server.total(), 7);
+}
+
+#[test]
+fn o_is_refused_where_it_names_neither_a_file_nor_the_only_folder() {
     let server = Server::start();
     let run = Run::new().list([server.url("/x")]);
     let url = server.url("/x");
     for words in [
-        vec!["-o", "x"],
-        vec!["urls.txt", "-o", "x"],
-        vec![&url, &url, "-o", "x"],
-        vec![&url, "-o", "x/"],
+        vec!["urls.txt", "-o", "x", "--output", "books"],
+        vec![&url, "-o", "x/", "--output", "books"],
         vec![&url, "-o", "-"],
         vec![&url, "-o", "../x", "--output", "books"],
         vec![&url, "-o", "/x", "--output", "books"],
