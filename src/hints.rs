@@ -104,6 +104,32 @@ const OPTIONS: &[(&[&str], &str)] = &[
         &["--ca-certificate"],
         "a file of trusted certificates is --cacert FILE",
     ),
+    (
+        &[
+            "--http-user",
+            "--http-password",
+            "--http-passwd",
+            "--password",
+            "--ask-password",
+        ],
+        "name and password are --user NAME:PASSWORD, or in a netrc file (--netrc-file FILE)",
+    ),
+    (
+        &["--load-cookies", "--save-cookies", "--keep-session-cookies"],
+        "--cookie FILE reads cookies, and --cookie-jar FILE writes them",
+    ),
+    (
+        &["--certificate", "--private-key"],
+        "a client certificate is --cert FILE, and its key --key FILE",
+    ),
+    (
+        &["--anyauth", "--basic", "--auth-no-challenge"],
+        "Basic is sent at once, and Digest where a server asks for it; --digest allows no Basic",
+    ),
+    (
+        &["--ntlm", "--negotiate"],
+        "NTLM and Negotiate are not supported; curl has them",
+    ),
     (&["-U"], "the user agent is --user-agent TEXT (-A)"),
     (&["-e", "--referer"], "it is a header: -H 'Referer: URL'"),
     (

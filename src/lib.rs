@@ -43,6 +43,7 @@ pub mod inject;
 pub mod input;
 pub mod isolation;
 pub mod ledger;
+pub mod login;
 pub mod manual;
 pub mod origin;
 pub mod placement;

@@ -34,6 +34,20 @@ impl WholeFile {
     ///
     /// If no file can be made in its folder.
     pub fn create(path: &Path) -> io::Result<Self> {
+        Self::create_with(path, 0o666)
+    }
+
+    /// As [`create`](Self::create), for a file that only its owner may read, whoever may read what
+    /// is there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create).
+    pub fn create_private(path: &Path) -> io::Result<Self> {
+        Self::create_with(path, 0o600)
+    }
+
+    fn create_with(path: &Path, mode: u32) -> io::Result<Self> {
         let path = match path.metadata() {
             // By the name that was given: a pipe may have no other (`/dev/stdout`).
             Ok(there) if !there.is_file() => {
@@ -51,7 +65,7 @@ impl WholeFile {
             Some(_) | None => Path::new("."),
         };
         let file = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o666))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(folder)?;
         Ok(Self {
             to: To::Beside {

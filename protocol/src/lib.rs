@@ -11,6 +11,7 @@ pub mod codec;
 mod faults;
 pub mod handshake;
 mod id;
+mod login;
 mod message;
 mod outcome;
 pub mod packet;
@@ -21,6 +22,7 @@ mod text;
 
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
+pub use login::{Cookie, Credentials, Login, LoginHosts, MAX_COOKIE, MAX_COOKIES, MAX_LOGIN_HOSTS};
 pub use message::{
     Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
@@ -30,7 +32,7 @@ pub use outcome::{
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
 pub use setup::{
-    Engine, Exemption, Family, HttpOptions, LimitRate, Proxies, Proxy, ProxyScheme,
-    ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
+    Bearer, Engine, Exemption, Family, HttpOptions, Identity, LimitRate, LoginOptions, Proxies,
+    Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };
 pub use text::{HeardError, is_harmful};

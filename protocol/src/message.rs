@@ -20,7 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Hello;
-use crate::{Failure, MonotonicNanos, Setup, Stored, TaskId, Validators};
+use crate::{Failure, Login, MonotonicNanos, Setup, Stored, TaskId, Validators};
 
 /// One task, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +118,9 @@ impl Known {
 pub enum ToWorker {
     /// How to work; the first message, once.
     Setup(Box<Setup>),
+    /// What there is for these hosts: for all tasks that follow, in place of what was said of them
+    /// before.
+    Logins(Vec<Login>),
     /// Do these, in this order.
     Assign(Vec<Assignment>),
     /// Give these back if they are not started; each that is not is answered by

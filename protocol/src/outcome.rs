@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Cookie;
+
 /// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,6 +45,9 @@ pub struct Exchange {
     pub final_url: Option<String>,
     /// The phases in their order, if the setup asked for them: at most [`MAX_SPANS`].
     pub spans: Vec<Span>,
+    /// The cookies that servers set, if the setup asked for them, those included that are to be
+    /// forgotten; at most [`MAX_COOKIES`](crate::MAX_COOKIES) bytes of text.
+    pub cookies: Vec<Cookie>,
 }
 
 /// Most spans of one exchange: a report must fit a frame.
@@ -186,6 +191,10 @@ pub enum Severity {
         /// The server's `Retry-After`, as a time from now.
         retry_after: Option<Duration>,
     },
+    /// It needs the [`Login`](crate::Login) of the host that it is at (that of
+    /// [`Exchange::final_url`], or else of its own URL), which the worker does not have: to be
+    /// handed out again, with that.
+    NeedsLogin,
     /// No task can succeed until someone intervenes (a full disk): the run is given up, and the
     /// task left for the next one.
     Fatal,
@@ -197,7 +206,7 @@ impl Severity {
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Transient { retry_after } => retry_after,
-            Self::Permanent | Self::Fatal => None,
+            Self::Permanent | Self::NeedsLogin | Self::Fatal => None,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Faults;
 use crate::robots::ObeyRobots;
+use crate::{Credentials, Faults, LoginHosts};
 
 /// How to work: sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,9 +139,56 @@ pub struct HttpOptions {
     pub block_private: bool,
     /// What connections go through.
     pub proxies: Proxies,
+    /// How to log in.
+    pub login: LoginOptions,
     /// If set, every connection goes to the built-in origin, whatever the URL says, and through no
     /// proxy.
     pub simulated: Option<Simulated>,
+}
+
+/// How to log in: what the user gave for the whole run, and for whom there is more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginOptions {
+    /// For the host of every task.
+    pub credentials: Option<Credentials>,
+    /// A token for the host of every task (RFC 6750).
+    pub bearer: Option<Bearer>,
+    /// Passwords are proven by Digest only (RFC 7616), and never sent.
+    pub digest_only: bool,
+    /// For whom the coordinator may have a [`Login`](crate::Login).
+    pub hosts: LoginHosts,
+    /// Cookies that servers set are reported.
+    pub report_cookies: bool,
+    /// Certificates and private key in PEM, to be shown to the host of every task that asks for
+    /// them.
+    pub identity: Option<Identity>,
+}
+
+/// A token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearer(pub String);
+
+/// Tokens are not for logs.
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A client's certificates and the private key of the first, in PEM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The certificates, the client's own first.
+    pub certificates: String,
+    /// The key.
+    pub key: String,
+}
+
+/// Keys are not for logs.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// A family of addresses.

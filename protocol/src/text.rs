@@ -3,7 +3,7 @@
 //! A worker may have been taken over by a server. What it says goes to terminals, logs and pages.
 
 use crate::codec::{self, DecodeError};
-use crate::{Exchange, FromWorker, MAX_SPANS, Report};
+use crate::{Cookie, Exchange, FromWorker, MAX_COOKIES, MAX_SPANS, Report};
 
 /// The longest text in a report, in bytes: the URL that redirects led to.
 const MAX_TEXT: usize = 16 * 1024;
@@ -36,6 +36,9 @@ pub enum HeardError {
     /// An exchange in it has more spans than any that a worker sends.
     #[error("report with {0} spans exceeds the limit of {MAX_SPANS}")]
     Spans(usize),
+    /// An exchange in it has more text in cookies than any that a worker sends.
+    #[error("report with cookies of {0} bytes exceeds the limit of {MAX_COOKIES}")]
+    Cookies(usize),
 }
 
 impl FromWorker {
@@ -81,6 +84,11 @@ fn check_exchange(exchange: &mut Exchange) -> Result<(), HeardError> {
     if spans > MAX_SPANS {
         return Err(HeardError::Spans(spans));
     }
+    let cookies = exchange.cookies.iter().map(Cookie::text_bytes).sum();
+    if cookies > MAX_COOKIES {
+        return Err(HeardError::Cookies(cookies));
+    }
+    exchange.cookies.retain(Cookie::is_sound);
     exchange.final_url.iter_mut().try_for_each(check)
 }
 

@@ -13,11 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, Engine, Exchange, Executed, Exemption, Expect, Failure, FailureKind, Family,
-    Faults, FromWorker, HttpOptions, Known, LimitRate, MAX_POISON_TEXT, MAX_POISONS,
-    MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running,
-    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
-    TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
+    Assignment, Bearer, Cookie, Credentials, Engine, Exchange, Executed, Exemption, Expect,
+    Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Identity, Known, LimitRate,
+    Login, LoginHosts, LoginOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison,
+    Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
+    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker,
+    Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -55,14 +56,60 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 prop_compose! {
+    fn cookie()(
+        [domain, path, name, value] in prop::array::uniform4(".{0,20}"),
+        [host_only, secure, http_only] in any::<[bool; 3]>(),
+        expires in option::of(any::<i64>()),
+    ) -> Cookie {
+        Cookie { domain, host_only, path, secure, http_only, expires, name, value }
+    }
+}
+
+prop_compose! {
+    fn credentials()([user, password] in prop::array::uniform2(".{0,20}")) -> Credentials {
+        Credentials { user, password }
+    }
+}
+
+prop_compose! {
+    fn login()(
+        host in ".{0,20}",
+        credentials in option::of(credentials()),
+        cookies in vec(cookie(), 0..3),
+    ) -> Login {
+        Login { host, credentials, cookies }
+    }
+}
+
+prop_compose! {
+    fn login_options()(
+        credentials in option::of(credentials()),
+        bearer in option::of(".{0,20}"),
+        [digest_only, report_cookies, any] in any::<[bool; 3]>(),
+        hosts in vec("[a-z.]{1,9}", 0..4),
+        identity in option::of((".{0,20}", ".{0,20}")),
+    ) -> LoginOptions {
+        LoginOptions {
+            credentials,
+            bearer: bearer.map(Bearer),
+            digest_only,
+            hosts: LoginHosts::new(hosts.iter().map(String::as_str), any),
+            report_cookies,
+            identity: identity.map(|(certificates, key)| Identity { certificates, key }),
+        }
+    }
+}
+
+prop_compose! {
     fn exchange()(
         started in any::<i64>(),
         timing in timing(),
         status in option::of(any::<u16>()),
         final_url in option::of(".{0,80}"),
         spans in vec(span(), 0..4),
+        cookies in vec(cookie(), 0..3).boxed(),
     ) -> Exchange {
-        Exchange { started: Timestamp(started), timing, status, final_url, spans }
+        Exchange { started: Timestamp(started), timing, status, final_url, spans, cookies }
     }
 }
 
@@ -107,6 +154,7 @@ fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Permanent),
         Just(Severity::Fatal),
+        Just(Severity::NeedsLogin),
         option::of(duration()).prop_map(|retry_after| Severity::Transient { retry_after }),
     ]
 }
@@ -277,6 +325,7 @@ prop_compose! {
         switches in any::<[bool; 4]>(),
         proxies in (option::of(proxy()), option::of(proxy()), vec(exemption(), 0..4)),
         (robots, faults) in (option::of((os_string(), ".{0,20}")), option::of(faults())),
+        login in login_options().boxed(),
     ) -> Setup {
         let [insecure, compressed, retry_all_errors, block_private] = switches;
         let (http, https, exempt) = proxies;
@@ -312,6 +361,7 @@ prop_compose! {
                 family: compressed.then_some(Family::V6),
                 block_private,
                 proxies: Proxies { http, https, exempt },
+                login,
                 simulated: simulated.map(|(http, https)| Simulated { http, https }),
             },
             robots: robots.map(|(folder, token)| ObeyRobots { folder, token }),
@@ -325,6 +375,7 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
         vec(assignment(), 0..8).prop_map(ToWorker::Assign),
         vec(task(), 0..20).prop_map(ToWorker::Revoke),
+        vec(login(), 0..4).prop_map(ToWorker::Logins),
         Just(ToWorker::Dismiss),
     ]
 }

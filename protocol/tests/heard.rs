@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use protocol::handshake::{HandshakeError, Hello, MAGIC, PROTOCOL_VERSION};
 use protocol::{
-    Exchange, Failure, FailureKind, FromWorker, HeardError, MAX_SPANS, MonotonicNanos, Report,
-    Severity, Span, SpanPhase, Stored, TaskId, Validators, codec,
+    Cookie, Exchange, Failure, FailureKind, FromWorker, HeardError, MAX_SPANS, MonotonicNanos,
+    Report, Severity, Span, SpanPhase, Stored, TaskId, Validators, codec,
 };
 
 fn nacked(message: String, exchange: Exchange) -> FromWorker {
@@ -72,6 +72,36 @@ fn what_is_longer_than_a_worker_says_it_is_refused() {
     };
     let spans = heard(&nacked(String::new(), exchange));
     assert!(matches!(spans, Err(HeardError::Spans(65))), "{spans:?}");
+}
+
+#[test]
+fn cookies_of_a_worker_are_bounded_and_those_that_would_break_a_file_are_left_out() {
+    let cookie = |value: &str| Cookie {
+        domain: "a.test".to_owned(),
+        host_only: true,
+        path: "/".to_owned(),
+        secure: false,
+        http_only: false,
+        expires: None,
+        name: "n".to_owned(),
+        value: value.to_owned(),
+    };
+    let reported = |values: &[&str]| {
+        let cookies = values.iter().copied().map(cookie).collect();
+        let exchange = Exchange {
+            cookies,
+            ..Exchange::default()
+        };
+        nacked(String::new(), exchange)
+    };
+    let heard_of = heard(&reported(&["good", "bad\tline", "bad\nline", "bad;header"]));
+    assert_eq!(heard_of.expect("a message"), reported(&["good"]));
+    let long = "x".repeat(3000);
+    let refused = heard(&reported(&[&long, &long, &long]));
+    assert!(
+        matches!(refused, Err(HeardError::Cookies(9024))),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod isolation;
 pub mod limits;
 pub mod list;
+pub mod login;
 pub mod mode;
 pub mod origin;
 pub mod reference;
@@ -113,8 +114,9 @@ Options:
   -V, --version              Version
 
 Commands: results, shootout, chaos, origin, completions, man, help
-  coordinator help TOPIC     A command, or lists, exec, http, retries, workers,
-                             crashes, comparison, values, exit-status, signals";
+  coordinator help TOPIC     A command, or lists, exec, http, login, retries,
+                             workers, crashes, comparison, values, exit-status,
+                             signals";
 
 const AFTER_HELP: &str = "\
 Values:
@@ -144,6 +146,7 @@ Files:
   downloads, simulated  the output folder, unless --output names another
   DIR/.coordinator/results.jsonl  in the output folder: the run log, one line for each URL
   DIR/.coordinator/deaths.jsonl  what is known of each worker that died
+  ~/.netrc  user names and passwords by host, unless --no-netrc
 
 Environment:
   http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy says otherwise

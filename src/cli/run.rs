@@ -10,6 +10,7 @@ use protocol::ResolveOverride;
 use super::exec::ExecArgs;
 use super::limits::LimitArgs;
 use super::list::ListArgs;
+use super::login::LoginArgs;
 use super::mode::ModeArgs;
 use super::value;
 
@@ -121,6 +122,10 @@ pub struct RunArgs {
     /// Options for HTTP.
     #[command(flatten)]
     pub http: HttpArgs,
+
+    /// Options for logging in.
+    #[command(flatten)]
+    pub login: LoginArgs,
 
     /// Options for retries.
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use protocol::{FailureKind, ResolveOverride};
+use protocol::{Bearer, Credentials, FailureKind, ResolveOverride};
 
 use crate::dispatch::{Intensity, MaxFailures};
 
@@ -157,6 +157,23 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     http::HeaderValue::from_str(value)
         .map_err(|_| format!("the value of '{name}' has characters that a header cannot have"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// `NAME:PASSWORD`. Nothing of it is shown, whatever is wrong.
+pub(super) fn credentials(text: &str) -> Result<Credentials, String> {
+    let (user, password) = text
+        .split_once(':')
+        .ok_or("expected NAME:PASSWORD; a name without a password belongs into a netrc file")?;
+    Ok(Credentials {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// A token, or `@` and the file that holds it.
+#[allow(clippy::unnecessary_wraps, reason = "clap wants a result")]
+pub(super) fn bearer(text: &str) -> Result<Bearer, String> {
+    Ok(Bearer(text.to_owned()))
 }
 
 /// A user agent: any header value.

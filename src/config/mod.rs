@@ -1,6 +1,7 @@
 //! What a run means: validated settings, without a trace of how they were typed.
 
 mod exec;
+mod login;
 mod network;
 mod proxy;
 mod sources;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::robots::product_token;
-use protocol::{Engine, Family, HttpOptions, Sandbox, Trust, WorkerLimits};
+use protocol::{Engine, Family, HttpOptions, LoginOptions, Sandbox, Trust, WorkerLimits};
 
 use crate::cli::limits::{LimitArgs, SandboxName};
 use crate::cli::list::{FormatName, ListArgs};
@@ -23,7 +24,10 @@ use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::isolation::attempt::Attempt;
+use crate::login::Logins;
 pub use exec::ExecError;
+use login::Login;
+pub use login::LoginError;
 pub use network::Network;
 use network::network;
 use proxy::Given;
@@ -68,6 +72,12 @@ pub struct RunConfig {
     pub exec: Option<Exec>,
     /// How workers talk to servers.
     pub http: HttpOptions,
+    /// What there is for hosts to log in with, which workers are told when they need it.
+    pub logins: Logins,
+    /// Where the cookies go that there are in the end.
+    pub cookie_jar: Option<PathBuf>,
+    /// What the user is to know before the run.
+    pub note: Option<String>,
     /// Whose rules in robots.txt are obeyed, if any are: our product token.
     pub robots: Option<String>,
     /// What answers in place of the network.
@@ -173,6 +183,9 @@ pub enum ConfigError {
     /// A program that cannot be run on files.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// A login that cannot be used.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// A proxy that cannot be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -201,11 +214,26 @@ impl RunConfig {
                 (args.http.proxy.is_some(), "--proxy"),
                 (args.http.ca_native, "--ca-native"),
                 (args.http.block_private, "--block-private"),
+                (args.login.user.is_some(), "--user"),
+                (args.login.oauth2_bearer.is_some(), "--oauth2-bearer"),
+                (args.login.netrc, "--netrc"),
+                (args.login.netrc_file.is_some(), "--netrc-file"),
+                (args.login.cookie.is_some(), "--cookie"),
+                (args.login.cookie_jar.is_some(), "--cookie-jar"),
+                (args.login.cert.is_some(), "--cert"),
             ];
             if let Some((_, option)) = real.iter().find(|(given, _)| *given) {
                 return Err(ConfigError::RealNetworkSimulated(option));
             }
         }
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let home = home.filter(|_| matches!(network, Network::Real));
+        let now = jiff::Timestamp::now().as_second();
+        let Login {
+            options,
+            logins,
+            note,
+        } = login::login(&args.login, home.map(PathBuf::from), now)?;
         let shape = Shape::new(&args)?;
         let limits = limits(&args, &shape);
         Ok(Self {
@@ -220,7 +248,13 @@ impl RunConfig {
             fsync: args.fsync,
             exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
             robots: args.http.robots.then(|| robots_token(&args.http)),
-            http: http_options(args.http, args.retry.retry_all_errors)?,
+            http: HttpOptions {
+                login: options,
+                ..http_options(args.http, args.retry.retry_all_errors)?
+            },
+            logins,
+            cookie_jar: args.login.cookie_jar,
+            note,
             network,
             pool: shape.pool,
             engine: shape.engine,
@@ -463,6 +497,7 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         },
         block_private: args.block_private,
         proxies,
+        login: LoginOptions::default(),
         simulated: None,
     })
 }

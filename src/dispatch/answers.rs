@@ -127,7 +127,7 @@ impl Dispatcher {
                     Severity::Transient { retry_after } => {
                         self.delay_of_retry(now, id, retry_after)
                     }
-                    Severity::Permanent | Severity::Fatal => None,
+                    Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
                 };
                 self.failed(now, worker, id, failure, delay);
             }
@@ -143,6 +143,12 @@ impl Dispatcher {
     ) {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
+        }
+        if failure.severity == Severity::NeedsLogin {
+            // Not tried: it was handed out without what it needs.
+            self.answered(worker, id, true, false);
+            self.unlease(id);
+            return self.make_ready(now, id);
         }
         let pushback = self.judge(now, id, &failure);
         self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
@@ -161,7 +167,7 @@ impl Dispatcher {
                 Some(wanted.min(self.limits.retry_delay_max))
             }
             Severity::Transient { .. } => self.delay_of_retry(now, id, retry_after),
-            Severity::Permanent | Severity::Fatal => None,
+            Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
         };
         if delay.is_some() && !pushback.pause.is_zero() {
             self.rest_host(now, id, pushback.pause);

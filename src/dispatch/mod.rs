@@ -28,8 +28,8 @@
 //!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
-//! A task in `Placing` has a whole body. It has no lease: the death of its worker neither blames it
-//! nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
+//! A task in `Placing` has a whole body, or a failure that its worker calls fatal, which is tried
+//! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.

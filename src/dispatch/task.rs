@@ -55,8 +55,8 @@ pub(super) enum Place {
     Delayed(Instant),
     /// With a worker.
     Leased(Lease),
-    /// This worker has finished it, and its body is being put in place. It waited so long before
-    /// it was last started.
+    /// This worker has answered it, and its body is being put in place, or its failure tried. It
+    /// waited so long before it was last started.
     Placing { worker: WorkerId, queued: Duration },
 }
 

@@ -7,10 +7,11 @@ use crate::cli::Cli;
 use crate::hints;
 
 /// Groups of options, by the word that they are asked for with.
-const GROUPS: [(&str, &str); 7] = [
+const GROUPS: [(&str, &str); 8] = [
     ("lists", "Lists"),
     ("exec", "Each file"),
     ("http", "HTTP"),
+    ("login", "Logging in"),
     ("retries", "Retries"),
     ("workers", "Workers"),
     ("crashes", "Crashes"),

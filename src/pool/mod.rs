@@ -15,7 +15,7 @@ mod sockets;
 use std::io;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Report, Running, TaskId, ToWorker, WorkerId};
+use protocol::{Assignment, Login, Report, Running, TaskId, ToWorker, WorkerId};
 use rustix::process::Signal;
 
 use crate::dispatch::Exit;
@@ -174,6 +174,15 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
             Self::Processes(pool) => pool.reap(),
             Self::Local(_) => {}
         }
+    }
+
+    /// Tells `worker` how to log in at some hosts.
+    ///
+    /// # Errors
+    ///
+    /// As for [`assign`](Self::assign).
+    pub fn log_in(&mut self, worker: WorkerId, logins: Vec<Login>) -> Result<(), EncodeError> {
+        self.send(worker, ToWorker::Logins(logins))
     }
 
     /// Hands tasks to `worker`.

@@ -35,6 +35,7 @@ fn facts(task: u64, url: &str, out: Option<&str>) -> Facts {
 
 fn exchange(millis: u64, status: u16) -> Exchange {
     Exchange {
+        cookies: Vec::new(),
         started: Timestamp(BEGUN),
         timing: Timing {
             body: Duration::from_millis(millis),

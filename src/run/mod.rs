@@ -51,6 +51,7 @@ use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
+use crate::whole_file::WholeFile;
 
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
@@ -187,6 +188,15 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             None
         }
     };
+    if let Some(note) = &config.note {
+        console.error(note);
+    }
+    if let Some(path) = &config.cookie_jar {
+        // Found out before anything is downloaded, and not in the end.
+        WholeFile::create_private(path)
+            .map(drop)
+            .map_err(system("write the file for cookies (--cookie-jar)"))?;
+    }
     if config.http.insecure {
         console
             .line("warning: certificates are not checked (--insecure); anyone can be the server");
@@ -289,6 +299,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             doorman: robots.map(|(robots, token)| {
                 Doorman::new(robots, layout.coordinator().to_owned(), token)
             }),
+            logins: config.logins,
             intake,
             inbox,
             console,
@@ -307,6 +318,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         tracing::warn!(%error, "what hosts allow is left");
     }
     console = std::mem::take(&mut finished.console);
+    if let Some(path) = &config.cookie_jar
+        && let Err(error) = finished.logins.jar.store(path)
+    {
+        let path = path.display();
+        console.error(&format!(
+            "cannot write the cookies to {path} (--cookie-jar): {error}"
+        ));
+    }
     Ok(outcome::conclude(finished, console, layout, config.quiet))
 }
 

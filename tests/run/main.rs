@@ -22,6 +22,7 @@ mod limit_rate;
 mod limits;
 mod lists;
 mod live;
+mod login;
 mod main_job;
 mod manners;
 mod modes;

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::support::{Answer, Run, Server, server, sha256};
 
-const MODES: [&str; 7] = [
+pub const MODES: [&str; 7] = [
     "--mode sequential",
     "--mode threads --workers 4",
     "--mode async --concurrency 4",

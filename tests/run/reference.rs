@@ -149,6 +149,7 @@ fn the_help_has_its_groups_and_loses_no_word() {
             "Lists:",
             "Each file:",
             "HTTP:",
+            "Logging in:",
             "Retries:",
             "Workers:",
             "Crashes:",

@@ -236,6 +236,14 @@ impl Observer {
                 failure,
             } => {
                 self.answered(*worker, *task);
+                if failure.severity == Severity::NeedsLogin {
+                    if let Some(entry) = self.tasks.get_mut(task) {
+                        // It was not tried.
+                        entry.attempts -= 1;
+                    }
+                    self.hear(*task, true);
+                    return Ok(());
+                }
                 self.hear(*task, failure.kind != protocol::FailureKind::Stalled);
                 if failure.severity == Severity::Fatal {
                     self.placing.insert(*task, *worker);

@@ -37,6 +37,8 @@ pub struct Scenario {
     pub permanent: f64,
     /// ... in a way that ends the run.
     pub fatal: f64,
+    /// ... because the worker was not told how to log in.
+    pub ignorant: f64,
     /// Chance that a failure is one of silence.
     pub silence: f64,
     /// Longest time that it takes to place a body, and chances that this fails in a way that may
@@ -192,6 +194,7 @@ impl Scenario {
             pages: rng.u8(..4) > 0,
             forged: rate(&mut rng, 0.5),
             hold: ms(rng.u64(..50)),
+            ignorant: rate(&mut rng, 0.5),
         }
     }
 }

@@ -104,6 +104,7 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
             scenario.pushback,
             Fate::Refused(Severity::Transient { retry_after }),
         ),
+        (scenario.ignorant, Fate::Nack(kind, Severity::NeedsLogin)),
         (scenario.permanent, Fate::Nack(kind, Severity::Permanent)),
         (
             scenario.transient,

@@ -26,6 +26,8 @@ pub enum Answer {
     Status(u16),
     /// This status, with these header lines, each ended by `\r\n`.
     StatusWith(u16, String),
+    /// What this makes of the head of the request.
+    By(fn(&str) -> Vec<u8>),
     /// A redirect to there.
     Redirect(String),
     /// Half of the body that was announced, then the end of the connection.
@@ -98,7 +100,7 @@ impl Server {
     }
 
     /// Sets what is done about requests for `path`: the first, the second, ..., and the last for
-    /// all others.
+    /// all others. `*` is for every path that has no answers of its own.
     pub fn answer(self, path: &str, answers: impl Into<Vec<Answer>>) -> Self {
         let mut state = self.shared.lock();
         state.script.insert(path.to_owned(), answers.into());
@@ -173,8 +175,8 @@ impl Shared {
         let _ = stream.set_nodelay(true);
         while let Some(head) = read_head(&mut stream) {
             let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
-            let answer = self.next_answer(&path, head);
-            if !self.reply(&mut stream, &path, answer) {
+            let answer = self.next_answer(&path, head.clone());
+            if !self.reply(&mut stream, &path, &head, answer) {
                 return;
             }
         }
@@ -187,19 +189,20 @@ impl Shared {
         let count = state.requests.entry(path.to_owned()).or_default();
         *count += 1;
         let nth = *count - 1;
-        match state.script.get(path) {
+        match state.script.get(path).or_else(|| state.script.get("*")) {
             Some(answers) => answers[nth.min(answers.len() - 1)].clone(),
             None => Answer::Ok,
         }
     }
 
     /// Does what is to be done; whether the connection can be used again.
-    fn reply(&self, stream: &mut TcpStream, path: &str, answer: Answer) -> bool {
+    fn reply(&self, stream: &mut TcpStream, path: &str, head: &str, answer: Answer) -> bool {
         let whole = body(path);
         let half = whole.len() / 2;
         match answer {
             Answer::Ok => send(stream, &ok(&whole)),
             Answer::Body(bytes) => send(stream, &ok(&bytes)),
+            Answer::By(make) => send(stream, &make(head)),
             Answer::Held => self.wait_for_release(path) && send(stream, &ok(&whole)),
             Answer::HeldHalfway => {
                 let (first, second) = whole.split_at(half);

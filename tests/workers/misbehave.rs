@@ -295,6 +295,26 @@ impl Peer {
         }
     }
 
+    /// Fails its first task with the hosts that it was told of until then.
+    fn tell_logins(&self) {
+        let mut hosts = Vec::new();
+        let task = loop {
+            match self.hear() {
+                ToWorker::Logins(logins) => hosts.extend(logins.into_iter().map(|one| one.host)),
+                ToWorker::Assign(assignments) => break assignments[0].task,
+                ToWorker::Setup(_) | ToWorker::Revoke(_) | ToWorker::Dismiss => {}
+            }
+        };
+        let failure = Box::new(Failure {
+            exchange: Exchange::default(),
+            kind: protocol::FailureKind::Internal,
+            message: format!("told of {}", hosts.join(", ")),
+            severity: protocol::Severity::Permanent,
+        });
+        let report = Report::Nacked { task, failure };
+        self.say(&FromWorker::Reports(vec![started(task), report]));
+    }
+
     fn after_ready(&self, what: &str) -> ExitCode {
         let reports = |reports| FromWorker::Reports(reports);
         match what {
@@ -355,6 +375,7 @@ impl Peer {
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![started(task), nacked(task)]));
             }
+            "tells-logins" => self.tell_logins(),
             "ack-twice" => {
                 let task = self.first_assignment().task;
                 self.say(&reports(vec![
@@ -459,6 +480,7 @@ impl Engine for Trapped {
                 "chats" => chat(),
                 "bursts" => burst(),
                 "leaves" => leave_somebody(),
+                "asks" => return Err(asking(&assignment.url)),
                 how => {
                     die(how);
                 }
@@ -466,6 +488,19 @@ impl Engine for Trapped {
         }
         self.engine.download(assignment, activity)
     }
+}
+
+/// What a worker says that wants to know how to log in somewhere.
+fn asking(url: &str) -> Box<Failure> {
+    Box::new(Failure {
+        exchange: Exchange {
+            final_url: Some("http://login.test/".to_owned()),
+            ..Exchange::default()
+        },
+        kind: protocol::FailureKind::Internal,
+        message: format!("asks on and on for {url}"),
+        severity: protocol::Severity::NeedsLogin,
+    })
 }
 
 /// A real worker, until it meets a URL that contains `part`.

@@ -172,7 +172,9 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert_eq!(ended.summary("left"), 6, "{}", ended.text());
-    assert_eq!(ended.summary("worker deaths"), 6, "{}", ended.text());
+    // The other worker may have failed as well by the time that the last death is heard of.
+    let deaths = ended.summary("worker deaths");
+    assert!((6..=7).contains(&deaths), "{}", ended.text());
     assert_eq!((run.log().records().len(), server.total()), (0, 0));
     crate::misbehave::plan(&run, "");
     let ended = run.finish();

@@ -1,5 +1,7 @@
 //! Workers that get as far as a task, and then say or do something they must not.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use libtest_mimic::Trial;
 
 use crate::support::run::urls;
@@ -21,6 +23,8 @@ pub fn trials() -> Vec<Trial> {
         a_worker_that_leaves_with_a_task_unstarted_costs_nothing,
         a_worker_that_exits_with_success_in_the_middle_is_a_death,
         a_worker_that_panics_costs_the_task_and_not_the_worker,
+        a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone,
+        a_worker_is_told_of_no_host_that_its_tasks_have_nothing_to_do_with,
         a_worker_that_ignores_its_dismissal_is_killed,
     ]
 }
@@ -159,6 +163,41 @@ fn a_worker_that_panics_costs_the_task_and_not_the_worker() {
     assert!(record.message().contains("as planned"), "{record:?}");
     assert_eq!(ended.summary("stored"), 5, "{}", ended.text());
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+}
+
+fn write_netrc(run: &Run, hosts: &[&str]) {
+    let entry = |host: &&str| format!("machine {host} login u password p\n");
+    let text: String = hosts.iter().map(entry).collect();
+    let path = run.path("netrc");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn a_worker_is_told_of_no_host_that_its_tasks_have_nothing_to_do_with() {
+    let server = Server::start();
+    let url = server.url("/f");
+    let run = run("*.*=after-ready:tells-logins")
+        .list([&url])
+        .with("-w 1 --netrc-file netrc");
+    write_netrc(&run, &["127.0.0.1", "localhost", "login.test"]);
+    run.finish().code(1);
+    assert_eq!(run.log().one(&url).message(), "told of 127.0.0.1");
+}
+
+fn a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone() {
+    let server = Server::start();
+    let list = urls(&server.url(""), 6);
+    for login in ["--no-netrc", "--netrc-file netrc"] {
+        let run = run("*.*=on:/3:asks").list(&list).with(login).with("-w 1");
+        write_netrc(&run, &["login.test"]);
+        let ended = run.finish();
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.text());
+        let record = run.log().one(&list[3]);
+        assert_eq!(record.kind(), "internal");
+        assert!(record.message().contains("asks on and on"), "{record:?}");
+        assert_eq!(ended.summary("stored"), 5, "{}", ended.text());
+        assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
+    }
 }
 
 fn a_worker_that_ignores_its_dismissal_is_killed() {

@@ -27,6 +27,7 @@ pub mod faults;
 pub mod limits;
 mod lines;
 pub mod link;
+mod login;
 mod memory;
 pub mod page;
 pub mod process;
@@ -57,6 +58,7 @@ pub use link::{
     CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
     local_link,
 };
+pub use login::Logins;
 pub use memory::shared_memory;
 pub use page::Page;
 pub use resolver::{ResolveError, Resolver};

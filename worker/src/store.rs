@@ -184,9 +184,13 @@ impl Partial {
     pub fn abandon(mut self, fault: &Fault, note: Option<&PartialNote>) {
         match (fault.severity, note) {
             (Severity::Transient { .. }, Some(note)) => self.note(note),
-            (Severity::Transient { .. } | Severity::Permanent | Severity::Fatal, _) => {
-                self.forget_note();
-            }
+            (
+                Severity::Transient { .. }
+                | Severity::NeedsLogin
+                | Severity::Permanent
+                | Severity::Fatal,
+                _,
+            ) => self.forget_note(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{Exchange, HttpOptions, Proxies, Stored, Trust, Validators};
+use protocol::{Exchange, HttpOptions, LoginOptions, Proxies, Stored, Trust, Validators};
 
 pub(crate) fn stored() -> Stored {
     Stored {
@@ -34,6 +34,7 @@ pub(crate) fn options() -> HttpOptions {
         family: None,
         block_private: false,
         proxies: Proxies::default(),
+        login: LoginOptions::default(),
         simulated: None,
     }
 }

@@ -281,6 +281,7 @@ pub(super) mod tests {
     pub(in crate::run) fn stored(bytes: u64) -> Stored {
         Stored {
             exchange: Exchange {
+                cookies: Vec::new(),
                 started: Timestamp(1_769_860_800_123_999),
                 timing: Timing {
                     resolve: Duration::from_nanos(100_999),

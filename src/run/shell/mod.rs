@@ -8,6 +8,7 @@ mod deaths;
 mod deeds;
 mod inject;
 mod input;
+mod logins;
 mod pause;
 mod placing;
 mod robots;
@@ -24,6 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
 use crate::input::Target;
+use crate::login::Logins;
 use crate::origin::Origin;
 use crate::placement::{Order, Placement};
 use crate::pool::{Death, Digested, News, Pool};
@@ -38,6 +40,7 @@ use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
 
@@ -67,6 +70,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) injector: Option<Injector>,
     /// Who asks robots.txt about each target, if somebody is to.
     pub(in crate::run) doorman: Option<Doorman>,
+    /// What the user has to log in with.
+    pub(in crate::run) logins: Logins,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
@@ -86,6 +91,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) tally: Tally,
     pub(in crate::run) console: Console,
+    /// The cookies that there are in the end.
+    pub(in crate::run) logins: Logins,
     /// What was injected, if anything was.
     pub(in crate::run) injected: Option<String>,
     /// Why the run log could not be written to its end.
@@ -111,6 +118,8 @@ struct Entry {
     placing: Option<Placing>,
     /// The workers that died with it.
     deaths: Vec<RecordedDeath>,
+    /// How often it was given back for want of a login.
+    questions: u8,
 }
 
 impl Entry {
@@ -124,6 +133,7 @@ impl Entry {
             last: None,
             placing: None,
             deaths: Vec::new(),
+            questions: 0,
         }
     }
 
@@ -170,6 +180,7 @@ pub(in crate::run) struct Shell {
     /// The worker whose death the core is being told of, and what is known of it.
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
+    desk: Desk,
 }
 
 impl Shell {
@@ -190,6 +201,7 @@ impl Shell {
             ending: None,
             dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
+            desk: Desk::default(),
         }
     }
 
@@ -229,6 +241,7 @@ impl Shell {
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
             tally: self.parts.tally,
             console: self.parts.console,
+            logins: self.parts.logins,
         }
     }
 
@@ -382,6 +395,7 @@ impl Shell {
             News::Exited(death) => {
                 let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
+                self.desk.forget(worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
@@ -391,7 +405,8 @@ impl Shell {
         }
     }
 
-    fn event_of(&mut self, worker: WorkerId, report: Report, clock: Clock) -> Event {
+    fn event_of(&mut self, worker: WorkerId, mut report: Report, clock: Clock) -> Event {
+        self.on_logins(worker, &mut report);
         if let Report::Started { task, .. } = &report {
             // What was said of an earlier attempt.
             self.heard.remove(task);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Stored, TaskId, WorkerId};
+use protocol::{Assignment, Login, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
@@ -33,6 +33,7 @@ pub(super) enum Held {
 /// As [`Held`], where there is nothing else to wait for.
 #[derive(Debug)]
 pub(super) enum Told {
+    Logins(Vec<Login>),
     Assign(Vec<Assignment>),
     Revoke(Vec<TaskId>),
     Dismiss,
@@ -45,6 +46,7 @@ impl Shell {
         worker: WorkerId,
         tasks: Vec<Assignment>,
     ) -> Result<(), EncodeError> {
+        self.tell_logins(worker, &tasks)?;
         let begun = tasks.iter().filter(|assignment| assignment.begun);
         let bodies: Vec<_> = begun
             .map(|assignment| {
@@ -79,6 +81,7 @@ impl Shell {
 
     fn tell_now(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
         match told {
+            Told::Logins(logins) => self.parts.pool.log_in(worker, logins),
             Told::Assign(tasks) => self.parts.pool.assign(worker, tasks),
             Told::Revoke(tasks) => self.parts.pool.revoke(worker, tasks),
             Told::Dismiss => self.parts.pool.dismiss(worker),

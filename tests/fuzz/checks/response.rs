@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
-use protocol::{HttpOptions, PartialNote, Proxies, Timestamp, Trust, Validator};
+use protocol::{HttpOptions, LoginOptions, PartialNote, Proxies, Timestamp, Trust, Validator};
 use worker::transfer::scan::{MAX_SHOWN_HEADERS, Passed, Scanner};
 use worker::{Head, Next, Transfer, TransportError};
 
@@ -186,6 +186,7 @@ fn options() -> HttpOptions {
         family: None,
         block_private: false,
         proxies: Proxies::default(),
+        login: LoginOptions::default(),
         simulated: None,
     }
 }

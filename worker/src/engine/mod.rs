@@ -21,6 +21,7 @@ use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
 pub use crate::activity::Activity;
 use crate::decode::Body;
 use crate::fault::Fault;
+use crate::login::Logins;
 use crate::resolver::Resolver;
 use crate::robots::KnownRobots;
 use crate::store::{Committed, Store};
@@ -115,6 +116,7 @@ pub struct Shared {
     /// What robots.txt says, if it is obeyed.
     robots: Option<KnownRobots>,
     pub(crate) throttle: Option<Throttle>,
+    pub(crate) logins: Arc<Logins>,
 }
 
 /// Why a worker cannot work as it was told to.
@@ -161,7 +163,14 @@ impl Shared {
             tls: Tls::new(&setup.http)?,
             robots: setup.robots.as_ref().map(KnownRobots::new),
             throttle,
+            logins: Arc::new(Logins::new(&setup.http.login)),
         })
+    }
+
+    /// What this worker may log in with.
+    #[must_use]
+    pub const fn logins(&self) -> &Arc<Logins> {
+        &self.logins
     }
 
     /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any

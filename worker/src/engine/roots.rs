@@ -1,13 +1,13 @@
-//! Whose certificates are trusted.
+//! Whose certificates are trusted, and which one is shown.
 //!
 //! It must not judge a certificate: that is rustls's.
 
 use std::fs;
 
-use protocol::Trust;
+use protocol::{Identity, Trust};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::SetupError;
 
@@ -81,6 +81,19 @@ fn certificates(pem: &[u8], place: &str) -> Result<Vec<CertificateDer<'static>>,
         ));
     }
     Ok(found)
+}
+
+/// The certificates and the key that a client shows.
+pub(super) fn identity(
+    identity: &Identity,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SetupError> {
+    let certificates = certificates(identity.certificates.as_bytes(), "--cert")?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
+    let key = key.map_err(|error| SetupError::Certificates {
+        place: "--key".to_owned(),
+        cause: error.to_string(),
+    })?;
+    Ok((certificates, key))
 }
 
 #[cfg(test)]

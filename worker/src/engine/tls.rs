@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use protocol::HttpOptions;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     ALL_VERSIONS, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
@@ -17,9 +17,9 @@ use rustls::{
 };
 
 use super::SetupError;
-use super::roots::{Trusted, roots};
+use super::roots::{Trusted, identity, roots};
 use crate::route::bare;
-use crate::transfer::TransportError;
+use crate::transfer::{Transfer, TransportError};
 
 /// What a server is offered to speak over TLS (RFC 7301), best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,27 @@ pub(crate) struct Tls {
     roots: Arc<RootCertStore>,
     given: Vec<CertificateDer<'static>>,
     insecure: bool,
-    http1: OnceLock<Arc<ClientConfig>>,
-    http2: OnceLock<Arc<ClientConfig>>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    configs: [OnceLock<Arc<ClientConfig>>; 4],
+}
+
+/// Whom a connection leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Somebody whom the user's certificate is for: it is shown if that is asked for.
+    Meant,
+    /// Somebody else.
+    Others,
+}
+
+impl Audience {
+    /// Of the next request.
+    pub(super) fn of(transfer: &Transfer<'_>) -> Self {
+        match transfer.shows_identity() {
+            true => Self::Meant,
+            false => Self::Others,
+        }
+    }
 }
 
 impl Tls {
@@ -47,16 +66,24 @@ impl Tls {
             roots: Arc::new(roots),
             given,
             insecure: options.insecure,
-            http1: OnceLock::new(),
-            http2: OnceLock::new(),
+            identity: options.login.identity.as_ref().map(identity).transpose()?,
+            configs: Default::default(),
         })
     }
 
-    /// The configuration for what is offered.
-    pub(super) fn config(&self, offer: Offer) -> Result<Arc<ClientConfig>, TransportError> {
-        let place = match offer {
-            Offer::Http1 => &self.http1,
-            Offer::Http2 => &self.http2,
+    /// The configuration for what is offered, and to whom.
+    pub(super) fn config(
+        &self,
+        offer: Offer,
+        audience: Audience,
+    ) -> Result<Arc<ClientConfig>, TransportError> {
+        let identity = self.identity.as_ref();
+        let identity = identity.filter(|_| audience == Audience::Meant);
+        let place = match (offer, identity) {
+            (Offer::Http1, None) => &self.configs[0],
+            (Offer::Http2, None) => &self.configs[1],
+            (Offer::Http1, Some(_)) => &self.configs[2],
+            (Offer::Http2, Some(_)) => &self.configs[3],
         };
         if let Some(config) = place.get() {
             return Ok(Arc::clone(config));
@@ -81,7 +108,12 @@ impl Tls {
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut config = builder.with_no_client_auth();
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificates, key)) => builder
+                .with_client_auth_cert(certificates.clone(), key.clone_key())
+                .map_err(|error| TransportError::Tls(format!("client certificate: {error}")))?,
+        };
         if offer == Offer::Http2 {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
@@ -124,7 +156,8 @@ pub(super) fn explain(error: &Error) -> String {
             | PeerIncompatible::NoSignatureSchemesInCommon,
         ) => {
             "the server takes none of what is offered: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or \
-             ChaCha20; older suites (CBC, RSA key exchange) are not"
+             ChaCha20, with keys that are RSA, P-256, P-384 or Ed25519; older suites (CBC, RSA key \
+             exchange) and P-521 are not"
         }
         _ => return error.to_string(),
     };

@@ -32,6 +32,7 @@ use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::faults::Trap;
 use crate::link::{Inbox, LinkError, Outbox};
+use crate::login::Logins;
 use crate::page::{Page, Word};
 use crate::throttle::Throttle;
 use post::Post;
@@ -106,6 +107,7 @@ pub struct Session<O: Outbox> {
     /// How an event loop is told to stop.
     stopped: Arc<Notify>,
     abandoned: Arc<AtomicBool>,
+    logins: Arc<Logins>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -137,7 +139,8 @@ impl<O: Outbox + 'static> Session<O> {
             .faults
             .as_ref()
             .map(|faults| Trap::new(faults, &outbox));
-        match setup.engine {
+        let logins = Arc::clone(&shared.logins);
+        let mut session = match setup.engine {
             protocol::Engine::Blocking => {
                 let make = move || BlockingEngine::new(Arc::clone(&shared));
                 match trap {
@@ -153,7 +156,10 @@ impl<O: Outbox + 'static> Session<O> {
                     Some(trap) => Self::start_loop_with(outbox, setup, page, trap.around(make)),
                 }
             }
-        }
+        }?;
+        // Nothing is read yet.
+        session.logins = logins;
+        Ok(session)
     }
 
     /// Starts slots on threads with engines that `make_engine` makes: one for each, and a fresh
@@ -250,6 +256,7 @@ impl<O: Outbox + 'static> Session<O> {
         loop {
             match inbox.recv()? {
                 ToWorker::Assign(assignments) => self.queue.push(assignments),
+                ToWorker::Logins(logins) => self.logins.learn(logins),
                 // What is held is told with it: who asks wants to know what is left.
                 ToWorker::Revoke(tasks) => self.post.release(self.queue.revoke(&tasks)),
                 ToWorker::Dismiss => return Ok(End::Dismissed),
@@ -278,6 +285,7 @@ impl<O: Outbox> Session<O> {
             queue: Arc::new(queue),
             stopped: Arc::default(),
             abandoned: Arc::default(),
+            logins: Arc::default(),
             threads: Vec::new(),
         }
     }

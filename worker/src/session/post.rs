@@ -373,8 +373,11 @@ fn weight(report: &Report) -> usize {
     // And sizes, hash and lengths.
     const FIXED: usize = 256;
     const SPAN: usize = 40;
+    const COOKIE: usize = 32;
     let exchange = |exchange: &Exchange| {
-        exchange.final_url.as_ref().map_or(0, String::len) + exchange.spans.len() * SPAN
+        let cookies = exchange.cookies.iter();
+        let cookies: usize = cookies.map(|one| one.text_bytes() + COOKIE).sum();
+        exchange.final_url.as_ref().map_or(0, String::len) + exchange.spans.len() * SPAN + cookies
     };
     match report {
         Report::Started { .. } | Report::Released { .. } => BARE,
@@ -393,7 +396,8 @@ fn weight(report: &Report) -> usize {
 #[cfg(test)]
 mod tests {
     use protocol::{
-        Failure, FailureKind, MAX_SPANS, Severity, Span, SpanPhase, Timestamp, Timing, codec,
+        Cookie, Failure, FailureKind, MAX_SPANS, Severity, Span, SpanPhase, Timestamp, Timing,
+        codec,
     };
 
     use super::*;
@@ -417,6 +421,16 @@ mod tests {
             store: longest,
             exec: longest,
         };
+        let cookie = Cookie {
+            domain: "d".repeat(250),
+            host_only: true,
+            path: "/".repeat(250),
+            secure: true,
+            http_only: true,
+            expires: Some(i64::MIN),
+            name: "n".repeat(250),
+            value: "v".repeat(250),
+        };
         let failure = Box::new(Failure {
             exchange: Exchange {
                 started: Timestamp(i64::MIN),
@@ -424,6 +438,7 @@ mod tests {
                 status: Some(u16::MAX),
                 final_url: Some("u".repeat(16 * 1024)),
                 spans: vec![span; MAX_SPANS],
+                cookies: vec![cookie; 8],
             },
             kind: FailureKind::Internal,
             message: "m".repeat(1024),

@@ -119,7 +119,7 @@ impl Site {
     /// The attempt failed with `fault` before there was a body. What is there stays only if another
     /// attempt may follow.
     pub fn abandon(self, fault: &Fault) {
-        if !matches!(fault.severity, Severity::Transient { .. }) {
+        if matches!(fault.severity, Severity::Permanent | Severity::Fatal) {
             self.discard();
         }
     }

@@ -1,45 +1,88 @@
-//! The cookies that redirects of one transfer set (RFC 6265), for the requests that follow.
+//! The cookies of one transfer (RFC 6265): those that are known for the hosts that it comes to, and
+//! those that responses set, for the requests that follow.
 //!
-//! They live as long as the attempt, and nothing of the user's is among them. So a server that sets
-//! a cookie for a whole public suffix gives away no more than what it may put into the URL that it
-//! redirects to; no list of public suffixes is needed.
+//! They live as long as the attempt. A server that sets a cookie for a whole public suffix gives away
+//! no more than what it may put into the URL that it redirects to, so no list of public suffixes is
+//! needed here. The coordinator asks one before it keeps a cookie for other tasks.
 //!
 //! It must not decide where a request goes.
 
-use cookie_store::CookieStore;
+use cookie_store::{CookieDomain, CookieExpiration, CookieStore};
 use http::HeaderMap;
 use http::header::SET_COOKIE;
+use protocol::{Cookie, Login, MAX_COOKIE};
 use url::Url;
 
 /// Most cookies that one response may set.
 const MOST: usize = 50;
-
-/// Longest `Set-Cookie` that is read, in bytes.
-const MAX_COOKIE: usize = 4096;
 
 /// Longest `Cookie` of a request, in bytes: many servers take no more.
 const MAX_HEADER: usize = 8 * 1024;
 
 /// A jar.
 #[derive(Debug, Default)]
-pub(super) struct Cookies(Option<Box<CookieStore>>);
+pub(super) struct Cookies {
+    store: Option<Box<CookieStore>>,
+    /// The hosts whose known cookies are in it: what a server sets is newer.
+    given: Vec<String>,
+}
 
 impl Cookies {
-    /// Takes in what a response to a request for `url` sets.
-    pub(super) fn store(&mut self, headers: &HeaderMap, url: &Url) {
+    /// Takes in what a response to a request for `url` sets; that comes back, if it is to be
+    /// `reported`.
+    pub(super) fn store(&mut self, headers: &HeaderMap, url: &Url, reported: bool) -> Vec<Cookie> {
+        let mut set = Vec::new();
         let values = headers.get_all(SET_COOKIE).iter().take(MOST);
         for value in values.filter(|value| value.len() <= MAX_COOKIE) {
-            if let Ok(text) = std::str::from_utf8(value.as_bytes()) {
-                // One that is malformed, or meant for others, is left out.
-                let _ = self.0.get_or_insert_default().parse(text, url);
+            let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
+                continue;
+            };
+            // One that is malformed, or meant for others, is left out.
+            let Ok(cookie) = cookie_store::Cookie::parse(text.to_owned(), url) else {
+                continue;
+            };
+            if reported {
+                set.extend(plain(&cookie).filter(Cookie::is_sound));
             }
+            // One that is to be forgotten may not be there.
+            let _ = self.store.get_or_insert_default().insert(cookie, url);
+        }
+        set
+    }
+
+    /// Takes in what is known for a host, once.
+    pub(super) fn give(&mut self, login: &Login) {
+        if login.cookies.is_empty() || self.given.contains(&login.host) {
+            return;
+        }
+        self.given.push(login.host.clone());
+        // What a cookie is for does not depend on how it was set.
+        let Ok(url) = Url::parse(&format!("https://{}/", login.host)) else {
+            return;
+        };
+        for cookie in &login.cookies {
+            let Cookie {
+                domain,
+                path,
+                name,
+                value,
+                ..
+            } = cookie;
+            let domain = match cookie.host_only {
+                true => String::new(),
+                false => format!("; Domain={domain}"),
+            };
+            let secure = if cookie.secure { "; Secure" } else { "" };
+            let text = format!("{name}={value}; Path={path}{domain}{secure}");
+            // The coordinator has checked that each is for this host.
+            let _ = self.store.get_or_insert_default().parse(&text, &url);
         }
     }
 
     /// What a request for `url` says in `Cookie`; nothing if there is nothing to say.
     pub(super) fn header(&self, url: &Url) -> String {
         let mut header = String::new();
-        let Some(store) = &self.0 else {
+        let Some(store) = &self.store else {
             return header;
         };
         for (name, value) in store.get_request_values(url) {
@@ -53,4 +96,26 @@ impl Cookies {
         }
         header
     }
+}
+
+/// The cookie in words that others share.
+fn plain(cookie: &cookie_store::Cookie<'_>) -> Option<Cookie> {
+    let (domain, host_only) = match &cookie.domain {
+        CookieDomain::HostOnly(host) => (host.clone(), true),
+        CookieDomain::Suffix(domain) => (domain.clone(), false),
+        CookieDomain::NotPresent | CookieDomain::Empty => return None,
+    };
+    Some(Cookie {
+        domain: domain.trim_start_matches('.').to_ascii_lowercase(),
+        host_only,
+        path: String::from(&cookie.path),
+        secure: cookie.secure().unwrap_or(false),
+        http_only: cookie.http_only().unwrap_or(false),
+        expires: match &cookie.expires {
+            CookieExpiration::AtUtc(at) => Some(at.unix_timestamp()),
+            CookieExpiration::SessionEnd => None,
+        },
+        name: cookie.name().to_owned(),
+        value: cookie.value().to_owned(),
+    })
 }

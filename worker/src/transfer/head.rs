@@ -9,7 +9,7 @@
 
 use http::header::{
     ACCEPT_RANGES, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING,
+    ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Version};
 
@@ -38,7 +38,14 @@ const VITAL: [HeaderName; 7] = [
 ];
 
 /// Other headers that are shown, if they are well-formed and fit.
-const SHOWN: [HeaderName; 5] = [ACCEPT_RANGES, CONTENT_TYPE, DATE, RETRY_AFTER, SET_COOKIE];
+const SHOWN: [HeaderName; 6] = [
+    ACCEPT_RANGES,
+    CONTENT_TYPE,
+    DATE,
+    RETRY_AFTER,
+    SET_COOKIE,
+    WWW_AUTHENTICATE,
+];
 
 /// A head that may be passed on.
 #[derive(Debug)]

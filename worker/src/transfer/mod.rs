@@ -18,6 +18,7 @@ mod error;
 mod expect;
 mod framing;
 mod head;
+mod login;
 mod pace;
 mod redirect;
 mod request;
@@ -37,6 +38,7 @@ use protocol::{
 use url::Url;
 
 use crate::fault::{Fault, cut};
+use crate::login::Logins;
 
 pub use coding::Coding;
 use condition::Condition;
@@ -66,8 +68,8 @@ pub struct Head<'a> {
 /// What to do next about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Forget this response and send [`Transfer::request`] again: it has another URL now, or asks
-    /// for the whole body.
+    /// Forget this response and send [`Transfer::request`] again: it has another URL now, asks for
+    /// the whole body, or answers a challenge.
     Follow,
     /// Read the body into the store, decoded as [`Transfer::codings`] says.
     Receive,
@@ -100,6 +102,10 @@ pub struct Transfer<'o> {
     /// Whether to ask for no body if that is current.
     condition: Option<Condition<'o>>,
     redirects: Redirects,
+    /// What its worker may log in with.
+    logins: Option<&'o Logins>,
+    /// How often a challenge of the current URL was answered.
+    answered: u8,
     taken_up: Instant,
     deadline: Option<Instant>,
     /// What is on disk of the body.
@@ -145,6 +151,8 @@ impl<'o> Transfer<'o> {
                 known: None,
                 condition: None,
                 redirects,
+                logins: None,
+                answered: 0,
                 taken_up: now,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
@@ -201,14 +209,17 @@ impl<'o> Transfer<'o> {
     ///
     /// # Errors
     ///
-    /// If a header of the options cannot be sent. The coordinator promises that they can.
+    /// If the coordinator has to be asked how to log in; or if a header of the options cannot be
+    /// sent, and the coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
+        self.check_login()?;
         let offer = self.fitting_offer().filter(|offer| offer.is_open);
         let condition = self.fitting_condition().and_then(|asked| asked.header());
         request::headers(
             self.options,
             self.headers,
             &self.redirects,
+            self.authorization(),
             offer,
             condition,
         )
@@ -244,9 +255,15 @@ impl<'o> Transfer<'o> {
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         self.exchange.status = Some(head.status.as_u16());
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
+        self.keep_cookies(head.headers);
         if redirect::is_redirect(head.status) {
             self.redirects.follow(&head, self.max_redirects())?;
             self.exchange.final_url = Some(self.redirects.url().to_string());
+            self.answered = 0;
+            self.take_cookies();
+            return Ok(Next::Follow);
+        }
+        if self.answers(head.status, head.headers) {
             return Ok(Next::Follow);
         }
         if head.status == StatusCode::NOT_MODIFIED

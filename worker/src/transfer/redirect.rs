@@ -6,15 +6,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
-use percent_encoding::{AsciiSet, percent_encode};
-use protocol::FailureKind;
+use http::{HeaderMap, StatusCode};
+use percent_encoding::{AsciiSet, percent_decode_str, percent_encode};
+use protocol::{Cookie, FailureKind, Login};
 use url::{Origin, Url};
 
 use super::Head;
 use super::cookies::Cookies;
-use super::request::basic;
 use crate::fault::Fault;
+use crate::login::Pair;
 
 /// What is percent-encoded of a location that is not UTF-8: bytes beyond ASCII always are.
 const RAW: &AsciiSet = &AsciiSet::EMPTY;
@@ -51,11 +51,11 @@ pub(super) struct Redirects {
     /// Without credentials, which must not get into reports.
     url: Url,
     /// Those that the URL brought along.
-    credentials: Option<HeaderValue>,
+    credentials: Option<Pair>,
     followed: u32,
     /// Origin of the task's URL, and the credentials in it, noted when the first redirect is
     /// followed.
-    home: Option<(Origin, Option<HeaderValue>)>,
+    home: Option<(Origin, Option<Pair>)>,
     cookies: Cookies,
     /// How often each request was sent, by URL and cookies: noted when the first redirect is
     /// followed.
@@ -100,7 +100,7 @@ impl Redirects {
     }
 
     /// The credentials that URLs hold for the next request.
-    pub(super) fn credentials(&self) -> Option<&HeaderValue> {
+    pub(super) fn credentials(&self) -> Option<&Pair> {
         let at_home = || match &self.home {
             Some((_, credentials)) if self.is_home() => credentials.as_ref(),
             Some(_) | None => None,
@@ -113,6 +113,26 @@ impl Redirects {
         self.cookies.header(&self.url)
     }
 
+    /// Takes in what a response sets; that comes back if it is to be reported.
+    pub(super) fn keep_cookies(&mut self, headers: &HeaderMap, report: bool) -> Vec<Cookie> {
+        self.cookies.store(headers, &self.url, report)
+    }
+
+    /// Takes in what is known for the host of the next request.
+    pub(super) fn give_cookies(&mut self, login: &Login) {
+        self.cookies.give(login);
+    }
+
+    /// Whether a redirect has led from https to http.
+    pub(super) fn is_downgraded(&self) -> bool {
+        match &self.home {
+            Some((Origin::Tuple(scheme, ..), _)) => {
+                scheme == "https" && self.url.scheme() == "http"
+            }
+            Some((Origin::Opaque(_), _)) | None => false,
+        }
+    }
+
     /// Moves on to where `head` points.
     pub(super) fn follow(&mut self, head: &Head<'_>, most: u32) -> Result<(), Fault> {
         let mut target = self.target(head)?;
@@ -121,7 +141,6 @@ impl Redirects {
             let first = (self.url.to_string(), String::new());
             self.sent.insert(first, 1);
         }
-        self.cookies.store(head.headers, &self.url);
         let next = (target.to_string(), self.cookies.header(&target));
         let sent = self.sent.entry(next).or_default();
         *sent += 1;
@@ -199,13 +218,19 @@ fn shown(location: &str) -> &str {
     location.rsplit('@').next().unwrap_or(location)
 }
 
-/// Takes user name and password out of `url`, as the header that carries them.
-fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
-    let credentials = basic(url);
+/// Takes user name and password out of `url`.
+fn take_credentials(url: &mut Url) -> Option<Pair> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let pair = Pair {
+        user: percent_decode_str(url.username()).collect(),
+        password: percent_decode_str(url.password().unwrap_or_default()).collect(),
+    };
     // Both fail only for URLs that cannot have any.
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    credentials
+    Some(pair)
 }
 
 fn check_scheme(url: &Url) -> Result<(), String> {

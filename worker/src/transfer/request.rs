@@ -3,13 +3,11 @@
 //!
 //! It must not decide where a request goes.
 
-use data_encoding::BASE64;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use percent_encoding::percent_decode_str;
 use protocol::{FailureKind, HttpOptions};
 use url::Url;
 
@@ -44,6 +42,7 @@ pub(super) fn headers(
     options: &HttpOptions,
     own: &[(String, String)],
     redirects: &Redirects,
+    authorization: Option<HeaderValue>,
     offer: Option<&Offer>,
     condition: Option<(HeaderName, HeaderValue)>,
 ) -> Result<HeaderMap, Fault> {
@@ -91,9 +90,9 @@ pub(super) fn headers(
         headers.insert(COOKIE, value);
     }
     if !headers.contains_key(AUTHORIZATION)
-        && let Some(value) = redirects.credentials()
+        && let Some(value) = authorization
     {
-        headers.insert(AUTHORIZATION, value.clone());
+        headers.insert(AUTHORIZATION, value);
     }
     if !headers.contains_key(PROXY_AUTHORIZATION)
         && let Some(value) = forwarded_by.and_then(tunnel::authorization)
@@ -178,17 +177,4 @@ fn unsendable(what: &str) -> Fault {
         FailureKind::Internal,
         format!("{what} cannot be sent: not valid in HTTP"),
     )
-}
-
-/// `Authorization` for a URL that holds credentials (RFC 7617 section 2).
-pub(super) fn basic(url: &Url) -> Option<HeaderValue> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(&pair))).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }

@@ -10,6 +10,7 @@ use protocol::{FailureKind, Severity};
 
 use super::Head;
 use crate::fault::Fault;
+use crate::login;
 
 /// Longest `Retry-After` honoured: a server must not park a task for the rest of the run.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -30,8 +31,21 @@ pub(super) fn status_fault(head: &Head<'_>, now: SystemTime) -> Fault {
         severity,
         format!("the server answered {status} {reason}")
             .trim_end()
-            .to_owned(),
+            .to_owned()
+            + &asked(head),
     )
+}
+
+/// What a server that wants to know who is there asks for.
+fn asked(head: &Head<'_>) -> String {
+    let schemes = match head.status {
+        StatusCode::UNAUTHORIZED => login::schemes(head.headers),
+        _ => String::new(),
+    };
+    match schemes.is_empty() {
+        true => schemes,
+        false => format!(" (it asks for {schemes})"),
+    }
 }
 
 /// Whether another attempt may get another answer: request timeout (408), too early (425), too

@@ -11,6 +11,7 @@ mod http;
 mod http2;
 mod http2_broken;
 mod limit_rate;
+mod login;
 mod malice;
 mod odd;
 mod proxy;

@@ -11,12 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::{
-    Assignment, Engine, Failure, FailureKind, HttpOptions, Proxies, Setup, Severity, Stored,
-    TaskId, Trust,
+    Assignment, Engine, Failure, FailureKind, HttpOptions, Login, LoginOptions, Proxies, Setup,
+    Severity, Stored, TaskId, Trust,
 };
 use tokio::runtime::{Builder, Runtime};
 use worker::Engine as _;
-use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared, Throttle};
+use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Logins, Shared, Throttle};
 
 /// A server on a port of its own, each connection on a thread of its own. Dropping it closes the
 /// port and ends the thread that accepts; the other threads end with their connections.
@@ -209,6 +209,7 @@ pub fn options() -> HttpOptions {
         family: None,
         block_private: false,
         proxies: Proxies::default(),
+        login: LoginOptions::default(),
         simulated: None,
     }
 }
@@ -236,6 +237,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
 /// An engine, and the folder it stores in.
 pub struct Bench {
     driver: Driver,
+    logins: Arc<Logins>,
     folder: tempfile::TempDir,
 }
 
@@ -258,6 +260,7 @@ impl Bench {
         change(&mut setup);
         let throttle = setup.limit_rate.as_ref().map(Throttle::local);
         let shared = Arc::new(Shared::new(&setup, throttle).expect("a good setup"));
+        let logins = Arc::clone(shared.logins());
         let driver = match engine {
             Engine::Blocking => Driver::Blocking(BlockingEngine::new(shared)),
             Engine::Async => {
@@ -266,7 +269,16 @@ impl Bench {
                 Driver::Async(runtime.expect("a runtime"), engine)
             }
         };
-        Self { driver, folder }
+        Self {
+            driver,
+            logins,
+            folder,
+        }
+    }
+
+    /// Tells it how to log in.
+    pub fn learn(&self, logins: Vec<Login>) {
+        self.logins.learn(logins);
     }
 
     /// Downloads `url` to `file`.

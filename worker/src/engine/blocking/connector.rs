@@ -29,7 +29,7 @@ use super::stream::{Socket, Stream};
 use crate::engine::Shared;
 use crate::engine::connect::{Limit, Plan};
 use crate::engine::error::{Carried, of_io};
-use crate::engine::tls::{Offer, server_name};
+use crate::engine::tls::{Audience, Offer, server_name};
 use crate::resolver::Found;
 use crate::route::Route;
 use crate::spans::Recorder;
@@ -98,6 +98,7 @@ pub(super) struct Dial {
     pub(super) shared: Arc<Shared>,
     pub(super) observer: Observer,
     pub(super) spans: Recorder,
+    pub(super) audience: Audience,
 }
 
 impl Connector<()> for Dial {
@@ -157,7 +158,7 @@ impl Dial {
         }
         let stream = stream?;
         self.spans.enter(SpanPhase::Tls);
-        let secured = self.secure(stream, plan.host);
+        let secured = self.secure(stream, plan.host, self.audience);
         self.observer.lock().tls = connected.elapsed();
         secured
     }
@@ -173,7 +174,7 @@ impl Dial {
             return Ok(stream);
         };
         if proxy.scheme == ProxyScheme::Https {
-            stream = self.secure(stream, &proxy.host)?;
+            stream = self.secure(stream, &proxy.host, Audience::Others)?;
         }
         if let Route::Tunnel(proxy) = plan.route {
             let mut tunnel = Tunnel::new(proxy, destination);
@@ -182,8 +183,13 @@ impl Dial {
         Ok(stream)
     }
 
-    fn secure(&self, stream: Stream, host: &str) -> Result<Stream, TransportError> {
-        let config = self.shared.tls.config(Offer::Http1)?;
+    fn secure(
+        &self,
+        stream: Stream,
+        host: &str,
+        audience: Audience,
+    ) -> Result<Stream, TransportError> {
+        let config = self.shared.tls.config(Offer::Http1, audience)?;
         let connection = ClientConnection::new(config, server_name(host)?)
             .map_err(|error| TransportError::Tls(error.to_string()))?;
         stream.with_tls(connection)

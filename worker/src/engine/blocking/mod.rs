@@ -19,6 +19,7 @@ use ureq::{Agent, Body};
 use super::{DRAIN, Engine, NOTE_AFTER, Shared, answer, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
+use crate::engine::tls::Audience;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
@@ -48,6 +49,9 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct BlockingEngine {
     shared: Arc<Shared>,
     agent: Agent,
+    /// For the hosts that the user's certificate is for, if there is one: connections on which it may
+    /// have been shown are not used for others.
+    identified: Option<Agent>,
     observer: Observer,
     spans: Recorder,
     buffer: Box<[u8]>,
@@ -78,15 +82,21 @@ impl BlockingEngine {
             .build();
         let observer = Observer::default();
         let spans = Recorder::new(shared.spans);
-        let dial = Dial {
-            shared: Arc::clone(&shared),
-            observer: observer.clone(),
-            spans: spans.clone(),
+        let agent = |audience| {
+            let dial = Dial {
+                shared: Arc::clone(&shared),
+                observer: observer.clone(),
+                spans: spans.clone(),
+                audience,
+            };
+            Agent::with_parts(config.clone(), dial, Deferred)
         };
+        let has_identity = options.login.identity.is_some();
         Self {
+            identified: has_identity.then(|| agent(Audience::Meant)),
+            agent: agent(Audience::Others),
             allowance: shared.throttle.clone().map(Allowance::new),
             shared,
-            agent: Agent::with_parts(config, dial, Deferred),
             observer,
             spans,
             buffer: vec![0; CHUNK].into_boxed_slice(),
@@ -193,15 +203,17 @@ impl BlockingEngine {
             .body(())
             .map_err(|error| transfer.on_error(TransportError::Internal(error.to_string())))?;
         *request.headers_mut() = transfer.request()?;
+        let identified = self.identified.as_ref();
+        let identified = identified.filter(|_| transfer.shows_identity());
+        let agent = identified.unwrap_or(&self.agent);
         let result = match limit {
-            None => self.agent.run(request),
+            None => agent.run(request),
             Some(_) => {
-                let request = self
-                    .agent
+                let request = agent
                     .configure_request(request)
                     .timeout_global(limit)
                     .build();
-                self.agent.run(request)
+                agent.run(request)
             }
         };
         let observed = self.observer.take();
@@ -397,7 +409,8 @@ impl Engine for BlockingEngine {
         let started = timestamp(SystemTime::now());
         let mut transfer =
             Transfer::new(&assignment.url, &shared.options, started, Instant::now())?
-                .of(assignment);
+                .of(assignment)
+                .with_logins(&shared.logins);
         self.spans.resume();
         let result = self.attempt(&mut transfer, assignment, activity);
         self.spans.pause();

@@ -18,6 +18,7 @@ use super::hub::{Door, Place, authority};
 use super::wire::Wire;
 use super::{Answer, Attempt, stream};
 use crate::engine::connect::Plan;
+use crate::engine::tls::Audience;
 use crate::fault::Fault;
 use crate::route::Route;
 use crate::transfer::TransportError;
@@ -28,6 +29,8 @@ const MOST_REFUSALS: usize = 16;
 impl Attempt<'_> {
     /// Sends one request and waits for the head of its response.
     pub(super) async fn request(&mut self) -> Result<Answer, Fault> {
+        // Before there is a connection.
+        self.transfer.check_login()?;
         let uri = Uri::try_from(self.transfer.url().as_str())
             .map_err(|error| self.internal(error.to_string()))?;
         for _ in 0..MOST_REFUSALS {
@@ -47,7 +50,7 @@ impl Attempt<'_> {
     /// (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9), over a new connection: others that are
     /// idle may be closed as well.
     async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
-        let place = &Place::of(uri);
+        let place = &Place::of(uri, Audience::of(&self.transfer));
         let door = self.hub.door(place);
         let door = door.as_deref();
         let answer = |wire, response| {
@@ -135,8 +138,9 @@ impl Attempt<'_> {
 
     async fn dial(&mut self, uri: &Uri) -> Result<stream::Stream, Fault> {
         let max = self.end()?;
+        let audience = Audience::of(&self.transfer);
         let timing = self.transfer.timing();
-        let dialled = dial(self.hub, uri, max, timing, self.spans).await;
+        let dialled = dial(self.hub, (uri, audience), max, timing, self.spans).await;
         dialled.map_err(|error| self.transfer.on_error(error))
     }
 

@@ -22,7 +22,7 @@ use super::stream::Stream;
 use crate::engine::connect::{Limit, Plan};
 use crate::engine::error::of_io;
 use crate::engine::race::{Late, Race};
-use crate::engine::tls::{Offer, server_name};
+use crate::engine::tls::{Audience, Offer, server_name};
 use crate::resolver::Found;
 use crate::route::Route;
 use crate::spans::Recorder;
@@ -32,7 +32,7 @@ use crate::tunnel::{Destination, Tunnel, Want};
 /// Connects to the server of `uri`. `max` is the end of the attempt as a whole.
 pub(super) async fn dial(
     hub: &Hub,
-    uri: &Uri,
+    (uri, audience): (&Uri, Audience),
     max: Option<Instant>,
     timing: &mut Timing,
     spans: &Recorder,
@@ -69,7 +69,7 @@ pub(super) async fn dial(
     let stream = if plan.https {
         let stream = stream?;
         spans.enter(SpanPhase::Tls);
-        let secured = secure(hub, plan.host, stream, Offer::Http2, &limit).await;
+        let secured = secure(hub, plan.host, stream, (Offer::Http2, audience), &limit).await;
         timing.tls += connected.elapsed();
         secured
     } else {
@@ -156,7 +156,14 @@ async fn through_proxy(
         return Ok(stream);
     };
     if proxy.scheme == ProxyScheme::Https {
-        stream = secure(hub, &proxy.host, stream, Offer::Http1, limit).await?;
+        stream = secure(
+            hub,
+            &proxy.host,
+            stream,
+            (Offer::Http1, Audience::Others),
+            limit,
+        )
+        .await?;
     }
     if let Route::Tunnel(proxy) = plan.route {
         let mut tunnel = Tunnel::new(proxy, destination);
@@ -193,10 +200,10 @@ async fn secure(
     hub: &Hub,
     host: &str,
     stream: Stream,
-    offer: Offer,
+    (offer, audience): (Offer, Audience),
     limit: &Limit,
 ) -> Result<Stream, TransportError> {
-    let connector = TlsConnector::from(hub.shared.tls.config(offer)?);
+    let connector = TlsConnector::from(hub.shared.tls.config(offer, audience)?);
     let handshake = connector.connect(server_name(host)?, stream);
     match timeout_at(limit.at.into(), handshake).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),

@@ -12,6 +12,7 @@ use super::http1::Http1;
 use super::http2::Http2;
 use crate::engine::Shared;
 use crate::engine::connect::is_https;
+use crate::engine::tls::Audience;
 
 /// Longest time for which an idle connection is kept.
 const MAX_IDLE: Duration = Duration::from_secs(15);
@@ -92,13 +93,16 @@ pub(super) struct Place {
     https: bool,
     /// Host and port as URLs write them.
     authority: String,
+    /// Whether the user's certificate may have been shown.
+    identified: bool,
 }
 
 impl Place {
-    pub(super) fn of(uri: &Uri) -> Self {
+    pub(super) fn of(uri: &Uri, audience: Audience) -> Self {
         Self {
             https: is_https(uri),
             authority: authority(uri).to_owned(),
+            identified: audience == Audience::Meant,
         }
     }
 }

@@ -82,7 +82,8 @@ impl EventEngine for AsyncEngine {
             allowance: self.allowance.as_mut(),
             activity,
             transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
-                .of(assignment),
+                .of(assignment)
+                .with_logins(&hub.shared.logins),
         };
         let result = self.spans.polled(attempt.run(assignment)).await;
         let mut transfer = attempt.transfer;

@@ -1,0 +1,192 @@
+//! How to log in: reads what the options name, once and before anything is started.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use protocol::{Bearer, Identity, LoginOptions};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::cli::login::LoginArgs;
+use crate::login::{FileError, Jar, Logins, Netrc, read_private};
+
+/// Most text of certificates and key together, in bytes: every worker is told it at its start.
+const MAX_IDENTITY: usize = 24 * 1024;
+
+/// Why nobody can log in as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// A file that is of no use.
+    #[error("cannot use {path} ({option}): {error}")]
+    File {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: FileError,
+    },
+    /// Nobody knows whose netrc file is meant.
+    #[error("cannot find ~/.netrc (--netrc): HOME is not set; name the file with --netrc-file")]
+    NoHome,
+    /// What the file of --oauth2-bearer holds cannot be sent.
+    #[error(
+        "cannot use the token of --oauth2-bearer: it is empty or has characters that no token has"
+    )]
+    Token,
+    /// A certificate and its key.
+    #[error("cannot use {path} as a client certificate (--cert, --key): {problem}")]
+    Identity {
+        /// The file with the certificate.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What the options mean.
+#[derive(Debug)]
+pub(super) struct Login {
+    /// What every worker is told.
+    pub(super) options: LoginOptions,
+    /// What each is told of the hosts that it needs.
+    pub(super) logins: Logins,
+    /// Why the user's netrc file is not used, if he may expect it to be.
+    pub(super) note: Option<String>,
+}
+
+/// Makes sense of `args`; `home` is the user's folder, and `now` in seconds since 1970.
+pub(super) fn login(
+    args: &LoginArgs,
+    home: Option<PathBuf>,
+    now: i64,
+) -> Result<Login, LoginError> {
+    let (netrc, note) = netrc(args, home)?;
+    let jar = match &args.cookie {
+        Some(path) => Jar::load(path, now).map_err(refused("--cookie", path))?,
+        None => Jar::default(),
+    };
+    let logins = Logins {
+        netrc,
+        jar,
+        shared: args.cookie_jar.is_some(),
+    };
+    let none = PathBuf::new();
+    let largest = args.cookie.as_ref().or(args.netrc_file.as_ref());
+    let hosts = logins.hosts();
+    Ok(Login {
+        options: LoginOptions {
+            credentials: args.user.clone(),
+            bearer: args.oauth2_bearer.as_ref().map(bearer).transpose()?,
+            digest_only: args.digest,
+            hosts: hosts.map_err(refused("--cookie", largest.unwrap_or(&none)))?,
+            report_cookies: args.cookie_jar.is_some(),
+            identity: args
+                .cert
+                .as_deref()
+                .map(|cert| identity(cert, args.key.as_deref()))
+                .transpose()?,
+        },
+        logins,
+        note,
+    })
+}
+
+fn refused<'p>(option: &'static str, path: &'p Path) -> impl FnOnce(FileError) -> LoginError + 'p {
+    move |error| LoginError::File {
+        option,
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// The netrc file that counts, and why that of the user does not. A run that did not ask for it
+/// goes on without it.
+fn netrc(args: &LoginArgs, home: Option<PathBuf>) -> Result<(Netrc, Option<String>), LoginError> {
+    if let Some(path) = &args.netrc_file {
+        let loaded = Netrc::load(path).map_err(refused("--netrc-file", path))?;
+        return Ok((loaded, None));
+    }
+    if args.no_netrc {
+        return Ok((Netrc::default(), None));
+    }
+    let Some(path) = home.map(|home| home.join(".netrc")) else {
+        return match args.netrc {
+            true => Err(LoginError::NoHome),
+            false => Ok((Netrc::default(), None)),
+        };
+    };
+    match Netrc::load(&path) {
+        Ok(loaded) => Ok((loaded, None)),
+        Err(error) if args.netrc => Err(refused("--netrc", &path)(error)),
+        Err(FileError::Read(error)) if is_absent(&error) => Ok((Netrc::default(), None)),
+        Err(error) => {
+            let path = path.display();
+            let note = format!("warning: {path} is not used: {error} (--no-netrc hides this)");
+            Ok((Netrc::default(), Some(note)))
+        }
+    }
+}
+
+/// Whether there is no such file. Services have a home such as `/dev/null`.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The token, which a file may hold.
+fn bearer(given: &Bearer) -> Result<Bearer, LoginError> {
+    let text = match given.0.strip_prefix('@') {
+        Some(file) => {
+            let path = Path::new(file);
+            read_private(path).map_err(refused("--oauth2-bearer", path))?
+        }
+        None => given.0.clone(),
+    };
+    let token = text.trim();
+    // RFC 6750 section 2.1, and what is in use beyond that.
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(LoginError::Token);
+    }
+    Ok(Bearer(token.to_owned()))
+}
+
+/// Certificates and key, tried: a worker must not be the one who finds out.
+fn identity(cert: &Path, key: Option<&Path>) -> Result<Identity, LoginError> {
+    let key = key.unwrap_or(cert);
+    let text = read_private(key).map_err(refused("--key", key))?;
+    let certificates = match key == cert {
+        true => text.clone(),
+        false => crate::login::read(cert).map_err(refused("--cert", cert))?,
+    };
+    let wrong = |problem: String| LoginError::Identity {
+        path: cert.to_owned(),
+        problem,
+    };
+    let shown = CertificateDer::pem_slice_iter(certificates.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(error.to_string()))?;
+    if shown.is_empty() {
+        return Err(wrong(
+            "nothing between BEGIN and END CERTIFICATE".to_owned(),
+        ));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
+        wrong(
+            "no private key that can be read in PEM; an encrypted one has to be decrypted"
+                .to_owned(),
+        )
+    })?;
+    CertifiedKey::from_der(shown, secret, &rustls::crypto::ring::default_provider())
+        .map_err(|error| wrong(error.to_string()))?;
+    if certificates.len() + text.len() > MAX_IDENTITY {
+        return Err(wrong(format!("more than {MAX_IDENTITY} bytes of PEM")));
+    }
+    Ok(Identity {
+        certificates,
+        key: text,
+    })
+}

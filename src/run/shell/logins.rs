@@ -1,0 +1,220 @@
+//! Logins: which worker is told how to log in where, and what comes back.
+//!
+//! A worker is told what there is for the hosts of the tasks that it is handed, before it is handed
+//! them, and once. It asks for that of a host to which a server redirects: the task comes back, and
+//! is handed out again behind it. Later tasks of the same host then have it from the beginning.
+//!
+//! Where a worker has not read what it was told, it is told no more: it asks, and is told then.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use protocol::codec::EncodeError;
+use protocol::{Assignment, Cookie, Exchange, Failure, Login, Report, Severity, TaskId, WorkerId};
+use url::Url;
+
+use super::Shell;
+use super::input::size_in_channel;
+use super::placing::Told;
+
+/// Most room in a worker's socket for logins that it may not have read: with the tasks that the
+/// core hands out ahead, that is well below what a socket holds.
+const MAX_UNREAD: u32 = 32 * 1024;
+
+/// How often one task may ask.
+const MOST_QUESTIONS: u8 = 16;
+
+/// Most hosts that are remembered for redirects from one host.
+const MOST_BEHIND: usize = 32;
+
+/// What was said to whom.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    workers: HashMap<WorkerId, Known>,
+    /// The hosts that were asked for, by the host of the task.
+    behind: HashMap<String, Vec<String>>,
+    /// The hosts whose logins were given away to others' tasks, to be told to the user once.
+    announced: HashSet<String>,
+}
+
+/// What one worker knows.
+#[derive(Debug, Default)]
+struct Known {
+    /// The hash of what was said of each host.
+    hosts: HashMap<String, u64>,
+    /// Room that what it may not have read takes in its socket.
+    unread: u32,
+    /// A task that it was handed behind all that: once it has something to say of that, it has
+    /// read the rest.
+    behind: Option<TaskId>,
+}
+
+impl Desk {
+    /// Forgets a worker that is gone.
+    pub(super) fn forget(&mut self, worker: WorkerId) {
+        self.workers.remove(&worker);
+    }
+
+    /// `worker` says something of `task`, which it so has read.
+    fn heard_of(&mut self, worker: WorkerId, task: TaskId) {
+        if let Some(known) = self.workers.get_mut(&worker)
+            && known.behind == Some(task)
+        {
+            known.behind = None;
+            known.unread = 0;
+        }
+    }
+}
+
+impl Shell {
+    /// Tells `worker` how to log in where `tasks` need that.
+    pub(super) fn tell_logins(
+        &mut self,
+        worker: WorkerId,
+        tasks: &[Assignment],
+    ) -> Result<(), EncodeError> {
+        if self.parts.logins.is_empty() {
+            return Ok(());
+        }
+        let now = seconds();
+        let mut told: Vec<Login> = Vec::new();
+        let known = self.desk.workers.entry(worker).or_default();
+        for assignment in tasks {
+            let Some(entry) = self.tasks.get(&assignment.task) else {
+                continue;
+            };
+            let Some(home) = host_of(&entry.target.url) else {
+                continue;
+            };
+            let behind = self.desk.behind.get(&home).into_iter().flatten();
+            let behind = behind.map(|host| (host.as_str(), true));
+            for (host, asked) in std::iter::once((home.as_str(), false)).chain(behind) {
+                if told.iter().any(|login| login.host == host) {
+                    continue;
+                }
+                let login = self.parts.logins.of(host, host == home, now);
+                let before = known.hosts.get(host).copied();
+                // That there is nothing is said to who asks, and to who has something.
+                if !asked && before.is_none() && is_nothing(&login) {
+                    continue;
+                }
+                let said = hash(&login);
+                let room = size_in_channel(login.text_bytes());
+                // What was asked for has to get through in the end.
+                let most = if entry.questions > 1 {
+                    MAX_UNREAD * 3 / 2
+                } else {
+                    MAX_UNREAD
+                };
+                if before != Some(said) && known.unread.saturating_add(room) <= most {
+                    known.unread += room;
+                    known.hosts.insert(host.to_owned(), said);
+                    told.push(login);
+                }
+            }
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        known.behind = tasks.last().map(|assignment| assignment.task);
+        self.tell(worker, Told::Logins(told))
+    }
+
+    /// What a report says of logins; it is taken out of it.
+    pub(super) fn on_logins(&mut self, worker: WorkerId, report: &mut Report) {
+        match report {
+            Report::Started { task, .. } | Report::Released { task } => {
+                self.desk.heard_of(worker, *task);
+            }
+            Report::Finished { task, stored } => {
+                self.on_cookies(worker, *task, &mut stored.exchange);
+            }
+            Report::Nacked { task, failure } => {
+                self.on_cookies(worker, *task, &mut failure.exchange);
+                self.on_question(worker, *task, failure);
+            }
+        }
+    }
+
+    fn on_cookies(&mut self, worker: WorkerId, task: TaskId, exchange: &mut Exchange) {
+        let cookies = std::mem::take(&mut exchange.cookies);
+        if cookies.is_empty() || !self.parts.logins.shared || !self.parts.core.holds(worker, task) {
+            return;
+        }
+        self.take_in(task, cookies);
+    }
+
+    fn take_in(&mut self, task: TaskId, cookies: Vec<Cookie>) {
+        let Some(home) = self
+            .tasks
+            .get(&task)
+            .and_then(|entry| host_of(&entry.target.url))
+        else {
+            return;
+        };
+        let behind = self.desk.behind.get(&home).into_iter().flatten();
+        let hosts: Vec<_> = behind.map(String::as_str).chain([home.as_str()]).collect();
+        self.parts.logins.take_in(cookies, &hosts, seconds());
+    }
+
+    /// `worker` asks how to log in where a redirect led, or at the host of the task. A task that
+    /// asks on and on fails.
+    fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
+        if failure.severity != Severity::NeedsLogin || !self.parts.core.holds(worker, task) {
+            return;
+        }
+        let answered = self.tasks.get_mut(&task).and_then(|entry| {
+            entry.questions = entry.questions.saturating_add(1);
+            let home = host_of(&entry.target.url)?;
+            let at = failure.exchange.final_url.as_deref();
+            let host = at.map_or_else(|| Some(home.clone()), host_of)?;
+            (entry.questions <= MOST_QUESTIONS).then_some((home, host))
+        });
+        let Some((home, host)) = answered else {
+            failure.severity = Severity::Permanent;
+            return;
+        };
+        // What it was told, it did not have.
+        if let Some(known) = self.desk.workers.get_mut(&worker) {
+            known.hosts.remove(&host);
+        }
+        let is_stranger = home != host;
+        let login = self.parts.logins.of(&host, !is_stranger, seconds());
+        if is_stranger && !is_nothing(&login) && self.desk.announced.insert(host.clone()) {
+            self.parts.console.line(&format!(
+                "{home} redirects to {host}: its downloads log in there"
+            ));
+        }
+        let behind = self.desk.behind.entry(home).or_default();
+        if !behind.contains(&host) {
+            if behind.len() >= MOST_BEHIND {
+                behind.remove(0);
+            }
+            behind.push(host);
+        }
+    }
+}
+
+fn is_nothing(login: &Login) -> bool {
+    login.credentials.is_none() && login.cookies.is_empty()
+}
+
+/// The host of a URL, without its port.
+fn host_of(url: &str) -> Option<String> {
+    Some(Url::parse(url).ok()?.host_str()?.to_owned())
+}
+
+fn hash(login: &Login) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    login.credentials.hash(&mut hasher);
+    for cookie in &login.cookies {
+        (&cookie.domain, &cookie.path, &cookie.name, &cookie.value).hash(&mut hasher);
+        (cookie.host_only, cookie.secure).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Now, in seconds since 1970.
+fn seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}

@@ -1,0 +1,154 @@
+//! How a transfer logs in: which requests carry which credentials, and what is asked for them.
+//!
+//! Credentials only go to the host that they are for. Those of a URL go to its origin, those that
+//! the user gave for the whole run to the origin of the task's URL, and those that the coordinator
+//! told of a host to that host, but not from https to http. The user's own `Authorization` comes
+//! before all of them.
+
+use data_encoding::BASE64;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use protocol::{Cookie, FailureKind, MAX_COOKIES, Severity};
+
+use super::Transfer;
+use crate::fault::Fault;
+use crate::login::{Challenge, Logins, Pair};
+
+/// How often a challenge of one URL is answered: the second time only because the nonce was stale.
+const MOST_ANSWERS: u8 = 2;
+
+impl<'o> Transfer<'o> {
+    /// With what its worker may log in with. To be called before the first request, if at all.
+    #[must_use]
+    pub fn with_logins(mut self, logins: &'o Logins) -> Self {
+        if !self.is_robots() {
+            self.logins = Some(logins);
+            self.take_cookies();
+        }
+        self
+    }
+
+    /// Puts the cookies that are known for the host of the next request into the jar.
+    pub(super) fn take_cookies(&mut self) {
+        let Some(logins) = self.logins else { return };
+        if let Some(login) = self.host().and_then(|host| logins.of(host)) {
+            self.redirects.give_cookies(&login);
+        }
+    }
+
+    /// Whether the next request goes to where the user's certificate may be shown.
+    #[must_use]
+    pub fn shows_identity(&self) -> bool {
+        self.options.login.identity.is_some() && self.redirects.is_home()
+    }
+
+    /// Takes in the cookies of a response, and notes them if they are to be reported.
+    pub(super) fn keep_cookies(&mut self, headers: &HeaderMap) {
+        let reported = self.options.login.report_cookies;
+        let set = self.redirects.keep_cookies(headers, reported);
+        let known = &mut self.exchange.cookies;
+        let mut text: usize = known.iter().map(Cookie::text_bytes).sum();
+        for cookie in set {
+            text += cookie.text_bytes();
+            if text > MAX_COOKIES {
+                return;
+            }
+            known.push(cookie);
+        }
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.redirects.url().host_str()
+    }
+
+    /// Whether everything is there that the next request may need.
+    ///
+    /// # Errors
+    ///
+    /// If the coordinator has to be asked how to log in.
+    pub fn check_login(&self) -> Result<(), Fault> {
+        let (Some(logins), Some(host)) = (self.logins, self.host()) else {
+            return Ok(());
+        };
+        if logins.lacks(host, self.redirects.is_home()) {
+            return Err(Fault::new(
+                FailureKind::Internal,
+                Severity::NeedsLogin,
+                format!("the worker was not told how to log in at {host}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `Authorization` of the next request, where the user sets none.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let is_home = self.redirects.is_home() && !self.is_robots();
+        let bearer = self.options.login.bearer.as_ref().filter(|_| is_home);
+        let text = match (self.redirects.credentials(), bearer) {
+            (None, Some(token)) => format!("Bearer {}", token.0),
+            (_, _) => self.proof(&self.pair()?)?,
+        };
+        let mut value = HeaderValue::try_from(text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// What proves that this is the user.
+    fn proof(&self, pair: &Pair) -> Option<String> {
+        let url = self.redirects.url();
+        if let Some(answer) = self.logins.and_then(|logins| logins.answer(url, pair)) {
+            return Some(answer);
+        }
+        // RFC 7617 section 2.
+        let basic = || BASE64.encode(&[pair.user.as_slice(), &pair.password].join(&b':'));
+        (!self.options.login.digest_only).then(|| format!("Basic {}", basic()))
+    }
+
+    /// User name and password for the next request.
+    fn pair(&self) -> Option<Pair> {
+        let told = self
+            .logins
+            .filter(|_| !self.redirects.is_downgraded())
+            .and_then(|logins| logins.of(self.host()?))
+            .and_then(|login| login.credentials.as_ref().map(Pair::from));
+        match self.redirects.credentials() {
+            // A URL may name a user whose password is told.
+            Some(pair) if pair.password.is_empty() => {
+                let completed = told.filter(|told| told.user == pair.user);
+                Some(completed.unwrap_or_else(|| pair.clone()))
+            }
+            Some(pair) => Some(pair.clone()),
+            None => {
+                let given = self.options.login.credentials.as_ref();
+                let is_for = self.redirects.is_home() && !self.is_robots();
+                given.filter(|_| is_for).map(Pair::from).or(told)
+            }
+        }
+    }
+
+    /// Whether the response is a challenge that the next request answers.
+    pub(super) fn answers(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
+        if status != StatusCode::UNAUTHORIZED || self.has_own_authorization() {
+            return false;
+        }
+        let (Some(logins), Some(pair)) = (self.logins, self.pair()) else {
+            return false;
+        };
+        let Some(challenge) = Challenge::best(headers) else {
+            return false;
+        };
+        if self.answered > 0 && !(challenge.stale && self.answered < MOST_ANSWERS) {
+            return false;
+        }
+        self.answered += 1;
+        logins.challenge(self.redirects.url(), &pair.user, challenge);
+        true
+    }
+
+    fn has_own_authorization(&self) -> bool {
+        let common = self.options.headers.iter();
+        let mut names = common.chain(self.headers).map(|(name, _)| name);
+        self.redirects.is_home()
+            && names.any(|name| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()))
+    }
+}
