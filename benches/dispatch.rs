@@ -27,6 +27,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 Event::TaskOffered {
                     task: TaskId(offered),
                     host,
+                    mirrors: Vec::new(),
                     size: 900,
                     spacing: Duration::ZERO,
                 },
@@ -70,6 +71,7 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }
+                | Action::TurnToMirror { .. }
                 | Action::Notify(_) => {}
             }
         }
@@ -87,6 +89,7 @@ fn stored() -> Box<Stored> {
         content_type: None,
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     })
 }

@@ -32,6 +32,8 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: format!("document-{n}-0123456789abcdef.tar.gz"),
         named: false,
+        range: None,
+        checksums: Vec::new(),
         attempts: 1,
         deliveries: 1,
         worker: None,
@@ -49,6 +51,7 @@ fn record(n: u64) -> Record {
         content_type: Some("text/plain".to_owned()),
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     };
     Record::stored(facts, stored)

@@ -50,6 +50,8 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: path(n),
         named: false,
+        range: None,
+        checksums: Vec::new(),
         attempts: 1,
         deliveries: 1,
         worker: None,
@@ -67,6 +69,7 @@ fn record(n: u64) -> Record {
         content_type: Some("application/octet-stream".to_owned()),
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     };
     Record {

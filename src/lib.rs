@@ -24,7 +24,7 @@
 //!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
-//! [`folder`], folders that others may have prepared;
+//! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
 //! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
@@ -46,6 +46,7 @@ pub mod ledger;
 pub mod login;
 pub mod manual;
 pub mod origin;
+pub mod page;
 pub mod placement;
 pub mod pool;
 pub mod reap;

@@ -7,6 +7,7 @@
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
+mod checksum;
 pub mod codec;
 mod faults;
 pub mod handshake;
@@ -20,11 +21,12 @@ pub mod robots;
 mod setup;
 mod text;
 
+pub use checksum::{Algorithm, Checksum};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
 pub use login::{Cookie, Credentials, Login, LoginHosts, MAX_COOKIE, MAX_COOKIES, MAX_LOGIN_HOSTS};
 pub use message::{
-    Assignment, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
+    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
     Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,

@@ -17,10 +17,14 @@
 //!       |               (exit 0)                  |
 //! ```
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Hello;
-use crate::{Failure, Login, MonotonicNanos, Setup, Stored, TaskId, Validators};
+use crate::{
+    Algorithm, Checksum, Failure, Login, MonotonicNanos, Setup, Stored, TaskId, Validators,
+};
 
 /// One task, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +35,15 @@ pub struct Assignment {
     pub kind: TaskKind,
     /// What to download: an absolute http or https URL.
     pub url: String,
+    /// That is a mirror of what the list names: nobody has asked its robots.txt about it.
+    pub mirror: bool,
     /// The name of its body in the worker's folder. Nobody but the coordinator can tell it, and no
     /// other task has it.
     pub partial: String,
     /// What the list says of the file: one that is otherwise is not put in place.
     pub expect: Option<Box<Expect>>,
+    /// The part of the resource that is the file, if it is not the whole.
+    pub range: Option<ByteRange>,
     /// Request headers for this task, name and value. Each takes the place of those of the same
     /// name in [`HttpOptions`](crate::HttpOptions).
     pub headers: Vec<(String, String)>,
@@ -58,8 +66,10 @@ impl Assignment {
             task,
             kind: TaskKind::Listed,
             url: url.into(),
+            mirror: false,
             partial: partial.into(),
             expect: None,
+            range: None,
             headers: Vec::new(),
             delivery: 1,
             known: None,
@@ -80,12 +90,58 @@ pub enum TaskKind {
 }
 
 /// What is known of a file before it is downloaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
-    /// Its SHA-256.
-    pub sha256: Option<[u8; 32]>,
+    /// Its checksums, at most one of each algorithm.
+    pub checksums: Vec<Checksum>,
     /// Its size in bytes.
     pub size: Option<u64>,
+}
+
+impl Expect {
+    /// Its checksum by `algorithm`, if that is known.
+    #[must_use]
+    pub fn checksum(&self, algorithm: Algorithm) -> Option<&Checksum> {
+        let mut checksums = self.checksums.iter();
+        checksums.find(|checksum| checksum.algorithm == algorithm)
+    }
+}
+
+/// A part of a resource, at least one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ByteRange {
+    /// Its first byte, counted from 0.
+    pub first: u64,
+    /// Its last byte; not before the first.
+    pub last: u64,
+}
+
+impl ByteRange {
+    /// What `text` says: `first-last`, in decimal digits, and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten()
+        };
+        let (first, last) = text.split_once('-')?;
+        let (first, last) = (number(first)?, number(last)?);
+        // No file is longer than the largest offset.
+        (first <= last && i64::try_from(last).is_ok()).then_some(Self { first, last })
+    }
+
+    /// How many bytes it is.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.last.saturating_sub(self.first).saturating_add(1)
+    }
+}
+
+/// As in a list: `first-last`.
+impl fmt::Display for ByteRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// What an earlier run recorded of a file that is still in its place.

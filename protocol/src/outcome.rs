@@ -163,6 +163,8 @@ pub struct Stored {
     pub executed: Option<Executed>,
     /// Those of the file that can be used.
     pub validators: Validators,
+    /// When it was last modified, as the server says.
+    pub modified: Option<Timestamp>,
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
     /// there.
     pub unchanged: bool,
@@ -274,7 +276,7 @@ pub enum FailureKind {
     TooLarge,
     /// The file is not of the size that the list names.
     SizeMismatch,
-    /// The file's SHA-256 is not the one that the list names.
+    /// A checksum of the file is not the one that the list names.
     ChecksumMismatch,
     /// The file could not be written; the disk is not full.
     Store,

@@ -13,12 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Assignment, Bearer, Cookie, Credentials, Engine, Exchange, Executed, Exemption, Expect,
-    Failure, FailureKind, Family, Faults, FromWorker, HttpOptions, Identity, Known, LimitRate,
-    Login, LoginHosts, LoginOptions, MAX_POISON_TEXT, MAX_POISONS, MonotonicNanos, Phase, Poison,
-    Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running, Sandbox, Setup, Severity, Share,
-    Simulated, Span, SpanPhase, Stored, TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker,
-    Trust, Validators, WorkerLimits,
+    Algorithm, Assignment, Bearer, ByteRange, Checksum, Cookie, Credentials, Engine, Exchange,
+    Executed, Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions,
+    Identity, Known, LimitRate, Login, LoginHosts, LoginOptions, MAX_POISON_TEXT, MAX_POISONS,
+    MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running,
+    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
+    TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -124,9 +124,10 @@ prop_compose! {
         sha256 in any::<[u8; 32]>(),
         content_type in option::of(".{0,40}"),
         (validators, unchanged) in (validators(), any::<bool>()),
+        modified in option::of(any::<i64>().prop_map(Timestamp)),
         executed in option::of(executed()),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, unchanged, executed })
+        Box::new(Stored { exchange, bytes, sha256, content_type, validators, modified, unchanged, executed })
     }
 }
 
@@ -214,28 +215,44 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    let expect = (option::of(any::<[u8; 32]>()), option::of(any::<u64>()))
-        .prop_map(|(sha256, size)| Box::new(Expect { sha256, size }));
+    let checksum = prop::sample::select(&Algorithm::ALL).prop_flat_map(|algorithm| {
+        let digest = vec(any::<u8>(), algorithm.bytes());
+        digest.prop_map(move |digest| Checksum {
+            algorithm,
+            digest: digest.into(),
+        })
+    });
+    let expect = (vec(checksum, 0..5), option::of(any::<u64>()))
+        .prop_map(|(checksums, size)| Box::new(Expect { checksums, size }));
+    let range = (any::<u64>(), any::<u64>()).prop_map(|(first, last)| ByteRange { first, last });
     let headers = vec((".{0,20}", ".{0,20}"), 0..3);
     let texts = (".{0,100}", ".{0,40}");
     let kind = prop::sample::select(vec![TaskKind::Listed, TaskKind::RobotsTxt]);
     let rest = (
-        option::of(expect),
+        (option::of(expect), option::of(range)),
         headers,
-        (any::<(u32, bool)>(), kind),
+        (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
     (task(), texts, rest).prop_map(
-        |(task, (url, partial), (expect, headers, ((delivery, begun), kind), known))| Assignment {
+        |(
             task,
-            kind,
-            url,
-            partial,
-            expect,
-            headers,
-            delivery,
-            known,
-            begun,
+            (url, partial),
+            ((expect, range), headers, ((delivery, begun, mirror), kind), known),
+        )| {
+            Assignment {
+                task,
+                kind,
+                url,
+                mirror,
+                partial,
+                expect,
+                range,
+                headers,
+                delivery,
+                known,
+                begun,
+            }
         },
     )
 }

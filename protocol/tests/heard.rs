@@ -45,6 +45,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
                     etag: Some(text.clone()),
                     last_modified: Some(text.clone()),
                 },
+                modified: None,
                 unchanged: false,
             }),
         }])

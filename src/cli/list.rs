@@ -30,7 +30,7 @@ pub enum FormatName {
     Auto,
     /// One URL a line
     Text,
-    /// One JSON object a line: url, out, sha256, size, headers
+    /// One JSON object a line: url and, where needed, out, sha256, size, range, headers and others
     Jsonl,
     /// Comma-separated values
     Csv,

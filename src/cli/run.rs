@@ -66,6 +66,11 @@ pub struct RunArgs {
     #[arg(long)]
     pub fsync: bool,
 
+    /// Give files the time at which they were last modified, as the server says, and not that of the
+    /// download
+    #[arg(short = 'R', long)]
+    pub remote_time: bool,
+
     /// Take up again the URLs that earlier runs quarantined
     #[arg(long)]
     pub retry_quarantined: bool,

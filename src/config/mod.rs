@@ -68,6 +68,8 @@ pub struct RunConfig {
     pub limit_rate: Option<NonZeroU64>,
     /// Whether what is stored is safe from the loss of power.
     pub fsync: bool,
+    /// Whether files get the time that the server says.
+    pub remote_time: bool,
     /// The program to run on each file.
     pub exec: Option<Exec>,
     /// How workers talk to servers.
@@ -246,6 +248,7 @@ impl RunConfig {
             worker_limits: worker_limits(&args.limits, shape.pool, args.mode.mode)?,
             limit_rate: args.http.limit_rate.and_then(NonZeroU64::new),
             fsync: args.fsync,
+            remote_time: args.remote_time,
             exec: exec::exec(&args.each, std::env::var_os("PATH"))?,
             robots: args.http.robots.then(|| robots_token(&args.http)),
             http: HttpOptions {

@@ -12,20 +12,10 @@ use super::task::{Lease, Place, Task};
 use super::{Course, Dispatcher};
 
 impl Dispatcher {
-    pub(super) fn on_offered(
-        &mut self,
-        now: Instant,
-        task: TaskId,
-        host: HostId,
-        size: u32,
-        spacing: Duration,
-    ) {
+    pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
         self.counts.offered += 1;
-        self.spaced |= spacing > Duration::ZERO;
-        let entry = Task {
-            spacing,
-            ..Task::new(now, host, size)
-        };
+        self.spaced |= entry.spacing > Duration::ZERO;
+        let host = entry.host;
         let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
         self.ready.enter(host);
@@ -172,6 +162,9 @@ impl Dispatcher {
         if delay.is_some() && !pushback.pause.is_zero() {
             self.rest_host(now, id, pushback.pause);
         }
+        if delay.is_none() && self.may_turn_to_mirror(id, &failure) {
+            return self.turn_to_mirror(now, id, failure);
+        }
         self.failed(now, worker, id, failure, delay);
     }
 
@@ -208,7 +201,7 @@ impl Dispatcher {
             self.place(id, Place::Delayed(now + delay));
             self.delayed.insert((now + delay, id));
         }
-        let attempts = self.tasks.get(&id).map_or(0, |task| task.attempts);
+        let attempts = self.tasks.get(&id).map_or(0, Task::all_attempts);
         self.actions.push_back(Action::Notify(Notice::Retrying {
             task: id,
             attempts,
@@ -316,7 +309,7 @@ impl Dispatcher {
             task: id,
             worker,
             verdict,
-            attempts: task.attempts,
+            attempts: task.all_attempts(),
             deliveries: task.broken + answered,
             queued,
         });
@@ -397,7 +390,7 @@ impl Dispatcher {
 
     /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
     /// many die, those who have waited longest would never have their turn.
-    fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
+    pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -442,8 +435,8 @@ impl Dispatcher {
 }
 
 /// An end of a queue.
-#[derive(Clone, Copy)]
-enum End {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
     Front,
     Back,
 }

@@ -18,6 +18,8 @@ pub enum Event {
         task: TaskId,
         /// Its host.
         host: HostId,
+        /// The hosts of its mirrors: where else it can be done, in the order in which that is tried.
+        mirrors: Vec<HostId>,
         /// What it takes of a worker's credit until it is known to be started: its room in the
         /// channel.
         size: u32,
@@ -272,6 +274,14 @@ pub enum Action {
         worker: WorkerId,
         /// Why.
         reason: KillReason,
+    },
+    /// This task failed for good where it was tried: from now on it is for its next mirror, and no
+    /// other place. It waits for its turn there.
+    TurnToMirror {
+        /// Which task.
+        task: TaskId,
+        /// Why it failed.
+        failure: Box<Failure>,
     },
     /// Say when everything that workers have said until now is told; answered by
     /// [`Event::Listened`].

@@ -28,8 +28,12 @@
 //!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
+//! A task that fails for good at its host and has a mirror is `Ready` again, for the mirror's host
+//! (`mirrors.rs`).
+//!
 //! A task in `Placing` has a whole body, or a failure that its worker calls fatal, which is tried
-//! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
+//! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers
+//! it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
@@ -42,6 +46,7 @@ mod chunks;
 mod ending;
 mod event;
 mod limits;
+mod mirrors;
 mod pace;
 mod pressure;
 mod pushback;
@@ -181,9 +186,17 @@ impl Dispatcher {
             Event::TaskOffered {
                 task,
                 host,
+                mirrors,
                 size,
                 spacing,
-            } => self.on_offered(now, task, host, size, spacing),
+            } => {
+                let entry = Task {
+                    mirrors: mirrors.into(),
+                    spacing,
+                    ..Task::new(now, host, size)
+                };
+                self.on_offered(task, entry);
+            }
             Event::ErrandOffered { task, host, size } => self.on_errand(now, task, host, size),
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),

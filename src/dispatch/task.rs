@@ -1,5 +1,6 @@
 //! One unfinished task, as the core sees it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::{SlotId, WorkerId};
@@ -10,15 +11,20 @@ use super::pressure::Asked;
 /// An unfinished task.
 #[derive(Debug)]
 pub(super) struct Task {
+    /// The host that it is for now.
     pub(super) host: HostId,
+    /// Those that it is for if that fails, in their order.
+    pub(super) mirrors: VecDeque<HostId>,
     /// It is not of the input.
     pub(super) errand: bool,
     /// Shortest time to the next one of its host.
     pub(super) spacing: Duration,
     /// What it takes of a worker's credit.
     pub(super) size: u32,
-    /// Answers so far.
+    /// Answers so far, of where it is tried now.
     pub(super) attempts: u32,
+    /// Answers of those before.
+    pub(super) earlier_attempts: u32,
     /// Leases that a death or a deadline ended while the task ran.
     pub(super) broken: u32,
     /// Of those, the ones that it is to blame for: it ran alone, or hung, and the worker's end
@@ -79,10 +85,12 @@ impl Task {
     pub(super) const fn new(now: Instant, host: HostId, size: u32) -> Self {
         Self {
             host,
+            mirrors: VecDeque::new(),
             errand: false,
             spacing: Duration::ZERO,
             size,
             attempts: 0,
+            earlier_attempts: 0,
             broken: 0,
             kills: 0,
             unexplained: 0,
@@ -93,6 +101,11 @@ impl Task {
             ready_at: now,
             place: Place::Ready,
         }
+    }
+
+    /// Answers so far, wherever it was tried.
+    pub(super) const fn all_attempts(&self) -> u32 {
+        self.earlier_attempts.saturating_add(self.attempts)
     }
 
     /// The lease on it, if `worker` has it.

@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use http::{HeaderName, HeaderValue};
+use protocol::{Algorithm, ByteRange, Checksum, Expect};
 
 use super::error::{Excerpt, LineError};
 use super::naming::{self, Naming};
-use super::target::{self, Extra, Target};
+use super::target::{self, Extra, Mirror, Target};
 
 /// Most that the request headers of one line may take together, in bytes. More is refused by most
 /// servers, and with it every task fits a protocol frame.
 pub const MAX_HEADERS: usize = 8 * 1024;
+
+/// Most mirrors that a line may name, so that the targets of a list take a bounded room.
+pub const MAX_MIRRORS: usize = 16;
 
 /// Headers that say how a request is framed: they are not the list's to set.
 const FRAMING: [&str; 4] = [
@@ -21,12 +24,56 @@ const FRAMING: [&str; 4] = [
     "upgrade",
 ];
 
+/// What a line may say in words beyond its URL, under a key of JSON or in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Out,
+    Checksum(Algorithm),
+    Range,
+    Referer,
+    Method,
+    Body,
+}
+
+impl Word {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Out,
+        Self::Checksum(Algorithm::Md5),
+        Self::Checksum(Algorithm::Sha1),
+        Self::Checksum(Algorithm::Sha256),
+        Self::Checksum(Algorithm::Sha512),
+        Self::Checksum(Algorithm::Crc32c),
+        Self::Range,
+        Self::Referer,
+        Self::Method,
+        Self::Body,
+    ];
+
+    /// Its key or column.
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Checksum(algorithm) => algorithm.key(),
+            Self::Range => "range",
+            Self::Referer => "referer",
+            Self::Method => "method",
+            Self::Body => "body",
+        }
+    }
+}
+
+/// Something for each [`Word`], in their order.
+pub(super) type Words<T> = [Option<T>; Word::ALL.len()];
+
 /// What a line says, as it says it.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
+    /// Empty if there is none.
     pub(super) url: Cow<'a, str>,
-    pub(super) out: Option<Cow<'a, str>>,
-    pub(super) sha256: Option<Cow<'a, str>>,
+    /// More URLs of the same file.
+    pub(super) urls: Vec<Cow<'a, str>>,
+    /// None of them is empty.
+    pub(super) words: Words<Cow<'a, str>>,
     pub(super) size: Option<u64>,
     pub(super) headers: Vec<(String, String)>,
 }
@@ -37,19 +84,40 @@ impl Fields<'_> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Fields {
             url: owned(self.url),
-            out: self.out.map(owned),
-            sha256: self.sha256.map(owned),
+            urls: self.urls.into_iter().map(owned).collect(),
+            words: self.words.map(|word| word.map(owned)),
             size: self.size,
             headers: self.headers,
         }
     }
 
+    fn word(&self, word: Word) -> Option<&str> {
+        let at = Word::ALL.iter().position(|other| *other == word)?;
+        self.words[at].as_deref()
+    }
+
     /// The target, which would be task `number`.
-    pub(super) fn target(self, naming: &Naming, number: u64) -> Result<Target, LineError> {
+    pub(super) fn target(mut self, naming: &Naming, number: u64) -> Result<Target, LineError> {
+        if self.url.trim().is_empty() && !self.urls.is_empty() {
+            self.url = self.urls.remove(0);
+        }
         let url = target::parse_url(&self.url)?;
-        let sha256 = self.sha256.as_deref().map(sha256).transpose()?;
+        self.check_request()?;
+        let expect = Expect {
+            checksums: self.checksums()?,
+            size: self.size,
+        };
+        let range = self.range()?;
+        if let Some(referer) = self.word(Word::Referer) {
+            let referer = ("Referer".to_owned(), referer.trim().to_owned());
+            let is_own = |(name, _): &(String, String)| name.eq_ignore_ascii_case(&referer.0);
+            if !self.headers.iter().any(is_own) {
+                self.headers.push(referer);
+            }
+        }
         check_headers(&self.headers)?;
-        if let Some(out) = &self.out {
+        let out = self.word(Word::Out);
+        if let Some(out) = out {
             naming::check_place(out).map_err(|problem| LineError::BadOut {
                 out: Excerpt::of(out),
                 problem,
@@ -58,30 +126,89 @@ impl Fields<'_> {
         let no_host = || LineError::NoHost {
             text: Excerpt::of(&self.url),
         };
-        let target = Target::new(url, naming, number)
+        let target = Target::part(url, range, naming, number)
             .map_err(|problem| LineError::BadName {
                 text: Excerpt::of(&self.url),
                 problem,
             })?
             .ok_or_else(no_host)?;
+        if self.urls.len() > MAX_MIRRORS {
+            let there = self.urls.len();
+            return Err(LineError::ManyMirrors { there });
+        }
         let extra = Extra {
-            sha256,
-            size: self.size,
-            headers: self.headers,
+            expect,
+            range,
+            headers: std::mem::take(&mut self.headers),
+            mirrors: self.mirrors(&target)?,
         };
-        Ok(target.with(self.out.as_deref(), extra))
+        if !extra.mirrors.is_empty() && extra.expect.checksums.is_empty() {
+            return Err(LineError::MirrorsWithoutChecksum);
+        }
+        Ok(target.with(self.word(Word::Out), extra))
     }
-}
 
-fn sha256(text: &str) -> Result<[u8; 32], LineError> {
-    let mut digest = [0; 32];
-    let text = text.trim();
-    if text.len() == 64 && HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut digest) == Ok(32) {
-        return Ok(digest);
+    /// The other URLs, each once.
+    fn mirrors(&self, target: &Target) -> Result<Vec<Mirror>, LineError> {
+        let mut mirrors: Vec<Mirror> = Vec::new();
+        for text in &self.urls {
+            let mirror = Mirror::new(target::parse_url(text)?);
+            let mirror = mirror.ok_or_else(|| LineError::NoHost {
+                text: Excerpt::of(text),
+            })?;
+            let is_known =
+                mirror.url == target.url || mirrors.iter().any(|earlier| earlier.url == mirror.url);
+            if !is_known {
+                mirrors.push(mirror);
+            }
+        }
+        Ok(mirrors)
     }
-    Err(LineError::BadChecksum {
-        text: Excerpt::of(text),
-    })
+
+    /// Whether what is asked for is a GET request without a body.
+    fn check_request(&self) -> Result<(), LineError> {
+        let method = self.word(Word::Method).map(str::trim);
+        let other = method.filter(|method| !method.eq_ignore_ascii_case("get"));
+        let key = match (other, self.word(Word::Body)) {
+            (Some(_), _) => Word::Method.key(),
+            (None, Some(_)) => Word::Body.key(),
+            (None, None) => return Ok(()),
+        };
+        Err(LineError::NotAGet { key })
+    }
+
+    fn checksums(&self) -> Result<Vec<Checksum>, LineError> {
+        let given = Algorithm::ALL.into_iter().filter_map(|algorithm| {
+            let text = self.word(Word::Checksum(algorithm))?;
+            Some((algorithm, text.trim()))
+        });
+        given
+            .map(|(algorithm, text)| {
+                Checksum::parse(algorithm, text).ok_or_else(|| LineError::BadChecksum {
+                    algorithm,
+                    text: Excerpt::of(text),
+                })
+            })
+            .collect()
+    }
+
+    fn range(&self) -> Result<Option<ByteRange>, LineError> {
+        let text = self.word(Word::Range).map(str::trim);
+        let parsed = text.map(|text| {
+            ByteRange::parse(text).ok_or_else(|| LineError::BadRange {
+                text: Excerpt::of(text),
+            })
+        });
+        let Some(range) = parsed.transpose()? else {
+            return Ok(None);
+        };
+        match self.size {
+            Some(size) if size != range.bytes() => {
+                Err(LineError::RangeOfAnotherSize { range, size })
+            }
+            Some(_) | None => Ok(Some(range)),
+        }
+    }
 }
 
 fn check_headers(headers: &[(String, String)]) -> Result<(), LineError> {

@@ -4,8 +4,10 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use protocol::{Algorithm, ByteRange};
+
 use super::naming::PlaceError;
-use super::{MAX_HEADERS, MAX_LINE, MAX_ROW};
+use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 
 /// Why a list could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +163,14 @@ pub enum LineError {
         /// What is wrong with it.
         problem: PlaceError,
     },
-    /// Not a SHA-256.
-    #[error("the sha256 is not 64 hexadecimal digits: {text}")]
+    /// Not a checksum.
+    #[error(
+        "the {} is neither {} hexadecimal digits nor {} bytes in Base64: {text}",
+        .algorithm.key(), 2 * .algorithm.bytes(), .algorithm.bytes()
+    )]
     BadChecksum {
+        /// What it should be.
+        algorithm: Algorithm,
         /// What it is.
         text: Excerpt,
     },
@@ -172,6 +179,41 @@ pub enum LineError {
     BadSize {
         /// What it is.
         text: Excerpt,
+    },
+    /// Not a range of bytes.
+    #[error("the range is not FIRST-LAST, two numbers of bytes counted from 0: {text}")]
+    BadRange {
+        /// What it is.
+        text: Excerpt,
+    },
+    /// A range and a size that do not fit each other.
+    #[error("the range {range} is {} bytes, and the size is {size}", .range.bytes())]
+    RangeOfAnotherSize {
+        /// The range.
+        range: ByteRange,
+        /// The size.
+        size: u64,
+    },
+    /// A method other than GET, or a body.
+    #[error(
+        "{key} is not supported: every request is a GET without a body; leave {key} out, or give it \
+         another name if it is not about the request"
+    )]
+    NotAGet {
+        /// The key or column.
+        key: &'static str,
+    },
+    /// Mirrors, and nothing that shows that what they send is the file.
+    #[error(
+        "several URLs (urls) need a checksum that shows that all of them are of one file: add \
+         sha256, sha512, sha1, md5 or crc32c, or leave one URL"
+    )]
+    MirrorsWithoutChecksum,
+    /// More than [`MAX_MIRRORS`].
+    #[error("the line has {there} URLs (urls), and may have {MAX_MIRRORS}")]
+    ManyMirrors {
+        /// How many it has.
+        there: usize,
     },
     /// A header that cannot be sent.
     #[error("the request header {name} cannot be sent, for its name or its value")]

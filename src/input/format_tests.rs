@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read};
 
 use proptest::prelude::*;
+use protocol::{Algorithm, ByteRange, Checksum};
 
 use super::naming::Naming;
 use super::*;
@@ -49,7 +50,10 @@ fn an_object_may_say_more_than_its_url() {
     assert_eq!((target.path.as_str(), target.named), ("b/c.txt", true));
     assert_eq!(target.key, UrlKey::of_named("https://h/a", "b/c.txt"));
     let extra = target.extra.expect("there is more");
-    assert_eq!((extra.size, extra.sha256), (Some(5), Some([0xAB; 32])));
+    let sums = &extra.expect.checksums;
+    let sha256 = Checksum::parse(Algorithm::Sha256, &"ab".repeat(32));
+    assert_eq!(extra.expect.size, Some(5));
+    assert_eq!((sums.len(), sums.first()), (1, sha256.as_ref()));
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let expected = [
         header("X-A", "1"),
@@ -57,6 +61,102 @@ fn an_object_may_say_more_than_its_url() {
         header("Cookie", "c=d"),
     ];
     assert_eq!(extra.headers, expected);
+}
+
+#[test]
+fn several_checksums_a_range_and_a_referer_may_be_named() {
+    let md5 = "1B2M2Y8AsgTpgAmY7PhCfg==";
+    let object = format!(
+        r#"{{"url":"https://h/a","md5":"{md5}","crc32c":"E3069283","range":"5-9","referer":"https://h/","method":"get","body":""}}"#
+    );
+    let table = format!(
+        "url,range,MD5,crc32c,Referer,method,body\nhttps://h/a,5-9,{md5},E3069283,https://h/,GET,\n"
+    );
+    let csv = options(Some(Format::Csv), None);
+    for (text, options) in [(object, &Arc::default()), (table, &csv)] {
+        let target = lines(text.as_bytes(), options).remove(0).entry;
+        let target = target.expect("a target");
+        assert_eq!(target.range(), Some(ByteRange { first: 5, last: 9 }));
+        assert_eq!(
+            target.key,
+            UrlKey::of_task("https://h/a", Some("5-9"), None)
+        );
+        assert!(
+            target.path.contains(&target.key.to_string()),
+            "{}",
+            target.path
+        );
+        let extra = target.extra.expect("there is more");
+        let sums: Vec<_> = extra.expect.checksums.iter().map(Checksum::hex).collect();
+        assert_eq!(sums, ["d41d8cd98f00b204e9800998ecf8427e", "e3069283"]);
+        let referer = ("Referer".to_owned(), "https://h/".to_owned());
+        assert_eq!(extra.headers, [referer]);
+    }
+    let own = br#"{"url":"https://h/a","referer":"b","headers":{"referer":"a"}}"#;
+    let target = lines(own, &Arc::default()).remove(0).entry;
+    let headers = target.expect("a target").extra.expect("more").headers;
+    assert_eq!(headers, [("referer".to_owned(), "a".to_owned())]);
+}
+
+#[test]
+fn several_urls_of_one_file_are_mirrors_and_need_a_checksum() {
+    let urls = |line: &str, options: &Arc<ListOptions>| {
+        let line = lines(line.as_bytes(), options).remove(0);
+        let target = line
+            .entry
+            .as_ref()
+            .map_err(|_| line.problem().unwrap_or_default())?;
+        let mirrors = target.mirrors().iter().map(Mirror::request_url);
+        Ok::<Vec<_>, String>(
+            std::iter::once(target.request_url())
+                .chain(mirrors)
+                .collect(),
+        )
+    };
+    let plain = Arc::default();
+    let csv = options(Some(Format::Csv), None);
+    let found = ["https://a/f", "http://u:p@b:81/f"].map(ToOwned::to_owned);
+    for line in [
+        r#"{"url":"https://a/f","urls":["https://A:443/f#x","http://u:p@b:81/f",null],"crc32c":"00000000"}"#,
+        r#"{"urls":["https://a/f","http://u:p@b:81/f","https://a/f"],"crc32c":"00000000"}"#,
+        r#"{"url":"","urls":["https://a/f","http://u:p@b:81/f"],"crc32c":"00000000"}"#,
+    ] {
+        assert_eq!(urls(line, &plain).as_deref(), Ok(&found[..]), "{line}");
+    }
+    for table in [
+        "url,urls,crc32c\nhttps://a/f,https://a/f  http://u:p@b:81/f,00000000\n",
+        "urls,crc32c\nhttps://a/f http://u:p@b:81/f,00000000\n",
+    ] {
+        assert_eq!(urls(table, &csv).as_deref(), Ok(&found[..]), "{table}");
+    }
+    let one = r#"{"urls":["https://a/f"]}"#;
+    assert_eq!(
+        urls(one, &plain).as_deref(),
+        Ok(&found[..1]),
+        "one needs none"
+    );
+    let many = format!(
+        r#"{{"urls":["https://a/f"{}],"md5":"{}"}}"#,
+        r#","https://b/f""#.repeat(17),
+        "0".repeat(32)
+    );
+    for (line, problem) in [
+        (
+            r#"{"urls":["https://a/f","http://b/f"],"size":5}"#,
+            "list:1: several URLs (urls) need a checksum that shows that all of them are of one file: add sha256, sha512, sha1, md5 or crc32c, or leave one URL",
+        ),
+        (
+            &many,
+            "list:1: the line has 17 URLs (urls), and may have 16",
+        ),
+        (
+            r#"{"url":"https://a/f","urls":["ftp://b/"]}"#,
+            "list:1: scheme ftp is not supported, only http and https are: ftp://b/",
+        ),
+        (r#"{"urls":[]}"#, "list:1: no URL in the line"),
+    ] {
+        assert_eq!(urls(line, &plain), Err(problem.to_owned()), "{line}");
+    }
 }
 
 #[test]
@@ -95,7 +195,7 @@ fn values_as_programs_write_them_are_understood() {
         let line = format!(r#"{{"url":"https://h/a",{text}}}"#);
         let target = lines(line.as_bytes(), &Arc::default()).remove(0).entry;
         let target = target.expect(text);
-        let told = target.extra.and_then(|extra| extra.size);
+        let told = target.expect().and_then(|expect| expect.size);
         assert_eq!((told, target.named), (size, false), "{text}");
     }
     for text in [
@@ -180,7 +280,31 @@ fn each_slip_of_json_is_named_with_line_and_column() {
         ),
         (
             r#"{"url":"http://h/","sha256":"abc"}"#,
-            "list:2: the sha256 is not 64 hexadecimal digits: abc",
+            "list:2: the sha256 is neither 64 hexadecimal digits nor 32 bytes in Base64: abc",
+        ),
+        (
+            r#"{"url":"http://h/","crc32c":"0xE3069283"}"#,
+            "list:2: the crc32c is neither 8 hexadecimal digits nor 4 bytes in Base64: 0xE3069283",
+        ),
+        (
+            r#"{"url":"http://h/","range":"5-4"}"#,
+            "list:2: the range is not FIRST-LAST, two numbers of bytes counted from 0: 5-4",
+        ),
+        (
+            r#"{"url":"http://h/","range":"0-4","size":4}"#,
+            "list:2: the range 0-4 is 5 bytes, and the size is 4",
+        ),
+        (
+            r#"{"url":"http://h/","referer":"a\nb"}"#,
+            "list:2: the request header Referer cannot be sent, for its name or its value",
+        ),
+        (
+            r#"{"url":"http://h/","method":"POST"}"#,
+            "list:2: method is not supported: every request is a GET without a body; leave method out, or give it another name if it is not about the request",
+        ),
+        (
+            r#"{"url":"http://h/","body":{"a":[1]}}"#,
+            "list:2: body is not supported: every request is a GET without a body; leave body out, or give it another name if it is not about the request",
         ),
         (
             r#"{"url":"http://h/","headers":{"a b":"c"}}"#,
@@ -232,7 +356,9 @@ fn a_table_is_read_by_the_names_of_its_columns() {
     );
     let first = lines(data.as_bytes(), &options).remove(0).entry;
     let extra = first.expect("a target").extra.expect("there is more");
-    assert_eq!((extra.size, extra.sha256), (Some(5), Some([0xAB; 32])));
+    let expect = extra.expect;
+    let sums = [Checksum::parse(Algorithm::Sha256, &sha256).expect("a checksum")];
+    assert_eq!((expect.size, &expect.checksums[..]), (Some(5), &sums[..]));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! One JSON object a line: `{"url": …, "out": …, "sha256": …, "size": …, "headers": {…}}`.
+//! One JSON object a line: `{"url": …, "out": …, "sha256": …, "size": …, "headers": {…}}`, and more
+//! (`entry::Word`).
 //!
 //! Only the URL must be there; keys that are not known are passed over, so that a dataset can be
 //! read as it is. So can values as programs write them: `NaN` and `Infinity`, which are no JSON,
@@ -12,7 +13,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use super::entry::Fields;
+use super::entry::{Fields, Word, Words};
 use super::error::{Excerpt, LineError};
 use super::options::ListOptions;
 
@@ -92,10 +93,11 @@ struct Object<'o> {
 /// A key that means something.
 enum Key {
     Url,
-    Out,
-    Sha256,
+    Urls,
     Size,
     Headers,
+    /// That of a [`Word`], by its number.
+    Word(usize),
     Other,
 }
 
@@ -121,11 +123,13 @@ impl Visitor<'_> for KeyVisitor<'_> {
     fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
         Ok(match key {
             _ if key == self.url => Key::Url,
-            "out" => Key::Out,
-            "sha256" => Key::Sha256,
+            "urls" => Key::Urls,
             "size" => Key::Size,
             "headers" => Key::Headers,
-            _ => Key::Other,
+            _ => match Word::ALL.iter().position(|word| word.key() == key) {
+                Some(number) => Key::Word(number),
+                None => Key::Other,
+            },
         })
     }
 }
@@ -147,23 +151,33 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut url: Option<Text<'de>> = None;
-        let mut out: Option<Option<Text<'de>>> = None;
-        let mut sha256: Option<Option<Text<'de>>> = None;
+        let mut urls: Option<Option<Vec<Option<Text<'de>>>>> = None;
+        let mut words: Words<Option<Text<'de>>> = Default::default();
         let mut size: Option<Option<Size>> = None;
         let mut headers: Option<Option<Headers>> = None;
         while let Some(key) = map.next_key_seed(&self)? {
             match key {
                 Key::Url => once(&mut url, "the url", map.next_value()?)?,
-                Key::Out => once(&mut out, "out", map.next_value()?)?,
-                Key::Sha256 => once(&mut sha256, "sha256", map.next_value()?)?,
+                Key::Urls => once(&mut urls, "urls", map.next_value()?)?,
                 Key::Size => once(&mut size, "size", map.next_value()?)?,
                 Key::Headers => once(&mut headers, "headers", map.next_value()?)?,
+                Key::Word(number) => {
+                    let word = Word::ALL[number];
+                    let text = if word == Word::Body {
+                        map.next_value::<AnyBody<'_>>()?.0
+                    } else {
+                        map.next_value()?
+                    };
+                    once(&mut words[number], word.key(), text)?;
+                }
                 Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        let Some(url) = url else {
+        // Where the first of the mirrors stands for it.
+        let first = Text(Cow::Borrowed(""));
+        let Some(url) = url.or(urls.is_some().then_some(first)) else {
             return Err(A::Error::custom(format_args!(
                 "no key {:?} in the object",
                 self.url
@@ -175,8 +189,14 @@ impl<'de> Visitor<'de> for Object<'_> {
         };
         Ok(Fields {
             url: url.0,
-            out: text(out),
-            sha256: text(sha256),
+            urls: urls
+                .flatten()
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|text| text.0)
+                .collect(),
+            words: words.map(text),
             size: size.flatten().and_then(|size| size.0),
             headers: headers
                 .flatten()
@@ -198,6 +218,17 @@ fn once<T, E: Error>(place: &mut Option<T>, name: &str, value: T) -> Result<(), 
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A request's body of any type: what it says does not matter.
+struct AnyBody<'a>(Option<Text<'a>>);
+
+impl<'de> Deserialize<'de> for AnyBody<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let is_absent = value.is_null() || value.as_str() == Some("");
+        Ok(Self((!is_absent).then(|| Text(value.to_string().into()))))
+    }
+}
 
 /// A number of bytes, as a number or a text; nothing if that is empty.
 struct Size(Option<u64>);

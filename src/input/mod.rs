@@ -25,12 +25,12 @@ use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use entry::MAX_HEADERS;
+pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
 pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
 pub use options::{Column, Format, ListOptions};
-pub use target::{Extra, Target, UrlKey};
+pub use target::{Extra, Mirror, Target, UrlKey};
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
 ///

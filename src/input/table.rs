@@ -12,7 +12,7 @@ use std::str;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
 use super::bounded::{BoundedLines, RawLine};
-use super::entry::Fields;
+use super::entry::{Fields, Word, Words};
 use super::error::{Excerpt, LineError};
 use super::options::{Column, Format, ListOptions};
 use super::{MAX_ROW, without_mark};
@@ -39,9 +39,9 @@ pub(super) struct Table {
 /// Where things are in a row.
 #[derive(Clone, Copy)]
 struct Columns {
-    url: usize,
-    out: Option<usize>,
-    sha256: Option<usize>,
+    url: Option<usize>,
+    urls: Option<usize>,
+    words: Words<usize>,
     size: Option<usize>,
 }
 
@@ -60,9 +60,9 @@ impl Table {
         let is_tsv = format == Format::Tsv;
         let columns = match options.url_column {
             Some(Column::Number(number)) => Some(Columns {
-                url: number.saturating_sub(1),
-                out: None,
-                sha256: None,
+                url: Some(number.saturating_sub(1)),
+                urls: None,
+                words: Words::default(),
                 size: None,
             }),
             Some(Column::Name(_)) | None => None,
@@ -206,16 +206,17 @@ impl Table {
             names.position(|name| name.eq_ignore_ascii_case(wanted.as_bytes()))
         };
         let wanted = options.url_name();
-        let Some(url) = find(wanted) else {
+        let (url, urls) = (find(wanted), find("urls"));
+        if url.is_none() && urls.is_none() {
             return Err(LineError::NoColumn {
                 wanted: Excerpt::of(wanted),
                 there: Excerpt::of_bytes(&names.join(&b", "[..])),
             });
-        };
+        }
         self.columns = Some(Columns {
             url,
-            out: find("out"),
-            sha256: find("sha256"),
+            urls,
+            words: Word::ALL.map(|word| find(word.key())),
             size: find("size"),
         });
         Ok(())
@@ -229,22 +230,28 @@ impl Table {
             Some(text) => Ok(text?.filter(|text| !text.trim().is_empty())),
             None => Ok(None),
         };
-        let Some(url) = text(columns.url)? else {
-            return Err(LineError::FewColumns {
+        let url = match columns.url {
+            None => "",
+            Some(column) => text(column)?.ok_or(LineError::FewColumns {
                 there: self.fields,
-                wanted: columns.url + 1,
-            });
+                wanted: column + 1,
+            })?,
         };
+        let urls = optional(columns.urls)?.unwrap_or_default();
         let size = optional(columns.size)?.map(|text| {
             let parsed = text.trim().parse();
             parsed.map_err(|_| LineError::BadSize {
                 text: Excerpt::of(text),
             })
         });
+        let mut words = Words::default();
+        for (word, column) in words.iter_mut().zip(columns.words) {
+            *word = optional(column)?.map(Cow::Borrowed);
+        }
         Ok(Fields {
             url: Cow::Borrowed(url),
-            out: optional(columns.out)?.map(Cow::Borrowed),
-            sha256: optional(columns.sha256)?.map(Cow::Borrowed),
+            urls: urls.split_whitespace().map(Cow::Borrowed).collect(),
+            words,
             size: size.transpose()?,
             headers: Vec::new(),
         })

@@ -1,8 +1,10 @@
 //! From the bytes of a line to a [`Target`].
 
+use std::borrow::Cow;
 use std::fmt;
 
 use data_encoding::BASE32_DNSSEC;
+use protocol::{ByteRange, Expect};
 use sha2::{Digest, Sha256};
 use url::{ParseError, Url};
 
@@ -19,7 +21,8 @@ pub struct Target {
     /// unless that is the scheme's own. Another port is another server, and its refusals say nothing
     /// about this one.
     pub host: String,
-    /// The identity of the task: the URL, and the name that the list gives the file.
+    /// The identity of the task: the URL, the part of it that the list asks for, and the name that the
+    /// list gives the file.
     pub key: UrlKey,
     /// Where it is stored, relative to the output folder.
     pub path: String,
@@ -32,6 +35,47 @@ pub struct Target {
     /// User name and password as the list has them. They are for the server alone: no file, no
     /// record and no message has them, and URLs that differ in nothing else are one.
     credentials: Option<Credentials>,
+}
+
+/// Where else a file can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// As in [`Target`].
+    pub url: String,
+    /// As in [`Target`].
+    pub host: String,
+    credentials: Option<Credentials>,
+}
+
+impl Mirror {
+    /// What `url` says; nothing if it is neither http nor https, or without a host.
+    pub(super) fn new(mut url: Url) -> Option<Self> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+        url.set_fragment(None);
+        let credentials = take_credentials(&mut url);
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        let host = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Some(Self {
+            url: url.into(),
+            host,
+            credentials,
+        })
+    }
+
+    /// The URL with its credentials, for who makes the request.
+    #[must_use]
+    pub fn request_url(&self) -> String {
+        with_credentials(&self.url, self.credentials.as_ref())
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.url.len() + self.host.len() + credentials_bytes(self.credentials.as_ref())
+    }
 }
 
 /// `user:password`, percent-encoded.
@@ -48,12 +92,14 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra {
     /// What its file must be.
-    pub sha256: Option<[u8; 32]>,
-    /// How long its file must be, in bytes.
-    pub size: Option<u64>,
+    pub expect: Expect,
+    /// The part of the resource that is its file, if it is not the whole.
+    pub range: Option<ByteRange>,
     /// Request headers for it alone, name and value: at most [`MAX_HEADERS`](super::MAX_HEADERS)
     /// bytes, and each can be sent.
     pub headers: Vec<(String, String)>,
+    /// Where else the file can be had, in the order in which that is tried. It has a checksum then.
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Target {
@@ -63,23 +109,30 @@ impl Target {
     /// # Errors
     ///
     /// If the template for names gives one that no file may have.
-    pub fn new(mut url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return Ok(None);
-        }
-        url.set_fragment(None);
-        let credentials = take_credentials(&mut url);
-        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+    pub fn new(url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
+        Self::part(url, None, naming, number)
+    }
+
+    /// As [`new`](Self::new), for a part of what the URL names.
+    pub(super) fn part(
+        url: Url,
+        range: Option<ByteRange>,
+        naming: &Naming,
+        number: u64,
+    ) -> Result<Option<Self>, PlaceError> {
+        let Some(source) = Mirror::new(url.clone()) else {
             return Ok(None);
         };
-        let host = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let key = UrlKey::of(url.as_str());
+        let Mirror {
+            url: normalised,
+            host,
+            credentials,
+        } = source;
+        let part = range.map(|range| range.to_string());
+        let key = UrlKey::of_task(&normalised, part.as_deref(), None);
         let path = naming.place(&url, key, number)?;
         Ok(Some(Self {
-            url: url.into(),
+            url: normalised,
             host,
             key,
             path,
@@ -96,10 +149,23 @@ impl Target {
         if let Some(out) = out.filter(|out| *out != self.path) {
             out.clone_into(&mut self.path);
             self.named = true;
-            self.key = UrlKey::of_named(&self.url, out);
+            let part = extra.range.map(|range| range.to_string());
+            self.key = UrlKey::of_task(&self.url, part.as_deref(), Some(out));
         }
         self.extra = (extra != Extra::default()).then(|| Box::new(extra));
         self
+    }
+
+    /// What its file must be, as far as the list says it.
+    #[must_use]
+    pub fn expect(&self) -> Option<&Expect> {
+        self.extra.as_ref().map(|extra| &extra.expect)
+    }
+
+    /// The part of the resource that is its file, if it is not the whole.
+    #[must_use]
+    pub fn range(&self) -> Option<ByteRange> {
+        self.extra.as_ref()?.range
     }
 
     /// Another place below the same scheme, host and port, and where that is stored. Nothing of what
@@ -123,19 +189,33 @@ impl Target {
     pub fn text_bytes(&self) -> usize {
         let headers = self.extra.iter().flat_map(|extra| &extra.headers);
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        let credentials = self.credentials.iter();
-        let credentials: usize = credentials.map(|Credentials(pair)| pair.len() + 1).sum();
-        self.url.len() + self.host.len() + self.path.len() + headers + credentials
+        let mirrors: usize = self.mirrors().iter().map(Mirror::text_bytes).sum();
+        let credentials = credentials_bytes(self.credentials.as_ref());
+        self.url.len() + self.host.len() + self.path.len() + headers + mirrors + credentials
+    }
+
+    /// Where else its file can be had, in the order in which that is tried.
+    #[must_use]
+    pub fn mirrors(&self) -> &[Mirror] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.mirrors)
     }
 
     /// The URL with its credentials, for who makes the request.
     #[must_use]
     pub fn request_url(&self) -> String {
-        match (&self.credentials, self.url.split_once("://")) {
-            (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
-            (_, _) => self.url.clone(),
-        }
+        with_credentials(&self.url, self.credentials.as_ref())
     }
+}
+
+fn with_credentials(url: &str, credentials: Option<&Credentials>) -> String {
+    match (credentials, url.split_once("://")) {
+        (Some(Credentials(pair)), Some((scheme, rest))) => format!("{scheme}://{pair}@{rest}"),
+        (_, _) => url.to_owned(),
+    }
+}
+
+fn credentials_bytes(credentials: Option<&Credentials>) -> usize {
+    credentials.map_or(0, |Credentials(pair)| pair.len() + 1)
 }
 
 fn take_credentials(url: &mut Url) -> Option<Credentials> {
@@ -181,12 +261,18 @@ impl UrlKey {
         Self::of(&format!("{normalised}\n{out}"))
     }
 
-    /// The identity of a task: its URL, normalised, and the name that the list gives its file.
+    /// The identity of a task: its URL, normalised, the part of the resource that the list asks for
+    /// (`first-last`), and the name that it gives the file.
     #[must_use]
-    pub fn of_task(normalised: &str, out: Option<&str>) -> Self {
+    pub fn of_task(normalised: &str, range: Option<&str>, out: Option<&str>) -> Self {
+        let resource = match range {
+            // A normalised URL has no fragment.
+            Some(range) => Cow::Owned(format!("{normalised}#bytes={range}")),
+            None => Cow::Borrowed(normalised),
+        };
         match out {
-            Some(out) => Self::of_named(normalised, out),
-            None => Self::of(normalised),
+            Some(out) => Self::of_named(&resource, out),
+            None => Self::of(&resource),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat};
+use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens};
 use rustix::io::Errno;
 
 use super::lease;
@@ -72,6 +72,22 @@ impl Body {
     /// Its size.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Sets when it was last modified, in seconds since 1970. That is no write, which a lease would
+    /// tell of.
+    pub(super) fn set_modified(&self, seconds: i64) -> Result<(), Errno> {
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: Timespec {
+                tv_sec: seconds,
+                tv_nsec: 0,
+            },
+        };
+        futimens(&self.file, &times)
     }
 
     /// Whether nobody has tried to open it for writing, as far as that can be known.

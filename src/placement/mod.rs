@@ -24,6 +24,7 @@ mod leftovers;
 mod partials;
 mod place;
 mod proof;
+mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -42,6 +43,7 @@ use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
 use place::{Move, errno, sync_folder};
+use times::Times;
 
 pub use lease::has_leases;
 pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
@@ -73,6 +75,8 @@ pub struct Plan {
     pub boot: Option<String>,
     /// A file is to be safe from the loss of power before it is reported.
     pub fsync: bool,
+    /// Files get the time at which the server says that they were modified.
+    pub remote_time: bool,
     /// A failure is retried, of whatever kind it is.
     pub insist: bool,
     /// What runs the command on each file, and how many of them at once.
@@ -178,6 +182,7 @@ impl Placement {
             local: plan.local,
             boot: plan.boot,
             fsync: plan.fsync,
+            times: plan.remote_time.then(Times::default),
             insist: plan.insist,
             crew: crew.clone(),
             pace: Duration::ZERO,
@@ -274,6 +279,8 @@ struct Hand {
     local: bool,
     boot: Option<String>,
     fsync: bool,
+    /// Nothing if files keep the time of their download.
+    times: Option<Times>,
     insist: bool,
     crew: Option<Arc<Crew>>,
     /// How long it took of late to put a body in place.
@@ -436,6 +443,7 @@ impl Hand {
             let object = "the folder of a worker";
             Misplaced::Fault(Fault::storing("open", object, errno(&error)))
         })?;
+        let times = self.times.as_ref();
         let leases = match self.local {
             true => Leases::Needless,
             false => Leases::Taken,
@@ -460,6 +468,9 @@ impl Hand {
             to.discard();
             order.stored.unchanged = true;
             return Ok(());
+        }
+        if let (Some(times), Some(modified)) = (times, order.stored.modified) {
+            times.set(&body, modified, &order.path);
         }
         if let Err(errno) = to.place() {
             let fault = to.misplaced(errno);

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
-use protocol::{Epoch, Exchange, SlotId, Validators};
+use protocol::{Epoch, Exchange, SlotId, Timestamp, Validators};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -45,6 +46,7 @@ impl Bench {
             local: false,
             boot: Some("now".to_owned()),
             fsync: false,
+            remote_time: false,
             insist: false,
             exec: None,
         };
@@ -141,6 +143,7 @@ fn order(path: &str, body: &str) -> Order {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }
@@ -348,4 +351,41 @@ fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
     placement.close();
     assert_eq!(fs::read(folder.path().join("a")).expect("in place"), b"abc");
     assert!(!folder.path().join(".coordinator/partial/2-7").exists());
+}
+
+#[test]
+fn a_file_gets_the_time_that_the_server_says_within_reason() {
+    const HOUR: i64 = 3600;
+    let since_1970 = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        i64::try_from(since.expect("after 1970").as_secs()).expect("small")
+    };
+    let begun = since_1970(SystemTime::now());
+    for (wanted, modified, given) in [
+        (true, Some(0), true),
+        (true, Some(1_000_000_000), true),
+        (true, Some(begun - HOUR), true),
+        (true, Some(begun + HOUR), false),
+        (true, Some(-1), false),
+        (true, Some(i64::MAX / 1_000_000), false),
+        (true, Some(i64::MIN / 1_000_000), false),
+        (true, None, false),
+        (false, Some(1_000_000_000), false),
+    ] {
+        let bench = Bench::with(|plan| plan.remote_time = wanted);
+        fs::write(bench.own(WORKER, NAME), "abc").expect("written");
+        let mut order = order("a/b", "abc");
+        order.stored.modified = modified.map(|seconds| Timestamp(seconds * 1_000_000));
+        bench.order(order).0.expect("in place");
+        let time = fs::metadata(bench.path("a/b")).and_then(|file| file.modified());
+        let time = since_1970(time.expect("it is there"));
+        match modified.filter(|_| given) {
+            Some(modified) => assert_eq!(time, modified),
+            // A file system's clock may be behind by a tick.
+            None => assert!(
+                (begun - 1..=begun + HOUR / 2).contains(&time),
+                "{modified:?}: {time}"
+            ),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The URLs that failed or are quarantined, as a list that `coordinator -` reads.
 //!
 //! A list has one format, which its first line tells (`input::Format`). So it is text, a URL a line,
-//! unless one of them cannot be said in it: where the list named the file (`out`), or where an edited
+//! unless one of them cannot be said in it: where the list named the file (`out`) or a part of it (`range`), or where an edited
 //! log has a URL that text would read otherwise. Then every line is JSON.
 
 use std::io::{self, Write};
@@ -17,6 +17,8 @@ use crate::run::log::{Outcome, Record};
 #[derive(Serialize)]
 struct Line<'a> {
     url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     out: Option<&'a str>,
 }
@@ -59,7 +61,8 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
     }
     let mut found = false;
     latest.each(|record| {
-        found = is_asked_for(record, filter) && !is_plain(&record.url, record.out.as_deref());
+        found = is_asked_for(record, filter)
+            && !is_plain(&record.url, record.range.as_deref(), record.out.as_deref());
         Ok(if found {
             ControlFlow::Break(())
         } else {
@@ -71,9 +74,9 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
 
 /// Whether a line of text says the task. No URL that we have normalised has any of these.
 #[must_use]
-pub fn is_plain(url: &str, out: Option<&str>) -> bool {
+pub fn is_plain(url: &str, range: Option<&str>, out: Option<&str>) -> bool {
     let strange = |c: char| c.is_control() || c.is_whitespace() || c == '#';
-    out.is_none() && !url.starts_with('{') && !url.contains(strange)
+    range.is_none() && out.is_none() && !url.starts_with('{') && !url.contains(strange)
 }
 
 fn line(record: &Record, as_json: bool, out: &mut impl Write) -> io::Result<()> {
@@ -82,6 +85,7 @@ fn line(record: &Record, as_json: bool, out: &mut impl Write) -> io::Result<()> 
     }
     let line = Line {
         url: &record.url,
+        range: record.range.as_deref(),
         out: record.out.as_deref(),
     };
     serde_json::to_writer(&mut *out, &line)?;

@@ -74,8 +74,14 @@ impl Latest {
         while let Some(brief) = reader.next_brief() {
             match brief {
                 Ok(brief) => {
-                    let key = key(&brief.url, brief.out(), brief.outcome, brief.task);
-                    self.unusual |= !is_plain(&brief.url, brief.out());
+                    let key = key(
+                        &brief.url,
+                        brief.range(),
+                        brief.out(),
+                        brief.outcome,
+                        brief.task,
+                    );
+                    self.unusual |= !is_plain(&brief.url, brief.range(), brief.out());
                     self.simulated |= brief.simulated;
                     records += 1;
                     let number = reader.number();
@@ -113,6 +119,7 @@ impl Latest {
             };
             let key = key(
                 &record.url,
+                record.range.as_deref(),
                 record.out.as_deref(),
                 record.outcome,
                 record.task,
@@ -175,13 +182,21 @@ impl Unreadable {
 
 /// A duplicate is recorded beside the task whose file it shares, again by each run: it is told
 /// apart by its number.
-fn key(url: &str, out: Option<&str>, outcome: Outcome, task: TaskId) -> [u8; UrlKey::BYTES] {
+fn key(
+    url: &str,
+    range: Option<&str>,
+    out: Option<&str>,
+    outcome: Outcome,
+    task: TaskId,
+) -> [u8; UrlKey::BYTES] {
     let key = match outcome {
         Outcome::Duplicate => {
-            UrlKey::of(&format!("{url}\n{}\n{}", out.unwrap_or_default(), task.0))
+            let range = range.unwrap_or_default();
+            let out = out.unwrap_or_default();
+            UrlKey::of(&format!("{url}\n{range}\n{out}\n{}", task.0))
         }
         Outcome::Stored | Outcome::Unchanged | Outcome::Failed | Outcome::Quarantined => {
-            UrlKey::of_task(url, out)
+            UrlKey::of_task(url, range, out)
         }
     };
     *key.as_bytes()

@@ -25,6 +25,8 @@ fn facts(task: u64, url: &str, out: Option<&str>) -> Facts {
         url: url.to_owned(),
         path: out.unwrap_or("a.txt").to_owned(),
         named: out.is_some(),
+        range: None,
+        checksums: Vec::new(),
         attempts: 2,
         deliveries: 3,
         worker: None,
@@ -54,6 +56,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         sha256: [1; 32],
         content_type: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
         executed: None,
     };
@@ -272,14 +275,15 @@ fn what_is_fed_back_is_text_unless_one_of_them_cannot_be_said_in_it() {
         feed(&open(&forged), &Filter::default()),
         "{\"url\":\"https://h/\\nhttps://evil/\"}\n"
     );
-    assert!(is_plain("https://h/a?b=c&d=%20", None));
+    assert!(is_plain("https://h/a?b=c&d=%20", None, None));
+    assert!(!is_plain("https://h/", Some("0-9"), None));
     for (url, out) in [
         ("https://h/", Some("x")),
         ("{x", None),
         (" x", None),
         ("a#b", None),
     ] {
-        assert!(!is_plain(url, out), "{url}");
+        assert!(!is_plain(url, None, out), "{url}");
     }
 }
 

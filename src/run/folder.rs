@@ -117,8 +117,9 @@ pub(super) fn check_naming(
     let (Ok(url), Some(recorded)) = (Url::parse(&record.url), &record.path) else {
         return Ok(());
     };
+    let key = UrlKey::of_task(&record.url, record.range.as_deref(), None);
     // By its number in the run that stored it: a template may ask for that.
-    match naming.place(&url, UrlKey::of(&record.url), record.task.0) {
+    match naming.place(&url, key, record.task.0) {
         Ok(named) if named != *recorded => Err(FolderError::Naming {
             folder: layout.output().to_owned(),
             recorded: Excerpt::of_name(recorded).to_string(),

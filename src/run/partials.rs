@@ -56,7 +56,8 @@ impl PartialNames {
         })
     }
 
-    /// The name of the partial body of a target: of its URL, and the name that the list gives it.
+    /// The name of the partial body of a target: of its URL, and of the
+    /// part of it and the name that the list gives.
     #[must_use]
     pub fn of(&self, kind: TaskKind, target: &Target) -> String {
         let mut code = Context::with_key(&self.key);
@@ -65,6 +66,10 @@ impl PartialNames {
             TaskKind::RobotsTxt => b"robots\n",
         });
         code.update(target.url.as_bytes());
+        if let Some(range) = target.range() {
+            // A normalised URL has no fragment.
+            code.update(format!("#bytes={range}").as_bytes());
+        }
         if target.named {
             // Neither holds a line end, so that no two pairs make one text.
             code.update(b"\n");

@@ -50,6 +50,12 @@ impl Refresh {
         else {
             return Recheck::Anew;
         };
+        // What is said of it now was not looked at then.
+        let expected = target.expect().map_or(&[][..], |expect| &expect.checksums);
+        let mut expected = expected.iter();
+        if !expected.all(|sum| record.checksum(sum.algorithm).as_ref() == Some(sum)) {
+            return Recheck::Anew;
+        }
         let mut begin = [0; 8];
         begin.copy_from_slice(&digest.0[..8]);
         let passed = self.now.as_millis().saturating_sub(started.as_millis());
@@ -104,10 +110,11 @@ fn within(text: Option<String>, most: usize) -> Option<String> {
 mod tests {
     use std::fs::{self, File};
 
-    use protocol::Timestamp;
+    use protocol::{Algorithm, Checksum, Expect, Timestamp};
 
     use super::super::log::tests::{facts, stored};
     use super::*;
+    use crate::input::Extra;
     use crate::input::naming::Naming;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -129,8 +136,17 @@ mod tests {
     /// What is to be done an hour after the file was written, so many seconds after its download
     /// began.
     fn after(written: u64, age: Duration, change: impl FnOnce(&mut Record)) -> Recheck {
+        after_for(&target(), written, age, change)
+    }
+
+    /// The same, of what a list says more about.
+    fn after_for(
+        target: &Target,
+        written: u64,
+        age: Duration,
+        change: impl FnOnce(&mut Record),
+    ) -> Recheck {
         let folder = tempfile::tempdir().expect("a folder");
-        let target = target();
         let path = folder.path().join(&target.path);
         fs::write(&path, "abc").expect("written");
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(STARTED + written);
@@ -139,11 +155,11 @@ mod tests {
             .open(&path)
             .expect("it is there");
         file.set_modified(modified).expect("its owner may");
-        let mut record = record(&target);
+        let mut record = record(target);
         change(&mut record);
         let now = i64::try_from(STARTED + 3600).expect("small");
         let now = Moment::from(Timestamp(now * 1_000_000));
-        Refresh { age, now }.of(record, &target, folder.path())
+        Refresh { age, now }.of(record, target, folder.path())
     }
 
     #[test]
@@ -163,6 +179,34 @@ mod tests {
         };
         assert_eq!(known.url, "https://h/a");
         assert_eq!(known.validators, Validators::default());
+    }
+
+    #[test]
+    fn a_checksum_that_the_record_does_not_have_is_checked_by_a_download() {
+        let md5 = "0123456789abcdef".repeat(2);
+        let sums = [
+            Checksum::parse(Algorithm::Md5, &md5),
+            Checksum::parse(Algorithm::Sha256, &"ab".repeat(32)),
+        ];
+        let mut target = target();
+        target.extra = Some(Box::new(Extra {
+            expect: Expect {
+                checksums: sums.into_iter().flatten().collect(),
+                size: None,
+            },
+            ..Extra::default()
+        }));
+        for (recorded, asks) in [
+            (None, false),
+            (Some("0".repeat(32)), false),
+            (Some(md5), true),
+        ] {
+            let change = |record: &mut Record| record.md5.clone_from(&recorded);
+            let recheck = after_for(&target, 0, Duration::ZERO, change);
+            assert_eq!(matches!(recheck, Recheck::Ask(_)), asks, "{recorded:?}");
+            let recheck = after_for(&target, 0, HOUR * 2, change);
+            assert_eq!(recheck == Recheck::Fresh, asks, "{recorded:?}");
+        }
     }
 
     #[test]

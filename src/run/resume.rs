@@ -10,6 +10,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use protocol::Algorithm;
+
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
 use crate::input::{Target, UrlKey};
 use crate::ledger::{Ledger, LedgerError};
@@ -159,7 +161,7 @@ impl Index {
             self.last_unnamed_at = Some(at);
         }
         let url = UrlKey::of(&record.url);
-        let key = UrlKey::of_task(&record.url, record.out());
+        let key = UrlKey::of_task(&record.url, record.range(), record.out());
         if self.detail() == Detail::Place {
             match record.outcome {
                 Outcome::Stored | Outcome::Unchanged => state = State::recorded(at),
@@ -262,7 +264,7 @@ pub fn is_in_place(target: &Target, left: Left, sha256: [u8; 8], output: &Path) 
 /// and is what the list says it must be. One system call.
 #[must_use]
 pub fn in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> Option<Metadata> {
-    let size = target.extra.as_ref().and_then(|extra| extra.size);
+    let size = target.expect().and_then(|expect| expect.size);
     if size.is_some_and(|size| size != bytes) || !has_hash(target, sha256) {
         return None;
     }
@@ -271,8 +273,10 @@ pub fn in_place(target: &Target, bytes: u64, sha256: [u8; 8], output: &Path) -> 
 
 /// Whether the list says nothing else.
 fn has_hash(target: &Target, sha256: [u8; 8]) -> bool {
-    let wanted = target.extra.as_ref().and_then(|extra| extra.sha256);
-    wanted.is_none_or(|wanted| wanted[..8] == sha256)
+    let wanted = target
+        .expect()
+        .and_then(|expect| expect.checksum(Algorithm::Sha256));
+    wanted.is_none_or(|wanted| wanted.digest.starts_with(&sha256))
 }
 
 fn file_of_size(target: &Target, bytes: u64, output: &Path) -> Option<Metadata> {

@@ -87,6 +87,7 @@ fn stored() -> Verdict {
         content_type: None,
         executed: None,
         validators: protocol::Validators::default(),
+        modified: None,
         unchanged: false,
     }))
 }

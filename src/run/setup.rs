@@ -34,6 +34,7 @@ pub(super) fn placement(
         local: config.pool == PoolKind::Local,
         boot,
         fsync: config.fsync,
+        remote_time: config.remote_time,
         insist: config.http.retry_all_errors,
         exec,
     };

@@ -352,3 +352,196 @@ fn a_lot_of_urls_in_any_format_are_all_stored() {
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored"), 0, "{}", ended.text());
 }
+
+#[test]
+fn checksums_are_checked_and_recorded_under_their_keys() {
+    let server = Server::start().answer("/f", [Answer::Body(b"123456789".to_vec())]);
+    let md5 = "25f9e794323b453885f5181f1b624d0b";
+    let sha1 = "f7c3bc1d808e04732adf679965ccc34ca7ae3441";
+    let line = json!({
+        "url": server.url("/f"), "out": "f", "md5": "JfnnlDI7RTiF9RgfG2JNCw==",
+        "sha1": sha1.to_uppercase(), "crc32c": "e3069283",
+    });
+    let wrong = json!({"url": server.url("/f"), "out": "g", "md5": md5, "crc32c": "e3069284"});
+    let run = Run::new().list([line.to_string(), wrong.to_string()]);
+    run.finish().code(1);
+    let log = run.log();
+    let records = log.records();
+    let [stored, failed] = ["f", "g"].map(|out| {
+        let mut records = records.iter();
+        records
+            .find(|record| record.out.as_deref() == Some(out))
+            .unwrap()
+    });
+    assert_eq!(stored.md5.as_deref(), Some(md5));
+    assert_eq!(stored.sha1.as_deref(), Some(sha1));
+    assert_eq!(stored.crc32c.as_deref(), Some("e3069283"));
+    assert_eq!(stored.sha512, None);
+    assert_eq!((failed.kind(), failed.attempts), ("checksum_mismatch", 1));
+    assert_eq!(
+        failed.message(),
+        "the file has the CRC-32C e3069283, and the list says e3069284"
+    );
+    assert_eq!(
+        (failed.path.as_deref(), failed.md5.as_deref()),
+        (None, None)
+    );
+    let again = run.finish().code(1);
+    assert_eq!(again.summary("stored earlier"), 1, "{}", again.text());
+}
+
+#[test]
+fn parts_of_one_resource_are_files_of_their_own() {
+    let part = |range: &str, body: &str| {
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 206 x\r\nContent-Range: bytes {range}/9\r\nContent-Length: {length}\r\n\r\n"
+        );
+        Answer::Raw((head + body).into_bytes())
+    };
+    let server = Server::start()
+        .answer("/f", [part("0-3", "1234"), part("4-8", "56789")])
+        .answer("/whole", [Answer::Body(b"123456789".to_vec())]);
+    let line = |path: &str, range: &str| {
+        let line = json!({"url": server.url(path), "range": range, "referer": "http://h/p"});
+        line.to_string()
+    };
+    let list = [line("/f", "0-3"), line("/f", "4-8"), line("/whole", "0-3")];
+    // One after the other, as the answers are.
+    let run = Run::new().list(list).with("--workers 1");
+    run.finish().code(1);
+    let log = run.log();
+    let records = log.records();
+    let of = |range: &str| {
+        let mut stored = records.iter().filter(|record| record.path.is_some());
+        stored
+            .find(|record| record.range.as_deref() == Some(range))
+            .unwrap()
+    };
+    assert_eq!(log.file(of("0-3")), b"1234");
+    assert_eq!(log.file(of("4-8")), b"56789");
+    assert_ne!(of("0-3").path, of("4-8").path);
+    assert!(
+        server.head("/f").contains("http://h/p"),
+        "{}",
+        server.head("/f")
+    );
+    let whole = log.one(&server.url("/whole"));
+    assert_eq!((whole.kind(), whole.attempts), ("status", 1), "{whole:#?}");
+    assert_eq!(log.files().len(), 2);
+    // The next run takes neither for the other, and does not think that the naming changed.
+    let again = run.finish().code(1);
+    assert_eq!(again.summary("stored earlier"), 2, "{}", again.text());
+    assert_eq!(server.requests("/f"), 2);
+}
+
+#[test]
+fn a_request_that_is_not_a_get_is_refused() {
+    let server = Server::start();
+    let list = [
+        json!({"url": server.url("/a"), "method": "POST"}),
+        json!({"url": server.url("/b"), "body": "x"}),
+        json!({"url": server.url("/c"), "method": "GET", "body": null}),
+    ];
+    let run = Run::new().list(list.iter().map(ToString::to_string));
+    let ended = run.finish().code(1);
+    ended.says(&["urls.txt:1: method is not supported"]);
+    ended.says(&["urls.txt:2: body is not supported"]);
+    assert_eq!(server.total(), 1);
+}
+
+/// A line with mirrors of what has `body`.
+fn mirrored(urls: &[String], body: &[u8]) -> String {
+    json!({"urls": urls, "out": "f", "sha256": sha256(body)}).to_string()
+}
+
+#[test]
+fn a_mirror_serves_what_the_first_url_does_not() {
+    for engine in ["blocking", "async"] {
+        let gone = Server::start().answer("/f", [Answer::Status(404)]);
+        let busy = Server::start().answer("/f", [Answer::Truncated]);
+        let other = Server::start().answer("/f", [Answer::Body(b"another".to_vec())]);
+        let good = Server::start();
+        let body = server::body("/f");
+        let urls = [&gone, &busy, &other, &good].map(|server| server.url("/f"));
+        let run = Run::new()
+            .list([mirrored(&urls, &body)])
+            .with("--retry 2 --retry-delay 0 --parallel-max-host 1 --engine")
+            .with(engine);
+        run.finish().code(0);
+        let log = run.log();
+        let record = log.one(&urls[0]);
+        log.check(&record, &sha256(&body));
+        assert_eq!(
+            record.final_url.as_deref(),
+            Some(&*urls[3]),
+            "who served it"
+        );
+        assert_eq!(record.path.as_deref(), Some("f"));
+        assert_eq!(record.attempts, 1 + 3 + 1 + 1);
+        let asked = [&gone, &busy, &other, &good].map(|server| server.requests("/f"));
+        assert_eq!(asked, [1, 3, 1, 1]);
+        // It is known by its first URL.
+        let again = run.finish().code(0);
+        assert_eq!(again.summary("stored earlier"), 1, "{}", again.text());
+    }
+}
+
+#[test]
+fn a_part_that_one_mirror_sent_is_not_gone_on_with_at_another() {
+    let tagged = |server: Server, tag: &str, length: usize, body: &str| {
+        let head = format!("HTTP/1.1 200 x\r\nETag: \"{tag}\"\r\nContent-Length: {length}\r\n\r\n");
+        server.answer("/f", [Answer::Raw((head + body).into_bytes())])
+    };
+    let first = tagged(Server::start(), "same", 9, "1234");
+    let second = tagged(Server::start(), "same", 9, "123456789");
+    let urls = [&first, &second].map(|server| server.url("/f"));
+    let run = Run::new()
+        .list([mirrored(&urls, b"123456789")])
+        .with("--retry 0");
+    run.finish().code(0);
+    assert_eq!(run.log().file(&run.log().one(&urls[0])), b"123456789");
+    let head = second.head("/f").to_ascii_lowercase();
+    assert!(!head.contains("range:"), "{head}");
+    assert_eq!(run.log().partials().len(), 0);
+}
+
+#[test]
+fn when_all_mirrors_fail_the_last_failure_is_recorded_with_its_url() {
+    let servers = [404, 410].map(|status| Server::start().answer("/f", [Answer::Status(status)]));
+    let urls = servers.each_ref().map(|server| server.url("/f"));
+    let run = Run::new().list([mirrored(&urls, b"")]);
+    run.finish().code(1);
+    let record = run.log().one(&urls[0]);
+    assert_eq!((record.kind(), record.status), ("status", Some(410)));
+    assert_eq!(record.final_url.as_deref(), Some(&*urls[1]));
+    assert_eq!(record.attempts, 2);
+}
+
+#[test]
+fn files_have_the_time_of_the_server_if_that_is_asked_for() {
+    let dated = Answer::Raw(
+        b"HTTP/1.1 200 x\r\nLast-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\nContent-Length: 1\r\n\r\nx"
+            .to_vec(),
+    );
+    for (option, seconds) in [
+        ("--remote-time", true),
+        ("-R --fsync --mode async", true),
+        ("", false),
+    ] {
+        let server = Server::start().answer("/f", [dated.clone()]);
+        let run = Run::new().list([server.url("/f")]).with(option);
+        run.finish().code(0);
+        let name = run.log().one(&server.url("/f")).path.unwrap();
+        let file = fs::metadata(run.path("downloads").join(name)).unwrap();
+        let since = file
+            .modified()
+            .unwrap()
+            .duration_since(std::time::UNIX_EPOCH);
+        assert_eq!(
+            since.unwrap().as_secs() == 1_000_000_000,
+            seconds,
+            "{option}"
+        );
+    }
+}

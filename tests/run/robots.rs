@@ -361,3 +361,27 @@ fn the_built_in_origin_has_hosts_that_forbid_everything() {
         assert_eq!(one, other, "{pair:?}");
     }
 }
+
+#[test]
+fn a_mirror_that_is_known_to_be_forbidden_is_not_asked() {
+    for engine in ["--engine blocking", "--engine async"] {
+        let known = host(2).answer(ROBOTS, rules("User-agent: *\nDisallow: /private\n"));
+        let gone = Server::start()
+            .answer(ROBOTS, [Answer::Status(404)])
+            .answer("/f", [Answer::Status(404)]);
+        let urls = [gone.url("/f"), known.url("/private/f")];
+        let line = serde_json::json!({"urls": urls, "crc32c": "00000000"});
+        let first = serde_json::json!({"url": known.url("/first")});
+        let run = run(&[first.to_string(), line.to_string()])
+            .with("--workers 1 --retry 0")
+            .with(engine);
+        ends(&run, 1);
+        let record = run.log().one(&urls[0]);
+        assert_eq!(
+            (record.kind(), record.attempts),
+            ("robots", 2),
+            "{record:#?}"
+        );
+        assert_eq!(known.requests("/private/f"), 0);
+    }
+}

@@ -35,6 +35,7 @@ impl Run {
             Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(host),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },
@@ -98,6 +99,7 @@ impl Run {
                     | Action::Kill { .. }
                     | Action::Listen
                     | Action::Record { .. }
+                    | Action::TurnToMirror { .. }
                     | Action::Notify(_) => {}
                 }
             }
@@ -160,6 +162,7 @@ fn nothing_is_handed_out_ahead_of_an_errand_or_where_a_host_wants_time() {
         Event::TaskOffered {
             task: TaskId(100),
             host: HostId(0),
+            mirrors: Vec::new(),
             size: 1,
             spacing: Duration::from_secs(1),
         },

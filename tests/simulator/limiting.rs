@@ -168,6 +168,7 @@ impl World {
             let event = Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(0),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             };
@@ -280,7 +281,7 @@ impl World {
                 Action::Prove { .. } | Action::Terminate { .. } | Action::Kill { .. } => {
                     panic!("{action:?}")
                 }
-                Action::Notify(_) => {}
+                Action::TurnToMirror { .. } | Action::Notify(_) => {}
             }
         }
         false

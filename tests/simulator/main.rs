@@ -14,6 +14,7 @@
 
 mod errands;
 mod limiting;
+mod mirrors;
 mod observer;
 mod pages;
 mod scenario;

@@ -52,9 +52,15 @@ struct Task {
     /// Shortest time to the next of its host.
     spacing: Duration,
     host: u32,
+    /// Where else it can be done.
+    mirrors: VecDeque<u32>,
+    /// What was said of its latest attempt, and whether that was its last where it was tried.
+    failed: Option<Severity>,
     size: u32,
     leased: Option<WorkerId>,
     attempts: u32,
+    /// Of those, the ones before it turned to where it is done now.
+    elsewhere: u32,
     /// Its latest failure was a refusal of its host to serve it now.
     pushed_back: bool,
     kills: u32,
@@ -188,11 +194,13 @@ impl Observer {
             Event::TaskOffered {
                 task,
                 host,
+                mirrors,
                 size,
                 spacing,
             } => {
                 let entry = self.tasks.entry(*task).or_default();
                 entry.host = host.0;
+                entry.mirrors = mirrors.iter().map(|host| host.0).collect();
                 entry.size = *size;
                 entry.spacing = *spacing;
             }
@@ -249,6 +257,7 @@ impl Observer {
                     self.placing.insert(*task, *worker);
                 }
                 if let Some(entry) = self.tasks.get_mut(task) {
+                    entry.failed = Some(failure.severity);
                     entry.pushed_back = failure.is_pushback();
                     if entry.pushed_back {
                         self.pushing.insert(entry.host);
@@ -358,6 +367,7 @@ impl Observer {
                 delay,
                 ..
             }) => self.retry_due(*task, *attempts, now + nanos(*delay)),
+            Action::TurnToMirror { task, .. } => self.turned(now, *task),
             Action::Notify(_) => Ok(()),
             Action::Finish { ending } => self.finish(now, ending),
         }
@@ -399,7 +409,7 @@ impl Observer {
                 "1: task {task} assigned to {worker}, {holder} holds it"
             ));
         }
-        if entry.attempts > self.limits.retries || entry.is_guilty(&self.limits) {
+        if entry.attempts - entry.elsewhere > self.limits.retries || entry.is_guilty(&self.limits) {
             return Err(format!("5: task {task} assigned beyond its limits"));
         }
         seen.given += 1;
@@ -486,11 +496,38 @@ impl Observer {
         }
     }
 
+    /// A task that failed for good where it was done, or has had its attempts, or its time, there, is
+    /// for its next mirror.
+    fn turned(&mut self, now: u64, task: TaskId) -> Verified {
+        let late = self.limits.retry_max_time.is_some();
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return Err(format!(
+                "10: task {task} turned to a mirror and never offered"
+            ));
+        };
+        let spent = entry.attempts - entry.elsewhere;
+        let is_over = match entry.failed.take() {
+            Some(Severity::Permanent) => true,
+            Some(Severity::Transient { .. }) => spent > self.limits.retries || late,
+            Some(Severity::NeedsLogin | Severity::Fatal) | None => false,
+        };
+        let (true, Some(mirror)) = (is_over, entry.mirrors.pop_front()) else {
+            return Err(format!("10: task {task} turned to a mirror: {entry:?}"));
+        };
+        let left = std::mem::replace(&mut entry.host, mirror);
+        entry.elsewhere = entry.attempts;
+        entry.spacing = Duration::ZERO;
+        entry.not_before = now;
+        self.forget_host(left);
+        Ok(())
+    }
+
     /// A transient nack was answered by this delay. A refusal of the host may spend no attempt.
     fn retry_due(&mut self, task: TaskId, attempts: u32, at: u64) -> Verified {
         let Some(entry) = self.tasks.get_mut(&task) else {
             return Ok(());
         };
+        entry.failed = None;
         entry.not_before = at;
         if entry.pushed_back && self.limits.retries > 0 && attempts + 1 == entry.attempts {
             entry.attempts = attempts;

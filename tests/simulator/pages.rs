@@ -28,6 +28,7 @@ fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
             Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(0),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },

@@ -67,6 +67,8 @@ pub struct Scenario {
     /// then the chance that a task is refused, and the longest spacing that a place wants.
     pub asks_first: bool,
     pub refused: f64,
+    /// Chance that a task has mirrors.
+    pub mirrored: f64,
     pub spacing: Duration,
     /// When the user asks for a drain, and for an abort.
     pub drain_at: Option<Duration>,
@@ -195,6 +197,7 @@ impl Scenario {
             forged: rate(&mut rng, 0.5),
             hold: ms(rng.u64(..50)),
             ignorant: rate(&mut rng, 0.5),
+            mirrored: rate(&mut rng, 1.0),
         }
     }
 }

@@ -30,6 +30,7 @@ fn two_workers(prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
             Event::TaskOffered {
                 task: TaskId(task),
                 host: HostId(0),
+                mirrors: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },
@@ -58,6 +59,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             | Action::Kill { .. }
             | Action::Listen
             | Action::Record { .. }
+            | Action::TurnToMirror { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => None,
         })

@@ -131,6 +131,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }

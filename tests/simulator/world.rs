@@ -70,6 +70,8 @@ pub struct World {
     /// Tasks that waited, and are to be offered or refused now.
     released: usize,
     hosts: BTreeMap<TaskId, HostId>,
+    /// Those that a task may turn to, the next one last.
+    mirrors: BTreeMap<TaskId, Vec<HostId>>,
     finished: bool,
     /// Until when the coordinator does not run, and whether everybody stands still with it.
     paused: Option<(u64, bool)>,
@@ -100,6 +102,7 @@ impl World {
             asked: BTreeMap::new(),
             released: 0,
             hosts: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
             finished: false,
             paused: None,
             trace: trace.then(|| vec![format!("{scenario:#?}")]),
@@ -311,6 +314,10 @@ impl World {
             } => self.prove(worker, task, failure),
             Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
+            Action::TurnToMirror { task, .. } => {
+                let mirror = self.mirrors.get_mut(&task).and_then(Vec::pop);
+                self.hosts.extend(mirror.map(|host| (task, host)));
+            }
             Action::Notify(_) => {}
             Action::Finish { .. } => self.finished = true,
         }
@@ -367,9 +374,13 @@ impl World {
                 false => self.rng.u32(..self.scenario.hosts),
             });
             self.hosts.insert(task, host);
+            let mirrors = self.draw_mirrors();
+            self.mirrors
+                .insert(task, mirrors.iter().rev().copied().collect());
             let event = Event::TaskOffered {
                 task,
                 host,
+                mirrors,
                 size: self.rng.u32(20..500),
                 spacing: Duration::ZERO,
             };
@@ -382,6 +393,17 @@ impl World {
         let next = self.now + nanos(interval).max(1_000_000);
         self.at(next, Happening::Input);
         Ok(())
+    }
+
+    /// Mostly none, else some hosts, which may be that of the task itself.
+    fn draw_mirrors(&mut self) -> Vec<HostId> {
+        let most = match self.rng.f64() < self.scenario.mirrored {
+            true => self.rng.u8(1..=3),
+            false => 0,
+        };
+        (0..most)
+            .map(|_| HostId(self.rng.u32(..self.scenario.hosts)))
+            .collect()
     }
 
     fn alive(&mut self, worker: WorkerId) -> Option<&mut ModelWorker> {
@@ -430,6 +452,7 @@ impl World {
             | Action::Prove { .. }
             | Action::Listen
             | Action::Record { .. }
+            | Action::TurnToMirror { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => {}
         }

@@ -33,6 +33,11 @@ pub struct Record {
     pub etag: Option<String>,
     pub last_modified: Option<String>,
     pub simulated: bool,
+    pub md5: Option<String>,
+    pub sha1: Option<String>,
+    pub sha512: Option<String>,
+    pub crc32c: Option<String>,
+    pub range: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -436,6 +436,7 @@ fn acked(task: TaskId) -> Report {
             content_type: None,
             executed: None,
             validators: Validators::default(),
+            modified: None,
             unchanged: false,
         }),
     }

@@ -6,6 +6,7 @@
 //! What it promises, it promises across the death of any process; and across the loss of power, if
 //! it is told to sync. It must not know names of files, or what HTTP is.
 
+mod hashes;
 mod site;
 
 use std::fs::File;
@@ -15,14 +16,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use protocol::{Assignment, FailureKind, PartialNote, Severity};
+use protocol::{Assignment, Checksum, FailureKind, PartialNote, Severity};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, openat, unlinkat};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use crate::descriptor;
 use crate::fault::Fault;
 
+use hashes::Hashes;
 pub use site::Site;
 
 /// What messages call a body; which one it is, the task tells.
@@ -82,7 +83,7 @@ pub struct Partial {
     name: String,
     /// Empty once committed.
     file: Option<File>,
-    hash: Sha256,
+    hashes: Hashes,
     bytes: u64,
     /// How many of these are in the hash.
     hashed: u64,
@@ -91,12 +92,14 @@ pub struct Partial {
 }
 
 /// A body that is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Its size.
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: [u8; 32],
+    /// The other checksums that the list has of it, as they are of what was received.
+    pub checksums: Vec<Checksum>,
     /// It is that of the file in place, and nothing was received.
     pub unchanged: bool,
 }
@@ -108,6 +111,7 @@ impl Committed {
         Self {
             bytes,
             sha256,
+            checksums: Vec::new(),
             unchanged: true,
         }
     }
@@ -131,7 +135,7 @@ impl Partial {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Fault::storing("write", BODY, errno)
         })?;
-        self.hash.update(data);
+        self.hashes.update(data);
         self.bytes += data.len() as u64;
         self.hashed += data.len() as u64;
         Ok(())
@@ -161,7 +165,7 @@ impl Partial {
                 let cause = Errno::from_io_error(&error).unwrap_or(Errno::IO);
                 Fault::storing("read", BODY, cause)
             })?;
-        self.hash.update(&data);
+        self.hashes.update(&data);
         self.hashed += size as u64;
         Ok(self.hashed == self.bytes)
     }
@@ -211,9 +215,12 @@ impl Partial {
         mut self,
         check: impl FnOnce(&Committed) -> Result<(), Fault>,
     ) -> Result<Committed, Fault> {
+        let hashes = std::mem::replace(&mut self.hashes, Hashes::new(&[]));
+        let (sha256, checksums) = hashes.finish();
         let committed = Committed {
             bytes: self.bytes,
-            sha256: std::mem::take(&mut self.hash).finalize().into(),
+            sha256,
+            checksums,
             unchanged: false,
         };
         if let Err(fault) = check(&committed) {

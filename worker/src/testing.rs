@@ -12,6 +12,7 @@ pub(crate) fn stored() -> Stored {
         content_type: None,
         executed: None,
         validators: Validators::default(),
+        modified: None,
         unchanged: false,
     }
 }

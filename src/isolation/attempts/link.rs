@@ -332,6 +332,7 @@ fn finished(task: TaskId) -> Report {
             bytes: 1,
             sha256: [0; 32],
             content_type: None,
+            modified: None,
             executed: None,
             validators: Validators::default(),
             unchanged: false,

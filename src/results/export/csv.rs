@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 32] = [
+const HEADER: [&str; 37] = [
     "v",
     "task",
     "url",
@@ -43,6 +43,11 @@ const HEADER: [&str; 32] = [
     "etag",
     "last_modified",
     "simulated",
+    "md5",
+    "sha1",
+    "sha512",
+    "crc32c",
+    "range",
 ];
 
 /// See the module.
@@ -127,6 +132,11 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         etag,
         last_modified,
         simulated,
+        md5,
+        sha1,
+        sha512,
+        crc32c,
+        range,
     } = record;
     let RecordedTiming {
         queue,
@@ -185,6 +195,11 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(etag),
         text(last_modified),
         as_in_log(simulated)?,
+        text(md5),
+        text(sha1),
+        text(sha512),
+        text(crc32c),
+        text(range),
     ])
 }
 

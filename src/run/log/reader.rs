@@ -41,6 +41,8 @@ pub struct Brief<'a> {
     pub sha256: Option<Digest>,
     #[serde(borrow, default)]
     out: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    range: Option<Text<'a>>,
     /// What the program of `--exec` left, if it was run.
     #[serde(default)]
     pub exec: Option<RecordedExec>,
@@ -54,6 +56,12 @@ impl Brief<'_> {
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.path.as_ref().map(|text| text.0.as_ref())
+    }
+
+    /// The part of the resource that the list asked for: `first-last`.
+    #[must_use]
+    pub fn range(&self) -> Option<&str> {
+        self.range.as_ref().map(|text| text.0.as_ref())
     }
 
     /// The name that the list gave the file.

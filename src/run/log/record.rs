@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use protocol::{
-    Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored, TaskId, Timestamp, WorkerId,
+    Algorithm, ByteRange, Checksum, Epoch, Exchange, Failure, FailureKind, Phase, SlotId, Stored,
+    TaskId, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub struct Record {
     pub task: TaskId,
     /// Its URL, normalised: what resume goes by.
     pub url: String,
-    /// Where redirects led, if they did.
+    /// Where redirects led, or the mirror that was asked last, if it is another URL.
     pub final_url: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
@@ -70,6 +71,22 @@ pub struct Record {
     /// versions lack the key, and count as real.
     #[serde(default)]
     pub simulated: bool,
+    /// MD5 of the file, if the list had it, as the three that follow.
+    #[serde(default)]
+    pub md5: Option<String>,
+    /// SHA-1 of the file.
+    #[serde(default)]
+    pub sha1: Option<String>,
+    /// SHA-512 of the file.
+    #[serde(default)]
+    pub sha512: Option<String>,
+    /// CRC-32C of the file.
+    #[serde(default)]
+    pub crc32c: Option<String>,
+    /// The part of the resource that the list asked for, `first-last`: with the URL, what resume goes
+    /// by.
+    #[serde(default)]
+    pub range: Option<String>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -156,6 +173,10 @@ pub struct Facts {
     pub path: String,
     /// Whether the list itself names that place.
     pub named: bool,
+    /// The part of the resource that the list asked for.
+    pub range: Option<ByteRange>,
+    /// What the list says that the file is.
+    pub checksums: Vec<Checksum>,
     /// How often it was tried and answered for.
     pub attempts: u32,
     /// How often it was delivered, the first time included.
@@ -176,10 +197,21 @@ impl Record {
             true => Outcome::Unchanged,
             false => Outcome::Stored,
         };
+        // A file that is in place has all of them, or it would not be.
+        let listed = |algorithm| {
+            let mut checksums = facts.checksums.iter();
+            checksums
+                .find(|checksum| checksum.algorithm == algorithm)
+                .map(Checksum::hex)
+        };
         Self {
             path: Some(facts.path.clone()),
             bytes: Some(stored.bytes),
             sha256: Some(Digest(stored.sha256)),
+            md5: listed(Algorithm::Md5),
+            sha1: listed(Algorithm::Sha1),
+            sha512: listed(Algorithm::Sha512),
+            crc32c: listed(Algorithm::Crc32c),
             content_type: stored.content_type,
             exec: stored.executed.map(RecordedExec::from),
             etag: stored.validators.etag,
@@ -221,6 +253,24 @@ impl Record {
         }
     }
 
+    /// The checksum of the file by `algorithm`, if it is recorded.
+    #[must_use]
+    pub fn checksum(&self, algorithm: Algorithm) -> Option<Checksum> {
+        let text = match algorithm {
+            Algorithm::Md5 => self.md5.as_deref(),
+            Algorithm::Sha1 => self.sha1.as_deref(),
+            Algorithm::Sha256 => {
+                return self.sha256.map(|Digest(digest)| Checksum {
+                    algorithm,
+                    digest: digest.into(),
+                });
+            }
+            Algorithm::Sha512 => self.sha512.as_deref(),
+            Algorithm::Crc32c => self.crc32c.as_deref(),
+        };
+        text.and_then(|text| Checksum::parse(algorithm, text))
+    }
+
     fn new(facts: Facts, outcome: Outcome, exchange: Exchange) -> Self {
         Self {
             v: FormatVersion,
@@ -246,6 +296,11 @@ impl Record {
             exec: None,
             etag: None,
             last_modified: None,
+            md5: None,
+            sha1: None,
+            sha512: None,
+            crc32c: None,
+            range: facts.range.map(|range| range.to_string()),
             simulated: false,
         }
     }
@@ -266,6 +321,8 @@ pub(super) mod tests {
             url: url.into(),
             path: "b-ruqbcp5fgr3tvkvo.txt".into(),
             named: false,
+            range: None,
+            checksums: Vec::new(),
             attempts: 1,
             deliveries: 2,
             worker: Some(RecordedWorker {
@@ -304,6 +361,7 @@ pub(super) mod tests {
                 etag: Some("W/\"a\"".into()),
                 last_modified: None,
             },
+            modified: None,
             unchanged: false,
         }
     }
@@ -328,7 +386,7 @@ pub(super) mod tests {
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
             r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
-            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false}"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -350,13 +408,13 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""exec":null,"etag":null,"last_modified":null,"simulated":false}"#
+            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
@@ -381,7 +439,7 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
@@ -457,6 +515,7 @@ pub(super) mod tests {
             (error, out) in (option::of(problem()), any::<Option<String>>()),
             deaths in prop::collection::vec(death(), 0..3),
             (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
+            (md5, sha1, sha512, crc32c, range) in any::<(Option<String>, Option<String>, Option<String>, Option<String>, Option<String>)>(),
             simulated: bool,
         ) -> Record {
             Record {
@@ -466,7 +525,8 @@ pub(super) mod tests {
                 sha256: sha256.map(Digest),
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
-                timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }), simulated,
+                timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
+                md5, sha1, sha512, crc32c, range, simulated,
             }
         }
     }

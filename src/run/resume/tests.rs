@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use protocol::{Checksum, Expect};
 
 use super::super::log::tests::{facts, failure, stored};
 use super::super::log::{Facts, LogWriter, RESULTS};
@@ -148,18 +149,28 @@ fn only_a_file_that_is_still_there_with_its_size_is_in_place() {
         (Some([0xAC; 32]), None, false),
         (None, Some(4), false),
     ] {
-        let headers = Vec::new();
-        target.extra = Some(Box::new(Extra {
-            sha256,
-            size,
-            headers,
-        }));
+        target.extra = Some(extra(sha256, size));
         assert_eq!(is_stored(&target), stored, "the list says what it must be");
     }
     target.extra = None;
     fs::rename(&path, dir.path().join("elsewhere")).expect("rename");
     std::os::unix::fs::symlink("elsewhere", &path).expect("link");
     assert!(!is_stored(&target), "a link");
+}
+
+/// What a list says of a file.
+fn extra(sha256: Option<[u8; 32]>, size: Option<u64>) -> Box<Extra> {
+    let checksum = sha256.map(|digest| Checksum {
+        algorithm: Algorithm::Sha256,
+        digest: digest.into(),
+    });
+    Box::new(Extra {
+        expect: Expect {
+            checksums: checksum.into_iter().collect(),
+            size,
+        },
+        ..Extra::default()
+    })
 }
 
 #[test]
@@ -172,18 +183,10 @@ fn what_its_own_command_did_to_a_file_does_not_count_against_it() {
     fs::write(dir.path().join(&target.path), "ab").expect("write");
     assert!(is_stored(&target, Left::Changed(2)));
     assert!(!is_stored(&target, Left::Changed(3)), "by somebody else");
-    let extra = |sha256, size| {
-        let headers = Vec::new();
-        Some(Box::new(Extra {
-            sha256,
-            size,
-            headers,
-        }))
-    };
     // What the list says is of the file as it was downloaded.
-    target.extra = extra(Some([0xAB; 32]), Some(7));
+    target.extra = Some(extra(Some([0xAB; 32]), Some(7)));
     assert!(is_stored(&target, Left::Changed(2)) && is_stored(&target, Left::Gone));
-    target.extra = extra(Some([0xAC; 32]), None);
+    target.extra = Some(extra(Some([0xAC; 32]), None));
     assert!(!is_stored(&target, Left::Changed(2)) && !is_stored(&target, Left::Gone));
 }
 

@@ -9,23 +9,22 @@ use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 use super::placing::Told;
 use super::{Entry, Shell, facts};
 use crate::dispatch::{Action, Event, Exit, Notice, Verdict};
-use crate::input::Extra;
+use crate::input::{Extra, Mirror};
 use crate::run::intents::IntentError;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
 
 /// The assignment with what the list says beyond its URL.
 fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
     let Extra {
-        sha256,
-        size,
+        expect,
+        range,
         headers,
+        // It is for one URL.
+        mirrors: _,
     } = extra;
-    let expect = Expect {
-        sha256: *sha256,
-        size: *size,
-    };
     Assignment {
-        expect: (expect != Expect::default()).then(|| Box::new(expect)),
+        expect: (*expect != Expect::default()).then(|| Box::new(expect.clone())),
+        range: *range,
         headers: headers.clone(),
         ..plain
     }
@@ -90,6 +89,10 @@ impl Shell {
                 queued,
             } => {
                 self.record(task, worker, verdict, attempts, deliveries, queued);
+                Ok(())
+            }
+            Action::TurnToMirror { task, failure } => {
+                self.turn_to_mirror(task, &failure);
                 Ok(())
             }
             Action::Notify(notice) => {
@@ -177,6 +180,8 @@ impl Shell {
                     kind,
                     ..
                 } = self.tasks.get(&task)?;
+                let source = self.tasks.get(&task)?.source();
+                let url = source.map_or_else(|| target.request_url(), Mirror::request_url);
                 let delivery = self.parts.core.delivery(task);
                 let partial = self.parts.partial_names.of(*kind, target);
                 let plain = Assignment {
@@ -185,7 +190,8 @@ impl Shell {
                     known: known.clone(),
                     begun: self.parts.core.is_begun(task)
                         || self.parts.partials_left.contains(&partial),
-                    ..Assignment::new(task, target.request_url(), partial)
+                    mirror: source.is_some(),
+                    ..Assignment::new(task, url, partial)
                 };
                 Some(match &target.extra {
                     Some(extra) => with_extra(plain, extra),
@@ -212,7 +218,10 @@ impl Shell {
         if entry.kind == TaskKind::RobotsTxt {
             return self.on_robots(entry, &verdict);
         }
-        self.hosts.leave(entry.host);
+        for host in entry.hosts() {
+            self.hosts.leave(host);
+        }
+        let source = entry.source().map(|mirror| mirror.url.clone());
         let in_place = matches!(verdict, Verdict::Stored(_));
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
@@ -263,7 +272,22 @@ impl Shell {
                 Record::quarantined(facts, long)
             }
         };
-        self.write(record);
+        self.write(Record {
+            // Where it came from, if no redirect says that.
+            final_url: record.final_url.or(source),
+            ..record
+        });
+    }
+
+    /// What is done for a task from now on is done at its next mirror.
+    fn turn_to_mirror(&mut self, task: TaskId, failure: &Failure) {
+        self.heard.remove(&task);
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        entry.turned += 1;
+        let (url, mirror) = (&entry.target.url, entry.source().map(|mirror| &mirror.url));
+        tracing::info!(url, mirror, %failure, "a mirror is tried");
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {

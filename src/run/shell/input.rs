@@ -72,14 +72,21 @@ impl Shell {
             known,
         } = candidate;
         let host = self.hosts.enter(&target.host);
+        let mirrors: Vec<_> = target
+            .mirrors()
+            .iter()
+            .map(|mirror| self.hosts.enter(&mirror.host))
+            .collect();
         let entry = Entry {
             known,
+            mirrors: mirrors.clone(),
             ..Entry::new(target, host, TaskKind::Listed)
         };
         self.tasks.insert(task, entry);
         Event::TaskOffered {
             task,
             host,
+            mirrors,
             size,
             spacing,
         }

@@ -83,7 +83,7 @@ impl Shell {
             let Some(entry) = self.tasks.get(&assignment.task) else {
                 continue;
             };
-            let Some(home) = host_of(&entry.target.url) else {
+            let Some(home) = host_of(entry.url()) else {
                 continue;
             };
             let behind = self.desk.behind.get(&home).into_iter().flatten();
@@ -145,11 +145,7 @@ impl Shell {
     }
 
     fn take_in(&mut self, task: TaskId, cookies: Vec<Cookie>) {
-        let Some(home) = self
-            .tasks
-            .get(&task)
-            .and_then(|entry| host_of(&entry.target.url))
-        else {
+        let Some(home) = self.tasks.get(&task).and_then(|entry| host_of(entry.url())) else {
             return;
         };
         let behind = self.desk.behind.get(&home).into_iter().flatten();
@@ -165,7 +161,7 @@ impl Shell {
         }
         let answered = self.tasks.get_mut(&task).and_then(|entry| {
             entry.questions = entry.questions.saturating_add(1);
-            let home = host_of(&entry.target.url)?;
+            let home = host_of(entry.url())?;
             let at = failure.exchange.final_url.as_deref();
             let host = at.map_or_else(|| Some(home.clone()), host_of)?;
             (entry.questions <= MOST_QUESTIONS).then_some((home, host))

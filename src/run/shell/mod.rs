@@ -24,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::inject::Injector;
-use crate::input::Target;
+use crate::input::{Mirror, Target};
 use crate::login::Logins;
 use crate::origin::Origin;
 use crate::placement::{Order, Placement};
@@ -108,6 +108,10 @@ pub(in crate::run) struct Finished {
 struct Entry {
     target: Target,
     host: HostId,
+    /// The hosts of its mirrors.
+    mirrors: Vec<HostId>,
+    /// How often it has turned to a mirror.
+    turned: usize,
     /// It is not of the input: it fetches the robots.txt of a place.
     kind: TaskKind,
     /// The file in place, if it may still be current.
@@ -128,6 +132,8 @@ impl Entry {
         Self {
             target,
             host,
+            mirrors: Vec::new(),
+            turned: 0,
             kind,
             known: None,
             last: None,
@@ -135,6 +141,22 @@ impl Entry {
             deaths: Vec::new(),
             questions: 0,
         }
+    }
+
+    /// Where it is done at now.
+    fn url(&self) -> &str {
+        self.source().map_or(&self.target.url, |mirror| &mirror.url)
+    }
+
+    /// The mirror that it is done at now; nothing if that is where its own URL leads.
+    fn source(&self) -> Option<&Mirror> {
+        let number = self.turned.checked_sub(1)?;
+        self.target.mirrors().get(number)
+    }
+
+    /// All hosts that it may be done at.
+    fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
+        std::iter::once(self.host).chain(self.mirrors.iter().copied())
     }
 
     /// How much text it holds, in bytes.
@@ -497,8 +519,12 @@ fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
 
 /// What is known of a task before anybody has worked on it.
 fn facts(task: TaskId, target: Target) -> Facts {
+    let range = target.range();
+    let checksums = target.extra.map(|extra| extra.expect.checksums);
     Facts {
         task,
+        range,
+        checksums: checksums.unwrap_or_default(),
         url: target.url,
         path: target.path,
         named: target.named,

@@ -58,10 +58,7 @@ fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Opti
             Outcome::Failed => None,
             Outcome::Duplicate => continue,
         };
-        let key = match brief.out() {
-            Some(out) => UrlKey::of_named(&brief.url, out),
-            None => UrlKey::of(&brief.url),
-        };
+        let key = UrlKey::of_task(&brief.url, brief.range(), brief.out());
         told.insert(key, earlier);
     }
     assert!(expected.next().is_none(), "as many records as briefs");

@@ -8,7 +8,7 @@ use coordinator::input::naming::Naming;
 use coordinator::input::{
     Column, Extra, Format, Line, Lines, ListOptions, MAX_HEADERS, MAX_LINE, Target, UrlKey,
 };
-use protocol::{Assignment, Expect, TaskId, ToWorker, codec};
+use protocol::{Assignment, TaskId, ToWorker, codec};
 use url::Url;
 
 /// Longest message that a line may cause, in bytes: 100 characters of the line, each up to 10 bytes
@@ -106,11 +106,17 @@ fn check_target(target: &Target, naming: &Naming, task: u64) {
     check_path(&target.path);
     let mut bare = target.clone();
     bare.extra = None;
+    let range = target.range().map(|range| range.to_string());
     let request = Url::parse(&target.request_url()).expect("it can be requested");
     let by_itself = Target::new(request, naming, task);
     if target.named {
-        assert_eq!(target.key, UrlKey::of_named(&target.url, &target.path));
+        let key = UrlKey::of_task(&target.url, range.as_deref(), Some(&target.path));
+        assert_eq!(target.key, key);
         assert_ne!(by_itself, Ok(Some(bare)));
+    } else if range.is_some() {
+        let key = UrlKey::of_task(&target.url, range.as_deref(), None);
+        assert_eq!(target.key, key);
+        assert_ne!(by_itself, Ok(Some(bare)), "the whole is another file");
     } else {
         assert_eq!(target.key, UrlKey::of(&target.url));
         assert_eq!(by_itself, Ok(Some(bare.clone())), "the URL alone counts");
@@ -163,8 +169,8 @@ fn check_assignment(target: &Target) {
     let mut assignment = Assignment::new(TaskId(u64::MAX), target.request_url(), &*target.path);
     if let Some(extra) = &target.extra {
         assert_ne!(**extra, Extra::default(), "nothing is None");
-        let (sha256, size) = (extra.sha256, extra.size);
-        assignment.expect = Some(Box::new(Expect { sha256, size }));
+        assignment.expect = Some(Box::new(extra.expect.clone()));
+        assignment.range = extra.range;
         assignment.headers.clone_from(&extra.headers);
         let bytes: usize = extra.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
         assert!(bytes <= MAX_HEADERS);
@@ -173,7 +179,17 @@ fn check_assignment(target: &Target) {
             assert!(!value.contains(['\r', '\n', '\0']));
         }
     }
-    codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+    let mirrors = target.mirrors().iter().map(|mirror| mirror.request_url());
+    let mirrors: Vec<_> = mirrors
+        .map(|url| Assignment {
+            url,
+            ..assignment.clone()
+        })
+        .collect();
+    assert!(mirrors.is_empty() || !target.expect().expect("a checksum").checksums.is_empty());
+    for assignment in std::iter::once(assignment).chain(mirrors) {
+        codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+    }
 }
 
 /// One line, of bounded length, that cannot do anything to a terminal.

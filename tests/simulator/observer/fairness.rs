@@ -64,7 +64,11 @@ impl Observer {
 
     /// What is known of a host is forgotten with its last task.
     pub(super) fn forget_host_of(&mut self, task: TaskId) {
-        let host = self.tasks[&task].host;
+        self.forget_host(self.tasks[&task].host);
+    }
+
+    /// As [`forget_host_of`](Self::forget_host_of), if a task has left `host`.
+    pub(super) fn forget_host(&mut self, host: u32) {
         if !self.hosts_with_work().contains(&host) {
             self.heard.remove(&host);
         }

@@ -11,6 +11,9 @@ impl Observer {
     /// The body of `task` is in place, or cannot be.
     pub(super) fn placed(&mut self, task: TaskId, result: &Result<Box<Stored>, Box<Failure>>) {
         self.placing.remove(&task);
+        if let Some(entry) = self.tasks.get_mut(&task) {
+            entry.failed = None;
+        }
         match result {
             Ok(_) => {
                 if let Some(entry) = self.tasks.get_mut(&task) {
@@ -28,8 +31,17 @@ impl Observer {
         if std::mem::replace(&mut entry.finished, true) {
             return Err(format!("1: task {task} recorded twice"));
         }
-        if attempts != entry.attempts || attempts > self.limits.retries + 1 {
+        let here = entry.attempts - entry.elsewhere;
+        if attempts != entry.attempts || here > self.limits.retries + 1 {
             return Err(format!("5: task {task} recorded with {attempts} attempts"));
+        }
+        if matches!(verdict, Verdict::Failed(_))
+            && entry.failed.is_some()
+            && !entry.mirrors.is_empty()
+        {
+            return Err(format!(
+                "10: task {task} failed, and has mirrors: {entry:?}"
+            ));
         }
         if matches!(verdict, Verdict::Stored(_)) != entry.placed || self.placing.contains_key(&task)
         {

@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use protocol::{Assignment, FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{Algorithm, Assignment, Expect, FailureKind, NOTE_SUFFIX, PartialNote, Severity};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
+use super::hashes::Hashes;
 use super::{BODY, Partial, Store};
 use crate::fault::Fault;
 
@@ -35,6 +35,8 @@ pub struct Site {
     /// There is a note, good or not.
     noted: bool,
     left: Option<(PartialNote, u64)>,
+    /// Those of the checksums that the list has of it.
+    algorithms: Vec<Algorithm>,
 }
 
 impl Site {
@@ -54,6 +56,11 @@ impl Site {
             name,
             noted,
             left,
+            algorithms: assignment
+                .expect
+                .iter()
+                .flat_map(|expect| algorithms(expect))
+                .collect(),
         }
     }
 
@@ -138,12 +145,17 @@ impl Site {
             store: self.store,
             name: self.name,
             file: Some(file),
-            hash: Sha256::new(),
+            hashes: Hashes::new(&self.algorithms),
             bytes,
             hashed: 0,
             noted: bytes > 0,
         }
     }
+}
+
+fn algorithms(expect: &Expect) -> impl Iterator<Item = Algorithm> + '_ {
+    let checksums = expect.checksums.iter();
+    checksums.map(|checksum| checksum.algorithm)
 }
 
 fn open_note(store: &Store, name: &str) -> Result<File, Errno> {

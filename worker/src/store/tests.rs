@@ -2,6 +2,8 @@
 
 use protocol::{Severity, TaskId, Validator};
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 fn note() -> PartialNote {

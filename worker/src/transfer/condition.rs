@@ -4,12 +4,13 @@
 //! A validator tells the states of one resource apart: it is sent to nobody but the URL that the
 //! file came from. It must not touch a file.
 
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use protocol::{Known, Validator, Validators};
+use protocol::{Known, Timestamp, Validator, Validators};
 
 use super::Head;
 use super::resume::{MAX_ETAG, settled, text};
+use crate::engine::timestamp;
 
 /// A condition under which a body is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,16 @@ pub(super) fn validators(headers: &HeaderMap) -> Validators {
         etag: etag.map(ToOwned::to_owned),
         last_modified: settled(headers).map(ToOwned::to_owned),
     }
+}
+
+/// When the body was last modified, as far as the response says it.
+pub(super) fn modified(headers: &HeaderMap) -> Option<Timestamp> {
+    text(headers, &LAST_MODIFIED).and_then(moment)
+}
+
+/// The moment of an HTTP date (RFC 9110 section 5.6.7). None is before 1970.
+pub(super) fn moment(date: &str) -> Option<Timestamp> {
+    httpdate::parse_http_date(date).ok().map(timestamp)
 }
 
 /// Those of a body of which this response brought the rest, and `validator` vouches for the whole.

@@ -4,10 +4,10 @@
 //! one, and would send it again. (A body that is cut off is seen as such before, and one that was
 //! put together from two answers is asked for in one piece.) It must not touch the file.
 
-use data_encoding::HEXLOWER;
-use protocol::{Expect, FailureKind};
+use protocol::{Algorithm, Checksum, Expect, FailureKind};
 
 use crate::fault::Fault;
+use crate::store::Committed;
 
 /// A body is going to be, or already is, `size` bytes long: as the server announces, or so far.
 /// `is_more` tells whether it can still grow.
@@ -28,19 +28,32 @@ pub(super) fn check_size(expect: &Expect, size: u64, is_more: bool) -> Result<()
     }
 }
 
-/// The whole file arrived, and has this SHA-256.
-pub(super) fn check_sha256(expect: &Expect, sha256: &[u8; 32]) -> Result<(), Fault> {
-    match expect.sha256 {
-        Some(expected) if expected != *sha256 => Err(Fault::permanent(
-            FailureKind::ChecksumMismatch,
-            format!(
-                "the file has the SHA-256 {}, and the list says {}",
-                HEXLOWER.encode(sha256),
-                HEXLOWER.encode(&expected)
-            ),
-        )),
-        Some(_) | None => Ok(()),
+/// The whole file arrived. The first checksum that is not the list's is named.
+pub(super) fn check_sums(expect: &Expect, file: &Committed) -> Result<(), Fault> {
+    for expected in &expect.checksums {
+        let algorithm = expected.algorithm;
+        let found = match algorithm {
+            Algorithm::Sha256 => Some(Checksum {
+                algorithm,
+                digest: file.sha256.into(),
+            }),
+            Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha512 | Algorithm::Crc32c => {
+                let mut others = file.checksums.iter();
+                others.find(|found| found.algorithm == algorithm).cloned()
+            }
+        };
+        if found.as_ref() != Some(expected) {
+            let found = found.map_or_else(|| "that nobody computed".to_owned(), |sum| sum.hex());
+            return Err(Fault::permanent(
+                FailureKind::ChecksumMismatch,
+                format!(
+                    "the file has the {algorithm} {found}, and the list says {}",
+                    expected.hex()
+                ),
+            ));
+        }
     }
+    Ok(())
 }
 
 /// A body is larger than `limit` allows.
@@ -59,7 +72,7 @@ mod tests {
     fn a_size_is_held_against_what_came_and_may_still_come() {
         let expect = Expect {
             size: Some(5),
-            sha256: None,
+            ..Expect::default()
         };
         let kind = |size, is_more| {
             let checked = check_size(&expect, size, is_more);
@@ -82,24 +95,32 @@ mod tests {
     }
 
     #[test]
-    fn both_hashes_are_named() {
+    fn all_checksums_count_and_both_are_named() {
+        let sum = |algorithm: Algorithm, byte| Checksum {
+            algorithm,
+            digest: vec![byte; algorithm.bytes()].into(),
+        };
+        let file = |byte| Committed {
+            bytes: 1,
+            sha256: [0xAB; 32],
+            checksums: vec![sum(Algorithm::Crc32c, 3), sum(Algorithm::Md5, byte)],
+            unchanged: false,
+        };
         let expect = Expect {
             size: None,
-            sha256: Some([0xAB; 32]),
+            checksums: vec![sum(Algorithm::Sha256, 0xAB), sum(Algorithm::Md5, 1)],
         };
-        assert_eq!(check_sha256(&expect, &[0xAB; 32]), Ok(()));
-        let fault = check_sha256(&expect, &[0x01; 32]).expect_err("another file");
+        assert_eq!(check_sums(&expect, &file(1)), Ok(()));
+        let fault = check_sums(&expect, &file(2)).expect_err("another file");
         assert_eq!(fault.kind, FailureKind::ChecksumMismatch);
-        assert!(
-            fault.message.contains(&"ab".repeat(32)),
-            "{}",
-            fault.message
+        assert_eq!(
+            fault.message,
+            format!(
+                "the file has the MD5 {}, and the list says {}",
+                "02".repeat(16),
+                "01".repeat(16)
+            )
         );
-        assert!(
-            fault.message.contains(&"01".repeat(32)),
-            "{}",
-            fault.message
-        );
-        assert_eq!(check_sha256(&Expect::default(), &[0; 32]), Ok(()));
+        assert_eq!(check_sums(&Expect::default(), &file(2)), Ok(()));
     }
 }

@@ -32,13 +32,14 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode, Version};
 use protocol::{
-    Assignment, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote, Severity,
-    Span, Stored, TaskKind, Timestamp, Timing, Validators,
+    Assignment, ByteRange, Exchange, Expect, Failure, FailureKind, HttpOptions, Known, PartialNote,
+    Severity, Span, Stored, TaskKind, Timestamp, Timing, Validators,
 };
 use url::Url;
 
 use crate::fault::{Fault, cut};
 use crate::login::Logins;
+use crate::store::Committed;
 
 pub use coding::Coding;
 use condition::Condition;
@@ -47,6 +48,7 @@ use error::failure;
 pub(crate) use expect::too_large;
 use redirect::Redirects;
 pub use redirect::without_credentials;
+use request::Wanted;
 use resume::{Extent, Offer};
 
 /// Longest `Content-Type` reported, in bytes.
@@ -95,6 +97,8 @@ pub struct Transfer<'o> {
     headers: &'o [(String, String)],
     /// What the list says of the file.
     expect: Expect,
+    /// The part of the resource that is the file.
+    range: Option<ByteRange>,
     /// What sort of task it is.
     kind: TaskKind,
     /// The file in place.
@@ -123,6 +127,7 @@ pub struct Transfer<'o> {
     note: Option<PartialNote>,
     content_type: Option<String>,
     validators: Validators,
+    modified: Option<Timestamp>,
     exchange: Exchange,
 }
 
@@ -147,6 +152,7 @@ impl<'o> Transfer<'o> {
                 options,
                 headers: &[],
                 expect: Expect::default(),
+                range: None,
                 kind: TaskKind::Listed,
                 known: None,
                 condition: None,
@@ -165,6 +171,7 @@ impl<'o> Transfer<'o> {
                 note: None,
                 content_type: None,
                 validators: Validators::default(),
+                modified: None,
                 exchange,
             }),
             Err(fault) => Err(failure(exchange, fault)),
@@ -176,13 +183,16 @@ impl<'o> Transfer<'o> {
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
-        self.expect = assignment.expect.as_deref().copied().unwrap_or_default();
+        self.expect = assignment.expect.as_deref().cloned().unwrap_or_default();
+        self.range = assignment.range;
         self.kind = assignment.kind;
         self.hurry();
         self.known = assignment.known.as_deref();
         self.condition = self
             .known
-            .filter(|_| !request::has_own_condition(self.options, self.headers))
+            .filter(|_| {
+                self.range.is_none() && !request::has_own_condition(self.options, self.headers)
+            })
             .map(Condition::new);
         self
     }
@@ -190,7 +200,11 @@ impl<'o> Transfer<'o> {
     /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
     /// the first request, if at all.
     pub fn offer(&mut self, note: PartialNote, have: u64) {
-        if !self.is_robots() && !request::has_own_range(self.options, self.headers) {
+        // A part that the list asks for is done in one piece.
+        if !self.is_robots()
+            && self.range.is_none()
+            && !request::has_own_range(self.options, self.headers)
+        {
             self.offer = Offer::new(note, have);
         }
     }
@@ -213,14 +227,20 @@ impl<'o> Transfer<'o> {
     /// sent, and the coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
         self.check_login()?;
-        let offer = self.fitting_offer().filter(|offer| offer.is_open);
+        let range = match self.range {
+            Some(range) => Some(Wanted::Part(range)),
+            None => {
+                let open = self.fitting_offer().filter(|offer| offer.is_open);
+                open.map(Wanted::Rest)
+            }
+        };
         let condition = self.fitting_condition().and_then(|asked| asked.header());
         request::headers(
             self.options,
             self.headers,
             &self.redirects,
             self.authorization(),
-            offer,
+            range,
             condition,
         )
     }
@@ -272,7 +292,10 @@ impl<'o> Transfer<'o> {
             return Ok(self.not_modified(condition, &head));
         }
         let judged = match head.status.is_success() {
-            true => resume::judge(&head, self.fitting_offer()),
+            true => match self.range {
+                Some(range) => resume::judge_part(&head, range),
+                None => resume::judge(&head, self.fitting_offer()),
+            },
             false => Err(retry::status_fault(&head, now)),
         };
         match judged {
@@ -320,8 +343,12 @@ impl<'o> Transfer<'o> {
         }
         self.receiving = true;
         self.expected = length;
-        self.note = resume::note(head, length, self.redirects.url().as_str());
+        self.note = match self.range {
+            Some(_) => None,
+            None => resume::note(head, length, self.redirects.url().as_str()),
+        };
         self.validators = condition::validators(head.headers);
+        self.modified = condition::modified(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -367,9 +394,9 @@ impl<'o> Transfer<'o> {
     /// # Errors
     ///
     /// If it is not the one that the list names.
-    pub fn check_file(&self, bytes: u64, sha256: &[u8; 32]) -> Result<(), Fault> {
-        let checked = expect::check_size(&self.expect, bytes, false)
-            .and_then(|()| expect::check_sha256(&self.expect, sha256));
+    pub fn check_file(&self, file: &Committed) -> Result<(), Fault> {
+        let checked = expect::check_size(&self.expect, file.bytes, false)
+            .and_then(|()| expect::check_sums(&self.expect, file));
         checked.map_err(|fault| match self.resumed {
             // The parts do not belong together, whatever the validator says; in one piece they may.
             true => Fault::transient(fault.kind, fault.message),
@@ -437,6 +464,7 @@ impl<'o> Transfer<'o> {
             content_type: self.content_type,
             executed: None,
             validators: self.validators,
+            modified: self.modified,
             unchanged,
         })
     }

@@ -8,7 +8,7 @@ use http::header::{
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use protocol::{FailureKind, HttpOptions};
+use protocol::{ByteRange, FailureKind, HttpOptions};
 use url::Url;
 
 use super::redirect::Redirects;
@@ -36,6 +36,15 @@ const SENSITIVE: [&str; 12] = [
     "access-key",
 ];
 
+/// What is wanted of a resource, if not the whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'t> {
+    /// What an earlier attempt did not get.
+    Rest(&'t Offer),
+    /// The part that the list asks for.
+    Part(ByteRange),
+}
+
 /// The headers of the next request, `Host` left to the engine unless the user sets it. Those of
 /// the task alone (`own`) take the place of common ones of the same names.
 pub(super) fn headers(
@@ -43,7 +52,7 @@ pub(super) fn headers(
     own: &[(String, String)],
     redirects: &Redirects,
     authorization: Option<HeaderValue>,
-    offer: Option<&Offer>,
+    wanted: Option<Wanted<'_>>,
     condition: Option<(HeaderName, HeaderValue)>,
 ) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(options.headers.len() + 6);
@@ -109,14 +118,21 @@ pub(super) fn headers(
     headers
         .entry(ACCEPT)
         .or_insert(HeaderValue::from_static("*/*"));
-    if let Some(offer) = offer {
-        let validator = HeaderValue::try_from(offer.note.validator.text());
-        headers.insert(
-            RANGE,
-            HeaderValue::try_from(offer.range()).map_err(|_| unsendable("a range"))?,
-        );
-        headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
-        // The rest of a body fits only to the same coding, which is none.
+    if let Some(wanted) = wanted {
+        let range = match wanted {
+            Wanted::Rest(offer) => {
+                let validator = HeaderValue::try_from(offer.note.validator.text());
+                headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
+                offer.range()
+            }
+            Wanted::Part(range) => {
+                headers.remove(IF_RANGE);
+                format!("bytes={range}")
+            }
+        };
+        let range = HeaderValue::try_from(range);
+        headers.insert(RANGE, range.map_err(|_| unsendable("a range"))?);
+        // Bytes are counted in what the coding makes of a body, which has to be none.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     // With a range as well: servers look at the range only if the condition is met.

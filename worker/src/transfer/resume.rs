@@ -12,7 +12,7 @@ use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
 };
 use http::{HeaderMap, StatusCode};
-use protocol::{FailureKind, PartialNote, Validator};
+use protocol::{ByteRange, FailureKind, PartialNote, Validator};
 
 use super::condition::{self, is_tag};
 use super::{Head, Next, Transfer, coding, expect};
@@ -92,6 +92,10 @@ impl Transfer<'_> {
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
         self.validators = condition::of_rest(head.headers, &note.validator);
+        self.modified = condition::modified(head.headers).or(match &note.validator {
+            Validator::LastModified(date) => condition::moment(date),
+            Validator::Etag(_) => None,
+        });
         self.note = Some(note);
         Ok(Next::Resume { from: have })
     }
@@ -127,6 +131,28 @@ pub(super) fn judge(head: &Head<'_>, offer: Option<&Offer>) -> Result<Extent, Fa
     match offer {
         Some(offer) => offer.admits(head, length).map(Extent::Whole),
         None => Ok(Extent::Whole(length)),
+    }
+}
+
+/// What `head`, the head of a success, brings, if a part was asked for that the list wants as it is.
+///
+/// # Errors
+///
+/// If it is not exactly that part. A whole body is not cut: servers that do not know ranges would send
+/// all of it for each part.
+pub(super) fn judge_part(head: &Head<'_>, wanted: ByteRange) -> Result<Extent, Fault> {
+    let length = wanted.bytes();
+    let fits = head.status == StatusCode::PARTIAL_CONTENT
+        && text(head.headers, &CONTENT_RANGE).and_then(part) == Some((wanted.first, wanted.last))
+        && head.length.is_none_or(|announced| announced == length)
+        && !is_coded(head.headers)
+        && !is_multipart(head.headers);
+    match fits {
+        true => Ok(Extent::Whole(Some(length))),
+        false => {
+            let wanted = format!("the range {wanted} of the list");
+            Err(misfit(head, FailureKind::Status, &wanted))
+        }
     }
 }
 
@@ -173,6 +199,11 @@ fn not_whole(head: &Head<'_>) -> Fault {
         StatusCode::PARTIAL_CONTENT => FailureKind::Status,
         _ => FailureKind::Protocol,
     };
+    misfit(head, kind, "the whole body")
+}
+
+/// An answer is not what was asked for: `wanted`.
+fn misfit(head: &Head<'_>, kind: FailureKind, wanted: &str) -> Fault {
     let status = head.status.as_u16();
     let length = match head.length {
         Some(length) => format!("{length} bytes"),
@@ -187,7 +218,7 @@ fn not_whole(head: &Head<'_>) -> Fault {
     };
     Fault::permanent(
         kind,
-        format!("the server answered {status} with {length}, which is not the whole body: {range}"),
+        format!("the server answered {status} with {length}, which is not {wanted}: {range}"),
     )
 }
 
@@ -344,15 +375,28 @@ fn is_coded(headers: &HeaderMap) -> bool {
 
 /// First byte, last byte, length of the whole (RFC 9110 section 14.4).
 fn content_range(value: &str) -> Option<(u64, u64, u64)> {
+    let (first, last, length) = parts(value)?;
+    Some((first, last, number(length)?))
+}
+
+/// First and last byte; the length of the whole may be unknown (`*`), and has to be longer.
+fn part(value: &str) -> Option<(u64, u64)> {
+    let (first, last, length) = parts(value)?;
+    let fits = length == "*" || number(length)? > last;
+    fits.then_some((first, last))
+}
+
+fn parts(value: &str) -> Option<(u64, u64, &str)> {
     let (unit, rest) = value.split_once(' ')?;
     let (range, length) = rest.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     unit.eq_ignore_ascii_case("bytes").then_some(())?;
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse().ok()).flatten()
-    };
-    Some((number(first)?, number(last)?, number(length)?))
+    Some((number(first)?, number(last)?, length))
+}
+
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod support;
 use support::on_every_engine;
 
 mod coding;
+mod given;
 mod hostile;
 mod http;
 mod http2;

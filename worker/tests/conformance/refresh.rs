@@ -1,8 +1,8 @@
 //! Files that are in place already: when they stay, when they are replaced, and what is asked.
 
 use protocol::{
-    Assignment, Engine, Expect, FailureKind, Known, PartialNote, Severity, TaskId, Validator,
-    Validators,
+    Algorithm, Assignment, Checksum, Engine, Expect, FailureKind, Known, PartialNote, Severity,
+    TaskId, Validator, Validators,
 };
 use sha2::{Digest, Sha256};
 
@@ -261,7 +261,10 @@ fn what_the_list_says_holds_for_what_replaces_the_file(engine: Engine) {
     let mut bench = bench(engine);
     let mut task = task(&url, known(&url, Some(TAG), None));
     task.expect = Some(Box::new(Expect {
-        sha256: Some(Sha256::digest(OLD).into()),
+        checksums: vec![Checksum {
+            algorithm: Algorithm::Sha256,
+            digest: Sha256::digest(OLD).as_slice().into(),
+        }],
         size: None,
     }));
     let failed = bench.download(&task).expect_err("another file");

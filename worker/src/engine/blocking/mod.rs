@@ -113,6 +113,12 @@ impl BlockingEngine {
         if let Some((note, have)) = site.left() {
             transfer.offer(note, have);
         }
+        if assignment.mirror
+            && let Err(fault) = self.shared.check_robots(transfer)
+        {
+            site.abandon(&fault);
+            return Err(fault);
+        }
         match self.reach(transfer, activity) {
             Ok((mut response, Next::Keep { bytes, sha256 })) => {
                 self.drain(transfer, &mut response, activity);
@@ -250,7 +256,7 @@ impl BlockingEngine {
             }
             self.spans.enter(SpanPhase::Store);
             stored(&mut storing, || {
-                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                let check = |file: &Committed| transfer.check_file(file);
                 partial.commit(check)
             })
         });

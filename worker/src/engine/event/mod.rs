@@ -115,6 +115,12 @@ impl Attempt<'_> {
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
+        if assignment.mirror
+            && let Err(fault) = self.hub.shared.check_robots(&self.transfer)
+        {
+            site.abandon(&fault);
+            return Err(fault);
+        }
         match self.reach().await {
             Ok((answer, Next::Keep { bytes, sha256 })) => {
                 self.drain(answer).await;
@@ -184,7 +190,7 @@ impl Attempt<'_> {
             }
             self.stored(&mut storing, || {
                 let transfer = &self.transfer;
-                let check = |file: &Committed| transfer.check_file(file.bytes, &file.sha256);
+                let check = |file: &Committed| transfer.check_file(file);
                 partial.commit(check)
             })
         });

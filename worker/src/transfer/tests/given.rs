@@ -1,7 +1,7 @@
 //! Tests of what a transfer is given: credentials, what is on disk, options about answers.
 
-use protocol::TaskKind;
 use protocol::robots::{MAX_ROBOTS, ROBOTS_WITHIN};
+use protocol::{Algorithm, Checksum, TaskKind};
 
 use super::*;
 use crate::decode::Room;
@@ -264,7 +264,10 @@ fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
     let mut assignment = Assignment::new(protocol::TaskId(1), URL, "a");
     assignment.expect = Some(Box::new(Expect {
         size: None,
-        sha256: Some([1; 32]),
+        checksums: vec![Checksum {
+            algorithm: Algorithm::Sha256,
+            digest: [1; 32].into(),
+        }],
     }));
     let severity = |from: Option<u64>| {
         let mut transfer = transfer(URL, &options).of(&assignment);
@@ -278,8 +281,8 @@ fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
         let range = [("content-range", "bytes 5-8/9")];
         let list = if status == 206 { &range[..] } else { &[] };
         answer(&mut transfer, status, list, None).expect("a body follows");
-        assert_eq!(transfer.check_file(9, &[1; 32]), Ok(()));
-        let fault = transfer.check_file(9, &[2; 32]).expect_err("another");
+        assert_eq!(transfer.check_file(&file(9, 1)), Ok(()));
+        let fault = transfer.check_file(&file(9, 2)).expect_err("another");
         assert_eq!(fault.kind, FailureKind::ChecksumMismatch);
         fault.severity
     };

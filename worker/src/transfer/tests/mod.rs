@@ -45,7 +45,7 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
     let mut assignment = Assignment::new(protocol::TaskId(1), URL, "file");
     assignment.expect = Some(Box::new(Expect {
         size: Some(5),
-        sha256: None,
+        ..Expect::default()
     }));
     let kind = |fault: Fault| (fault.kind, fault.severity);
     let expected = (FailureKind::SizeMismatch, Severity::Permanent);
@@ -63,7 +63,7 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
         .on_end()
         .expect("a body without a length ends anywhere");
     assert_eq!(
-        kind(short.check_file(4, &[0; 32]).expect_err("too short")),
+        kind(short.check_file(&file(4, 0)).expect_err("too short")),
         expected
     );
     // What is cut off may come whole the next time: that is no mismatch.
@@ -74,6 +74,16 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
         kind(cut.on_end().expect_err("cut off")).0,
         FailureKind::Truncated
     );
+}
+
+/// A file of so many bytes, and this one in its SHA-256.
+fn file(bytes: u64, byte: u8) -> Committed {
+    Committed {
+        bytes,
+        sha256: [byte; 32],
+        checksums: Vec::new(),
+        unchanged: false,
+    }
 }
 
 fn headers(list: &[(&str, &str)]) -> HeaderMap {
