@@ -89,6 +89,20 @@ pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
     table
 }
 
+/// [`counts`] as text without blanks at line ends, which fits into so many columns: what there is to
+/// say of a count is left out where it does not.
+#[must_use]
+pub fn counts_within(mut rows: Vec<[String; 3]>, width: Option<u16>) -> String {
+    let text = counts(rows.clone()).trim_fmt();
+    let Some(width) = width else { return text };
+    for ([.., note], line) in rows.iter_mut().zip(text.lines()) {
+        if line.chars().count() > usize::from(width) {
+            note.clear();
+        }
+    }
+    counts(rows).trim_fmt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

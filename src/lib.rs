@@ -25,7 +25,8 @@
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
-//! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
+//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows;
+//! [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
@@ -53,4 +54,5 @@ pub mod reap;
 pub mod results;
 pub mod run;
 pub mod shootout;
+pub mod terminal;
 pub mod whole_file;

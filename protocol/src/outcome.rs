@@ -168,6 +168,9 @@ pub struct Stored {
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
     /// there.
     pub unchanged: bool,
+    /// The name for the file that the server suggests (`Content-Disposition`): one part of a path,
+    /// of at most 255 bytes, which can still be a name that no file may have.
+    pub suggested_name: Option<String>,
 }
 
 /// A **nack**: the task was tried and failed.

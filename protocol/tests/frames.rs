@@ -126,8 +126,11 @@ prop_compose! {
         (validators, unchanged) in (validators(), any::<bool>()),
         modified in option::of(any::<i64>().prop_map(Timestamp)),
         executed in option::of(executed()),
+        suggested_name in option::of(".{0,40}"),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, modified, unchanged, executed })
+        Box::new(Stored {
+            exchange, bytes, sha256, content_type, validators, modified, unchanged, executed, suggested_name,
+        })
     }
 }
 
@@ -190,7 +193,14 @@ fn running() -> impl Strategy<Value = Running> {
         Phase::Storing,
         Phase::Executing,
     ]);
-    (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
+    (task(), phase, any::<u64>(), any::<Option<u64>>()).prop_map(
+        |(task, phase, bytes, expected)| Running {
+            task,
+            phase,
+            bytes,
+            expected,
+        },
+    )
 }
 
 prop_compose! {

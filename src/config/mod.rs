@@ -25,6 +25,7 @@ use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
+use crate::terminal::{Color, Progress};
 pub use exec::ExecError;
 use login::Login;
 pub use login::LoginError;
@@ -107,6 +108,10 @@ pub struct RunConfig {
     pub quiet: bool,
     /// How much to log.
     pub verbose: u8,
+    /// How progress is told.
+    pub progress: Progress,
+    /// When output is coloured.
+    pub color: Color,
 }
 
 /// Where workers live.
@@ -270,6 +275,8 @@ impl RunConfig {
             dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
+            progress: args.progress,
+            color: args.color,
         })
     }
 }

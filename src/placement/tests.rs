@@ -145,6 +145,7 @@ fn order(path: &str, body: &str) -> Order {
             validators: Validators::default(),
             modified: None,
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

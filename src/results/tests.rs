@@ -58,6 +58,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         validators: Validators::default(),
         modified: None,
         unchanged: false,
+        suggested_name: None,
         executed: None,
     };
     Record::stored(facts, stored)
@@ -359,6 +360,7 @@ fn what_servers_wrote_is_escaped_on_a_terminal() {
     let summary = count(&open(&folder(&records)), &Filter::default(), 5);
     for width in [None, Some(80)] {
         let show = terminal::Show {
+            last_run: None,
             results: "log".as_ref(),
             width,
             kinds_only: false,

@@ -133,6 +133,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
             validators: Validators::default(),
             modified: None,
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

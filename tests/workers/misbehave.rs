@@ -370,6 +370,7 @@ impl Peer {
                     task: TaskId(id),
                     phase: protocol::Phase::Storing,
                     bytes: u64::MAX,
+                    expected: None,
                 });
                 self.say(&FromWorker::Heartbeat(running.collect()));
                 let task = self.first_assignment().task;
@@ -438,6 +439,7 @@ fn acked(task: TaskId) -> Report {
             validators: Validators::default(),
             modified: None,
             unchanged: false,
+            suggested_name: None,
         }),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn stored() -> Stored {
         validators: Validators::default(),
         modified: None,
         unchanged: false,
+        suggested_name: None,
     }
 }
 

@@ -132,6 +132,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
         task: TaskId(1),
         phase: Phase::Receiving,
         bytes: 5,
+        expected: None,
     };
     while next(&coordinator) != FromWorker::Heartbeat(vec![expected]) {}
     let partial = folder.path().join(".partial");

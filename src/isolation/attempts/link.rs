@@ -306,6 +306,7 @@ fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
         task,
         phase: Phase::Storing,
         bytes: 1,
+        expected: None,
     };
     let heartbeat = FromWorker::Heartbeat(ids().map(running).collect());
     let begun = Instant::now();
@@ -333,6 +334,7 @@ fn finished(task: TaskId) -> Report {
             sha256: [0; 32],
             content_type: None,
             modified: None,
+            suggested_name: None,
             executed: None,
             validators: Validators::default(),
             unchanged: false,

@@ -385,6 +385,7 @@ fn weight(report: &Report) -> usize {
             FIXED
                 + exchange(&stored.exchange)
                 + stored.content_type.as_ref().map_or(0, String::len)
+                + stored.suggested_name.as_ref().map_or(0, String::len)
                 + stored.validators.text_bytes()
         }
         Report::Nacked { failure, .. } => {

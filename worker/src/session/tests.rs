@@ -281,6 +281,7 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
         task: TaskId(7),
         phase: protocol::Phase::Requesting,
         bytes: 0,
+        expected: None,
     };
     assert_eq!(running, [expected]);
     bench.release.send(()).expect("it waits");

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use protocol::{ByteRange, FailureKind, PartialNote, Validator};
 
 use super::condition::{self, is_tag};
-use super::{Head, Next, Transfer, coding, expect};
+use super::{Head, Next, Transfer, coding, disposition, expect};
 use crate::fault::Fault;
 
 /// Longest entity tag that is kept.
@@ -91,6 +91,7 @@ impl Transfer<'_> {
         self.received = have;
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
+        self.suggested_name = disposition::suggested_name(head.headers);
         self.validators = condition::of_rest(head.headers, &note.validator);
         self.modified = condition::modified(head.headers).or(match &note.validator {
             Validator::LastModified(date) => condition::moment(date),

@@ -265,7 +265,8 @@ impl Attempt<'_> {
             };
             self.transfer.on_chunk(data.len() as u64)?;
             self.transfer.keeps_pace(Instant::now())?;
-            self.activity.received(self.transfer.received());
+            self.activity
+                .received(self.transfer.received(), self.transfer.expected());
             let note = self.transfer.note();
             self.stored(storing, || {
                 NOTE_AFTER.note(intake, note, begun);
