@@ -91,6 +91,7 @@ fn stored() -> Box<Stored> {
         validators: Validators::default(),
         modified: None,
         unchanged: false,
+        suggested_name: None,
     })
 }
 

@@ -53,6 +53,7 @@ fn record(n: u64) -> Record {
         validators: Validators::default(),
         modified: None,
         unchanged: false,
+        suggested_name: None,
     };
     Record::stored(facts, stored)
 }

@@ -24,6 +24,7 @@ use crate::inject::StartFault;
 use crate::isolation::attempt::Attempt;
 use crate::isolation::{self, ground};
 use crate::manual::ManualError;
+use crate::terminal::Color;
 use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
@@ -89,7 +90,7 @@ fn download(args: RunArgs, attempt: Option<&'static Attempt>) -> ExitCode {
     if let Some(hint) = mistyped(&args) {
         return fail(USAGE, &hint);
     }
-    log_to_stderr(args.verbose);
+    log_to(run::LogLines::default, args.verbose, args.color);
     let config = match RunConfig::new(args) {
         Ok(config) => RunConfig { attempt, ..config },
         Err(error) => return fail(USAGE, &error),
@@ -263,6 +264,10 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
 }
 
 fn log_to_stderr(verbose: u8) {
+    log_to(io::stderr, verbose, Color::Auto);
+}
+
+fn log_to<W: io::Write>(writer: impl Fn() -> W + Send + Sync + 'static, verbose: u8, color: Color) {
     let level = match verbose {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
@@ -271,8 +276,8 @@ fn log_to_stderr(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(color.is_on(io::stderr().is_terminal()))
         .with_target(false)
         .init();
 }

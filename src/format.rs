@@ -58,6 +58,14 @@ pub fn number(value: f64) -> String {
     grouped
 }
 
+/// So many of something that has a regular plural: `1 URL`, `30 URLs`.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub fn count(so_many: usize, what: &str) -> String {
+    let plural = if so_many == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", number(so_many as f64))
+}
+
 /// How often `one` fits into `other`: `6.1×`.
 #[must_use]
 pub fn factor(one: f64, other: f64) -> String {
@@ -79,6 +87,20 @@ pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// [`counts`] as text without blanks at line ends, which fits into so many columns: what there is to
+/// say of a count is left out where it does not.
+#[must_use]
+pub fn counts_within(mut rows: Vec<[String; 3]>, width: Option<u16>) -> String {
+    let text = counts(rows.clone()).trim_fmt();
+    let Some(width) = width else { return text };
+    for ([.., note], line) in rows.iter_mut().zip(text.lines()) {
+        if line.chars().count() > usize::from(width) {
+            note.clear();
+        }
+    }
+    counts(rows).trim_fmt()
 }
 
 #[cfg(test)]
@@ -105,6 +127,8 @@ mod tests {
         assert_eq!(number(1_234_567.0), "1,234,567");
         assert_eq!(number(7.25), "7.2");
         assert_eq!(number(3.0), "3");
+        assert_eq!(count(1, "URL"), "1 URL");
+        assert_eq!(count(10_000, "URL"), "10,000 URLs");
         assert_eq!(factor(0.5, 3.0), "6.00×");
     }
 }

@@ -225,23 +225,19 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
         _ => None,
     };
     let option = text(ContextKind::InvalidArg)?;
-    match error.kind() {
-        ErrorKind::UnknownArgument => {
-            let hint = of_option(option)?;
-            Some(format!("there is no option {option}: {hint}"))
-        }
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue
-            if option.starts_with("--concurrency") =>
-        {
-            let value = text(ContextKind::InvalidValue).unwrap_or_default();
-            Some(format!(
-                "-c takes a number, the downloads at once in each worker (--concurrency), and not \
-                 '{}'; to go on where a run stopped, repeat its command",
-                value.escape_debug()
-            ))
-        }
-        _ => None,
+    if error.kind() == ErrorKind::UnknownArgument {
+        let hint = of_option(option)?;
+        return Some(format!("there is no option {option}: {hint}"));
     }
+    // -c is another option elsewhere, which takes no value: what follows it is none.
+    let value = text(ContextKind::InvalidValue)?;
+    (error.kind() == ErrorKind::ValueValidation && option.starts_with("--concurrency")).then(|| {
+        format!(
+            "-c takes a number, the downloads at once in each worker (--concurrency), and not \
+             '{}'; to go on where a run stopped, repeat its command",
+            value.escape_debug()
+        )
+    })
 }
 
 fn of_option(option: &str) -> Option<&'static str> {

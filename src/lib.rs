@@ -24,8 +24,9 @@
 //!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
-//! [`folder`], folders that others may have prepared;
-//! [`format`](mod@format), quantities for people; [`whole_file`], files that are written whole or not
+//! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
+//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows;
+//! [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
@@ -46,10 +47,12 @@ pub mod ledger;
 pub mod login;
 pub mod manual;
 pub mod origin;
+pub mod page;
 pub mod placement;
 pub mod pool;
 pub mod reap;
 pub mod results;
 pub mod run;
 pub mod shootout;
+pub mod terminal;
 pub mod whole_file;

@@ -242,6 +242,8 @@ pub struct Running {
     pub phase: Phase,
     /// Bytes of body received so far.
     pub bytes: u64,
+    /// How many there will be, if the server has said so.
+    pub expected: Option<u64>,
 }
 
 /// What a running task is doing.

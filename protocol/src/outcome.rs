@@ -149,7 +149,7 @@ impl Validators {
 /// The task has a file: as a worker tells it, a body that is whole; as the coordinator records it,
 /// a file in place under its final name, on which the program of `--exec`, if there is one,
 /// succeeded if the file was put there now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.
     pub exchange: Exchange,
@@ -168,6 +168,9 @@ pub struct Stored {
     /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
     /// there.
     pub unchanged: bool,
+    /// The name for the file that the server suggests (`Content-Disposition`): one part of a path,
+    /// of at most 255 bytes, which can still be a name that no file may have.
+    pub suggested_name: Option<String>,
 }
 
 /// A **nack**: the task was tried and failed.

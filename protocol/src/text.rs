@@ -66,6 +66,7 @@ fn check_report(report: &mut Report) -> Result<(), HeardError> {
             let validators = &mut stored.validators;
             let texts = [
                 &mut stored.content_type,
+                &mut stored.suggested_name,
                 &mut validators.etag,
                 &mut validators.last_modified,
             ];

@@ -126,8 +126,11 @@ prop_compose! {
         (validators, unchanged) in (validators(), any::<bool>()),
         modified in option::of(any::<i64>().prop_map(Timestamp)),
         executed in option::of(executed()),
+        suggested_name in option::of(".{0,40}"),
     ) -> Box<Stored> {
-        Box::new(Stored { exchange, bytes, sha256, content_type, validators, modified, unchanged, executed })
+        Box::new(Stored {
+            exchange, bytes, sha256, content_type, validators, modified, unchanged, executed, suggested_name,
+        })
     }
 }
 
@@ -190,7 +193,14 @@ fn running() -> impl Strategy<Value = Running> {
         Phase::Storing,
         Phase::Executing,
     ]);
-    (task(), phase, any::<u64>()).prop_map(|(task, phase, bytes)| Running { task, phase, bytes })
+    (task(), phase, any::<u64>(), any::<Option<u64>>()).prop_map(
+        |(task, phase, bytes, expected)| Running {
+            task,
+            phase,
+            bytes,
+            expected,
+        },
+    )
 }
 
 prop_compose! {
@@ -279,13 +289,18 @@ fn faults() -> impl Strategy<Value = Faults> {
 
 fn limits() -> impl Strategy<Value = WorkerLimits> {
     let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
-    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
-        |(memory, nice, sandbox)| WorkerLimits {
+    (
+        option::of(any::<u64>()),
+        option::of(any::<i32>()),
+        sandbox,
+        vec(any::<u16>(), 0..4),
+    )
+        .prop_map(|(memory, nice, sandbox, connect_ports)| WorkerLimits {
             memory,
             nice,
             sandbox,
-        },
-    )
+            connect_ports,
+        })
 }
 
 prop_compose! {

@@ -47,6 +47,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
                 },
                 modified: None,
                 unchanged: false,
+                suggested_name: None,
             }),
         }])
     };

@@ -95,7 +95,7 @@ Examples:
 To finish a run that was cut short, repeat its command.
 
 Options:
-  -o, --output-file FILE     Name of the file, for one URL
+  -o, --output-file PATH     Name of the file, for one URL; else the folder
       --output DIR           Folder for files [default: downloads]
   -w, --workers N            Worker processes [default: 6]
   -c, --concurrency N        Downloads at once in each worker [default: 1]
@@ -110,7 +110,9 @@ Options:
       --simulate             Let a built-in server answer for every URL
   -q, --quiet                Print errors only
   -v, --verbose              Log to standard error
-      --help-all             Every option
+      --help-all             Every option, also --speed-limit, --connect-timeout,
+                             --rate, --host-delay, --user, --netrc-file, --cookie,
+                             --proxy, --insecure, --naming, --exec, --force, --fsync
   -V, --version              Version
 
 Commands: results, shootout, chaos, origin, completions, man, help
@@ -151,6 +153,8 @@ Files:
 Environment:
   http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy says otherwise
   SSL_CERT_FILE, SSL_CERT_DIR  certificates of the system, for --ca-native
+  NO_COLOR  no colours, unless --color says otherwise
+  TERM, LC_ALL, LC_CTYPE, LANG  what the terminal can show
   PATH  where the program of --exec is looked for
   TMPDIR  where temporary files are made
 

@@ -33,6 +33,10 @@ pub struct ResultsArgs {
     #[arg(long, value_name = "N", default_value = "10")]
     pub slowest: usize,
 
+    /// Print the figures as one JSON object, without the URLs
+    #[arg(long, conflicts_with_all = ["failed", "export_csv", "export_json"])]
+    pub json: bool,
+
     /// Write every URL as a line of CSV; - is standard output
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,

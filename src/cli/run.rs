@@ -17,6 +17,7 @@ use super::value;
 use crate::dispatch::{Intensity, MaxFailures};
 use crate::inject;
 use crate::origin::Spec;
+use crate::terminal::{Color, Progress};
 
 /// Where files go, unless the user says otherwise.
 pub const OUTPUT: &str = "downloads";
@@ -45,9 +46,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
 
-    /// The file of the one URL on the command line; with --output it is in that folder. Without -o
-    /// and --naming, that file has the last part of the URL's path as its name
-    #[arg(short = 'o', long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The file of the one URL on the command line, with --output in that folder; without -o and
+    /// --naming, it is named like the last part of the URL's path. A name that ends in /, that of a
+    /// folder that is there, or with a list or several URLs: the folder, as --output
+    #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output_file: Option<PathBuf>,
 
     /// Go on where a run stops to protect files: replace files that no run has made, where a list
@@ -114,6 +116,16 @@ pub struct RunArgs {
     /// Log to standard error; -vv and -vvv say more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// How progress is told on standard error: auto draws on a terminal and writes lines otherwise,
+    /// plain writes lines, json writes a JSON object a line and nothing else, json:N does so on
+    /// descriptor N
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub progress: Progress,
+
+    /// Colours on standard error; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
 
     // Groups come last, and in the order of --help: what follows one would be put into it.
     /// Options for lists.

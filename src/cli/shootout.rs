@@ -97,11 +97,11 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Write everything as JSON
+    /// Write everything as JSON, each timed round included
     #[arg(long, value_name = "FILE")]
     pub export_json: Option<PathBuf>,
 
-    /// Write every timed run as a line of CSV
+    /// Write the table as CSV, in seconds and bytes
     #[arg(long, value_name = "FILE")]
     pub export_csv: Option<PathBuf>,
 

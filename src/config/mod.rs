@@ -25,6 +25,7 @@ use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
+use crate::terminal::{Color, Progress};
 pub use exec::ExecError;
 use login::Login;
 pub use login::LoginError;
@@ -107,6 +108,10 @@ pub struct RunConfig {
     pub quiet: bool,
     /// How much to log.
     pub verbose: u8,
+    /// How progress is told.
+    pub progress: Progress,
+    /// When output is coloured.
+    pub color: Color,
 }
 
 /// Where workers live.
@@ -152,6 +157,9 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// Ports that nothing would keep a worker to.
+    #[error("--connect-ports cannot be had with --sandbox off: the sandbox keeps workers to them")]
+    PortsWithoutSandbox,
     /// A mode that cannot be had with another option.
     #[error("--mode {mode} cannot be had with {option}; that is for --mode processes")]
     ModeOption {
@@ -270,6 +278,8 @@ impl RunConfig {
             dry_run: args.dry_run,
             quiet: args.quiet,
             verbose: args.verbose,
+            progress: args.progress,
+            color: args.color,
         })
     }
 }
@@ -385,7 +395,11 @@ fn worker_limits(
         memory: args.worker_memory,
         nice: args.worker_nice,
         sandbox,
+        connect_ports: args.connect_ports.clone(),
     };
+    if !limits.connect_ports.is_empty() && sandbox == Sandbox::Off {
+        return Err(ConfigError::PortsWithoutSandbox);
+    }
     if pool == PoolKind::Processes {
         return Ok(limits);
     }
@@ -393,6 +407,7 @@ fn worker_limits(
         (sandbox == Sandbox::On).then_some("--sandbox on"),
         limits.memory.map(|_| "--worker-memory"),
         limits.nice.map(|_| "--worker-nice"),
+        (!limits.connect_ports.is_empty()).then_some("--connect-ports"),
     ];
     match asked.into_iter().flatten().next() {
         Some(option) => Err(ConfigError::ModeOption {

@@ -1,7 +1,9 @@
 //! What is downloaded and where it goes: the arguments, `--output` and `-o` together.
 //!
-//! `--output` names a folder and `-o` a file, always. Only one URL alone can have a name that other
-//! URLs could have as well; the file of any other is named by the rules for lists.
+//! `--output` always names a folder. `-o` names the file of one URL alone, unless a folder of that
+//! name is there or a slash ends it; in every other case it is short for `--output`. Only one URL
+//! alone can have a name that other URLs could have as well; the file of any other is named by the
+//! rules for lists.
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +21,17 @@ pub enum SourcesError {
     /// A URL on the command line that cannot be downloaded.
     #[error(transparent)]
     Url(#[from] LineError),
-    /// A name for a file that is not the only one.
+    /// Two folders.
     #[error(
-        "-o {} names the file of one URL on the command line, and here is something else to \
-         download; --output DIR names the folder for all files",
-        .0.display()
+        "-o {} and --output {} both name the folder for files; give one of them",
+        short.display(), long.display()
     )]
-    FileOfMany(PathBuf),
+    TwoFolders {
+        /// What `-o` names.
+        short: PathBuf,
+        /// What `--output` names.
+        long: PathBuf,
+    },
     /// A name that no file can have.
     #[error("-o {file} names no file: it {problem}; --output DIR names the folder")]
     File {
@@ -62,13 +68,19 @@ pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, Sour
     if stdins > 1 {
         return Err(SourcesError::StdinTwice(stdins));
     }
-    let folder = args.output.clone();
-    let one = match sources.as_mut_slice() {
+    let mut folder = args.output.clone();
+    let mut file = args.output_file.clone();
+    let mut one = match sources.as_mut_slice() {
         [Source::Urls(urls)] if urls.len() == 1 => urls.first_mut(),
         _ => None,
     };
-    let output = match (one, &args.output_file) {
-        (None, Some(file)) => return Err(SourcesError::FileOfMany(file.clone())),
+    if let Some(short) = file.take_if(|file| one.is_none() || is_folder(file)) {
+        if let Some(long) = folder {
+            return Err(SourcesError::TwoFolders { short, long });
+        }
+        folder = Some(short);
+    }
+    let output = match (&mut one, &file) {
         (Some(url), Some(file)) => {
             let (folder, out) = place_of(file, folder, network)?;
             url.out = Some(out);
@@ -78,9 +90,14 @@ pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, Sour
             url.out = url.plain_name();
             folder.unwrap_or_else(|| default_output(network))
         }
-        (_, None) => folder.unwrap_or_else(|| default_output(network)),
+        (_, _) => folder.unwrap_or_else(|| default_output(network)),
     };
     Ok(Sources { sources, output })
+}
+
+/// Whether what `-o` names is a folder, as cp(1) would see it.
+fn is_folder(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
 }
 
 /// The output folder, and the file's name in it.
@@ -106,8 +123,8 @@ fn place_of(
         }
         None => {
             let name = match file.file_name() {
-                Some(name) if !text.ends_with('/') => name,
-                _ => return Err(refused(PlaceError::EmptyPart)),
+                Some(name) => name,
+                None => return Err(refused(PlaceError::EmptyPart)),
             };
             let parent = file.parent().filter(|parent| *parent != Path::new(""));
             (parent.unwrap_or(Path::new(".")).to_owned(), name.into())

@@ -123,6 +123,12 @@ impl Lines {
         self
     }
 
+    /// The format of a list that is not packed, once it was looked at.
+    pub(super) fn plain_format(&self) -> Option<Format> {
+        self.format
+            .filter(|_| self.lines.reader().packed().is_none())
+    }
+
     /// Whether the next item can be had without waiting for the source.
     #[must_use]
     pub fn has_line(&self) -> bool {

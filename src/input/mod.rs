@@ -9,6 +9,7 @@
 //! This module must not fetch anything, touch the output folder, or print.
 
 pub(crate) mod bounded;
+mod count;
 mod entry;
 mod error;
 mod given;
@@ -25,6 +26,7 @@ use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use count::count;
 pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
 pub use given::{GivenUrl, Source, position};

@@ -406,6 +406,12 @@ fn last_line(said: &Path) -> String {
 }
 
 impl InForce {
+    /// The version of Landlock that is in force, if there is one.
+    pub fn landlock_abi(&self) -> Option<u32> {
+        let (_, rest) = self.sandbox.as_ref()?.split_once("Landlock ABI ")?;
+        rest.split(',').next()?.parse().ok()
+    }
+
     /// Notes what the run whose output is in `said` says of its sandbox, the first time.
     fn note(&mut self, said: &Path) {
         if self.sandbox.is_some() {

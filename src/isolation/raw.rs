@@ -6,35 +6,13 @@
     reason = "a worker that was taken over does not call safe functions"
 )]
 
-use std::cell::Cell;
-use std::ffi::{CStr, CString};
+mod arg;
+
+use std::ffi::CString;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// An argument of a system call.
-#[derive(Clone, Copy, Debug)]
-pub enum Arg<'a> {
-    /// A number, or an address in another process.
-    Number(i64),
-    /// Something that ends with a nul byte.
-    Text(&'a CStr),
-    /// Memory that the call reads, at most as much as there is.
-    Bytes(&'a [u8]),
-    /// Memory that the call writes to, at most as much as there is.
-    Room(&'a [Cell<u8>]),
-}
-
-impl From<i32> for Arg<'_> {
-    fn from(number: i32) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl From<i64> for Arg<'_> {
-    fn from(number: i64) -> Self {
-        Self::Number(number)
-    }
-}
+pub use arg::Arg;
 
 /// Makes a system call, and returns what it returns.
 ///
@@ -44,12 +22,7 @@ impl From<i64> for Arg<'_> {
 pub fn call(number: libc::c_long, arguments: &[Arg<'_>]) -> io::Result<i64> {
     let mut words = [0_i64; 6];
     for (word, argument) in words.iter_mut().zip(arguments) {
-        *word = match argument {
-            Arg::Number(number) => *number,
-            Arg::Text(text) => text.as_ptr() as i64,
-            Arg::Bytes(bytes) => bytes.as_ptr() as i64,
-            Arg::Room(room) => room.as_ptr() as i64,
-        };
+        *word = argument.word();
     }
     let [a, b, c, d, e, f] = words;
     // SAFETY: what is pointed to lives until the call returns. Callers pass what the call reads at

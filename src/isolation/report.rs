@@ -237,6 +237,7 @@ impl Report<'_> {
             "text": self.verdict(),
             "kernel": self.kernel,
             "user": rustix::process::geteuid().as_raw(),
+            "landlock_abi": self.in_force.landlock_abi(),
             "sandbox": self.in_force.sandbox,
             "missing": self.in_force.lacks,
             "held": self.count(State::Held),

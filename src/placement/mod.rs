@@ -19,6 +19,7 @@
 
 mod body;
 mod crew;
+mod helpers;
 mod lease;
 mod leftovers;
 mod partials;
@@ -28,9 +29,8 @@ mod times;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ use crate::exec::Executor;
 use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
+use helpers::Helpers;
 use place::{Move, errno, sync_folder};
 use times::Times;
 
@@ -58,9 +59,6 @@ const BATCH: usize = 256;
 /// A body that takes longer than this is waited for, and not worked on: then several are placed at
 /// once.
 const SLOW: Duration = Duration::from_micros(500);
-
-/// Most bodies that are placed at once.
-const MOST_AT_ONCE: usize = 16;
 
 /// How files are put in place.
 #[derive(Debug)]
@@ -177,14 +175,17 @@ impl Placement {
         let (jobs, received) = channel();
         let (end, ended) = channel();
         let mut hand = Hand {
-            output,
+            mover: Arc::new(Mover {
+                output,
+                local: plan.local,
+                times: plan.remote_time.then(Times::default),
+                insist: plan.insist,
+            }),
             partial: plan.partial,
-            local: plan.local,
             boot: plan.boot,
             fsync: plan.fsync,
-            times: plan.remote_time.then(Times::default),
-            insist: plan.insist,
             crew: crew.clone(),
+            helpers: None,
             pace: Duration::ZERO,
             folders: HashMap::new(),
         };
@@ -274,19 +275,27 @@ impl Placement {
 /// What the thread works with.
 #[derive(Debug)]
 struct Hand {
-    output: Arc<Folder>,
+    mover: Arc<Mover>,
     partial: Folder,
-    local: bool,
     boot: Option<String>,
     fsync: bool,
-    /// Nothing if files keep the time of their download.
-    times: Option<Times>,
-    insist: bool,
     crew: Option<Arc<Crew>>,
+    /// Once they were needed.
+    helpers: Option<Helpers>,
     /// How long it took of late to put a body in place.
     pace: Duration,
     /// Those of workers, as far as they were needed.
     folders: HashMap<WorkerId, Arc<Folder>>,
+}
+
+/// Who puts one body in place.
+#[derive(Debug)]
+struct Mover {
+    output: Arc<Folder>,
+    local: bool,
+    /// Nothing if files keep the time of their download.
+    times: Option<Times>,
+    insist: bool,
 }
 
 /// Why a body is not in place.
@@ -302,6 +311,7 @@ impl Hand {
         while let Ok(first) = jobs.recv() {
             let mut news = Vec::new();
             let mut placed = Vec::new();
+            let mut orders = Vec::new();
             let rest = jobs.try_iter().take(BATCH);
             for job in std::iter::once(first).chain(rest) {
                 match job {
@@ -320,23 +330,21 @@ impl Hand {
                         result: Err(self.proven(worker, failure)),
                         violation: None,
                     }),
-                    Job::Place(orders) => {
-                        for result in self.place_all(orders) {
-                            match result {
-                                Ok(order) => placed.push(order),
-                                Err(told) => news.push(told),
-                            }
-                        }
-                    }
+                    Job::Place(more) => orders.extend(more),
                     Job::Fetch { worker, bodies } => {
+                        self.place_all(&mut orders, &mut placed, &mut news);
                         for (from, name) in bodies {
                             self.fetch(worker, from, &name);
                         }
                         news.push(News::Fetched { worker });
                     }
-                    Job::Salvage(worker) => self.salvage(worker),
+                    Job::Salvage(worker) => {
+                        self.place_all(&mut orders, &mut placed, &mut news);
+                        self.salvage(worker);
+                    }
                 }
             }
+            self.place_all(&mut orders, &mut placed, &mut news);
             let synced = self.sync(&placed);
             for order in placed {
                 match (&synced, &self.crew) {
@@ -359,47 +367,90 @@ impl Hand {
         Ok(())
     }
 
-    /// Puts bodies in place, several at once where it takes long. Comes back with what is there then,
-    /// in any order.
-    fn place_all(&mut self, orders: Vec<Order>) -> Vec<Result<Order, News>> {
-        let at_once = match self.pace > SLOW {
-            true => orders.len().min(MOST_AT_ONCE),
-            false => 1,
-        };
-        let opened: Vec<_> = orders
+    /// Puts bodies in place, several at once where it takes long. What is there then is added to
+    /// `placed`, in any order, and whatever else there is to tell to `news`.
+    fn place_all(
+        &mut self,
+        orders: &mut Vec<Order>,
+        placed: &mut Vec<Order>,
+        news: &mut Vec<News>,
+    ) {
+        let found: Vec<Found> = std::mem::take(orders)
             .into_iter()
             .map(|order| (self.folder(order.worker), order))
             .collect();
-        let left = Mutex::new(opened.into_iter());
-        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let hand = &*self;
-        let work = || -> Vec<_> {
-            std::iter::from_fn(next)
-                .map(|(folder, order)| hand.place_timed(folder, order))
-                .collect()
+        let helpers = match self.pace > SLOW && found.len() > 1 {
+            true => Some(
+                self.helpers
+                    .get_or_insert_with(|| Helpers::new(&self.mover)),
+            ),
+            false => None,
         };
-        let done = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..at_once)
-                .map_while(|_| Builder::new().spawn_scoped(scope, work).ok())
-                .collect();
-            let mut done = work();
-            for helper in helpers {
-                done.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            done
-        });
-        let (results, times): (Vec<_>, Vec<Duration>) = done.into_iter().unzip();
-        for time in times {
+        let done = match helpers {
+            Some(helpers) => helpers.place(&self.mover, found),
+            None => found
+                .into_iter()
+                .map(|found| self.mover.place_timed(found))
+                .collect(),
+        };
+        for (result, time) in done {
             self.pace = (self.pace * 7 + time) / 8;
+            match result {
+                Ok(order) => placed.push(order),
+                Err(told) => news.push(told),
+            }
         }
-        results
     }
 
-    fn place_timed(
-        &self,
-        folder: io::Result<Arc<Folder>>,
-        order: Order,
-    ) -> (Result<Order, News>, Duration) {
+    /// Makes what was put in place safe from the loss of power, each folder once.
+    fn sync(&self, placed: &[Order]) -> Result<(), Fault> {
+        if !self.fsync {
+            return Ok(());
+        }
+        let mut folders = BTreeMap::new();
+        for order in placed.iter().filter(|order| !order.stored.unchanged) {
+            for (end, _) in order.path.match_indices('/') {
+                folders.entry(&order.path[..end]).or_insert(&*order.path);
+            }
+            folders.entry("").or_insert(&*order.path);
+        }
+        // The deepest first: a name is to be there before the folder that it is in.
+        for (folder, path) in folders.into_iter().rev() {
+            sync_folder(&self.mover.output, folder).map_err(|errno| {
+                // What is in place may be lost, and what comes next as well, whatever it says.
+                let known = Fault::storing("sync", path, errno);
+                Fault::fatal(known.kind, known.message)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The folder of a worker.
+    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
+        if let Some(folder) = self.folders.get(&worker) {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
+        self.folders.insert(worker, Arc::clone(&folder));
+        Ok(folder)
+    }
+
+    fn folder_name(&self, worker: WorkerId) -> String {
+        match self.mover.local {
+            true => LOCAL.to_owned(),
+            false => folder_of(worker),
+        }
+    }
+}
+
+/// A body to place, and the folder that it is in.
+type Found = (io::Result<Arc<Folder>>, Order);
+
+/// What became of it, and how long that took.
+type Timed = (Result<Order, News>, Duration);
+
+impl Mover {
+    fn place_timed(&self, (folder, order): Found) -> Timed {
         let begun = Instant::now();
         let mut result = self.place(folder, order);
         let time = begun.elapsed();
@@ -484,46 +535,6 @@ impl Hand {
             ));
         }
         Ok(())
-    }
-
-    /// Makes what was put in place safe from the loss of power, each folder once.
-    fn sync(&self, placed: &[Order]) -> Result<(), Fault> {
-        if !self.fsync {
-            return Ok(());
-        }
-        let mut folders = BTreeMap::new();
-        for order in placed.iter().filter(|order| !order.stored.unchanged) {
-            for (end, _) in order.path.match_indices('/') {
-                folders.entry(&order.path[..end]).or_insert(&*order.path);
-            }
-            folders.entry("").or_insert(&*order.path);
-        }
-        // The deepest first: a name is to be there before the folder that it is in.
-        for (folder, path) in folders.into_iter().rev() {
-            sync_folder(&self.output, folder).map_err(|errno| {
-                // What is in place may be lost, and what comes next as well, whatever it says.
-                let known = Fault::storing("sync", path, errno);
-                Fault::fatal(known.kind, known.message)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The folder of a worker.
-    fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
-        if let Some(folder) = self.folders.get(&worker) {
-            return Ok(Arc::clone(folder));
-        }
-        let folder = Arc::new(self.partial.folder(self.folder_name(worker))?);
-        self.folders.insert(worker, Arc::clone(&folder));
-        Ok(folder)
-    }
-
-    fn folder_name(&self, worker: WorkerId) -> String {
-        match self.local {
-            true => LOCAL.to_owned(),
-            false => folder_of(worker),
-        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Hand {
     /// Keeps what can be resumed of a worker that is gone, and removes its folder.
     pub(super) fn salvage(&mut self, worker: WorkerId) {
         self.folders.remove(&worker);
-        if self.local {
+        if self.mover.local {
             return;
         }
         let partial = self.partial.path();

@@ -17,7 +17,7 @@ const ROOM: u64 = 64 * 1024 * 1024;
 impl Hand {
     /// What a worker says ends the run only if it is so; otherwise it may pass.
     pub(super) fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
-        match store(&self.partial).and_then(|()| store(&self.output)) {
+        match store(&self.partial).and_then(|()| store(&self.mover.output)) {
             Err(error) => tracing::debug!(%error, "no task can succeed"),
             Ok(()) => {
                 tracing::info!(%worker, %failure, "the coordinator finds nothing wrong");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use protocol::{Epoch, Exchange, SlotId, Timestamp, Validators};
+use protocol::{Epoch, SlotId, Timestamp, Validators};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -137,14 +137,9 @@ fn order(path: &str, body: &str) -> Order {
         replace: true,
         known: None,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: body.len() as u64,
             sha256: Sha256::digest(body).into(),
-            content_type: None,
-            executed: None,
-            validators: Validators::default(),
-            modified: None,
-            unchanged: false,
+            ..Stored::default()
         }),
     }
 }
@@ -388,4 +383,59 @@ fn a_file_gets_the_time_that_the_server_says_within_reason() {
             ),
         }
     }
+}
+
+#[test]
+fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
+    const BODIES: u64 = 60;
+    let bench = Bench::new();
+    let mover = Mover {
+        output: Arc::new(Folder::named(bench.folder.path()).expect("opened")),
+        local: false,
+        times: None,
+        insist: false,
+    };
+    let mut hand = Hand {
+        mover: Arc::new(mover),
+        partial: Folder::named(&bench.path(".coordinator/partial")).expect("opened"),
+        boot: None,
+        fsync: false,
+        crew: None,
+        helpers: None,
+        // As on a file system that takes long.
+        pace: SLOW * 100,
+        folders: HashMap::new(),
+    };
+    let path = |number: u64| format!("d{}/e/{number}", number % 3);
+    let orders = (0..BODIES).map(|number| {
+        let body = format!("{number:03}");
+        let worker = if number % 2 == 0 { WORKER } else { OTHER };
+        // Of each tenth there is no body.
+        if number % 10 != 9 {
+            fs::write(bench.own(worker, &body), &body).expect("written");
+        }
+        Order {
+            task: TaskId(number),
+            worker,
+            partial: body.clone(),
+            ..order(&path(number), &body)
+        }
+    });
+    let (mut orders, mut done, mut news) = (orders.collect(), Vec::new(), Vec::new());
+    hand.place_all(&mut orders, &mut done, &mut news);
+    assert!(hand.helpers.is_some() && orders.is_empty());
+    let failed = news.iter().map(|told| match told {
+        News::Placed { task, result, .. } => (task.0, result.is_ok()),
+        News::Fetched { .. } | News::Made { .. } => panic!("only bodies were to be placed"),
+    });
+    let mut told: Vec<_> = done.iter().map(|order| (order.task.0, true)).collect();
+    told.extend(failed);
+    told.sort_unstable();
+    let expected: Vec<_> = (0..BODIES).map(|n| (n, n % 10 != 9)).collect();
+    assert_eq!(told, expected);
+    for (number, placed) in expected {
+        let found = fs::read_to_string(bench.path(&path(number)));
+        assert_eq!(found.ok(), placed.then(|| format!("{number:03}")));
+    }
+    assert!(hand.pace < SLOW * 100, "it learns how long it takes");
 }

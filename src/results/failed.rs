@@ -23,7 +23,7 @@ struct Line<'a> {
     out: Option<&'a str>,
 }
 
-/// Prints the list on `out`.
+/// Prints the list on `out`, and counts its lines.
 ///
 /// # Errors
 ///
@@ -32,14 +32,17 @@ pub fn print(
     latest: &Latest,
     filter: &Filter,
     out: &mut impl Write,
-) -> Result<Unreadable, ResultsError> {
+) -> Result<(u64, Unreadable), ResultsError> {
     let as_json = needs_json(latest, filter)?;
-    latest.each(|record| {
+    let mut printed = 0;
+    let unreadable = latest.each(|record| {
         if is_asked_for(record, filter) {
             line(record, as_json, out).map_err(to_stdout)?;
+            printed += 1;
         }
         Ok(ControlFlow::Continue(()))
-    })
+    })?;
+    Ok((printed, unreadable))
 }
 
 fn is_asked_for(record: &Record, filter: &Filter) -> bool {

@@ -29,7 +29,7 @@ use terminal_size::{Width, terminal_size_of};
 use crate::cli::results::ResultsArgs;
 use crate::folder::StateError;
 use crate::ledger::LedgerError;
-use crate::run::log::{Layout, LineProblem, Log, LogError};
+use crate::run::log::{LastRun, Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};
 use filter::Filter;
@@ -43,6 +43,8 @@ pub struct Plan {
     filter: Filter,
     failed: bool,
     slowest: usize,
+    /// Print the figures as JSON.
+    figures: bool,
     csv: Option<Target>,
     json: Option<Target>,
 }
@@ -153,11 +155,16 @@ impl Plan {
             },
             failed: args.failed,
             slowest: args.slowest,
+            figures: args.json,
             csv,
             json,
         })
     }
 }
+
+/// What to say when a filter leaves nothing.
+const NO_MATCH: &str = "no URL matches --kind and --host; coordinator results without them names the \
+                        kinds and hosts of this run";
 
 /// Tells what is asked for. A reader who leaves early is no error.
 ///
@@ -177,9 +184,12 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     let latest = Latest::open(&plan.folder, scratch.clone())?;
     if plan.failed {
         let mut out = BufWriter::new(io::stdout().lock());
-        let unreadable = failed::print(&latest, &plan.filter, &mut out)?;
+        let (printed, unreadable) = failed::print(&latest, &plan.filter, &mut out)?;
         out.flush().map_err(to_stdout)?;
         warn(&latest, &unreadable);
+        if printed == 0 && !plan.filter.is_empty() {
+            say(NO_MATCH);
+        }
         return Ok(());
     }
     let mut exports = open_exports(plan, &latest)?;
@@ -210,6 +220,16 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
         })?;
         exports.finish()?;
     }
+    if summary.totals.is_empty() && !plan.filter.is_empty() {
+        say(NO_MATCH);
+    }
+    if plan.figures {
+        let mut out = io::stdout().lock();
+        let printed = serde_json::to_writer(&mut out, &summary)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out));
+        return printed.map_err(to_stdout);
+    }
     if [&plan.csv, &plan.json].contains(&&Some(Target::Stdout)) {
         return Ok(());
     }
@@ -217,6 +237,7 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     let show = terminal::Show {
         results: results.as_deref().unwrap_or(latest.path()),
         width: terminal_size_of(io::stdout()).map(|(Width(width), _)| width),
+        last_run: LastRun::read(&Layout::at(plan.folder.clone())).map(|run| run.describe()),
         kinds_only: !plan.filter.kinds.is_empty(),
     };
     let mut out = BufWriter::new(io::stdout().lock());

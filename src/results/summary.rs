@@ -60,6 +60,14 @@ pub struct Totals {
     pub busy_s: f64,
 }
 
+impl Totals {
+    /// Whether no URL counts.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.stored + self.unchanged + self.failed + self.quarantined + self.duplicates == 0
+    }
+}
+
 /// Failures of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KindCount {

@@ -16,10 +16,12 @@ use crate::input::Excerpt;
 use crate::run::log::{Moment, Outcome};
 
 /// How the figures are shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Show<'a> {
     /// Where the run log is.
     pub results: &'a Path,
+    /// How the last run ended, if that is known.
+    pub last_run: Option<String>,
     /// Characters on a line of the terminal; nothing if it is none.
     pub width: Option<u16>,
     /// Whether only failures of some kinds are counted: then all URLs of a host are its failures.
@@ -53,7 +55,11 @@ pub fn print(out: &mut impl Write, summary: &Summary, show: &Show<'_>) -> io::Re
         let table = slowest(&summary.slowest);
         writeln!(out, "\nslowest downloads\n{}", table.trim_fmt())?;
     }
-    writeln!(out, "\nrun log: {}", show.results.display())
+    writeln!(out)?;
+    if let Some(last_run) = &show.last_run {
+        writeln!(out, "{last_run}")?;
+    }
+    writeln!(out, "run log: {}", show.results.display())
 }
 
 fn rows(totals: &Totals) -> Vec<[String; 3]> {

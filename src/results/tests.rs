@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use protocol::{
-    Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing, Validators,
-};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing};
 
 use super::export::Exports;
 use super::failed::is_plain;
@@ -54,11 +52,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         exchange: exchange(millis, 200),
         bytes,
         sha256: [1; 32],
-        content_type: None,
-        validators: Validators::default(),
-        modified: None,
-        unchanged: false,
-        executed: None,
+        ..Stored::default()
     };
     Record::stored(facts, stored)
 }
@@ -359,6 +353,7 @@ fn what_servers_wrote_is_escaped_on_a_terminal() {
     let summary = count(&open(&folder(&records)), &Filter::default(), 5);
     for width in [None, Some(80)] {
         let show = terminal::Show {
+            last_run: None,
             results: "log".as_ref(),
             width,
             kinds_only: false,

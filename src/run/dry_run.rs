@@ -11,7 +11,7 @@ use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::{self, Standing};
 use super::log::{Layout, Log};
-use super::report::{Console, Verbosity, print_plan};
+use super::report::{Console, print_plan};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
 use super::tally::Tally;
@@ -29,7 +29,7 @@ use crate::config::RunConfig;
 /// If the run could not begin, or standard output cannot be written to.
 pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
-    let console = Console::new(Verbosity::Quiet, config.limits.workers, begun);
+    let console = Console::quiet(begun);
     let mut tally = Tally::new(begun);
     let lists = open_lists(config, &console)?;
     let layout = Layout::look(&config.output)?;

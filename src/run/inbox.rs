@@ -13,6 +13,8 @@ pub enum Message {
     Placement(Vec<placement::News>),
     /// More of the input.
     Intake(Batch),
+    /// The number of entries of all lists.
+    Counted(u64),
     /// A signal to this process.
     Signal(Signal),
 }

@@ -32,7 +32,8 @@ mod tally;
 mod timeline;
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use protocol::{Sandbox, Setup};
@@ -51,17 +52,20 @@ use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
     try_limits,
 };
+use crate::terminal::Progress;
 use crate::whole_file::WholeFile;
 
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
+use inbox::Message;
 use intake::{Intake, OpenList, Plan};
 use intents::{IntentError, Intents, Standing};
-use log::{Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
+use log::{LastEnding, LastRun, Layout, LayoutError, LockError, LogError, LogWriter, OutputFolder};
 use partials::{KeyError, PartialNames};
 use recheck::Refresh;
-use report::{Console, Verbosity};
+pub use report::LogLines;
+use report::{Console, Feed, FeedTarget, Manner};
 use resume::{Detail, Index, IndexError};
 use robots::Doorman;
 use setup::{placement, setup};
@@ -72,6 +76,7 @@ use timeline::Timeline;
 
 pub use dry_run::dry_run;
 pub use outcome::Outcome;
+use outcome::Told;
 
 /// Longest time between two heartbeats; also how old the bytes in a status may be.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -150,7 +155,7 @@ pub enum SetUpError {
 pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
-    let mut console = Console::new(verbosity(&config), workers, begun);
+    let mut console = console(&config, begun)?;
     let tally = Tally::new(begun);
     let lists = open_lists(&config, &console)?;
     make_room(workers)?;
@@ -209,6 +214,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if log.cut() > 0 {
         tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
     }
+    let this_run = LastRun::begin();
+    note_run(&this_run, &folder);
     let deaths = LogWriter::open(folder.own())?;
     if deaths.cut() > 0 {
         tracing::info!(
@@ -278,12 +285,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         standing,
         ..rules(&config, layout, &lists)
     };
+    if index.is_empty() {
+        count_ahead(&config, sender.clone());
+    }
     let sieve = Sieve::new(index, rules);
     let plan = Plan { lists, sieve };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
         Parts {
             max_text: max_text(config.limits.policy),
+            grace: config.limits.grace,
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
@@ -326,7 +337,28 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cannot write the cookies to {path} (--cookie-jar): {error}"
         ));
     }
-    Ok(outcome::conclude(finished, console, layout, config.quiet))
+    let ending = match finished.ending {
+        Ending::Completed => LastEnding::Completed,
+        Ending::Interrupted => LastEnding::Interrupted,
+        Ending::GivenUp(_) => LastEnding::GivenUp,
+    };
+    let left = finished.tally.input_ended.then_some(finished.unfinished);
+    note_run(&this_run.end(ending, left), &folder);
+    let tally = finished.tally.clone();
+    let told = Told {
+        quiet: config.quiet,
+        output: config.output,
+    };
+    let outcome = outcome::conclude(finished, &mut console, layout, &told);
+    console.finish(Instant::now(), &tally, outcome.code());
+    Ok(outcome)
+}
+
+/// Notes for people when the run began, and how it ended.
+fn note_run(run: &LastRun, folder: &OutputFolder) {
+    if let Err(error) = run.write(folder.own()) {
+        tracing::warn!(%error, "results will not tell how this run ended");
+    }
 }
 
 /// What is to be known of the files that earlier runs stored.
@@ -451,12 +483,23 @@ const fn max_text(policy: Policy) -> usize {
     }
 }
 
-fn verbosity(config: &RunConfig) -> Verbosity {
-    match config {
-        RunConfig { quiet: true, .. } => Verbosity::Quiet,
-        RunConfig { verbose: 0, .. } => Verbosity::Normal,
-        RunConfig { .. } => Verbosity::Logging,
-    }
+/// Where things are said.
+fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
+    let target = match config.progress {
+        Progress::Json => Some(FeedTarget::Stderr),
+        Progress::JsonTo(number) => Some(FeedTarget::Descriptor(number)),
+        Progress::Auto | Progress::Plain => None,
+    };
+    let feed = target.map(|target| Feed::open(target, begun));
+    let feed = feed
+        .transpose()
+        .map_err(system("write progress to that descriptor (--progress)"))?;
+    let how = Manner {
+        quiet: config.quiet,
+        color: config.color,
+        progress: config.progress,
+    };
+    Ok(Console::new(how, feed, begun))
 }
 
 /// Who brings about the faults that are asked for, if any are.
@@ -497,6 +540,26 @@ fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, Se
     match last_error {
         Some(error) => Err(error.into()),
         None => Ok(lists),
+    }
+}
+
+/// Counts the entries of the lists on a thread of its own, if that can be done without reading them:
+/// the intake reads no further than it must. Of what earlier runs did, it would not know.
+fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
+    let (sources, options) = (config.sources.clone(), Arc::clone(&config.lists));
+    let count = move || {
+        let entries: Option<u64> = sources
+            .iter()
+            .map(|source| input::count(source, &options))
+            .sum();
+        if let Some(entries) = entries {
+            // The run may be over.
+            let _ = inbox.send(Message::Counted(entries));
+        }
+    };
+    let thread = std::thread::Builder::new().name("count".to_owned());
+    if let Err(error) = thread.spawn(count) {
+        tracing::debug!(%error, "the lists are not counted");
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a run went: as an exit code, and in words.
 
+use std::path::PathBuf;
+
 use super::log::Layout;
 use super::report::{Close, Console, print_summary};
 use super::shell::Finished;
@@ -35,15 +37,24 @@ impl Outcome {
     }
 }
 
+/// What the user asked to be told, and in which words.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Errors only.
+    pub(super) quiet: bool,
+    /// The output folder, as it was named.
+    pub(super) output: PathBuf,
+}
+
 /// Says how the run went.
 pub(super) fn conclude(
     finished: Finished,
-    mut console: Console,
+    console: &mut Console,
     layout: &Layout,
-    quiet: bool,
+    config: &Told,
 ) -> Outcome {
-    console.clear();
     let tally = &finished.tally;
+    console.close(tally);
     if tally.input_ended && tally.lines() == 0 {
         if let Some(reason) = tally.why_nothing() {
             console.error(reason);
@@ -71,11 +82,12 @@ pub(super) fn conclude(
     if let Err(error) = &finished.timeline {
         console.error(&format!("the timeline is incomplete: {error}"));
     }
-    if !quiet {
+    if !config.quiet {
         let close = Close {
             counts: &finished.counts,
             elapsed: tally.begun.elapsed(),
             left: tally.input_ended.then_some(finished.unfinished),
+            output: &config.output,
             results: &layout.results(),
             injected: finished.injected.as_deref(),
         };

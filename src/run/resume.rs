@@ -28,6 +28,7 @@ pub struct Index {
     /// Where the last record is of a stored file that its list did not name.
     last_unnamed_at: Option<u64>,
     last_unnamed: Option<Box<Record>>,
+    records: u64,
     unreadable: u64,
     first_problem: Option<LineProblem>,
     /// The run log, if stored files are looked up in it.
@@ -75,6 +76,7 @@ impl Index {
             owners: Ledger::new(folder),
             last_unnamed_at: None,
             last_unnamed: None,
+            records: 0,
             unreadable: 0,
             first_problem: None,
             log: None,
@@ -157,6 +159,7 @@ impl Index {
         let Some(mut state) = State::of(record) else {
             return Ok(());
         };
+        self.records += 1;
         if record.outcome.has_file() && record.out().is_none() {
             self.last_unnamed_at = Some(at);
         }
@@ -230,6 +233,12 @@ impl Index {
     #[must_use]
     pub fn last_unnamed(&self) -> Option<&Record> {
         self.last_unnamed.as_deref()
+    }
+
+    /// Whether no earlier run finished a task.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records == 0
     }
 
     /// How many lines of the log are not records. What they said is done again.

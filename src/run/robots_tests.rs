@@ -89,6 +89,7 @@ fn stored() -> Verdict {
         validators: protocol::Validators::default(),
         modified: None,
         unchanged: false,
+        suggested_name: None,
     }))
 }
 

@@ -12,8 +12,12 @@ pub struct Tally {
     pub begun: Instant,
     /// Files stored.
     pub stored: u64,
+    /// Where the first of them is, relative to the output folder.
+    pub first_stored: Option<String>,
     /// Bytes in them.
     pub bytes: u64,
+    /// Bytes of bodies received in this run, those of unfinished downloads included.
+    pub received: u64,
     /// Files that were in place already, and are current.
     pub unchanged: u64,
     /// Tasks that failed, by kind.
@@ -32,6 +36,8 @@ pub struct Tally {
     pub offered: u64,
     /// How much of the input is read, from 0 to 1, if that is known.
     pub fraction: Option<f64>,
+    /// Entries of the input, counted ahead, of which no earlier run did any.
+    pub counted: Option<u64>,
     /// The input is read to its end.
     pub input_ended: bool,
 }
@@ -43,7 +49,9 @@ impl Tally {
         Self {
             begun,
             stored: 0,
+            first_stored: None,
             bytes: 0,
+            received: 0,
             unchanged: 0,
             failed: BTreeMap::new(),
             quarantined: 0,
@@ -53,6 +61,7 @@ impl Tally {
             unusable: 0,
             offered: 0,
             fraction: None,
+            counted: None,
             input_ended: false,
         }
     }
@@ -100,11 +109,24 @@ impl Tally {
         reason = "an estimate, for a progress bar"
     )]
     pub fn expected(&self) -> Option<u64> {
+        if self.input_ended {
+            return Some(self.offered);
+        }
+        if let Some(counted) = self.counted {
+            // Of what was looked at, what is not to be done does not count.
+            let looked_at = self.lines() + self.unusable;
+            return Some(self.offered + counted.saturating_sub(looked_at));
+        }
         match self.fraction {
-            _ if self.input_ended => Some(self.offered),
             Some(fraction) if fraction > 0.0 => Some((self.offered as f64 / fraction) as u64),
             Some(_) | None => None,
         }
+    }
+
+    /// Whether that is their number, and no estimate.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        self.input_ended || self.counted.is_some()
     }
 
     /// Files stored per second, on the average, after `elapsed`.

@@ -58,8 +58,6 @@ pub struct Arena<'a> {
 pub struct Seat<'a> {
     /// Who.
     pub entrant: &'a Entrant,
-    /// Its place among all entrants.
-    pub place: usize,
     /// Downloads in flight.
     pub in_flight: u16,
 }
@@ -149,11 +147,7 @@ fn conclude(standing: &mut Standing) {
 
 impl Arena<'_> {
     fn standing(&self, seat: Seat<'_>) -> Standing {
-        let Seat {
-            entrant,
-            place,
-            in_flight,
-        } = seat;
+        let Seat { entrant, in_flight } = seat;
         let state = match (entrant, entrant.excuse(&self.rules)) {
             (Entrant::Nobody { reason, .. }, _) => State::Failed(reason.clone()),
             (Entrant::Own(_) | Entrant::Outside(_), Some(excuse)) => {
@@ -178,7 +172,7 @@ impl Arena<'_> {
         Standing {
             name: entrant.name().to_owned(),
             summary: entrant.summary().to_owned(),
-            place,
+            family: entrant.family(),
             command: command.map_or_else(String::new, |command| {
                 shown(&command, Some(self.rules.program), &paths)
             }),

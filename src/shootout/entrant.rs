@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::approach::{Approach, Job, Shape};
 use super::ideal;
 use super::outside::{Outside, Places};
+use super::result::Family;
 use super::work::Work;
 
 /// One participant.
@@ -55,6 +56,16 @@ impl Entrant {
             Self::Own(approach) => approach.summary(),
             Self::Outside(outside) => &outside.summary,
             Self::Nobody { .. } => "",
+        }
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Own(_) => Family::Ours,
+            Self::Outside(outside) => outside.family,
+            Self::Nobody { .. } => Family::Outside,
         }
     }
 

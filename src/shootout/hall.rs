@@ -17,8 +17,10 @@ use super::measure::{Conditions, ending, run};
 use super::plan::{Plan, Scenario as ScenarioPlan};
 use super::progress::Progress;
 use super::result::{About, ScanPoint, Scenario, Shootout, Standing};
+use super::tree::Counted;
 use super::work::{self, Work};
 use super::{ShootoutError, ideal, machine};
+use crate::format;
 use crate::input::Target;
 
 /// Where files cost the disk nothing.
@@ -50,28 +52,22 @@ impl<'a> Hall<'a> {
     pub fn open(plan: &'a Plan, interrupt: &'a Interrupt) -> Result<Self, ShootoutError> {
         let (targets, problems) = work::read(&plan.sources)?;
         let (folder, place) = folder()?;
+        let (load, cores) = (machine::load(), machine::cores());
         let mut facts = machine::facts();
         facts.push(("files stored on".to_owned(), place));
         facts.extend(versions(&plan.entrants));
         let mut caveats = caveats(plan);
-        if let Some(load) = machine::load().filter(|&load| load > 0.5) {
-            caveats.push(format!(
-                "The machine was not idle at the start (load average {load:.2}): expect spread."
-            ));
-        }
-        caveats.extend(
-            problems
-                .iter()
-                .take(PROBLEMS)
-                .map(|problem| format!("A line of the list is left out for everyone: {problem}.")),
-        );
+        caveats.extend(problems.iter().take(PROBLEMS).map(|problem| {
+            format!("One line of the list is left out for all entrants: {problem}.")
+        }));
         if let Some(more) = problems
             .len()
             .checked_sub(PROBLEMS)
             .filter(|&more| more > 0)
         {
             caveats.push(format!(
-                "{more} more lines of the list are left out for everyone."
+                "Left out for all entrants as well: {}.",
+                format::count(more, "other line")
             ));
         }
         Ok(Self {
@@ -79,13 +75,15 @@ impl<'a> Hall<'a> {
             interrupt,
             targets,
             folder,
-            cores: machine::cores(),
+            cores,
             about: About {
                 begun: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 command: typed(),
                 facts,
                 rounds: plan.rounds,
                 warm_up: plan.warm_up + 1,
+                load,
+                processors: cores,
                 caveats,
             },
         })
@@ -147,7 +145,8 @@ impl<'a> Hall<'a> {
             _ => Vec::new(),
         };
         notes.extend(busy_origin(&standings));
-        Ok(Scenario {
+        notes.extend(resident(&standings));
+        let mut scenario = Scenario {
             name: scenario.name.to_owned(),
             simulate: scenario.simulate.map(|spec| spec.to_string()),
             latency_s: scenario.simulate.map(|spec| spec.latency.as_secs_f64()),
@@ -158,7 +157,9 @@ impl<'a> Hall<'a> {
             standings,
             scan,
             notes,
-        })
+        };
+        scenario.sort();
+        Ok(scenario)
     }
 
     fn scan(
@@ -194,12 +195,8 @@ impl<'a> Hall<'a> {
     }
 
     fn seats(&self, in_flight: u16) -> impl Iterator<Item = Seat<'_>> {
-        let entrants = self.plan.entrants.iter().enumerate();
-        entrants.map(move |(place, entrant)| Seat {
-            entrant,
-            place,
-            in_flight,
-        })
+        let entrants = self.plan.entrants.iter();
+        entrants.map(move |entrant| Seat { entrant, in_flight })
     }
 
     fn schedule(&self, main: bool) -> Schedule {
@@ -245,19 +242,19 @@ impl<'a> Hall<'a> {
         let unstable = expected.unstable();
         work.expect(expected)?;
         notes.push(format!(
-            "What each URL holds was learned from two runs of {} before the first round.",
+            "Two runs of {} before the first round showed what each URL holds.",
             entrant.name()
         ));
         if work.urls.len() < asked {
             notes.push(format!(
-                "{} of {asked} URLs could not be had twice, and are left out for everyone.",
+                "{} of {asked} URLs could not be downloaded twice and are left out for all entrants.",
                 asked - work.urls.len()
             ));
         }
         if unstable > 0 {
             notes.push(format!(
-                "{unstable} URLs gave other bytes the second time: of them a file is expected, \
-                 whatever it holds."
+                "{} gave other bytes the second time. Any file counts for them.",
+                format::count(unstable, "URL")
             ));
         }
         Ok(work)
@@ -355,64 +352,89 @@ fn versions(entrants: &[Entrant]) -> Vec<(String, String)> {
 }
 
 fn caveats(plan: &Plan) -> Vec<String> {
-    let mut caveats = vec![
-        format!(
-            "Rounds are interleaved and rotated: every entrant runs once in each, in another \
-             place each time. {} rounds before the timed ones do not count.",
-            plan.warm_up + 1
-        ),
-        "Time is from the start of the process until its end, start-up included. CPU time and \
-         context switches are the kernel's count for the process and all descendants that it \
-         waited for. The origin is another process, and not counted."
-            .to_owned(),
-        "Memory is the largest sum over the process tree, looked at every 20 ms, in the rounds \
-         that do not count, so that looking costs no timed run anything: a short peak can be \
-         missed. Pages that processes share count once (PSS)."
-            .to_owned(),
-        "Timelines are of a watched round that does not count. The CPU time of each phase was \
-         measured; where within the phase it fell was not, and it is drawn at the phase's end."
-            .to_owned(),
-        "Every file of every run was read back, and its SHA-256 compared, before the time \
-         counted. Outliers are marked, and count in every figure."
-            .to_owned(),
-    ];
-    if plan
+    let before = match plan.warm_up + 1 {
+        1 => "One round before the timed ones does".to_owned(),
+        many => format!("{many} rounds before the timed ones do"),
+    };
+    let simulated = plan
         .scenarios
         .iter()
-        .any(|scenario| scenario.simulate.is_some())
-    {
-        caveats.push(format!("The ideal is a bound: {}.", ideal::FORMULA));
+        .any(|scenario| scenario.simulate.is_some());
+    let mut caveats = vec![
+        format!(
+            "Every entrant runs once in each round, and the order changes from round to round. So \
+             whatever changes on the machine affects all of them alike. {before} not count."
+        ),
+        "Time runs from the start of the process to its end and includes start-up. CPU time and \
+         context switches are what the kernel counts for the process and for all descendants that \
+         it waited for."
+            .to_owned(),
+        "Memory is the peak of the proportional set size (PSS), summed over all processes of an \
+         entrant: a page that several processes share counts once. It is sampled every 20 ms in \
+         the rounds that do not count, so a short peak can be missed."
+            .to_owned(),
+        "CPU time below 50 ms is not split into user mode and kernel: many kernels count in clock \
+         ticks, which are too coarse for that."
+            .to_owned(),
+        "The timelines show a round that does not count. The CPU time of each phase is measured; \
+         when in the phase it was spent is not known, so it is drawn at the phase's end. Other \
+         programs report no phases."
+            .to_owned(),
+        "After each run, every file was read back and its SHA-256 compared. A run with a missing \
+         or wrong file has no time. Outliers are marked and count in every figure."
+            .to_owned(),
+    ];
+    if simulated {
+        caveats.push(format!("The ideal is a lower bound: {}.", ideal::FORMULA));
         caveats.push(
-            "The origin simulates latency, not bandwidth, on the same machine: it shares the \
-             processors with what is measured."
+            "The server is the built-in origin, a process on the same machine. Its CPU time is \
+             not counted, but it shares the processors with the entrants. It simulates latency, \
+             not bandwidth."
                 .to_owned(),
         );
     } else {
         caveats.push(
-            "The real network was measured: caches, routes and servers change between runs, and \
-             there is no ideal to compare with."
+            "The files came from the real network. Caches, routes and servers change between \
+             runs, and no ideal is known."
                 .to_owned(),
         );
     }
-    if plan.has_outsiders()
-        && plan
-            .scenarios
-            .iter()
-            .any(|scenario| scenario.simulate.is_some())
-    {
+    if simulated && plan.has_outsiders() {
         caveats.push(
-            "With programs from outside, everyone (this program's approaches too) does the same \
-             list, rewritten to plain http on loopback: no TLS, no name resolution, one host."
+            "Because other programs take part, all entrants download the same list over plain \
+             http on loopback: no TLS, no name resolution, one host."
                 .to_owned(),
         );
     }
     if cfg!(debug_assertions) {
-        caveats.push("This is a debug build: its times say little.".to_owned());
+        caveats.push(
+            "This coordinator is a debug build: it is slower than a release build.".to_owned(),
+        );
     }
     caveats
 }
 
-fn busy_origin(standings: &[Standing]) -> Vec<String> {
+/// Whose memory was counted in another way than everyone's.
+fn resident(standings: &[Standing]) -> Option<String> {
+    let resident = |standing: &&Standing| {
+        let counted = standing.memory.map(|memory| memory.counted);
+        counted == Some(Counted::Resident)
+    };
+    let names: Vec<_> = standings
+        .iter()
+        .filter(resident)
+        .map(|standing| &*standing.name)
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "The kernel did not report the PSS of {}. Their memory is the resident set size (RSS), \
+             which counts a shared page once in each process.",
+            names.join(", ")
+        )
+    })
+}
+
+fn busy_origin(standings: &[Standing]) -> Option<String> {
     let busy = |standing: &&Standing| {
         let load = standing.measured().and_then(|figures| figures.origin_load);
         load.is_some_and(|load| load > ORIGIN_BUSY)
@@ -422,11 +444,11 @@ fn busy_origin(standings: &[Standing]) -> Vec<String> {
         .filter(busy)
         .map(|standing| standing.name.as_str())
         .collect();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "The origin was busy for more than 80 % of the time of {}: it may have been the limit.",
-        names.join(", ")
-    )]
+    (!names.is_empty()).then(|| {
+        format!(
+            "The origin used more than 80 % of a processor during the runs of {}, so it may have been \
+             the limit.",
+            names.join(", ")
+        )
+    })
 }

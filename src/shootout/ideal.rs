@@ -9,8 +9,8 @@ use super::approach::Shape;
 
 /// The formula, for people.
 pub const FORMULA: &str = "ideal = max( ⌈n ÷ L⌉ × (latency + work),  latency + n × work ÷ P ), \
-     for n URLs, L downloads in flight, CPU work per body, and P processors that the approach can \
-     use at once; without CPU work that is ⌈n ÷ L⌉ × latency";
+     for n URLs, L downloads in flight, CPU work per body, and P processors that it can use \
+     at once; without CPU work that is ⌈n ÷ L⌉ × latency";
 
 /// The least time in which `urls` bodies can be had.
 #[must_use]

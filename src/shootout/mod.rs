@@ -11,12 +11,14 @@
 
 mod approach;
 mod check;
+pub mod columns;
 mod contest;
 mod entrant;
 mod export;
 mod hall;
 mod ideal;
 mod interrupt;
+pub mod lead;
 mod machine;
 mod measure;
 mod outside;
@@ -25,7 +27,7 @@ mod progress;
 pub mod report;
 pub mod result;
 pub mod statistics;
-mod terminal;
+pub mod terminal;
 pub mod timeline;
 pub mod tree;
 mod work;
@@ -37,6 +39,8 @@ pub use plan::{Plan, PlanError};
 use hall::Hall;
 use interrupt::Interrupt;
 use work::WorkError;
+
+use crate::page::LayoutError;
 
 /// Why a shootout was not held, or its results are not where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,7 @@ pub enum ShootoutError {
     },
     /// The page cannot be made: a defect of this program.
     #[error("cannot lay out the report: {0}; please report this")]
-    Layout(#[from] report::LayoutError),
+    Layout(#[from] LayoutError),
 }
 
 /// How a shootout ended.

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::result::Family;
+
 /// A command that downloads a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outside {
@@ -13,6 +15,8 @@ pub struct Outside {
     pub name: String,
     /// What it is, in a line.
     pub summary: String,
+    /// Where it comes from.
+    pub family: Family,
     /// Its words; see [`Places`] for what is replaced in them.
     pub words: Vec<String>,
     /// What the program says of its version.
@@ -78,7 +82,8 @@ impl Outside {
         }
         Ok(Self {
             name: name.to_owned(),
-            summary: "a contestant from outside".to_owned(),
+            summary: "given with --contestant".to_owned(),
+            family: Family::Outside,
             words,
             version: None,
         })
@@ -147,6 +152,7 @@ pub fn peers() -> Vec<Outside> {
             found.push(Outside {
                 name: name.to_owned(),
                 summary: summary.to_owned(),
+                family: Family::Outside,
                 words: command.split_whitespace().map(str::to_owned).collect(),
                 version: Some(version),
             });
@@ -223,6 +229,7 @@ fn python() -> Vec<Outside> {
         .map(|(program, summary)| Outside {
             name: format!("python-{}", program.replace('_', "-")),
             summary,
+            family: Family::Python,
             words: vec![
                 interpreter.clone(),
                 format!("{{python}}/{program}.py"),

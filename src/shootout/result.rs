@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::statistics::Statistics;
 use super::timeline::Timeline;
 use super::tree::Memory;
+use crate::format;
 
 /// A whole shootout.
 #[derive(Clone, Debug, Serialize)]
@@ -32,8 +33,37 @@ pub struct About {
     pub rounds: u32,
     /// Rounds before them that do not count.
     pub warm_up: u32,
+    /// Load average of the machine over the minute before the start, if the kernel tells.
+    pub load: Option<f64>,
+    /// Processors that the entrants could use.
+    pub processors: usize,
     /// What a reader has to know to judge the figures.
     pub caveats: Vec<String>,
+}
+
+/// A load average above this means that something else ran beside the shootout.
+const BUSY: f64 = 0.5;
+
+impl About {
+    /// Whether something else kept the machine busy before the start.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        self.load.is_some_and(|load| load > BUSY)
+    }
+
+    /// What the machine did before the start, in a sentence, if the kernel tells.
+    #[must_use]
+    pub fn machine(&self) -> Option<String> {
+        let state = match self.busy() {
+            true => "the machine was busy, so expect times to vary",
+            false => "the machine was idle",
+        };
+        Some(format!(
+            "Load average before the start: {:.2} on {}; {state}.",
+            self.load?,
+            format::count(self.processors, "processor"),
+        ))
+    }
 }
 
 /// One kind of work, and how everyone did.
@@ -53,7 +83,7 @@ pub struct Scenario {
     pub urls: usize,
     /// The list was rewritten to plain http on loopback, for contestants from outside.
     pub rewritten: bool,
-    /// One for each entrant, in their order.
+    /// One for each entrant: the fastest first, those without a time last.
     pub standings: Vec<Standing>,
     /// The same for other numbers of downloads in flight.
     pub scan: Vec<ScanPoint>,
@@ -66,8 +96,45 @@ pub struct Scenario {
 pub struct ScanPoint {
     /// Downloads in flight.
     pub in_flight: u16,
-    /// One for each entrant that can have more than one, in their order.
+    /// One for each entrant that can have more than one, in the same order at every point.
     pub standings: Vec<Standing>,
+}
+
+/// Where an entrant comes from. On the page its colour follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// One of this program's approaches.
+    Ours,
+    /// Another program.
+    Outside,
+    /// One of the talk's Python programs.
+    Python,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ours, Self::Outside, Self::Python];
+
+    /// As a class of the page and a word of the exports: the same as in JSON.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Outside => "outside",
+            Self::Python => "python",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "coordinator",
+            Self::Outside => "other programs",
+            Self::Python => "Python",
+        }
+    }
 }
 
 /// How one entrant did.
@@ -77,8 +144,8 @@ pub struct Standing {
     pub name: String,
     /// What it is, in a line.
     pub summary: String,
-    /// Its place among all entrants: its colour follows from it.
-    pub place: usize,
+    /// Where it comes from.
+    pub family: Family,
     /// The command, with `OUT` and `LIST` for the paths.
     pub command: String,
     /// What came of it.
@@ -151,7 +218,23 @@ pub struct Figures {
     pub origin_load: Option<f64>,
 }
 
+/// CPU time below this is not split into user mode and kernel. Many kernels split it by what ran at
+/// each tick of a clock of 100 to 1000 Hz: below it the shares come from a handful of ticks.
+pub const LEAST_SPLIT_S: f64 = 0.05;
+
 impl Figures {
+    /// CPU time in seconds, user mode and kernel together.
+    #[must_use]
+    pub fn cpu_s(&self) -> f64 {
+        self.user.median + self.system.median
+    }
+
+    /// User mode and kernel in seconds, if there is enough CPU time to tell them apart.
+    #[must_use]
+    pub fn cpu_split_s(&self) -> Option<(f64, f64)> {
+        (self.cpu_s() >= LEAST_SPLIT_S).then_some((self.user.median, self.system.median))
+    }
+
     /// The figures over `runs`, if there are any.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -194,6 +277,32 @@ impl Standing {
             State::NotMeasured(reason) => Some(("not measured", reason)),
         }
     }
+}
+
+impl Scenario {
+    /// Puts the fastest first and those without a time last, here and in the scan.
+    pub fn sort(&mut self) {
+        let median = |standing: &Standing| {
+            standing
+                .measured()
+                .map_or(f64::INFINITY, |figures| figures.wall.median)
+        };
+        self.standings
+            .sort_by(|one, other| median(one).total_cmp(&median(other)));
+        for point in &mut self.scan {
+            point.standings.sort_by_key(|standing| {
+                let same = |other: &Standing| other.name == standing.name;
+                self.standings.iter().position(same)
+            });
+        }
+    }
+}
+
+/// The figures of the fastest, if anyone has a time.
+#[must_use]
+pub fn fastest(standings: &[Standing]) -> Option<&Figures> {
+    let measured = standings.iter().filter_map(Standing::measured);
+    measured.min_by(|one, other| one.wall.median.total_cmp(&other.wall.median))
 }
 
 impl Shootout {

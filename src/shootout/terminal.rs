@@ -6,47 +6,90 @@ use std::io::{self, Write};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use terminal_size::{Width, terminal_size_of};
 
-use super::result::{Figures, Scenario, Shootout, Standing};
+use super::columns::{COLUMNS, Column, ENTRANT};
+use super::lead::lead;
+use super::result::{Scenario, Shootout, Standing};
 use crate::format;
 
 /// The longest bar, in characters.
 const BAR: f64 = 24.0;
 
-/// Prints the tables on standard output.
+/// The bars go last of all but the median, see [`Column::rank`].
+const BAR_RANK: u8 = 10;
+
+/// Prints the tables on standard output, as wide as its terminal at most.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
 pub fn print(shootout: &Shootout) -> io::Result<()> {
+    let width = terminal_size_of(io::stdout());
+    let width = width.map_or(usize::MAX, |(Width(width), _)| width.into());
     let mut out = io::stdout().lock();
-    write(&mut out, shootout)?;
+    write(&mut out, shootout, width)?;
     out.flush()
 }
 
-fn write(out: &mut impl Write, shootout: &Shootout) -> io::Result<()> {
+/// Writes the tables, none of their lines longer than `width` characters as far as columns can be left
+/// out.
+///
+/// # Errors
+///
+/// If `out` takes no more.
+pub fn write(out: &mut impl Write, shootout: &Shootout, width: usize) -> io::Result<()> {
     for scenario in &shootout.scenarios {
-        writeln!(out, "{}", title(scenario))?;
-        writeln!(out, "{}", table(&scenario.standings))?;
+        write_prose(out, &title(scenario), width)?;
+        write_prose(out, &lead(scenario), width)?;
+        writeln!(out)?;
+        write_table(out, &table(scenario, width))?;
         for standing in &scenario.standings {
             if let Some((what, reason)) = standing.problem() {
-                writeln!(out, "{} {what}: {reason}", standing.name)?;
+                write_prose(out, &format!("{} {what}: {reason}", standing.name), width)?;
             }
             if let Some(outliers) = outliers(standing) {
-                writeln!(out, "{}", outliers)?;
+                write_prose(out, &outliers, width)?;
             }
         }
         for note in &scenario.notes {
-            writeln!(out, "{note}")?;
+            write_prose(out, note, width)?;
         }
         if !scenario.scan.is_empty() {
             writeln!(out, "\nfiles/s by downloads in flight")?;
-            writeln!(out, "{}", scan(scenario))?;
+            write_table(out, &scan(scenario))?;
         }
         writeln!(out)?;
     }
+    if let Some(machine) = shootout.about.machine() {
+        write_prose(out, &machine, width)?;
+    }
     if shootout.interrupted {
-        writeln!(out, "interrupted: what is above was complete")?;
+        let told = "interrupted: the figures are of the rounds that were complete";
+        write_prose(out, told, width)?;
+    }
+    Ok(())
+}
+
+/// Breaks lines between words.
+fn write_prose(out: &mut impl Write, text: &str, width: usize) -> io::Result<()> {
+    let mut table = plain();
+    table.add_row([text]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    // Wider than a table can be is as good as without an end.
+    if let Ok(width) = u16::try_from(width) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    write_table(out, &table)
+}
+
+/// Without the blanks that fill up the last column.
+fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }
@@ -60,70 +103,93 @@ pub fn title(scenario: &Scenario) -> String {
 /// What the work was, in a line.
 #[must_use]
 pub fn work(scenario: &Scenario) -> String {
-    let mut text = format!("{} URLs, ", scenario.urls);
-    match scenario.latency_s {
-        Some(latency) => text.push_str(&format!("latency {}", format::seconds(latency))),
-        None => text.push_str("the real network"),
-    }
+    let mut parts = vec![
+        format::count(scenario.urls, "URL"),
+        match scenario.latency_s {
+            Some(latency) => format!("latency {}", format::seconds(latency)),
+            None => "the real network".to_owned(),
+        },
+    ];
     if scenario.cpu_per_task_s > 0.0 {
         let work = format::seconds(scenario.cpu_per_task_s);
-        text.push_str(&format!(", {work} of CPU work on each body"));
+        parts.push(format!("{work} of CPU work on each body"));
     }
     if scenario.rewritten {
-        text.push_str(", plain http");
+        parts.push("plain http".to_owned());
     }
-    text.push_str(&format!(", {} in flight", scenario.in_flight));
-    text
+    parts.push(format!("{} in flight", scenario.in_flight));
+    parts.join(", ")
 }
 
-fn table(standings: &[Standing]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
-        "", "median", "± sd", "", "ideal", "files/s", "MiB/s", "CPU", "memory", "switches",
-    ]);
-    let longest = standings
-        .iter()
-        .filter_map(|standing| Some(standing.measured()?.wall.median))
-        .fold(0.0, f64::max);
-    for standing in standings {
-        table.add_row(match standing.measured() {
-            Some(figures) => row(standing, figures, longest),
-            None => vec![
-                standing.name.clone(),
-                standing.problem().map_or("", |(what, _)| what).to_owned(),
-            ],
-        });
+/// A column of the table: figures, or the bars.
+enum Shown<'a> {
+    Figures(&'a Column),
+    Bars,
+}
+
+impl Shown<'_> {
+    const fn rank(&self) -> u8 {
+        match self {
+            Self::Figures(column) => column.rank,
+            Self::Bars => BAR_RANK,
+        }
     }
-    for column in [1, 2, 4, 5, 6, 7, 8, 9] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+}
+
+/// The table, without the columns that find no room.
+fn table(scenario: &Scenario, width: usize) -> Table {
+    let mut columns: Vec<Shown<'_>> = COLUMNS.iter().map(Shown::Figures).collect();
+    columns.insert(1, Shown::Bars);
+    loop {
+        let table = table_of(scenario, &columns);
+        let fits = table
+            .lines()
+            .all(|line| line.trim_end().chars().count() <= width);
+        if fits || columns.len() < 2 {
+            return table;
+        }
+        let least = columns.iter().map(Shown::rank).min();
+        columns.retain(|column| Some(column.rank()) != least);
+    }
+}
+
+fn table_of(scenario: &Scenario, columns: &[Shown<'_>]) -> Table {
+    let mut table = plain();
+    let headings = columns.iter().map(|column| match column {
+        Shown::Figures(column) => column.heading,
+        Shown::Bars => "",
+    });
+    table.set_header(std::iter::once(ENTRANT).chain(headings));
+    let medians = scenario.standings.iter().filter_map(median);
+    let longest = medians.fold(0.0, f64::max);
+    for standing in &scenario.standings {
+        let mut row = vec![standing.name.clone()];
+        match standing.problem() {
+            Some((what, _)) => row.push(what.to_owned()),
+            None => row.extend(columns.iter().map(|column| match column {
+                Shown::Figures(column) => column.cell(standing, &scenario.standings),
+                Shown::Bars => bar(median(standing).unwrap_or(0.0), longest),
+            })),
+        }
+        table.add_row(row);
+    }
+    for (place, column) in columns.iter().enumerate() {
+        if let (Shown::Figures(_), Some(cells)) = (column, table.column_mut(place + 1)) {
+            cells.set_cell_alignment(CellAlignment::Right);
         }
     }
     table
 }
 
-fn row(standing: &Standing, figures: &Figures, longest: f64) -> Vec<String> {
-    let cpu = figures.user.median + figures.system.median;
-    let mib = figures.bytes_per_s.median / f64::from(1 << 20);
-    let memory = standing.memory.map(|memory| memory.bytes);
-    vec![
-        standing.name.clone(),
-        format::seconds(figures.wall.median),
-        figures
-            .wall
-            .deviation
-            .map_or_else(String::new, format::seconds),
-        bar(figures.wall.median, longest),
-        standing.ideal_s.map_or_else(String::new, format::seconds),
-        format::number(figures.files_per_s.median),
-        format::number(mib),
-        format::seconds(cpu),
-        #[allow(clippy::cast_precision_loss, reason = "for people")]
-        memory.map_or_else(String::new, |bytes| format::bytes(bytes as f64)),
-        format::number(figures.voluntary.median + figures.involuntary.median),
-    ]
+fn median(standing: &Standing) -> Option<f64> {
+    Some(standing.measured()?.wall.median)
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table
 }
 
 /// A bar from zero, to an eighth of a character.
@@ -155,14 +221,12 @@ fn outliers(standing: &Standing) -> Option<String> {
 }
 
 fn scan(scenario: &Scenario) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
+    let mut table = plain();
     let counts = scenario
         .scan
         .iter()
         .map(|point| point.in_flight.to_string());
-    table.set_header(std::iter::once(String::new()).chain(counts));
+    table.set_header(std::iter::once(ENTRANT.to_owned()).chain(counts));
     let Some(first) = scenario.scan.first() else {
         return table;
     };

@@ -27,10 +27,6 @@ pub enum Counted {
 pub struct Memory {
     /// Memory of all processes in bytes.
     pub bytes: u64,
-    /// Resident memory of the largest of them at its peak so far, in bytes.
-    ///
-    /// Not what wait4(2) says: there, a process starts with the peak of the one that started it.
-    pub largest: u64,
     /// How many processes there are.
     pub processes: usize,
     /// How shared pages count.
@@ -38,17 +34,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The larger of two looks, with the largest process of both.
+    /// The larger of two looks.
     #[must_use]
-    pub fn peak(self, other: Self) -> Self {
-        let larger = if self.bytes >= other.bytes {
+    pub const fn peak(self, other: Self) -> Self {
+        if self.bytes >= other.bytes {
             self
         } else {
             other
-        };
-        Self {
-            largest: self.largest.max(other.largest),
-            ..larger
         }
     }
 }
@@ -58,14 +50,13 @@ impl Memory {
 pub fn memory(root: u32) -> Option<Memory> {
     let mut total = Memory {
         bytes: 0,
-        largest: 0,
         processes: 0,
         counted: Counted::Proportional,
     };
     for pid in descendants(root) {
         if let Some(bytes) = proportional(pid) {
             total.bytes += bytes;
-        } else if let Some(bytes) = status(pid, "VmRSS:") {
+        } else if let Some(bytes) = resident(pid) {
             total.bytes += bytes;
             total.counted = Counted::Resident;
         } else {
@@ -73,7 +64,6 @@ pub fn memory(root: u32) -> Option<Memory> {
             continue;
         }
         total.processes += 1;
-        total.largest = total.largest.max(status(pid, "VmHWM:").unwrap_or(0));
     }
     (total.processes > 0).then_some(total)
 }
@@ -109,9 +99,9 @@ fn proportional(pid: u32) -> Option<u64> {
     kib(&text, "Pss:")
 }
 
-fn status(pid: u32, key: &str) -> Option<u64> {
+fn resident(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    kib(&text, key)
+    kib(&text, "VmRSS:")
 }
 
 /// The value of a line such as `Pss:    123 kB`, in bytes.
@@ -151,7 +141,6 @@ mod tests {
         // Two shells, and what they wait for.
         assert_eq!(memory.processes, 4, "{memory:?}");
         assert!(memory.bytes > 100 << 10, "{memory:?}");
-        assert!(memory.largest > 100 << 10, "{memory:?}");
         kill_process_group(Pid::from_child(&root), Signal::KILL).expect("it is there");
         root.wait().expect("it ends");
     }

@@ -105,6 +105,7 @@ fn everything_that_a_worker_must_not_do_is_held_on_this_machine() {
     let verdict = verdict(&[], 0);
     assert_eq!(verdict["verdict"], "isolated", "{verdict:#}");
     assert_eq!(verdict["missing"], Value::Null);
+    assert!(verdict["landlock_abi"].as_u64() >= Some(3), "{verdict:#}");
     let unproven = with_state(&verdict, "unproven");
     let is_root = rustix::process::geteuid().is_root();
     let unexpected: Vec<_> = unproven

@@ -255,6 +255,16 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "the shootout looks at runs from outside, as it looks at other programs",
     ),
     (
+        "src/page/",
+        &[
+            "crate::shootout",
+            "crate::run",
+            "crate::results",
+            "crate::cli",
+        ],
+        "what pages share does not know what a page is about",
+    ),
+    (
         "src/chaos/",
         &[
             "crate::pool",

@@ -89,7 +89,7 @@ fn a_torn_line_is_cut_off_the_log_of_deaths() {
         job.worker(0, 1).signal(Signal::KILL);
         server.wait_for("/held", requests + 1);
         job.signal(Signal::TERM);
-        job.wait_for_line("a second signal");
+        job.wait_for_line("finishing ");
         job.signal(Signal::TERM);
         job.finish().code(143);
     };

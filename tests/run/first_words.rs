@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::server::body;
-use crate::support::{Ended, Run, Server};
+use crate::support::{Answer, Ended, Run, Server};
 
 fn one_line(ended: &Ended) {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
@@ -62,15 +62,33 @@ fn o_names_the_file_where_the_user_is_or_in_the_output_folder() {
 }
 
 #[test]
-fn o_is_refused_where_it_cannot_name_the_file() {
+fn o_is_the_folder_of_a_list_and_where_a_folder_is_meant() {
+    let server = Server::start();
+    let run = Run::new().list([server.url("/a"), server.url("/b")]);
+    fs::create_dir(run.path("there")).unwrap();
+    let url = server.url("/x");
+    for (words, folder, files) in [
+        (vec!["urls.txt", "-o", "lists"], "lists", 2),
+        (vec![&*url, "urls.txt", "-o", "both"], "both", 3),
+        (vec![&url, "-o", "slash/"], "slash", 1),
+        (vec![&url, "-o", "there"], "there", 1),
+    ] {
+        let ended = run.finish_with(words.iter().map(Into::into)).code(0);
+        let names = fs::read_dir(run.path(folder)).unwrap();
+        let stored = names.filter(|name| name.as_ref().unwrap().path().is_file());
+        assert_eq!(stored.count(), files, "{words:?}: {ended:?}");
+    }
+    assert_eq!(server.total(), 7);
+}
+
+#[test]
+fn o_is_refused_where_it_names_neither_a_file_nor_the_only_folder() {
     let server = Server::start();
     let run = Run::new().list([server.url("/x")]);
     let url = server.url("/x");
     for words in [
-        vec!["-o", "x"],
-        vec!["urls.txt", "-o", "x"],
-        vec![&url, &url, "-o", "x"],
-        vec![&url, "-o", "x/"],
+        vec!["urls.txt", "-o", "x", "--output", "books"],
+        vec![&url, "-o", "x/", "--output", "books"],
         vec![&url, "-o", "-"],
         vec![&url, "-o", "../x", "--output", "books"],
         vec![&url, "-o", "/x", "--output", "books"],
@@ -180,4 +198,17 @@ fn a_try_needs_no_list_and_real_downloads_do() {
     assert!(ended.summary("stored earlier") >= 30, "{}", ended.text());
     let run = run.without_arguments();
     run.finish().code(3).says(&["urls.txt", "no such file"]);
+}
+
+#[test]
+fn the_name_that_a_server_suggests_is_recorded_and_names_no_file() {
+    let header = "Content-Disposition: attachment; filename=\"../report 1.pdf\"\r\n";
+    let server = Server::start().answer("/d?id=1", [Answer::StatusWith(200, header.to_owned())]);
+    for mode in ["", "--engine async"] {
+        let run = Run::new().arg(server.url("/d?id=1")).with(mode);
+        run.finish().code(0);
+        let record = run.log().one(&server.url("/d?id=1"));
+        assert_eq!(record.suggested_name.as_deref(), Some("report 1.pdf"));
+        assert_eq!(record.path.as_deref(), Some("d"));
+    }
 }

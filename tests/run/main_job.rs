@@ -105,7 +105,9 @@ fn a_second_run_downloads_nothing() {
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored earlier"), 8, "{}", ended.text());
     assert!(
-        ended.stdout.contains("0 workers started"),
+        ended
+            .stdout
+            .starts_with("nothing to do: 8 stored earlier\n"),
         "{}",
         ended.text()
     );

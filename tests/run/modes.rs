@@ -161,7 +161,7 @@ fn every_mode_drains_on_a_signal_and_finishes_when_run_again() {
         let job = run.start();
         job.wait_until("a request", || server.total() > 0);
         job.signal(Signal::INT);
-        job.wait_for_line("finishing what runs");
+        job.wait_for_line("finishing ");
         server.release_all();
         let ended = job.finish().code(130);
         let stored = ended.summary("stored");

@@ -246,6 +246,7 @@ fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
         "chaos",
         "completions",
         "help",
+        "isolation",
         "man",
         "origin",
         "results",

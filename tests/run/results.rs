@@ -27,6 +27,15 @@ fn told(run: &Run, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The same, where nothing matches the filter.
+fn hinted(run: &Run, arguments: &str) -> String {
+    let output = results(run, arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("no URL matches --kind and --host"), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -91,7 +100,7 @@ fn a_person_is_told_counts_errors_and_what_was_slow() {
         !text.contains("slowest") && !text.contains("deaths"),
         "{text}"
     );
-    let text = told(&run, "--host elsewhere.example");
+    let text = hinted(&run, "--host elsewhere.example");
     assert!(has(&text, "failed 0") && !text.contains("errors"), "{text}");
 }
 
@@ -110,7 +119,7 @@ fn what_failed_can_be_fed_back_under_the_names_that_the_list_gave() {
     lines.sort_by_key(ToString::to_string);
     assert_eq!(lines.len(), 2);
     assert!(expected.iter().all(|line| lines.contains(line)), "{failed}");
-    assert_eq!(told(&run, "--failed --kind tls"), "");
+    assert_eq!(hinted(&run, "--failed --kind tls"), "");
 
     let again = run.without_arguments().with("-");
     let mut job = again.start_fed();
@@ -351,5 +360,75 @@ fn a_reader_may_leave_and_a_full_disk_is_an_error() {
             said.contains("cannot write standard output: No space left"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn results_say_how_the_last_run_ended_and_what_it_left() {
+    let server = Server::start()
+        .answer("/held", [Answer::Held])
+        .answer("/gone", [Answer::Status(404)]);
+    let list = ["/a", "/held", "/b", "/c"].map(|path| server.url(path));
+    let run = Run::new().list(&list).with("--workers 1");
+    let ends = |run: &Run, line: &str| {
+        let text = told(run, "");
+        assert!(text.lines().any(|told| told == line), "{line}: {text}");
+    };
+    let job = run.start();
+    server.wait_for("/held", 1);
+    job.wait_for_record(&list[0]);
+    ends(&run, "a run is going on");
+    job.kill();
+    job.wait_until_alone();
+    ends(
+        &run,
+        "the last run was cut short (killed, or a power cut); the same command goes on",
+    );
+    let job = run.start();
+    server.wait_for("/held", 2);
+    job.signal(rustix::process::Signal::INT);
+    job.wait_for_line("finishing 1 download (");
+    server.release("/held");
+    let ended = job.finish();
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.text());
+    assert!(
+        ended
+            .stdout
+            .contains("the same command goes on; partial files are kept"),
+        "{}",
+        ended.text()
+    );
+    ends(
+        &run,
+        "the last run was interrupted; 2 URLs are left, and the same command goes on",
+    );
+    run.finish().code(0);
+    ends(&run, "the last run finished");
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_answered_with_a_hint() {
+    let (_server, run) = some_failed();
+    for arguments in [
+        "--host other.example",
+        "--kind timeout --failed",
+        "--kind tls --json",
+    ] {
+        hinted(&run, arguments);
+    }
+    assert!(told(&run, "--host 127.0.0.1").contains("failed"));
+}
+
+#[test]
+fn the_figures_alone_are_one_short_object() {
+    let (_server, run) = some_failed();
+    let text = told(&run, "--json");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let figures: Value = serde_json::from_str(&text).unwrap();
+    let whole: Value = serde_json::from_str(&told(&run, "--export-json -")).unwrap();
+    let figures = figures.as_object().unwrap();
+    assert!(!figures.contains_key("records"), "{text}");
+    for (key, value) in figures {
+        assert_eq!(*value, whole[key], "{key}");
     }
 }

@@ -19,7 +19,7 @@ fn held() -> (Server, Run, Job) {
 fn drains(signal: Signal, code: i32) {
     let (server, run, job) = held();
     job.signal(signal);
-    job.wait_for_line("a second signal ends the run at once");
+    job.wait_for_line("finishing 1 download (");
     server.release("/held");
     let ended = job.finish().code(code);
     assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
@@ -51,7 +51,7 @@ fn sigterm_finishes_what_runs_and_leaves_the_rest() {
 fn a_second_signal_ends_the_run_at_once() {
     let (server, run, job) = held();
     job.signal(Signal::INT);
-    job.wait_for_line("a second signal ends the run at once");
+    job.wait_for_line("finishing 1 download (");
     job.signal(Signal::INT);
     // The request is still held: it is not waited for.
     let ended = job.finish().code(130);
@@ -128,7 +128,7 @@ fn ctrl_c_reaches_the_coordinator_alone() {
     }
     let group = Pid::from_raw(job.pid().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::INT).unwrap();
-    job.wait_for_line("a second signal ends the run at once");
+    job.wait_for_line("finishing 1 download (");
     server.release("/held");
     let ended = job.finish().code(130);
     assert_eq!(ended.summary("stored"), 1, "{}", ended.text());

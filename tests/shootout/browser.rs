@@ -181,7 +181,16 @@ impl Browser {
             "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500,
         });
         self.call("Emulation.setDeviceMetricsOverride", metrics);
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        let media = json!({ "media": "", "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", media);
+    }
+
+    /// Shows it as it is printed on paper so wide, by someone whose screen is light or dark.
+    pub fn paper(&mut self, width: u32, scheme: &str) {
+        self.screen(width, scheme);
+        let media = json!({ "media": "print", "features": [
+            { "name": "prefers-color-scheme", "value": scheme },
+        ]});
         self.call("Emulation.setEmulatedMedia", media);
     }
 

@@ -5,6 +5,11 @@
 mod browser;
 mod contestants;
 mod held;
+mod lead;
+mod look;
+mod markup;
 mod page;
+mod sample;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;

@@ -91,12 +91,10 @@ fn a_death_is_blamed_on_what_the_page_says_and_the_worker_holds() {
         let mut redelivered = Vec::new();
         let mut ran = Vec::new();
         while let Some(action) = core.poll_action() {
-            match action {
-                Action::Notify(Notice::Redelivering { task, kills, .. }) => {
-                    redelivered.push((task.0, kills));
-                }
-                Action::Notify(Notice::WorkerDied { running, .. }) => ran = running,
-                _ => {}
+            if let Action::Notify(Notice::Redelivering { task, kills, .. }) = action {
+                redelivered.push((task.0, kills));
+            } else if let Action::Notify(Notice::WorkerDied { running, .. }) = action {
+                ran = running;
             }
         }
         assert_eq!(redelivered, blamed, "{said:?} {page:?}");
@@ -125,25 +123,55 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
         };
         core.handle_all(now, [started(1, begun + said), done]);
         core.handle(now, placed(FIRST, TaskId(1), stored));
-        let queued = std::iter::from_fn(|| core.poll_action()).find_map(|action| match action {
-            Action::Record { queued, .. } => Some(queued),
-            _ => None,
+        let queued = std::iter::from_fn(|| core.poll_action()).find_map(|action| {
+            let Action::Record { queued, .. } = action else {
+                return None;
+            };
+            Some(queued)
         });
         assert_eq!(queued, Some(counted), "{said:?}");
     }
 }
 
+/// How many tasks are assigned, message by message, after the first 8 took so long each.
+fn assigned_after(each: Duration) -> Vec<usize> {
+    let (mut core, begun) = one_worker(1, 1000);
+    let done = (1..=8).flat_map(|task| {
+        let at = begun + each * (task as u32 - 1);
+        [started(task, at), finished(FIRST, TaskId(task))]
+    });
+    core.handle_all(begun + each * 8, done);
+    core.audit().unwrap();
+    std::iter::from_fn(|| core.poll_action())
+        .filter_map(|action| {
+            let Action::Assign { tasks, .. } = action else {
+                return None;
+            };
+            Some(tasks.len())
+        })
+        .collect()
+}
+
 #[test]
 fn what_is_told_together_is_answered_by_one_assignment() {
-    let (mut core, now) = one_worker(1, 1000);
-    let done = (1..=8).flat_map(|task| [started(task, now), finished(FIRST, TaskId(task))]);
-    core.handle_all(now, done);
-    core.audit().unwrap();
-    let assigned: Vec<usize> = std::iter::from_fn(|| core.poll_action())
-        .filter_map(|action| match action {
-            Action::Assign { tasks, .. } => Some(tasks.len()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(assigned, [8], "what it ended is made up for at once");
+    let ms = Duration::from_millis(1);
+    assert_eq!(
+        assigned_after(ms * 5 / 4),
+        [8],
+        "what it ended is made up for at once"
+    );
+}
+
+#[test]
+fn a_worker_holds_as_many_tasks_ahead_as_keep_it_busy_for_a_moment() {
+    let us = Duration::from_micros(1);
+    // It held 17, and has ended 8 of them.
+    assert_eq!(assigned_after(us * 500), [1 + 40 - 9]);
+    assert_eq!(
+        assigned_after(us * 10),
+        [1 + 64 - 9],
+        "and no more than may be"
+    );
+    let slow = assigned_after(us * 100_000);
+    assert!(slow.is_empty(), "it holds too many of such: {slow:?}");
 }

@@ -38,6 +38,7 @@ pub struct Record {
     pub sha512: Option<String>,
     pub crc32c: Option<String>,
     pub range: Option<String>,
+    pub suggested_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -410,6 +410,13 @@ impl Ended {
 
     /// The count in a row of the summary; 0 if there is no such row.
     pub fn summary(&self, row: &str) -> u64 {
+        // What there is to say where nothing was to be done.
+        if let Some(said) = self.stdout.strip_prefix("nothing to do: ") {
+            let said = said.lines().next().unwrap_or_default();
+            let mut parts = said.split(", ").filter_map(|part| part.split_once(' '));
+            let part = parts.find(|(_, name)| name.split(" (").next() == Some(row));
+            return part.map_or(0, |(count, _)| count.parse().expect("a count"));
+        }
         let mut lines = self.stdout.lines();
         let rest = lines.find_map(|line| line.trim_start().strip_prefix(row));
         let count = rest.and_then(|rest| rest.split_whitespace().next());

@@ -9,8 +9,9 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::run::{Captured, Job, Run};
 use super::wait_until;
 
-pub const ROWS: u16 = 40;
-pub const COLUMNS: u16 = 100;
+/// The size of a terminal, unless a test chooses one.
+const ROWS: u16 = 40;
+const COLUMNS: u16 = 120;
 
 /// A pseudo-terminal with a program on it, and its screen.
 #[derive(Debug)]
@@ -18,23 +19,23 @@ pub struct Terminal {
     pub job: Job,
     pub master: File,
     pub output: Captured,
+    /// Its sizes, and how much was written before it had each.
+    sizes: Vec<(usize, u16, u16)>,
 }
 
 impl Terminal {
     /// Runs on a terminal of its own, as its controlling one, so that Ctrl-C works.
     pub fn start(run: &Run) -> Self {
+        Self::sized(run, ROWS, COLUMNS)
+    }
+
+    pub fn sized(run: &Run, rows: u16, columns: u16) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("a pseudo-terminal");
         grantpt(&master)
             .and_then(|()| unlockpt(&master))
             .expect("it is ours");
-        let size = Winsize {
-            ws_row: ROWS,
-            ws_col: COLUMNS,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).expect("it has a size");
+        tcsetwinsize(&master, winsize(rows, columns)).expect("it has a size");
         let name = ptsname(&master, Vec::new()).expect("it has a name");
         let open = || {
             let mut options = std::fs::OpenOptions::new();
@@ -48,9 +49,19 @@ impl Terminal {
                 .expect("it can be opened")
         };
         let mut command = run.command();
+        // Unless the run says otherwise.
+        let unset = |name: &str| command.get_envs().all(|(known, _)| known != name);
+        let defaults = [
+            ("TERM", "xterm-256color"),
+            ("LC_ALL", "C.UTF-8"),
+            ("NO_COLOR", ""),
+        ];
+        let defaults: Vec<_> = defaults
+            .into_iter()
+            .filter(|(name, _)| unset(name))
+            .collect();
         command
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
+            .envs(defaults)
             .stdin(Stdio::from(open()))
             .stdout(Stdio::from(open()))
             .stderr(Stdio::from(open()));
@@ -61,14 +72,52 @@ impl Terminal {
             job,
             master,
             output,
+            sizes: vec![(0, rows, columns)],
         }
+    }
+
+    /// Gives it another size, as its window would.
+    pub fn resize(&mut self, rows: u16, columns: u16) {
+        self.sizes.push((self.output.bytes().len(), rows, columns));
+        tcsetwinsize(&self.master, winsize(rows, columns)).expect("it has a size");
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &[u8]) {
+        std::io::Write::write_all(&mut self.master, keys).expect("it takes keys");
+    }
+
+    fn parser(&self) -> vt100::Parser {
+        let bytes = self.output.bytes();
+        let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
+        let ends = self.sizes.iter().skip(1).map(|(from, ..)| *from);
+        for ((from, rows, columns), to) in self.sizes.iter().zip(ends.chain([bytes.len()])) {
+            parser.screen_mut().set_size(*rows, *columns);
+            parser.process(&bytes[*from..to]);
+        }
+        parser
+    }
+
+    /// Whether it shows the cursor.
+    pub fn shows_cursor(&self) -> bool {
+        !self.parser().screen().hide_cursor()
     }
 
     /// What the screen shows now.
     pub fn screen(&self) -> String {
-        let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
-        parser.process(&self.output.bytes());
-        parser.screen().contents()
+        self.parser().screen().contents()
+    }
+
+    /// The lines that it shows with this in them.
+    pub fn lines_with(&self, part: &str) -> Vec<String> {
+        let screen = self.screen();
+        let lines = screen.lines().filter(|line| line.contains(part));
+        lines.map(str::to_owned).collect()
+    }
+
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let seen = || format!("the screen:\n{}", self.screen());
+        wait_until(what, || holds(self), seen);
     }
 
     pub fn wait_for(&self, part: &str) {
@@ -77,5 +126,14 @@ impl Terminal {
             || self.screen().contains(part),
             || format!("the screen:\n{}", self.screen()),
         );
+    }
+}
+
+fn winsize(rows: u16, columns: u16) -> Winsize {
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }

@@ -61,6 +61,7 @@ pub fn does(peer: &Peer, what: &str) -> bool {
                 task: TaskId(1 << 20 | id),
                 phase: Phase::Storing,
                 bytes: 1,
+                expected: None,
             });
             let heartbeat = FromWorker::Heartbeat(running.collect());
             let end = Instant::now() + Duration::from_secs(2);

@@ -144,7 +144,7 @@ fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
         ("landlock", "no Landlock", "open", "held"),
         ("seccomp", "no seccomp", "held", "open"),
     ] {
-        let (code, verdict) = isolation_without(part, "read-file,file-new,pipes,fork");
+        let (code, verdict) = isolation_without(part, "read-file,file-new,set-uid,fork");
         assert_eq!(code, Some(1), "{verdict:#}");
         assert_eq!(verdict["verdict"], "not_isolated");
         let missing = verdict["missing"].as_str().unwrap();
@@ -156,7 +156,7 @@ fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
             ("file-new", files),
             ("read-file", files),
             ("fork", processes),
-            ("pipes", processes),
+            ("set-uid", processes),
         ] {
             assert_eq!(
                 states[&Some(id)],

@@ -60,6 +60,7 @@ impl Activity {
                 task,
                 phase: Phase::Requesting,
                 bytes: 0,
+                expected: None,
             },
             moved: Instant::now(),
         });
@@ -85,10 +86,11 @@ impl Activity {
         }
     }
 
-    /// `bytes` of body are received by now.
-    pub fn received(&self, bytes: u64) {
+    /// `bytes` of body are received by now, of as many as are `expected`, if that is known.
+    pub fn received(&self, bytes: u64, expected: Option<u64>) {
         if let Some(current) = &mut *self.lock() {
             current.running.bytes = bytes;
+            current.running.expected = expected;
             current.moved = Instant::now();
         }
     }
@@ -128,7 +130,7 @@ mod tests {
         assert!(activity.running(Instant::now(), limit).is_some());
         assert_eq!(activity.running(later, limit), None);
         activity.enter(Phase::Receiving);
-        activity.received(5);
+        activity.received(5, Some(9));
         let running = activity.running(Instant::now(), limit).expect("it moved");
         assert_eq!((running.phase, running.bytes), (Phase::Receiving, 5));
         activity.end();

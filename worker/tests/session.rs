@@ -103,7 +103,7 @@ fn a_failure_is_reported_before_the_next_task_has_ended(engine: Engine) {
     let FromWorker::Reports(reports) = next(&coordinator) else {
         panic!("reports were expected");
     };
-    let [Report::Started { .. }, Report::Nacked { task, failure }] = reports.as_slice() else {
+    let [Report::Started { .. }, Report::Nacked { task, failure }, ..] = reports.as_slice() else {
         panic!("{reports:?}");
     };
     assert_eq!(*task, TaskId(1));
@@ -132,6 +132,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
         task: TaskId(1),
         phase: Phase::Receiving,
         bytes: 5,
+        expected: None,
     };
     while next(&coordinator) != FromWorker::Heartbeat(vec![expected]) {}
     let partial = folder.path().join(".partial");

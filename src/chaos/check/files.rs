@@ -14,8 +14,9 @@ use crate::origin::Spec;
 use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "results.jsonl",
+    "run.json",
     "lock",
     "lock.held",
     "partial",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Exchange, Failure, FailureKind, FromWorker, MonotonicNanos, Phase, Report, Running, Severity,
-    Stored, TaskId, Validators, codec, packet,
+    Stored, TaskId, codec, packet,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
@@ -306,6 +306,7 @@ fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
         task,
         phase: Phase::Storing,
         bytes: 1,
+        expected: None,
     };
     let heartbeat = FromWorker::Heartbeat(ids().map(running).collect());
     let begun = Instant::now();
@@ -328,14 +329,8 @@ fn finished(task: TaskId) -> Report {
     Report::Finished {
         task,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: 1,
-            sha256: [0; 32],
-            content_type: None,
-            modified: None,
-            executed: None,
-            validators: Validators::default(),
-            unchanged: false,
+            ..Stored::default()
         }),
     }
 }

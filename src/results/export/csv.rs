@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 37] = [
+const HEADER: [&str; 38] = [
     "v",
     "task",
     "url",
@@ -48,6 +48,7 @@ const HEADER: [&str; 37] = [
     "sha512",
     "crc32c",
     "range",
+    "suggested_name",
 ];
 
 /// See the module.
@@ -137,6 +138,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         sha512,
         crc32c,
         range,
+        suggested_name,
     } = record;
     let RecordedTiming {
         queue,
@@ -200,6 +202,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(sha512),
         text(crc32c),
         text(range),
+        text(suggested_name),
     ])
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use super::last_run::RUN;
 use super::lock::{EXCLUSIVE, LOCK};
 use super::{DEATHS, Log, RESULTS};
 use crate::folder::{Folder, Kind, StateError, expect};
@@ -22,8 +23,9 @@ pub(super) const ROBOTS: &str = "robots";
 pub(in crate::run) const MARK: &str = "simulated";
 
 /// What is in there, and what it must be.
-pub(super) const HOLDS: [(&str, Kind); 9] = [
+pub(super) const HOLDS: [(&str, Kind); 10] = [
     (MARK, Kind::File),
+    (RUN, Kind::File),
     (LOCK, Kind::File),
     (EXCLUSIVE, Kind::File),
     (RESULTS, Kind::File),

@@ -10,6 +10,7 @@
 mod append;
 mod death;
 mod form;
+mod last_run;
 mod layout;
 mod lock;
 mod output;
@@ -26,6 +27,7 @@ use crate::folder::StateError;
 
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
 pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
+pub use last_run::{LastEnding, LastRun};
 pub(in crate::run) use layout::MARK;
 pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};

@@ -87,6 +87,10 @@ pub struct Record {
     /// by.
     #[serde(default)]
     pub range: Option<String>,
+    /// The name for the file that the server suggests (`Content-Disposition`). Logs of earlier
+    /// versions lack the key.
+    #[serde(default)]
+    pub suggested_name: Option<String>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -216,6 +220,7 @@ impl Record {
             exec: stored.executed.map(RecordedExec::from),
             etag: stored.validators.etag,
             last_modified: stored.validators.last_modified,
+            suggested_name: stored.suggested_name,
             ..Self::new(facts, outcome, stored.exchange)
         }
     }
@@ -302,6 +307,7 @@ impl Record {
             crc32c: None,
             range: facts.range.map(|range| range.to_string()),
             simulated: false,
+            suggested_name: None,
         }
     }
 }
@@ -363,6 +369,7 @@ pub(super) mod tests {
             },
             modified: None,
             unchanged: false,
+            suggested_name: None,
         }
     }
 
@@ -386,7 +393,7 @@ pub(super) mod tests {
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
             r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
-            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -408,13 +415,13 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}"#
+            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
@@ -439,7 +446,7 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
@@ -517,6 +524,7 @@ pub(super) mod tests {
             (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
             (md5, sha1, sha512, crc32c, range) in any::<(Option<String>, Option<String>, Option<String>, Option<String>, Option<String>)>(),
             simulated: bool,
+            suggested_name: Option<String>,
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -526,7 +534,7 @@ pub(super) mod tests {
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
                 timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
-                md5, sha1, sha512, crc32c, range, simulated,
+                md5, sha1, sha512, crc32c, range, simulated, suggested_name,
             }
         }
     }

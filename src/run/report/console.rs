@@ -1,56 +1,102 @@
-//! Where lines and progress go: bars on a terminal, plain lines otherwise, or nothing.
+//! Where lines and progress go: drawn lines on a terminal, plain lines otherwise, objects for a
+//! program, or nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration};
-
 use super::bars::Bars;
-use super::text::WorkerLine;
+use super::feed::Feed;
+use super::pace::{Pace, time_left};
+use super::screen::{self, View};
+use super::text::RunningLine;
+use crate::format;
 use crate::run::tally::Tally;
+use crate::terminal::{self, Color, Progress};
 
-/// Time between two progress updates: of the bars, and of plain lines.
+/// Time between two progress updates: of a terminal, of objects, and of plain lines; and until the
+/// first of these.
 const BARS_EVERY: Duration = Duration::from_millis(100);
+const OBJECTS_EVERY: Duration = Duration::from_secs(1);
 const LINES_EVERY: Duration = Duration::from_secs(10);
+const FIRST_LINE: Duration = Duration::from_secs(2);
 
 /// Most unusable lines that are shown, and the first that is not.
 const MAX_PROBLEMS: u64 = 100;
 const UNSHOWN: u64 = MAX_PROBLEMS + 1;
 
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verbosity {
+/// How things are said.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
     /// Errors that concern the whole run, and nothing else.
-    Quiet,
-    /// Progress, and a line for everything that goes wrong.
-    Normal,
-    /// The same, among log lines: never bars.
-    Logging,
+    pub quiet: bool,
+    /// In colour.
+    pub color: Color,
+    /// How progress is told.
+    pub progress: Progress,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Console {
     bars: Option<Bars>,
+    feed: Option<Feed>,
+    /// Standard error belongs to the feed.
+    is_fed: bool,
     quiet: bool,
+    color: bool,
+    pace: Option<Pace>,
+    /// When progress is due: on a terminal or in lines, and as objects.
     due: Option<Instant>,
+    objects_due: Option<Instant>,
+    /// A plain line was written.
+    spoke: bool,
 }
 
 impl Console {
-    /// A console for a run with so many workers, from the moment `now`.
+    /// A console for a run that begins at `now`.
     #[must_use]
-    pub fn new(verbosity: Verbosity, workers: u16, now: Instant) -> Self {
-        let bars = verbosity == Verbosity::Normal && io::stderr().is_terminal();
+    pub fn new(how: Manner, feed: Option<Feed>, now: Instant) -> Self {
+        let Manner {
+            quiet,
+            color,
+            progress,
+        } = how;
+        let is_fed = feed.as_ref().is_some_and(Feed::is_stderr);
+        let is_terminal = io::stderr().is_terminal();
+        let color = color.is_on(is_terminal) && !is_fed;
+        let draws = progress != Progress::Plain && is_terminal && !terminal::is_dumb();
+        let bars = draws && !quiet && !is_fed;
+        let first = if bars { BARS_EVERY } else { FIRST_LINE };
         Self {
-            bars: bars.then(|| Bars::new(workers)),
-            quiet: verbosity == Verbosity::Quiet,
-            due: (verbosity != Verbosity::Quiet)
-                .then(|| now + if bars { BARS_EVERY } else { LINES_EVERY }),
+            bars: bars.then(|| Bars::new(color)),
+            objects_due: feed.is_some().then(|| now + OBJECTS_EVERY),
+            feed,
+            is_fed,
+            quiet,
+            color,
+            pace: Some(Pace::new(now)),
+            due: (!quiet && !is_fed).then(|| now + first),
+            spoke: false,
         }
+    }
+
+    /// A console that says errors only.
+    #[must_use]
+    pub fn quiet(now: Instant) -> Self {
+        let how = Manner {
+            quiet: true,
+            color: Color::Never,
+            progress: Progress::Auto,
+        };
+        Self::new(how, None, now)
     }
 
     /// Says something that concerns the whole run.
     pub fn error(&self, text: &str) {
+        let text = match text.strip_prefix("warning: ") {
+            Some(rest) if self.color => format!("{} {rest}", terminal::yellow("warning:")),
+            Some(_) | None => text.to_owned(),
+        };
         self.write(&format!("coordinator: {text}"));
     }
 
@@ -73,10 +119,19 @@ impl Console {
         }
     }
 
+    /// Says how a URL failed: in a word, and then why.
+    pub fn failure(&self, word: &str, text: &str) {
+        match self.color {
+            true => self.line(&format!("{} {text}", terminal::red(&format!("{word}:")))),
+            false => self.line(&format!("{word}: {text}")),
+        }
+    }
+
     fn write(&self, text: &str) {
-        match &self.bars {
-            Some(bars) => bars.line(text),
-            None => {
+        match (&self.bars, &self.feed) {
+            (Some(bars), _) => bars.line(text),
+            (None, Some(feed)) if self.is_fed => feed.message(text),
+            (None, _) => {
                 // Nobody to tell it to if that fails.
                 let _ = writeln!(io::stderr(), "{text}");
             }
@@ -85,73 +140,102 @@ impl Console {
 
     /// When progress is to be shown again, if ever.
     #[must_use]
-    pub const fn due(&self) -> Option<Instant> {
-        self.due
+    pub fn due(&self) -> Option<Instant> {
+        [self.due, self.objects_due].into_iter().flatten().min()
     }
 
-    /// Shows progress if it is due. `workers` is asked for only if its answer is shown.
+    /// Shows progress if it is due. `running` is asked for only if its answer is shown.
     pub fn progress(
         &mut self,
         now: Instant,
         tally: &Tally,
-        workers: impl FnOnce() -> Vec<WorkerLine>,
+        running: impl FnOnce() -> Vec<RunningLine>,
     ) {
-        if self.due.is_none_or(|due| now < due) {
+        if self.due().is_none_or(|due| now < due) {
             return;
         }
-        if let Some(bars) = &self.bars {
-            bars.update(tally, &workers());
-            self.due = Some(now + BARS_EVERY);
-            return;
+        let running = running();
+        let Some(pace) = &mut self.pace else { return };
+        let rates = pace.at(now, tally);
+        let view = View {
+            tally,
+            rates,
+            left: time_left(tally, rates, &running),
+            running: &running,
+        };
+        if self.objects_due.is_some_and(|due| due <= now) {
+            if let Some(feed) = &self.feed {
+                feed.progress(now, &view);
+            }
+            self.objects_due = Some(now + OBJECTS_EVERY);
         }
-        let elapsed = now.saturating_duration_since(tally.begun);
-        let mut text = format!("{} of ", tally.finished());
-        match tally.expected() {
-            Some(expected) if tally.input_ended => text.push_str(&expected.to_string()),
-            Some(expected) => text.push_str(&format!("about {expected}")),
-            None => text.push_str("an unknown number"),
-        }
-        text.push_str(&format!(
-            " finished, {} stored ({}), ",
-            tally.stored,
-            HumanBytes(tally.bytes)
-        ));
-        if tally.unchanged > 0 {
-            text.push_str(&format!("{} unchanged, ", tally.unchanged));
-        }
-        text.push_str(&format!(
-            "{} failed, {:.1} files/s",
-            tally.failures() + tally.quarantined,
-            tally.rate(elapsed),
-        ));
-        if let Some(left) = time_left(tally, elapsed) {
-            text.push_str(&format!(", {} left", HumanDuration(left)));
-        }
-        self.write(&text);
-        self.due = Some(now + LINES_EVERY);
-    }
-
-    /// Shows a line for each of so many workers from now on.
-    pub fn resize(&mut self, workers: u16) {
-        if let Some(bars) = &mut self.bars {
-            bars.resize(workers);
+        if self.due.is_some_and(|due| due <= now) {
+            match &mut self.bars {
+                Some(bars) => {
+                    bars.update(&view);
+                    self.due = Some(now + BARS_EVERY);
+                }
+                None => {
+                    let text = plain(&view);
+                    self.write(&text);
+                    self.spoke = true;
+                    self.due = Some(now + LINES_EVERY);
+                }
+            }
         }
     }
 
-    /// Takes the bars off the screen.
-    pub fn clear(&mut self) {
-        if let Some(bars) = self.bars.take() {
-            bars.clear();
+    /// Does what stops this process for a while, with a terminal that is free for others.
+    pub fn suspend<T>(&mut self, tally: &Tally, what: impl FnOnce() -> T) -> T {
+        let done = match &mut self.bars {
+            Some(bars) => bars.suspend(what),
+            None => what(),
+        };
+        if let Some(pace) = &mut self.pace {
+            pace.restart(Instant::now(), tally);
+        }
+        done
+    }
+
+    /// The run is over: takes what is drawn off the screen, and says in plain lines how far it came.
+    pub fn close(&mut self, tally: &Tally) {
+        self.due = None;
+        self.objects_due = None;
+        if self.bars.take().is_none() && std::mem::take(&mut self.spoke) {
+            let rates = self
+                .pace
+                .as_mut()
+                .map(|pace| pace.at(Instant::now(), tally));
+            let view = View {
+                tally,
+                rates: rates.unwrap_or_default(),
+                left: None,
+                running: &[],
+            };
+            self.write(&plain(&view));
+        }
+    }
+
+    /// Tells a program how the run went, which is over.
+    pub fn finish(&mut self, now: Instant, tally: &Tally, code: u8) {
+        if let Some(feed) = self.feed.take() {
+            feed.finish(now, tally, code);
         }
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "an estimate")]
-fn time_left(tally: &Tally, elapsed: Duration) -> Option<Duration> {
-    let finished = tally.finished();
-    let left = tally.expected()?.saturating_sub(finished);
-    if finished == 0 || left == 0 {
-        return None;
-    }
-    Duration::try_from_secs_f64(elapsed.as_secs_f64() * left as f64 / finished as f64).ok()
+/// Progress as a line of text.
+fn plain(view: &View<'_>) -> String {
+    let failed = view.tally.failures() + view.tally.quarantined;
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let bytes = format::bytes(screen::bytes(view) as f64);
+    let left = match view.left {
+        Some(left) => format!(", ETA {}", screen::duration(left)),
+        None => String::new(),
+    };
+    format!(
+        "{}, {bytes}, {}/s, {failed} failed{left}",
+        screen::files(view.tally),
+        format::bytes(view.rates.bytes),
+    )
 }

@@ -4,9 +4,15 @@
 
 mod bars;
 mod console;
+mod feed;
+mod pace;
+mod screen;
 mod summary;
 mod text;
 
-pub use console::{Console, Verbosity};
+pub use bars::LogLines;
+pub use console::{Console, Manner};
+pub use feed::{Feed, FeedTarget};
+pub use screen::duration;
 pub use summary::{Close, print as print_summary, print_plan};
-pub use text::{RunningLine, WorkerLine, status_lines};
+pub use text::{Heard, RunningLine, WorkerLine, status_lines};

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::Table;
-use indicatif::{HumanBytes, HumanDuration};
-
 use protocol::FailureKind;
+use terminal_size::{Width, terminal_size_of};
 
+use super::screen::duration;
 use crate::dispatch::Counts;
-use crate::format::counts;
+use crate::format::{self, counts_within};
+use crate::input::Excerpt;
 use crate::run::tally::Tally;
 
 /// What the summary tells beyond the tally.
@@ -23,6 +23,8 @@ pub struct Close<'a> {
     /// Tasks left for the next run; `None` when the input was not read to its end, so that
     /// nobody knows.
     pub left: Option<u64>,
+    /// Where files are, as the user named it.
+    pub output: &'a Path,
     /// Where the run log is.
     pub results: &'a Path,
     /// What was injected, if anything was.
@@ -35,8 +37,15 @@ pub struct Close<'a> {
 ///
 /// If it cannot be written.
 pub fn print(tally: &Tally, close: &Close<'_>) -> io::Result<()> {
+    let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| width);
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", table(tally, close))?;
+    match nothing_to_do(tally, close) {
+        Some(text) => writeln!(out, "{text}")?,
+        None => {
+            let rows = rows(tally, close).into_iter().map(Row::cells);
+            writeln!(out, "{}", counts_within(rows.collect(), width))?;
+        }
+    }
     if let Some(injected) = close.injected {
         writeln!(out, "{injected}")?;
     }
@@ -56,11 +65,9 @@ pub fn print_plan(tally: &Tally) -> io::Result<()> {
     }
     rows.extend(of_lists(tally));
     let mut out = io::stderr().lock();
-    writeln!(
-        out,
-        "{}",
-        counts(rows.into_iter().map(Row::cells)).trim_fmt()
-    )?;
+    let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| width);
+    let rows = rows.into_iter().map(Row::cells).collect();
+    writeln!(out, "{}", counts_within(rows, width))?;
     writeln!(out, "dry run: nothing is downloaded, and nothing written")
 }
 
@@ -85,49 +92,74 @@ impl Row {
     }
 }
 
-fn table(tally: &Tally, close: &Close<'_>) -> Table {
-    let rate = tally.rate(close.elapsed);
-    let files = format!(
-        "{} in {}, {rate:.1} files/s",
-        HumanBytes(tally.bytes),
-        elapsed(close.elapsed)
-    );
+/// What there is to say where nothing was to be done.
+fn nothing_to_do(tally: &Tally, close: &Close<'_>) -> Option<String> {
+    let is_idle = tally.offered == 0 && close.left == Some(0);
+    let parts: Vec<String> = of_lists(tally)
+        .map(|row| match row.name {
+            "unusable lines" if row.count == "1" => "1 unusable line".to_owned(),
+            "duplicates" if row.count == "1" => "1 duplicate".to_owned(),
+            name if row.note.starts_with("--") => format!("{} {name} ({})", row.count, row.note),
+            name => format!("{} {name}", row.count),
+        })
+        .collect();
+    (is_idle && !parts.is_empty()).then(|| format!("nothing to do: {}", parts.join(", ")))
+}
+
+fn rows(tally: &Tally, close: &Close<'_>) -> Vec<Row> {
     let failed: Vec<_> = tally
         .failed
         .iter()
         .map(|(kind, count)| format!("{kind} {count}"))
         .collect();
     let mut rows = vec![
-        Row::new("stored", tally.stored, files),
+        Row::new("stored", tally.stored, stored(tally, close)),
         Row::new("failed", tally.failures(), failed.join(", ")),
-        Row::new("quarantined", tally.quarantined, ""),
     ];
+    if tally.quarantined > 0 {
+        rows.push(Row::new("quarantined", tally.quarantined, ""));
+    }
     rows.extend(forbidden(tally));
     if tally.unchanged > 0 {
         let current = "in place, and current";
         rows.push(Row::new("unchanged", tally.unchanged, current));
     }
     rows.extend(of_lists(tally));
-    if close.counts.retries > 0 {
-        rows.push(Row::new("retries", close.counts.retries, ""));
-    }
     match close.left {
         Some(0) => {}
         Some(left) => rows.push(Row::new("left", left, LEFT)),
         None => rows.push(Row::new("left", "?", LEFT)),
     }
-    let deaths = format!(
-        "{} workers started{}",
-        close.counts.spawned,
-        if close.counts.deaths > 0 {
-            "; see deaths.jsonl beside the run log"
-        } else {
-            ""
+    for (name, count) in [
+        ("retries", close.counts.retries),
+        ("redeliveries", close.counts.redeliveries),
+    ] {
+        if count > 0 {
+            rows.push(Row::new(name, count, ""));
         }
-    );
-    rows.push(Row::new("redeliveries", close.counts.redeliveries, ""));
-    rows.push(Row::new("worker deaths", close.counts.deaths, deaths));
-    counts(rows.into_iter().map(Row::cells))
+    }
+    if close.counts.deaths > 0 {
+        let note = "see deaths.jsonl beside the run log";
+        rows.push(Row::new("worker deaths", close.counts.deaths, note));
+    }
+    rows
+}
+
+/// What was stored in which time, and under which name if it is one file.
+fn stored(tally: &Tally, close: &Close<'_>) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let bytes = format::bytes(tally.bytes as f64);
+    let time = elapsed(close.elapsed);
+    match &tally.first_stored {
+        Some(path) if tally.stored == 1 => {
+            let path = close.output.join(path).display().to_string();
+            format!("{}, {bytes} in {time}", Excerpt::of_name(&path))
+        }
+        Some(_) | None => {
+            let rate = format::number(tally.rate(close.elapsed));
+            format!("{bytes} in {time}, {rate} files/s")
+        }
+    }
 }
 
 /// What robots.txt forbade, if anything.
@@ -159,13 +191,13 @@ fn of_lists(tally: &Tally) -> impl Iterator<Item = Row> {
     .map(|(name, count, note)| Row::new(name, count, note))
 }
 
-const LEFT: &str = "run the same command again to finish";
+const LEFT: &str = "the same command goes on; partial files are kept";
 
 /// Tenths of seconds while they matter.
-fn elapsed(duration: Duration) -> String {
-    if duration < Duration::from_secs(60) {
-        format!("{:.1} s", duration.as_secs_f64())
+fn elapsed(time: Duration) -> String {
+    if time < Duration::from_secs(60) {
+        format!("{:.1} s", time.as_secs_f64())
     } else {
-        HumanDuration(duration).to_string()
+        duration(time)
     }
 }

@@ -1,9 +1,10 @@
-//! Workers in words: for the bars, and for SIGUSR1.
+//! What workers do: for the screen, and in words for SIGUSR1.
 
 use std::time::Duration;
 
-use indicatif::HumanBytes;
 use protocol::{Phase, WorkerId};
+
+use crate::format;
 
 /// One worker, as it is now.
 #[derive(Clone, Debug)]
@@ -27,32 +28,21 @@ pub struct RunningLine {
     pub url: String,
     /// For how long.
     pub elapsed: Duration,
-    /// What its worker last said of it: the phase, and bytes of body received.
-    pub heard: Option<(Phase, u64)>,
+    /// What its worker last said of it.
+    pub heard: Option<Heard>,
 }
 
-impl WorkerLine {
-    /// What it does, without who it is, in one line.
-    #[must_use]
-    pub fn activity(&self) -> String {
-        let mut text = match self.running.as_slice() {
-            [] => self.state.to_owned(),
-            [first, others @ ..] => {
-                let mut text = first.url.clone();
-                if let Some((phase, bytes @ 1..)) = first.heard {
-                    text.push_str(&format!(" {}, {}", phase.name(), HumanBytes(bytes)));
-                }
-                if !others.is_empty() {
-                    text.push_str(&format!(" and {} more", others.len()));
-                }
-                text
-            }
-        };
-        if self.queued > 0 {
-            text.push_str(&format!(" (+{})", self.queued));
-        }
-        text
-    }
+/// What a worker said of a task that it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Bytes of body received.
+    pub bytes: u64,
+    /// How many there will be, if the server has said so.
+    pub expected: Option<u64>,
+    /// Bytes a second, if that can be told.
+    pub speed: Option<f64>,
 }
 
 /// Every worker and each task it runs, a line each.
@@ -71,8 +61,10 @@ pub fn status_lines(workers: &[WorkerLine]) -> Vec<String> {
             line.queued
         ));
         for task in &line.running {
-            let heard = task.heard.map_or_else(String::new, |(phase, bytes)| {
-                format!(", {}, {} received", phase.name(), HumanBytes(bytes))
+            #[allow(clippy::cast_precision_loss, reason = "for people")]
+            let heard = task.heard.map_or_else(String::new, |heard| {
+                let bytes = format::bytes(heard.bytes as f64);
+                format!(", {}, {bytes} received", heard.phase.name())
             });
             lines.push(format!(
                 "  {}: for {:.1} s{heard}",

@@ -53,13 +53,13 @@ impl Shell {
             entry.deaths.push(RecordedDeath {
                 worker: recorded,
                 exit: exit.to_string(),
-                phase: sign.map(|sign| sign.phase),
+                phase: sign.map(|sign| sign.heard.phase),
             });
             doing.push(RecordedRunning {
                 task: *task,
                 url: entry.target.url.clone(),
-                phase: sign.map(|sign| sign.phase),
-                bytes: sign.map(|sign| sign.bytes),
+                phase: sign.map(|sign| sign.heard.phase),
+                bytes: sign.map(|sign| sign.heard.bytes),
             });
         }
         let record = DeathRecord {

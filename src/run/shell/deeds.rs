@@ -210,7 +210,7 @@ impl Shell {
         deliveries: u32,
         queue: Duration,
     ) {
-        self.heard.remove(&task);
+        let heard = self.heard.remove(&task).map_or(0, |sign| sign.heard.bytes);
         let Some(entry) = self.tasks.remove(&task) else {
             return;
         };
@@ -255,7 +255,10 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
+                    tally.first_stored.get_or_insert_with(|| facts.path.clone());
                     tally.bytes = tally.bytes.saturating_add(stored.bytes);
+                    let rest = stored.bytes.saturating_sub(heard);
+                    tally.received = tally.received.saturating_add(rest);
                 }
                 Record::stored(facts, *stored)
             }
@@ -268,7 +271,7 @@ impl Shell {
                 let (short, long) = self.blame(worker, &exit, deliveries);
                 self.parts
                     .console
-                    .line(&format!("quarantined: {}: {short}", facts.url));
+                    .failure("quarantined", &format!("{}: {short}", facts.url));
                 Record::quarantined(facts, long)
             }
         };
@@ -298,7 +301,7 @@ impl Shell {
         };
         self.parts
             .console
-            .line(&format!("failed: {}: {failure}{times}", facts.url));
+            .failure("failed", &format!("{}: {failure}{times}", facts.url));
     }
 
     pub(super) fn write(&mut self, record: Record) {

@@ -21,13 +21,14 @@ impl Shell {
         tally.stored_earlier += batch.stored_earlier;
         tally.quarantined_earlier += batch.quarantined_earlier;
         tally.fraction = batch.fraction;
+        let mut offers = Vec::with_capacity(batch.items.len());
         for item in batch.items {
             match item {
-                Item::Task(task, target, known) => self.admit(Candidate {
+                Item::Task(task, target, known) => offers.extend(self.admit(Candidate {
                     task,
                     target,
                     known,
-                }),
+                })),
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
                     self.write(Record::duplicate(facts(task, target)));
@@ -38,6 +39,9 @@ impl Shell {
                     self.parts.console.problem(unusable, &problem);
                 }
             }
+        }
+        if !offers.is_empty() {
+            self.tell_core_all(offers);
         }
         if let Some(reason) = batch.broken {
             self.give_up(reason);
@@ -51,16 +55,16 @@ impl Shell {
         }
     }
 
-    /// Takes a target of the input on; whether it may be done is for its robots.txt to say, if that
-    /// is asked.
-    fn admit(&mut self, candidate: Candidate) {
+    /// Takes a target of the input on, and says what the core is to hear; nothing if it is for its
+    /// robots.txt to say whether it may be done.
+    fn admit(&mut self, candidate: Candidate) -> Option<Event> {
         self.text += candidate.text_bytes();
         self.parts.tally.offered += 1;
         if self.parts.doorman.is_some() {
-            return self.ask_doorman(candidate);
+            self.ask_doorman(candidate);
+            return None;
         }
-        let event = self.enter(candidate, Duration::ZERO);
-        self.tell_core(event);
+        Some(self.enter(candidate, Duration::ZERO))
     }
 
     /// Keeps a target of the input, whose text is counted, and says what the core is to hear.

@@ -6,6 +6,7 @@
 
 mod deaths;
 mod deeds;
+mod hearing;
 mod inject;
 mod input;
 mod logins;
@@ -19,7 +20,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use protocol::{Known, MonotonicNanos, Phase, Report, Running, TaskId, TaskKind, WorkerId};
+use protocol::{Known, MonotonicNanos, Report, TaskId, TaskKind, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
@@ -35,7 +36,7 @@ use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
-use crate::run::report::{Console, status_lines};
+use crate::run::report::{Console, Heard, status_lines};
 use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
@@ -76,6 +77,8 @@ pub(in crate::run) struct Parts {
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
     pub(in crate::run) inbox: Receiver<Message>,
+    /// How long what runs may take when the run is to end.
+    pub(in crate::run) grace: Duration,
     pub(in crate::run) console: Console,
     pub(in crate::run) tally: Tally,
 }
@@ -170,9 +173,8 @@ impl Entry {
 struct Sign {
     /// Whose heartbeat.
     worker: WorkerId,
-    phase: Phase,
-    /// Of body received.
-    bytes: u64,
+    at: Instant,
+    heard: Heard,
 }
 
 /// See the module.
@@ -322,7 +324,7 @@ impl Shell {
         }
         if self.parts.console.due().is_some_and(|due| due <= now) {
             let mut console = std::mem::take(&mut self.parts.console);
-            console.progress(now, &self.parts.tally, || self.worker_lines(now));
+            console.progress(now, &self.parts.tally, || self.running_lines(now));
             self.parts.console = console;
         }
     }
@@ -338,6 +340,7 @@ impl Shell {
                 self.on_placement(news);
             }
             Message::Intake(batch) => self.on_batch(batch),
+            Message::Counted(entries) => self.parts.tally.counted = Some(entries),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
                 self.parts.pool.reap();
@@ -369,9 +372,7 @@ impl Shell {
     fn on_end_signal(&mut self, number: i32) {
         if self.signal.is_none() {
             self.signal = Some(number);
-            self.parts
-                .console
-                .line("finishing what runs; a second signal ends the run at once");
+            self.parts.console.line(&self.farewell(number));
             self.tell_core(Event::DrainRequested);
         } else {
             self.tell_core(Event::AbortRequested);
@@ -390,14 +391,10 @@ impl Shell {
                 self.tell_core_all(events);
             }
             News::Heartbeat(running) => {
-                for &Running { task, phase, bytes } in &running {
-                    if self.parts.core.holds(worker, task) {
-                        let sign = Sign {
-                            worker,
-                            phase,
-                            bytes,
-                        };
-                        self.heard.insert(task, sign);
+                let now = Instant::now();
+                for running in &running {
+                    if self.parts.core.holds(worker, running.task) {
+                        self.hear(worker, running, now);
                     }
                 }
                 let running = running.iter().map(|running| running.task).collect();

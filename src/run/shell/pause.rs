@@ -48,7 +48,10 @@ impl Shell {
         self.check_log(written);
         self.parts.pool.stop_all();
         self.parts.placement.stop();
-        if let Err(error) = signal_hook::low_level::raise(SIGSTOP) {
+        let mut console = std::mem::take(&mut self.parts.console);
+        let stopped = console.suspend(&self.parts.tally, || signal_hook::low_level::raise(SIGSTOP));
+        self.parts.console = console;
+        if let Err(error) = stopped {
             tracing::warn!(%error, "cannot stop this process");
         }
         // Here it is continued. How long that took shows by the clock.
@@ -74,7 +77,6 @@ impl Shell {
         }
         self.pids
             .resize(self.pids.len().max(usize::from(wanted)), 0);
-        self.parts.console.resize(wanted);
         let text = match wanted {
             1 => "1 worker from now on".to_owned(),
             _ => format!("{wanted} workers from now on"),

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use protocol::{Phase, WorkerId};
+use protocol::{Phase, TaskId, WorkerId};
 
 use super::Shell;
-use crate::run::report::{RunningLine, WorkerLine};
+use crate::run::report::{Heard, RunningLine, WorkerLine};
 
 impl Shell {
     pub(super) fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
@@ -23,11 +23,7 @@ impl Shell {
                         Some(RunningLine {
                             url: self.tasks.get(&view.task)?.target.url.clone(),
                             elapsed: now.saturating_duration_since(view.since),
-                            heard: self
-                                .heard
-                                .get(&view.task)
-                                .filter(|sign| sign.worker == slot.worker)
-                                .map(|sign| (sign.phase, sign.bytes)),
+                            heard: self.heard_of(view.task, slot.worker),
                         })
                     })
                     .chain(self.placing_lines(slot.worker, now))
@@ -37,16 +33,51 @@ impl Shell {
             .collect()
     }
 
+    /// Every task that runs or is placed.
+    pub(super) fn running_lines(&self, now: Instant) -> Vec<RunningLine> {
+        let phase = self.placing_phase();
+        let placing = self.tasks.values().filter_map(|entry| {
+            let placing = entry.placing?;
+            Some(RunningLine {
+                url: entry.target.url.clone(),
+                elapsed: now.saturating_duration_since(placing.since),
+                heard: Some(placed(phase, placing.bytes)),
+            })
+        });
+        let slots = self.parts.core.slots();
+        let running = slots.flat_map(|slot| {
+            let worker = slot.worker;
+            slot.running.into_iter().filter_map(move |view| {
+                Some(RunningLine {
+                    url: self.tasks.get(&view.task)?.target.url.clone(),
+                    elapsed: now.saturating_duration_since(view.since),
+                    heard: self.heard_of(view.task, worker),
+                })
+            })
+        });
+        running.chain(placing).collect()
+    }
+
+    fn heard_of(&self, task: TaskId, worker: WorkerId) -> Option<Heard> {
+        let sign = self.heard.get(&task);
+        sign.filter(|sign| sign.worker == worker)
+            .map(|sign| sign.heard)
+    }
+
+    fn placing_phase(&self) -> Phase {
+        match self.parts.placement.runs_commands() {
+            true => Phase::Executing,
+            false => Phase::Storing,
+        }
+    }
+
     /// What is placed of the bodies of `worker`, or of one before it in its slot.
     fn placing_lines(
         &self,
         worker: WorkerId,
         now: Instant,
     ) -> impl Iterator<Item = RunningLine> + '_ {
-        let phase = match self.parts.placement.runs_commands() {
-            true => Phase::Executing,
-            false => Phase::Storing,
-        };
+        let phase = self.placing_phase();
         self.tasks.values().filter_map(move |entry| {
             let placing = entry
                 .placing
@@ -54,8 +85,18 @@ impl Shell {
             Some(RunningLine {
                 url: entry.target.url.clone(),
                 elapsed: now.saturating_duration_since(placing.since),
-                heard: Some((phase, placing.bytes)),
+                heard: Some(placed(phase, placing.bytes)),
             })
         })
+    }
+}
+
+/// A body that is whole.
+const fn placed(phase: Phase, bytes: u64) -> Heard {
+    Heard {
+        phase,
+        bytes,
+        expected: Some(bytes),
+        speed: None,
     }
 }

@@ -1,36 +1,24 @@
-//! Every timed run as a line (RFC 4180).
+//! The figures of every entrant as a line of CSV (RFC 4180): the columns of the table, in basic units.
 
 use crate::shootout::ShootoutError;
+use crate::shootout::columns::{COLUMNS, ENTRANT};
 use crate::shootout::result::{Scenario, Shootout, Standing};
-
-const HEADER: [&str; 12] = [
-    "scenario",
-    "in_flight",
-    "name",
-    "round",
-    "wall_s",
-    "user_s",
-    "system_s",
-    "voluntary_switches",
-    "involuntary_switches",
-    "files",
-    "bytes",
-    "origin_cpu_s",
-];
 
 pub(super) fn text(shootout: &Shootout) -> Result<String, ShootoutError> {
     let mut writer = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::new());
     let mut write = || -> csv::Result<()> {
-        writer.write_record(HEADER)?;
+        let keys = COLUMNS.iter().map(|column| column.key);
+        let before = ["work", "in_flight", ENTRANT, "family"];
+        writer.write_record(before.into_iter().chain(keys).chain(["problem"]))?;
         for scenario in &shootout.scenarios {
-            for standing in &scenario.standings {
-                rows(&mut writer, scenario, scenario.in_flight, standing)?;
-            }
-            for point in &scenario.scan {
-                for standing in &point.standings {
-                    rows(&mut writer, scenario, point.in_flight, standing)?;
+            let points = scenario.scan.iter();
+            let points = points.map(|point| (point.in_flight, &point.standings));
+            let all = [(scenario.in_flight, &scenario.standings)].into_iter();
+            for (in_flight, standings) in all.chain(points) {
+                for standing in standings {
+                    writer.write_record(record(scenario, in_flight, standing, standings))?;
                 }
             }
         }
@@ -46,32 +34,26 @@ pub(super) fn text(shootout: &Shootout) -> Result<String, ShootoutError> {
     String::from_utf8(bytes).map_err(|error| failed(std::io::Error::other(error)))
 }
 
-/// Whoever failed has no time, and so no line.
-fn rows(
-    writer: &mut csv::Writer<Vec<u8>>,
+/// Who has no time has a problem, and empty fields for the figures.
+fn record(
     scenario: &Scenario,
     in_flight: u16,
     standing: &Standing,
-) -> csv::Result<()> {
-    if standing.measured().is_none() {
-        return Ok(());
-    }
-    for run in &standing.runs {
-        writer.write_record([
-            scenario.name.clone(),
-            in_flight.to_string(),
-            standing.name.clone(),
-            run.round.to_string(),
-            run.wall_s.to_string(),
-            run.user_s.to_string(),
-            run.system_s.to_string(),
-            run.voluntary.to_string(),
-            run.involuntary.to_string(),
-            run.files.to_string(),
-            run.bytes.to_string(),
-            run.origin_cpu_s
-                .map_or_else(String::new, |cpu| cpu.to_string()),
-        ])?;
-    }
-    Ok(())
+    all: &[Standing],
+) -> Vec<String> {
+    let mut record = vec![
+        scenario.name.clone(),
+        in_flight.to_string(),
+        standing.name.clone(),
+        standing.family.key().to_owned(),
+    ];
+    record.extend(COLUMNS.iter().map(|column| {
+        let value = column.value(standing, all);
+        value.map_or_else(String::new, |value| value.to_string())
+    }));
+    record.push(match standing.problem() {
+        Some((what, reason)) => format!("{what}: {reason}"),
+        None => String::new(),
+    });
+    record
 }

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use super::scale::{Scale, Tick};
 use crate::format;
+use crate::page::scale::{Scale, Tick};
 use crate::shootout::result::{Figures, Standing};
 
 /// A chart with a row for each entrant that has data.
@@ -30,7 +30,7 @@ pub struct Row {
     /// Who.
     pub name: String,
     /// The class of its colour.
-    pub colour: String,
+    pub family: &'static str,
     /// What is drawn as bars, one after another from zero.
     pub bars: Vec<Bar>,
     /// From the least to the greatest value.
@@ -58,13 +58,6 @@ pub struct Bar {
     pub part: &'static str,
 }
 
-/// The class of an entrant's colour: the same in every chart.
-#[must_use]
-pub fn colour(place: usize) -> String {
-    const COLOURS: usize = 12;
-    format!("c{}", place % COLOURS)
-}
-
 fn measured(standings: &[Standing]) -> Vec<(&Standing, &Figures)> {
     let with_figures = |standing| Some((standing, Standing::measured(standing)?));
     standings.iter().filter_map(with_figures).collect()
@@ -85,21 +78,21 @@ pub fn speed(standings: &[Standing]) -> Option<Chart> {
         .collect();
     let mut legend = vec![
         ("bar", "median"),
-        ("dot", "one run"),
-        ("range", "fastest to slowest"),
+        ("dot", "one round"),
+        ("range", "fastest to slowest round"),
     ];
     if rows.iter().any(|row| row.mark.is_some()) {
-        legend.push(("mark", "ideal"));
+        legend.push(("mark", "ideal: what latency and CPU work alone would take"));
     }
     if rows.iter().any(|row| row.dots.iter().any(|(_, far)| *far)) {
         legend.push(("far", "outlier"));
     }
     chart(
         "speed",
-        "Time for the whole list",
+        "Time for the whole list, fastest first",
         legend,
         rows,
-        seconds_ticks(scale),
+        scale.seconds(),
     )
 }
 
@@ -139,27 +132,41 @@ fn speed_row(standing: &Standing, figures: &Figures, scale: Scale) -> Row {
 #[must_use]
 pub fn cpu(standings: &[Standing]) -> Option<Chart> {
     let measured = measured(standings);
-    let total = |figures: &Figures| figures.user.median + figures.system.median;
-    let scale = Scale::over(measured.iter().map(|(_, figures)| total(figures)));
+    let scale = Scale::over(measured.iter().map(|(_, figures)| figures.cpu_s()));
+    let split = |(_, figures): &(&Standing, &Figures)| figures.cpu_split_s().is_some();
+    let legend = match measured.iter().any(split) {
+        true => vec![
+            ("user", "user mode"),
+            ("system", "kernel"),
+            ("", "less than 50 ms is not split"),
+        ],
+        false => Vec::new(),
+    };
     let rows = measured.into_iter().map(|(standing, figures)| {
-        let (user, system) = (figures.user.median, figures.system.median);
-        let value = format::seconds(user + system);
-        let share = (user + system) / figures.wall.median * 100.0;
+        let value = format::seconds(figures.cpu_s());
+        let share = figures.cpu_s() / figures.wall.median * 100.0;
+        let (parts, split) = match figures.cpu_split_s() {
+            Some((user, system)) => (
+                vec![(user, "user"), (system, "system")],
+                format!(
+                    ", {} in user mode and {} in the kernel",
+                    format::seconds(user),
+                    format::seconds(system)
+                ),
+            ),
+            None => (vec![(figures.cpu_s(), "whole")], String::new()),
+        };
         let words = format!(
-            "{}: {value} of CPU time, {} in user mode and {} in the kernel; {share:.0} % of one \
-             processor on average",
+            "{}: {value} of CPU time{split}; {share:.0} % of one processor on average",
             standing.name,
-            format::seconds(user),
-            format::seconds(system)
         );
         Row {
-            bars: stacked(scale, &[(user, "user"), (system, "system")]),
-            ..row(standing, value, format!("{share:.0} % of one"), words)
+            bars: stacked(scale, &parts),
+            ..row(standing, value, format!("{share:.0} % of a CPU"), words)
         }
     });
     let rows = rows.collect();
-    let legend = vec![("user", "user mode"), ("system", "kernel")];
-    chart("cpu", "CPU time", legend, rows, seconds_ticks(scale))
+    chart("cpu", "CPU time", legend, rows, scale.seconds())
 }
 
 /// Memory; `None` if nobody was seen with any.
@@ -170,37 +177,22 @@ pub fn memory(standings: &[Standing]) -> Option<Chart> {
         .into_iter()
         .filter_map(|(standing, _)| Some((standing, standing.memory?)))
         .collect();
-    let scale = Scale::over(
-        seen.iter()
-            .flat_map(|(_, memory)| [memory.bytes as f64, memory.largest as f64]),
-    );
+    let scale = Scale::over(seen.iter().map(|(_, memory)| memory.bytes as f64));
     let rows = seen.into_iter().map(|(standing, memory)| {
         let value = format::bytes(memory.bytes as f64);
         let note = match memory.processes {
             1 => "1 process".to_owned(),
-            count => format!("{count} processes"),
+            many => format!("{many} processes"),
         };
-        let largest = format::bytes(memory.largest as f64);
-        let words = format!(
-            "{}: {value} over {note}; resident in the largest process: {largest}",
-            standing.name
-        );
+        let words = format!("{}: {value} over {note} at the peak", standing.name);
         Row {
             bars: stacked(scale, &[(memory.bytes as f64, "whole")]),
-            mark: Some(scale.at(memory.largest as f64)),
             ..row(standing, value, note, words)
         }
     });
     let rows = rows.collect();
-    let ticks = scale.ticks(4, f64::from(1 << 20), |bytes| match bytes {
-        0.0 => "0".to_owned(),
-        some => format!("{} MiB", format::number(some / f64::from(1 << 20))),
-    });
-    let legend = vec![
-        ("bar", "the whole process tree"),
-        ("mark", "largest process, shared pages included"),
-    ];
-    chart("memory", "Peak memory", legend, rows, ticks)
+    let title = "Peak memory: PSS of all processes";
+    chart("memory", title, Vec::new(), rows, scale.bytes())
 }
 
 fn chart(
@@ -222,7 +214,7 @@ fn chart(
 fn row(standing: &Standing, value: String, note: String, words: String) -> Row {
     Row {
         name: standing.name.clone(),
-        colour: colour(standing.place),
+        family: standing.family.key(),
         bars: Vec::new(),
         range: None,
         dots: Vec::new(),
@@ -245,19 +237,4 @@ fn stacked(scale: Scale, parts: &[(f64, &'static str)]) -> Vec<Bar> {
         sum += value;
     }
     bars
-}
-
-/// Marks for a scale in seconds.
-pub(super) fn seconds_ticks(scale: Scale) -> Vec<Tick> {
-    scale.ticks(4, 1.0, |seconds| match seconds {
-        0.0 => "0".to_owned(),
-        small if small < 1e-3 => format!("{} µs", round(small * 1e6)),
-        small if small < 0.9995 => format!("{} ms", round(small * 1e3)),
-        large => format!("{} s", round(large)),
-    })
-}
-
-/// Without the dust of binary fractions.
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }

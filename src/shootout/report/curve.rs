@@ -4,19 +4,25 @@
 
 use serde::Serialize;
 
-use super::charts::colour;
-use super::scale::{Scale, Tick};
 use crate::format;
+use crate::page::scale::{Scale, Tick};
 use crate::shootout::result::{ScanPoint, Scenario, Standing};
 
 /// The drawing, in its own units: the plot within it, and room for labels.
-pub const WIDTH: f64 = 720.0;
-/// See [`WIDTH`].
-pub const HEIGHT: f64 = 340.0;
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 150.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 44.0;
+
+/// Room between a line's end and its label.
+const GAP: f64 = 44.0;
+
+/// Room for a character of a label: more than most fonts take.
+const CHARACTER: f64 = 7.6;
+
+/// Longest label that has room, in characters; longer ones are cut.
+const LABEL: usize = 30;
 
 /// Least distance between two labels.
 const LINE: f64 = 15.0;
@@ -44,12 +50,14 @@ pub struct Line {
     /// Who.
     pub name: String,
     /// The class of its colour.
-    pub colour: String,
+    pub family: &'static str,
     /// The points: where, and what is there in words.
     pub points: Vec<(f64, f64, String)>,
     /// The points for `polyline`.
     pub path: String,
-    /// Where its label is, from the top.
+    /// Its label.
+    pub text: String,
+    /// Where that is, from the top.
     pub label: f64,
 }
 
@@ -66,7 +74,13 @@ pub fn curve(scenario: &Scenario) -> Option<Curve> {
     let bound = bound(scenario);
     let scale = Scale::over(rates.chain(bound.iter().flatten().map(|(_, rate)| *rate)));
     let (low, high) = (log(first.in_flight), log(last.in_flight));
-    let x = |n: u16| round(LEFT + (log(n) - low) / (high - low) * (WIDTH - LEFT - RIGHT));
+    let longest = first
+        .standings
+        .iter()
+        .map(|one| label(&one.name).chars().count());
+    #[allow(clippy::cast_precision_loss, reason = "a few characters")]
+    let right = WIDTH - GAP - longest.max().unwrap_or(0) as f64 * CHARACTER;
+    let x = |n: u16| round(LEFT + (log(n) - low) / (high - low) * (right - LEFT));
     let y = |rate: f64| round(HEIGHT - BOTTOM - scale.at(rate) / 100.0 * (HEIGHT - BOTTOM - TOP));
     let mut lines: Vec<Line> = first
         .standings
@@ -75,7 +89,7 @@ pub fn curve(scenario: &Scenario) -> Option<Curve> {
         .map(|(index, standing)| {
             let points =
                 points(scan, index).map(|(n, rate)| (x(n), y(rate), words(standing, n, rate)));
-            line(&standing.name, colour(standing.place), points.collect())
+            line(&standing.name, standing.family.key(), points.collect())
         })
         .filter(|line| line.points.len() > 1)
         .collect();
@@ -83,13 +97,13 @@ pub fn curve(scenario: &Scenario) -> Option<Curve> {
         let points = bound
             .into_iter()
             .map(|(n, rate)| (x(n), y(rate), String::new()));
-        line("ideal", "ideal".to_owned(), points.collect())
+        line("ideal", "ideal", points.collect())
     });
     spread(&mut lines);
     let rows = scale.ticks(5, 1.0, format::number).into_iter();
     (!lines.is_empty()).then_some(Curve {
         size: (WIDTH, HEIGHT),
-        plot: (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM),
+        plot: (LEFT, TOP, right, HEIGHT - BOTTOM),
         rows: rows
             .map(|tick| Tick {
                 at: round(HEIGHT - BOTTOM - tick.at / 100.0 * (HEIGHT - BOTTOM - TOP)),
@@ -130,14 +144,22 @@ fn bound(scenario: &Scenario) -> Option<Vec<(u16, f64)>> {
     scenario.scan.iter().map(at).collect()
 }
 
-fn line(name: &str, colour: String, points: Vec<(f64, f64, String)>) -> Line {
+fn line(name: &str, family: &'static str, points: Vec<(f64, f64, String)>) -> Line {
     let path: Vec<String> = points.iter().map(|(x, y, _)| format!("{x},{y}")).collect();
     Line {
         name: name.to_owned(),
-        colour,
+        family,
+        text: label(name),
         label: points.last().map_or(0.0, |(_, y, _)| *y),
         path: path.join(" "),
         points,
+    }
+}
+
+fn label(name: &str) -> String {
+    match name.char_indices().nth(LABEL) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Timelines, in the talk's manner: a lane for each worker, thin while it waits, solid while a
 //! processor works.
 //!
-//! It computes where things are, in percent of the width.
+//! Where one entrant takes several times as long as the others, a common scale leaves these no room. They
+//! then are on a scale of their own as well, and small on the common one, beside it. It computes where
+//! things are, in percent of the width.
 
 use serde::Serialize;
 
-use super::charts::{colour, seconds_ticks};
-use super::scale::{Scale, Tick};
 use crate::format;
+use crate::page::scale::{Scale, Tick};
 use crate::shootout::result::Standing;
 use crate::shootout::timeline::{Lane, Task, Timeline};
 
@@ -15,7 +16,31 @@ use crate::shootout::timeline::{Lane, Task, Timeline};
 const MOST_TASKS: usize = 1200;
 
 /// Heights of a lane in pixels: as high as fits for so many lanes.
-const HEIGHTS: [(usize, u32); 4] = [(8, 22), (16, 16), (40, 10), (usize::MAX, 6)];
+const HEIGHTS: [(usize, u32); 4] = [(8, 20), (16, 14), (40, 10), (usize::MAX, 6)];
+
+/// Height of a lane in pixels where it is small.
+const SMALL: u32 = 4;
+
+/// A scale of its own is worth it if it shows this many times as much.
+const MAGNIFIED: f64 = 1.5;
+
+/// All timelines of a scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timelines {
+    /// Of everyone.
+    pub common: Panel,
+    /// Of those with several downloads at once, if that shows more of them.
+    pub own: Option<Panel>,
+}
+
+/// Timelines on one scale.
+#[derive(Clone, Debug, Serialize)]
+pub struct Panel {
+    /// From top to bottom.
+    pub strips: Vec<Strip>,
+    /// Marks of the scale.
+    pub ticks: Vec<Tick>,
+}
 
 /// One run of one entrant.
 #[derive(Clone, Debug, Serialize)]
@@ -23,19 +48,21 @@ pub struct Strip {
     /// Who.
     pub name: String,
     /// The class of its colour.
-    pub colour: String,
+    pub family: &'static str,
     /// How long the run was.
     pub length: String,
     /// Where it ended.
     pub end: f64,
-    /// Waiting and working, in words.
-    pub shares: String,
+    /// For how much of the time a processor worked, in words.
+    pub share: String,
     /// Height of a lane in pixels.
     pub height: u32,
+    /// Whether it is only an outline, because it is elsewhere in full.
+    pub small: bool,
     /// From top to bottom.
     pub rows: Vec<Row>,
-    /// How many tasks are not drawn.
-    pub left_out: usize,
+    /// How many tasks are not drawn, in words.
+    pub left_out: Option<String>,
 }
 
 /// One lane.
@@ -62,54 +89,71 @@ pub struct Drawn {
     pub failed: bool,
 }
 
-/// The timelines of those who have one, on one scale, so that they compare.
+/// The timelines of those who have one.
 #[must_use]
-pub fn strips(standings: &[Standing]) -> (Vec<Strip>, Vec<Tick>) {
-    let drawn: Vec<(&Standing, &Timeline)> = standings
+pub fn timelines(standings: &[Standing]) -> Option<Timelines> {
+    let all: Vec<(&Standing, &Timeline)> = standings
         .iter()
         .filter(|standing| standing.measured().is_some())
         .filter_map(|standing| Some((standing, standing.timeline.as_ref()?)))
         .filter(|(_, timeline)| timeline.tasks() > 0)
         .collect();
-    let scale = Scale::over(drawn.iter().map(|(_, timeline)| timeline.length_us / 1e6));
-    let strips = drawn
-        .into_iter()
-        .map(|(standing, timeline)| strip(standing, timeline, scale))
-        .collect();
-    (strips, seconds_ticks(scale))
+    let parallel = |(_, timeline): &&(&Standing, &Timeline)| timeline.lanes.len() > 1;
+    let several: Vec<_> = all.iter().filter(parallel).copied().collect();
+    let longest = |drawn: &[(&Standing, &Timeline)]| {
+        let lengths = drawn.iter().map(|(_, timeline)| timeline.length_us);
+        lengths.fold(0.0, f64::max)
+    };
+    let apart = !several.is_empty() && longest(&all) >= longest(&several) * MAGNIFIED;
+    let panel = |drawn: &[(&Standing, &Timeline)], small: bool| {
+        let scale = Scale::over([longest(drawn) / 1e6]);
+        let strips = drawn
+            .iter()
+            .map(|one| strip(*one, scale, small && parallel(&one)));
+        Panel {
+            strips: strips.collect(),
+            ticks: scale.seconds(),
+        }
+    };
+    (!all.is_empty()).then(|| Timelines {
+        common: panel(&all, apart),
+        own: apart.then(|| panel(&several, false)),
+    })
 }
 
-fn strip(standing: &Standing, timeline: &Timeline, scale: Scale) -> Strip {
+fn strip((standing, timeline): (&Standing, &Timeline), scale: Scale, small: bool) -> Strip {
     let (under_way, working) = timeline.under_way_and_working();
-    let share = |part: f64| {
-        if under_way > 0.0 {
-            part / under_way * 100.0
-        } else {
-            0.0
-        }
+    let share = match under_way > 0.0 {
+        true => working / under_way * 100.0,
+        false => 0.0,
     };
     let lanes = timeline.lanes.len();
     let height = HEIGHTS.iter().find(|(most, _)| lanes <= *most);
     // By lane and in time: what is left out is the end of each lane.
     let most = MOST_TASKS.div_ceil(lanes.max(1));
     let left_out = |lane: &Lane| lane.tasks.len().saturating_sub(most);
+    let left_out: usize = timeline.lanes.iter().map(left_out).sum();
     Strip {
         name: standing.name.clone(),
-        colour: colour(standing.place),
+        family: standing.family.key(),
         length: format::seconds(timeline.length_us / 1e6),
         end: scale.at(timeline.length_us / 1e6),
-        shares: format!(
-            "waiting {:.1} %, working {:.1} % of the time that downloads were under way",
-            share(under_way - working),
-            share(working)
-        ),
-        height: height.map_or(6, |(_, height)| *height),
+        share: format!("{share:.1} % work"),
+        height: match (small, height) {
+            (true, _) => SMALL,
+            (false, Some((_, height))) => *height,
+            (false, None) => SMALL,
+        },
+        small,
         rows: timeline
             .lanes
             .iter()
             .map(|lane| row(lane, most, scale))
             .collect(),
-        left_out: timeline.lanes.iter().map(left_out).sum(),
+        left_out: (left_out > 0).then(|| match left_out {
+            1 => "1 later download is not drawn.".to_owned(),
+            many => format!("{} are not drawn.", format::count(many, "later download")),
+        }),
     }
 }
 

@@ -4,13 +4,12 @@
 
 use serde::Serialize;
 
-use super::charts::{self, Chart, colour};
+use super::charts::{self, Chart};
 use super::curve::{self, Curve};
-use super::lanes::{self, Strip};
-use super::scale::Tick;
-use crate::format;
-use crate::shootout::result::{About, Scenario, Shootout, Standing};
-use crate::shootout::statistics::Statistics;
+use super::lanes::{self, Timelines};
+use crate::shootout::columns::{COLUMNS, Column, ENTRANT};
+use crate::shootout::lead::lead;
+use crate::shootout::result::{About, Family, Scenario, Shootout, Standing};
 use crate::shootout::terminal::work;
 
 /// The whole page.
@@ -18,14 +17,27 @@ use crate::shootout::terminal::work;
 pub struct Page<'a> {
     /// How it was measured.
     pub about: &'a About,
+    /// What the machine did before that, and whether it was busy.
+    pub machine: Option<(String, bool)>,
     /// One for each kind of work.
     pub sections: Vec<Section<'a>>,
     /// It was ended early.
     pub interrupted: bool,
-    /// Commands by name, of those that have one.
-    pub commands: Vec<(&'a str, &'a str)>,
-    /// What each entrant is: name, colour, summary.
-    pub legend: Vec<(&'a str, String, &'a str)>,
+    /// Who took part.
+    pub entrants: Vec<Entrant<'a>>,
+    /// The heading above names in the table, and the other columns.
+    pub columns: (&'static str, [Column; COLUMNS.len()]),
+}
+
+/// Who took part.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entrant<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// What it is.
+    pub summary: &'a str,
+    /// What was run.
+    pub command: &'a str,
 }
 
 /// One kind of work.
@@ -35,16 +47,16 @@ pub struct Section<'a> {
     pub name: &'a str,
     /// What the work was.
     pub title: String,
-    /// What came of it, in a sentence.
-    pub lead: Option<String>,
+    /// What came of it, in a few sentences.
+    pub lead: String,
+    /// The colours: class and name of each family that takes part.
+    pub families: Vec<(&'static str, &'static str)>,
     /// Bar charts, those with data.
     pub speed: Option<Chart>,
     /// Likewise.
     pub resources: Vec<Chart>,
     /// Timelines, of those who have one.
-    pub strips: Vec<Strip>,
-    /// Marks below the timelines.
-    pub ticks: Vec<Tick>,
+    pub timelines: Option<Timelines>,
     /// The scaling curve.
     pub curve: Option<Curve>,
     /// The table.
@@ -61,7 +73,7 @@ pub struct TableRow {
     /// Who.
     pub name: String,
     /// The class of its colour.
-    pub colour: String,
+    pub family: &'static str,
     /// The cells, in the order of the head; none if there is no time.
     pub cells: Vec<String>,
     /// Why there is no time.
@@ -72,22 +84,24 @@ impl<'a> Page<'a> {
     /// Of what was found.
     #[must_use]
     pub fn of(shootout: &'a Shootout) -> Self {
+        let about = &shootout.about;
         let first = shootout.scenarios.first();
         let standings = first.map_or(&[][..], |scenario| &scenario.standings);
         Self {
-            about: &shootout.about,
+            about,
+            machine: about.machine().map(|told| (told, about.busy())),
             sections: shootout.scenarios.iter().map(Section::of).collect(),
             interrupted: shootout.interrupted,
-            commands: standings
+            entrants: standings
                 .iter()
                 .filter(|standing| !standing.command.is_empty())
-                .map(|standing| (standing.name.as_str(), standing.command.as_str()))
+                .map(|standing| Entrant {
+                    name: &standing.name,
+                    summary: &standing.summary,
+                    command: &standing.command,
+                })
                 .collect(),
-            legend: standings
-                .iter()
-                .filter(|standing| !standing.summary.is_empty())
-                .map(|standing| (&*standing.name, colour(standing.place), &*standing.summary))
-                .collect(),
+            columns: (ENTRANT, COLUMNS),
         }
     }
 }
@@ -95,22 +109,28 @@ impl<'a> Page<'a> {
 impl<'a> Section<'a> {
     fn of(scenario: &'a Scenario) -> Self {
         let standings = &scenario.standings;
-        let (strips, ticks) = lanes::strips(standings);
         let problems = standings.iter().filter_map(|standing| {
             let (what, reason) = standing.problem()?;
             Some((standing.name.as_str(), what, reason))
         });
+        let takes_part = |family: &Family| {
+            let of_family = |standing: &Standing| standing.family == *family;
+            standings.iter().any(of_family)
+        };
+        let families = Family::ALL.into_iter().filter(takes_part);
         Self {
             name: &scenario.name,
             title: work(scenario),
-            lead: lead(standings),
+            lead: lead(scenario),
+            families: families
+                .map(|family| (family.key(), family.name()))
+                .collect(),
             speed: charts::speed(standings),
             resources: [charts::cpu(standings), charts::memory(standings)]
                 .into_iter()
                 .flatten()
                 .collect(),
-            strips,
-            ticks,
+            timelines: lanes::timelines(standings),
             curve: curve::curve(scenario),
             rows: standings
                 .iter()
@@ -122,83 +142,16 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The fastest and the slowest, if they are two, and whom the spread does not tell from the
-/// fastest.
-fn lead(standings: &[Standing]) -> Option<String> {
-    let mut timed: Vec<(&str, &Statistics)> = standings
-        .iter()
-        .filter_map(|standing| Some((&*standing.name, &standing.measured()?.wall)))
-        .collect();
-    timed.sort_by(|one, other| one.1.median.total_cmp(&other.1.median));
-    let (&(fast, least), &(slow, most)) = (timed.first()?, timed.last()?);
-    if timed.len() < 2 {
-        return None;
-    }
-    let alike: Vec<&str> = timed
-        .iter()
-        .skip(1)
-        .filter(|(_, wall)| wall.min <= least.max)
-        .map(|(name, _)| *name)
-        .collect();
-    let alike = match alike.is_empty() {
-        true => String::new(),
-        false => format!(" (the rounds of {} overlap with it)", alike.join(", ")),
-    };
-    Some(format!(
-        "Fastest: {fast}, {}{alike}. Slowest: {slow}, {}, {} as long.",
-        format::seconds(least.median),
-        format::seconds(most.median),
-        format::factor(least.median, most.median)
-    ))
-}
-
-fn table_row(standing: &Standing, standings: &[Standing]) -> TableRow {
+fn table_row(standing: &Standing, all: &[Standing]) -> TableRow {
+    let cells = COLUMNS.iter().map(|column| column.cell(standing, all));
+    let problem = standing.problem();
     TableRow {
         name: standing.name.clone(),
-        colour: colour(standing.place),
-        cells: cells(standing, standings).unwrap_or_default(),
-        problem: standing
-            .problem()
-            .map(|(what, reason)| format!("{what}: {reason}")),
+        family: standing.family.key(),
+        cells: match problem {
+            Some(_) => Vec::new(),
+            None => cells.collect(),
+        },
+        problem: problem.map(|(what, reason)| format!("{what}: {reason}")),
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "for people")]
-fn cells(standing: &Standing, standings: &[Standing]) -> Option<Vec<String>> {
-    let figures = standing.measured()?;
-    let wall = &figures.wall;
-    let first = standings.iter().find_map(Standing::measured)?;
-    let ideal = standing.ideal_s;
-    Some(vec![
-        format::seconds(wall.median),
-        format::seconds(wall.mean),
-        wall.deviation.map(format::seconds).unwrap_or_default(),
-        format::seconds(wall.min),
-        format::seconds(wall.max),
-        wall.outliers.len().to_string(),
-        format::factor(wall.median, first.wall.median),
-        ideal.map(format::seconds).unwrap_or_default(),
-        ideal
-            .map(|ideal| format!("{:+.1} %", (wall.median / ideal - 1.0) * 100.0))
-            .filter(|_| ideal.is_some_and(|ideal| ideal > 0.0))
-            .unwrap_or_default(),
-        format::number(figures.files_per_s.median),
-        format::number(figures.bytes_per_s.median / f64::from(1 << 20)),
-        format::seconds(figures.user.median),
-        format::seconds(figures.system.median),
-        standing
-            .memory
-            .map(|memory| format::bytes(memory.bytes as f64))
-            .unwrap_or_default(),
-        standing
-            .memory
-            .map(|memory| format::bytes(memory.largest as f64))
-            .unwrap_or_default(),
-        format::number(figures.voluntary.median),
-        format::number(figures.involuntary.median),
-        figures
-            .origin_load
-            .map(|load| format!("{:.0} %", load * 100.0))
-            .unwrap_or_default(),
-    ])
 }

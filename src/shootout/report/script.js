@@ -1,4 +1,3 @@
-"use strict";
 // Without this script the page says as much, through the tooltips; with it, the keyboard reaches
 // every download, and a panel tells what the tooltip does.
 (() => {

@@ -155,7 +155,7 @@ fn a_second_signal_ends_commands_at_once_and_the_first_lets_them_end() {
     for mode in KINDS {
         let (server, run, job, started) = slow(mode);
         job.signal(Signal::INT);
-        job.wait_for_line("a second signal ends the run at once");
+        job.wait_for_line("finishing 1 download (");
         assert!(started.iter().all(Process::lives), "{mode}");
         job.signal(Signal::INT);
         let mark = run.mark();
@@ -177,7 +177,7 @@ fn the_first_signal_lets_a_command_end() {
     for mode in KINDS {
         let (server, run, job, _) = slow(mode);
         job.signal(Signal::TERM);
-        job.wait_for_line("a second signal ends the run at once");
+        job.wait_for_line("finishing 1 download (");
         fs::write(run.path("go"), "").unwrap();
         job.finish().code(143);
         assert_eq!(lines(&run, "ran"), ["began", "ended"]);

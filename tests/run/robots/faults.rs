@@ -180,7 +180,7 @@ fn a_run_that_ends_meanwhile_is_finished_by_the_same_command() {
     let job = run.start();
     server.wait_for(ROBOTS, 2);
     job.signal(Signal::INT);
-    job.wait_for_line("a second signal");
+    job.wait_for_line("finishing ");
     job.signal(Signal::INT);
     let ended = job.finish().code(130);
     assert_eq!(ended.summary("left"), 5, "{}", ended.text());
@@ -188,7 +188,7 @@ fn a_run_that_ends_meanwhile_is_finished_by_the_same_command() {
     let job = run.start();
     server.wait_for(ROBOTS, 3);
     job.signal(Signal::TERM);
-    job.wait_for_line("a second signal");
+    job.wait_for_line("finishing ");
     server.release(ROBOTS);
     let ended = job.finish().code(143);
     assert_eq!(ended.summary("left"), 5, "{}", ended.text());

@@ -113,7 +113,7 @@ impl Split {
             partial.grow(front);
         }
         NOTE_AFTER.note(body, None, Instant::now());
-        activity.received(received);
+        activity.received(received, transfer.expected());
         body.plain().map_or(Ok(true), |partial| partial.rehash())
     }
 

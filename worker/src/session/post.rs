@@ -2,7 +2,7 @@
 //!
 //! | what | goes out |
 //! | --- | --- |
-//! | the start of a task | with whatever is sent next, a heartbeat at the latest: nobody waits for it, since the [page](crate::page) tells it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
+//! | the start of a task | with whatever is sent next, [`START`] after it at the latest: the [page](crate::page) tells it, so only who asks what is being done waits for it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
 //! | an outcome, when at least as many are held as tasks wait; so whenever a slot has nothing to do | at once |
 //! | a failure, or the first outcome of a host after one of another | at once |
 //! | an outcome when none was sent for [`HOLD`] | at once |
@@ -30,8 +30,12 @@ use tokio::time::timeout;
 use crate::link::Outbox;
 
 /// How long an outcome may wait for others. Long beside what a frame costs, and short beside what
-/// anybody notices: the run log waits as long.
-const HOLD: Duration = Duration::from_millis(10);
+/// anybody notices.
+const HOLD: Duration = Duration::from_millis(20);
+
+/// How long the start of a task may wait, where there is one slot. Most tasks have ended by then, and
+/// it goes out with that.
+const START: Duration = Duration::from_millis(200);
 
 /// Most bytes of reports in one frame, by [`weight`], which is never too low. Far enough below
 /// the limit of a frame that the rest of it fits.
@@ -65,7 +69,7 @@ struct State {
     weight: usize,
     /// How many of them are outcomes.
     outcomes: usize,
-    /// When they are to go, if there is one among them that cannot wait for the next heartbeat.
+    /// When they are to go, if there are any.
     due: Option<Instant>,
     /// When outcomes were last sent.
     sent: Instant,
@@ -128,9 +132,8 @@ impl<O: Outbox> Post<O> {
         let at = MonotonicNanos(monotonic());
         let mut state = self.lock();
         self.put(&mut state, Report::Started { task, at });
-        if self.several {
-            self.hold(&mut state, Instant::now());
-        }
+        let wait = if self.several { self.hold } else { START };
+        self.hold(&mut state, Instant::now() + wait);
     }
 
     /// Puts down what became of the task with this URL, while `waiting` others wait. Whether anybody
@@ -151,7 +154,7 @@ impl<O: Outbox> Post<O> {
         if failed || is_first || rested || state.outcomes >= waiting {
             self.hurry(&mut state, now);
         } else {
-            self.hold(&mut state, now);
+            self.hold(&mut state, now + self.hold);
         }
         !state.closed
     }
@@ -189,9 +192,12 @@ impl<O: Outbox> Post<O> {
         self.send(&mut self.lock());
     }
 
-    /// Lets the courier go.
+    /// Sends what is held, if anybody still listens, and lets the courier go.
     pub(super) fn close(&self) {
         let mut state = self.lock();
+        if !state.closed {
+            self.send(&mut state);
+        }
         state.closed = true;
         self.wake(&mut state);
     }
@@ -271,12 +277,12 @@ impl<O: Outbox> Post<O> {
         }
     }
 
-    /// What is held may wait for more, but not for long.
-    fn hold(&self, state: &mut State, now: Instant) {
-        if state.due.is_some() {
+    /// What is held may wait for more, until `due` at the latest.
+    fn hold(&self, state: &mut State, due: Instant) {
+        if state.due.is_some_and(|earlier| earlier <= due) {
             return;
         }
-        state.due = Some(now + self.hold);
+        state.due = Some(due);
         state.gathered = true;
         if state.is_due_before_the_next_look() {
             self.wake(state);
@@ -385,6 +391,7 @@ fn weight(report: &Report) -> usize {
             FIXED
                 + exchange(&stored.exchange)
                 + stored.content_type.as_ref().map_or(0, String::len)
+                + stored.suggested_name.as_ref().map_or(0, String::len)
                 + stored.validators.text_bytes()
         }
         Report::Nacked { failure, .. } => {
@@ -493,7 +500,7 @@ mod tests {
                 FromWorker::Hello(_) | FromWorker::Ready | FromWorker::Heartbeat(_) => 0,
             })
             .collect();
-        assert_eq!(sizes, [3, 3, 1]);
+        assert_eq!(sizes, [2, 2, 2, 1]);
     }
 
     const NEVER: Duration = Duration::from_secs(3600);
@@ -516,7 +523,7 @@ mod tests {
         fn does(&self, task: u64, url: &str, waiting: usize) {
             let task = TaskId(task);
             self.post.begin(task);
-            let stored = Box::new(crate::testing::stored());
+            let stored = Box::default();
             assert!(
                 self.post
                     .end(Report::Finished { task, stored }, url, waiting)
@@ -526,9 +533,11 @@ mod tests {
         fn frames(&self) -> Vec<usize> {
             let frames = self.coordinator.from_worker.try_iter();
             frames
-                .map(|frame| match frame {
-                    FromWorker::Reports(reports) => reports.len(),
-                    other => panic!("{other:?}"),
+                .map(|frame| {
+                    let FromWorker::Reports(reports) = frame else {
+                        panic!("{frame:?}");
+                    };
+                    reports.len()
                 })
                 .collect()
         }
@@ -540,7 +549,7 @@ mod tests {
         for task in 1..=3 {
             desk.post.begin(TaskId(task));
             assert_eq!(desk.frames(), [0; 0], "nobody waits for a start");
-            let stored = Box::new(crate::testing::stored());
+            let stored = Box::default();
             let task = TaskId(task);
             desk.post
                 .end(Report::Finished { task, stored }, "http://h/", 0);
@@ -597,11 +606,12 @@ mod tests {
     #[test]
     fn a_start_is_due_soon_where_there_are_several_slots() {
         let mut desk = Desk::new();
+        desk.post.hold = Duration::ZERO;
         desk.post.begin(TaskId(1));
-        assert_eq!(desk.post.lock().due, None);
+        assert!(!desk.post.lock().is_due());
         desk.post.several = true;
         desk.post.begin(TaskId(2));
-        assert!(desk.post.lock().due.is_some());
+        assert!(desk.post.lock().is_due());
     }
 
     #[test]
@@ -619,16 +629,17 @@ mod tests {
         desk.does(1, "http://h/", 0);
         let far = Instant::now() + NEVER + NEVER;
         desk.post.lock().looks = Some(far);
+        let due = || desk.post.lock().due.expect("it is to go");
+        desk.post.begin(TaskId(9));
+        let start = due();
         desk.does(2, "http://h/", 9);
-        let due = desk.post.lock().due.expect("it is to go");
-        desk.does(3, "http://h/", 9);
-        assert_eq!(desk.post.lock().due, Some(due), "it waits from the first");
+        assert_eq!(due(), start, "it waits from the first");
         assert!(desk.post.lock().gathered);
         desk.post.hold = Duration::ZERO;
         desk.post.lock().due = Some(Instant::now());
         assert_eq!(desk.post.wait(far), Some(Call::Due));
         desk.post.send_held();
-        assert_eq!(desk.frames(), [2, 4]);
+        assert_eq!(desk.frames(), [2, 3]);
         assert_eq!(desk.post.wait(Instant::now()), Some(Call::Beat));
         desk.post.close();
         assert_eq!(desk.post.wait(far), None);

@@ -8,8 +8,9 @@
 //! It must not look at the body.
 
 use http::header::{
-    ACCEPT_RANGES, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
-    ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Version};
 
@@ -38,8 +39,9 @@ const VITAL: [HeaderName; 7] = [
 ];
 
 /// Other headers that are shown, if they are well-formed and fit.
-const SHOWN: [HeaderName; 6] = [
+const SHOWN: [HeaderName; 7] = [
     ACCEPT_RANGES,
+    CONTENT_DISPOSITION,
     CONTENT_TYPE,
     DATE,
     RETRY_AFTER,
@@ -169,8 +171,9 @@ impl Builder {
     }
 
     fn show(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let line = [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"];
-        self.shown.extend(line.into_iter().flatten());
+        for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"] {
+            self.shown.extend_from_slice(part);
+        }
         self.count += 1;
     }
 

@@ -14,6 +14,7 @@
 mod coding;
 mod condition;
 mod cookies;
+mod disposition;
 mod error;
 mod expect;
 mod framing;
@@ -133,6 +134,7 @@ pub struct Transfer<'o> {
     /// What another attempt would need to know to go on with this body.
     note: Option<PartialNote>,
     content_type: Option<String>,
+    suggested_name: Option<String>,
     validators: Validators,
     modified: Option<Timestamp>,
     exchange: Exchange,
@@ -179,6 +181,7 @@ impl<'o> Transfer<'o> {
                 codings: Vec::new(),
                 note: None,
                 content_type: None,
+                suggested_name: None,
                 validators: Validators::default(),
                 modified: None,
                 exchange,
@@ -363,6 +366,7 @@ impl<'o> Transfer<'o> {
         };
         self.validators = condition::validators(head.headers);
         self.modified = condition::modified(head.headers);
+        self.suggested_name = disposition::suggested_name(head.headers);
         self.content_type = head.headers.get(CONTENT_TYPE).map(|value| {
             let mut text = String::from_utf8_lossy(value.as_bytes()).into_owned();
             cut(&mut text, MAX_CONTENT_TYPE);
@@ -458,6 +462,12 @@ impl<'o> Transfer<'o> {
         self.received
     }
 
+    /// Bytes that the whole body has, if the server has said so.
+    #[must_use]
+    pub const fn expected(&self) -> Option<u64> {
+        self.expected
+    }
+
     /// Where the engine adds up the time that passed.
     pub const fn timing(&mut self) -> &mut Timing {
         &mut self.exchange.timing
@@ -480,6 +490,7 @@ impl<'o> Transfer<'o> {
             validators: self.validators,
             modified: self.modified,
             unchanged,
+            suggested_name: self.suggested_name,
         })
     }
 

@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode, Version};
 use protocol::{ByteRange, FailureKind, PartialNote, Validator};
 
 use super::condition::{self, is_tag};
-use super::{Head, Next, Transfer, coding, expect};
+use super::{Head, Next, Transfer, coding, disposition, expect};
 use crate::fault::Fault;
 
 /// Longest entity tag that is kept.
@@ -92,6 +92,7 @@ impl Transfer<'_> {
         self.divisible = head.version != Version::HTTP_2;
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
+        self.suggested_name = disposition::suggested_name(head.headers);
         self.validators = condition::of_rest(head.headers, &note.validator);
         self.modified = condition::modified(head.headers).or(match &note.validator {
             Validator::LastModified(date) => condition::moment(date),

@@ -217,7 +217,7 @@ fn a_range_that_the_list_asks_for_comes_in_one_piece(engine: Engine) {
         [head.as_bytes(), &body()[..PART]].concat()
     });
     let mut bench = Bench::new(engine, with_split(4));
-    let mut assignment = Assignment::new(TaskId(1), &server.url("/"), "file");
+    let mut assignment = Assignment::new(TaskId(1), server.url("/"), "file");
     assignment.range = Some(ByteRange {
         first: 0,
         last: PART as u64 - 1,
@@ -383,7 +383,7 @@ fn what_is_put_together_and_not_what_the_list_names_may_come_again(engine: Engin
         }
     });
     let mut bench = Bench::new(engine, with_split(4));
-    let mut assignment = Assignment::new(TaskId(1), &server.url("/"), "file");
+    let mut assignment = Assignment::new(TaskId(1), server.url("/"), "file");
     assignment.expect = Some(Box::new(Expect {
         size: None,
         checksums: vec![Checksum {

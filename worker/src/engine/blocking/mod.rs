@@ -355,7 +355,7 @@ impl BlockingEngine {
             if read == 0 {
                 return transfer.on_end();
             }
-            activity.received(transfer.received());
+            activity.received(transfer.received(), transfer.expected());
         }
     }
 

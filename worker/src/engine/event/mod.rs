@@ -295,7 +295,8 @@ impl Attempt<'_> {
                 self.transfer.has(split.received())?;
             }
             self.transfer.keeps_pace(Instant::now())?;
-            self.activity.received(self.transfer.received());
+            self.activity
+                .received(self.transfer.received(), self.transfer.expected());
             self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;

@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use crate::format;
+
 /// A mark on a scale.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tick {
@@ -57,6 +59,37 @@ impl Scale {
     }
 }
 
+/// How many marks a scale has, about.
+const MARKS: u32 = 4;
+
+impl Scale {
+    /// Marks for a scale in seconds.
+    #[must_use]
+    pub fn seconds(self) -> Vec<Tick> {
+        self.ticks(MARKS, 1.0, |seconds| match seconds {
+            0.0 => "0".to_owned(),
+            small if small < 1e-3 => format!("{} µs", round(small * 1e6)),
+            small if small < 0.9995 => format!("{} ms", round(small * 1e3)),
+            large => format!("{} s", round(large)),
+        })
+    }
+
+    /// Marks for a scale in bytes.
+    #[must_use]
+    pub fn bytes(self) -> Vec<Tick> {
+        let mib = f64::from(1 << 20);
+        self.ticks(MARKS, mib, |bytes| match bytes {
+            0.0 => "0".to_owned(),
+            some => format!("{} MiB", format::number(some / mib)),
+        })
+    }
+}
+
+/// Without the dust of binary fractions.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 /// The next 1, 2 or 5 times a power of ten.
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.log10().floor());
@@ -92,5 +125,16 @@ mod tests {
         assert_eq!(labels, ["0", "1", "2", "3"]);
         assert!(ticks.iter().all(|tick| (0.0..=100.0).contains(&tick.at)));
         assert!(Scale::over([]).ticks(4, 1.0, |_| String::new()).is_empty());
+    }
+
+    #[test]
+    fn marks_say_their_unit() {
+        let labels = |ticks: Vec<Tick>| -> Vec<String> {
+            ticks.into_iter().map(|tick| tick.label).collect()
+        };
+        let seconds = labels(Scale::over([1.1]).seconds());
+        assert_eq!(seconds, ["0", "500 ms", "1 s"]);
+        let bytes = labels(Scale::over([f64::from(20 << 20)]).bytes());
+        assert_eq!(bytes, ["0", "5 MiB", "10 MiB", "15 MiB", "20 MiB"]);
     }
 }

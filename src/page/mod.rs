@@ -1,0 +1,70 @@
+//! Pages that need nothing but themselves: the frame, the style and the parts that every page of this
+//! program shares.
+//!
+//! A page is a template that extends `base.html`, with style and script of its own; `parts.html` has
+//! macros for it. The engine escapes whatever comes from a list, a command, a server or a machine. This
+//! module must not know what a page is about.
+
+pub mod scale;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use serde::Serialize;
+
+/// What all pages share, by the name under which templates reach it. The ending decides that the engine
+/// escapes for HTML.
+const SHARED: [(&str, &str); 2] = [
+    ("base.html", include_str!("base.html")),
+    ("parts.html", include_str!("parts.html")),
+];
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The name of the template that is rendered.
+const NAME: &str = "page.html";
+
+/// A page, apart from what is on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Template {
+    /// It extends `base.html` and fills its blocks, with the model as `page`.
+    pub markup: &'static str,
+    /// Rules on top of the shared ones.
+    pub style: &'static str,
+    /// What runs after the shared script.
+    pub script: &'static str,
+}
+
+/// Why a page cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct LayoutError(#[from] minijinja::Error);
+
+impl Template {
+    /// The whole page about `model`.
+    ///
+    /// # Errors
+    ///
+    /// If the template does not fit the model.
+    pub fn render(&self, model: &impl Serialize) -> Result<String, LayoutError> {
+        let mut engine = Environment::new();
+        engine.set_undefined_behavior(UndefinedBehavior::Strict);
+        engine.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()?,
+        );
+        for (name, markup) in SHARED {
+            engine.add_template(name, markup)?;
+        }
+        engine.add_template(NAME, self.markup)?;
+        let page = engine.get_template(NAME)?.render(context! {
+            page => Value::from(Serde(model)),
+            style => [STYLE, self.style].concat(),
+            script => [SCRIPT, self.script].concat(),
+        })?;
+        Ok(page)
+    }
+}

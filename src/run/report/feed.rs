@@ -1,0 +1,194 @@
+//! Progress for a program: a JSON object a line (`--progress json`), described in
+//! docs/progress.md.
+//!
+//! The lines are written by a thread of their own: a reader that does not read holds up nothing but
+//! its own lines, which are then dropped, but for the last.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::screen::{View, bytes};
+use crate::run::tally::Tally;
+
+/// Version of the format: counts up if a key changes its meaning.
+const VERSION: u32 = 1;
+
+/// Lines that wait for the reader.
+const WAITING: usize = 64;
+
+/// How long the end of the run waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where the objects go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedTarget {
+    /// Standard error, which then has nothing else.
+    Stderr,
+    /// This descriptor, which whoever started the program has opened.
+    Descriptor(u32),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Feed {
+    target: FeedTarget,
+    lines: SyncSender<String>,
+    /// Disconnected when all is written.
+    written: Receiver<()>,
+    begun: Instant,
+}
+
+#[derive(Serialize)]
+struct Progress {
+    v: u32,
+    event: &'static str,
+    elapsed_ms: u64,
+    /// URLs of this run in all; null while nobody knows, and an estimate until `listed`.
+    urls: Option<u64>,
+    listed: bool,
+    stored: u64,
+    unchanged: u64,
+    failed: u64,
+    quarantined: u64,
+    stored_earlier: u64,
+    running: Option<usize>,
+    bytes: u64,
+    bytes_per_s: Option<u64>,
+    files_per_s: Option<f64>,
+    eta_ms: Option<u64>,
+    exit_code: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    v: u32,
+    event: &'static str,
+    text: &'a str,
+}
+
+impl Feed {
+    /// Opens the target, for a run that begins at `begun`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such descriptor, or it cannot be written to.
+    pub fn open(target: FeedTarget, begun: Instant) -> io::Result<Self> {
+        let file: Option<File> = match target {
+            FeedTarget::Stderr => None,
+            FeedTarget::Descriptor(number) => Some(
+                OpenOptions::new()
+                    .append(true)
+                    .open(format!("/proc/self/fd/{number}"))?,
+            ),
+        };
+        let (lines, incoming) = sync_channel::<String>(WAITING);
+        let (done, written) = sync_channel::<()>(0);
+        std::thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || {
+                let _done = done;
+                for line in incoming {
+                    let told = match &file {
+                        Some(file) => (&*file).write_all(line.as_bytes()),
+                        None => io::stderr().write_all(line.as_bytes()),
+                    };
+                    // Nobody reads any more.
+                    if told.is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            target,
+            lines,
+            written,
+            begun,
+        })
+    }
+
+    pub(super) fn is_stderr(&self) -> bool {
+        self.target == FeedTarget::Stderr
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rates, rounded"
+    )]
+    pub(super) fn progress(&self, now: Instant, view: &View<'_>) {
+        let progress = Progress {
+            running: Some(view.running.len()),
+            bytes: bytes(view),
+            bytes_per_s: Some(view.rates.bytes.round() as u64),
+            files_per_s: Some((view.rates.files * 1000.0).round() / 1000.0),
+            eta_ms: view.left.map(millis),
+            ..self.state("progress", now, view.tally)
+        };
+        // A reader that is late misses it.
+        let _ = self.lines.try_send(line(&progress));
+    }
+
+    pub(super) fn message(&self, text: &str) {
+        let message = Message {
+            v: VERSION,
+            event: "message",
+            text,
+        };
+        let _ = self.lines.try_send(line(&message));
+    }
+
+    pub(super) fn finish(self, now: Instant, tally: &Tally, code: u8) {
+        let end = Progress {
+            exit_code: Some(code),
+            ..self.state("end", now, tally)
+        };
+        let mut text = line(&end);
+        let until = Instant::now() + PATIENCE;
+        while let Err(std::sync::mpsc::TrySendError::Full(again)) = self.lines.try_send(text) {
+            if Instant::now() >= until {
+                return;
+            }
+            text = again;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(self.lines);
+        // Disconnected when the thread has written everything.
+        let _ = self.written.recv_timeout(PATIENCE);
+    }
+
+    fn state(&self, event: &'static str, now: Instant, tally: &Tally) -> Progress {
+        Progress {
+            v: VERSION,
+            event,
+            elapsed_ms: millis(now.saturating_duration_since(self.begun)),
+            urls: tally.expected(),
+            listed: tally.is_counted(),
+            stored: tally.stored,
+            unchanged: tally.unchanged,
+            failed: tally.failures(),
+            quarantined: tally.quarantined,
+            stored_earlier: tally.stored_earlier,
+            running: None,
+            bytes: tally.bytes,
+            bytes_per_s: None,
+            files_per_s: None,
+            eta_ms: None,
+            exit_code: None,
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn line(object: &impl Serialize) -> String {
+    // Numbers and text: it cannot fail.
+    let mut text = serde_json::to_string(object).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,205 @@
+//! How fast a run is now, and how long the rest will take: by the last minute.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::text::RunningLine;
+use crate::run::tally::Tally;
+
+/// What the rates are of.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Shortest time between two samples.
+const SAMPLE: Duration = Duration::from_millis(900);
+
+/// Less than this tells nothing of what is to come.
+const LEAST: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pace {
+    samples: VecDeque<Sample>,
+}
+
+/// What was done by then.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    finished: u64,
+    received: u64,
+}
+
+/// Rates, a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rates {
+    /// URLs finished, in whatever way.
+    pub(super) files: f64,
+    /// Bytes of bodies received.
+    pub(super) bytes: f64,
+    /// The time that they are of.
+    pub(super) over: Duration,
+}
+
+impl Pace {
+    /// Nothing is done at `begun`.
+    pub(super) fn new(begun: Instant) -> Self {
+        Self {
+            samples: VecDeque::from([Sample {
+                at: begun,
+                finished: 0,
+                received: 0,
+            }]),
+        }
+    }
+
+    /// The rates at `now`, which are kept for later ones.
+    pub(super) fn at(&mut self, now: Instant, tally: &Tally) -> Rates {
+        let sample = Sample {
+            at: now,
+            finished: tally.finished(),
+            received: tally.received,
+        };
+        let age = |sample: &Sample| now.saturating_duration_since(sample.at);
+        while self.samples.len() > 1 && self.samples.front().is_some_and(|old| age(old) > WINDOW) {
+            self.samples.pop_front();
+        }
+        let rates = self.samples.front().map(|first| first.rates_to(&sample));
+        if self.samples.back().is_none_or(|last| age(last) >= SAMPLE) {
+            self.samples.push_back(sample);
+        }
+        rates.unwrap_or_default()
+    }
+
+    /// The run did not go on until `now`: what came before tells nothing of the time since.
+    pub(super) fn restart(&mut self, now: Instant, tally: &Tally) {
+        self.samples.clear();
+        self.samples.push_back(Sample {
+            at: now,
+            finished: tally.finished(),
+            received: tally.received,
+        });
+    }
+}
+
+impl Sample {
+    #[allow(clippy::cast_precision_loss, reason = "rates for people")]
+    fn rates_to(&self, later: &Self) -> Rates {
+        let over = later.at.saturating_duration_since(self.at);
+        let seconds = over.as_secs_f64().max(1e-3);
+        Rates {
+            files: later.finished.saturating_sub(self.finished) as f64 / seconds,
+            bytes: later.received.saturating_sub(self.received) as f64 / seconds,
+            over,
+        }
+    }
+}
+
+/// How long the rest will take, if that can be told: when only what runs is left, by the bytes that
+/// are missing, otherwise by the files.
+#[allow(clippy::cast_precision_loss, reason = "an estimate")]
+pub(super) fn time_left(tally: &Tally, rates: Rates, running: &[RunningLine]) -> Option<Duration> {
+    if rates.over < LEAST {
+        return None;
+    }
+    let left = tally.expected()?.saturating_sub(tally.finished());
+    let missing: Option<u64> = running
+        .iter()
+        .map(|line| {
+            let heard = line.heard.as_ref()?;
+            Some(heard.expected?.saturating_sub(heard.bytes))
+        })
+        .sum();
+    let seconds = match missing {
+        Some(missing) if tally.input_ended && left == running.len() as u64 => {
+            missing as f64 / rates.bytes
+        }
+        _ => left as f64 / rates.files,
+    };
+    // Where nothing moved there is no end in sight.
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Phase;
+
+    use super::super::text::Heard;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn tally(begun: Instant, stored: u64, offered: u64) -> Tally {
+        Tally {
+            stored,
+            offered,
+            received: stored * 1000,
+            input_ended: true,
+            ..Tally::new(begun)
+        }
+    }
+
+    #[test]
+    fn rates_are_of_the_last_minute() {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        // Ten a second for a minute, and then one.
+        let mut stored = 0;
+        for second in 1..=150_u32 {
+            stored += if second <= 60 { 10 } else { 1 };
+            let now = begun + SECOND * second;
+            let rates = pace.at(now, &tally(begun, stored, 10_000));
+            let expected = match second {
+                30 | 60 => 10.0,
+                125.. => 1.0,
+                _ => continue,
+            };
+            assert!((rates.files - expected).abs() < 0.2, "{second}: {rates:?}");
+            assert!((rates.bytes - expected * 1000.0).abs() < 200.0, "{rates:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_left_is_told_only_when_it_is_known() {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        let mut left = |at: Duration, tally: &Tally, running: &[RunningLine]| {
+            let rates = pace.at(begun + at, tally);
+            time_left(tally, rates, running)
+        };
+        assert_eq!(left(SECOND, &tally(begun, 5, 100), &[]), None, "too early");
+        assert_eq!(
+            left(10 * SECOND, &tally(begun, 0, 100), &[]),
+            None,
+            "nothing"
+        );
+        let half = left(20 * SECOND, &tally(begun, 50, 100), &[]).expect("known");
+        assert_eq!(half.as_secs(), 20);
+        let unknown = Tally {
+            input_ended: false,
+            ..tally(begun, 50, 100)
+        };
+        assert_eq!(left(20 * SECOND, &unknown, &[]), None, "a pipe has no end");
+    }
+
+    #[test]
+    fn what_runs_is_left_by_its_bytes() {
+        let begun = Instant::now();
+        let tally = Tally {
+            received: 1_000_000,
+            ..tally(begun, 0, 1)
+        };
+        let rates = Pace::new(begun).at(begun + 10 * SECOND, &tally);
+        let line = RunningLine {
+            url: "http://h/x".to_owned(),
+            elapsed: 10 * SECOND,
+            heard: Some(Heard {
+                phase: Phase::Receiving,
+                bytes: 1_000_000,
+                expected: Some(5_000_000),
+                speed: None,
+            }),
+        };
+        let left = time_left(&tally, rates, &[line]).expect("known");
+        assert_eq!(left.as_secs(), 40);
+    }
+}

@@ -1,0 +1,85 @@
+//! What heartbeats say of running tasks: how far they are, and how fast.
+
+use std::time::Instant;
+
+use protocol::{Running, WorkerId};
+
+use super::{Shell, Sign};
+use crate::run::report::{Heard, duration};
+
+/// How much of a speed is that of the last second: it should not jump, nor lag.
+const NEWEST: f64 = 0.5;
+
+impl Shell {
+    /// Keeps what `worker` said at `now` of a task that it holds, and counts what came in since.
+    pub(super) fn hear(&mut self, worker: WorkerId, running: &Running, now: Instant) {
+        let &Running {
+            task,
+            phase,
+            bytes,
+            expected,
+        } = running;
+        let earlier = self.heard.get(&task).filter(|sign| sign.worker == worker);
+        let (new, speed) = match earlier {
+            Some(sign) => {
+                let new = bytes.saturating_sub(sign.heard.bytes);
+                let over = now.saturating_duration_since(sign.at).as_secs_f64();
+                #[allow(clippy::cast_precision_loss, reason = "a speed for people")]
+                let last = new as f64 / over.max(1e-3);
+                let speed = match sign.heard.speed {
+                    Some(speed) => NEWEST.mul_add(last - speed, speed),
+                    None => last,
+                };
+                (new, Some(speed))
+            }
+            // What an earlier attempt or run left of the body came before.
+            None if self.is_resumed(running) => (0, None),
+            None => (bytes, None),
+        };
+        self.parts.tally.received = self.parts.tally.received.saturating_add(new);
+        let heard = Heard {
+            phase,
+            bytes,
+            expected,
+            speed,
+        };
+        let sign = Sign {
+            worker,
+            at: now,
+            heard,
+        };
+        self.heard.insert(task, sign);
+    }
+
+    /// Whether there may have been a part of the body before its worker took it up.
+    fn is_resumed(&self, running: &Running) -> bool {
+        let task = running.task;
+        self.parts.core.delivery(task) > 1
+            || self.tasks.get(&task).is_some_and(|entry| {
+                let partial = self.parts.partial_names.of(entry.kind, &entry.target);
+                self.parts.partials_left.contains(&partial)
+            })
+    }
+
+    /// What is said when the run is asked to end by the signal with this number.
+    pub(super) fn farewell(&self, number: i32) -> String {
+        // A worker may have begun what it holds, and not have said so yet.
+        let slots = self.parts.core.slots();
+        let running = slots.map(|slot| slot.running.len().max(slot.queued.min(1)));
+        let running: usize = running.sum();
+        let what = match running {
+            0 => "stopping".to_owned(),
+            1 => "finishing 1 download".to_owned(),
+            running => format!("finishing {running} downloads"),
+        };
+        let again = match number {
+            signal_hook::consts::SIGINT => "press Ctrl-C again to stop now",
+            _ => "a second signal stops at once",
+        };
+        let grace = duration(self.parts.grace);
+        match running {
+            0 => what,
+            _ => format!("{what} ({again}; {grace} at most)"),
+        }
+    }
+}
