@@ -2,7 +2,7 @@
 //! goes on over the first alone.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -52,6 +52,8 @@ struct Seen {
     ranges: Mutex<Vec<Option<(usize, usize)>>>,
     /// How many of the requests for a range were answered to their end.
     whole: Mutex<usize>,
+    /// The client has given up the second piece.
+    given_up: Mutex<bool>,
     changed: Condvar,
 }
 
@@ -270,37 +272,52 @@ fn part(first: usize, last: usize, of: usize, tag: &str, length: usize) -> Strin
     )
 }
 
-fn a_piece_that_is_cut_off_is_gone_on_with_by_another(engine: Engine) {
-    let (server, seen) = serve(|stream, asked, seen| match asked.range {
-        None => first_piece(stream, asked, || seen.wait_for_ranges(4)),
-        Some((first, _)) if first == MIB => {
+/// Of the second piece come 1000 bytes, and then what `ends` does. The first connection trickles until
+/// the client has given that up.
+fn one_piece_ends(engine: Engine, options: HttpOptions, ends: fn(&TcpStream)) {
+    const SLOW: usize = 50_000;
+    let (server, seen) = serve(move |stream, asked, seen| match asked.range {
+        None => {
             stream.write_all(head(asked).as_bytes())?;
-            stream.write_all(&body()[first..first + 1000])?;
+            stream.write_all(&body()[..MIB - SLOW])?;
+            let mut at = MIB - SLOW;
+            let mut given_up = seen.given_up.lock().expect("no panic");
+            while !*given_up {
+                stream.write_all(&body()[at..=at])?;
+                at += 1;
+                let waited = seen
+                    .changed
+                    .wait_timeout(given_up, Duration::from_millis(10));
+                given_up = waited.expect("no panic").0;
+            }
+            stream.write_all(&body()[at..])
+        }
+        Some((MIB, _)) => {
+            stream.write_all(head(asked).as_bytes())?;
+            stream.write_all(&body()[MIB..MIB + 1000])?;
+            ends(stream);
+            wait_for_end(stream);
+            *seen.given_up.lock().expect("no panic") = true;
+            seen.changed.notify_all();
             Err(ErrorKind::Other.into())
         }
         Some(_) => exact(stream, asked),
     });
-    check(&mut Bench::new(engine, with_split(4)), &server);
+    check(&mut Bench::new(engine, options), &server);
     let ranges = seen.ranges();
     assert!(ranges.contains(&Some((MIB + 1000, 2 * MIB))), "{ranges:?}");
 }
 
-fn a_piece_that_stalls_is_gone_on_with_by_another(engine: Engine) {
-    let (server, seen) = serve(|stream, asked, seen| match asked.range {
-        None => first_piece(stream, asked, || seen.wait_for_ranges(3)),
-        Some((first, _)) if first == MIB => {
-            stream.write_all(head(asked).as_bytes())?;
-            stream.write_all(&body()[first..first + 1000])?;
-            wait_for_end(stream);
-            Err(ErrorKind::Other.into())
-        }
-        Some(_) => exact(stream, asked),
+fn a_piece_that_is_cut_off_is_gone_on_with_by_another(engine: Engine) {
+    one_piece_ends(engine, with_split(4), |stream| {
+        let _ = stream.shutdown(Shutdown::Write);
     });
+}
+
+fn a_piece_that_stalls_is_gone_on_with_by_another(engine: Engine) {
     let mut options = with_split(4);
     options.stall_timeout = Duration::from_secs(1);
-    check(&mut Bench::new(engine, options), &server);
-    let ranges = seen.ranges();
-    assert!(ranges.contains(&Some((MIB + 1000, 2 * MIB))), "{ranges:?}");
+    one_piece_ends(engine, options, |_| {});
 }
 
 /// A server with a thread takes one connection, and lets others wait.
@@ -355,8 +372,8 @@ fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
     let (server, seen) = serve(move |stream, asked, seen| {
         let is_changed = *seen.whole.lock().expect("no panic") >= 1;
         match asked.range {
-            // It stays open as a file would.
-            None if !is_changed => first_piece(stream, asked, || seen.wait_for_ranges(3)),
+            // It stays open as a file would. Who asks again has the second piece.
+            None if !is_changed => first_piece(stream, asked, || seen.wait_for_ranges(4)),
             Some((first, _)) if first == MIB => exact(stream, asked),
             Some(_) | None => {
                 seen.wait_for_whole(1);
@@ -376,7 +393,7 @@ fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
 
 fn what_is_put_together_and_not_what_the_list_names_may_come_again(engine: Engine) {
     let (server, _) = serve(|stream, asked, seen| match asked.range {
-        None => first_piece(stream, asked, || seen.wait_for_whole(3)),
+        None => first_piece(stream, asked, || seen.wait_for_ranges(4)),
         Some((first, end)) => {
             stream.write_all(head(asked).as_bytes())?;
             stream.write_all(&vec![0; end - first])
