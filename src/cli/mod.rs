@@ -115,8 +115,8 @@ Options:
 
 Commands: results, shootout, chaos, origin, completions, man, help
   coordinator help TOPIC     A command, or lists, exec, http, login, retries,
-                             workers, crashes, comparison, values, exit-status,
-                             signals";
+                             workers, crashes, watching, comparison, values,
+                             exit-status, signals";
 
 const AFTER_HELP: &str = "\
 Values:

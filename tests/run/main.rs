@@ -42,3 +42,4 @@ mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod watched;
