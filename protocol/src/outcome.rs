@@ -149,7 +149,7 @@ impl Validators {
 /// The task has a file: as a worker tells it, a body that is whole; as the coordinator records it,
 /// a file in place under its final name, on which the program of `--exec`, if there is one,
 /// succeeded if the file was put there now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.
     pub exchange: Exchange,

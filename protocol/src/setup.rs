@@ -49,7 +49,7 @@ pub struct Setup {
 
 /// What a worker process may use. Sessions inside the coordinator's process keep no limits: they
 /// would be the coordinator's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerLimits {
     /// Most private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
     pub memory: Option<u64>,
@@ -57,6 +57,9 @@ pub struct WorkerLimits {
     pub nice: Option<i32>,
     /// How much of a sandbox it has to be in.
     pub sandbox: Sandbox,
+    /// TCP ports that it may connect to, beside that of name servers; any, if there is none. That
+    /// takes a sandbox, and is never left out.
+    pub connect_ports: Vec<u16>,
 }
 
 /// Whether a worker confines itself.

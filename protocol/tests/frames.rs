@@ -289,13 +289,18 @@ fn faults() -> impl Strategy<Value = Faults> {
 
 fn limits() -> impl Strategy<Value = WorkerLimits> {
     let sandbox = prop::sample::select(vec![Sandbox::Off, Sandbox::BestEffort, Sandbox::On]);
-    (option::of(any::<u64>()), option::of(any::<i32>()), sandbox).prop_map(
-        |(memory, nice, sandbox)| WorkerLimits {
+    (
+        option::of(any::<u64>()),
+        option::of(any::<i32>()),
+        sandbox,
+        vec(any::<u16>(), 0..4),
+    )
+        .prop_map(|(memory, nice, sandbox, connect_ports)| WorkerLimits {
             memory,
             nice,
             sandbox,
-        },
-    )
+            connect_ports,
+        })
 }
 
 prop_compose! {

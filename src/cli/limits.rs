@@ -36,4 +36,9 @@ pub struct LimitArgs {
     /// takes, and start no program
     #[arg(long, value_enum, value_name = "WHEN", default_value = "best-effort")]
     pub sandbox: SandboxName,
+
+    /// TCP ports that workers may connect to, separated by commas, and 53 (Linux 6.7 or later): those
+    /// of URLs, of where they redirect to, and of proxies [default: any]
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    pub connect_ports: Vec<u16>,
 }

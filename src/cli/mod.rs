@@ -110,7 +110,9 @@ Options:
       --simulate             Let a built-in server answer for every URL
   -q, --quiet                Print errors only
   -v, --verbose              Log to standard error
-      --help-all             Every option
+      --help-all             Every option, also --speed-limit, --connect-timeout,
+                             --rate, --host-delay, --user, --netrc-file, --cookie,
+                             --proxy, --insecure, --naming, --exec, --force, --fsync
   -V, --version              Version
 
 Commands: results, shootout, chaos, origin, completions, man, help

@@ -162,6 +162,9 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// Ports that nothing would keep a worker to.
+    #[error("--connect-ports cannot be had with --sandbox off: the sandbox keeps workers to them")]
+    PortsWithoutSandbox,
     /// A mode that cannot be had with another option.
     #[error("--mode {mode} cannot be had with {option}; that is for --mode processes")]
     ModeOption {
@@ -399,7 +402,11 @@ fn worker_limits(
         memory: args.worker_memory,
         nice: args.worker_nice,
         sandbox,
+        connect_ports: args.connect_ports.clone(),
     };
+    if !limits.connect_ports.is_empty() && sandbox == Sandbox::Off {
+        return Err(ConfigError::PortsWithoutSandbox);
+    }
     if pool == PoolKind::Processes {
         return Ok(limits);
     }
@@ -407,6 +414,7 @@ fn worker_limits(
         (sandbox == Sandbox::On).then_some("--sandbox on"),
         limits.memory.map(|_| "--worker-memory"),
         limits.nice.map(|_| "--worker-nice"),
+        (!limits.connect_ports.is_empty()).then_some("--connect-ports"),
     ];
     match asked.into_iter().flatten().next() {
         Some(option) => Err(ConfigError::ModeOption {

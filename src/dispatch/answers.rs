@@ -57,7 +57,7 @@ impl Dispatcher {
             let size = task.size;
             let slot = &mut self.slots[usize::from(worker.slot.0)];
             slot.bytes -= size;
-            slot.start(id);
+            slot.start(id, at);
         }
     }
 

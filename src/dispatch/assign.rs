@@ -24,9 +24,12 @@ impl Dispatcher {
         }
         self.assign_suspects(now);
         let concurrency = usize::from(self.limits.concurrency);
-        let refill = concurrency + self.prefetch() / 2;
         let waiting = self.ready.len() + self.errands.len() + self.in_chunks();
-        if waiting == 0 || self.least_loaded(refill + 1).is_none() {
+        let wants_more = |index| {
+            let slot: &super::Slot = &self.slots[index];
+            slot.is_open() && slot.held() <= concurrency + self.prefetch_of(index) / 2
+        };
+        if waiting == 0 || !(0..self.slots.len()).any(wants_more) {
             return;
         }
         let mut batches = vec![Vec::new(); self.slots.len()];
@@ -47,9 +50,9 @@ impl Dispatcher {
             return self.assign_chunks(now);
         }
         let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let ahead = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
-        let ahead = ahead.min(self.prefetch());
+        let share = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
         for (index, batch) in batches.iter_mut().enumerate() {
+            let ahead = share.min(self.prefetch_of(index));
             // Refilled at half, so that one message carries several tasks.
             if ahead > 0
                 && self.slots[index].is_open()
@@ -84,6 +87,11 @@ impl Dispatcher {
         (0..self.slots.len())
             .filter(|&index| self.slots[index].is_open() && self.slots[index].held() < below)
             .min_by_key(|&index| self.slots[index].held())
+    }
+
+    /// How many tasks the worker of slot `index` is to hold beyond those it runs.
+    pub(super) fn prefetch_of(&self, index: usize) -> usize {
+        self.slots[index].ahead(self.prefetch())
     }
 
     /// How many tasks a worker may hold beyond those it runs. While errands wait none: they would

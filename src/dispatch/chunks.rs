@@ -81,8 +81,8 @@ impl Dispatcher {
     /// Hands each slot what it can hold of its own chunk.
     pub(super) fn assign_chunks(&mut self, now: Instant) {
         let concurrency = usize::from(self.limits.concurrency);
-        let prefetch = self.prefetch();
         for index in 0..self.slots.len() {
+            let prefetch = self.prefetch_of(index);
             // Refilled at half, so that one message carries several tasks.
             if !self.slots[index].is_open()
                 || self.slots[index].held() >= concurrency.max(1) + prefetch / 2

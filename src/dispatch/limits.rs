@@ -12,7 +12,8 @@ pub struct Limits {
     pub policy: Policy,
     /// Tasks that a worker runs at once, at least 1.
     pub concurrency: u16,
-    /// Tasks that a worker may hold beyond those it runs, when there is plenty to do.
+    /// Most tasks that a worker may hold beyond those it runs, when there is plenty to do and each
+    /// takes little time.
     pub prefetch: u16,
     /// Bytes of assignments that a worker may hold without having started them. One is always
     /// allowed. It keeps what a worker has not read well below what its socket takes, so that a
@@ -140,7 +141,7 @@ impl Default for Limits {
             workers: 6,
             policy: Policy::Shared,
             concurrency: 1,
-            prefetch: 16,
+            prefetch: 64,
             credit_bytes: 128 * 1024,
             per_host: Some(6),
             spacing: Duration::ZERO,

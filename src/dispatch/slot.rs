@@ -14,11 +14,19 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
 use super::event::{HostId, KillReason};
+
+/// How long a worker is to have something to do without hearing from the coordinator: longer than
+/// that takes to have its turn on a busy machine.
+const AHEAD: Duration = Duration::from_millis(20);
+/// Tasks ahead while it is not known how long they take.
+const UNKNOWN_AHEAD: usize = 16;
+/// Fewest tasks ahead, however long they take: the end of one is heard of only after a moment.
+const LEAST_AHEAD: usize = 2;
 
 /// What the worker in a slot is up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +78,9 @@ pub(super) struct Slot {
     pub(super) quota: Option<u32>,
     /// The host that served the worker's latest answer.
     pub(super) served_by: Option<HostId>,
+    /// When the worker last began a task, and how long one takes it of late, if it has begun two.
+    began: Option<Instant>,
+    pace: Option<Duration>,
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
@@ -92,6 +103,8 @@ impl Slot {
             closed: false,
             quota: None,
             served_by: None,
+            began: None,
+            pace: None,
             progress: false,
             barren: 0,
         }
@@ -144,10 +157,30 @@ impl Slot {
         self.is_ready() && !self.closed && !matches!(self.quota, Some(0))
     }
 
-    /// Moves `task` from the queue to the running ones.
-    pub(super) fn start(&mut self, task: TaskId) {
+    /// Moves `task`, which its worker began at this moment, from the queue to the running ones.
+    pub(super) fn start(&mut self, task: TaskId, at: Instant) {
         self.unqueue(task);
         self.running.insert(task);
+        if let Some(before) = self.began.replace(at) {
+            let gap = at.saturating_duration_since(before);
+            // It may have had nothing to do for a while.
+            self.pace = Some(
+                self.pace
+                    .map_or(gap, |pace| (pace * 3 + gap.min(pace * 2)) / 4),
+            );
+        }
+    }
+
+    /// How many tasks are worth holding beyond those that run, `most` at most: what takes the worker
+    /// [`AHEAD`].
+    pub(super) fn ahead(&self, most: usize) -> usize {
+        let Some(pace) = self.pace else {
+            return most.min(UNKNOWN_AHEAD);
+        };
+        let tasks = AHEAD.as_nanos() / pace.as_nanos().max(1);
+        usize::try_from(tasks)
+            .unwrap_or(most)
+            .clamp(most.min(LEAST_AHEAD), most)
     }
 
     /// Takes `task` out, wherever it is.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use protocol::{Epoch, Exchange, SlotId, Timestamp, Validators};
+use protocol::{Epoch, SlotId, Timestamp, Validators};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -137,15 +137,9 @@ fn order(path: &str, body: &str) -> Order {
         replace: true,
         known: None,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: body.len() as u64,
             sha256: Sha256::digest(body).into(),
-            content_type: None,
-            executed: None,
-            validators: Validators::default(),
-            modified: None,
-            unchanged: false,
-            suggested_name: None,
+            ..Stored::default()
         }),
     }
 }

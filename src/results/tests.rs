@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use protocol::{
-    Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing, Validators,
-};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Timing};
 
 use super::export::Exports;
 use super::failed::is_plain;
@@ -54,12 +52,7 @@ fn stored(facts: Facts, bytes: u64, millis: u64) -> Record {
         exchange: exchange(millis, 200),
         bytes,
         sha256: [1; 32],
-        content_type: None,
-        validators: Validators::default(),
-        modified: None,
-        unchanged: false,
-        suggested_name: None,
-        executed: None,
+        ..Stored::default()
     };
     Record::stored(facts, stored)
 }

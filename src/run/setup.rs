@@ -68,7 +68,7 @@ pub(super) fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>
         spans: config.timeline.is_some(),
         cpu_per_task: config.cpu_per_task,
         boot: None,
-        limits: config.worker_limits,
+        limits: config.worker_limits.clone(),
         limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
             bytes_per_second,
             sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),

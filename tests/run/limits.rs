@@ -306,3 +306,42 @@ fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
     ended.says(&["died with out of memory (over --worker-memory)"]);
     assert!(!ended.stderr.contains("SIGABRT"), "{}", ended.text());
 }
+
+#[test]
+fn workers_connect_to_the_ports_that_are_named_and_to_no_others() {
+    let (named, other) = (Server::start(), Server::start());
+    let port = |server: &Server| server.url("").rsplit(':').next().unwrap().to_owned();
+    for engine in ["blocking", "async"] {
+        let run = Run::new()
+            .list([named.url("/a"), other.url("/b")])
+            .with("--retry 0 --engine")
+            .with(engine)
+            .with("--connect-ports")
+            .with(&format!("1,{}", port(&named)));
+        let ended = run.finish().code(1);
+        assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
+        ended.says(&["/b: ", "ermission denied"]);
+    }
+    assert_eq!((named.total(), other.total()), (2, 0));
+}
+
+#[test]
+fn ports_that_nothing_would_keep_workers_to_are_refused() {
+    let server = Server::start();
+    let list = || Run::new().list([server.url("/a")]);
+    let run = list().with("--connect-ports 80 --sandbox off");
+    run.finish()
+        .code(2)
+        .says(&["--connect-ports", "--sandbox off"]);
+    let run = list().with("--connect-ports 80 --mode threads");
+    run.finish()
+        .code(2)
+        .says(&["--connect-ports", "--mode processes"]);
+    if has_strace("ports_that_nothing_would_keep_workers_to_are_refused") {
+        let run = list().with("--connect-ports 80").through(LANDLOCK_2);
+        run.finish()
+            .code(3)
+            .says(&["--connect-ports", "Landlock ABI 4"]);
+    }
+    assert_eq!(server.total(), 0);
+}

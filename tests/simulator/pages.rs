@@ -133,19 +133,45 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
     }
 }
 
-#[test]
-fn what_is_told_together_is_answered_by_one_assignment() {
-    let (mut core, now) = one_worker(1, 1000);
-    let done = (1..=8).flat_map(|task| [started(task, now), finished(FIRST, TaskId(task))]);
-    core.handle_all(now, done);
+/// How many tasks are assigned, message by message, after the first 8 took so long each.
+fn assigned_after(each: Duration) -> Vec<usize> {
+    let (mut core, begun) = one_worker(1, 1000);
+    let done = (1..=8).flat_map(|task| {
+        let at = begun + each * (task as u32 - 1);
+        [started(task, at), finished(FIRST, TaskId(task))]
+    });
+    core.handle_all(begun + each * 8, done);
     core.audit().unwrap();
-    let assigned: Vec<usize> = std::iter::from_fn(|| core.poll_action())
+    std::iter::from_fn(|| core.poll_action())
         .filter_map(|action| {
             let Action::Assign { tasks, .. } = action else {
                 return None;
             };
             Some(tasks.len())
         })
-        .collect();
-    assert_eq!(assigned, [8], "what it ended is made up for at once");
+        .collect()
+}
+
+#[test]
+fn what_is_told_together_is_answered_by_one_assignment() {
+    let ms = Duration::from_millis(1);
+    assert_eq!(
+        assigned_after(ms * 5 / 4),
+        [8],
+        "what it ended is made up for at once"
+    );
+}
+
+#[test]
+fn a_worker_holds_as_many_tasks_ahead_as_keep_it_busy_for_a_moment() {
+    let us = Duration::from_micros(1);
+    // It held 17, and has ended 8 of them.
+    assert_eq!(assigned_after(us * 500), [1 + 40 - 9]);
+    assert_eq!(
+        assigned_after(us * 10),
+        [1 + 64 - 9],
+        "and no more than may be"
+    );
+    let slow = assigned_after(us * 100_000);
+    assert!(slow.is_empty(), "it holds too many of such: {slow:?}");
 }

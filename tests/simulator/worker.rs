@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use coordinator::dispatch::Event;
-use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Validators, WorkerId};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerId};
 
 use crate::scenario::Scenario;
 
@@ -125,15 +125,8 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
         worker,
         task,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: task.0,
-            sha256: [0; 32],
-            content_type: None,
-            executed: None,
-            validators: Validators::default(),
-            modified: None,
-            unchanged: false,
-            suggested_name: None,
+            ..Stored::default()
         }),
     }
 }

@@ -11,7 +11,7 @@ use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
 use protocol::handshake::Hello;
 use protocol::{
     Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup, Stored,
-    TaskId, ToWorker, Validators, codec,
+    TaskId, ToWorker, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use worker::dial::{Dialled, dial};
@@ -431,15 +431,8 @@ fn acked(task: TaskId) -> Report {
     Report::Finished {
         task,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: 1,
-            sha256: [0; 32],
-            content_type: None,
-            executed: None,
-            validators: Validators::default(),
-            modified: None,
-            unchanged: false,
-            suggested_name: None,
+            ..Stored::default()
         }),
     }
 }

@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
     PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError,
     Scope, make_bitflags,
 };
@@ -31,6 +31,12 @@ const NEEDED: ABI = ABI::V3;
 /// What is used where the kernel has it (Linux 6.12): ioctls on devices, listening on TCP ports,
 /// signals and abstract sockets. Landlock's later additions are not listed until they are tried.
 const USED: ABI = ABI::V6;
+
+/// What it takes to limit the ports that may be connected to (Linux 6.7).
+const PORTS: ABI = ABI::V4;
+
+/// Of name servers, which are asked over TCP for answers that are long (RFC 7766).
+const DOMAIN: u16 = 53;
 
 /// What it takes to write a body, to read what is there of one, and to take one away.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
@@ -78,6 +84,12 @@ pub enum SandboxError {
          enabled (lsm=landlock); use --sandbox best-effort to take what there is", NEEDED as i32
     )]
     Unsupported(#[source] RulesetError),
+    /// The kernel cannot keep a worker to some ports.
+    #[error(
+        "this kernel cannot limit the ports that workers connect to (--connect-ports): it takes \
+         Landlock ABI {} (Linux 6.7), enabled (lsm=landlock)", PORTS as i32
+    )]
+    Ports(#[source] RulesetError),
     /// The folder that may be written to is not there.
     #[error("cannot open the folder {} for the sandbox: {cause}", .folder.display())]
     Folder {
@@ -246,7 +258,12 @@ pub(crate) fn enter(setup: &Setup, extent: Extent) -> Result<InForce, SandboxErr
         Sandbox::BestEffort => {
             let no_new_privs = had(no_new_privs()).is_some();
             // Landlock without ABI 2 refuses every move between folders, and so every file.
-            let landlock = had(restrict_files(setup, AccessFs::Refer.into()));
+            let files = restrict_files(setup, AccessFs::Refer.into());
+            let landlock = match files {
+                // Who names ports means that nothing else is connected to.
+                Err(error) if !setup.limits.connect_ports.is_empty() => return Err(error),
+                files => had(files),
+            };
             let capabilities = had(drop_capabilities(setup));
             if landlock.is_none() && extent == Extent::Process {
                 // Then this is what keeps other workers from the memory of this one.
@@ -298,13 +315,19 @@ fn restrict_files(
     setup: &Setup,
     needed: BitFlags<AccessFs>,
 ) -> Result<(i32, PathBuf), SandboxError> {
-    let ruleset = Ruleset::default()
+    let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(needed)
-        .map_err(SandboxError::Unsupported)?
+        .map_err(SandboxError::Unsupported)?;
+    if !setup.limits.connect_ports.is_empty() {
+        ruleset = ruleset
+            .handle_access(AccessNet::ConnectTcp)
+            .map_err(SandboxError::Ports)?;
+    }
+    let ruleset = ruleset
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(USED))?
-        // Connecting is what a worker is for; nobody has to connect to it.
+        // Nobody has to connect to a worker.
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?;
@@ -332,6 +355,12 @@ fn permit(
         cause,
     })?;
     ruleset = ruleset.add_rule(PathBeneath::new(folder, WRITE))?;
+    let ports = &setup.limits.connect_ports;
+    if !ports.is_empty() {
+        for &port in ports.iter().chain([&DOMAIN]) {
+            ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+        }
+    }
     // Where a redirect leads is held against what is there.
     if let Some(robots) = &setup.robots
         && let Ok(folder) = PathFd::new(&robots.folder)

@@ -1,22 +1,8 @@
-//! What unit tests share: options of a worker with short limits and no surprises, and a success.
+//! What unit tests share: options of a worker with short limits and no surprises.
 
 use std::time::Duration;
 
-use protocol::{Exchange, HttpOptions, LoginOptions, Proxies, Stored, Trust, Validators};
-
-pub(crate) fn stored() -> Stored {
-    Stored {
-        exchange: Exchange::default(),
-        bytes: 0,
-        sha256: [0; 32],
-        content_type: None,
-        executed: None,
-        validators: Validators::default(),
-        modified: None,
-        unchanged: false,
-        suggested_name: None,
-    }
-}
+use protocol::{HttpOptions, LoginOptions, Proxies, Trust};
 
 pub(crate) fn options() -> HttpOptions {
     HttpOptions {

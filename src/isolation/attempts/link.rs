@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Exchange, Failure, FailureKind, FromWorker, MonotonicNanos, Phase, Report, Running, Severity,
-    Stored, TaskId, Validators, codec, packet,
+    Stored, TaskId, codec, packet,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
@@ -329,15 +329,8 @@ fn finished(task: TaskId) -> Report {
     Report::Finished {
         task,
         stored: Box::new(Stored {
-            exchange: Exchange::default(),
             bytes: 1,
-            sha256: [0; 32],
-            content_type: None,
-            modified: None,
-            suggested_name: None,
-            executed: None,
-            validators: Validators::default(),
-            unchanged: false,
+            ..Stored::default()
         }),
     }
 }

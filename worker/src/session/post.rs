@@ -523,7 +523,7 @@ mod tests {
         fn does(&self, task: u64, url: &str, waiting: usize) {
             let task = TaskId(task);
             self.post.begin(task);
-            let stored = Box::new(crate::testing::stored());
+            let stored = Box::default();
             assert!(
                 self.post
                     .end(Report::Finished { task, stored }, url, waiting)
@@ -549,7 +549,7 @@ mod tests {
         for task in 1..=3 {
             desk.post.begin(TaskId(task));
             assert_eq!(desk.frames(), [0; 0], "nobody waits for a start");
-            let stored = Box::new(crate::testing::stored());
+            let stored = Box::default();
             let task = TaskId(task);
             desk.post
                 .end(Report::Finished { task, stored }, "http://h/", 0);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
 use crate::page;
-use crate::testing::{options, stored};
+use crate::testing::options;
 
 /// An engine that does what a task's URL says: `hold` tells the test and waits for it, `panic`
 /// panics, anything else is stored at once.
@@ -38,7 +38,7 @@ impl Engine for Scripted {
             "panic" => panic!("as the test wanted"),
             _ => {}
         }
-        Ok(Box::new(stored()))
+        Ok(Box::default())
     }
 }
 
@@ -56,7 +56,7 @@ impl EventEngine for Scripted {
             "panic" => panic!("as the test wanted"),
             _ => {}
         }
-        Ok(Box::new(stored()))
+        Ok(Box::default())
     }
 }
 
@@ -397,7 +397,7 @@ fn a_frozen_event_loop_shows_no_life() {
         ) -> Result<Box<Stored>, Box<Failure>> {
             self.0.send(()).expect("the test listens");
             let _ = self.1.lock().expect("no panic").recv();
-            Ok(Box::new(stored()))
+            Ok(Box::default())
         }
     }
     let (coordinator, _inbox, outbox) = local_link();
