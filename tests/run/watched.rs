@@ -371,14 +371,9 @@ fn the_page_follows_the_run_on_every_screen_and_keeps_its_last_state() {
     let first = browser.evaluate(heading);
     // It is followed without being loaded again.
     browser.evaluate("window.mark = 1");
-    let promise = |until: &str| {
-        format!(
-            "new Promise(done => {{ const look = () => {until} ? done(1) : requestAnimationFrame(look); look(); }})"
-        )
-    };
     let changed =
         format!("{heading} !== {first} && document.querySelectorAll('polyline').length === 2");
-    browser.evaluate(&promise(&changed));
+    browser.wait_for(&changed);
     for width in [320, 400, 768, 1280] {
         for scheme in ["light", "dark"] {
             browser.screen(width, scheme);
@@ -393,7 +388,7 @@ fn the_page_follows_the_run_on_every_screen_and_keeps_its_last_state() {
     }
     assert_eq!(browser.count(".worker"), 8);
     assert!(browser.count(".downloads li") > 0);
-    browser.evaluate(&promise("document.querySelector('.over')"));
+    browser.wait_for("document.querySelector('.over')");
     job.finish().code(1);
     let last = browser.evaluate(heading);
     assert_eq!(last, "2,000 of 2,000 files");
@@ -414,9 +409,7 @@ fn the_page_says_so_when_the_run_is_gone_and_keeps_what_it_showed() {
     browser.open(&held.page);
     let heading = browser.evaluate("document.querySelector('h1').textContent");
     held.job.kill();
-    browser.evaluate(
-        "new Promise(done => { const look = () => document.getElementById('link').hidden ? requestAnimationFrame(look) : done(1); look(); })",
-    );
+    browser.wait_for("!document.getElementById('link').hidden");
     let said = browser.evaluate("document.getElementById('link').textContent");
     assert!(said.as_str().unwrap().contains("does not answer"), "{said}");
     assert_eq!(

@@ -221,6 +221,17 @@ impl Browser {
         );
     }
 
+    /// Waits until an expression holds; fails if it does not in a minute.
+    pub fn wait_for(&mut self, condition: &str) {
+        self.evaluate(&format!(
+            "new Promise((done, fail) => {{
+                setTimeout(() => fail('waited in vain'), 60000);
+                const look = () => ({condition}) ? done(1) : requestAnimationFrame(look);
+                look();
+            }})"
+        ));
+    }
+
     /// The value of an expression that is a number.
     pub fn number(&mut self, expression: &str) -> f64 {
         self.evaluate(expression).as_f64().expect("a number")
