@@ -2,6 +2,8 @@
 //!
 //! It must not decide what is shown.
 
+use std::time::Duration;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
@@ -56,6 +58,28 @@ pub fn number(value: f64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// A time for people: `8 s`, `3 min 5 s`, `2 h 10 min`.
+#[must_use]
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round();
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounded"
+    )]
+    let seconds = seconds as u64;
+    let (whole, unit, part, smaller) = match seconds {
+        0..60 => (seconds, "s", 0, ""),
+        60..3600 => (seconds / 60, "min", seconds % 60, "s"),
+        3600..86_400 => (seconds / 3600, "h", seconds % 3600 / 60, "min"),
+        _ => (seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    };
+    match part {
+        0 => format!("{whole} {unit}"),
+        part => format!("{whole} {unit} {part} {smaller}"),
+    }
 }
 
 /// So many of something that has a regular plural: `1 URL`, `30 URLs`.
@@ -130,5 +154,19 @@ mod tests {
         assert_eq!(count(1, "URL"), "1 URL");
         assert_eq!(count(10_000, "URL"), "10,000 URLs");
         assert_eq!(factor(0.5, 3.0), "6.00×");
+    }
+
+    #[test]
+    fn times_are_rounded_to_what_matters() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (185, "3 min 5 s"),
+            (3600, "1 h"),
+            (7800, "2 h 10 min"),
+            (200_000, "2 d 7 h"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
     }
 }

@@ -16,6 +16,7 @@
 //! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
+//! - [`watch`] answers those who watch a run over HTTP.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`isolation`] has a worker try what it must not do, and says what came of it.
 //! - [`inject`] plans faults on request, for people who test their set-up.
@@ -27,7 +28,8 @@
 //! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
 //! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows;
 //! [`whole_file`], files that are written whole or not
-//! at all; [`reap`], which asks the kernel what a child used.
+//! at all; [`reap`], which asks the kernel what a child used; [`process_memory`], what it tells of a
+//! process's memory.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
@@ -50,9 +52,11 @@ pub mod origin;
 pub mod page;
 pub mod placement;
 pub mod pool;
+pub mod process_memory;
 pub mod reap;
 pub mod results;
 pub mod run;
 pub mod shootout;
 pub mod terminal;
+pub mod watch;
 pub mod whole_file;

@@ -110,15 +110,16 @@ Options:
       --simulate             Let a built-in server answer for every URL
   -q, --quiet                Print errors only
   -v, --verbose              Log to standard error
-      --help-all             Every option, also --speed-limit, --connect-timeout,
-                             --rate, --host-delay, --user, --netrc-file, --cookie,
-                             --proxy, --insecure, --naming, --exec, --force, --fsync
+      --help-all             Every option, also --speed-limit, --host-delay,
+                             --connect-timeout, --rate, --user, --netrc-file,
+                             --cookie, --proxy, --insecure, --naming, --exec,
+                             --force, --fsync, --listen
   -V, --version              Version
 
 Commands: results, shootout, chaos, origin, completions, man, help
   coordinator help TOPIC     A command, or lists, exec, http, login, retries,
-                             workers, crashes, comparison, values, exit-status,
-                             signals";
+                             workers, crashes, watching, comparison, values,
+                             exit-status, signals";
 
 const AFTER_HELP: &str = "\
 Values:

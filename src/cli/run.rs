@@ -18,6 +18,7 @@ use crate::dispatch::{Intensity, MaxFailures};
 use crate::inject;
 use crate::origin::Spec;
 use crate::terminal::{Color, Progress};
+use crate::watch::Address;
 
 /// Where files go, unless the user says otherwise.
 pub const OUTPUT: &str = "downloads";
@@ -160,6 +161,10 @@ pub struct RunArgs {
     #[command(flatten)]
     pub crash: CrashArgs,
 
+    /// Options for watching a run.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+
     /// How the work is done.
     #[command(flatten)]
     pub mode: ModeArgs,
@@ -172,6 +177,21 @@ pub struct WorkerOptions {
     /// Replace each worker by a new one after N tasks [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub worker_tasks: Option<u32>,
+}
+
+/// Options for watching a run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Watching")]
+pub struct WatchArgs {
+    /// Answer those who watch the run, at PORT of the loopback address, ADDRESS:PORT or unix:PATH: a live
+    /// page at /, its figures as JSON at /status, for Prometheus at /metrics, and /healthz. Other users
+    /// of the machine can connect to a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Address>,
+
+    /// Answer only under paths that begin with the secret in FILE, which is made if it is not there
+    #[arg(long, value_name = "FILE", requires = "listen", value_hint = ValueHint::FilePath)]
+    pub listen_token: Option<PathBuf>,
 }
 
 /// Options for HTTP.

@@ -26,6 +26,7 @@ use crate::input::{Column, Format, ListOptions, Source};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
 use crate::terminal::{Color, Progress};
+use crate::watch::Address;
 pub use exec::ExecError;
 use login::Login;
 pub use login::LoginError;
@@ -112,6 +113,10 @@ pub struct RunConfig {
     pub progress: Progress,
     /// When output is coloured.
     pub color: Color,
+    /// Where the run can be watched, if it can be.
+    pub listen: Option<Address>,
+    /// The file with the token that stands in front of every path there.
+    pub listen_token: Option<PathBuf>,
 }
 
 /// Where workers live.
@@ -280,6 +285,8 @@ impl RunConfig {
             verbose: args.verbose,
             progress: args.progress,
             color: args.color,
+            listen: args.watch.listen,
+            listen_token: args.watch.listen_token,
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::cli::Cli;
 use crate::hints;
 
 /// Groups of options, by the word that they are asked for with.
-const GROUPS: [(&str, &str); 8] = [
+const GROUPS: [(&str, &str); 9] = [
     ("lists", "Lists"),
     ("exec", "Each file"),
     ("http", "HTTP"),
@@ -15,6 +15,7 @@ const GROUPS: [(&str, &str); 8] = [
     ("retries", "Retries"),
     ("workers", "Workers"),
     ("crashes", "Crashes"),
+    ("watching", "Watching"),
     ("comparison", "Comparison"),
 ];
 

@@ -48,6 +48,23 @@ impl Template {
     ///
     /// If the template does not fit the model.
     pub fn render(&self, model: &impl Serialize) -> Result<String, LayoutError> {
+        self.render_part(model, None)
+    }
+
+    /// What one block of the page is about `model`, to take the place of what a page shows.
+    ///
+    /// # Errors
+    ///
+    /// If the template does not fit the model, or has no such block.
+    pub fn render_block(&self, block: &str, model: &impl Serialize) -> Result<String, LayoutError> {
+        self.render_part(model, Some(block))
+    }
+
+    fn render_part(
+        &self,
+        model: &impl Serialize,
+        block: Option<&str>,
+    ) -> Result<String, LayoutError> {
         let mut engine = Environment::new();
         engine.set_undefined_behavior(UndefinedBehavior::Strict);
         engine.set_syntax(
@@ -60,11 +77,17 @@ impl Template {
             engine.add_template(name, markup)?;
         }
         engine.add_template(NAME, self.markup)?;
-        let page = engine.get_template(NAME)?.render(context! {
+        let context = context! {
             page => Value::from(Serde(model)),
             style => [STYLE, self.style].concat(),
             script => [SCRIPT, self.script].concat(),
-        })?;
-        Ok(page)
+        };
+        let page = engine.get_template(NAME)?;
+        Ok(match block {
+            None => page.render(context)?,
+            Some(block) => page
+                .render_captured(context)?
+                .with_state_mut(|state| state.render_block(block))?,
+        })
     }
 }

@@ -74,6 +74,14 @@ impl Scale {
         })
     }
 
+    /// The largest of the binary units of bytes that fits.
+    #[must_use]
+    pub fn binary_unit(self) -> f64 {
+        let units = [30, 20, 10].map(|power| f64::from(1_u32 << power));
+        let fitting = units.into_iter().find(|unit| *unit <= self.most);
+        fitting.unwrap_or(1.0)
+    }
+
     /// Marks for a scale in bytes.
     #[must_use]
     pub fn bytes(self) -> Vec<Tick> {

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::process_memory::in_status;
+
 /// The kernel's count of resident pages may be off by some for each processor (`percpu_counter`);
 /// only what is beyond that is told from another process's.
 const INEXACT: u64 = 4 * 1024 * 1024;
@@ -51,13 +53,7 @@ impl Peak {
 
 /// Most memory that was resident at once in a living process, in bytes (`VmHWM`, proc_pid_status(5)).
 fn peak_of(process: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
-        .trim()
-        .strip_suffix(" kB")?;
-    Some(kib.parse::<u64>().ok()?.saturating_mul(1024))
+    in_status(process, "VmHWM:")
 }
 
 /// The kernel's count of processes that it killed for want of memory.

@@ -15,6 +15,8 @@ pub enum Message {
     Intake(Batch),
     /// The number of entries of all lists.
     Counted(u64),
+    /// Somebody watches the run, and wants to know how it is.
+    Watched,
     /// A signal to this process.
     Signal(Signal),
 }

@@ -30,6 +30,7 @@ mod sieve;
 mod signals;
 mod tally;
 mod timeline;
+mod watching;
 
 use std::io;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ use crate::pool::{
     try_limits,
 };
 use crate::terminal::Progress;
+use crate::watch::{Reserved, State, WatchError};
 use crate::whole_file::WholeFile;
 
 pub use folder::FolderError;
@@ -65,7 +67,7 @@ use log::{LastEnding, LastRun, Layout, LayoutError, LockError, LogError, LogWrit
 use partials::{KeyError, PartialNames};
 use recheck::Refresh;
 pub use report::LogLines;
-use report::{Console, Feed, FeedTarget, Manner};
+use report::{Console, Feed, FeedTarget, Manner, end_of_run};
 use resume::{Detail, Index, IndexError};
 use robots::Doorman;
 use setup::{placement, setup};
@@ -73,6 +75,7 @@ use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
 use tally::Tally;
 use timeline::Timeline;
+use watching::Watching;
 
 pub use dry_run::dry_run;
 pub use outcome::Outcome;
@@ -136,6 +139,9 @@ pub enum SetUpError {
     /// Faults cannot be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The run cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The system refused something that every run needs.
     #[error("cannot {what}: {error}")]
     System {
@@ -156,6 +162,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
     let mut console = console(&config, begun)?;
+    let reserved = reserve(&config, &console)?;
     let tally = Tally::new(begun);
     let lists = open_lists(&config, &console)?;
     make_room(workers)?;
@@ -249,6 +256,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     };
 
     let (sender, inbox) = channel();
+    let watching = reserved
+        .map(|reserved| {
+            let asked = sender.clone();
+            reserved.start(move || {
+                // Nobody hears it when the run is over.
+                let _ = asked.send(Message::Watched);
+            })
+        })
+        .transpose()?
+        .map(|watch| Watching::new(watch, config.limits.concurrency, begun));
     let _signals = signals::Listener::start(sender.clone()).map_err(system("listen to signals"))?;
     let setup = Setup {
         boot: boot.clone(),
@@ -315,6 +332,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             inbox,
             console,
             tally,
+            watching,
         },
         workers,
     );
@@ -349,8 +367,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         quiet: config.quiet,
         output: config.output,
     };
+    let watched = finished.watched.take();
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
-    console.finish(Instant::now(), &tally, outcome.code());
+    let end = end_of_run(Instant::now(), &tally, outcome.code());
+    if let Some((watching, last)) = watched {
+        watching.watch.finish(State {
+            progress: end.clone(),
+            ..last
+        });
+    }
+    console.finish(&end);
     Ok(outcome)
 }
 
@@ -490,7 +516,7 @@ fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
         Progress::JsonTo(number) => Some(FeedTarget::Descriptor(number)),
         Progress::Auto | Progress::Plain => None,
     };
-    let feed = target.map(|target| Feed::open(target, begun));
+    let feed = target.map(Feed::open);
     let feed = feed
         .transpose()
         .map_err(system("write progress to that descriptor (--progress)"))?;
@@ -500,6 +526,21 @@ fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
         progress: config.progress,
     };
     Ok(Console::new(how, feed, begun))
+}
+
+/// Takes the address at which the run can be watched, if it is to be, and says where that is.
+fn reserve(config: &RunConfig, console: &Console) -> Result<Option<Reserved>, WatchError> {
+    let Some(address) = &config.listen else {
+        return Ok(None);
+    };
+    let reserved = Reserved::new(address, config.listen_token.as_deref())?;
+    if reserved.is_open() {
+        console.error(
+            "warning: whoever reaches this machine can watch the run; --listen-token asks for a secret",
+        );
+    }
+    console.line(&format!("the run can be watched at {}", reserved.place()));
+    Ok(Some(reserved))
 }
 
 /// Who brings about the faults that are asked for, if any are.

@@ -9,6 +9,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::process_memory::{in_status, kib};
+
 /// Most processes looked at: a runaway tree must not hold up the shootout.
 const MOST: usize = 4096;
 
@@ -100,15 +102,7 @@ fn proportional(pid: u32) -> Option<u64> {
 }
 
 fn resident(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    kib(&text, "VmRSS:")
-}
-
-/// The value of a line such as `Pss:    123 kB`, in bytes.
-fn kib(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(number * 1024)
+    in_status(&pid.to_string(), "VmRSS:")
 }
 
 #[cfg(test)]
@@ -148,12 +142,5 @@ mod tests {
     #[test]
     fn what_is_gone_has_no_memory() {
         assert_eq!(memory(u32::MAX), None);
-    }
-
-    #[test]
-    fn sizes_are_read_in_kib() {
-        let text = "Rss:     9 kB\nPss:    123 kB\nPss_Dirty: 1 kB\n";
-        assert_eq!(kib(text, "Pss:"), Some(123 * 1024));
-        assert_eq!(kib(text, "Swap:"), None);
     }
 }

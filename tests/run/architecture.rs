@@ -255,11 +255,27 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "the shootout looks at runs from outside, as it looks at other programs",
     ),
     (
+        "src/watch/",
+        &[
+            "crate::run",
+            "crate::cli",
+            "crate::config",
+            "crate::input",
+            "crate::pool",
+            "crate::dispatch",
+            "crate::origin",
+            "crate::shootout",
+            "ipc_channel",
+        ],
+        "those who watch a run are told its state, and can neither change nor reach it",
+    ),
+    (
         "src/page/",
         &[
             "crate::shootout",
             "crate::run",
             "crate::results",
+            "crate::watch",
             "crate::cli",
         ],
         "what pages share does not know what a page is about",

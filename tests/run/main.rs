@@ -43,3 +43,4 @@ mod split;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod watched;

@@ -153,6 +153,7 @@ fn the_help_has_its_groups_and_loses_no_word() {
             "Retries:",
             "Workers:",
             "Crashes:",
+            "Watching:",
             "Comparison:",
             "Values:",
             "Examples:",

@@ -2,18 +2,14 @@
 //! tell families apart.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use coordinator::shootout::report;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::browser::{Browser, chromium};
 use crate::sample::sixteen;
-
-/// Set to a folder, pictures of the page are kept there for a person to look at.
-const PICTURES: &str = "SHOOTOUT_PICTURES";
+use crate::support::browser::{Browser, chromium};
 
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
@@ -37,26 +33,6 @@ fn open() -> Option<Opened> {
         browser,
         _folder: folder,
     })
-}
-
-impl Browser {
-    /// Waits until what the screen's new size brings about has been done.
-    fn settle(&mut self) {
-        self.evaluate(
-            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
-        );
-    }
-
-    fn number(&mut self, expression: &str) -> f64 {
-        self.evaluate(expression).as_f64().expect("a number")
-    }
-
-    fn keep(&mut self, name: &str) {
-        if let Some(folder) = std::env::var_os(PICTURES) {
-            let path: PathBuf = Path::new(&folder).join(format!("{name}.png"));
-            std::fs::write(path, self.picture()).expect("the folder of pictures is there");
-        }
-    }
 }
 
 #[test]

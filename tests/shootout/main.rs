@@ -2,7 +2,6 @@
 //! opens the page.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod browser;
 mod contestants;
 mod held;
 mod lead;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::browser::{Browser, chromium};
 use crate::held::{Held, Set};
+use crate::support::browser::{Browser, chromium};
 
 fn lanes(standing: &Value) -> u64 {
     let lanes = &standing["timeline"]["lanes"];

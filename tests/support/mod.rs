@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 #![allow(unused_imports, reason = "each test crate uses a part of it")]
 
+pub mod browser;
 pub mod log;
 pub mod process;
 pub mod run;

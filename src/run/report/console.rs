@@ -5,13 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::bars::Bars;
-use super::feed::Feed;
+use super::feed::{self, Feed};
 use super::pace::{Pace, time_left};
 use super::screen::{self, View};
 use super::text::RunningLine;
 use crate::format;
 use crate::run::tally::Tally;
-use crate::terminal::{self, Color, Progress};
+use crate::terminal::{self, Color};
+use crate::watch::Progress;
 
 /// Time between two progress updates: of a terminal, of objects, and of plain lines; and until the
 /// first of these.
@@ -32,7 +33,7 @@ pub struct Manner {
     /// In colour.
     pub color: Color,
     /// How progress is told.
-    pub progress: Progress,
+    pub progress: terminal::Progress,
 }
 
 /// See the module.
@@ -64,7 +65,7 @@ impl Console {
         let is_fed = feed.as_ref().is_some_and(Feed::is_stderr);
         let is_terminal = io::stderr().is_terminal();
         let color = color.is_on(is_terminal) && !is_fed;
-        let draws = progress != Progress::Plain && is_terminal && !terminal::is_dumb();
+        let draws = progress != terminal::Progress::Plain && is_terminal && !terminal::is_dumb();
         let bars = draws && !quiet && !is_fed;
         let first = if bars { BARS_EVERY } else { FIRST_LINE };
         Self {
@@ -86,7 +87,7 @@ impl Console {
         let how = Manner {
             quiet: true,
             color: Color::Never,
-            progress: Progress::Auto,
+            progress: terminal::Progress::Auto,
         };
         Self::new(how, None, now)
     }
@@ -142,6 +143,31 @@ impl Console {
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         [self.due, self.objects_due].into_iter().flatten().min()
+    }
+
+    /// How far the run is, for a program; and how far in files, for people.
+    pub fn figures(
+        &mut self,
+        now: Instant,
+        tally: &Tally,
+        running: &[RunningLine],
+    ) -> (Progress, String) {
+        let rates = self.pace.as_mut().map(|pace| pace.at(now, tally));
+        let rates = rates.unwrap_or_default();
+        let view = View {
+            tally,
+            rates,
+            left: time_left(tally, rates, running),
+            running,
+        };
+        (feed::progress(now, &view), screen::files(tally))
+    }
+
+    /// Keeps how far the run is, for later rates.
+    pub fn keep_pace(&mut self, now: Instant, tally: &Tally) {
+        if let Some(pace) = &mut self.pace {
+            pace.at(now, tally);
+        }
     }
 
     /// Shows progress if it is due. `running` is asked for only if its answer is shown.
@@ -217,9 +243,9 @@ impl Console {
     }
 
     /// Tells a program how the run went, which is over.
-    pub fn finish(&mut self, now: Instant, tally: &Tally, code: u8) {
+    pub fn finish(&mut self, end: &Progress) {
         if let Some(feed) = self.feed.take() {
-            feed.finish(now, tally, code);
+            feed.finish(end);
         }
     }
 }
@@ -230,7 +256,7 @@ fn plain(view: &View<'_>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let bytes = format::bytes(screen::bytes(view) as f64);
     let left = match view.left {
-        Some(left) => format!(", ETA {}", screen::duration(left)),
+        Some(left) => format!(", ETA {}", format::duration(left)),
         None => String::new(),
     };
     format!(

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::screen::{View, bytes};
 use crate::run::tally::Tally;
+use crate::watch::{OVER, Progress};
 
 /// Version of the format: counts up if a key changes its meaning.
 const VERSION: u32 = 1;
@@ -39,28 +40,6 @@ pub struct Feed {
     lines: SyncSender<String>,
     /// Disconnected when all is written.
     written: Receiver<()>,
-    begun: Instant,
-}
-
-#[derive(Serialize)]
-struct Progress {
-    v: u32,
-    event: &'static str,
-    elapsed_ms: u64,
-    /// URLs of this run in all; null while nobody knows, and an estimate until `listed`.
-    urls: Option<u64>,
-    listed: bool,
-    stored: u64,
-    unchanged: u64,
-    failed: u64,
-    quarantined: u64,
-    stored_earlier: u64,
-    running: Option<usize>,
-    bytes: u64,
-    bytes_per_s: Option<u64>,
-    files_per_s: Option<f64>,
-    eta_ms: Option<u64>,
-    exit_code: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -71,12 +50,12 @@ struct Message<'a> {
 }
 
 impl Feed {
-    /// Opens the target, for a run that begins at `begun`.
+    /// Opens the target.
     ///
     /// # Errors
     ///
     /// If there is no such descriptor, or it cannot be written to.
-    pub fn open(target: FeedTarget, begun: Instant) -> io::Result<Self> {
+    pub fn open(target: FeedTarget) -> io::Result<Self> {
         let file: Option<File> = match target {
             FeedTarget::Stderr => None,
             FeedTarget::Descriptor(number) => Some(
@@ -106,7 +85,6 @@ impl Feed {
             target,
             lines,
             written,
-            begun,
         })
     }
 
@@ -114,22 +92,9 @@ impl Feed {
         self.target == FeedTarget::Stderr
     }
 
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "rates, rounded"
-    )]
     pub(super) fn progress(&self, now: Instant, view: &View<'_>) {
-        let progress = Progress {
-            running: Some(view.running.len()),
-            bytes: bytes(view),
-            bytes_per_s: Some(view.rates.bytes.round() as u64),
-            files_per_s: Some((view.rates.files * 1000.0).round() / 1000.0),
-            eta_ms: view.left.map(millis),
-            ..self.state("progress", now, view.tally)
-        };
         // A reader that is late misses it.
-        let _ = self.lines.try_send(line(&progress));
+        let _ = self.lines.try_send(line(&progress(now, view)));
     }
 
     pub(super) fn message(&self, text: &str) {
@@ -141,12 +106,8 @@ impl Feed {
         let _ = self.lines.try_send(line(&message));
     }
 
-    pub(super) fn finish(self, now: Instant, tally: &Tally, code: u8) {
-        let end = Progress {
-            exit_code: Some(code),
-            ..self.state("end", now, tally)
-        };
-        let mut text = line(&end);
+    pub(super) fn finish(self, end: &Progress) {
+        let mut text = line(end);
         let until = Instant::now() + PATIENCE;
         while let Err(std::sync::mpsc::TrySendError::Full(again)) = self.lines.try_send(text) {
             if Instant::now() >= until {
@@ -159,26 +120,48 @@ impl Feed {
         // Disconnected when the thread has written everything.
         let _ = self.written.recv_timeout(PATIENCE);
     }
+}
 
-    fn state(&self, event: &'static str, now: Instant, tally: &Tally) -> Progress {
-        Progress {
-            v: VERSION,
-            event,
-            elapsed_ms: millis(now.saturating_duration_since(self.begun)),
-            urls: tally.expected(),
-            listed: tally.is_counted(),
-            stored: tally.stored,
-            unchanged: tally.unchanged,
-            failed: tally.failures(),
-            quarantined: tally.quarantined,
-            stored_earlier: tally.stored_earlier,
-            running: None,
-            bytes: tally.bytes,
-            bytes_per_s: None,
-            files_per_s: None,
-            eta_ms: None,
-            exit_code: None,
-        }
+/// How far a run is.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates, rounded"
+)]
+pub(super) fn progress(now: Instant, view: &View<'_>) -> Progress {
+    Progress {
+        running: Some(view.running.len()),
+        bytes: bytes(view),
+        bytes_per_s: Some(view.rates.bytes.round() as u64),
+        files_per_s: Some((view.rates.files * 1000.0).round() / 1000.0),
+        eta_ms: view.left.map(millis),
+        ..state("progress", now, view.tally)
+    }
+}
+
+/// How far a run came that is over.
+#[must_use]
+pub fn end(now: Instant, tally: &Tally, code: u8) -> Progress {
+    Progress {
+        exit_code: Some(code),
+        ..state(OVER, now, tally)
+    }
+}
+
+fn state(event: &'static str, now: Instant, tally: &Tally) -> Progress {
+    Progress {
+        v: VERSION,
+        event,
+        elapsed_ms: millis(now.saturating_duration_since(tally.begun)),
+        urls: tally.expected(),
+        listed: tally.is_counted(),
+        stored: tally.stored,
+        unchanged: tally.unchanged,
+        failed: tally.failures(),
+        quarantined: tally.quarantined,
+        stored_earlier: tally.stored_earlier,
+        bytes: tally.bytes,
+        ..Progress::default()
     }
 }
 

@@ -218,29 +218,7 @@ pub(super) fn bytes(view: &View<'_>) -> u64 {
 
 /// When the end is expected; `--` while nobody knows.
 pub(super) fn eta(view: &View<'_>) -> String {
-    view.left.map_or_else(|| "--".to_owned(), duration)
-}
-
-/// A time for people: `8 s`, `3 min 5 s`, `2 h 10 min`.
-#[must_use]
-pub fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round();
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "rounded"
-    )]
-    let seconds = seconds as u64;
-    let (whole, unit, part, smaller) = match seconds {
-        0..60 => (seconds, "s", 0, ""),
-        60..3600 => (seconds / 60, "min", seconds % 60, "s"),
-        3600..86_400 => (seconds / 3600, "h", seconds % 3600 / 60, "min"),
-        _ => (seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
-    };
-    match part {
-        0 => format!("{whole} {unit}"),
-        part => format!("{whole} {unit} {part} {smaller}"),
-    }
+    view.left.map_or_else(|| "--".to_owned(), format::duration)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for people")]
@@ -406,19 +384,5 @@ mod tests {
         let shown = lines(screen(80, 24), &running);
         assert_eq!(shown.len(), 8);
         assert_eq!(shown[7], "  and 34 more");
-    }
-
-    #[test]
-    fn times_are_rounded_to_what_matters() {
-        for (seconds, expected) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (185, "3 min 5 s"),
-            (3600, "1 h"),
-            (7800, "2 h 10 min"),
-            (200_000, "2 d 7 h"),
-        ] {
-            assert_eq!(duration(SECOND * seconds), expected);
-        }
     }
 }

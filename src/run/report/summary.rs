@@ -7,9 +7,8 @@ use std::time::Duration;
 use protocol::FailureKind;
 use terminal_size::{Width, terminal_size_of};
 
-use super::screen::duration;
 use crate::dispatch::Counts;
-use crate::format::{self, counts_within};
+use crate::format::{self, counts_within, duration};
 use crate::input::Excerpt;
 use crate::run::tally::Tally;
 

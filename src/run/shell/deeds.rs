@@ -222,6 +222,10 @@ impl Shell {
             self.hosts.leave(host);
         }
         let source = entry.source().map(|mirror| mirror.url.clone());
+        let host = match self.parts.watching {
+            Some(_) => entry.target.host.clone(),
+            None => String::new(),
+        };
         let in_place = matches!(verdict, Verdict::Stored(_));
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
@@ -235,6 +239,18 @@ impl Shell {
             deaths: entry.deaths,
             ..facts(task, entry.target)
         };
+        if let Some(watching) = &mut self.parts.watching {
+            match &verdict {
+                Verdict::Stored(stored) => {
+                    watching.finished(worker.slot, queue, &stored.exchange.timing);
+                }
+                Verdict::Failed(failure) => {
+                    watching.finished(worker.slot, queue, &failure.exchange.timing);
+                    watching.failed(&host);
+                }
+                Verdict::Quarantined(_) => watching.failed(&host),
+            }
+        }
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
                 Verdict::Stored(stored) if stored.unchanged => {

@@ -5,7 +5,8 @@ use std::time::Instant;
 use protocol::{Running, WorkerId};
 
 use super::{Shell, Sign};
-use crate::run::report::{Heard, duration};
+use crate::format::duration;
+use crate::run::report::Heard;
 
 /// How much of a speed is that of the last second: it should not jump, nor lag.
 const NEWEST: f64 = 0.5;

@@ -102,8 +102,12 @@ impl Shell {
         let listed = listed
             .filter(|entry| entry.kind == TaskKind::Listed)
             .count();
-        let held = self.parts.doorman.as_ref().map_or(0, Doorman::held);
-        (listed + held) as u64
+        listed as u64 + self.waiting_for_robots()
+    }
+
+    /// Those of them that wait for a robots.txt.
+    pub(super) fn waiting_for_robots(&self) -> u64 {
+        self.parts.doorman.as_ref().map_or(0, Doorman::held) as u64
     }
 }
 

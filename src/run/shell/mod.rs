@@ -14,6 +14,7 @@ mod pause;
 mod placing;
 mod robots;
 mod status;
+mod watched;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -41,6 +42,8 @@ use crate::run::robots::Doorman;
 use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
+use crate::run::watching::Watching;
+use crate::watch::State;
 use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
@@ -81,6 +84,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) grace: Duration,
     pub(in crate::run) console: Console,
     pub(in crate::run) tally: Tally,
+    /// What is kept for those who watch the run, if it can be watched.
+    pub(in crate::run) watching: Option<Watching>,
 }
 
 /// How it went.
@@ -104,6 +109,8 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) intents: Result<(), IntentError>,
     /// Why the timeline could not be.
     pub(in crate::run) timeline: io::Result<()>,
+    /// Who watches the run, and how it is in the end.
+    pub(in crate::run) watched: Option<(Watching, State)>,
 }
 
 /// An unfinished task, as the shell knows it.
@@ -247,6 +254,11 @@ impl Shell {
             }
         };
         let unfinished = self.unfinished();
+        let last = self
+            .parts
+            .watching
+            .is_some()
+            .then(|| self.state(Instant::now()));
         self.parts.placement.close();
         let log = self.parts.log.flush();
         let (log, intents) = match log {
@@ -266,6 +278,7 @@ impl Shell {
             tally: self.parts.tally,
             console: self.parts.console,
             logins: self.parts.logins,
+            watched: self.parts.watching.zip(last),
         }
     }
 
@@ -287,7 +300,8 @@ impl Shell {
                 return None;
             }
             let flush = self.unwritten_since.map(|since| since + FLUSH_EVERY);
-            let wake = [core, flush, self.parts.console.due(), injection];
+            let history = self.parts.watching.as_ref().map(Watching::due);
+            let wake = [core, flush, self.parts.console.due(), injection, history];
             let wake = wake.into_iter().flatten().min();
             let received = match wake {
                 Some(at) => self
@@ -327,6 +341,7 @@ impl Shell {
             console.progress(now, &self.parts.tally, || self.running_lines(now));
             self.parts.console = console;
         }
+        self.keep_history(now);
     }
 
     fn on_message(&mut self, message: Message) {
@@ -341,6 +356,7 @@ impl Shell {
             }
             Message::Intake(batch) => self.on_batch(batch),
             Message::Counted(entries) => self.parts.tally.counted = Some(entries),
+            Message::Watched => self.show(),
             Message::Signal(Signal::Child) => {
                 self.check_origin();
                 self.parts.pool.reap();

@@ -1,14 +1,16 @@
 //! What each worker is doing, for somebody who asks.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
-use protocol::{Phase, TaskId, WorkerId};
+use protocol::{Phase, SlotId, TaskId, WorkerId};
 
 use super::Shell;
 use crate::run::report::{Heard, RunningLine, WorkerLine};
 
 impl Shell {
     pub(super) fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
+        let mut placing = self.placing_lines(now);
         self.parts
             .core
             .slots()
@@ -26,7 +28,7 @@ impl Shell {
                             heard: self.heard_of(view.task, slot.worker),
                         })
                     })
-                    .chain(self.placing_lines(slot.worker, now))
+                    .chain(placing.remove(&slot.worker.slot).unwrap_or_default())
                     .collect(),
                 queued: slot.queued,
             })
@@ -58,7 +60,7 @@ impl Shell {
         running.chain(placing).collect()
     }
 
-    fn heard_of(&self, task: TaskId, worker: WorkerId) -> Option<Heard> {
+    pub(super) fn heard_of(&self, task: TaskId, worker: WorkerId) -> Option<Heard> {
         let sign = self.heard.get(&task);
         sign.filter(|sign| sign.worker == worker)
             .map(|sign| sign.heard)
@@ -71,23 +73,23 @@ impl Shell {
         }
     }
 
-    /// What is placed of the bodies of `worker`, or of one before it in its slot.
-    fn placing_lines(
-        &self,
-        worker: WorkerId,
-        now: Instant,
-    ) -> impl Iterator<Item = RunningLine> + '_ {
+    /// The bodies that are placed, by the slot of the worker that had each, or of one before it there.
+    fn placing_lines(&self, now: Instant) -> HashMap<SlotId, Vec<RunningLine>> {
         let phase = self.placing_phase();
-        self.tasks.values().filter_map(move |entry| {
-            let placing = entry
-                .placing
-                .filter(|placing| placing.worker.slot == worker.slot)?;
-            Some(RunningLine {
-                url: entry.target.url.clone(),
-                elapsed: now.saturating_duration_since(placing.since),
-                heard: Some(placed(phase, placing.bytes)),
-            })
-        })
+        let mut lines: HashMap<_, Vec<_>> = HashMap::new();
+        for entry in self.tasks.values() {
+            if let Some(placing) = entry.placing {
+                lines
+                    .entry(placing.worker.slot)
+                    .or_default()
+                    .push(RunningLine {
+                        url: entry.target.url.clone(),
+                        elapsed: now.saturating_duration_since(placing.since),
+                        heard: Some(placed(phase, placing.bytes)),
+                    });
+            }
+        }
+        lines
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// Set to a folder, pictures of pages are kept there for a person to look at.
+const PICTURES: &str = "PAGE_PICTURES";
 
 /// Names that Chromium goes by.
 const NAMES: [&str; 4] = [
@@ -206,6 +210,39 @@ impl Browser {
         data_encoding::BASE64
             .decode(data.as_bytes())
             .expect("BASE64")
+    }
+}
+
+impl Browser {
+    /// Waits until what the screen's new size brings about has been done.
+    pub fn settle(&mut self) {
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))",
+        );
+    }
+
+    /// Waits until an expression holds; fails if it does not in a minute.
+    pub fn wait_for(&mut self, condition: &str) {
+        self.evaluate(&format!(
+            "new Promise((done, fail) => {{
+                setTimeout(() => fail('waited in vain'), 60000);
+                const look = () => ({condition}) ? done(1) : requestAnimationFrame(look);
+                look();
+            }})"
+        ));
+    }
+
+    /// The value of an expression that is a number.
+    pub fn number(&mut self, expression: &str) -> f64 {
+        self.evaluate(expression).as_f64().expect("a number")
+    }
+
+    /// Keeps a picture, if a person wants to look at it.
+    pub fn keep(&mut self, name: &str) {
+        if let Some(folder) = std::env::var_os(PICTURES) {
+            let path: PathBuf = Path::new(&folder).join(format!("{name}.png"));
+            std::fs::write(path, self.picture()).expect("the folder of pictures is there");
+        }
     }
 }
 
