@@ -23,8 +23,8 @@ use crate::fault::Fault;
 use crate::route::Route;
 use crate::transfer::TransportError;
 
-/// Most connections of others that may be used up before a request gets its turn.
-const MOST_REFUSALS: usize = 16;
+/// Most connections of others that may be used up before a request gets one of its own.
+const MOST_REFUSALS: usize = 4;
 
 impl Attempt<'_> {
     /// Sends one request and waits for the head of its response.
@@ -38,8 +38,25 @@ impl Attempt<'_> {
                 return Ok(answer);
             }
         }
-        let cause = "others used every connection up".to_owned();
-        Err(self.transfer.on_error(TransportError::Disconnected(cause)))
+        self.ask_alone(&uri).await
+    }
+
+    /// Sends one request over a connection that nobody else knows of: where a server takes few
+    /// requests over each, others may use up one after the other.
+    async fn ask_alone(&mut self, uri: &Uri) -> Result<Answer, Fault> {
+        let stream = self.dial(uri).await?;
+        let mut wire = match stream.is_http2() {
+            true => self.speak_http2(stream).await.map(Wire::Two)?,
+            false => self.speak_http1(stream).await?,
+        };
+        let sent = self.send(&mut wire, uri).await?;
+        let response = sent.map_err(|error| self.transfer.on_error(error))?;
+        let place = Place::of(uri, Audience::of(&self.transfer));
+        Ok(Answer {
+            place,
+            wire,
+            response,
+        })
     }
 
     /// Sends one request over a connection that is there, or over a new one; nothing if that was
@@ -129,11 +146,15 @@ impl Attempt<'_> {
             drop(turn);
             return Ok((self.speak_http1(stream).await?, true));
         }
-        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
+        let wire = self.speak_http2(stream).await;
         door.learn(wire.as_ref().ok());
         drop(turn);
         wire.map(|wire| (Wire::Two(wire), true))
-            .map_err(|error| self.transfer.on_error(error))
+    }
+
+    async fn speak_http2(&self, stream: stream::Stream) -> Result<Http2, Fault> {
+        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
+        wire.map_err(|error| self.transfer.on_error(error))
     }
 
     async fn dial(&mut self, uri: &Uri) -> Result<stream::Stream, Fault> {
