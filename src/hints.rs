@@ -26,8 +26,8 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "worker processes are --workers N (-w), and the downloads of each --concurrency N (-c)",
     ),
     (
-        &["--split", "--max-connection-per-server"],
-        "a file comes over one connection; the downloads from one host at once are \
+        &["--max-connection-per-server", "--max-connections"],
+        "the connections of one large file are --split N, and those to one host at once \
          --parallel-max-host N",
     ),
     (

@@ -32,7 +32,7 @@ pub use outcome::{
     Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
     Stored, Timestamp, Timing, Validators,
 };
-pub use partial::{NOTE_SUFFIX, PartialNote, Validator};
+pub use partial::{NOTE_SUFFIX, PartialNote, Validator, Whole};
 pub use setup::{
     Bearer, Engine, Exemption, Family, HttpOptions, Identity, LimitRate, LoginOptions, Proxies,
     Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,

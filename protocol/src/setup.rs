@@ -126,6 +126,8 @@ pub struct HttpOptions {
     pub max_redirects: u32,
     /// Largest body stored.
     pub max_filesize: Option<u64>,
+    /// Most connections for one file; 1 for no parts.
+    pub split: u16,
     /// Addresses to use in place of a lookup.
     pub resolve: Vec<ResolveOverride>,
     /// Whose certificates are trusted.

@@ -381,6 +381,7 @@ prop_compose! {
                 max_time,
                 max_redirects: 10,
                 max_filesize,
+                split: 1,
                 resolve: resolve
                     .into_iter()
                     .map(|(host, port, addr)| ResolveOverride { host, port, addr })

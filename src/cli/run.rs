@@ -227,6 +227,11 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
+    /// Download each large file over N connections at once, where its server allows that; each
+    /// download counts as N of --parallel-max-host, which is also the most that N can be
+    #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub split: u16,
+
     /// Shortest time between two downloads from one host, over all workers [default: none]
     #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
     pub host_delay: Duration,

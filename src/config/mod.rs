@@ -433,7 +433,8 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
-        per_host: Some(args.http.parallel_max_host).filter(|&cap| cap > 0),
+        // A host never has more connections than that, of which each download may take several.
+        per_host: per_host(&args.http).map(|cap| (cap / u32::from(split(&args.http))).max(1)),
         // What is held ahead would be begun whenever its worker likes: also while commands wait for
         // others to end.
         prefetch: if spacing > Duration::ZERO
@@ -477,6 +478,17 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
     }
 }
 
+/// Most connections to one host, if there is a limit.
+fn per_host(args: &HttpArgs) -> Option<u32> {
+    Some(args.parallel_max_host).filter(|&cap| cap > 0)
+}
+
+/// Most connections of one download.
+fn split(args: &HttpArgs) -> u16 {
+    let most = per_host(args).and_then(|cap| u16::try_from(cap).ok());
+    args.split.min(most.unwrap_or(u16::MAX))
+}
+
 /// The product token that servers see: that of the user agent, which a header may replace.
 fn robots_token(args: &HttpArgs) -> String {
     let mut headers = args.header.iter().rev();
@@ -486,6 +498,7 @@ fn robots_token(args: &HttpArgs) -> String {
 }
 
 fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, ConfigError> {
+    let split = split(&args);
     let proxies = proxy::proxies(&Given {
         proxy: args.proxy.as_deref(),
         noproxy: args.noproxy.as_deref(),
@@ -510,6 +523,7 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
         max_time: args.max_time,
         max_redirects: args.max_redirs,
         max_filesize: args.max_filesize,
+        split,
         resolve: args.resolve,
         trust,
         insecure: args.insecure,

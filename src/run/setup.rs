@@ -71,7 +71,9 @@ pub(super) fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>
         limits: config.worker_limits.clone(),
         limit_rate: config.limit_rate.map(|bytes_per_second| LimitRate {
             bytes_per_second,
-            sharers: u32::from(config.limits.workers) * u32::from(config.limits.concurrency),
+            sharers: u32::from(config.limits.workers)
+                * u32::from(config.limits.concurrency)
+                * u32::from(http.split),
         }),
         fsync: config.fsync,
         http,

@@ -173,6 +173,7 @@ fn options_of_other_programs_are_answered_with_ours() {
         ("-i list", "coordinator LIST"),
         ("-O x", "-o FILE"),
         ("-x 16", "--parallel-max-host N"),
+        ("--max-connection-per-server=16", "--split N"),
         ("-c -", "repeat its command"),
         ("--continue", "repeat the command"),
         ("--silent", "--quiet"),

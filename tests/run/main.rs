@@ -39,6 +39,7 @@ mod resume;
 mod resumed;
 mod robots;
 mod signals;
+mod split;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

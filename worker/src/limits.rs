@@ -38,8 +38,8 @@ const ROBOTS: u64 = 24 << 20;
 /// and what an event loop takes.
 const DESCRIPTORS: u64 = 64;
 
-/// And for each download in flight: its connection, those that are kept for the next, its file and
-/// its note, and lookups that nobody waits for any more.
+/// And for each connection of a download in flight: itself, those that are kept for the next, its
+/// file and its note, and lookups that nobody waits for any more.
 const DESCRIPTORS_PER_DOWNLOAD: u64 = 32;
 
 /// How much larger than the largest body a file may become: by the piece with which a body turns
@@ -143,7 +143,8 @@ pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
 /// Lets this process have no more of the system than its work takes.
 fn lower_limits(setup: &Setup) -> Result<(), LimitsError> {
     let downloads = u64::from(session::slots(setup));
-    let descriptors = DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * downloads;
+    let connections = downloads * u64::from(setup.http.split.max(1));
+    let descriptors = DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * connections;
     lower(Resource::Nofile, "descriptors", descriptors)?;
     lower(Resource::Core, "memory image", CORE)?;
     if let Some(largest) = setup.http.max_filesize {

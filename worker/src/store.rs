@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::{Assignment, Checksum, FailureKind, PartialNote, Severity};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fdatasync, openat, unlinkat};
@@ -25,6 +26,7 @@ use crate::fault::Fault;
 
 use hashes::Hashes;
 pub use site::Site;
+use site::Vouching;
 
 /// What messages call a body; which one it is, the task tells.
 const BODY: &str = "the partial file";
@@ -89,6 +91,38 @@ pub struct Partial {
     hashed: u64,
     /// There is a note beside it.
     noted: bool,
+    /// Bytes may be written ahead, so that the size of the file says nothing.
+    spread: bool,
+    /// The note that says how much is whole, if there is one.
+    vouching: Option<Box<Vouching>>,
+}
+
+/// Writes at any place of a body.
+#[derive(Debug)]
+pub(crate) struct Ahead(Option<File>);
+
+impl Ahead {
+    /// Writes `data` from byte `at` on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the file is of no use then.
+    pub(crate) fn write(&self, data: &[u8], at: u64) -> Result<(), Fault> {
+        let Some(file) = &self.0 else {
+            return Err(written_whole());
+        };
+        file.write_all_at(data, at).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            Fault::storing("write", BODY, errno)
+        })
+    }
+}
+
+fn written_whole() -> Fault {
+    Fault::permanent(
+        FailureKind::Internal,
+        "cannot write to a body that is whole",
+    )
 }
 
 /// A body that is whole.
@@ -125,10 +159,7 @@ impl Partial {
     /// If it cannot be written; the file is of no use then.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
         let Some(file) = &mut self.file else {
-            return Err(Fault::permanent(
-                FailureKind::Internal,
-                "cannot write to a body that is whole",
-            ));
+            return Err(written_whole());
         };
         file.write_all(data).map_err(|error| {
             // `write_all` fails by itself only when a write takes nothing, which files do not do.
@@ -173,8 +204,51 @@ impl Partial {
     /// Notes what the bytes so far are, so that another attempt can go on with them, also if this
     /// process is killed. A note that cannot be written is no loss but of that.
     pub fn note(&mut self, note: &PartialNote) {
-        if !self.noted && self.bytes > 0 {
+        if !self.noted && !self.spread && self.bytes > 0 {
             self.noted = site::write_note(&self.store, &self.name, note);
+        }
+    }
+
+    /// Has the note say how much is whole, so that bytes can be written ahead. Whether they can: it
+    /// must not be taken for the note of a file without gaps.
+    pub(crate) fn spread(&mut self, note: &PartialNote) -> bool {
+        if self.store.boot.is_some() && self.vouching.is_none() {
+            self.vouching =
+                Vouching::begin(&self.store, &self.name, note, self.bytes).map(Box::new);
+            self.noted = self.vouching.is_some();
+            self.spread = self.noted;
+        } else {
+            self.spread = true;
+        }
+        self.spread
+    }
+
+    /// Writes at any place of the file, on any thread.
+    ///
+    /// # Errors
+    ///
+    /// If there is no further descriptor for it.
+    pub(crate) fn ahead(&self) -> Result<Ahead, Fault> {
+        let file = self.file.as_ref().map(File::try_clone).transpose();
+        file.map(Ahead).map_err(|error| {
+            let cause = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            Fault::storing("open", BODY, cause)
+        })
+    }
+
+    /// The first `bytes` are there without gaps now. Those that are new are still to be hashed.
+    pub(crate) fn grow(&mut self, bytes: u64) {
+        self.bytes = self.bytes.max(bytes);
+    }
+
+    /// Has the note vouch for what is there, if it says how much that is, and has not done so within
+    /// the last `rest`.
+    pub(crate) fn vouch(&mut self, rest: Duration) {
+        if let Some(vouching) = &mut self.vouching
+            && vouching.rested() >= rest
+            && !vouching.say(self.bytes)
+        {
+            self.forget_note();
         }
     }
 
@@ -187,6 +261,12 @@ impl Partial {
     /// The attempt failed with `fault`: keeps what another attempt can go on with.
     pub fn abandon(mut self, fault: &Fault, note: Option<&PartialNote>) {
         match (fault.severity, note) {
+            (Severity::Transient { .. }, Some(_)) if self.spread => {
+                self.vouch(Duration::ZERO);
+                if self.bytes == 0 {
+                    self.forget_note();
+                }
+            }
             (Severity::Transient { .. }, Some(note)) => self.note(note),
             (
                 Severity::Transient { .. }
@@ -203,6 +283,7 @@ impl Partial {
             // One that stays speaks of a body that is not there.
             let _ = site::remove_note(&self.store, &self.name);
             self.noted = false;
+            self.vouching = None;
         }
     }
 

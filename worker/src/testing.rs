@@ -13,6 +13,7 @@ pub(crate) fn options() -> HttpOptions {
         max_time: None,
         max_redirects: 5,
         max_filesize: None,
+        split: 1,
         resolve: Vec::new(),
         trust: Trust::WebRoots,
         insecure: false,

@@ -177,6 +177,7 @@ fn options() -> HttpOptions {
         max_time: None,
         max_redirects: 3,
         max_filesize: Some(LIMIT),
+        split: 1,
         resolve: Vec::new(),
         trust: Trust::WebRoots,
         insecure: false,
@@ -204,6 +205,7 @@ fn check_transfer(data: &[u8]) {
         validator: Validator::Etag("\"x\"".to_owned()),
         length: None,
         content_type: None,
+        whole: None,
     };
     transfer.offer(note, HAVE);
     let mut data = data;

@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod race;
 mod roots;
+mod split;
 mod tls;
 
 use std::path::Path;
@@ -53,6 +54,9 @@ impl Notable {
             && (partial.bytes() >= self.bytes || begun.elapsed() >= self.time)
         {
             partial.note(note);
+        }
+        if let Some(partial) = body.plain() {
+            partial.vouch(self.time);
         }
     }
 }

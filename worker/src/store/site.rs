@@ -6,9 +6,13 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use protocol::{Algorithm, Assignment, Expect, FailureKind, NOTE_SUFFIX, PartialNote, Severity};
+use protocol::{
+    Algorithm, Assignment, Expect, FailureKind, NOTE_SUFFIX, PartialNote, Severity, Whole,
+};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 
@@ -82,7 +86,9 @@ impl Site {
                 .map_err(|errno| Fault::storing("remove the note of", BODY, errno))?;
         }
         let mode = Mode::from_raw_mode(0o666);
-        match openat(&self.store.partial, &*self.name, NEW, mode) {
+        // Parts that are written ahead are read again, to be hashed.
+        let flags = NEW.difference(OFlags::WRONLY) | OFlags::RDWR;
+        match openat(&self.store.partial, &*self.name, flags, mode) {
             Ok(fd) => Ok(self.partial(File::from(fd), 0)),
             Err(Errno::NOENT) => Err(Fault::fatal(
                 FailureKind::Store,
@@ -141,6 +147,13 @@ impl Site {
     }
 
     fn partial(self, file: File, bytes: u64) -> Partial {
+        // A note that says how much is whole goes on doing so.
+        let vouching = match &self.left {
+            Some((note, _)) if bytes > 0 && note.whole.is_some() => {
+                Some(Vouching::begin(&self.store, &self.name, note, bytes))
+            }
+            Some(_) | None => None,
+        };
         Partial {
             store: self.store,
             name: self.name,
@@ -148,7 +161,9 @@ impl Site {
             hashes: Hashes::new(&self.algorithms),
             bytes,
             hashed: 0,
-            noted: bytes > 0,
+            noted: bytes > 0 && !matches!(vouching, Some(None)),
+            spread: matches!(vouching, Some(Some(_))),
+            vouching: vouching.flatten().map(Box::new),
         }
     }
 }
@@ -173,7 +188,70 @@ fn read_note(store: &Store, name: &str, file: File) -> Option<(PartialNote, u64)
     let body = statat(&store.partial, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let is_file = FileType::from_raw_mode(body.st_mode) == FileType::RegularFile;
     let size = u64::try_from(body.st_size).ok()?;
+    let size = note.whole.map_or(size, |Whole(bytes)| size.min(bytes));
     (note.is_good(boot) && is_file).then_some((note, size))
+}
+
+/// A note that says how much is whole, and is written over as that grows.
+#[derive(Debug)]
+pub(super) struct Vouching {
+    file: File,
+    note: PartialNote,
+    said: Instant,
+}
+
+impl Vouching {
+    /// The note of partial `name`, of which `bytes` are whole, in place of what there is; nothing,
+    /// and no note, if it cannot be written.
+    pub(super) fn begin(store: &Store, name: &str, note: &PartialNote, bytes: u64) -> Option<Self> {
+        let flags = NEW.difference(OFlags::TRUNC);
+        let open = || {
+            let mode = Mode::from_raw_mode(0o600);
+            openat(&store.partial, note_name(name), flags, mode).ok()
+        };
+        let vouching = store.boot.clone().zip(open()).and_then(|(boot, file)| {
+            let note = PartialNote {
+                v: PartialNote::VERSION_WITH_GAPS,
+                boot,
+                whole: None,
+                ..note.clone()
+            };
+            let mut vouching = Self {
+                file: File::from(file),
+                note,
+                said: Instant::now(),
+            };
+            vouching.say(bytes).then_some(vouching)
+        });
+        if vouching.is_none() {
+            let _ = remove_note(store, name);
+        }
+        vouching
+    }
+
+    /// Since when it says what it says.
+    pub(super) fn rested(&self) -> Duration {
+        self.said.elapsed()
+    }
+
+    /// So many bytes are whole now. Whether that could be written.
+    pub(super) fn say(&mut self, bytes: u64) -> bool {
+        let whole = Some(Whole(bytes));
+        if self.note.whole == whole {
+            return true;
+        }
+        let is_first = self.note.whole.is_none();
+        self.note.whole = whole;
+        self.said = Instant::now();
+        let Ok(text) = serde_json::to_vec(&self.note) else {
+            return false;
+        };
+        let length = text.len() as u64;
+        // Whatever was there begins with another version, or has the same length.
+        length <= MAX_NOTE
+            && self.file.write_all_at(&text, 0).is_ok()
+            && (!is_first || self.file.set_len(length).is_ok())
+    }
 }
 
 /// Writes the note of partial `name`; whether that worked.
@@ -182,7 +260,9 @@ pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool 
         return false;
     };
     let note = PartialNote {
+        v: PartialNote::VERSION,
         boot,
+        whole: None,
         ..note.clone()
     };
     let Ok(text) = serde_json::to_vec(&note) else {

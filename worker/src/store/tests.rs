@@ -14,6 +14,7 @@ fn note() -> PartialNote {
         validator: Validator::Etag("\"1\"".to_owned()),
         length: Some(6),
         content_type: None,
+        whole: None,
     }
 }
 
@@ -229,4 +230,69 @@ fn what_failed_for_good_is_not_kept() {
     partial.write(b"abcd").expect("written");
     partial.abandon(&Fault::transient(FailureKind::Stalled, "x"), None);
     assert_eq!(partials(&folder), 0, "there is nothing to note");
+}
+
+#[test]
+fn what_is_written_ahead_of_a_gap_is_not_vouched_for() {
+    let (folder, store) = store();
+    let whole_of = |bytes| {
+        let text = body(&folder, "a~note");
+        let note: PartialNote = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!((note.v, note.whole), (2, Some(protocol::Whole(bytes))));
+        text.len()
+    };
+    let mut partial = begin(&store, "a").expect("a file");
+    partial.write(b"ab").expect("written");
+    partial.note(&note());
+    assert!(partial.spread(&note()));
+    let length = whole_of(2);
+    partial
+        .ahead()
+        .expect("a file")
+        .write(b"ef", 4)
+        .expect("written");
+    partial.vouch(Duration::ZERO);
+    whole_of(2);
+    partial
+        .ahead()
+        .expect("a file")
+        .write(b"cd", 2)
+        .expect("written");
+    partial.grow(5);
+    partial.vouch(Duration::ZERO);
+    assert_eq!(
+        whole_of(5),
+        length,
+        "a note is written over, and must not grow"
+    );
+    // As a kill would: nothing is cleaned up.
+    std::mem::forget(partial);
+    let mut next = assignment("a");
+    next.begun = true;
+    let site = store.site(&next).expect("a good name");
+    let (note, have) = site.left().expect("something is left");
+    assert_eq!(have, 5);
+    // What follows goes on saying how much is whole.
+    let mut partial = site.resume(have).expect("a file");
+    assert_eq!(body(&folder, "a"), b"abcde");
+    while !partial.rehash().expect("read") {}
+    partial.write(b"f").expect("written");
+    partial.vouch(Duration::ZERO);
+    whole_of(6);
+    partial.abandon(&Fault::transient(FailureKind::Truncated, "x"), Some(&note));
+    assert_eq!(
+        store
+            .site(&next)
+            .expect("a good name")
+            .left()
+            .expect("left")
+            .1,
+        6
+    );
+    let site = store.site(&next).expect("a good name");
+    let mut partial = site.resume(6).expect("a file");
+    while !partial.rehash().expect("read") {}
+    let file = partial.commit(|_| Ok(())).expect("whole");
+    assert_eq!(file.sha256, <[u8; 32]>::from(Sha256::digest(b"abcdef")));
+    assert_eq!(partials(&folder), 1, "the note is gone");
 }

@@ -20,7 +20,7 @@ const MOST: usize = 50;
 const MAX_HEADER: usize = 8 * 1024;
 
 /// A jar.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cookies {
     store: Option<Box<CookieStore>>,
     /// The hosts whose known cookies are in it: what a server sets is newer.

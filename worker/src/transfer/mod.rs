@@ -21,6 +21,7 @@ mod framing;
 mod head;
 mod login;
 mod pace;
+mod pieces;
 mod redirect;
 mod request;
 mod resume;
@@ -47,6 +48,8 @@ use condition::Condition;
 pub use error::TransportError;
 use error::failure;
 pub(crate) use expect::too_large;
+use pieces::Piece;
+pub(crate) use pieces::{Claim, Pieces};
 use redirect::Redirects;
 pub use redirect::without_credentials;
 use request::Wanted;
@@ -91,7 +94,7 @@ pub enum Next {
 }
 
 /// One attempt at one task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Transfer<'o> {
     options: &'o HttpOptions,
     /// Headers of this task alone.
@@ -115,6 +118,10 @@ pub struct Transfer<'o> {
     deadline: Option<Instant>,
     /// What is on disk of the body.
     offer: Option<Offer>,
+    /// The piece of the body that this gets, if not all of it.
+    piece: Option<Piece>,
+    /// Pieces of the body can be asked for.
+    divisible: bool,
     receiving: bool,
     /// A part of the body is from an earlier attempt.
     resumed: bool,
@@ -164,6 +171,8 @@ impl<'o> Transfer<'o> {
                 taken_up: now,
                 deadline: options.max_time.and_then(|limit| now.checked_add(limit)),
                 offer: None,
+                piece: None,
+                divisible: false,
                 receiving: false,
                 resumed: false,
                 received: 0,
@@ -230,9 +239,10 @@ impl<'o> Transfer<'o> {
     /// sent, and the coordinator promises that they can.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
         self.check_login()?;
-        let range = match self.range {
-            Some(range) => Some(Wanted::Part(range)),
-            None => {
+        let range = match (&self.piece, self.range) {
+            (Some(piece), _) => Some(Wanted::Piece(piece)),
+            (None, Some(range)) => Some(Wanted::Part(range)),
+            (None, None) => {
                 let open = self.fitting_offer().filter(|offer| offer.is_open);
                 open.map(Wanted::Rest)
             }
@@ -276,8 +286,11 @@ impl<'o> Transfer<'o> {
     ///
     /// If the response is not to be stored and not to be followed.
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
-        self.exchange.status = Some(head.status.as_u16());
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
+        if self.piece.is_some() {
+            return self.on_piece(&head, now);
+        }
+        self.exchange.status = Some(head.status.as_u16());
         self.keep_cookies(head.headers);
         if redirect::is_redirect(head.status) {
             self.redirects.follow(&head, self.max_redirects())?;
@@ -346,6 +359,7 @@ impl<'o> Transfer<'o> {
         }
         self.receiving = true;
         self.expected = length;
+        self.divisible = pieces::are_offered(head);
         self.note = match self.range {
             Some(_) => None,
             None => resume::note(head, length, self.redirects.url().as_str()),

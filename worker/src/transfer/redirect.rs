@@ -46,7 +46,7 @@ pub fn without_credentials(url: &str) -> String {
 }
 
 /// Where a transfer is, and where it has been.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Redirects {
     /// Without credentials, which must not get into reports.
     url: Url,

@@ -8,9 +8,10 @@ use http::header::{
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PROXY_AUTHORIZATION, RANGE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use protocol::{ByteRange, FailureKind, HttpOptions};
+use protocol::{ByteRange, FailureKind, HttpOptions, PartialNote};
 use url::Url;
 
+use super::pieces::Piece;
 use super::redirect::Redirects;
 use super::resume::Offer;
 use crate::fault::Fault;
@@ -43,6 +44,8 @@ pub(super) enum Wanted<'t> {
     Rest(&'t Offer),
     /// The part that the list asks for.
     Part(ByteRange),
+    /// A piece that comes over a connection of its own.
+    Piece(&'t Piece),
 }
 
 /// The headers of the next request, `Host` left to the engine unless the user sets it. Those of
@@ -121,9 +124,12 @@ pub(super) fn headers(
     if let Some(wanted) = wanted {
         let range = match wanted {
             Wanted::Rest(offer) => {
-                let validator = HeaderValue::try_from(offer.note.validator.text());
-                headers.insert(IF_RANGE, validator.map_err(|_| unsendable("a validator"))?);
+                headers.insert(IF_RANGE, if_range(&offer.note)?);
                 offer.range()
+            }
+            Wanted::Piece(piece) => {
+                headers.insert(IF_RANGE, if_range(&piece.note)?);
+                format!("bytes={}", piece.range)
             }
             Wanted::Part(range) => {
                 headers.remove(IF_RANGE);
@@ -145,6 +151,10 @@ pub(super) fn headers(
             HeaderValue::from_static("identity")
         });
     Ok(headers)
+}
+
+fn if_range(note: &PartialNote) -> Result<HeaderValue, Fault> {
+    HeaderValue::try_from(note.validator.text()).map_err(|_| unsendable("a validator"))
 }
 
 /// Whether the user asks for a range of his own: then there is none of ours.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use protocol::{ByteRange, FailureKind, PartialNote, Validator};
 
 use super::condition::{self, is_tag};
@@ -89,6 +89,7 @@ impl Transfer<'_> {
         self.receiving = true;
         self.resumed = true;
         self.received = have;
+        self.divisible = head.version != Version::HTTP_2;
         self.expected = Some(length);
         self.content_type.clone_from(&note.content_type);
         self.suggested_name = disposition::suggested_name(head.headers);
@@ -204,7 +205,7 @@ fn not_whole(head: &Head<'_>) -> Fault {
 }
 
 /// An answer is not what was asked for: `wanted`.
-fn misfit(head: &Head<'_>, kind: FailureKind, wanted: &str) -> Fault {
+pub(super) fn misfit(head: &Head<'_>, kind: FailureKind, wanted: &str) -> Fault {
     let status = head.status.as_u16();
     let length = match head.length {
         Some(length) => format!("{length} bytes"),
@@ -294,12 +295,32 @@ impl Offer {
 
     /// Whether a response names another state than that which the offer is of.
     fn is_of_another(&self, headers: &HeaderMap) -> bool {
-        let (name, known) = match &self.note.validator {
-            Validator::Etag(etag) => (ETAG, etag),
-            Validator::LastModified(date) => (LAST_MODIFIED, date),
-        };
-        text(headers, &name).is_some_and(|now| now != known)
+        is_of_another(&self.note, headers)
     }
+}
+
+/// Whether `head` brings exactly `range` of the body that `note` is of.
+pub(super) fn brings(head: &Head<'_>, range: ByteRange, note: &PartialNote) -> bool {
+    let found = text(head.headers, &CONTENT_RANGE).and_then(content_range);
+    head.status == StatusCode::PARTIAL_CONTENT
+        && found.is_some_and(|(first, last, length)| {
+            (first, last, Some(length)) == (range.first, range.last, note.length)
+        })
+        && head
+            .length
+            .is_none_or(|announced| announced == range.bytes())
+        && !is_of_another(note, head.headers)
+        && !is_coded(head.headers)
+        && !is_multipart(head.headers)
+}
+
+/// Whether a response names another state than that which `note` is of.
+fn is_of_another(note: &PartialNote, headers: &HeaderMap) -> bool {
+    let (name, known) = match &note.validator {
+        Validator::Etag(etag) => (ETAG, etag),
+        Validator::LastModified(date) => (LAST_MODIFIED, date),
+    };
+    text(headers, &name).is_some_and(|now| now != known)
 }
 
 /// A body is said to have another length than the same body had before. Which is right may show
@@ -335,6 +356,7 @@ pub(super) fn note(head: &Head<'_>, length: Option<u64>, url: &str) -> Option<Pa
         validator: validator(headers)?,
         length,
         content_type: text(headers, &CONTENT_TYPE).map(ToOwned::to_owned),
+        whole: None,
     })
 }
 

@@ -32,6 +32,7 @@ fn made(length: Option<u64>) -> PartialNote {
         validator: Validator::Etag("\"1\"".to_owned()),
         length,
         content_type: None,
+        whole: None,
     }
 }
 

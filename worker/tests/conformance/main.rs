@@ -20,4 +20,5 @@ mod refresh;
 mod resume;
 mod scripts;
 mod spans;
+mod split;
 mod tls;

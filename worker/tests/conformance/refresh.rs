@@ -302,6 +302,7 @@ fn leave(bench: &Bench, url: &str) {
         validator: Validator::Etag("\"new\"".to_owned()),
         length: Some(10),
         content_type: None,
+        whole: None,
     };
     std::fs::write(bench.partial("file"), "0123").expect("written");
     let text = serde_json::to_vec(&note).expect("JSON");

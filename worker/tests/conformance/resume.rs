@@ -336,6 +336,7 @@ fn leave(bench: &Bench, url: &str, body: &[u8]) {
         validator: Validator::Etag("\"one\"".to_owned()),
         length: Some(10),
         content_type: None,
+        whole: None,
     };
     std::fs::write(bench.partial("file"), body).expect("written");
     let text = serde_json::to_vec(&note).expect("JSON");

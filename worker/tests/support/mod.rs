@@ -200,6 +200,7 @@ pub fn options() -> HttpOptions {
         max_time: None,
         max_redirects: 5,
         max_filesize: None,
+        split: 1,
         resolve: Vec::new(),
         trust: Trust::WebRoots,
         insecure: false,

@@ -25,7 +25,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::error::of_timeout;
-use super::stream::{Socket, Stream};
+use super::stream::{Line, Socket, Stream};
 use crate::engine::Shared;
 use crate::engine::connect::{Limit, Plan};
 use crate::engine::error::{Carried, of_io};
@@ -99,6 +99,8 @@ pub(super) struct Dial {
     pub(super) observer: Observer,
     pub(super) spans: Recorder,
     pub(super) audience: Audience,
+    /// By which its connections can be cut off.
+    pub(super) line: Option<Line>,
 }
 
 impl Connector<()> for Dial {
@@ -144,7 +146,8 @@ impl Dial {
         let addrs = found.map_err(|error| plan.explain(error))?;
         let target = target?;
         self.spans.enter(SpanPhase::Connect);
-        let stream = Socket::connect(&addrs, &limit, &self.shared.late)
+        let line = self.line.as_ref().inspect(|line| line.let_go());
+        let stream = Socket::connect(&addrs, &limit, &self.shared.late, line)
             .map_err(|error| plan.explain(error))
             .and_then(|socket| {
                 let destination = plan.destination(target.first().copied());

@@ -5,6 +5,7 @@
 
 mod connector;
 mod error;
+mod pieces;
 mod stream;
 
 use std::io::Read;
@@ -16,6 +17,7 @@ use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::split::Split;
 use super::{DRAIN, Engine, NOTE_AFTER, Shared, answer, is_closing, monotonic, nap, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
@@ -27,6 +29,7 @@ use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use connector::{Deferred, Dial, Observer};
+use stream::Line;
 
 /// Bytes of body handed to the store at once.
 const CHUNK: usize = 64 * 1024;
@@ -63,6 +66,11 @@ impl BlockingEngine {
     /// An engine with what it shares with others of its worker.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
+        Self::on(shared, None)
+    }
+
+    /// The same, with connections that can be cut off by `line`.
+    fn on(shared: Arc<Shared>, line: Option<&Line>) -> Self {
         let options = &shared.options;
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -88,6 +96,7 @@ impl BlockingEngine {
                 observer: observer.clone(),
                 spans: spans.clone(),
                 audience,
+                line: line.cloned(),
             };
             Agent::with_parts(config.clone(), dial, Deferred)
         };
@@ -125,9 +134,9 @@ impl BlockingEngine {
                 site.discard();
                 Ok(Committed::kept(bytes, sha256))
             }
-            Ok((mut response, next)) => {
+            Ok((response, next)) => {
                 activity.enter(Phase::Receiving);
-                self.receive(transfer, &mut response, (site, next), activity)
+                self.receive(transfer, response, (site, next), activity)
             }
             Err(fault) => {
                 site.abandon(&fault);
@@ -239,7 +248,7 @@ impl BlockingEngine {
     fn receive(
         &mut self,
         transfer: &mut Transfer<'_>,
-        response: &mut Response<Body>,
+        response: Response<Body>,
         place: (Site, Next),
         activity: &Activity,
     ) -> Result<Committed, Fault> {
@@ -267,7 +276,7 @@ impl BlockingEngine {
     fn copy(
         &mut self,
         transfer: &mut Transfer<'_>,
-        response: &mut Response<Body>,
+        response: Response<Body>,
         (site, next): (Site, Next),
         storing: &mut Duration,
         activity: &Activity,
@@ -283,7 +292,12 @@ impl BlockingEngine {
             Ok(partial)
         })?;
         let mut intake = Intake::new(partial, transfer.codings(), transfer.room());
-        match self.pour(transfer, response, &mut intake, storing, activity) {
+        let split = Split::begin(transfer, &mut intake);
+        let poured = match &split {
+            None => self.pour(transfer, response, (&mut intake, None), storing, activity),
+            Some(split) => self.gather(transfer, response, (&mut intake, split), storing, activity),
+        };
+        match poured {
             Ok(()) => stored(storing, || intake.finish()),
             Err(fault) if transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
@@ -298,8 +312,8 @@ impl BlockingEngine {
     fn pour(
         &mut self,
         transfer: &mut Transfer<'_>,
-        response: &mut Response<Body>,
-        intake: &mut Intake,
+        mut response: Response<Body>,
+        (intake, split): (&mut Intake, Option<&Split>),
         storing: &mut Duration,
         activity: &Activity,
     ) -> Result<(), Fault> {
@@ -307,11 +321,13 @@ impl BlockingEngine {
         let begun = Instant::now();
         let mut written = begun;
         let (mut filled, mut read) = (0, 0);
+        let mut lead = split.map(|split| split.lead(transfer.received()));
         loop {
+            let most = lead.as_ref().map_or(CHUNK, |lead| lead.most(CHUNK));
             self.spans.enter(SpanPhase::Body);
             let received = pay(&mut self.allowance, read, transfer, activity).and_then(|()| {
                 let read = body
-                    .read(&mut self.buffer[filled..])
+                    .read(&mut self.buffer[filled..most])
                     .map_err(|error| transfer.on_error(error::of_request(error.into())))?;
                 transfer.on_chunk(read as u64)?;
                 transfer.keeps_pace(Instant::now())?;
@@ -319,19 +335,23 @@ impl BlockingEngine {
             });
             read = *received.as_ref().unwrap_or(&0);
             filled += read;
-            if filled == self.buffer.len()
-                || (read == 0 && filled > 0)
-                || written.elapsed() >= WRITE_WITHIN
-            {
+            if filled == most || (read == 0 && filled > 0) || written.elapsed() >= WRITE_WITHIN {
                 self.spans.enter(SpanPhase::Store);
                 stored(storing, || {
                     NOTE_AFTER.note(intake, transfer.note(), begun);
                     intake.write(&self.buffer[..filled])
                 })?;
+                let goes_on = lead.as_mut().is_none_or(|lead| lead.took(filled));
                 filled = 0;
                 written = Instant::now();
+                if !goes_on {
+                    return Ok(());
+                }
             }
             received?;
+            if let Some(split) = split {
+                transfer.has(split.received())?;
+            }
             if read == 0 {
                 return transfer.on_end();
             }

@@ -3,8 +3,9 @@
 //! It must not choose an address, or know what is sent.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +14,7 @@ use rustix::net::sockopt::socket_error;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, socket_with};
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::engine::NAP;
 use crate::engine::connect::Limit;
 use crate::engine::error::{carry, of_io};
 use crate::engine::race::{Late, Race};
@@ -28,6 +30,50 @@ pub(super) struct Socket {
     stall: Option<Duration>,
     /// What the system was told last, for reading and for writing.
     told: [Option<Duration>; 2],
+}
+
+/// The end of a connection by which another thread can cut it off.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line(Arc<Mutex<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    tcp: Option<TcpStream>,
+    is_cut: bool,
+}
+
+impl Line {
+    /// Ends every wait for the connection, and for those that would follow.
+    pub(super) fn cut(&self) {
+        let mut held = self.lock();
+        held.is_cut = true;
+        if let Some(tcp) = held.tcp.take() {
+            // What is closed already needs no more.
+            let _ = tcp.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Keeps nothing open.
+    pub(super) fn let_go(&self) {
+        self.lock().tcp = None;
+    }
+
+    fn check(&self) -> Result<(), TransportError> {
+        match self.lock().is_cut {
+            true => Err(TransportError::Disconnected("given up".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn hold(&self, tcp: &TcpStream) -> Result<(), TransportError> {
+        let tcp = tcp.try_clone().map_err(|error| of_io(&error))?;
+        self.lock().tcp = Some(tcp);
+        self.check()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A connection.
@@ -49,6 +95,7 @@ impl Socket {
         addrs: &[SocketAddr],
         limit: &Limit,
         late: &Late,
+        line: Option<&Line>,
     ) -> Result<Self, TransportError> {
         let mut race = Race::new(late, addrs, Instant::now());
         let mut running: Vec<(SocketAddr, OwnedFd)> = Vec::new();
@@ -63,10 +110,15 @@ impl Socket {
             if running.is_empty() {
                 return Err(TransportError::Connect("no address".to_owned()));
             }
-            let ready = wait(
-                &running,
-                race.until(limit.at).saturating_duration_since(now),
-            );
+            let until = race.until(limit.at).saturating_duration_since(now);
+            let until = match line {
+                Some(line) => {
+                    line.check()?;
+                    until.min(NAP)
+                }
+                None => until,
+            };
+            let ready = wait(&running, until);
             let ready = ready.map_err(|error| TransportError::Connect(error.to_string()))?;
             let now = Instant::now();
             // Backwards, since removing one moves those behind it.
@@ -75,6 +127,7 @@ impl Socket {
                 match finish(socket) {
                     Ok(tcp) => {
                         race.won(addr, now);
+                        line.map_or(Ok(()), |line| line.hold(&tcp))?;
                         return Ok(Self {
                             tcp,
                             limit: Some(limit.clone()),

@@ -14,6 +14,7 @@ mod error;
 mod http1;
 mod http2;
 mod hub;
+mod pieces;
 mod stream;
 mod throttled;
 mod wire;
@@ -30,6 +31,7 @@ use super::{DRAIN, EventEngine, answer, is_closing, timestamp};
 use crate::activity::Activity;
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
+use crate::engine::split::Split;
 use crate::fault::Fault;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
@@ -206,7 +208,12 @@ impl Attempt<'_> {
         storing: &mut Duration,
     ) -> Result<Partial, Fault> {
         let mut intake = self.open(site, next, storing).await?;
-        match self.pour(answer, &mut intake, storing).await {
+        let split = Split::begin(&self.transfer, &mut intake);
+        let poured = match &split {
+            None => self.pour(answer, (&mut intake, None), storing).await,
+            Some(split) => self.gather(answer, (&mut intake, split), storing).await,
+        };
+        match poured {
             Ok(()) => self.stored(storing, || intake.finish()),
             Err(fault) if self.transfer.is_enough(&fault) => intake.into_cut(),
             Err(fault) => {
@@ -238,7 +245,7 @@ impl Attempt<'_> {
     async fn pour(
         &mut self,
         answer: Answer,
-        intake: &mut Intake,
+        (intake, split): (&mut Intake, Option<&Split>),
         storing: &mut Duration,
     ) -> Result<(), Fault> {
         let Answer {
@@ -249,6 +256,7 @@ impl Attempt<'_> {
         // The headers go: as long as they are there, hyper needs a new buffer for the body.
         let mut body = response.into_body();
         let begun = Instant::now();
+        let mut lead = split.map(|split| split.lead(self.transfer.received()));
         loop {
             self.spans.enter(SpanPhase::Body);
             let mut patience = self.patience()?;
@@ -263,15 +271,32 @@ impl Attempt<'_> {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            self.transfer.on_chunk(data.len() as u64)?;
+            let mut rest = &data[..];
+            loop {
+                let most = lead
+                    .as_ref()
+                    .map_or(rest.len(), |lead| lead.most(rest.len()));
+                let (taken, more) = rest.split_at(most);
+                rest = more;
+                self.transfer.on_chunk(taken.len() as u64)?;
+                let note = self.transfer.note();
+                self.stored(storing, || {
+                    NOTE_AFTER.note(intake, note, begun);
+                    intake.write(taken)
+                })?;
+                if !lead.as_mut().is_none_or(|lead| lead.took(taken.len())) {
+                    return Ok(());
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            if let Some(split) = split {
+                self.transfer.has(split.received())?;
+            }
             self.transfer.keeps_pace(Instant::now())?;
             self.activity
                 .received(self.transfer.received(), self.transfer.expected());
-            let note = self.transfer.note();
-            self.stored(storing, || {
-                NOTE_AFTER.note(intake, note, begun);
-                intake.write(&data)
-            })?;
             self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;

@@ -160,6 +160,7 @@ fn left() -> PartialNote {
         validator: protocol::Validator::Etag("\"1\"".to_owned()),
         length: Some(9),
         content_type: Some("text/plain".to_owned()),
+        whole: None,
     }
 }
 

@@ -1,0 +1,294 @@
+//! `--split`: one file over several connections, across deaths, and within the cap of its host.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use crate::support::{Run, sha256};
+
+const MIB: usize = 1024 * 1024;
+
+/// Twelve pieces, with up to four connections.
+const SIZE: usize = 12 * MIB;
+
+/// From here on the body only trickles, until the server is told to send it.
+const HELD: usize = 8 * MIB;
+
+fn body() -> Vec<u8> {
+    (0..SIZE).map(|at| (at / 13 % 251) as u8).collect()
+}
+
+/// A server that knows ranges.
+struct Parts {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    body: Vec<u8>,
+    state: Mutex<State>,
+    opened: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// First bytes of what was asked for, in order.
+    asked: Vec<usize>,
+    open: bool,
+    /// Connections on which an answer is under way.
+    busy: Vec<TcpStream>,
+    most_busy: usize,
+}
+
+impl Parts {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            body: body(),
+            state: Mutex::default(),
+            opened: Condvar::new(),
+        });
+        let server = Self {
+            addr,
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        server
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("http://{}/{name}", self.addr)
+    }
+
+    fn asked(&self) -> Vec<usize> {
+        self.shared.state.lock().unwrap().asked.clone()
+    }
+
+    fn most_busy(&self) -> usize {
+        self.shared.state.lock().unwrap().most_busy
+    }
+
+    fn open(&self) {
+        self.shared.state.lock().unwrap().open = true;
+        self.shared.opened.notify_all();
+    }
+}
+
+fn serve(mut stream: TcpStream, shared: &Shared) {
+    while let Some(head) = read_head(&mut stream) {
+        if head.starts_with("get /small") {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
+            if stream.write_all(answer).is_err() {
+                return;
+            }
+            continue;
+        }
+        let (first, end) = range(&head);
+        {
+            let mut state = shared.state.lock().unwrap();
+            state.asked.push(first);
+            // What the client has closed before it asked here is not busy any more.
+            state.busy.retain(is_open);
+            state.busy.push(stream.try_clone().unwrap());
+            state.most_busy = state.most_busy.max(state.busy.len());
+        }
+        let sent = send(&mut stream, (first, end), shared);
+        let own = stream.peer_addr().ok();
+        let mut state = shared.state.lock().unwrap();
+        state.busy.retain(|other| other.peer_addr().ok() != own);
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8(head).unwrap().to_ascii_lowercase())
+}
+
+/// What is asked for: from where on, and up to where.
+fn range(head: &str) -> (usize, usize) {
+    let mut lines = head.lines();
+    let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
+    let Some(range) = range else {
+        return (0, SIZE);
+    };
+    assert!(head.contains("if-range: \"tag\""), "{head}");
+    let (first, last) = range.split_once('-').unwrap();
+    let end = last.parse().map_or(SIZE, |last: usize| last + 1);
+    (first.parse().unwrap(), end)
+}
+
+fn send(
+    stream: &mut TcpStream,
+    (first, end): (usize, usize),
+    shared: &Shared,
+) -> std::io::Result<()> {
+    let line = if (first, end) == (0, SIZE) {
+        "200 OK\r\nAccept-Ranges: bytes".to_owned()
+    } else {
+        format!("206 x\r\nContent-Range: bytes {first}-{}/{SIZE}", end - 1)
+    };
+    let length = end - first;
+    let head = format!("HTTP/1.1 {line}\r\nETag: \"tag\"\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let held = HELD.clamp(first, end);
+    stream.write_all(&shared.body[first..held])?;
+    let mut at = held;
+    while at < end && !shared.state.lock().unwrap().open {
+        stream.write_all(&shared.body[at..=at])?;
+        at += 1;
+        let state = shared.state.lock().unwrap();
+        drop(shared.opened.wait_timeout(state, Duration::from_millis(10)));
+    }
+    stream.write_all(&shared.body[at..end])
+}
+
+/// Whether the other side has not closed it, as far as arrived.
+fn is_open(stream: &TcpStream) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&now)).unwrap();
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    !polled[0].revents().intersects(gone)
+}
+
+/// How much of the partial body its note vouches for.
+fn vouched(run: &Run) -> usize {
+    let folder = run.path("downloads/.coordinator/partial");
+    let partials = run.log().partials();
+    let note = partials.iter().find(|name| name.ends_with("~note"));
+    let text = note.and_then(|note| fs::read(folder.join(note)).ok());
+    let note: Option<serde_json::Value> = text.and_then(|text| serde_json::from_slice(&text).ok());
+    note.and_then(|note| note["whole"].as_str()?.split_once(' ')?.0.parse().ok())
+        .unwrap_or(0)
+}
+
+/// What was asked for after the first `before` requests is only what was not vouched for.
+fn check_asked(server: &Parts, before: usize, whole: usize) {
+    let asked = server.asked();
+    let again = asked[before..].iter().filter(|first| **first < whole);
+    assert_eq!(again.count(), 0, "asked again below {whole}: {asked:?}");
+}
+
+#[test]
+fn a_killed_worker_costs_only_what_is_behind_a_gap() {
+    for options in ["--engine blocking", "--engine async", "--fsync"] {
+        let server = Parts::start();
+        let run = Run::new()
+            .list([server.url("large.bin")])
+            .with(&format!("--workers 1 --split 4 {options}"));
+        let job = run.start();
+        job.wait_until("a note of what is whole", || vouched(&run) >= HELD);
+        let before = server.asked().len();
+        assert!(before > 8, "{:?}", server.asked());
+        job.worker(0, 1).signal(Signal::KILL);
+        job.wait_until("the next request", || server.asked().len() > before);
+        server.open();
+        job.finish().code(0);
+        check_asked(&server, before, HELD);
+        let record = run.log().one(&server.url("large.bin"));
+        run.log().check(&record, &sha256(&body()));
+        assert_eq!(run.log().partials(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_killed_run_costs_only_what_is_behind_a_gap() {
+    for mode in ["processes", "threads", "async"] {
+        let server = Parts::start();
+        let run = Run::new()
+            .list([server.url("large.bin")])
+            .with(&format!("--workers 1 --split 4 --mode {mode}"));
+        let job = run.start();
+        job.wait_until("a note of what is whole", || vouched(&run) >= HELD);
+        let before = server.asked().len();
+        job.kill();
+        job.wait_until_alone();
+        assert_eq!(run.log().files(), [""; 0]);
+        server.open();
+        // Without parts as well: what is there is gone on with.
+        let run = run
+            .without_arguments()
+            .with(&format!("--workers 1 --mode {mode}"));
+        run.finish().code(0);
+        check_asked(&server, before, HELD);
+        assert_eq!(server.asked().len(), before + 1, "{mode}");
+        let record = run.log().one(&server.url("large.bin"));
+        run.log().check(&record, &sha256(&body()));
+    }
+}
+
+#[test]
+fn a_host_never_has_more_connections_at_work_than_its_cap() {
+    for (options, most) in [
+        ("--workers 4 --split 2 --parallel-max-host 4", 4),
+        ("--workers 4 --split 8 --parallel-max-host 3", 3),
+        ("--workers 4 --split 4 --parallel-max-host 6", 4),
+        (
+            "--mode async --concurrency 4 --split 2 --parallel-max-host 4",
+            4,
+        ),
+    ] {
+        let server = Parts::start();
+        let names = ["a", "b", "c"].map(|name| server.url(name));
+        // Whoever has nothing to do at that host does these, which are of another.
+        let port = server.addr.port();
+        let others: Vec<_> = (0..100)
+            .map(|number| format!("http://localhost:{port}/small/{number}"))
+            .collect();
+        let run = Run::new().list(names.iter().chain(&others)).with(options);
+        let job = run.start();
+        job.wait_until("as many connections as there may be", || {
+            server.most_busy() >= most
+        });
+        job.wait_until("all that is of another host", || {
+            run.log().count("stored") >= others.len()
+        });
+        server.open();
+        job.finish().code(0);
+        assert_eq!(server.most_busy(), most, "{options}");
+        for name in names {
+            run.log().check(&run.log().one(&name), &sha256(&body()));
+        }
+    }
+}
+
+#[test]
+fn a_confined_worker_may_do_what_parts_take() {
+    for options in ["--workers 1", "--mode processes --engine async --workers 1"] {
+        let server = Parts::start();
+        server.open();
+        let run = Run::new()
+            .list([server.url("a")])
+            .with("--sandbox on --split 64 --parallel-max-host 0")
+            .with(options);
+        run.finish().code(0);
+        assert!(server.asked().len() > 1, "{:?}", server.asked());
+        run.log()
+            .check(&run.log().one(&server.url("a")), &sha256(&body()));
+    }
+}
