@@ -22,7 +22,7 @@ const PIPES: usize = 60;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
     Attempt::new(
-        "memory",
+        "memory-private",
         "take more memory than --worker-memory gives it",
         |_| map(libc::MAP_PRIVATE, MUCH),
         |view| view.has_memory("RssAnon", MUCH),

@@ -13,8 +13,8 @@ pub(super) struct Given {
     worker: WorkerId,
     task: TaskId,
     pub(super) host: u32,
-    /// The load of its host, this task included. Errands and suspects may add to that later in the
-    /// same step, and are not its doing.
+    /// The load of its host, this task included. Errands and suspects of the same step are left out:
+    /// they may have been given later, though what a step gives goes out worker by worker.
     load: u32,
     way: Way,
 }
@@ -102,7 +102,10 @@ impl Observer {
         } else {
             Way::Ahead
         };
-        let load = self.loads().get(&host).copied().unwrap_or(0);
+        let with_apart = self.loads().get(&host).copied().unwrap_or(0);
+        let apart = |given: &&Given| given.host == host && given.way == Way::Apart;
+        let apart = self.given.iter().filter(apart).count();
+        let load = with_apart.saturating_sub(u32::try_from(apart).unwrap_or(u32::MAX));
         self.given.push(Given {
             worker,
             task,
