@@ -93,6 +93,10 @@ fn sigttin_and_sigttou_change_the_number_of_workers() {
     job.wait_until("three downloads", || in_flight().count() == 3);
     let leaving = [job.worker(1, 1), job.worker(2, 1)];
     job.signal(Signal::TTOU);
+    // Two at once would be one signal (signal(7)).
+    job.wait_until("one worker less", || {
+        job.stderr().matches("2 workers from now on").count() == 2
+    });
     job.signal(Signal::TTOU);
     job.wait_for_line("1 worker from now on");
     assert!(
