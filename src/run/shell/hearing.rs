@@ -67,7 +67,8 @@ impl Shell {
         // A worker may have begun what it holds, and not have said so yet.
         let slots = self.parts.core.slots();
         let running = slots.map(|slot| slot.running.len().max(slot.queued.min(1)));
-        let running: usize = running.sum();
+        // And what is downloaded is put in place, or its command runs.
+        let running = running.sum::<usize>() + self.parts.core.placing();
         let what = match running {
             0 => "stopping".to_owned(),
             1 => "finishing 1 download".to_owned(),
