@@ -338,7 +338,7 @@ fn what_workers_write_never_gets_between_the_bars_of_a_terminal() {
         || {
             let screen = terminal.screen();
             let death = screen.find("died with");
-            death.is_some_and(|death| screen.find("1/2") > Some(death))
+            death.is_some_and(|death| screen.find("1 of 2") > Some(death))
         },
         || terminal.screen(),
     );
