@@ -61,7 +61,7 @@ pub enum CommandError {
     /// There is none.
     #[error("it is empty")]
     Empty,
-    /// It is longer than [`MAX_COMMAND`].
+    /// It is longer than `MAX_COMMAND` bytes.
     #[error("it has {0} bytes, and may have {MAX_COMMAND}; put it into a script")]
     TooLong(usize),
     /// A nul byte in it.

@@ -1,4 +1,4 @@
-//! Progress on a terminal: draws the lines of a [`Screen`](super::screen::Screen), and keeps
+//! Progress on a terminal: draws the lines of a [`Screen`], and keeps
 //! everything else that is written above them.
 //!
 //! Lines end before the last column and with a line end, so that none is wrapped: a terminal whose
