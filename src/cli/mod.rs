@@ -116,7 +116,7 @@ Options:
                              --force, --fsync, --listen
   -V, --version              Version
 
-Commands: results, shootout, chaos, origin, completions, man, help
+Commands: results, shootout, chaos, isolation, origin, completions, man, help
   coordinator help TOPIC     A command, or lists, exec, http, login, retries,
                              workers, crashes, watching, comparison, values,
                              exit-status, signals";
