@@ -116,21 +116,21 @@ fn answer(mut respond: SendResponse<Bytes>, body: String) {
 pub const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Eight downloads at once, several times in a row, each in one attempt.
-fn download_at_once(server: &Server, rounds: usize) {
+fn download_at_once(server: &Server, many: u16, rounds: usize) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let shared =
-        Shared::new(&setup(folder.path(), 8, server.options()), None).expect("a good setup");
-    let hub = Arc::new(Hub::new(Arc::new(shared), 8));
+        Shared::new(&setup(folder.path(), many, server.options()), None).expect("a good setup");
+    let hub = Arc::new(Hub::new(Arc::new(shared), many.into()));
     runtime.block_on(async {
-        let downloads = (0..8).map(|number| {
+        let downloads = (0..many).map(|number| {
             let mut engine = AsyncEngine::new(Arc::clone(&hub));
             tokio::spawn(async move {
                 for round in 0..rounds {
                     let url = format!("https://a.test/{number}/{round}?q");
                     let path = format!("{number}-{round}");
-                    let assignment = Assignment::new(TaskId(number), url, path);
+                    let assignment = Assignment::new(TaskId(number.into()), url, path);
                     let activity = Activity::default();
                     let stored = engine.download(&assignment, &activity).await;
                     stored.expect("stored");
@@ -141,7 +141,7 @@ fn download_at_once(server: &Server, rounds: usize) {
             download.await.expect("no panic");
         }
     });
-    for number in 0..8 {
+    for number in 0..many {
         let last = rounds - 1;
         let stored =
             std::fs::read_to_string(folder.path().join(format!(".partial/{number}-{last}")));
@@ -155,7 +155,7 @@ fn download_at_once(server: &Server, rounds: usize) {
 #[test]
 fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
     let server = server(BOTH, echo);
-    download_at_once(&server, 3);
+    download_at_once(&server, 8, 3);
     assert_eq!(server.connections(), 1, "all share one");
 }
 
@@ -170,8 +170,22 @@ fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
             respond.send_reset(Reason::REFUSED_STREAM);
         }
     });
-    download_at_once(&server, 3);
+    download_at_once(&server, 8, 3);
     assert!(server.connections() >= 12, "two requests a connection");
+}
+
+/// With one request a connection, the last of many would meet as many connections that others have
+/// used up.
+#[test]
+fn a_request_that_others_keep_from_its_turn_gets_a_connection_of_its_own() {
+    let server = server(BOTH, |_, number, request, mut respond| {
+        if number < 1 {
+            echo(0, number, request, respond);
+        } else {
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+    });
+    download_at_once(&server, 24, 1);
 }
 
 fn conditional(
