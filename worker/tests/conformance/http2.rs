@@ -122,7 +122,7 @@ fn download_at_once(server: &Server, many: u16, rounds: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let shared =
         Shared::new(&setup(folder.path(), many, server.options()), None).expect("a good setup");
-    let hub = Arc::new(Hub::new(Arc::new(shared), many.into()));
+    let hub = Arc::new(Hub::new(Arc::new(shared), many));
     runtime.block_on(async {
         let downloads = (0..many).map(|number| {
             let mut engine = AsyncEngine::new(Arc::clone(&hub));
