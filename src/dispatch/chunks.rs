@@ -108,14 +108,12 @@ impl Dispatcher {
         let position = slot.chunk.iter().take(LOOK_AHEAD).position(|id| {
             self.tasks.get(id).is_some_and(|task| {
                 let held = slot.hosts.get(&task.host).copied().unwrap_or(0);
-                self.ready.has_room(task.host)
-                    || (held >= concurrency && self.ready.may_hold_ahead(task.host))
+                let may_run = self.ready.has_room(task.host)
+                    || (held >= concurrency && self.ready.may_hold_ahead(task.host));
+                // One that is too large now must not hide others until something else changes.
+                may_run && self.has_credit(index, *id)
             })
         })?;
-        let task = slot.chunk[position];
-        if !self.has_credit(index, task) {
-            return None;
-        }
         self.slots[index].chunk.remove(position)
     }
 
