@@ -127,14 +127,21 @@ fn play(
 }
 
 fn wait_for_bait(own: &Path) -> Option<Bait> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        if let Ok(text) = fs::read(own.join(BAIT)) {
-            return serde_json::from_slice(&text).ok();
+    let text = wait(|| fs::read(own.join(BAIT)).ok())?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Looks until `look` finds something, which another process does: a worker is not allowed to be
+/// told when files change.
+pub(super) fn wait<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() >= until {
+            return found;
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    None
 }
 
 impl Ground<'_> {

@@ -301,7 +301,8 @@ impl<'a> Trial<'a> {
                 return Ok((!blind).then_some(false));
             }
             self.pause()?;
-            // If the run has ended, this is what it is waited with.
+            // That does not wait once the run has ended, and nothing else gives a sign: the effect is
+            // on files and processes of others.
             std::thread::sleep(LOOK_EVERY);
         }
     }

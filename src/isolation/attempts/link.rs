@@ -14,7 +14,7 @@ use protocol::{
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
 use crate::isolation::attempt::Attempt;
-use crate::isolation::ground::Ground;
+use crate::isolation::ground::{Ground, rest, wait};
 use crate::isolation::raw::descriptors;
 
 /// How long a flood lasts.
@@ -59,8 +59,8 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "begin a message, and never end it",
         |_| {
             packet_of(16 + 1000, 60_000, &[0; 1000]);
-            std::thread::sleep(FLOOD);
-            Ok(())
+            // What is unfinished stays so until somebody ends this worker.
+            rest()
         },
         |view| view.coordinator_is_swollen(),
     )
@@ -182,13 +182,14 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         |ground| {
             let assignment = ground.assignment()?;
             let path = ground.own(&assignment.partial);
-            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
             file.write_all(b"x")?;
             ground.say(FromWorker::Reports(vec![
                 started(assignment.task),
                 finished(assignment.task),
             ]))?;
-            std::thread::sleep(FLOOD);
+            // Put in place, or refused and taken away.
+            wait(|| (!path.exists()).then_some(()));
             file.write_all(b"changed")?;
             ground.leave()
         },
@@ -335,10 +336,9 @@ fn finished(task: TaskId) -> Report {
     }
 }
 
-/// Reports that `task` is done, and leaves once the coordinator had time to believe it.
+/// Reports that `task` is done, and leaves: what a worker said is heard before its death.
 fn finish(ground: &Ground<'_>, task: TaskId) -> io::Result<()> {
     ground.say(FromWorker::Reports(vec![started(task), finished(task)]))?;
-    std::thread::sleep(FLOOD);
     ground.leave()
 }
 
@@ -364,7 +364,6 @@ fn fail(
         started(task),
         Report::Nacked { task, failure },
     ]))?;
-    std::thread::sleep(FLOOD);
     ground.leave()
 }
 

@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -38,6 +39,8 @@ pub enum FeedTarget {
 pub struct Feed {
     target: FeedTarget,
     lines: SyncSender<String>,
+    /// Written behind all lines, and needs no place among those that wait.
+    last: Arc<OnceLock<String>>,
     /// Disconnected when all is written.
     written: Receiver<()>,
 }
@@ -66,11 +69,14 @@ impl Feed {
         };
         let (lines, incoming) = sync_channel::<String>(WAITING);
         let (done, written) = sync_channel::<()>(0);
+        let last = Arc::new(OnceLock::new());
+        let told_last = Arc::clone(&last);
         std::thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || {
                 let _done = done;
-                for line in incoming {
+                let behind = std::iter::from_fn(|| told_last.get().cloned()).take(1);
+                for line in incoming.into_iter().chain(behind) {
                     let told = match &file {
                         Some(file) => (&*file).write_all(line.as_bytes()),
                         None => io::stderr().write_all(line.as_bytes()),
@@ -84,6 +90,7 @@ impl Feed {
         Ok(Self {
             target,
             lines,
+            last,
             written,
         })
     }
@@ -107,15 +114,8 @@ impl Feed {
     }
 
     pub(super) fn finish(self, end: &Progress) {
-        let mut text = line(end);
-        let until = Instant::now() + PATIENCE;
-        while let Err(std::sync::mpsc::TrySendError::Full(again)) = self.lines.try_send(text) {
-            if Instant::now() >= until {
-                return;
-            }
-            text = again;
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // Before the channel ends, which is when the thread looks for it.
+        let _ = self.last.set(line(end));
         drop(self.lines);
         // Disconnected when the thread has written everything.
         let _ = self.written.recv_timeout(PATIENCE);
