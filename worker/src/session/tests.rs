@@ -66,6 +66,8 @@ struct Bench {
     held: Receiver<TaskId>,
     release: UnboundedSender<()>,
     page: File,
+    /// Hears once the session has read its last message: no task is begun after that.
+    closed: Receiver<()>,
     reader: thread::JoinHandle<Result<End, SessionError>>,
 }
 
@@ -105,8 +107,11 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         Kind::Async => Session::start_loop_with(outbox, &setup, mapped, make_engine),
     }
     .expect("threads");
+    let (tell_closed, closed) = channel();
     let reader = thread::spawn(move || {
         let end = session.read(&mut inbox);
+        // Most tests do not wait for it.
+        let _ = tell_closed.send(());
         session.join();
         end
     });
@@ -115,6 +120,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         held,
         release,
         page,
+        closed,
         reader,
     };
     assert_eq!(bench.next(), FromWorker::Ready);
@@ -327,6 +333,7 @@ fn a_coordinator_that_hangs_up_ends_the_session(kind: Kind) {
     bench.assign(&[(1, "hold"), (2, "hold")]);
     bench.held.recv().expect("it runs");
     drop(bench.coordinator);
+    bench.closed.recv().expect("the session goes on to its end");
     drop(bench.release);
     let end = bench.reader.join().expect("no panic");
     assert_eq!(end.expect("in good order"), End::Closed);
