@@ -28,6 +28,7 @@ fn url(n: u64) -> String {
 
 fn record(n: u64) -> Record {
     let facts = Facts {
+        ticket: None,
         task: TaskId(n),
         url: url(n),
         path: format!("document-{n}-0123456789abcdef.tar.gz"),

@@ -105,6 +105,8 @@ pub struct RunConfig {
     pub refresh: Option<Duration>,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Who is told when records are written; no option of a run says it.
+    pub recorded: Option<Recorded>,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -117,6 +119,28 @@ pub struct RunConfig {
     pub listen: Option<Address>,
     /// The file with the token that stands in front of every path there.
     pub listen_token: Option<PathBuf>,
+}
+
+/// Who is told that the run log has grown.
+#[derive(Clone)]
+pub struct Recorded(Arc<dyn Fn() + Send + Sync>);
+
+impl Recorded {
+    /// Calls `tell` after each time that records were written. It must not wait.
+    pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Records were written.
+    pub fn tell(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Recorded")
+    }
 }
 
 /// Where workers live.
@@ -281,6 +305,7 @@ impl RunConfig {
             retry_quarantined: args.retry_quarantined,
             refresh: args.refresh,
             dry_run: args.dry_run,
+            recorded: None,
             quiet: args.quiet,
             verbose: args.verbose,
             progress: args.progress,
@@ -358,7 +383,12 @@ impl Shape {
     }
 }
 
-fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
+/// How lists are read.
+///
+/// # Errors
+///
+/// When settings contradict each other.
+pub fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
     let format = match args.input_format {
         FormatName::Auto => None,
         FormatName::Text => Some(Format::Text),

@@ -17,7 +17,7 @@ pub fn count(source: &Source, options: &Arc<ListOptions>) -> Option<u64> {
     let path = match source {
         Source::Urls(urls) => return Some(urls.len() as u64),
         Source::File(path) => path,
-        Source::Stdin | Source::BuiltIn => return None,
+        Source::Stdin | Source::BuiltIn | Source::Fed(_) => return None,
     };
     let file = File::open(path).ok()?;
     if !file.metadata().ok()?.is_file() {

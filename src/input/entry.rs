@@ -8,6 +8,7 @@ use protocol::{Algorithm, ByteRange, Checksum, Expect};
 use super::error::{Excerpt, LineError};
 use super::naming::{self, Naming};
 use super::target::{self, Extra, Mirror, Target};
+use super::ticket::Ticket;
 
 /// Most that the request headers of one line may take together, in bytes. More is refused by most
 /// servers, and with it every task fits a protocol frame.
@@ -33,10 +34,11 @@ pub(super) enum Word {
     Referer,
     Method,
     Body,
+    Fleet,
 }
 
 impl Word {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Out,
         Self::Checksum(Algorithm::Md5),
         Self::Checksum(Algorithm::Sha1),
@@ -47,6 +49,7 @@ impl Word {
         Self::Referer,
         Self::Method,
         Self::Body,
+        Self::Fleet,
     ];
 
     /// Its key or column.
@@ -58,6 +61,7 @@ impl Word {
             Self::Referer => "referer",
             Self::Method => "method",
             Self::Body => "body",
+            Self::Fleet => "fleet",
         }
     }
 }
@@ -141,6 +145,7 @@ impl Fields<'_> {
             range,
             headers: std::mem::take(&mut self.headers),
             mirrors: self.mirrors(&target)?,
+            ticket: self.word(Word::Fleet).and_then(Ticket::parse),
         };
         if !extra.mirrors.is_empty() && extra.expect.checksums.is_empty() {
             return Err(LineError::MirrorsWithoutChecksum);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::LineError;
+use super::fed::Fed;
 use super::naming::file_name_without_key;
 use super::target;
 
@@ -29,6 +30,8 @@ pub enum Source {
     Urls(Vec<GivenUrl>),
     /// The list that is part of the program: public documents, to try it on.
     BuiltIn,
+    /// This program itself: the share of a fleet's list that is this member's.
+    Fed(Fed),
 }
 
 /// A URL on the command line.
@@ -94,7 +97,7 @@ impl Source {
                     let url = GivenUrl::new(text.to_owned())?;
                     match sources.last_mut() {
                         Some(Self::Urls(urls)) => urls.push(url),
-                        Some(Self::File(_) | Self::Stdin | Self::BuiltIn) | None => {
+                        Some(Self::File(_) | Self::Stdin | Self::BuiltIn | Self::Fed(_)) | None => {
                             sources.push(Self::Urls(vec![url]));
                         }
                     }
@@ -114,6 +117,7 @@ impl fmt::Display for Source {
             Self::Stdin => f.write_str("<stdin>"),
             Self::Urls(_) => f.write_str(ON_COMMAND_LINE),
             Self::BuiltIn => f.write_str("the built-in list"),
+            Self::Fed(_) => f.write_str("the list of the fleet"),
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod bounded;
 mod count;
 mod entry;
 mod error;
+mod fed;
 mod given;
 mod jsonl;
 mod lines;
@@ -19,7 +20,9 @@ pub mod naming;
 mod options;
 mod table;
 mod target;
+mod ticket;
 mod unpack;
+mod wire;
 
 use std::fs::File;
 use std::io::{self, Cursor};
@@ -29,10 +32,12 @@ use std::sync::Arc;
 pub use count::count;
 pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
+pub use fed::Fed;
 pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
 pub use options::{Column, Format, ListOptions};
 pub use target::{Extra, Mirror, Target, UrlKey};
+pub use ticket::Ticket;
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
 ///
@@ -62,6 +67,14 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
         }
         Source::Stdin => Ok(lines(Box::new(io::stdin()))),
         Source::BuiltIn => Ok(lines(Box::new(given::BUILT_IN))),
+        Source::Fed(fed) => {
+            let options = ListOptions {
+                format: Some(Format::Jsonl),
+                url_column: None,
+                naming: options.naming.clone(),
+            };
+            Ok(Lines::new(&name, Box::new(fed.open()), Arc::new(options)))
+        }
         Source::Urls(urls) => {
             // What is said of the columns and the format of lists is not said of these.
             let options = ListOptions {

@@ -11,6 +11,7 @@ use url::{ParseError, Url};
 use super::MAX_LINE;
 use super::error::{Excerpt, LineError};
 use super::naming::{Naming, PlaceError};
+use super::ticket::Ticket;
 
 /// What is to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub struct Extra {
     pub headers: Vec<(String, String)>,
     /// Where else the file can be had, in the order in which that is tried. It has a checksum then.
     pub mirrors: Vec<Mirror>,
+    /// Where it belongs in a fleet's list, if a fleet has handed it to this run.
+    pub ticket: Option<Ticket>,
 }
 
 impl Target {
@@ -166,6 +169,12 @@ impl Target {
     #[must_use]
     pub fn range(&self) -> Option<ByteRange> {
         self.extra.as_ref()?.range
+    }
+
+    /// Where it belongs in a fleet's list, if a fleet has handed it to this run.
+    #[must_use]
+    pub fn ticket(&self) -> Option<&Ticket> {
+        self.extra.as_ref()?.ticket.as_ref()
     }
 
     /// Another place below the same scheme, host and port, and where that is stored. Nothing of what

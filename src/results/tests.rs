@@ -19,6 +19,7 @@ const BEGUN: i64 = 1_769_860_800_000_000;
 
 fn facts(task: u64, url: &str, out: Option<&str>) -> Facts {
     Facts {
+        ticket: None,
         task: TaskId(task),
         url: url.to_owned(),
         path: out.unwrap_or("a.txt").to_owned(),

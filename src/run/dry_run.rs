@@ -106,7 +106,7 @@ fn tell(
                 writeln!(out, "{}\t{}", target.url, target.path)?;
             }
             Item::Duplicate(..) => tally.duplicates += 1,
-            Item::Problem(problem) => {
+            Item::Refused(_, _, problem) | Item::Problem(problem) => {
                 tally.unusable += 1;
                 console.problem(tally.unusable, &problem);
             }

@@ -47,6 +47,8 @@ pub enum Item {
     Duplicate(TaskId, Target),
     /// Cannot be done: a message that names the line.
     Problem(String),
+    /// The same, of a target of a fleet, which has an outcome like any other: why.
+    Refused(TaskId, Target, String),
 }
 
 /// A list that is open.
@@ -192,6 +194,7 @@ impl Reader {
     ) -> Result<(), IndexError> {
         let task = TaskId(self.next_task);
         self.next_task += 1;
+        let of_fleet = target.ticket().is_some().then(|| target.clone());
         match self.plan.sieve.sort(task, target, place)? {
             Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
             Sorted::Known(target, known) => {
@@ -200,6 +203,9 @@ impl Reader {
             Sorted::Duplicate(target) => batch.items.push(Item::Duplicate(task, target)),
             Sorted::Stored => batch.stored_earlier += 1,
             Sorted::Quarantined => batch.quarantined_earlier += 1,
+            Sorted::Refused(problem) if let Some(target) = of_fleet => {
+                batch.items.push(Item::Refused(task, target, problem));
+            }
             Sorted::Refused(problem) => {
                 let problem = format!("{}: {problem}", position(list, place.line));
                 batch.items.push(Item::Problem(problem));

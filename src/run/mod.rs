@@ -316,6 +316,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            recorded: config.recorded.clone(),
             simulated,
             deaths,
             timeline,
@@ -367,6 +368,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let told = Told {
         quiet: config.quiet,
         output: config.output,
+        may_be_empty: config.recorded.is_some(),
     };
     let watched = finished.watched.take();
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
@@ -618,6 +620,6 @@ fn size_of(source: &Source) -> Option<u64> {
             .ok()
             .filter(std::fs::Metadata::is_file)
             .map(|metadata| metadata.len()),
-        Source::Stdin | Source::Urls(_) | Source::BuiltIn => None,
+        Source::Stdin | Source::Urls(_) | Source::BuiltIn | Source::Fed(_) => None,
     }
 }

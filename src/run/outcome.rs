@@ -44,6 +44,8 @@ pub(super) struct Told {
     pub(super) quiet: bool,
     /// The output folder, as it was named.
     pub(super) output: PathBuf,
+    /// The input is a share of a fleet's list, which may be empty.
+    pub(super) may_be_empty: bool,
 }
 
 /// Says how the run went.
@@ -55,7 +57,7 @@ pub(super) fn conclude(
 ) -> Outcome {
     let tally = &finished.tally;
     console.close(tally);
-    if tally.input_ended && tally.lines() == 0 {
+    if tally.input_ended && tally.lines() == 0 && !config.may_be_empty {
         if let Some(reason) = tally.why_nothing() {
             console.error(reason);
         }

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::io;
 
 use super::Out;
+use crate::input::Ticket;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 38] = [
+const HEADER: [&str; 39] = [
     "v",
     "task",
     "url",
@@ -49,6 +50,7 @@ const HEADER: [&str; 38] = [
     "crc32c",
     "range",
     "suggested_name",
+    "fleet",
 ];
 
 /// See the module.
@@ -139,6 +141,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         crc32c,
         range,
         suggested_name,
+        fleet,
     } = record;
     let RecordedTiming {
         queue,
@@ -203,6 +206,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(crc32c),
         text(range),
         text(suggested_name),
+        fleet.as_ref().map_or_else(String::new, Ticket::to_string),
     ])
 }
 

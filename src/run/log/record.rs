@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::{Digest, FormatVersion, Moment, RecordedExec};
 use super::timing::RecordedTiming;
+use crate::input::Ticket;
 
 /// One finished task. Fields are in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +92,10 @@ pub struct Record {
     /// versions lack the key.
     #[serde(default)]
     pub suggested_name: Option<String>,
+    /// Where the task belongs in a fleet's list. Logs of earlier versions lack the key, and so do
+    /// those of a run that is no member's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Ticket>,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -181,6 +186,8 @@ pub struct Facts {
     pub range: Option<ByteRange>,
     /// What the list says that the file is.
     pub checksums: Vec<Checksum>,
+    /// Where it belongs in a fleet's list.
+    pub ticket: Option<Ticket>,
     /// How often it was tried and answered for.
     pub attempts: u32,
     /// How often it was delivered, the first time included.
@@ -308,6 +315,7 @@ impl Record {
             range: facts.range.map(|range| range.to_string()),
             simulated: false,
             suggested_name: None,
+            fleet: facts.ticket,
         }
     }
 }
@@ -328,6 +336,7 @@ pub(super) mod tests {
             path: "b-ruqbcp5fgr3tvkvo.txt".into(),
             named: false,
             range: None,
+            ticket: None,
             checksums: Vec::new(),
             attempts: 1,
             deliveries: 2,
@@ -525,6 +534,7 @@ pub(super) mod tests {
             (md5, sha1, sha512, crc32c, range) in any::<(Option<String>, Option<String>, Option<String>, Option<String>, Option<String>)>(),
             simulated: bool,
             suggested_name: Option<String>,
+            fleet in option::of(ticket()),
         ) -> Record {
             Record {
                 v: FormatVersion,
@@ -535,7 +545,14 @@ pub(super) mod tests {
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
                 timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
                 md5, sha1, sha512, crc32c, range, simulated, suggested_name,
+                fleet,
             }
+        }
+    }
+
+    prop_compose! {
+        fn ticket()(run: String, machine: String, partition: u16, epoch: u64, task: u64) -> Ticket {
+            Ticket { run, machine, partition, epoch, task }
         }
     }
 

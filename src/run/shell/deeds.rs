@@ -21,6 +21,7 @@ fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
         headers,
         // It is for one URL.
         mirrors: _,
+        ticket: _,
     } = extra;
     Assignment {
         expect: (*expect != Expect::default()).then(|| Box::new(expect.clone())),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::TaskKind;
+use protocol::{Exchange, Failure, FailureKind, Severity, TaskKind};
 
 use super::{Entry, Shell, facts};
 use crate::dispatch::Event;
@@ -32,6 +32,17 @@ impl Shell {
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
                     self.write(Record::duplicate(facts(task, target)));
+                }
+                Item::Refused(task, target, problem) => {
+                    let failure = Failure {
+                        exchange: Exchange::default(),
+                        kind: FailureKind::Store,
+                        message: problem,
+                        severity: Severity::Permanent,
+                    };
+                    let facts = facts(task, target);
+                    self.tell_of_failure(&facts, &failure);
+                    self.write(Record::failed(facts, failure));
                 }
                 Item::Problem(problem) => {
                     self.parts.tally.unusable += 1;

@@ -26,6 +26,7 @@ use lab::origin::Origin;
 use protocol::{Known, MonotonicNanos, Report, TaskId, TaskKind, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::config::Recorded;
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
 use crate::input::{Mirror, Target};
 use crate::login::Logins;
@@ -58,6 +59,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// Who is told when records are written.
+    pub(in crate::run) recorded: Option<Recorded>,
     /// The run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
@@ -332,6 +335,9 @@ impl Shell {
             self.unwritten_since = None;
             let is_written = written.is_ok();
             self.check_log(written);
+            if is_written && let Some(recorded) = &self.parts.recorded {
+                recorded.tell();
+            }
             if is_written && let Err(error) = self.parts.intents.flushed() {
                 self.give_up(error.to_string());
             }
@@ -533,11 +539,15 @@ fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
 /// What is known of a task before anybody has worked on it.
 fn facts(task: TaskId, target: Target) -> Facts {
     let range = target.range();
-    let checksums = target.extra.map(|extra| extra.expect.checksums);
+    let (checksums, ticket) = match target.extra {
+        Some(extra) => (extra.expect.checksums, extra.ticket),
+        None => Default::default(),
+    };
     Facts {
         task,
         range,
-        checksums: checksums.unwrap_or_default(),
+        checksums,
+        ticket,
         url: target.url,
         path: target.path,
         named: target.named,

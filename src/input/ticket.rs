@@ -1,0 +1,49 @@
+//! Which share of a fleet's list a target belongs to, so that its record says so.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// See the module. As text: its parts in this order, with a space between each two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The fleet's run.
+    pub run: String,
+    /// The member that took it on.
+    pub machine: String,
+    /// The partition of its host.
+    pub partition: u16,
+    /// The ownership of the partition under which it was taken on.
+    pub epoch: u64,
+    /// Its number in the partition, from 0.
+    pub task: u64,
+}
+
+impl Ticket {
+    /// The ticket of this text; nothing if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let ticket = Self {
+            run: parts.next()?.to_owned(),
+            machine: parts.next()?.to_owned(),
+            partition: parts.next()?.parse().ok()?,
+            epoch: parts.next()?.parse().ok()?,
+            task: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(ticket)
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            run,
+            machine,
+            partition,
+            epoch,
+            task,
+        } = self;
+        write!(f, "{run} {machine} {partition} {epoch} {task}")
+    }
+}
