@@ -19,6 +19,7 @@
 //! - [`watch`] answers those who watch a run over HTTP.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`isolation`] has a worker try what it must not do, and says what came of it.
+//! - [`fleet`] lets several machines work on one list.
 //! - [`lab::inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
@@ -39,6 +40,7 @@ pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod exec;
+pub mod fleet;
 pub mod folder;
 pub mod format;
 pub mod hints;
