@@ -1,5 +1,8 @@
 //! The commands: from what was typed to the exit code.
 
+#[cfg(feature = "fleet")]
+mod fleet;
+
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -34,11 +37,13 @@ const SET_UP: u8 = 3;
 const USAGE: u8 = 2;
 
 /// The names of the commands that people type.
-const COMMANDS: [&str; 8] = [
+const COMMANDS: &[&str] = &[
     "results",
     "shootout",
     "chaos",
     "isolation",
+    #[cfg(feature = "fleet")]
+    "fleet",
     "origin",
     "completions",
     "man",
@@ -53,7 +58,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let first = std::env::args_os().nth(1);
             let first = first.as_ref().and_then(|first| first.to_str());
-            match hints::of_error(&error, first, &COMMANDS) {
+            match hints::of_error(&error, first, COMMANDS) {
                 Some(hint) => fail(USAGE, &hint),
                 None => error.exit(),
             }
@@ -79,6 +84,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Isolation(args)) => attack(&args),
         Some(Command::Attacked(args)) => download(args.run, Some(args.attempt)),
         Some(Command::Results(args)) => report(args),
+        #[cfg(feature = "fleet")]
+        Some(Command::Fleet(args)) => fleet::command(args.command),
         Some(Command::Help(args)) => explain(&args),
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
@@ -115,7 +122,7 @@ fn mistyped(args: &RunArgs) -> Option<String> {
     if !word.chars().all(is_word) || path.exists() {
         return None;
     }
-    let meant = hints::of_word(word, &COMMANDS)?;
+    let meant = hints::of_word(word, COMMANDS)?;
     Some(format!(
         "there is no command {word}, and no list of that name; did you mean {meant}"
     ))

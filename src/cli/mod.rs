@@ -4,6 +4,8 @@
 
 pub mod chaos;
 pub mod exec;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod isolation;
 pub mod limits;
 pub mod list;
@@ -60,6 +62,9 @@ pub enum Command {
     Chaos(Box<chaos::ChaosArgs>),
     /// Have a worker try, in its sandbox, everything that it must not do, and check what came of it
     Isolation(isolation::IsolationArgs),
+    /// Let several machines work on one list, over NATS JetStream
+    #[cfg(feature = "fleet")]
+    Fleet(fleet::FleetArgs),
     /// Run the built-in origin alone: a server that answers every URL
     Origin(origin::OriginArgs),
     /// Print completions for a shell

@@ -15,6 +15,16 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroU16, String> {
         .map_err(|_| format!("expected a number from 1 to {}", u16::MAX))
 }
 
+/// A name that can be part of others: letters, digits, `-`, `_`.
+#[cfg(feature = "fleet")]
+pub(super) fn token(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    match !text.is_empty() && text.len() <= 64 && text.chars().all(is_part) {
+        true => Ok(text.to_owned()),
+        false => Err("expected at most 64 letters, digits, - and _".to_owned()),
+    }
+}
+
 /// How many URLs a list has.
 pub(super) fn some_urls(text: &str) -> Result<NonZeroU32, String> {
     text.parse()

@@ -1,0 +1,604 @@
+//! The member's thread that speaks with the queue: does what the lease wants, carries targets to the
+//! run and outcomes to the chains.
+//!
+//! One task, one inbox. Requests to the queue run beside it and answer into the inbox.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, timeout_at};
+
+use super::log::OwnLog;
+use super::partition::{FRAMES, Held, append, begin};
+use crate::fleet::FleetError;
+use crate::fleet::chain::{self, Progress, Replay};
+use crate::fleet::frame;
+use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
+use crate::fleet::queue::{FedAll, Message, Queue};
+use crate::input::{Format, Lines, ListOptions, Ticket, UrlKey};
+
+/// Time before a request that had no answer is made again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Time between two questions for more frames, and for how the whole fleet is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Fewest targets that the run may have at once; with many partitions each is to have some.
+const FEWEST: u64 = 4096;
+
+/// What the actor hears.
+#[derive(Debug)]
+pub(super) enum News {
+    /// For the lease.
+    Lease(lease::Event),
+    /// A `begin` is in the chain, or another was faster.
+    Begun(Partition, Claim, Result<Option<(u64, Replay)>, FleetError>),
+    /// A frame, if there is one.
+    Loaded(Partition, Claim, Result<Option<Message>, FleetError>),
+    /// Where outcomes are in the chain; nothing if another has begun.
+    Appended(Partition, Claim, Result<Option<u64>, FleetError>),
+    /// How the whole fleet is.
+    Looked(Result<Look, FleetError>),
+    /// The run has recorded something.
+    Recorded,
+    /// The run is over.
+    RunEnded,
+}
+
+/// How the whole fleet is.
+#[derive(Debug)]
+pub(super) struct Look {
+    fed: Option<FedAll>,
+    drain: bool,
+    /// How many targets of each partition are done, where that was asked.
+    done: Vec<(Partition, u64)>,
+}
+
+/// See the module.
+pub(super) struct Actor {
+    queue: Queue,
+    machine: String,
+    lease: Lease,
+    held: BTreeMap<Partition, Held>,
+    log: OwnLog,
+    options: Arc<ListOptions>,
+    /// The run's list; gone once it is to end.
+    list: Option<Sender<Vec<u8>>>,
+    /// What the run has and has not recorded: which task of the fleet it is.
+    outstanding: HashMap<UrlKey, (Partition, u64)>,
+    most: usize,
+    fed: Option<FedAll>,
+    /// Partitions that are done, whoever did them.
+    done: Vec<bool>,
+    looking: bool,
+    next_look: Instant,
+    run_ended: bool,
+    left: bool,
+    news: UnboundedSender<News>,
+}
+
+impl Actor {
+    #[allow(clippy::too_many_arguments, reason = "all of a member")]
+    pub(super) fn new(
+        queue: Queue,
+        machine: String,
+        lease: Duration,
+        log: OwnLog,
+        options: Arc<ListOptions>,
+        list: Sender<Vec<u8>>,
+        at_once: u64,
+        news: UnboundedSender<News>,
+    ) -> Self {
+        let seed = fastrand::u64(..);
+        let most = FEWEST.max(at_once.saturating_mul(16));
+        Self {
+            lease: Lease::new(machine.clone(), Timing::new(lease), seed, boot_time()),
+            queue,
+            machine,
+            held: BTreeMap::new(),
+            log,
+            options: Arc::new(ListOptions {
+                format: Some(Format::Jsonl),
+                url_column: None,
+                naming: options.naming.clone(),
+            }),
+            list: Some(list),
+            outstanding: HashMap::new(),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            fed: None,
+            done: vec![false; usize::from(lease::PARTITIONS)],
+            looking: false,
+            next_look: Instant::now(),
+            run_ended: false,
+            left: false,
+            news,
+        }
+    }
+
+    /// Works until the member has left, or the run is over and the queue is out of reach.
+    pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<News>) {
+        let mut give_up: Option<Instant> = None;
+        while !self.left {
+            self.tell_lease(lease::Event::Tick);
+            self.go_on();
+            if self.run_ended && give_up.is_none() {
+                give_up = Some(Instant::now() + Duration::from_secs(30));
+            }
+            if give_up.is_some_and(|at| at <= Instant::now()) {
+                tracing::warn!(
+                    "the queue does not answer: what this member has recorded last is published when \
+                     it joins again with this output folder"
+                );
+                return;
+            }
+            let wake = self.wake().into_iter().chain(give_up).min();
+            let heard = match wake {
+                Some(at) => timeout_at(at, inbox.recv()).await.unwrap_or_default(),
+                None => inbox.recv().await,
+            };
+            if let Some(news) = heard {
+                // Before anything is done about it: the lease may be over.
+                self.tell_lease(lease::Event::Tick);
+                self.hear(news);
+            }
+        }
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let lease = self.lease.poll_timeout();
+        let lease = lease.map(|at| now + at.saturating_sub(boot_time()));
+        let held = self.held.values().filter_map(|held| {
+            let again = (held.not_before > now).then_some(held.not_before);
+            let frame = (held.no_frame_before > now).then_some(held.no_frame_before);
+            [again, frame, held.publish_at()]
+                .into_iter()
+                .flatten()
+                .min()
+        });
+        let look = (!self.looking).then_some(self.next_look);
+        held.chain(lease).chain(look).min()
+    }
+
+    fn tell_lease(&mut self, event: lease::Event) {
+        self.lease.handle(boot_time(), event);
+        while let Some(action) = self.lease.poll_action() {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        tracing::debug!(?action, "lease");
+        match action {
+            Action::Read { op } => {
+                let queue = self.queue.clone();
+                self.ask(async move {
+                    News::Lease(match queue.table().await {
+                        Ok((revision, table)) => lease::Event::Read {
+                            op,
+                            revision,
+                            table,
+                        },
+                        Err(error) => {
+                            tracing::warn!("{error}");
+                            lease::Event::Failed { op }
+                        }
+                    })
+                });
+            }
+            Action::Write { op, over, table } => {
+                let queue = self.queue.clone();
+                self.ask(async move {
+                    News::Lease(match queue.write_table(over, table).await {
+                        Ok(Some(revision)) => lease::Event::Written { op, revision },
+                        Ok(None) => lease::Event::Refused { op },
+                        Err(error) => {
+                            tracing::warn!("{error}");
+                            lease::Event::Failed { op }
+                        }
+                    })
+                });
+            }
+            Action::Start { partition, claim } => {
+                let held = Held::new(claim, Instant::now());
+                self.held.insert(partition, held);
+            }
+            Action::Drain { partition, claim } => {
+                if let Some(held) = self.get(partition, claim) {
+                    held.draining = true;
+                }
+            }
+            Action::Stop { partition, claim } => {
+                tracing::info!(partition = partition.0, "partition is given up at once");
+                if self.get(partition, claim).is_some()
+                    && let Some(held) = self.held.remove(&partition)
+                    && let Some(progress) = held.progress
+                {
+                    let lines: Vec<_> = progress.unwritten().map(str::to_owned).collect();
+                    self.tell_redundant(partition, &lines);
+                }
+            }
+            Action::Left => self.left = true,
+        }
+    }
+
+    fn get(&mut self, partition: Partition, claim: Claim) -> Option<&mut Held> {
+        let held = self.held.get_mut(&partition)?;
+        (held.claim == claim).then_some(held)
+    }
+
+    /// Has a request made, and its answer told.
+    fn ask(&self, request: impl Future<Output = News> + Send + 'static) {
+        let news = self.news.clone();
+        tokio::spawn(async move {
+            // Nobody hears it once the member has left.
+            let _ = news.send(request.await);
+        });
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Lease(event) => self.tell_lease(event),
+            News::Begun(partition, claim, begun) => self.on_begun(partition, claim, begun),
+            News::Loaded(partition, claim, loaded) => self.on_loaded(partition, claim, loaded),
+            News::Appended(partition, claim, appended) => {
+                self.on_appended(partition, claim, appended);
+            }
+            News::Looked(look) => self.on_look(look),
+            News::Recorded => self.on_recorded(),
+            News::RunEnded => {
+                self.on_recorded();
+                self.run_ended = true;
+                self.list = None;
+                self.tell_lease(lease::Event::Leave);
+            }
+        }
+    }
+
+    fn on_begun(
+        &mut self,
+        partition: Partition,
+        claim: Claim,
+        begun: Result<Option<(u64, Replay)>, FleetError>,
+    ) {
+        let Some(held) = self.get(partition, claim) else {
+            return;
+        };
+        held.beginning = false;
+        match begun {
+            Ok(Some((epoch, replay))) => held.progress = Some(Progress::begun(epoch, replay)),
+            // Read again what is there now.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(partition = partition.0, "{error}");
+                held.not_before = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    fn on_loaded(
+        &mut self,
+        partition: Partition,
+        claim: Claim,
+        loaded: Result<Option<Message>, FleetError>,
+    ) {
+        let Some(held) = self.get(partition, claim) else {
+            return;
+        };
+        held.loading = false;
+        match loaded {
+            Ok(Some(message)) => {
+                if let Err(error) = self.take_on(partition, &message) {
+                    tracing::warn!(partition = partition.0, "{error}");
+                    if let Some(held) = self.get(partition, claim) {
+                        held.no_frame_before = Instant::now() + LOOK;
+                    }
+                }
+            }
+            Ok(None) => held.no_frame_before = Instant::now() + LOOK,
+            Err(error) => {
+                tracing::warn!(partition = partition.0, "{error}");
+                held.no_frame_before = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    /// Hands the targets of a frame to the run, but for those whose outcome is known.
+    fn take_on(&mut self, partition: Partition, message: &Message) -> Result<(), FleetError> {
+        let (head, text) = frame::read(&message.payload)?;
+        let Some(held) = self.held.get_mut(&partition) else {
+            return Ok(());
+        };
+        let Some(progress) = &mut held.progress else {
+            return Ok(());
+        };
+        let epoch = progress.epoch();
+        let wanted = progress.open(message.sequence, &head);
+        let mut wanted = wanted.into_iter().peekable();
+        let mut given = String::new();
+        let raw = text.split(|byte| *byte == b'\n');
+        for (task, line) in (head.first..head.next()).zip(raw) {
+            if wanted.next_if_eq(&task).is_none() {
+                continue;
+            }
+            let reader = Box::new(Cursor::new(line.to_vec()));
+            let mut lines = Lines::new("a frame", reader, Arc::clone(&self.options));
+            let target = match lines.next().map(|line| line.entry) {
+                Some(Ok(target)) => target,
+                unreadable => {
+                    let problem = match unreadable {
+                        Some(Err(problem)) => problem.to_string(),
+                        Some(Ok(_)) | None => "the line is empty".to_owned(),
+                    };
+                    progress.outcome(task, chain::unreadable(task, &problem));
+                    held.waiting_since.get_or_insert_with(Instant::now);
+                    continue;
+                }
+            };
+            if let Some(record) = self.log.known(&target.key)? {
+                progress.outcome(task, chain::recorded(task, &record));
+                held.waiting_since.get_or_insert_with(Instant::now);
+                continue;
+            }
+            let earlier = self.outstanding.insert(target.key, (partition, task));
+            if earlier.is_none() {
+                let ticket = Ticket {
+                    run: self.queue.run().to_owned(),
+                    machine: self.machine.clone(),
+                    partition: partition.0,
+                    epoch,
+                    task,
+                };
+                // A line is an object, and has a URL.
+                let rest = String::from_utf8_lossy(line);
+                let rest = rest.trim_start().trim_start_matches('{');
+                let _ = writeln!(given, "{{\"fleet\":\"{ticket}\",{rest}");
+            }
+        }
+        if let Some(list) = &self.list
+            && !given.is_empty()
+        {
+            // It can only fail when the run is over.
+            let _ = list.send(given.into_bytes());
+        }
+        Ok(())
+    }
+
+    fn on_recorded(&mut self) {
+        let mut recorded = Vec::new();
+        let outstanding = &mut self.outstanding;
+        let followed = self.log.follow(|key, line| {
+            if let Some((partition, task)) = outstanding.remove(&key) {
+                recorded.push((partition, task, chain::recorded(task, line)));
+            }
+        });
+        if let Err(error) = followed {
+            tracing::warn!("{error}");
+        }
+        let mut redundant: BTreeMap<Partition, Vec<String>> = BTreeMap::new();
+        for (partition, task, line) in recorded {
+            let held = self.held.get_mut(&partition);
+            let progress = held.and_then(|held| {
+                held.waiting_since.get_or_insert_with(Instant::now);
+                held.progress.as_mut()
+            });
+            match progress {
+                Some(progress) => {
+                    progress.outcome(task, line);
+                }
+                None => redundant.entry(partition).or_default().push(line),
+            }
+        }
+        for (partition, lines) in redundant {
+            self.tell_redundant(partition, &lines);
+        }
+    }
+
+    /// Tells of outcomes in partitions that are another's by now.
+    fn tell_redundant(&self, partition: Partition, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        let (queue, lines) = (self.queue.clone(), Bytes::from(lines.join("\n")));
+        tokio::spawn(async move {
+            if let Err(error) = queue.tell_redundant(partition, lines).await {
+                tracing::warn!("{error}");
+            }
+        });
+    }
+
+    fn on_appended(
+        &mut self,
+        partition: Partition,
+        claim: Claim,
+        appended: Result<Option<u64>, FleetError>,
+    ) {
+        let Some(held) = self.get(partition, claim) else {
+            return;
+        };
+        held.appending = false;
+        match appended {
+            Ok(Some(sequence)) => {
+                held.message = None;
+                if let Some(progress) = &mut held.progress {
+                    progress.appended(sequence);
+                    let waits = progress.waiting().0 > 0;
+                    held.waiting_since = waits.then(Instant::now);
+                }
+            }
+            Ok(None) => self.tell_lease(lease::Event::Fenced { partition, claim }),
+            Err(error) => {
+                tracing::warn!(partition = partition.0, "{error}");
+                held.not_before = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    fn on_look(&mut self, look: Result<Look, FleetError>) {
+        self.looking = false;
+        self.next_look = Instant::now() + LOOK;
+        let look = match look {
+            Ok(look) => look,
+            Err(error) => {
+                tracing::warn!("{error}");
+                return;
+            }
+        };
+        self.fed = look.fed;
+        if let Some(fed) = &self.fed {
+            for (partition, done) in look.done {
+                let number = usize::from(partition.0);
+                self.done[number] = fed.tasks.get(number).is_none_or(|tasks| *tasks == done);
+            }
+        }
+        let all_done = self.fed.is_some() && self.done.iter().all(|done| *done);
+        if all_done || look.drain {
+            self.tell_lease(lease::Event::Leave);
+        }
+    }
+
+    /// Does what can be done now for each partition, and for all.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        let partitions: Vec<_> = self.held.keys().copied().collect();
+        for partition in partitions {
+            self.go_on_with(partition, now);
+        }
+        if !self.looking && self.next_look <= now {
+            self.look();
+        }
+        // All that it had is drained: the run's list ends, and with it the run.
+        if self.left {
+            self.list = None;
+        }
+    }
+
+    fn go_on_with(&mut self, partition: Partition, now: Instant) {
+        let session = self.lease.session();
+        let room = self.outstanding.len() < self.most && self.list.is_some();
+        let known = self
+            .fed
+            .as_ref()
+            .and_then(|fed| fed.tasks.get(usize::from(partition.0)));
+        let known = known.copied();
+        let run_ended = self.run_ended;
+        let Some(held) = self.held.get_mut(&partition) else {
+            return;
+        };
+        let claim = held.claim;
+        let publish = held.publish_at().is_some_and(|at| at <= now);
+        let Some(progress) = &mut held.progress else {
+            if held.draining && !held.beginning {
+                self.held.remove(&partition);
+                self.tell_lease(lease::Event::Drained { partition, claim });
+            } else if !held.beginning && !held.draining && held.not_before <= now {
+                held.beginning = true;
+                let (queue, machine) = (self.queue.clone(), self.machine.clone());
+                self.ask(async move {
+                    let begun = begin(queue, partition, machine, session).await;
+                    News::Begun(partition, claim, begun)
+                });
+            }
+            return;
+        };
+        if publish {
+            if held.message.is_none() {
+                let message = progress.message(&self.machine, session);
+                held.message = message.map(Bytes::from);
+            }
+            if let Some(message) = held.message.clone() {
+                held.appending = true;
+                let (epoch, over) = (progress.epoch(), progress.tail());
+                let queue = self.queue.clone();
+                self.ask(async move {
+                    let appended = append(queue, partition, session, epoch, over, message).await;
+                    News::Appended(partition, claim, appended)
+                });
+            } else {
+                held.waiting_since = None;
+            }
+        }
+        let Some(held) = self.held.get_mut(&partition) else {
+            return;
+        };
+        let Some(progress) = &held.progress else {
+            return;
+        };
+        let is_all = known.is_some_and(|tasks| progress.floor().tasks == tasks);
+        if held.draining {
+            let (waiting, _) = progress.waiting();
+            // What the run leaves undone is another's.
+            let finished = progress.is_idle() || (run_ended && waiting == 0 && !held.appending);
+            if finished && !held.loading {
+                self.held.remove(&partition);
+                self.tell_lease(lease::Event::Drained { partition, claim });
+            }
+        } else if room
+            && !is_all
+            && !held.loading
+            && held.no_frame_before <= now
+            && progress.open_frames() < FRAMES
+        {
+            held.loading = true;
+            let (queue, from) = (self.queue.clone(), progress.last_frame() + 1);
+            self.ask(async move {
+                let loaded = queue.frame(partition, from).await;
+                News::Loaded(partition, claim, loaded)
+            });
+        }
+    }
+
+    /// Asks how the whole fleet is; how far each partition is only while this member has nothing to do.
+    fn look(&mut self) {
+        self.looking = true;
+        let queue = self.queue.clone();
+        let machine = self.machine.clone();
+        let is_idle = self.outstanding.is_empty() && self.fed.is_some();
+        let open: Vec<_> = (0..lease::PARTITIONS)
+            .filter(|number| is_idle && !self.done[usize::from(*number)])
+            .map(Partition)
+            .collect();
+        let empty = |number: u16, fed: Option<&FedAll>| {
+            fed.is_some_and(|fed| fed.tasks.get(usize::from(number)) == Some(&0))
+        };
+        let fed = self.fed.clone();
+        self.ask(async move {
+            let look = async {
+                let drained = queue.drained().await?;
+                let drain = drained.iter().any(|name| *name == machine || name == "*");
+                let mut done = Vec::new();
+                for partition in open {
+                    if empty(partition.0, fed.as_ref()) {
+                        done.push((partition, 0));
+                        continue;
+                    }
+                    let end = queue.chain_end(partition).await?;
+                    let tasks = match end {
+                        Some(end) => chain::read(&end.payload)?.0.floor.tasks,
+                        None => 0,
+                    };
+                    done.push((partition, tasks));
+                }
+                Ok(Look {
+                    fed: queue.fed().await?,
+                    drain,
+                    done,
+                })
+            };
+            News::Looked(look.await)
+        });
+    }
+}
+
+/// How long this machine has been up, suspended or not.
+fn boot_time() -> Moment {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}

@@ -1,0 +1,188 @@
+//! The member's own run log: what became of which target, and what was recorded since.
+//!
+//! It reads the log that the run writes, and never writes it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::fleet::FleetError;
+use crate::input::{Ticket, UrlKey};
+use crate::ledger::Ledger;
+use crate::run::log::{Layout, Log, Outcome};
+
+/// Bytes that are read at once; a line may be longer.
+const PIECE: usize = 256 * 1024;
+
+/// The longest line that is looked for.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// What is needed of a line.
+#[derive(Debug, Deserialize)]
+struct Noted {
+    url: String,
+    outcome: Outcome,
+    #[serde(default)]
+    out: Option<String>,
+    #[serde(default)]
+    range: Option<String>,
+    #[serde(default)]
+    fleet: Option<Ticket>,
+}
+
+impl Noted {
+    fn key(&self) -> UrlKey {
+        UrlKey::of_task(&self.url, self.range.as_deref(), self.out.as_deref())
+    }
+
+    /// Whether it is what becomes of the target in this run.
+    fn is_final(&self, run: &str) -> bool {
+        match self.outcome {
+            Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined => true,
+            // Another run, or one that was no fleet's, may have had less luck.
+            Outcome::Failed => self.fleet.as_ref().is_some_and(|ticket| ticket.run == run),
+            Outcome::Duplicate => false,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct OwnLog {
+    output: PathBuf,
+    run: String,
+    file: Option<File>,
+    /// Where the first line begins that was not read.
+    next: u64,
+    /// Where the line of each target is that has its outcome.
+    lines: Ledger<8>,
+}
+
+impl OwnLog {
+    /// The log in that output folder, which may not be there yet, read to its end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(super) fn open(output: PathBuf, run: String) -> Result<Self, FleetError> {
+        let mut log = Self {
+            output,
+            run,
+            file: None,
+            next: 0,
+            lines: Ledger::new(std::env::temp_dir()),
+        };
+        log.follow(|_, _| {})?;
+        Ok(log)
+    }
+
+    /// Reads on, and tells of each target that has got its outcome, with its line.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(super) fn follow(&mut self, mut tell: impl FnMut(UrlKey, &str)) -> Result<(), FleetError> {
+        if self.file.is_none() {
+            self.file = open(&self.output)?;
+        }
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = file.read_at(&mut piece, self.next).map_err(unreadable)?;
+            let Some(end) = memchr::memrchr(b'\n', &piece[..length]) else {
+                if length == piece.len() && length < LONGEST {
+                    piece.resize(2 * length, 0);
+                    continue;
+                }
+                return Ok(());
+            };
+            for line in piece[..=end].split_inclusive(|byte| *byte == b'\n') {
+                let at = self.next;
+                self.next += line.len() as u64;
+                // What is no record counts for nothing, as it does for the run.
+                let Ok(text) = std::str::from_utf8(line) else {
+                    continue;
+                };
+                let Ok(noted) = serde_json::from_str::<Noted>(text) else {
+                    continue;
+                };
+                if noted.is_final(&self.run) {
+                    let key = noted.key();
+                    self.lines.insert(*key.as_bytes(), at.to_be_bytes())?;
+                    tell(key, text.trim_end());
+                }
+            }
+        }
+    }
+
+    /// The line of a target that has its outcome.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub(super) fn known(&self, key: &UrlKey) -> Result<Option<String>, FleetError> {
+        let Some(at) = self.lines.get(key.as_bytes())? else {
+            return Ok(None);
+        };
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let mut piece = vec![0; 2048];
+        loop {
+            let length = file
+                .read_at(&mut piece, u64::from_be_bytes(at))
+                .map_err(unreadable)?;
+            match memchr::memchr(b'\n', &piece[..length]) {
+                Some(end) => return Ok(std::str::from_utf8(&piece[..end]).ok().map(str::to_owned)),
+                None if length < piece.len() || length >= LONGEST => return Ok(None),
+                None => piece.resize(2 * length, 0),
+            }
+        }
+    }
+}
+
+/// Tells of each target that the run log in a folder names as stored.
+///
+/// # Errors
+///
+/// The log cannot be read, or `tell` fails.
+pub(in crate::fleet) fn each_done(
+    output: &Path,
+    mut tell: impl FnMut(&UrlKey) -> Result<(), FleetError>,
+) -> Result<(), FleetError> {
+    let mut problem = Ok(());
+    let mut log = OwnLog {
+        output: output.to_owned(),
+        run: String::new(),
+        file: None,
+        next: 0,
+        lines: Ledger::new(std::env::temp_dir()),
+    };
+    log.follow(|key, _| {
+        if problem.is_ok() {
+            problem = tell(&key);
+        }
+    })?;
+    if log.file.is_none() {
+        let folder = output.display();
+        return Err(FleetError::Log(format!(
+            "there is none in {folder} (--reconcile)"
+        )));
+    }
+    problem
+}
+
+fn open(output: &Path) -> Result<Option<File>, FleetError> {
+    let layout = Layout::look(output).map_err(|error| FleetError::Log(error.to_string()))?;
+    layout
+        .open_log(Log::Results)
+        .map_err(|error| FleetError::Log(error.to_string()))
+}
+
+fn unreadable(error: std::io::Error) -> FleetError {
+    FleetError::Log(error.to_string())
+}

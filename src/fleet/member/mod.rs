@@ -1,0 +1,94 @@
+//! `coordinator fleet join`: a member. It owns some partitions, and its own run downloads what is in
+//! them.
+//!
+//! ```text
+//!   queue --frames--> actor --lines--> the run's intake ... run log --lines--> actor --> chains
+//!                       |
+//!                       +--> lease (pure): which partitions, until when
+//! ```
+//!
+//! The run is any run: it reads a list that is written while it goes on, and knows of no fleet. The
+//! actor is a thread of its own; what the run has recorded, it reads from the run log.
+
+mod actor;
+mod log;
+mod partition;
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::FleetError;
+use super::queue::{Place, Queue};
+use crate::config::{Recorded, RunConfig};
+use crate::input::{Fed, Source};
+use crate::run::{self, Outcome};
+use actor::{Actor, News};
+use log::OwnLog;
+pub(super) use log::each_done;
+
+/// A member that is to be.
+#[derive(Debug)]
+pub struct Join {
+    /// The queue.
+    pub place: Place,
+    /// The name of this member, for people.
+    pub machine: String,
+    /// How its run goes; where it reads targets is set here.
+    pub config: RunConfig,
+    /// How long a member may be out of touch before others take its partitions.
+    pub lease: std::time::Duration,
+}
+
+/// Works until all is done, or the member is to leave.
+///
+/// # Errors
+///
+/// The queue cannot be used, or the run could not begin.
+pub fn join(join: Join) -> Result<Outcome, FleetError> {
+    let Join {
+        place,
+        machine,
+        mut config,
+        lease,
+    } = join;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(FleetError::system("start a thread"))?;
+    let queue = runtime.block_on(Queue::open(&place))?;
+    let log = OwnLog::open(config.output.clone(), place.run)?;
+    let (list, fed) = Fed::new();
+    let (news, inbox) = unbounded_channel();
+    let recorded = news.clone();
+    config.sources = vec![Source::Fed(fed)];
+    config.recorded = Some(Recorded::new(move || {
+        // Nobody hears it once the member has left.
+        let _ = recorded.send(News::Recorded);
+    }));
+    let at_once = u64::from(config.limits.workers) * u64::from(config.limits.concurrency);
+    let actor = Actor::new(
+        queue,
+        machine,
+        lease,
+        log,
+        Arc::clone(&config.lists),
+        list,
+        at_once,
+        news.clone(),
+    );
+    let acting = thread::Builder::new()
+        .name("fleet".to_owned())
+        .spawn(move || runtime.block_on(actor.run(inbox)))
+        .map_err(FleetError::system("start a thread"))?;
+    let done = run::execute(config);
+    let _ = news.send(News::RunEnded);
+    let left = acting.join();
+    let outcome = done?;
+    if left.is_err() {
+        tracing::error!("the fleet's thread has failed; the run log is whole");
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,468 @@
+//! The queue between the members: streams, the bucket with the table, and how they are reached.
+//!
+//! | name | holds |
+//! | --- | --- |
+//! | stream `co-RUN-tasks`, subjects `co.RUN.t.PARTITION` | frames of targets |
+//! | stream `co-RUN-results`, subjects `co.RUN.r.PARTITION` | the chains |
+//! | the same, subjects `co.RUN.x.PARTITION` | outcomes that another owner's replace |
+//! | bucket `co-RUN`, key `table` | who is there, and who owns which partition |
+//! | the same, key `fed` | how many targets each partition has, once all are fed |
+//! | the same, key `drain` | members that are to leave |
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::kv;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{
+    Compression, Config, DirectGetErrorKind, DiscardPolicy, LastRawMessageErrorKind, StorageType,
+    Stream,
+};
+use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectOptions, ServerAddr};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::FleetError;
+use super::frame::VERSION;
+use super::lease::{PARTITIONS, Partition, Revision, Table};
+
+/// The oldest server whose JetStream has what is needed here.
+const OLDEST: (u64, u64) = (2, 10);
+
+/// How long a request waits for its answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Where the queue is, and who is let in.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `nats://HOST:PORT`, or several with commas between them.
+    pub servers: String,
+    /// The name of the fleet's run.
+    pub run: String,
+    /// A credentials file, as `nsc` makes it.
+    pub creds: Option<PathBuf>,
+    /// A file with the seed of an nkey.
+    pub nkey: Option<PathBuf>,
+    /// Certificates that are trusted, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// Servers that keep a copy of each message.
+    pub replicas: usize,
+}
+
+/// What is known once all targets are fed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FedAll {
+    /// How many targets each partition has.
+    pub tasks: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    v: u32,
+    table: Table,
+}
+
+/// A message of a stream.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// What it says.
+    pub payload: Bytes,
+}
+
+/// How an attempt to append went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the stream, at this place.
+    At(u64),
+    /// Something else was appended since.
+    Moved,
+}
+
+/// The queue of a run.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    context: Context,
+    tasks: Stream,
+    results: Stream,
+    state: kv::Store,
+    run: String,
+}
+
+impl Queue {
+    /// Connects, and makes what is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// No server answers, it is too old or has no JetStream, or it lets nobody in.
+    pub async fn open(place: &Place) -> Result<Self, FleetError> {
+        let client = connect(place).await?;
+        let version = client.server_info().version;
+        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+        let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if number < OLDEST {
+            return Err(FleetError::OldServer { version });
+        }
+        let mut context = jetstream::new(client);
+        context.set_timeout(ANSWER);
+        let run = &place.run;
+        let stream = |name: &str, kinds: &[char]| Config {
+            name: format!("co-{run}-{name}"),
+            subjects: kinds
+                .iter()
+                .map(|kind| format!("co.{run}.{kind}.*"))
+                .collect(),
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            num_replicas: place.replicas,
+            allow_direct: true,
+            compression: Some(Compression::S2),
+            // Nothing is told apart by message ids: appends are compare-and-swap.
+            duplicate_window: Duration::from_secs(1),
+            ..Config::default()
+        };
+        let tasks = context.get_or_create_stream(stream("tasks", &['t']));
+        let tasks = tasks.await.map_err(FleetError::queue("open its tasks"))?;
+        let results = context.get_or_create_stream(stream("results", &['r', 'x']));
+        let results = results
+            .await
+            .map_err(FleetError::queue("open its results"))?;
+        let bucket = format!("co-{run}");
+        let state = match context.get_key_value(&bucket).await {
+            Ok(state) => state,
+            Err(_) => {
+                let created = context.create_key_value(kv::Config {
+                    bucket,
+                    history: 1,
+                    storage: StorageType::File,
+                    num_replicas: place.replicas,
+                    ..kv::Config::default()
+                });
+                created.await.map_err(FleetError::queue("open its state"))?
+            }
+        };
+        let queue = Self {
+            context,
+            tasks,
+            results,
+            state,
+            run: run.clone(),
+        };
+        // Says so if the run is of another version.
+        queue.table().await?;
+        Ok(queue)
+    }
+
+    /// The name of the run.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The table, and its revision.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or it is of another version.
+    pub async fn table(&self) -> Result<(Revision, Table), FleetError> {
+        let entry = self.state.entry("table").await;
+        match entry.map_err(FleetError::queue("read who is in the fleet"))? {
+            None => Ok((Revision(0), Table::new(PARTITIONS))),
+            Some(entry) => {
+                #[derive(Deserialize)]
+                struct Version {
+                    v: u32,
+                }
+                let Version { v } = serde_json::from_slice(&entry.value)?;
+                if v != VERSION {
+                    let run = self.run.clone();
+                    return Err(FleetError::Version { run, there: v });
+                }
+                let Versioned { table, .. } = serde_json::from_slice(&entry.value)?;
+                Ok((Revision(entry.revision), table))
+            }
+        }
+    }
+
+    /// Writes the table if it is still of that revision; nothing if it is not.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was written is not known.
+    pub async fn write_table(
+        &self,
+        over: Revision,
+        table: Table,
+    ) -> Result<Option<Revision>, FleetError> {
+        let text = serde_json::to_vec(&Versioned { v: VERSION, table })?;
+        match self.state.update("table", text.into(), over.0).await {
+            Ok(revision) => Ok(Some(Revision(revision))),
+            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(FleetError::queue("say that this member is there")(error)),
+        }
+    }
+
+    /// How many targets each partition has, if all are fed.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn fed(&self) -> Result<Option<FedAll>, FleetError> {
+        self.value("fed").await
+    }
+
+    /// Says that all targets are fed.
+    ///
+    /// # Errors
+    ///
+    /// It may not be said.
+    pub async fn set_fed(&self, fed: &FedAll) -> Result<(), FleetError> {
+        self.set_value("fed", fed).await
+    }
+
+    /// Machines that are to leave; `*` stands for all of them.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn drained(&self) -> Result<Vec<String>, FleetError> {
+        Ok(self.value("drain").await?.unwrap_or_default())
+    }
+
+    /// Sets which machines are to leave.
+    ///
+    /// # Errors
+    ///
+    /// It may not be said.
+    pub async fn set_drained(&self, machines: &[String]) -> Result<(), FleetError> {
+        self.set_value("drain", &machines).await
+    }
+
+    async fn value<T: for<'de> Deserialize<'de>>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, FleetError> {
+        let value = self.state.get(key).await;
+        let value = value.map_err(FleetError::queue("read its state"))?;
+        Ok(value
+            .map(|value| serde_json::from_slice(&value))
+            .transpose()?)
+    }
+
+    async fn set_value<T: Serialize>(&self, key: &str, value: &T) -> Result<(), FleetError> {
+        let text = serde_json::to_vec(value)?;
+        let put = self.state.put(key, text.into()).await;
+        put.map(drop).map_err(FleetError::queue("write its state"))
+    }
+
+    /// The last frame of a partition.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn last_frame(&self, partition: Partition) -> Result<Option<Message>, FleetError> {
+        last(&self.tasks, self.subject('t', partition)).await
+    }
+
+    /// The first frame of a partition from that place in the stream on.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn frame(
+        &self,
+        partition: Partition,
+        from: u64,
+    ) -> Result<Option<Message>, FleetError> {
+        next(&self.tasks, self.subject('t', partition), from).await
+    }
+
+    /// Appends a frame, if the last one of its partition is the one at `over`.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was appended is not known.
+    pub async fn append_frame(
+        &self,
+        partition: Partition,
+        over: u64,
+        frame: Bytes,
+    ) -> Result<Appended, FleetError> {
+        self.append('t', partition, over, frame).await
+    }
+
+    /// The last message of a partition's chain.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn chain_end(&self, partition: Partition) -> Result<Option<Message>, FleetError> {
+        last(&self.results, self.subject('r', partition)).await
+    }
+
+    /// The first message of a partition's chain from that place in the stream on.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn chain(
+        &self,
+        partition: Partition,
+        from: u64,
+    ) -> Result<Option<Message>, FleetError> {
+        next(&self.results, self.subject('r', partition), from).await
+    }
+
+    /// Appends to a partition's chain, if its end is at `over`.
+    ///
+    /// # Errors
+    ///
+    /// Whether it was appended is not known.
+    pub async fn append_chain(
+        &self,
+        partition: Partition,
+        over: u64,
+        message: Bytes,
+    ) -> Result<Appended, FleetError> {
+        self.append('r', partition, over, message).await
+    }
+
+    /// Tells of outcomes that count for nothing, because another owner's do.
+    ///
+    /// # Errors
+    ///
+    /// It may not be told.
+    pub async fn tell_redundant(
+        &self,
+        partition: Partition,
+        lines: Bytes,
+    ) -> Result<(), FleetError> {
+        let subject = self.subject('x', partition);
+        let told = self.context.publish(subject, lines).await;
+        let told = told.map_err(FleetError::queue("tell of redundant outcomes"))?;
+        let acknowledged = told.await;
+        acknowledged
+            .map(drop)
+            .map_err(FleetError::queue("tell of redundant outcomes"))
+    }
+
+    /// The redundant outcomes that were told of, by partition, from that place in the stream on.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn redundant(
+        &self,
+        partition: Partition,
+        from: u64,
+    ) -> Result<Option<Message>, FleetError> {
+        next(&self.results, self.subject('x', partition), from).await
+    }
+
+    /// How many messages and bytes the streams hold: of tasks, and of results.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn sizes(&self) -> Result<[(u64, u64); 2], FleetError> {
+        let mut sizes = [(0, 0); 2];
+        for (size, stream) in sizes.iter_mut().zip([&self.tasks, &self.results]) {
+            let info = stream.get_info().await;
+            let state = info.map_err(FleetError::queue("ask for its size"))?.state;
+            *size = (state.messages, state.bytes);
+        }
+        Ok(sizes)
+    }
+
+    fn subject(&self, kind: char, partition: Partition) -> String {
+        format!("co.{}.{kind}.{}", self.run, partition.0)
+    }
+
+    async fn append(
+        &self,
+        kind: char,
+        partition: Partition,
+        over: u64,
+        payload: Bytes,
+    ) -> Result<Appended, FleetError> {
+        let message = PublishMessage::build()
+            .payload(payload)
+            .expected_last_subject_sequence(over);
+        let sent = self
+            .context
+            .send_publish(self.subject(kind, partition), message)
+            .await;
+        let acknowledged = match sent {
+            Ok(sent) => sent.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Ok(acknowledged) => Ok(Appended::At(acknowledged.sequence)),
+            Err(error) if is_moved(&error) => Ok(Appended::Moved),
+            Err(error) => Err(FleetError::queue("append to a stream")(error)),
+        }
+    }
+}
+
+fn is_moved(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::WrongLastSequence
+}
+
+async fn last(stream: &Stream, subject: String) -> Result<Option<Message>, FleetError> {
+    // From the leader of the stream: another server's may be older.
+    match stream.get_last_raw_message_by_subject(&subject).await {
+        Ok(message) => Ok(Some(Message {
+            sequence: message.sequence,
+            payload: message.payload,
+        })),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(FleetError::queue("read the end of a stream")(error)),
+    }
+}
+
+async fn next(stream: &Stream, subject: String, from: u64) -> Result<Option<Message>, FleetError> {
+    match stream
+        .direct_get_next_for_subject(subject, Some(from))
+        .await
+    {
+        Ok(message) => Ok(Some(Message {
+            sequence: message.sequence,
+            payload: message.payload,
+        })),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FleetError::queue("read a stream")(error)),
+    }
+}
+
+async fn connect(place: &Place) -> Result<async_nats::Client, FleetError> {
+    let unusable = |option: &'static str| move |error| FleetError::Unusable { option, error };
+    let mut options = ConnectOptions::new()
+        .name(concat!("coordinator/", env!("CARGO_PKG_VERSION")))
+        .request_timeout(Some(ANSWER));
+    if let Some(path) = &place.creds {
+        let text = std::fs::read_to_string(path).map_err(unusable("--creds"))?;
+        options = options.credentials(&text).map_err(unusable("--creds"))?;
+    }
+    if let Some(path) = &place.nkey {
+        let seed = std::fs::read_to_string(path).map_err(unusable("--nkey"))?;
+        options = options.nkey(seed.trim().to_owned());
+    }
+    if let Some(path) = &place.ca {
+        std::fs::metadata(path).map_err(unusable("--queue-ca"))?;
+        options = options.add_root_certificates(path.clone());
+    }
+    let servers: Result<Vec<ServerAddr>, _> = place
+        .servers
+        .split(',')
+        .map(|server| server.trim().parse())
+        .collect();
+    let servers = servers.map_err(unusable("--queue"))?;
+    let connected = options.connect(servers).await;
+    connected.map_err(|error| FleetError::Connect {
+        servers: place.servers.clone(),
+        error: error.to_string(),
+    })
+}

@@ -1,0 +1,279 @@
+//! `coordinator fleet results`: what became of the list, from the chains.
+//!
+//! The first line of each task counts; the chains are compare-and-swap, so there is no second unless
+//! the queue has lost what it acknowledged. What a member did after another had taken its partition is
+//! told of beside the chains: it is redundant.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::FleetError;
+use super::chain::{self, Line};
+use super::lease::{PARTITIONS, Partition};
+use super::queue::{FedAll, Place, Queue};
+
+/// What is to be told.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// Of which fleet.
+    pub place: Place,
+    /// As one JSON object.
+    pub json: bool,
+    /// Every outcome that counts goes here, a line each.
+    pub export: Option<PathBuf>,
+    /// Files of this machine that are on its own disk only are named: it is lost.
+    pub missing: Option<String>,
+}
+
+/// What is needed of a record.
+#[derive(Debug, Deserialize)]
+struct Noted {
+    url: String,
+    outcome: crate::run::log::Outcome,
+    #[serde(default)]
+    path: Option<String>,
+    #[serde(default)]
+    bytes: Option<u64>,
+    #[serde(default)]
+    fleet: Option<Ticketed>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ticketed {
+    machine: String,
+}
+
+/// An outcome that counts, as it is exported.
+#[derive(Serialize)]
+struct Exported<'a> {
+    partition: u16,
+    task: u64,
+    machine: &'a str,
+    record: Option<&'a serde_json::value::RawValue>,
+    problem: Option<&'a str>,
+}
+
+/// What became of the list.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    /// Targets that were fed; nothing while they still are.
+    fed: Option<u64>,
+    outcomes: BTreeMap<String, u64>,
+    bytes: u64,
+    by_machine: BTreeMap<String, u64>,
+    /// Targets without an outcome, if it is known how many were fed.
+    open: Option<u64>,
+    /// Outcomes that another's replace, and the files that they left.
+    redundant: u64,
+    redundant_files: Vec<RedundantFile>,
+}
+
+#[derive(Debug, Serialize)]
+struct RedundantFile {
+    machine: String,
+    path: String,
+    url: String,
+}
+
+/// Which tasks of a partition have an outcome: a bit each.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Sets a bit; whether it was not set.
+    fn set(&mut self, at: u64) -> bool {
+        let (word, bit) = ((at / 64) as usize, 1 << (at % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+}
+
+/// Tells what became of the list. Whether everything is done and stored.
+///
+/// # Errors
+///
+/// The queue cannot be used, or a result not be written.
+pub fn results(results: &Results) -> Result<bool, FleetError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(FleetError::system("start a thread"))?;
+    runtime.block_on(fold(results))
+}
+
+async fn fold(results: &Results) -> Result<bool, FleetError> {
+    let queue = Queue::open(&results.place).await?;
+    let fed = queue.fed().await?;
+    let unwritten = || FleetError::system("write the results");
+    let mut export: Option<Box<dyn Write>> = match &results.export {
+        None => None,
+        Some(path) if path.as_os_str() == "-" => Some(Box::new(io::stdout().lock())),
+        Some(path) => Some(Box::new(BufWriter::new(
+            std::fs::File::create(path).map_err(unwritten())?,
+        ))),
+    };
+    let mut missing = results.missing.as_ref().map(|_| io::stdout().lock());
+    let mut counts = Counts::default();
+    for partition in (0..PARTITIONS).map(Partition) {
+        let beside = beside(&queue, partition).await?;
+        let mut counted = HashMap::new();
+        let mut seen = Bits::default();
+        let mut from = 1;
+        while let Some(message) = queue.chain(partition, from).await? {
+            from = message.sequence + 1;
+            let (_, text) = chain::read(&message.payload)?;
+            for line in chain::lines(text) {
+                let line = line?;
+                let noted = noted(&line)?;
+                let machine = machine_of(noted.as_ref());
+                if !seen.set(line.task) {
+                    counts.redundant += 1;
+                    counts.redundant_files.extend(redundant_file(noted));
+                    continue;
+                }
+                if beside.contains_key(&line.task) {
+                    counted.insert(line.task, machine.clone());
+                }
+                if let Some(export) = &mut export {
+                    let exported = Exported {
+                        partition: partition.0,
+                        task: line.task,
+                        machine: &machine,
+                        record: line.record,
+                        problem: line.problem.as_deref(),
+                    };
+                    serde_json::to_writer(&mut *export, &exported)?;
+                    export.write_all(b"\n").map_err(unwritten())?;
+                }
+                if let (Some(out), Some(lost), Some(noted)) =
+                    (&mut missing, &results.missing, &noted)
+                    && machine == *lost
+                    && noted.outcome.has_file()
+                {
+                    writeln!(out, "{}", noted.url).map_err(unwritten())?;
+                }
+                count(&mut counts, noted.as_ref(), machine);
+            }
+        }
+        for (task, (machine, noted)) in beside {
+            // What is counted now is what was told of then, where the member has the partition again.
+            if counted
+                .get(&task)
+                .is_some_and(|counted| *counted != machine)
+            {
+                counts.redundant += 1;
+                counts.redundant_files.extend(redundant_file(noted));
+            }
+        }
+    }
+    if let Some(mut export) = export {
+        export.flush().map_err(unwritten())?;
+    }
+    let total = counts.outcomes.values().sum::<u64>();
+    counts.fed = fed.map(|FedAll { tasks }| tasks.iter().sum());
+    counts.open = counts.fed.map(|fed| fed.saturating_sub(total));
+    if results.missing.is_none()
+        && results
+            .export
+            .as_ref()
+            .is_none_or(|path| path.as_os_str() != "-")
+    {
+        tell(&counts, results.json).map_err(unwritten())?;
+    }
+    let stored = ["stored", "unchanged"]
+        .iter()
+        .filter_map(|name| counts.outcomes.get(*name));
+    Ok(counts.open == Some(0) && stored.sum::<u64>() == total)
+}
+
+/// What was told of beside the chain, by task: whose it is, and its record.
+async fn beside(
+    queue: &Queue,
+    partition: Partition,
+) -> Result<BTreeMap<u64, (String, Option<Noted>)>, FleetError> {
+    let mut beside = BTreeMap::new();
+    let mut from = 1;
+    while let Some(message) = queue.redundant(partition, from).await? {
+        from = message.sequence + 1;
+        for line in chain::lines(&message.payload) {
+            let line = line?;
+            let noted = noted(&line)?;
+            beside.insert(line.task, (machine_of(noted.as_ref()), noted));
+        }
+    }
+    Ok(beside)
+}
+
+fn noted(line: &Line<'_>) -> Result<Option<Noted>, FleetError> {
+    let record = line.record.map(|record| serde_json::from_str(record.get()));
+    Ok(record.transpose()?)
+}
+
+fn machine_of(noted: Option<&Noted>) -> String {
+    let ticket = noted.and_then(|noted| noted.fleet.as_ref());
+    // A record of an earlier run in the member's folder has none.
+    ticket.map_or_else(|| "?".to_owned(), |ticket| ticket.machine.clone())
+}
+
+fn redundant_file(noted: Option<Noted>) -> Option<RedundantFile> {
+    let noted = noted?;
+    Some(RedundantFile {
+        machine: machine_of(Some(&noted)),
+        path: noted.path.clone().filter(|_| noted.outcome.has_file())?,
+        url: noted.url,
+    })
+}
+
+fn count(counts: &mut Counts, noted: Option<&Noted>, machine: String) {
+    let outcome = match noted {
+        Some(noted) => {
+            counts.bytes += noted.bytes.unwrap_or_default();
+            // A name of a closed list: it cannot fail.
+            let name = serde_json::to_value(noted.outcome).unwrap_or_default();
+            name.as_str().unwrap_or_default().to_owned()
+        }
+        None => "unreadable".to_owned(),
+    };
+    *counts.outcomes.entry(outcome).or_default() += 1;
+    *counts.by_machine.entry(machine).or_default() += 1;
+}
+
+fn tell(counts: &Counts, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, counts)?;
+        return writeln!(out);
+    }
+    for (outcome, count) in &counts.outcomes {
+        writeln!(out, "{outcome:>11}  {count}")?;
+    }
+    match counts.open {
+        Some(open) => writeln!(out, "       open  {open}")?,
+        None => writeln!(out, "the list is still being fed")?,
+    }
+    for (machine, count) in &counts.by_machine {
+        writeln!(out, "of {machine}: {count}")?;
+    }
+    if counts.redundant > 0 {
+        writeln!(
+            out,
+            "{} outcomes are redundant: another member's count",
+            counts.redundant
+        )?;
+        for file in &counts.redundant_files {
+            writeln!(
+                out,
+                "redundant file: {}: {} ({})",
+                file.machine, file.path, file.url
+            )?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! A fleet with a real nats-server and real members: whoever is killed, every URL has one outcome.
+//!
+//! Tests that find no nats-server say so and do nothing.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod queue;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Write as _;
+
+use queue::Queue;
+
+#[test]
+fn two_members_share_a_list_and_leave_when_it_is_done() {
+    let Some(queue) = Queue::start("two_members_share_a_list_and_leave_when_it_is_done") else {
+        return;
+    };
+    queue.feed(&queue.list(600, 60));
+    let (a, b) = (queue.join("a"), queue.join("b"));
+    a.finish();
+    b.finish();
+    queue.check(600, &["a", "b"]);
+    let results = queue.results();
+    assert_eq!(results["outcomes"]["stored"], 600, "{results}");
+    assert_eq!(results["open"], 0, "{results}");
+    let late = queue.join("late");
+    late.finish();
+}
+
+#[test]
+fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted_twice() {
+    let Some(queue) = Queue::start("a_member_that_is_killed") else {
+        return;
+    };
+    queue.feed(&queue.list(1000, 100));
+    let (a, b) = (queue.join("a"), queue.join("b"));
+    a.wait_for(100);
+    b.wait_for(100);
+    b.kill();
+    // It comes back with what it had recorded, published or not.
+    let b = queue.join("b");
+    a.finish();
+    b.finish();
+    queue.check(1000, &["a", "b"]);
+}
+
+#[test]
+fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nobody() {
+    let Some(queue) = Queue::start("a_member_that_stands_still") else {
+        return;
+    };
+    queue.feed(&queue.list(1000, 100));
+    let a = queue.join("a");
+    a.wait_for(50);
+    a.stop();
+    let still = a.recorded();
+    let b = queue.join("b");
+    // Half of the list was never a's to give up in good order: b has it all, or a's lease has ended.
+    b.wait_for(700);
+    assert!(a.recorded() <= still + 1000);
+    a.go_on();
+    a.finish();
+    b.finish();
+    queue.check(1000, &["a", "b"]);
+}
+
+#[test]
+fn a_server_that_is_killed_stops_nobody_for_good() {
+    let Some(mut queue) = Queue::start("a_server_that_is_killed") else {
+        return;
+    };
+    queue.feed(&queue.list(1000, 100));
+    let (a, b) = (queue.join("a"), queue.join("b"));
+    a.wait_for(100);
+    queue.crash();
+    a.finish();
+    b.finish();
+    queue.check(1000, &["a", "b"]);
+}
+
+#[test]
+fn a_feeder_that_is_killed_goes_on_from_what_the_queue_holds() {
+    let Some(queue) = Queue::start("a_feeder_that_is_killed") else {
+        return;
+    };
+    let list = queue.list(20_000, 50);
+    let text = std::fs::read(&list).unwrap();
+    let mut feeder = queue.feeder();
+    let half = text[..text.len() / 2]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap();
+    feeder
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(&text[..half])
+        .unwrap();
+    let frames = || {
+        let told = queue.run("status", &[]);
+        String::from_utf8(told.stdout).unwrap()
+    };
+    support::wait_until("frames", || !frames().starts_with("0 "), frames);
+    feeder.kill().unwrap();
+    feeder.wait().unwrap();
+    queue.feed(&list);
+    let told = frames();
+    assert!(told.starts_with("20000 targets fed (all)"), "{told}");
+}
+
+#[test]
+fn another_list_is_not_fed_into_a_run_that_was_begun() {
+    let Some(queue) = Queue::start("another_list") else {
+        return;
+    };
+    queue.feed(&queue.list(100, 10));
+    let other = queue.list(90, 9);
+    let fed = queue.run("feed", &[other.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&fed.stderr);
+    assert_eq!(fed.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("the list is not the one that the run default was fed with"),
+        "{said}"
+    );
+}
+
+#[test]
+fn passwords_and_headers_of_lists_travel_only_if_they_may() {
+    let Some(queue) = Queue::start("passwords_and_headers") else {
+        return;
+    };
+    let list = queue.folder().join("secrets.jsonl");
+    let lines = r#"{"url":"http://u:hush@h.test/a"}
+{"url":"http://h.test/b","headers":{"X":"hush"}}
+{"url":"http://h.test/c"}
+"#;
+    std::fs::write(&list, lines).unwrap();
+    let list = list.to_str().unwrap();
+    let fed = queue.run("feed", &[list]);
+    let said = String::from_utf8_lossy(&fed.stderr);
+    assert_eq!(fed.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("fed 1 URLs") && said.contains("2 unusable"),
+        "{said}"
+    );
+    assert!(!said.contains("hush"), "{said}");
+    let fed = queue.run("feed", &[list, "--run", "open", "--send-secrets"]);
+    assert!(fed.status.success(), "{fed:?}");
+}
+
+#[test]
+fn a_member_that_is_drained_leaves_and_another_finishes() {
+    let Some(queue) = Queue::start("a_member_that_is_drained") else {
+        return;
+    };
+    queue.feed(&queue.list(1200, 1));
+    let a = queue.join("a");
+    a.wait_for(50);
+    let drained = queue.run("drain", &["a"]);
+    assert!(drained.status.success(), "{drained:?}");
+    a.finish();
+    let results = queue.results();
+    assert_ne!(results["open"], 0, "{results}");
+    queue.join("b").finish();
+    queue.check(1200, &["a", "b"]);
+}
+
+#[test]
+fn a_program_of_another_version_does_not_join() {
+    let Some(queue) = Queue::start("a_program_of_another_version") else {
+        return;
+    };
+    queue.feed(&queue.list(10, 1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = async_nats::connect(queue.url()).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let state = context.get_key_value("co-default").await.unwrap();
+        let table = r#"{"v":2,"something":"else"}"#;
+        state.put("table", table.into()).await.unwrap();
+    });
+    let joined = queue.run("join", &["--output", "a", "--simulate"]);
+    let said = String::from_utf8_lossy(&joined.stderr);
+    assert_eq!(joined.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("speaks version 2, and this program version 1"),
+        "{said}"
+    );
+    assert!(!queue.folder().join("a").exists());
+}
+
+#[test]
+fn what_a_folder_has_stored_is_not_fed_again() {
+    let Some(queue) = Queue::start("what_a_folder_has_stored") else {
+        return;
+    };
+    let list = queue.list(100, 10);
+    queue.feed(&list);
+    queue.join("a").finish();
+    let more = queue.list(120, 10);
+    let more = more.to_str().unwrap();
+    let fed = queue.run("feed", &[more, "--run", "again", "--reconcile", "a"]);
+    let said = String::from_utf8_lossy(&fed.stderr);
+    assert!(
+        said.contains("fed 20 URLs") && said.contains("100 done already"),
+        "{said}"
+    );
+}

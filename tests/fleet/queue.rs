@@ -1,0 +1,259 @@
+//! A real nats-server, and the program's `fleet` commands against it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::wait;
+
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
+
+/// The server, if this machine has one: `NATS_SERVER`, or in `PATH`.
+fn program() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("NATS_SERVER") {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("nats-server"))
+        .find(|file| file.is_file())
+}
+
+/// A nats-server with a folder of its own, and room for members beside it.
+pub struct Queue {
+    folder: TempDir,
+    server: Child,
+    port: u16,
+}
+
+impl Queue {
+    /// Starts a server; says so and returns nothing if there is none on this machine.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+    pub fn start(test: &str) -> Option<Self> {
+        let Some(program) = program() else {
+            eprintln!(
+                "{test} is skipped: there is no nats-server in PATH, nor does NATS_SERVER name one"
+            );
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (server, port) = serve(&program, folder.path(), -1);
+        Some(Self {
+            folder,
+            server,
+            port,
+        })
+    }
+
+    /// Kills the server, and starts it again with what it has on disk, at the same port.
+    pub fn crash(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        let program = program().unwrap();
+        (self.server, _) = serve(&program, self.folder.path(), i32::from(self.port));
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A list of so many URLs, of so many hosts.
+    pub fn list(&self, urls: usize, hosts: usize) -> PathBuf {
+        let lines = (0..urls).map(|n| format!("http://h{}.test/{n}\n", n % hosts));
+        let path = self.folder().join(format!("list-{urls}-{hosts}.txt"));
+        std::fs::write(&path, lines.collect::<String>()).unwrap();
+        path
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut fleet = Command::new(PROGRAM);
+        fleet
+            .args(["fleet", command, "--queue", &self.url()])
+            .current_dir(self.folder())
+            .stdin(Stdio::null());
+        fleet
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, command: &str, arguments: &[&str]) -> Output {
+        self.command(command).args(arguments).output().unwrap()
+    }
+
+    pub fn feed(&self, list: &Path) {
+        let fed = self.run("feed", &[list.to_str().unwrap()]);
+        assert!(fed.status.success(), "{fed:?}");
+    }
+
+    /// Starts a feeder that reads what it is given.
+    pub fn feeder(&self) -> Child {
+        self.command("feed")
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts a member; its files are in the folder of its name.
+    pub fn join(&self, machine: &str) -> Member {
+        let mut command = self.command("join");
+        let child = command
+            .args(["--machine", machine, "--output", machine, "--lease", "2s"])
+            .args([
+                "--simulate=size=1KiB,latency=20ms",
+                "--workers",
+                "2",
+                "--quiet",
+            ])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Member {
+            log: self
+                .folder()
+                .join(machine)
+                .join(".coordinator/results.jsonl"),
+            child,
+        }
+    }
+
+    /// What `fleet results` tells.
+    pub fn results(&self) -> Value {
+        let told = self.run("results", &["--json"]);
+        serde_json::from_slice(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"))
+    }
+
+    /// Checks the member's files and the results: every URL of the list once, and nothing else.
+    /// Shares no code with the fleet.
+    pub fn check(&self, urls: usize, members: &[&str]) {
+        let export = self.folder().join("export.jsonl");
+        let told = self.run("results", &["--export", export.to_str().unwrap()]);
+        assert!(told.status.success(), "{told:?}");
+        let text = std::fs::read_to_string(&export).unwrap();
+        let mut seen = std::collections::BTreeMap::new();
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let record = &line["record"];
+            let machine = record["fleet"]["machine"].as_str().unwrap();
+            assert!(members.contains(&machine), "{line}");
+            let path = record["path"].as_str().unwrap();
+            let file = std::fs::read(self.folder().join(machine).join(path)).unwrap();
+            assert_eq!(
+                crate::support::sha256(&file),
+                record["sha256"].as_str().unwrap()
+            );
+            let url = record["url"].as_str().unwrap().to_owned();
+            assert!(seen.insert(url, ()).is_none(), "counted twice: {line}");
+        }
+        assert_eq!(seen.len(), urls);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// A server that is ready, and its port.
+fn serve(program: &Path, folder: &Path, port: i32) -> (Child, u16) {
+    let store = folder.join("store");
+    let mut server = Command::new(program)
+        .args([
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--jetstream",
+        ])
+        .arg("--store_dir")
+        .arg(store)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut port = None;
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        if let Some((_, address)) = line.split_once("client connections on ") {
+            port = address
+                .rsplit(':')
+                .next()
+                .and_then(|port| port.trim().parse().ok());
+        }
+        if line.contains("Server is ready") {
+            break;
+        }
+    }
+    // What it says from now on is of no interest, but must go somewhere.
+    std::thread::spawn(move || lines.for_each(drop));
+    (server, port.expect("it says where it listens"))
+}
+
+/// A member that runs.
+pub struct Member {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Member {
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// How many URLs it has recorded.
+    pub fn recorded(&self) -> usize {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        log.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Waits until it has recorded so many.
+    pub fn wait_for(&self, records: usize) {
+        wait(
+            "records",
+            || (self.recorded() >= records).then_some(()),
+            || format!("{} records", self.recorded()),
+        );
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn stop(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::STOP).unwrap();
+    }
+
+    pub fn go_on(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::CONT).unwrap();
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub fn finish(mut self) {
+        let ended = wait(
+            "the member's end",
+            || self.child.try_wait().unwrap(),
+            || "it goes on".to_owned(),
+        );
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut said).unwrap();
+        assert!(ended.success(), "{ended:?}: {said}");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
