@@ -23,6 +23,14 @@ impl Dispatcher {
             return;
         }
         self.assign_suspects(now);
+        self.assign_others(now);
+        // What is left of the pool when nothing else waits is for suspects, whatever they did.
+        if !self.suspects.is_empty() {
+            self.assign_suspects(now);
+        }
+    }
+
+    fn assign_others(&mut self, now: Instant) {
         let concurrency = usize::from(self.limits.concurrency);
         let waiting = self.ready.len() + self.errands.len() + self.in_chunks();
         let wants_more = |index| {
@@ -95,10 +103,10 @@ impl Dispatcher {
     }
 
     /// How many tasks a worker may hold beyond those it runs. While errands wait none: they would
-    /// wait for all of these. Nor where a host wants time between its tasks: a worker begins what it
-    /// holds whenever it likes.
+    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a host
+    /// wants time between its tasks: a worker begins what it holds whenever it likes.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || !self.errands.is_empty() {
+        if self.spaced || self.makes_way || !self.errands.is_empty() {
             return 0;
         }
         self.limits.prefetch.into()
@@ -193,24 +201,43 @@ impl Dispatcher {
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
-        let mut waiting = self.suspects.len();
         while now >= self.next_turn
-            && let Some(position) = self.next_suspect()
+            && let Some(position) = self.next_suspect(self.do_others_wait())
+            && let Some(index) = self.empty_slot()
         {
-            let Some(index) = self.empty_slot() else {
-                break;
-            };
             let Some(task) = self.suspects.remove(position) else {
                 break;
             };
             self.slots[index].reserved = false;
             self.lease(now, index, task);
             self.send(index, vec![task]);
-            waiting -= 1;
         }
-        // Half of the pool at most works for suspects, the rest goes on.
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let most = (in_use / 2).max(1);
+        // As if others waited: those would, that were asked back.
+        self.makes_way = self.next_suspect(true).is_some() && self.limits.concurrency == 1;
+        if self.limits.concurrency == 1 {
+            self.make_way();
+        } else {
+            self.reserve();
+        }
+    }
+
+    /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
+    /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
+    fn make_way(&mut self) {
+        if self.makes_way {
+            for index in 0..self.slots.len() {
+                if self.slots[index].is_open() {
+                    self.recall(index);
+                }
+            }
+        }
+    }
+
+    /// A worker that does several tasks at a time becomes empty only if it is given nothing more. So there is
+    /// one for each suspect that waits.
+    fn reserve(&mut self) {
+        let waiting = self.suspects.len();
+        let most = self.most_for_suspects();
         let mut reserved = 0;
         for slot in &mut self.slots {
             slot.reserved &= reserved < waiting;
@@ -227,6 +254,12 @@ impl Dispatcher {
         }
     }
 
+    /// Half of the pool at most makes room for suspects, the rest goes on.
+    fn most_for_suspects(&self) -> usize {
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        (in_use / 2).max(1)
+    }
+
     /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
     /// more than what runs. Once at a time: a worker that does not read must not be sent much.
     fn recall(&mut self, index: usize) {
@@ -237,12 +270,26 @@ impl Dispatcher {
         }
     }
 
-    /// Where in the queue of suspects the first one stands whose host has room.
-    fn next_suspect(&self) -> Option<usize> {
+    /// Whether anything but suspects could be handed out.
+    fn do_others_wait(&self) -> bool {
+        self.ready.available() + self.errands.len() > 0
+    }
+
+    /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
+    /// brought down a worker may do so again, and take long about it: while others wait, those have
+    /// half of the pool at most.
+    fn next_suspect(&self, do_others_wait: bool) -> Option<usize> {
+        if self.suspects.is_empty() {
+            return None;
+        }
+        let guilty = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.kills > 0);
+        let alone = self.slots.iter().filter(|slot| slot.alone);
+        let at_it = alone.filter(|slot| slot.queue.iter().chain(&slot.running).any(guilty));
+        let all = !do_others_wait || at_it.count() < self.most_for_suspects();
         self.suspects.iter().position(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| self.ready.has_room(task.host))
+                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.host))
         })
     }
 

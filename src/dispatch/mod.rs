@@ -96,6 +96,8 @@ pub struct Dispatcher {
     /// Some host wants time between its tasks: nothing is handed out ahead any more.
     spaced: bool,
     suspects: VecDeque<TaskId>,
+    /// A suspect waits for the first worker that is empty: nothing is handed out ahead meanwhile.
+    makes_way: bool,
     delayed: BTreeSet<(Instant, TaskId)>,
     /// How many tasks are being placed.
     placing: usize,
@@ -137,6 +139,7 @@ impl Dispatcher {
             errand_was_last: false,
             spaced: false,
             suspects: VecDeque::new(),
+            makes_way: false,
             delayed: BTreeSet::new(),
             placing: 0,
             leases: BTreeSet::new(),
