@@ -1,5 +1,6 @@
 //! Dispatch: which worker gets which task, and which gives some back.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use protocol::TaskId;
@@ -31,35 +32,45 @@ impl Dispatcher {
     }
 
     fn assign_others(&mut self, now: Instant) {
-        let concurrency = usize::from(self.limits.concurrency);
-        let waiting = self.ready.len() + self.errands.len() + self.in_chunks();
-        let wants_more = |index| {
-            let slot: &super::Slot = &self.slots[index];
-            slot.is_open() && slot.held() <= concurrency + self.prefetch_of(index) / 2
-        };
-        if waiting == 0 || !(0..self.slots.len()).any(wants_more) {
+        if self.ready.len() + self.errands.len() + self.slots.whole().in_chunks == 0 {
             return;
         }
-        let mut batches = vec![Vec::new(); self.slots.len()];
+        let mut batches: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
         while now >= self.next_turn
-            && let Some(index) = self.least_loaded(concurrency)
+            && let Some(index) = self.slots.whole().least_loaded()
         {
             let Some(task) = self.take_in_turn(index) else {
                 break;
             };
             let index = self.slot_with_connection(index, task);
             self.lease(now, index, task);
-            batches[index].push(task);
+            batches.entry(index).or_default().push(task);
+        }
+        if self.limits.policy == Policy::Shared {
+            self.fill_up(now, &mut batches);
+        }
+        for (index, tasks) in batches {
+            self.send(index, tasks);
         }
         if self.limits.policy == Policy::Chunked {
-            for (index, tasks) in batches.into_iter().enumerate() {
-                self.send(index, tasks);
-            }
-            return self.assign_chunks(now);
+            self.assign_chunks(now);
         }
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let share = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
-        for (index, batch) in batches.iter_mut().enumerate() {
+    }
+
+    /// Hands out ahead, in the same batches.
+    fn fill_up(&mut self, now: Instant, batches: &mut BTreeMap<usize, Vec<TaskId>>) {
+        let concurrency = usize::from(self.limits.concurrency);
+        let share = self.ready.len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
+        if share == 0 {
+            return;
+        }
+        let short: Vec<usize> = match self.ready.least_load() {
+            // A host that is asked nothing comes before all that workers hold tasks of: more of these come
+            // along with a turn only.
+            Some(0) => batches.keys().copied().collect(),
+            Some(_) | None => self.slots.whole().short.iter().copied().collect(),
+        };
+        for index in short {
             let ahead = share.min(self.prefetch_of(index));
             // Refilled at half, so that one message carries several tasks.
             if ahead > 0
@@ -68,18 +79,16 @@ impl Dispatcher {
             {
                 // An errand is no turn of its host's, and takes a place of it as well.
                 let is_errand = |id| self.tasks.get(id).is_some_and(|task| task.errand);
-                let has_turn = !batch.is_empty() && !batch.iter().any(is_errand);
+                let batch = batches.get(&index);
+                let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_errand));
                 while self.slots[index].is_open()
                     && self.slots[index].held() < concurrency + ahead
                     && let Some(task) = self.take_ahead(index, has_turn)
                 {
                     self.lease(now, index, task);
-                    batch.push(task);
+                    batches.entry(index).or_default().push(task);
                 }
             }
-        }
-        for (index, tasks) in batches.into_iter().enumerate() {
-            self.send(index, tasks);
         }
     }
 
@@ -88,13 +97,6 @@ impl Dispatcher {
             let worker = self.slots[index].worker();
             self.actions.push_back(Action::Assign { worker, tasks });
         }
-    }
-
-    /// The open slot with the fewest tasks, if one has fewer than `below`.
-    fn least_loaded(&self, below: usize) -> Option<usize> {
-        (0..self.slots.len())
-            .filter(|&index| self.slots[index].is_open() && self.slots[index].held() < below)
-            .min_by_key(|&index| self.slots[index].held())
     }
 
     /// How many tasks the worker of slot `index` is to hold beyond those it runs.
@@ -237,21 +239,31 @@ impl Dispatcher {
     /// one for each suspect that waits.
     fn reserve(&mut self) {
         let waiting = self.suspects.len();
+        if waiting == 0 && self.slots.whole().reserved == 0 {
+            return;
+        }
         let most = self.most_for_suspects();
         let mut reserved = 0;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             slot.reserved &= reserved < waiting;
             reserved += usize::from(slot.reserved);
         }
         let alone = self.slots.iter().filter(|slot| slot.alone).count();
         while reserved < waiting
             && reserved + alone < most
-            && let Some(index) = self.least_loaded(usize::MAX)
+            && let Some(index) = self.least_held()
         {
             self.slots[index].reserved = true;
             reserved += 1;
             self.recall(index);
         }
+    }
+
+    /// The open slot that holds least.
+    fn least_held(&self) -> Option<usize> {
+        (0..self.slots.len())
+            .filter(|&index| self.slots[index].is_open())
+            .min_by_key(|&index| self.slots[index].held())
     }
 
     /// Half of the pool at most makes room for suspects, the rest goes on.
@@ -308,14 +320,8 @@ impl Dispatcher {
         if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
             return false;
         }
-        let concurrency = usize::from(self.limits.concurrency);
-        let free: usize = self
-            .slots
-            .iter()
-            .filter(|slot| slot.is_open())
-            .map(|slot| concurrency.saturating_sub(slot.held()))
-            .sum();
-        if free == 0 {
+        let (free, ahead) = (self.slots.whole().places, self.slots.whole().ahead);
+        if free == 0 || ahead == 0 {
             return false;
         }
         let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();
