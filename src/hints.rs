@@ -240,7 +240,9 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
     })
 }
 
-fn of_option(option: &str) -> Option<&'static str> {
+/// What there is in place of an option of another program.
+#[must_use]
+pub fn of_option(option: &str) -> Option<&'static str> {
     let name = option.split('=').next().unwrap_or(option);
     let mut entries = OPTIONS.iter();
     let (_, hint) = entries.find(|(names, _)| names.contains(&name))?;

@@ -21,7 +21,8 @@
 //! - [`isolation`] has a worker try what it must not do, and says what came of it.
 //! - [`inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
-//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
+//! - [`cli`] is what was typed, [`config_file`] what files add to it, [`config`] what it means,
+//!   [`command`] who gets it; [`manual`] writes
 //!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
@@ -37,6 +38,7 @@ pub mod chaos;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod config_file;
 pub mod dispatch;
 pub mod exec;
 pub mod folder;

@@ -74,6 +74,8 @@ impl Scene {
     pub fn command(&self, plan: &Plan) -> Command {
         let mut command = Command::new(&plan.program);
         command
+            // The user's own settings are for other runs.
+            .arg("--no-config")
             .arg("--simulate-via")
             .arg(self.announcement())
             .arg("--output")

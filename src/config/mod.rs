@@ -81,7 +81,11 @@ pub struct RunConfig {
     /// Where the cookies go that there are in the end.
     pub cookie_jar: Option<PathBuf>,
     /// What the user is to know before the run.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
+    /// Option, value and where that comes from, of each that is not the default.
+    pub origins: Vec<[String; 3]>,
+    /// The config files that were read, and those that are not there; a line each.
+    pub config_files: Vec<String>,
     /// Whose rules in robots.txt are obeyed, if any are: our product token.
     pub robots: Option<String>,
     /// What answers in place of the network.
@@ -236,6 +240,10 @@ impl RunConfig {
                 (args.login.cookie.is_some(), "--cookie"),
                 (args.login.cookie_jar.is_some(), "--cookie-jar"),
                 (args.login.cert.is_some(), "--cert"),
+                (
+                    !args.file.hosts.is_empty(),
+                    "a table [host] of the config file",
+                ),
             ];
             if let Some((_, option)) = real.iter().find(|(given, _)| *given) {
                 return Err(ConfigError::RealNetworkSimulated(option));
@@ -248,7 +256,7 @@ impl RunConfig {
             options,
             logins,
             note,
-        } = login::login(&args.login, home.map(PathBuf::from), now)?;
+        } = login::login(&args.login, &args.file.hosts, home.map(PathBuf::from), now)?;
         let shape = Shape::new(&args)?;
         let limits = limits(&args, &shape);
         Ok(Self {
@@ -270,7 +278,9 @@ impl RunConfig {
             },
             logins,
             cookie_jar: args.login.cookie_jar,
-            note,
+            notes: note.into_iter().chain(args.file.note).collect(),
+            origins: args.file.origins,
+            config_files: args.file.files,
             network,
             pool: shape.pool,
             engine: shape.engine,

@@ -200,7 +200,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             None
         }
     };
-    if let Some(note) = &config.note {
+    for note in &config.notes {
         console.error(note);
     }
     if let Some(path) = &config.cookie_jar {
@@ -497,7 +497,6 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
         }),
         habits: Habits::default(),
         standing: Standing::default(),
-        force: config.force,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod architecture;
+mod config;
 mod crashes;
 mod descriptors;
 mod disk;
