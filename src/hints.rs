@@ -45,8 +45,8 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "one URL keeps its name unless -o FILE names its file; those of a list are named by --naming",
     ),
     (
-        &["-J", "--content-disposition"],
-        "results.jsonl has the name that a server suggests (suggested_name)",
+        &["--content-disposition"],
+        "files get the names that servers suggest with --remote-header-name (-J)",
     ),
     (
         &["--retries", "--tries", "-t", "--max-tries"],

@@ -22,7 +22,7 @@ use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::exec::Exec;
 use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
-use crate::input::{Column, Format, ListOptions, Source};
+use crate::input::{Column, Format, ListOptions, Source, Suggestions};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
 use crate::terminal::{Color, Progress};
@@ -146,6 +146,12 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: TemplateError,
     },
+    /// Names of servers, and such as leave them no place.
+    #[error(
+        "--remote-header-name cannot be had with --naming hash or a template; use flat or tree, or \
+         leave one of them out"
+    )]
+    TwoNames,
     /// A column for a format that has none.
     #[error("--url-column has no meaning with --input-format {0}")]
     UrlColumn(&'static str),
@@ -224,7 +230,11 @@ impl RunConfig {
     /// When settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
         let network = network(&args)?;
-        let Sources { sources, output } = sources(&args, &network)?;
+        let Sources {
+            sources,
+            output,
+            is_plain,
+        } = sources(&args, &network)?;
         if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
@@ -261,7 +271,7 @@ impl RunConfig {
         let limits = limits(&args, &shape);
         Ok(Self {
             sources,
-            lists: Arc::new(list_options(args.list)?),
+            lists: Arc::new(list_options(args.list, is_plain)?),
             output,
             force: args.force,
             no_lock: args.no_lock,
@@ -368,7 +378,7 @@ impl Shape {
     }
 }
 
-fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
+fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, ConfigError> {
     let format = match args.input_format {
         FormatName::Auto => None,
         FormatName::Text => Some(Format::Text),
@@ -390,10 +400,17 @@ fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
             .map_err(|problem| ConfigError::Naming { text, problem })?,
         None => Naming::default(),
     };
+    let suggestions = match (args.remote_header_name, &naming) {
+        (false, _) => Suggestions::Ignored,
+        (true, _) if is_plain => Suggestions::Plain,
+        (true, Naming::Flat | Naming::Tree) => Suggestions::WithKey,
+        (true, Naming::Hash | Naming::Template(_)) => return Err(ConfigError::TwoNames),
+    };
     Ok(ListOptions {
         format,
         url_column,
         naming,
+        suggestions,
     })
 }
 

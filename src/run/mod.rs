@@ -315,6 +315,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            force: config.force,
             simulated,
             deaths,
             timeline,
@@ -497,6 +498,7 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
         }),
         habits: Habits::default(),
         standing: Standing::default(),
+        force: config.force,
     }
 }
 

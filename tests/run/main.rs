@@ -41,6 +41,7 @@ mod resumed;
 mod robots;
 mod signals;
 mod split;
+mod suggested;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
