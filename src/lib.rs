@@ -27,7 +27,8 @@
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
-//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows;
+//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows; [`verdict`], which
+//! is printed as JSON or text;
 //! [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used; [`process_memory`], what it tells of a
 //! process's memory.
@@ -60,5 +61,6 @@ pub mod results;
 pub mod run;
 pub mod shootout;
 pub mod terminal;
+pub mod verdict;
 pub mod watch;
 pub mod whole_file;
