@@ -22,6 +22,9 @@ use crate::hints;
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// Most times that a switch is counted.
+const MOST_TIMES: usize = 9;
+
 /// The keys of a table for one host.
 const OF_HOST: [&str; 2] = ["cert", "key"];
 
@@ -240,35 +243,41 @@ impl Reader<'_> {
     ) -> Result<Vec<Value>, Box<FileError>> {
         let at = self.place(&value.span());
         let wrong = |expected: &str| at.wrong(format!("{key} takes {expected}"));
+        let value = value.get_ref();
         let is_count = matches!(arg.get_action(), ArgAction::Count);
-        match value.get_ref() {
-            DeValue::Boolean(on) if keys::is_switch(arg) || keys::is_optional(arg) || is_count => {
-                Ok(on.then_some(Value::On).into_iter().collect())
-            }
-            DeValue::Integer(number) if is_count => {
-                let count = number.as_str().parse().ok().filter(|&count| count <= 9);
-                let count = count.ok_or_else(|| wrong("a number from 0 to 9"))?;
-                Ok(std::iter::repeat_n(Value::On, count).collect())
-            }
-            _ if is_count => Err(wrong("true, false or a number")),
-            _ if keys::is_switch(arg) => Err(wrong("true or false, without quotes")),
-            DeValue::Array(items) if keys::is_list(arg) => items
-                .iter()
-                .map(|item| {
-                    text_of(item.get_ref()).map(Value::Text).ok_or_else(|| {
-                        let at = self.place(&item.span());
-                        at.wrong(format!("{key} takes texts in quotes, or numbers"))
-                    })
+        let can_be_bare = is_count || keys::is_switch(arg) || keys::is_optional(arg);
+        if let DeValue::Boolean(on) = value
+            && can_be_bare
+        {
+            return Ok(on.then_some(Value::On).into_iter().collect());
+        }
+        if is_count {
+            let count = text_of(value).and_then(|text| text.parse().ok());
+            let count = count.filter(|&count| count <= MOST_TIMES);
+            let count = count.ok_or_else(|| wrong("true, false or a number from 0 to 9"))?;
+            return Ok(std::iter::repeat_n(Value::On, count).collect());
+        }
+        if keys::is_switch(arg) {
+            return Err(wrong("true or false, without quotes"));
+        }
+        if let DeValue::Array(items) = value
+            && keys::is_list(arg)
+        {
+            let item = |item: &Spanned<DeValue<'_>>| {
+                text_of(item.get_ref()).map(Value::Text).ok_or_else(|| {
+                    let at = self.place(&item.span());
+                    at.wrong(format!("{key} takes texts in quotes, or numbers"))
                 })
-                .collect(),
-            single => match text_of(single) {
-                Some(text) => Ok(vec![Value::Text(text)]),
-                None if keys::is_list(arg) => Err(wrong(
-                    "a text in quotes or a number, or several of them in [ ]",
-                )),
-                None if keys::is_optional(arg) => Err(wrong("true, false or a text in quotes")),
-                None => Err(wrong("one value: a text in quotes, or a number")),
-            },
+            };
+            return items.iter().map(item).collect();
+        }
+        match text_of(value) {
+            Some(text) => Ok(vec![Value::Text(text)]),
+            None if keys::is_list(arg) => Err(wrong(
+                "a text in quotes or a number, or several of them in [ ]",
+            )),
+            None if keys::is_optional(arg) => Err(wrong("true, false or a text in quotes")),
+            None => Err(wrong("one value: a text in quotes, or a number")),
         }
     }
 

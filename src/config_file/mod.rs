@@ -64,6 +64,11 @@ pub enum Refused {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
     let given: Vec<OsString> = arguments.into_iter().collect();
     let strict = Cli::command();
+    // No file is for other commands. Workers are started by one.
+    let first = given.get(1).and_then(|word| word.to_str());
+    if first.is_some_and(|word| strict.find_subcommand(word).is_some()) {
+        return Ok(Cli::from_arg_matches(&strict.try_get_matches_from(given)?)?);
+    }
     let (arguments, off) = without_opposites(&strict, &given);
     // What an option requires may be in a file.
     let lenient = strict
