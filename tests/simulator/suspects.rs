@@ -1,11 +1,11 @@
 //! Suspects: what they wait for, and in which order. In a time that stands still.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Limits};
+use coordinator::dispatch::{Action, Dispatcher, Event, Exit, Limits};
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
-use crate::worker::finished;
+use crate::worker::{finished, offer};
 
 fn worker(slot: u16, epoch: u32) -> WorkerId {
     WorkerId {
@@ -29,18 +29,7 @@ fn pool(workers: u16, prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
         ..Limits::default()
     };
     let mut core = Dispatcher::new(limits, now);
-    for task in 0..tasks {
-        core.handle(
-            now,
-            Event::TaskOffered {
-                task: TaskId(task),
-                host: HostId(0),
-                mirrors: Vec::new(),
-                size: 100,
-                spacing: Duration::ZERO,
-            },
-        );
-    }
+    offer(&mut core, now, 0..tasks);
     core.handle(now, Event::InputEnded);
     for slot in 0..workers {
         let worker = worker(slot, 1);

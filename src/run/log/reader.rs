@@ -50,6 +50,9 @@ pub struct Brief<'a> {
     /// The run was simulated.
     #[serde(default)]
     pub simulated: bool,
+    /// The file has the name that its server suggested.
+    #[serde(default)]
+    pub server_named: bool,
 }
 
 impl Brief<'_> {
