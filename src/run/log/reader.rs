@@ -102,6 +102,7 @@ impl<'a> Item<'a> for Brief<'a> {
             range: quick.range.map(Text),
             exec: quick.exec,
             simulated: quick.simulated,
+            server_named: quick.server_named,
         })
     }
 }
