@@ -14,6 +14,7 @@ use super::check::{Findings, Violation};
 use super::plan::Plan;
 use super::recovery::{Distribution, Recovery};
 use super::supervise::Story;
+use crate::verdict;
 
 /// All that there is to tell.
 #[derive(Debug)]
@@ -39,12 +40,8 @@ impl Report<'_> {
     ///
     /// If that cannot be written.
     pub fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self.plan.json {
-            true => writeln!(out, "{:#}", self.json())?,
-            false => self.write(&mut out)?,
-        }
-        out.flush()
+        let json = self.plan.json.then(|| self.json());
+        verdict::print(json.as_ref(), |out| self.write(out))
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -130,6 +127,13 @@ impl Report<'_> {
                 spread(times),
             ]);
         }
+        if let Some(times) = &self.recovery.over_restart {
+            table.add_row([
+                "over a restart".to_owned(),
+                times.count.to_string(),
+                spread(times),
+            ]);
+        }
         if let Some(times) = &self.recovery.restart {
             table.add_row([
                 "restart to work".to_owned(),
@@ -194,6 +198,7 @@ impl Report<'_> {
             "coordinator_deaths": story.killed_ns.len(),
             "causes": recovery.causes,
             "redelivery": recovery.redelivery,
+            "redelivery_over_restart": recovery.over_restart,
             "restart": recovery.restart,
             "kept": self.kept,
         })

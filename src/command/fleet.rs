@@ -52,7 +52,7 @@ pub(super) fn command(command: FleetCommand) -> ExitCode {
 }
 
 fn feed(args: FeedArgs) -> ExitCode {
-    let lists = match list_options(args.list) {
+    let lists = match list_options(args.list, false) {
         Ok(lists) => Arc::new(lists),
         Err(error) => return fail(USAGE, &error),
     };

@@ -35,7 +35,7 @@ pub use error::{Excerpt, InputError, LineError};
 pub use fed::Fed;
 pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
-pub use options::{Column, Format, ListOptions};
+pub use options::{Column, Format, ListOptions, Suggestions};
 pub use target::{Extra, Mirror, Target, UrlKey};
 pub use ticket::Ticket;
 
@@ -72,6 +72,7 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
                 format: Some(Format::Jsonl),
                 url_column: None,
                 naming: options.naming.clone(),
+                suggestions: options.suggestions,
             };
             Ok(Lines::new(&name, Box::new(fed.open()), Arc::new(options)))
         }
@@ -81,6 +82,7 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
                 format: Some(Format::Jsonl),
                 url_column: None,
                 naming: options.naming.clone(),
+                suggestions: options.suggestions,
             };
             let text = Cursor::new(given::to_jsonl(urls));
             Ok(Lines::new(&name, Box::new(text), Arc::new(options)))

@@ -109,6 +109,7 @@ impl Actor {
                 format: Some(Format::Jsonl),
                 url_column: None,
                 naming: options.naming.clone(),
+                suggestions: options.suggestions,
             }),
             list: Some(list),
             outstanding: HashMap::new(),

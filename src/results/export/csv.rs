@@ -11,7 +11,7 @@ use crate::input::Ticket;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 39] = [
+const HEADER: [&str; 40] = [
     "v",
     "task",
     "url",
@@ -50,6 +50,7 @@ const HEADER: [&str; 39] = [
     "crc32c",
     "range",
     "suggested_name",
+    "server_named",
     "fleet",
 ];
 
@@ -141,6 +142,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         crc32c,
         range,
         suggested_name,
+        server_named,
         fleet,
     } = record;
     let RecordedTiming {
@@ -206,6 +208,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(crc32c),
         text(range),
         text(suggested_name),
+        as_in_log(server_named)?,
         fleet.as_ref().map_or_else(String::new, Ticket::to_string),
     ])
 }

@@ -97,11 +97,11 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
 
 #[test]
 fn a_size_that_no_file_has_counts_for_nothing() {
-    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47] {
+    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47, 1 << 46] {
         let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
         assert_eq!(state(&index, "https://h/"), None, "{bytes}");
     }
-    let bytes = (1 << 47) - 1;
+    let bytes = (1 << 46) - 1;
     let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
     assert_eq!(state(&index, "https://h/"), Some(earlier(bytes)));
 }
@@ -197,6 +197,7 @@ fn a_url_with_two_names_is_two_tasks() {
         let facts = Facts {
             path: target.path.clone(),
             named: target.named,
+            stored_as: None,
             ..facts(1, &target.url)
         };
         Record::stored(facts, stored(bytes))
@@ -236,7 +237,8 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
         let index = load(dir.path(), Detail::Place).expect("readable");
         let at = match index.state(&target.key).expect("readable") {
             Some(Earlier::Recorded { at }) => Some(at),
-            Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
+            Some(Earlier::Stored { .. } | Earlier::ServerNamed { .. } | Earlier::Quarantined)
+            | None => None,
         };
         let record = at.map(|at| index.record(at, &target).expect("readable"));
         let bytes = record.map(|record| record.expect("it is the target's").bytes);
@@ -258,6 +260,7 @@ fn a_place_that_does_not_tell_has_the_owner_that_was_recorded() {
     let facts = Facts {
         path: x.path.clone(),
         named: x.named,
+        stored_as: None,
         ..facts(1, &x.url)
     };
     let index = index(&[Record::stored(facts, stored(3))]);

@@ -59,6 +59,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// Files that no run has made are replaced.
+    pub(in crate::run) force: bool,
     /// Who is told when records are written.
     pub(in crate::run) recorded: Option<Recorded>,
     /// The run is simulated, which each record says.
@@ -551,6 +553,7 @@ fn facts(task: TaskId, target: Target) -> Facts {
         url: target.url,
         path: target.path,
         named: target.named,
+        stored_as: target.stored_as,
         attempts: 0,
         deliveries: 0,
         worker: None,
