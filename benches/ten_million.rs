@@ -46,6 +46,7 @@ fn path(n: u64) -> String {
 
 fn record(n: u64) -> Record {
     let facts = Facts {
+        ticket: None,
         task: TaskId(n),
         url: url(n),
         path: path(n),

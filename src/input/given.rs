@@ -82,7 +82,7 @@ impl Source {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Stdin | Self::Urls(_) | Self::BuiltIn => None,
+            Self::Stdin | Self::Urls(_) | Self::BuiltIn | Self::Fed(_) => None,
         }
     }
 
