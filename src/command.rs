@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
+use lab::inject::StartFault;
+use lab::origin;
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::chaos::ChaosArgs;
@@ -20,12 +22,11 @@ use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
-use crate::inject::StartFault;
 use crate::isolation::attempt::Attempt;
 use crate::isolation::{self, ground};
 use crate::manual::ManualError;
 use crate::terminal::Color;
-use crate::{chaos, exec, hints, manual, origin, results, run, shootout};
+use crate::{chaos, exec, hints, manual, results, run, shootout};
 
 /// The command line is right, and the run cannot begin.
 const SET_UP: u8 = 3;

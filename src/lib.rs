@@ -13,13 +13,13 @@
 //!
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
-//! - [`pool`] makes workers, [`input`] reads lists of URLs, [`origin`] simulates the network.
+//! - [`pool`] makes workers, [`input`] reads lists of URLs, [`lab::origin`] simulates the network.
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
 //! - [`watch`] answers those who watch a run over HTTP.
 //! - [`chaos`] lets everything go wrong at once, and says what became of the list.
 //! - [`isolation`] has a worker try what it must not do, and says what came of it.
-//! - [`inject`] plans faults on request, for people who test their set-up.
+//! - [`lab::inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
 //! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
 //!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
@@ -42,13 +42,11 @@ pub mod exec;
 pub mod folder;
 pub mod format;
 pub mod hints;
-pub mod inject;
 pub mod input;
 pub mod isolation;
 pub mod ledger;
 pub mod login;
 pub mod manual;
-pub mod origin;
 pub mod page;
 pub mod placement;
 pub mod pool;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Most poisons of a setup.
 pub const MAX_POISONS: usize = 32;
@@ -81,6 +82,24 @@ impl Share {
     pub const fn millionths(self) -> u32 {
         self.0
     }
+
+    /// Draws a place for `of` between 0 and [`WHOLE`](Self::WHOLE), which it never reaches, in
+    /// millionths. Places are distributed uniformly.
+    ///
+    /// It is the first 8 bytes of the SHA-256 of `seed` (8 bytes) and `of`, all little endian, scaled
+    /// down; so it is the same on every machine and in every version.
+    #[must_use]
+    pub fn draw(seed: u64, of: &[u8]) -> u32 {
+        let hash = Sha256::new()
+            .chain_update(seed.to_le_bytes())
+            .chain_update(of)
+            .finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash[..8]);
+        let place = (u128::from(u64::from_le_bytes(first)) * u128::from(Self::WHOLE)) >> 64;
+        // Below `WHOLE` by construction.
+        u32::try_from(place).unwrap_or(Self::WHOLE)
+    }
 }
 
 /// A fault that befalls every URL that contains a text, every time.
@@ -102,4 +121,15 @@ pub struct Faults {
     pub drawn: BTreeMap<TaskFault, Share>,
     /// At most [`MAX_POISONS`]; the first that fits counts, before any share.
     pub poisons: Vec<Poison>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_is_the_same_in_every_version() {
+        // As computed by: printf '\1\0\0\0\0\0\0\0https://a.example/' | sha256sum
+        assert_eq!(Share::draw(1, b"https://a.example/"), 524_443);
+    }
 }

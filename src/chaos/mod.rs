@@ -26,7 +26,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::origin::SpawnError;
+use lab::origin::SpawnError;
 
 pub use compare::Comparison;
 pub use faults::{Fault, Faults, FaultsError};

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fastrand::Rng;
+use lab::origin::{Spec, SpecError};
 use serde::Serialize;
 
 use super::faults::{Fault, Faults, FaultsError, poison_mark};
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::mode::{EngineName, Mode};
-use crate::origin::{Spec, SpecError};
 
 /// URLs of the list, unless the user says how many.
 const URLS: u32 = 2_000;

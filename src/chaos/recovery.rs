@@ -8,12 +8,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use lab::origin::{Seen, body};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::check::Unreadable;
-use crate::origin::{Seen, body};
 
 /// A line of `deaths.jsonl`, as far as it matters.
 #[derive(Debug, Deserialize)]

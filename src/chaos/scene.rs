@@ -16,13 +16,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lab::origin::{Launch, Origin};
 use tempfile::TempDir;
 
 use super::ChaosError;
 use super::plan::{Plan, Task};
 use crate::cli::mode::EngineName;
 use crate::cli::mode::Mode;
-use crate::origin::{Launch, Origin};
 
 /// The folder, and what is in it.
 #[derive(Debug)]

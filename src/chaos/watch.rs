@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use lab::origin::Seen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
-
-use crate::origin::Seen;
 
 /// Signals that ask to end, as something that can be waited for.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::origin::Spec;
+use lab::origin::Spec;
 
 /// Options of `coordinator origin`.
 #[derive(Debug, Args)]

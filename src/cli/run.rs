@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use lab::inject;
+use lab::origin::Spec;
 use protocol::ResolveOverride;
 
 use super::exec::ExecArgs;
@@ -15,8 +17,6 @@ use super::mode::ModeArgs;
 use super::value;
 
 use crate::dispatch::{Intensity, MaxFailures};
-use crate::inject;
-use crate::origin::Spec;
 use crate::terminal::{Color, Progress};
 use crate::watch::Address;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use lab::origin::Spec;
+
 use super::value;
-use crate::origin::Spec;
 
 /// Options of `coordinator shootout`.
 #[derive(Debug, Args)]

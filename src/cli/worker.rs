@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::inject::StartFault;
+use lab::inject::StartFault;
+
 use crate::isolation::attempt::{Attempt, named};
 
 /// Options of `coordinator worker`.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lab::inject;
 use protocol::robots::product_token;
 use protocol::{Engine, Family, HttpOptions, LoginOptions, Sandbox, Trust, WorkerLimits};
 
@@ -20,7 +21,6 @@ use crate::cli::mode::{DispatchName, EngineName, Mode};
 use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::exec::Exec;
-use crate::inject;
 use crate::input::naming::{Naming, TemplateError};
 use crate::input::{Column, Format, ListOptions, Source};
 use crate::isolation::attempt::Attempt;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use lab::origin::{Announcement, Spec};
+
 use super::ConfigError;
 use crate::cli::run::{OUTPUT, RunArgs, SIMULATED_OUTPUT};
-use crate::origin::{Announcement, Spec};
 
 /// Who answers.
 #[derive(Clone, Debug)]

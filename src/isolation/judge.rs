@@ -15,6 +15,7 @@ use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
+use lab::origin::{Spec, body};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -29,7 +30,6 @@ use super::view::{Usage, View, lives};
 use super::{IsolationError, Plan};
 use crate::chaos::check::processes;
 use crate::chaos::job::{Job, ending};
-use crate::origin::{Spec, body};
 
 /// How long a run may take to be set up, an attempt to be played, and a run to end.
 const SET_UP_WITHIN: Duration = Duration::from_secs(30);

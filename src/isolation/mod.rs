@@ -26,11 +26,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
+use lab::origin::{SpawnError, SpecError};
+
 use crate::chaos::watch::Interrupt;
 use crate::chaos::{Ending, Progress};
 use crate::cli::isolation::IsolationArgs;
 use crate::cli::limits::SandboxName;
-use crate::origin::{SpawnError, SpecError};
 
 use attempt::Attempt;
 use column::Column;

@@ -19,6 +19,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use lab::origin::{Launch, Origin, SpawnError, Spec};
 use rustix::io::FdFlags;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
@@ -32,7 +33,6 @@ use super::ground::Bait;
 use super::keeper::{self, Objects, SECRET};
 use super::{IsolationError, Plan};
 use crate::cli::limits::SandboxName;
-use crate::origin::{Launch, Origin, SpawnError, Spec};
 
 /// How the origin answers.
 const BODIES: &str = "size=2KiB..16KiB,latency=2ms";

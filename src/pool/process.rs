@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use lab::inject::StartFaults;
 use protocol::codec::{self, EncodeError};
 use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -30,7 +31,6 @@ use super::memory::{OomKills, Peak};
 use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
-use crate::inject::StartFaults;
 use crate::placement::folder_of;
 use crate::reap::reap;
 

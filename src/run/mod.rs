@@ -37,17 +37,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use lab::inject::{self, Injector, JournalError};
+use lab::origin::{Origin, SpawnError};
 use protocol::{Sandbox, Setup};
+use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::folder::StateError;
-use crate::inject::{self, Injector, JournalError};
 use crate::input::{self, InputError, Source};
 use crate::isolation::ground;
 use crate::ledger::LedgerError;
-use crate::origin::{Origin, SpawnError};
 use crate::placement::{LOCAL, Tidied, has_leases};
 use crate::pool::{
     DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
@@ -548,12 +549,18 @@ fn injector(
     config: &RunConfig,
     folder: &OutputFolder,
     begun: Instant,
-) -> Result<Option<Injector>, JournalError> {
+) -> Result<Option<Injector>, SetUpError> {
     let Some(spec) = &config.inject else {
         return Ok(None);
     };
     tracing::info!(%spec, "faults will be injected");
-    Injector::new(spec.clone(), folder.own(), begun).map(Some)
+    let injector = Injector::new(spec.clone(), begun, || {
+        let own = folder.own();
+        let file = own.open(inject::JOURNAL, OFlags::APPEND)?;
+        let path = own.as_folder().path().join(inject::JOURNAL);
+        Ok::<_, SetUpError>(inject::Journal::new(path, file)?)
+    })?;
+    Ok(Some(injector))
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::mpsc::Sender;
 
+use lab::inject;
+use lab::origin::Origin;
 use protocol::robots::ObeyRobots;
 use protocol::{LimitRate, Setup, Simulated, Trust};
 
@@ -11,8 +13,6 @@ use super::log::{Layout, OutputFolder};
 use super::{HEARTBEAT, HEARTBEATS_PER_LEASE};
 use crate::config::{Network, PoolKind, RunConfig};
 use crate::exec::Executor;
-use crate::inject;
-use crate::origin::Origin;
 use crate::placement::{self, Placement};
 
 /// What puts bodies in place.

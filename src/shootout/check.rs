@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use lab::origin::{Spec, body};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::origin::{Spec, body};
 use crate::run::log::{LogReader, Outcome};
 
 /// The run log within an output folder.

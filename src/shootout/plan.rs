@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lab::origin::Spec;
+
 use super::approach::Approach;
 use super::entrant::Entrant;
 use super::outside::{self, Outside};
 use crate::cli::shootout::{ExportArgs, ShootoutArgs};
 use crate::input::{Excerpt, LineError, Source};
-use crate::origin::Spec;
 
 /// CPU work on a body in the mixed scenario of the matrix, unless the user says how much.
 const MIXED_WORK: Duration = Duration::from_millis(5);

@@ -8,12 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use lab::origin::{Announcement, Origin, SpawnError, Spec};
 use url::Url;
 
 use super::check::Expected;
 use super::outside::write_python;
 use crate::input::{self, InputError, Source, Target};
-use crate::origin::{Announcement, Origin, SpawnError, Spec};
 
 /// What everyone is given.
 #[derive(Debug)]

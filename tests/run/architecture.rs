@@ -18,7 +18,7 @@ struct Source {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["src", "protocol", "worker", "tests", "benches"] {
+    for folder in ["src", "lab", "protocol", "worker", "tests", "benches"] {
         collect(&root.join(folder), &mut files);
     }
     files.sort();
@@ -112,7 +112,7 @@ const OF_THE_RUN: [&str; 9] = [
     "crate::input",
     "crate::pool",
     "crate::dispatch",
-    "crate::origin",
+    "lab::origin",
     "tokio",
     "ipc_channel",
 ];
@@ -147,7 +147,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::cli",
             "crate::config",
             "crate::input",
-            "crate::origin",
+            "lab::origin",
             "crate::pool",
             "crate::run",
             "println!",
@@ -162,7 +162,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::cli",
             "crate::config",
             "crate::input",
-            "crate::origin",
+            "lab::origin",
         ],
         "a pool makes and reaches workers, and knows nothing of the run around it",
     ),
@@ -263,7 +263,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::input",
             "crate::pool",
             "crate::dispatch",
-            "crate::origin",
+            "lab::origin",
             "crate::shootout",
             "ipc_channel",
         ],
@@ -309,7 +309,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::pool",
             "crate::dispatch",
             "crate::config",
-            "crate::origin",
+            "lab::origin",
             "crate::run::resume",
             "crate::run::execute",
             "crate::run::dry_run",
@@ -328,7 +328,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::pool",
             "crate::input",
             "crate::results",
-            "crate::inject",
+            "lab::",
             "crate::cli",
             "crate::config",
         ],
@@ -346,33 +346,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a ledger is a map, and knows nothing of what is in it",
     ),
     (
-        "src/origin/",
-        &[
-            "crate::run",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "worker::",
-            "protocol::",
-            "ipc_channel",
-        ],
-        "the origin is a server that knows of no downloader",
-    ),
-    (
-        "src/inject/",
-        &[
-            "crate::run",
-            "crate::pool",
-            "crate::dispatch",
-            "crate::cli",
-            "crate::config",
-            "crate::input",
-            "crate::origin",
-            "kill_process",
-            "ipc_channel",
-        ],
+        "lab/src/inject/",
+        &["kill_process"],
         "injection plans faults, and cannot reach a worker",
     ),
     (

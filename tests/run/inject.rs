@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coordinator::inject::Spec;
+use lab::inject::Spec;
 use protocol::{Epoch, SlotId, WorkerId};
 use serde::Deserialize;
 

@@ -68,8 +68,9 @@ fn a_killed_run_leaves_no_process_and_what_was_in_flight_is_done_again() {
     server.wait_for("/b", 1);
     job.wait_for_record(&list[2]);
     job.wait_until("a partial file", || !run.log().partials().is_empty());
-    let workers = job.workers();
-    assert_eq!(workers.len(), 3);
+    let workers = job.wait_for("three workers", || {
+        Some(job.workers()).filter(|workers| workers.len() == 3)
+    });
     job.kill();
     job.wait_until_alone();
     assert!(workers.iter().all(|worker| !worker.lives()));

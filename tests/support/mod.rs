@@ -65,8 +65,8 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn simulated_sha256(spec: &str, url: &str) -> String {
     let spec = spec.parse().expect("the test's spec is right");
     let url = url::Url::parse(url).expect("the test's URL is right");
-    let identity = coordinator::origin::body::identity(&url);
-    data_encoding::HEXLOWER.encode(&coordinator::origin::body::sha256(&spec, &identity))
+    let identity = lab::origin::body::identity(&url);
+    data_encoding::HEXLOWER.encode(&lab::origin::body::sha256(&spec, &identity))
 }
 
 /// A nice value above that of this process, which any user may ask for.

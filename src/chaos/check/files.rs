@@ -9,9 +9,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use lab::origin::Spec;
+use lab::origin::body::Content;
+
 use super::Unreadable;
-use crate::origin::Spec;
-use crate::origin::body::Content;
 
 /// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
 const OWN: [&str; 11] = [

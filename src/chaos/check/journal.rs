@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use lab::origin::Seen;
+
 use super::Unreadable;
-use crate::origin::Seen;
 
 /// The requests for one URL.
 #[derive(Clone, Debug, Default)]

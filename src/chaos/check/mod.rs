@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
+use lab::origin::{Spec, body};
 use serde::Serialize;
 use url::Url;
 
 use super::plan::Task;
-use crate::origin::{Spec, body};
 
 use files::{Found, Likeness};
 use journal::{Delivery, Served};

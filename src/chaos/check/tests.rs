@@ -5,13 +5,13 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use data_encoding::HEXLOWER;
+use lab::origin::Seen;
+use lab::origin::body::Content;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
 use crate::chaos::faults::Fault;
-use crate::origin::Seen;
-use crate::origin::body::Content;
 
 /// How the test's origin answers.
 const SPEC: &str = "size=1000B,seed=5";

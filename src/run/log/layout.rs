@@ -6,13 +6,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lab::inject::JOURNAL;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::last_run::RUN;
 use super::lock::{EXCLUSIVE, LOCK};
 use super::{DEATHS, Log, RESULTS};
 use crate::folder::{Folder, Kind, StateError, expect};
-use crate::inject::JOURNAL;
 
 /// The folder for what the run needs, in the output folder. No file name starts with a dot.
 pub(super) const COORDINATOR: &str = ".coordinator";

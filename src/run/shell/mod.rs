@@ -21,14 +21,14 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use lab::inject::Injector;
+use lab::origin::Origin;
 use protocol::{Known, MonotonicNanos, Report, TaskId, TaskKind, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
-use crate::inject::Injector;
 use crate::input::{Mirror, Target};
 use crate::login::Logins;
-use crate::origin::Origin;
 use crate::placement::{Order, Placement};
 use crate::pool::{Death, Digested, News, Pool};
 use crate::run::hosts::Hosts;

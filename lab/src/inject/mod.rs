@@ -16,6 +16,6 @@ mod spec;
 mod start;
 
 pub use injector::Injector;
-pub use journal::{Blow, Injected, JOURNAL, JournalError, Struck};
+pub use journal::{Blow, Injected, JOURNAL, Journal, JournalError, Struck};
 pub use spec::{Rate, SignalFault, Spec, SpecError};
 pub use start::{StartFault, StartFaults};

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use protocol::{Share, WorkerId};
-use worker::faults::draw;
 
 /// What goes wrong with a worker before it is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,13 +55,13 @@ pub struct StartFaults {
 }
 
 impl StartFaults {
-    /// What happens to `worker`: the shares lie side by side, and the [`draw`] of the worker, as
+    /// What happens to `worker`: the shares lie side by side, and the [draw](Share::draw) of the worker, as
     /// its slot (2 bytes) and epoch (4 bytes), both little endian, says where.
     #[must_use]
     pub fn of(&self, worker: WorkerId) -> Option<StartFault> {
         let [a, b] = worker.slot.0.to_le_bytes();
         let [c, d, e, f] = worker.epoch.0.to_le_bytes();
-        let place = draw(self.seed, &[a, b, c, d, e, f]);
+        let place = Share::draw(self.seed, &[a, b, c, d, e, f]);
         let never = self.no_connect.millionths();
         if place < never {
             Some(StartFault::NoConnect)

@@ -14,7 +14,6 @@ use rustix::process::Signal;
 
 use super::journal::{Blow, Journal, JournalError};
 use super::{Rate, SignalFault, Spec};
-use crate::folder::OwnFolder;
 
 /// How long a pause is, in milliseconds: uniform between these two.
 const PAUSE: std::ops::RangeInclusive<u64> = 10..=200;
@@ -43,12 +42,17 @@ struct Source {
 }
 
 impl Injector {
-    /// For what `spec` asks for, from the moment `now`; the journal is in the run's own folder.
+    /// For what `spec` asks for, from the moment `now`. Where signals are asked for, `open` opens
+    /// the journal.
     ///
     /// # Errors
     ///
-    /// If signals are asked for, and the journal cannot be written.
-    pub fn new(spec: Spec, own: &OwnFolder, now: Instant) -> Result<Self, JournalError> {
+    /// If `open` fails.
+    pub fn new<E>(
+        spec: Spec,
+        now: Instant,
+        open: impl FnOnce() -> Result<Journal, E>,
+    ) -> Result<Self, E> {
         let mut seeds = Rng::with_seed(spec.seed);
         // One for each fault there is, so that adding one does not change the others.
         let sources: Vec<_> = SignalFault::ALL
@@ -67,7 +71,7 @@ impl Injector {
             .collect();
         let journal = match sources.as_slice() {
             [] => None,
-            _ => Some(Journal::open(own)?),
+            _ => Some(open()?),
         };
         Ok(Self {
             spec,
@@ -239,9 +243,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let begun = Instant::now();
         let spec = spec.parse().expect("the test's spec is right");
-        let own = OwnFolder::named(folder.path()).expect("a folder");
-        let mut injector = Injector::new(spec, &own, begun).expect("a journal");
         let journal = folder.path().join(JOURNAL);
+        let mut injector = Injector::new(spec, begun, || {
+            let file = std::fs::File::create_new(&journal).expect("a file");
+            Journal::new(journal.clone(), file)
+        })
+        .expect("a journal");
         let mut played = Vec::new();
         while let Some(due) = injector.due() {
             if due > begun + Duration::from_secs(seconds) {

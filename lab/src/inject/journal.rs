@@ -9,11 +9,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use protocol::{Epoch, MonotonicNanos, SlotId, Timestamp, WorkerId};
-use rustix::fs::OFlags;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-
-use crate::folder::{OwnFolder, StateError};
 
 /// Its name, in `.coordinator` within the output folder.
 pub const JOURNAL: &str = "injected.jsonl";
@@ -64,35 +61,31 @@ impl From<WorkerId> for Struck {
     }
 }
 
-/// What went wrong with the journal.
+/// The journal cannot be written to.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Something else is in its place, it is of somebody else, or it cannot be opened.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// It cannot be written to.
-    #[error("cannot write to the journal of injected faults {}: {source}", .path.display())]
-    Write {
-        /// Where it is.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+#[error("cannot write to the journal of injected faults {}: {source}", .path.display())]
+pub struct JournalError {
+    /// Where it is.
+    path: PathBuf,
+    /// Why.
+    source: io::Error,
 }
 
 /// A journal that is open.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub struct Journal {
     path: PathBuf,
     file: File,
 }
 
 impl Journal {
-    /// Opens the journal in the run's own folder, or begins it. If its last line was cut off by a crash, that
-    /// line is ended: it is nobody's then, and the next one stands for itself.
-    pub(super) fn open(own: &OwnFolder) -> Result<Self, JournalError> {
-        let path = own.as_folder().path().join(JOURNAL);
-        let file = own.open(JOURNAL, OFlags::APPEND)?;
+    /// Goes on with the journal in `file`, which is at `path` and open for reading and appending. If a
+    /// crash cut off its last line, this ends that line, so that the next one is whole.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
+    pub fn new(path: PathBuf, file: File) -> Result<Self, JournalError> {
         let mut journal = Self { path, file };
         end_last_line(&mut journal.file).map_err(|error| journal.refused(error))?;
         Ok(journal)
@@ -123,7 +116,7 @@ impl Journal {
     }
 
     fn refused(&self, source: io::Error) -> JournalError {
-        JournalError::Write {
+        JournalError {
             path: self.path.clone(),
             source,
         }
@@ -169,15 +162,22 @@ mod tests {
             slot: SlotId(2),
             epoch: Epoch(7),
         };
-        let own = OwnFolder::named(folder.path()).expect("a folder");
-        let mut journal = Journal::open(&own).expect("it opens");
+        let open = || {
+            let file = File::options()
+                .read(true)
+                .append(true)
+                .create(true)
+                .open(&path);
+            Journal::new(path.clone(), file.expect("a file")).expect("it opens")
+        };
+        let mut journal = open();
         journal
             .write(&[(Blow::Kill, worker, 4711)])
             .expect("written");
         drop(journal);
         let mut file = File::options().append(true).open(&path).expect("there");
         file.write_all(b"{\"time_us\":1").expect("written");
-        let mut journal = Journal::open(&own).expect("it opens again");
+        let mut journal = open();
         let both = [(Blow::KillAll, worker, 1), (Blow::KillAll, worker, 2)];
         journal.write(&both).expect("written");
         let text = std::fs::read_to_string(&path).expect("readable");
