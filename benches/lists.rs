@@ -32,6 +32,7 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: format!("document-{n}-0123456789abcdef.tar.gz"),
         named: false,
+        stored_as: None,
         range: None,
         checksums: Vec::new(),
         attempts: 1,

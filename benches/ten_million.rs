@@ -50,6 +50,7 @@ fn record(n: u64) -> Record {
         url: url(n),
         path: path(n),
         named: false,
+        stored_as: None,
         range: None,
         checksums: Vec::new(),
         attempts: 1,

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser as _;
 use lab::inject::StartFault;
 use lab::origin;
 use tracing::level_filters::LevelFilter;
@@ -22,6 +21,7 @@ use crate::cli::shootout::ShootoutArgs;
 use crate::cli::worker::WorkerArgs;
 use crate::cli::{Cli, Command};
 use crate::config::RunConfig;
+use crate::config_file::{self, Refused};
 use crate::isolation::attempt::Attempt;
 use crate::isolation::{self, ground};
 use crate::manual::ManualError;
@@ -48,9 +48,10 @@ const COMMANDS: [&str; 8] = [
 /// Does what was typed on the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match config_file::parse(std::env::args_os()) {
         Ok(cli) => run(cli),
-        Err(error) => {
+        Err(Refused::File(error)) => fail(SET_UP, &error),
+        Err(Refused::Typed(error)) => {
             let first = std::env::args_os().nth(1);
             let first = first.as_ref().and_then(|first| first.to_str());
             match hints::of_error(&error, first, &COMMANDS) {

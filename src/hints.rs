@@ -45,8 +45,8 @@ const OPTIONS: &[(&[&str], &str)] = &[
         "one URL keeps its name unless -o FILE names its file; those of a list are named by --naming",
     ),
     (
-        &["-J", "--content-disposition"],
-        "results.jsonl has the name that a server suggests (suggested_name)",
+        &["--content-disposition"],
+        "files get the names that servers suggest with --remote-header-name (-J)",
     ),
     (
         &["--retries", "--tries", "-t", "--max-tries"],
@@ -240,7 +240,9 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
     })
 }
 
-fn of_option(option: &str) -> Option<&'static str> {
+/// What there is in place of an option of another program.
+#[must_use]
+pub fn of_option(option: &str) -> Option<&'static str> {
     let name = option.split('=').next().unwrap_or(option);
     let mut entries = OPTIONS.iter();
     let (_, hint) = entries.find(|(names, _)| names.contains(&name))?;

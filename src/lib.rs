@@ -21,12 +21,14 @@
 //! - [`isolation`] has a worker try what it must not do, and says what came of it.
 //! - [`lab::inject`] plans faults on request, for people who test their set-up.
 //! - [`results`] tells a person what runs have recorded.
-//! - [`cli`] is what was typed, [`config`] what it means, [`command`] who gets it; [`manual`] writes
+//! - [`cli`] is what was typed, [`config_file`] what files add to it, [`config`] what it means,
+//!   [`command`] who gets it; [`manual`] writes
 //!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
 //!
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
-//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows;
+//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows; [`verdict`], which
+//! is printed as JSON or text;
 //! [`whole_file`], files that are written whole or not
 //! at all; [`reap`], which asks the kernel what a child used; [`process_memory`], what it tells of a
 //! process's memory.
@@ -37,6 +39,7 @@ pub mod chaos;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod config_file;
 pub mod dispatch;
 pub mod exec;
 pub mod folder;
@@ -56,5 +59,6 @@ pub mod results;
 pub mod run;
 pub mod shootout;
 pub mod terminal;
+pub mod verdict;
 pub mod watch;
 pub mod whole_file;

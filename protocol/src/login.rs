@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::Identity;
+
 /// Longest text of one cookie, in bytes: what RFC 6265 section 6.1 asks clients to keep.
 pub const MAX_COOKIE: usize = 4096;
 
@@ -40,6 +42,8 @@ pub struct Login {
     pub credentials: Option<Credentials>,
     /// The cookies that requests to it may carry: at most [`MAX_COOKIES`] bytes.
     pub cookies: Vec<Cookie>,
+    /// The client certificate that it is shown, if it asks for one.
+    pub identity: Option<Identity>,
 }
 
 impl Login {
@@ -49,7 +53,8 @@ impl Login {
         let credentials = self.credentials.as_ref();
         let credentials = credentials.map_or(0, |pair| pair.user.len() + pair.password.len());
         let cookies: usize = self.cookies.iter().map(Cookie::text_bytes).sum();
-        self.host.len() + credentials + cookies
+        let identity = self.identity.as_ref().map_or(0, Identity::text_bytes);
+        self.host.len() + credentials + cookies + identity
     }
 }
 
@@ -259,6 +264,10 @@ mod tests {
                 value: "v4lue".to_owned(),
                 ..cookie("a.test", true)
             }],
+            identity: Some(Identity {
+                certificates: "publ1c".to_owned(),
+                key: "k3y".to_owned(),
+            }),
         };
         let text = format!("{login:?}");
         assert!(!text.contains("u53r") && !text.contains("s3cret") && !text.contains("v4lue"));

@@ -181,12 +181,20 @@ impl std::fmt::Debug for Bearer {
 }
 
 /// A client's certificates and the private key of the first, in PEM.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
     /// The certificates, the client's own first.
     pub certificates: String,
     /// The key.
     pub key: String,
+}
+
+impl Identity {
+    /// How much text it holds, in bytes.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        self.certificates.len() + self.key.len()
+    }
 }
 
 /// Keys are not for logs.

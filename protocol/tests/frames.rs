@@ -76,8 +76,10 @@ prop_compose! {
         host in ".{0,20}",
         credentials in option::of(credentials()),
         cookies in vec(cookie(), 0..3),
+        identity in option::of((".{0,20}", ".{0,20}")),
     ) -> Login {
-        Login { host, credentials, cookies }
+        let identity = identity.map(|(certificates, key)| Identity { certificates, key });
+        Login { host, credentials, cookies, identity }
     }
 }
 

@@ -14,6 +14,7 @@ use super::check::{Findings, Violation};
 use super::plan::Plan;
 use super::recovery::{Distribution, Recovery};
 use super::supervise::Story;
+use crate::verdict;
 
 /// All that there is to tell.
 #[derive(Debug)]
@@ -39,12 +40,8 @@ impl Report<'_> {
     ///
     /// If that cannot be written.
     pub fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self.plan.json {
-            true => writeln!(out, "{:#}", self.json())?,
-            false => self.write(&mut out)?,
-        }
-        out.flush()
+        let json = self.plan.json.then(|| self.json());
+        verdict::print(json.as_ref(), |out| self.write(out))
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {

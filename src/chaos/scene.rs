@@ -74,6 +74,8 @@ impl Scene {
     pub fn command(&self, plan: &Plan) -> Command {
         let mut command = Command::new(&plan.program);
         command
+            // The user's own settings are for other runs.
+            .arg("--no-config")
             .arg("--simulate-via")
             .arg(self.announcement())
             .arg("--output")
@@ -82,7 +84,7 @@ impl Scene {
             .args(["--concurrency", &plan.concurrency.to_string()])
             .args(["--engine", engine(plan.engine)])
             .args(["--mode", plan.mode.name()])
-            .args(SETTINGS);
+            .args(SETTINGS.split_whitespace());
         if plan.mode == Mode::Processes {
             command.args(["--worker-memory", WORKER_MEMORY]);
         }
@@ -159,28 +161,9 @@ const WORKER_MEMORY: &str = "256MiB";
 
 /// How every run behaves: limits that get it out of what the origin does to it within a second or
 /// two, and attempts enough for all of that.
-const SETTINGS: [&str; 20] = [
-    "--parallel-max-host",
-    "0",
-    "--retry",
-    "20",
-    "--retry-delay",
-    "20ms",
-    "--connect-timeout",
-    "5s",
-    "--speed-time",
-    "300ms",
-    "--max-time",
-    "1s",
-    "--lease-timeout",
-    "2s",
-    "--start-timeout",
-    "2s",
-    "--restart-intensity",
-    "1000/10s",
-    "--grace",
-    "1s",
-];
+const SETTINGS: &str = "--parallel-max-host 0 --retry 20 --retry-delay 20ms --connect-timeout 5s --speed-time \
+    300ms --max-time 1s --lease-timeout 2s --start-timeout 2s --restart-intensity 1000/10s \
+    --grace 1s";
 
 const fn engine(engine: EngineName) -> &'static str {
     match engine {

@@ -21,6 +21,12 @@ pub struct ListArgs {
     /// URL) in braces [default: flat; the file of one URL on the command line has its plain name]
     #[arg(long, value_name = "SCHEME")]
     pub naming: Option<String>,
+
+    /// Use the names for files that servers suggest (Content-Disposition), where they suggest one and
+    /// neither a list nor -o names the file; those of lists also hold the hash of the URL. Not with
+    /// --naming hash or a template
+    #[arg(short = 'J', long)]
+    pub remote_header_name: bool,
 }
 
 /// The format of a list.

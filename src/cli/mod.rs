@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod exec;
+pub mod file;
 pub mod isolation;
 pub mod limits;
 pub mod list;
@@ -113,7 +114,7 @@ Options:
       --help-all             Every option, also --speed-limit, --host-delay,
                              --connect-timeout, --rate, --user, --netrc-file,
                              --cookie, --proxy, --insecure, --naming, --exec,
-                             --force, --fsync, --listen
+                             --force, --fsync, --listen, --config
   -V, --version              Version
 
 Commands: results, shootout, chaos, isolation, origin, completions, man, help
@@ -149,11 +150,14 @@ Files:
   downloads, simulated  the output folder, unless --output names another
   DIR/.coordinator/results.jsonl  in the output folder: the run log, one line for each URL
   DIR/.coordinator/deaths.jsonl  what is known of each worker that died
+  coordinator.toml  beside the first list: settings that can do no harm, unless --no-config
+  ~/.config/coordinator/config.toml  the user's own settings, unless --no-config
   ~/.netrc  user names and passwords by host, unless --no-netrc
 
 Environment:
   http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy says otherwise
   SSL_CERT_FILE, SSL_CERT_DIR  certificates of the system, for --ca-native
+  XDG_CONFIG_HOME  the folder of coordinator/config.toml, in place of ~/.config
   NO_COLOR  no colours, unless --color says otherwise
   TERM, LC_ALL, LC_CTYPE, LANG  what the terminal can show
   PATH  where the program of --exec is looked for

@@ -16,6 +16,10 @@ pub struct ResultsArgs {
     #[arg(value_name = "DIR", default_value = OUTPUT, value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 
+    /// The same, under the name that the option has for a run
+    #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath, conflicts_with = "folder")]
+    pub output: Option<PathBuf>,
+
     /// Print the URLs that failed or are quarantined, a line each, and nothing else: a list to be
     /// read again. It is JSONL where a list named the file (out), and text otherwise
     #[arg(long, conflicts_with_all = ["slowest", "export_csv", "export_json"])]

@@ -10,6 +10,7 @@ use lab::origin::Spec;
 use protocol::ResolveOverride;
 
 use super::exec::ExecArgs;
+use super::file::FileArgs;
 use super::limits::LimitArgs;
 use super::list::ListArgs;
 use super::login::LoginArgs;
@@ -127,6 +128,20 @@ pub struct RunArgs {
     /// Colours on standard error; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
+
+    /// Read options from FILE, in TOML: their long names are its keys, and what is typed wins.
+    /// Without it, settings come from coordinator.toml beside the first list, as far as they can do
+    /// no harm, and from the user's own ~/.config/coordinator/config.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+
+    /// Read no config file. A single switch of a file is turned off with --no-NAME
+    #[arg(long)]
+    pub no_config: bool,
+
+    /// What config files say beside options.
+    #[arg(skip)]
+    pub file: FileArgs,
 
     // Groups come last, and in the order of --help: what follows one would be put into it.
     /// Options for lists.

@@ -1,5 +1,6 @@
 //! How to log in: reads what the options name, once and before anything is started.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +9,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::cli::file::HostArgs;
 use crate::cli::login::LoginArgs;
 use crate::login::{FileError, Jar, Logins, Netrc, read_private};
 
 /// Most text of certificates and key together, in bytes: every worker is told it at its start.
 const MAX_IDENTITY: usize = 24 * 1024;
+
+/// The same of a host of its own: a worker is told it with all else that there is for its hosts, and
+/// has little room for what it has not read.
+const MAX_OF_HOST: usize = 12 * 1024;
 
 /// Why nobody can log in as asked.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +26,8 @@ pub enum LoginError {
     /// A file that is of no use.
     #[error("cannot use {path} ({option}): {error}")]
     File {
-        /// The option that names it.
-        option: &'static str,
+        /// What names it.
+        option: String,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -36,8 +42,10 @@ pub enum LoginError {
     )]
     Token,
     /// A certificate and its key.
-    #[error("cannot use {path} as a client certificate (--cert, --key): {problem}")]
+    #[error("cannot use {path} as a client certificate ({option}): {problem}")]
     Identity {
+        /// What names it.
+        option: String,
         /// The file with the certificate.
         path: PathBuf,
         /// What is wrong.
@@ -59,6 +67,7 @@ pub(super) struct Login {
 /// Makes sense of `args`; `home` is the user's folder, and `now` in seconds since 1970.
 pub(super) fn login(
     args: &LoginArgs,
+    hosts: &[HostArgs],
     home: Option<PathBuf>,
     now: i64,
 ) -> Result<Login, LoginError> {
@@ -70,6 +79,7 @@ pub(super) fn login(
     let logins = Logins {
         netrc,
         jar,
+        identities: identities(hosts)?,
         shared: args.cookie_jar.is_some(),
     };
     let none = PathBuf::new();
@@ -85,7 +95,7 @@ pub(super) fn login(
             identity: args
                 .cert
                 .as_deref()
-                .map(|cert| identity(cert, args.key.as_deref()))
+                .map(|cert| identity(cert, args.key.as_deref(), "--cert, --key", MAX_IDENTITY))
                 .transpose()?,
         },
         logins,
@@ -93,9 +103,19 @@ pub(super) fn login(
     })
 }
 
-fn refused<'p>(option: &'static str, path: &'p Path) -> impl FnOnce(FileError) -> LoginError + 'p {
+/// The certificates that are for one host each.
+fn identities(hosts: &[HostArgs]) -> Result<HashMap<String, Identity>, LoginError> {
+    let identities = hosts.iter().map(|HostArgs { host, cert, key }| {
+        let option = format!("host.\"{host}\" of the config file");
+        let identity = identity(cert, key.as_deref(), &option, MAX_OF_HOST)?;
+        Ok((host.clone(), identity))
+    });
+    identities.collect()
+}
+
+fn refused<'p>(option: &'p str, path: &'p Path) -> impl FnOnce(FileError) -> LoginError + 'p {
     move |error| LoginError::File {
-        option,
+        option: option.to_owned(),
         path: path.to_owned(),
         error,
     }
@@ -155,14 +175,20 @@ fn bearer(given: &Bearer) -> Result<Bearer, LoginError> {
 }
 
 /// Certificates and key, tried: a worker must not be the one who finds out.
-fn identity(cert: &Path, key: Option<&Path>) -> Result<Identity, LoginError> {
+fn identity(
+    cert: &Path,
+    key: Option<&Path>,
+    option: &str,
+    most: usize,
+) -> Result<Identity, LoginError> {
     let key = key.unwrap_or(cert);
-    let text = read_private(key).map_err(refused("--key", key))?;
+    let text = read_private(key).map_err(refused(option, key))?;
     let certificates = match key == cert {
         true => text.clone(),
-        false => crate::login::read(cert).map_err(refused("--cert", cert))?,
+        false => crate::login::read(cert).map_err(refused(option, cert))?,
     };
     let wrong = |problem: String| LoginError::Identity {
+        option: option.to_owned(),
         path: cert.to_owned(),
         problem,
     };
@@ -182,8 +208,8 @@ fn identity(cert: &Path, key: Option<&Path>) -> Result<Identity, LoginError> {
     })?;
     CertifiedKey::from_der(shown, secret, &rustls::crypto::ring::default_provider())
         .map_err(|error| wrong(error.to_string()))?;
-    if certificates.len() + text.len() > MAX_IDENTITY {
-        return Err(wrong(format!("more than {MAX_IDENTITY} bytes of PEM")));
+    if certificates.len() + text.len() > most {
+        return Err(wrong(format!("more than {most} bytes of PEM")));
     }
     Ok(Identity {
         certificates,

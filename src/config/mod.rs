@@ -22,7 +22,7 @@ use crate::cli::run::{HttpArgs, RunArgs};
 use crate::dispatch::{Intensity, Limits, Policy, RetryDelay};
 use crate::exec::Exec;
 use crate::input::naming::{Naming, TemplateError};
-use crate::input::{Column, Format, ListOptions, Source};
+use crate::input::{Column, Format, ListOptions, Source, Suggestions};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
 use crate::terminal::{Color, Progress};
@@ -81,7 +81,11 @@ pub struct RunConfig {
     /// Where the cookies go that there are in the end.
     pub cookie_jar: Option<PathBuf>,
     /// What the user is to know before the run.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
+    /// Option, value and where that comes from, of each that is not the default.
+    pub origins: Vec<[String; 3]>,
+    /// The config files that were read, and those that are not there; a line each.
+    pub config_files: Vec<String>,
     /// Whose rules in robots.txt are obeyed, if any are: our product token.
     pub robots: Option<String>,
     /// What answers in place of the network.
@@ -142,6 +146,12 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: TemplateError,
     },
+    /// Names of servers, and such as leave them no place.
+    #[error(
+        "--remote-header-name cannot be had with --naming hash or a template; use flat or tree, or \
+         leave one of them out"
+    )]
+    TwoNames,
     /// A column for a format that has none.
     #[error("--url-column has no meaning with --input-format {0}")]
     UrlColumn(&'static str),
@@ -220,7 +230,11 @@ impl RunConfig {
     /// When settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
         let network = network(&args)?;
-        let Sources { sources, output } = sources(&args, &network)?;
+        let Sources {
+            sources,
+            output,
+            is_plain,
+        } = sources(&args, &network)?;
         if args.http.cacert.is_some() && !matches!(network, Network::Real) {
             return Err(ConfigError::CaCertSimulated);
         }
@@ -236,6 +250,10 @@ impl RunConfig {
                 (args.login.cookie.is_some(), "--cookie"),
                 (args.login.cookie_jar.is_some(), "--cookie-jar"),
                 (args.login.cert.is_some(), "--cert"),
+                (
+                    !args.file.hosts.is_empty(),
+                    "a table [host] of the config file",
+                ),
             ];
             if let Some((_, option)) = real.iter().find(|(given, _)| *given) {
                 return Err(ConfigError::RealNetworkSimulated(option));
@@ -248,12 +266,12 @@ impl RunConfig {
             options,
             logins,
             note,
-        } = login::login(&args.login, home.map(PathBuf::from), now)?;
+        } = login::login(&args.login, &args.file.hosts, home.map(PathBuf::from), now)?;
         let shape = Shape::new(&args)?;
         let limits = limits(&args, &shape);
         Ok(Self {
             sources,
-            lists: Arc::new(list_options(args.list)?),
+            lists: Arc::new(list_options(args.list, is_plain)?),
             output,
             force: args.force,
             no_lock: args.no_lock,
@@ -270,7 +288,9 @@ impl RunConfig {
             },
             logins,
             cookie_jar: args.login.cookie_jar,
-            note,
+            notes: note.into_iter().chain(args.file.note).collect(),
+            origins: args.file.origins,
+            config_files: args.file.files,
             network,
             pool: shape.pool,
             engine: shape.engine,
@@ -358,7 +378,7 @@ impl Shape {
     }
 }
 
-fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
+fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, ConfigError> {
     let format = match args.input_format {
         FormatName::Auto => None,
         FormatName::Text => Some(Format::Text),
@@ -380,10 +400,17 @@ fn list_options(args: ListArgs) -> Result<ListOptions, ConfigError> {
             .map_err(|problem| ConfigError::Naming { text, problem })?,
         None => Naming::default(),
     };
+    let suggestions = match (args.remote_header_name, &naming) {
+        (false, _) => Suggestions::Ignored,
+        (true, _) if is_plain => Suggestions::Plain,
+        (true, Naming::Flat | Naming::Tree) => Suggestions::WithKey,
+        (true, Naming::Hash | Naming::Template(_)) => return Err(ConfigError::TwoNames),
+    };
     Ok(ListOptions {
         format,
         url_column,
         naming,
+        suggestions,
     })
 }
 

@@ -50,6 +50,8 @@ pub enum SourcesError {
 pub(super) struct Sources {
     pub(super) sources: Vec<Source>,
     pub(super) output: PathBuf,
+    /// The one file that there is has the plain name of its URL.
+    pub(super) is_plain: bool,
 }
 
 /// Makes sense of the arguments.
@@ -80,19 +82,24 @@ pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, Sour
         }
         folder = Some(short);
     }
+    let is_plain = one.is_some() && file.is_none() && args.list.naming.is_none();
     let output = match (&mut one, &file) {
         (Some(url), Some(file)) => {
             let (folder, out) = place_of(file, folder, network)?;
             url.out = Some(out);
             folder
         }
-        (Some(url), None) if args.list.naming.is_none() => {
+        (Some(url), None) if is_plain => {
             url.out = url.plain_name();
             folder.unwrap_or_else(|| default_output(network))
         }
         (_, _) => folder.unwrap_or_else(|| default_output(network)),
     };
-    Ok(Sources { sources, output })
+    Ok(Sources {
+        sources,
+        output,
+        is_plain,
+    })
 }
 
 /// Whether what `-o` names is a folder, as cp(1) would see it.

@@ -1,5 +1,6 @@
 //! Dispatch: which worker gets which task, and which gives some back.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use protocol::TaskId;
@@ -23,35 +24,53 @@ impl Dispatcher {
             return;
         }
         self.assign_suspects(now);
-        let concurrency = usize::from(self.limits.concurrency);
-        let waiting = self.ready.len() + self.errands.len() + self.in_chunks();
-        let wants_more = |index| {
-            let slot: &super::Slot = &self.slots[index];
-            slot.is_open() && slot.held() <= concurrency + self.prefetch_of(index) / 2
-        };
-        if waiting == 0 || !(0..self.slots.len()).any(wants_more) {
+        self.assign_others(now);
+        // What is left of the pool when nothing else waits is for suspects, whatever they did.
+        if !self.suspects.is_empty() {
+            self.assign_suspects(now);
+        }
+    }
+
+    fn assign_others(&mut self, now: Instant) {
+        if self.ready.len() + self.errands.len() + self.slots.whole().in_chunks == 0 {
             return;
         }
-        let mut batches = vec![Vec::new(); self.slots.len()];
+        let mut batches: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
         while now >= self.next_turn
-            && let Some(index) = self.least_loaded(concurrency)
+            && let Some(index) = self.slots.whole().least_loaded()
         {
             let Some(task) = self.take_in_turn(index) else {
                 break;
             };
             let index = self.slot_with_connection(index, task);
             self.lease(now, index, task);
-            batches[index].push(task);
+            batches.entry(index).or_default().push(task);
+        }
+        if self.limits.policy == Policy::Shared {
+            self.fill_up(now, &mut batches);
+        }
+        for (index, tasks) in batches {
+            self.send(index, tasks);
         }
         if self.limits.policy == Policy::Chunked {
-            for (index, tasks) in batches.into_iter().enumerate() {
-                self.send(index, tasks);
-            }
-            return self.assign_chunks(now);
+            self.assign_chunks(now);
         }
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let share = self.ready.len() / (READY_PER_PREFETCH * in_use.max(1));
-        for (index, batch) in batches.iter_mut().enumerate() {
+    }
+
+    /// Hands out ahead, in the same batches.
+    fn fill_up(&mut self, now: Instant, batches: &mut BTreeMap<usize, Vec<TaskId>>) {
+        let concurrency = usize::from(self.limits.concurrency);
+        let share = self.ready.len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
+        if share == 0 {
+            return;
+        }
+        let short: Vec<usize> = match self.ready.least_load() {
+            // A host that is asked nothing comes before all that workers hold tasks of: more of these come
+            // along with a turn only.
+            Some(0) => batches.keys().copied().collect(),
+            Some(_) | None => self.slots.whole().short.iter().copied().collect(),
+        };
+        for index in short {
             let ahead = share.min(self.prefetch_of(index));
             // Refilled at half, so that one message carries several tasks.
             if ahead > 0
@@ -60,18 +79,16 @@ impl Dispatcher {
             {
                 // An errand is no turn of its host's, and takes a place of it as well.
                 let is_errand = |id| self.tasks.get(id).is_some_and(|task| task.errand);
-                let has_turn = !batch.is_empty() && !batch.iter().any(is_errand);
+                let batch = batches.get(&index);
+                let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_errand));
                 while self.slots[index].is_open()
                     && self.slots[index].held() < concurrency + ahead
                     && let Some(task) = self.take_ahead(index, has_turn)
                 {
                     self.lease(now, index, task);
-                    batch.push(task);
+                    batches.entry(index).or_default().push(task);
                 }
             }
-        }
-        for (index, tasks) in batches.into_iter().enumerate() {
-            self.send(index, tasks);
         }
     }
 
@@ -82,23 +99,16 @@ impl Dispatcher {
         }
     }
 
-    /// The open slot with the fewest tasks, if one has fewer than `below`.
-    fn least_loaded(&self, below: usize) -> Option<usize> {
-        (0..self.slots.len())
-            .filter(|&index| self.slots[index].is_open() && self.slots[index].held() < below)
-            .min_by_key(|&index| self.slots[index].held())
-    }
-
     /// How many tasks the worker of slot `index` is to hold beyond those it runs.
     pub(super) fn prefetch_of(&self, index: usize) -> usize {
         self.slots[index].ahead(self.prefetch())
     }
 
     /// How many tasks a worker may hold beyond those it runs. While errands wait none: they would
-    /// wait for all of these. Nor where a host wants time between its tasks: a worker begins what it
-    /// holds whenever it likes.
+    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a host
+    /// wants time between its tasks: a worker begins what it holds whenever it likes.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || !self.errands.is_empty() {
+        if self.spaced || self.makes_way || !self.errands.is_empty() {
             return 0;
         }
         self.limits.prefetch.into()
@@ -193,38 +203,73 @@ impl Dispatcher {
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
-        let mut waiting = self.suspects.len();
         while now >= self.next_turn
-            && let Some(position) = self.next_suspect()
+            && let Some(position) = self.next_suspect(self.do_others_wait())
+            && let Some(index) = self.empty_slot()
         {
-            let Some(index) = self.empty_slot() else {
-                break;
-            };
             let Some(task) = self.suspects.remove(position) else {
                 break;
             };
             self.slots[index].reserved = false;
             self.lease(now, index, task);
             self.send(index, vec![task]);
-            waiting -= 1;
         }
-        // Half of the pool at most works for suspects, the rest goes on.
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        let most = (in_use / 2).max(1);
+        // As if others waited: those would, that were asked back.
+        self.makes_way = self.next_suspect(true).is_some() && self.limits.concurrency == 1;
+        if self.limits.concurrency == 1 {
+            self.make_way();
+        } else {
+            self.reserve();
+        }
+    }
+
+    /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
+    /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
+    fn make_way(&mut self) {
+        if self.makes_way {
+            for index in 0..self.slots.len() {
+                if self.slots[index].is_open() {
+                    self.recall(index);
+                }
+            }
+        }
+    }
+
+    /// A worker that does several tasks at a time becomes empty only if it is given nothing more. So there is
+    /// one for each suspect that waits.
+    fn reserve(&mut self) {
+        let waiting = self.suspects.len();
+        if waiting == 0 && self.slots.whole().reserved == 0 {
+            return;
+        }
+        let most = self.most_for_suspects();
         let mut reserved = 0;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             slot.reserved &= reserved < waiting;
             reserved += usize::from(slot.reserved);
         }
         let alone = self.slots.iter().filter(|slot| slot.alone).count();
         while reserved < waiting
             && reserved + alone < most
-            && let Some(index) = self.least_loaded(usize::MAX)
+            && let Some(index) = self.least_held()
         {
             self.slots[index].reserved = true;
             reserved += 1;
             self.recall(index);
         }
+    }
+
+    /// The open slot that holds least.
+    fn least_held(&self) -> Option<usize> {
+        (0..self.slots.len())
+            .filter(|&index| self.slots[index].is_open())
+            .min_by_key(|&index| self.slots[index].held())
+    }
+
+    /// Half of the pool at most makes room for suspects, the rest goes on.
+    fn most_for_suspects(&self) -> usize {
+        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+        (in_use / 2).max(1)
     }
 
     /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
@@ -237,12 +282,26 @@ impl Dispatcher {
         }
     }
 
-    /// Where in the queue of suspects the first one stands whose host has room.
-    fn next_suspect(&self) -> Option<usize> {
+    /// Whether anything but suspects could be handed out.
+    fn do_others_wait(&self) -> bool {
+        self.ready.available() + self.errands.len() > 0
+    }
+
+    /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
+    /// brought down a worker may do so again, and take long about it: while others wait, those have
+    /// half of the pool at most.
+    fn next_suspect(&self, do_others_wait: bool) -> Option<usize> {
+        if self.suspects.is_empty() {
+            return None;
+        }
+        let guilty = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.kills > 0);
+        let alone = self.slots.iter().filter(|slot| slot.alone);
+        let at_it = alone.filter(|slot| slot.queue.iter().chain(&slot.running).any(guilty));
+        let all = !do_others_wait || at_it.count() < self.most_for_suspects();
         self.suspects.iter().position(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| self.ready.has_room(task.host))
+                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.host))
         })
     }
 
@@ -261,14 +320,8 @@ impl Dispatcher {
         if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
             return false;
         }
-        let concurrency = usize::from(self.limits.concurrency);
-        let free: usize = self
-            .slots
-            .iter()
-            .filter(|slot| slot.is_open())
-            .map(|slot| concurrency.saturating_sub(slot.held()))
-            .sum();
-        if free == 0 {
+        let (free, ahead) = (self.slots.whole().places, self.slots.whole().ahead);
+        if free == 0 || ahead == 0 {
             return false;
         }
         let coming: usize = self.slots.iter().map(|slot| self.revoked(slot)).sum();

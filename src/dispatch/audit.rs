@@ -33,7 +33,8 @@ impl Dispatcher {
                 .map_err(|violation| format!("task {id}: {violation}"))?;
         }
         let mut loads = BTreeMap::new();
-        for slot in &self.slots {
+        self.slots.audit()?;
+        for slot in self.slots.iter() {
             self.audit_slot(slot)
                 .map_err(|violation| format!("slot {}: {violation}", slot.id))?;
             for (&host, &held) in &slot.hosts {
@@ -55,7 +56,7 @@ impl Dispatcher {
     fn audit_counts(&self) -> Result<(), String> {
         let leased: usize = self.slots.iter().map(Slot::held).sum();
         let waiting = self.ready.len()
-            + self.in_chunks()
+            + self.slots.as_known().in_chunks
             + self.suspects.len()
             + self.delayed.len()
             + self.errands.len();

@@ -125,11 +125,6 @@ impl Dispatcher {
             && !self.slots[index].chunk.is_empty()
     }
 
-    /// Tasks that wait in chunks.
-    pub(super) fn in_chunks(&self) -> usize {
-        self.slots.iter().map(|slot| slot.chunk.len()).sum()
-    }
-
     /// What `place` of a chunk says is true.
     pub(super) fn is_in_chunk(&self, chunk: SlotId, id: TaskId) -> bool {
         self.slots[usize::from(chunk.0)].chunk.contains(&id)

@@ -72,9 +72,6 @@ impl Dispatcher {
 
     /// Whether every worker that is left is being ended already.
     pub(super) fn all_dying(&self) -> bool {
-        self.slots.iter().all(|slot| match slot.state {
-            SlotState::Vacant { .. } | SlotState::Retired | SlotState::Dying { .. } => true,
-            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => false,
-        })
+        self.slots.as_known().living == 0
     }
 }

@@ -53,6 +53,7 @@ mod pushback;
 mod queue;
 mod resize;
 mod slot;
+mod slots;
 mod supervise;
 mod task;
 mod view;
@@ -72,6 +73,7 @@ pub use view::{Counts, SlotView, TaskView};
 use backoff::RestartWindow;
 use queue::ReadyQueue;
 use slot::{Slot, SlotState};
+use slots::Slots;
 use task::Task;
 
 /// The core of a run. See the module.
@@ -96,6 +98,8 @@ pub struct Dispatcher {
     /// Some host wants time between its tasks: nothing is handed out ahead any more.
     spaced: bool,
     suspects: VecDeque<TaskId>,
+    /// A suspect waits for the first worker that is empty: nothing is handed out ahead meanwhile.
+    makes_way: bool,
     delayed: BTreeSet<(Instant, TaskId)>,
     /// How many tasks are being placed.
     placing: usize,
@@ -103,7 +107,7 @@ pub struct Dispatcher {
     leases: BTreeSet<(Instant, TaskId)>,
     /// When `Listen` was said, and is not answered: a lease was over as far as was heard.
     listening: Option<Instant>,
-    slots: Vec<Slot>,
+    slots: Slots,
     restarts: RestartWindow,
     actions: VecDeque<Action>,
     counts: Counts,
@@ -124,6 +128,11 @@ impl Dispatcher {
     /// A run that has not begun, at the moment `now`.
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
+        let mut slots = Slots::new(limits.concurrency, limits.prefetch);
+        for number in 0..limits.workers {
+            slots.push(Slot::new(SlotId(number), now));
+        }
+        slots.whole();
         Self {
             rng: fastrand::Rng::with_seed(limits.seed),
             course: Course::Running,
@@ -137,13 +146,12 @@ impl Dispatcher {
             errand_was_last: false,
             spaced: false,
             suspects: VecDeque::new(),
+            makes_way: false,
             delayed: BTreeSet::new(),
             placing: 0,
             leases: BTreeSet::new(),
             listening: None,
-            slots: (0..limits.workers)
-                .map(|n| Slot::new(SlotId(n), now))
-                .collect(),
+            slots,
             restarts: RestartWindow::new(limits.restart_intensity),
             actions: VecDeque::new(),
             counts: Counts::default(),
@@ -179,6 +187,8 @@ impl Dispatcher {
             while self.rebalance() {}
         }
         self.settle(now);
+        // So that whoever asks changes nothing.
+        self.slots.whole();
     }
 
     fn take_in(&mut self, now: Instant, event: Event) {
@@ -262,29 +272,26 @@ impl Dispatcher {
             }
             Course::Ending { .. } | Course::Running | Course::Finished => None,
         };
-        let shared = self.wanted_workers() > 0;
-        let slots = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(index, slot)| match slot.state {
-                SlotState::Vacant { not_before }
-                    if !slot.closed
-                        && (shared
-                            || (self.is_running() && self.wants_worker_for_chunk(index))) =>
-                {
-                    Some((not_before, DeadlineCause::Respawn))
-                }
-                SlotState::Starting { deadline } => Some((deadline, DeadlineCause::Start)),
-                SlotState::Leaving { deadline } => Some((deadline, DeadlineCause::Leave)),
-                SlotState::Dying {
-                    kill_at: Some(at), ..
-                } => Some((at, DeadlineCause::Kill)),
-                SlotState::Vacant { .. }
-                | SlotState::Retired
-                | SlotState::Ready
-                | SlotState::Dying { kill_at: None, .. } => None,
-            });
+        let whole = self.slots.as_known();
+        let shared = self.wanted_workers(whole.coming) > 0;
+        let respawns = whole.vacant.iter().filter_map(|&index| {
+            let SlotState::Vacant { not_before } = self.slots[index].state else {
+                return None;
+            };
+            let wanted = shared || (self.is_running() && self.wants_worker_for_chunk(index));
+            wanted.then_some((not_before, DeadlineCause::Respawn))
+        });
+        let first = whole.due.first().map(|&(at, _)| at);
+        let due = whole.due.iter().take_while(|&&(at, _)| Some(at) == first);
+        let slots = due.filter_map(|&(at, index)| {
+            let cause = match self.slots[index].state {
+                SlotState::Starting { .. } => DeadlineCause::Start,
+                SlotState::Leaving { .. } => DeadlineCause::Leave,
+                SlotState::Dying { .. } => DeadlineCause::Kill,
+                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => return None,
+            };
+            Some((at, cause))
+        });
         let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
         let time_is_up = self
             .time_is_up
@@ -293,6 +300,7 @@ impl Dispatcher {
         [retry, lease, grace, pace, time_is_up]
             .into_iter()
             .flatten()
+            .chain(respawns)
             .chain(slots)
             .min()
             .map(|(at, cause)| Deadline { at, cause })
@@ -329,27 +337,19 @@ impl Dispatcher {
                 self.make_ready(now, task);
             }
         }
-        for index in 0..self.slots.len() {
-            match self.slots[index].state {
-                SlotState::Starting { deadline } if deadline <= now => {
+        for index in self.slots.whole().due_by(now) {
+            match &self.slots[index].state {
+                SlotState::Starting { .. } => {
                     self.terminate(now, index, KillReason::StartTimeout);
                 }
-                SlotState::Leaving { deadline } if deadline <= now => {
+                SlotState::Leaving { .. } => {
                     self.terminate(now, index, KillReason::Overstayed);
                 }
-                SlotState::Dying {
-                    ref reason,
-                    kill_at: Some(at),
-                } if at <= now => {
+                SlotState::Dying { reason, .. } => {
                     let reason = reason.clone();
                     self.kill(index, reason);
                 }
-                SlotState::Vacant { .. }
-                | SlotState::Retired
-                | SlotState::Starting { .. }
-                | SlotState::Ready
-                | SlotState::Leaving { .. }
-                | SlotState::Dying { .. } => {}
+                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
             }
         }
         if let Course::Ending { deadline, .. } = self.course

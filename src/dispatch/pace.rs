@@ -81,7 +81,7 @@ impl Dispatcher {
         }
         let waiting = match self.limits.policy {
             Policy::Shared => self.ready.available(),
-            Policy::Chunked => self.in_chunks(),
+            Policy::Chunked => self.slots.as_known().in_chunks,
         };
         let waiting = waiting + self.suspects.len() + self.errands.len();
         let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);

@@ -75,8 +75,8 @@ impl Dispatcher {
     }
 
     /// Most that can run at once in all.
-    pub(super) fn places(&self) -> u32 {
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
+    pub(super) fn places(&mut self) -> u32 {
+        let in_use = self.slots.whole().in_use;
         let in_use = u32::try_from(in_use).unwrap_or(u32::MAX);
         in_use.saturating_mul(self.limits.concurrency.into())
     }

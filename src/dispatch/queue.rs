@@ -152,6 +152,11 @@ impl ReadyQueue {
         self.turns().map(|(_, host)| host).next()
     }
 
+    /// The load of that host.
+    pub(super) fn least_load(&self) -> Option<u32> {
+        self.turns().map(|(load, _)| load).next()
+    }
+
     /// Whether `host`, which has been given something, may be given more before any other has
     /// its turn: if it gave up a place, that would be its own again.
     pub(super) fn keeps_turn(&self, host: HostId) -> bool {

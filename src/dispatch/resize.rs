@@ -20,7 +20,7 @@ impl Dispatcher {
             self.slots.push(Slot::new(id, now));
         }
         self.limits.workers = workers;
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             slot.closed = slot.id.0 >= workers;
             if slot.state == SlotState::Retired {
                 slot.barren = 0;
@@ -46,10 +46,9 @@ impl Dispatcher {
     /// Sends workers away that are empty and get nothing any more, because their slot was given
     /// up or because they have had their share.
     pub(super) fn retire_workers(&mut self, now: Instant) {
-        for slot in &mut self.slots {
-            if !slot.is_ready() || slot.takes_tasks() || slot.held() > 0 {
-                continue;
-            }
+        let spent: Vec<_> = self.slots.whole().spent.iter().copied().collect();
+        for index in spent {
+            let slot = &mut self.slots[index];
             slot.state = SlotState::Leaving {
                 deadline: now + self.limits.grace,
             };
@@ -76,7 +75,7 @@ impl Dispatcher {
                 lease.deadline = at;
             }
         }
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             match &mut slot.state {
                 SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
                     *deadline += pause;

@@ -70,14 +70,13 @@ impl Cause {
 impl Dispatcher {
     /// Spawns workers where one is wanted.
     pub(super) fn staff(&mut self, now: Instant) {
-        let mut shared = self.wanted_workers();
-        for index in 0..self.slots.len() {
+        let coming = self.slots.whole().coming;
+        let mut shared = self.wanted_workers(coming);
+        let vacant: Vec<_> = self.slots.whole().vacant.iter().copied().collect();
+        for index in vacant {
             let SlotState::Vacant { not_before } = self.slots[index].state else {
                 continue;
             };
-            if self.slots[index].closed {
-                continue;
-            }
             let own = self.wants_worker_for_chunk(index);
             if not_before > now || (shared == 0 && !own) {
                 continue;
@@ -96,8 +95,9 @@ impl Dispatcher {
         }
     }
 
-    /// How many more workers could be put to work at once on what anybody may do.
-    pub(super) fn wanted_workers(&self) -> usize {
+    /// How many more workers could be put to work at once on what anybody may do, beside those that are
+    /// `coming` or have nothing to do.
+    pub(super) fn wanted_workers(&self, coming: usize) -> usize {
         if !self.is_running() {
             return 0;
         }
@@ -105,18 +105,6 @@ impl Dispatcher {
             Policy::Shared => self.ready.available() + self.suspects.len() + self.errands.len(),
             Policy::Chunked => self.suspects.len() + self.errands.len(),
         };
-        let coming = self
-            .slots
-            .iter()
-            .filter(|slot| match slot.state {
-                SlotState::Starting { .. } => true,
-                SlotState::Ready => slot.takes_tasks() && slot.held() == 0,
-                SlotState::Vacant { .. }
-                | SlotState::Retired
-                | SlotState::Leaving { .. }
-                | SlotState::Dying { .. } => false,
-            })
-            .count();
         waiting.saturating_sub(coming)
     }
 

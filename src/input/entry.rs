@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 use protocol::{Algorithm, ByteRange, Checksum, Expect};
 
 use super::error::{Excerpt, LineError};
-use super::naming::{self, Naming};
+use super::naming;
+use super::options::ListOptions;
 use super::target::{self, Extra, Mirror, Target};
 
 /// Most that the request headers of one line may take together, in bytes. More is refused by most
@@ -97,7 +98,11 @@ impl Fields<'_> {
     }
 
     /// The target, which would be task `number`.
-    pub(super) fn target(mut self, naming: &Naming, number: u64) -> Result<Target, LineError> {
+    pub(super) fn target(
+        mut self,
+        options: &ListOptions,
+        number: u64,
+    ) -> Result<Target, LineError> {
         if self.url.trim().is_empty() && !self.urls.is_empty() {
             self.url = self.urls.remove(0);
         }
@@ -126,7 +131,7 @@ impl Fields<'_> {
         let no_host = || LineError::NoHost {
             text: Excerpt::of(&self.url),
         };
-        let target = Target::part(url, range, naming, number)
+        let target = Target::part(url, range, &options.naming, number)
             .map_err(|problem| LineError::BadName {
                 text: Excerpt::of(&self.url),
                 problem,
@@ -145,7 +150,8 @@ impl Fields<'_> {
         if !extra.mirrors.is_empty() && extra.expect.checksums.is_empty() {
             return Err(LineError::MirrorsWithoutChecksum);
         }
-        Ok(target.with(self.word(Word::Out), extra))
+        let target = target.with(self.word(Word::Out), extra);
+        Ok(target.suggestible(options.suggestions))
     }
 
     /// The other URLs, each once.

@@ -74,6 +74,15 @@ impl Source {
         }
     }
 
+    /// The file that is read, if it is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdin | Self::Urls(_) | Self::BuiltIn => None,
+        }
+    }
+
     /// What arguments mean: `-` is standard input, what has a scheme is a URL, anything else a file.
     /// URLs that follow each other are one source.
     ///

@@ -197,7 +197,7 @@ impl Lines {
                             url,
                             ..Fields::default()
                         };
-                        fields.target(&self.options.naming, self.next_task)
+                        fields.target(&self.options, self.next_task)
                     })
                 }
                 // A comment may be as long as it likes.
@@ -221,7 +221,7 @@ impl Lines {
                         continue;
                     }
                     jsonl::parse(bytes, &self.options).and_then(|fields| {
-                        let target = fields.target(&self.options.naming, self.next_task);
+                        let target = fields.target(&self.options, self.next_task);
                         target.map_err(|error| (error, None))
                     })
                 }
@@ -245,7 +245,7 @@ impl Lines {
                 },
                 Ok(()) => table
                     .fields()
-                    .and_then(|fields| fields.target(&self.options.naming, self.next_task)),
+                    .and_then(|fields| fields.target(&self.options, self.next_task)),
                 Err(error) => Err(error),
             };
             // Without names for the columns nothing can be made of any row.

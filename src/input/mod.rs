@@ -31,7 +31,7 @@ pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
 pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
-pub use options::{Column, Format, ListOptions};
+pub use options::{Column, Format, ListOptions, Suggestions};
 pub use target::{Extra, Mirror, Target, UrlKey};
 
 /// The longest line that is read as a URL, in bytes, its line end not counted.
@@ -68,6 +68,7 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
                 format: Some(Format::Jsonl),
                 url_column: None,
                 naming: options.naming.clone(),
+                suggestions: options.suggestions,
             };
             let text = Cursor::new(given::to_jsonl(urls));
             Ok(Lines::new(&name, Box::new(text), Arc::new(options)))

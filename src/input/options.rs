@@ -16,6 +16,20 @@ pub struct ListOptions {
     pub url_column: Option<Column>,
     /// How files are named.
     pub naming: Naming,
+    /// Whose name for a file counts.
+    pub suggestions: Suggestions,
+}
+
+/// Whether files get the names that their servers suggest, where they suggest one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Suggestions {
+    /// No.
+    #[default]
+    Ignored,
+    /// Those that no list names, and with the key of their URLs.
+    WithKey,
+    /// The one file that there is.
+    Plain,
 }
 
 /// The format of a list.

@@ -10,7 +10,8 @@ use url::{ParseError, Url};
 
 use super::MAX_LINE;
 use super::error::{Excerpt, LineError};
-use super::naming::{Naming, PlaceError};
+use super::naming::{self, Naming, PlaceError};
+use super::options::Suggestions;
 
 /// What is to be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub struct Target {
     pub named: bool,
     /// Whether what is in that place may be replaced: it can only be this target's own.
     pub replace: bool,
+    /// Whether the name that the server suggests comes before the one in `path`.
+    pub suggestible: bool,
+    /// Where it is stored in place of `path`, because its server suggested that name.
+    pub stored_as: Option<Box<str>>,
     /// What else the list says, if anything.
     pub extra: Option<Box<Extra>>,
     /// User name and password as the list has them. They are for the server alone: no file, no
@@ -138,6 +143,8 @@ impl Target {
             path,
             named: false,
             replace: false,
+            suggestible: false,
+            stored_as: None,
             extra: None,
             credentials,
         }))
@@ -153,6 +160,37 @@ impl Target {
             self.key = UrlKey::of_task(&self.url, part.as_deref(), Some(out));
         }
         self.extra = (extra != Extra::default()).then(|| Box::new(extra));
+        self
+    }
+
+    /// Where its file is, relative to the output folder.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.stored_as.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Where its file belongs if the server calls it `suggested`; nothing if that changes nothing.
+    #[must_use]
+    pub fn suggested_place(&self, suggested: &str) -> Option<String> {
+        if !self.suggestible {
+            return None;
+        }
+        let name = naming::suggested_name(suggested, (!self.named).then_some(self.key))?;
+        let place = match self.path.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{name}"),
+            None => name,
+        };
+        (place != self.path && naming::check_place(&place).is_ok()).then_some(place)
+    }
+
+    /// With the server's name for the file in place of its own, as far as that is wanted.
+    #[must_use]
+    pub(super) const fn suggestible(mut self, suggestions: Suggestions) -> Self {
+        self.suggestible = match suggestions {
+            Suggestions::Ignored => false,
+            Suggestions::WithKey => !self.named,
+            Suggestions::Plain => true,
+        };
         self
     }
 
@@ -179,6 +217,8 @@ impl Target {
             path,
             named: false,
             replace: true,
+            suggestible: false,
+            stored_as: None,
             extra: None,
             credentials: None,
         }

@@ -14,6 +14,7 @@ use super::Plan;
 use super::attempt::{Attempt, HeldBy};
 use super::column::Column;
 use super::judge::{InForce, Seen};
+use crate::verdict;
 
 /// What a cell says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -154,12 +155,8 @@ impl Report<'_> {
     ///
     /// If that cannot be written.
     pub fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match self.plan.json {
-            true => writeln!(out, "{:#}", self.json())?,
-            false => self.write(&mut out)?,
-        }
-        out.flush()
+        let json = self.plan.json.then(|| self.json());
+        verdict::print(json.as_ref(), |out| self.write(out))
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {

@@ -41,26 +41,8 @@ const BODIES: &str = "size=2KiB..16KiB,latency=2ms";
 const SECRET_VARIABLE: &str = "ISOLATION_SECRET";
 
 /// How every run behaves: a worker that was taken over costs little time.
-const SETTINGS: [&str; 18] = [
-    "--parallel-max-host",
-    "0",
-    "--retry",
-    "20",
-    "--retry-delay",
-    "20ms",
-    "--lease-timeout",
-    "3s",
-    "--start-timeout",
-    "30s",
-    "--restart-intensity",
-    "1000/10s",
-    "--max-deliveries",
-    "20",
-    "--grace",
-    "2s",
-    "-v",
-    "-",
-];
+const SETTINGS: &str = "--parallel-max-host 0 --retry 20 --retry-delay 20ms --lease-timeout 3s --start-timeout \
+    30s --restart-intensity 1000/10s --max-deliveries 20 --grace 2s -v -";
 
 /// Where all attempts are played, one after the other.
 #[derive(Debug)]
@@ -261,7 +243,7 @@ impl Scene {
             .arg(self.output())
             .args(["--workers", "2", "--mode", column.mode().name()])
             .args(attempt.options_for(column))
-            .args(SETTINGS);
+            .args(SETTINGS.split_whitespace());
         let sandbox = match column {
             Column::Processes => plan.sandbox,
             Column::Unconfined | Column::Threads | Column::Async => SandboxName::Off,

@@ -110,6 +110,16 @@ impl<const V: usize> Ledger<V> {
         self.write_out().map_err(|source| self.failed(source))
     }
 
+    /// How many keys there are; known once it is [sealed](Self::seal), and nothing was inserted since.
+    #[must_use]
+    pub fn entries(&self) -> Option<u64> {
+        match (self.recent.len(), self.parts.as_slice()) {
+            (recent, []) => Some(recent as u64),
+            (0, [part]) => Some(part.len()),
+            (_, [_, ..]) => None,
+        }
+    }
+
     /// Merges all parts into one, and gives back what the table took: for a map that from now on is
     /// only asked.
     ///
@@ -236,6 +246,7 @@ mod tests {
                 if at == sealed_at {
                     ledger.seal().expect("there is room");
                     prop_assert!(ledger.parts.len() <= 1);
+                    prop_assert_eq!(ledger.entries(), Some(model.len() as u64));
                 }
                 prop_assert_eq!(
                     ledger.get(&key(n)).expect("readable"),

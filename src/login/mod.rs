@@ -6,12 +6,13 @@
 mod cookies;
 mod netrc;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use protocol::{Cookie, Login, LoginHosts, MAX_LOGIN_HOSTS};
+use protocol::{Cookie, Identity, Login, LoginHosts, MAX_LOGIN_HOSTS};
 
 pub use cookies::Jar;
 pub use netrc::Netrc;
@@ -59,6 +60,8 @@ pub struct Logins {
     pub netrc: Netrc,
     /// Cookies.
     pub jar: Jar,
+    /// Client certificates, by host.
+    pub identities: HashMap<String, Identity>,
     /// Cookies that servers set are for all tasks.
     pub shared: bool,
 }
@@ -67,7 +70,7 @@ impl Logins {
     /// Whether there is nothing for any host, and never will be.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.netrc.is_empty() && self.jar.is_empty() && !self.shared
+        self.netrc.is_empty() && self.jar.is_empty() && self.identities.is_empty() && !self.shared
     }
 
     /// For which hosts there is something now.
@@ -76,7 +79,8 @@ impl Logins {
     ///
     /// If there are too many.
     pub fn hosts(&self) -> Result<LoginHosts, FileError> {
-        let names = self.netrc.hosts().chain(self.jar.domains());
+        let shown = self.identities.keys().map(String::as_str);
+        let names = self.netrc.hosts().chain(self.jar.domains()).chain(shown);
         let hosts = LoginHosts::new(names, self.netrc.has_default());
         match hosts.len() {
             0..=MAX_LOGIN_HOSTS => Ok(hosts),
@@ -92,6 +96,7 @@ impl Logins {
             host: host.to_owned(),
             credentials: self.netrc.of(host, is_listed).cloned(),
             cookies: self.jar.of(host, now),
+            identity: self.identities.get(host).cloned(),
         }
     }
 

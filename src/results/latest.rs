@@ -28,6 +28,8 @@ pub struct Latest {
     length: u64,
     /// The last line of each task, by its number.
     last: Ledger<8>,
+    /// No task has two lines: all count.
+    all: bool,
     torn: bool,
     unusual: bool,
     simulated: bool,
@@ -59,6 +61,7 @@ impl Latest {
             path,
             length,
             last: Ledger::new(folder),
+            all: false,
             torn: false,
             unusual: false,
             simulated: false,
@@ -95,7 +98,9 @@ impl Latest {
             let path = self.path.clone();
             return Err(ResultsError::NotALog { path, first });
         }
-        Ok(self.last.seal()?)
+        self.last.seal()?;
+        self.all = self.last.entries() == Some(records);
+        Ok(())
     }
 
     /// Shows `visit` every record that counts, in the order of the log, until it breaks off.
@@ -117,20 +122,25 @@ impl Latest {
                     continue;
                 }
             };
-            let key = key(
+            if self.counts(&record, reader.number())? && visit(&record)?.is_break() {
+                break;
+            }
+        }
+        Ok(unreadable)
+    }
+
+    /// Whether this record in the line of this number is the last of its task.
+    fn counts(&self, record: &Record, number: u64) -> Result<bool, ResultsError> {
+        let key = || {
+            key(
                 &record.url,
                 record.range.as_deref(),
                 record.out.as_deref(),
                 record.outcome,
                 record.task,
-            );
-            if self.last.get(&key)? == Some(reader.number().to_be_bytes())
-                && visit(&record)?.is_break()
-            {
-                break;
-            }
-        }
-        Ok(unreadable)
+            )
+        };
+        Ok(self.all || self.last.get(&key())? == Some(number.to_be_bytes()))
     }
 
     /// Where the run log is.

@@ -148,7 +148,7 @@ impl Plan {
             return Err(PlanError::StdoutTwice);
         }
         Ok(Self {
-            folder: args.folder,
+            folder: args.output.unwrap_or(args.folder),
             filter: Filter {
                 kinds: args.kind,
                 hosts: args.host,

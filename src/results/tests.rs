@@ -23,6 +23,7 @@ fn facts(task: u64, url: &str, out: Option<&str>) -> Facts {
         url: url.to_owned(),
         path: out.unwrap_or("a.txt").to_owned(),
         named: out.is_some(),
+        stored_as: None,
         range: None,
         checksums: Vec::new(),
         attempts: 2,

@@ -11,7 +11,7 @@ use super::habits::Habits;
 use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::{self, Standing};
 use super::log::{Layout, Log};
-use super::report::{Console, print_plan};
+use super::report::{Console, print_plan, print_settings};
 use super::resume::Index;
 use super::sieve::{Rules, Sieve};
 use super::tally::Tally;
@@ -81,6 +81,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     }
     if tally.input_ended && !config.quiet {
         // Nobody to tell it to if that fails.
+        let _ = print_settings(&config.origins, &config.config_files);
         let _ = print_plan(&tally);
     }
     Ok(if tally.is_clean() {

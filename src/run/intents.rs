@@ -73,7 +73,7 @@ pub struct IntentError {
 fn intent(target: &Target) -> Intent {
     let mut intent = [0; 2 * UrlKey::BYTES];
     let (place, url) = intent.split_at_mut(UrlKey::BYTES);
-    place.copy_from_slice(UrlKey::of(&target.path).as_bytes());
+    place.copy_from_slice(UrlKey::of(target.place()).as_bytes());
     url.copy_from_slice(UrlKey::of(&target.url).as_bytes());
     intent
 }
@@ -186,6 +186,25 @@ impl Intents {
             false => Ok(()),
         });
         synced.map_err(|source| self.failed(source))
+    }
+
+    /// Notes that the file of a task is to be in another place than was meant; and says whether a file
+    /// in that place, without a record, is its own. When this is done, the file may be put there.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn turn(&mut self, task: TaskId, target: &Target) -> Result<bool, IntentError> {
+        let intent = intent(target);
+        let stands = self.standing.contains(&intent);
+        if self.open.get(&task) != Some(&intent) {
+            if let Some(old) = self.open.remove(&task) {
+                self.ended.push_str(&line('-', &old));
+                self.lines += 1;
+            }
+            self.intend(std::iter::once((task, target)))?;
+        }
+        Ok(stands)
     }
 
     /// A record of the task is on its way. `in_place` tells whether it says that the file is there.

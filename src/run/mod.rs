@@ -201,7 +201,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             None
         }
     };
-    if let Some(note) = &config.note {
+    for note in &config.notes {
         console.error(note);
     }
     if let Some(path) = &config.cookie_jar {
@@ -316,6 +316,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            force: config.force,
             simulated,
             deaths,
             timeline,

@@ -25,13 +25,15 @@ pub struct Index {
     tasks: Ledger<{ State::BYTES }>,
     /// The key of the URL whose file a place holds, where the place does not tell by itself.
     owners: Ledger<{ UrlKey::BYTES }>,
-    /// Where the last record is of a stored file that its list did not name.
+    /// Where the last record is of a stored file that neither its list nor its server named.
     last_unnamed_at: Option<u64>,
     last_unnamed: Option<Box<Record>>,
     records: u64,
     unreadable: u64,
     first_problem: Option<LineProblem>,
-    /// The run log, if stored files are looked up in it.
+    /// What is kept of stored files.
+    detail: Detail,
+    /// The run log, where records are looked up.
     log: Option<(File, PathBuf)>,
 }
 
@@ -79,6 +81,7 @@ impl Index {
             records: 0,
             unreadable: 0,
             first_problem: None,
+            detail: Detail::Size,
             log: None,
         }
     }
@@ -104,11 +107,10 @@ impl Index {
             path: path.to_owned(),
             source,
         };
-        if detail == Detail::Place {
-            // Their common position does not matter: records are read by their place.
-            let log = results.try_clone().map_err(unreadable)?;
-            index.log = Some((log, path.to_owned()));
-        }
+        index.detail = detail;
+        // Their common position does not matter: records are read by their place.
+        let log = results.try_clone().map_err(unreadable)?;
+        index.log = Some((log, path.to_owned()));
         let log = results.try_clone().map_err(unreadable)?;
         let mut index = index
             .fill(LogReader::new(results))
@@ -148,24 +150,17 @@ impl Index {
         Ok(self)
     }
 
-    fn detail(&self) -> Detail {
-        match self.log {
-            Some(_) => Detail::Place,
-            None => Detail::Size,
-        }
-    }
-
     fn add(&mut self, record: &Brief<'_>, at: u64) -> Result<(), LedgerError> {
-        let Some(mut state) = State::of(record) else {
+        let Some(mut state) = State::of(record, at) else {
             return Ok(());
         };
         self.records += 1;
-        if record.outcome.has_file() && record.out().is_none() {
+        if record.outcome.has_file() && record.out().is_none() && !record.server_named {
             self.last_unnamed_at = Some(at);
         }
         let url = UrlKey::of(&record.url);
         let key = UrlKey::of_task(&record.url, record.range(), record.out());
-        if self.detail() == Detail::Place {
+        if self.detail == Detail::Place {
             match record.outcome {
                 Outcome::Stored | Outcome::Unchanged => state = State::recorded(at),
                 // The file of before is still there, and so is what is known of it.
@@ -193,7 +188,7 @@ impl Index {
     /// If the temporary file cannot be read.
     pub fn state(&self, key: &UrlKey) -> Result<Option<Earlier>, LedgerError> {
         let state = self.tasks.get(key.as_bytes())?;
-        Ok(state.and_then(|state| State(state).earlier(self.detail())))
+        Ok(state.and_then(|state| State(state).earlier(self.detail)))
     }
 
     /// The record of the target's file at this place of the run log; nothing if there is another
@@ -211,7 +206,8 @@ impl Index {
             source,
         })?;
         Ok(record.filter(|record| {
-            record.url == target.url && record.path.as_deref() == Some(&*target.path)
+            let is_its_own = record.path.as_deref() == Some(&*target.path);
+            record.url == target.url && (is_its_own || record.server_named)
         }))
     }
 
@@ -254,6 +250,19 @@ impl Index {
     }
 }
 
+/// Whether the file that is recorded like this is still in the target's place, and is what the list
+/// says it must be.
+#[must_use]
+pub fn is_in_place_as(record: &Record, target: &Target, output: &Path) -> bool {
+    let (Some(bytes), Some(digest)) = (record.bytes, record.sha256) else {
+        return false;
+    };
+    let mut sha256 = [0; 8];
+    sha256.copy_from_slice(&digest.0[..8]);
+    let left = Left::after(bytes, record.exec.map(|exec| exec.left));
+    is_in_place(target, left, sha256, output)
+}
+
 /// Whether what an earlier run left of the file, with this hash when it was downloaded, is still
 /// in the target's place, and is what the list says it must be. At most one system call.
 #[must_use]
@@ -290,7 +299,7 @@ fn has_hash(target: &Target, sha256: [u8; 8]) -> bool {
 
 fn file_of_size(target: &Target, bytes: u64, output: &Path) -> Option<Metadata> {
     // A link has not been put there by us.
-    let metadata = fs::symlink_metadata(output.join(&target.path)).ok()?;
+    let metadata = fs::symlink_metadata(output.join(target.place())).ok()?;
     (metadata.is_file() && metadata.len() == bytes).then_some(metadata)
 }
 

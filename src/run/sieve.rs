@@ -13,9 +13,10 @@ use protocol::{Known, TaskId};
 use super::claims::{Claims, Place, folders_of};
 use super::habits::Habits;
 use super::intents::Standing;
+use super::log::Record;
 use super::recheck::{Recheck, Refresh};
-use super::resume::{Earlier, Index, IndexError, is_in_place};
-use crate::input::naming::Naming;
+use super::resume::{Earlier, Index, IndexError, is_in_place, is_in_place_as};
+use crate::input::naming::{Naming, check_place};
 use crate::input::{Excerpt, Target, UrlKey, position};
 use crate::ledger::{Ledger, LedgerError};
 
@@ -131,16 +132,46 @@ impl Sieve {
                 Sorted::Stored
             }
             Some(Earlier::Recorded { at }) => self.recheck(at, target)?,
+            Some(Earlier::ServerNamed { at }) => match self.index.record(at, &target)? {
+                Some(record) => self.sort_named(&record, target)?,
+                None => Sorted::New(target),
+            },
             Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => Sorted::New(target),
         })
     }
 
+    /// What to do about a target whose file was stored under the name that its server suggested.
+    fn sort_named(&self, record: &Record, mut target: Target) -> Result<Sorted, IndexError> {
+        self.keep_name(record, &mut target)?;
+        Ok(match is_in_place_as(record, &target, &self.rules.output) {
+            true => Sorted::Stored,
+            false => Sorted::New(target),
+        })
+    }
+
+    /// Leaves the file under the name that its server suggested before, unless another URL has had a
+    /// file there since.
+    fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), LedgerError> {
+        let Some(path) = record.path.as_deref().filter(|_| record.server_named) else {
+            return Ok(());
+        };
+        let url = UrlKey::of(&target.url);
+        let owner = self.index.owner(UrlKey::of(path).as_bytes())?;
+        if check_place(path).is_ok() && owner.is_none_or(|owner| owner == *url.as_bytes()) {
+            target.stored_as = Some(path.into());
+            target.suggestible = false;
+            target.replace = true;
+        }
+        Ok(())
+    }
+
     /// What to do about a target whose file was stored, as is recorded at this place.
-    fn recheck(&self, at: u64, target: Target) -> Result<Sorted, IndexError> {
+    fn recheck(&self, at: u64, mut target: Target) -> Result<Sorted, IndexError> {
         let record = self.index.record(at, &target)?;
         let (Some(record), Some(refresh)) = (record, &self.rules.refresh) else {
             return Ok(Sorted::New(target));
         };
+        self.keep_name(&record, &mut target)?;
         Ok(match refresh.of(record, &target, &self.rules.output) {
             Recheck::Fresh => Sorted::Stored,
             Recheck::Ask(known) => Sorted::Known(target, known),

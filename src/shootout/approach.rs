@@ -177,7 +177,9 @@ impl Approach {
         if let Some(path) = job.announcement {
             command.arg("--simulate-via").arg(path);
         }
-        command.args(["--quiet", "--parallel-max-host", "0", "--output"]);
+        // The user's own settings are for other runs.
+        command.args(["--no-config", "--quiet"]);
+        command.args(["--parallel-max-host", "0", "--output"]);
         command.arg(job.out).arg(job.list);
         command
     }

@@ -55,6 +55,7 @@ impl Posted {
 #[derive(Debug)]
 pub(super) struct Board {
     posted: watch::Sender<Option<Arc<Posted>>>,
+    patience: Duration,
     /// Asks the run, which has not answered since `asked`.
     ask: Mutex<Ask>,
 }
@@ -74,11 +75,18 @@ impl Board {
     pub(super) fn new(ask: impl Fn() + Send + 'static) -> Self {
         Self {
             posted: watch::Sender::new(None),
+            patience: PATIENCE,
             ask: Mutex::new(Ask {
                 run: Box::new(ask),
                 waits: false,
             }),
         }
+    }
+
+    /// The same, with another time for the run to answer.
+    #[cfg(test)]
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Puts up a state, for all who wait for one.
@@ -108,7 +116,7 @@ impl Board {
             }
         }
         // Cannot close while `self` is there.
-        let _ = tokio::time::timeout(PATIENCE, posted.changed())
+        let _ = tokio::time::timeout(self.patience, posted.changed())
             .await
             .ok()?;
         posted.borrow().clone()

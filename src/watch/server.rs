@@ -16,7 +16,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -155,7 +155,7 @@ impl Drop for Place {
 async fn converse(socket: Box<dyn Socket>, site: Arc<Site>, _place: Place) {
     // Whoever follows the run has time for each state, the others for all together.
     let (following, mut follows) = mpsc::channel::<()>(1);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (site, following) = (Arc::clone(&site), following.clone());
         async move { Ok::<_, Infallible>(answer(&site, &request, following).await) }
     });
@@ -186,11 +186,7 @@ async fn converse(socket: Box<dyn Socket>, site: Arc<Site>, _place: Place) {
 /// A response.
 type Answer = Response<Content>;
 
-async fn answer(
-    site: &Arc<Site>,
-    request: &Request<Incoming>,
-    following: mpsc::Sender<()>,
-) -> Answer {
+async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Sender<()>) -> Answer {
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !site.address.is_named_by(host) {
@@ -354,5 +350,40 @@ impl Body for Content {
             }
             Self::Events(_) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::State;
+    use super::*;
+
+    #[test]
+    fn health_is_service_unavailable_while_the_run_does_not_answer_and_ok_when_it_does() {
+        let board = Board::new(|| {}).with_patience(Duration::from_millis(1));
+        let site = Arc::new(Site {
+            address: "127.0.0.1:8080".parse().expect("an address"),
+            root: "/".to_owned(),
+            board: Arc::new(board),
+            followers: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+        });
+        let request = Request::get("/healthz")
+            .header(HOST, "127.0.0.1:8080")
+            .body(())
+            .expect("a request");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let ask = || {
+            let (following, _follows) = mpsc::channel(1);
+            runtime
+                .block_on(answer(&site, &request, following))
+                .status()
+        };
+        assert_eq!(ask(), StatusCode::SERVICE_UNAVAILABLE);
+        site.board.post(State::default());
+        assert_eq!(ask(), StatusCode::OK);
     }
 }

@@ -130,13 +130,15 @@ fn results_say_that_a_run_was_simulated_and_where_its_folder_is() {
     let ended = run.finish().code(0);
     ended.says(&["the run was simulated"]);
     assert_eq!(ended.summary("stored"), 1, "{}", ended.text());
-    let run = with(run, "results simulated --export-csv -");
+    let named = with(run, "results --output simulated");
+    assert_eq!(named.finish().code(0).stdout, ended.stdout);
+    let run = with(named, "results simulated --export-csv -");
     let table = run.finish().code(0).stdout;
     let mut lines = table.lines();
     let names = lines.next().unwrap().split(',');
     let last = names.rev().position(|name| name == "simulated").unwrap();
-    // What a list says of a file is behind it, and this one says nothing.
-    let end = format!(",true{}", ",".repeat(last));
+    // What lists and servers say of a file is behind it, and these say nothing.
+    let end = format!(",true{}false", ",".repeat(last));
     assert!(lines.next().unwrap().ends_with(&end), "{table}");
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod architecture;
+mod config;
 mod crashes;
 mod descriptors;
 mod disk;
@@ -40,6 +41,7 @@ mod resumed;
 mod robots;
 mod signals;
 mod split;
+mod suggested;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

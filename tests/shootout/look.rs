@@ -13,13 +13,8 @@ use crate::support::browser::{Browser, chromium};
 
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// The page with everyone on it, opened.
-struct Opened {
-    browser: Browser,
-    _folder: TempDir,
-}
-
-fn open() -> Option<Opened> {
+/// The page with everyone on it, opened, and the folder that it is in.
+fn open() -> Option<(Browser, TempDir)> {
     let program = chromium()?;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("report.html");
@@ -29,19 +24,12 @@ fn open() -> Option<Opened> {
     browser.screen(1280, "light");
     browser.open(&format!("file://{}", path.display()));
     browser.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)");
-    Some(Opened {
-        browser,
-        _folder: folder,
-    })
+    Some((browser, folder))
 }
 
 #[test]
 fn nothing_is_wider_than_the_screen_and_what_scrolls_says_so() {
-    let Some(Opened {
-        mut browser,
-        _folder,
-    }) = open()
-    else {
+    let Some((mut browser, _folder)) = open() else {
         return;
     };
     for width in [80, 240, 320, 400, 768, 1280] {
@@ -80,11 +68,7 @@ fn nothing_is_wider_than_the_screen_and_what_scrolls_says_so() {
 
 #[test]
 fn paper_is_white_and_holds_the_whole_table() {
-    let Some(Opened {
-        mut browser,
-        _folder,
-    }) = open()
-    else {
+    let Some((mut browser, _folder)) = open() else {
         return;
     };
     for scheme in SCHEMES {
@@ -114,11 +98,7 @@ fn background(browser: &mut Browser) -> String {
 
 #[test]
 fn each_scale_has_its_axis_once() {
-    let Some(Opened {
-        mut browser,
-        _folder,
-    }) = open()
-    else {
+    let Some((mut browser, _folder)) = open() else {
         return;
     };
     for chart in ["speed", "cpu", "memory"] {
@@ -237,11 +217,7 @@ fn everything_can_be_seen(browser: &mut Browser, how: &str) {
 
 #[test]
 fn everyone_can_read_it_in_the_light_and_in_the_dark() {
-    let Some(Opened {
-        mut browser,
-        _folder,
-    }) = open()
-    else {
+    let Some((mut browser, _folder)) = open() else {
         return;
     };
     for scheme in SCHEMES {
@@ -255,11 +231,7 @@ fn everyone_can_read_it_in_the_light_and_in_the_dark() {
 
 #[test]
 fn each_family_has_one_colour_that_every_eye_tells_from_the_others() {
-    let Some(Opened {
-        mut browser,
-        _folder,
-    }) = open()
-    else {
+    let Some((mut browser, _folder)) = open() else {
         return;
     };
     for scheme in SCHEMES {

@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use coordinator::dispatch::{Action, Dispatcher, Event, HostId, Limits, Verdict};
+use coordinator::dispatch::{Action, Dispatcher, Event, Limits, Verdict};
 use protocol::{FailureKind, Severity, TaskId, WorkerId};
 
-use crate::worker::{finished, nacked, placed, pushed_back};
+use crate::worker::{finished, nacked, offer, placed, pushed_back};
 
 /// What a host allows. Times are in seconds.
 enum Limit {
@@ -164,16 +164,7 @@ impl World {
             ..limits
         };
         let mut core = Dispatcher::new(limits, epoch);
-        for task in 0..tasks {
-            let event = Event::TaskOffered {
-                task: TaskId(task),
-                host: HostId(0),
-                mirrors: Vec::new(),
-                size: 100,
-                spacing: Duration::ZERO,
-            };
-            core.handle(epoch, event);
-        }
+        offer(&mut core, epoch, 0..tasks);
         core.handle(epoch, Event::InputEnded);
         Self {
             core,

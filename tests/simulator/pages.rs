@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use coordinator::dispatch::{Action, Dispatcher, Event, Exit, HostId, Limits, Notice};
+use coordinator::dispatch::{Action, Dispatcher, Event, Exit, Limits, Notice};
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
-use crate::worker::{finished, placed};
+use crate::worker::{finished, offer, placed};
 
 const FIRST: WorkerId = WorkerId {
     slot: SlotId(0),
@@ -22,18 +22,7 @@ fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
         ..Limits::default()
     };
     let mut core = Dispatcher::new(limits, now);
-    for task in 1..=tasks {
-        core.handle(
-            now,
-            Event::TaskOffered {
-                task: TaskId(task),
-                host: HostId(0),
-                mirrors: Vec::new(),
-                size: 100,
-                spacing: Duration::ZERO,
-            },
-        );
-    }
+    offer(&mut core, now, 1..=tasks);
     core.handle(now, Event::InputEnded);
     core.handle(now, Event::WorkerReady { worker: FIRST });
     while core.poll_action().is_some() {}

@@ -1,8 +1,9 @@
 //! A model worker: obeys, or does not, as the scenario has it. No I/O, virtual time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use coordinator::dispatch::Event;
+use coordinator::dispatch::{Dispatcher, Event, HostId};
 use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, WorkerId};
 
 use crate::scenario::Scenario;
@@ -28,6 +29,22 @@ impl Fate {
             FailureKind::Stalled,
             Severity::Transient { retry_after: None },
         )
+    }
+}
+
+/// Offers these tasks, all of one host.
+pub fn offer(core: &mut Dispatcher, now: Instant, tasks: impl Iterator<Item = u64>) {
+    for task in tasks {
+        core.handle(
+            now,
+            Event::TaskOffered {
+                task: TaskId(task),
+                host: HostId(0),
+                mirrors: Vec::new(),
+                size: 100,
+                spacing: Duration::ZERO,
+            },
+        );
     }
 }
 

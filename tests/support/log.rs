@@ -39,6 +39,7 @@ pub struct Record {
     pub crc32c: Option<String>,
     pub range: Option<String>,
     pub suggested_name: Option<String>,
+    pub server_named: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -137,6 +137,7 @@ impl Run {
             .current_dir(self.folder.path())
             .env_remove("RUST_LOG")
             .env("no_proxy", "*")
+            .env("XDG_CONFIG_HOME", self.path(".config"))
             .env(MARK, &self.mark)
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command

@@ -1,6 +1,6 @@
 //! Workers that were taken over: they know the protocol, and use it against the coordinator.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use coordinator::isolation::attempts::link::send_descriptors;
@@ -8,7 +8,7 @@ use coordinator::isolation::raw::descriptors;
 use libtest_mimic::Trial;
 use protocol::{FromWorker, Phase, Report, Running, Severity, TaskId};
 
-use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked, started};
+use crate::misbehave::{GO, Peer, RUN_FOLDER, nacked, start_apart, started};
 use crate::support::run::urls;
 use crate::support::{Answer, Ended, Process, Run, Server, server, sha256};
 use crate::{run, trials};
@@ -76,24 +76,9 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             on_every_descriptor(|socket| {
                 rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).expect("open");
             });
-            let left = Command::new("setsid")
-                .args(["sleep", "1000"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("there is such a program");
-            let apart = || {
-                Process::find(left.id())?
-                    .group()
-                    .filter(|&group| group == left.id())
-            };
-            crate::support::wait("a process to leave its group", apart, String::new);
-            std::fs::write(
-                std::path::Path::new(RUN_FOLDER).join(GO),
-                left.id().to_string(),
-            )
-            .expect("the folder is there");
+            let left = start_apart(Stdio::null());
+            std::fs::write(std::path::Path::new(RUN_FOLDER).join(GO), left.to_string())
+                .expect("the folder is there");
             std::process::exit(7);
         }
         "pretends" => {

@@ -182,13 +182,14 @@ fn burst() {
     die("KILL");
 }
 
-/// Dies, and leaves a process outside of its process group that holds its standard error open.
-#[allow(clippy::zombie_processes, reason = "it dies before its child")]
-fn leave_somebody() {
+/// Starts a process outside of the own process group that holds `stderr` open; its number.
+#[allow(clippy::zombie_processes, reason = "who starts it dies before it")]
+pub fn start_apart(stderr: Stdio) -> u32 {
     let left = Command::new("setsid")
         .args(["sleep", "1000"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(stderr)
         .spawn()
         .expect("there is such a program");
     // Until then it would be ended with its process group.
@@ -198,8 +199,14 @@ fn leave_somebody() {
             .filter(|&group| group == left.id())
     };
     crate::support::wait("a process to leave its group", apart, String::new);
+    left.id()
+}
+
+/// Dies, and leaves a process outside of its process group that holds its standard error open.
+fn leave_somebody() {
+    let left = start_apart(Stdio::inherit());
     let mut stderr = std::io::stderr().lock();
-    write!(stderr, "left {}", left.id()).expect("somebody reads");
+    write!(stderr, "left {left}").expect("somebody reads");
     die("KILL");
 }
 

@@ -79,6 +79,39 @@ fn name_with(url: &Url, key: Option<UrlKey>) -> String {
     name
 }
 
+/// The name of a file that its server calls `suggested`, with the key of its URL: as [`file_name`], but
+/// that letters of every script stay. Nothing if it holds no letter or digit.
+pub(super) fn suggested_name(suggested: &str, key: UrlKey) -> Option<String> {
+    let mut cleaned = String::with_capacity(suggested.len());
+    for c in suggested.chars() {
+        if c.is_alphanumeric() || matches!(c, '.' | '_' | '-') {
+            cleaned.push(c);
+        } else if !cleaned.ends_with('_') {
+            cleaned.push('_');
+        }
+    }
+    let (stem, extension) = split(&cleaned);
+    let stem = trim(&stem[..stem.floor_char_boundary(MAX_STEM)]);
+    if !stem.contains(char::is_alphanumeric) {
+        return None;
+    }
+    let device = if is_reserved(stem) { "_" } else { "" };
+    let dot = if extension.is_empty() { "" } else { "." };
+    Some(format!("{device}{stem}-{key}{dot}{extension}"))
+}
+
+/// The same without the key, for the file of one URL: as the server has it, but that it hides nothing
+/// and is no option.
+pub(super) fn plain_suggested_name(suggested: &str) -> Option<String> {
+    let name = suggested.trim().trim_start_matches(['.', '-']);
+    let (device, _) = name.split_once('.').unwrap_or((name, ""));
+    let name = match is_device(device) {
+        true => format!("_{name}"),
+        false => name.to_owned(),
+    };
+    name.contains(char::is_alphanumeric).then_some(name)
+}
+
 /// As [`file_name`], in the folders that the URL has, its host first. Depth is limited: the key
 /// tells apart what then shares a folder.
 pub(super) fn tree(url: &Url, key: UrlKey) -> String {
@@ -283,6 +316,42 @@ mod tests {
         for (url, expected) in table {
             assert_eq!(shape(url), expected, "{url}");
         }
+    }
+
+    #[test]
+    fn names_that_servers_suggest_keep_their_letters_and_lead_nowhere() {
+        let key = UrlKey::of("https://h/");
+        for (suggested, with_key, plain) in [
+            ("report.pdf", Some("report-KEY.pdf"), Some("report.pdf")),
+            (
+                "Bericht Mai.tar.gz",
+                Some("Bericht_Mai-KEY.tar.gz"),
+                Some("Bericht Mai.tar.gz"),
+            ),
+            (
+                "naïve %41.txt",
+                Some("naïve_41-KEY.txt"),
+                Some("naïve %41.txt"),
+            ),
+            ("日本.html", Some("日本-KEY.html"), Some("日本.html")),
+            (".htaccess", Some("htaccess-KEY"), Some("htaccess")),
+            ("-rf", Some("rf-KEY"), Some("rf")),
+            ("CON.txt", Some("CON-KEY.txt"), Some("_CON.txt")),
+            ("con.a.txt", Some("_con.a-KEY.txt"), Some("_con.a.txt")),
+            ("...", None, None),
+            ("", None, None),
+            ("***", None, None),
+        ] {
+            let named = suggested_name(suggested, key).map(|name| {
+                assert!(check_place(&name).is_ok(), "{name}");
+                name.replace(&key.to_string(), "KEY")
+            });
+            assert_eq!(named.as_deref(), with_key, "{suggested}");
+            let named = plain_suggested_name(suggested);
+            assert_eq!(named.as_deref(), plain, "{suggested}");
+        }
+        let long = suggested_name(&"é".repeat(127), key).expect("a name");
+        assert!(long.len() <= MAX_NAME, "{long}");
     }
 
     // The key was computed with another implementation of SHA-256 and base32.

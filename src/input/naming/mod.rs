@@ -1,7 +1,7 @@
 //! File names: what a URL is called on disk.
 //!
 //! A name depends on the URL alone (and, if a template asks for it, on its number in the list),
-//! never on what the server says, so that doing a task twice gives the same file. Whatever the
+//! and not on what the server says unless that is asked for, so that doing a task twice gives the same file. Whatever the
 //! scheme, a name stays in the output folder, and out of what the run keeps there for itself.
 
 mod flat;
@@ -29,6 +29,16 @@ pub enum Naming {
     Hash,
     /// As a template says.
     Template(Template),
+}
+
+/// The name of a file that its server calls `suggested`, with the key of its URL if there is one;
+/// nothing if it can be none.
+#[must_use]
+pub fn suggested_name(suggested: &str, key: Option<UrlKey>) -> Option<String> {
+    match key {
+        Some(key) => flat::suggested_name(suggested, key),
+        None => flat::plain_suggested_name(suggested),
+    }
 }
 
 impl Naming {

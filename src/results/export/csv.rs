@@ -10,7 +10,7 @@ use super::Out;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 38] = [
+const HEADER: [&str; 39] = [
     "v",
     "task",
     "url",
@@ -49,6 +49,7 @@ const HEADER: [&str; 38] = [
     "crc32c",
     "range",
     "suggested_name",
+    "server_named",
 ];
 
 /// See the module.
@@ -139,6 +140,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         crc32c,
         range,
         suggested_name,
+        server_named,
     } = record;
     let RecordedTiming {
         queue,
@@ -203,6 +205,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(crc32c),
         text(range),
         text(suggested_name),
+        as_in_log(server_named)?,
     ])
 }
 

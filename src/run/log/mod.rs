@@ -14,6 +14,7 @@ mod last_run;
 mod layout;
 mod lock;
 mod output;
+mod quick;
 mod reader;
 mod record;
 mod timing;

@@ -91,6 +91,10 @@ pub struct Record {
     /// versions lack the key.
     #[serde(default)]
     pub suggested_name: Option<String>,
+    /// The file has that name (`--remote-header-name`), and so not the one that its URL gives. Logs of
+    /// earlier versions lack the key.
+    #[serde(default)]
+    pub server_named: bool,
 }
 
 /// Most deaths that are listed in a record, so that a line stays short.
@@ -177,6 +181,8 @@ pub struct Facts {
     pub path: String,
     /// Whether the list itself names that place.
     pub named: bool,
+    /// Where it is in place of that, because its server suggested the name.
+    pub stored_as: Option<Box<str>>,
     /// The part of the resource that the list asked for.
     pub range: Option<ByteRange>,
     /// What the list says that the file is.
@@ -209,7 +215,8 @@ impl Record {
                 .map(Checksum::hex)
         };
         Self {
-            path: Some(facts.path.clone()),
+            path: Some(facts.stored_as.as_deref().unwrap_or(&facts.path).to_owned()),
+            server_named: facts.stored_as.is_some(),
             bytes: Some(stored.bytes),
             sha256: Some(Digest(stored.sha256)),
             md5: listed(Algorithm::Md5),
@@ -308,6 +315,7 @@ impl Record {
             range: facts.range.map(|range| range.to_string()),
             simulated: false,
             suggested_name: None,
+            server_named: false,
         }
     }
 }
@@ -327,6 +335,7 @@ pub(super) mod tests {
             url: url.into(),
             path: "b-ruqbcp5fgr3tvkvo.txt".into(),
             named: false,
+            stored_as: None,
             range: None,
             checksums: Vec::new(),
             attempts: 1,
@@ -393,7 +402,7 @@ pub(super) mod tests {
             r#""worker":{"slot":2,"pid":4711,"epoch":1},"started":"2026-01-31T12:00:00.123Z","#,
             r#""timing_ms":{"queue":0.4,"resolve":0.1,"connect":0.3,"tls":0,"first_byte":101.2,"#,
             r#""body":2,"store":0.001,"exec":3},"error":null,"out":null,"deaths":[],"#,
-            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#,
+            r#""exec":{"left":5120},"etag":"W/\"a\"","last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null,"server_named":false}"#,
         );
         assert_eq!(
             serde_json::to_string(&record).expect("it is JSON"),
@@ -415,13 +424,13 @@ pub(super) mod tests {
                 r#""status":null,"path":null,"bytes":null,"sha256":null,"content_type":null,"#,
                 r#""attempts":1,"deliveries":2,"worker":null,"started":null,"#,
             ),
-            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#,
+            r#","error":{"kind":"too_many_redirects","message":"gave up\nat \u001b[1m\"h\""},"out":null,"deaths":[],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null,"server_named":false}"#,
         );
         assert_eq!(line(&Record::failed(facts.clone(), failure())), failed);
         let quarantined = line(&Record::quarantined(facts.clone(), "signal 9".into()));
         let end = concat!(
             r#","error":{"kind":"worker_died","message":"signal 9"},"out":null,"deaths":[],"#,
-            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}"#
+            r#""exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null,"server_named":false}"#
         );
         assert!(quarantined.contains(r#""outcome":"quarantined""#) && quarantined.ends_with(end));
         let duplicate = line(&Record::duplicate(facts));
@@ -446,7 +455,7 @@ pub(super) mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON");
         let worker = r#"{"worker":{"slot":2,"pid":4711,"epoch":1},"exit":"signal 11 (SIGSEGV)","#;
         let deaths = format!(
-            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null}}"#
+            r#","deaths":[{worker}"phase":null}},{worker}"phase":"receiving"}},{worker}"phase":"storing"}}],"exec":null,"etag":null,"last_modified":null,"simulated":false,"md5":null,"sha1":null,"sha512":null,"crc32c":null,"range":null,"suggested_name":null,"server_named":false}}"#
         );
         assert!(line.ends_with(&deaths), "{line}");
         let earlier = line.replace(&deaths, "}");
@@ -523,7 +532,7 @@ pub(super) mod tests {
             deaths in prop::collection::vec(death(), 0..3),
             (etag, last_modified, left) in (any::<Option<String>>(), any::<Option<String>>(), any::<Option<Option<u64>>>()),
             (md5, sha1, sha512, crc32c, range) in any::<(Option<String>, Option<String>, Option<String>, Option<String>, Option<String>)>(),
-            simulated: bool,
+            (simulated, server_named) in any::<(bool, bool)>(),
             suggested_name: Option<String>,
         ) -> Record {
             Record {
@@ -534,7 +543,7 @@ pub(super) mod tests {
                 content_type, attempts, deliveries, worker,
                 started: started.map(|micros| Moment::from(Timestamp(micros))),
                 timing_ms, error, out, deaths, etag, last_modified, exec: left.map(|left| RecordedExec { left }),
-                md5, sha1, sha512, crc32c, range, simulated, suggested_name,
+                md5, sha1, sha512, crc32c, range, simulated, suggested_name, server_named,
             }
         }
     }

@@ -70,6 +70,27 @@ pub fn print_plan(tally: &Tally) -> io::Result<()> {
     writeln!(out, "dry run: nothing is downloaded, and nothing written")
 }
 
+/// Prints where each setting that is not the default comes from, a line each.
+///
+/// # Errors
+///
+/// If standard error cannot be written to.
+pub fn print_settings(origins: &[[String; 3]], files: &[String]) -> io::Result<()> {
+    let mut out = io::stderr().lock();
+    let width = |column: usize| {
+        let cells = origins.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let (names, values) = (width(0), width(1).min(40));
+    for [name, value, origin] in origins {
+        writeln!(out, "{name:names$}  {value:values$}  ({origin})")?;
+    }
+    match files {
+        [] => Ok(()),
+        files => writeln!(out, "config files: {}", files.join(", ")),
+    }
+}
+
 /// One line of a summary.
 struct Row {
     name: &'static str,

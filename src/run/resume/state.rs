@@ -21,6 +21,12 @@ pub enum Earlier {
         /// So many.
         at: u64,
     },
+    /// Its file was put in place under the name that its server suggested, as the record says that
+    /// begins behind so many bytes of the run log.
+    ServerNamed {
+        /// So many.
+        at: u64,
+    },
     /// It killed its workers.
     Quarantined,
 }
@@ -48,15 +54,18 @@ impl Left {
     }
 }
 
-/// A size or a place below 2^47, in big endian, or one of a few words; and the start of the SHA-256.
+/// A size below 2^46 or a place in the run log below 2^47, in big endian, or one of a few words; and
+/// the start of the SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State(pub(super) [u8; Self::BYTES]);
 
 impl State {
     const SIZE: usize = 6;
     pub(super) const BYTES: usize = Self::SIZE + 8;
-    /// No file has this size or a larger one. Larger numbers are words, and sizes of what was
-    /// changed.
+    /// No file has this size or a larger one. Larger numbers are places of records of files that
+    /// their servers named.
+    const SERVER_NAMED: u64 = 1 << 46;
+    /// Larger numbers are words, and sizes of what was changed.
     const CHANGED: u64 = 1 << 47;
     const QUARANTINED: u64 = (1 << 48) - 1;
     const FAILED: u64 = (1 << 48) - 2;
@@ -67,9 +76,15 @@ impl State {
         Self::word(if at < Self::CHANGED { at } else { Self::FAILED })
     }
 
-    /// What a record says, or `None` if it says nothing of the task.
-    pub(super) fn of(record: &Brief<'_>) -> Option<Self> {
+    /// What a record at this place of the run log says, or `None` if it says nothing of the task.
+    pub(super) fn of(record: &Brief<'_>, at: u64) -> Option<Self> {
         match record.outcome {
+            Outcome::Stored | Outcome::Unchanged if record.server_named => {
+                Some(Self::word(match at < Self::SERVER_NAMED {
+                    true => at | Self::SERVER_NAMED,
+                    false => Self::FAILED,
+                }))
+            }
             Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record)),
             Outcome::Quarantined => Some(Self::word(Self::QUARANTINED)),
             Outcome::Failed => Some(Self::word(Self::FAILED)),
@@ -80,7 +95,7 @@ impl State {
 
     /// A file without size, or of a size that no file has, was not stored by us: do it again.
     fn stored(record: &Brief<'_>) -> Self {
-        let is_size = |bytes: &u64| *bytes < Self::CHANGED;
+        let is_size = |bytes: &u64| *bytes < Self::SERVER_NAMED;
         let Some(bytes) = record.bytes.filter(is_size) else {
             return Self::word(Self::FAILED);
         };
@@ -113,7 +128,11 @@ impl State {
             Self::FAILED => return None,
             at if detail == Detail::Place => return Some(Earlier::Recorded { at }),
             Self::GONE => Left::Gone,
-            size @ 0..Self::CHANGED => Left::Whole(size),
+            size @ 0..Self::SERVER_NAMED => Left::Whole(size),
+            named @ 0..Self::CHANGED => {
+                let at = named & !Self::SERVER_NAMED;
+                return Some(Earlier::ServerNamed { at });
+            }
             changed => Left::Changed(changed & !Self::CHANGED),
         };
         Some(Earlier::Stored { left, sha256 })
@@ -136,14 +155,36 @@ mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON") + "\n";
         let mut reader = LogReader::new(line.as_bytes());
         let brief = reader.next_brief().expect("a line").expect("a record");
-        State::of(&brief)
+        State::of(&brief, 0)
             .expect("it says something")
             .earlier(Detail::Size)
     }
 
     #[test]
+    fn of_a_file_that_its_server_named_the_place_of_the_record_is_kept() {
+        let record = Record {
+            server_named: true,
+            ..Record::stored(facts(1, "https://h/"), stored(7))
+        };
+        let line = serde_json::to_string(&record).expect("it is JSON") + "\n";
+        let mut reader = LogReader::new(line.as_bytes());
+        let brief = reader.next_brief().expect("a line").expect("a record");
+        for (at, expected) in [
+            (0, Some(Earlier::ServerNamed { at: 0 })),
+            (
+                (1 << 46) - 1,
+                Some(Earlier::ServerNamed { at: (1 << 46) - 1 }),
+            ),
+            (1 << 46, None),
+        ] {
+            let state = State::of(&brief, at).expect("it says something");
+            assert_eq!(state.earlier(Detail::Size), expected);
+        }
+    }
+
+    #[test]
     fn what_a_command_left_is_told_from_what_was_stored() {
-        let most = (1 << 47) - 1;
+        let most = (1 << 46) - 1;
         for (bytes, exec, left) in [
             (7, None, Left::Whole(7)),
             (7, Some(Some(7)), Left::Whole(7)),

@@ -197,6 +197,7 @@ fn a_url_with_two_names_is_two_tasks() {
         let facts = Facts {
             path: target.path.clone(),
             named: target.named,
+            stored_as: None,
             ..facts(1, &target.url)
         };
         Record::stored(facts, stored(bytes))
@@ -236,7 +237,8 @@ fn the_record_of_a_stored_file_is_found_whatever_failed_since() {
         let index = load(dir.path(), Detail::Place).expect("readable");
         let at = match index.state(&target.key).expect("readable") {
             Some(Earlier::Recorded { at }) => Some(at),
-            Some(Earlier::Stored { .. } | Earlier::Quarantined) | None => None,
+            Some(Earlier::Stored { .. } | Earlier::ServerNamed { .. } | Earlier::Quarantined)
+            | None => None,
         };
         let record = at.map(|at| index.record(at, &target).expect("readable"));
         let bytes = record.map(|record| record.expect("it is the target's").bytes);
@@ -258,6 +260,7 @@ fn a_place_that_does_not_tell_has_the_owner_that_was_recorded() {
     let facts = Facts {
         path: x.path.clone(),
         named: x.named,
+        stored_as: None,
         ..facts(1, &x.url)
     };
     let index = index(&[Record::stored(facts, stored(3))]);

@@ -271,7 +271,8 @@ impl Shell {
                     tally.unchanged += 1;
                 } else {
                     tally.stored += 1;
-                    tally.first_stored.get_or_insert_with(|| facts.path.clone());
+                    let place = facts.stored_as.as_deref().unwrap_or(&facts.path);
+                    tally.first_stored.get_or_insert_with(|| place.to_owned());
                     tally.bytes = tally.bytes.saturating_add(stored.bytes);
                     let rest = stored.bytes.saturating_sub(heard);
                     tally.received = tally.received.saturating_add(rest);

@@ -31,7 +31,11 @@ impl Shell {
                 })),
                 Item::Duplicate(task, target) => {
                     self.parts.tally.duplicates += 1;
-                    self.write(Record::duplicate(facts(task, target)));
+                    // What the file of the first is called is not known yet.
+                    let is_open = target.suggestible;
+                    let record = Record::duplicate(facts(task, target));
+                    let path = record.path.clone().filter(|_| !is_open);
+                    self.write(Record { path, ..record });
                 }
                 Item::Problem(problem) => {
                     self.parts.tally.unusable += 1;

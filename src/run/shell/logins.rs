@@ -192,7 +192,7 @@ impl Shell {
 }
 
 fn is_nothing(login: &Login) -> bool {
-    login.credentials.is_none() && login.cookies.is_empty()
+    login.credentials.is_none() && login.cookies.is_empty() && login.identity.is_none()
 }
 
 /// The host of a URL, without its port.
@@ -203,6 +203,7 @@ fn host_of(url: &str) -> Option<String> {
 fn hash(login: &Login) -> u64 {
     let mut hasher = DefaultHasher::new();
     login.credentials.hash(&mut hasher);
+    login.identity.hash(&mut hasher);
     for cookie in &login.cookies {
         (&cookie.domain, &cookie.path, &cookie.name, &cookie.value).hash(&mut hasher);
         (cookie.host_only, cookie.secure).hash(&mut hasher);

@@ -58,6 +58,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    /// Files that no run has made are replaced.
+    pub(in crate::run) force: bool,
     /// The run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
@@ -541,6 +543,7 @@ fn facts(task: TaskId, target: Target) -> Facts {
         url: target.url,
         path: target.path,
         named: target.named,
+        stored_as: target.stored_as,
         attempts: 0,
         deliveries: 0,
         worker: None,

@@ -100,6 +100,24 @@ impl Shell {
             since: Instant::now(),
             bytes: stored.bytes,
         });
+        // A file that may be current stays where it is.
+        let suggested = match &entry.known {
+            None => stored.suggested_name.as_deref(),
+            Some(_) => None,
+        };
+        let place = suggested.and_then(|name| entry.target.suggested_place(name));
+        let mut replace = entry.target.replace;
+        if let Some(place) = place {
+            entry.target.stored_as = Some(place.into());
+            match self.parts.intents.turn(task, &entry.target) {
+                Ok(is_its_own) => replace = is_its_own || self.parts.force,
+                // Nothing is put in place: the run ends.
+                Err(error) => return self.give_up(error.to_string()),
+            }
+        } else if entry.target.suggestible {
+            // An earlier attempt may have had another name.
+            entry.target.stored_as = None;
+        }
         let target = &entry.target;
         self.orders.push(Order {
             worker,
@@ -107,8 +125,8 @@ impl Shell {
             kind: entry.kind,
             url: target.request_url(),
             partial: self.parts.partial_names.of(entry.kind, target),
-            path: target.path.clone(),
-            replace: target.replace,
+            path: target.place().to_owned(),
+            replace,
             known: entry.known.clone(),
             stored,
         });

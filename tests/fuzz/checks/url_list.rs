@@ -72,6 +72,7 @@ fn options(how: u8) -> ListOptions {
             _ => Some(Column::Name("u".to_owned())),
         },
         naming: naming.parse().expect("a scheme"),
+        ..ListOptions::default()
     }
 }
 

@@ -3,8 +3,9 @@
 //! It must not connect, and leaves the judgement of certificates to rustls, with two exceptions:
 //! when it is told to take any, and when a server shows a certificate that the user has given.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use protocol::HttpOptions;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,11 +19,12 @@ use rustls::{
 
 use super::SetupError;
 use super::roots::{Trusted, identity, roots};
+use crate::login::Logins;
 use crate::route::bare;
 use crate::transfer::{Transfer, TransportError};
 
 /// What a server is offered to speak over TLS (RFC 7301), best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Offer {
     /// HTTP/1.1, and no word about it.
     Http1,
@@ -35,9 +37,14 @@ pub(crate) struct Tls {
     roots: Arc<RootCertStore>,
     given: Vec<CertificateDer<'static>>,
     insecure: bool,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Shown>,
     configs: [OnceLock<Arc<ClientConfig>>; 4],
+    /// Those with the certificate of one host.
+    of_hosts: Mutex<HashMap<(String, Offer), Arc<ClientConfig>>>,
 }
+
+/// Certificates, and the key of the first.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Whom a connection leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +75,7 @@ impl Tls {
             insecure: options.insecure,
             identity: options.login.identity.as_ref().map(identity).transpose()?,
             configs: Default::default(),
+            of_hosts: Mutex::default(),
         })
     }
 
@@ -88,6 +96,38 @@ impl Tls {
         if let Some(config) = place.get() {
             return Ok(Arc::clone(config));
         }
+        let config = self.make(offer, identity)?;
+        Ok(Arc::clone(place.get_or_init(|| config)))
+    }
+
+    /// The configuration for `host`, whose certificate comes before that of the whole run.
+    pub(super) fn config_of(
+        &self,
+        host: &str,
+        logins: &Logins,
+        offer: Offer,
+        audience: Audience,
+    ) -> Result<Arc<ClientConfig>, TransportError> {
+        let login = logins.of(host);
+        let Some(given) = login.as_ref().and_then(|login| login.identity.as_ref()) else {
+            return self.config(offer, audience);
+        };
+        let mut known = self.of_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (host.to_owned(), offer);
+        if let Some(config) = known.get(&place) {
+            return Ok(Arc::clone(config));
+        }
+        let shown = identity(given).map_err(|error| TransportError::Tls(error.to_string()))?;
+        let config = self.make(offer, Some(&shown))?;
+        known.insert(place, Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn make(
+        &self,
+        offer: Offer,
+        identity: Option<&Shown>,
+    ) -> Result<Arc<ClientConfig>, TransportError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(ALL_VERSIONS)
@@ -117,7 +157,7 @@ impl Tls {
         if offer == Offer::Http2 {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
-        Ok(Arc::clone(place.get_or_init(|| Arc::new(config))))
+        Ok(Arc::new(config))
     }
 }
 

@@ -204,6 +204,7 @@ fn login(host: &str, pair: Option<Credentials>, cookies: Vec<Cookie>) -> Login {
         host: host.to_owned(),
         credentials: pair,
         cookies,
+        identity: None,
     }
 }
 
@@ -351,15 +352,45 @@ fn asking(trusted: &CertificateDer<'static>) -> (Server, String, Arc<AtomicBool>
     (server, made.cert.pem(), shown_to_b)
 }
 
-fn a_client_certificate_is_shown_to_the_hosts_of_the_list_alone(engine: Engine) {
-    let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("one");
-    let (server, pem, shown_to_b) = asking(made.cert.der());
+/// Options with which every name is `server`, whose certificate is trusted.
+fn reached(server: &Server, pem: String) -> HttpOptions {
     let mut given = options();
     given.trust = Trust::Pem(pem);
     given.simulated = Some(Simulated {
         http: server.addr,
         https: server.addr,
     });
+    given
+}
+
+fn a_client_certificate_of_one_host_is_shown_to_that_host_alone(engine: Engine) {
+    let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("one");
+    let (server, pem, shown_to_b) = asking(made.cert.der());
+    let mut given = reached(&server, pem);
+    given.login.hosts = LoginHosts::new(["a.test"].into_iter(), false);
+    let mut bench = Bench::new(engine, given);
+    bench.fails(
+        "https://a.test/",
+        FailureKind::Internal,
+        Severity::NeedsLogin,
+    );
+    bench.learn(vec![Login {
+        identity: Some(Identity {
+            certificates: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        }),
+        ..login("a.test", None, Vec::new())
+    }]);
+    assert_eq!(bench.body("https://a.test/"), "known");
+    assert_eq!(bench.body("https://a.test/away"), "stranger");
+    assert_eq!(bench.body("https://b.test/"), "stranger");
+    assert!(!shown_to_b.load(Ordering::SeqCst));
+}
+
+fn a_client_certificate_is_shown_to_the_hosts_of_the_list_alone(engine: Engine) {
+    let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("one");
+    let (server, pem, shown_to_b) = asking(made.cert.der());
+    let mut given = reached(&server, pem);
     let without = Bench::new(engine, given.clone());
     { without }.fails("https://a.test/", FailureKind::Status, Severity::Permanent);
     given.login.identity = Some(Identity {
@@ -386,4 +417,5 @@ crate::on_every_engine![
     a_url_with_a_name_alone_takes_the_password_that_is_known_for_it,
     known_cookies_go_to_their_hosts_and_paths_alone,
     a_client_certificate_is_shown_to_the_hosts_of_the_list_alone,
+    a_client_certificate_of_one_host_is_shown_to_that_host_alone,
 ];

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::{ProxyScheme, SpanPhase};
-use rustls::ClientConnection;
+use rustls::{ClientConfig, ClientConnection};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -161,7 +161,10 @@ impl Dial {
         }
         let stream = stream?;
         self.spans.enter(SpanPhase::Tls);
-        let secured = self.secure(stream, plan.host, self.audience);
+        let Shared { tls, logins, .. } = &*self.shared;
+        let secured = tls
+            .config_of(plan.host, logins, Offer::Http1, self.audience)
+            .and_then(|config| secure(stream, plan.host, config));
         self.observer.lock().tls = connected.elapsed();
         secured
     }
@@ -177,25 +180,14 @@ impl Dial {
             return Ok(stream);
         };
         if proxy.scheme == ProxyScheme::Https {
-            stream = self.secure(stream, &proxy.host, Audience::Others)?;
+            let config = self.shared.tls.config(Offer::Http1, Audience::Others)?;
+            stream = secure(stream, &proxy.host, config)?;
         }
         if let Route::Tunnel(proxy) = plan.route {
             let mut tunnel = Tunnel::new(proxy, destination);
             converse(&mut tunnel, &mut stream)?;
         }
         Ok(stream)
-    }
-
-    fn secure(
-        &self,
-        stream: Stream,
-        host: &str,
-        audience: Audience,
-    ) -> Result<Stream, TransportError> {
-        let config = self.shared.tls.config(Offer::Http1, audience)?;
-        let connection = ClientConnection::new(config, server_name(host)?)
-            .map_err(|error| TransportError::Tls(error.to_string()))?;
-        stream.with_tls(connection)
     }
 
     /// What a request line begins its target with, when a proxy reads it: ureq writes the path.
@@ -208,6 +200,12 @@ impl Dial {
             Route::Direct | Route::Tunnel(_) => None,
         }
     }
+}
+
+fn secure(stream: Stream, host: &str, config: Arc<ClientConfig>) -> Result<Stream, TransportError> {
+    let connection = ClientConnection::new(config, server_name(host)?)
+        .map_err(|error| TransportError::Tls(error.to_string()))?;
+    stream.with_tls(connection)
 }
 
 /// Talks to a proxy until the connection is made.

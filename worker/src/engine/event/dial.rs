@@ -6,10 +6,12 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::Uri;
 use protocol::{ProxyScheme, SpanPhase, Timing};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -19,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::Hub;
 use super::alarm::after;
 use super::stream::Stream;
+use crate::engine::Shared;
 use crate::engine::connect::{Limit, Plan};
 use crate::engine::error::of_io;
 use crate::engine::race::{Late, Race};
@@ -69,7 +72,11 @@ pub(super) async fn dial(
     let stream = if plan.https {
         let stream = stream?;
         spans.enter(SpanPhase::Tls);
-        let secured = secure(hub, plan.host, stream, (Offer::Http2, audience), &limit).await;
+        let Shared { tls, logins, .. } = &*hub.shared;
+        let secured = match tls.config_of(plan.host, logins, Offer::Http2, audience) {
+            Ok(config) => secure(plan.host, stream, config, &limit).await,
+            Err(error) => Err(error),
+        };
         timing.tls += connected.elapsed();
         secured
     } else {
@@ -156,14 +163,8 @@ async fn through_proxy(
         return Ok(stream);
     };
     if proxy.scheme == ProxyScheme::Https {
-        stream = secure(
-            hub,
-            &proxy.host,
-            stream,
-            (Offer::Http1, Audience::Others),
-            limit,
-        )
-        .await?;
+        let config = hub.shared.tls.config(Offer::Http1, Audience::Others)?;
+        stream = secure(&proxy.host, stream, config, limit).await?;
     }
     if let Route::Tunnel(proxy) = plan.route {
         let mut tunnel = Tunnel::new(proxy, destination);
@@ -197,13 +198,12 @@ async fn converse(tunnel: &mut Tunnel<'_>, stream: &mut Stream) -> Result<(), Tr
 }
 
 async fn secure(
-    hub: &Hub,
     host: &str,
     stream: Stream,
-    (offer, audience): (Offer, Audience),
+    config: Arc<ClientConfig>,
     limit: &Limit,
 ) -> Result<Stream, TransportError> {
-    let connector = TlsConnector::from(hub.shared.tls.config(offer, audience)?);
+    let connector = TlsConnector::from(config);
     let handshake = connector.connect(server_name(host)?, stream);
     match timeout_at(limit.at.into(), handshake).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),

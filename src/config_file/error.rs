@@ -1,0 +1,60 @@
+//! What is wrong with a config file, and where.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A place in a config file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Counted from 1.
+    pub(super) line: usize,
+    /// Counted from 1.
+    pub(super) column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)
+    }
+}
+
+impl Place {
+    pub(super) fn wrong(&self, problem: impl Into<String>) -> Box<FileError> {
+        Box::new(FileError::Line {
+            at: self.clone(),
+            problem: problem.into(),
+        })
+    }
+}
+
+/// Why a config file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read the config file {}: {source}; name another (--config) or do without (--no-config)", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not as it has to be.
+    #[error("cannot use the config file {}: {problem}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A line of it is wrong.
+    #[error("{}:{}:{}: {problem}", at.path.display(), at.line, at.column)]
+    Line {
+        /// Where.
+        at: Place,
+        /// What is wrong.
+        problem: String,
+    },
+}

@@ -1,0 +1,241 @@
+//! All slots, and what is known of the pool without a look at each of them.
+//!
+//! What is known ([`Whole`]) is brought up to date with the slots that were changed since the last question, so
+//! what a question costs does not depend on the size of the pool. It must not decide anything.
+
+use std::collections::BTreeSet;
+use std::ops::{Deref, Index, IndexMut};
+use std::time::Instant;
+
+use super::slot::{Slot, SlotState};
+
+/// The slots of the pool, in their order. To be read as a slice; a change has to be made through
+/// [`IndexMut`] or [`iter_mut`](Self::iter_mut), which take note of it.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    /// Downloads in flight in each worker, and the most that it may hold beyond them.
+    concurrency: usize,
+    prefetch: usize,
+    /// What each counts for in `whole`.
+    parts: Vec<Part>,
+    whole: Whole,
+    /// Changed since `whole` was up to date, each once; and which these are.
+    changed: Vec<usize>,
+    is_changed: Vec<bool>,
+}
+
+/// What is known of the pool as a whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// Slots that can have workers, now or later.
+    pub(super) in_use: usize,
+    /// Workers that start, or have nothing to do.
+    pub(super) coming: usize,
+    /// Workers that are not being ended.
+    pub(super) living: usize,
+    /// Slots that are to become empty for a suspect.
+    pub(super) reserved: usize,
+    /// How many tasks could be run at once beyond those that are held.
+    pub(super) places: usize,
+    /// Tasks that are held beyond those that can run at once.
+    pub(super) ahead: usize,
+    /// Tasks that wait in chunks.
+    pub(super) in_chunks: usize,
+    /// Vacant slots that may have a worker.
+    pub(super) vacant: BTreeSet<usize>,
+    /// Workers that are empty and get nothing any more.
+    pub(super) spent: BTreeSet<usize>,
+    /// When something is to be done about a worker, whatever is heard of it.
+    pub(super) due: BTreeSet<(Instant, usize)>,
+    /// Slots that can run more than they hold, those that hold least first.
+    pub(super) free: BTreeSet<(usize, usize)>,
+    /// Slots that hold at most half of what they may hold ahead.
+    pub(super) short: BTreeSet<usize>,
+}
+
+/// What one slot counts for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Part {
+    in_use: bool,
+    coming: bool,
+    living: bool,
+    reserved: bool,
+    vacant: bool,
+    spent: bool,
+    due: Option<Instant>,
+    /// How many tasks it holds, if it can run more.
+    free: Option<usize>,
+    places: usize,
+    ahead: usize,
+    short: bool,
+    chunk: usize,
+}
+
+impl Part {
+    fn of(slot: &Slot, concurrency: usize, prefetch: usize) -> Self {
+        let held = slot.held();
+        let (is_ready, takes_tasks) = (slot.is_ready(), slot.takes_tasks());
+        let room = concurrency.saturating_sub(held);
+        let places = if slot.is_open() { room } else { 0 };
+        Self {
+            in_use: slot.is_in_use(),
+            coming: matches!(slot.state, SlotState::Starting { .. }) || (takes_tasks && held == 0),
+            living: !slot.is_vacant() && !slot.is_dying(),
+            reserved: slot.reserved,
+            vacant: matches!(slot.state, SlotState::Vacant { .. }) && !slot.closed,
+            spent: is_ready && !takes_tasks && held == 0,
+            due: match slot.state {
+                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
+                    Some(deadline)
+                }
+                SlotState::Dying { kill_at, .. } => kill_at,
+                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => None,
+            },
+            free: (places > 0).then_some(held),
+            places,
+            ahead: if is_ready {
+                held.saturating_sub(concurrency)
+            } else {
+                0
+            },
+            short: slot.is_open() && held <= concurrency + slot.ahead(prefetch) / 2,
+            chunk: slot.chunk.len(),
+        }
+    }
+}
+
+impl Whole {
+    /// Slot `index` counts for `is` and no longer for `was`.
+    fn exchange(&mut self, index: usize, was: Part, is: Part) {
+        let count = |whole: &mut usize, was: usize, is: usize| *whole = *whole - was + is;
+        count(&mut self.in_use, was.in_use.into(), is.in_use.into());
+        count(&mut self.coming, was.coming.into(), is.coming.into());
+        count(&mut self.living, was.living.into(), is.living.into());
+        count(&mut self.reserved, was.reserved.into(), is.reserved.into());
+        count(&mut self.places, was.places, is.places);
+        count(&mut self.ahead, was.ahead, is.ahead);
+        count(&mut self.in_chunks, was.chunk, is.chunk);
+        let member = |of: bool| of.then_some(index);
+        replace(&mut self.vacant, member(was.vacant), member(is.vacant));
+        replace(&mut self.spent, member(was.spent), member(is.spent));
+        replace(&mut self.short, member(was.short), member(is.short));
+        let key = |due: Option<Instant>| due.map(|at| (at, index));
+        replace(&mut self.due, key(was.due), key(is.due));
+        let key = |free: Option<usize>| free.map(|held| (held, index));
+        replace(&mut self.free, key(was.free), key(is.free));
+    }
+
+    /// The slot that holds least of those that can run more.
+    pub(super) fn least_loaded(&self) -> Option<usize> {
+        self.free.first().map(|&(_, index)| index)
+    }
+
+    /// Those about which something is to be done by now, in their order.
+    pub(super) fn due_by(&self, now: Instant) -> Vec<usize> {
+        let due = self.due.range(..=(now, usize::MAX));
+        let mut due: Vec<_> = due.map(|&(_, index)| index).collect();
+        due.sort_unstable();
+        due
+    }
+}
+
+fn replace<K: Ord>(set: &mut BTreeSet<K>, was: Option<K>, is: Option<K>) {
+    if was != is {
+        if let Some(was) = was {
+            set.remove(&was);
+        }
+        set.extend(is);
+    }
+}
+
+impl Slots {
+    /// No slots, of workers with so many downloads in flight each that may hold so many beyond them.
+    pub(super) fn new(concurrency: u16, prefetch: u16) -> Self {
+        Self {
+            slots: Vec::new(),
+            concurrency: concurrency.into(),
+            prefetch: prefetch.into(),
+            parts: Vec::new(),
+            whole: Whole::default(),
+            changed: Vec::new(),
+            is_changed: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, slot: Slot) {
+        self.slots.push(slot);
+        self.parts.push(Part::default());
+        self.is_changed.push(false);
+        self.mark(self.slots.len() - 1);
+    }
+
+    /// All of them, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        for index in 0..self.slots.len() {
+            self.mark(index);
+        }
+        self.slots.iter_mut()
+    }
+
+    /// What is known of all, as they are now.
+    pub(super) fn whole(&mut self) -> &Whole {
+        while let Some(index) = self.changed.pop() {
+            self.is_changed[index] = false;
+            let is = Part::of(&self.slots[index], self.concurrency, self.prefetch);
+            let was = std::mem::replace(&mut self.parts[index], is);
+            if was != is {
+                self.whole.exchange(index, was, is);
+            }
+        }
+        &self.whole
+    }
+
+    /// As [`whole`](Self::whole), as they were when that was last asked for: at the end of each step.
+    pub(super) fn as_known(&self) -> &Whole {
+        debug_assert!(self.changed.is_empty(), "slots changed unnoticed");
+        &self.whole
+    }
+
+    /// Checks what is known against what is.
+    pub(super) fn audit(&self) -> Result<(), String> {
+        let mut whole = Whole::default();
+        for (index, slot) in self.slots.iter().enumerate() {
+            let part = Part::of(slot, self.concurrency, self.prefetch);
+            whole.exchange(index, Part::default(), part);
+        }
+        match whole == self.whole {
+            true => Ok(()),
+            false => Err(format!("the pool is {whole:?}, known as {:?}", self.whole)),
+        }
+    }
+
+    fn mark(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.is_changed[index], true) {
+            self.changed.push(index);
+        }
+    }
+}
+
+impl Deref for Slots {
+    type Target = [Slot];
+
+    fn deref(&self) -> &[Slot] {
+        &self.slots
+    }
+}
+
+impl Index<usize> for Slots {
+    type Output = Slot;
+
+    fn index(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+}
+
+impl IndexMut<usize> for Slots {
+    fn index_mut(&mut self, index: usize) -> &mut Slot {
+        self.mark(index);
+        &mut self.slots[index]
+    }
+}
