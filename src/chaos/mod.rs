@@ -114,7 +114,7 @@ pub fn execute(plan: &Plan) -> Result<Ending, ChaosError> {
     if let Some(signal) = story.interrupted {
         return Ok(Ending::Interrupted(signal));
     }
-    let recovery = Recovery::read(&scene.output(), &scene.journal(), &story.killed_ns)?;
+    let recovery = Recovery::read(&scene.output(), &scene.journal(), &story)?;
     let processes = processes::left(scene.folder()).map_err(ChaosError::Processes)?;
     let findings = check(&Evidence {
         tasks: &plan.tasks,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::check::Unreadable;
+use super::supervise::Story;
 
 /// A line of `deaths.jsonl`, as far as it matters.
 #[derive(Debug, Deserialize)]
@@ -55,8 +56,11 @@ pub struct Recovery {
     pub died_with: BTreeSet<String>,
     /// How workers died, and how often.
     pub causes: BTreeMap<String, u32>,
-    /// From SIGKILL until the origin was asked again for what the worker was at.
+    /// From SIGKILL until the origin was asked again for what the worker was at, by the same
+    /// coordinator.
     pub redelivery: Option<Distribution>,
+    /// The same, where that coordinator ended before, so that the next one had to begin first.
+    pub over_restart: Option<Distribution>,
     /// From the death of a coordinator until the origin was asked for anything again.
     pub restart: Option<Distribution>,
 }
@@ -82,7 +86,7 @@ impl Recovery {
     /// # Errors
     ///
     /// If a file is there and cannot be read.
-    pub fn read(output: &Path, journal: &Path, killed_ns: &[u64]) -> Result<Self, Unreadable> {
+    pub fn read(output: &Path, journal: &Path, story: &Story) -> Result<Self, Unreadable> {
         let deaths: Vec<Death> = lines(&output.join(".coordinator/deaths.jsonl"))?;
         let injected: Vec<Injected> = lines(&output.join(".coordinator/injected.jsonl"))?;
         let seen: Vec<Seen> = lines(journal)?;
@@ -102,18 +106,28 @@ impl Recovery {
             let urls = death.running.iter().map(|running| running.url.clone());
             recovery.died_with.extend(urls);
         }
-        let mut taken = Vec::new();
+        let (mut taken, mut over_restart) = (Vec::new(), Vec::new());
         for kill in injected.iter().filter(|blow| blow.is_deadly()) {
             let Some(death) = deaths.iter().find(|death| kill.is_cause_of(death)) else {
                 continue;
             };
             for running in &death.running {
                 let times = requests.get(identity(&running.url).as_str());
-                taken.extend(times.and_then(|times| wait_from(kill.monotonic_ns, times)));
+                let from = kill.monotonic_ns;
+                let Some(wait) = times.and_then(|times| wait_from(from, times)) else {
+                    continue;
+                };
+                let mut ended = story.ended_ns.iter();
+                match ended.any(|at| (from..from + wait).contains(at)) {
+                    true => over_restart.push(wait),
+                    false => taken.push(wait),
+                }
             }
         }
         recovery.redelivery = Distribution::of(taken);
-        let restarts = killed_ns
+        recovery.over_restart = Distribution::of(over_restart);
+        let restarts = story
+            .killed_ns
             .iter()
             .filter_map(|killed| wait_from(*killed, &all));
         recovery.restart = Distribution::of(restarts.collect());
@@ -215,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn redelivery_is_from_the_signal_to_the_next_request_for_what_was_running() {
+    fn a_redelivery_is_from_the_signal_to_the_next_request_and_counts_apart_over_a_restart() {
         let folder = tempfile::tempdir().expect("a folder");
         let own = folder.path().join(".coordinator");
         fs::create_dir(&own).expect("a folder");
@@ -223,16 +237,30 @@ mod tests {
             r#"{"v":1,"time":"2026-01-31T12:00:00.123Z","worker":{"slot":2,"pid":4711,"epoch":5},"#,
             r#""exit":{"signal":9,"code":null,"name":"SIGKILL","text":"signal 9 (SIGKILL)"},"#,
             r#""running":[{"task":17,"url":"http://h/a"}]}"#,
+            "\n",
+            r#"{"v":1,"time":"2026-01-31T12:00:00.124Z","worker":{"slot":1,"pid":4712,"epoch":1},"#,
+            r#""exit":{"signal":9,"code":null,"name":"SIGKILL","text":"signal 9 (SIGKILL)"},"#,
+            r#""running":[{"task":18,"url":"http://h/c"}]}"#,
             "\n{\"v\":1,\"ti"
         );
         let injected = concat!(
             r#"{"time_us":1769860800123999,"monotonic_ns":5000000,"fault":"kill","#,
             r#""worker":{"slot":2,"epoch":5},"pid":4711}"#,
             "\n",
+            r#"{"time_us":1769860800123999,"monotonic_ns":6000000,"fault":"kill","#,
+            r#""worker":{"slot":1,"epoch":1},"pid":4712}"#,
+            "\n",
             r#"{"time_us":1769860800123999,"monotonic_ns":1,"fault":"stop","#,
             r#""worker":{"slot":2,"epoch":5},"pid":4711}"#,
         );
-        let journal: String = [("h/a", 4_000_000), ("h/b", 6_000_000), ("h/a", 7_500_000)]
+        let seen = [
+            ("h/a", 4_000_000),
+            ("h/b", 6_000_000),
+            ("h/a", 7_500_000),
+            ("h/c", 9_000_000),
+        ];
+        // The second coordinator asks for what the first had no time for.
+        let journal: String = seen
             .map(|(url, begun_ns)| {
                 let seen = Seen {
                     url: url.to_owned(),
@@ -246,11 +274,18 @@ mod tests {
         fs::write(own.join("injected.jsonl"), injected).expect("writable");
         let path = folder.path().join("journal.jsonl");
         fs::write(&path, journal).expect("writable");
-        let recovery = Recovery::read(folder.path(), &path, &[6_500_000]).expect("readable");
-        assert_eq!(recovery.deaths(), 1);
+        let story = Story {
+            killed_ns: vec![8_000_000],
+            ended_ns: vec![8_000_000, 20_000_000],
+            ..Story::default()
+        };
+        let recovery = Recovery::read(folder.path(), &path, &story).expect("readable");
+        assert_eq!(recovery.deaths(), 2);
         assert!(recovery.died_with.contains("http://h/a"));
         let times = recovery.redelivery.expect("one redelivery");
         assert_eq!((times.count, times.slowest_ms), (1, 2.5));
+        let times = recovery.over_restart.expect("one over a restart");
+        assert_eq!((times.count, times.slowest_ms), (1, 3.0));
         let restart = recovery.restart.expect("one restart");
         assert_eq!((restart.count, restart.slowest_ms), (1, 1.0));
     }

@@ -127,6 +127,13 @@ impl Report<'_> {
                 spread(times),
             ]);
         }
+        if let Some(times) = &self.recovery.over_restart {
+            table.add_row([
+                "over a restart".to_owned(),
+                times.count.to_string(),
+                spread(times),
+            ]);
+        }
         if let Some(times) = &self.recovery.restart {
             table.add_row([
                 "restart to work".to_owned(),
@@ -191,6 +198,7 @@ impl Report<'_> {
             "coordinator_deaths": story.killed_ns.len(),
             "causes": recovery.causes,
             "redelivery": recovery.redelivery,
+            "redelivery_over_restart": recovery.over_restart,
             "restart": recovery.restart,
             "kept": self.kept,
         })

@@ -37,6 +37,9 @@ pub struct Story {
     /// When it died of SIGKILL, on the monotonic clock, in nanoseconds.
     #[serde(skip)]
     pub killed_ns: Vec<u64>,
+    /// When each run ended, in whatever way, on the same clock.
+    #[serde(skip)]
+    pub ended_ns: Vec<u64>,
     /// Why it did not finish, if so.
     pub unfinished: Option<String>,
     /// The signal that interrupted it all.
@@ -145,8 +148,10 @@ impl Supervisor<'_> {
     fn goes_on(&mut self, status: ExitStatus, fruitless: u32) -> bool {
         let story = &mut self.story;
         *story.ends.entry(ending(status)).or_default() += 1;
+        let now = monotonic_ns();
+        story.ended_ns.push(now);
         if status.signal() == Some(Signal::KILL.as_raw()) {
-            story.killed_ns.push(monotonic_ns());
+            story.killed_ns.push(now);
         }
         story.interrupted = self.interrupt.signal();
         if story.interrupted.is_some() || matches!(status.code(), Some(0 | 1)) {

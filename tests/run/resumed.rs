@@ -1,21 +1,20 @@
 //! Bodies that go on where a killed worker, or a killed run, left them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 
 use rustix::process::Signal;
 
-use crate::support::{Run, sha256};
+use crate::support::{Run, ranges, sha256};
 
 const SIZE: usize = 3_000_000;
 
 fn body() -> Vec<u8> {
-    (0..SIZE).map(|at| (at / 13 % 251) as u8).collect()
+    ranges::body(SIZE)
 }
 
 /// A server that knows ranges, and sends a part of a body until it is told to send all of it.
@@ -33,20 +32,12 @@ struct State {
 
 impl Slow {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
-        let server = Self {
-            addr,
-            shared: Arc::clone(&shared),
-        };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, &shared));
-            }
-        });
-        server
+        let served = Arc::clone(&shared);
+        Self {
+            addr: ranges::accept(move |stream| serve(stream, &served)),
+            shared,
+        }
     }
 
     fn url(&self) -> String {
@@ -65,36 +56,13 @@ impl Slow {
 }
 
 fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
-    }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    let range = head
-        .lines()
-        .find_map(|line| line.strip_prefix("range: bytes="));
-    let first: usize = range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
-    assert_eq!(
-        range.is_some(),
-        head.contains("if-range: \"tag\""),
-        "{head}"
-    );
+    let Some(head) = ranges::read_head(&mut stream) else {
+        return;
+    };
+    let (first, end) = ranges::range(&head, SIZE);
     let (state, opened) = shared;
     state.lock().unwrap().asked.push(first);
-    let line = if first > 0 {
-        format!(
-            "206 Partial\r\nContent-Range: bytes {first}-{}/{SIZE}",
-            SIZE - 1
-        )
-    } else {
-        "200 OK".to_owned()
-    };
-    let rest = SIZE - first;
-    let head = format!("HTTP/1.1 {line}\r\nETag: \"tag\"\r\nContent-Length: {rest}\r\n\r\n");
+    let head = ranges::head((first, end), SIZE);
     let body = &body()[first..];
     let part = body.len().min(1_000_000);
     let sent = stream

@@ -1,16 +1,15 @@
 //! `--split`: one file over several connections, across deaths, and within the cap of its host.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::support::{Run, sha256};
+use crate::support::{Run, ranges, sha256};
 
 const MIB: usize = 1024 * 1024;
 
@@ -21,7 +20,7 @@ const SIZE: usize = 12 * MIB;
 const HELD: usize = 8 * MIB;
 
 fn body() -> Vec<u8> {
-    (0..SIZE).map(|at| (at / 13 % 251) as u8).collect()
+    ranges::body(SIZE)
 }
 
 /// A server that knows ranges.
@@ -48,24 +47,16 @@ struct State {
 
 impl Parts {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             body: body(),
             state: Mutex::default(),
             opened: Condvar::new(),
         });
-        let server = Self {
-            addr,
-            shared: Arc::clone(&shared),
-        };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, &shared));
-            }
-        });
-        server
+        let served = Arc::clone(&shared);
+        Self {
+            addr: ranges::accept(move |stream| serve(stream, &served)),
+            shared,
+        }
     }
 
     fn url(&self, name: &str) -> String {
@@ -87,7 +78,7 @@ impl Parts {
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared) {
-    while let Some(head) = read_head(&mut stream) {
+    while let Some(head) = ranges::read_head(&mut stream) {
         if head.starts_with("get /small") {
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx";
             if stream.write_all(answer).is_err() {
@@ -95,7 +86,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
             }
             continue;
         }
-        let (first, end) = range(&head);
+        let (first, end) = ranges::range(&head, SIZE);
         {
             let mut state = shared.state.lock().unwrap();
             state.asked.push(first);
@@ -114,43 +105,12 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-fn read_head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return None,
-        }
-    }
-    Some(String::from_utf8(head).unwrap().to_ascii_lowercase())
-}
-
-/// What is asked for: from where on, and up to where.
-fn range(head: &str) -> (usize, usize) {
-    let mut lines = head.lines();
-    let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
-    let Some(range) = range else {
-        return (0, SIZE);
-    };
-    assert!(head.contains("if-range: \"tag\""), "{head}");
-    let (first, last) = range.split_once('-').unwrap();
-    let end = last.parse().map_or(SIZE, |last: usize| last + 1);
-    (first.parse().unwrap(), end)
-}
-
 fn send(
     stream: &mut TcpStream,
     (first, end): (usize, usize),
     shared: &Shared,
 ) -> std::io::Result<()> {
-    let line = if (first, end) == (0, SIZE) {
-        "200 OK\r\nAccept-Ranges: bytes".to_owned()
-    } else {
-        format!("206 x\r\nContent-Range: bytes {first}-{}/{SIZE}", end - 1)
-    };
-    let length = end - first;
-    let head = format!("HTTP/1.1 {line}\r\nETag: \"tag\"\r\nContent-Length: {length}\r\n\r\n");
+    let head = ranges::head((first, end), SIZE);
     stream.write_all(head.as_bytes())?;
     let held = HELD.clamp(first, end);
     stream.write_all(&shared.body[first..held])?;

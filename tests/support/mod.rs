@@ -7,6 +7,7 @@
 pub mod browser;
 pub mod log;
 pub mod process;
+pub mod ranges;
 pub mod run;
 pub mod server;
 pub mod terminal;

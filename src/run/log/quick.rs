@@ -23,6 +23,7 @@ pub(super) struct Quick<'a> {
     pub(super) range: Option<Cow<'a, str>>,
     pub(super) exec: Option<RecordedExec>,
     pub(super) simulated: bool,
+    pub(super) server_named: bool,
 }
 
 /// Reads a line without its end.
@@ -84,17 +85,16 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
     })?;
     line.pass_texts(&["etag", "last_modified"])?;
     line.take(",\"simulated\":")?;
-    let simulated = match line.take("true") {
-        Some(()) => true,
-        None => {
-            line.take("false")?;
-            false
-        }
-    };
+    let simulated = line.truth()?;
     line.pass_texts(&["md5", "sha1", "sha512", "crc32c"])?;
     line.take(",\"range\":")?;
     let range = line.unless_null(Line::text)?;
     line.pass_texts(&["suggested_name"])?;
+    // Logs of earlier versions lack the key.
+    let server_named = match line.take(",\"server_named\":") {
+        Some(()) => line.truth()?,
+        None => false,
+    };
     (line.0 == "}").then(|| Quick {
         task,
         url: url.into(),
@@ -106,6 +106,7 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
         range: range.map(Cow::from),
         exec,
         simulated,
+        server_named,
     })
 }
 
@@ -124,6 +125,13 @@ impl<'a> Line<'a> {
         match self.take("null") {
             Some(()) => Some(None),
             None => take(self).map(Some),
+        }
+    }
+
+    fn truth(&mut self) -> Option<bool> {
+        match self.take("true") {
+            Some(()) => Some(true),
+            None => self.take("false").map(|()| false),
         }
     }
 

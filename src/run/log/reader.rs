@@ -102,6 +102,7 @@ impl<'a> Item<'a> for Brief<'a> {
             range: quick.range.map(Text),
             exec: quick.exec,
             simulated: quick.simulated,
+            server_named: quick.server_named,
         })
     }
 }
@@ -379,6 +380,8 @@ mod tests {
             record.etag = etag;
             let line = serde_json::to_string(&record).expect("it is JSON");
             assert!(Brief::quickly(&line).is_some(), "{line}");
+            let earlier = line.replace(",\"server_named\":false", "");
+            assert!(Brief::quickly(&earlier).is_some(), "{earlier}");
         }
     }
 

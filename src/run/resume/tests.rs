@@ -97,11 +97,11 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
 
 #[test]
 fn a_size_that_no_file_has_counts_for_nothing() {
-    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47] {
+    for bytes in [u64::MAX, 1 << 48, (1 << 48) - 1, 1 << 47, 1 << 46] {
         let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
         assert_eq!(state(&index, "https://h/"), None, "{bytes}");
     }
-    let bytes = (1 << 47) - 1;
+    let bytes = (1 << 46) - 1;
     let index = index(&[record("https://h/", Outcome::Stored, bytes)]);
     assert_eq!(state(&index, "https://h/"), Some(earlier(bytes)));
 }

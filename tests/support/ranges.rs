@@ -1,0 +1,62 @@
+//! What servers of tests that know ranges have in common.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+/// A body of this size, in which every part differs from those beside it.
+pub fn body(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at / 13 % 251) as u8).collect()
+}
+
+/// Hands each connection to `serve`, on a thread of its own; where they are accepted.
+pub fn accept(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = listener.local_addr().expect("it has one");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    addr
+}
+
+/// The head of the next request, in lower case.
+pub fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    Some(String::from_utf8(head).expect("text").to_ascii_lowercase())
+}
+
+/// What is asked for of a body of this size: from where on, and up to where. A range is asked for on
+/// condition that the tag is `"tag"`.
+pub fn range(head: &str, size: usize) -> (usize, usize) {
+    let mut lines = head.lines();
+    let range = lines.find_map(|line| line.strip_prefix("range: bytes="));
+    let is_conditional = head.contains("if-range: \"tag\"");
+    assert_eq!(range.is_some(), is_conditional, "{head}");
+    let Some(range) = range else {
+        return (0, size);
+    };
+    let (first, last) = range.split_once('-').expect("a range");
+    let end = last.parse().map_or(size, |last: usize| last + 1);
+    (first.parse().expect("a number"), end)
+}
+
+/// The head of the answer to that.
+pub fn head((first, end): (usize, usize), size: usize) -> String {
+    let line = if (first, end) == (0, size) {
+        "200 OK\r\nAccept-Ranges: bytes".to_owned()
+    } else {
+        format!("206 x\r\nContent-Range: bytes {first}-{}/{size}", end - 1)
+    };
+    let length = end - first;
+    format!("HTTP/1.1 {line}\r\nETag: \"tag\"\r\nContent-Length: {length}\r\n\r\n")
+}
