@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use protocol::{Cookie, MAX_COOKIES};
-use psl::{List, Psl as _};
+use public_suffix::DEFAULT_PROVIDER;
 
 use super::{Counted, FileError, line, normalised, read};
 use crate::whole_file::WholeFile;
@@ -177,8 +177,7 @@ pub(super) fn allowed(mut cookie: Cookie, hosts: &[&str]) -> Option<Cookie> {
 
 /// Whether anybody can have a name below `domain`.
 fn is_public(domain: &str) -> bool {
-    let suffix = List.suffix(domain.as_bytes());
-    suffix.is_some_and(|suffix| suffix.as_bytes() == domain.as_bytes())
+    DEFAULT_PROVIDER.is_effective_tld(domain)
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ impl Terminal {
         std::io::Write::write_all(&mut self.master, keys).expect("it takes keys");
     }
 
-    fn parser(&self) -> vt100::Parser {
+    /// Its screen as it is now, with all that was written.
+    pub fn parser(&self) -> vt100::Parser {
         let bytes = self.output.bytes();
         let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
         let ends = self.sizes.iter().skip(1).map(|(from, ..)| *from);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use psl::{List, Psl as _};
+use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider as _};
 use url::Url;
 
 use super::Shell;
@@ -172,8 +172,7 @@ fn domain_of(host: &str) -> String {
     if host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok() {
         return host.to_owned();
     }
-    let domain = List.domain(host.as_bytes());
-    let domain = domain.and_then(|domain| std::str::from_utf8(domain.as_bytes()).ok());
+    let domain = DEFAULT_PROVIDER.effective_tld_plus_one(host);
     domain.unwrap_or(host).to_owned()
 }
 

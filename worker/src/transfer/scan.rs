@@ -238,15 +238,21 @@ impl Scanner {
 
     fn head(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
         let before = self.held.len();
+        let mut held = std::mem::take(&mut self.held);
+        // One that comes at once is read where it is.
+        let seen = if before == 0 {
+            data
+        } else {
+            held.extend_from_slice(data);
+            &held
+        };
+        starts_like_http(seen)?;
         // Looked at again from a little before the new part: the end may lie across.
-        let from = before.saturating_sub(3);
-        self.held.extend_from_slice(data);
-        starts_like_http(&self.held)?;
-        let end = head_end(&self.held, from);
-        let taken = end.map_or(data.len(), |end| end - before);
-        self.held.truncate(before + taken);
+        let end = head_end(seen, before.saturating_sub(3));
+        let head = &seen[..end.unwrap_or(seen.len())];
+        let taken = head.len() - before;
         self.lines += memchr::memchr_iter(b'\n', &data[..taken]).count();
-        if self.held.len() > MAX_HEAD {
+        if head.len() > MAX_HEAD {
             let what = format!("more than {MAX_HEAD} bytes");
             return Err(TransportError::HeadTooLarge(what));
         }
@@ -255,9 +261,13 @@ impl Scanner {
             return Err(TransportError::HeadTooLarge(what));
         }
         if end.is_some() {
-            let held = std::mem::take(&mut self.held);
             self.lines = 0;
-            self.state = self.body(&held)?;
+            self.state = self.body(head)?;
+        } else {
+            if before == 0 {
+                held.extend_from_slice(data);
+            }
+            self.held = held;
         }
         Ok((taken, 0))
     }
