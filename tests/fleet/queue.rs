@@ -125,6 +125,20 @@ impl Queue {
         }
     }
 
+    /// Two members that own half of the partitions each: whatever is fed then, both have a share.
+    pub fn two_members(&self) -> (Member, Member) {
+        let members = (self.join("a"), self.join("b"));
+        let status = || String::from_utf8(self.run("status", &[]).stdout).unwrap();
+        let is_even = || {
+            let status = status();
+            ["a", "b"]
+                .iter()
+                .all(|name| status.contains(&format!("{name}: 128 partitions\n")))
+        };
+        crate::support::wait_until("even shares", is_even, status);
+        members
+    }
+
     /// What `fleet results` tells.
     pub fn results(&self) -> Value {
         let told = self.run("results", &["--json"]);
