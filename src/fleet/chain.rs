@@ -146,13 +146,16 @@ pub struct Progress {
     epoch: u64,
     tail: u64,
     floor: Floor,
+    /// The floor that the chain's last message names.
+    told: Floor,
     open: VecDeque<Open>,
     /// Tasks behind the floor with an outcome in the chain, and where.
     done: BTreeMap<u64, u64>,
     /// Outcomes that are not in the chain.
     waiting: BTreeMap<u64, String>,
-    /// The tasks of the message that is on its way.
+    /// The tasks of the message that is on its way, and its floor.
     sent: Vec<u64>,
+    on_its_way: Option<Floor>,
 }
 
 impl Progress {
@@ -163,10 +166,12 @@ impl Progress {
             epoch,
             tail: epoch,
             floor: replay.floor,
+            told: replay.floor,
             open: VecDeque::new(),
             done: replay.done,
             waiting: BTreeMap::new(),
             sent: Vec::new(),
+            on_its_way: None,
         }
     }
 
@@ -205,7 +210,7 @@ impl Progress {
     /// Whether everything that was taken on has its outcome in the chain.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.waiting.is_empty() && self.sent.is_empty()
+        self.open.is_empty() && self.on_its_way.is_none() && !self.is_due()
     }
 
     /// Takes a frame on, which follows the last one; says which of its tasks have no outcome.
@@ -243,9 +248,16 @@ impl Progress {
         (self.waiting.len(), bytes)
     }
 
-    /// The next message, if none is on its way and something waits.
+    /// Whether the chain lacks something: outcomes, or that the partition is further done than it says.
+    /// The latter is so where outcomes of an earlier owner complete a frame.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.waiting.is_empty() || self.floor != self.told
+    }
+
+    /// The next message, if none is on its way and the chain lacks something.
     pub fn message(&mut self, machine: &str, session: Session) -> Option<Vec<u8>> {
-        if !self.sent.is_empty() || self.waiting.is_empty() {
+        if self.on_its_way.is_some() || !self.is_due() {
             return None;
         }
         let mut bytes = 0;
@@ -257,22 +269,21 @@ impl Progress {
             self.sent.push(*task);
         }
         // The floor as it is with this message.
-        let (mut floor, mut since) = (self.floor, None);
-        let mut all_done = true;
+        let mut floor = self.floor;
         for open in &self.open {
             let tasks = open.first..open.first + open.count;
             let sent = self.sent.iter().filter(|task| tasks.contains(task)).count() as u64;
-            if all_done && open.left == sent {
-                floor = Floor {
-                    frame: open.sequence,
-                    tasks: open.first + open.count,
-                };
-                continue;
+            if open.left != sent {
+                break;
             }
-            all_done = false;
-            let oldest = self.done.range(tasks).map(|(_, sequence)| *sequence).min();
-            since = since.into_iter().chain(oldest).min();
+            floor = Floor {
+                frame: open.sequence,
+                tasks: open.first + open.count,
+            };
         }
+        // Also of frames that this owner has not taken on yet: an earlier one may have.
+        let behind = self.done.range(floor.tasks..);
+        let since = behind.map(|(_, sequence)| *sequence).min();
         let head = Head {
             v: VERSION,
             kind: Kind::Outcomes,
@@ -283,6 +294,7 @@ impl Progress {
             // This message itself comes after the tail.
             since: since.unwrap_or(self.tail),
         };
+        self.on_its_way = Some(floor);
         // Numbers and text: it cannot fail.
         let mut message = serde_json::to_vec(&head).unwrap_or_default();
         message.push(b'\n');
@@ -296,6 +308,9 @@ impl Progress {
     /// The message that was on its way is in the chain.
     pub fn appended(&mut self, sequence: u64) {
         self.tail = sequence;
+        if let Some(floor) = self.on_its_way.take() {
+            self.told = floor;
+        }
         for task in std::mem::take(&mut self.sent) {
             self.waiting.remove(&task);
             self.done.insert(task, sequence);
@@ -416,7 +431,7 @@ mod tests {
                         chain.push(message);
                         progress.appended(chain.len() as u64);
                     }
-                    if progress.floor().tasks == total {
+                    if progress.floor().tasks == total && progress.is_idle() {
                         break 'owners;
                     }
                 }

@@ -364,6 +364,9 @@ impl Actor {
                 let _ = writeln!(given, "{{\"fleet\":\"{ticket}\",{rest}");
             }
         }
+        if progress.is_due() {
+            held.waiting_since.get_or_insert_with(Instant::now);
+        }
         if let Some(list) = &self.list
             && !given.is_empty()
         {
@@ -431,7 +434,7 @@ impl Actor {
                 held.message = None;
                 if let Some(progress) = &mut held.progress {
                     progress.appended(sequence);
-                    let waits = progress.waiting().0 > 0;
+                    let waits = progress.is_due();
                     held.waiting_since = waits.then(Instant::now);
                 }
             }
