@@ -2,9 +2,13 @@
 //!
 //! It reads only when asked, a batch at a time, so that no more of a list is in memory than the
 //! core wants. What earlier runs stored, or an earlier line names, never becomes a task.
+//!
+//! Lists that are plain files are parsed on a further thread, some lines ahead: of a list of which most is stored, parsing takes
+//! about as long as looking at what is stored.
 
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::Builder;
 
 use protocol::{Known, TaskId};
 
@@ -12,7 +16,7 @@ use super::claims::Place;
 use super::inbox::Message;
 use super::resume::IndexError;
 use super::sieve::{Sieve, Sorted};
-use crate::input::{Lines, Target, position};
+use crate::input::{Line, Lines, Target, position};
 
 /// Most items in a batch.
 const BATCH: usize = 256;
@@ -20,6 +24,10 @@ const BATCH: usize = 256;
 /// Most lines looked at for a batch: a list of which most is stored already must not hold up a
 /// drain.
 const LINES_PER_BATCH: usize = 8192;
+
+/// Lines that are parsed at a time, and how many such chunks wait at most.
+const CHUNK: usize = 256;
+const AHEAD: usize = 4;
 
 /// More of the input.
 #[derive(Debug, Default)]
@@ -84,9 +92,10 @@ impl Intake {
     /// If the thread cannot be started.
     pub fn start(plan: Plan, inbox: Sender<Message>) -> io::Result<Self> {
         let (requests, incoming) = channel();
-        std::thread::Builder::new()
+        let reader = Reader::ahead(plan)?;
+        Builder::new()
             .name("intake".to_owned())
-            .spawn(move || Reader::new(plan).run(&incoming, &inbox))?;
+            .spawn(move || reader.run(&incoming, &inbox))?;
         Ok(Self {
             requests,
             requested: false,
@@ -110,7 +119,47 @@ impl Intake {
 /// What the intake does, on whatever thread: reads the lists, and has every line sorted.
 #[derive(Debug)]
 pub struct Reader {
-    plan: Plan,
+    source: Source,
+    sieve: Sieve,
+    next_task: u64,
+}
+
+/// Where parsed lines come from.
+#[derive(Debug)]
+enum Source {
+    /// They are parsed when they are asked for.
+    Here(Lists),
+    /// They are parsed by another thread.
+    Ahead {
+        chunks: Receiver<Chunk>,
+        current: std::vec::IntoIter<Entry>,
+        fraction: Option<f64>,
+        ended: bool,
+    },
+}
+
+/// Lines that were parsed ahead.
+#[derive(Debug)]
+struct Chunk {
+    entries: Vec<Entry>,
+    fraction: Option<f64>,
+    /// They are the last.
+    ended: bool,
+}
+
+/// A parsed line.
+#[derive(Debug)]
+struct Entry {
+    line: Line,
+    /// The number of its list.
+    list: u16,
+}
+
+/// All lists, from the first line to the last.
+#[derive(Debug)]
+struct Lists {
+    /// The current one is the last.
+    lists: Vec<OpenList>,
     /// The number of the current list.
     list: u16,
     next_task: u64,
@@ -119,19 +168,144 @@ pub struct Reader {
     done: u64,
 }
 
-impl Reader {
-    /// Before the first line.
-    #[must_use]
-    pub fn new(mut plan: Plan) -> Self {
-        // Reversed, so that the current list is the last and can be popped.
-        plan.lists.reverse();
+impl Lists {
+    fn new(mut lists: Vec<OpenList>) -> Self {
+        lists.reverse();
         Self {
-            size: plan.lists.iter().map(|list| list.size).sum(),
-            plan,
+            size: lists.iter().map(|list| list.size).sum(),
+            lists,
             list: 0,
             next_task: 1,
             done: 0,
         }
+    }
+
+    /// Whether the next line may be long in coming.
+    fn may_wait(&self) -> bool {
+        let current = self.lists.last();
+        current.is_some_and(|list| list.size.is_none() && !list.lines.has_line())
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+    fn fraction(&self) -> Option<f64> {
+        let size = self.size.filter(|&size| size > 0)?;
+        let current = self.lists.last().map_or(0, |list| list.lines.consumed());
+        Some((self.done + current) as f64 / size as f64)
+    }
+
+    /// Parses all lines, until nobody takes them.
+    fn parse_for(mut self, chunks: &SyncSender<Chunk>) {
+        loop {
+            let entries: Vec<_> = self.by_ref().take(CHUNK).collect();
+            let ended = entries.len() < CHUNK;
+            let fraction = self.fraction();
+            let chunk = Chunk {
+                entries,
+                fraction,
+                ended,
+            };
+            if chunks.send(chunk).is_err() || ended {
+                return;
+            }
+        }
+    }
+}
+
+impl Iterator for Lists {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            let current = self.lists.last_mut()?;
+            current.lines.count_from(self.next_task);
+            if let Some(line) = current.lines.next() {
+                self.next_task += u64::from(line.entry.is_ok());
+                let list = self.list;
+                return Some(Entry { line, list });
+            }
+            self.done += current.size.unwrap_or_default();
+            self.lists.pop();
+            self.list = self.list.saturating_add(1);
+        }
+    }
+}
+
+impl Source {
+    fn may_wait(&self) -> bool {
+        match self {
+            Self::Here(lists) => lists.may_wait(),
+            // They are plain files.
+            Self::Ahead { .. } => false,
+        }
+    }
+
+    fn fraction(&self) -> Option<f64> {
+        match self {
+            Self::Here(lists) => lists.fraction(),
+            Self::Ahead { fraction, .. } => *fraction,
+        }
+    }
+
+    /// The next line; or why there is none, though there should be.
+    fn next(&mut self) -> Result<Option<Entry>, &'static str> {
+        let (chunks, current, fraction, ended) = match self {
+            Self::Here(lists) => return Ok(lists.next()),
+            Self::Ahead {
+                chunks,
+                current,
+                fraction,
+                ended,
+            } => (chunks, current, fraction, ended),
+        };
+        loop {
+            if let Some(entry) = current.next() {
+                return Ok(Some(entry));
+            }
+            if *ended {
+                return Ok(None);
+            }
+            let Ok(chunk) = chunks.recv() else {
+                return Err("internal error: the thread that parses the lists has ended");
+            };
+            *current = chunk.entries.into_iter();
+            (*fraction, *ended) = (chunk.fraction, chunk.ended);
+        }
+    }
+}
+
+impl Reader {
+    /// Before the first line.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            source: Source::Here(Lists::new(plan.lists)),
+            sieve: plan.sieve,
+            next_task: 1,
+        }
+    }
+
+    /// The same, with lists that are plain files parsed ahead.
+    fn ahead(plan: Plan) -> io::Result<Self> {
+        let lists = Lists::new(plan.lists);
+        let source = if lists.size.is_some() {
+            let (sender, chunks) = sync_channel(AHEAD);
+            Builder::new()
+                .name("lists".to_owned())
+                .spawn(move || lists.parse_for(&sender))?;
+            Source::Ahead {
+                chunks,
+                current: Vec::new().into_iter(),
+                fraction: None,
+                ended: false,
+            }
+        } else {
+            Source::Here(lists)
+        };
+        Ok(Self {
+            source,
+            sieve: plan.sieve,
+            next_task: 1,
+        })
     }
 
     fn run(mut self, requests: &Receiver<()>, inbox: &Sender<Message>) {
@@ -149,26 +323,26 @@ impl Reader {
     pub fn batch(&mut self) -> Batch {
         let mut batch = Batch::default();
         for _ in 0..LINES_PER_BATCH {
-            let Some(list) = self.plan.lists.last_mut() else {
-                batch.ended = true;
-                break;
-            };
             // What is there is not kept waiting for what may come.
-            if list.size.is_none() && !batch.items.is_empty() && !list.lines.has_line() {
+            if !batch.items.is_empty() && self.source.may_wait() {
                 break;
             }
-            list.lines.count_from(self.next_task);
-            let Some(line) = list.lines.next() else {
-                self.done += list.size.unwrap_or_default();
-                self.plan.lists.pop();
-                self.list = self.list.saturating_add(1);
-                continue;
+            let Entry { line, list } = match self.source.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    batch.ended = true;
+                    break;
+                }
+                Err(defect) => {
+                    batch.broken = Some(defect.to_owned());
+                    break;
+                }
             };
             if let Some(problem) = line.problem() {
                 batch.items.push(Item::Problem(problem));
             }
             let place = Place {
-                list: self.list,
+                list,
                 line: line.number,
             };
             if let Ok(target) = line.entry
@@ -181,7 +355,7 @@ impl Reader {
                 break;
             }
         }
-        batch.fraction = self.fraction();
+        batch.fraction = self.source.fraction();
         batch
     }
 
@@ -195,7 +369,7 @@ impl Reader {
         let task = TaskId(self.next_task);
         self.next_task += 1;
         let of_fleet = target.ticket().is_some().then(|| target.clone());
-        match self.plan.sieve.sort(task, target, place)? {
+        match self.sieve.sort(task, target, place)? {
             Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
             Sorted::Known(target, known) => {
                 batch.items.push(Item::Task(task, target, Some(known)));
@@ -213,15 +387,94 @@ impl Reader {
         }
         Ok(())
     }
+}
 
-    #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-    fn fraction(&self) -> Option<f64> {
-        let size = self.size.filter(|&size| size > 0)?;
-        let current = self
-            .plan
-            .lists
-            .last()
-            .map_or(0, |list| list.lines.consumed());
-        Some((self.done + current) as f64 / size as f64)
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::input::ListOptions;
+    use crate::run::habits::Habits;
+    use crate::run::intents::Standing;
+    use crate::run::resume::Index;
+    use crate::run::sieve::Rules;
+
+    /// Two lists and an empty one between them, with lines that are none and URLs that come twice.
+    fn plan(folder: &Path) -> Plan {
+        let options = ListOptions {
+            naming: "flat".parse().expect("a scheme"),
+            ..ListOptions::default()
+        };
+        let rules = Rules {
+            output: folder.to_owned(),
+            folder: folder.to_owned(),
+            naming: options.naming.clone(),
+            lists: ["a", "b", "c"].map(str::to_owned).into(),
+            lists_may_name_files: false,
+            retry_quarantined: false,
+            refresh: None,
+            habits: Habits::default(),
+            standing: Standing::default(),
+            force: false,
+        };
+        let options = Arc::new(options);
+        let lists = [("a", 3 * CHUNK), ("b", 0), ("c", 700)].map(|(name, lines)| {
+            let text: String = (0..lines)
+                .map(|n| match n % 50 {
+                    0 => "no URL\n".to_owned(),
+                    1 => "https://h/again\n".to_owned(),
+                    _ => format!("https://h/{name}/{n}\n"),
+                })
+                .collect();
+            let size = Some(text.len() as u64);
+            let text = Box::new(Cursor::new(text.into_bytes()));
+            let lines = Lines::new(name, text, Arc::clone(&options));
+            OpenList { lines, size }
+        });
+        Plan {
+            lists: lists.into(),
+            sieve: Sieve::new(Index::empty(folder.to_owned()), rules),
+        }
+    }
+
+    fn told(mut reader: Reader) -> (Vec<String>, Option<f64>) {
+        let mut told = Vec::new();
+        loop {
+            let batch = reader.batch();
+            assert_eq!(batch.broken, None);
+            told.extend(batch.items.iter().map(|item| format!("{item:?}")));
+            if batch.ended {
+                return (told, batch.fraction);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_that_are_parsed_ahead_say_what_they_say_otherwise() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let here = told(Reader::new(plan(folder.path())));
+        assert_eq!((here.0.len(), here.1), (3 * CHUNK + 700, Some(1.0)));
+        let ahead = Reader::ahead(plan(folder.path())).expect("a thread");
+        assert!(matches!(ahead.source, Source::Ahead { .. }));
+        assert_eq!(told(ahead), here);
+    }
+
+    #[test]
+    fn a_list_is_not_taken_for_ended_when_its_parser_is_gone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (sender, chunks) = sync_channel(AHEAD);
+        drop(sender);
+        let mut reader = Reader::new(plan(folder.path()));
+        reader.source = Source::Ahead {
+            chunks,
+            current: Vec::new().into_iter(),
+            fraction: None,
+            ended: false,
+        };
+        let batch = reader.batch();
+        assert!(batch.broken.is_some() && !batch.ended, "{batch:?}");
     }
 }

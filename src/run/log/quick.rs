@@ -29,7 +29,8 @@ pub(super) struct Quick<'a> {
 /// Reads a line without its end.
 pub(super) fn read(line: &str) -> Option<Quick<'_>> {
     // None may stand in a string as it is.
-    if line.bytes().min().is_some_and(|least| least < b' ') {
+    // Not `any`, nor `min`: this is done for many bytes at a time.
+    if line.bytes().fold(false, |some, byte| some | (byte < b' ')) {
         return None;
     }
     let mut line = Line(line);
