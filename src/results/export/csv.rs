@@ -7,11 +7,10 @@ use std::borrow::Cow;
 use std::io;
 
 use super::Out;
-use crate::input::Ticket;
 use crate::results::ResultsError;
 use crate::run::log::{Millis, Record, RecordedTiming};
 
-const HEADER: [&str; 40] = [
+const HEADER: [&str; 39] = [
     "v",
     "task",
     "url",
@@ -51,7 +50,6 @@ const HEADER: [&str; 40] = [
     "range",
     "suggested_name",
     "server_named",
-    "fleet",
 ];
 
 /// See the module.
@@ -143,7 +141,8 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         range,
         suggested_name,
         server_named,
-        fleet,
+        // A key of members of a fleet alone; `fleet results` tells it.
+        fleet: _,
     } = record;
     let RecordedTiming {
         queue,
@@ -209,7 +208,6 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         text(range),
         text(suggested_name),
         as_in_log(server_named)?,
-        fleet.as_ref().map_or_else(String::new, Ticket::to_string),
     ])
 }
 
