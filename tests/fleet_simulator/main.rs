@@ -11,73 +11,40 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
 
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod world;
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use world::{Seen, World};
 
 const DEFAULT_SEEDS: u64 = 1000;
 
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(value) => value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is not a number")),
-        Err(_) => default,
-    }
-}
-
 #[test]
 fn one_owner_acts_on_a_partition_and_every_partition_is_owned_in_the_end() {
-    let first = setting("FLEET_FIRST", 0);
-    let seeds = setting("FLEET_SEEDS", DEFAULT_SEEDS);
-    let next = AtomicU64::new(first);
-    let begun = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let results = std::thread::scope(|scope| {
-        let runners: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut seen = Seen::default();
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= first + seeds {
-                            return Ok(seen);
-                        }
-                        match World::new(seed, false).run() {
-                            Ok(more) => seen.add(&more),
-                            Err(violation) => return Err((seed, violation)),
-                        }
-                    }
-                })
-            })
-            .collect();
-        let results = runners.into_iter().map(|runner| runner.join().unwrap());
-        results.collect::<Vec<_>>()
+    let asked = seeds::asked_for("FLEET", DEFAULT_SEEDS);
+    let count = asked.end - asked.start;
+    let played = seeds::play(asked, |seed, seen: &mut Seen| {
+        seen.add(&World::new(seed, false).run()?);
+        Ok(())
     });
-    let mut seen = Seen::default();
-    let mut failures = Vec::new();
-    for result in results {
-        match result {
-            Ok(more) => seen.add(&more),
-            Err(failure) => failures.push(failure),
+    let seen = match played {
+        Ok(all) => all.iter().fold(Seen::default(), |mut seen, more| {
+            seen.add(more);
+            seen
+        }),
+        Err((seed, violation)) => {
+            let mut world = World::new(seed, true);
+            let again = world.run();
+            for line in &world.trace {
+                println!("{line}");
+            }
+            assert_eq!(again, Err(violation.clone()), "not the same run");
+            panic!("seed {seed}: {violation}");
         }
-    }
-    if let Some((seed, violation)) = failures.into_iter().min() {
-        let mut world = World::new(seed, true);
-        let again = world.run();
-        for line in &world.trace {
-            println!("{line}");
-        }
-        assert_eq!(again, Err(violation.clone()), "not the same run");
-        panic!("seed {seed}: {violation}");
-    }
-    let rate = seeds as f64 / begun.elapsed().as_secs_f64();
-    println!("{seeds} seeds from {first}, {rate:.0} a second, no violation; {seen:?}");
+    };
+    println!("{seen:?}");
     // A simulator in which nothing happens proves nothing.
-    if seeds >= 1000 {
+    if count >= 1000 {
         assert!(
             seen.takeovers > 0 && seen.fenced > 0 && seen.expired > 0,
             "{seen:?}"

@@ -18,55 +18,21 @@ mod mirrors;
 mod observer;
 mod pages;
 mod scenario;
+#[path = "../support/seeds.rs"]
+mod seeds;
 mod suspects;
 mod worker;
 mod world;
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use world::World;
 
 const DEFAULT_SEEDS: u64 = 4000;
 
-fn setting(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(value) => value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}={value} is not a number")),
-        Err(_) => default,
-    }
-}
-
 #[test]
 fn no_seed_violates_an_invariant() {
-    let first = setting("SIMULATOR_FIRST", 0);
-    let seeds = setting("SIMULATOR_SEEDS", DEFAULT_SEEDS);
-    let next = AtomicU64::new(first);
-    let begun = Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let failure = std::thread::scope(|scope| {
-        let runners: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= first + seeds {
-                            return None;
-                        }
-                        if let Err(violation) = World::new(seed, false).run() {
-                            return Some((seed, violation));
-                        }
-                    }
-                })
-            })
-            .collect();
-        runners
-            .into_iter()
-            .filter_map(|runner| runner.join().unwrap())
-            .min()
-    });
-    if let Some((seed, violation)) = failure {
+    let asked = seeds::asked_for("SIMULATOR", DEFAULT_SEEDS);
+    let played = seeds::play(asked, |seed, (): &mut ()| World::new(seed, false).run());
+    if let Err((seed, violation)) = played {
         let mut world = World::new(seed, true);
         let again = world.run();
         for line in world.trace.iter().flatten() {
@@ -79,8 +45,6 @@ fn no_seed_violates_an_invariant() {
         );
         panic!("seed {seed}: {violation}");
     }
-    let rate = seeds as f64 / begun.elapsed().as_secs_f64();
-    println!("{seeds} seeds from {first}, {rate:.0} a second, no violation");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What servers of tests that know ranges have in common.
 
-use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+
+use super::server;
 
 /// A body of this size, in which every part differs from those beside it.
 pub fn body(size: usize) -> Vec<u8> {
@@ -24,15 +25,7 @@ pub fn accept(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr 
 
 /// The head of the next request, in lower case.
 pub fn read_head(stream: &mut TcpStream) -> Option<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return None,
-        }
-    }
-    Some(String::from_utf8(head).expect("text").to_ascii_lowercase())
+    Some(server::read_head(stream)?.to_ascii_lowercase())
 }
 
 /// What is asked for of a body of this size: from where on, and up to where. A range is asked for on

@@ -276,7 +276,8 @@ fn status_line(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} As Told\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes()
 }
 
-fn read_head(stream: &mut TcpStream) -> Option<String> {
+/// The head of the next request.
+pub fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
