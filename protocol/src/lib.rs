@@ -12,6 +12,7 @@ pub mod codec;
 mod faults;
 pub mod handshake;
 mod id;
+mod job;
 mod login;
 mod message;
 mod outcome;
@@ -24,13 +25,14 @@ mod text;
 pub use checksum::{Algorithm, Checksum};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
+pub use job::{JobFailure, Severity};
 pub use login::{Cookie, Credentials, Login, LoginHosts, MAX_COOKIE, MAX_COOKIES, MAX_LOGIN_HOSTS};
 pub use message::{
     Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
 };
 pub use outcome::{
-    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
-    Stored, Timestamp, Timing, Validators,
+    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Span, SpanPhase, Stored,
+    Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator, Whole};
 pub use setup::{

@@ -160,7 +160,7 @@ fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Permanent),
         Just(Severity::Fatal),
-        Just(Severity::NeedsLogin),
+        Just(Severity::Unprepared),
         option::of(duration()).prop_map(|retry_after| Severity::Transient { retry_after }),
     ]
 }

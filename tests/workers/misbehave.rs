@@ -502,7 +502,7 @@ fn asking(url: &str) -> Box<Failure> {
         },
         kind: protocol::FailureKind::Internal,
         message: format!("asks on and on for {url}"),
-        severity: protocol::Severity::NeedsLogin,
+        severity: protocol::Severity::Unprepared,
     })
 }
 

@@ -49,7 +49,7 @@ impl Shell {
             Action::Place {
                 worker,
                 task,
-                stored,
+                output: stored,
             } => {
                 self.place(worker, task, stored);
                 Ok(())
@@ -92,7 +92,7 @@ impl Shell {
                 self.record(task, worker, verdict, attempts, deliveries, queued);
                 Ok(())
             }
-            Action::TurnToMirror { task, failure } => {
+            Action::TurnToAlternative { task, failure } => {
                 self.turn_to_mirror(task, &failure);
                 Ok(())
             }
@@ -227,7 +227,7 @@ impl Shell {
             Some(_) => entry.target.host.clone(),
             None => String::new(),
         };
-        let in_place = matches!(verdict, Verdict::Stored(_));
+        let in_place = matches!(verdict, Verdict::Done(_));
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
             .placing
@@ -242,7 +242,7 @@ impl Shell {
         };
         if let Some(watching) = &mut self.parts.watching {
             match &verdict {
-                Verdict::Stored(stored) => {
+                Verdict::Done(stored) => {
                     watching.finished(worker.slot, queue, &stored.exchange.timing);
                 }
                 Verdict::Failed(failure) => {
@@ -254,10 +254,8 @@ impl Shell {
         }
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
-                Verdict::Stored(stored) if stored.unchanged => {
-                    ("unchanged", Some(&stored.exchange))
-                }
-                Verdict::Stored(stored) => ("stored", Some(&stored.exchange)),
+                Verdict::Done(stored) if stored.unchanged => ("unchanged", Some(&stored.exchange)),
+                Verdict::Done(stored) => ("stored", Some(&stored.exchange)),
                 Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
                 Verdict::Quarantined(_) => ("quarantined", None),
             };
@@ -267,7 +265,7 @@ impl Shell {
         }
         let tally = &mut self.parts.tally;
         let record = match verdict {
-            Verdict::Stored(stored) => {
+            Verdict::Done(stored) => {
                 if stored.unchanged {
                     tally.unchanged += 1;
                 } else {

@@ -156,7 +156,7 @@ impl Shell {
     /// `worker` asks how to log in where a redirect led, or at the host of the task. A task that
     /// asks on and on fails.
     fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
-        if failure.severity != Severity::NeedsLogin || !self.parts.core.holds(worker, task) {
+        if failure.severity != Severity::Unprepared || !self.parts.core.holds(worker, task) {
             return;
         }
         let answered = self.tasks.get_mut(&task).and_then(|entry| {

@@ -466,7 +466,7 @@ impl Shell {
             Report::Finished { task, stored } => Event::Finished {
                 worker,
                 task,
-                stored,
+                output: stored,
             },
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,
