@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
+use protocol::{Assigned, Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 
 use super::placing::Told;
 use super::{Entry, Shell, facts};
@@ -171,7 +171,7 @@ impl Shell {
         self.parts.intents.intend(free)
     }
 
-    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
+    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assigned<Assignment>> {
         tasks
             .into_iter()
             .filter_map(|task| {
@@ -192,12 +192,13 @@ impl Shell {
                     begun: self.parts.core.is_begun(task)
                         || self.parts.partials_left.contains(&partial),
                     mirror: source.is_some(),
-                    ..Assignment::new(task, url, partial)
+                    ..Assignment::new(url, partial)
                 };
-                Some(match &target.extra {
+                let job = match &target.extra {
                     Some(extra) => with_extra(plain, extra),
                     None => plain,
-                })
+                };
+                Some(Assigned { task, job })
             })
             .collect()
     }

@@ -463,7 +463,10 @@ impl Shell {
                 task,
                 at: clock.instant(at),
             },
-            Report::Finished { task, stored } => Event::Finished {
+            Report::Finished {
+                task,
+                output: stored,
+            } => Event::Finished {
                 worker,
                 task,
                 output: stored,
