@@ -18,7 +18,7 @@ fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
     let limits = Limits {
         workers: 1,
         concurrency,
-        per_host: None,
+        per_group: None,
         ..Limits::default()
     };
     let mut core = Dispatcher::new(limits, now);
@@ -107,7 +107,7 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
         let (mut core, begun) = one_worker(1, 1);
         let now = begun + ms(100);
         let done = finished(FIRST, TaskId(1));
-        let Event::Finished { stored, .. } = done.clone() else {
+        let Event::Finished { output: stored, .. } = done.clone() else {
             unreachable!("it is finished");
         };
         core.handle_all(now, [started(1, begun + said), done]);

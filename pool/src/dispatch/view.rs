@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::{TaskId, WorkerId};
+use protocol::{JobFailure, TaskId, WorkerId};
 
 use super::Dispatcher;
 use super::slot::SlotState;
@@ -11,11 +11,11 @@ use super::task::Place;
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Tasks of the input, whether offered or refused. Here and in what became of them errands do not
+    /// Tasks of the input, whether offered or refused. Here and in what became of them prerequisites do not
     /// count.
     pub offered: u64,
-    /// Tasks finished with their file in place.
-    pub stored: u64,
+    /// Tasks finished as done.
+    pub done: u64,
     /// Tasks finished as failed.
     pub failed: u64,
     /// Tasks quarantined.
@@ -38,7 +38,7 @@ impl Counts {
     /// Tasks finished, in whatever way.
     #[must_use]
     pub const fn finished(&self) -> u64 {
-        self.stored + self.failed + self.quarantined
+        self.done + self.failed + self.quarantined
     }
 }
 
@@ -64,17 +64,20 @@ pub struct TaskView {
     pub since: Instant,
 }
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// What happened so far.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Tasks that were offered and are not finished, without errands.
+    /// Tasks that were offered and are not finished, without prerequisites.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.tasks.values().filter(|task| !task.errand).count()
+        self.tasks
+            .values()
+            .filter(|task| !task.prerequisite)
+            .count()
     }
 
     /// Tasks that wait for their next attempt.
@@ -83,7 +86,7 @@ impl Dispatcher {
         self.delayed.len()
     }
 
-    /// Tasks whose bodies are being put in place.
+    /// Tasks that are seen to after their workers have answered them.
     #[must_use]
     pub const fn placing(&self) -> usize {
         self.placing
@@ -155,7 +158,7 @@ impl Dispatcher {
                             })
                         }
                         Place::Ready
-                        | Place::Errands
+                        | Place::Prerequisites
                         | Place::Suspects
                         | Place::Chunk(_)
                         | Place::Delayed(_)

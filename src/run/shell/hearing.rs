@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::{Running, WorkerId};
+use protocol::{Progress, Running, WorkerId};
 
 use super::{Shell, Sign};
 use crate::format::duration;
@@ -16,9 +16,12 @@ impl Shell {
     pub(super) fn hear(&mut self, worker: WorkerId, running: &Running, now: Instant) {
         let &Running {
             task,
-            phase,
-            bytes,
-            expected,
+            progress:
+                Progress {
+                    phase,
+                    bytes,
+                    expected,
+                },
         } = running;
         let earlier = self.heard.get(&task).filter(|sign| sign.worker == worker);
         let (new, speed) = match earlier {
