@@ -248,6 +248,17 @@ impl Progress {
         (self.waiting.len(), bytes)
     }
 
+    /// The tasks whose outcomes wait.
+    pub fn waiting_tasks(&self) -> impl Iterator<Item = u64> {
+        self.waiting.keys().copied()
+    }
+
+    /// Whether the outcome of this task waits.
+    #[must_use]
+    pub fn waits(&self, task: u64) -> bool {
+        self.waiting.contains_key(&task)
+    }
+
     /// Whether the chain lacks something: outcomes, or that the partition is further done than it says.
     /// The latter is so where outcomes of an earlier owner complete a frame.
     #[must_use]
