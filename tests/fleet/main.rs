@@ -3,6 +3,7 @@
 //! Tests that find no nats-server say so and do nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod chaos;
 mod queue;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,7 +13,7 @@ use crate::support::wait;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
 /// The server, if this machine has one: `NATS_SERVER`, or in `PATH`.
-fn program() -> Option<PathBuf> {
+pub fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("NATS_SERVER") {
         return Some(named.into());
     }
