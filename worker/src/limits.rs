@@ -20,7 +20,7 @@ use crate::session;
 pub const EXIT_OUT_OF_MEMORY: i32 = 77;
 
 /// Private writable memory of a worker, its data segment, one download and TLS included; without
-/// its threads. Measured, with a margin: see ARCHITECTURE.md.
+/// its threads. Measured, with a margin: see docs/decisions/sandbox.md.
 const BASE: u64 = 6 << 20;
 
 /// For each further thread: its stack, as the standard library makes it, and what malloc(3) takes

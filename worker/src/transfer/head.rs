@@ -9,12 +9,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{
-    ACCEPT_RANGES, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER, SET_COOKIE,
-    TRANSFER_ENCODING, WWW_AUTHENTICATE,
-};
-use http::{HeaderName, Version};
+use http::Version;
 
 use super::TransportError;
 use super::framing::{self, Found, Framing};
@@ -31,27 +26,45 @@ pub(super) const GROWTH: usize = 1024;
 /// What a head begins with, as long as nothing is known of it.
 const STATUS_LINE: &[u8] = b"HTTP/1.1 200 \r\n";
 
-/// Headers that say what the body is, where it ends and where it is instead. They decide what is
-/// stored: if one of them is malformed or does not fit, the response is refused.
-const VITAL: [HeaderName; 7] = [
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    CONTENT_ENCODING,
-    CONTENT_RANGE,
-    LOCATION,
-    ETAG,
-    LAST_MODIFIED,
-];
+/// What a header is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Length,
+    Coding,
+    Connection,
+    /// It says what the body is, or where it is instead, and so decides what is stored. If it is
+    /// malformed or does not fit, the response is refused.
+    Vital,
+    /// It is shown if it is well-formed and fits.
+    Useful,
+    /// As `Useful`, but there may be many, and they are the least important.
+    Cookie,
+}
 
-/// Other headers that are shown, if they are well-formed and fit.
-const SHOWN: [HeaderName; 7] = [
-    ACCEPT_RANGES,
-    CONTENT_DISPOSITION,
-    CONTENT_TYPE,
-    DATE,
-    RETRY_AFTER,
-    SET_COOKIE,
-    WWW_AUTHENTICATE,
+impl Role {
+    /// Whether the body is not known without it.
+    const fn is_vital(self) -> bool {
+        matches!(self, Self::Length | Self::Coding | Self::Vital)
+    }
+}
+
+/// The headers that the worker reads, in the form in which a parser is shown them.
+const READ: [(&str, Role); 15] = [
+    ("content-length", Role::Length),
+    ("transfer-encoding", Role::Coding),
+    ("connection", Role::Connection),
+    ("content-encoding", Role::Vital),
+    ("content-range", Role::Vital),
+    ("location", Role::Vital),
+    ("etag", Role::Vital),
+    ("last-modified", Role::Vital),
+    ("accept-ranges", Role::Useful),
+    ("content-disposition", Role::Useful),
+    ("content-type", Role::Useful),
+    ("date", Role::Useful),
+    ("retry-after", Role::Useful),
+    ("www-authenticate", Role::Useful),
+    ("set-cookie", Role::Cookie),
 ];
 
 /// A head that may be passed on.
@@ -61,26 +74,25 @@ pub(super) enum Head {
     Interim,
     /// Of the response.
     Final {
-        /// What a parser is shown.
-        shown: Vec<u8>,
         framing: Framing,
         /// No further request may use the connection.
         last: bool,
     },
 }
 
-/// Reads `head`, up to and with the empty line that ends it.
+/// Reads `head`, up to and with the empty line that ends it. Puts what a parser is shown into
+/// `shown`, in place of what is there; nothing if it is an interim response.
 ///
 /// # Errors
 ///
 /// If it is no head, or what it says of the body can be read in more than one way.
-pub(super) fn read(head: &[u8]) -> Result<Head, TransportError> {
+pub(super) fn read(head: &[u8], shown: &mut Vec<u8>) -> Result<Head, TransportError> {
     let start = head.iter().position(|byte| !b"\r\n".contains(byte));
     let mut lines = head[start.unwrap_or(head.len())..]
         .split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let (version, status) = status_line(lines.next().unwrap_or_default())?;
-    let mut builder = Builder::new(head.len());
+    let mut builder = Builder::new(shown);
     let mut header = Cow::Borrowed(&[][..]);
     for line in lines.take_while(|line| !line.is_empty()) {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
@@ -123,7 +135,7 @@ fn status_line(line: &[u8]) -> Result<(Version, u16), TransportError> {
 #[derive(Debug)]
 struct Builder<'h> {
     /// What a parser is shown, so far.
-    shown: Vec<u8>,
+    shown: &'h mut Vec<u8>,
     count: usize,
     /// The values of `Transfer-Encoding`, as one list.
     codings: Option<Cow<'h, [u8]>>,
@@ -135,9 +147,8 @@ struct Builder<'h> {
 }
 
 impl<'h> Builder<'h> {
-    /// For a head of so many bytes.
-    fn new(bytes: usize) -> Self {
-        let mut shown = Vec::with_capacity(bytes.min(MAX_SHOWN) + GROWTH);
+    fn new(shown: &'h mut Vec<u8>) -> Self {
+        shown.clear();
         shown.extend_from_slice(STATUS_LINE);
         Self {
             shown,
@@ -164,7 +175,7 @@ impl<'h> Builder<'h> {
     ) -> Result<(), TransportError> {
         match header(line) {
             _ if line.is_empty() => Ok(()),
-            Some((name, value)) => self.header(&name, value, keep),
+            Some((name, value)) => self.header(name, value, keep),
             None if is_vital(line) => {
                 let line = String::from_utf8_lossy(&line[..line.len().min(80)]);
                 let what = format!("its header {line:?} is malformed");
@@ -179,36 +190,40 @@ impl<'h> Builder<'h> {
 
     fn header<'l>(
         &mut self,
-        name: &HeaderName,
+        name: &[u8],
         value: &'l [u8],
         keep: impl FnOnce(&'l [u8]) -> Cow<'h, [u8]>,
     ) -> Result<(), TransportError> {
-        let vital = VITAL.contains(name);
-        if *name == CONTENT_LENGTH {
-            add(&mut self.lengths, keep(value));
-        } else if *name == TRANSFER_ENCODING {
-            add(&mut self.codings, keep(value));
-        } else if *name == CONNECTION {
-            let mut parts = value.windows(5);
-            self.last |= parts.any(|part| part.eq_ignore_ascii_case(b"close"));
-            self.connection = Some(keep(value));
-        } else if vital || SHOWN.contains(name) {
-            // Cookies are many, and the least of what is shown.
-            let share = if *name == SET_COOKIE { 2 } else { 1 };
-            let fits = self.shown.len() + value.len() <= MAX_SHOWN / share
-                && self.count < MAX_SHOWN_HEADERS / share;
-            if fits {
-                self.show(name, value);
-            } else if vital {
-                let what = format!("no room for its header {name}");
-                return Err(TransportError::HeadTooLarge(what));
+        let mut read = READ.iter();
+        let known = read.find(|(read, _)| read.as_bytes().eq_ignore_ascii_case(name));
+        let Some((name, role)) = known else {
+            return Ok(());
+        };
+        match role {
+            Role::Length => add(&mut self.lengths, keep(value)),
+            Role::Coding => add(&mut self.codings, keep(value)),
+            Role::Connection => {
+                let mut parts = value.windows(5);
+                self.last |= parts.any(|part| part.eq_ignore_ascii_case(b"close"));
+                self.connection = Some(keep(value));
+            }
+            Role::Vital | Role::Useful | Role::Cookie => {
+                let share = if *role == Role::Cookie { 2 } else { 1 };
+                let fits = self.shown.len() + value.len() <= MAX_SHOWN / share
+                    && self.count < MAX_SHOWN_HEADERS / share;
+                if fits {
+                    self.show(name, value);
+                } else if role.is_vital() {
+                    let what = format!("no room for its header {name}");
+                    return Err(TransportError::HeadTooLarge(what));
+                }
             }
         }
         Ok(())
     }
 
-    fn show(&mut self, name: &HeaderName, value: &[u8]) {
-        for part in [name.as_str().as_bytes(), b":", value, b"\r\n"] {
+    fn show(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), b":", value, b"\r\n"] {
             self.shown.extend_from_slice(part);
         }
         self.count += 1;
@@ -221,6 +236,7 @@ impl<'h> Builder<'h> {
                 let what = "an interim response announces a body";
                 return Err(TransportError::Framing(what.to_owned()));
             }
+            self.shown.clear();
             return Ok(Head::Interim);
         }
         let codings = self.codings.as_deref().into_iter();
@@ -240,24 +256,20 @@ impl<'h> Builder<'h> {
         };
         match framing {
             Framing::Length(_) if matches!(status, 101 | 204 | 304) => {}
-            Framing::Length(length) => self.show(&CONTENT_LENGTH, length.to_string().as_bytes()),
-            Framing::Chunked => self.show(&TRANSFER_ENCODING, b"chunked"),
+            Framing::Length(length) => self.show("content-length", length.to_string().as_bytes()),
+            Framing::Chunked => self.show("transfer-encoding", b"chunked"),
             Framing::UntilClose => {}
         }
         if last {
-            self.show(&CONNECTION, b"close");
+            self.show("connection", b"close");
         } else if let Some(value) = self.connection.take() {
-            self.show(&CONNECTION, &value);
+            self.show("connection", &value);
         }
-        let mut shown = self.shown;
+        let shown = self.shown;
         let status_line = format!("HTTP/1.{minor} {status} \r\n");
         shown[..STATUS_LINE.len()].copy_from_slice(status_line.as_bytes());
         shown.extend_from_slice(b"\r\n");
-        Ok(Head::Final {
-            shown,
-            framing,
-            last,
-        })
+        Ok(Head::Final { framing, last })
     }
 }
 
@@ -274,13 +286,39 @@ fn add<'h>(list: &mut Option<Cow<'h, [u8]>>, value: Cow<'h, [u8]>) {
 }
 
 /// Name and value of a well-formed header.
-pub(super) fn header(line: &[u8]) -> Option<(HeaderName, &[u8])> {
+pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b':', line)?;
-    let name = HeaderName::from_bytes(&line[..at]).ok()?;
+    let name = &line[..at];
     let value = trim(&line[at + 1..]);
-    // As `HeaderValue` has it.
-    let sound = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
-    value.iter().all(sound).then_some((name, value))
+    let sound = !name.is_empty() && name.iter().all(is_token) && value.iter().all(is_text);
+    sound.then_some((name, value))
+}
+
+/// Whether a name may hold it: `tchar` of RFC 9110 section 5.6.2.
+const fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// Whether a value may hold it: as `http::HeaderValue` has it.
+const fn is_text(byte: &u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 /// `text` without blanks around it.
@@ -299,12 +337,9 @@ fn is_vital(line: &[u8]) -> bool {
         .filter(|byte| byte.is_ascii_alphanumeric())
         .map(u8::to_ascii_lowercase)
         .collect();
-    VITAL.iter().any(|vital| {
-        let vital: Vec<u8> = vital
-            .as_str()
-            .bytes()
-            .filter(|byte| *byte != b'-')
-            .collect();
+    let vital = READ.iter().filter(|(_, role)| role.is_vital());
+    vital.map(|(name, _)| name.bytes()).any(|name| {
+        let vital: Vec<u8> = name.filter(|byte| *byte != b'-').collect();
         match colon {
             Some(_) => letters == vital,
             None => letters.starts_with(&vital),

@@ -42,7 +42,7 @@ pub struct Scanner {
     broken: Option<TransportError>,
     /// How many lines of the head have ended.
     lines: usize,
-    /// A head that is to be passed on.
+    /// The head that is to be passed on, if the last data ended one.
     shown: Vec<u8>,
     /// The connection is good for no further response.
     spent: bool,
@@ -51,14 +51,14 @@ pub struct Scanner {
 /// What is to be passed on to a parser: the head, and then the first bytes of the data that was
 /// taken in.
 #[derive(Debug)]
-pub struct Passed {
+pub struct Passed<'s> {
     /// A head, or nothing.
-    pub head: Vec<u8>,
+    pub head: &'s [u8],
     /// How many bytes of the data.
     pub kept: usize,
 }
 
-impl Passed {
+impl Passed<'_> {
     /// Puts the head before what is kept, at the front of `buffer`; how many bytes that makes.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Passed {
             return Err(TransportError::HeadTooLarge(what));
         }
         buffer.copy_within(..self.kept, self.head.len());
-        buffer[..self.head.len()].copy_from_slice(&self.head);
+        buffer[..self.head.len()].copy_from_slice(self.head);
         Ok(end)
     }
 }
@@ -164,7 +164,8 @@ impl Scanner {
     /// Takes in what came over the wire. What a parser is to see of it is moved to the front of
     /// `data`. After something that is not allowed nothing more is passed on, and
     /// [`verdict`](Self::verdict) says what it was.
-    pub fn feed(&mut self, data: &mut [u8]) -> Passed {
+    pub fn feed(&mut self, data: &mut [u8]) -> Passed<'_> {
+        self.shown.clear();
         let (mut read, mut kept) = (0, 0);
         while read < data.len() && self.broken.is_none() {
             let (taken, passed) = match self.step(&data[read..]) {
@@ -181,7 +182,7 @@ impl Scanner {
             kept += passed;
         }
         Passed {
-            head: std::mem::take(&mut self.shown),
+            head: &self.shown,
             kept,
         }
     }
@@ -274,7 +275,7 @@ impl Scanner {
 
     /// What follows `head`.
     fn body(&mut self, head: &[u8]) -> Result<State, TransportError> {
-        let (shown, framing, last) = match head::read(head)? {
+        let (framing, last) = match head::read(head, &mut self.shown)? {
             Head::Interim => {
                 self.interim += 1;
                 if self.interim > MAX_INTERIM {
@@ -283,13 +284,8 @@ impl Scanner {
                 }
                 return Ok(State::Head);
             }
-            Head::Final {
-                shown,
-                framing,
-                last,
-            } => (shown, framing, last),
+            Head::Final { framing, last } => (framing, last),
         };
-        self.shown = shown;
         self.spent |= last;
         Ok(match framing {
             Framing::Length(0) => State::Idle,

@@ -1,0 +1,10 @@
+//! The manual: its links lead somewhere, and its commands run.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of a page only a few parts matter"
+)]
+
+mod commands;
+mod links;
+mod pages;
