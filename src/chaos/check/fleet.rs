@@ -366,3 +366,254 @@ pub struct MemberPlace {
     /// URLs that a worker was busy with when it died.
     pub died_with: BTreeSet<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use data_encoding::HEXLOWER;
+    use lab::origin::body::{self, Content};
+    use lab::origin::{Seen, Spec};
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::chaos::plan::Task;
+
+    /// A fleet of two members that is done with four URLs of one host, with nothing wrong.
+    struct Scene {
+        folder: TempDir,
+        spec: Spec,
+        tasks: Vec<Task>,
+        messages: Vec<(u64, String, Vec<u8>)>,
+        journals: [Vec<Seen>; 2],
+        told: Value,
+        disturbed_ns: Vec<(u64, u64)>,
+    }
+
+    fn url(number: usize) -> String {
+        format!("http://h.example/{number}")
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let mut scene = Self {
+                folder: tempfile::tempdir().expect("a folder"),
+                spec: "size=1000B,seed=5".parse().expect("a spec"),
+                tasks: Vec::new(),
+                messages: Vec::new(),
+                journals: [Vec::new(), Vec::new()],
+                told: json!({"outcomes": {"stored": 4}, "open": 0, "redundant_files": []}),
+                disturbed_ns: Vec::new(),
+            };
+            for member in ["m0", "m1"] {
+                for made in ["tmp", "downloads/.coordinator"] {
+                    let folder = scene.folder.path().join(member).join(made);
+                    fs::create_dir_all(folder).expect("writable");
+                }
+            }
+            scene.tasks = (0..4)
+                .map(|number| Task {
+                    url: url(number),
+                    poison: None,
+                })
+                .collect();
+            scene.begin();
+            for number in 0..4 {
+                let member = number / 2;
+                scene.download(member, number, number as u64 * 1_000_000_000);
+                let epoch = if member == 0 { 1 } else { 4 };
+                if number == 2 {
+                    scene.begin();
+                }
+                scene.append(epoch, number, member);
+            }
+            scene
+        }
+
+        fn begin(&mut self) {
+            self.message(json!({"kind": "begin", "epoch": 0}), None);
+        }
+
+        fn append(&mut self, epoch: u64, number: usize, member: usize) {
+            let line = json!({"task": number, "record": self.record(member, number)});
+            self.message(json!({"kind": "outcomes", "epoch": epoch}), Some(line));
+        }
+
+        fn message(&mut self, head: Value, line: Option<Value>) {
+            let text = format!(
+                "{head}\n{}",
+                line.map_or_else(String::new, |line| line.to_string())
+            );
+            let sequence = self.messages.len() as u64 + 1;
+            self.messages
+                .push((sequence, "co.default.r.7".to_owned(), text.into_bytes()));
+        }
+
+        fn record(&self, member: usize, number: usize) -> Value {
+            let hash = body::sha256(&self.spec, &format!("h.example/{number}"));
+            json!({
+                "url": url(number), "outcome": "stored", "path": format!("{number}.bin"), "bytes": 1000,
+                "sha256": HEXLOWER.encode(&hash), "fleet": {"machine": format!("m{member}")},
+            })
+        }
+
+        /// The member's file, its record and what its origin saw, for half a second from `begun_ns` on.
+        fn download(&mut self, member: usize, number: usize, begun_ns: u64) {
+            let id = format!("h.example/{number}");
+            let mut content = Content::new(&self.spec, &id);
+            let bytes = content.next_chunk(1000).to_vec();
+            let folder = self.folder.path().join(format!("m{member}/downloads"));
+            fs::write(folder.join(format!("{number}.bin")), bytes).expect("writable");
+            let log = folder.join(".coordinator/results.jsonl");
+            let earlier = fs::read_to_string(&log).unwrap_or_default();
+            let line = self.record(member, number);
+            fs::write(log, format!("{earlier}{line}\n")).expect("writable");
+            self.journals[member].push(Seen {
+                url: id,
+                method: "GET".to_owned(),
+                begun_ns,
+                ended_ns: begun_ns + 500_000_000,
+                status: Some(200),
+                bytes: 1000,
+                complete: true,
+                ..Seen::default()
+            });
+        }
+
+        fn check(&self) -> FleetFindings {
+            let died_with = BTreeSet::new();
+            let places = ["m0", "m1"].map(|name| {
+                let folder = self.folder.path().join(name);
+                (
+                    folder.join("downloads"),
+                    folder.join("tmp"),
+                    folder.join("journal.jsonl"),
+                )
+            });
+            for (seen, (_, _, journal)) in self.journals.iter().zip(&places) {
+                let lines = seen
+                    .iter()
+                    .map(|seen| serde_json::to_string(seen).expect("JSON") + "\n");
+                fs::write(journal, lines.collect::<String>()).expect("writable");
+            }
+            let members: Vec<_> = places
+                .iter()
+                .enumerate()
+                .map(|(number, (output, tmp, journal))| MemberEvidence {
+                    name: format!("m{number}"),
+                    deaths: 0,
+                    own: Evidence {
+                        tasks: &self.tasks,
+                        spec: &self.spec,
+                        output,
+                        tmp,
+                        journal,
+                        killed_ns: &[],
+                        died_with: &died_with,
+                        processes: &[],
+                    },
+                })
+                .collect();
+            let messages: Vec<_> = self
+                .messages
+                .iter()
+                .map(|(place, subject, text)| (*place, subject.as_str(), text.as_slice()))
+                .collect();
+            check(&FleetEvidence {
+                members: &members,
+                messages: &messages,
+                told: self.told.to_string().as_bytes(),
+                of_a_host: 1,
+                disturbed_ns: &self.disturbed_ns,
+            })
+            .expect("readable")
+        }
+
+        /// The only promise that is broken, once.
+        fn is_broken(&self, violation: Violation) {
+            let found = self.check().common.violations;
+            let counts: Vec<_> = found
+                .iter()
+                .map(|(kind, broken)| (*kind, broken.count))
+                .collect();
+            assert_eq!(counts, [(violation, 1)], "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_fleet_with_nothing_wrong_is_clean() {
+        let findings = Scene::new().check();
+        assert!(findings.common.is_clean(), "{findings:?}");
+        assert_eq!(
+            (findings.common.stored, findings.begun, findings.copies),
+            (4, 2, 0)
+        );
+        assert_eq!(
+            findings.of,
+            BTreeMap::from([("m0".to_owned(), 2), ("m1".to_owned(), 2)])
+        );
+    }
+
+    #[test]
+    fn an_owner_whose_time_is_over_must_not_be_heard() {
+        let mut scene = Scene::new();
+        let (_, _, text) = &mut scene.messages[4];
+        *text = String::from_utf8_lossy(text)
+            .replace("\"epoch\":4", "\"epoch\":1")
+            .into_bytes();
+        scene.is_broken(Violation::Unfenced);
+    }
+
+    #[test]
+    fn a_task_has_one_outcome() {
+        let mut scene = Scene::new();
+        scene.append(4, 3, 1);
+        scene.is_broken(Violation::Duplicated);
+    }
+
+    #[test]
+    fn a_url_without_an_outcome_is_lost_and_its_file_a_copy_that_nobody_is_told_of() {
+        let mut scene = Scene::new();
+        scene.messages.pop();
+        scene.told["outcomes"]["stored"] = 3.into();
+        let found = scene.check().common;
+        assert_eq!(
+            (found.count(Violation::Lost), found.count(Violation::Untold)),
+            (1, 1),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_done_twice_is_told_of() {
+        let mut scene = Scene::new();
+        scene.download(1, 0, 9_000_000_000);
+        scene.is_broken(Violation::Untold);
+        scene.told["redundant_files"] = json!([{"machine": "m1", "path": "0.bin"}]);
+        let findings = scene.check();
+        assert!(findings.common.is_clean(), "{findings:?}");
+        assert_eq!(findings.copies, 1);
+    }
+
+    #[test]
+    fn hosts_are_asked_more_at_once_only_while_their_owner_changes() {
+        let mut scene = Scene::new();
+        scene.journals[1][0].begun_ns = scene.journals[0][1].begun_ns + 1_000_000;
+        scene.is_broken(Violation::OverLimit);
+        scene.disturbed_ns = vec![(1_000_000_000, 2_000_000_000)];
+        let findings = scene.check();
+        assert!(findings.common.is_clean(), "{findings:?}");
+        assert_eq!(findings.excess, 1);
+        // One member alone keeps to it at all times.
+        scene.journals[0][0].ended_ns = 1_400_000_000;
+        assert_eq!(scene.check().common.count(Violation::OverLimit), 1);
+    }
+
+    #[test]
+    fn the_program_tells_what_is_there() {
+        let mut scene = Scene::new();
+        scene.told["outcomes"]["stored"] = 5.into();
+        scene.is_broken(Violation::Miscounted);
+    }
+}
