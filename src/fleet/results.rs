@@ -159,7 +159,7 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
                 {
                     writeln!(out, "{}", noted.url).map_err(unwritten())?;
                 }
-                count(&mut counts, noted.as_ref(), machine);
+                count(&mut counts, noted.as_ref(), line.dead, machine);
             }
         }
         for ((task, machine), noted) in beside {
@@ -231,7 +231,7 @@ fn redundant_file(noted: Option<Noted>) -> Option<RedundantFile> {
     })
 }
 
-fn count(counts: &mut Counts, noted: Option<&Noted>, machine: String) {
+fn count(counts: &mut Counts, noted: Option<&Noted>, is_dead: bool, machine: String) {
     let outcome = match noted {
         Some(noted) => {
             counts.bytes += noted.bytes.unwrap_or_default();
@@ -239,6 +239,7 @@ fn count(counts: &mut Counts, noted: Option<&Noted>, machine: String) {
             let name = serde_json::to_value(noted.outcome).unwrap_or_default();
             name.as_str().unwrap_or_default().to_owned()
         }
+        None if is_dead => "dead".to_owned(),
         None => "unreadable".to_owned(),
     };
     *counts.outcomes.entry(outcome).or_default() += 1;

@@ -4,7 +4,6 @@
 //! One task, one inbox. Requests to the queue run beside it and answer into the inbox.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt::Write as _;
 use std::future::Future;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -17,9 +16,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
 use super::log::OwnLog;
-use super::partition::{FRAMES, Held, append, begin};
+use super::partition::{Held, append, begin};
 use crate::fleet::FleetError;
-use crate::fleet::chain::{self, Progress, Replay};
+use crate::fleet::chain::{self, FRAMES, Progress, Replay};
 use crate::fleet::frame::{self, MAX_TARGETS};
 use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
@@ -377,6 +376,7 @@ impl Actor {
         };
         let epoch = progress.epoch();
         let wanted = progress.open(message.sequence, &head);
+        let alone = progress.takes_care();
         let mut wanted = wanted.into_iter().peekable();
         let mut given = String::new();
         let raw = text.split(|byte| *byte == b'\n');
@@ -403,19 +403,25 @@ impl Actor {
                 held.waiting_since.get_or_insert_with(Instant::now);
                 continue;
             }
-            let earlier = self.outstanding.insert(target.key, (partition, task));
-            if earlier.is_none() {
-                let ticket = Ticket {
-                    run: self.queue.run().to_owned(),
-                    machine: self.machine.clone(),
-                    partition: partition.0,
-                    epoch,
-                    task,
-                };
-                // A line is an object, and has a URL.
-                let rest = String::from_utf8_lossy(line);
-                let rest = rest.trim_start().trim_start_matches('{');
-                let _ = writeln!(given, "{{\"fleet\":\"{ticket}\",{rest}");
+            let ticket = Ticket {
+                run: self.queue.run().to_owned(),
+                machine: self.machine.clone(),
+                partition: partition.0,
+                epoch,
+                task,
+            };
+            // A line is an object, and has a URL.
+            let rest = String::from_utf8_lossy(line);
+            let rest = rest.trim_start().trim_start_matches('{');
+            let line = format!("{{\"fleet\":\"{ticket}\",{rest}\n");
+            if alone {
+                held.held_back.push_back((task, target.key, line));
+            } else if self
+                .outstanding
+                .insert(target.key, (partition, task))
+                .is_none()
+            {
+                given.push_str(&line);
             }
         }
         if progress.is_due() {
@@ -580,6 +586,13 @@ impl Actor {
             return;
         };
         let claim = held.claim;
+        if let Some((task, key, line)) = held.try_next()
+            && self.outstanding.insert(key, (partition, task)).is_none()
+            && let Some(list) = &self.list
+        {
+            // It can only fail when the run is over.
+            let _ = list.send(line.into_bytes());
+        }
         let publish = held.publish_at().is_some_and(|at| at <= now);
         let Some(progress) = &mut held.progress else {
             if held.draining && !held.beginning {
@@ -615,7 +628,7 @@ impl Actor {
         let Some(held) = self.held.get_mut(&partition) else {
             return;
         };
-        let Some(progress) = &held.progress else {
+        let Some(progress) = &mut held.progress else {
             return;
         };
         let is_all = known.is_some_and(|tasks| progress.floor().tasks == tasks);
@@ -623,7 +636,14 @@ impl Actor {
             let (waiting, _) = progress.waiting();
             // What the run leaves undone is another's.
             let finished = progress.is_idle() || (run_ended && waiting == 0 && !held.appending);
-            if finished && !held.loading {
+            if finished && !held.loading && !held.leaving {
+                held.leaving = true;
+                progress.leave();
+                if progress.is_due() {
+                    held.waiting_since = Some(now);
+                }
+            }
+            if finished && !held.loading && (!progress.is_due() || run_ended) {
                 self.held.remove(&partition);
                 self.tell_lease(lease::Event::Drained { partition, claim });
             }
