@@ -25,6 +25,11 @@ pub struct ResultsArgs {
     #[arg(long, conflicts_with_all = ["slowest", "export_csv", "export_json"])]
     pub failed: bool,
 
+    /// Print the URL and the path of each stored file, with a tab between them, a line each, and
+    /// nothing else; the path is relative to the output folder
+    #[arg(long, conflicts_with_all = ["failed", "kind", "slowest", "json", "export_csv", "export_json"])]
+    pub stored: bool,
+
     /// Only URLs that failed for this reason, or for one of these, with commas between them
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = value::failure_kind())]
     pub kind: Vec<FailureKind>,
@@ -61,6 +66,8 @@ Examples:
       try again what failed, and what is quarantined
   coordinator results --host www.example.com --export-csv -
       one host as a table
+  coordinator results --stored | cut -f 2
+      the paths of all stored files
 
 Exit status:
   0    the results are told, whatever they are

@@ -3,6 +3,7 @@
 //! ```text
 //!   run log --> latest: which lines count --> filter -+-> summary --> terminal
 //!                                                     +-> failed: a list to feed back
+//!                                                     +-> stored: URLs and paths
 //!                                                     +-> export: CSV, JSON
 //! ```
 //!
@@ -17,6 +18,7 @@ mod failed;
 mod filter;
 mod hosts;
 mod latest;
+mod stored;
 mod summary;
 mod terminal;
 
@@ -42,6 +44,7 @@ pub struct Plan {
     folder: PathBuf,
     filter: Filter,
     failed: bool,
+    stored: bool,
     slowest: usize,
     /// Print the figures as JSON.
     figures: bool,
@@ -154,6 +157,7 @@ impl Plan {
                 hosts: args.host,
             },
             failed: args.failed,
+            stored: args.stored,
             slowest: args.slowest,
             figures: args.json,
             csv,
@@ -182,9 +186,12 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     // Never in the folder itself.
     let scratch = std::env::temp_dir();
     let latest = Latest::open(&plan.folder, scratch.clone())?;
-    if plan.failed {
+    if plan.failed || plan.stored {
         let mut out = BufWriter::new(io::stdout().lock());
-        let (printed, unreadable) = failed::print(&latest, &plan.filter, &mut out)?;
+        let (printed, unreadable) = match plan.failed {
+            true => failed::print(&latest, &plan.filter, &mut out)?,
+            false => stored::print(&latest, &plan.filter, &mut out)?,
+        };
         out.flush().map_err(to_stdout)?;
         warn(&latest, &unreadable);
         if printed == 0 && !plan.filter.is_empty() {

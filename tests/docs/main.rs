@@ -8,3 +8,6 @@
 mod commands;
 mod links;
 mod pages;
+#[path = "../support/mod.rs"]
+mod support;
+mod trades;

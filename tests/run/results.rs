@@ -132,6 +132,20 @@ fn what_failed_can_be_fed_back_under_the_names_that_the_list_gave() {
 }
 
 #[test]
+fn what_is_stored_is_a_line_with_url_and_path_for_each_file() {
+    let (server, run) = some_failed();
+    let record = run.log().of(&server.url("/a")).remove(0);
+    let expected = format!("{}\t{}\n", record.url, record.path.unwrap());
+    assert_eq!(told(&run, "--stored"), expected);
+    assert_eq!(hinted(&run, "--stored --host other.example"), "");
+    // A run that stores the others adds their lines.
+    run.finish().code(0);
+    let paths = told(&run, "--stored");
+    assert!(paths.contains("\tb/c.txt\n"), "{paths}");
+    assert_eq!(paths.lines().count(), 3, "{paths}");
+}
+
+#[test]
 fn without_names_what_failed_is_a_url_a_line() {
     let server = Server::start().answer("/gone", [Answer::Status(404)]);
     let run = Run::new().list(["/gone", "/a"].map(|path| server.url(path)));
