@@ -302,6 +302,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "src/chaos/",
         &[
+            "crate::fleet",
             "crate::pool",
             "crate::dispatch",
             "crate::config",
