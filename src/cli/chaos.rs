@@ -43,6 +43,17 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = value::some_duration)]
     pub time_limit: Duration,
 
+    /// A fleet of so many members, each with its own workers and output folder, and a nats-server of
+    /// their own
+    #[cfg(feature = "fleet")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "compare_modes")]
+    pub fleet: Option<u16>,
+
+    /// The nats-server of the fleet [default: the one in PATH]
+    #[cfg(feature = "fleet")]
+    #[arg(long, value_name = "FILE", requires = "fleet", value_hint = clap::ValueHint::FilePath)]
+    pub nats_server: Option<PathBuf>,
+
     /// Keep everything (files, run log, what the origin saw) in DIR, which must not exist
     #[arg(short = 'o', long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -73,6 +84,8 @@ Faults:
   URLs of each kind that bring one of these about every time  poison
   of the origin, percent of the requests  errors, truncate, reset, stall, slow, endless
   of the coordinator, times in all  coordinator (kill -9), term, suspend, torn, disk
+  of a fleet, times in all  server (kill -9), feeder (kill -9), cut (a member, from the queue); and those
+                            of the coordinator befall its members
 
 Exit status:
   0    nothing was lost, doubled, torn or left behind

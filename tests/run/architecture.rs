@@ -292,6 +292,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "src/chaos/",
         &[
+            "crate::fleet",
             "crate::workers",
             "crate::dispatch",
             "crate::config",

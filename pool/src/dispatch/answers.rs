@@ -80,7 +80,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let places = self.places();
         self.ready.serve(now, group, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(group);
-        self.answered(worker, id, true, true);
+        self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
         self.actions.push_back(Action::Place {
             worker,
@@ -142,12 +142,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         if failure.severity() == Severity::Unprepared {
             // Not tried: it was handed out without what it needs.
-            self.answered(worker, id, true, false);
+            self.answered(now, worker, id, true, false);
             self.unlease(id);
             return self.make_ready(now, id);
         }
         let pushback = self.judge(now, id, &failure);
-        self.answered(worker, id, !failure.is_silence(), !pushback.excused);
+        self.answered(now, worker, id, !failure.is_silence(), !pushback.excused);
         if failure.severity() == Severity::Fatal {
             self.hand_to_placement(now, worker, id);
             return self.actions.push_back(Action::Prove {
@@ -278,12 +278,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// An answer came: it spends an attempt, if it `counts`, and shows that the worker works; and
     /// whether its group does.
-    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
+    fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
             self.ready.hear(task.group, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
+        slot.answered = Some(now);
         slot.progress = true;
         slot.barren = 0;
     }

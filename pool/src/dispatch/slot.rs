@@ -81,6 +81,8 @@ pub(super) struct Slot {
     /// When the worker last began a task, and how long one takes it of late, if it has begun two.
     began: Option<Instant>,
     pace: Option<Duration>,
+    /// When a worker last answered a task.
+    pub(super) answered: Option<Instant>,
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
@@ -105,6 +107,7 @@ impl Slot {
             served_by: None,
             began: None,
             pace: None,
+            answered: None,
             progress: false,
             barren: 0,
         }

@@ -49,9 +49,9 @@ pub struct SlotView {
     pub worker: WorkerId,
     /// What it is up to, as a word.
     pub state: &'static str,
-    /// What it runs.
+    /// What it runs, as far as can be told.
     pub running: Vec<TaskView>,
-    /// How many tasks it holds that it has not started.
+    /// How many more tasks it holds.
     pub queued: usize,
 }
 
@@ -124,35 +124,49 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     /// Every slot, as it is now.
+    ///
+    /// A worker says late what it has started, and does not say it of short tasks before they have
+    /// ended. So the next tasks that it holds count as running where it has room for them: since
+    /// its last answer, or since they were handed out.
     pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
-        self.slots.iter().map(|slot| SlotView {
-            worker: slot.worker(),
-            state: match slot.state {
-                SlotState::Vacant { .. } => "vacant",
-                SlotState::Retired => "retired",
-                SlotState::Starting { .. } => "starting",
-                SlotState::Ready if slot.held() == 0 => "idle",
-                SlotState::Ready => "busy",
-                SlotState::Leaving { .. } => "leaving",
-                SlotState::Dying { .. } => "dying",
-            },
-            running: slot
-                .running
-                .iter()
-                .filter_map(|&task| match self.tasks.get(&task)?.place {
-                    Place::Leased(lease) => Some(TaskView {
-                        task,
-                        since: lease.started?,
-                    }),
-                    Place::Ready
-                    | Place::Prerequisites
-                    | Place::Suspects
-                    | Place::Chunk(_)
-                    | Place::Delayed(_)
-                    | Place::Placing { .. } => None,
-                })
-                .collect(),
-            queued: slot.queue.len(),
+        self.slots.iter().map(|slot| {
+            let concurrency = usize::from(self.limits.concurrency);
+            let unsaid = concurrency
+                .saturating_sub(slot.running.len())
+                .min(slot.queue.len());
+            SlotView {
+                worker: slot.worker(),
+                state: match slot.state {
+                    SlotState::Vacant { .. } => "vacant",
+                    SlotState::Retired => "retired",
+                    SlotState::Starting { .. } => "starting",
+                    SlotState::Ready if slot.held() == 0 => "idle",
+                    SlotState::Ready => "busy",
+                    SlotState::Leaving { .. } => "leaving",
+                    SlotState::Dying { .. } => "dying",
+                },
+                running: slot
+                    .running
+                    .iter()
+                    .chain(slot.queue.iter().take(unsaid))
+                    .filter_map(|&task| match self.tasks.get(&task)?.place {
+                        Place::Leased(lease) => {
+                            let free = slot.answered.max(Some(lease.asked.at));
+                            Some(TaskView {
+                                task,
+                                since: lease.started.or(free)?,
+                            })
+                        }
+                        Place::Ready
+                        | Place::Prerequisites
+                        | Place::Suspects
+                        | Place::Chunk(_)
+                        | Place::Delayed(_)
+                        | Place::Placing { .. } => None,
+                    })
+                    .collect(),
+                queued: slot.queue.len() - unsaid,
+            }
         })
     }
 }

@@ -67,9 +67,8 @@ impl Shell {
 
     /// What is said when the run is asked to end by the signal with this number.
     pub(super) fn farewell(&self, number: i32) -> String {
-        // A worker may have begun what it holds, and not have said so yet.
         let slots = self.parts.core.slots();
-        let running = slots.map(|slot| slot.running.len().max(slot.queued.min(1)));
+        let running = slots.map(|slot| slot.running.len());
         // And what is downloaded is put in place, or its command runs.
         let running = running.sum::<usize>() + self.parts.core.placing();
         let what = match running {
