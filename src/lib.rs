@@ -6,14 +6,14 @@
 //! ```text
 //!   main --> command --> config --> run ------> dispatch      the core: decides, and does nothing
 //!              |                     |
-//!              cli                   +--------> pool --> worker (crate)      makes and reaches workers
+//!              cli                   +-----> workers --> pool (crate)        makes and reaches workers
 //!                                    |            \        /
 //!                                    +--> input    protocol (crate)          what they say
 //! ```
 //!
 //! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
 //! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
-//! - [`pool`] makes workers, [`input`] reads lists of URLs, [`lab::origin`] simulates the network.
+//! - [`workers`] says how workers are started, which the crate [`pool`] does; [`input`] reads lists of URLs, [`lab::origin`] simulates the network.
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
 //! - [`watch`] answers those who watch a run over HTTP.
@@ -29,10 +29,7 @@
 //! What several of them use: [`ledger`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
 //! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows; [`verdict`], which
-//! is printed as JSON or text;
-//! [`whole_file`], files that are written whole or not
-//! at all; [`reap`], which asks the kernel what a child used; [`process_memory`], what it tells of a
-//! process's memory.
+//! is printed as JSON or text; [`whole_file`], files that are written whole or not at all.
 //!
 //! Imports run one way, and a test reads the sources to keep it so.
 
