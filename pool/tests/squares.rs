@@ -133,7 +133,7 @@ struct Run {
 fn all_but_one_are_done() {
     let large = u64::MAX;
     let mut run = Run::new((1..=100).chain([large]));
-    assert!(matches!(run.to_the_end(), Ending::Completed));
+    assert!(matches!(run.drive(), Ending::Completed));
     assert_eq!(run.deaths, 2, "it is given two workers, and no other dies");
     assert_eq!(run.verdicts.len(), 101);
     for (job, verdict) in run.verdicts {
@@ -181,7 +181,7 @@ impl Run {
         }
     }
 
-    fn to_the_end(&mut self) -> Ending<TooLarge> {
+    fn drive(&mut self) -> Ending<TooLarge> {
         let mut events: VecDeque<_> = self.jobs.keys().map(|&task| offered(task)).collect();
         events.push_back(Event::InputEnded);
         loop {
