@@ -18,7 +18,9 @@ struct Source {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["src", "lab", "pool", "protocol", "worker", "tests", "benches"] {
+    for folder in [
+        "src", "lab", "pool", "protocol", "worker", "tests", "benches",
+    ] {
         collect(&root.join(folder), &mut files);
     }
     files.sort();
