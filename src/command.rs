@@ -163,15 +163,25 @@ fn compare(args: ShootoutArgs) -> ExitCode {
 
 fn wreck(args: &ChaosArgs) -> ExitCode {
     log_to_stderr(args.verbose);
+    #[cfg(feature = "fleet")]
+    if let Some(members) = args.fleet {
+        return match chaos::FleetPlan::new(args, members) {
+            Ok(plan) => wrecked(chaos::execute_fleet(&plan)),
+            Err(error) => fail(USAGE, &error),
+        };
+    }
     let ending = if args.compare_modes {
         chaos::Comparison::new(args).map(|comparison| comparison.execute())
     } else {
         chaos::Plan::new(args).map(|plan| chaos::execute(&plan))
     };
-    let ending = match ending {
-        Ok(ending) => ending,
-        Err(error) => return fail(USAGE, &error),
-    };
+    match ending {
+        Ok(ending) => wrecked(ending),
+        Err(error) => fail(USAGE, &error),
+    }
+}
+
+fn wrecked(ending: Result<chaos::Ending, chaos::ChaosError>) -> ExitCode {
     match ending {
         Ok(ending) => ending.code().into(),
         Err(error) => fail(SET_UP, &error),

@@ -3,7 +3,7 @@
 //! It must not bring any of them about: a part is done by the run itself (`--inject`), a part by the
 //! origin (`--simulate`), and the rest by the supervisor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::str::FromStr;
 
@@ -58,6 +58,12 @@ pub enum Fault {
     Torn,
     /// The disk is full for the coordinator.
     Disk,
+    /// The queue of a fleet is killed, and is back a little later.
+    Server,
+    /// The feeder of a fleet is killed, and started again.
+    Feeder,
+    /// A member of a fleet is cut off from the queue for longer than its lease.
+    Cut,
 }
 
 /// What the amount of a fault counts.
@@ -80,11 +86,17 @@ pub enum By {
     Origin,
     /// The supervisor.
     Supervisor,
+    /// The supervisor of a fleet.
+    Fleet,
 }
 
 /// How much of each fault there is to be; faults that are not in it are off.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Faults(BTreeMap<Fault, Option<f64>>);
+pub struct Faults {
+    amounts: BTreeMap<Fault, Option<f64>>,
+    /// Those that were named, and not meant by `all`.
+    named: BTreeSet<Fault>,
+}
 
 /// Why a text is no choice of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +115,9 @@ pub enum FaultsError {
         /// What was given.
         value: String,
     },
+    /// It can befall a fleet only.
+    #[error("{} befalls a fleet only; say of how many members with --fleet", .0.name())]
+    OfFleet(Fault),
 }
 
 fn names() -> String {
@@ -117,7 +132,7 @@ const URLS_PER_RARITY: u32 = 5_000;
 
 impl Fault {
     /// All of them, in their order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -142,6 +157,9 @@ impl Fault {
         Self::Suspend,
         Self::Torn,
         Self::Disk,
+        Self::Server,
+        Self::Feeder,
+        Self::Cut,
     ];
 
     /// Those that a poison can bring about.
@@ -182,6 +200,9 @@ impl Fault {
             Self::Suspend => "suspend",
             Self::Torn => "torn",
             Self::Disk => "disk",
+            Self::Server => "server",
+            Self::Feeder => "feeder",
+            Self::Cut => "cut",
         }
     }
 
@@ -209,7 +230,10 @@ impl Fault {
             | Self::Term
             | Self::Suspend
             | Self::Torn
-            | Self::Disk => Measure::Count,
+            | Self::Disk
+            | Self::Server
+            | Self::Feeder
+            | Self::Cut => Measure::Count,
         }
     }
 
@@ -239,6 +263,7 @@ impl Fault {
             Self::Coordinator | Self::Term | Self::Suspend | Self::Torn | Self::Disk => {
                 By::Supervisor
             }
+            Self::Server | Self::Feeder | Self::Cut => By::Fleet,
         }
     }
 
@@ -260,6 +285,7 @@ impl Fault {
             Self::Coordinator => once_per(URLS_PER_KILL),
             Self::Torn => once_per(URLS_PER_TEAR),
             Self::Suspend => once_per(URLS_PER_SUSPENSION),
+            Self::Server | Self::Feeder | Self::Cut => once_per(URLS_PER_TEAR),
             Self::Term | Self::Disk => once_per(URLS_PER_RARITY),
         }
     }
@@ -304,14 +330,14 @@ impl FromStr for Faults {
     /// Names with commas between them, each with an amount if it is not to be the usual one:
     /// `kill=10/s,coordinator=20,torn`. `all` is every fault, `none` is nothing.
     fn from_str(text: &str) -> Result<Self, FaultsError> {
-        let mut chosen = BTreeMap::new();
+        let (mut amounts, mut named) = (BTreeMap::new(), BTreeSet::new());
         for item in text.split(',').map(str::trim) {
             let (name, value) = match item.split_once('=') {
                 Some((name, value)) => (name.trim(), Some(value.trim())),
                 None => (item, None),
             };
             match (name, value) {
-                ("all", None) => chosen.extend(Fault::ALL.map(|fault| (fault, None))),
+                ("all", None) => amounts.extend(Fault::ALL.map(|fault| (fault, None))),
                 ("none", None) => {}
                 _ => {
                     let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
@@ -319,11 +345,12 @@ impl FromStr for Faults {
                         name: name.to_owned(),
                     })?;
                     let amount = value.map(|value| fault.amount(value)).transpose()?;
-                    chosen.insert(fault, amount);
+                    amounts.insert(fault, amount);
+                    named.insert(fault);
                 }
             }
         }
-        Ok(Self(chosen))
+        Ok(Self { amounts, named })
     }
 }
 
@@ -331,9 +358,16 @@ impl Faults {
     /// How much of `fault` there is to be with so many URLs; its unit is the fault's measure.
     #[must_use]
     pub fn of(&self, fault: Fault, urls: u32) -> f64 {
-        self.0
+        self.amounts
             .get(&fault)
             .map_or(0.0, |amount| amount.unwrap_or_else(|| fault.usual(urls)))
+    }
+
+    /// The first that was named and can befall a fleet only.
+    #[must_use]
+    pub fn of_fleet(&self) -> Option<Fault> {
+        let mut named = self.named.iter().copied();
+        named.find(|fault| fault.by() == By::Fleet && self.amounts[fault] != Some(0.0))
     }
 
     /// How often `fault` is to happen, if that is what its amount counts.

@@ -12,6 +12,8 @@
 pub mod check;
 mod compare;
 mod faults;
+#[cfg(feature = "fleet")]
+mod fleet;
 pub(crate) mod job;
 mod plan;
 mod progress;
@@ -30,6 +32,8 @@ use lab::origin::SpawnError;
 
 pub use compare::Comparison;
 pub use faults::{Fault, Faults, FaultsError};
+#[cfg(feature = "fleet")]
+pub use fleet::{FleetPlan, execute as execute_fleet};
 pub use plan::{Plan, PlanError, Task};
 pub use progress::Progress;
 
@@ -59,6 +63,9 @@ pub enum ChaosError {
     /// Signals cannot be listened to.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
+    /// The queue of a fleet does not come up, or does not show what it holds.
+    #[error("cannot use nats-server: {0}; name the program with --nats-server")]
+    Queue(String),
     /// The runs cannot be started or watched.
     #[error("cannot supervise the runs: {0}")]
     Supervise(#[source] io::Error),

@@ -15,10 +15,10 @@ use crate::cli::chaos::ChaosArgs;
 use crate::cli::mode::{EngineName, Mode};
 
 /// URLs of the list, unless the user says how many.
-const URLS: u32 = 2_000;
+pub(super) const URLS: u32 = 2_000;
 
 /// Simulated hosts of the list.
-const HOSTS: u32 = 40;
+pub(super) const HOSTS: u32 = 40;
 
 /// One host in so many is asked over TLS.
 const TLS_EVERY: u32 = 8;
@@ -31,7 +31,7 @@ const BODIES: &str = "size=1KiB..64KiB,latency=5ms,jitter=15ms";
 const TRANSIENT: u32 = 3;
 
 /// The share of the work after which nothing more befalls the coordinator, so that the run can end.
-const LAST: f64 = 0.95;
+pub(super) const LAST: f64 = 0.95;
 
 /// A chaos run to be held.
 #[derive(Debug)]
@@ -122,9 +122,13 @@ impl Plan {
     pub fn new(args: &ChaosArgs) -> Result<Self, PlanError> {
         let urls = args.urls.map_or(URLS, NonZeroU32::get);
         let faults = &args.faults;
+        if let Some(fault) = faults.of_fleet() {
+            return Err(FaultsError::OfFleet(fault).into());
+        }
         let mut rng = Rng::with_seed(args.seed);
+        let host = |rng: &mut Rng| rng.u32(..HOSTS);
         Ok(Self {
-            tasks: tasks(urls, faults.times(Fault::Poison, urls), &mut rng),
+            tasks: tasks(urls, faults.times(Fault::Poison, urls), host, &mut rng),
             inject: faults.inject(urls, args.seed),
             deeds: deeds(faults, urls, &mut rng),
             ..Self::calm(args, &faults.simulate(urls))?
@@ -160,8 +164,13 @@ impl Plan {
     }
 }
 
-/// So many URLs, of which `poisons` are poison of each kind, in random places.
-fn tasks(urls: u32, poisons: u32, rng: &mut Rng) -> Vec<Task> {
+/// So many URLs, of which `poisons` are poison of each kind, in random places; `host` chooses hosts.
+pub(super) fn tasks(
+    urls: u32,
+    poisons: u32,
+    host: impl Fn(&mut Rng) -> u32,
+    rng: &mut Rng,
+) -> Vec<Task> {
     let kinds = Fault::IN_TASKS.iter();
     let mut poisons: Vec<Fault> = kinds
         .flat_map(|kind| std::iter::repeat_n(*kind, poisons as usize))
@@ -171,7 +180,7 @@ fn tasks(urls: u32, poisons: u32, rng: &mut Rng) -> Vec<Task> {
     places.resize(urls as usize, None);
     rng.shuffle(&mut places);
     let task = |(number, poison): (usize, Option<Fault>)| {
-        let host = rng.u32(..HOSTS);
+        let host = host(rng);
         let scheme = match host.is_multiple_of(TLS_EVERY) {
             true => "https",
             false => "http",
@@ -207,7 +216,7 @@ fn deeds(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Deed> {
     all.into_iter().enumerate().map(deed).collect()
 }
 
-fn what(fault: Fault, rng: &mut Rng) -> What {
+pub(super) fn what(fault: Fault, rng: &mut Rng) -> What {
     if fault == Fault::Term {
         What::Term
     } else if fault == Fault::Suspend {

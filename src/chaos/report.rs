@@ -206,11 +206,13 @@ impl Report<'_> {
 }
 
 /// The name of a violation as a key.
-fn key(violation: Violation) -> String {
+pub(super) fn key(violation: Violation) -> String {
     violation.name().replace(' ', "_")
 }
 
-fn listed<'a, K: std::fmt::Display + 'a>(counts: impl Iterator<Item = (K, &'a u32)>) -> String {
+pub(super) fn listed<'a, K: std::fmt::Display + 'a>(
+    counts: impl Iterator<Item = (K, &'a u32)>,
+) -> String {
     let parts: Vec<String> = counts
         .map(|(name, count)| format!("{name}: {count}"))
         .collect();

@@ -84,6 +84,7 @@ impl Scene {
             .args(["--concurrency", &plan.concurrency.to_string()])
             .args(["--engine", engine(plan.engine)])
             .args(["--mode", plan.mode.name()])
+            .args(["--parallel-max-host", "0"])
             .args(SETTINGS.split_whitespace());
         if plan.mode == Mode::Processes {
             command.args(["--worker-memory", WORKER_MEMORY]);
@@ -157,22 +158,22 @@ impl Scene {
 }
 
 /// Memory that a worker may have, where it is a process: what eats it is not to harm the machine.
-const WORKER_MEMORY: &str = "256MiB";
+pub(super) const WORKER_MEMORY: &str = "256MiB";
 
 /// How every run behaves: limits that get it out of what the origin does to it within a second or
 /// two, and attempts enough for all of that.
-const SETTINGS: &str = "--parallel-max-host 0 --retry 20 --retry-delay 20ms --connect-timeout 5s --speed-time \
+pub(super) const SETTINGS: &str = "--retry 20 --retry-delay 20ms --connect-timeout 5s --speed-time \
     300ms --max-time 1s --lease-timeout 2s --start-timeout 2s --restart-intensity 1000/10s \
     --grace 1s";
 
-const fn engine(engine: EngineName) -> &'static str {
+pub(super) const fn engine(engine: EngineName) -> &'static str {
     match engine {
         EngineName::Blocking => "blocking",
         EngineName::Async => "async",
     }
 }
 
-fn folder(keep: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), ChaosError> {
+pub(super) fn folder(keep: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), ChaosError> {
     if let Some(keep) = keep {
         let failed = |source| ChaosError::Folder {
             folder: keep.to_owned(),
@@ -191,7 +192,7 @@ fn folder(keep: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), ChaosError>
     Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
-fn write_list(path: &Path, tasks: &[Task]) -> io::Result<()> {
+pub(super) fn write_list(path: &Path, tasks: &[Task]) -> io::Result<()> {
     let lines: String = tasks.iter().map(|task| task.url.clone() + "\n").collect();
     fs::write(path, lines)
 }

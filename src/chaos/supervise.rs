@@ -64,7 +64,7 @@ pub fn supervise(
         interrupt,
         progress,
         until: Instant::now() + plan.limit,
-        watch: Watch::follow(&scene.journal())?,
+        watch: Watch::follow([scene.journal().as_path()])?,
         deeds: plan.deeds.iter().peekable(),
         story: Story::default(),
     };
@@ -188,7 +188,7 @@ fn befall(job: &Job, deed: &Deed, scene: &Scene) -> io::Result<()> {
 
 impl What {
     /// What it is called in the story.
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Kill => "coordinator",
             Self::Term => "term",
@@ -203,7 +203,7 @@ fn results(scene: &Scene) -> PathBuf {
     scene.output().join(".coordinator/results.jsonl")
 }
 
-fn monotonic_ns() -> u64 {
+pub(super) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // Neither is ever negative.
     let since = Duration::new(

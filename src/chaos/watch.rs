@@ -52,37 +52,46 @@ impl Interrupt {
     }
 }
 
-/// The origin's journal, followed while it grows.
+/// The journals of origins, followed while they grow.
 #[derive(Debug)]
 pub struct Watch {
     changes: OwnedFd,
-    journal: File,
-    /// The beginning of a line whose end is not written yet.
-    rest: Vec<u8>,
+    journals: Vec<Journal>,
     complete: u64,
     stored: HashSet<String>,
 }
 
+#[derive(Debug)]
+struct Journal {
+    file: File,
+    /// The beginning of a line whose end is not written yet.
+    rest: Vec<u8>,
+}
+
 impl Watch {
-    /// Follows the journal at `path`, which is there, from its beginning.
+    /// Follows the journals at these paths, which are there, from their beginning.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened or watched (inotify(7)).
-    pub fn follow(path: &Path) -> io::Result<Self> {
+    /// If one cannot be opened or watched (inotify(7)).
+    pub fn follow<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let changes = inotify::init(flags)?;
-        inotify::add_watch(&changes, path, inotify::WatchFlags::MODIFY)?;
+        let mut journals = Vec::new();
+        for path in paths {
+            inotify::add_watch(&changes, path, inotify::WatchFlags::MODIFY)?;
+            let (file, rest) = (File::open(path)?, Vec::new());
+            journals.push(Journal { file, rest });
+        }
         Ok(Self {
             changes,
-            journal: File::open(path)?,
-            rest: Vec::new(),
+            journals,
             complete: 0,
             stored: HashSet::new(),
         })
     }
 
-    /// How many bodies the origin has served to their end so far.
+    /// How many bodies the origins have served to their end so far.
     #[must_use]
     pub const fn complete(&self) -> u64 {
         self.complete
@@ -94,51 +103,73 @@ impl Watch {
         self.stored.len() as u64
     }
 
-    /// Waits until the process of `pidfd` has ended, which it tells; or until the journal has
+    /// Waits until the process of `pidfd` has ended, which it tells; or until a journal has
     /// grown, a signal has come, or it is `until`.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited, or the journal not be read.
+    /// If it cannot be waited, or a journal not be read.
     pub fn wait(
         &mut self,
         pidfd: BorrowedFd<'_>,
         interrupt: &Interrupt,
         until: Instant,
     ) -> io::Result<bool> {
+        let ended = self.wait_for_any(&[pidfd], interrupt, until)?;
+        Ok(ended.contains(&true))
+    }
+
+    /// The same for several processes: which of them have ended.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be waited, or a journal not be read.
+    pub fn wait_for_any(
+        &mut self,
+        pidfds: &[BorrowedFd<'_>],
+        interrupt: &Interrupt,
+        until: Instant,
+    ) -> io::Result<Vec<bool>> {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        let mut sources = [
-            PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
-            PollFd::new(&self.changes, PollFlags::IN),
-            PollFd::new(&interrupt.woken, PollFlags::IN),
-        ];
+        let processes = pidfds
+            .iter()
+            .map(|pidfd| PollFd::from_borrowed_fd(*pidfd, PollFlags::IN));
+        let mut sources: Vec<_> = processes.collect();
+        sources.push(PollFd::new(&self.changes, PollFlags::IN));
+        sources.push(PollFd::new(&interrupt.woken, PollFlags::IN));
         match poll(&mut sources, Some(&left)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         // A pidfd is readable once its process has ended (pidfd_open(2)).
-        let ended = !sources[0].revents().is_empty();
+        let ended = sources[..pidfds.len()]
+            .iter()
+            .map(|source| !source.revents().is_empty())
+            .collect();
         self.read()?;
         Ok(ended)
     }
 
-    /// Takes in what the journal has grown by.
+    /// Takes in what the journals have grown by.
     fn read(&mut self) -> io::Result<()> {
         let mut events = [0; 4096];
-        // What changed is known: only one file is watched.
+        // Whichever changed: all are read.
         while rustix::io::read(self.changes.as_fd(), &mut events).is_ok_and(|size| size > 0) {}
-        self.journal.read_to_end(&mut self.rest)?;
-        let end = self.rest.iter().rposition(|&byte| byte == b'\n');
-        let rest = self.rest.split_off(end.map_or(0, |end| end + 1));
-        for line in std::mem::replace(&mut self.rest, rest).split(|&byte| byte == b'\n') {
-            // The checker reads it again at the end, and tells if a line is no request.
-            if let Ok(seen) = serde_json::from_slice::<Seen>(line)
-                && seen.complete
-                && matches!(seen.status, Some(200 | 206))
-            {
-                self.complete += 1;
-                self.stored.insert(seen.url);
+        for journal in &mut self.journals {
+            journal.file.read_to_end(&mut journal.rest)?;
+            let end = journal.rest.iter().rposition(|&byte| byte == b'\n');
+            let rest = journal.rest.split_off(end.map_or(0, |end| end + 1));
+            let lines = std::mem::replace(&mut journal.rest, rest);
+            for line in lines.split(|&byte| byte == b'\n') {
+                // The checker reads it again at the end, and tells if a line is no request.
+                if let Ok(seen) = serde_json::from_slice::<Seen>(line)
+                    && seen.complete
+                    && matches!(seen.status, Some(200 | 206))
+                {
+                    self.complete += 1;
+                    self.stored.insert(seen.url);
+                }
             }
         }
         Ok(())
@@ -164,7 +195,7 @@ mod tests {
     #[test]
     fn progress_counts_lines_that_are_written_to_their_end() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        let mut watch = Watch::follow(file.path()).expect("it can be watched");
+        let mut watch = Watch::follow([file.path()]).expect("it can be watched");
         let (one, two) = (line("a", true), line("b", true));
         let text = format!("{one}{}{}{}", line("c", false), one, &two[..9]);
         file.write_all(text.as_bytes()).expect("writable");

@@ -43,6 +43,17 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = value::some_duration)]
     pub time_limit: Duration,
 
+    /// Try a fleet of N members, each with its own workers and output folder, and a nats-server of
+    /// their own
+    #[cfg(feature = "fleet")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "compare_modes")]
+    pub fleet: Option<u16>,
+
+    /// The nats-server of the fleet [default: the one in PATH]
+    #[cfg(feature = "fleet")]
+    #[arg(long, value_name = "FILE", requires = "fleet", value_hint = clap::ValueHint::FilePath)]
+    pub nats_server: Option<PathBuf>,
+
     /// Keep everything (files, run log, the requests that the server saw) in DIR, which must not
     /// exist
     #[arg(short = 'o', long, value_name = "DIR")]
@@ -74,6 +85,8 @@ Faults:
   poison  URLs of each kind of fault that cause it every time
   errors, truncate, reset, stall, slow, endless  of the server, percent of the requests
   coordinator (kill -9), term, suspend, torn, disk  of the coordinator, times in all
+  server (kill -9), feeder (kill -9), cut (a member, from the queue)  of a fleet, times in all;
+      faults of the coordinator hit its members
 
 Exit status:
   0    nothing was lost, stored twice, torn or left behind

@@ -16,6 +16,16 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FrameHead, MessageError, VERSION, parts};
 use super::lease::Session;
 
+/// Owners in a row that may begin and end without an outcome, before the targets of the partition are
+/// tried one at a time.
+const FRUITLESS: u32 = 2;
+
+/// Owners that may end while they try a target alone, before it is given up.
+const TRIALS: u32 = 8;
+
+/// Frames of a partition that are taken on at once: the next is there when one ends.
+pub const FRAMES: usize = 2;
+
 /// Bytes of outcomes that are published at once; a line of its own may be longer.
 pub const BATCH: usize = 256 * 1024;
 
@@ -27,6 +37,17 @@ pub enum Kind {
     Begin,
     /// Outcomes follow the head, a line each.
     Outcomes,
+    /// An owner leaves in good order and has had nothing to do.
+    End,
+}
+
+/// A target that an owner tries alone, because others may have ended of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its number in the partition.
+    pub task: u64,
+    /// Which trial of it this is, from 1.
+    pub count: u32,
 }
 
 /// How far a partition is done.
@@ -55,6 +76,15 @@ pub struct Head {
     pub floor: Floor,
     /// All outcomes of targets behind the floor are in messages from this sequence number on.
     pub since: u64,
+    /// In a `begin`: owners in a row before it that have ended without an outcome.
+    #[serde(default)]
+    pub fruitless: u32,
+    /// The target that is tried alone from this message on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// Targets of the partition that were given up.
+    #[serde(default)]
+    pub dead: u64,
 }
 
 /// The outcome of one task.
@@ -68,6 +98,9 @@ pub struct Line<'a> {
     pub record: Option<&'a serde_json::value::RawValue>,
     /// Why it could not.
     pub problem: Option<String>,
+    /// It was given up: member after member ended while it had it.
+    #[serde(default)]
+    pub dead: bool,
 }
 
 /// Reads a message: its head, and its lines.
@@ -100,6 +133,15 @@ pub fn unreadable(task: u64, problem: &str) -> String {
     format!("{{\"task\":{task},\"record\":null,\"problem\":{problem}}}")
 }
 
+/// The line of a target that is given up.
+fn dead(task: u64) -> String {
+    let members = FRUITLESS + TRIALS;
+    format!(
+        "{{\"task\":{task},\"record\":null,\"dead\":true,\"problem\":\"{members} members in a row ended \
+         while they had it\"}}"
+    )
+}
+
 /// What was read of a chain by who is about to begin.
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
@@ -109,6 +151,12 @@ pub struct Replay {
     pub tail: u64,
     /// The tasks behind the floor that have an outcome, and where.
     pub done: BTreeMap<u64, u64>,
+    /// Owners in a row, up to the end, that have ended without an outcome.
+    pub fruitless: u32,
+    /// What the last owner tried alone.
+    pub trial: Option<Trial>,
+    /// Targets that were given up.
+    pub dead: u64,
 }
 
 impl Replay {
@@ -119,6 +167,13 @@ impl Replay {
     /// It is not one.
     pub fn add(&mut self, sequence: u64, message: &[u8]) -> Result<(), MessageError> {
         let (head, text) = read(message)?;
+        self.fruitless = match head.kind {
+            Kind::Begin => head.fruitless + 1,
+            Kind::Outcomes if text.is_empty() && head.floor == self.floor => self.fruitless,
+            Kind::Outcomes | Kind::End => 0,
+        };
+        self.trial = head.trial;
+        self.dead = head.dead;
         self.floor = head.floor;
         self.tail = sequence;
         for line in lines(text) {
@@ -153,15 +208,29 @@ pub struct Progress {
     done: BTreeMap<u64, u64>,
     /// Outcomes that are not in the chain.
     waiting: BTreeMap<u64, String>,
-    /// The tasks of the message that is on its way, and its floor.
+    /// The tasks of the message that is on its way, its floor and its trial.
     sent: Vec<u64>,
-    on_its_way: Option<Floor>,
+    on_its_way: Option<(Floor, Option<Trial>)>,
+    /// Frames whose targets are still to be tried one at a time.
+    careful: usize,
+    /// What the last owner tried alone.
+    earlier: Option<Trial>,
+    /// What this one tries alone, and what the chain says of it.
+    trial: Option<Trial>,
+    told_trial: Option<Trial>,
+    dead: u64,
+    /// It leaves, and the chain is to say so.
+    ends: bool,
 }
 
 impl Progress {
     /// Of an owner whose `begin` has this sequence number.
     #[must_use]
     pub fn begun(epoch: u64, replay: Replay) -> Self {
+        let undone = |trial: &Trial| {
+            trial.task >= replay.floor.tasks && !replay.done.contains_key(&trial.task)
+        };
+        let earlier = replay.trial.filter(undone);
         Self {
             epoch,
             tail: epoch,
@@ -172,7 +241,61 @@ impl Progress {
             waiting: BTreeMap::new(),
             sent: Vec::new(),
             on_its_way: None,
+            careful: match replay.fruitless >= FRUITLESS || earlier.is_some() {
+                true => FRAMES,
+                false => 0,
+            },
+            earlier,
+            trial: replay.trial,
+            told_trial: replay.trial,
+            dead: replay.dead,
+            ends: false,
         }
+    }
+
+    /// Whether the targets of the frame that was taken on last are to be tried one at a time; to be asked
+    /// once for each frame.
+    pub fn takes_care(&mut self) -> bool {
+        let care = self.careful > 0;
+        self.careful = self.careful.saturating_sub(1);
+        care
+    }
+
+    /// Is about to try this target alone: whether that may be. If not, it is given up.
+    pub fn begin_trial(&mut self, task: u64) -> bool {
+        let earlier = self.earlier.filter(|trial| trial.task == task);
+        let count = earlier.map_or(0, |trial| trial.count);
+        if count >= TRIALS {
+            self.dead += u64::from(self.outcome(task, dead(task)));
+            return false;
+        }
+        self.trial = Some(Trial {
+            task,
+            count: count + 1,
+        });
+        true
+    }
+
+    /// Whether the chain says what is tried alone, so that it can begin.
+    #[must_use]
+    pub fn is_trial_told(&self) -> bool {
+        self.trial == self.told_trial
+    }
+
+    /// Nothing more is to be tried alone.
+    pub fn end_trials(&mut self) {
+        self.trial = None;
+    }
+
+    /// Whether this target has its outcome, in the chain or on its way there.
+    #[must_use]
+    pub fn has_outcome(&self, task: u64) -> bool {
+        task < self.floor.tasks || self.done.contains_key(&task) || self.waits(task)
+    }
+
+    /// The owner leaves in good order: an owner that had nothing to do is not one that failed.
+    pub fn leave(&mut self) {
+        self.ends = self.tail == self.epoch;
     }
 
     /// The sequence number of its `begin`.
@@ -248,11 +371,25 @@ impl Progress {
         (self.waiting.len(), bytes)
     }
 
+    /// The tasks whose outcomes wait.
+    pub fn waiting_tasks(&self) -> impl Iterator<Item = u64> {
+        self.waiting.keys().copied()
+    }
+
+    /// Whether the outcome of this task waits.
+    #[must_use]
+    pub fn waits(&self, task: u64) -> bool {
+        self.waiting.contains_key(&task)
+    }
+
     /// Whether the chain lacks something: outcomes, or that the partition is further done than it says.
     /// The latter is so where outcomes of an earlier owner complete a frame.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        !self.waiting.is_empty() || self.floor != self.told
+        !self.waiting.is_empty()
+            || self.floor != self.told
+            || self.trial != self.told_trial
+            || self.ends
     }
 
     /// The next message, if none is on its way and the chain lacks something.
@@ -286,15 +423,21 @@ impl Progress {
         let since = behind.map(|(_, sequence)| *sequence).min();
         let head = Head {
             v: VERSION,
-            kind: Kind::Outcomes,
+            kind: match self.ends {
+                true => Kind::End,
+                false => Kind::Outcomes,
+            },
             machine: machine.to_owned(),
             session,
             epoch: self.epoch,
             floor,
             // This message itself comes after the tail.
             since: since.unwrap_or(self.tail),
+            fruitless: 0,
+            trial: self.trial,
+            dead: self.dead,
         };
-        self.on_its_way = Some(floor);
+        self.on_its_way = Some((floor, self.trial));
         // Numbers and text: it cannot fail.
         let mut message = serde_json::to_vec(&head).unwrap_or_default();
         message.push(b'\n');
@@ -308,9 +451,11 @@ impl Progress {
     /// The message that was on its way is in the chain.
     pub fn appended(&mut self, sequence: u64) {
         self.tail = sequence;
-        if let Some(floor) = self.on_its_way.take() {
+        if let Some((floor, trial)) = self.on_its_way.take() {
             self.told = floor;
+            self.told_trial = trial;
         }
+        self.ends = false;
         for task in std::mem::take(&mut self.sent) {
             self.waiting.remove(&task);
             self.done.insert(task, sequence);
@@ -351,6 +496,9 @@ pub fn begin(machine: &str, session: Session, replay: &Replay) -> Vec<u8> {
         epoch: 0,
         floor: replay.floor,
         since: replay.done.values().copied().min().unwrap_or(replay.tail),
+        fruitless: replay.fruitless,
+        trial: replay.trial,
+        dead: replay.dead,
     };
     // Numbers and text: it cannot fail.
     serde_json::to_vec(&head).unwrap_or_default()
@@ -446,6 +594,81 @@ mod tests {
             prop_assert!(counts.iter().all(|count| *count == 1), "{:?}", counts);
             let (last, _) = read(chain.last().expect("messages")).expect("a message");
             prop_assert_eq!(last.floor.tasks, total);
+        }
+    }
+
+    /// One owner after the other, each of which ends when it has been given task 2.
+    #[test]
+    fn a_target_that_ends_owner_after_owner_is_given_up_and_no_other_is() {
+        let mut chain: Vec<Vec<u8>> = Vec::new();
+        let mut ended = 0;
+        loop {
+            let known = replay(&chain);
+            chain.push(begin("m", Session(ended), &known));
+            let mut progress = Progress::begun(chain.len() as u64, known);
+            let todo = progress.open(1, &frame(0, 5));
+            let alone = progress.takes_care();
+            let mut append = |progress: &mut Progress| {
+                if let Some(message) = progress.message("m", Session(ended)) {
+                    chain.push(message);
+                    progress.appended(chain.len() as u64);
+                }
+            };
+            let mut has_ended = !alone && todo.contains(&2);
+            for task in todo.into_iter().filter(|_| alone) {
+                if !progress.begin_trial(task) {
+                    continue;
+                }
+                append(&mut progress);
+                assert!(progress.is_trial_told());
+                has_ended = task == 2;
+                if has_ended {
+                    break;
+                }
+                progress.outcome(task, recorded(task, "{}"));
+            }
+            if !has_ended {
+                progress.end_trials();
+                append(&mut progress);
+                assert_eq!(progress.floor().tasks, 5);
+                assert_eq!(progress.dead, 1);
+                break;
+            }
+            ended += 1;
+            assert!(ended < 20, "it goes round for ever");
+        }
+        assert_eq!(ended, u64::from(FRUITLESS + TRIALS));
+        let text: Vec<_> = chain
+            .iter()
+            .map(|message| read(message).expect("one").1)
+            .collect();
+        let all: Vec<_> = text
+            .iter()
+            .flat_map(|text| lines(text))
+            .map(|line| line.expect("one"))
+            .collect();
+        let dead: Vec<_> = all
+            .iter()
+            .filter(|line| line.dead)
+            .map(|line| line.task)
+            .collect();
+        assert_eq!((dead, all.len()), (vec![2], 5));
+        // Who begins next is not careful.
+        assert!(!Progress::begun(99, replay(&chain)).takes_care());
+    }
+
+    #[test]
+    fn owners_that_had_nothing_to_do_and_left_are_none_that_failed() {
+        let mut chain: Vec<Vec<u8>> = Vec::new();
+        for session in 0..6 {
+            let known = replay(&chain);
+            chain.push(begin("m", Session(session), &known));
+            let mut progress = Progress::begun(chain.len() as u64, known);
+            assert!(!progress.takes_care());
+            progress.leave();
+            chain.push(progress.message("m", Session(session)).expect("it is due"));
+            progress.appended(chain.len() as u64);
+            assert!(progress.is_idle());
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | bucket `co-RUN`, key `table` | who is there, and who owns which partition |
 //! | the same, key `fed` | how many targets each partition has, once all are fed |
 //! | the same, key `drain` | members that are to leave |
+//! | the same, keys `told.MACHINE` | up to where the run log of a member is in the chains |
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -239,6 +240,25 @@ impl Queue {
     /// It may not be said.
     pub async fn set_drained(&self, machines: &[String]) -> Result<(), FleetError> {
         self.set_value("drain", &machines).await
+    }
+
+    /// Up to where the run log of a member is told of.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn told(&self, machine: &str) -> Result<u64, FleetError> {
+        let told = self.value(&format!("told.{machine}")).await?;
+        Ok(told.unwrap_or_default())
+    }
+
+    /// Sets up to where the run log of a member is told of.
+    ///
+    /// # Errors
+    ///
+    /// It may not be said.
+    pub async fn set_told(&self, machine: &str, at: u64) -> Result<(), FleetError> {
+        self.set_value(&format!("told.{machine}"), &at).await
     }
 
     async fn value<T: for<'de> Deserialize<'de>>(

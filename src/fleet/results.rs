@@ -138,7 +138,7 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
                     counts.redundant_files.extend(redundant_file(noted));
                     continue;
                 }
-                if beside.contains_key(&line.task) {
+                if !beside.is_empty() {
                     counted.insert(line.task, machine.clone());
                 }
                 if let Some(export) = &mut export {
@@ -159,10 +159,10 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
                 {
                     writeln!(out, "{}", noted.url).map_err(unwritten())?;
                 }
-                count(&mut counts, noted.as_ref(), machine);
+                count(&mut counts, noted.as_ref(), line.dead, machine);
             }
         }
-        for (task, (machine, noted)) in beside {
+        for ((task, machine), noted) in beside {
             // What is counted now is what was told of then, where the member has the partition again.
             if counted
                 .get(&task)
@@ -193,11 +193,11 @@ async fn fold(results: &Results) -> Result<bool, FleetError> {
     Ok(counts.open == Some(0) && stored.sum::<u64>() == total)
 }
 
-/// What was told of beside the chain, by task: whose it is, and its record.
+/// What was told of beside the chain, by task and whose it is.
 async fn beside(
     queue: &Queue,
     partition: Partition,
-) -> Result<BTreeMap<u64, (String, Option<Noted>)>, FleetError> {
+) -> Result<BTreeMap<(u64, String), Option<Noted>>, FleetError> {
     let mut beside = BTreeMap::new();
     let mut from = 1;
     while let Some(message) = queue.redundant(partition, from).await? {
@@ -205,7 +205,7 @@ async fn beside(
         for line in chain::lines(&message.payload) {
             let line = line?;
             let noted = noted(&line)?;
-            beside.insert(line.task, (machine_of(noted.as_ref()), noted));
+            beside.insert((line.task, machine_of(noted.as_ref())), noted);
         }
     }
     Ok(beside)
@@ -231,7 +231,7 @@ fn redundant_file(noted: Option<Noted>) -> Option<RedundantFile> {
     })
 }
 
-fn count(counts: &mut Counts, noted: Option<&Noted>, machine: String) {
+fn count(counts: &mut Counts, noted: Option<&Noted>, is_dead: bool, machine: String) {
     let outcome = match noted {
         Some(noted) => {
             counts.bytes += noted.bytes.unwrap_or_default();
@@ -239,6 +239,7 @@ fn count(counts: &mut Counts, noted: Option<&Noted>, machine: String) {
             let name = serde_json::to_value(noted.outcome).unwrap_or_default();
             name.as_str().unwrap_or_default().to_owned()
         }
+        None if is_dead => "dead".to_owned(),
         None => "unreadable".to_owned(),
     };
     *counts.outcomes.entry(outcome).or_default() += 1;

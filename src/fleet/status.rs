@@ -37,13 +37,16 @@ pub fn status(place: &Place) -> Result<(), FleetError> {
         let queue = Queue::open(place).await?;
         let (_, table) = queue.table().await?;
         let fed = queue.fed().await?;
-        let (mut framed, mut done) = (0, 0);
+        let (mut framed, mut done, mut dead, mut tried) = (0, 0, 0, 0);
         for partition in (0..PARTITIONS).map(Partition) {
             if let Some(last) = queue.last_frame(partition).await? {
                 framed += super::frame::read(&last.payload)?.0.next();
             }
             if let Some(end) = queue.chain_end(partition).await? {
-                done += chain::read(&end.payload)?.0.floor.tasks;
+                let head = chain::read(&end.payload)?.0;
+                done += head.floor.tasks;
+                dead += head.dead;
+                tried += usize::from(head.trial.is_some());
             }
         }
         let [tasks, results] = queue.sizes().await?;
@@ -54,6 +57,12 @@ pub fn status(place: &Place) -> Result<(), FleetError> {
                 out,
                 "{framed} targets fed ({all}), {done} done, in whole frames"
             )?;
+            if dead > 0 || tried > 0 {
+                writeln!(
+                    out,
+                    "{dead} targets given up, {tried} are tried alone: members ended while they had them"
+                )?;
+            }
             for (name, (messages, size)) in [("frames", tasks), ("messages of outcomes", results)] {
                 writeln!(out, "{messages} {name}, {}", bytes(size as f64))?;
             }

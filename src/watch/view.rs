@@ -26,7 +26,7 @@ const CHANGING: &str = "run";
 const MOST_LANES: usize = 24;
 
 /// How many marks the scale of a rate has, about.
-const MARKS: u32 = 3;
+const MARKS: u32 = 4;
 
 /// Cells of a lane. A worker that is younger has fewer.
 pub(super) const CELLS: usize = 60;

@@ -3,6 +3,7 @@
 //! Tests that find no nats-server say so and do nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod chaos;
 mod queue;
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,6 +11,7 @@ mod support;
 use std::io::Write as _;
 
 use queue::Queue;
+use support::server::{Answer, Server};
 
 #[test]
 fn two_members_share_a_list_and_leave_when_it_is_done() {
@@ -209,5 +211,41 @@ fn what_a_folder_has_stored_is_not_fed_again() {
     assert!(
         said.contains("fed 20 URLs") && said.contains("100 done already"),
         "{said}"
+    );
+}
+
+#[test]
+fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
+    let Some(queue) = Queue::start("a_target_that_ends_member_after_member") else {
+        return;
+    };
+    // One host, so that all are in one partition.
+    let server = Server::start().answer("/3", [Answer::Silent]);
+    let list = queue.folder().join("list.txt");
+    let lines: String = (0..6)
+        .map(|n| server.url(&format!("/{n}")) + "\n")
+        .collect();
+    std::fs::write(&list, lines).unwrap();
+    queue.feed(&list);
+    // Whoever asks for it ends. Ten of them in a row, behind those that had something else to publish.
+    let mut ended = 0;
+    loop {
+        let mut member = queue.join_for_real("a");
+        if !member.runs_until(|| server.requests("/3") > ended) {
+            member.finish();
+            break;
+        }
+        member.kill();
+        ended += 1;
+        assert!(ended < 16, "it goes round for ever");
+    }
+    assert!(ended >= 10, "{ended}");
+    let results = queue.results();
+    assert_eq!(results["outcomes"]["stored"], 5, "{results}");
+    assert_eq!(results["outcomes"]["dead"], 1, "{results}");
+    let status = String::from_utf8(queue.run("status", &[]).stdout).unwrap();
+    assert!(
+        status.contains("1 targets given up, 0 are tried alone"),
+        "{status}"
     );
 }

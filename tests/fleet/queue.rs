@@ -13,7 +13,7 @@ use crate::support::wait;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
 /// The server, if this machine has one: `NATS_SERVER`, or in `PATH`.
-fn program() -> Option<PathBuf> {
+pub fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("NATS_SERVER") {
         return Some(named.into());
     }
@@ -104,15 +104,20 @@ impl Queue {
 
     /// Starts a member; its files are in the folder of its name.
     pub fn join(&self, machine: &str) -> Member {
+        self.start_member(machine, &["--simulate=size=1KiB,latency=20ms"])
+    }
+
+    /// The same with servers that are none of the program's own.
+    pub fn join_for_real(&self, machine: &str) -> Member {
+        self.start_member(machine, &[])
+    }
+
+    fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
             .args(["--machine", machine, "--output", machine, "--lease", "2s"])
-            .args([
-                "--simulate=size=1KiB,latency=20ms",
-                "--workers",
-                "2",
-                "--quiet",
-            ])
+            .args(["--workers", "2", "--quiet"])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -228,6 +233,18 @@ impl Member {
     pub fn recorded(&self) -> usize {
         let log = std::fs::read(&self.log).unwrap_or_default();
         log.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Waits until it has ended, or something holds: whether it still runs then.
+    pub fn runs_until(&mut self, mut holds: impl FnMut() -> bool) -> bool {
+        wait(
+            "the member's end, or more",
+            || match self.child.try_wait().unwrap() {
+                Some(_) => Some(false),
+                None => holds().then_some(true),
+            },
+            || "neither".to_owned(),
+        )
     }
 
     /// Waits until it has recorded so many.

@@ -139,7 +139,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "ureq",
             "ipc_channel",
             "rustix",
-            "libc",
+            "signal_hook",
             "tracing",
             "worker::",
             "protocol::codec",
@@ -302,6 +302,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     (
         "src/chaos/",
         &[
+            "crate::fleet",
             "crate::pool",
             "crate::dispatch",
             "crate::config",

@@ -16,6 +16,8 @@ pub(super) struct Served {
     parts: Vec<(u64, u64, bool)>,
     /// When each began, on the monotonic clock, in nanoseconds.
     pub(super) begun_ns: Vec<u64>,
+    /// When each of them ended.
+    pub(super) ended_ns: Vec<u64>,
 }
 
 /// How a body was sent.
@@ -68,6 +70,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Served>, Unreadable> 
         let seen: Seen = serde_json::from_slice(line).map_err(|error| unreadable(error.into()))?;
         let served = all.entry(seen.url).or_default();
         served.begun_ns.push(seen.begun_ns);
+        served.ended_ns.push(seen.ended_ns);
         if seen.method == "GET" && matches!(seen.status, Some(200 | 206)) {
             let end = seen.from.saturating_add(seen.bytes);
             served.parts.push((seen.from, end, seen.complete));

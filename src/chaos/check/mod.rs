@@ -5,6 +5,8 @@
 //! process table. It must not use any code or count of the run itself, nor change anything.
 
 mod files;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 mod journal;
 pub mod processes;
 mod records;
@@ -76,6 +78,14 @@ pub enum Violation {
     Orphan,
     /// A file is left that belongs to nobody.
     Leftover,
+    /// An owner whose time was over was heard.
+    Unfenced,
+    /// A host was asked more at once than it may be, and no change of owners explains it.
+    OverLimit,
+    /// A file of a URL whose outcome is another's, and nobody is told of it.
+    Untold,
+    /// The program tells otherwise of the whole than it is.
+    Miscounted,
 }
 
 /// What became of the list.
@@ -138,6 +148,15 @@ impl Violation {
         Self::Leftover,
     ];
 
+    /// Those that only a fleet can break.
+    #[cfg(feature = "fleet")]
+    pub const OF_FLEET: [Self; 4] = [
+        Self::Unfenced,
+        Self::OverLimit,
+        Self::Untold,
+        Self::Miscounted,
+    ];
+
     /// What it is called.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -153,6 +172,10 @@ impl Violation {
             Self::BadRecord => "bad records",
             Self::Orphan => "orphans",
             Self::Leftover => "leftovers",
+            Self::Unfenced => "heard too late",
+            Self::OverLimit => "hosts over their limit",
+            Self::Untold => "copies not told of",
+            Self::Miscounted => "told otherwise",
         }
     }
 }

@@ -43,7 +43,7 @@ const CALM: u64 = 3;
 /// If it cannot be run or watched.
 pub(super) fn measure(mode: Mode, plan: &Plan, interrupt: &Interrupt) -> Result<Cost, ChaosError> {
     let mut scene = Scene::set(plan)?;
-    let mut watch = Watch::follow(&scene.journal()).map_err(ChaosError::Supervise)?;
+    let mut watch = Watch::follow([scene.journal().as_path()]).map_err(ChaosError::Supervise)?;
     let begun = Instant::now();
     let mut cost = Cost {
         mode,

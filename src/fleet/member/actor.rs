@@ -3,8 +3,7 @@
 //!
 //! One task, one inbox. Requests to the queue run beside it and answer into the inbox.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -17,10 +16,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
 use super::log::OwnLog;
-use super::partition::{FRAMES, Held, append, begin};
+use super::partition::{Held, append, begin};
 use crate::fleet::FleetError;
-use crate::fleet::chain::{self, Progress, Replay};
-use crate::fleet::frame;
+use crate::fleet::chain::{self, FRAMES, Progress, Replay};
+use crate::fleet::frame::{self, MAX_TARGETS};
 use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
 use crate::input::{Format, Lines, ListOptions, Ticket, UrlKey};
@@ -47,6 +46,10 @@ pub(super) enum News {
     Appended(Partition, Claim, Result<Option<u64>, FleetError>),
     /// How the whole fleet is.
     Looked(Result<Look, FleetError>),
+    /// Whether redundant outcomes were told of.
+    Told(Result<(), FleetError>),
+    /// Whether it was noted how far the run log is told of.
+    Marked(u64, Result<(), FleetError>),
     /// The run has recorded something.
     Recorded,
     /// The run is over.
@@ -60,6 +63,19 @@ pub(super) struct Look {
     drain: bool,
     /// How many targets of each partition are done, where that was asked.
     done: Vec<(Partition, u64)>,
+}
+
+/// How far the run log is told of: what a member that was killed had recorded behind that, the next one
+/// with its folder tells of.
+#[derive(Debug, Default)]
+struct Mark {
+    /// A place in the run log.
+    at: u64,
+    /// Outcomes before it that are not in a chain yet.
+    open: Vec<(Partition, u64)>,
+    /// What the queue knows.
+    noted: u64,
+    noting: bool,
 }
 
 /// See the module.
@@ -78,6 +94,11 @@ pub(super) struct Actor {
     fed: Option<FedAll>,
     /// Partitions that are done, whoever did them.
     done: Vec<bool>,
+    /// Outcomes that are to be told of as redundant.
+    redundant: VecDeque<(Partition, Bytes)>,
+    telling: bool,
+    tell_at: Instant,
+    mark: Mark,
     looking: bool,
     next_look: Instant,
     run_ended: bool,
@@ -95,11 +116,24 @@ impl Actor {
         options: Arc<ListOptions>,
         list: Sender<Vec<u8>>,
         at_once: u64,
+        mut untold: Vec<(Partition, String)>,
         news: UnboundedSender<News>,
     ) -> Self {
         let seed = fastrand::u64(..);
         let most = FEWEST.max(at_once.saturating_mul(16));
+        untold.sort();
+        let mut redundant = VecDeque::new();
+        for lines in untold.chunk_by(|one, next| one.0 == next.0) {
+            for lines in lines.chunks(MAX_TARGETS) {
+                let text: Vec<_> = lines.iter().map(|(_, line)| line.as_str()).collect();
+                redundant.push_back((lines[0].0, text.join("\n").into()));
+            }
+        }
         Self {
+            redundant,
+            telling: false,
+            tell_at: Instant::now(),
+            mark: Mark::default(),
             lease: Lease::new(machine.clone(), Timing::new(lease), seed, boot_time()),
             queue,
             machine,
@@ -124,10 +158,11 @@ impl Actor {
         }
     }
 
-    /// Works until the member has left, or the run is over and the queue is out of reach.
+    /// Works until the member has left and all is told, or the run is over and the queue is out of reach.
     pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<News>) {
         let mut give_up: Option<Instant> = None;
-        while !self.left {
+        // What the run goes on with after that is told of as well.
+        while !(self.left && self.run_ended && self.redundant.is_empty()) {
             self.tell_lease(lease::Event::Tick);
             self.go_on();
             if self.run_ended && give_up.is_none() {
@@ -165,8 +200,9 @@ impl Actor {
                 .flatten()
                 .min()
         });
-        let look = (!self.looking).then_some(self.next_look);
-        held.chain(lease).chain(look).min()
+        let look = (!self.looking && !self.left).then_some(self.next_look);
+        let tell = (!self.telling && !self.redundant.is_empty()).then_some(self.tell_at);
+        held.chain(lease).chain(look).chain(tell).min()
     }
 
     fn tell_lease(&mut self, event: lease::Event) {
@@ -254,6 +290,23 @@ impl Actor {
                 self.on_appended(partition, claim, appended);
             }
             News::Looked(look) => self.on_look(look),
+            News::Told(told) => {
+                self.telling = false;
+                match told {
+                    Ok(()) => drop(self.redundant.pop_front()),
+                    Err(error) => {
+                        tracing::warn!("{error}");
+                        self.tell_at = Instant::now() + AGAIN;
+                    }
+                }
+            }
+            News::Marked(at, noted) => {
+                self.mark.noting = false;
+                match noted {
+                    Ok(()) => self.mark.noted = at,
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
             News::Recorded => self.on_recorded(),
             News::RunEnded => {
                 self.on_recorded();
@@ -323,6 +376,7 @@ impl Actor {
         };
         let epoch = progress.epoch();
         let wanted = progress.open(message.sequence, &head);
+        let alone = progress.takes_care();
         let mut wanted = wanted.into_iter().peekable();
         let mut given = String::new();
         let raw = text.split(|byte| *byte == b'\n');
@@ -349,19 +403,25 @@ impl Actor {
                 held.waiting_since.get_or_insert_with(Instant::now);
                 continue;
             }
-            let earlier = self.outstanding.insert(target.key, (partition, task));
-            if earlier.is_none() {
-                let ticket = Ticket {
-                    run: self.queue.run().to_owned(),
-                    machine: self.machine.clone(),
-                    partition: partition.0,
-                    epoch,
-                    task,
-                };
-                // A line is an object, and has a URL.
-                let rest = String::from_utf8_lossy(line);
-                let rest = rest.trim_start().trim_start_matches('{');
-                let _ = writeln!(given, "{{\"fleet\":\"{ticket}\",{rest}");
+            let ticket = Ticket {
+                run: self.queue.run().to_owned(),
+                machine: self.machine.clone(),
+                partition: partition.0,
+                epoch,
+                task,
+            };
+            // A line is an object, and has a URL.
+            let rest = String::from_utf8_lossy(line);
+            let rest = rest.trim_start().trim_start_matches('{');
+            let line = format!("{{\"fleet\":\"{ticket}\",{rest}\n");
+            if alone {
+                held.held_back.push_back((task, target.key, line));
+            } else if self
+                .outstanding
+                .insert(target.key, (partition, task))
+                .is_none()
+            {
+                given.push_str(&line);
             }
         }
         if progress.is_due() {
@@ -407,16 +467,35 @@ impl Actor {
     }
 
     /// Tells of outcomes in partitions that are another's by now.
-    fn tell_redundant(&self, partition: Partition, lines: &[String]) {
-        if lines.is_empty() {
+    fn tell_redundant(&mut self, partition: Partition, lines: &[String]) {
+        if !lines.is_empty() {
+            self.redundant
+                .push_back((partition, lines.join("\n").into()));
+        }
+    }
+
+    /// Notes how far the run log is told of, once all before that is.
+    fn note_mark(&mut self) {
+        let (mark, held) = (&mut self.mark, &self.held);
+        mark.open.retain(|(partition, task)| {
+            let progress = held.get(partition).and_then(|held| held.progress.as_ref());
+            progress.is_some_and(|progress| progress.waits(*task))
+        });
+        if mark.noting || !mark.open.is_empty() || !self.redundant.is_empty() {
             return;
         }
-        let (queue, lines) = (self.queue.clone(), Bytes::from(lines.join("\n")));
-        tokio::spawn(async move {
-            if let Err(error) = queue.tell_redundant(partition, lines).await {
-                tracing::warn!("{error}");
-            }
+        if mark.at > mark.noted {
+            mark.noting = true;
+            let (queue, machine, at) = (self.queue.clone(), self.machine.clone(), mark.at);
+            self.ask(async move { News::Marked(at, queue.set_told(&machine, at).await) });
+            return;
+        }
+        mark.at = self.log.position();
+        let waiting = held.iter().filter_map(|(partition, held)| {
+            let tasks = held.progress.as_ref()?.waiting_tasks();
+            Some(tasks.map(|task| (*partition, task)))
         });
+        mark.open = waiting.flatten().collect();
     }
 
     fn on_appended(
@@ -449,6 +528,7 @@ impl Actor {
     fn on_look(&mut self, look: Result<Look, FleetError>) {
         self.looking = false;
         self.next_look = Instant::now() + LOOK;
+        self.note_mark();
         let look = match look {
             Ok(look) => look,
             Err(error) => {
@@ -476,8 +556,16 @@ impl Actor {
         for partition in partitions {
             self.go_on_with(partition, now);
         }
-        if !self.looking && self.next_look <= now {
+        if !self.looking && !self.left && self.next_look <= now {
             self.look();
+        }
+        if let Some((partition, lines)) = self.redundant.front().cloned()
+            && !self.telling
+            && self.tell_at <= now
+        {
+            self.telling = true;
+            let queue = self.queue.clone();
+            self.ask(async move { News::Told(queue.tell_redundant(partition, lines).await) });
         }
         // All that it had is drained: the run's list ends, and with it the run.
         if self.left {
@@ -498,6 +586,13 @@ impl Actor {
             return;
         };
         let claim = held.claim;
+        if let Some((task, key, line)) = held.try_next()
+            && self.outstanding.insert(key, (partition, task)).is_none()
+            && let Some(list) = &self.list
+        {
+            // It can only fail when the run is over.
+            let _ = list.send(line.into_bytes());
+        }
         let publish = held.publish_at().is_some_and(|at| at <= now);
         let Some(progress) = &mut held.progress else {
             if held.draining && !held.beginning {
@@ -533,7 +628,7 @@ impl Actor {
         let Some(held) = self.held.get_mut(&partition) else {
             return;
         };
-        let Some(progress) = &held.progress else {
+        let Some(progress) = &mut held.progress else {
             return;
         };
         let is_all = known.is_some_and(|tasks| progress.floor().tasks == tasks);
@@ -541,7 +636,14 @@ impl Actor {
             let (waiting, _) = progress.waiting();
             // What the run leaves undone is another's.
             let finished = progress.is_idle() || (run_ended && waiting == 0 && !held.appending);
-            if finished && !held.loading {
+            if finished && !held.loading && !held.leaving {
+                held.leaving = true;
+                progress.leave();
+                if progress.is_due() {
+                    held.waiting_since = Some(now);
+                }
+            }
+            if finished && !held.loading && (!progress.is_due() || run_ended) {
                 self.held.remove(&partition);
                 self.tell_lease(lease::Event::Drained { partition, claim });
             }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::fleet::FleetError;
+use crate::fleet::chain;
+use crate::fleet::lease::Partition;
 use crate::input::{Ticket, UrlKey};
 use crate::ledger::Ledger;
 use crate::run::log::{Layout, Log, Outcome};
@@ -61,12 +63,17 @@ pub(super) struct OwnLog {
 }
 
 impl OwnLog {
-    /// The log in that output folder, which may not be there yet, read to its end.
+    /// The log in that output folder, which may not be there yet, read to its end. Also its outcomes in
+    /// this run behind `told`, as lines of a chain.
     ///
     /// # Errors
     ///
     /// It cannot be read.
-    pub(super) fn open(output: PathBuf, run: String) -> Result<Self, FleetError> {
+    pub(super) fn open(
+        output: PathBuf,
+        run: String,
+        told: u64,
+    ) -> Result<(Self, Vec<(Partition, String)>), FleetError> {
         let mut log = Self {
             output,
             run,
@@ -74,8 +81,21 @@ impl OwnLog {
             next: 0,
             lines: Ledger::new(std::env::temp_dir()),
         };
-        log.follow(|_, _| {})?;
-        Ok(log)
+        let (run, mut untold) = (log.run.clone(), Vec::new());
+        log.each(|at, noted, line| {
+            if let Some(ticket) = noted.fleet.as_ref().filter(|ticket| ticket.run == run)
+                && at >= told
+            {
+                let line = chain::recorded(ticket.task, line);
+                untold.push((Partition(ticket.partition), line));
+            }
+        })?;
+        Ok((log, untold))
+    }
+
+    /// Up to where it is read.
+    pub(super) const fn position(&self) -> u64 {
+        self.next
     }
 
     /// Reads on, and tells of each target that has got its outcome, with its line.
@@ -84,6 +104,10 @@ impl OwnLog {
     ///
     /// It cannot be read.
     pub(super) fn follow(&mut self, mut tell: impl FnMut(UrlKey, &str)) -> Result<(), FleetError> {
+        self.each(|_, noted, line| tell(noted.key(), line))
+    }
+
+    fn each(&mut self, mut tell: impl FnMut(u64, &Noted, &str)) -> Result<(), FleetError> {
         if self.file.is_none() {
             self.file = open(&self.output)?;
         }
@@ -111,9 +135,9 @@ impl OwnLog {
                     continue;
                 };
                 if noted.is_final(&self.run) {
-                    let key = noted.key();
-                    self.lines.insert(*key.as_bytes(), at.to_be_bytes())?;
-                    tell(key, text.trim_end());
+                    self.lines
+                        .insert(*noted.key().as_bytes(), at.to_be_bytes())?;
+                    tell(at, &noted, text.trim_end());
                 }
             }
         }

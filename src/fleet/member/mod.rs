@@ -59,7 +59,8 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         .build()
         .map_err(FleetError::system("start a thread"))?;
     let queue = runtime.block_on(Queue::open(&place))?;
-    let log = OwnLog::open(config.output.clone(), place.run)?;
+    let told = runtime.block_on(queue.told(&machine))?;
+    let (log, untold) = OwnLog::open(config.output.clone(), place.run, told)?;
     let (list, fed) = Fed::new();
     let (news, inbox) = unbounded_channel();
     let recorded = news.clone();
@@ -77,6 +78,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         Arc::clone(&config.lists),
         list,
         at_once,
+        untold,
         news.clone(),
     );
     let acting = thread::Builder::new()

@@ -1,5 +1,6 @@
 //! What a member has to do with one partition, and the requests to the queue that this takes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +11,7 @@ use crate::fleet::chain::{self, Progress, Replay};
 use crate::fleet::frame::MAX_TARGETS;
 use crate::fleet::lease::{Claim, Partition, Session};
 use crate::fleet::queue::{Appended, Queue};
-
-/// Frames of a partition that are taken on at once: the next is there when one ends.
-pub(super) const FRAMES: usize = 2;
+use crate::input::UrlKey;
 
 /// How long an outcome may wait to be published together with others.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -22,6 +21,8 @@ const TOGETHER: Duration = Duration::from_millis(50);
 pub(super) struct Held {
     pub(super) claim: Claim,
     pub(super) draining: bool,
+    /// It has finished what it had, and says so.
+    pub(super) leaving: bool,
     /// Once its `begin` is in the chain.
     pub(super) progress: Option<Progress>,
     /// A `begin` is on its way.
@@ -37,6 +38,10 @@ pub(super) struct Held {
     pub(super) not_before: Instant,
     /// No frame is asked for before that: there was none.
     pub(super) no_frame_before: Instant,
+    /// Targets that are tried one at a time: number, key and line.
+    pub(super) held_back: VecDeque<(u64, UrlKey, String)>,
+    /// The one that is tried now, until it is handed out.
+    pub(super) trying: Option<(u64, Option<(UrlKey, String)>)>,
 }
 
 impl Held {
@@ -44,6 +49,7 @@ impl Held {
         Self {
             claim,
             draining: false,
+            leaving: false,
             progress: None,
             beginning: false,
             loading: false,
@@ -52,6 +58,36 @@ impl Held {
             waiting_since: None,
             not_before: now,
             no_frame_before: now,
+            held_back: VecDeque::new(),
+            trying: None,
+        }
+    }
+
+    /// Tries targets one at a time, where that is to be: says which one is to be handed out now.
+    pub(super) fn try_next(&mut self) -> Option<(u64, UrlKey, String)> {
+        let progress = self.progress.as_mut()?;
+        if self.trying.is_none() && self.held_back.is_empty() {
+            return None;
+        }
+        loop {
+            match &mut self.trying {
+                Some((task, _)) if progress.has_outcome(*task) => self.trying = None,
+                Some((task, target)) if progress.is_trial_told() => {
+                    let task = *task;
+                    return target.take().map(|(key, line)| (task, key, line));
+                }
+                Some(_) => return None,
+                None => {
+                    self.waiting_since.get_or_insert_with(Instant::now);
+                    let Some((task, key, line)) = self.held_back.pop_front() else {
+                        progress.end_trials();
+                        return None;
+                    };
+                    if progress.begin_trial(task) {
+                        self.trying = Some((task, Some((key, line))));
+                    }
+                }
+            }
         }
     }
 
@@ -59,7 +95,7 @@ impl Held {
     pub(super) fn publish_at(&self) -> Option<Instant> {
         let since = self.waiting_since.filter(|_| !self.appending)?;
         let many = self.progress.as_ref()?.waiting().0 >= MAX_TARGETS;
-        let soon = match many || self.draining {
+        let soon = match many || self.draining || self.trying.is_some() {
             true => since,
             false => since + TOGETHER,
         };

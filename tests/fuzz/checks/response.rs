@@ -48,7 +48,7 @@ fn scan(data: &[u8], size: usize) -> Scanned {
         let mut piece = piece.to_vec();
         let Passed { head, kept } = scanner.feed(&mut piece);
         assert!(kept <= piece.len(), "more is passed on than came");
-        passed.extend_from_slice(&head);
+        passed.extend_from_slice(head);
         passed.extend_from_slice(&piece[..kept]);
         if let Err(error) = scanner.verdict() {
             let (end, idle) = (Err(error), scanner.is_idle());

@@ -1,0 +1,130 @@
+//! Chaos in a fleet: members, feeder and queue under seeded faults, and a verdict on what became of the
+//! list.
+//!
+//! ```text
+//!   plan -- list, blows --> supervise -- members, feeder, queue --> (all members ended by themselves)
+//!                                 |                                              |
+//!       origins, their journals, folders, messages of the queue  ---->  check --> report
+//! ```
+//!
+//! All of them are this program and nats-server as processes of their own. It must not use the code of
+//! the fleet.
+
+mod link;
+mod plan;
+mod report;
+mod scene;
+mod streams;
+mod supervise;
+
+use std::time::Instant;
+
+pub use plan::FleetPlan;
+
+use super::check::fleet::{FleetEvidence, MemberEvidence, MemberPlace, check};
+use super::check::{Evidence, processes};
+use super::progress::Progress;
+use super::recovery::Recovery;
+use super::watch::Interrupt;
+use super::{ChaosError, Ending};
+use report::Report;
+use scene::Scene;
+use supervise::supervise;
+
+/// Holds a chaos run in a fleet, and prints the verdict.
+///
+/// # Errors
+///
+/// If there is none. What becomes of the list is never an error.
+pub fn execute(plan: &FleetPlan) -> Result<Ending, ChaosError> {
+    let begun = Instant::now();
+    let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
+    let mut scene = Scene::set(plan)?;
+    let progress = Progress::new(plan.common.tasks.len(), plan.common.quiet);
+    let server = scene.serve(plan).map_err(unserved)?;
+    let supervised = supervise(plan, &scene, server, &interrupt, &progress);
+    progress.clear();
+    let (fate, server) = supervised.map_err(ChaosError::Supervise)?;
+    // Their last lines are written when they leave.
+    scene.close();
+    if let Some(signal) = fate.interrupted {
+        return Ok(Ending::Interrupted(signal));
+    }
+    let server = match server {
+        Some(server) => server,
+        None => scene.serve(plan).map_err(unserved)?,
+    };
+    let raw = streams::read(&scene.queue()).map_err(ChaosError::Queue)?;
+    let told = scene
+        .results(plan)
+        .output()
+        .map_err(ChaosError::Supervise)?;
+    drop(server);
+    let left = processes::left(scene.folder()).map_err(ChaosError::Processes)?;
+    let (mut places, mut worker_deaths) = (Vec::new(), 0);
+    for (number, story) in fate.members.iter().enumerate() {
+        let (output, journal) = (scene.output(number), scene.journal(number));
+        let recovery = Recovery::read(&output, &journal, story)?;
+        worker_deaths += recovery.deaths();
+        places.push(MemberPlace {
+            output,
+            tmp: scene.tmp(number),
+            journal,
+            died_with: recovery.died_with,
+        });
+    }
+    let members: Vec<_> = places
+        .iter()
+        .zip(&fate.members)
+        .enumerate()
+        .map(|(number, (place, story))| MemberEvidence {
+            name: scene::name(number),
+            // It ends by itself once.
+            deaths: story.starts.saturating_sub(1) as usize,
+            own: Evidence {
+                tasks: &plan.common.tasks,
+                spec: &plan.common.spec,
+                output: &place.output,
+                tmp: &place.tmp,
+                journal: &place.journal,
+                killed_ns: &story.killed_ns,
+                died_with: &place.died_with,
+                // Whoever still lives is told of once.
+                processes: if number == 0 { &left } else { &[] },
+            },
+        })
+        .collect();
+    let messages: Vec<_> = raw
+        .iter()
+        .map(|raw| (raw.sequence, raw.subject.as_str(), raw.payload.as_slice()))
+        .collect();
+    let findings = check(&FleetEvidence {
+        members: &members,
+        messages: &messages,
+        told: &told.stdout,
+        of_a_host: plan::OF_A_HOST.into(),
+        disturbed_ns: &fate.disturbed_ns,
+    })?;
+    let clean = findings.common.is_clean() && fate.unfinished.is_none();
+    if !clean {
+        // Whoever wants to know more needs what is there.
+        scene.keep();
+    }
+    let report = Report {
+        plan,
+        findings: &findings,
+        fate: &fate,
+        worker_deaths,
+        elapsed: begun.elapsed(),
+        kept: scene.is_kept().then(|| scene.folder()),
+    };
+    report.print().map_err(ChaosError::Write)?;
+    Ok(match clean {
+        true => Ending::Clean,
+        false => Ending::Broken,
+    })
+}
+
+fn unserved(error: std::io::Error) -> ChaosError {
+    ChaosError::Queue(error.to_string())
+}

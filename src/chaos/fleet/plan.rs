@@ -1,0 +1,181 @@
+//! What chaos in a fleet is about, made from what was typed and a seed.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::Serialize;
+
+use crate::chaos::faults::Fault;
+use crate::chaos::plan::{HOSTS, LAST, Plan, PlanError, URLS, What, tasks, what};
+use crate::cli::chaos::ChaosArgs;
+
+/// How long a member may be out of touch with the queue.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// Downloads that one host may have at once, of the whole fleet.
+pub const OF_A_HOST: u16 = 2;
+
+/// Hosts that have half of the URLs: their partitions take several frames.
+const LARGE: u32 = 3;
+
+/// Chaos in a fleet.
+#[derive(Debug)]
+pub struct FleetPlan {
+    /// The list, and what is common to all members.
+    pub common: Plan,
+    /// How many members.
+    pub members: u16,
+    /// The program of the queue.
+    pub server: PathBuf,
+    /// What befalls members and queue, in order.
+    pub blows: Vec<Blow>,
+    /// Shares of the list after which the feeder is killed, in order.
+    pub feeder: Vec<f64>,
+}
+
+/// Something that befalls the fleet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Blow {
+    /// How many bodies the origins have served whole by then.
+    pub after: u64,
+    /// Which member, if it befalls one; another if that one is not there.
+    pub member: usize,
+    /// What it is.
+    pub what: Befalls,
+    /// How long it lasts, or until what was killed is started again.
+    pub time: Duration,
+}
+
+/// What befalls the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Befalls {
+    /// What befalls the coordinator of a run without a fleet befalls a member.
+    Member(What),
+    /// A member is cut off from the queue.
+    Cut,
+    /// The queue is killed.
+    Server,
+}
+
+impl Befalls {
+    /// What it is called in the report.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Member(what) => what.name(),
+            Self::Cut => "cut",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl FleetPlan {
+    /// Makes sense of what was typed.
+    ///
+    /// # Errors
+    ///
+    /// If there is none in it.
+    pub fn new(args: &ChaosArgs, members: u16) -> Result<Self, PlanError> {
+        let urls = args.urls.map_or(URLS, NonZeroU32::get);
+        let faults = &args.faults;
+        let mut rng = Rng::with_seed(args.seed);
+        let host = |rng: &mut Rng| match rng.bool() {
+            true => rng.u32(..LARGE),
+            false => rng.u32(LARGE..HOSTS),
+        };
+        let tasks = tasks(urls, faults.times(Fault::Poison, urls), host, &mut rng);
+        let mut all = Vec::new();
+        for fault in [
+            Fault::Coordinator,
+            Fault::Term,
+            Fault::Suspend,
+            Fault::Torn,
+            Fault::Disk,
+            Fault::Cut,
+            Fault::Server,
+        ] {
+            let times = faults.times(fault, urls);
+            all.extend(std::iter::repeat_n(fault, times as usize));
+        }
+        rng.shuffle(&mut all);
+        let step = f64::from(urls) * LAST / (all.len() as f64 + 1.0);
+        let blow = |(place, fault): (usize, Fault)| Blow {
+            after: ((place as f64 + 0.5 + rng.f64()) * step) as u64,
+            member: rng.usize(..usize::from(members)),
+            what: if fault == Fault::Cut {
+                Befalls::Cut
+            } else if fault == Fault::Server {
+                Befalls::Server
+            } else {
+                Befalls::Member(what(fault, &mut rng))
+            },
+            // Who is cut off or stands still is so for longer than a lease, so that others follow; who
+            // is killed is as often back sooner than that as later.
+            time: match matches!(fault, Fault::Cut | Fault::Suspend) {
+                true => LEASE.mul_f64(1.2 + rng.f64()),
+                false => LEASE.mul_f64(2.0 * rng.f64()),
+            },
+        };
+        let blows = all.into_iter().enumerate().map(blow).collect();
+        let kills = faults.times(Fault::Feeder, urls) as usize;
+        let mut feeder: Vec<_> = (0..kills).map(|_| rng.f64()).collect();
+        feeder.sort_by(f64::total_cmp);
+        Ok(Self {
+            common: Plan {
+                tasks,
+                inject: faults.inject(urls, args.seed),
+                ..Plan::calm(args, &faults.simulate(urls))?
+            },
+            members,
+            server: args
+                .nats_server
+                .clone()
+                .unwrap_or_else(|| PathBuf::from("nats-server")),
+            blows,
+            feeder,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plan(arguments: &str) -> FleetPlan {
+        let words = ["coordinator", "chaos", "--fleet", "3"].into_iter();
+        let words = words.chain(arguments.split_whitespace());
+        match Cli::try_parse_from(words).expect("it parses").command {
+            Some(Command::Chaos(args)) => FleetPlan::new(&args, 3).expect("it makes sense"),
+            other => panic!("{other:?} is no chaos"),
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan_and_another_does_not() {
+        let (one, again, other) = (plan("--seed 3"), plan("--seed 3"), plan("--seed 4"));
+        assert_eq!(one.common.tasks, again.common.tasks);
+        assert_eq!((&one.blows, &one.feeder), (&again.blows, &again.feeder));
+        assert_ne!(one.blows, other.blows);
+        assert!(one.blows.is_sorted_by_key(|blow| blow.after));
+        for name in ["cut", "server", "suspend", "coordinator"] {
+            assert!(
+                one.blows.iter().any(|blow| blow.what.name() == name),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_stands_still_or_is_cut_off_is_so_for_longer_than_a_lease() {
+        for blow in plan("--urls 50000").blows {
+            if matches!(blow.what, Befalls::Cut | Befalls::Member(What::Suspend(_))) {
+                assert!(blow.time > LEASE, "{blow:?}");
+            }
+        }
+    }
+}
