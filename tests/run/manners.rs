@@ -151,7 +151,7 @@ fn too_many_failures_give_the_run_up() {
         .list(urls(&server.url(""), 20))
         .with("--workers 1 --max-failures 3");
     let ended = run.finish().code(4);
-    ended.says(&["given up", "4 URLs failed", "--max-failures"]);
+    ended.says(&["gave up", "4 URLs failed", "--max-failures"]);
     let failed = run.log().count("failed");
     assert!((4..20).contains(&failed), "{}", ended.text());
     assert_eq!(ended.summary("failed"), failed as u64, "{}", ended.text());
@@ -165,7 +165,7 @@ fn a_run_ends_when_its_time_is_up() {
         .list(&list)
         .with("--workers 1 --run-time 300ms --grace 100ms");
     let ended = run.finish().code(4);
-    ended.says(&["given up", "--run-time"]);
+    ended.says(&["gave up", "--run-time"]);
     assert_eq!(ended.summary("left"), 2, "{}", ended.text());
     server.release("/held");
     run.without_arguments().finish().code(0);
