@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const OPTIONS: &[(&[&str], &str)] = &[
     (
         &["-i", "--input-file", "-a", "--arg-file"],
-        "name the list as an argument: coordinator LIST",
+        "the list is an argument: coordinator LIST",
     ),
     (
         &[
@@ -23,11 +23,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--parallel",
             "--parallel-max",
         ],
-        "worker processes are --workers N (-w), and the downloads of each --concurrency N (-c)",
+        "the number of worker processes is --workers N (-w), and of the downloads in each --concurrency N (-c)",
     ),
     (
         &["--max-connection-per-server", "--max-connections"],
-        "the connections of one large file are --split N, and those to one host at once \
+        "the connections for one large file are --split N, and the downloads from one host \
          --parallel-max-host N",
     ),
     (
@@ -42,11 +42,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--output-document",
             "--out",
         ],
-        "one URL keeps its name unless -o FILE names its file; those of a list are named by --naming",
+        "the file of one URL is named by -o FILE, and those of a list by --naming",
     ),
     (
         &["--content-disposition"],
-        "files get the names that servers suggest with --remote-header-name (-J)",
+        "--remote-header-name (-J) uses the names that servers suggest",
     ),
     (
         &["--retries", "--tries", "-t", "--max-tries"],
@@ -58,7 +58,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--timeout", "-T", "--read-timeout"],
-        "the limit for one attempt is --max-time TIME (-m), and for silence --speed-time TIME",
+        "--max-time TIME (-m) limits one attempt, and --speed-time TIME the time without a byte",
     ),
     (
         &[
@@ -68,7 +68,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--resume",
             "--save-session",
         ],
-        "repeat the command of a run that was cut short: it goes on where it stopped",
+        "repeat the command of the run: it continues where it stopped",
     ),
     (
         &[
@@ -82,7 +82,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--no-clobber", "--auto-file-renaming", "--allow-overwrite"],
-        "a file that no run has made is never replaced, unless --force says so",
+        "a file that no run has made is replaced only with --force",
     ),
     (
         &["--wait", "--delay", "--random-wait"],
@@ -94,7 +94,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--max-download-limit",
             "--bwlimit",
         ],
-        "bytes per second, over all workers, are --limit-rate SPEED",
+        "--limit-rate SPEED limits the bytes per second of all workers",
     ),
     (
         &["--no-check-certificate", "--check-certificate"],
@@ -124,7 +124,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--anyauth", "--basic", "--auth-no-challenge"],
-        "Basic is sent at once, and Digest where a server asks for it; --digest allows no Basic",
+        "Basic is sent at once, and Digest if a server asks for it; --digest never sends Basic",
     ),
     (
         &["--ntlm", "--negotiate"],
@@ -134,15 +134,15 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["-e", "--referer"], "it is a header: -H 'Referer: URL'"),
     (
         &["-s", "--silent", "-S", "--show-error"],
-        "--quiet (-q) says nothing but errors",
+        "--quiet (-q) prints errors only",
     ),
     (
         &["-#", "--progress-bar", "--show-progress", "--bar", "--eta"],
-        "a terminal shows progress without it; --quiet (-q) hides it",
+        "a terminal shows progress without an option; --quiet (-q) hides it",
     ),
     (
         &["-L", "--location", "-f", "--fail"],
-        "redirects are followed, and statuses from 400 on are failures, without it",
+        "redirects are followed and a status from 400 on is a failure, without an option",
     ),
     (
         &[
@@ -171,11 +171,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--checksum"],
-        "a list can name the hash: {\"url\": \"...\", \"sha256\": \"...\"} on a line of JSONL",
+        "a list can give the hash: {\"url\": \"...\", \"sha256\": \"...\"} on a line of JSONL",
     ),
     (
         &["--halt"],
-        "--max-failures N gives the run up after so many failures",
+        "--max-failures N ends the run after so many failures",
     ),
     (
         &["--joblog", "--log", "--output-log"],
@@ -193,7 +193,7 @@ const WORDS: &[(&[&str], &str)] = &[
     ),
     (
         &["resume", "continue", "retry", "restart"],
-        "the command of the run again: it goes on where it stopped",
+        "the command of the run again: it continues where it stopped",
     ),
     (
         &[
@@ -234,7 +234,7 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
     (error.kind() == ErrorKind::ValueValidation && option.starts_with("--concurrency")).then(|| {
         format!(
             "-c takes a number, the downloads at once in each worker (--concurrency), and not \
-             '{}'; to go on where a run stopped, repeat its command",
+             '{}'; to continue a run that stopped, repeat its command",
             value.escape_debug()
         )
     })

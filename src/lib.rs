@@ -1,37 +1,39 @@
 //! A master/worker, multi-process bulk downloader that loses nothing when any process is killed.
 //!
-//! This is the library behind the `coordinator` program: the map of the house. What the program
-//! does and promises is in README.md, how it works and why in ARCHITECTURE.md.
+//! This is the library behind the `coordinator` program. README.md says what the program does and
+//! promises, and ARCHITECTURE.md how it works.
 //!
 //! ```text
-//!   main --> command --> config --> run ------> dispatch      the core: decides, and does nothing
+//!   main --> command --> config --> run ------> dispatch      the core: makes all decisions
 //!              |                     |
-//!              cli                   +-----> workers --> pool (crate)        makes and reaches workers
+//!              cli                   +-----> workers --> pool (crate)        starts and reaches workers
 //!                                    |            \        /
-//!                                    +--> input    protocol (crate)          what they say
+//!                                    +--> input    protocol (crate)          their messages
 //! ```
 //!
-//! - [`dispatch`] is where to begin: a pure state machine that owns every decision.
-//! - [`run`] is the shell around it: one thread that hears what happens and does what is decided.
-//! - [`workers`] says how workers are started, which the crate [`pool`] does; [`input`] reads lists of URLs, [`lab::origin`] simulates the network.
+//! - Begin with [`dispatch`], a pure state machine that makes every decision.
+//! - [`run`] is the shell around it: one thread that receives events and carries out decisions.
+//! - [`workers`] says how the crate [`pool`] starts workers, [`input`] reads lists of URLs,
+//!   [`lab::origin`] simulates the network.
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
-//! - [`watch`] answers those who watch a run over HTTP.
-//! - [`chaos`] lets everything go wrong at once, and says what became of the list.
-//! - [`isolation`] has a worker try what it must not do, and says what came of it.
-//! - [`fleet`] lets several machines work on one list.
+//! - [`watch`] shows a run over HTTP.
+//! - [`chaos`] causes every kind of fault during a run, and checks the result.
+//! - [`isolation`] makes a worker try what it must not do, and checks the effect.
+//! - [`fleet`] downloads one list with several machines.
 //! - [`lab::inject`] plans faults on request, for people who test their set-up.
-//! - [`results`] tells a person what runs have recorded.
-//! - [`cli`] is what was typed, [`config_file`] what files add to it, [`config`] what it means,
-//!   [`command`] who gets it; [`manual`] writes
-//!   help, completions and manual pages from it, and [`hints`] knows what was meant instead.
+//! - [`results`] shows what runs have recorded.
+//! - [`cli`] has the clap types, [`config_file`] adds options from files, [`config`] validates them, and
+//!   [`command`] runs the command. [`manual`] writes help, completions and manual pages, and
+//!   [`hints`] explains options of other programs.
 //!
-//! What several of them use: [`ledger`], a map of more keys than fit into memory;
-//! [`folder`], folders that others may have prepared; [`page`], what all pages of HTML share;
-//! [`format`](mod@format), quantities for people; [`terminal`], what a terminal shows; [`verdict`], which
-//! is printed as JSON or text; [`whole_file`], files that are written whole or not at all.
+//! Shared by several of them: [`ledger`], a map of more keys than fit into memory;
+//! [`folder`], folders that others may have prepared; [`page`], the parts that all HTML pages share;
+//! [`format`](mod@format), quantities for people; [`terminal`], colours and widths; [`verdict`], printed
+//! as JSON or text;
+//! [`whole_file`], files that are written whole or not at all.
 //!
-//! Imports run one way, and a test reads the sources to keep it so.
+//! Imports run one way, and a test checks that.
 
 pub mod chaos;
 pub mod cli;

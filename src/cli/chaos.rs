@@ -26,24 +26,24 @@ pub struct ChaosArgs {
     #[arg(short = 'c', long, value_name = "N", default_value = "1", value_parser = value::at_least_one)]
     pub concurrency: NonZeroU16,
 
-    /// What drives the downloads of a worker
+    /// How a worker runs its downloads
     #[arg(long, value_enum, default_value = "blocking")]
     pub engine: EngineName,
 
-    /// The same seed makes the same list, and lets the same befall it
+    /// The same seed makes the same list and the same plan of faults
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
 
-    /// Faults, with commas between them, each with an amount if it is not to be the usual one:
-    /// kill=10/s,coordinator=20,torn; all, or none; see below
+    /// Faults, separated by commas, each with an amount if it is not the default one:
+    /// kill=10/s,coordinator=20,torn; or all, or none; see below
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
-    /// Longest time that it all may take
+    /// Limit for everything together
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = value::some_duration)]
     pub time_limit: Duration,
 
-    /// A fleet of so many members, each with its own workers and output folder, and a nats-server of
+    /// Try a fleet of N members, each with its own workers and output folder, and a nats-server of
     /// their own
     #[cfg(feature = "fleet")]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "compare_modes")]
@@ -54,12 +54,13 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "FILE", requires = "fleet", value_hint = clap::ValueHint::FilePath)]
     pub nats_server: Option<PathBuf>,
 
-    /// Keep everything (files, run log, what the origin saw) in DIR, which must not exist
+    /// Keep everything (files, run log, the requests that the server saw) in DIR, which must not
+    /// exist
     #[arg(short = 'o', long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 
-    /// Instead, run a list with a URL that crashes whoever handles it, one that eats memory and one
-    /// that hangs in every mode, and tell what each mode paid
+    /// Instead, run the same list in every mode, with one URL that crashes its worker, one that uses
+    /// too much memory and one that hangs, and show what each mode lost
     #[arg(long, conflicts_with_all = ["faults", "output", "concurrency", "engine", "time_limit"])]
     pub compare_modes: bool,
 
@@ -78,17 +79,17 @@ pub struct ChaosArgs {
 
 const AFTER_HELP: &str = "\
 Faults:
-  of workers, times a second     kill, stop, pause, kill-all
-  of tasks, percent of the URLs  segv, abort, exit, eat, hang, garbage
-  of starts, percent of workers  no-connect, no-start
-  URLs of each kind that bring one of these about every time  poison
-  of the origin, percent of the requests  errors, truncate, reset, stall, slow, endless
-  of the coordinator, times in all  coordinator (kill -9), term, suspend, torn, disk
-  of a fleet, times in all  server (kill -9), feeder (kill -9), cut (a member, from the queue); and those
-                            of the coordinator befall its members
+  kill, stop, pause, kill-all  signals to workers, times a second
+  segv, abort, exit, eat, hang, garbage  in workers, percent of the URLs
+  no-connect, no-start  when workers start, percent of the workers
+  poison  URLs of each kind of fault that cause it every time
+  errors, truncate, reset, stall, slow, endless  of the server, percent of the requests
+  coordinator (kill -9), term, suspend, torn, disk  of the coordinator, times in all
+  server (kill -9), feeder (kill -9), cut (a member, from the queue)  of a fleet, times in all;
+      faults of the coordinator hit its members
 
 Exit status:
-  0    nothing was lost, doubled, torn or left behind
+  0    nothing was lost, stored twice, torn or left behind
   1    something was, or the run did not finish
   2    the command line is wrong
   3    the set-up is: nothing was started

@@ -11,13 +11,13 @@ use super::value;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Each file")]
 pub struct ExecArgs {
-    /// Run this on each file once it is in place; unless it succeeds, the URL has failed. No shell:
-    /// CMD is split into words, in which {path} (or {}), {dir}, {name}, {stem}, {url} and {sha256}
-    /// are filled in; without any, the path is the last argument
+    /// Run CMD on each file once it is in place. If CMD fails, the URL fails. CMD is split into words
+    /// without a shell, and {path} (or {}), {dir}, {name}, {stem}, {url} and {sha256} are replaced;
+    /// without any of these, the path is the last argument
     #[arg(long, value_name = "CMD")]
     pub exec: Option<String>,
 
-    /// How long CMD may take before it is killed, with all that it started
+    /// How long CMD may take before it is killed, with everything that it started
     #[arg(
         long,
         value_name = "TIME",

@@ -20,15 +20,15 @@ pub struct FleetArgs {
 /// What to do with a fleet.
 #[derive(Debug, Subcommand)]
 pub enum FleetCommand {
-    /// Put the URLs of lists into the queue; run the same command again to go on after a kill
+    /// Put the URLs of lists into the queue; after a kill, the same command continues
     Feed(FeedArgs),
-    /// Be a member: download a share of what is in the queue
+    /// Join as a member: download a share of what is in the queue
     Join(Box<JoinArgs>),
-    /// Tell what became of the list
+    /// Show the results of the list
     Results(FleetResultsArgs),
-    /// Tell who is in the fleet, and how far the list is
+    /// Show the members of the fleet, and how much of the list is done
     Status(QueueArgs),
-    /// Have members finish what they have begun, and leave
+    /// Tell members to finish what they have started, and leave
     Drain(DrainArgs),
 }
 
@@ -36,7 +36,7 @@ pub enum FleetCommand {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueArgs {
-    /// The queue: nats://[USER:PASSWORD@]HOST[:PORT] or tls://..., several with commas between them
+    /// The queue: nats://[USER:PASSWORD@]HOST[:PORT] or tls://...; several are separated by commas
     #[arg(long, value_name = "URL")]
     pub queue: String,
 
@@ -52,12 +52,11 @@ pub struct QueueArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "creds", value_hint = ValueHint::FilePath)]
     pub nkey: Option<PathBuf>,
 
-    /// Trust the certificates in this PEM file where the queue is reached by TLS, and not those of the
-    /// system
+    /// For TLS to the queue, trust the certificates in this PEM file instead of those of the system
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub queue_ca: Option<PathBuf>,
 
-    /// Servers of the queue's cluster that keep a copy of everything; counts when the run is new
+    /// How many servers of the queue's cluster keep a copy of everything; only for a new run
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub replicas: u8,
 }
@@ -69,12 +68,13 @@ pub struct FeedArgs {
     #[arg(value_name = "URL|LIST", required = true)]
     pub urls: Vec<PathBuf>,
 
-    /// Let what lists say of headers, user names and passwords travel through the queue, which keeps
-    /// it; without this, lines that have any are refused
+    /// Allow headers, user names and passwords from lists to go through the queue, which stores them.
+    /// Without this option, lines that have any are refused
     #[arg(long)]
     pub send_secrets: bool,
 
-    /// Leave out what the run log in this output folder names as stored; may be given several times
+    /// Leave out URLs that the run log in this output folder says are stored; may be given several
+    /// times
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub reconcile: Vec<PathBuf>,
 
@@ -94,7 +94,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "NAME", value_parser = value::token)]
     pub machine: Option<String>,
 
-    /// How long this member may be out of touch with the queue; the same for all members
+    /// How long a member may lose contact with the queue; must be the same for all members
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub lease: Duration,
 
@@ -114,11 +114,11 @@ pub struct FleetResultsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Write every outcome that counts as a line of JSON; - is standard output
+    /// Write every final outcome as a line of JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
 
-    /// Print only the URLs that MACHINE has stored: what is lost if its disk is, as a list to feed again
+    /// Print only the URLs that MACHINE has stored, as a list to feed again if its disk is lost
     #[arg(long, value_name = "MACHINE", conflicts_with_all = ["json", "export"])]
     pub missing: Option<String>,
 
@@ -134,7 +134,7 @@ pub struct DrainArgs {
     #[arg(value_name = "MACHINE", value_parser = value::token)]
     pub machines: Vec<String>,
 
-    /// Let members that were told to leave join again
+    /// Allow members that were told to leave to join again
     #[arg(long, conflicts_with = "machines")]
     pub undo: bool,
 

@@ -10,12 +10,12 @@ use crate::isolation::attempt::{Attempt, named};
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct IsolationArgs {
-    /// Try only these: families (files, link) or attempts (kill-coordinator), as the table names them
+    /// Play only these attempts: families (files, link) or single attempts (kill-coordinator), as the
+    /// table names them
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// The sandbox of the workers that are judged, as in a run; with off there is nothing to compare
-    /// with, and most of it is open
+    /// The sandbox of the workers, as in a run; with off, the table shows what is open without one
     #[arg(long, value_enum, value_name = "WHEN", default_value = "best-effort")]
     pub sandbox: SandboxName,
 
@@ -46,16 +46,16 @@ pub struct AttackedArgs {
 
 const AFTER_HELP: &str = "\
 Cells:
-  HELD            it had no effect; without the sandbox, or in a thread, it had
-  HELD (link)     it had no effect: the coordinator holds it, whatever the sandbox is
+  HELD            it had no effect, and it had one without the sandbox or in a thread
+  HELD (link)     it had no effect: the coordinator prevents it, with or without a sandbox
   OPEN            it had an effect
-  open by design  it had an effect, which no worker is kept from
-  unproven        it had no effect, but neither had it without the sandbox
-  no effect       it had none, where nothing was to hold it
+  open by design  it had an effect that the sandbox does not prevent on purpose
+  unproven        it had no effect, but it had none without the sandbox either
+  no effect       it had no effect in a column that is only compared with
   not played      it would end the run, or there is nothing to attack
 
-Exit codes:
-  0    nothing is open that is to be held, in the column `processes`
+Exit status:
+  0    nothing in the column `processes` is OPEN
   1    something is
   2    the command line is wrong
   3    the set-up is: nothing was started

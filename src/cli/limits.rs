@@ -7,11 +7,11 @@ use super::value;
 /// Whether workers confine themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SandboxName {
-    /// In full, or the run does not begin (Linux 6.2 or later)
+    /// The full sandbox, or the run does not start (Linux 6.2 or later)
     On,
-    /// Not at all
+    /// No sandbox
     Off,
-    /// As far as the kernel can
+    /// What the kernel offers
     BestEffort,
 }
 
@@ -19,11 +19,11 @@ pub enum SandboxName {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Workers")]
 pub struct LimitArgs {
-    /// Most private memory of each worker; one that needs more dies [default: no limit]
+    /// Limit for the private memory of each worker; a worker that needs more ends [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub worker_memory: Option<u64>,
 
-    /// Nice value of workers, -20 to 19 [default: as this process]
+    /// Nice value of workers, -20 to 19 [default: that of this process]
     #[arg(
         long,
         value_name = "N",
@@ -32,13 +32,13 @@ pub struct LimitArgs {
     )]
     pub worker_nice: Option<i32>,
 
-    /// Whether workers may only write below the output folder, only read what name resolution
-    /// takes, and start no program
+    /// Whether to confine workers: they can then write only in a folder of their own, read only what
+    /// name lookup needs, and start no program
     #[arg(long, value_enum, value_name = "WHEN", default_value = "best-effort")]
     pub sandbox: SandboxName,
 
-    /// TCP ports that workers may connect to, separated by commas, and 53 (Linux 6.7 or later): those
-    /// of URLs, of where they redirect to, and of proxies [default: any]
+    /// TCP ports that workers may connect to, in addition to 53, separated by commas (Linux 6.7 or
+    /// later): the ports of all URLs, of the targets of redirects, and of proxies [default: all]
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     pub connect_ports: Vec<u16>,
 }

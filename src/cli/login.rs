@@ -11,12 +11,12 @@ use super::value;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging in")]
 pub struct LoginArgs {
-    /// User name and password for the hosts of the list. Others on this machine can read them in the
-    /// list of processes; a netrc file keeps them to yourself
+    /// User name and password for the hosts of the list. Other users of this machine can see them in
+    /// the list of processes; a netrc file keeps them private
     #[arg(short = 'u', long, value_name = "NAME:PASSWORD", value_parser = value::credentials)]
     pub user: Option<Credentials>,
 
-    /// Never send a password: prove it by Digest, and fail where a server wants Basic
+    /// Never send a password: use Digest, and fail if a server wants Basic
     #[arg(long)]
     pub digest: bool,
 
@@ -24,13 +24,13 @@ pub struct LoginArgs {
     #[arg(long, value_name = "TOKEN|@FILE", value_parser = value::bearer, conflicts_with = "user")]
     pub oauth2_bearer: Option<Bearer>,
 
-    /// Insist on ~/.netrc: a run without a usable one does not begin. It is used anyway if it is
-    /// there
+    /// Require ~/.netrc: without a usable one the run does not start. Without this option, it is
+    /// used if it exists
     #[arg(long, conflicts_with = "no_netrc")]
     pub netrc: bool,
 
-    /// Take user names and passwords by host from FILE, and not from ~/.netrc. Its mode must keep
-    /// others from reading it
+    /// Read user names and passwords by host from FILE instead of ~/.netrc. Other users must not be
+    /// able to read it (mode 600)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["netrc", "no_netrc"])]
     pub netrc_file: Option<PathBuf>,
 
@@ -38,20 +38,20 @@ pub struct LoginArgs {
     #[arg(long)]
     pub no_netrc: bool,
 
-    /// Send the cookies in FILE (cookies.txt, Netscape's format) to the hosts that they are for
+    /// Send the cookies in FILE (cookies.txt, in Netscape's format) to their hosts
     #[arg(short = 'b', long, value_name = "FILE")]
     pub cookie: Option<PathBuf>,
 
     /// Share cookies between all URLs, and write them to FILE at the end of the run [default: each
-    /// URL keeps its own, and nothing is written]
+    /// URL has its own cookies, and none are written]
     #[arg(long, value_name = "FILE")]
     pub cookie_jar: Option<PathBuf>,
 
-    /// Show the hosts of the list the client certificate in this PEM file, if they ask for one
+    /// Client certificate (PEM) for the hosts of the list, if they ask for one
     #[arg(short = 'E', long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
 
-    /// The private key of --cert, in PEM and not encrypted [default: in the file of --cert]
+    /// Private key of --cert, in PEM and not encrypted [default: from the file of --cert]
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
 }

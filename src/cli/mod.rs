@@ -54,19 +54,19 @@ pub struct Cli {
 /// What to do instead of the main job.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tell what became of a run: counts, errors, the slowest downloads
+    /// Show the results of a run: counts, errors, the slowest downloads
     Results(results::ResultsArgs),
-    /// Compare the ways of downloading, and other programs, on the same work
+    /// Measure all ways of downloading, and other programs, on the same list
     Shootout(Box<shootout::ShootoutArgs>),
-    /// Let workers, coordinator, origin and disk fail while a list is downloaded, and check that
-    /// nothing was lost
+    /// Make workers, coordinator, server and disk fail during a run, and check that nothing was
+    /// lost
     Chaos(Box<chaos::ChaosArgs>),
-    /// Have a worker try, in its sandbox, everything that it must not do, and check what came of it
+    /// Make a worker try everything that its sandbox must prevent, and check the effect
     Isolation(isolation::IsolationArgs),
-    /// Let several machines work on one list, over NATS JetStream
+    /// Download one list with several machines, over NATS JetStream
     #[cfg(feature = "fleet")]
     Fleet(fleet::FleetArgs),
-    /// Run the built-in origin alone: a server that answers every URL
+    /// Run the built-in server alone, which answers every URL
     Origin(origin::OriginArgs),
     /// Print completions for a shell
     Completions(reference::CompletionsArgs),
@@ -74,10 +74,10 @@ pub enum Command {
     Man(reference::ManArgs),
     /// Explain a command, a group of options, or another topic
     Help(reference::HelpArgs),
-    /// Be a worker; only a coordinator starts one
+    /// Run as a worker; only a coordinator starts one
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
-    /// Be a run with a worker that attacks it; only `isolation` starts one
+    /// Run a list with a worker that attacks the run; only `isolation` starts one
     #[command(hide = true)]
     Attacked(Box<isolation::AttackedArgs>),
     /// Run commands; only a coordinator starts one
@@ -87,7 +87,7 @@ pub enum Command {
 
 /// What `--help` shows: a screen of it. Everything else is in `--help-all` and in the manual page.
 const HELP: &str = "\
-Download URLs with worker processes, and lose nothing when one is killed
+Download URLs with worker processes; lose nothing when one is killed
 
 Usage: coordinator [OPTIONS] [URL|LIST]...
        coordinator COMMAND
@@ -95,25 +95,25 @@ Usage: coordinator [OPTIONS] [URL|LIST]...
 Examples:
   coordinator https://example.com/x.pdf          # one file: downloads/x.pdf
   coordinator list.txt                           # every URL of a list
-  produce-urls | coordinator --output books -    # of a list from a program
-  coordinator results                            # what became of them
-  coordinator results --failed | coordinator -   # try again what failed
+  produce-urls | coordinator --output books -    # a list from a program
+  coordinator results                            # the outcome of the run
+  coordinator results --failed | coordinator -   # try failed URLs again
 To finish a run that was cut short, repeat its command.
 
 Options:
-  -o, --output-file PATH     Name of the file, for one URL; else the folder
+  -o, --output-file PATH     Name of the file for one URL, else the folder
       --output DIR           Folder for files [default: downloads]
   -w, --workers N            Worker processes [default: 6]
   -c, --concurrency N        Downloads at once in each worker [default: 1]
       --parallel-max-host N  Downloads at once from one host [default: 6]
-      --limit-rate SPEED     Bytes per second in all, for example 5M
-      --retry N              Attempts after the first [default: 3]
+      --limit-rate SPEED     Bytes per second of all workers, for example 5M
+      --retry N              Retries after a transient failure [default: 3]
   -m, --max-time TIME        Limit for one attempt, for example 90s
   -H, --header HEADER        A request header, 'Name: value'
       --robots               Obey robots.txt
       --refresh[=AGE]        Ask servers which stored files have changed
   -n, --dry-run              Print what would be downloaded
-      --simulate             Let a built-in server answer for every URL
+      --simulate             Answer every URL with a built-in server
   -q, --quiet                Print errors only
   -v, --verbose              Log to standard error
       --help-all             Every option, also --speed-limit, --host-delay,
@@ -144,40 +144,40 @@ Examples:
   produce-urls | coordinator -
       a list from another program
   coordinator list.txt --parallel-max-host 2 --robots
-      with regard for servers
+      ask servers for less, and obey robots.txt
   coordinator results --failed --kind timeout | coordinator -
-      again what timed out
+      try again what timed out
   coordinator --simulate
-      a try on which nothing leaves the machine
+      a trial run: nothing leaves the machine
 
 Files:
-  urls.txt  the list that is read if none is named
-  downloads, simulated  the output folder, unless --output names another
+  urls.txt  the list, if the command line names none
+  downloads, simulated  the output folder (simulated with --simulate), unless --output is given
   DIR/.coordinator/results.jsonl  in the output folder: the run log, one line for each URL
-  DIR/.coordinator/deaths.jsonl  what is known of each worker that died
-  coordinator.toml  beside the first list: settings that can do no harm, unless --no-config
-  ~/.config/coordinator/config.toml  the user's own settings, unless --no-config
+  DIR/.coordinator/deaths.jsonl  one line for each worker that died unexpectedly
+  coordinator.toml  beside the first list: harmless options, unless --no-config
+  ~/.config/coordinator/config.toml  your own options, unless --no-config
   ~/.netrc  user names and passwords by host, unless --no-netrc
 
 Environment:
-  http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy says otherwise
-  SSL_CERT_FILE, SSL_CERT_DIR  certificates of the system, for --ca-native
-  XDG_CONFIG_HOME  the folder of coordinator/config.toml, in place of ~/.config
-  NO_COLOR  no colours, unless --color says otherwise
+  http_proxy, https_proxy, all_proxy, no_proxy  proxies, unless --proxy or --noproxy is given
+  SSL_CERT_FILE, SSL_CERT_DIR  the certificates of the system, for --ca-native
+  XDG_CONFIG_HOME  the folder of coordinator/config.toml, instead of ~/.config
+  NO_COLOR  no colours, unless --color is given
   TERM, LC_ALL, LC_CTYPE, LANG  what the terminal can show
-  PATH  where the program of --exec is looked for
-  TMPDIR  where temporary files are made
+  PATH  where to look for the program of --exec
+  TMPDIR  the folder for temporary files
 
 Exit status:
   0    every URL is stored
   1    some URLs failed, are quarantined, or could not be read
   2    the command line is wrong
   3    the input or the set-up is wrong: nothing was started
-  4    the run was given up: restart intensity, disk full, --max-failures, --run-time
+  4    the run gave up: restart intensity, disk full, --max-failures, --run-time
   130  interrupted (SIGINT), 143 terminated (SIGTERM); run the same command again to finish
 
 Signals:
-  SIGINT, SIGTERM   finish what runs, start nothing new; a second one ends the run at once
-  SIGUSR1           say on standard error what each worker is doing now
-  SIGTSTP           (Ctrl-Z) stop, workers included, until SIGCONT; nobody is blamed for it
-  SIGTTIN, SIGTTOU  sent with kill: have one worker more, one less";
+  SIGINT, SIGTERM   finish running downloads, start no new ones; a second one ends the run at once
+  SIGUSR1           print on standard error what each worker is doing
+  SIGTSTP           (Ctrl-Z) stop the run and its workers until SIGCONT; no task is blamed for it
+  SIGTTIN, SIGTTOU  sent with kill: add a worker, remove a worker";

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::value;
 
-/// How workers are made.
+/// What workers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// N worker processes: the real thing
+    /// N worker processes
     Processes,
     /// N threads of this process
     Threads,
@@ -55,9 +55,9 @@ pub enum EngineName {
 /// How tasks are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DispatchName {
-    /// A shared queue: whoever has nothing to do takes the next
+    /// A shared queue: the worker that is free gets the next task
     Shared,
-    /// The list is split ahead, a chunk for each worker
+    /// The list is split in advance, one chunk for each worker
     Chunked,
 }
 
@@ -65,11 +65,11 @@ pub enum DispatchName {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Comparison")]
 pub struct ModeArgs {
-    /// How workers are made
+    /// What workers are
     #[arg(long, value_enum, default_value = "processes")]
     pub mode: Mode,
 
-    /// What drives the downloads of a worker process
+    /// How a worker process runs its downloads
     #[arg(long, value_enum, default_value = "blocking")]
     pub engine: EngineName,
 
@@ -81,12 +81,12 @@ pub struct ModeArgs {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = value::duration)]
     pub cpu_per_task: Duration,
 
-    /// Write where the time of each task went to FILE, a line of JSON each
+    /// Write one line of JSON for each task to FILE, with the time that each phase took
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,
 
-    /// Like --simulate, with an origin that runs already: FILE holds the line it announced
-    /// itself with (coordinator origin > FILE)
+    /// Like --simulate, with a server that is already running: FILE holds the line that it printed
+    /// (coordinator origin > FILE)
     #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
     pub simulate_via: Option<PathBuf>,
 }

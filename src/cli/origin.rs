@@ -24,11 +24,11 @@ pub struct OriginArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub https: SocketAddr,
 
-    /// Append a line of JSON to FILE for each request: when, what, and how much was answered
+    /// Append a line of JSON to FILE for each request: the time, the URL, and how much was sent
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 
-    /// Leave when standard input ends, as well as on SIGINT and SIGTERM
+    /// End when standard input ends, as well as on SIGINT and SIGTERM
     #[arg(long)]
     pub until_stdin_closes: bool,
 

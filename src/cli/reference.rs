@@ -9,7 +9,7 @@ use clap_complete::Shell;
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS)]
 pub struct CompletionsArgs {
-    /// For which shell
+    /// The shell
     #[arg(value_name = "SHELL", value_enum)]
     pub shell: Shell,
 }
@@ -27,7 +27,7 @@ pub struct ManArgs {
 /// Options of `coordinator help`.
 #[derive(Debug, Args)]
 pub struct HelpArgs {
-    /// A command; or all, lists, exec, http, retries, workers, crashes, comparison, values, examples,
+    /// A command, or one of all, lists, exec, http, retries, workers, crashes, comparison, values, examples,
     /// files, environment, exit-status, signals
     #[arg(value_name = "TOPIC")]
     pub topic: Option<String>,

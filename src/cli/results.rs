@@ -16,12 +16,12 @@ pub struct ResultsArgs {
     #[arg(value_name = "DIR", default_value = OUTPUT, value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 
-    /// The same, under the name that the option has for a run
+    /// The same as DIR, under the name that a run has for it
     #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath, conflicts_with = "folder")]
     pub output: Option<PathBuf>,
 
-    /// Print the URLs that failed or are quarantined, a line each, and nothing else: a list to be
-    /// read again. It is JSONL where a list named the file (out), and text otherwise
+    /// Print only the URLs that failed or are quarantined, a line each, as a list for another run.
+    /// The list is JSONL if one of them has a name (out) or a range, and text otherwise
     #[arg(long, conflicts_with_all = ["slowest", "export_csv", "export_json"])]
     pub failed: bool,
 
@@ -30,15 +30,15 @@ pub struct ResultsArgs {
     #[arg(long, conflicts_with_all = ["failed", "kind", "slowest", "json", "export_csv", "export_json"])]
     pub stored: bool,
 
-    /// Only URLs that failed for this reason, or for one of these, with commas between them
+    /// Only URLs that failed with this kind of error; several kinds are separated by commas
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = value::failure_kind())]
     pub kind: Vec<FailureKind>,
 
-    /// Only URLs of this host, or of these, with commas between them
+    /// Only URLs of this host; several hosts are separated by commas
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = value::host)]
     pub host: Vec<String>,
 
-    /// How many of the slowest downloads are shown
+    /// How many of the slowest downloads to show
     #[arg(long, value_name = "N", default_value = "10")]
     pub slowest: usize,
 
@@ -56,20 +56,20 @@ pub struct ResultsArgs {
 }
 
 const AFTER_HELP: &str = "\
-Of a URL that has several lines in the run log (it failed in one run, and was stored by the next), \
-the last one counts. The run may still be going on; nothing in the folder is changed.
+If a URL has several lines in the run log, because it failed in one run and was stored by the next, \
+the last line counts. You can look at the results during a run. Nothing in the folder is changed.
 
 Examples:
   coordinator results --failed --kind timeout | coordinator -
       try again what timed out
   coordinator results --failed | coordinator --retry-quarantined -
-      try again what failed, and what is quarantined
+      try failed and quarantined URLs again
   coordinator results --host www.example.com --export-csv -
       one host as a table
   coordinator results --stored | cut -f 2
       the paths of all stored files
 
 Exit status:
-  0    the results are told, whatever they are
+  0    the results were printed, whatever they are
   2    the command line is wrong
   3    there is no run log, it cannot be read, or a result could not be written";

@@ -48,39 +48,40 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath)]
     pub output: Option<PathBuf>,
 
-    /// The file of the one URL on the command line, with --output in that folder; without -o and
-    /// --naming, it is named like the last part of the URL's path. A name that ends in /, that of a
-    /// folder that is there, or with a list or several URLs: the folder, as --output
+    /// Name of the file, if the command line has one URL and nothing else; relative to --output, if
+    /// that is given. Without -o and --naming, the file is named like the last part of the URL's
+    /// path. With a list or several URLs, and if PATH ends in / or is an existing folder, this is
+    /// the folder, like --output
     #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output_file: Option<PathBuf>,
 
-    /// Go on where a run stops to protect files: replace files that no run has made, where a list
-    /// or a template names them; and, in a folder whose files an earlier run named with another
-    /// --naming, download them again under their new names
+    /// Do what a run refuses in order to protect files: replace files that no run has made, if a
+    /// list or a template names them; and, if an earlier run in this folder used another --naming,
+    /// download its files again under their new names
     #[arg(long)]
     pub force: bool,
 
-    /// Do not lock the output folder: for a file system on which that fails. Two runs in one folder
-    /// at once then lose files, and nothing tells
+    /// Do not lock the output folder, for a file system on which that fails. Two runs at once in
+    /// one folder then lose files without any message
     #[arg(long)]
     pub no_lock: bool,
 
-    /// Survive the loss of power too: file, folder and run log are synced before a URL counts as
-    /// stored; slower
+    /// Make the run survive the loss of power as well: sync file, folder and run log before a URL
+    /// counts as stored. This is slower
     #[arg(long)]
     pub fsync: bool,
 
-    /// Give files the time at which they were last modified, as the server says, and not that of the
-    /// download
+    /// Set the modification time of each file to the server's Last-Modified, and not to the time of
+    /// the download
     #[arg(short = 'R', long)]
     pub remote_time: bool,
 
-    /// Take up again the URLs that earlier runs quarantined
+    /// Try the URLs that earlier runs quarantined again
     #[arg(long)]
     pub retry_quarantined: bool,
 
     /// Ask servers whether the files that earlier runs stored are still current, and replace those
-    /// that are not; with AGE, such as 12h, only those last checked longer ago than that
+    /// that are not. With AGE, for example 12h, ask only about files that were not checked for so long
     #[arg(
         long,
         value_name = "AGE",
@@ -91,17 +92,17 @@ pub struct RunArgs {
     )]
     pub refresh: Option<Duration>,
 
-    /// Download nothing: print URL and path of each file that would be downloaded, with a tab between
-    /// them, and counts on standard error; --quiet leaves the counts out
+    /// Download nothing. Print the URL and the path of each file that would be downloaded, with a
+    /// tab between them, and counts on standard error; --quiet leaves the counts out
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 
-    /// Let the built-in origin answer for every URL of the list: nothing leaves the machine, and the
-    /// files hold random bytes.
+    /// Answer every URL of the list with a server inside the program: nothing leaves the machine,
+    /// and the files hold random bytes.
     /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
     /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, disallow=0%, transient=none, range=on,
-    /// validators=both, changed=0%, seed=1. changed=N%: that share of the URLs has another body
-    /// than without it; disallow=N%: that share of the hosts forbids everything, in its robots.txt
+    /// validators=both, changed=0%, seed=1. changed=N% gives N% of the URLs another body;
+    /// disallow=N% makes the robots.txt of N% of the hosts forbid everything
     #[arg(
         long,
         value_name = "SPEC",
@@ -111,7 +112,7 @@ pub struct RunArgs {
     )]
     pub simulate: Option<Spec>,
 
-    /// Say nothing but errors: no progress, no line per failure, no summary
+    /// Print errors only: no progress, no line for each failure, no summary
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -119,23 +120,23 @@ pub struct RunArgs {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// How progress is told on standard error: auto draws on a terminal and writes lines otherwise,
-    /// plain writes lines, json writes a JSON object a line and nothing else, json:N does so on
+    /// How to show progress on standard error: auto draws on a terminal and writes lines otherwise;
+    /// plain writes lines; json writes one JSON object a line and nothing else; json:N does so on
     /// descriptor N
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub progress: Progress,
 
-    /// Colours on standard error; auto: on a terminal, unless NO_COLOR is set
+    /// When to use colours on standard error; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 
-    /// Read options from FILE, in TOML: their long names are its keys, and what is typed wins.
-    /// Without it, settings come from coordinator.toml beside the first list, as far as they can do
-    /// no harm, and from the user's own ~/.config/coordinator/config.toml
+    /// Read options from FILE, a TOML file whose keys are the long names of options. Options on the
+    /// command line override it. Without --config, options come from coordinator.toml beside the
+    /// first list, if they are harmless, and from ~/.config/coordinator/config.toml
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_config")]
     pub config: Option<PathBuf>,
 
-    /// Read no config file. A single switch of a file is turned off with --no-NAME
+    /// Read no config file. To turn off a single switch of a file, use --no-NAME
     #[arg(long)]
     pub no_config: bool,
 
@@ -189,7 +190,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Workers")]
 pub struct WorkerOptions {
-    /// Replace each worker by a new one after N tasks [default: never]
+    /// Replace each worker with a new one after N tasks [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub worker_tasks: Option<u32>,
 }
@@ -198,13 +199,14 @@ pub struct WorkerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
-    /// Answer those who watch the run, at PORT of the loopback address, ADDRESS:PORT or unix:PATH: a live
-    /// page at /, its figures as JSON at /status, for Prometheus at /metrics, and /healthz. Other users
-    /// of the machine can connect to a port
+    /// Show the run to browsers and programs, at PORT of the loopback address, ADDRESS:PORT or
+    /// unix:PATH: a live page at /, its figures as JSON at /status, for Prometheus at /metrics, and
+    /// /healthz. Other users of the machine can connect to a port
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Address>,
 
-    /// Answer only under paths that begin with the secret in FILE, which is made if it is not there
+    /// Answer only under paths that begin with the secret in FILE; if FILE is missing, create it with
+    /// a random secret
     #[arg(long, value_name = "FILE", requires = "listen", value_hint = ValueHint::FilePath)]
     pub listen_token: Option<PathBuf>,
 }
@@ -213,7 +215,7 @@ pub struct WatchArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
-    /// Limit for finding a host, connecting to it and TLS
+    /// Limit for looking up a host, connecting to it and the TLS handshake
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub connect_timeout: Duration,
 
@@ -221,8 +223,8 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub speed_time: Duration,
 
-    /// Fewest bytes that a body may bring in a second, on average over each --speed-time; less is a
-    /// failure that may pass [default: no limit]
+    /// Least bytes of a body in a second, on average over each --speed-time; a slower download fails
+    /// and is retried [default: no limit]
     #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
     pub speed_limit: Option<u64>,
 
@@ -230,11 +232,11 @@ pub struct HttpArgs {
     #[arg(short = 'm', long, value_name = "TIME", value_parser = value::some_duration)]
     pub max_time: Option<Duration>,
 
-    /// Most redirects followed
+    /// How many redirects to follow at most
     #[arg(long, value_name = "N", default_value = "10")]
     pub max_redirs: u32,
 
-    /// Largest file stored [default: no limit]
+    /// Largest file to store [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub max_filesize: Option<u64>,
 
@@ -242,8 +244,8 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
-    /// Download each large file over N connections at once, where its server allows that; each
-    /// download counts as N of --parallel-max-host, which is also the most that N can be
+    /// Download each large file over N connections at once, if its server allows that. Each download
+    /// counts N times for --parallel-max-host, which is also the limit for N
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub split: u16,
 
@@ -251,13 +253,13 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
     pub host_delay: Duration,
 
-    /// Obey robots.txt: of each scheme, host and port it is fetched once, before anything else, and
-    /// what it forbids is a failure that asks for nothing. A Crawl-delay counts as a --host-delay of
-    /// its host, up to a minute
+    /// Obey robots.txt. It is fetched once for each scheme, host and port, before anything else, and
+    /// a URL that it forbids fails without a request. Crawl-delay counts as a --host-delay of its
+    /// host, up to a minute
     #[arg(long)]
     pub robots: bool,
 
-    /// Most downloads begun in a second, over all hosts and workers; N, N/s, N/m or N/h
+    /// Most downloads started in a second, over all hosts and workers; N, N/s, N/m or N/h
     /// [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = value::rate)]
     pub rate: Option<Duration>,
@@ -271,7 +273,7 @@ pub struct HttpArgs {
     #[arg(short = 'H', long, value_name = "HEADER", value_parser = value::header)]
     pub header: Vec<(String, String)>,
 
-    /// User agent
+    /// Value of the header User-Agent
     #[arg(short = 'A', long, value_name = "TEXT", default_value = concat!("coordinator/", env!("CARGO_PKG_VERSION")), value_parser = value::user_agent)]
     pub user_agent: String,
 
@@ -279,42 +281,43 @@ pub struct HttpArgs {
     #[arg(long, value_name = "HOST:PORT:ADDR", value_parser = value::resolve)]
     pub resolve: Vec<ResolveOverride>,
 
-    /// Connect to IPv4 addresses of names only
+    /// Use only the IPv4 addresses of host names
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
 
-    /// Connect to IPv6 addresses of names only
+    /// Use only the IPv6 addresses of host names
     #[arg(short = '6', long)]
     pub ipv6: bool,
 
-    /// Trust the certificates in this PEM file, and no others; a server may show one of them as its
-    /// own
+    /// Trust the certificates in this PEM file, and no others; a server may also use one of them
+    /// itself
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 
-    /// Trust what the system trusts, and not Mozilla's list, which is built in
+    /// Trust the certificates of the system instead of Mozilla's, which are built in
     #[arg(long, conflicts_with = "cacert")]
     pub ca_native: bool,
 
-    /// Check no certificate: anyone can be the server
+    /// Check no certificate: anybody can pretend to be the server
     #[arg(short = 'k', long, conflicts_with_all = ["cacert", "ca_native"])]
     pub insecure: bool,
 
-    /// Ask for gzip, br and zstd, and store the files decoded
+    /// Ask for bodies compressed with gzip, br or zstd, and store them decompressed
     #[arg(long)]
     pub compressed: bool,
 
-    /// Go through this proxy: SCHEME://USER:PASSWORD@HOST:PORT, of which HOST is enough; SCHEME is
-    /// http, https, socks5 or socks5h; empty for none [default: what http_proxy, https_proxy and all_proxy say]
+    /// Use this proxy: SCHEME://USER:PASSWORD@HOST:PORT, where everything but HOST is optional, and
+    /// SCHEME is http, https, socks5 or socks5h; an empty text means no proxy [default: from
+    /// http_proxy, https_proxy and all_proxy]
     #[arg(short = 'x', long, value_name = "PROXY", value_parser = value::proxy)]
     pub proxy: Option<String>,
 
-    /// Hosts that are reached without a proxy, separated by commas: names (and all below them),
-    /// addresses, networks, or * [default: what no_proxy says]
+    /// Hosts to reach without a proxy, separated by commas: names (and all names below them),
+    /// addresses, networks, or * [default: from no_proxy]
     #[arg(long, value_name = "HOSTS")]
     pub noproxy: Option<String>,
 
-    /// Connect to no address that is not of the public internet, redirects included
+    /// Connect only to addresses on the public internet, also after redirects
     #[arg(long)]
     pub block_private: bool,
 }
@@ -323,11 +326,11 @@ pub struct HttpArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Retries")]
 pub struct RetryArgs {
-    /// Attempts after the first, for failures that may pass
+    /// How often to retry after a transient failure
     #[arg(long, value_name = "N", default_value = "3")]
     pub retry: u32,
 
-    /// Retry after every failure, also those that will not pass
+    /// Retry after every failure, permanent ones included
     #[arg(long)]
     pub retry_all_errors: bool,
 
@@ -335,16 +338,17 @@ pub struct RetryArgs {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub retry_delay: Option<Duration>,
 
-    /// Begin no retry later than this after a URL was first tried [default: no limit]
+    /// Start no retry of a URL later than this after its first attempt [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
     pub retry_max_time: Option<Duration>,
 
-    /// Give the run up when more than N URLs have failed, or more than P% of the first hundred
-    /// and after [default: never]
+    /// End the run when more than N URLs have failed, or more than P% of them; a percentage counts
+    /// from the hundredth URL on [default: never]
     #[arg(long, value_name = "N|P%", value_parser = value::max_failures)]
     pub max_failures: Option<MaxFailures>,
 
-    /// Give the run up after this time; what runs then has --grace [default: no limit]
+    /// End the run after this time; downloads that are running then have --grace to finish
+    /// [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
     pub run_time: Option<Duration>,
 }
@@ -353,33 +357,32 @@ pub struct RetryArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Crashes")]
 pub struct CrashArgs {
-    /// How long a worker may give no sign of life before it is killed and its tasks are
-    /// redelivered
+    /// How long a worker may be silent before it is killed and its tasks are redelivered
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub lease_timeout: Duration,
 
-    /// How long a worker may take to be ready
+    /// How long a worker may take to start
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub start_timeout: Duration,
 
-    /// Workers that a URL may kill before it is quarantined. Deaths that may have come from
-    /// outside (kill -9) count a fifth
+    /// How many workers a URL may kill before it is quarantined. A death that may have come from
+    /// outside (kill -9) counts a fifth
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliveries: u32,
 
-    /// Most workers that may die within a period without having done anything, before the run is
-    /// given up [default: 3 for each worker, in 60s]
+    /// How many workers may die within a period without having done anything, before the run ends
+    /// [default: 3 for each worker, in 60s]
     #[arg(long, value_name = "N/PERIOD", value_parser = value::intensity)]
     pub restart_intensity: Option<Intensity>,
 
-    /// How long running downloads may take once the run is asked to end
+    /// How long running downloads may take after the run was asked to end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     pub grace: Duration,
 
-    /// Bring about faults, to test your own set-up: a comma-separated list of segv, abort, exit,
-    /// eat, hang, garbage (each =N% of the URLs, once, or @TEXT: URLs that contain TEXT, always);
-    /// no-connect, no-start (=N% of the workers); kill, stop, pause, kill-all (=R/s: signals to
-    /// workers); seed=N
+    /// Cause faults, to test your own set-up. SPEC is a comma-separated list of segv, abort, exit,
+    /// eat, hang, garbage (=N%: N% of the URLs, once; @TEXT: URLs that contain TEXT, always);
+    /// no-connect, no-start (=N%: N% of the workers); kill, stop, pause, kill-all (=R/s: signals to
+    /// workers, R times a second); seed=N
     #[arg(long, value_name = "SPEC")]
     pub inject: Option<inject::Spec>,
 }

@@ -19,11 +19,11 @@ pub struct ShootoutArgs {
     #[arg(value_name = "URL|LIST")]
     pub urls: Vec<PathBuf>,
 
-    /// Downloads in flight, for every approach that can have more than one
+    /// Downloads at once, for every approach that can have more than one
     #[arg(short = 'w', long, value_name = "N", default_value = "6")]
     pub workers: NonZeroU16,
 
-    /// Only these: names of approaches, of --contestant and of --peers, with commas between them
+    /// Measure only these: names of approaches, of --contestant and of --peers, separated by commas
     #[arg(
         long,
         value_name = "NAMES",
@@ -32,17 +32,17 @@ pub struct ShootoutArgs {
     )]
     pub only: Vec<String>,
 
-    /// How the built-in origin answers: a comma-separated list of size=64KiB, latency=100ms,
+    /// How the built-in server answers: a comma-separated list of size=64KiB, latency=100ms,
     /// jitter=0ms, errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%,
     /// transient=none, range=on, validators=both, changed=0%, seed=1
     #[arg(long, value_name = "SPEC", default_value = "latency=100ms,size=64KiB")]
     pub simulate: Spec,
 
-    /// Use the real network in place of the built-in origin
+    /// Use the real network instead of the built-in server
     #[arg(long, conflicts_with_all = ["simulate", "matrix"])]
     pub live: bool,
 
-    /// CPU work on each body
+    /// CPU time to spend on each body
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = value::duration)]
     pub cpu_per_task: Duration,
 
@@ -55,13 +55,13 @@ pub struct ShootoutArgs {
     #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
     pub scan_workers: Vec<NonZeroU16>,
 
-    /// Let a command take part, given as 'NAME=COMMAND': {urls} is the list, {out} the folder for
-    /// files, {workers} the number of downloads in flight. The list then is plain http, for all.
-    /// May be given several times
+    /// Also measure a command, given as 'NAME=COMMAND': {urls} is the list, {out} the folder for
+    /// files, {workers} the number of downloads at once. The list is then plain http for all. May be
+    /// given several times
     #[arg(long, value_name = "NAME=COMMAND")]
     pub contestant: Vec<String>,
 
-    /// Let curl, wget2, aria2c, xargs with wget, and Python take part, those that are there
+    /// Also measure curl, wget2, aria2c, xargs with wget, and Python, if they are installed
     #[arg(long)]
     pub peers: bool,
 
@@ -69,15 +69,15 @@ pub struct ShootoutArgs {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Rounds before them that do not count
+    /// Rounds before the timed ones, which do not count
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub warm_up: u32,
 
-    /// Longest time that one run may take
+    /// Limit for one run
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = value::some_duration)]
     pub time_limit: Duration,
 
-    /// Say nothing while measuring, and show no table
+    /// Print nothing: no progress and no table
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
@@ -94,7 +94,7 @@ pub struct ShootoutArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Results")]
 pub struct ExportArgs {
-    /// Write a page with charts and timelines, which needs no other file
+    /// Write a page with charts and timelines, in one file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -119,8 +119,8 @@ const AFTER_HELP: &str = "\
 Approaches: sequential, threads, processes-shared, processes-chunked, async, hybrid.
 
 Exit status:
-  0    everyone did the work
-  1    someone failed, and has no time
+  0    every entrant downloaded everything
+  1    an entrant failed and has no time
   2    the command line is wrong
-  3    the input or the set-up is, or a result could not be written
-  130  interrupted (SIGINT), 143 terminated (SIGTERM); what was complete is reported";
+  3    the input or the set-up is wrong, or a result could not be written
+  130  interrupted (SIGINT), 143 terminated (SIGTERM); complete rounds are reported";

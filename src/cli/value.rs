@@ -93,7 +93,9 @@ fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, Str
             .iter()
             .any(|bits| lower.ends_with(bits))
     {
-        return Err(format!("{unit} counts bits, and a byte has eight (B)"));
+        return Err(format!(
+            "{unit} counts bits; give bytes (B), which have eight bits"
+        ));
     }
     config.parse_size(text).map_err(|error| error.to_string())
 }
@@ -102,7 +104,7 @@ fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, Str
 pub(super) fn proxy(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Err(
-            "a number is no proxy; the downloads from one host at once are --parallel-max-host N"
+            "a number is not a proxy; the downloads from one host at once are --parallel-max-host N"
                 .to_owned(),
         ),
         false => Ok(text.to_owned()),
@@ -173,7 +175,7 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
 pub(super) fn credentials(text: &str) -> Result<Credentials, String> {
     let (user, password) = text
         .split_once(':')
-        .ok_or("expected NAME:PASSWORD; a name without a password belongs into a netrc file")?;
+        .ok_or("expected NAME:PASSWORD; a name without a password belongs in a netrc file")?;
     Ok(Credentials {
         user: user.to_owned(),
         password: password.to_owned(),

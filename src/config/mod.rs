@@ -172,7 +172,7 @@ pub enum ConfigError {
     },
     /// Names of servers, and such as leave them no place.
     #[error(
-        "--remote-header-name cannot be had with --naming hash or a template; use flat or tree, or \
+        "--remote-header-name cannot be combined with --naming hash or a template; use flat or tree, or \
          leave one of them out"
     )]
     TwoNames,
@@ -197,10 +197,12 @@ pub enum ConfigError {
         problem: String,
     },
     /// Ports that nothing would keep a worker to.
-    #[error("--connect-ports cannot be had with --sandbox off: the sandbox keeps workers to them")]
+    #[error(
+        "--connect-ports cannot be combined with --sandbox off: the sandbox keeps workers to them"
+    )]
     PortsWithoutSandbox,
-    /// A mode that cannot be had with another option.
-    #[error("--mode {mode} cannot be had with {option}; that is for --mode processes")]
+    /// A mode that cannot be combined with another option.
+    #[error("--mode {mode} cannot be combined with {option}; that is for --mode processes")]
     ModeOption {
         /// The mode.
         mode: &'static str,
@@ -209,7 +211,7 @@ pub enum ConfigError {
     },
     /// A fault that cannot be had in a mode.
     #[error(
-        "--mode {mode} cannot be had with --inject {fault}: that takes workers in processes of \
+        "--mode {mode} cannot be combined with --inject {fault}: that fault needs workers in processes of \
          their own (--mode processes)"
     )]
     ModeFault {

@@ -18,7 +18,7 @@ const MAX_LOGIN: usize = 255;
 /// A proxy that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{place} is no proxy: {problem}; expected [http|https|socks5|socks5h]://[user:password@]host[:port]"
+    "{place} is not a proxy: {problem}; expected [http|https|socks5|socks5h]://[user:password@]host[:port]"
 )]
 pub struct ProxyError {
     /// The option or environment variable.
@@ -258,10 +258,10 @@ mod tests {
             "http://secret%00@p",
         ] {
             let error = given(Some(text), None, &[]).expect_err(text).to_string();
-            assert!(error.starts_with("--proxy is no proxy: "), "{error}");
+            assert!(error.starts_with("--proxy is not a proxy: "), "{error}");
             assert!(!error.contains("secret"), "{error}");
             let error = given(None, None, &[("http_proxy", text)]).expect_err(text);
-            assert!(error.to_string().starts_with("http_proxy is no proxy"));
+            assert!(error.to_string().starts_with("http_proxy is not a proxy"));
         }
     }
 

@@ -172,7 +172,7 @@ impl Reader<'_> {
             self.allow(key, &at)?;
             loaded.entries.push(self.entry(arg, key, &at, value)?);
         }
-        // As they stand in the file: of those that cannot be had together, the second is wrong.
+        // As they stand in the file: of those that cannot be combined, the second is wrong.
         loaded
             .entries
             .sort_by_key(|entry| (entry.at.line, entry.at.column));

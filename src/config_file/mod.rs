@@ -83,7 +83,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
         return Ok(Cli::from_arg_matches(&typed)?);
     }
     if let Some(both) = off.iter().find(|switch| is_typed(&typed, &id_of(switch))) {
-        let problem = format!("--{both} and --{} cannot be had together", opposite(both));
+        let problem = format!("--{both} and --{} cannot be combined", opposite(both));
         return Err(strict
             .clone()
             .error(ErrorKind::ArgumentConflict, problem)
@@ -282,7 +282,7 @@ impl Choice {
                         .find(|other| other.is_set() && has(&other.key))
                 {
                     return Err(entry.at.wrong(format!(
-                        "{key} cannot be had together with {} (line {})",
+                        "{key} cannot be combined with {} (line {})",
                         other.key, other.at.line
                     )));
                 }

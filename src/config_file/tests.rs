@@ -184,7 +184,7 @@ fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
         ),
         (
             "cacert = \"a\"\ninsecure = true",
-            "c.toml:2:1: insecure cannot be had together with cacert (line 1)",
+            "c.toml:2:1: insecure cannot be combined with cacert (line 1)",
         ),
         (
             "[hosts.\"a.example\"]",

@@ -227,7 +227,7 @@ impl Executor {
         let code = status.and_then(WaitStatus::exit_status);
         Outcome::Failed(if code == Some(EXIT_UNUSABLE.into()) {
             let message = "the process that runs commands (--exec) cannot do so, and said why on \
-                           standard error; see to it and run again";
+                           standard error; correct that and run again";
             Fault::fatal(FailureKind::Exec, message)
         } else {
             verdict::lost(&self.plan.exec)

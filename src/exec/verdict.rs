@@ -73,7 +73,7 @@ fn not_started(name: &str, errno: i32) -> Fault {
         }
         _ => Fault::fatal(
             FailureKind::Exec,
-            format!("{message}; see to it and run again"),
+            format!("{message}; correct that and run again"),
         ),
     }
 }

@@ -62,7 +62,7 @@ pub enum CommandError {
     #[error("it is empty")]
     Empty,
     /// It is longer than `MAX_COMMAND` bytes.
-    #[error("it has {0} bytes, and may have {MAX_COMMAND}; put it into a script")]
+    #[error("it has {0} bytes, more than {MAX_COMMAND}; put it into a script")]
     TooLong(usize),
     /// A nul byte in it.
     #[error("it holds a nul byte")]

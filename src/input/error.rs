@@ -210,7 +210,7 @@ pub enum LineError {
     )]
     MirrorsWithoutChecksum,
     /// More than [`MAX_MIRRORS`].
-    #[error("the line has {there} URLs (urls), and may have {MAX_MIRRORS}")]
+    #[error("the line has {there} URLs (urls); at most {MAX_MIRRORS} are allowed")]
     ManyMirrors {
         /// How many it has.
         there: usize,
@@ -222,7 +222,7 @@ pub enum LineError {
         name: Excerpt,
     },
     /// More than [`MAX_HEADERS`] bytes.
-    #[error("the request headers take {bytes} bytes, and may take {MAX_HEADERS}")]
+    #[error("the request headers take {bytes} bytes; at most {MAX_HEADERS} are allowed")]
     HeadersTooLarge {
         /// How much they take.
         bytes: usize,

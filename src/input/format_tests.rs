@@ -147,7 +147,7 @@ fn several_urls_of_one_file_are_mirrors_and_need_a_checksum() {
         ),
         (
             &many,
-            "list:1: the line has 17 URLs (urls), and may have 16",
+            "list:1: the line has 17 URLs (urls); at most 16 are allowed",
         ),
         (
             r#"{"url":"https://a/f","urls":["ftp://b/"]}"#,
@@ -320,7 +320,7 @@ fn each_slip_of_json_is_named_with_line_and_column() {
         ),
         (
             headers.as_str(),
-            "list:2: the request headers take 8193 bytes, and may take 8192",
+            "list:2: the request headers take 8193 bytes; at most 8192 are allowed",
         ),
         (
             deep.as_str(),

@@ -47,7 +47,7 @@ pub enum FileError {
     },
     /// More hosts than workers can be told of.
     #[error(
-        "with the other files it names {0} hosts, of which workers can be told {MAX_LOGIN_HOSTS}; leave out those \
+        "with the other files it names {0} hosts, and workers can be given at most {MAX_LOGIN_HOSTS}; leave out those \
          that the list does not need"
     )]
     TooMany(usize),

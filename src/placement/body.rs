@@ -25,9 +25,9 @@ pub(super) struct Body {
 pub(super) enum NoBody {
     #[error("it cannot be opened: {0}")]
     Unopened(io::ErrorKind),
-    #[error("it is not a plain file with one name")]
+    #[error("it is not a regular file with one name")]
     NotPlain,
-    #[error("somebody has it open for writing")]
+    #[error("a process has it open for writing")]
     Open,
 }
 

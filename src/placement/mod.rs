@@ -486,7 +486,7 @@ impl Mover {
             return match is_known {
                 true => Ok(()),
                 false => Err(Misplaced::Violation(
-                    "it says that a file is current that is not there".to_owned(),
+                    "it reported a file as current that does not exist".to_owned(),
                 )),
             };
         }
@@ -511,9 +511,11 @@ impl Mover {
             Misplaced::Violation(problem)
         };
         let body = Body::open(&folder, &order.partial, leases)
-            .map_err(|found| violation(format!("its body is none: {found}")))?;
+            .map_err(|found| violation(format!("its body cannot be used: {found}")))?;
         if body.bytes() != order.stored.bytes {
-            return Err(violation("its body is not as long as it says".to_owned()));
+            return Err(violation(
+                "its body does not have the size that it reported".to_owned(),
+            ));
         }
         if is_known && to.is_in_place(order.stored.bytes) {
             to.discard();
@@ -531,7 +533,7 @@ impl Mover {
         if !body.is_untouched() {
             to.take_away();
             return Err(Misplaced::Violation(
-                "somebody wanted to write to its body while it was put in place".to_owned(),
+                "a process wanted to write to its body while it was put in place".to_owned(),
             ));
         }
         Ok(())

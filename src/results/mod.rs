@@ -270,12 +270,12 @@ fn warn(latest: &Latest, unreadable: &Unreadable) {
     if let Some(first) = &unreadable.first {
         let lines = unreadable.lines;
         say(&format!(
-            "{lines} lines of the run log are not records, and are passed over; {first}"
+            "{lines} lines of the run log are not records, and are skipped; {first}"
         ));
     }
     if latest.is_torn() {
         say(
-            "the last line of the run log is incomplete, and is passed over: a run is writing it, \
+            "the last line of the run log is incomplete, and is skipped: a run is writing it, \
              or was killed; the next run does that URL again",
         );
     }

@@ -22,7 +22,7 @@ use crate::input::{Excerpt, UrlKey};
 pub enum FolderError {
     /// The run is real, the folder is not.
     #[error(
-        "the files in {} come from a simulated run (--simulate), and a real run does not go on with \
+        "the files in {} come from a simulated run (--simulate), and a real run cannot use \
          them; name another folder with --output, or remove this one",
         .folder.display()
     )]
@@ -32,7 +32,7 @@ pub enum FolderError {
     },
     /// The run is simulated, the folder is real.
     #[error(
-        "the files in {} come from a real run, and a simulated run (--simulate) does not go on with \
+        "the files in {} come from a real run, and a simulated run (--simulate) cannot use \
          them; leave out --output to simulate in the folder simulated, or name another",
         .folder.display()
     )]
@@ -42,7 +42,7 @@ pub enum FolderError {
     },
     /// Files have other names there.
     #[error(
-        "the files in {} are named otherwise ({recorded}, which would now be {named}), and a run \
+        "the files in {} have other names ({recorded} would now be {named}), and a run \
          would download them again; use the --naming of the earlier run, name another folder with \
          --output, or download them again with --force",
         .folder.display()

@@ -61,7 +61,7 @@ pub struct Intents {
 /// Intents cannot be kept.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot keep what is about to be stored in {}: {source}; see to that file, and run the same \
+    "cannot write the names that are about to be used to {}: {source}; check that file, and run the same \
      command again",
     .path.display()
 )]

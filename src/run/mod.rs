@@ -211,7 +211,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     if config.http.insecure {
         console
-            .line("warning: certificates are not checked (--insecure); anyone can be the server");
+            .line("warning: certificates are not checked (--insecure); anybody can pretend to be the server");
     }
     let mut log = LogWriter::open(folder.own())?;
     if config.fsync {
@@ -538,7 +538,7 @@ fn reserve(config: &RunConfig, console: &Console) -> Result<Option<Reserved>, Wa
     let reserved = Reserved::new(address, config.listen_token.as_deref())?;
     if reserved.is_open() {
         console.error(
-            "warning: whoever reaches this machine can watch the run; --listen-token asks for a secret",
+            "warning: everybody who can reach this machine can watch the run; --listen-token requires a secret",
         );
     }
     console.line(&format!("the run can be watched at {}", reserved.place()));

@@ -70,7 +70,7 @@ pub(super) fn conclude(
             Outcome::Interrupted(finished.signal.unwrap_or(signal_hook::consts::SIGINT))
         }
         Ending::GivenUp(reason) => {
-            console.error(&format!("the run is given up: {}", explain(reason, layout)));
+            console.error(&format!("the run gave up: {}", explain(reason, layout)));
             Outcome::GivenUp
         }
     };
@@ -108,7 +108,7 @@ fn explain(reason: &GiveUp, layout: &Layout) -> String {
             last,
         } => format!(
             "{deaths} workers died within {} without having done anything, the last with {}; \
-             what they said stands above, and -v tells more (--restart-intensity)",
+             their last output is above, and -v shows more (--restart-intensity)",
             humantime::format_duration(*period),
             exit_text(last)
         ),
@@ -116,16 +116,18 @@ fn explain(reason: &GiveUp, layout: &Layout) -> String {
             "{failed} URLs failed, more than --max-failures allows; run the same command again to \
              try them again and do the rest"
         ),
-        GiveUp::TimeIsUp => "its time is up (--run-time); run the same command again to do the \
+        GiveUp::TimeIsUp => {
+            "the time limit was reached (--run-time); run the same command again to do the \
                              rest"
-            .to_owned(),
+                .to_owned()
+        }
         GiveUp::AllRetired { last } => format!(
-            "in every slot one worker after the other died without having done anything, the \
-             last with {}; what they said stands above, and -v tells more",
+            "in every slot, workers died one after another without having done anything, the \
+             last with {}; their last output is above, and -v shows more",
             exit_text(last)
         ),
         GiveUp::Fatal(failure) => format!(
-            "{}; files go to {}; nothing is lost, run the same command again when that is mended",
+            "{}; files go to {}; nothing is lost; run the same command again when that is fixed",
             failure.message,
             layout.output().display()
         ),

@@ -30,7 +30,7 @@ pub struct PartialNames {
 
 /// The key cannot be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot keep the key for partial bodies in {}: {source}; see to that file, or remove it", .path.display())]
+#[error("cannot store the key for partial bodies in {}: {source}; check that file, or remove it", .path.display())]
 pub struct KeyError {
     path: PathBuf,
     source: io::Error,

@@ -197,7 +197,7 @@ impl Sieve {
         if let Some((meeting, other)) = claims.meeting(&path)? {
             let list = self.rules.lists.get(usize::from(other.list));
             return refused(&format!(
-                "{meeting} of another URL, in {}; give it another name, or put {{hash}} into \
+                "{meeting} another URL, in {}; give it another name, or put {{hash}} into \
                  --naming",
                 position(list.map_or("another list", String::as_str), other.line)
             ));
@@ -225,7 +225,7 @@ impl Sieve {
             let link = self.link_on_the_way(&target.path);
             if let Some(link) = link {
                 return Some(format!(
-                    "which leads through {}, and that is a symbolic link or no folder; give it \
+                    "which leads through {}, and that is a symbolic link or not a folder; give it \
                      another name, or move that away",
                     Excerpt::of_name(&link)
                 ));
@@ -241,7 +241,7 @@ impl Sieve {
                 "where there is a folder; give it another name, or move that away"
             }
             (Owner::AnotherUrl, Ok(_)) => {
-                "where an earlier run stored that of another URL; give it another name, or move the \
+                "where an earlier run stored the file of another URL; give it another name, or move the \
                  file away"
             }
             (Owner::NoRun, Ok(_)) if self.rules.force => return None,
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(bench.sort("http://h/1/x.txt"), "again x.txt");
         assert_eq!(
             bench.sort("http://h/2/x.txt"),
-            "the file of http://h/2/x.txt would be x.txt, which is that of another URL, in \
+            "the file of http://h/2/x.txt would be x.txt, which is the file of another URL, in \
              b.jsonl:101; give it another name, or put {hash} into --naming"
         );
         // What was refused has claimed nothing, and is refused again.

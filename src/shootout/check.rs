@@ -50,7 +50,7 @@ pub enum Fault {
         example: String,
     },
     /// A file has other bytes.
-    #[error("{example} holds other bytes than it must")]
+    #[error("{example} does not hold the right bytes")]
     Wrong {
         /// The file or the URL.
         example: String,
@@ -64,7 +64,7 @@ pub enum Fault {
         source: io::Error,
     },
     /// The run log is not one.
-    #[error("the run log is of no use: {0}")]
+    #[error("the run log cannot be used: {0}")]
     Log(String),
 }
 
@@ -315,7 +315,7 @@ mod tests {
         let fault = expected
             .check_files(folder.path())
             .expect_err("a byte differs");
-        assert_eq!(fault.to_string(), "sub/1 holds other bytes than it must");
+        assert_eq!(fault.to_string(), "sub/1 does not hold the right bytes");
     }
 
     #[test]

@@ -63,7 +63,9 @@ pub enum ShootoutError {
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
     /// The real network gave nothing.
-    #[error("cannot learn what the real network answers: {0}; try the list without the shootout")]
+    #[error(
+        "cannot find out what the real network answers: {0}; try the list without the shootout"
+    )]
     Reference(String),
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]

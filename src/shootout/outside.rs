@@ -50,7 +50,7 @@ pub enum ContestantError {
     #[error("the command of '{0}' has a quote that is not closed")]
     Quotes(String),
     /// It could not do the work.
-    #[error("the command of '{name}' does not say {missing}, so that it cannot know what to do")]
+    #[error("the command of '{name}' must contain {missing}")]
     Missing {
         /// Who.
         name: String,

@@ -24,7 +24,7 @@ const CPU_BOUND: u32 = 4;
 pub enum PlanError {
     /// Nobody has this name.
     #[error(
-        "nobody is called {name} (--only): there are {there}; --peers and --contestant add others"
+        "there is no entrant {name} (--only); there are {there}; --peers and --contestant add others"
     )]
     Unknown {
         /// What was typed.
@@ -245,7 +245,7 @@ mod tests {
         let error = try_plan(&["--only", "async,fibers,async"]).expect_err("no fibers");
         assert_eq!(
             error.to_string(),
-            "nobody is called fibers (--only): there are sequential, threads, processes-shared, \
+            "there is no entrant fibers (--only); there are sequential, threads, processes-shared, \
              processes-chunked, async, hybrid; --peers and --contestant add others"
         );
     }

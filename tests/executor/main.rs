@@ -173,7 +173,7 @@ fn a_failure_says_whether_it_may_pass() {
     let outcome = owner.outcome();
     assert!(outcome.contains("severity: Fatal"), "{outcome}");
     assert!(outcome.contains("script: No such file"), "{outcome}");
-    assert!(outcome.contains("see to it and run again"), "{outcome}");
+    assert!(outcome.contains("correct that and run again"), "{outcome}");
     owner.finish();
 }
 

@@ -118,7 +118,7 @@ fn a_death_that_cannot_be_written_down_gives_the_run_up() {
     let job = run.start();
     server.wait_for("/held", 1);
     job.worker(0, 1).signal(Signal::KILL);
-    job.wait_for_line("the run is given up: cannot write to the log of deaths");
+    job.wait_for_line("the run gave up: cannot write to the log of deaths");
     let ended = job.finish().code(4);
     ended.says(&["deaths.jsonl", "run the same command again"]);
     assert_eq!(std::fs::read_to_string(path).unwrap(), "{}\n".repeat(400));

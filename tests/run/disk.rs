@@ -139,7 +139,7 @@ fn a_full_disk_ends_the_run_and_the_same_command_finishes_it() {
     };
     let ended = run.finish().code(4);
     ended.says(&[
-        "given up",
+        "gave up",
         "No space left on device",
         "run the same command again",
     ]);
@@ -205,7 +205,7 @@ fn an_output_folder_that_vanishes_ends_the_run() {
     fs::remove_dir_all(run.log().output).unwrap();
     server.release("/a");
     let ended = job.finish().code(4);
-    ended.says(&["given up", "folder"]);
+    ended.says(&["gave up", "folder"]);
     // And it can be done again.
     run.finish().code(0);
     assert_eq!(run.log().count("stored"), 2);

@@ -95,7 +95,7 @@ fn breaks(test: &str, options: &str, break_it: fn(&Path)) -> Option<Ended> {
     server.release("/held");
     let ended = job.finish().code(4);
     let output = run.path("downloads").display().to_string();
-    ended.says(&["given up", &output]);
+    ended.says(&["gave up", &output]);
     drop(disk);
     let _disk = ext4(test, &run)?;
     // What is there under a final name is whole, and recorded or not.
@@ -124,7 +124,7 @@ fn a_disk_that_turns_read_only_ends_the_run_and_the_same_command_finishes_it() {
         };
         // A sync that was on its way fails with the other; what begins later, with the first.
         let known = ["Read-only file system", "Input/output error"];
-        let line = ended.says(&["given up"]);
+        let line = ended.says(&["gave up"]);
         assert!(known.iter().any(|cause| line.contains(cause)), "{line}");
     }
 }
@@ -134,7 +134,7 @@ fn a_disk_that_is_gone_ends_the_run_and_the_same_command_finishes_it() {
     let Some(ended) = breaks("a_disk_that_is_gone", "--fsync", take_away) else {
         return;
     };
-    ended.says(&["given up", "Input/output error"]);
+    ended.says(&["gave up", "Input/output error"]);
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn another_naming_downloads_nothing_again_unless_it_is_forced_to() {
         for way in WAYS {
             run = with(run, &format!("--naming {naming} {way}"));
             let ended = run.finish().code(3);
-            let line = ended.says(&["downloads are named otherwise", "--naming", "--force"]);
+            let line = ended.says(&["downloads have other names", "--naming", "--force"]);
             assert!(
                 before.1.iter().any(|(name, _)| line.contains(name)),
                 "{line}"

@@ -233,7 +233,7 @@ fn workers_that_never_start_end_the_run_and_leave_the_list_to_the_next() {
     let list = urls("https://a.example", 5);
     let run = run(&list, "no-start=100%", "--restart-intensity 5/60s");
     let ended = run.finish().code(4);
-    ended.says(&["the run is given up", "exit code 1"]);
+    ended.says(&["the run gave up", "exit code 1"]);
     let next = run
         .without_arguments()
         .with(&format!("--simulate={ORIGIN}"));
@@ -378,15 +378,15 @@ fn what_cannot_be_injected_is_a_usage_error() {
         ("--inject hang", "`hang` has no value"),
         (
             "--mode threads --inject kill=1/s",
-            "--mode threads cannot be had with --inject kill: that takes workers in processes",
+            "--mode threads cannot be combined with --inject kill: that fault needs workers in processes",
         ),
         (
             "--mode async --inject garbage@/x",
-            "--mode async cannot be had with --inject garbage: that takes workers in processes",
+            "--mode async cannot be combined with --inject garbage: that fault needs workers in processes",
         ),
         (
             "--mode sequential --inject no-connect=1%",
-            "--mode sequential cannot be had with --inject no-connect: that takes workers",
+            "--mode sequential cannot be combined with --inject no-connect: that fault needs workers",
         ),
     ];
     for (arguments, expected) in table {

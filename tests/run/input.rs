@@ -172,7 +172,7 @@ fn a_signal_while_standard_input_is_waited_for_ends_the_run() {
     let ended = job.finish().code(143);
     drop(stdin);
     assert!(
-        ended.stdout.contains("the same command goes on"),
+        ended.stdout.contains("the same command continues"),
         "nobody knows how much is left: {}",
         ended.stdout
     );

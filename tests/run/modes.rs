@@ -182,11 +182,11 @@ fn modes_that_make_no_sense_are_usage_errors() {
     let table = [
         (
             "--mode threads --dispatch chunked",
-            "--mode threads cannot be had with --dispatch chunked",
+            "--mode threads cannot be combined with --dispatch chunked",
         ),
         (
             "--mode async --dispatch chunked",
-            "--mode async cannot be had with --dispatch chunked",
+            "--mode async cannot be combined with --dispatch chunked",
         ),
         ("--mode fibers", "invalid value 'fibers'"),
         (

@@ -187,7 +187,7 @@ fn an_output_folder_that_loses_its_permission_ends_the_run() {
     assert!(done("chmod", &["500", path(&output)]));
     server.release("/b");
     let ended = job.finish().code(4);
-    ended.says(&["given up", path(&output)]);
+    ended.says(&["gave up", path(&output)]);
     assert!(done("chmod", &["700", path(&output)]));
     run.finish().code(0);
     assert_eq!(run.log().count("stored"), 3);

@@ -345,7 +345,7 @@ fn a_torn_line_and_lines_that_are_none_are_passed_over_and_said() {
     assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), whole);
     let said = stderr(&output);
     assert_eq!(said.lines().count(), 2, "{said}");
-    assert!(said.contains("1 lines of the run log are not records, and are passed over; line 5"));
+    assert!(said.contains("1 lines of the run log are not records, and are skipped; line 5"));
     assert!(said.contains("the last line of the run log is incomplete"));
     let failed = results(&run, "--failed").output().unwrap();
     assert_eq!(failed.stdout.split(|byte| *byte == b'\n').count(), 3);
@@ -391,12 +391,12 @@ fn results_say_how_the_last_run_ended_and_what_it_left() {
     let job = run.start();
     server.wait_for("/held", 1);
     job.wait_for_record(&list[0]);
-    ends(&run, "a run is going on");
+    ends(&run, "a run is in progress");
     job.kill();
     job.wait_until_alone();
     ends(
         &run,
-        "the last run was cut short (killed, or a power cut); the same command goes on",
+        "the last run was cut short (killed, or a power cut); the same command continues",
     );
     let job = run.start();
     server.wait_for("/held", 2);
@@ -408,13 +408,13 @@ fn results_say_how_the_last_run_ended_and_what_it_left() {
     assert!(
         ended
             .stdout
-            .contains("the same command goes on; partial files are kept"),
+            .contains("the same command continues; partial files are kept"),
         "{}",
         ended.text()
     );
     ends(
         &run,
-        "the last run was interrupted; 2 URLs are left, and the same command goes on",
+        "the last run was interrupted; 2 URLs are left, and the same command continues",
     );
     run.finish().code(0);
     ends(&run, "the last run finished");

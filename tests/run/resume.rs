@@ -7,7 +7,7 @@ use std::io::Write;
 use rustix::process::Signal;
 
 use crate::support::run::urls;
-use crate::support::{Answer, Run, Server, server, sha256, simulated_sha256};
+use crate::support::{Answer, Process, Run, Server, server, sha256, simulated_sha256};
 
 #[test]
 fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
@@ -72,8 +72,11 @@ fn a_killed_run_leaves_no_process_and_what_was_in_flight_is_done_again() {
         Some(job.workers()).filter(|workers| workers.len() == 3)
     });
     job.kill();
+    // One that is ending has no name any more, and lives until the kernel has taken it down.
+    job.wait_until("the workers to be gone", || {
+        !workers.iter().any(Process::lives)
+    });
     job.wait_until_alone();
-    assert!(workers.iter().all(|worker| !worker.lives()));
     server.release_all();
     let ended = run.finish().code(0);
     assert_eq!(ended.summary("stored earlier"), 1, "{}", ended.text());

@@ -263,7 +263,7 @@ fn what_is_forbidden_counts_as_failed_for_the_limit_on_failures() {
     let server = Server::start().answer(ROBOTS, rules("User-agent: *\nDisallow: /\n"));
     let run = run(&urls(&server.url(""), 20)).with("--max-failures 3");
     let ended = ends(&run, 4);
-    ended.says(&["given up", "--max-failures"]);
+    ended.says(&["gave up", "--max-failures"]);
     assert_eq!(server.total(), 1);
 }
 

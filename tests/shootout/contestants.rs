@@ -76,7 +76,7 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
         ("failing", "exit code 7; it said: no luck"),
         ("lazy", "0 of 4 files are stored"),
         ("few", "3 of 4 files are stored"),
-        ("wrong", "holds other bytes than it must"),
+        ("wrong", "does not hold the right bytes"),
         ("absent", "it cannot be run"),
         ("senseless", "does not say {urls}"),
     ] {

@@ -167,7 +167,7 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
         .with("--workers 2 --restart-intensity 5/60s")
         .with(arguments);
     let ended = run.finish().code(4);
-    let line = ended.says(&["given up", "--restart-intensity"]);
+    let line = ended.says(&["gave up", "--restart-intensity"]);
     for part in parts {
         assert!(line.contains(part), "{part}: {line}");
     }
@@ -216,7 +216,7 @@ fn when_every_slot_is_retired_the_run_is_given_up() {
         .list(&list)
         .with("--workers 2 --restart-intensity 100/60s");
     let ended = run.finish().code(4);
-    ended.says(&["given up", "in every slot", "exit code 3"]);
+    ended.says(&["gave up", "in every slot", "exit code 3"]);
     assert_eq!(ended.summary("worker deaths"), 10, "{}", ended.text());
     assert_eq!(run.log().records().len(), 0, "all is left for the next run");
     crate::misbehave::plan(&run, "");

@@ -59,7 +59,7 @@ impl Fault {
             Errno::ROFS | Errno::IO | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::NOENT => {
                 Self::fatal(
                     FailureKind::Store,
-                    text("; see to the output folder and run again"),
+                    text("; check the output folder and run again"),
                 )
             }
             Errno::ISDIR

@@ -41,7 +41,7 @@ pub enum TemplateError {
     )]
     Unknown(String),
     /// A brace without its other half.
-    #[error("a brace without its other half; write {{{{ or }}}} for a brace in a name")]
+    #[error("a brace has no partner; write {{{{ or }}}} for a brace in a name")]
     Brace,
     /// All files would have the same name.
     #[error(
@@ -50,7 +50,7 @@ pub enum TemplateError {
     )]
     Constant,
     /// What it gives is no file's name, whatever the URL.
-    #[error("what it gives {0}")]
+    #[error("the name that it gives {0}")]
     Place(PlaceError),
 }
 

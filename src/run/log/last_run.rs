@@ -109,19 +109,21 @@ impl LastRun {
     pub fn describe(&self) -> String {
         let left = match self.left {
             Some(0) => String::new(),
-            Some(1) => "; 1 URL is left, and the same command goes on".to_owned(),
-            Some(left) => format!("; {left} URLs are left, and the same command goes on"),
+            Some(1) => "; 1 URL is left, and the same command continues".to_owned(),
+            Some(left) => format!("; {left} URLs are left, and the same command continues"),
             None => {
-                "; the lists were not read to their end, and the same command goes on".to_owned()
+                "; the lists were not read to their end, and the same command continues".to_owned()
             }
         };
         match self.ending {
             Some(LastEnding::Completed) => "the last run finished".to_owned(),
             Some(LastEnding::Interrupted) => format!("the last run was interrupted{left}"),
-            Some(LastEnding::GivenUp) => format!("the last run was given up{left}"),
-            None if self.is_going_on() => "a run is going on".to_owned(),
-            None => "the last run was cut short (killed, or a power cut); the same command goes on"
-                .to_owned(),
+            Some(LastEnding::GivenUp) => format!("the last run gave up{left}"),
+            None if self.is_going_on() => "a run is in progress".to_owned(),
+            None => {
+                "the last run was cut short (killed, or a power cut); the same command continues"
+                    .to_owned()
+            }
         }
     }
 

@@ -90,7 +90,7 @@ pub enum LayoutError {
     },
     /// It cannot be made safe from the loss of power.
     #[error(
-        "cannot sync the folder {} (--fsync): {source}; see to the disk, or run without --fsync",
+        "cannot sync the folder {} (--fsync): {source}; check the disk, or run without --fsync",
         .path.display()
     )]
     Sync {

@@ -118,7 +118,7 @@ pub enum LogError {
          {} and run the same command again to finish",
         .path.display(),
         .log.lines(),
-        if is_disk_full(source) { "make room" } else { "see to the disk" }
+        if is_disk_full(source) { "make room" } else { "check the disk" }
     )]
     Write {
         /// Which log.
@@ -132,7 +132,7 @@ pub enum LogError {
     },
     /// Records are written, and could not be made safe from the loss of power.
     #[error(
-        "cannot sync the {log} {} (--fsync): {source}; what it says last may be lost, see to the \
+        "cannot sync the {log} {} (--fsync): {source}; its last lines may be lost; check the \
          disk and run the same command again to finish",
         .path.display()
     )]

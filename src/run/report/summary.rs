@@ -141,7 +141,7 @@ fn rows(tally: &Tally, close: &Close<'_>) -> Vec<Row> {
     }
     rows.extend(forbidden(tally));
     if tally.unchanged > 0 {
-        let current = "in place, and current";
+        let current = "in place and current";
         rows.push(Row::new("unchanged", tally.unchanged, current));
     }
     rows.extend(of_lists(tally));
@@ -189,7 +189,7 @@ fn forbidden(tally: &Tally) -> Option<Row> {
     let count = of(FailureKind::Robots) + unreachable;
     let why = match unreachable {
         0 => "of the failed, by robots.txt",
-        _ => "of the failed, by robots.txt, or because it is out of reach",
+        _ => "of the failed, by robots.txt, or because it could not be read",
     };
     (count > 0).then(|| Row::new("forbidden", count, why))
 }
@@ -201,7 +201,7 @@ fn of_lists(tally: &Tally) -> impl Iterator<Item = Row> {
         (
             "quarantined earlier",
             tally.quarantined_earlier,
-            "--retry-quarantined takes them up again",
+            "--retry-quarantined tries them again",
         ),
         ("duplicates", tally.duplicates, "stored once"),
         ("unusable lines", tally.unusable, "see the messages above"),
@@ -211,7 +211,7 @@ fn of_lists(tally: &Tally) -> impl Iterator<Item = Row> {
     .map(|(name, count, note)| Row::new(name, count, note))
 }
 
-const LEFT: &str = "the same command goes on; partial files are kept";
+const LEFT: &str = "the same command continues; partial files are kept";
 
 /// Tenths of seconds while they matter.
 fn elapsed(time: Duration) -> String {

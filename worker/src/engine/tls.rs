@@ -208,7 +208,7 @@ pub(super) fn explain(error: &Error) -> String {
 /// the server shows as its own: `openssl req -x509` makes such (RFC 5280 section 4.2.1.9 forbids it).
 #[derive(Debug)]
 struct Verifier {
-    /// None takes any certificate, readable or not (`--insecure`). So anyone can be the server, and
+    /// None takes any certificate, readable or not (`--insecure`). So anybody can pretend to be the server, and
     /// there is no use in a check that the one who talks owns the certificate.
     usual: Option<Arc<WebPkiServerVerifier>>,
     given: Vec<CertificateDer<'static>>,
