@@ -80,7 +80,7 @@ impl Throttle {
     }
 
     /// For workers in processes of their own, each with a descriptor of the same
-    /// [`shared_memory`](crate::shared_memory), of one word. The descriptor is of no use afterwards.
+    /// [`shared_memory`](pool::memory::shared_memory), of one word. The descriptor is of no use afterwards.
     ///
     /// # Errors
     ///
