@@ -6,14 +6,15 @@
 //! ```text
 //!   main --> command --> config --> run ------> dispatch      the core: makes all decisions
 //!              |                     |
-//!              cli                   +--------> pool --> worker (crate)      starts and reaches workers
+//!              cli                   +-----> workers --> pool (crate)        starts and reaches workers
 //!                                    |            \        /
 //!                                    +--> input    protocol (crate)          their messages
 //! ```
 //!
 //! - Begin with [`dispatch`], a pure state machine that makes every decision.
 //! - [`run`] is the shell around it: one thread that receives events and carries out decisions.
-//! - [`pool`] starts workers, [`input`] reads lists of URLs, [`lab::origin`] simulates the network.
+//! - [`workers`] says how the crate [`pool`] starts workers, [`input`] reads lists of URLs,
+//!   [`lab::origin`] simulates the network.
 //! - [`placement`] puts the bodies that workers have finished in place, and [`exec`] runs the program
 //!   of `--exec` on them.
 //! - [`watch`] shows a run over HTTP.
@@ -30,9 +31,7 @@
 //! [`folder`], folders that others may have prepared; [`page`], the parts that all HTML pages share;
 //! [`format`](mod@format), quantities for people; [`terminal`], colours and widths; [`verdict`], printed
 //! as JSON or text;
-//! [`whole_file`], files that are written whole or not
-//! at all; [`reap`], which waits for a child and reads what it used; [`process_memory`], the
-//! memory of a process.
+//! [`whole_file`], files that are written whole or not at all.
 //!
 //! Imports run one way, and a test checks that.
 
@@ -54,9 +53,6 @@ pub mod login;
 pub mod manual;
 pub mod page;
 pub mod placement;
-pub mod pool;
-pub mod process_memory;
-pub mod reap;
 pub mod results;
 pub mod run;
 pub mod shootout;
@@ -64,3 +60,4 @@ pub mod terminal;
 pub mod verdict;
 pub mod watch;
 pub mod whole_file;
+pub mod workers;

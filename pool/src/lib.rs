@@ -1,8 +1,30 @@
 //! A pool of worker processes that loses no task when any of them dies.
 //!
-//! What there is so far is its core, [`dispatch`]: the state machine that decides which worker gets
-//! which task, what is tried again, who is ended, and whose fault a death is.
+//! ```text
+//!   dispatch   the core: decides which worker gets which task, what is tried again, who is ended, and
+//!              whose fault a death is; pure
+//!   workers    how workers are made, reached, heard and ended
+//!   link       the worker's end: messages in, messages out; dial makes it
+//!   page       what a worker runs, in memory that outlives it
+//! ```
 //!
-//! This crate knows nothing of what the tasks are.
+//! What the work is, is a [`Job`]: the types that travel. This crate knows nothing of it.
 
+mod descriptor;
+pub mod dial;
 pub mod dispatch;
+mod job;
+mod lines;
+pub mod link;
+pub mod memory;
+pub mod page;
+pub mod process_memory;
+pub mod reap;
+pub mod workers;
+
+pub use descriptor::close_inherited;
+pub use job::{FromWorker, Job, ToWorker, Travels};
+pub use lines::Lines;
+
+/// Exit code of a worker that reached its limit on memory.
+pub const EXIT_OUT_OF_MEMORY: i32 = 77;

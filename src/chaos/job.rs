@@ -13,7 +13,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, prlimit,
 };
 
-use crate::reap::{Usage, reap};
+use pool::reap::{Usage, reap};
 
 /// A run. Dropping it kills it.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ use super::order::CommandAnswer;
 use super::plan::Plan;
 use super::tree::{timespec, wait_for_any};
 
-/// Largest answer, in bytes: a line of [`Lines`](worker::Lines) is most of it.
+/// Largest answer, in bytes: a line of [`Lines`](pool::Lines) is most of it.
 const MAX_ANSWER: usize = 8 * 1024;
 
 /// A child process that runs one command at a time. It leads a process group.

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitStatus, pidfd_open};
 
-use worker::Lines;
+use pool::Lines;
 
 use super::order::CommandEnd;
 use super::tree::{self, Reaped};

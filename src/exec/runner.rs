@@ -81,7 +81,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<(), RunnerError> {
 /// when its socket is closed; signals that are meant for a whole group or a whole session must not
 /// be quicker.
 fn begin(arguments: Vec<OsString>) -> Result<Plan, RunnerError> {
-    worker::close_inherited().map_err(system("close inherited descriptors"))?;
+    pool::close_inherited().map_err(system("close inherited descriptors"))?;
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         // A handler, and not SIG_IGN, which the command would inherit.

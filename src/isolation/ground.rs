@@ -14,10 +14,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pool::link::{Inbox, Outbox};
 use protocol::{Assigned, Assignment, FromWorker, Setup, ToWorker};
 use rustix::process::{getpid, getppid};
 use serde::{Deserialize, Serialize};
-use worker::{Inbox, IpcInbox, IpcOutbox, Outbox};
+use worker::{IpcInbox, IpcOutbox};
 
 use super::attempt::Attempt;
 

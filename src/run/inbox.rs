@@ -2,13 +2,13 @@
 
 use super::intake::Batch;
 use super::signals::Signal;
-use crate::{placement, pool};
+use crate::{placement, workers};
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Message {
     /// Of a worker; for the pool to digest.
-    Pool(pool::Message),
+    Pool(workers::Message),
     /// What became of bodies.
     Placement(Vec<placement::News>),
     /// More of the input.
@@ -21,8 +21,8 @@ pub enum Message {
     Signal(Signal),
 }
 
-impl From<pool::Message> for Message {
-    fn from(message: pool::Message) -> Self {
+impl From<workers::Message> for Message {
+    fn from(message: workers::Message) -> Self {
         Self::Pool(message)
     }
 }

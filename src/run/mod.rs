@@ -10,6 +10,7 @@
 //! This module sets a run up, and says how it went. What happens in between is in `shell`.
 
 mod claims;
+mod descriptors;
 mod dry_run;
 mod folder;
 mod habits;
@@ -50,14 +51,12 @@ use crate::input::{self, InputError, Source};
 use crate::isolation::ground;
 use crate::ledger::LedgerError;
 use crate::placement::{LOCAL, Tidied, has_leases};
-use crate::pool::{
-    DescriptorError, LimitsError, LocalPool, Pool, PoolError, ProcessPool, SocketFolder, make_room,
-    try_limits,
-};
 use crate::terminal::Progress;
 use crate::watch::{Reserved, State, WatchError};
 use crate::whole_file::WholeFile;
+use crate::workers::{self, Launcher, LimitsError, WorkersError, try_limits};
 
+use descriptors::{DescriptorError, make_room};
 pub use folder::FolderError;
 use folder::{check_kind, check_naming, mark_simulated};
 use habits::Habits;
@@ -136,7 +135,7 @@ pub enum SetUpError {
     Origin(#[from] SpawnError),
     /// There are no workers to be had.
     #[error(transparent)]
-    Pool(#[from] PoolError),
+    Workers(#[from] WorkersError),
     /// Faults cannot be written down.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -277,23 +276,22 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map_err(system("open the output folder"))?;
     let pool = match config.pool {
         PoolKind::Processes => {
-            let sockets = SocketFolder::open(folder.sockets()?)
-                .map_err(system("make sockets for the workers"))?;
-            let mut pool = ProcessPool::new(setup, config.verbose, sockets, sender.clone())?;
-            if let Some(faults) = config.inject.as_ref().and_then(inject::Spec::start_faults) {
-                pool.inject(faults);
-            }
-            if let Some(attempt) = config.attempt {
-                pool.take_over(attempt.id);
-            }
-            Pool::Processes(Box::new(pool))
+            let faults = config.inject.as_ref();
+            let launcher = Launcher::new(
+                &setup,
+                config.verbose,
+                faults.and_then(inject::Spec::start_faults),
+                config.attempt.map(|attempt| attempt.id),
+            )
+            .map_err(WorkersError::Memory)?;
+            workers::processes(launcher, setup, folder.sockets()?, sender.clone())?
         }
         PoolKind::Local => {
             if let Some(attempt) = config.attempt {
                 let (output, own) = (config.output.clone(), layout.partial().join(LOCAL));
                 std::thread::spawn(move || ground::play_in_coordinator(attempt, &output, own));
             }
-            Pool::Local(LocalPool::new(setup, sender.clone()))
+            workers::threads(setup, sender.clone())
         }
     };
     let standing = Standing::read(folder.own().read_private(intents::FILE), &index)?;

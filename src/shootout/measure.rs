@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 
 use super::interrupt::Interrupt;
 use super::tree::{self, Memory};
-use crate::reap::{Usage, reap};
+use pool::reap::{Usage, reap};
 
 /// Time between two looks at the memory of an observed run.
 pub const SAMPLE_EVERY: Duration = Duration::from_millis(20);

@@ -9,7 +9,7 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::process_memory::{in_status, kib};
+use pool::process_memory::{in_status, kib};
 
 /// Most processes looked at: a runaway tree must not hold up the shootout.
 const MOST: usize = 4096;

@@ -1,7 +1,7 @@
 //! How much memory the processes of a run take now.
 
 use super::state::Memory;
-use crate::process_memory::in_status;
+use pool::process_memory::in_status;
 
 /// That of this process, and of all these together. What has ended in the meantime counts nothing.
 pub(super) fn of(workers: &[u32]) -> Memory {

@@ -136,7 +136,7 @@ fn an_exit_code_is_told_and_so_is_why_the_coordinator_killed() {
 }
 
 fn the_exit_code_for_too_much_memory_is_told_as_that() {
-    let (_server, run, killer) = dies_once(&worker::EXIT_OUT_OF_MEMORY.to_string());
+    let (_server, run, killer) = dies_once(&pool::EXIT_OUT_OF_MEMORY.to_string());
     let ended = run.finish().code(0);
     ended.says(&[
         "worker 0.1",
@@ -146,7 +146,7 @@ fn the_exit_code_for_too_much_memory_is_told_as_that() {
     let death = one_death(&run);
     assert_eq!(
         (death.exit.code, death.exit.signal),
-        (Some(worker::EXIT_OUT_OF_MEMORY), None)
+        (Some(pool::EXIT_OUT_OF_MEMORY), None)
     );
     assert_eq!(death.oom, Some(false), "not the kernel");
 }
@@ -154,7 +154,7 @@ fn the_exit_code_for_too_much_memory_is_told_as_that() {
 fn death_at_its_own_memory_limit_counts_in_full_against_what_ran() {
     let server = Server::start();
     let eater = server.url("/killer");
-    let run = run(&format!("*.*=on:/killer:{}", worker::EXIT_OUT_OF_MEMORY))
+    let run = run(&format!("*.*=on:/killer:{}", pool::EXIT_OUT_OF_MEMORY))
         .list([&eater])
         .with("--workers 1 --max-deliveries 2");
     run.finish().code(1);

@@ -8,15 +8,16 @@ use std::thread;
 
 use coordinator::cli::worker::WorkerArgs;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
+use pool::dial::{Dialled, dial};
+use pool::page::Page;
 use protocol::handshake::Hello;
 use protocol::{
     Assigned, Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup,
     Stored, TaskId, ToWorker, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
-use worker::dial::{Dialled, dial};
 use worker::session::Session;
-use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Page, Shared};
+use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared, session};
 
 use crate::packets::{raw, raw_socket};
 use crate::support::{Process, Run};
@@ -519,7 +520,7 @@ fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
 
 /// What it runs is shown there, as by any worker. No memory is shared any more once it is confined.
 fn page_of(setup: &Setup) -> Page {
-    Page::map(rustix::stdio::stdout(), setup).expect("a page")
+    Page::map(rustix::stdio::stdout(), session::slots(setup)).expect("a page")
 }
 
 impl Peer {
@@ -527,7 +528,7 @@ impl Peer {
         let shared = Arc::new(Shared::new(setup, None).expect("a good setup"));
         let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
         let session = Session::start_with(
-            Arc::new(IpcOutbox(self.to_coordinator)),
+            Arc::new(IpcOutbox::new(self.to_coordinator)),
             setup,
             Some(page),
             move || {
@@ -541,7 +542,7 @@ impl Peer {
         )
         .expect("a session");
         session
-            .read(&mut IpcInbox(self.from_coordinator))
+            .read(&mut IpcInbox::new(self.from_coordinator))
             .expect("the link holds");
         ExitCode::SUCCESS
     }

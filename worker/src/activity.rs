@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Phase, Progress, Running, TaskId};
 
-use crate::page::Word;
+use pool::page::Word;
 
 /// What one slot is doing.
 #[derive(Debug, Default)]

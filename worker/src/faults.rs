@@ -17,8 +17,9 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::activity::Activity;
 use crate::engine::{Engine, EventEngine};
+use crate::job::Download;
 use crate::limits::EXIT_OUT_OF_MEMORY;
-use crate::link::Outbox;
+use pool::link::Outbox;
 
 /// Bytes that are no frame: the number of a message that there is not, then more.
 const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
@@ -70,7 +71,7 @@ pub(crate) struct Trapped<E, O> {
     engine: E,
 }
 
-impl<O: Outbox> Trap<O> {
+impl<O: Outbox<Download>> Trap<O> {
     pub(crate) fn new(faults: &Faults, outbox: &Arc<O>) -> Self {
         Self {
             faults: faults.clone(),
@@ -112,7 +113,7 @@ impl<O: Outbox> Trap<O> {
     }
 }
 
-impl<E: Engine, O: Outbox> Engine for Trapped<E, O> {
+impl<E: Engine, O: Outbox<Download>> Engine for Trapped<E, O> {
     fn download(
         &mut self,
         assignment: &Assignment,
@@ -125,7 +126,7 @@ impl<E: Engine, O: Outbox> Engine for Trapped<E, O> {
     }
 }
 
-impl<E: EventEngine, O: Outbox> EventEngine for Trapped<E, O> {
+impl<E: EventEngine, O: Outbox<Download>> EventEngine for Trapped<E, O> {
     async fn download(
         &mut self,
         assignment: &Assignment,

@@ -9,7 +9,7 @@
 //!                                               └────> store      (the body, its hash, its note)
 //! ```
 //!
-//! A [`session`] takes tasks from a [`link`], runs each on a slot with its own [`engine`], and
+//! A [`session`] takes tasks from a [link](pool::link), runs each on a slot with its own [`engine`], and
 //! reports what became of it. The same session runs in a [`process`] of its own or on a thread of
 //! the coordinator. What to do about a response is decided in [`transfer`], which does no I/O, so
 //! that redirects, limits and the classes of failure exist once for every engine.
@@ -20,16 +20,12 @@ mod activity;
 mod allocator;
 mod decode;
 mod descriptor;
-pub mod dial;
 pub mod engine;
 mod fault;
 pub mod faults;
+mod job;
 pub mod limits;
-mod lines;
-pub mod link;
 mod login;
-mod memory;
-pub mod page;
 pub mod process;
 mod reserved;
 mod resolver;
@@ -47,20 +43,13 @@ mod tunnel;
 mod work;
 
 pub use allocator::Allocator;
-pub use descriptor::close_inherited;
 pub use engine::{
     Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
 };
 pub use fault::Fault;
+pub use job::{Download, IpcInbox, IpcOutbox};
 pub use limits::EXIT_OUT_OF_MEMORY;
-pub use lines::Lines;
-pub use link::{
-    CoordinatorEnd, Inbox, IpcInbox, IpcOutbox, LinkError, LocalInbox, LocalOutbox, Outbox,
-    local_link,
-};
 pub use login::Logins;
-pub use memory::shared_memory;
-pub use page::Page;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
 pub use store::{Committed, Partial, Site, Store};

@@ -15,9 +15,7 @@ use crate::sandbox::{self, Extent};
 pub use crate::sandbox::{InForce, SandboxError};
 use crate::session;
 
-/// Exit code of a process that reached its limit on memory, if it allocates with
-/// [`Allocator`](crate::Allocator).
-pub const EXIT_OUT_OF_MEMORY: i32 = 77;
+pub use pool::EXIT_OUT_OF_MEMORY;
 
 /// Private writable memory of a worker, its data segment, one download and TLS included; without
 /// its threads. Measured, with a margin: see docs/decisions/sandbox.md.

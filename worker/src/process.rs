@@ -11,13 +11,14 @@ use protocol::{FromWorker, Setup, ToWorker};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::SIGXFSZ;
 
-use crate::dial::dial;
+use crate::faults;
+use crate::job::{IpcInbox, IpcOutbox};
 use crate::limits::{self, LimitsError};
-use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
-use crate::page::Page;
-use crate::session::{Session, SessionError};
+use crate::session::{self, Session, SessionError};
 use crate::throttle::Throttle;
-use crate::{descriptor, faults};
+use pool::dial::dial;
+use pool::link::{Inbox, LinkError, Outbox};
+use pool::page::Page;
 
 /// Why a worker process could not work.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +109,7 @@ pub fn never_connect(parent_pid: u32) -> Result<(), ProcessError> {
 
 /// What comes before anything else; whether the coordinator with process id `parent_pid` is there.
 fn begin(parent_pid: u32) -> Result<bool, ProcessError> {
-    descriptor::close_inherited().map_err(ProcessError::Descriptors)?;
+    pool::close_inherited().map_err(ProcessError::Descriptors)?;
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| ProcessError::DeathSignal(errno.into()))?;
     // The coordinator may have died before the line above; then there will be no signal.
@@ -122,10 +123,10 @@ fn connect(socket: &Path) -> Result<(IpcInbox, IpcOutbox), ProcessError> {
         cause,
     };
     let dialled = dial(socket).map_err(failed)?;
-    let outbox = IpcOutbox(dialled.outbox().clone());
+    let outbox = IpcOutbox::new(dialled.outbox().clone());
     outbox.send(FromWorker::Hello(dialled.hello().clone()))?;
     let inbox = dialled.answer().map_err(failed)?;
-    Ok((IpcInbox(inbox), outbox))
+    Ok((IpcInbox::new(inbox), outbox))
 }
 
 fn work(
@@ -141,7 +142,8 @@ fn work(
         .map(|limit| Throttle::shared(limit, rustix::stdio::stdin()))
         .transpose()
         .map_err(ProcessError::Throttle)?;
-    let page = Page::map(rustix::stdio::stdout(), &setup).map_err(ProcessError::Page)?;
+    let page =
+        Page::map(rustix::stdio::stdout(), session::slots(&setup)).map_err(ProcessError::Page)?;
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
     first(&setup, inbox, &outbox);

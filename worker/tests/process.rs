@@ -13,6 +13,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use pool::page;
 use protocol::packet::{self, MAX_PACKET};
 use protocol::{
     Assigned, Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec,
@@ -23,7 +24,6 @@ use rustix::net::{
     bind, connect, listen, recv, send, socket_with,
 };
 use support::{Server, ok, options, read_head, setup, wait_for_end};
-use worker::page;
 
 type Checked = Result<(), Box<dyn Error>>;
 
@@ -119,7 +119,11 @@ impl Bench {
 
     /// A worker that waits for its setup.
     fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
-        Self::answer(stdin, worker::shared_memory(c"test", 1)?.into(), |_| {})
+        Self::answer(
+            stdin,
+            pool::memory::shared_memory(c"test", 1)?.into(),
+            |_| {},
+        )
     }
 
     /// The same; another process may say something else than the secret.
@@ -266,7 +270,7 @@ fn what_runs_is_shown_through_standard_output_or_nothing_is_done() -> Checked {
     let folder = tempfile::tempdir()?;
     let setup = ToWorker::Setup(Box::new(setup(folder.path(), 1, options())));
     let null = File::options().write(true).open("/dev/null")?;
-    let larger = worker::shared_memory(c"test", 2)?.into();
+    let larger = pool::memory::shared_memory(c"test", 2)?.into();
     for other in [null, larger] {
         let bench = Bench::answer(Stdio::null(), other, |_| {})?;
         bench.say(&setup)?;
@@ -296,7 +300,7 @@ fn a_worker_that_cannot_connect_says_so() -> Checked {
 }
 
 fn a_worker_that_another_process_answers_does_nothing() -> Checked {
-    let page = worker::shared_memory(c"test", 1)?.into();
+    let page = pool::memory::shared_memory(c"test", 1)?.into();
     let bench = Bench::answer(Stdio::null(), page, |secret| secret[15] ^= 1)?;
     assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
@@ -310,7 +314,7 @@ fn a_rate_is_shared_through_standard_input_or_not_at_all() -> Checked {
         sharers: 1,
     });
     let setup = ToWorker::Setup(Box::new(setup));
-    let bench = Bench::greet(worker::shared_memory(c"test", 1)?.into())?;
+    let bench = Bench::greet(pool::memory::shared_memory(c"test", 1)?.into())?;
     bench.say(&setup)?;
     assert_eq!(bench.next()?, FromWorker::Ready);
     bench.say(&ToWorker::Dismiss)?;

@@ -16,7 +16,9 @@ use protocol::{
     Severity, TaskId, ToWorker,
 };
 use support::{Server, ok, options, read_head, setup};
-use worker::{CoordinatorEnd, End, SessionError, SetupError, local_link, serve};
+use worker::{End, SessionError, SetupError, serve};
+
+type CoordinatorEnd = pool::link::CoordinatorEnd<ToWorker, FromWorker>;
 
 type Serving = JoinHandle<Result<End, SessionError>>;
 
@@ -26,7 +28,7 @@ fn start(
     concurrency: u16,
     heartbeat: Duration,
 ) -> (CoordinatorEnd, Serving) {
-    let (coordinator, inbox, outbox) = local_link();
+    let (coordinator, inbox, outbox) = pool::link::local_link();
     let mut setup = setup(folder, concurrency, options());
     setup.engine = engine;
     setup.heartbeat = heartbeat;
@@ -155,7 +157,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
 
 fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_coordinator, inbox, outbox) = local_link();
+    let (_coordinator, inbox, outbox) = pool::link::local_link();
     let mut setup = setup(folder.path(), 1, options());
     setup.engine = engine;
     setup.partial = folder.path().join("missing").into();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::RecordedWorker;
 use super::form::{FormatVersion, Moment};
 use crate::dispatch::{Exit, MemoryCause};
-use crate::pool::EXIT_OUT_OF_MEMORY;
+use pool::EXIT_OUT_OF_MEMORY;
 
 /// A worker that died and was not meant to. Fields are in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -6,11 +6,11 @@ use protocol::{TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::{Exit, KillReason};
-use crate::pool::Death;
 use crate::run::log::{
     DeathRecord, FormatVersion, MAX_DEATHS, RecordedDeath, RecordedExit, RecordedRunning,
     RecordedWorker, exit_text, now,
 };
+use crate::workers::Death;
 
 /// How many of the tasks it was running are named in the one line that tells of a worker's death.
 const NAMED_TASKS: usize = 8;

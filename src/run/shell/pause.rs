@@ -10,7 +10,7 @@ use signal_hook::consts::SIGSTOP;
 
 use super::Shell;
 use crate::dispatch::Event;
-use crate::pool::make_room;
+use crate::run::descriptors::make_room;
 
 /// Not running for longer than this is a pause. What was said in the meantime gets as much time
 /// again to be heard.

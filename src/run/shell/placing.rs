@@ -81,7 +81,7 @@ impl Shell {
 
     fn tell_now(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
         match told {
-            Told::Logins(logins) => self.parts.pool.log_in(worker, logins),
+            Told::Logins(logins) => self.parts.pool.notify(worker, logins),
             Told::Assign(tasks) => self.parts.pool.assign(worker, tasks),
             Told::Revoke(tasks) => self.parts.pool.revoke(worker, tasks),
             Told::Dismiss => self.parts.pool.dismiss(worker),

@@ -23,7 +23,8 @@ use super::queue::Queue;
 use super::slot::panicked;
 use crate::activity::Activity;
 use crate::engine::{EventEngine, timestamp};
-use crate::link::Outbox;
+use crate::job::Download;
+use pool::link::Outbox;
 
 /// How many tasks have their turn before sockets and timers are looked at again: tokio's own
 /// choice.
@@ -52,7 +53,7 @@ pub(super) struct Crew<O> {
 
 /// Does tasks from the queue, as many at once as there are activities, until `stopped`. Downloads
 /// that still run are dropped then, and leave nothing behind.
-pub(super) fn run<O: Outbox + 'static, E: EventEngine + 'static>(
+pub(super) fn run<O: Outbox<Download> + 'static, E: EventEngine + 'static>(
     runtime: Runtime,
     crew: Crew<O>,
     stopped: &Notify,
@@ -71,7 +72,7 @@ pub(super) fn run<O: Outbox + 'static, E: EventEngine + 'static>(
 }
 
 /// Does one task after the other.
-async fn slot<O: Outbox, E: EventEngine>(
+async fn slot<O: Outbox<Download>, E: EventEngine>(
     post: &Post<O>,
     queue: &Queue<Assignment>,
     activity: &Activity,
@@ -136,7 +137,7 @@ async fn work<E: EventEngine>(
 }
 
 /// Sends heartbeats until nobody listens any more.
-async fn beat<O: Outbox>(crew: Crew<O>) {
+async fn beat<O: Outbox<Download>>(crew: Crew<O>) {
     loop {
         sleep(crew.interval.max(MIN_INTERVAL)).await;
         let listens = crew.post.beat(|| {

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::post::{Call, Post};
 use crate::activity::Activity;
-use crate::link::Outbox;
+use crate::job::Download;
+use pool::link::Outbox;
 
 /// Shortest interval: a setup that asks for none gets no busy loop.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Sends a heartbeat every `interval`, and what is due of `post`, until that is closed or nobody
 /// listens any more. Tasks that did not move for longer than `limit` are left out.
-pub(super) fn beat<O: Outbox>(
+pub(super) fn beat<O: Outbox<Download>>(
     post: &Post<O>,
     activities: &[Arc<Activity>],
     interval: Duration,

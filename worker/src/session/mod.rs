@@ -31,10 +31,11 @@ use tokio::sync::Notify;
 use crate::activity::Activity;
 use crate::engine::{AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 use crate::faults::Trap;
-use crate::link::{Inbox, LinkError, Outbox};
+use crate::job::Download;
 use crate::login::Logins;
-use crate::page::{Page, Word};
 use crate::throttle::Throttle;
+use pool::link::{Inbox, LinkError, Outbox};
+use pool::page::{Page, Word};
 use post::Post;
 use queue::Queue;
 
@@ -86,7 +87,7 @@ pub enum SessionError {
 /// # Errors
 ///
 /// If the setup is of no use, or the link fails otherwise than by being closed.
-pub fn serve<I: Inbox, O: Outbox + 'static>(
+pub fn serve<I: Inbox<Download>, O: Outbox<Download> + 'static>(
     mut inbox: I,
     outbox: Arc<O>,
     setup: &Setup,
@@ -100,7 +101,7 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
 
 /// A session whose threads run. Dropping it tells them to end, and does not wait.
 #[derive(Debug)]
-pub struct Session<O: Outbox> {
+pub struct Session<O: Outbox<Download>> {
     outbox: Arc<O>,
     post: Arc<Post<O>>,
     queue: Arc<Queue<Assignment>>,
@@ -121,7 +122,7 @@ pub const fn slots(setup: &Setup) -> u16 {
     }
 }
 
-impl<O: Outbox + 'static> Session<O> {
+impl<O: Outbox<Download> + 'static> Session<O> {
     /// Starts slots with the engine that `setup` asks for, and says that it is ready. `throttle`
     /// as for [`serve`]; what runs is told in `page`, if there is one.
     ///
@@ -234,7 +235,7 @@ impl<O: Outbox + 'static> Session<O> {
     /// # Errors
     ///
     /// If the link fails otherwise than by being closed.
-    pub fn read(&self, inbox: &mut impl Inbox) -> Result<End, SessionError> {
+    pub fn read(&self, inbox: &mut impl Inbox<Download>) -> Result<End, SessionError> {
         let end = self.read_on(inbox);
         self.stop();
         match end {
@@ -252,7 +253,7 @@ impl<O: Outbox + 'static> Session<O> {
         }
     }
 
-    fn read_on(&self, inbox: &mut impl Inbox) -> Result<End, SessionError> {
+    fn read_on(&self, inbox: &mut impl Inbox<Download>) -> Result<End, SessionError> {
         loop {
             match inbox.recv()? {
                 ToWorker::Assign(assignments) => self.queue.push(assignments),
@@ -277,7 +278,7 @@ fn longest_rest(setup: &Setup, sharing: usize) -> Duration {
         .saturating_add(SLACK)
 }
 
-impl<O: Outbox> Session<O> {
+impl<O: Outbox<Download>> Session<O> {
     fn new(outbox: Arc<O>, post: Post<O>, queue: Queue<Assignment>) -> Self {
         Self {
             outbox,
@@ -321,7 +322,7 @@ impl<O: Outbox> Session<O> {
     }
 }
 
-impl<O: Outbox> Drop for Session<O> {
+impl<O: Outbox<Download>> Drop for Session<O> {
     fn drop(&mut self) {
         self.stop();
     }

@@ -2,7 +2,7 @@
 //!
 //! | what | goes out |
 //! | --- | --- |
-//! | the start of a task | with whatever is sent next, [`START`] after it at the latest: the [page](crate::page) tells it, so only who asks what is being done waits for it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
+//! | the start of a task | with whatever is sent next, [`START`] after it at the latest: the [page](pool::page) tells it, so only who asks what is being done waits for it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
 //! | an outcome, when at least as many are held as tasks wait; so whenever a slot has nothing to do | at once |
 //! | a failure, or the first outcome of a host after one of another | at once |
 //! | an outcome when none was sent for [`HOLD`] | at once |
@@ -27,7 +27,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::link::Outbox;
+use crate::job::Download;
+use pool::link::Outbox;
 
 /// How long an outcome may wait for others. Long beside what a frame costs, and short beside what
 /// anybody notices.
@@ -94,7 +95,7 @@ pub(super) enum Call {
     Beat,
 }
 
-impl<O: Outbox> Post<O> {
+impl<O: Outbox<Download>> Post<O> {
     /// For so many slots that are threads.
     pub(super) fn for_threads(outbox: Arc<O>, slots: u16) -> Self {
         Self::new(outbox, slots, Courier::Thread(Condvar::new()))
@@ -408,7 +409,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::link::{CoordinatorEnd, LinkError, LocalOutbox, local_link};
+    use pool::link::{CoordinatorEnd, LinkError, LocalOutbox, local_link};
 
     /// The largest failure that there can be.
     fn largest() -> Report {
@@ -474,18 +475,18 @@ mod tests {
     }
 
     /// Counts frames, and refuses what the link between processes would refuse.
-    struct Framed(LocalOutbox);
+    struct Framed(LocalOutbox<FromWorker>);
 
-    impl Outbox for Framed {
+    impl Outbox<Download> for Framed {
         fn send(&self, message: FromWorker) -> Result<(), LinkError> {
             codec::encode(&message)?;
-            self.0.send(message)
+            Outbox::<Download>::send(&self.0, message)
         }
     }
 
     #[test]
     fn reports_that_do_not_fit_one_frame_go_out_in_more() {
-        let (coordinator, _inbox, outbox) = local_link();
+        let (coordinator, _inbox, outbox) = local_link::<protocol::ToWorker, _>();
         let post = Post::for_threads(Arc::new(Framed(outbox)), 1);
         for _ in 0..7 {
             post.put(&mut post.lock(), largest());
@@ -508,13 +509,13 @@ mod tests {
     /// A post that nobody empties but those who put something down, and a count of the reports in
     /// each frame since it was last asked.
     struct Desk {
-        post: Post<LocalOutbox>,
-        coordinator: CoordinatorEnd,
+        post: Post<LocalOutbox<FromWorker>>,
+        coordinator: CoordinatorEnd<protocol::ToWorker, FromWorker>,
     }
 
     impl Desk {
         fn new() -> Self {
-            let (coordinator, _inbox, outbox) = local_link();
+            let (coordinator, _inbox, outbox) = local_link::<protocol::ToWorker, _>();
             let mut post = Post::for_threads(Arc::new(outbox), 1);
             post.hold = NEVER;
             Self { post, coordinator }

@@ -13,11 +13,12 @@ use super::queue::Queue;
 use crate::activity::Activity;
 use crate::engine::{Engine, timestamp};
 use crate::fault::Fault;
-use crate::link::Outbox;
+use crate::job::Download;
+use pool::link::Outbox;
 
 /// Does tasks from `queue` until it is closed, or nobody listens any more.
 pub(super) fn run<E: Engine>(
-    post: &Post<impl Outbox>,
+    post: &Post<impl Outbox<Download>>,
     queue: &Queue<Assignment>,
     activity: &Activity,
     make_engine: &impl Fn() -> E,

@@ -15,9 +15,9 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
-use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
-use crate::page;
 use crate::testing::options;
+use pool::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
+use pool::page;
 
 /// An engine that does what a task's URL says: `hold` tells the test and waits for it, `panic`
 /// panics, anything else is stored at once.
@@ -69,7 +69,7 @@ fn named(assignment: &Assignment) -> TaskId {
 
 /// A running session, and the test's side of it.
 struct Bench {
-    coordinator: CoordinatorEnd,
+    coordinator: CoordinatorEnd<ToWorker, FromWorker>,
     held: Receiver<TaskId>,
     release: UnboundedSender<()>,
     page: File,
@@ -97,13 +97,13 @@ fn setup(kind: Kind, concurrency: u16, heartbeat: Duration) -> Setup {
 }
 
 fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
-    let (coordinator, mut inbox, outbox): (_, LocalInbox, LocalOutbox) = local_link();
+    let (coordinator, mut inbox, outbox): (_, LocalInbox<_>, LocalOutbox<_>) = local_link();
     let (tell, held) = channel();
     let (release, wait) = unbounded_channel();
     let wait = Arc::new(Mutex::new(wait));
     let setup = setup(kind, concurrency, heartbeat);
-    let page = page::memory(&setup).expect("memory");
-    let mapped = Some(Page::map(&page, &setup).expect("mapped"));
+    let page = page::memory(slots(&setup)).expect("memory");
+    let mapped = Some(Page::map(&page, slots(&setup)).expect("mapped"));
     let make_engine = move || Scripted {
         held: tell.clone(),
         release: Arc::clone(&wait),
@@ -430,10 +430,10 @@ fn a_frozen_event_loop_shows_no_life() {
             Ok(Box::default())
         }
     }
-    let (coordinator, _inbox, outbox) = local_link();
+    let (coordinator, _inbox, outbox) = local_link::<ToWorker, _>();
     let setup = setup(Kind::Async, 2, Duration::from_millis(10));
-    let page = page::memory(&setup).expect("memory");
-    let mapped = Some(Page::map(&page, &setup).expect("mapped"));
+    let page = page::memory(slots(&setup)).expect("memory");
+    let mapped = Some(Page::map(&page, slots(&setup)).expect("mapped"));
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
     let session = Session::start_loop_with(Arc::new(outbox), &setup, mapped, make_engine);
     let session = session.expect("a loop");

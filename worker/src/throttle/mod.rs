@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use protocol::LimitRate;
 
-use crate::memory;
+use pool::memory;
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;

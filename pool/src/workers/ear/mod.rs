@@ -28,6 +28,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::Message;
 use super::sockets::SocketFolder;
+use crate::job::Job;
 use thread::Thread;
 
 pub(super) use uplink::Backlog;
@@ -72,11 +73,11 @@ impl Ear {
     /// # Errors
     ///
     /// If the system has no descriptor, thread or socket for it.
-    pub(super) fn start(
+    pub(super) fn start<J: Job>(
         sockets: Arc<SocketFolder>,
         setup: Arc<[u8]>,
         pass_on: bool,
-        tell: impl Fn(Message) + Send + 'static,
+        tell: impl Fn(Message<J>) + Send + 'static,
     ) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let gate = Arc::default();
@@ -85,7 +86,7 @@ impl Ear {
             sockets,
             setup,
             pass_on,
-            tell,
+            tell: Box::new(tell),
         };
         let thread = Thread::new(voice, incoming, Arc::clone(&wake), Arc::clone(&gate))?;
         let thread = std::thread::Builder::new()

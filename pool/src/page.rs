@@ -16,10 +16,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use protocol::{Setup, TaskId};
+use protocol::TaskId;
 
 use crate::memory::{self, WORD};
-use crate::session::slots;
 
 /// The words of all slots, as a worker sees them.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +28,13 @@ pub struct Page(&'static [AtomicU64]);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Word(Option<&'static AtomicU64>);
 
-/// Memory for the page of a worker that works as `setup` says.
+/// Memory for the page of a worker with so many slots.
 ///
 /// # Errors
 ///
 /// If the system does not make it.
-pub fn memory(setup: &Setup) -> io::Result<File> {
-    let words = usize::from(slots(setup));
-    memory::shared_memory(c"page", words).map(File::from)
+pub fn memory(slots: u16) -> io::Result<File> {
+    memory::shared_memory(c"page", slots.into()).map(File::from)
 }
 
 /// The tasks that `page` names, of a worker that is dead. It is read and not mapped: no memory of the
@@ -59,29 +57,30 @@ pub fn read(page: &File) -> io::Result<Vec<TaskId>> {
 }
 
 impl Page {
-    /// Maps the page that the coordinator has made for a worker with this setup.
+    /// Maps the page that was made for a worker with so many slots.
     ///
     /// # Errors
     ///
     /// If `memory` is something else, or the system does not map it.
-    pub fn map(memory: impl AsFd, setup: &Setup) -> io::Result<Self> {
-        memory::map(memory, slots(setup).into()).map(Self)
+    pub fn map(memory: impl AsFd, slots: u16) -> io::Result<Self> {
+        memory::map(memory, slots.into()).map(Self)
     }
 
     /// The word of slot `number`.
-    pub(crate) fn word(self, number: usize) -> Word {
+    #[must_use]
+    pub fn word(self, number: usize) -> Word {
         Word(self.0.get(number))
     }
 }
 
 impl Word {
     /// The slot takes up `task`.
-    pub(crate) fn set(self, task: TaskId) {
+    pub fn set(self, task: TaskId) {
         self.store(task.0);
     }
 
     /// The outcome of its task is among what is to be sent.
-    pub(crate) fn clear(self) {
+    pub fn clear(self) {
         self.store(0);
     }
 

@@ -1,7 +1,7 @@
 //! Workers as processes of their own, reached over ipc-channel.
 //!
 //! ```text
-//!   spawn: child (this binary as `worker`); the ear knows its process id
+//!   spawn: child (as `Launch` says); the ear knows its process id
 //!      child greets    -> Connected   -> frames can be sent
 //!      child dies      -> SIGCHLD     -> `reap`: exit status; its process group is ended
 //!                                        -> Finished: everything it said and wrote is heard
@@ -9,105 +9,75 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use lab::inject::StartFaults;
+use protocol::WorkerId;
 use protocol::codec::{self, EncodeError};
-use protocol::{Sandbox, Setup, ToWorker, WorkerId};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use worker::page;
 
 use super::ear::{Backlog, Ear, Newcomer};
 use super::memory::{OomKills, Peak};
 use super::sockets::{Downlink, SendError, SocketFolder};
 use super::{Death, Heard, Message, News};
 use crate::dispatch::{Exit, MemoryCause};
-use crate::placement::folder_of;
+use crate::job::{Job, ToWorker};
+use crate::page;
 use crate::reap::reap;
 
 /// Shortest time between two looks at the memory of a worker that says something.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How the process of a worker is started, which is to connect to the socket with this path: the
+/// program, its arguments, its environment and its standard input.
+///
+/// The pool takes its standard output for the page, reads its standard error, and makes it the first
+/// of a process group of its own.
+pub type Launch = dyn Fn(WorkerId, &Path) -> io::Result<Command> + Send;
+
 /// The workers of a run, each a process. `M` is what the run's inbox takes.
 ///
 /// To be used by one thread, which must live as long as the run: a worker's parent-death signal
 /// is bound to the thread that spawned it (`prctl(2)`, `PR_SET_PDEATHSIG`).
-#[derive(Debug)]
-pub struct ProcessPool<M> {
-    program: PathBuf,
-    setup: Setup,
-    verbose: u8,
-    /// The folder with the workers' folders.
-    partial: PathBuf,
+pub struct ProcessPool<J: Job, M> {
+    launch: Box<Launch>,
+    /// Of each worker.
+    slots: u16,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
-    /// The environment of workers, if it is not this process's.
-    environment: Option<Vec<(OsString, OsString)>>,
-    /// What the workers share to keep to one rate, if there is a limit.
-    rate: Option<OwnedFd>,
     inbox: Sender<M>,
-    start_faults: Option<StartFaults>,
-    /// What the first worker of the first slot tries, as one that was taken over.
-    attempt: Option<&'static str>,
     workers: BTreeMap<WorkerId, Process>,
     ear: Ear,
     oom_kills: OomKills,
+    job: PhantomData<fn(J)>,
+}
+
+impl<J: Job, M> fmt::Debug for ProcessPool<J, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPool")
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// The options are too long for the workers to be told.
-    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
-    Options(#[from] EncodeError),
-    /// The system does not make memory that workers can share.
-    #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
-    Memory(#[source] io::Error),
+    /// The setup is too long for the workers to be told.
+    #[error("the setup of workers is too long to hand to them: {0}")]
+    Setup(#[from] EncodeError),
     /// There is nothing that workers can connect to.
     #[error("cannot listen to workers: {0}")]
     Listen(#[source] io::Error),
-}
-
-/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
-/// the dynamic loader, the resolver, the memory allocator, the log and the lookup of the system's
-/// certificates read.
-const ENVIRONMENT: [&str; 16] = [
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "GLIBC_TUNABLES",
-    "MALLOC_ARENA_MAX",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "HOSTALIASES",
-    "TMPDIR",
-    "TZ",
-    "NO_COLOR",
-    "RUST_LOG",
-    "RUST_BACKTRACE",
-    "RUST_LIB_BACKTRACE",
-    "RUST_MIN_STACK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
-
-/// The environment of workers, if it is not to be this process's.
-fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
-    let reduced = setup.limits.sandbox != Sandbox::Off;
-    reduced.then(|| {
-        let known = ENVIRONMENT.iter();
-        known
-            .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
-            .collect()
-    })
 }
 
 #[derive(Debug)]
@@ -129,72 +99,59 @@ struct Process {
     finished: bool,
 }
 
-impl<M: From<Message> + Send + 'static> ProcessPool<M> {
-    /// A pool without workers. They connect in `sockets`, and each gets `setup` first; messages go to
-    /// `inbox`.
+impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
+    /// A pool without workers. They are started by `launch`, connect in `sockets`, run as many tasks at
+    /// once as there are `slots`, and each gets `setup` first; messages go to `inbox`, with the lines
+    /// of their standard error if `pass_on` is set.
     ///
     /// # Errors
     ///
     /// If `setup` does not fit a frame, or what it takes is not to be had.
     pub fn new(
-        mut setup: Setup,
-        verbose: u8,
+        launch: Box<Launch>,
+        setup: J::Setup,
+        slots: u16,
+        pass_on: bool,
         sockets: SocketFolder,
         inbox: Sender<M>,
     ) -> Result<Self, PoolError> {
-        // Each has a folder of its own there, and works in it.
-        let partial = PathBuf::from(std::mem::replace(&mut setup.partial, ".".into()));
-        let rate = setup
-            .limit_rate
-            .map(|_| worker::shared_memory(c"limit-rate", 1));
-        let environment = environment(&setup);
-        let message = codec::encode(&ToWorker::Setup(Box::new(setup.clone())))?;
-        let ear = {
+        let message = codec::encode(&ToWorker::<J>::Setup(Box::new(setup)))?;
+        let socket = sockets.listener_path();
+        let tell = {
             let inbox = inbox.clone();
-            let tell = move |message: Message| {
+            move |message: Message<J>| {
                 // The run is over when nobody takes it.
                 let _ = inbox.send(message.into());
-            };
-            let socket = sockets.listener_path();
-            Ear::start(sockets.into(), message.into(), verbose > 0, tell).map(|ear| (ear, socket))
+            }
         };
-        let (ear, socket) = ear.map_err(PoolError::Listen)?;
+        let ear = Ear::start(sockets.into(), message.into(), pass_on, tell);
         Ok(Self {
-            rate: rate.transpose().map_err(PoolError::Memory)?,
-            // What runs now, even if the file has been replaced since.
-            program: PathBuf::from("/proc/self/exe"),
-            setup,
-            verbose,
+            launch,
+            slots,
             socket,
-            environment,
             inbox,
-            partial,
-            start_faults: None,
-            attempt: None,
             workers: BTreeMap::new(),
-            ear,
+            ear: ear.map_err(PoolError::Listen)?,
             oom_kills: OomKills::watch(),
+            job: PhantomData,
         })
     }
 
-    /// From now on some workers never begin.
-    pub fn inject(&mut self, faults: StartFaults) {
-        self.start_faults = Some(faults);
-    }
-
-    /// The first worker of the first slot will try this, as one that was taken over.
-    pub fn take_over(&mut self, attempt: &'static str) {
-        self.attempt = Some(attempt);
-    }
-
-    /// Starts `worker`, whose folder is there. Its news will follow; the last is [`News::Exited`].
+    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
     ///
     /// # Errors
     ///
     /// If there is no such process; no news will follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
-        let page = page::memory(&self.setup)?;
-        let mut command = self.command(worker, &page)?;
+        let page = page::memory(self.slots)?;
+        let mut command = (self.launch)(worker, &self.socket)?;
+        command
+            // A worker has nothing to write there. So this is how it gets its page without a
+            // descriptor too many, a name that others could open, or a message with one.
+            .stdout(page.try_clone()?)
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
+            .process_group(0);
         let gate = self.ear.close_gate();
         let mut child = command.spawn()?;
         let backlog = Arc::default();
@@ -228,51 +185,8 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
         Ok(())
     }
 
-    fn command(&self, worker: WorkerId, page: &File) -> io::Result<Command> {
-        // A worker has nothing to read there, and nothing to write at standard output. So this is how
-        // it gets what it shares with others without a descriptor too many, a name that others could
-        // open, or a message with one.
-        let stdin = match &self.rate {
-            Some(memory) => memory.try_clone()?.into(),
-            None => Stdio::null(),
-        };
-        let mut command = Command::new(&self.program);
-        command
-            .arg0("coordinator")
-            .arg("worker")
-            .args(["--slot", &worker.slot.to_string()])
-            .args(["--epoch", &worker.epoch.to_string()])
-            .arg("--socket")
-            .arg(&self.socket)
-            .args(["--parent", &std::process::id().to_string()])
-            // The worker enters it: a spawn waits for what happens before exec, and the disk may hang.
-            .arg("--folder")
-            .arg(self.partial.join(folder_of(worker)))
-            .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
-            .stdin(stdin)
-            .stdout(page.try_clone()?)
-            .stderr(Stdio::piped())
-            // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
-            .process_group(0);
-        if let Some(environment) = &self.environment {
-            command.env_clear().envs(environment.iter().cloned());
-        }
-        command.env("TMPDIR", ".");
-        let fault = self.start_faults.and_then(|faults| faults.of(worker));
-        if let Some(fault) = fault {
-            tracing::info!(%worker, %fault, "fault injected");
-            command.args(["--inject", fault.name()]);
-        }
-        if let Some(attempt) = self.attempt
-            && (worker.slot.0, worker.epoch.0) == (0, 1)
-        {
-            command.args(["--attempt", attempt]);
-        }
-        Ok(command)
-    }
-
     /// Takes in what is heard of `worker`; what it means for the run comes back.
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<News> {
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard<J>) -> Option<News<J>> {
         let process = self.workers.get_mut(&worker)?;
         match heard {
             Heard::Connected(to_worker) => {
@@ -322,7 +236,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 
     /// Forgets `worker` once its process has ended and it is heard out.
-    fn gone(&mut self, worker: WorkerId) -> Option<News> {
+    fn gone(&mut self, worker: WorkerId) -> Option<News<J>> {
         let process = self.workers.get(&worker)?;
         if !process.finished || process.death.is_none() {
             return None;
@@ -336,7 +250,11 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     /// # Errors
     ///
     /// If it does not fit a frame.
-    pub(super) fn send(&mut self, worker: WorkerId, message: &ToWorker) -> Result<(), EncodeError> {
+    pub(super) fn send(
+        &mut self,
+        worker: WorkerId,
+        message: &ToWorker<J>,
+    ) -> Result<(), EncodeError> {
         let frame = codec::encode(message)?;
         let Some(process) = self.workers.get_mut(&worker) else {
             return Ok(());
@@ -349,7 +267,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
                 process.to_worker = None;
                 let heard = Heard::Violated(error.to_string());
                 // The run is over when nobody takes it.
-                let _ = self.inbox.send(Message::of(worker, heard).into());
+                let _ = self.inbox.send(Message::<J>::of(worker, heard).into());
             }
         }
         Ok(())
@@ -416,7 +334,7 @@ impl<M: From<Message> + Send + 'static> ProcessPool<M> {
     }
 }
 
-impl<M> Drop for ProcessPool<M> {
+impl<J: Job, M> Drop for ProcessPool<J, M> {
     /// No worker outlives its pool, however the run ends.
     fn drop(&mut self) {
         for process in self.workers.values_mut() {
@@ -465,7 +383,7 @@ impl Process {
 
 fn exit_of(status: ExitStatus, oom: Option<bool>) -> Exit {
     match (status.code(), status.signal()) {
-        (Some(worker::EXIT_OUT_OF_MEMORY), _) => Exit::OutOfMemory {
+        (Some(crate::EXIT_OUT_OF_MEMORY), _) => Exit::OutOfMemory {
             by: MemoryCause::Limit,
         },
         (Some(code), _) => Exit::Code(code),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::handshake::Hello;
-use protocol::{Epoch, FromWorker, SlotId, WorkerId};
+use protocol::{Epoch, SlotId, WorkerId};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -18,8 +18,9 @@ use rustix::net::{SocketFlags, accept_with};
 use super::pipe::Pipe;
 use super::uplink::{Backlog, Received, receive};
 use super::{Newcomer, Order};
-use crate::pool::sockets::{Downlink, SocketFolder};
-use crate::pool::{Heard, Message, News, peer};
+use crate::job::{FromWorker, Job};
+use crate::workers::sockets::{Downlink, SocketFolder};
+use crate::workers::{Heard, Message, News, peer};
 
 /// Time in which a worker may write so much to standard error before it has to wait for the next
 /// period.
@@ -62,11 +63,11 @@ fn of_key(key: u64) -> (WorkerId, Source) {
 }
 
 /// How what was heard goes on, and how a greeting is answered.
-pub(super) struct Voice<T> {
+pub(super) struct Voice<J: Job> {
     pub(super) sockets: Arc<SocketFolder>,
     pub(super) setup: Arc<[u8]>,
     pub(super) pass_on: bool,
-    pub(super) tell: T,
+    pub(super) tell: Box<dyn Fn(Message<J>) + Send>,
 }
 
 /// One worker, as this thread knows it.
@@ -90,8 +91,8 @@ struct Uplink {
 }
 
 /// See the module.
-pub(super) struct Thread<T> {
-    voice: Voice<T>,
+pub(super) struct Thread<J: Job> {
+    voice: Voice<J>,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
     gate: Arc<Mutex<()>>,
@@ -118,9 +119,9 @@ impl Drop for OrAbort {
     }
 }
 
-impl<T: Fn(Message)> Thread<T> {
+impl<J: Job> Thread<J> {
     pub(super) fn new(
-        voice: Voice<T>,
+        voice: Voice<J>,
         orders: Receiver<Order>,
         wake: Arc<OwnedFd>,
         gate: Arc<Mutex<()>>,
@@ -394,8 +395,8 @@ enum Turn {
     Last,
 }
 
-impl<T: Fn(Message)> Voice<T> {
-    fn say(&self, worker: WorkerId, heard: Heard) {
+impl<J: Job> Voice<J> {
+    fn say(&self, worker: WorkerId, heard: Heard<J>) {
         (self.tell)(Message::of(worker, heard));
     }
 
@@ -406,7 +407,7 @@ impl<T: Fn(Message)> Voice<T> {
     }
 
     /// Takes in what came on the uplink of `worker`, which is process `pid`.
-    fn hear(&self, worker: WorkerId, pid: u32, uplink: &mut Uplink, received: Received) -> Turn {
+    fn hear(&self, worker: WorkerId, pid: u32, uplink: &mut Uplink, received: Received<J>) -> Turn {
         let (message, length) = match received {
             Received::Message(message, length) => (message, length),
             Received::Nothing => {
@@ -418,10 +419,10 @@ impl<T: Fn(Message)> Voice<T> {
         };
         uplink.owed = uplink.owed.saturating_sub(length);
         let news = match message {
-            FromWorker::Hello(_) if uplink.greeted => {
+            FromWorker::<J>::Hello(_) if uplink.greeted => {
                 return self.violated(worker, "it greeted twice".to_owned());
             }
-            FromWorker::Hello(hello) => {
+            FromWorker::<J>::Hello(hello) => {
                 if let Err(error) = hello.check(pid) {
                     return self.violated(worker, error.to_string());
                 }
@@ -438,14 +439,16 @@ impl<T: Fn(Message)> Voice<T> {
                     }
                 }
             }
-            FromWorker::Ready | FromWorker::Reports(_) | FromWorker::Heartbeat(_)
+            FromWorker::<J>::Ready
+            | FromWorker::<J>::Reports(_)
+            | FromWorker::<J>::Heartbeat(_)
                 if !uplink.greeted =>
             {
                 return self.violated(worker, "it did not begin with a greeting".to_owned());
             }
-            FromWorker::Ready => News::Ready,
-            FromWorker::Reports(reports) => News::Reports(reports),
-            FromWorker::Heartbeat(running) => News::Heartbeat(running),
+            FromWorker::<J>::Ready => News::Ready,
+            FromWorker::<J>::Reports(reports) => News::Reports(reports),
+            FromWorker::<J>::Heartbeat(running) => News::Heartbeat(running),
         };
         let full = uplink.backlog.add(length);
         self.say(worker, Heard::News(news, length));

@@ -6,9 +6,11 @@ use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use protocol::{FromWorker, packet};
+use protocol::packet;
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
+
+use crate::job::{FromWorker, Job};
 
 /// Bytes of a worker's messages, decoded and not digested, above which no more of it is read.
 const FULL: usize = 128 * 1024;
@@ -19,7 +21,7 @@ const OVERHEAD: usize = 256;
 /// How much of what a worker said waits to be digested. Shared by the thread that reads and the one
 /// that digests, so that a flood fills the worker's own socket and not the coordinator's memory.
 #[derive(Debug, Default)]
-pub(in crate::pool) struct Backlog {
+pub(in crate::workers) struct Backlog {
     bytes: AtomicUsize,
     /// The reader waits until there is less.
     paused: AtomicBool,
@@ -38,7 +40,7 @@ impl Backlog {
     }
 
     /// A message of so many bytes is digested; whether the reader, which paused, may go on.
-    pub(in crate::pool) fn remove(&self, bytes: usize) -> bool {
+    pub(in crate::workers) fn remove(&self, bytes: usize) -> bool {
         self.bytes.fetch_sub(bytes + OVERHEAD, Ordering::SeqCst);
         self.is_low() && self.paused.swap(false, Ordering::SeqCst)
     }
@@ -50,9 +52,9 @@ impl Backlog {
 
 /// What came of one look into a socket.
 #[derive(Debug)]
-pub(super) enum Received {
+pub(super) enum Received<J: Job> {
     /// A message, and the length of its packet.
-    Message(FromWorker, usize),
+    Message(FromWorker<J>, usize),
     /// There is nothing now.
     Nothing,
     /// There will be nothing any more.
@@ -62,7 +64,7 @@ pub(super) enum Received {
 }
 
 /// Takes one packet out of `socket`, if there is one.
-pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Received {
+pub(super) fn receive<J: Job>(socket: &OwnedFd, buffer: &mut [u8]) -> Received<J> {
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut buffer[..packet::MAX_PACKET])];
         // Without room for them, the kernel drops descriptors and says so.
@@ -91,7 +93,7 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Received {
     }
     match packet::message(&buffer[..length]) {
         Err(error) => Received::Violation(error.to_string()),
-        Ok(frame) => match FromWorker::heard(frame) {
+        Ok(frame) => match FromWorker::<J>::heard_with(frame, J::check) {
             Err(error) => Received::Violation(error.to_string()),
             Ok(message) => Received::Message(message, length),
         },
@@ -113,6 +115,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::job::tests::Square;
 
     /// A worker's end and the coordinator's.
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -121,7 +124,7 @@ mod tests {
     }
 
     fn say(socket: &OwnedFd, descriptors: &[&File]) {
-        let frame = codec::encode(&FromWorker::Ready).unwrap();
+        let frame = codec::encode(&FromWorker::<Square>::Ready).unwrap();
         let header = packet::header(frame.len());
         let parts = [IoSlice::new(&header), IoSlice::new(&frame)];
         let descriptors: Vec<_> = descriptors.iter().map(|file| file.as_fd()).collect();
@@ -143,12 +146,12 @@ mod tests {
         say(&worker, &[]);
         say(&worker, &[&reader]);
         drop(reader);
-        let heard = receive(&coordinator, &mut buffer);
+        let heard = receive::<Square>(&coordinator, &mut buffer);
         assert!(
-            matches!(heard, Received::Message(FromWorker::Ready, _)),
+            matches!(heard, Received::Message(FromWorker::<Square>::Ready, _)),
             "{heard:?}"
         );
-        let heard = receive(&coordinator, &mut buffer);
+        let heard = receive::<Square>(&coordinator, &mut buffer);
         assert!(matches!(heard, Received::Violation(_)), "{heard:?}");
         // Nobody has the other end any more.
         let written = std::io::Write::write(&mut &writer, b"x");
@@ -177,20 +180,20 @@ mod tests {
         let (worker, coordinator) = pair();
         let mut buffer = vec![0; packet::MAX_PACKET];
         assert!(matches!(
-            receive(&coordinator, &mut buffer),
+            receive::<Square>(&coordinator, &mut buffer),
             Received::Nothing
         ));
         // The worker has not read this, which its end reports as a reset.
         say(&coordinator, &[]);
         say(&worker, &[]);
         drop(worker);
-        let heard = receive(&coordinator, &mut buffer);
+        let heard = receive::<Square>(&coordinator, &mut buffer);
         assert!(
-            matches!(heard, Received::Message(FromWorker::Ready, _)),
+            matches!(heard, Received::Message(FromWorker::<Square>::Ready, _)),
             "{heard:?}"
         );
         assert!(matches!(
-            receive(&coordinator, &mut buffer),
+            receive::<Square>(&coordinator, &mut buffer),
             Received::Closed
         ));
     }

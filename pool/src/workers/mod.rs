@@ -4,7 +4,6 @@
 //! decides nothing: which worker gets which task, who is ended and who is blamed is the core's
 //! business.
 
-mod descriptors;
 mod ear;
 mod local;
 mod memory;
@@ -15,28 +14,27 @@ mod sockets;
 use std::io;
 
 use protocol::codec::EncodeError;
-use protocol::{Assigned, Assignment, Login, Report, Running, TaskId, ToWorker, WorkerId};
+use protocol::message::{Report, Running};
+use protocol::{Assigned, TaskId, WorkerId};
 use rustix::process::Signal;
 
 use crate::dispatch::Exit;
+use crate::job::{Job, ToWorker};
 use sockets::Downlink;
 
-pub use descriptors::{DescriptorError, make_room};
-pub use local::LocalPool;
-pub use process::{PoolError, ProcessPool};
+pub use local::{DirectOutbox, LocalPool};
+pub use process::{Launch, PoolError, ProcessPool};
 pub use sockets::SocketFolder;
-pub use worker::EXIT_OUT_OF_MEMORY;
-pub use worker::limits::{LimitsError, try_out as try_limits};
 
 /// What a worker did.
 #[derive(Debug)]
-pub enum News {
+pub enum News<J: Job> {
     /// It is set up.
     Ready,
     /// It has news of tasks.
-    Reports(Vec<Report>),
+    Reports(Vec<Report<J::Output, J::Failure>>),
     /// It lives, and these of its tasks move.
-    Heartbeat(Vec<Running>),
+    Heartbeat(Vec<Running<J::Progress>>),
     /// It said something that is not of the protocol.
     Violated {
         /// What is wrong with it.
@@ -80,21 +78,21 @@ impl From<Exit> for Death {
 
 /// Something for the pool to digest.
 #[derive(Debug)]
-pub struct Message(Content);
+pub struct Message<J: Job>(Content<J>);
 
 #[derive(Debug)]
-enum Content {
-    Of(WorkerId, Heard),
+enum Content<J: Job> {
+    Of(WorkerId, Heard<J>),
     Listened,
 }
 
 /// What is heard of one worker.
 #[derive(Debug)]
-enum Heard {
+enum Heard<J: Job> {
     /// It has greeted and been answered; messages to it go out here.
     Connected(Downlink),
     /// It has news, which came in so many bytes.
-    News(News, usize),
+    News(News<J>, usize),
     /// It said or did something that no worker does, and is not heard any more.
     Violated(String),
     /// It wrote these lines to standard error.
@@ -105,15 +103,15 @@ enum Heard {
 
 /// What a message means for the run.
 #[derive(Debug)]
-pub enum Digested {
+pub enum Digested<J: Job> {
     /// A worker has news.
-    News(WorkerId, News),
+    News(WorkerId, News<J>),
     /// All that workers had said when the pool was asked to listen has been digested.
     Listened,
 }
 
-impl Message {
-    const fn of(worker: WorkerId, heard: Heard) -> Self {
+impl<J: Job> Message<J> {
+    const fn of(worker: WorkerId, heard: Heard<J>) -> Self {
         Self(Content::Of(worker, heard))
     }
 
@@ -126,15 +124,15 @@ impl Message {
 ///
 /// To be used by one thread, which must live as long as the run.
 #[derive(Debug)]
-pub enum Pool<M> {
+pub enum Pool<J: Job, M> {
     /// Each a process of its own.
-    Processes(Box<ProcessPool<M>>),
+    Processes(Box<ProcessPool<J, M>>),
     /// Each a session on a thread of this process.
-    Local(LocalPool<M>),
+    Local(LocalPool<J, M>),
 }
 
-impl<M: From<Message> + Send + 'static> Pool<M> {
-    /// Starts `worker`, whose folder the placement has made. Its news will follow; the last is
+impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
+    /// Starts `worker`. Its news will follow; the last is
     /// [`News::Exited`].
     ///
     /// # Errors
@@ -148,7 +146,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     }
 
     /// Takes in one message of the inbox; what it means for the run comes back.
-    pub fn digest(&mut self, message: Message) -> Option<Digested> {
+    pub fn digest(&mut self, message: Message<J>) -> Option<Digested<J>> {
         let (worker, heard) = match message.0 {
             Content::Of(worker, heard) => (worker, heard),
             Content::Listened => return Some(Digested::Listened),
@@ -176,13 +174,13 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
         }
     }
 
-    /// Tells `worker` how to log in at some hosts.
+    /// Tells `worker` what there is to know for the tasks that follow.
     ///
     /// # Errors
     ///
     /// As for [`assign`](Self::assign).
-    pub fn log_in(&mut self, worker: WorkerId, logins: Vec<Login>) -> Result<(), EncodeError> {
-        self.send(worker, ToWorker::Notice(logins))
+    pub fn notify(&mut self, worker: WorkerId, notice: J::Notice) -> Result<(), EncodeError> {
+        self.send(worker, ToWorker::<J>::Notice(notice))
     }
 
     /// Hands tasks to `worker`.
@@ -194,9 +192,9 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     pub fn assign(
         &mut self,
         worker: WorkerId,
-        tasks: Vec<Assigned<Assignment>>,
+        tasks: Vec<Assigned<J::Task>>,
     ) -> Result<(), EncodeError> {
-        self.send(worker, ToWorker::Assign(tasks))
+        self.send(worker, ToWorker::<J>::Assign(tasks))
     }
 
     /// Asks `worker` to give tasks back.
@@ -205,7 +203,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     ///
     /// As for [`assign`](Self::assign).
     pub fn revoke(&mut self, worker: WorkerId, tasks: Vec<TaskId>) -> Result<(), EncodeError> {
-        self.send(worker, ToWorker::Revoke(tasks))
+        self.send(worker, ToWorker::<J>::Revoke(tasks))
     }
 
     /// Tells `worker` to leave.
@@ -214,10 +212,10 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     ///
     /// As for [`assign`](Self::assign).
     pub fn dismiss(&mut self, worker: WorkerId) -> Result<(), EncodeError> {
-        self.send(worker, ToWorker::Dismiss)
+        self.send(worker, ToWorker::<J>::Dismiss)
     }
 
-    fn send(&mut self, worker: WorkerId, message: ToWorker) -> Result<(), EncodeError> {
+    fn send(&mut self, worker: WorkerId, message: ToWorker<J>) -> Result<(), EncodeError> {
         match self {
             Self::Processes(pool) => pool.send(worker, &message),
             Self::Local(pool) => {
@@ -237,7 +235,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     }
 
     /// Ends `worker` and everything it started. A thread cannot be ended: it is told to, and
-    /// obeys with the next piece of body, or when a time limit ends its download.
+    /// obeys when it looks.
     pub fn kill(&mut self, worker: WorkerId) {
         match self {
             Self::Processes(pool) => pool.kill(worker),

@@ -7,11 +7,13 @@
 //! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
 //! it is reached through `/proc/self/fd/N` instead, whatever its name.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::packet::MAX_PACKET;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_send_buffer_size;
 use rustix::net::{
@@ -20,7 +22,6 @@ use rustix::net::{
 use tempfile::TempDir;
 
 use super::peer;
-use crate::folder::Folder;
 
 /// The name of the socket that workers connect to.
 const LISTENER: &str = "coordinator";
@@ -31,42 +32,72 @@ const BACKLOG: i32 = 4096;
 /// Bytes of a socket's buffer that ipc-channel does not fill with one packet, and some to spare.
 const RESERVED: usize = 1024;
 
+/// Empties a folder.
+type Clear = dyn Fn() -> io::Result<()> + Send + Sync;
+
 /// A folder for the sockets of a run. It is emptied when this is dropped.
-#[derive(Debug)]
 pub struct SocketFolder {
-    folder: Folder,
+    path: PathBuf,
+    folder: OwnedFd,
+    clear: Box<Clear>,
     /// It is one, and ends with this.
     _temporary: Option<TempDir>,
 }
 
+impl fmt::Debug for SocketFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SocketFolder").field(&self.path).finish()
+    }
+}
+
 impl SocketFolder {
-    /// Takes `folder` and empties it, or takes a temporary one where `folder` cannot hold sockets.
+    /// Takes the folder at `path`, which is open as `folder`, and has `clear` empty it; or takes a
+    /// temporary one where that cannot hold sockets.
     ///
     /// # Errors
     ///
     /// If neither can.
-    pub fn open(folder: Folder) -> io::Result<Self> {
+    pub fn open(
+        path: PathBuf,
+        folder: OwnedFd,
+        clear: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let beside = Self {
+            path,
             folder,
+            clear: Box::new(clear),
             _temporary: None,
         };
-        let tried = beside.clear().and_then(|()| beside.listen());
-        match tried.and_then(|_| beside.clear()) {
+        let tried = (beside.clear)().and_then(|()| beside.listen());
+        match tried.and_then(|_| (beside.clear)()) {
             Ok(()) => Ok(beside),
             Err(error) => {
                 tracing::debug!(%error, "workers connect in the folder for temporary files");
-                let temporary = tempfile::tempdir()?;
-                Ok(Self {
-                    folder: Folder::named(temporary.path())?,
-                    _temporary: Some(temporary),
-                })
+                Self::temporary()
             }
         }
     }
 
+    /// Takes a new folder among those for temporary files.
+    ///
+    /// # Errors
+    ///
+    /// If there can be none.
+    pub fn temporary() -> io::Result<Self> {
+        let temporary = tempfile::tempdir()?;
+        let path = temporary.path().to_owned();
+        Ok(Self {
+            folder: open_folder(&path)?,
+            path,
+            // It is removed with all that is in it.
+            clear: Box::new(|| Ok(())),
+            _temporary: Some(temporary),
+        })
+    }
+
     /// The path of the socket that workers connect to.
     pub(super) fn listener_path(&self) -> PathBuf {
-        self.folder.path().join(LISTENER)
+        self.path.join(LISTENER)
     }
 
     /// Listens at that socket. Once.
@@ -98,20 +129,19 @@ impl SocketFolder {
         let path = format!("/proc/self/fd/{}/{name}", self.folder.as_fd().as_raw_fd());
         Ok(SocketAddrUnix::new(path)?)
     }
-
-    /// Removes the sockets that are left. No worker may be about to connect.
-    fn clear(&self) -> io::Result<()> {
-        let cleared = self.folder.clear(|_| false);
-        cleared.map(|_| ()).map_err(|(_, error)| error)
-    }
 }
 
 impl Drop for SocketFolder {
     fn drop(&mut self) {
-        if let Err(error) = self.clear() {
+        if let Err(error) = (self.clear)() {
             tracing::warn!(%error, "sockets are left");
         }
     }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// A socket as ipc-channel's, which never makes this process wait, and takes a frame whole.
@@ -177,7 +207,18 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> SocketFolder {
-        SocketFolder::open(Folder::named(path).unwrap()).unwrap()
+        let own = path.to_owned();
+        let clear = move || {
+            for entry in fs::read_dir(&own)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => fs::remove_dir_all(entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+            Ok(())
+        };
+        SocketFolder::open(path.to_owned(), open_folder(path).unwrap(), clear).unwrap()
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::lines::Lines;
 use rustix::io::Errno;
-use worker::Lines;
 
 /// Bytes that are read of one worker in a period, about: some 2.5 MiB a second.
 const READ_PER_PERIOD: usize = 256 * 1024;

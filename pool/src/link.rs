@@ -8,11 +8,14 @@
 //! It must not look into the messages.
 
 use std::io;
+use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, RecvError, SendError, Sender, channel};
 
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
-use protocol::{FromWorker, ToWorker, codec};
+use protocol::codec;
+
+use crate::job::{FromWorker, Job, ToWorker};
 
 /// Why nothing can be said or heard any more.
 #[derive(Debug, thiserror::Error)]
@@ -32,23 +35,23 @@ pub enum LinkError {
 }
 
 /// Where the coordinator's messages come in.
-pub trait Inbox {
+pub trait Inbox<J: Job> {
     /// Waits for the next message.
     ///
     /// # Errors
     ///
     /// If there will be none; [`LinkError::Closed`] if the coordinator hung up or died.
-    fn recv(&mut self) -> Result<ToWorker, LinkError>;
+    fn recv(&mut self) -> Result<ToWorker<J>, LinkError>;
 }
 
 /// Where messages to the coordinator go out.
-pub trait Outbox: Send + Sync {
+pub trait Outbox<J: Job>: Send + Sync {
     /// Says `message`. Messages of one thread arrive in their order.
     ///
     /// # Errors
     ///
     /// If it cannot be said; [`LinkError::Closed`] if the coordinator hung up or died.
-    fn send(&self, message: FromWorker) -> Result<(), LinkError>;
+    fn send(&self, message: FromWorker<J>) -> Result<(), LinkError>;
 
     /// Sends `bytes` as if they were a message, whatever they are: to see what becomes of a worker
     /// that breaks the protocol. A link that passes values has no bytes, and sends nothing.
@@ -63,17 +66,45 @@ pub trait Outbox: Send + Sync {
 
 /// [`Inbox`] over ipc-channel.
 #[derive(Debug)]
-pub struct IpcInbox(pub IpcBytesReceiver);
+pub struct IpcInbox<J> {
+    receiver: IpcBytesReceiver,
+    job: PhantomData<fn(J)>,
+}
 
 /// [`Outbox`] over ipc-channel. Blocks while the coordinator does not read and the socket's buffer
 /// is full.
 #[derive(Debug)]
-pub struct IpcOutbox(pub IpcBytesSender);
+pub struct IpcOutbox<J> {
+    sender: IpcBytesSender,
+    job: PhantomData<fn(J)>,
+}
 
-impl Inbox for IpcInbox {
-    fn recv(&mut self) -> Result<ToWorker, LinkError> {
+impl<J> IpcInbox<J> {
+    /// Of this end of a channel.
+    #[must_use]
+    pub const fn new(receiver: IpcBytesReceiver) -> Self {
+        Self {
+            receiver,
+            job: PhantomData,
+        }
+    }
+}
+
+impl<J> IpcOutbox<J> {
+    /// Of this end of a channel.
+    #[must_use]
+    pub const fn new(sender: IpcBytesSender) -> Self {
+        Self {
+            sender,
+            job: PhantomData,
+        }
+    }
+}
+
+impl<J: Job> Inbox<J> for IpcInbox<J> {
+    fn recv(&mut self) -> Result<ToWorker<J>, LinkError> {
         loop {
-            match self.0.recv() {
+            match self.receiver.recv() {
                 Ok(frame) => return Ok(codec::decode(&frame)?),
                 Err(IpcError::Disconnected) => return Err(LinkError::Closed),
                 Err(IpcError::Io(error)) => retry_or_fail(error)?,
@@ -85,14 +116,14 @@ impl Inbox for IpcInbox {
     }
 }
 
-impl Outbox for IpcOutbox {
-    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+impl<J: Job> Outbox<J> for IpcOutbox<J> {
+    fn send(&self, message: FromWorker<J>) -> Result<(), LinkError> {
         self.send_raw(&codec::encode(&message)?)
     }
 
     fn send_raw(&self, bytes: &[u8]) -> Result<(), LinkError> {
         loop {
-            match self.0.send(bytes) {
+            match self.sender.send(bytes) {
                 Ok(()) => return Ok(()),
                 Err(error) => retry_or_fail(error)?,
             }
@@ -119,25 +150,25 @@ fn retry_or_fail(error: io::Error) -> Result<(), LinkError> {
 
 /// The coordinator's end of a [`local_link`]. Dropping it closes the link.
 #[derive(Debug)]
-pub struct CoordinatorEnd {
+pub struct CoordinatorEnd<T, F> {
     /// To the worker.
-    pub to_worker: Sender<ToWorker>,
+    pub to_worker: Sender<T>,
     /// From the worker.
-    pub from_worker: Receiver<FromWorker>,
+    pub from_worker: Receiver<F>,
 }
 
 /// [`Inbox`] of a session in the coordinator's own process.
 #[derive(Debug)]
-pub struct LocalInbox(pub Receiver<ToWorker>);
+pub struct LocalInbox<T>(pub Receiver<T>);
 
 /// [`Outbox`] of a session in the coordinator's own process.
 #[derive(Debug)]
-pub struct LocalOutbox(pub Sender<FromWorker>);
+pub struct LocalOutbox<F>(pub Sender<F>);
 
 /// A link within one process: messages pass as values. A coordinator that would rather hear all
 /// its workers on one channel of its own can implement [`Outbox`] itself.
 #[must_use]
-pub fn local_link() -> (CoordinatorEnd, LocalInbox, LocalOutbox) {
+pub fn local_link<T, F>() -> (CoordinatorEnd<T, F>, LocalInbox<T>, LocalOutbox<F>) {
     let (to_worker, inbox) = channel();
     let (outbox, from_worker) = channel();
     (
@@ -150,14 +181,14 @@ pub fn local_link() -> (CoordinatorEnd, LocalInbox, LocalOutbox) {
     )
 }
 
-impl Inbox for LocalInbox {
-    fn recv(&mut self) -> Result<ToWorker, LinkError> {
+impl<J: Job> Inbox<J> for LocalInbox<ToWorker<J>> {
+    fn recv(&mut self) -> Result<ToWorker<J>, LinkError> {
         self.0.recv().map_err(|RecvError| LinkError::Closed)
     }
 }
 
-impl Outbox for LocalOutbox {
-    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+impl<J: Job> Outbox<J> for LocalOutbox<FromWorker<J>> {
+    fn send(&self, message: FromWorker<J>) -> Result<(), LinkError> {
         self.0
             .send(message)
             .map_err(|SendError(_)| LinkError::Closed)
@@ -169,19 +200,22 @@ mod tests {
     use ipc_channel::ipc::bytes_channel;
 
     use super::*;
+    use crate::job::tests::Square;
 
     #[test]
     fn frames_cross_in_both_directions() {
         let (to_worker, receiver) = bytes_channel().expect("a channel");
         let (sender, from_worker) = bytes_channel().expect("a channel");
-        let frame = codec::encode(&ToWorker::Dismiss).expect("small");
+        let frame = codec::encode(&ToWorker::<Square>::Dismiss).expect("small");
         to_worker.send(&frame).expect("sent");
-        let message = IpcInbox(receiver).recv().expect("received");
-        assert_eq!(message, ToWorker::Dismiss);
-        IpcOutbox(sender).send(FromWorker::Ready).expect("sent");
+        let message: ToWorker<Square> = IpcInbox::<Square>::new(receiver).recv().expect("received");
+        assert!(matches!(message, ToWorker::<Square>::Dismiss));
+        IpcOutbox::<Square>::new(sender)
+            .send(FromWorker::<Square>::Ready)
+            .expect("sent");
         let frame = from_worker.recv().expect("received");
-        let message: FromWorker = codec::decode(&frame).expect("a message");
-        assert_eq!(message, FromWorker::Ready);
+        let message: FromWorker<Square> = codec::decode(&frame).expect("a message");
+        assert!(matches!(message, FromWorker::<Square>::Ready));
     }
 
     #[test]
@@ -189,9 +223,9 @@ mod tests {
         let (to_worker, receiver) = bytes_channel().expect("a channel");
         let (sender, from_worker) = bytes_channel().expect("a channel");
         drop((to_worker, from_worker));
-        let heard = IpcInbox(receiver).recv();
+        let heard: Result<ToWorker<Square>, _> = IpcInbox::<Square>::new(receiver).recv();
         assert!(matches!(heard, Err(LinkError::Closed)), "{heard:?}");
-        let said = IpcOutbox(sender).send(FromWorker::Ready);
+        let said = IpcOutbox::<Square>::new(sender).send(FromWorker::<Square>::Ready);
         assert!(matches!(said, Err(LinkError::Closed)), "{said:?}");
     }
 
@@ -199,7 +233,7 @@ mod tests {
     fn garbage_is_told_from_a_message() {
         let (to_worker, receiver) = bytes_channel().expect("a channel");
         to_worker.send(&[0xff; 40]).expect("sent");
-        let heard = IpcInbox(receiver).recv();
+        let heard: Result<ToWorker<Square>, _> = IpcInbox::<Square>::new(receiver).recv();
         assert!(matches!(heard, Err(LinkError::Decode(_))), "{heard:?}");
     }
 }

@@ -1,47 +1,59 @@
-//! Workers as sessions on threads of the coordinator's own process, for comparison.
+//! Workers as threads of the coordinator's own process, for comparison.
 //!
 //! What a process gives, these do not: they share its memory and its fate, and cannot be killed.
 //! Everything above the pool is the same.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
-use protocol::{FromWorker, Setup, ToWorker, WorkerId};
-use worker::{LinkError, LocalInbox, Outbox, Throttle};
+use protocol::WorkerId;
 
 use super::{Heard, Message, News};
 use crate::dispatch::Exit;
-use crate::placement::LOCAL;
+use crate::job::{FromWorker, Job, ToWorker};
+use crate::link::{LinkError, LocalInbox, Outbox};
 
-/// The workers of a run, each a session in this process. `M` is what the run's inbox takes.
-#[derive(Debug)]
-pub struct LocalPool<M> {
-    setup: Box<Setup>,
-    /// What the workers share to keep to one rate, if there is a limit.
-    throttle: Option<Throttle>,
+/// What such a worker does until it is told to leave, or hears that it is not waited for. Why it
+/// could not work comes back.
+type Serve<J, M> =
+    dyn Fn(LocalInbox<ToWorker<J>>, Arc<DirectOutbox<J, M>>) -> Result<(), String> + Send + Sync;
+
+/// The workers of a run, each a thread of this process. `M` is what the run's inbox takes.
+pub struct LocalPool<J: Job, M> {
+    serve: Arc<Serve<J, M>>,
     inbox: Sender<M>,
     /// Where each worker hears: dropping that tells it that nobody waits for it any more.
-    workers: BTreeMap<WorkerId, Local>,
+    workers: BTreeMap<WorkerId, Local<J>>,
+}
+
+impl<J: Job, M> fmt::Debug for LocalPool<J, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalPool")
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
-struct Local {
-    to_worker: Option<Sender<ToWorker>>,
+struct Local<J: Job> {
+    to_worker: Option<Sender<ToWorker<J>>>,
 }
 
-/// Says what the session has to say straight to the run's inbox.
+/// Says what a worker that is a thread has to say straight to the run's inbox.
 #[derive(Debug)]
-struct ToInbox<M> {
+pub struct DirectOutbox<J: Job, M> {
     worker: WorkerId,
     inbox: Sender<M>,
+    job: PhantomData<fn(J)>,
 }
 
-impl<M: From<Message> + Send> ToInbox<M> {
-    fn tell(&self, news: News) -> Result<(), LinkError> {
+impl<J: Job, M: From<Message<J>> + Send> DirectOutbox<J, M> {
+    fn tell(&self, news: News<J>) -> Result<(), LinkError> {
         let message = Message::of(self.worker, Heard::News(news, 0));
         self.inbox
             .send(message.into())
@@ -49,26 +61,30 @@ impl<M: From<Message> + Send> ToInbox<M> {
     }
 }
 
-impl<M: From<Message> + Send> Outbox for ToInbox<M> {
-    fn send(&self, message: FromWorker) -> Result<(), LinkError> {
+impl<J: Job, M: From<Message<J>> + Send> Outbox<J> for DirectOutbox<J, M> {
+    fn send(&self, message: FromWorker<J>) -> Result<(), LinkError> {
         match message {
-            FromWorker::Ready => self.tell(News::Ready),
-            FromWorker::Reports(reports) => self.tell(News::Reports(reports)),
-            FromWorker::Heartbeat(running) => self.tell(News::Heartbeat(running)),
+            FromWorker::<J>::Ready => self.tell(News::Ready),
+            FromWorker::<J>::Reports(reports) => self.tell(News::Reports(reports)),
+            FromWorker::<J>::Heartbeat(running) => self.tell(News::Heartbeat(running)),
             // Only a process greets.
-            FromWorker::Hello(_) => Ok(()),
+            FromWorker::<J>::Hello(_) => Ok(()),
         }
     }
 }
 
-impl<M: From<Message> + Send + 'static> LocalPool<M> {
-    /// A pool without workers. Each works as `setup` says; messages go to `inbox`.
+impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
+    /// A pool without workers. Each does what `serve` does; messages go to `inbox`.
     #[must_use]
-    pub fn new(mut setup: Setup, inbox: Sender<M>) -> Self {
-        setup.partial = Path::new(&setup.partial).join(LOCAL).into();
+    pub fn new(
+        serve: impl Fn(LocalInbox<ToWorker<J>>, Arc<DirectOutbox<J, M>>) -> Result<(), String>
+        + Send
+        + Sync
+        + 'static,
+        inbox: Sender<M>,
+    ) -> Self {
         Self {
-            throttle: setup.limit_rate.as_ref().map(Throttle::local),
-            setup: Box::new(setup),
+            serve: Arc::new(serve),
             inbox,
             workers: BTreeMap::new(),
         }
@@ -76,22 +92,22 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
 
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let (to_worker, incoming) = channel();
-        let outbox = Arc::new(ToInbox {
+        let outbox = Arc::new(DirectOutbox {
             worker,
             inbox: self.inbox.clone(),
+            job: PhantomData,
         });
-        let (setup, throttle) = (self.setup.clone(), self.throttle.clone());
+        let serve = Arc::clone(&self.serve);
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {
                 // What it was doing is lost with it; nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
-                    let inbox = LocalInbox(incoming);
-                    worker::serve(inbox, Arc::clone(&outbox), &setup, throttle)
+                    serve(LocalInbox(incoming), Arc::clone(&outbox))
                 }));
                 let exit = match served {
-                    Ok(Ok(_)) => Exit::Code(0),
-                    Ok(Err(error)) => Exit::NotStarted(error.to_string()),
+                    Ok(Ok(())) => Exit::Code(0),
+                    Ok(Err(error)) => Exit::NotStarted(error),
                     Err(_) => Exit::Unknown,
                 };
                 // The run is over when nobody takes it.
@@ -104,7 +120,7 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
         Ok(())
     }
 
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard) -> Option<News> {
+    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard<J>) -> Option<News<J>> {
         match heard {
             Heard::News(news, _) => {
                 if matches!(news, News::Exited(_)) {
@@ -119,10 +135,10 @@ impl<M: From<Message> + Send + 'static> LocalPool<M> {
     /// What sessions say is in the inbox at once.
     pub(super) fn listen(&self) {
         // The run is over when nobody takes it.
-        let _ = self.inbox.send(Message::listened().into());
+        let _ = self.inbox.send(Message::<J>::listened().into());
     }
 
-    pub(super) fn send(&self, worker: WorkerId, message: ToWorker) {
+    pub(super) fn send(&self, worker: WorkerId, message: ToWorker<J>) {
         let local = self.workers.get(&worker);
         if let Some(to_worker) = local.and_then(|local| local.to_worker.as_ref()) {
             // If it is gone, that is news, and on its way.

@@ -20,7 +20,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 /// Bytes of a word.
-pub(crate) const WORD: usize = size_of::<AtomicU64>();
+pub const WORD: usize = size_of::<AtomicU64>();
 
 /// Memory for so many words, which are zero; `name` is shown in `/proc`. It is closed when this process becomes another program,
 /// unless it is handed on. Nobody can change its size.
@@ -49,7 +49,7 @@ pub fn shared_memory(name: &CStr, words: usize) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// If `memory` is not [`shared_memory`] of that size, or the system does not map it.
-pub(crate) fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> {
+pub fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> {
     let memory = memory.as_fd();
     let bytes = words * WORD;
     let size = fstat(memory)?.st_size;
