@@ -27,7 +27,7 @@ pub enum FleetCommand {
     /// Tell what became of the list
     Results(FleetResultsArgs),
     /// Tell who is in the fleet, and how far the list is
-    Status(QueueArgs),
+    Status(StatusArgs),
     /// Have members finish what they have begun, and leave
     Drain(DrainArgs),
 }
@@ -56,6 +56,11 @@ pub struct QueueArgs {
     /// system
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub queue_ca: Option<PathBuf>,
+
+    /// Where the server tells of itself (its http_port: http://HOST:8222): warn if it does not sync every
+    /// write, so that it can lose what it has acknowledged
+    #[arg(long, value_name = "URL")]
+    pub queue_monitor: Option<url::Url>,
 
     /// Servers of the queue's cluster that keep a copy of everything; counts when the run is new
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=5))]
@@ -121,6 +126,18 @@ pub struct FleetResultsArgs {
     /// Print only the URLs that MACHINE has stored: what is lost if its disk is, as a list to feed again
     #[arg(long, value_name = "MACHINE", conflicts_with_all = ["json", "export"])]
     pub missing: Option<String>,
+
+    /// Where the queue is.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+}
+
+/// Options of `coordinator fleet status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Go on with a line every two seconds, until all is done
+    #[arg(long)]
+    pub watch: bool,
 
     /// Where the queue is.
     #[command(flatten)]
