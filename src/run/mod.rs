@@ -318,6 +318,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             force: config.force,
             recorded: config.recorded.clone(),
+            share: config.share.clone(),
             simulated,
             deaths,
             timeline,

@@ -8,7 +8,8 @@ mod queue;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 use queue::Queue;
 use support::server::{Answer, Server};
@@ -300,4 +301,39 @@ fn who_watches_is_told_until_all_is_done() {
     assert!(text.starts_with("300 targets fed (all), 0 done"), "{text}");
     let last = text.lines().last().unwrap();
     assert!(last.starts_with("300 of 300 done, "), "{text}");
+}
+
+#[test]
+fn who_watches_a_member_sees_its_share_of_the_fleet() {
+    let Some(queue) = Queue::start("who_watches_a_member") else {
+        return;
+    };
+    let list = queue.list(300, 30);
+    // Nothing is fed yet: it waits.
+    let member = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);
+    let ask = |path: &str| {
+        let Ok(mut stream) = UnixStream::connect(queue.folder().join("socket")) else {
+            return String::new();
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let metrics = || ask("/metrics");
+    for line in [
+        "\ncoordinator_fleet_partitions 256\n",
+        "\ncoordinator_fleet_in_touch 1\n",
+        "\ncoordinator_fleet_members 1\n",
+        "\ncoordinator_fleet_taken_on_urls 0\n",
+    ] {
+        support::wait_until(line, || metrics().contains(line), metrics);
+    }
+    let page = || ask("/");
+    let facts = "256 of 256 partitions, 1 members";
+    support::wait_until(facts, || page().contains(facts), page);
+    queue.feed(&list);
+    member.finish();
+    queue.check(300, &["a"]);
 }

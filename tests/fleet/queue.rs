@@ -141,7 +141,7 @@ impl Queue {
         self.start_member(machine, &[])
     }
 
-    fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
+    pub fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
             .args(["--machine", machine, "--output", machine, "--lease", "2s"])
