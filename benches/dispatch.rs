@@ -26,8 +26,8 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                 now,
                 Event::TaskOffered {
                     task: TaskId(offered),
-                    host,
-                    mirrors: Vec::new(),
+                    group: host,
+                    alternatives: Vec::new(),
                     size: 900,
                     spacing: Duration::ZERO,
                 },
@@ -46,14 +46,14 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                         events.push_back(Event::Finished {
                             worker,
                             task,
-                            stored: stored(),
+                            output: stored(),
                         });
                     }
                 }
                 Action::Place {
                     worker,
                     task,
-                    stored,
+                    output: stored,
                 } => events.push_back(Event::Placed {
                     worker,
                     task,
@@ -65,13 +65,13 @@ fn run(limits: Limits, hosts: u32) -> u64 {
                     ran: None,
                 }),
                 Action::Listen => events.push_back(Event::Listened),
-                Action::Finish { .. } => return core.counts().stored,
+                Action::Finish { .. } => return core.counts().done,
                 Action::Revoke { .. }
                 | Action::Prove { .. }
                 | Action::Terminate { .. }
                 | Action::Kill { .. }
                 | Action::Record { .. }
-                | Action::TurnToMirror { .. }
+                | Action::TurnToAlternative { .. }
                 | Action::Notify(_) => {}
             }
         }

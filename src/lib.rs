@@ -41,6 +41,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod config_file;
+pub mod dispatch;
 pub mod exec;
 pub mod fleet;
 pub mod folder;
@@ -63,5 +64,3 @@ pub mod terminal;
 pub mod verdict;
 pub mod watch;
 pub mod whole_file;
-
-pub use ::pool::dispatch;

@@ -10,7 +10,7 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{FromWorker, ToWorker};
+use crate::message::{FromWorker, ToWorker};
 
 /// The largest frame, in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
@@ -22,8 +22,8 @@ const CONFIG: Config = bincode::config::standard().with_limit::<MAX_FRAME>();
 /// A message that can travel as a frame.
 pub trait Message: Serialize + DeserializeOwned {}
 
-impl Message for ToWorker {}
-impl Message for FromWorker {}
+impl<S, N, J> Message for ToWorker<S, N, J> where Self: Serialize + DeserializeOwned {}
+impl<P, O, F> Message for FromWorker<P, O, F> where Self: Serialize + DeserializeOwned {}
 
 /// Why a message did not become a frame.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,21 @@
 //! What coordinator and worker say to each other.
 //!
 //! This crate holds the vocabulary both sides share, and nothing that acts: identities
-//! ([`TaskId`], [`WorkerId`]), the messages ([`ToWorker`], [`FromWorker`]), what became of a task
-//! ([`Stored`], [`Failure`]), the frame codec ([`codec`]), the packets that frames
+//! ([`TaskId`], [`WorkerId`]), the [messages](message), whatever the work is, what they say where the work is a
+//! download ([`ToWorker`], [`FromWorker`]), what became of one ([`Stored`], [`Failure`]), the frame codec ([`codec`]), the packets that frames
 //! travel in ([`packet`]), how the two ends find each other ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
 
 mod checksum;
 pub mod codec;
+mod download;
 mod faults;
 pub mod handshake;
 mod id;
+mod job;
 mod login;
-mod message;
+pub mod message;
 mod outcome;
 pub mod packet;
 mod partial;
@@ -22,19 +24,22 @@ mod setup;
 mod text;
 
 pub use checksum::{Algorithm, Checksum};
+pub use download::{
+    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Progress, Report, Running, TaskKind,
+    ToWorker,
+};
 pub use faults::{Faults, MAX_POISON_TEXT, MAX_POISONS, Poison, Share, TaskFault};
 pub use id::{Epoch, SlotId, TaskId, WorkerId};
+pub use job::{JobFailure, Severity};
 pub use login::{Cookie, Credentials, Login, LoginHosts, MAX_COOKIE, MAX_COOKIES, MAX_LOGIN_HOSTS};
-pub use message::{
-    Assignment, ByteRange, Expect, FromWorker, Known, Phase, Report, Running, TaskKind, ToWorker,
-};
+pub use message::Assigned;
 pub use outcome::{
-    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Severity, Span, SpanPhase,
-    Stored, Timestamp, Timing, Validators,
+    Exchange, Executed, Failure, FailureKind, MAX_SPANS, MonotonicNanos, Span, SpanPhase, Stored,
+    Timestamp, Timing, Validators,
 };
 pub use partial::{NOTE_SUFFIX, PartialNote, Validator, Whole};
 pub use setup::{
     Bearer, Engine, Exemption, Family, HttpOptions, Identity, LimitRate, LoginOptions, Proxies,
     Proxy, ProxyScheme, ResolveOverride, Sandbox, Setup, Simulated, Trust, WorkerLimits,
 };
-pub use text::{HeardError, is_harmful};
+pub use text::{HeardError, check_report, is_harmful};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Cookie;
+use crate::{Cookie, JobFailure, Severity};
 
 /// A moment of wall-clock time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,37 +182,28 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One line for a person: the operation and what went wrong with it.
     pub message: String,
-    /// Whether another attempt could help.
+    /// Whether another attempt could help. [`Severity::Unprepared`]: it needs the
+    /// [`Login`](crate::Login) of the host that it is at (that of [`Exchange::final_url`], or else of
+    /// its own URL), which the worker does not have.
     pub severity: Severity,
 }
 
-/// Whether another attempt at a failed task could help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Severity {
-    /// It would fail again: the task is finished.
-    Permanent,
-    /// It may pass. The server may have said when to come back (RFC 9110 section 10.2.3).
-    Transient {
-        /// The server's `Retry-After`, as a time from now.
-        retry_after: Option<Duration>,
-    },
-    /// It needs the [`Login`](crate::Login) of the host that it is at (that of
-    /// [`Exchange::final_url`], or else of its own URL), which the worker does not have: to be
-    /// handed out again, with that.
-    NeedsLogin,
-    /// No task can succeed until someone intervenes (a full disk): the run is given up, and the
-    /// task left for the next one.
-    Fatal,
-}
+impl JobFailure for Failure {
+    fn severity(&self) -> Severity {
+        self.severity
+    }
 
-impl Severity {
-    /// When the server wants to be asked again, if it said so.
-    #[must_use]
-    pub const fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::Transient { retry_after } => retry_after,
-            Self::Permanent | Self::NeedsLogin | Self::Fatal => None,
-        }
+    fn refusal(&self) -> Option<u32> {
+        self.is_pushback().then_some(self.kind as u32)
+    }
+
+    fn is_silence(&self) -> bool {
+        self.kind.is_silence()
+    }
+
+    fn is_own(&self) -> bool {
+        use FailureKind::{DiskFull, Internal, Store};
+        matches!(self.kind, DiskFull | Internal | Store)
     }
 }
 

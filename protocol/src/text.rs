@@ -2,8 +2,11 @@
 //!
 //! A worker may have been taken over by a server. What it says goes to terminals, logs and pages.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::codec::{self, DecodeError};
-use crate::{Cookie, Exchange, FromWorker, MAX_COOKIES, MAX_SPANS, Report};
+use crate::{Cookie, Exchange, MAX_COOKIES, MAX_SPANS, Report, message};
 
 /// The longest text in a report, in bytes: the URL that redirects led to.
 const MAX_TEXT: usize = 16 * 1024;
@@ -41,28 +44,52 @@ pub enum HeardError {
     Cookies(usize),
 }
 
-impl FromWorker {
-    /// What a worker says in `frame`: the only way from a worker's bytes to a message. Every text in
-    /// it is of bounded length, and each character that [is harmful](is_harmful) is replaced.
+impl<P, O, F> message::FromWorker<P, O, F>
+where
+    Self: Serialize + DeserializeOwned,
+{
+    /// What a worker says in `frame`: the only way from a worker's bytes to a message. `check` sees
+    /// each report, makes what is in it harmless, and bounds it.
     ///
     /// # Errors
     ///
     /// If that is nothing that a worker may say.
-    pub fn heard(frame: &[u8]) -> Result<Self, HeardError> {
+    pub fn heard_with(
+        frame: &[u8],
+        check: impl FnMut(&mut message::Report<O, F>) -> Result<(), HeardError>,
+    ) -> Result<Self, HeardError> {
         let mut message = codec::decode(frame)?;
         match &mut message {
-            Self::Reports(reports) => reports.iter_mut().try_for_each(check_report)?,
-            Self::Hello(hello) => check(&mut hello.server)?,
+            Self::Reports(reports) => reports.iter_mut().try_for_each(check)?,
+            Self::Hello(hello) => check_text(&mut hello.server)?,
             Self::Ready | Self::Heartbeat(_) => {}
         }
         Ok(message)
     }
 }
 
-fn check_report(report: &mut Report) -> Result<(), HeardError> {
+impl crate::FromWorker {
+    /// What a worker that downloads says in `frame`: see [`heard_with`](Self::heard_with) and
+    /// [`check_report`].
+    ///
+    /// # Errors
+    ///
+    /// If that is nothing that a worker may say.
+    pub fn heard(frame: &[u8]) -> Result<Self, HeardError> {
+        Self::heard_with(frame, check_report)
+    }
+}
+
+/// Sees to it that every text in `report` is of bounded length, and replaces each character that
+/// [is harmful](is_harmful).
+///
+/// # Errors
+///
+/// If that is nothing that a worker says.
+pub fn check_report(report: &mut Report) -> Result<(), HeardError> {
     match report {
         Report::Started { .. } | Report::Released { .. } => Ok(()),
-        Report::Finished { stored, .. } => {
+        Report::Finished { output: stored, .. } => {
             let validators = &mut stored.validators;
             let texts = [
                 &mut stored.content_type,
@@ -70,11 +97,11 @@ fn check_report(report: &mut Report) -> Result<(), HeardError> {
                 &mut validators.etag,
                 &mut validators.last_modified,
             ];
-            texts.into_iter().flatten().try_for_each(check)?;
+            texts.into_iter().flatten().try_for_each(check_text)?;
             check_exchange(&mut stored.exchange)
         }
         Report::Nacked { failure, .. } => {
-            check(&mut failure.message)?;
+            check_text(&mut failure.message)?;
             check_exchange(&mut failure.exchange)
         }
     }
@@ -90,10 +117,10 @@ fn check_exchange(exchange: &mut Exchange) -> Result<(), HeardError> {
         return Err(HeardError::Cookies(cookies));
     }
     exchange.cookies.retain(Cookie::is_sound);
-    exchange.final_url.iter_mut().try_for_each(check)
+    exchange.final_url.iter_mut().try_for_each(check_text)
 }
 
-fn check(text: &mut String) -> Result<(), HeardError> {
+fn check_text(text: &mut String) -> Result<(), HeardError> {
     if text.len() > MAX_TEXT {
         return Err(HeardError::Text(text.len()));
     }

@@ -13,12 +13,12 @@ use protocol::codec::{self, DecodeError, EncodeError, MAX_FRAME};
 use protocol::handshake::Hello;
 use protocol::robots::ObeyRobots;
 use protocol::{
-    Algorithm, Assignment, Bearer, ByteRange, Checksum, Cookie, Credentials, Engine, Exchange,
-    Executed, Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker, HttpOptions,
-    Identity, Known, LimitRate, Login, LoginHosts, LoginOptions, MAX_POISON_TEXT, MAX_POISONS,
-    MonotonicNanos, Phase, Poison, Proxies, Proxy, ProxyScheme, Report, ResolveOverride, Running,
-    Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored, TaskFault, TaskId,
-    TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
+    Algorithm, Assigned, Assignment, Bearer, ByteRange, Checksum, Cookie, Credentials, Engine,
+    Exchange, Executed, Exemption, Expect, Failure, FailureKind, Family, Faults, FromWorker,
+    HttpOptions, Identity, Known, LimitRate, Login, LoginHosts, LoginOptions, MAX_POISON_TEXT,
+    MAX_POISONS, MonotonicNanos, Phase, Poison, Progress, Proxies, Proxy, ProxyScheme, Report,
+    ResolveOverride, Running, Sandbox, Setup, Severity, Share, Simulated, Span, SpanPhase, Stored,
+    TaskFault, TaskId, TaskKind, Timestamp, Timing, ToWorker, Trust, Validators, WorkerLimits,
 };
 
 fn task() -> impl Strategy<Value = TaskId> {
@@ -160,7 +160,7 @@ fn severity() -> impl Strategy<Value = Severity> {
     prop_oneof![
         Just(Severity::Permanent),
         Just(Severity::Fatal),
-        Just(Severity::NeedsLogin),
+        Just(Severity::Unprepared),
         option::of(duration()).prop_map(|retry_after| Severity::Transient { retry_after }),
     ]
 }
@@ -183,7 +183,10 @@ fn report() -> impl Strategy<Value = Report> {
             at: MonotonicNanos(at),
         }),
         task().prop_map(|task| Report::Released { task }),
-        (task(), stored()).prop_map(|(task, stored)| Report::Finished { task, stored }),
+        (task(), stored()).prop_map(|(task, stored)| Report::Finished {
+            task,
+            output: stored
+        }),
         (task(), failure()).prop_map(|(task, failure)| Report::Nacked { task, failure }),
     ]
 }
@@ -198,9 +201,11 @@ fn running() -> impl Strategy<Value = Running> {
     (task(), phase, any::<u64>(), any::<Option<u64>>()).prop_map(
         |(task, phase, bytes, expected)| Running {
             task,
-            phase,
-            bytes,
-            expected,
+            progress: Progress {
+                phase,
+                bytes,
+                expected,
+            },
         },
     )
 }
@@ -246,14 +251,9 @@ fn assignment() -> impl Strategy<Value = Assignment> {
         (any::<(u32, bool, bool)>(), kind),
         option::of(known()),
     );
-    (task(), texts, rest).prop_map(
-        |(
-            task,
-            (url, partial),
-            ((expect, range), headers, ((delivery, begun, mirror), kind), known),
-        )| {
+    (texts, rest).prop_map(
+        |((url, partial), ((expect, range), headers, ((delivery, begun, mirror), kind), known))| {
             Assignment {
-                task,
                 kind,
                 url,
                 mirror,
@@ -406,11 +406,12 @@ prop_compose! {
 }
 
 fn to_worker() -> impl Strategy<Value = ToWorker> {
+    let assigned = (task(), assignment()).prop_map(|(task, job)| Assigned { task, job });
     prop_oneof![
         setup().prop_map(|setup| ToWorker::Setup(Box::new(setup))),
-        vec(assignment(), 0..8).prop_map(ToWorker::Assign),
+        vec(assigned, 0..8).prop_map(ToWorker::Assign),
         vec(task(), 0..20).prop_map(ToWorker::Revoke),
-        vec(login(), 0..4).prop_map(ToWorker::Logins),
+        vec(login(), 0..4).prop_map(ToWorker::Notice),
         Just(ToWorker::Dismiss),
     ]
 }
@@ -464,7 +465,10 @@ proptest! {
 
 #[test]
 fn a_message_beyond_the_frame_limit_is_not_sent() {
-    let message = ToWorker::Assign(vec![Assignment::new(TaskId(1), "u".repeat(MAX_FRAME), "")]);
+    let message = ToWorker::Assign(vec![Assigned {
+        task: TaskId(1),
+        job: Assignment::new("u".repeat(MAX_FRAME), ""),
+    }]);
     let refused = codec::encode(&message);
     assert!(
         matches!(refused, Err(EncodeError::TooLarge { size }) if size > MAX_FRAME),

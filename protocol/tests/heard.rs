@@ -35,7 +35,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
     let stored = |text: &String| {
         FromWorker::Reports(vec![Report::Finished {
             task: TaskId(1),
-            stored: Box::new(Stored {
+            output: Box::new(Stored {
                 exchange: exchange(text),
                 bytes: 1,
                 sha256: [0; 32],

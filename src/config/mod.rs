@@ -494,7 +494,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         policy: shape.policy,
         concurrency: shape.concurrency,
         // A host never has more connections than that, of which each download may take several.
-        per_host: per_host(&args.http).map(|cap| (cap / u32::from(split(&args.http))).max(1)),
+        per_group: per_host(&args.http).map(|cap| (cap / u32::from(split(&args.http))).max(1)),
         // What is held ahead would be begun whenever its worker likes: also while commands wait for
         // others to end.
         prefetch: if spacing > Duration::ZERO
@@ -506,7 +506,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
             defaults.prefetch
         },
         spacing,
-        host_spacing: args.http.host_delay,
+        group_spacing: args.http.host_delay,
         retries: args.retry.retry,
         retry_max_time: args.retry.retry_max_time,
         max_failures: args.retry.max_failures,

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, FromWorker, Setup, ToWorker};
+use protocol::{Assigned, Assignment, FromWorker, Setup, ToWorker};
 use rustix::process::{getpid, getppid};
 use serde::{Deserialize, Serialize};
 use worker::{Inbox, IpcInbox, IpcOutbox, Outbox};
@@ -210,7 +210,7 @@ impl Ground<'_> {
     /// # Errors
     ///
     /// As for [`say`](Self::say).
-    pub fn assignment(&mut self) -> io::Result<Assignment> {
+    pub fn assignment(&mut self) -> io::Result<Assigned<Assignment>> {
         self.say(FromWorker::Ready)?;
         let (inbox, _) = self.link.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         loop {

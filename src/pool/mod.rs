@@ -15,7 +15,7 @@ mod sockets;
 use std::io;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Login, Report, Running, TaskId, ToWorker, WorkerId};
+use protocol::{Assigned, Assignment, Login, Report, Running, TaskId, ToWorker, WorkerId};
 use rustix::process::Signal;
 
 use crate::dispatch::Exit;
@@ -182,7 +182,7 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     ///
     /// As for [`assign`](Self::assign).
     pub fn log_in(&mut self, worker: WorkerId, logins: Vec<Login>) -> Result<(), EncodeError> {
-        self.send(worker, ToWorker::Logins(logins))
+        self.send(worker, ToWorker::Notice(logins))
     }
 
     /// Hands tasks to `worker`.
@@ -191,7 +191,11 @@ impl<M: From<Message> + Send + 'static> Pool<M> {
     ///
     /// If they do not fit a frame. A worker that is gone is no error: that is news, and on its
     /// way.
-    pub fn assign(&mut self, worker: WorkerId, tasks: Vec<Assignment>) -> Result<(), EncodeError> {
+    pub fn assign(
+        &mut self,
+        worker: WorkerId,
+        tasks: Vec<Assigned<Assignment>>,
+    ) -> Result<(), EncodeError> {
         self.send(worker, ToWorker::Assign(tasks))
     }
 

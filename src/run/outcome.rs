@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::log::Layout;
+use super::log::{Layout, exit_text};
 use super::report::{Close, Console, print_summary};
 use super::shell::Finished;
 use crate::dispatch::{Ending, GiveUp};
@@ -107,9 +107,10 @@ fn explain(reason: &GiveUp, layout: &Layout) -> String {
             period,
             last,
         } => format!(
-            "{deaths} workers died within {} without having done anything, the last with {last}; \
+            "{deaths} workers died within {} without having done anything, the last with {}; \
              what they said stands above, and -v tells more (--restart-intensity)",
-            humantime::format_duration(*period)
+            humantime::format_duration(*period),
+            exit_text(last)
         ),
         GiveUp::TooManyFailures { failed } => format!(
             "{failed} URLs failed, more than --max-failures allows; run the same command again to \
@@ -120,7 +121,8 @@ fn explain(reason: &GiveUp, layout: &Layout) -> String {
             .to_owned(),
         GiveUp::AllRetired { last } => format!(
             "in every slot one worker after the other died without having done anything, the \
-             last with {last}; what they said stands above, and -v tells more"
+             last with {}; what they said stands above, and -v tells more",
+            exit_text(last)
         ),
         GiveUp::Fatal(failure) => format!(
             "{}; files go to {}; nothing is lost, run the same command again when that is mended",

@@ -197,7 +197,7 @@ impl Doorman {
 
     fn standing(&mut self, origin: &str, verdict: &Verdict) -> Standing {
         let standing = match verdict {
-            Verdict::Stored(stored) => self.read_new(origin, stored),
+            Verdict::Done(stored) => self.read_new(origin, stored),
             Verdict::Failed(failure) => of_failure(failure),
             Verdict::Quarantined(_) => Standing::Unreachable(FailureKind::WorkerDied, None),
         };

@@ -139,7 +139,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "ureq",
             "ipc_channel",
             "rustix",
-            "libc",
+            "signal_hook",
             "tracing",
             "worker::",
             "protocol::codec",

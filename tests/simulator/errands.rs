@@ -34,8 +34,8 @@ impl Run {
             self.now,
             Event::TaskOffered {
                 task: TaskId(task),
-                host: HostId(host),
-                mirrors: Vec::new(),
+                group: HostId(host),
+                alternatives: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },
@@ -45,9 +45,9 @@ impl Run {
     fn errand(&mut self, task: u64, host: u32) {
         self.core.handle(
             self.now,
-            Event::ErrandOffered {
+            Event::PrerequisiteOffered {
                 task: TaskId(ERRAND + task),
-                host: HostId(host),
+                group: HostId(host),
                 size: 100,
             },
         );
@@ -84,7 +84,7 @@ impl Run {
                     Action::Place {
                         worker,
                         task,
-                        stored,
+                        output: stored,
                     } => {
                         let result = Ok(stored);
                         let event = Event::Placed {
@@ -99,7 +99,7 @@ impl Run {
                     | Action::Kill { .. }
                     | Action::Listen
                     | Action::Record { .. }
-                    | Action::TurnToMirror { .. }
+                    | Action::TurnToAlternative { .. }
                     | Action::Notify(_) => {}
                 }
             }
@@ -161,8 +161,8 @@ fn nothing_is_handed_out_ahead_of_an_errand_or_where_a_host_wants_time() {
         run.now,
         Event::TaskOffered {
             task: TaskId(100),
-            host: HostId(0),
-            mirrors: Vec::new(),
+            group: HostId(0),
+            alternatives: Vec::new(),
             size: 1,
             spacing: Duration::from_secs(1),
         },
@@ -195,7 +195,7 @@ fn errands_are_done_before_the_input_is_cut_into_chunks() {
     assert!(run.finished);
     let counts = run.core.counts();
     assert_eq!(
-        (counts.offered, counts.stored),
+        (counts.offered, counts.done),
         (2, 2),
         "errands do not count"
     );

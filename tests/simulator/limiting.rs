@@ -258,21 +258,21 @@ impl World {
                 Action::Record {
                     verdict, attempts, ..
                 } => match verdict {
-                    Verdict::Stored(_) => self.stored.push(attempts),
+                    Verdict::Done(_) => self.stored.push(attempts),
                     Verdict::Failed(_) => self.failed.push(attempts),
                     Verdict::Quarantined(exit) => panic!("nobody dies: {exit}"),
                 },
                 Action::Place {
                     worker,
                     task,
-                    stored,
+                    output: stored,
                 } => self.tell(placed(worker, task, stored)),
                 Action::Listen => self.after(0.0, Happening::Heard(Event::Listened)),
                 Action::Finish { .. } => return true,
                 Action::Prove { .. } | Action::Terminate { .. } | Action::Kill { .. } => {
                     panic!("{action:?}")
                 }
-                Action::TurnToMirror { .. } | Action::Notify(_) => {}
+                Action::TurnToAlternative { .. } | Action::Notify(_) => {}
             }
         }
         false

@@ -23,7 +23,7 @@ impl Run {
             workers: 2,
             concurrency: 1,
             prefetch: 0,
-            per_host: Some(1),
+            per_group: Some(1),
             retries: 1,
             retry_delay: RetryDelay::Fixed(Duration::ZERO),
             ..Limits::default()
@@ -42,8 +42,8 @@ impl Run {
     fn offer(&mut self, task: u64, host: u32, mirrors: &[u32]) {
         self.tell(Event::TaskOffered {
             task: TaskId(task),
-            host: HostId(host),
-            mirrors: mirrors.iter().copied().map(HostId).collect(),
+            group: HostId(host),
+            alternatives: mirrors.iter().copied().map(HostId).collect(),
             size: 100,
             spacing: Duration::ZERO,
         });
@@ -63,7 +63,7 @@ impl Run {
                         self.tell(Event::Started { worker, task, at });
                     }
                 }
-                Action::TurnToMirror { task, .. } => moves.push(format!("turn {task}")),
+                Action::TurnToAlternative { task, .. } => moves.push(format!("turn {task}")),
                 Action::Record {
                     task,
                     verdict,
@@ -71,7 +71,7 @@ impl Run {
                     ..
                 } => {
                     let verdict = match verdict {
-                        Verdict::Stored(_) => "stored",
+                        Verdict::Done(_) => "stored",
                         Verdict::Failed(_) => "failed",
                         Verdict::Quarantined(_) => "quarantined",
                     };
@@ -80,7 +80,7 @@ impl Run {
                 Action::Place {
                     worker,
                     task,
-                    stored,
+                    output: stored,
                 } => self.tell(placed(worker, task, stored)),
                 Action::Revoke { .. }
                 | Action::Dismiss { .. }

@@ -166,7 +166,7 @@ impl Observer {
             | Event::ProtocolViolated { worker }
             | Event::WorkerExited { worker, .. } => !self.workers.contains_key(worker),
             Event::TaskOffered { .. }
-            | Event::ErrandOffered { .. }
+            | Event::PrerequisiteOffered { .. }
             | Event::TaskRefused
             | Event::InputEnded
             | Event::DrainRequested
@@ -193,8 +193,8 @@ impl Observer {
         match event {
             Event::TaskOffered {
                 task,
-                host,
-                mirrors,
+                group: host,
+                alternatives: mirrors,
                 size,
                 spacing,
             } => {
@@ -204,7 +204,11 @@ impl Observer {
                 entry.size = *size;
                 entry.spacing = *spacing;
             }
-            Event::ErrandOffered { task, host, size } => {
+            Event::PrerequisiteOffered {
+                task,
+                group: host,
+                size,
+            } => {
                 let entry = self.tasks.entry(*task).or_default();
                 entry.errand = true;
                 entry.host = host.0;
@@ -244,7 +248,7 @@ impl Observer {
                 failure,
             } => {
                 self.answered(*worker, *task);
-                if failure.severity == Severity::NeedsLogin {
+                if failure.severity == Severity::Unprepared {
                     if let Some(entry) = self.tasks.get_mut(task) {
                         // It was not tried.
                         entry.attempts -= 1;
@@ -367,7 +371,7 @@ impl Observer {
                 delay,
                 ..
             }) => self.retry_due(*task, *attempts, now + nanos(*delay)),
-            Action::TurnToMirror { task, .. } => self.turned(now, *task),
+            Action::TurnToAlternative { task, .. } => self.turned(now, *task),
             Action::Notify(_) => Ok(()),
             Action::Finish { ending } => self.finish(now, ending),
         }
@@ -440,7 +444,7 @@ impl Observer {
         let next_of_host = self.next_of_host.entry(entry.host).or_default();
         // What is assigned in one step goes out worker by worker: one after which its host needs no
         // rest may come behind another that was given after it.
-        let spacing = self.limits.host_spacing.max(entry.spacing);
+        let spacing = self.limits.group_spacing.max(entry.spacing);
         let behind = spacing.is_zero() && self.given.iter().any(|given| given.host == entry.host);
         if now < self.next_turn || (now < *next_of_host && !behind) {
             return Err(format!("pace: task {task} assigned before its turn"));
@@ -484,7 +488,7 @@ impl Observer {
 
     /// At most the cap can run against a host at once, whatever each worker picks.
     fn check_hosts(&self) -> Verified {
-        let Some(cap) = self.limits.per_host else {
+        let Some(cap) = self.limits.per_group else {
             return Ok(());
         };
         let loads = self.loads();
@@ -509,7 +513,7 @@ impl Observer {
         let is_over = match entry.failed.take() {
             Some(Severity::Permanent) => true,
             Some(Severity::Transient { .. }) => spent > self.limits.retries || late,
-            Some(Severity::NeedsLogin | Severity::Fatal) | None => false,
+            Some(Severity::Unprepared | Severity::Fatal) | None => false,
         };
         let (true, Some(mirror)) = (is_over, entry.mirrors.pop_front()) else {
             return Err(format!("10: task {task} turned to a mirror: {entry:?}"));

@@ -18,7 +18,7 @@ fn one_worker(concurrency: u16, tasks: u64) -> (Dispatcher, Instant) {
     let limits = Limits {
         workers: 1,
         concurrency,
-        per_host: None,
+        per_group: None,
         ..Limits::default()
     };
     let mut core = Dispatcher::new(limits, now);
@@ -107,7 +107,7 @@ fn a_start_counts_from_when_it_was_however_late_it_is_told() {
         let (mut core, begun) = one_worker(1, 1);
         let now = begun + ms(100);
         let done = finished(FIRST, TaskId(1));
-        let Event::Finished { stored, .. } = done.clone() else {
+        let Event::Finished { output: stored, .. } = done.clone() else {
             unreachable!("it is finished");
         };
         core.handle_all(now, [started(1, begun + said), done]);
@@ -163,4 +163,28 @@ fn a_worker_holds_as_many_tasks_ahead_as_keep_it_busy_for_a_moment() {
     );
     let slow = assigned_after(us * 100_000);
     assert!(slow.is_empty(), "it holds too many of such: {slow:?}");
+}
+
+#[test]
+fn a_short_task_counts_as_running_before_its_worker_says_so() {
+    let (mut core, now) = one_worker(2, 3);
+    let running = |core: &Dispatcher| {
+        let slot = core.slots().next().expect("one slot");
+        let running = slot.running.iter();
+        let tasks: Vec<_> = running
+            .map(|view| (view.task.0, view.since.saturating_duration_since(now)))
+            .collect();
+        (tasks, slot.queued)
+    };
+    let second = Duration::from_secs(1);
+    let at_once = Duration::ZERO;
+    assert_eq!(running(&core), (vec![(1, at_once), (2, at_once)], 0));
+    // The next one took its place.
+    core.handle(now + second, started(1, now));
+    core.handle(now + second, finished(FIRST, TaskId(1)));
+    while core.poll_action().is_some() {}
+    assert_eq!(running(&core), (vec![(2, second), (3, second)], 0));
+    // It is said when it was: the other one began then.
+    core.handle(now + second * 2, started(2, now));
+    assert_eq!(running(&core), (vec![(2, at_once), (3, second)], 0));
 }

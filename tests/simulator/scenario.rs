@@ -106,9 +106,9 @@ impl Scenario {
         let (spacing, host_spacing) = (spacing(&mut rng), spacing(&mut rng));
         let limits = Limits {
             spacing,
-            host_spacing,
+            group_spacing: host_spacing,
             retry_max_time: (rng.u8(..4) == 0).then(|| ms(rng.u64(1..3000))),
-            host_patience: ms(rng.u64(..10_000)),
+            group_patience: ms(rng.u64(..10_000)),
             max_failures: match rng.u8(..8) {
                 0 => Some(MaxFailures::Count(rng.u64(..9))),
                 1 => Some(MaxFailures::Share(rng.f64())),
@@ -124,7 +124,7 @@ impl Scenario {
             concurrency: rng.u16(1..=4),
             prefetch: if slow { 0 } else { rng.u16(0..=8) },
             credit_bytes: rng.u32(100..2000),
-            per_host: rng.bool().then(|| rng.u32(1..=4)),
+            per_group: rng.bool().then(|| rng.u32(1..=4)),
             retries: rng.u32(0..=3),
             retry_delay: if rng.bool() {
                 RetryDelay::Fixed(ms(rng.u64(0..500)))

@@ -25,7 +25,7 @@ fn pool(workers: u16, prefetch: u16, tasks: u64) -> (Dispatcher, Instant) {
     let limits = Limits {
         workers,
         prefetch,
-        per_host: None,
+        per_group: None,
         ..Limits::default()
     };
     let mut core = Dispatcher::new(limits, now);
@@ -53,7 +53,7 @@ fn moves(core: &mut Dispatcher) -> Vec<(&'static str, u16, Vec<u64>)> {
             | Action::Kill { .. }
             | Action::Listen
             | Action::Record { .. }
-            | Action::TurnToMirror { .. }
+            | Action::TurnToAlternative { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => None,
         })

@@ -39,8 +39,8 @@ pub fn offer(core: &mut Dispatcher, now: Instant, tasks: impl Iterator<Item = u6
             now,
             Event::TaskOffered {
                 task: TaskId(task),
-                host: HostId(0),
-                mirrors: Vec::new(),
+                group: HostId(0),
+                alternatives: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,
             },
@@ -121,7 +121,7 @@ pub fn draw_fate(scenario: &Scenario, rng: &mut fastrand::Rng, task: TaskId) -> 
             scenario.pushback,
             Fate::Refused(Severity::Transient { retry_after }),
         ),
-        (scenario.ignorant, Fate::Nack(kind, Severity::NeedsLogin)),
+        (scenario.ignorant, Fate::Nack(kind, Severity::Unprepared)),
         (scenario.permanent, Fate::Nack(kind, Severity::Permanent)),
         (
             scenario.transient,
@@ -141,7 +141,7 @@ pub fn finished(worker: WorkerId, task: TaskId) -> Event {
     Event::Finished {
         worker,
         task,
-        stored: Box::new(Stored {
+        output: Box::new(Stored {
             bytes: task.0,
             ..Stored::default()
         }),

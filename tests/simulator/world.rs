@@ -305,7 +305,7 @@ impl World {
             Action::Place {
                 worker,
                 task,
-                stored,
+                output: stored,
             } => self.place(worker, task, stored),
             Action::Prove {
                 worker,
@@ -314,7 +314,7 @@ impl World {
             } => self.prove(worker, task, failure),
             Action::Listen => self.listen(),
             Action::Record { task, .. } => self.answered(task),
-            Action::TurnToMirror { task, .. } => {
+            Action::TurnToAlternative { task, .. } => {
                 let mirror = self.mirrors.get_mut(&task).and_then(Vec::pop);
                 self.hosts.extend(mirror.map(|host| (task, host)));
             }
@@ -379,8 +379,8 @@ impl World {
                 .insert(task, mirrors.iter().rev().copied().collect());
             let event = Event::TaskOffered {
                 task,
-                host,
-                mirrors,
+                group: host,
+                alternatives: mirrors,
                 size: self.rng.u32(20..500),
                 spacing: Duration::ZERO,
             };
@@ -452,7 +452,7 @@ impl World {
             | Action::Prove { .. }
             | Action::Listen
             | Action::Record { .. }
-            | Action::TurnToMirror { .. }
+            | Action::TurnToAlternative { .. }
             | Action::Notify(_)
             | Action::Finish { .. } => {}
         }

@@ -59,9 +59,11 @@ pub fn does(peer: &Peer, what: &str) -> bool {
             let reports = FromWorker::Reports(nonsense.collect());
             let running = (0..2_000).map(|id| Running {
                 task: TaskId(1 << 20 | id),
-                phase: Phase::Storing,
-                bytes: 1,
-                expected: None,
+                progress: protocol::Progress {
+                    phase: Phase::Storing,
+                    bytes: 1,
+                    expected: None,
+                },
             });
             let heartbeat = FromWorker::Heartbeat(running.collect());
             let end = Instant::now() + Duration::from_secs(2);

@@ -10,8 +10,8 @@ use coordinator::cli::worker::WorkerArgs;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
 use protocol::handshake::Hello;
 use protocol::{
-    Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup, Stored,
-    TaskId, ToWorker, codec,
+    Assigned, Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup,
+    Stored, TaskId, ToWorker, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
 use worker::dial::{Dialled, dial};
@@ -294,7 +294,7 @@ impl Peer {
         }
     }
 
-    pub fn first_assignment(&self) -> Assignment {
+    pub fn first_assignment(&self) -> Assigned<Assignment> {
         loop {
             if let ToWorker::Assign(mut assignments) = self.hear() {
                 return assignments.remove(0);
@@ -307,7 +307,7 @@ impl Peer {
         let mut hosts = Vec::new();
         let task = loop {
             match self.hear() {
-                ToWorker::Logins(logins) => hosts.extend(logins.into_iter().map(|one| one.host)),
+                ToWorker::Notice(logins) => hosts.extend(logins.into_iter().map(|one| one.host)),
                 ToWorker::Assign(assignments) => break assignments[0].task,
                 ToWorker::Setup(_) | ToWorker::Revoke(_) | ToWorker::Dismiss => {}
             }
@@ -375,9 +375,11 @@ impl Peer {
             "foreign-heartbeat" => {
                 let running = (0..1000).map(|id| Running {
                     task: TaskId(id),
-                    phase: protocol::Phase::Storing,
-                    bytes: u64::MAX,
-                    expected: None,
+                    progress: protocol::Progress {
+                        phase: protocol::Phase::Storing,
+                        bytes: u64::MAX,
+                        expected: None,
+                    },
                 });
                 self.say(&FromWorker::Heartbeat(running.collect()));
                 let task = self.first_assignment().task;
@@ -394,7 +396,8 @@ impl Peer {
                 ]));
             }
             "lies-open" | "lies-link" => {
-                let Assignment { task, partial, .. } = self.first_assignment();
+                let Assigned { task, job } = self.first_assignment();
+                let partial = job.partial;
                 let kept = crate::lies::prepare(what, &partial);
                 self.say(&reports(vec![started(task), acked(task)]));
                 let ended = self.until_killed();
@@ -437,7 +440,7 @@ pub fn started(task: TaskId) -> Report {
 fn acked(task: TaskId) -> Report {
     Report::Finished {
         task,
-        stored: Box::new(Stored {
+        output: Box::new(Stored {
             bytes: 1,
             ..Stored::default()
         }),
@@ -502,7 +505,7 @@ fn asking(url: &str) -> Box<Failure> {
         },
         kind: protocol::FailureKind::Internal,
         message: format!("asks on and on for {url}"),
-        severity: protocol::Severity::NeedsLogin,
+        severity: protocol::Severity::Unprepared,
     })
 }
 

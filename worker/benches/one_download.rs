@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::{Assignment, TaskId};
+use protocol::Assignment;
 use rustix::time::{ClockId, clock_gettime};
 use worker::{Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
 
@@ -176,7 +176,7 @@ fn shared(folder: &Path) -> Result<Arc<Shared>, SetupError> {
 fn assignment(task: u64, url: &str) -> Assignment {
     Assignment {
         begun: false,
-        ..Assignment::new(TaskId(task), url, task.to_string())
+        ..Assignment::new(url, task.to_string())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::{Phase, Running, TaskId};
+use protocol::{Phase, Progress, Running, TaskId};
 
 use crate::page::Word;
 
@@ -58,9 +58,11 @@ impl Activity {
         *self.lock() = Some(Current {
             running: Running {
                 task,
-                phase: Phase::Requesting,
-                bytes: 0,
-                expected: None,
+                progress: Progress {
+                    phase: Phase::Requesting,
+                    bytes: 0,
+                    expected: None,
+                },
             },
             moved: Instant::now(),
         });
@@ -74,7 +76,7 @@ impl Activity {
     /// The task is in `phase` now, or in it once more.
     pub fn enter(&self, phase: Phase) {
         if let Some(current) = &mut *self.lock() {
-            current.running.phase = phase;
+            current.running.progress.phase = phase;
             current.moved = Instant::now();
         }
     }
@@ -89,8 +91,8 @@ impl Activity {
     /// `bytes` of body are received by now, of as many as are `expected`, if that is known.
     pub fn received(&self, bytes: u64, expected: Option<u64>) {
         if let Some(current) = &mut *self.lock() {
-            current.running.bytes = bytes;
-            current.running.expected = expected;
+            current.running.progress.bytes = bytes;
+            current.running.progress.expected = expected;
             current.moved = Instant::now();
         }
     }
@@ -132,7 +134,10 @@ mod tests {
         activity.enter(Phase::Receiving);
         activity.received(5, Some(9));
         let running = activity.running(Instant::now(), limit).expect("it moved");
-        assert_eq!((running.phase, running.bytes), (Phase::Receiving, 5));
+        assert_eq!(
+            (running.progress.phase, running.progress.bytes),
+            (Phase::Receiving, 5)
+        );
         activity.end();
         assert_eq!(activity.running(Instant::now(), limit), None);
     }

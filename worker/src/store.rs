@@ -270,7 +270,7 @@ impl Partial {
             (Severity::Transient { .. }, Some(note)) => self.note(note),
             (
                 Severity::Transient { .. }
-                | Severity::NeedsLogin
+                | Severity::Unprepared
                 | Severity::Permanent
                 | Severity::Fatal,
                 _,

@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use protocol::packet::{self, MAX_PACKET};
-use protocol::{Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec};
+use protocol::{
+    Assigned, Assignment, Engine, FromWorker, LimitRate, Report, TaskId, ToWorker, codec,
+};
 use rustix::io::FdFlags;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
@@ -165,11 +167,10 @@ impl Bench {
     }
 
     fn assign(&self, url: String) -> Checked {
-        self.say(&ToWorker::Assign(vec![Assignment::new(
-            TaskId(1),
-            url,
-            "file",
-        )]))
+        self.say(&ToWorker::Assign(vec![Assigned {
+            task: TaskId(1),
+            job: Assignment::new(url, "file"),
+        }]))
     }
 
     /// Waits until the page names the task.
@@ -221,7 +222,11 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     let FromWorker::Reports(reports) = bench.next()? else {
         return Err("no report".into());
     };
-    let [Report::Started { .. }, Report::Finished { stored, .. }] = reports.as_slice() else {
+    let [
+        Report::Started { .. },
+        Report::Finished { output: stored, .. },
+    ] = reports.as_slice()
+    else {
         return Err(format!("no ack: {reports:?}").into());
     };
     assert_eq!(stored.bytes, 4);

@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use protocol::{
-    Assignment, Engine, FailureKind, FromWorker, Phase, Report, Running, Severity, TaskId, ToWorker,
+    Assigned, Assignment, Engine, FailureKind, FromWorker, Phase, Progress, Report, Running,
+    Severity, TaskId, ToWorker,
 };
 use support::{Server, ok, options, read_head, setup};
 use worker::{CoordinatorEnd, End, SessionError, SetupError, local_link, serve};
@@ -39,10 +40,10 @@ fn next(coordinator: &CoordinatorEnd) -> FromWorker {
 }
 
 fn assign(coordinator: &CoordinatorEnd, urls: &[String]) {
-    let assignments = urls
-        .iter()
-        .zip(1..)
-        .map(|(url, number)| Assignment::new(TaskId(number), url, number.to_string()));
+    let assignments = urls.iter().zip(1..).map(|(url, number)| Assigned {
+        task: TaskId(number),
+        job: Assignment::new(url, number.to_string()),
+    });
     let message = ToWorker::Assign(assignments.collect());
     coordinator.to_worker.send(message).expect("it listens");
 }
@@ -78,7 +79,7 @@ fn downloads_are_in_flight_together(engine: Engine) {
         };
         acked += reports
             .iter()
-            .filter(|report| matches!(report, Report::Finished { stored, .. } if stored.bytes == 4))
+            .filter(|report| matches!(report, Report::Finished { output: stored, .. } if stored.bytes == 4))
             .count();
     }
     dismiss(&coordinator, serving);
@@ -130,9 +131,11 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
     assign(&coordinator, &[server.url("/")]);
     let expected = Running {
         task: TaskId(1),
-        phase: Phase::Receiving,
-        bytes: 5,
-        expected: None,
+        progress: Progress {
+            phase: Phase::Receiving,
+            bytes: 5,
+            expected: None,
+        },
     };
     while next(&coordinator) != FromWorker::Heartbeat(vec![expected]) {}
     let partial = folder.path().join(".partial");

@@ -3,35 +3,41 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, Severity, Stored, TaskId, WorkerId};
+use protocol::{JobFailure, Severity, TaskId, WorkerId};
 
-use super::event::{Action, Ending, GiveUp, HostId, Notice, Verdict};
+use super::event::{Action, Ending, GiveUp, GroupId, Notice, Verdict};
 use super::pressure::Asked;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
 use super::{Course, Dispatcher};
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
         self.counts.offered += 1;
         self.spaced |= entry.spacing > Duration::ZERO;
-        let host = entry.host;
+        let group = entry.group;
         let earlier = self.tasks.insert(task, entry);
         debug_assert!(earlier.is_none(), "task {task} was offered twice");
-        self.ready.enter(host);
-        self.ready.push_back(host, task);
+        self.ready.enter(group);
+        self.ready.push_back(group, task);
     }
 
-    pub(super) fn on_errand(&mut self, now: Instant, task: TaskId, host: HostId, size: u32) {
+    pub(super) fn on_prerequisite(
+        &mut self,
+        now: Instant,
+        task: TaskId,
+        group: GroupId,
+        size: u32,
+    ) {
         let entry = Task {
-            errand: true,
-            place: Place::Errands,
-            ..Task::new(now, host, size)
+            prerequisite: true,
+            place: Place::Prerequisites,
+            ..Task::new(now, group, size)
         };
         let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "errand {task} was offered twice");
-        self.ready.enter(host);
-        self.errands.push_back(task);
+        debug_assert!(earlier.is_none(), "prerequisite {task} was offered twice");
+        self.ready.enter(group);
+        self.prerequisites.push_back(task);
     }
 
     pub(super) fn on_refused(&mut self, now: Instant) {
@@ -66,20 +72,20 @@ impl Dispatcher {
         now: Instant,
         worker: WorkerId,
         id: TaskId,
-        stored: Box<Stored>,
+        output: Box<O>,
     ) {
-        let Some((host, asked)) = self.asked_of(worker, id) else {
+        let Some((group, asked)) = self.asked_of(worker, id) else {
             return self.stale(worker);
         };
         let places = self.places();
-        self.ready.serve(now, host, asked, places);
-        self.slots[usize::from(worker.slot.0)].served_by = Some(host);
-        self.answered(worker, id, true, true);
+        self.ready.serve(now, group, asked, places);
+        self.slots[usize::from(worker.slot.0)].served_by = Some(group);
+        self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
         self.actions.push_back(Action::Place {
             worker,
             task: id,
-            stored,
+            output,
         });
     }
 
@@ -101,23 +107,23 @@ impl Dispatcher {
         now: Instant,
         worker: WorkerId,
         id: TaskId,
-        result: Result<Box<Stored>, Box<Failure>>,
+        result: Result<Box<O>, Box<F>>,
     ) {
         match self.tasks.get(&id).map(|task| task.place) {
             Some(Place::Placing { worker: by, .. }) if by == worker => {}
             Some(_) | None => return self.stale(worker),
         }
         match result {
-            Ok(stored) => {
-                self.counts.stored += self.weight(id);
-                self.finish(worker, id, Verdict::Stored(stored));
+            Ok(output) => {
+                self.counts.done += self.weight(id);
+                self.finish(worker, id, Verdict::Done(output));
             }
             Err(failure) => {
-                let delay = match failure.severity {
+                let delay = match failure.severity() {
                     Severity::Transient { retry_after } => {
                         self.delay_of_retry(now, id, retry_after)
                     }
-                    Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
+                    Severity::Permanent | Severity::Unprepared | Severity::Fatal => None,
                 };
                 self.failed(now, worker, id, failure, delay);
             }
@@ -129,20 +135,20 @@ impl Dispatcher {
         now: Instant,
         worker: WorkerId,
         id: TaskId,
-        failure: Box<Failure>,
+        failure: Box<F>,
     ) {
         if self.lease_of(worker, id).is_none() {
             return self.stale(worker);
         }
-        if failure.severity == Severity::NeedsLogin {
+        if failure.severity() == Severity::Unprepared {
             // Not tried: it was handed out without what it needs.
-            self.answered(worker, id, true, false);
+            self.answered(now, worker, id, true, false);
             self.unlease(id);
             return self.make_ready(now, id);
         }
         let pushback = self.judge(now, id, &failure);
-        self.answered(worker, id, !failure.kind.is_silence(), !pushback.excused);
-        if failure.severity == Severity::Fatal {
+        self.answered(now, worker, id, !failure.is_silence(), !pushback.excused);
+        if failure.severity() == Severity::Fatal {
             self.hand_to_placement(now, worker, id);
             return self.actions.push_back(Action::Prove {
                 worker,
@@ -150,20 +156,20 @@ impl Dispatcher {
                 failure,
             });
         }
-        let retry_after = failure.severity.retry_after();
-        let delay = match failure.severity {
+        let retry_after = failure.severity().retry_after();
+        let delay = match failure.severity() {
             Severity::Transient { .. } if pushback.excused => {
                 let wanted = retry_after.unwrap_or_default();
                 Some(wanted.min(self.limits.retry_delay_max))
             }
             Severity::Transient { .. } => self.delay_of_retry(now, id, retry_after),
-            Severity::Permanent | Severity::NeedsLogin | Severity::Fatal => None,
+            Severity::Permanent | Severity::Unprepared | Severity::Fatal => None,
         };
         if delay.is_some() && !pushback.pause.is_zero() {
-            self.rest_host(now, id, pushback.pause);
+            self.rest_group(now, id, pushback.pause);
         }
-        if delay.is_none() && self.may_turn_to_mirror(id, &failure) {
-            return self.turn_to_mirror(now, id, failure);
+        if delay.is_none() && self.may_turn_to_alternative(id, &failure) {
+            return self.turn_to_alternative(now, id, failure);
         }
         self.failed(now, worker, id, failure, delay);
     }
@@ -175,13 +181,13 @@ impl Dispatcher {
         now: Instant,
         worker: WorkerId,
         id: TaskId,
-        failure: Box<Failure>,
+        failure: Box<F>,
         delay: Option<Duration>,
     ) {
         if let Some(delay) = delay {
             return self.retry(now, id, delay, failure);
         }
-        if failure.severity == Severity::Fatal {
+        if failure.severity() == Severity::Fatal {
             self.unlease(id);
             self.make_ready(now, id);
             return self.end(now, Ending::GivenUp(GiveUp::Fatal(failure)));
@@ -192,7 +198,7 @@ impl Dispatcher {
     }
 
     /// Has `id`, which failed, tried again after `delay`; at the end of its queue if that is nothing.
-    fn retry(&mut self, now: Instant, id: TaskId, delay: Duration, failure: Box<Failure>) {
+    fn retry(&mut self, now: Instant, id: TaskId, delay: Duration, failure: Box<F>) {
         self.counts.retries += 1;
         self.unlease(id);
         if delay.is_zero() {
@@ -263,32 +269,33 @@ impl Dispatcher {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// The host of `id`, and how much it was asked when that was handed to `worker`, if it was.
-    fn asked_of(&mut self, worker: WorkerId, id: TaskId) -> Option<(HostId, Asked)> {
+    /// The group of `id`, and how much it was asked when that was handed to `worker`, if it was.
+    fn asked_of(&mut self, worker: WorkerId, id: TaskId) -> Option<(GroupId, Asked)> {
         let task = self.tasks.get_mut(&id)?;
         let asked = task.lease_of(worker)?.asked;
-        Some((task.host, asked))
+        Some((task.group, asked))
     }
 
     /// An answer came: it spends an attempt, if it `counts`, and shows that the worker works; and
-    /// whether its host does.
-    fn answered(&mut self, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
+    /// whether its group does.
+    fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
-            self.ready.hear(task.host, heard);
+            self.ready.hear(task.group, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
+        slot.answered = Some(now);
         slot.progress = true;
         slot.barren = 0;
     }
 
     /// Ends the lease on a task and the task with it.
-    pub(super) fn finish(&mut self, worker: WorkerId, id: TaskId, verdict: Verdict) {
+    pub(super) fn finish(&mut self, worker: WorkerId, id: TaskId, verdict: Verdict<O, F>) {
         self.unlease(id);
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        self.ready.leave(task.host);
+        self.ready.leave(task.group);
         let queued = match task.place {
             Place::Leased(lease) => lease
                 .started
@@ -296,13 +303,13 @@ impl Dispatcher {
                 .unwrap_or_default(),
             Place::Placing { queued, .. } => queued,
             Place::Ready
-            | Place::Errands
+            | Place::Prerequisites
             | Place::Suspects
             | Place::Chunk(_)
             | Place::Delayed(_) => return,
         };
         let answered = match verdict {
-            Verdict::Stored(_) | Verdict::Failed(_) => 1,
+            Verdict::Done(_) | Verdict::Failed(_) => 1,
             Verdict::Quarantined(_) => 0,
         };
         self.actions.push_back(Action::Record {
@@ -324,23 +331,23 @@ impl Dispatcher {
         let deadline = now + self.limits.lease_timeout;
         self.leases.insert((deadline, id));
         self.next_turn = now + self.limits.spacing;
-        let host_spacing = self.limits.host_spacing.max(task.spacing);
-        if host_spacing > Duration::ZERO {
-            self.ready.rest(task.host, now + host_spacing);
+        let group_spacing = self.limits.group_spacing.max(task.spacing);
+        if group_spacing > Duration::ZERO {
+            self.ready.rest(task.group, now + group_spacing);
         }
         slot.queue.push_back(id);
         slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
         slot.bytes += task.size;
         slot.alone = task.suspect;
-        let of_host = slot.hosts.entry(task.host).or_insert(0);
-        *of_host += 1;
-        if *of_host <= u32::from(self.limits.concurrency) {
-            self.ready.add_load(task.host);
+        let of_group = slot.groups.entry(task.group).or_insert(0);
+        *of_group += 1;
+        if *of_group <= u32::from(self.limits.concurrency) {
+            self.ready.add_load(task.group);
         }
         task.place = Place::Leased(Lease {
             worker: slot.worker(),
             deadline,
-            asked: self.ready.ask(now, task.host),
+            asked: self.ready.ask(now, task.group),
             started: None,
             revoked: false,
             overdue: false,
@@ -360,7 +367,7 @@ impl Dispatcher {
                 return;
             }
             Place::Ready
-            | Place::Errands
+            | Place::Prerequisites
             | Place::Suspects
             | Place::Chunk(_)
             | Place::Delayed(_) => return,
@@ -372,13 +379,13 @@ impl Dispatcher {
             slot.bytes -= task.size;
         }
         slot.alone = false;
-        if let Some(of_host) = slot.hosts.get_mut(&task.host) {
-            *of_host -= 1;
-            if *of_host < u32::from(self.limits.concurrency) {
-                self.ready.remove_load(task.host);
+        if let Some(of_group) = slot.groups.get_mut(&task.group) {
+            *of_group -= 1;
+            if *of_group < u32::from(self.limits.concurrency) {
+                self.ready.remove_load(task.group);
             }
-            if *of_host == 0 {
-                slot.hosts.remove(&task.host);
+            if *of_group == 0 {
+                slot.groups.remove(&task.group);
             }
         }
     }
@@ -398,9 +405,9 @@ impl Dispatcher {
         if task.suspect {
             task.place = Place::Suspects;
             self.suspects.push_back(id);
-        } else if task.errand {
-            task.place = Place::Errands;
-            end.push(&mut self.errands, id);
+        } else if task.prerequisite {
+            task.place = Place::Prerequisites;
+            end.push(&mut self.prerequisites, id);
         } else if let Some(chunk) = task.chunk {
             let heir = self.heir_of(chunk);
             if let Some(task) = self.tasks.get_mut(&id) {
@@ -411,8 +418,8 @@ impl Dispatcher {
         } else {
             task.place = Place::Ready;
             match end {
-                End::Front => self.ready.push_front(task.host, id),
-                End::Back => self.ready.push_back(task.host, id),
+                End::Front => self.ready.push_front(task.group, id),
+                End::Back => self.ready.push_back(task.group, id),
             }
         }
     }
@@ -423,14 +430,14 @@ impl Dispatcher {
         }
     }
 
-    /// What `id` counts for: an errand is none of the tasks that the user knows of.
+    /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
-        u64::from(self.tasks.get(&id).is_some_and(|task| !task.errand))
+        u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
     }
 
     /// Whether tasks are still dispatched.
     pub(super) fn is_running(&self) -> bool {
-        self.course == Course::Running
+        matches!(self.course, Course::Running)
     }
 }
 

@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use protocol::TaskId;
+use protocol::{JobFailure, TaskId};
 
-use super::event::{Action, HostId};
+use super::event::{Action, GroupId};
 use super::{Dispatcher, Policy};
 
 /// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
 /// towards the end nobody holds what another could do now.
 const READY_PER_PREFETCH: usize = 4;
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
     /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
     ///
-    /// Ahead a worker is given only tasks of a host that it is asking already as often as it can.
-    /// So nothing waits behind a download of another host, which may never end.
+    /// Ahead a worker is given only tasks of a group that it is asking already as often as it can.
+    /// So nothing waits behind a task of another group, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
-        // While the disk does not keep up, more bodies would only pile up.
+        // While what is done is not seen to as fast, more would only pile up.
         if now < self.next_turn || self.placing >= self.limits.placing {
             return;
         }
@@ -32,7 +32,7 @@ impl Dispatcher {
     }
 
     fn assign_others(&mut self, now: Instant) {
-        if self.ready.len() + self.errands.len() + self.slots.whole().in_chunks == 0 {
+        if self.ready.len() + self.prerequisites.len() + self.slots.whole().in_chunks == 0 {
             return;
         }
         let mut batches: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
@@ -65,7 +65,7 @@ impl Dispatcher {
             return;
         }
         let short: Vec<usize> = match self.ready.least_load() {
-            // A host that is asked nothing comes before all that workers hold tasks of: more of these come
+            // A group that is asked nothing comes before all that workers hold tasks of: more of these come
             // along with a turn only.
             Some(0) => batches.keys().copied().collect(),
             Some(_) | None => self.slots.whole().short.iter().copied().collect(),
@@ -77,10 +77,10 @@ impl Dispatcher {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
-                // An errand is no turn of its host's, and takes a place of it as well.
-                let is_errand = |id| self.tasks.get(id).is_some_and(|task| task.errand);
+                // A prerequisite is no turn of its group's, and takes a place of it as well.
+                let is_prerequisite = |id| self.tasks.get(id).is_some_and(|task| task.prerequisite);
                 let batch = batches.get(&index);
-                let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_errand));
+                let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_prerequisite));
                 while self.slots[index].is_open()
                     && self.slots[index].held() < concurrency + ahead
                     && let Some(task) = self.take_ahead(index, has_turn)
@@ -104,27 +104,27 @@ impl Dispatcher {
         self.slots[index].ahead(self.prefetch())
     }
 
-    /// How many tasks a worker may hold beyond those it runs. While errands wait none: they would
-    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a host
+    /// How many tasks a worker may hold beyond those it runs. While prerequisites wait none: they would
+    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a group
     /// wants time between its tasks: a worker begins what it holds whenever it likes.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || self.makes_way || !self.errands.is_empty() {
+        if self.spaced || self.makes_way || !self.prerequisites.is_empty() {
             return 0;
         }
         self.limits.prefetch.into()
     }
 
-    /// Takes the next task for slot `index`: errands and what is ready take turns, so that neither
+    /// Takes the next task for slot `index`: prerequisites and what is ready take turns, so that neither
     /// waits for the end of the other.
     fn take_in_turn(&mut self, index: usize) -> Option<TaskId> {
-        let is_ready_first = self.errand_was_last;
+        let is_ready_first = self.prerequisite_was_last;
         let mut taken = None;
         if is_ready_first {
             taken = self.take_ready(index);
         }
         if taken.is_none() {
-            taken = self.take_errand(index);
-            self.errand_was_last = taken.is_some();
+            taken = self.take_prerequisite(index);
+            self.prerequisite_was_last = taken.is_some();
         }
         if taken.is_none() && !is_ready_first {
             taken = self.take_ready(index);
@@ -136,50 +136,50 @@ impl Dispatcher {
         match self.limits.policy {
             Policy::Shared => {
                 let taken = self.take_turn(index);
-                self.errand_was_last &= taken.is_none();
+                self.prerequisite_was_last &= taken.is_none();
                 taken
             }
-            // Chunks are cut when the input has ended, and that waits for every errand.
+            // Chunks are cut when the input has ended, and that waits for every prerequisite.
             Policy::Chunked => None,
         }
     }
 
-    /// Takes the first errand whose host has room.
-    fn take_errand(&mut self, index: usize) -> Option<TaskId> {
-        let position = self.errands.iter().position(|id| {
+    /// Takes the first prerequisite whose group has room.
+    fn take_prerequisite(&mut self, index: usize) -> Option<TaskId> {
+        let position = self.prerequisites.iter().position(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| self.ready.has_room(task.host))
+                .is_some_and(|task| self.ready.has_room(task.group))
         })?;
-        let task = self.errands[position];
+        let task = self.prerequisites[position];
         if !self.has_credit(index, task) {
             return None;
         }
-        self.errands.remove(position)
+        self.prerequisites.remove(position)
     }
 
     /// Takes the task whose turn it is out of the ready queue, for slot `index`.
     fn take_turn(&mut self, index: usize) -> Option<TaskId> {
-        let host = self.ready.next_host()?;
-        self.take_of(index, host)
+        let group = self.ready.next_group()?;
+        self.take_of(index, group)
     }
 
-    /// Takes a task out of the ready queue that slot `index` may hold ahead: of the host that it
+    /// Takes a task out of the ready queue that slot `index` may hold ahead: of the group that it
     /// was just given a turn of, or whose turn it would be again.
     fn take_ahead(&mut self, index: usize, has_turn: bool) -> Option<TaskId> {
-        let host = self.held_host(index)?;
-        if !has_turn && !self.ready.keeps_turn(host) {
+        let group = self.held_group(index)?;
+        if !has_turn && !self.ready.keeps_turn(group) {
             return None;
         }
-        self.take_of(index, host)
+        self.take_of(index, group)
     }
 
-    fn take_of(&mut self, index: usize, host: HostId) -> Option<TaskId> {
-        let task = self.ready.peek(host)?;
+    fn take_of(&mut self, index: usize, group: GroupId) -> Option<TaskId> {
+        let task = self.ready.peek(group)?;
         if !self.has_credit(index, task) {
             return None;
         }
-        self.ready.pop(host)
+        self.ready.pop(group)
     }
 
     /// Whether the worker of slot `index` may be sent `task`, as far as bytes go.
@@ -189,16 +189,18 @@ impl Dispatcher {
         slot.bytes == 0 || slot.bytes.saturating_add(size) <= self.limits.credit_bytes
     }
 
-    /// A host of which slot `index` can hold more without asking it more at once.
-    fn held_host(&self, index: usize) -> Option<HostId> {
+    /// A group of which slot `index` can hold more without asking it more at once.
+    fn held_group(&self, index: usize) -> Option<GroupId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
-            .hosts
+            .groups
             .iter()
-            .find(|&(&host, &held)| {
-                held >= concurrency && self.ready.has_ready(host) && self.ready.may_hold_ahead(host)
+            .find(|&(&group, &held)| {
+                held >= concurrency
+                    && self.ready.has_ready(group)
+                    && self.ready.may_hold_ahead(group)
             })
-            .map(|(&host, _)| host)
+            .map(|(&group, _)| group)
     }
 
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
@@ -284,7 +286,7 @@ impl Dispatcher {
 
     /// Whether anything but suspects could be handed out.
     fn do_others_wait(&self) -> bool {
-        self.ready.available() + self.errands.len() > 0
+        self.ready.available() + self.prerequisites.len() > 0
     }
 
     /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
@@ -301,7 +303,7 @@ impl Dispatcher {
         self.suspects.iter().position(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.host))
+                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.group))
         })
     }
 
@@ -349,17 +351,17 @@ impl Dispatcher {
         slot.queue.iter().rev().take(ahead).copied().filter(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| !task.suspect && self.ready.has_room(task.host))
+                .is_some_and(|task| !task.suspect && self.ready.has_room(task.group))
         })
     }
 
-    /// Keeps a host that is not heard from to half of the places, at least one, while there are
-    /// others, or may be: what is read of the input so far may be all of one host. So those that
-    /// come later find places that are not taken for as long as a silent host is waited for.
+    /// Keeps a group that is not heard from to half of the places, at least one, while there are
+    /// others, or may be: what is read of the input so far may be all of one group. So those that
+    /// come later find places that are not taken for as long as a silent group is waited for.
     pub(super) fn restrain(&mut self) {
         let places = self.places();
         let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
-        let others = self.ready.hosts() > 1 || may_come;
+        let others = self.ready.groups() > 1 || may_come;
         let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
         self.ready.restrain(restrained.then_some(places / 2));
     }

@@ -1,9 +1,9 @@
 //! The invariants that can be checked by looking at the core alone.
 //!
-//! 1. Offered = ready + delayed + leased + placing + finished, errands apart: every unfinished task is in exactly the
+//! 1. Offered = ready + delayed + leased + placing + finished, prerequisites apart: every unfinished task is in exactly the
 //!    place it says, and in no other.
-//! 2. A slot's books (credit, hosts, leases) agree with the tasks it holds.
-//! 3. A worker holds tasks only while there is one; leases per host stay below the host's cap.
+//! 2. A slot's books (credit, groups, leases) agree with the tasks it holds.
+//! 3. A worker holds tasks only while there is one; leases per group stay below the group's cap.
 //! 4. A suspect shares its worker with no other task.
 //! 5. Attempts and deliveries stay within their limits.
 //!
@@ -13,13 +13,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::TaskId;
+use protocol::{JobFailure, TaskId};
 
 use super::Dispatcher;
 use super::slot::{Slot, SlotState};
 use super::task::{Place, Task};
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Checks every invariant of the state as it is now. For tests: it looks at everything.
     ///
     /// # Errors
@@ -37,17 +37,17 @@ impl Dispatcher {
         for slot in self.slots.iter() {
             self.audit_slot(slot)
                 .map_err(|violation| format!("slot {}: {violation}", slot.id))?;
-            for (&host, &held) in &slot.hosts {
-                *loads.entry(host).or_insert(0) += held.min(u32::from(self.limits.concurrency));
+            for (&group, &held) in &slot.groups {
+                *loads.entry(group).or_insert(0) += held.min(u32::from(self.limits.concurrency));
             }
         }
         let counted: BTreeMap<_, _> = self.ready.loads().collect();
         if counted != loads {
-            return Err(format!("host loads are {loads:?}, counted as {counted:?}"));
+            return Err(format!("group loads are {loads:?}, counted as {counted:?}"));
         }
-        match self.limits.per_host {
+        match self.limits.per_group {
             Some(cap) if loads.values().any(|&load| load > cap) => {
-                Err(format!("a host exceeds its cap of {cap}: {loads:?}"))
+                Err(format!("a group exceeds its cap of {cap}: {loads:?}"))
             }
             Some(_) | None => Ok(()),
         }
@@ -59,7 +59,7 @@ impl Dispatcher {
             + self.slots.as_known().in_chunks
             + self.suspects.len()
             + self.delayed.len()
-            + self.errands.len();
+            + self.prerequisites.len();
         let is_placing = |task: &&Task| matches!(task.place, Place::Placing { .. });
         let placing = self.tasks.values().filter(is_placing).count();
         if placing != self.placing {
@@ -76,14 +76,14 @@ impl Dispatcher {
                 self.tasks.len()
             ));
         }
-        let mut of_hosts = BTreeMap::new();
+        let mut of_groups = BTreeMap::new();
         for task in self.tasks.values() {
-            *of_hosts.entry(task.host).or_insert(0) += 1;
+            *of_groups.entry(task.group).or_insert(0) += 1;
         }
         let counted: BTreeMap<_, _> = self.ready.unfinished().collect();
-        if counted != of_hosts {
+        if counted != of_groups {
             return Err(format!(
-                "hosts have {of_hosts:?} tasks, counted as {counted:?}"
+                "groups have {of_groups:?} tasks, counted as {counted:?}"
             ));
         }
         let known = self.counts.finished() + self.unfinished() as u64;
@@ -98,8 +98,10 @@ impl Dispatcher {
 
     fn audit_task(&self, id: TaskId, task: &Task) -> Result<(), String> {
         let here = match task.place {
-            Place::Ready => self.ready.has_ready(task.host) && !task.suspect,
-            Place::Errands => self.errands.contains(&id) && task.errand && !task.suspect,
+            Place::Ready => self.ready.has_ready(task.group) && !task.suspect,
+            Place::Prerequisites => {
+                self.prerequisites.contains(&id) && task.prerequisite && !task.suspect
+            }
             Place::Suspects => self.suspects.contains(&id) && task.suspect,
             Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),
@@ -164,14 +166,14 @@ impl Dispatcher {
         if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.alone {
             return Err(format!("{suspects} suspects share it with {held:?}"));
         }
-        let mut hosts = BTreeMap::new();
+        let mut groups = BTreeMap::new();
         for task in tasks {
-            *hosts.entry(task.host).or_insert(0) += 1;
+            *groups.entry(task.group).or_insert(0) += 1;
         }
-        if hosts != slot.hosts {
+        if groups != slot.groups {
             return Err(format!(
-                "holds of hosts {hosts:?}, counted as {:?}",
-                slot.hosts
+                "holds of groups {groups:?}, counted as {:?}",
+                slot.groups
             ));
         }
         Ok(())

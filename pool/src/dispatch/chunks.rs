@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use protocol::{SlotId, TaskId};
+use protocol::{JobFailure, SlotId, TaskId};
 
 use super::task::Place;
 use super::{Dispatcher, Policy};
 
-/// How far into its chunk a slot looks for a task whose host has room.
+/// How far into its chunk a slot looks for a task whose group has room.
 const LOOK_AHEAD: usize = 64;
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_input_ended(&mut self) {
         self.input_open = false;
         if self.limits.policy == Policy::Chunked {
@@ -26,8 +26,8 @@ impl Dispatcher {
             .filter(|(_, task)| task.place == Place::Ready)
             .map(|(&id, _)| id)
             .collect();
-        while let Some(host) = self.ready.any_host() {
-            self.ready.pop(host);
+        while let Some(group) = self.ready.any_group() {
+            self.ready.pop(group);
         }
         let slots = self.slots.iter().filter(|slot| slot.is_in_use()).count();
         let Some(each) = tasks.len().checked_div(slots) else {
@@ -51,7 +51,7 @@ impl Dispatcher {
 
     fn leave_in_queue(&mut self, tasks: &[TaskId]) {
         for &id in tasks {
-            self.ready.push_back(self.tasks[&id].host, id);
+            self.ready.push_back(self.tasks[&id].group, id);
         }
     }
 
@@ -107,9 +107,9 @@ impl Dispatcher {
         let slot = &self.slots[index];
         let position = slot.chunk.iter().take(LOOK_AHEAD).position(|id| {
             self.tasks.get(id).is_some_and(|task| {
-                let held = slot.hosts.get(&task.host).copied().unwrap_or(0);
-                let may_run = self.ready.has_room(task.host)
-                    || (held >= concurrency && self.ready.may_hold_ahead(task.host));
+                let held = slot.groups.get(&task.group).copied().unwrap_or(0);
+                let may_run = self.ready.has_room(task.group)
+                    || (held >= concurrency && self.ready.may_hold_ahead(task.group));
                 // One that is too large now must not hide others until something else changes.
                 may_run && self.has_credit(index, *id)
             })

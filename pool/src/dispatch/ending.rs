@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use protocol::JobFailure;
+
 use super::event::{Action, Ending, KillReason};
 use super::slot::SlotState;
 use super::{Course, Dispatcher};
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Starts the end of the run. The first reason stays.
-    pub(super) fn end(&mut self, now: Instant, ending: Ending) {
+    pub(super) fn end(&mut self, now: Instant, ending: Ending<F>) {
         if !self.is_running() {
             return;
         }
@@ -42,10 +44,10 @@ impl Dispatcher {
         if self.is_running() && !self.input_open && self.tasks.is_empty() {
             self.end(now, Ending::Completed);
         }
-        let Course::Ending { ending, deadline } = &self.course else {
+        let Course::Ending { deadline, .. } = &self.course else {
             return;
         };
-        let (ending, is_over) = (ending.clone(), *deadline <= now);
+        let is_over = *deadline <= now;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             match slot.state {
@@ -65,8 +67,10 @@ impl Dispatcher {
             }
         }
         if self.slots.iter().all(super::Slot::is_vacant) && (self.placing == 0 || is_over) {
-            self.course = Course::Finished;
-            self.actions.push_back(Action::Finish { ending });
+            let course = std::mem::replace(&mut self.course, Course::Finished);
+            if let Course::Ending { ending, .. } = course {
+                self.actions.push_back(Action::Finish { ending });
+            }
         }
     }
 

@@ -3,38 +3,41 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, Stored, TaskId, WorkerId};
+use protocol::{TaskId, WorkerId};
 
-/// A host, as a number that the shell gives it. The core only compares it.
+use super::signal;
+
+/// What some tasks have in common that has limits of its own, a host for example: as a number, which
+/// is only compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostId(pub u32);
+pub struct GroupId(pub u32);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum Event<O, F> {
     /// The input holds another task. Each id is offered once.
     TaskOffered {
         /// Its number.
         task: TaskId,
-        /// Its host.
-        host: HostId,
-        /// The hosts of its mirrors: where else it can be done, in the order in which that is tried.
-        mirrors: Vec<HostId>,
+        /// Its group.
+        group: GroupId,
+        /// The groups of its alternatives: where else it can be done, in the order in which that is tried.
+        alternatives: Vec<GroupId>,
         /// What it takes of a worker's credit until it is known to be started: its room in the
         /// channel.
         size: u32,
-        /// Shortest time from when it is handed out to the next task of its host, where that is
-        /// longer than [`Limits::host_spacing`](super::Limits::host_spacing).
+        /// Shortest time from when it is handed out to the next task of its group, where that is
+        /// longer than [`Limits::group_spacing`](super::Limits::group_spacing).
         spacing: Duration,
     },
-    /// The run needs this done before it can offer some of the input: an **errand**. It is a task
+    /// The run needs this done before it can offer some of the input: a **prerequisite**. It is a task
     /// like any other, but not of the input: it waits behind none of them, is in no chunk and in no
     /// count of them. Its id is like no other's.
-    ErrandOffered {
+    PrerequisiteOffered {
         /// Its number.
         task: TaskId,
-        /// Its host.
-        host: HostId,
+        /// Its group.
+        group: GroupId,
         /// What it takes of a worker's credit until it is started.
         size: u32,
     },
@@ -58,14 +61,14 @@ pub enum Event {
         /// When that was, as the worker tells it.
         at: Instant,
     },
-    /// A worker has the whole body of a task, or found that the file in place is current.
+    /// A worker has done a task.
     Finished {
         /// Which worker.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
-        /// The body, as the worker tells it.
-        stored: Box<Stored>,
+        /// What there is, as the worker tells it.
+        output: Box<O>,
     },
     /// The answer to [`Action::Place`] and to [`Action::Prove`].
     Placed {
@@ -73,8 +76,8 @@ pub enum Event {
         worker: WorkerId,
         /// Which task.
         task: TaskId,
-        /// The file in place, or why there is none.
-        result: Result<Box<Stored>, Box<Failure>>,
+        /// What there is in the end, or why there is nothing.
+        result: Result<Box<O>, Box<F>>,
     },
     /// A worker tried a task and failed.
     Nacked {
@@ -83,7 +86,7 @@ pub enum Event {
         /// Which task.
         task: TaskId,
         /// Why.
-        failure: Box<Failure>,
+        failure: Box<F>,
     },
     /// A worker gave back a revoked task that it had not started.
     Released {
@@ -173,7 +176,7 @@ impl fmt::Display for MemoryCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kernel => "killed by the kernel",
-            Self::Limit => "over --worker-memory",
+            Self::Limit => "over its limit",
         })
     }
 }
@@ -183,15 +186,8 @@ impl Exit {
     /// does itself (signal(7)). What ran at that moment may have nothing to do with it.
     #[must_use]
     pub fn may_be_from_outside(&self) -> bool {
-        use signal_hook::consts::{
-            SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ,
-        };
         match self {
-            Self::Signal(signal) => ![
-                SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPIPE, SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU,
-                SIGXFSZ,
-            ]
-            .contains(signal),
+            Self::Signal(number) => signal::may_be_from_outside(*number),
             // The kernel takes the largest, and the worker knows its own limit.
             Self::Code(_) | Self::OutOfMemory { .. } | Self::NotStarted(_) | Self::Unknown => false,
         }
@@ -202,7 +198,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(number) => match signal_hook::low_level::signal_name(*number) {
+            Self::Signal(number) => match signal::signal_name(*number) {
                 Some(name) => write!(f, "signal {number} ({name})"),
                 None => write!(f, "signal {number}"),
             },
@@ -215,7 +211,7 @@ impl fmt::Display for Exit {
 
 /// What is to be done. The shell does all of it, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub enum Action<O, F> {
     /// Start this worker; answered by `WorkerReady` or `WorkerExited`.
     Spawn {
         /// Which.
@@ -235,15 +231,15 @@ pub enum Action {
         /// Which tasks.
         tasks: Vec<TaskId>,
     },
-    /// Put the body that this worker has finished in place, and run the program of `--exec` on it;
+    /// See to what this worker has made of the task, which is not the worker's any more;
     /// answered by `Placed`.
     Place {
-        /// The worker that has the body.
+        /// The worker that has done it.
         worker: WorkerId,
         /// Which task.
         task: TaskId,
-        /// The body, as the worker tells it.
-        stored: Box<Stored>,
+        /// What there is, as the worker tells it.
+        output: Box<O>,
     },
     /// Find out whether what a worker calls fatal is: a worker may have been taken over. Answered by
     /// `Placed`, with a failure that is fatal or may pass.
@@ -253,7 +249,7 @@ pub enum Action {
         /// Which task.
         task: TaskId,
         /// Why, as the worker tells it.
-        failure: Box<Failure>,
+        failure: Box<F>,
     },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
     Dismiss {
@@ -275,13 +271,13 @@ pub enum Action {
         /// Why.
         reason: KillReason,
     },
-    /// This task failed for good where it was tried: from now on it is for its next mirror, and no
+    /// This task failed for good where it was tried: from now on it is for its next alternative, and no
     /// other place. It waits for its turn there.
-    TurnToMirror {
+    TurnToAlternative {
         /// Which task.
         task: TaskId,
         /// Why it failed.
-        failure: Box<Failure>,
+        failure: Box<F>,
     },
     /// Say when everything that workers have said until now is told; answered by
     /// [`Event::Listened`].
@@ -293,7 +289,7 @@ pub enum Action {
         /// The worker that answered it, or died of it.
         worker: WorkerId,
         /// How it finished.
-        verdict: Verdict,
+        verdict: Verdict<O, F>,
         /// Answers it took, this one included.
         attempts: u32,
         /// Leases that a death or a deadline ended, plus one if it was answered at last.
@@ -302,21 +298,21 @@ pub enum Action {
         queued: Duration,
     },
     /// Nothing to do, but worth telling.
-    Notify(Notice),
+    Notify(Notice<F>),
     /// The run is over; no worker is left. The last action.
     Finish {
         /// How.
-        ending: Ending,
+        ending: Ending<F>,
     },
 }
 
 /// How a task finished.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// Its file is in place.
-    Stored(Box<Stored>),
+pub enum Verdict<O, F> {
+    /// It is done.
+    Done(Box<O>),
     /// It failed for good.
-    Failed(Box<Failure>),
+    Failed(Box<F>),
     /// It killed too many workers while it ran alone; the last of them ended like this.
     Quarantined(Exit),
 }
@@ -359,7 +355,7 @@ impl fmt::Display for KillReason {
 
 /// A decision of the core that needs no deed, for logs and counters.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
+pub enum Notice<F> {
     /// A failed task will be tried again.
     Retrying {
         /// Which task.
@@ -369,7 +365,7 @@ pub enum Notice {
         /// When, from now.
         delay: Duration,
         /// Why it failed.
-        failure: Box<Failure>,
+        failure: Box<F>,
     },
     /// A task goes back to the queue because its worker died while it ran.
     Redelivering {
@@ -422,18 +418,18 @@ pub enum Notice {
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
+pub enum Ending<F> {
     /// Every task is finished.
     Completed,
     /// The user ended it; what is unfinished is left for the next run.
     Interrupted,
     /// It could not go on; what is unfinished is left for the next run.
-    GivenUp(GiveUp),
+    GivenUp(GiveUp<F>),
 }
 
 /// Why a run could not go on.
 #[derive(Clone, Debug, PartialEq)]
-pub enum GiveUp {
+pub enum GiveUp<F> {
     /// Too many workers died without having done anything.
     RestartIntensity {
         /// Deaths without progress within the period, the last included.
@@ -456,7 +452,7 @@ pub enum GiveUp {
         last: Exit,
     },
     /// A worker met a failure that no task can survive.
-    Fatal(Box<Failure>),
+    Fatal(Box<F>),
     /// Something outside the core.
     Other(String),
 }
@@ -487,7 +483,7 @@ pub enum DeadlineCause {
     Grace,
     /// A worker that was asked to end, and has not.
     Kill,
-    /// The end of a host's pause, or the next turn under a limited rate.
+    /// The end of a group's pause, or the next turn under a limited rate.
     Pace,
     /// The end of the time that the run has.
     RunTime,

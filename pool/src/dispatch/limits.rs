@@ -19,13 +19,13 @@ pub struct Limits {
     /// allowed. It keeps what a worker has not read well below what its socket takes, so that a
     /// worker whose socket is full has said that it started what it has not read.
     pub credit_bytes: u32,
-    /// Tasks of one host that may run at once over all workers; `None` is no limit.
-    pub per_host: Option<u32>,
-    /// Shortest time between two tasks handed out, whatever their hosts; zero for none. With this
-    /// or `host_spacing`, `prefetch` must be 0: what is handed out is begun at once.
+    /// Tasks of one group that may run at once over all workers; `None` is no limit.
+    pub per_group: Option<u32>,
+    /// Shortest time between two tasks handed out, whatever their groups; zero for none. With this
+    /// or `group_spacing`, `prefetch` must be 0: what is handed out is begun at once.
     pub spacing: Duration,
-    /// Shortest time between two tasks of one host handed out; zero for none.
-    pub host_spacing: Duration,
+    /// Shortest time between two tasks of one group handed out; zero for none.
+    pub group_spacing: Duration,
     /// Attempts after the first that a task with transient failures gets.
     pub retries: u32,
     /// No retry is begun later than this after a task was first started; `None` for no limit.
@@ -34,8 +34,8 @@ pub struct Limits {
     pub retry_delay: RetryDelay,
     /// Longest wait before a retry, also when the server asks for more.
     pub retry_delay_max: Duration,
-    /// How long a host may refuse everything before its refusals are failures like any other.
-    pub host_patience: Duration,
+    /// How long a group may refuse everything before its refusals are failures like any other.
+    pub group_patience: Duration,
     /// Failed tasks that end the run.
     pub max_failures: Option<MaxFailures>,
     /// How long tasks are handed out; what is unfinished then is left for the next run.
@@ -143,14 +143,14 @@ impl Default for Limits {
             concurrency: 1,
             prefetch: 64,
             credit_bytes: 128 * 1024,
-            per_host: Some(6),
+            per_group: Some(6),
             spacing: Duration::ZERO,
-            host_spacing: Duration::ZERO,
+            group_spacing: Duration::ZERO,
             retries: 3,
             retry_max_time: None,
             retry_delay: RetryDelay::Exponential(Duration::from_secs(1)),
             retry_delay_max: Duration::from_secs(600),
-            host_patience: Duration::from_secs(90),
+            group_patience: Duration::from_secs(90),
             max_failures: None,
             run_time: None,
             max_deliveries: 3,

@@ -5,7 +5,7 @@
 //! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
 //! deterministic: the same events at the same times give the same actions.
 //!
-//! It owns the ready queue, errands, delayed retries, per-host caps, leases and their deadlines, credit,
+//! It owns the ready queue, prerequisites, delayed retries, per-group caps, leases and their deadlines, credit,
 //! suspects and quarantine, the states of the workers, restart intensity and the end of the run.
 //! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
 //! every pool, process or not, runs on it unchanged.
@@ -15,7 +15,7 @@
 //! ```text
 //!                 +---------------------- Released, or its worker died and did not run it
 //!                 v                                |
-//! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> stored
+//! TaskOffered -> Ready ---- Assign ------------> Leased --- Finished ---> Placing --- Placed -> done
 //!                 ^                             |  |  |                    |   |
 //!                 |  Nacked, transient          |  |  +-- Nacked, -+       |   +- permanent, or
 //!                 +---- Delayed <---------------+  |  permanent or |       |      out of attempts
@@ -28,16 +28,17 @@
 //!        alone    +--+                                  time tolerated ------------> quarantined
 //! ```
 //!
-//! A task that fails for good at its host and has a mirror is `Ready` again, for the mirror's host
-//! (`mirrors.rs`).
+//! A task that fails for good at its group and has an alternative is `Ready` again, for the alternative's group
+//! (`alternatives.rs`).
 //!
-//! A task in `Placing` has a whole body, or a failure that its worker calls fatal, which is tried
+//! A task in `Placing` is done by its worker and still to be seen to, or has a failure that its worker calls fatal, which is tried
 //! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers
 //! it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
 //!
 //! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
 
+mod alternatives;
 mod answers;
 mod assign;
 mod audit;
@@ -46,12 +47,12 @@ mod chunks;
 mod ending;
 mod event;
 mod limits;
-mod mirrors;
 mod pace;
 mod pressure;
 mod pushback;
 mod queue;
 mod resize;
+mod signal;
 mod slot;
 mod slots;
 mod supervise;
@@ -61,13 +62,14 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use protocol::{SlotId, TaskId};
+use protocol::{JobFailure, SlotId, TaskId};
 
 pub use event::{
-    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, HostId, KillReason, MemoryCause,
+    Action, Deadline, DeadlineCause, Ending, Event, Exit, GiveUp, GroupId, KillReason, MemoryCause,
     Notice, Verdict,
 };
 pub use limits::{Intensity, Limits, MaxFailures, Policy, RetryDelay};
+pub use signal::signal_name;
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
@@ -78,10 +80,10 @@ use task::Task;
 
 /// The core of a run. See the module.
 #[derive(Debug)]
-pub struct Dispatcher {
+pub struct Dispatcher<O, F> {
     limits: Limits,
     rng: fastrand::Rng,
-    course: Course,
+    course: Course<F>,
     /// When it was last told anything.
     now: Instant,
     /// When the next task may be handed out.
@@ -92,10 +94,10 @@ pub struct Dispatcher {
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
     ready: ReadyQueue,
-    /// Ready errands, and whether the last task handed out was one.
-    errands: VecDeque<TaskId>,
-    errand_was_last: bool,
-    /// Some host wants time between its tasks: nothing is handed out ahead any more.
+    /// Ready prerequisites, and whether the last task handed out was one.
+    prerequisites: VecDeque<TaskId>,
+    prerequisite_was_last: bool,
+    /// Some group wants time between its tasks: nothing is handed out ahead any more.
     spaced: bool,
     suspects: VecDeque<TaskId>,
     /// A suspect waits for the first worker that is empty: nothing is handed out ahead meanwhile.
@@ -109,22 +111,25 @@ pub struct Dispatcher {
     listening: Option<Instant>,
     slots: Slots,
     restarts: RestartWindow,
-    actions: VecDeque<Action>,
+    actions: VecDeque<Action<O, F>>,
     counts: Counts,
 }
 
 /// Where the run as a whole stands.
-#[derive(Debug, Clone, PartialEq)]
-enum Course {
+#[derive(Debug)]
+enum Course<F> {
     /// Tasks are dispatched.
     Running,
     /// No new leases. Workers leave as they become empty, and are ended at the deadline.
-    Ending { ending: Ending, deadline: Instant },
+    Ending {
+        ending: Ending<F>,
+        deadline: Instant,
+    },
     /// `Finish` was said.
     Finished,
 }
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// A run that has not begun, at the moment `now`.
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
@@ -141,9 +146,9 @@ impl Dispatcher {
             time_is_up: limits.run_time.and_then(|time| now.checked_add(time)),
             input_open: true,
             tasks: BTreeMap::new(),
-            ready: ReadyQueue::new(limits.per_host),
-            errands: VecDeque::new(),
-            errand_was_last: false,
+            ready: ReadyQueue::new(limits.per_group),
+            prerequisites: VecDeque::new(),
+            prerequisite_was_last: false,
             spaced: false,
             suspects: VecDeque::new(),
             makes_way: false,
@@ -162,14 +167,14 @@ impl Dispatcher {
     /// Takes in what happened. Drain [`poll_action`](Self::poll_action) afterwards.
     ///
     /// `now` must not go backwards from call to call.
-    pub fn handle(&mut self, now: Instant, event: Event) {
+    pub fn handle(&mut self, now: Instant, event: Event<O, F>) {
         self.handle_all(now, [event]);
     }
 
     /// Takes in all that happened since the last call, in order, before anything more is handed out:
     /// so whoever told of the end of several tasks is given several at once.
-    pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event>) {
-        if self.course == Course::Finished {
+    pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event<O, F>>) {
+        if matches!(self.course, Course::Finished) {
             return;
         }
         self.now = now;
@@ -178,7 +183,7 @@ impl Dispatcher {
         }
         self.forget_revocations();
         self.expire(now);
-        if self.course == Course::Running {
+        if self.is_running() {
             self.ready.wake(now);
             self.restrain();
             self.retire_workers(now);
@@ -191,23 +196,25 @@ impl Dispatcher {
         self.slots.whole();
     }
 
-    fn take_in(&mut self, now: Instant, event: Event) {
+    fn take_in(&mut self, now: Instant, event: Event<O, F>) {
         match event {
             Event::TaskOffered {
                 task,
-                host,
-                mirrors,
+                group,
+                alternatives,
                 size,
                 spacing,
             } => {
                 let entry = Task {
-                    mirrors: mirrors.into(),
+                    alternatives: alternatives.into(),
                     spacing,
-                    ..Task::new(now, host, size)
+                    ..Task::new(now, group, size)
                 };
                 self.on_offered(task, entry);
             }
-            Event::ErrandOffered { task, host, size } => self.on_errand(now, task, host, size),
+            Event::PrerequisiteOffered { task, group, size } => {
+                self.on_prerequisite(now, task, group, size)
+            }
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),
             Event::WorkerReady { worker } => self.on_ready(worker),
@@ -215,8 +222,8 @@ impl Dispatcher {
             Event::Finished {
                 worker,
                 task,
-                stored,
-            } => self.on_finished(now, worker, task, stored),
+                output,
+            } => self.on_finished(now, worker, task, output),
             Event::Placed {
                 worker,
                 task,
@@ -247,7 +254,7 @@ impl Dispatcher {
 
     /// The next thing to do, if there is one.
     #[must_use]
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<Action<O, F>> {
         self.actions.pop_front()
     }
 
@@ -257,7 +264,7 @@ impl Dispatcher {
         let retry = self
             .delayed
             .first()
-            .filter(|_| self.course == Course::Running)
+            .filter(|_| self.is_running())
             .map(|&(at, _)| (at, DeadlineCause::Retry));
         let lease = self
             .leases
@@ -295,7 +302,7 @@ impl Dispatcher {
         let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
         let time_is_up = self
             .time_is_up
-            .filter(|_| self.course == Course::Running)
+            .filter(|_| self.is_running())
             .map(|at| (at, DeadlineCause::RunTime));
         [retry, lease, grace, pace, time_is_up]
             .into_iter()
@@ -311,9 +318,9 @@ impl Dispatcher {
     #[must_use]
     pub fn wants_tasks(&self) -> bool {
         if self.limits.policy == Policy::Chunked {
-            return self.course == Course::Running && self.input_open;
+            return self.is_running() && self.input_open;
         }
-        self.course == Course::Running
+        self.is_running()
             && self.input_open
             && self.ready.available() < self.limits.lookahead
             && self.tasks.len() < self.limits.lookahead_max
@@ -329,7 +336,7 @@ impl Dispatcher {
         if self.time_is_up.is_some_and(|at| at <= now) {
             self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
-        if self.course == Course::Running {
+        if self.is_running() {
             while let Some(&(at, task)) = self.delayed.first()
                 && at <= now
             {

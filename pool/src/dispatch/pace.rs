@@ -2,36 +2,36 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::TaskId;
+use protocol::{JobFailure, TaskId};
 
 use super::backoff::retry_delay;
-use super::event::{Ending, GiveUp, HostId};
+use super::event::{Ending, GiveUp, GroupId};
 use super::task::Place;
 use super::{Dispatcher, Policy};
 
-impl Dispatcher {
-    /// The host of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
+impl<O, F: JobFailure> Dispatcher<O, F> {
+    /// The group of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
     /// it is asked back. What runs goes on.
-    pub(super) fn rest_host(&mut self, now: Instant, id: TaskId, pause: Duration) {
-        let Some(host) = self.tasks.get(&id).map(|task| task.host) else {
+    pub(super) fn rest_group(&mut self, now: Instant, id: TaskId, pause: Duration) {
+        let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return;
         };
-        self.ready.rest(host, now + pause);
-        self.recall_host(id, host);
+        self.ready.rest(group, now + pause);
+        self.recall_group(id, group);
     }
 
-    /// Asks back what is held ahead of `host`, of which `id` was just answered.
-    pub(super) fn recall_host(&mut self, id: TaskId, host: HostId) {
+    /// Asks back what is held ahead of `group`, of which `id` was just answered.
+    pub(super) fn recall_group(&mut self, id: TaskId, group: GroupId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if !slot.is_ready() || !slot.hosts.contains_key(&host) {
+            if !slot.is_ready() || !slot.groups.contains_key(&group) {
                 continue;
             }
             // The task itself is answered, whether its worker said that it had started it or not.
             let others = slot.queue.iter().filter(|&&other| other != id);
             let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
-                    task.host == host
+                    task.group == group
                         && matches!(task.place, Place::Leased(lease) if !lease.revoked)
                 })
             });
@@ -83,7 +83,7 @@ impl Dispatcher {
             Policy::Shared => self.ready.available(),
             Policy::Chunked => self.slots.as_known().in_chunks,
         };
-        let waiting = waiting + self.suspects.len() + self.errands.len();
+        let waiting = waiting + self.suspects.len() + self.prerequisites.len();
         let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);
         turn.into_iter().chain(self.ready.next_wake()).min()
     }

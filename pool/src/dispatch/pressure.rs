@@ -1,6 +1,6 @@
-//! How much a host that pushes back is asked: a machine of its own, one for each such host.
+//! How much a group that pushes back is asked: a machine of its own, one for each such group.
 //!
-//! A host can push back for two reasons, and its refusal does not say which: too much was asked at
+//! A group can push back for two reasons, and its refusal does not say which: too much was asked at
 //! once (the **window**), or too soon after each other (the **interval**).
 //!
 //! ```text
@@ -15,20 +15,20 @@
 //!                raises the rate by a quarter at most)          refused, faster after a long calm
 //! ```
 //!
-//! A load of one at a time is always borne: what is refused then came too soon. What a host served
+//! A load of one at a time is always borne: what is refused then came too soon. What a group served
 //! between two refusals, over the time between them, is its rate, whatever burst it allows: at both
 //! refusals it had nothing to spare. So an interval that became far too short is mended at once.
 //!
 //! When the window is as large as it can be and no interval is needed, the pressure is over.
 //!
-//! Some hosts fail at random, whatever they are asked: a restraint would cost time and spare nothing.
+//! Some groups fail at random, whatever they are asked: a restraint would cost time and spare nothing.
 //! So a single refusal after a long row changes nothing, unless another one follows soon. And where
-//! refusals stay as frequent while less is asked and served, the host is **erratic**: the restraint is
+//! refusals stay as frequent while less is asked and served, the group is **erratic**: the restraint is
 //! lifted until several refusals come in a row.
 
 use std::time::{Duration, Instant};
 
-/// When something was asked of a host, and how much was asked of it at that time, this included.
+/// When something was asked of a group, and how much was asked of it at that time, this included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) at: Instant,
@@ -63,17 +63,17 @@ const ROW: u32 = 16;
 const SOON: u32 = 8;
 /// Answers after which it is asked whether the restraint pays.
 const TRIAL: u32 = 32;
-/// Runs of refusals within a trial that are too many for a host that is asked what it can bear.
+/// Runs of refusals within a trial that are too many for a group that is asked what it can bear.
 const MANY_RUNS: u32 = 2;
-/// How much slower a host that is asked too much does not become by being asked less.
+/// How much slower a group that is asked too much does not become by being asked less.
 const SLOWER: f64 = 1.15;
-/// Refusals in a row that an erratic host hardly gives by chance.
+/// Refusals in a row that an erratic group hardly gives by chance.
 const NO_CHANCE: u32 = 6;
 /// Served in a row after which the interval shrinks twice as fast.
 const CALM: u32 = 24;
 /// Served in a row after which the pressure may be over.
 const OVER: u32 = 64;
-/// The first interval of a host that refuses what is asked alone.
+/// The first interval of a group that refuses what is asked alone.
 const FIRST_INTERVAL: Duration = Duration::from_millis(10);
 /// No interval is shorter: it would cost more than it spares.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
@@ -186,7 +186,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Of a host that bore up to `load`, as far as is known, and served `past`.
+    /// Of a group that bore up to `load`, as far as is known, and served `past`.
     pub(super) const fn new(now: Instant, past: Span, load: u32) -> Self {
         Self {
             window: load,
@@ -215,21 +215,21 @@ impl Pressure {
         }
     }
 
-    /// Most that may be asked of the host at once.
+    /// Most that may be asked of the group at once.
     pub(super) const fn window(&self) -> u32 {
         self.window
     }
 
-    /// The host is asked for something; how long it is to be asked for nothing more.
+    /// The group is asked for something; how long it is to be asked for nothing more.
     pub(super) fn ask(&mut self, now: Instant) -> Duration {
         if let Some(last) = self.last_asked.replace(now) {
             self.gap = mean(self.gap, now.saturating_duration_since(last));
         }
-        // Two at the same moment would be refused by a host that counts the time between them.
+        // Two at the same moment would be refused by a group that counts the time between them.
         self.interval.max(self.answer / (2 * self.window.max(1)))
     }
 
-    /// The host refused what was asked for, while so much was asked of it, this included.
+    /// The group refused what was asked for, while so much was asked of it, this included.
     pub(super) fn refuse(&mut self, now: Instant, asked: Asked, load: u32) {
         self.trial.refuse(now);
         if self.trial.is_erratic {
@@ -280,7 +280,7 @@ impl Pressure {
             };
             self.interval = self.too_short.mul_f64(1.1);
         } else {
-            // The second of two may have come by chance, with a host that keeps exact time.
+            // The second of two may have come by chance, with a group that keeps exact time.
             let factor = match self.refused == 1 && self.served_between {
                 true => 1.25,
                 false => 2.0,
@@ -294,7 +294,7 @@ impl Pressure {
         self.refused += 1;
     }
 
-    /// The host served what was asked for, while so much was asked of it, this included. Whether
+    /// The group served what was asked for, while so much was asked of it, this included. Whether
     /// there still is pressure, if nothing ever allows more than `most` at once.
     pub(super) fn serve(&mut self, now: Instant, asked: Asked, load: u32, most: u32) -> bool {
         self.answer = mean(self.answer, now.saturating_duration_since(asked.at));
@@ -372,13 +372,13 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A host, and what it says to what it is asked.
-    struct Host {
+    /// A group, and what it says to what it is asked.
+    struct Group {
         now: Instant,
         pressure: Pressure,
     }
 
-    impl Host {
+    impl Group {
         /// One that has refused a load of `load` at once.
         fn that_refused(load: u32) -> Self {
             let now = Instant::now();
@@ -417,24 +417,24 @@ mod tests {
 
     #[test]
     fn each_refusal_of_what_is_asked_at_once_takes_one_from_the_window() {
-        let mut host = Host::that_refused(6);
+        let mut group = Group::that_refused(6);
         for load in (2..6).rev() {
-            assert_eq!(host.pressure.window(), load);
-            host.answer(load, false);
+            assert_eq!(group.pressure.window(), load);
+            group.answer(load, false);
         }
         assert_eq!(
-            (host.pressure.window(), host.interval()),
+            (group.pressure.window(), group.interval()),
             (1, Duration::ZERO)
         );
     }
 
     #[test]
     fn what_is_refused_alone_came_too_soon_and_the_wait_doubles_while_nothing_is_served() {
-        let mut host = Host::that_refused(2);
+        let mut group = Group::that_refused(2);
         let waits: Vec<_> = (0..11)
             .map(|_| {
-                host.answer(1, false);
-                host.interval().as_millis()
+                group.answer(1, false);
+                group.interval().as_millis()
             })
             .collect();
         assert_eq!(waits[..4], [10, 20, 40, 80]);
@@ -443,27 +443,27 @@ mod tests {
 
     #[test]
     fn a_load_that_was_served_is_not_what_is_refused_later() {
-        let mut host = Host::that_refused(4);
+        let mut group = Group::that_refused(4);
         for _ in 0..PROOF {
-            host.answer(3, true);
+            group.answer(3, true);
         }
-        host.answer(4, false);
-        assert_eq!((host.pressure.window(), host.refusals()), (3, 0));
-        host.answer(3, false);
-        assert_eq!((host.pressure.window(), host.refusals()), (3, 1));
+        group.answer(4, false);
+        assert_eq!((group.pressure.window(), group.refusals()), (3, 0));
+        group.answer(3, false);
+        assert_eq!((group.pressure.window(), group.refusals()), (3, 1));
     }
 
     #[test]
     fn each_failed_probe_makes_the_next_one_wait_twice_as_long() {
-        let mut host = Host::that_refused(3);
+        let mut group = Group::that_refused(3);
         let mut rows = Vec::new();
         for _ in 0..4 {
             let mut served = 0;
-            while host.pressure.window() == 2 {
-                host.answer(2, true);
+            while group.pressure.window() == 2 {
+                group.answer(2, true);
                 served += 1;
             }
-            host.answer(3, false);
+            group.answer(3, false);
             rows.push(served);
         }
         assert_eq!(rows, [3, 6, 12, 24]);
@@ -471,95 +471,95 @@ mod tests {
 
     #[test]
     fn one_refusal_after_a_long_row_changes_nothing_unless_another_follows_soon() {
-        let mut host = Host::that_refused(2);
+        let mut group = Group::that_refused(2);
         for _ in 0..ROW {
-            host.answer(1, true);
+            group.answer(1, true);
         }
-        host.answer(1, false);
-        assert_eq!(host.interval(), Duration::ZERO);
+        group.answer(1, false);
+        assert_eq!(group.interval(), Duration::ZERO);
         for _ in 0..SOON {
-            host.answer(1, true);
+            group.answer(1, true);
         }
-        host.answer(1, false);
-        assert_eq!(host.interval(), Duration::ZERO, "that was not soon");
-        host.answer(1, true);
-        host.answer(1, false);
-        assert!(host.interval() > Duration::ZERO);
+        group.answer(1, false);
+        assert_eq!(group.interval(), Duration::ZERO, "that was not soon");
+        group.answer(1, true);
+        group.answer(1, false);
+        assert!(group.interval() > Duration::ZERO);
     }
 
     #[test]
-    fn a_host_that_refuses_as_often_however_slowly_it_is_asked_is_not_restrained_for_long() {
-        let mut host = Host::that_refused(2);
+    fn a_group_that_refuses_as_often_however_slowly_it_is_asked_is_not_restrained_for_long() {
+        let mut group = Group::that_refused(2);
         let mut slowest = Duration::ZERO;
         for answer in 0..4 * TRIAL {
-            host.answer(1, !answer.is_multiple_of(5));
-            slowest = slowest.max(host.interval());
+            group.answer(1, !answer.is_multiple_of(5));
+            slowest = slowest.max(group.interval());
         }
         assert!(slowest > FIRST_INTERVAL, "it was tried: {slowest:?}");
-        assert_eq!(host.interval(), Duration::ZERO);
+        assert_eq!(group.interval(), Duration::ZERO);
         for _ in 0..=NO_CHANCE {
-            host.answer(1, false);
+            group.answer(1, false);
         }
-        assert!(host.interval() > Duration::ZERO, "now it is closed");
+        assert!(group.interval() > Duration::ZERO, "now it is closed");
     }
 
     #[test]
-    fn the_rate_between_two_refusals_is_the_hosts_whatever_burst_it_allows() {
-        let mut host = Host::that_refused(2);
-        host.answer(1, false);
+    fn the_rate_between_two_refusals_is_the_groups_whatever_burst_it_allows() {
+        let mut group = Group::that_refused(2);
+        group.answer(1, false);
         // Served for a second, 20 in all, faster and faster; then it has nothing left.
-        let begun = host.now;
+        let begun = group.now;
         for _ in 0..20 {
-            host.answer(1, true);
+            group.answer(1, true);
         }
-        host.now = begun + 1000 * MS;
-        host.answer(1, false);
-        host.answer(1, false);
-        let interval = host.interval();
+        group.now = begun + 1000 * MS;
+        group.answer(1, false);
+        group.answer(1, false);
+        let interval = group.interval();
         assert!((45 * MS..=60 * MS).contains(&interval), "{interval:?}");
     }
 
     #[test]
-    fn a_host_that_was_closed_for_a_while_goes_on_at_the_rate_it_had() {
+    fn a_group_that_was_closed_for_a_while_goes_on_at_the_rate_it_had() {
         let now = Instant::now();
         let past = Span {
             since: now,
             served: 300,
         };
-        let mut host = Host {
+        let mut group = Group {
             now: now + 1000 * MS,
             pressure: Pressure::new(now + 1000 * MS, past, 1),
         };
         for _ in 0..12 {
-            host.answer(1, false);
+            group.answer(1, false);
         }
-        assert_eq!(host.interval(), MOST_INTERVAL);
-        host.answer(1, true);
-        assert!(host.interval() < 200 * MS, "{:?}", host.interval());
+        assert_eq!(group.interval(), MOST_INTERVAL);
+        group.answer(1, true);
+        assert!(group.interval() < 200 * MS, "{:?}", group.interval());
     }
 
     #[test]
     fn a_refusal_of_what_was_asked_before_the_wait_was_made_longer_says_nothing_new() {
-        let mut host = Host::that_refused(2);
+        let mut group = Group::that_refused(2);
         let asked = Asked {
-            at: host.now,
+            at: group.now,
             load: 1,
         };
-        host.now += MS;
-        host.answer(1, false);
-        let interval = host.interval();
-        host.pressure.refuse(host.now, asked, 1);
-        assert_eq!(host.interval(), interval);
+        group.now += MS;
+        group.answer(1, false);
+        let interval = group.interval();
+        group.pressure.refuse(group.now, asked, 1);
+        assert_eq!(group.interval(), interval);
     }
 
     #[test]
-    fn the_pressure_is_over_when_the_host_serves_all_it_may_be_asked() {
-        let mut host = Host::that_refused(2);
-        host.answer(1, false);
+    fn the_pressure_is_over_when_the_group_serves_all_it_may_be_asked() {
+        let mut group = Group::that_refused(2);
+        group.answer(1, false);
         let mut answers = 0;
-        while host.answer(host.pressure.window(), true) {
+        while group.answer(group.pressure.window(), true) {
             answers += 1;
-            assert!(answers < 1000, "{:?}", host.pressure);
+            assert!(answers < 1000, "{:?}", group.pressure);
         }
     }
 }

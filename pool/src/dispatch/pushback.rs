@@ -1,57 +1,60 @@
-//! A host refuses to serve a task now: whose fault that is, and what becomes of the task.
+//! A group refuses to serve a task now: whose fault that is, and what becomes of the task.
 //!
-//! A refusal spends no attempt while it says more about the host than about the task: the host has
+//! A refusal spends no attempt while it says more about the group than about the task: the group has
 //! served something not long ago, it refused other tasks as well, and it did not serve many others
 //! since it refused this one. Otherwise it is a failure like any other. So a run ends: such
-//! refusals are only borne while the host serves something every
-//! [`Limits::host_patience`](super::Limits::host_patience), and what is left becomes less. Where only
-//! what it refused before is left, the host may be open and these tasks bad: then it has less time.
+//! refusals are only borne while the group serves something every
+//! [`Limits::group_patience`](super::Limits::group_patience), and what is left becomes less. Where only
+//! what it refused before is left, the group may be open and these tasks bad: then it has less time.
 
 use std::time::{Duration, Instant};
 
-use protocol::{Failure, TaskId};
+use protocol::{JobFailure, TaskId};
 
 use super::Dispatcher;
 use super::task::Place;
 
-/// Longest pause of a host on the word of one task.
+/// Longest pause of a group on the word of one task.
 const PAUSE_OF_ONE: Duration = Duration::from_secs(10);
 
-/// What the failure of a task says of its host.
+/// What the failure of a task says of its group.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pushback {
-    /// The host is at fault: the attempt does not count.
+    /// The group is at fault: the attempt does not count.
     pub(super) excused: bool,
-    /// How long the host is to be asked for nothing, if the task is tried again.
+    /// How long the group is to be asked for nothing, if the task is tried again.
     pub(super) pause: Duration,
 }
 
-impl Dispatcher {
-    /// Learns what the failure of `id`, which a worker still holds, says of its host.
-    pub(super) fn judge(&mut self, now: Instant, id: TaskId, failure: &Failure) -> Pushback {
+impl<O, F: JobFailure> Dispatcher<O, F> {
+    /// Learns what the failure of `id`, which a worker still holds, says of its group.
+    pub(super) fn judge(&mut self, now: Instant, id: TaskId, failure: &F) -> Pushback {
         let Some(task) = self.tasks.get_mut(&id) else {
             return Pushback::default();
         };
         let Place::Leased(lease) = task.place else {
             return Pushback::default();
         };
-        let (host, asked) = (task.host, lease.asked);
-        let is_silence = failure.kind.is_silence();
-        // A host that never answered cannot be told from one that does not exist.
-        if !failure.is_pushback() || (is_silence && !self.ready.has_served(host)) {
+        let (group, asked) = (task.group, lease.asked);
+        let is_silence = failure.is_silence();
+        // A group that never answered cannot be told from one that does not exist.
+        let way = failure
+            .refusal()
+            .filter(|_| !is_silence || self.ready.has_served(group));
+        let Some(way) = way else {
             if !is_silence {
                 let places = self.places();
-                self.ready.serve(now, host, asked, places);
+                self.ready.serve(now, group, asked, places);
             }
             return Pushback::default();
-        }
-        let was_free = !self.ready.is_under_pressure(host);
-        let patience = self.limits.host_patience;
-        let refused = (host, id, failure.kind);
+        };
+        let was_free = !self.ready.is_under_pressure(group);
+        let patience = self.limits.group_patience;
+        let refused = (group, id, way);
         let meaning = self
             .ready
             .refuse(now, refused, asked, task.refused, patience);
-        let wanted = failure.severity.retry_after().unwrap_or_default();
+        let wanted = failure.severity().retry_after().unwrap_or_default();
         let wanted = wanted.min(self.limits.retry_delay_max);
         let age = now.saturating_duration_since(task.begun.unwrap_or(now)) + wanted;
         let in_time = self.limits.retry_max_time.is_none_or(|most| age <= most);
@@ -60,7 +63,7 @@ impl Dispatcher {
             task.refused = Some(meaning.served);
         }
         if was_free {
-            self.recall_host(id, host);
+            self.recall_group(id, group);
         }
         Pushback {
             excused,
@@ -82,20 +85,20 @@ impl Dispatcher {
     }
 
     /// The slot that is to run `id`, which slot `index` could: one with as little to do that was
-    /// served by the host last, and may have a connection to it, if the host pushes back. It may
+    /// served by the group last, and may have a connection to it, if the group pushes back. It may
     /// count connections.
     pub(super) fn slot_with_connection(&self, index: usize, id: TaskId) -> usize {
-        let Some(host) = self.tasks.get(&id).map(|task| task.host) else {
+        let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return index;
         };
-        if !self.ready.is_under_pressure(host) || self.slots[index].served_by == Some(host) {
+        if !self.ready.is_under_pressure(group) || self.slots[index].served_by == Some(group) {
             return index;
         }
         let held = self.slots[index].held();
         (0..self.slots.len())
             .find(|&other| {
                 let slot = &self.slots[other];
-                slot.served_by == Some(host)
+                slot.served_by == Some(group)
                     && slot.is_open()
                     && slot.held() == held
                     && self.has_credit(other, id)

@@ -1,20 +1,20 @@
-//! The ready queue: fair turns between hosts, and a cap on what one host is asked at once.
+//! The ready queue: fair turns between groups, and a cap on what one group is asked at once.
 //!
-//! Hosts with ready tasks and room under the cap stand in a rotation. The next turn is that of the
-//! host with the least load, and among those of the one that has waited longest (max-min
-//! fairness): while others wait, a host that is slow keeps no more places than its share, however
-//! many tasks it has. A host at its cap steps out of the rotation until it has room again, so
+//! Groups with ready tasks and room under the cap stand in a rotation. The next turn is that of the
+//! group with the least load, and among those of the one that has waited longest (max-min
+//! fairness): while others wait, a group that is slow keeps no more places than its share, however
+//! many tasks it has. A group at its cap steps out of the rotation until it has room again, so
 //! that it costs the others nothing.
 //!
-//! A host can also be at **rest**: until a moment, it gets nothing.
+//! A group can also be at **rest**: until a moment, it gets nothing.
 //!
-//! A host's **load** is the most downloads that can run against it at once: over all workers, the
-//! tasks of the host that the worker holds, or its concurrency if that is less. (A worker that
-//! holds nine tasks of a host and runs one at a time asks that host once at a time.)
+//! A group's **load** is the most tasks that can run against it at once: over all workers, the
+//! tasks of the group that the worker holds, or its concurrency if that is less. (A worker that
+//! holds nine tasks of a group and runs one at a time asks that group once at a time.)
 //!
-//! A host that pushes back has bounds of its own, below the cap (`queue/manners.rs`).
+//! A group that pushes back has bounds of its own, below the cap (`queue/manners.rs`).
 //!
-//! A host is **heard** from if its latest download was answered. One that is not may be kept below
+//! A group is **heard** from if its latest task was answered. One that is not may be kept below
 //! a load of its own ([`ReadyQueue::restrain`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,15 +22,15 @@ use std::time::Instant;
 
 use protocol::TaskId;
 
-use super::event::HostId;
+use super::event::GroupId;
 
 mod manners;
 
 use manners::Manners;
 
-/// A host with unfinished tasks, wherever those are.
+/// A group with unfinished tasks, wherever those are.
 #[derive(Debug, Default)]
-struct Host {
+struct Group {
     /// Its ready tasks.
     tasks: VecDeque<TaskId>,
     load: u32,
@@ -42,26 +42,26 @@ struct Host {
     turn: u64,
 }
 
-/// Where a host stands in the rotation: those with the least load first.
-type Standing = (u32, u64, HostId);
+/// Where a group stands in the rotation: those with the least load first.
+type Standing = (u32, u64, GroupId);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ReadyQueue {
     cap: Option<u32>,
-    /// Most load of a host that is not heard from.
+    /// Most load of a group that is not heard from.
     restraint: Option<u32>,
-    /// Exactly the hosts with unfinished tasks.
-    hosts: BTreeMap<HostId, Host>,
-    /// Until when hosts are at rest; and the same in the order of time.
-    resting: BTreeMap<HostId, Instant>,
-    wakes: BTreeSet<(Instant, HostId)>,
-    /// Exactly the hosts with tasks and room that are not at rest, each once.
+    /// Exactly the groups with unfinished tasks.
+    groups: BTreeMap<GroupId, Group>,
+    /// Until when groups are at rest; and the same in the order of time.
+    resting: BTreeMap<GroupId, Instant>,
+    wakes: BTreeSet<(Instant, GroupId)>,
+    /// Exactly the groups with tasks and room that are not at rest, each once.
     rotation: BTreeSet<Standing>,
     /// Turns so far.
     turns: u64,
     len: usize,
-    /// Tasks of the hosts in the rotation.
+    /// Tasks of the groups in the rotation.
     available: usize,
 }
 
@@ -70,7 +70,7 @@ impl ReadyQueue {
         Self {
             cap,
             restraint: None,
-            hosts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             resting: BTreeMap::new(),
             wakes: BTreeSet::new(),
             rotation: BTreeSet::new(),
@@ -80,35 +80,35 @@ impl ReadyQueue {
         }
     }
 
-    /// One more task of `host` is unfinished.
-    pub(super) fn enter(&mut self, host: HostId) {
-        self.hosts.entry(host).or_default().unfinished += 1;
+    /// One more task of `group` is unfinished.
+    pub(super) fn enter(&mut self, group: GroupId) {
+        self.groups.entry(group).or_default().unfinished += 1;
     }
 
-    /// A task of `host`, which is in no queue and with no worker, is finished. With its last task
-    /// a host is forgotten.
-    pub(super) fn leave(&mut self, host: HostId) {
-        if let Some(entry) = self.hosts.get_mut(&host) {
+    /// A task of `group`, which is in no queue and with no worker, is finished. With its last task
+    /// a group is forgotten.
+    pub(super) fn leave(&mut self, group: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&group) {
             entry.unfinished -= 1;
             if entry.unfinished == 0 {
-                self.hosts.remove(&host);
+                self.groups.remove(&group);
             }
         }
     }
 
-    /// Hosts with unfinished tasks.
-    pub(super) fn hosts(&self) -> usize {
-        self.hosts.len()
+    /// Groups with unfinished tasks.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
     }
 
-    /// Notes whether the latest download of `host` was answered.
-    pub(super) fn hear(&mut self, host: HostId, heard: bool) {
-        if let Some(entry) = self.hosts.get_mut(&host) {
+    /// Notes whether the latest task of `group` was answered.
+    pub(super) fn hear(&mut self, group: GroupId, heard: bool) {
+        if let Some(entry) = self.groups.get_mut(&group) {
             entry.heard = heard;
         }
     }
 
-    /// From now on a host that is not heard from gets no turn that would take its load beyond
+    /// From now on a group that is not heard from gets no turn that would take its load beyond
     /// `most`.
     pub(super) fn restrain(&mut self, most: Option<u32>) {
         self.restraint = most;
@@ -119,12 +119,12 @@ impl ReadyQueue {
         self.len
     }
 
-    /// Ready tasks of hosts that may have a turn.
+    /// Ready tasks of groups that may have a turn.
     pub(super) fn available(&self) -> usize {
         let restrained = self.restraint.map_or(0, |most| {
-            let loaded = self.rotation.range((most, 0, HostId(0))..);
+            let loaded = self.rotation.range((most, 0, GroupId(0))..);
             loaded
-                .filter_map(|(_, _, host)| self.hosts.get(host))
+                .filter_map(|(_, _, group)| self.groups.get(group))
                 .filter(|entry| !entry.heard)
                 .map(|entry| entry.tasks.len())
                 .sum()
@@ -132,110 +132,110 @@ impl ReadyQueue {
         self.available - restrained
     }
 
-    pub(super) fn push_back(&mut self, host: HostId, task: TaskId) {
-        self.push(host, |tasks| tasks.push_back(task));
+    pub(super) fn push_back(&mut self, group: GroupId, task: TaskId) {
+        self.push(group, |tasks| tasks.push_back(task));
     }
 
-    pub(super) fn push_front(&mut self, host: HostId, task: TaskId) {
-        self.push(host, |tasks| tasks.push_front(task));
+    pub(super) fn push_front(&mut self, group: GroupId, task: TaskId) {
+        self.push(group, |tasks| tasks.push_front(task));
     }
 
-    fn push(&mut self, host: HostId, put: impl FnOnce(&mut VecDeque<TaskId>)) {
-        let was = self.standing(host);
-        put(&mut self.hosts.entry(host).or_default().tasks);
+    fn push(&mut self, group: GroupId, put: impl FnOnce(&mut VecDeque<TaskId>)) {
+        let was = self.standing(group);
+        put(&mut self.groups.entry(group).or_default().tasks);
         self.len += 1;
-        self.update(host, was);
+        self.update(group, was);
     }
 
-    /// The next host whose turn it is.
-    pub(super) fn next_host(&self) -> Option<HostId> {
-        self.turns().map(|(_, host)| host).next()
+    /// The next group whose turn it is.
+    pub(super) fn next_group(&self) -> Option<GroupId> {
+        self.turns().map(|(_, group)| group).next()
     }
 
-    /// The load of that host.
+    /// The load of that group.
     pub(super) fn least_load(&self) -> Option<u32> {
         self.turns().map(|(load, _)| load).next()
     }
 
-    /// Whether `host`, which has been given something, may be given more before any other has
+    /// Whether `group`, which has been given something, may be given more before any other has
     /// its turn: if it gave up a place, that would be its own again.
-    pub(super) fn keeps_turn(&self, host: HostId) -> bool {
-        let load = self.hosts.get(&host).map_or(0, |entry| entry.load);
+    pub(super) fn keeps_turn(&self, group: GroupId) -> bool {
+        let load = self.groups.get(&group).map_or(0, |entry| entry.load);
         self.turns()
-            .find(|&(_, other)| other != host)
+            .find(|&(_, other)| other != group)
             .is_none_or(|(least, _)| least >= load)
     }
 
-    /// The hosts that may have a turn, in the order of their turns, each with its load.
-    fn turns(&self) -> impl Iterator<Item = (u32, HostId)> + '_ {
+    /// The groups that may have a turn, in the order of their turns, each with its load.
+    fn turns(&self) -> impl Iterator<Item = (u32, GroupId)> + '_ {
         self.rotation
             .iter()
-            .filter(|(_, _, host)| {
-                self.hosts
-                    .get(host)
+            .filter(|(_, _, group)| {
+                self.groups
+                    .get(group)
                     .is_some_and(|entry| !self.is_restrained(entry))
             })
-            .map(|&(load, _, host)| (load, host))
+            .map(|&(load, _, group)| (load, group))
     }
 
-    fn is_restrained(&self, entry: &Host) -> bool {
+    fn is_restrained(&self, entry: &Group) -> bool {
         !entry.heard && self.restraint.is_some_and(|most| entry.load >= most)
     }
 
-    /// A host with a ready task, whether it has room or not.
-    pub(super) fn any_host(&self) -> Option<HostId> {
-        self.hosts
+    /// A group with a ready task, whether it has room or not.
+    pub(super) fn any_group(&self) -> Option<GroupId> {
+        self.groups
             .iter()
-            .find(|(_, host)| !host.tasks.is_empty())
+            .find(|(_, group)| !group.tasks.is_empty())
             .map(|(&id, _)| id)
     }
 
-    /// Whether `host` has a ready task.
-    pub(super) fn has_ready(&self, host: HostId) -> bool {
-        self.hosts.get(&host).is_some_and(|h| !h.tasks.is_empty())
+    /// Whether `group` has a ready task.
+    pub(super) fn has_ready(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|h| !h.tasks.is_empty())
     }
 
-    /// Whether one more download may run against `host` now.
-    pub(super) fn has_room(&self, host: HostId) -> bool {
-        self.hosts
-            .get(&host)
+    /// Whether one more task may run against `group` now.
+    pub(super) fn has_room(&self, group: GroupId) -> bool {
+        self.groups
+            .get(&group)
             .is_none_or(|entry| entry.load < self.most_load(entry) && !self.is_restrained(entry))
-            && !self.is_resting(host)
+            && !self.is_resting(group)
     }
 
-    /// Whether `host` is to get nothing now.
-    pub(super) fn is_resting(&self, host: HostId) -> bool {
-        self.resting.contains_key(&host)
+    /// Whether `group` is to get nothing now.
+    pub(super) fn is_resting(&self, group: GroupId) -> bool {
+        self.resting.contains_key(&group)
     }
 
-    /// Whether a worker that asks `host` as often as it can may hold more of it ahead: it begins that
+    /// Whether a worker that asks `group` as often as it can may hold more of it ahead: it begins that
     /// whenever it likes.
-    pub(super) fn may_hold_ahead(&self, host: HostId) -> bool {
-        !self.is_resting(host) && !self.is_under_pressure(host)
+    pub(super) fn may_hold_ahead(&self, group: GroupId) -> bool {
+        !self.is_resting(group) && !self.is_under_pressure(group)
     }
 
-    /// Gives `host` nothing until then, or for longer if that was said before.
-    pub(super) fn rest(&mut self, host: HostId, until: Instant) {
-        let was = self.standing(host);
-        let earlier = self.resting.get(&host).copied();
+    /// Gives `group` nothing until then, or for longer if that was said before.
+    pub(super) fn rest(&mut self, group: GroupId, until: Instant) {
+        let was = self.standing(group);
+        let earlier = self.resting.get(&group).copied();
         let until = earlier.map_or(until, |earlier| earlier.max(until));
         if let Some(earlier) = earlier {
-            self.wakes.remove(&(earlier, host));
+            self.wakes.remove(&(earlier, group));
         }
-        self.resting.insert(host, until);
-        self.wakes.insert((until, host));
-        self.update(host, was);
+        self.resting.insert(group, until);
+        self.wakes.insert((until, group));
+        self.update(group, was);
     }
 
     /// Ends every rest that is over.
     pub(super) fn wake(&mut self, now: Instant) {
-        while let Some(&(until, host)) = self.wakes.first()
+        while let Some(&(until, group)) = self.wakes.first()
             && until <= now
         {
-            let was = self.standing(host);
+            let was = self.standing(group);
             self.wakes.pop_first();
-            self.resting.remove(&host);
-            self.update(host, was);
+            self.resting.remove(&group);
+            self.update(group, was);
         }
     }
 
@@ -244,54 +244,54 @@ impl ReadyQueue {
         self.wakes.first().map(|&(until, _)| until)
     }
 
-    /// The task at the head of `host`'s queue, which stays there.
-    pub(super) fn peek(&self, host: HostId) -> Option<TaskId> {
-        self.hosts.get(&host)?.tasks.front().copied()
+    /// The task at the head of `group`'s queue, which stays there.
+    pub(super) fn peek(&self, group: GroupId) -> Option<TaskId> {
+        self.groups.get(&group)?.tasks.front().copied()
     }
 
-    /// Takes the next task of `host`, which goes behind the others of its load.
-    pub(super) fn pop(&mut self, host: HostId) -> Option<TaskId> {
-        let was = self.standing(host);
-        let task = self.hosts.get_mut(&host)?.tasks.pop_front()?;
+    /// Takes the next task of `group`, which goes behind the others of its load.
+    pub(super) fn pop(&mut self, group: GroupId) -> Option<TaskId> {
+        let was = self.standing(group);
+        let task = self.groups.get_mut(&group)?.tasks.pop_front()?;
         self.len -= 1;
-        self.update(host, was);
-        self.queue_up(host);
+        self.update(group, was);
+        self.queue_up(group);
         Some(task)
     }
 
-    /// One more download may run against `host`.
-    pub(super) fn add_load(&mut self, host: HostId) {
-        let was = self.standing(host);
-        self.hosts.entry(host).or_default().load += 1;
-        self.update(host, was);
+    /// One more task may run against `group`.
+    pub(super) fn add_load(&mut self, group: GroupId) {
+        let was = self.standing(group);
+        self.groups.entry(group).or_default().load += 1;
+        self.update(group, was);
     }
 
-    /// One download less may run against `host`.
-    pub(super) fn remove_load(&mut self, host: HostId) {
-        let was = self.standing(host);
-        if let Some(entry) = self.hosts.get_mut(&host) {
+    /// One task less may run against `group`.
+    pub(super) fn remove_load(&mut self, group: GroupId) {
+        let was = self.standing(group);
+        if let Some(entry) = self.groups.get_mut(&group) {
             entry.load = entry.load.saturating_sub(1);
         }
-        self.update(host, was);
+        self.update(group, was);
     }
 
-    /// Where `host` stands in the rotation, if it does, and with how many tasks.
-    fn standing(&self, host: HostId) -> Option<(Standing, usize)> {
-        let entry = self.hosts.get(&host)?;
-        let room = entry.load < self.most_load(entry) && !self.is_resting(host);
+    /// Where `group` stands in the rotation, if it does, and with how many tasks.
+    fn standing(&self, group: GroupId) -> Option<(Standing, usize)> {
+        let entry = self.groups.get(&group)?;
+        let room = entry.load < self.most_load(entry) && !self.is_resting(group);
         let stands = room && !entry.tasks.is_empty();
-        stands.then_some(((entry.load, entry.turn, host), entry.tasks.len()))
+        stands.then_some(((entry.load, entry.turn, group), entry.tasks.len()))
     }
 
-    /// Puts `host` where it belongs after a change; `was` is where it stood before.
-    fn update(&mut self, host: HostId, was: Option<(Standing, usize)>) {
-        let is = self.standing(host);
+    /// Puts `group` where it belongs after a change; `was` is where it stood before.
+    fn update(&mut self, group: GroupId, was: Option<(Standing, usize)>) {
+        let is = self.standing(group);
         let tasks = |standing: Option<(Standing, usize)>| standing.map_or(0, |(_, tasks)| tasks);
         self.available = self.available - tasks(was) + tasks(is);
         match (was, is) {
             (None, Some((standing, _))) => {
                 self.rotation.insert(standing);
-                self.queue_up(host);
+                self.queue_up(group);
             }
             (Some((standing, _)), None) => {
                 self.rotation.remove(&standing);
@@ -306,31 +306,31 @@ impl ReadyQueue {
         }
     }
 
-    /// Puts `host` behind the others of its load, if it stands in the rotation.
-    fn queue_up(&mut self, host: HostId) {
-        let Some((standing, _)) = self.standing(host) else {
+    /// Puts `group` behind the others of its load, if it stands in the rotation.
+    fn queue_up(&mut self, group: GroupId) {
+        let Some((standing, _)) = self.standing(group) else {
             return;
         };
         self.turns += 1;
         self.rotation.remove(&standing);
-        self.rotation.insert((standing.0, self.turns, host));
-        if let Some(entry) = self.hosts.get_mut(&host) {
+        self.rotation.insert((standing.0, self.turns, group));
+        if let Some(entry) = self.groups.get_mut(&group) {
             entry.turn = self.turns;
         }
     }
 
     /// Checks the counters against what they count.
     pub(super) fn audit(&self) -> Result<(), String> {
-        let len: usize = self.hosts.values().map(|host| host.tasks.len()).sum();
+        let len: usize = self.groups.values().map(|group| group.tasks.len()).sum();
         if len != self.len {
             return Err(format!("ready queue counts {} of {len} tasks", self.len));
         }
-        let standings = || self.hosts.keys().filter_map(|&host| self.standing(host));
+        let standings = || self.groups.keys().filter_map(|&group| self.standing(group));
         let standing: BTreeSet<_> = standings().map(|(standing, _)| standing).collect();
         if self.rotation != standing {
             let rotation = &self.rotation;
             return Err(format!(
-                "hosts {rotation:?} have turns, {standing:?} should"
+                "groups {rotation:?} have turns, {standing:?} should"
             ));
         }
         let available: usize = standings().map(|(_, tasks)| tasks).sum();
@@ -343,19 +343,19 @@ impl ReadyQueue {
         Ok(())
     }
 
-    /// How many unfinished tasks each host has.
-    pub(super) fn unfinished(&self) -> impl Iterator<Item = (HostId, u32)> + '_ {
-        self.hosts
+    /// How many unfinished tasks each group has.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
+        self.groups
             .iter()
-            .map(|(&host, entry)| (host, entry.unfinished))
+            .map(|(&group, entry)| (group, entry.unfinished))
     }
 
-    /// The load of each host that has any.
-    pub(super) fn loads(&self) -> impl Iterator<Item = (HostId, u32)> + '_ {
-        self.hosts
+    /// The load of each group that has any.
+    pub(super) fn loads(&self) -> impl Iterator<Item = (GroupId, u32)> + '_ {
+        self.groups
             .iter()
             .filter(|(_, entry)| entry.load > 0)
-            .map(|(&host, entry)| (host, entry.load))
+            .map(|(&group, entry)| (group, entry.load))
     }
 }
 
@@ -363,24 +363,24 @@ impl ReadyQueue {
 mod tests {
     use super::*;
 
-    const A: HostId = HostId(1);
-    const B: HostId = HostId(2);
+    const A: GroupId = GroupId(1);
+    const B: GroupId = GroupId(2);
 
-    fn put(queue: &mut ReadyQueue, host: HostId, task: u64) {
-        queue.enter(host);
-        queue.push_back(host, TaskId(task));
+    fn put(queue: &mut ReadyQueue, group: GroupId, task: u64) {
+        queue.enter(group);
+        queue.push_back(group, TaskId(task));
     }
 
     fn take(queue: &mut ReadyQueue) -> Option<u64> {
-        let host = queue.next_host()?;
-        queue.add_load(host);
-        let task = queue.pop(host)?;
+        let group = queue.next_group()?;
+        queue.add_load(group);
+        let task = queue.pop(group)?;
         queue.audit().expect("consistent");
         Some(task.0)
     }
 
     #[test]
-    fn hosts_take_turns() {
+    fn groups_take_turns() {
         let mut queue = ReadyQueue::new(None);
         for n in 0..4 {
             put(&mut queue, A, n);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_at_its_cap_steps_aside_until_it_has_room() {
+    fn a_group_at_its_cap_steps_aside_until_it_has_room() {
         let mut queue = ReadyQueue::new(Some(1));
         put(&mut queue, A, 0);
         put(&mut queue, A, 1);
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_at_rest_gets_nothing_until_it_is_over() {
+    fn a_group_at_rest_gets_nothing_until_it_is_over() {
         let now = Instant::now();
         let second = std::time::Duration::from_secs(1);
         let mut queue = ReadyQueue::new(None);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_whose_downloads_do_not_end_keeps_its_share_and_no_more() {
+    fn a_group_whose_tasks_do_not_end_keeps_its_share_and_no_more() {
         let mut queue = ReadyQueue::new(None);
         for n in 0..100 {
             put(&mut queue, A, n);
@@ -473,14 +473,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_not_heard_from_is_held_back_until_it_is() {
+    fn a_group_that_is_not_heard_from_is_held_back_until_it_is() {
         let mut queue = ReadyQueue::new(None);
         for n in 0..4 {
             put(&mut queue, A, n);
         }
         queue.restrain(Some(2));
         assert_eq!((take(&mut queue), take(&mut queue)), (Some(0), Some(1)));
-        assert_eq!((queue.available(), queue.next_host()), (0, None));
+        assert_eq!((queue.available(), queue.next_group()), (0, None));
         assert!(!queue.has_room(A));
         put(&mut queue, B, 10);
         assert_eq!((queue.available(), take(&mut queue)), (1, Some(10)));

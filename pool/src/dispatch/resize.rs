@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::SlotId;
+use protocol::{JobFailure, SlotId};
 
 use super::event::{Action, KillReason, Notice};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
 use super::{Course, Dispatcher};
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
     /// Those that were retired get another chance: who asks for workers wants them.
     pub(super) fn on_resized(&mut self, now: Instant, workers: u16) {

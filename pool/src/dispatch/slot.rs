@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Epoch, SlotId, TaskId, WorkerId};
 
-use super::event::{HostId, KillReason};
+use super::event::{GroupId, KillReason};
 
 /// How long a worker is to have something to do without hearing from the coordinator: longer than
 /// that takes to have its turn on a busy machine.
@@ -65,8 +65,8 @@ pub(super) struct Slot {
     pub(super) running: BTreeSet<TaskId>,
     /// Bytes of the assignments in `queue`: no less than what is still unread in the worker's channel.
     pub(super) bytes: u32,
-    /// Leases by host.
-    pub(super) hosts: BTreeMap<HostId, u32>,
+    /// Leases by group.
+    pub(super) groups: BTreeMap<GroupId, u32>,
     /// Holds a suspect, and may hold nothing else.
     pub(super) alone: bool,
     /// Gets nothing more until it is empty, to take a suspect then.
@@ -76,11 +76,13 @@ pub(super) struct Slot {
     pub(super) closed: bool,
     /// Tasks that the worker may still be given before it is replaced; `None` is no limit.
     pub(super) quota: Option<u32>,
-    /// The host that served the worker's latest answer.
-    pub(super) served_by: Option<HostId>,
+    /// The group that served the worker's latest answer.
+    pub(super) served_by: Option<GroupId>,
     /// When the worker last began a task, and how long one takes it of late, if it has begun two.
     began: Option<Instant>,
     pace: Option<Duration>,
+    /// When a worker last answered a task.
+    pub(super) answered: Option<Instant>,
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
@@ -97,7 +99,7 @@ impl Slot {
             queue: VecDeque::new(),
             running: BTreeSet::new(),
             bytes: 0,
-            hosts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             alone: false,
             reserved: false,
             closed: false,
@@ -105,6 +107,7 @@ impl Slot {
             served_by: None,
             began: None,
             pace: None,
+            answered: None,
             progress: false,
             barren: 0,
         }

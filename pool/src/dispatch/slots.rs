@@ -150,7 +150,7 @@ fn replace<K: Ord>(set: &mut BTreeSet<K>, was: Option<K>, is: Option<K>) {
 }
 
 impl Slots {
-    /// No slots, of workers with so many downloads in flight each that may hold so many beyond them.
+    /// No slots, of workers with so many tasks in flight each that may hold so many beyond them.
     pub(super) fn new(concurrency: u16, prefetch: u16) -> Self {
         Self {
             slots: Vec::new(),

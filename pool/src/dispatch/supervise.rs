@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use protocol::{TaskId, WorkerId};
+use protocol::{JobFailure, TaskId, WorkerId};
 
 use super::backoff::restart_delay;
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
@@ -67,7 +67,7 @@ impl Cause {
     }
 }
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Spawns workers where one is wanted.
     pub(super) fn staff(&mut self, now: Instant) {
         let coming = self.slots.whole().coming;
@@ -102,8 +102,10 @@ impl Dispatcher {
             return 0;
         }
         let waiting = match self.limits.policy {
-            Policy::Shared => self.ready.available() + self.suspects.len() + self.errands.len(),
-            Policy::Chunked => self.suspects.len() + self.errands.len(),
+            Policy::Shared => {
+                self.ready.available() + self.suspects.len() + self.prerequisites.len()
+            }
+            Policy::Chunked => self.suspects.len() + self.prerequisites.len(),
         };
         waiting.saturating_sub(coming)
     }

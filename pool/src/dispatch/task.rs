@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 use protocol::{SlotId, WorkerId};
 
-use super::event::HostId;
+use super::event::GroupId;
 use super::pressure::Asked;
 
 /// An unfinished task.
 #[derive(Debug)]
 pub(super) struct Task {
-    /// The host that it is for now.
-    pub(super) host: HostId,
+    /// The group that it is for now.
+    pub(super) group: GroupId,
     /// Those that it is for if that fails, in their order.
-    pub(super) mirrors: VecDeque<HostId>,
+    pub(super) alternatives: VecDeque<GroupId>,
     /// It is not of the input.
-    pub(super) errand: bool,
-    /// Shortest time to the next one of its host.
+    pub(super) prerequisite: bool,
+    /// Shortest time to the next one of its group.
     pub(super) spacing: Duration,
     /// What it takes of a worker's credit.
     pub(super) size: u32,
@@ -36,7 +36,7 @@ pub(super) struct Task {
     pub(super) suspect: bool,
     /// The slot whose chunk it belongs to, once the input is split.
     pub(super) chunk: Option<SlotId>,
-    /// How often its host had served when it first refused this, or last in a way that spent no
+    /// How often its group had served when it first refused this, or last in a way that spent no
     /// attempt.
     pub(super) refused: Option<u64>,
     /// When it was first started, as far as is known.
@@ -51,8 +51,8 @@ pub(super) struct Task {
 pub(super) enum Place {
     /// In the ready queue.
     Ready,
-    /// In the queue of errands, ready.
-    Errands,
+    /// In the queue of prerequisites, ready.
+    Prerequisites,
     /// In the queue of suspects, ready.
     Suspects,
     /// In what is left of its slot's chunk, ready.
@@ -61,7 +61,7 @@ pub(super) enum Place {
     Delayed(Instant),
     /// With a worker.
     Leased(Lease),
-    /// This worker has answered it, and its body is being put in place, or its failure tried. It
+    /// This worker has answered it, and that is being seen to, or its failure tried. It
     /// waited so long before it was last started.
     Placing { worker: WorkerId, queued: Duration },
 }
@@ -71,7 +71,7 @@ pub(super) enum Place {
 pub(super) struct Lease {
     pub(super) worker: WorkerId,
     pub(super) deadline: Instant,
-    /// When it was handed out, and how much its host was asked then.
+    /// When it was handed out, and how much its group was asked then.
     pub(super) asked: Asked,
     /// When the worker took it up, if it has.
     pub(super) started: Option<Instant>,
@@ -82,11 +82,11 @@ pub(super) struct Lease {
 }
 
 impl Task {
-    pub(super) const fn new(now: Instant, host: HostId, size: u32) -> Self {
+    pub(super) const fn new(now: Instant, group: GroupId, size: u32) -> Self {
         Self {
-            host,
-            mirrors: VecDeque::new(),
-            errand: false,
+            group,
+            alternatives: VecDeque::new(),
+            prerequisite: false,
             spacing: Duration::ZERO,
             size,
             attempts: 0,
@@ -114,7 +114,7 @@ impl Task {
             Place::Leased(lease) if lease.worker == worker => Some(lease),
             Place::Leased(_)
             | Place::Ready
-            | Place::Errands
+            | Place::Prerequisites
             | Place::Suspects
             | Place::Chunk(_)
             | Place::Delayed(_)

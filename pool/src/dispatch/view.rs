@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::{TaskId, WorkerId};
+use protocol::{JobFailure, TaskId, WorkerId};
 
 use super::Dispatcher;
 use super::slot::SlotState;
@@ -11,11 +11,11 @@ use super::task::Place;
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Tasks of the input, whether offered or refused. Here and in what became of them errands do not
+    /// Tasks of the input, whether offered or refused. Here and in what became of them prerequisites do not
     /// count.
     pub offered: u64,
-    /// Tasks finished with their file in place.
-    pub stored: u64,
+    /// Tasks finished as done.
+    pub done: u64,
     /// Tasks finished as failed.
     pub failed: u64,
     /// Tasks quarantined.
@@ -38,7 +38,7 @@ impl Counts {
     /// Tasks finished, in whatever way.
     #[must_use]
     pub const fn finished(&self) -> u64 {
-        self.stored + self.failed + self.quarantined
+        self.done + self.failed + self.quarantined
     }
 }
 
@@ -49,9 +49,9 @@ pub struct SlotView {
     pub worker: WorkerId,
     /// What it is up to, as a word.
     pub state: &'static str,
-    /// What it runs.
+    /// What it runs, as far as can be told.
     pub running: Vec<TaskView>,
-    /// How many tasks it holds that it has not started.
+    /// How many more tasks it holds.
     pub queued: usize,
 }
 
@@ -64,17 +64,20 @@ pub struct TaskView {
     pub since: Instant,
 }
 
-impl Dispatcher {
+impl<O, F: JobFailure> Dispatcher<O, F> {
     /// What happened so far.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Tasks that were offered and are not finished, without errands.
+    /// Tasks that were offered and are not finished, without prerequisites.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.tasks.values().filter(|task| !task.errand).count()
+        self.tasks
+            .values()
+            .filter(|task| !task.prerequisite)
+            .count()
     }
 
     /// Tasks that wait for their next attempt.
@@ -83,7 +86,7 @@ impl Dispatcher {
         self.delayed.len()
     }
 
-    /// Tasks whose bodies are being put in place.
+    /// Tasks that are seen to after their workers have answered them.
     #[must_use]
     pub const fn placing(&self) -> usize {
         self.placing
@@ -121,35 +124,49 @@ impl Dispatcher {
     }
 
     /// Every slot, as it is now.
+    ///
+    /// A worker says late what it has started, and does not say it of short tasks before they have
+    /// ended. So the next tasks that it holds count as running where it has room for them: since
+    /// its last answer, or since they were handed out.
     pub fn slots(&self) -> impl Iterator<Item = SlotView> + '_ {
-        self.slots.iter().map(|slot| SlotView {
-            worker: slot.worker(),
-            state: match slot.state {
-                SlotState::Vacant { .. } => "vacant",
-                SlotState::Retired => "retired",
-                SlotState::Starting { .. } => "starting",
-                SlotState::Ready if slot.held() == 0 => "idle",
-                SlotState::Ready => "busy",
-                SlotState::Leaving { .. } => "leaving",
-                SlotState::Dying { .. } => "dying",
-            },
-            running: slot
-                .running
-                .iter()
-                .filter_map(|&task| match self.tasks.get(&task)?.place {
-                    Place::Leased(lease) => Some(TaskView {
-                        task,
-                        since: lease.started?,
-                    }),
-                    Place::Ready
-                    | Place::Errands
-                    | Place::Suspects
-                    | Place::Chunk(_)
-                    | Place::Delayed(_)
-                    | Place::Placing { .. } => None,
-                })
-                .collect(),
-            queued: slot.queue.len(),
+        self.slots.iter().map(|slot| {
+            let concurrency = usize::from(self.limits.concurrency);
+            let unsaid = concurrency
+                .saturating_sub(slot.running.len())
+                .min(slot.queue.len());
+            SlotView {
+                worker: slot.worker(),
+                state: match slot.state {
+                    SlotState::Vacant { .. } => "vacant",
+                    SlotState::Retired => "retired",
+                    SlotState::Starting { .. } => "starting",
+                    SlotState::Ready if slot.held() == 0 => "idle",
+                    SlotState::Ready => "busy",
+                    SlotState::Leaving { .. } => "leaving",
+                    SlotState::Dying { .. } => "dying",
+                },
+                running: slot
+                    .running
+                    .iter()
+                    .chain(slot.queue.iter().take(unsaid))
+                    .filter_map(|&task| match self.tasks.get(&task)?.place {
+                        Place::Leased(lease) => {
+                            let free = slot.answered.max(Some(lease.asked.at));
+                            Some(TaskView {
+                                task,
+                                since: lease.started.or(free)?,
+                            })
+                        }
+                        Place::Ready
+                        | Place::Prerequisites
+                        | Place::Suspects
+                        | Place::Chunk(_)
+                        | Place::Delayed(_)
+                        | Place::Placing { .. } => None,
+                    })
+                    .collect(),
+                queued: slot.queue.len() - unsaid,
+            }
         })
     }
 }

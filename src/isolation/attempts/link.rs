@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use protocol::{
-    Exchange, Failure, FailureKind, FromWorker, MonotonicNanos, Phase, Report, Running, Severity,
-    Stored, TaskId, codec, packet,
+    Exchange, Failure, FailureKind, FromWorker, MonotonicNanos, Phase, Progress, Report, Running,
+    Severity, Stored, TaskId, codec, packet,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
@@ -168,7 +168,10 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         |ground| {
             let assignment = ground.assignment()?;
             // Without a sandbox it can make one.
-            let made = symlink(ground.outside("letter"), ground.own(&assignment.partial));
+            let made = symlink(
+                ground.outside("letter"),
+                ground.own(&assignment.job.partial),
+            );
             tracing::debug!(?made, "link in place of a body");
             finish(ground, assignment.task)
         },
@@ -181,7 +184,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "report a body that it goes on writing to",
         |ground| {
             let assignment = ground.assignment()?;
-            let path = ground.own(&assignment.partial);
+            let path = ground.own(&assignment.job.partial);
             let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
             file.write_all(b"x")?;
             ground.say(FromWorker::Reports(vec![
@@ -305,9 +308,11 @@ fn flood(ground: &mut Ground<'_>) -> io::Result<()> {
     let reports = FromWorker::Reports(ids().map(started).collect());
     let running = |task| Running {
         task,
-        phase: Phase::Storing,
-        bytes: 1,
-        expected: None,
+        progress: Progress {
+            phase: Phase::Storing,
+            bytes: 1,
+            expected: None,
+        },
     };
     let heartbeat = FromWorker::Heartbeat(ids().map(running).collect());
     let begun = Instant::now();
@@ -329,7 +334,7 @@ fn started(task: TaskId) -> Report {
 fn finished(task: TaskId) -> Report {
     Report::Finished {
         task,
-        stored: Box::new(Stored {
+        output: Box::new(Stored {
             bytes: 1,
             ..Stored::default()
         }),

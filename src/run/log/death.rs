@@ -80,8 +80,25 @@ impl RecordedExit {
             signal,
             code,
             name: signal.and_then(signal_hook::low_level::signal_name),
-            text: exit.to_string(),
+            text: exit_text(exit),
         }
+    }
+}
+
+/// How a worker ended, in words: as its pool says it, with the option that set a limit.
+#[must_use]
+pub fn exit_text(exit: &Exit) -> String {
+    match exit {
+        Exit::OutOfMemory {
+            by: MemoryCause::Limit,
+        } => "out of memory (over --worker-memory)".to_owned(),
+        Exit::OutOfMemory {
+            by: MemoryCause::Kernel,
+        }
+        | Exit::Code(_)
+        | Exit::Signal(_)
+        | Exit::NotStarted(_)
+        | Exit::Unknown => exit.to_string(),
     }
 }
 

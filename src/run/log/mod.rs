@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use crate::folder::StateError;
 
-pub use death::{DeathRecord, RecordedExit, RecordedRunning, now};
+pub use death::{DeathRecord, RecordedExit, RecordedRunning, exit_text, now};
 pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
 pub use last_run::{LastEnding, LastRun};
 pub(in crate::run) use layout::MARK;

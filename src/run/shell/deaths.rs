@@ -9,7 +9,7 @@ use crate::dispatch::{Exit, KillReason};
 use crate::pool::Death;
 use crate::run::log::{
     DeathRecord, FormatVersion, MAX_DEATHS, RecordedDeath, RecordedExit, RecordedRunning,
-    RecordedWorker, now,
+    RecordedWorker, exit_text, now,
 };
 
 /// How many of the tasks it was running are named in the one line that tells of a worker's death.
@@ -52,7 +52,7 @@ impl Shell {
             }
             entry.deaths.push(RecordedDeath {
                 worker: recorded,
-                exit: exit.to_string(),
+                exit: exit_text(exit),
                 phase: sign.map(|sign| sign.heard.phase),
             });
             doing.push(RecordedRunning {
@@ -115,7 +115,10 @@ impl Shell {
     /// Why a task is quarantined whose `deliveries`-th delivery ended with this death: in short,
     /// and with the worker's last lines.
     pub(super) fn blame(&self, worker: WorkerId, exit: &Exit, deliveries: u32) -> (String, String) {
-        let short = format!("its worker died with {exit} (delivery {deliveries})");
+        let short = format!(
+            "its worker died with {} (delivery {deliveries})",
+            exit_text(exit)
+        );
         let last_words = match &self.dead {
             Some((dead, Death { last_words, .. })) if *dead == worker => last_words.as_slice(),
             Some(_) | None => &[],

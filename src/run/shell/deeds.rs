@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
+use protocol::{Assigned, Assignment, Expect, Failure, TaskId, TaskKind, WorkerId};
 
 use super::placing::Told;
 use super::{Entry, Shell, facts};
@@ -49,7 +49,7 @@ impl Shell {
             Action::Place {
                 worker,
                 task,
-                stored,
+                output: stored,
             } => {
                 self.place(worker, task, stored);
                 Ok(())
@@ -92,7 +92,7 @@ impl Shell {
                 self.record(task, worker, verdict, attempts, deliveries, queued);
                 Ok(())
             }
-            Action::TurnToMirror { task, failure } => {
+            Action::TurnToAlternative { task, failure } => {
                 self.turn_to_mirror(task, &failure);
                 Ok(())
             }
@@ -171,7 +171,7 @@ impl Shell {
         self.parts.intents.intend(free)
     }
 
-    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assignment> {
+    fn assignments(&self, tasks: Vec<TaskId>) -> Vec<Assigned<Assignment>> {
         tasks
             .into_iter()
             .filter_map(|task| {
@@ -192,12 +192,13 @@ impl Shell {
                     begun: self.parts.core.is_begun(task)
                         || self.parts.partials_left.contains(&partial),
                     mirror: source.is_some(),
-                    ..Assignment::new(task, url, partial)
+                    ..Assignment::new(url, partial)
                 };
-                Some(match &target.extra {
+                let job = match &target.extra {
                     Some(extra) => with_extra(plain, extra),
                     None => plain,
-                })
+                };
+                Some(Assigned { task, job })
             })
             .collect()
     }
@@ -227,7 +228,7 @@ impl Shell {
             Some(_) => entry.target.host.clone(),
             None => String::new(),
         };
-        let in_place = matches!(verdict, Verdict::Stored(_));
+        let in_place = matches!(verdict, Verdict::Done(_));
         self.parts.intents.settle(task, &entry.target, in_place);
         let pid = entry
             .placing
@@ -242,7 +243,7 @@ impl Shell {
         };
         if let Some(watching) = &mut self.parts.watching {
             match &verdict {
-                Verdict::Stored(stored) => {
+                Verdict::Done(stored) => {
                     watching.finished(worker.slot, queue, &stored.exchange.timing);
                 }
                 Verdict::Failed(failure) => {
@@ -254,10 +255,8 @@ impl Shell {
         }
         if let Some(timeline) = &mut self.parts.timeline {
             let (outcome, exchange) = match &verdict {
-                Verdict::Stored(stored) if stored.unchanged => {
-                    ("unchanged", Some(&stored.exchange))
-                }
-                Verdict::Stored(stored) => ("stored", Some(&stored.exchange)),
+                Verdict::Done(stored) if stored.unchanged => ("unchanged", Some(&stored.exchange)),
+                Verdict::Done(stored) => ("stored", Some(&stored.exchange)),
                 Verdict::Failed(failure) => ("failed", Some(&failure.exchange)),
                 Verdict::Quarantined(_) => ("quarantined", None),
             };
@@ -267,7 +266,7 @@ impl Shell {
         }
         let tally = &mut self.parts.tally;
         let record = match verdict {
-            Verdict::Stored(stored) => {
+            Verdict::Done(stored) => {
                 if stored.unchanged {
                     tally.unchanged += 1;
                 } else {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::{Running, WorkerId};
+use protocol::{Progress, Running, WorkerId};
 
 use super::{Shell, Sign};
 use crate::format::duration;
@@ -16,9 +16,12 @@ impl Shell {
     pub(super) fn hear(&mut self, worker: WorkerId, running: &Running, now: Instant) {
         let &Running {
             task,
-            phase,
-            bytes,
-            expected,
+            progress:
+                Progress {
+                    phase,
+                    bytes,
+                    expected,
+                },
         } = running;
         let earlier = self.heard.get(&task).filter(|sign| sign.worker == worker);
         let (new, speed) = match earlier {
@@ -64,9 +67,8 @@ impl Shell {
 
     /// What is said when the run is asked to end by the signal with this number.
     pub(super) fn farewell(&self, number: i32) -> String {
-        // A worker may have begun what it holds, and not have said so yet.
         let slots = self.parts.core.slots();
-        let running = slots.map(|slot| slot.running.len().max(slot.queued.min(1)));
+        let running = slots.map(|slot| slot.running.len());
         // And what is downloaded is put in place, or its command runs.
         let running = running.sum::<usize>() + self.parts.core.placing();
         let what = match running {

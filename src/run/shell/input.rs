@@ -104,8 +104,8 @@ impl Shell {
         self.tasks.insert(task, entry);
         Event::TaskOffered {
             task,
-            host,
-            mirrors,
+            group: host,
+            alternatives: mirrors,
             size,
             spacing,
         }

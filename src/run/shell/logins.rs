@@ -10,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Cookie, Exchange, Failure, Login, Report, Severity, TaskId, WorkerId};
+use protocol::{
+    Assigned, Assignment, Cookie, Exchange, Failure, Login, Report, Severity, TaskId, WorkerId,
+};
 use url::Url;
 
 use super::Shell;
@@ -71,7 +73,7 @@ impl Shell {
     pub(super) fn tell_logins(
         &mut self,
         worker: WorkerId,
-        tasks: &[Assignment],
+        tasks: &[Assigned<Assignment>],
     ) -> Result<(), EncodeError> {
         if self.parts.logins.is_empty() {
             return Ok(());
@@ -126,7 +128,10 @@ impl Shell {
             Report::Started { task, .. } | Report::Released { task } => {
                 self.desk.heard_of(worker, *task);
             }
-            Report::Finished { task, stored } => {
+            Report::Finished {
+                task,
+                output: stored,
+            } => {
                 self.on_cookies(worker, *task, &mut stored.exchange);
             }
             Report::Nacked { task, failure } => {
@@ -156,7 +161,7 @@ impl Shell {
     /// `worker` asks how to log in where a redirect led, or at the host of the task. A task that
     /// asks on and on fails.
     fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
-        if failure.severity != Severity::NeedsLogin || !self.parts.core.holds(worker, task) {
+        if failure.severity != Severity::Unprepared || !self.parts.core.holds(worker, task) {
             return;
         }
         let answered = self.tasks.get_mut(&task).and_then(|entry| {

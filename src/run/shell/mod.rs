@@ -465,10 +465,13 @@ impl Shell {
                 task,
                 at: clock.instant(at),
             },
-            Report::Finished { task, stored } => Event::Finished {
+            Report::Finished {
+                task,
+                output: stored,
+            } => Event::Finished {
                 worker,
                 task,
-                stored,
+                output: stored,
             },
             Report::Nacked { task, failure } => Event::Nacked {
                 worker,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assignment, Login, Stored, TaskId, WorkerId};
+use protocol::{Assigned, Assignment, Login, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
@@ -25,7 +25,7 @@ pub(super) struct Placing {
 #[derive(Debug)]
 pub(super) enum Held {
     /// As soon as what was fetched for it is there.
-    Assign(Vec<Assignment>),
+    Assign(Vec<Assigned<Assignment>>),
     /// As soon as all that comes before is told.
     Then(Told),
 }
@@ -34,7 +34,7 @@ pub(super) enum Held {
 #[derive(Debug)]
 pub(super) enum Told {
     Logins(Vec<Login>),
-    Assign(Vec<Assignment>),
+    Assign(Vec<Assigned<Assignment>>),
     Revoke(Vec<TaskId>),
     Dismiss,
 }
@@ -44,17 +44,17 @@ impl Shell {
     pub(super) fn hand_over(
         &mut self,
         worker: WorkerId,
-        tasks: Vec<Assignment>,
+        tasks: Vec<Assigned<Assignment>>,
     ) -> Result<(), EncodeError> {
         self.tell_logins(worker, &tasks)?;
-        let begun = tasks.iter().filter(|assignment| assignment.begun);
+        let begun = tasks.iter().filter(|assignment| assignment.job.begun);
         let bodies: Vec<_> = begun
             .map(|assignment| {
                 let last = self
                     .tasks
                     .get(&assignment.task)
                     .and_then(|entry| entry.last);
-                (last, assignment.partial.clone())
+                (last, assignment.job.partial.clone())
             })
             .collect();
         if bodies.is_empty() {

@@ -62,9 +62,9 @@ impl Shell {
                 let host = self.hosts.enter(&asked.host);
                 let entry = Entry::new(asked, host, TaskKind::RobotsTxt);
                 self.tasks.insert(task, entry);
-                Event::ErrandOffered {
+                Event::PrerequisiteOffered {
                     task,
-                    host,
+                    group: host,
                     size: size_in_channel(text),
                 }
             }),
@@ -101,7 +101,7 @@ impl Shell {
             (Standing::Unreachable(..), Verdict::Failed(failure)) => self.parts.console.line(
                 &format!("{robots} is out of reach, its URLs fail for now: {failure}"),
             ),
-            (Standing::Unreachable(..), Verdict::Stored(_) | Verdict::Quarantined(_)) => self
+            (Standing::Unreachable(..), Verdict::Done(_) | Verdict::Quarantined(_)) => self
                 .parts
                 .console
                 .line(&format!("{robots} is out of reach, its URLs fail for now")),

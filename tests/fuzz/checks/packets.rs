@@ -56,7 +56,7 @@ fn texts(message: &FromWorker) -> Vec<&str> {
     for report in reports {
         let exchange = match report {
             Report::Started { .. } | Report::Released { .. } => continue,
-            Report::Finished { stored, .. } => {
+            Report::Finished { output: stored, .. } => {
                 let validators = &stored.validators;
                 let said = [
                     &stored.content_type,

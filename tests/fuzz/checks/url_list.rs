@@ -8,7 +8,7 @@ use coordinator::input::naming::Naming;
 use coordinator::input::{
     Column, Extra, Format, Line, Lines, ListOptions, MAX_HEADERS, MAX_LINE, Target, UrlKey,
 };
-use protocol::{Assignment, TaskId, ToWorker, codec};
+use protocol::{Assigned, Assignment, TaskId, ToWorker, codec};
 use url::Url;
 
 /// Longest message that a line may cause, in bytes: 100 characters of the line, each up to 10 bytes
@@ -167,7 +167,7 @@ fn check_again(target: &Target, naming: &Naming, task: u64) {
 
 /// Every target fits a protocol frame, and what it says beyond its URL is sound.
 fn check_assignment(target: &Target) {
-    let mut assignment = Assignment::new(TaskId(u64::MAX), target.request_url(), &*target.path);
+    let mut assignment = Assignment::new(target.request_url(), &*target.path);
     if let Some(extra) = &target.extra {
         assert_ne!(**extra, Extra::default(), "nothing is None");
         assignment.expect = Some(Box::new(extra.expect.clone()));
@@ -188,8 +188,10 @@ fn check_assignment(target: &Target) {
         })
         .collect();
     assert!(mirrors.is_empty() || !target.expect().expect("a checksum").checksums.is_empty());
-    for assignment in std::iter::once(assignment).chain(mirrors) {
-        codec::encode(&ToWorker::Assign(vec![assignment])).expect("every target fits a frame");
+    for job in std::iter::once(assignment).chain(mirrors) {
+        let task = TaskId(u64::MAX);
+        codec::encode(&ToWorker::Assign(vec![Assigned { task, job }]))
+            .expect("every target fits a frame");
     }
 }
 

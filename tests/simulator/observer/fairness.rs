@@ -199,7 +199,7 @@ impl Observer {
             let silent = !self.heard.contains(host);
             let is_held_back = rests || self.pushing.contains(host);
             !is_held_back
-                && self.limits.per_host.is_none_or(|cap| load < cap)
+                && self.limits.per_group.is_none_or(|cap| load < cap)
                 && !(silent && most.is_some_and(|most| load >= most))
         });
         hosts

@@ -43,8 +43,7 @@ impl Observer {
                 "10: task {task} failed, and has mirrors: {entry:?}"
             ));
         }
-        if matches!(verdict, Verdict::Stored(_)) != entry.placed || self.placing.contains_key(&task)
-        {
+        if matches!(verdict, Verdict::Done(_)) != entry.placed || self.placing.contains_key(&task) {
             return Err(format!("9: task {task} recorded as {verdict:?}: {entry:?}"));
         }
         if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {

@@ -26,7 +26,11 @@ impl World {
         self.asking.insert(place, (task, vec![event]));
         self.hosts.insert(task, host);
         let size = self.rng.u32(20..500);
-        self.tell_core(Event::ErrandOffered { task, host, size })
+        self.tell_core(Event::PrerequisiteOffered {
+            task,
+            group: host,
+            size,
+        })
     }
 
     fn judged(&mut self, mut event: Event, wanted: Duration) -> Event {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use protocol::{Assignment, Report};
+use protocol::{Assigned, Assignment, Report};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -43,7 +43,7 @@ pub(super) fn runtime(work: Duration) -> std::io::Result<Runtime> {
 #[derive(Debug)]
 pub(super) struct Crew<O> {
     pub(super) post: Arc<Post<O>>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue<Assignment>>,
     pub(super) activities: Vec<Arc<Activity>>,
     pub(super) interval: Duration,
     /// How long a task may go without moving.
@@ -73,18 +73,18 @@ pub(super) fn run<O: Outbox + 'static, E: EventEngine + 'static>(
 /// Does one task after the other.
 async fn slot<O: Outbox, E: EventEngine>(
     post: &Post<O>,
-    queue: &Queue,
+    queue: &Queue<Assignment>,
     activity: &Activity,
     make_engine: &(impl Fn() -> E + Sync),
 ) {
     let mut engine = make_engine();
     loop {
         let next = match queue.try_pop() {
-            Some(assignment) => assignment,
+            Some(assigned) => assigned,
             None => {
                 post.flush();
                 match queue.next().await {
-                    Some(assignment) => assignment,
+                    Some(assigned) => assigned,
                     None => return,
                 }
             }
@@ -92,7 +92,7 @@ async fn slot<O: Outbox, E: EventEngine>(
         activity.take_up(next.task);
         post.begin(next.task);
         let report = work(&next, &mut engine, activity, make_engine).await;
-        let listens = post.end(report, &next.url, queue.waiting());
+        let listens = post.end(report, &next.job.url, queue.waiting());
         activity.put_down();
         if !listens {
             return;
@@ -102,15 +102,15 @@ async fn slot<O: Outbox, E: EventEngine>(
 
 /// Does one task. A panic in it costs this task and this engine, nothing else.
 async fn work<E: EventEngine>(
-    assignment: &Assignment,
+    assigned: &Assigned<Assignment>,
     engine: &mut E,
     activity: &Activity,
     make_engine: &impl Fn() -> E,
 ) -> Report {
-    let task = assignment.task;
+    let task = assigned.task;
     let started = timestamp(SystemTime::now());
     let result = {
-        let mut download = pin!(engine.download(assignment, activity));
+        let mut download = pin!(engine.download(&assigned.job, activity));
         poll_fn(|context| {
             // Not polled again after a panic, and an activity is whole at any time.
             let polled = catch_unwind(AssertUnwindSafe(|| download.as_mut().poll(context)));
@@ -123,7 +123,10 @@ async fn work<E: EventEngine>(
         .await
     };
     match result {
-        Ok(Ok(stored)) => Report::Finished { task, stored },
+        Ok(Ok(stored)) => Report::Finished {
+            task,
+            output: stored,
+        },
         Ok(Err(failure)) => Report::Nacked { task, failure },
         Err(payload) => {
             *engine = make_engine();

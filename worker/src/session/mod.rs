@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use protocol::{FromWorker, Setup, ToWorker};
+use protocol::{Assignment, FromWorker, Setup, ToWorker};
 use tokio::sync::Notify;
 
 use crate::activity::Activity;
@@ -103,7 +103,7 @@ pub fn serve<I: Inbox, O: Outbox + 'static>(
 pub struct Session<O: Outbox> {
     outbox: Arc<O>,
     post: Arc<Post<O>>,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Assignment>>,
     /// How an event loop is told to stop.
     stopped: Arc<Notify>,
     abandoned: Arc<AtomicBool>,
@@ -256,7 +256,7 @@ impl<O: Outbox + 'static> Session<O> {
         loop {
             match inbox.recv()? {
                 ToWorker::Assign(assignments) => self.queue.push(assignments),
-                ToWorker::Logins(logins) => self.logins.learn(logins),
+                ToWorker::Notice(logins) => self.logins.learn(logins),
                 // What is held is told with it: who asks wants to know what is left.
                 ToWorker::Revoke(tasks) => self.post.release(self.queue.revoke(&tasks)),
                 ToWorker::Dismiss => return Ok(End::Dismissed),
@@ -278,7 +278,7 @@ fn longest_rest(setup: &Setup, sharing: usize) -> Duration {
 }
 
 impl<O: Outbox> Session<O> {
-    fn new(outbox: Arc<O>, post: Post<O>, queue: Queue) -> Self {
+    fn new(outbox: Arc<O>, post: Post<O>, queue: Queue<Assignment>) -> Self {
         Self {
             outbox,
             post: Arc::new(post),

@@ -387,7 +387,7 @@ fn weight(report: &Report) -> usize {
     };
     match report {
         Report::Started { .. } | Report::Released { .. } => BARE,
-        Report::Finished { stored, .. } => {
+        Report::Finished { output: stored, .. } => {
             FIXED
                 + exchange(&stored.exchange)
                 + stored.content_type.as_ref().map_or(0, String::len)
@@ -524,10 +524,14 @@ mod tests {
             let task = TaskId(task);
             self.post.begin(task);
             let stored = Box::default();
-            assert!(
-                self.post
-                    .end(Report::Finished { task, stored }, url, waiting)
-            );
+            assert!(self.post.end(
+                Report::Finished {
+                    task,
+                    output: stored
+                },
+                url,
+                waiting
+            ));
         }
 
         fn frames(&self) -> Vec<usize> {
@@ -551,8 +555,14 @@ mod tests {
             assert_eq!(desk.frames(), [0; 0], "nobody waits for a start");
             let stored = Box::default();
             let task = TaskId(task);
-            desk.post
-                .end(Report::Finished { task, stored }, "http://h/", 0);
+            desk.post.end(
+                Report::Finished {
+                    task,
+                    output: stored,
+                },
+                "http://h/",
+                0,
+            );
             assert_eq!(desk.frames(), [2]);
         }
     }

@@ -5,13 +5,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use protocol::{Assignment, TaskId};
+use protocol::{Assigned, TaskId};
 use tokio::sync::Notify;
 
 /// Tasks that wait for a slot, first come, first served.
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Queue<J> {
+    state: Mutex<State<J>>,
     bell: Bell,
 }
 
@@ -22,17 +22,17 @@ enum Bell {
     Tasks(Notify),
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Assignment>,
+#[derive(Debug)]
+struct State<J> {
+    waiting: VecDeque<Assigned<J>>,
     closed: bool,
 }
 
-impl Queue {
+impl<J> Queue<J> {
     /// A queue that threads wait at, with [`pop`](Self::pop).
     pub(super) fn for_threads() -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             bell: Bell::Threads(Condvar::new()),
         }
     }
@@ -40,15 +40,15 @@ impl Queue {
     /// A queue that the tasks of an event loop wait at, with [`next`](Self::next).
     pub(super) fn for_tasks() -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
             bell: Bell::Tasks(Notify::new()),
         }
     }
 
-    /// Adds `assignments`, in their order.
-    pub(super) fn push(&self, assignments: Vec<Assignment>) {
-        let many = assignments.len() > 1;
-        self.lock().waiting.extend(assignments);
+    /// Adds `assigned`, in their order.
+    pub(super) fn push(&self, assigned: Vec<Assigned<J>>) {
+        let many = assigned.len() > 1;
+        self.lock().waiting.extend(assigned);
         match &self.bell {
             Bell::Threads(bell) if many => bell.notify_all(),
             Bell::Threads(bell) => bell.notify_one(),
@@ -58,7 +58,7 @@ impl Queue {
     }
 
     /// Takes the first task, if there is one now.
-    pub(super) fn try_pop(&self) -> Option<Assignment> {
+    pub(super) fn try_pop(&self) -> Option<Assigned<J>> {
         let mut state = self.lock();
         if state.closed {
             return None;
@@ -67,14 +67,14 @@ impl Queue {
     }
 
     /// Waits for a task and takes it; `None` once the queue is closed.
-    pub(super) fn pop(&self) -> Option<Assignment> {
+    pub(super) fn pop(&self) -> Option<Assigned<J>> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(assignment) = state.waiting.pop_front() {
-                return Some(assignment);
+            if let Some(assigned) = state.waiting.pop_front() {
+                return Some(assigned);
             }
             let Bell::Threads(bell) = &self.bell else {
                 return None;
@@ -84,7 +84,7 @@ impl Queue {
     }
 
     /// As [`pop`](Self::pop), for tasks of an event loop.
-    pub(super) async fn next(&self) -> Option<Assignment> {
+    pub(super) async fn next(&self) -> Option<Assigned<J>> {
         loop {
             {
                 let mut state = self.lock();
@@ -95,13 +95,13 @@ impl Queue {
                     }
                     return None;
                 }
-                if let Some(assignment) = state.waiting.pop_front() {
+                if let Some(assigned) = state.waiting.pop_front() {
                     if !state.waiting.is_empty()
                         && let Bell::Tasks(bell) = &self.bell
                     {
                         bell.notify_one();
                     }
-                    return Some(assignment);
+                    return Some(assigned);
                 }
             }
             let Bell::Tasks(bell) = &self.bell else {
@@ -120,10 +120,10 @@ impl Queue {
     pub(super) fn revoke(&self, tasks: &[TaskId]) -> Vec<TaskId> {
         let revoked: HashSet<TaskId> = tasks.iter().copied().collect();
         let mut released = Vec::new();
-        self.lock().waiting.retain(|assignment| {
-            let stays = !revoked.contains(&assignment.task);
+        self.lock().waiting.retain(|assigned| {
+            let stays = !revoked.contains(&assigned.task);
             if !stays {
-                released.push(assignment.task);
+                released.push(assigned.task);
             }
             stays
         });
@@ -142,7 +142,16 @@ impl Queue {
     }
 
     /// Every change is whole in itself, so a panic elsewhere does not matter.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<J> State<J> {
+    const fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            closed: false,
+        }
     }
 }

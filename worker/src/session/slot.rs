@@ -6,7 +6,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
-use protocol::{Assignment, Exchange, Failure, FailureKind, Report, TaskId, Timestamp};
+use protocol::{Assigned, Assignment, Exchange, Failure, FailureKind, Report, TaskId, Timestamp};
 
 use super::post::Post;
 use super::queue::Queue;
@@ -18,19 +18,19 @@ use crate::link::Outbox;
 /// Does tasks from `queue` until it is closed, or nobody listens any more.
 pub(super) fn run<E: Engine>(
     post: &Post<impl Outbox>,
-    queue: &Queue,
+    queue: &Queue<Assignment>,
     activity: &Activity,
     make_engine: &impl Fn() -> E,
 ) {
     let mut engine = make_engine();
     loop {
         let next = match queue.try_pop() {
-            Some(assignment) => assignment,
+            Some(assigned) => assigned,
             None => {
                 // The others may have taken what waited when this slot's last task ended.
                 post.flush();
                 match queue.pop() {
-                    Some(assignment) => assignment,
+                    Some(assigned) => assigned,
                     None => return,
                 }
             }
@@ -41,7 +41,7 @@ pub(super) fn run<E: Engine>(
         if activity.is_abandoned() {
             return;
         }
-        let listens = post.end(report, &next.url, queue.waiting());
+        let listens = post.end(report, &next.job.url, queue.waiting());
         activity.put_down();
         if !listens {
             return;
@@ -51,17 +51,22 @@ pub(super) fn run<E: Engine>(
 
 /// Does one task. A panic in it costs this task and this engine, nothing else.
 fn work<E: Engine>(
-    assignment: &Assignment,
+    assigned: &Assigned<Assignment>,
     engine: &mut E,
     activity: &Activity,
     make_engine: &impl Fn() -> E,
 ) -> Report {
-    let task = assignment.task;
+    let task = assigned.task;
     let started = timestamp(SystemTime::now());
     // The engine is not looked at again after a panic, and an activity is whole at any time.
-    let result = catch_unwind(AssertUnwindSafe(|| engine.download(assignment, activity)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        engine.download(&assigned.job, activity)
+    }));
     match result {
-        Ok(Ok(stored)) => Report::Finished { task, stored },
+        Ok(Ok(stored)) => Report::Finished {
+            task,
+            output: stored,
+        },
         Ok(Err(failure)) => Report::Nacked { task, failure },
         Err(payload) => {
             *engine = make_engine();

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use protocol::{
-    Assignment, Engine as Kind, Failure, FailureKind, Report, Running, Severity, Stored, TaskId,
+    Assigned, Assignment, Engine as Kind, Failure, FailureKind, Progress, Report, Running,
+    Severity, Stored, TaskId,
 };
 
 use tokio::sync::Mutex;
@@ -32,7 +33,7 @@ impl Engine for Scripted {
     ) -> Result<Box<Stored>, Box<Failure>> {
         match assignment.url.as_str() {
             "hold" => {
-                self.held.send(assignment.task).expect("the test listens");
+                self.held.send(named(assignment)).expect("the test listens");
                 self.release.blocking_lock().blocking_recv();
             }
             "panic" => panic!("as the test wanted"),
@@ -50,7 +51,7 @@ impl EventEngine for Scripted {
     ) -> Result<Box<Stored>, Box<Failure>> {
         match assignment.url.as_str() {
             "hold" => {
-                self.held.send(assignment.task).expect("the test listens");
+                self.held.send(named(assignment)).expect("the test listens");
                 self.release.lock().await.recv().await;
             }
             "panic" => panic!("as the test wanted"),
@@ -58,6 +59,11 @@ impl EventEngine for Scripted {
         }
         Ok(Box::default())
     }
+}
+
+/// The task that [`Bench::assign`] made of it.
+fn named(assignment: &Assignment) -> TaskId {
+    TaskId(assignment.partial.parse().expect("a number"))
 }
 
 /// A running session, and the test's side of it.
@@ -148,7 +154,10 @@ impl Bench {
     fn assign(&self, tasks: &[(u64, &str)]) {
         let assignments = tasks
             .iter()
-            .map(|(task, url)| Assignment::new(TaskId(*task), *url, task.to_string()))
+            .map(|(task, url)| Assigned {
+                task: TaskId(*task),
+                job: Assignment::new(*url, task.to_string()),
+            })
             .collect();
         self.say(ToWorker::Assign(assignments));
     }
@@ -285,9 +294,11 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
     };
     let expected = Running {
         task: TaskId(7),
-        phase: protocol::Phase::Requesting,
-        bytes: 0,
-        expected: None,
+        progress: Progress {
+            phase: protocol::Phase::Requesting,
+            bytes: 0,
+            expected: None,
+        },
     };
     assert_eq!(running, [expected]);
     bench.release.send(()).expect("it waits");
@@ -416,8 +427,11 @@ fn a_frozen_event_loop_shows_no_life() {
     let session = session.expect("a loop");
     let next = || coordinator.from_worker.recv().expect("a message");
     while next() != FromWorker::Heartbeat(Vec::new()) {}
-    let assignment = |task| Assignment::new(TaskId(task), "", "");
-    session.queue.push(vec![assignment(1)]);
+    let assigned = |task| Assigned {
+        task: TaskId(task),
+        job: Assignment::new("", ""),
+    };
+    session.queue.push(vec![assigned(1)]);
     wait.recv().expect("it froze");
     // It says nothing any more, and what it runs can be read nevertheless.
     while coordinator.from_worker.try_recv().is_ok() {}

@@ -1,6 +1,6 @@
 //! Tests of the store: what is on disk, at every step.
 
-use protocol::{Severity, TaskId, Validator};
+use protocol::{Severity, Validator};
 
 use sha2::{Digest, Sha256};
 
@@ -27,7 +27,7 @@ fn store() -> (tempfile::TempDir, Arc<Store>) {
 }
 
 fn assignment(name: &str) -> Assignment {
-    Assignment::new(TaskId(1), "http://a.test/", name)
+    Assignment::new("http://a.test/", name)
 }
 
 fn site(store: &Arc<Store>, name: &str) -> Site {

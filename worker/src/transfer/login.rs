@@ -73,7 +73,7 @@ impl<'o> Transfer<'o> {
         if logins.lacks(host, self.redirects.is_home()) {
             return Err(Fault::new(
                 FailureKind::Internal,
-                Severity::NeedsLogin,
+                Severity::Unprepared,
                 format!("the worker was not told how to log in at {host}"),
             ));
         }

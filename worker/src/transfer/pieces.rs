@@ -110,7 +110,7 @@ impl Transfer<'_> {
     /// what is there, or ask for all.
     pub(crate) fn without_piece(&self, fault: Fault) -> Fault {
         match fault.severity {
-            Severity::Transient { .. } | Severity::Fatal | Severity::NeedsLogin => fault,
+            Severity::Transient { .. } | Severity::Fatal | Severity::Unprepared => fault,
             Severity::Permanent => Fault::transient(fault.kind, fault.message),
         }
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use protocol::{Assignment, Engine, FailureKind, HttpOptions, Known, Severity, TaskId, Validators};
+use protocol::{Assignment, Engine, FailureKind, HttpOptions, Known, Severity, Validators};
 
 use crate::support::{Bench, Server, TRANSIENT, options};
 
@@ -248,7 +248,7 @@ fn a_coded_body_has_the_size_and_hash_of_what_it_decodes_to(engine: Engine) {
     };
     let assignment = Assignment {
         known: Some(Box::new(known)),
-        ..Assignment::new(TaskId(1), url, "file")
+        ..Assignment::new(url, "file")
     };
     // That it is the same is for the coordinator to see, by its size and hash.
     let again = bench.download(&assignment).expect("stored");

@@ -1,8 +1,6 @@
 //! What the list says of a file: its checksums, and which part of the resource it is.
 
-use protocol::{
-    Algorithm, Assignment, ByteRange, Checksum, Engine, Expect, FailureKind, Severity, TaskId,
-};
+use protocol::{Algorithm, Assignment, ByteRange, Checksum, Engine, Expect, FailureKind, Severity};
 
 use crate::support::{Bench, Downloaded, Server, TRANSIENT, ok, options};
 
@@ -36,7 +34,7 @@ fn task(url: &str, checksums: Vec<Checksum>) -> Assignment {
     };
     Assignment {
         expect: Some(Box::new(expect)),
-        ..Assignment::new(TaskId(1), url, "file")
+        ..Assignment::new(url, "file")
     }
 }
 
@@ -81,7 +79,7 @@ fn part(engine: Engine, answer: &str) -> (Bench, Downloaded) {
     given.headers = vec![("Range".to_owned(), "bytes=7-".to_owned())];
     let task = Assignment {
         range: Some(ByteRange { first: 2, last: 5 }),
-        ..Assignment::new(TaskId(1), server.url("/"), "file")
+        ..Assignment::new(server.url("/"), "file")
     };
     let mut bench = Bench::new(engine, given);
     let downloaded = bench.download(&task);

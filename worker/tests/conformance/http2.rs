@@ -9,8 +9,7 @@ use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
 use protocol::{
-    Assignment, Engine, FailureKind, HttpOptions, Known, Severity, Simulated, TaskId, Trust,
-    Validators,
+    Assignment, Engine, FailureKind, HttpOptions, Known, Severity, Simulated, Trust, Validators,
 };
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -130,7 +129,7 @@ fn download_at_once(server: &Server, many: u16, rounds: usize) {
                 for round in 0..rounds {
                     let url = format!("https://a.test/{number}/{round}?q");
                     let path = format!("{number}-{round}");
-                    let assignment = Assignment::new(TaskId(number.into()), url, path);
+                    let assignment = Assignment::new(url, path);
                     let activity = Activity::default();
                     let stored = engine.download(&assignment, &activity).await;
                     stored.expect("stored");
@@ -222,7 +221,7 @@ fn a_file_that_is_current_stays_over_http2_as_well() {
         };
         let assignment = Assignment {
             known: Some(Box::new(known)),
-            ..Assignment::new(TaskId(1), url, "file")
+            ..Assignment::new(url, "file")
         };
         let stored = bench.download(&assignment).expect("stored or kept");
         assert_eq!(stored.unchanged, file == "old");

@@ -114,7 +114,7 @@ fn a_download_that_waits_moves_and_can_be_given_up(engine: Engine) {
         thread::spawn(move || download(engine, shared, &url, &activity, &abandoned))
     };
     let moved_within = |time| activity.running(Instant::now(), time);
-    let received = || moved_within(Duration::MAX).expect("it runs").bytes;
+    let received = || moved_within(Duration::MAX).expect("it runs").progress.bytes;
     let look_again = || {
         assert!(!download.is_finished(), "it waits");
         // What is looked for decides, never how long this takes.
@@ -148,7 +148,7 @@ fn download(
     activity: &Activity,
     abandoned: &AtomicBool,
 ) -> Result<Downloaded, ()> {
-    let assignment = Assignment::new(TaskId(1), url, "file");
+    let assignment = Assignment::new(url, "file");
     match engine {
         Engine::Blocking => {
             let result =

@@ -217,7 +217,7 @@ fn a_login_host_gets_its_own_credentials_and_nobody_else_does(engine: Engine) {
     let url = hosts.url("data.test", "/file");
 
     let asks = bench.get(&url).expect_err("it does not know how");
-    assert_eq!(asks.severity, Severity::NeedsLogin, "{asks}");
+    assert_eq!(asks.severity, Severity::Unprepared, "{asks}");
     let at = asks.exchange.final_url.as_deref();
     assert_eq!(at, Some(hosts.url("login.test", "/oauth").as_str()));
     assert_eq!(hosts.heads.count(), 1, "nobody was asked there");
@@ -372,7 +372,7 @@ fn a_client_certificate_of_one_host_is_shown_to_that_host_alone(engine: Engine) 
     bench.fails(
         "https://a.test/",
         FailureKind::Internal,
-        Severity::NeedsLogin,
+        Severity::Unprepared,
     );
     bench.learn(vec![Login {
         identity: Some(Identity {

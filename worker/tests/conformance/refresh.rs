@@ -2,7 +2,7 @@
 
 use protocol::{
     Algorithm, Assignment, Checksum, Engine, Expect, FailureKind, Known, PartialNote, Severity,
-    TaskId, Validator, Validators,
+    Validator, Validators,
 };
 use sha2::{Digest, Sha256};
 
@@ -29,7 +29,7 @@ fn known(url: &str, etag: Option<&str>, last_modified: Option<&str>) -> Known {
 fn task(url: &str, known: Known) -> Assignment {
     Assignment {
         known: Some(Box::new(known)),
-        ..Assignment::new(TaskId(1), url, "file")
+        ..Assignment::new(url, "file")
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     Algorithm, Assignment, ByteRange, Checksum, Engine, Expect, FailureKind, HttpOptions,
-    LimitRate, PartialNote, TaskId,
+    LimitRate, PartialNote,
 };
 use sha2::{Digest, Sha256};
 
@@ -219,7 +219,7 @@ fn a_range_that_the_list_asks_for_comes_in_one_piece(engine: Engine) {
         [head.as_bytes(), &body()[..PART]].concat()
     });
     let mut bench = Bench::new(engine, with_split(4));
-    let mut assignment = Assignment::new(TaskId(1), server.url("/"), "file");
+    let mut assignment = Assignment::new(server.url("/"), "file");
     assignment.range = Some(ByteRange {
         first: 0,
         last: PART as u64 - 1,
@@ -400,7 +400,7 @@ fn what_is_put_together_and_not_what_the_list_names_may_come_again(engine: Engin
         }
     });
     let mut bench = Bench::new(engine, with_split(4));
-    let mut assignment = Assignment::new(TaskId(1), server.url("/"), "file");
+    let mut assignment = Assignment::new(server.url("/"), "file");
     assignment.expect = Some(Box::new(Expect {
         size: None,
         checksums: vec![Checksum {

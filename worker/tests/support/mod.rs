@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use protocol::{
     Assignment, Engine, Failure, FailureKind, HttpOptions, Login, LoginOptions, Proxies, Setup,
-    Severity, Stored, TaskId, Trust,
+    Severity, Stored, Trust,
 };
 use tokio::runtime::{Builder, Runtime};
 use worker::Engine as _;
@@ -284,7 +284,7 @@ impl Bench {
 
     /// Downloads `url` to `file`.
     pub fn get(&mut self, url: &str) -> Downloaded {
-        self.download(&Assignment::new(TaskId(1), url, "file"))
+        self.download(&Assignment::new(url, "file"))
     }
 
     /// Does a task whose path is `file`.

@@ -1,26 +1,26 @@
-//! How a host takes what it is asked: what it served, what it refused, and what it may be asked
+//! How a group takes what it is asked: what it served, what it refused, and what it may be asked
 //! for that reason.
 
 use std::time::{Duration, Instant};
 
-use protocol::{FailureKind, TaskId};
+use protocol::TaskId;
 
-use super::{Host, ReadyQueue};
-use crate::dispatch::event::HostId;
+use super::{Group, ReadyQueue};
+use crate::dispatch::event::GroupId;
 use crate::dispatch::pressure::{Asked, Pressure, Span};
 
 /// A refusal is not of one task alone if another one was refused within so many answers.
 const RECENT: u64 = 64;
 /// Others served since a task was refused, after which another refusal is its own.
 const OTHERS: u64 = 8;
-/// Refusals in a row of tasks that were not refused before, after which the host is closed.
+/// Refusals in a row of tasks that were not refused before, after which the group is closed.
 const CLOSED: u32 = 3;
-/// Unfinished tasks of a host that are too many to be all bad.
+/// Unfinished tasks of a group that are too many to be all bad.
 const MANY: u32 = 8;
-/// How long a host that may as well be open may serve nothing.
+/// How long a group that may as well be open may serve nothing.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is known of a host's manners.
+/// What is known of a group's manners.
 #[derive(Debug, Default)]
 pub(super) struct Manners {
     pressure: Option<Box<Pressure>>,
@@ -38,7 +38,8 @@ pub(super) struct Manners {
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
     task: TaskId,
-    kind: FailureKind,
+    /// In which way ([`JobFailure::refusal`](protocol::JobFailure::refusal)).
+    way: u32,
     /// Which answer it was.
     answer: u64,
     /// Which answer the latest refusal of another task was, of the same kind.
@@ -60,35 +61,35 @@ pub(in crate::dispatch) struct Meaning {
     pub(in crate::dispatch) is_unanimous: bool,
     /// The task is not to blame: the attempt does not count.
     pub(in crate::dispatch) excused: bool,
-    /// How often the host had served when it refused.
+    /// How often the group had served when it refused.
     pub(in crate::dispatch) served: u64,
 }
 
 impl ReadyQueue {
-    /// Most load of a host.
-    pub(super) fn most_load(&self, entry: &Host) -> u32 {
+    /// Most load of a group.
+    pub(super) fn most_load(&self, entry: &Group) -> u32 {
         let cap = self.cap.unwrap_or(u32::MAX);
         let pressure = &entry.manners.pressure;
         pressure.as_ref().map_or(cap, |own| own.window().min(cap))
     }
 
-    /// Whether `host` pushes back: it is to be asked only as it can be at the moment.
-    pub(in crate::dispatch) fn is_under_pressure(&self, host: HostId) -> bool {
-        self.hosts
-            .get(&host)
+    /// Whether `group` pushes back: it is to be asked only as it can be at the moment.
+    pub(in crate::dispatch) fn is_under_pressure(&self, group: GroupId) -> bool {
+        self.groups
+            .get(&group)
             .is_some_and(|entry| entry.manners.pressure.is_some())
     }
 
-    /// Whether `host` has ever served anything.
-    pub(in crate::dispatch) fn has_served(&self, host: HostId) -> bool {
-        self.hosts
-            .get(&host)
+    /// Whether `group` has ever served anything.
+    pub(in crate::dispatch) fn has_served(&self, group: GroupId) -> bool {
+        self.groups
+            .get(&group)
             .is_some_and(|entry| entry.manners.served > 0)
     }
 
-    /// A task of `host`, whose load includes it, is handed out.
-    pub(in crate::dispatch) fn ask(&mut self, now: Instant, host: HostId) -> Asked {
-        let entry = self.hosts.entry(host).or_default();
+    /// A task of `group`, whose load includes it, is handed out.
+    pub(in crate::dispatch) fn ask(&mut self, now: Instant, group: GroupId) -> Asked {
+        let entry = self.groups.entry(group).or_default();
         entry.manners.asked.get_or_insert(now);
         let asked = Asked {
             at: now,
@@ -96,23 +97,23 @@ impl ReadyQueue {
         };
         let rest = entry.manners.pressure.as_mut().map(|own| own.ask(now));
         if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
-            self.rest(host, now + rest);
+            self.rest(group, now + rest);
         }
         asked
     }
 
-    /// `host` answered what it was asked for, whatever the answer is worth. `most` is the most load
+    /// `group` answered what it was asked for, whatever the answer is worth. `most` is the most load
     /// that it could have, if nothing held it back.
     pub(in crate::dispatch) fn serve(
         &mut self,
         now: Instant,
-        host: HostId,
+        group: GroupId,
         asked: Asked,
         most: u32,
     ) {
-        let was = self.standing(host);
+        let was = self.standing(group);
         let most = self.cap.map_or(most, |cap| cap.min(most));
-        let Some(Host { manners, load, .. }) = self.hosts.get_mut(&host) else {
+        let Some(Group { manners, load, .. }) = self.groups.get_mut(&group) else {
             return;
         };
         manners.served += 1;
@@ -128,26 +129,26 @@ impl ReadyQueue {
         {
             manners.pressure = None;
         }
-        self.update(host, was);
+        self.update(group, was);
     }
 
-    /// `host` refused to serve `task` now, in this way. `before` is how often it had served when it
+    /// `group` refused to serve `task` now, in this way. `before` is how often it had served when it
     /// refused that earlier, and `patience` for how long it may be closed.
     pub(in crate::dispatch) fn refuse(
         &mut self,
         now: Instant,
-        (host, task, kind): (HostId, TaskId, FailureKind),
+        (group, task, way): (GroupId, TaskId, u32),
         asked: Asked,
         before: Option<u64>,
         patience: Duration,
     ) -> Meaning {
-        let was = self.standing(host);
-        let Some(Host {
+        let was = self.standing(group);
+        let Some(Group {
             manners,
             load,
             unfinished,
             ..
-        }) = self.hosts.get_mut(&host)
+        }) = self.groups.get_mut(&group)
         else {
             return Meaning {
                 is_unanimous: false,
@@ -156,7 +157,7 @@ impl ReadyQueue {
             };
         };
         manners.answers += 1;
-        let refusal = manners.refuse(now, task, kind, before.is_none());
+        let refusal = manners.refuse(now, task, way, before.is_none());
         let patience = match refusal.fresh >= CLOSED || *unfinished >= MANY {
             true => patience,
             false => patience.min(SHORT_PATIENCE),
@@ -173,7 +174,7 @@ impl ReadyQueue {
                 .get_or_insert_with(|| Box::new(Pressure::new(now, past, *load)));
             pressure.refuse(now, asked, *load);
         } else {
-            // It has had its time: it is asked for the rest as any other host, and serves or not.
+            // It has had its time: it is asked for the rest as any other group, and serves or not.
             manners.pressure = None;
         }
         let others = before.map_or(0, |before| manners.served - before);
@@ -186,17 +187,17 @@ impl ReadyQueue {
             excused: is_patient && manners.served > 0 && is_shared && !is_own,
             served: manners.served,
         };
-        self.update(host, was);
+        self.update(group, was);
         meaning
     }
 }
 
 impl Manners {
     /// Takes note of the refusal of `task`, the first one of it or not.
-    fn refuse(&mut self, now: Instant, task: TaskId, kind: FailureKind, is_first: bool) -> Refusal {
+    fn refuse(&mut self, now: Instant, task: TaskId, way: u32, is_first: bool) -> Refusal {
         let mut refusal = Refusal {
             task,
-            kind,
+            way,
             answer: self.answers,
             other: None,
             since: now,
@@ -206,7 +207,7 @@ impl Manners {
         };
         if let Some(earlier) = self.refusal {
             let is_other = earlier.task != task;
-            if earlier.kind == kind {
+            if earlier.way == way {
                 refusal.other = match is_other {
                     true => Some(earlier.answer),
                     false => earlier.other,

@@ -14,7 +14,7 @@ fn a_robots_txt_has_limits_of_its_own() {
     options.retry_all_errors = true;
     let assignment = Assignment {
         kind: TaskKind::RobotsTxt,
-        ..Assignment::new(protocol::TaskId(1), "http://a.test/robots.txt", "p")
+        ..Assignment::new("http://a.test/robots.txt", "p")
     };
     let begin = || {
         let url = &assignment.url;
@@ -262,7 +262,7 @@ fn codings_are_taken_from_the_response_when_they_were_asked_for() {
 #[test]
 fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
     let options = options();
-    let mut assignment = Assignment::new(protocol::TaskId(1), URL, "a");
+    let mut assignment = Assignment::new(URL, "a");
     assignment.expect = Some(Box::new(Expect {
         size: None,
         checksums: vec![Checksum {

@@ -23,7 +23,7 @@ fn a_task_has_headers_of_its_own_and_they_replace_the_common_ones() {
         ("X-A".to_owned(), "all".to_owned()),
         ("Cookie".to_owned(), "all".to_owned()),
     ];
-    let mut assignment = Assignment::new(protocol::TaskId(1), URL, "file");
+    let mut assignment = Assignment::new(URL, "file");
     assignment.headers = vec![
         ("cookie".to_owned(), "own".to_owned()),
         ("Cookie".to_owned(), "more".to_owned()),
@@ -42,7 +42,7 @@ fn a_task_has_headers_of_its_own_and_they_replace_the_common_ones() {
 #[test]
 fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
     let options = options();
-    let mut assignment = Assignment::new(protocol::TaskId(1), URL, "file");
+    let mut assignment = Assignment::new(URL, "file");
     assignment.expect = Some(Box::new(Expect {
         size: Some(5),
         ..Expect::default()

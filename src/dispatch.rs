@@ -1,0 +1,29 @@
+//! The core of the pool, for downloads.
+
+use protocol::{Failure, Stored};
+
+pub use ::pool::dispatch::{
+    Counts, Deadline, DeadlineCause, Exit, GroupId as HostId, Intensity, KillReason, Limits,
+    MaxFailures, MemoryCause, Policy, RetryDelay, SlotView, TaskView,
+};
+
+/// The core of a run.
+pub type Dispatcher = ::pool::dispatch::Dispatcher<Stored, Failure>;
+
+/// What happened.
+pub type Event = ::pool::dispatch::Event<Stored, Failure>;
+
+/// What is to be done.
+pub type Action = ::pool::dispatch::Action<Stored, Failure>;
+
+/// A decision that needs no deed.
+pub type Notice = ::pool::dispatch::Notice<Failure>;
+
+/// How a download finished.
+pub type Verdict = ::pool::dispatch::Verdict<Stored, Failure>;
+
+/// How a run ended.
+pub type Ending = ::pool::dispatch::Ending<Failure>;
+
+/// Why a run could not go on.
+pub type GiveUp = ::pool::dispatch::GiveUp<Failure>;
