@@ -27,7 +27,7 @@ pub enum FleetCommand {
     /// Show the results of the list
     Results(FleetResultsArgs),
     /// Show the members of the fleet, and how much of the list is done
-    Status(QueueArgs),
+    Status(StatusArgs),
     /// Tell members to finish what they have started, and leave
     Drain(DrainArgs),
 }
@@ -55,6 +55,11 @@ pub struct QueueArgs {
     /// For TLS to the queue, trust the certificates in this PEM file instead of those of the system
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub queue_ca: Option<PathBuf>,
+
+    /// The server's monitoring address (its http_port: http://HOST:8222): warn if the server does not
+    /// sync every write, and so can lose what it has acknowledged
+    #[arg(long, value_name = "URL")]
+    pub queue_monitor: Option<url::Url>,
 
     /// How many servers of the queue's cluster keep a copy of everything; only for a new run
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=5))]
@@ -121,6 +126,18 @@ pub struct FleetResultsArgs {
     /// Print only the URLs that MACHINE has stored, as a list to feed again if its disk is lost
     #[arg(long, value_name = "MACHINE", conflicts_with_all = ["json", "export"])]
     pub missing: Option<String>,
+
+    /// Where the queue is.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+}
+
+/// Options of `coordinator fleet status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Go on with a line every two seconds, until all is done
+    #[arg(long)]
+    pub watch: bool,
 
     /// Where the queue is.
     #[command(flatten)]

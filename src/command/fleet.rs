@@ -38,7 +38,7 @@ pub(super) fn command(command: FleetCommand) -> ExitCode {
         }
         FleetCommand::Status(args) => {
             log_to_stderr(0);
-            done(fleet::status(&place(args)))
+            done(fleet::status(&place(args.queue), args.watch))
         }
         FleetCommand::Drain(args) => {
             log_to_stderr(0);
@@ -139,6 +139,7 @@ fn place(args: QueueArgs) -> Place {
         creds: args.creds,
         nkey: args.nkey,
         ca: args.queue_ca,
+        monitor: args.queue_monitor,
         replicas: args.replicas.into(),
     }
 }

@@ -26,7 +26,7 @@ use crate::input::{Column, Format, ListOptions, Source, Suggestions};
 use crate::isolation::attempt::Attempt;
 use crate::login::Logins;
 use crate::terminal::{Color, Progress};
-use crate::watch::Address;
+use crate::watch::{Address, Share};
 pub use exec::ExecError;
 use login::Login;
 pub use login::LoginError;
@@ -111,6 +111,8 @@ pub struct RunConfig {
     pub dry_run: bool,
     /// Who is told when records are written; no option of a run says it.
     pub recorded: Option<Recorded>,
+    /// The share of a larger list that the run works on, for those who watch it.
+    pub share: Option<Share>,
     /// Errors only.
     pub quiet: bool,
     /// How much to log.
@@ -328,6 +330,7 @@ impl RunConfig {
             refresh: args.refresh,
             dry_run: args.dry_run,
             recorded: None,
+            share: None,
             quiet: args.quiet,
             verbose: args.verbose,
             progress: args.progress,

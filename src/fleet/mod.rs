@@ -22,6 +22,8 @@ mod feed;
 #[cfg(feature = "fleet")]
 mod member;
 #[cfg(feature = "fleet")]
+mod monitor;
+#[cfg(feature = "fleet")]
 mod queue;
 #[cfg(feature = "fleet")]
 mod results;

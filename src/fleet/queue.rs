@@ -24,10 +24,12 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectOptions, ServerAddr};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::FleetError;
 use super::frame::VERSION;
 use super::lease::{PARTITIONS, Partition, Revision, Table};
+use super::monitor;
 
 /// The oldest server whose JetStream has what is needed here.
 const OLDEST: (u64, u64) = (2, 10);
@@ -48,6 +50,8 @@ pub struct Place {
     pub nkey: Option<PathBuf>,
     /// Certificates that are trusted, in place of the system's.
     pub ca: Option<PathBuf>,
+    /// Where the server tells of itself.
+    pub monitor: Option<Url>,
     /// Servers that keep a copy of each message.
     pub replicas: usize,
 }
@@ -101,7 +105,11 @@ impl Queue {
     /// No server answers, it is too old or has no JetStream, or it lets nobody in.
     pub async fn open(place: &Place) -> Result<Self, FleetError> {
         let client = connect(place).await?;
-        let version = client.server_info().version;
+        let server = client.server_info();
+        if let Some(address) = &place.monitor {
+            monitor::check(address, &server.server_id).await;
+        }
+        let version = server.version;
         let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
         let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         if number < OLDEST {

@@ -2,11 +2,12 @@
 //! has members leave.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use super::FleetError;
 use super::chain;
-use super::lease::{PARTITIONS, Partition};
-use super::queue::{Place, Queue};
+use super::lease::{PARTITIONS, Partition, Table};
+use super::queue::{FedAll, Place, Queue};
 use crate::format::bytes;
 
 /// Who is to leave.
@@ -27,55 +28,117 @@ fn runtime() -> Result<tokio::runtime::Runtime, FleetError> {
         .map_err(FleetError::system("start a thread"))
 }
 
-/// Prints who is there, and how far the list is.
+/// Time between two lines of `--watch`.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How the fleet is.
+struct Status {
+    table: Table,
+    fed: Option<FedAll>,
+    framed: u64,
+    done: u64,
+    dead: u64,
+    tried: usize,
+    sizes: [(u64, u64); 2],
+}
+
+/// Prints who is there, and how far the list is; if `watch`, again and again until all is done.
 ///
 /// # Errors
 ///
 /// The queue cannot be used.
-pub fn status(place: &Place) -> Result<(), FleetError> {
+pub fn status(place: &Place, watch: bool) -> Result<(), FleetError> {
+    let told = || FleetError::system("write to standard output");
     runtime()?.block_on(async {
         let queue = Queue::open(place).await?;
-        let (_, table) = queue.table().await?;
-        let fed = queue.fed().await?;
-        let (mut framed, mut done, mut dead, mut tried) = (0, 0, 0, 0);
-        for partition in (0..PARTITIONS).map(Partition) {
-            if let Some(last) = queue.last_frame(partition).await? {
-                framed += super::frame::read(&last.payload)?.0.next();
-            }
-            if let Some(end) = queue.chain_end(partition).await? {
-                let head = chain::read(&end.payload)?.0;
-                done += head.floor.tasks;
-                dead += head.dead;
-                tried += usize::from(head.trial.is_some());
-            }
+        let mut last = look(&queue).await?;
+        last.tell().map_err(told())?;
+        while watch && !last.is_done() {
+            let begun = Instant::now();
+            tokio::time::sleep(LOOK).await;
+            let now = look(&queue).await?;
+            let done = now.done.saturating_sub(last.done);
+            let rate = done as f64 / begun.elapsed().as_secs_f64();
+            now.tell_progress(rate).map_err(told())?;
+            last = now;
         }
-        let [tasks, results] = queue.sizes().await?;
-        let told = || -> io::Result<()> {
-            let mut out = io::stdout().lock();
-            let all = if fed.is_some() { "all" } else { "so far" };
+        Ok(())
+    })
+}
+
+async fn look(queue: &Queue) -> Result<Status, FleetError> {
+    let mut status = Status {
+        table: queue.table().await?.1,
+        fed: queue.fed().await?,
+        framed: 0,
+        done: 0,
+        dead: 0,
+        tried: 0,
+        sizes: queue.sizes().await?,
+    };
+    for partition in (0..PARTITIONS).map(Partition) {
+        if let Some(last) = queue.last_frame(partition).await? {
+            status.framed += super::frame::read(&last.payload)?.0.next();
+        }
+        if let Some(end) = queue.chain_end(partition).await? {
+            let head = chain::read(&end.payload)?.0;
+            status.done += head.floor.tasks;
+            status.dead += head.dead;
+            status.tried += usize::from(head.trial.is_some());
+        }
+    }
+    Ok(status)
+}
+
+impl Status {
+    fn is_done(&self) -> bool {
+        self.fed.is_some() && self.done == self.framed
+    }
+
+    fn free(&self) -> usize {
+        let owners = self.table.owners();
+        owners.filter(|(_, owner)| owner.is_none()).count()
+    }
+
+    fn tell(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let all = if self.fed.is_some() { "all" } else { "so far" };
+        writeln!(
+            out,
+            "{} targets fed ({all}), {} done, in whole frames",
+            self.framed, self.done
+        )?;
+        if self.dead > 0 || self.tried > 0 {
             writeln!(
                 out,
-                "{framed} targets fed ({all}), {done} done, in whole frames"
+                "{} targets given up, {} are tried alone: members ended while they had them",
+                self.dead, self.tried
             )?;
-            if dead > 0 || tried > 0 {
-                writeln!(
-                    out,
-                    "{dead} targets given up, {tried} are tried alone: members ended while they had them"
-                )?;
-            }
-            for (name, (messages, size)) in [("frames", tasks), ("messages of outcomes", results)] {
-                writeln!(out, "{messages} {name}, {}", bytes(size as f64))?;
-            }
-            for (session, row) in &table.members {
-                let owned = table.owned_by(*session).count();
-                let leaving = if row.leaving { ", leaving" } else { "" };
-                writeln!(out, "{}: {owned} partitions{leaving}", row.machine)?;
-            }
-            let free = table.owners().filter(|(_, owner)| owner.is_none()).count();
-            writeln!(out, "{free} partitions have no owner")
-        };
-        told().map_err(FleetError::system("write to standard output"))
-    })
+        }
+        for (name, (messages, size)) in ["frames", "messages of outcomes"].iter().zip(self.sizes) {
+            writeln!(out, "{messages} {name}, {}", bytes(size as f64))?;
+        }
+        for (session, row) in &self.table.members {
+            let owned = self.table.owned_by(*session).count();
+            let leaving = if row.leaving { ", leaving" } else { "" };
+            writeln!(out, "{}: {owned} partitions{leaving}", row.machine)?;
+        }
+        writeln!(out, "{} partitions have no owner", self.free())
+    }
+
+    fn tell_progress(&self, rate: f64) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(
+            out,
+            "{} of {} done, {rate:.0}/s, {} members, {} partitions without an owner, {} given up",
+            self.done,
+            self.framed,
+            self.table.members.len(),
+            self.free(),
+            self.dead
+        )?;
+        out.flush()
+    }
 }
 
 /// Has members leave, or lets them join again.

@@ -316,6 +316,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             log,
             force: config.force,
             recorded: config.recorded.clone(),
+            share: config.share.clone(),
             simulated,
             deaths,
             timeline,

@@ -136,6 +136,37 @@ pub(super) fn text(state: &State) -> String {
             out.labelled("process", process, bytes);
         }
     }
+    if let Some(fleet) = &state.fleet {
+        for (name, help, value) in [
+            (
+                "coordinator_fleet_in_touch",
+                "1 while this member may work: the queue has heard of it within its lease.",
+                u64::from(fleet.in_touch),
+            ),
+            (
+                "coordinator_fleet_members",
+                "Members of the fleet.",
+                fleet.members,
+            ),
+            (
+                "coordinator_fleet_partitions",
+                "Partitions of 256 that this member works on.",
+                fleet.partitions,
+            ),
+            (
+                "coordinator_fleet_taken_on_urls",
+                "URLs that this member has taken on and not recorded.",
+                fleet.taken_on,
+            ),
+            (
+                "coordinator_fleet_unpublished_urls",
+                "Outcomes that are recorded and not in the queue yet.",
+                fleet.unpublished,
+            ),
+        ] {
+            one(&mut out, name, "gauge", help, &value);
+        }
+    }
     out.family(
         "coordinator_phase_duration_seconds",
         "histogram",

@@ -15,6 +15,7 @@ mod board;
 mod memory;
 mod metrics;
 mod server;
+mod share;
 mod state;
 mod token;
 mod view;
@@ -30,6 +31,7 @@ pub use address::Address;
 use address::Listener;
 use board::Board;
 use server::Site;
+pub use share::{Fleet, Share};
 pub use state::{
     BOUNDS, Counts, Download, History, OVER, Phase, Point, Progress, Queue, State, Worker,
 };

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::share::Fleet;
+
 /// What the event of the last state is called.
 pub const OVER: &str = "end";
 
@@ -84,6 +86,9 @@ pub struct State {
     pub pids: Vec<u32>,
     /// Resident memory of the coordinator, and of all workers together, if that can be known.
     pub memory: Memory,
+    /// The share of a fleet's list, if the run is one of its members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// See [`State::counts`].

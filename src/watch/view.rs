@@ -213,6 +213,17 @@ fn facts(state: &State) -> Vec<(&'static str, String)> {
         facts.push(("Running", number(running as u64)));
     }
     facts.push(("Workers", number(state.workers_total)));
+    if let Some(fleet) = &state.fleet {
+        let touch = if fleet.in_touch { "" } else { ", out of touch" };
+        facts.push((
+            "Fleet",
+            format!(
+                "{} of 256 partitions, {} members{touch}",
+                fleet.partitions, fleet.members
+            ),
+        ));
+        facts.push(("Not published", number(fleet.unpublished)));
+    }
     for (name, memory) in [
         ("Memory of the coordinator", state.memory.coordinator_bytes),
         ("Memory of the workers", state.memory.workers_bytes),

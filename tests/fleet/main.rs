@@ -8,7 +8,8 @@ mod queue;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 
 use queue::Queue;
 use support::server::{Answer, Server};
@@ -248,4 +249,91 @@ fn a_target_that_ends_member_after_member_is_given_up_and_told_of() {
         status.contains("1 targets given up, 0 are tried alone"),
         "{status}"
     );
+}
+
+#[test]
+fn a_server_that_does_not_sync_every_write_is_warned_of() {
+    let Some(queue) = Queue::start("a_server_that_does_not_sync") else {
+        return;
+    };
+    let monitor = queue.monitor();
+    let said = |arguments: &[&str]| {
+        let told = queue.run("status", arguments);
+        assert!(told.status.success(), "{told:?}");
+        String::from_utf8(told.stderr).unwrap()
+    };
+    let warned = said(&["--queue-monitor", &monitor]);
+    assert!(
+        warned.contains("the queue does not sync every write"),
+        "{warned}"
+    );
+    assert!(warned.contains("sync_interval: always"), "{warned}");
+    assert_eq!(warned.lines().count(), 1, "{warned}");
+    assert_eq!(said(&[]), "");
+    // Nobody answers there.
+    let unknown = said(&["--queue-monitor", "http://127.0.0.1:1"]);
+    assert!(
+        unknown.contains("is not known: http://127.0.0.1:1/"),
+        "{unknown}"
+    );
+    let Some(safe) = Queue::start_safe() else {
+        return;
+    };
+    let told = safe.run("status", &["--queue-monitor", &safe.monitor()]);
+    assert_eq!(String::from_utf8(told.stderr).unwrap(), "");
+    // The monitor of another server tells nothing of this one.
+    let told = safe.run("status", &["--queue-monitor", &monitor]);
+    let other = String::from_utf8(told.stderr).unwrap();
+    assert!(other.contains("tells of another server"), "{other}");
+}
+
+#[test]
+fn who_watches_is_told_until_all_is_done() {
+    let Some(queue) = Queue::start("who_watches") else {
+        return;
+    };
+    queue.feed(&queue.list(300, 30));
+    let watching = queue.watch();
+    queue.join("a").finish();
+    let watched = watching.wait_with_output().unwrap();
+    let text = String::from_utf8(watched.stdout).unwrap();
+    assert!(watched.status.success(), "{text}");
+    assert!(text.starts_with("300 targets fed (all), 0 done"), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("300 of 300 done, "), "{text}");
+}
+
+#[test]
+fn who_watches_a_member_sees_its_share_of_the_fleet() {
+    let Some(queue) = Queue::start("who_watches_a_member") else {
+        return;
+    };
+    let list = queue.list(300, 30);
+    // Nothing is fed yet: it waits.
+    let member = queue.start_member("a", &["--simulate", "--listen", "unix:socket"]);
+    let ask = |path: &str| {
+        let Ok(mut stream) = UnixStream::connect(queue.folder().join("socket")) else {
+            return String::new();
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let metrics = || ask("/metrics");
+    for line in [
+        "\ncoordinator_fleet_partitions 256\n",
+        "\ncoordinator_fleet_in_touch 1\n",
+        "\ncoordinator_fleet_members 1\n",
+        "\ncoordinator_fleet_taken_on_urls 0\n",
+    ] {
+        support::wait_until(line, || metrics().contains(line), metrics);
+    }
+    let page = || ask("/");
+    let facts = "256 of 256 partitions, 1 members";
+    support::wait_until(facts, || page().contains(facts), page);
+    queue.feed(&list);
+    member.finish();
+    queue.check(300, &["a"]);
 }

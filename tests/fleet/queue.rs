@@ -28,6 +28,7 @@ pub struct Queue {
     folder: TempDir,
     server: Child,
     port: u16,
+    monitor: u16,
 }
 
 impl Queue {
@@ -40,13 +41,40 @@ impl Queue {
             );
             return None;
         };
+        Some(Self::of(&program, ""))
+    }
+
+    /// One that syncs every write.
+    pub fn start_safe() -> Option<Self> {
+        Some(Self::of(&program()?, "sync_interval: always"))
+    }
+
+    fn of(program: &Path, settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (server, port) = serve(&program, folder.path(), -1);
-        Some(Self {
+        let store = folder.path().join("store");
+        let config = format!("jetstream {{ store_dir: {store:?}, {settings} }}");
+        std::fs::write(folder.path().join("nats.conf"), config).unwrap();
+        let (server, [port, monitor]) = serve(program, folder.path(), -1);
+        Self {
             folder,
             server,
             port,
-        })
+            monitor,
+        }
+    }
+
+    /// Where the server tells of itself.
+    pub fn monitor(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor)
+    }
+
+    /// Watches the fleet until all is done.
+    pub fn watch(&self) -> Child {
+        self.command("status")
+            .arg("--watch")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Kills the server, and starts it again with what it has on disk, at the same port.
@@ -54,7 +82,8 @@ impl Queue {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
         let program = program().unwrap();
-        (self.server, _) = serve(&program, self.folder.path(), i32::from(self.port));
+        let port = i32::from(self.port);
+        (self.server, [_, self.monitor]) = serve(&program, self.folder.path(), port);
     }
 
     pub fn folder(&self) -> &Path {
@@ -112,7 +141,7 @@ impl Queue {
         self.start_member(machine, &[])
     }
 
-    fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
+    pub fn start_member(&self, machine: &str, arguments: &[&str]) -> Member {
         let mut command = self.command("join");
         let child = command
             .args(["--machine", machine, "--output", machine, "--lease", "2s"])
@@ -183,31 +212,28 @@ impl Drop for Queue {
     }
 }
 
-/// A server that is ready, and its port.
-fn serve(program: &Path, folder: &Path, port: i32) -> (Child, u16) {
-    let store = folder.join("store");
+/// A server that is ready, and its ports: for clients, and for those who ask how it is.
+fn serve(program: &Path, folder: &Path, port: i32) -> (Child, [u16; 2]) {
     let mut server = Command::new(program)
-        .args([
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--jetstream",
-        ])
-        .arg("--store_dir")
-        .arg(store)
+        .args(["--addr", "127.0.0.1", "--http_port", "-1"])
+        .args(["--port", &port.to_string()])
+        .arg("--config")
+        .arg(folder.join("nats.conf"))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let mut port = None;
+    let mut ports = [0; 2];
+    let said = [
+        "Listening for client connections on ",
+        "Starting http monitor on ",
+    ];
     for line in lines.by_ref() {
         let line = line.unwrap();
-        if let Some((_, address)) = line.split_once("client connections on ") {
-            port = address
-                .rsplit(':')
-                .next()
-                .and_then(|port| port.trim().parse().ok());
+        for (port, said) in ports.iter_mut().zip(said) {
+            if let Some((_, address)) = line.split_once(said) {
+                *port = address.rsplit(':').next().unwrap().trim().parse().unwrap();
+            }
         }
         if line.contains("Server is ready") {
             break;
@@ -215,7 +241,8 @@ fn serve(program: &Path, folder: &Path, port: i32) -> (Child, u16) {
     }
     // What it says from now on is of no interest, but must go somewhere.
     std::thread::spawn(move || lines.for_each(drop));
-    (server, port.expect("it says where it listens"))
+    assert!(!ports.contains(&0), "it says where it listens");
+    (server, ports)
 }
 
 /// A member that runs.

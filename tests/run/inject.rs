@@ -19,6 +19,10 @@ fn run(list: &[String], inject: &str, more: &str) -> Run {
     run_against(ORIGIN, list, inject, more)
 }
 
+/// Signals come so many times a second, however slow the machine is. With these options nothing is
+/// given up because workers die before they have done anything, or one URL is hit again and again.
+const PATIENT: &str = "--restart-intensity 100000/1m --max-deliveries 1000";
+
 fn run_against(origin: &str, list: &[String], inject: &str, more: &str) -> Run {
     Run::new()
         .list(list)
@@ -244,8 +248,8 @@ fn workers_that_never_start_end_the_run_and_leave_the_list_to_the_next() {
 #[test]
 fn workers_killed_at_random_lose_nothing_and_each_kill_is_in_the_journal() {
     let list = urls("https://a.example", 400);
-    let more = "--workers 4";
-    let run = run_against(SLOW, &list, "kill=20/s", more);
+    let more = format!("--workers 4 {PATIENT}");
+    let run = run_against(SLOW, &list, "kill=20/s", &more);
     let ended = run.finish().code(0);
     all_stored(&run, &ended, &list);
     let journal = journal(&run);
@@ -278,8 +282,8 @@ fn workers_killed_at_random_lose_nothing_and_each_kill_is_in_the_journal() {
 #[test]
 fn workers_stopped_for_good_lose_their_leases_and_nothing_else() {
     let list = urls("https://a.example", 100);
-    let more = "--workers 2 --lease-timeout 200ms";
-    let run = run_against(SLOW, &list, "stop=4/s", more);
+    let more = format!("--workers 2 --lease-timeout 200ms {PATIENT}");
+    let run = run_against(SLOW, &list, "stop=4/s", &more);
     let ended = run.finish().code(0);
     all_stored(&run, &ended, &list);
     assert!(ended.summary("worker deaths") > 0, "{}", ended.text());
@@ -301,8 +305,8 @@ fn paused_workers_go_on_and_do_not_die_of_it() {
 #[test]
 fn all_workers_killed_at_once_lose_nothing_and_the_journal_goes_on_in_the_next_run() {
     let list = urls("https://a.example", 100);
-    let more = "--workers 3";
-    let run = run_against(SLOW, &list, "kill-all=5/s", more);
+    let more = format!("--workers 3 {PATIENT}");
+    let run = run_against(SLOW, &list, "kill-all=5/s", &more);
     let ended = run.finish().code(0);
     all_stored(&run, &ended, &list);
     let first = journal(&run);

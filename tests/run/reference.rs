@@ -246,6 +246,8 @@ fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
     let commands = [
         "chaos",
         "completions",
+        #[cfg(feature = "fleet")]
+        "fleet",
         "help",
         "isolation",
         "man",

@@ -23,6 +23,7 @@ use crate::fleet::frame::{self, MAX_TARGETS};
 use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
 use crate::input::{Format, Lines, ListOptions, Ticket, UrlKey};
+use crate::watch::{Fleet, Share};
 
 /// Time before a request that had no answer is made again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -103,6 +104,10 @@ pub(super) struct Actor {
     next_look: Instant,
     run_ended: bool,
     left: bool,
+    /// Members of the fleet, as the table said last.
+    members: usize,
+    /// For those who watch the run.
+    share: Share,
     news: UnboundedSender<News>,
 }
 
@@ -117,6 +122,7 @@ impl Actor {
         list: Sender<Vec<u8>>,
         at_once: u64,
         mut untold: Vec<(Partition, String)>,
+        share: Share,
         news: UnboundedSender<News>,
     ) -> Self {
         let seed = fastrand::u64(..);
@@ -154,6 +160,8 @@ impl Actor {
             next_look: Instant::now(),
             run_ended: false,
             left: false,
+            members: 0,
+            share,
             news,
         }
     }
@@ -165,6 +173,7 @@ impl Actor {
         while !(self.left && self.run_ended && self.redundant.is_empty()) {
             self.tell_lease(lease::Event::Tick);
             self.go_on();
+            self.tell_share();
             if self.run_ended && give_up.is_none() {
                 give_up = Some(Instant::now() + Duration::from_secs(30));
             }
@@ -186,6 +195,19 @@ impl Actor {
                 self.hear(news);
             }
         }
+    }
+
+    fn tell_share(&self) {
+        let progress = self.held.values().filter_map(|held| held.progress.as_ref());
+        let unpublished: usize = progress.map(|progress| progress.waiting().0).sum();
+        self.share.set(Fleet {
+            in_touch: self.lease.valid().is_some(),
+            members: self.members as u64,
+            partitions: self.held.len() as u64,
+            taken_on: self.outstanding.len() as u64,
+            unpublished: unpublished as u64,
+            fed: self.fed.as_ref().map(|fed| fed.tasks.iter().sum()),
+        });
     }
 
     fn wake(&self) -> Option<Instant> {
@@ -283,7 +305,12 @@ impl Actor {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Lease(event) => self.tell_lease(event),
+            News::Lease(event) => {
+                if let lease::Event::Read { table, .. } = &event {
+                    self.members = table.members.len();
+                }
+                self.tell_lease(event);
+            }
             News::Begun(partition, claim, begun) => self.on_begun(partition, claim, begun),
             News::Loaded(partition, claim, loaded) => self.on_loaded(partition, claim, loaded),
             News::Appended(partition, claim, appended) => {

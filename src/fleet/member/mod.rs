@@ -24,6 +24,7 @@ use super::queue::{Place, Queue};
 use crate::config::{Recorded, RunConfig};
 use crate::input::{Fed, Source};
 use crate::run::{self, Outcome};
+use crate::watch::Share;
 use actor::{Actor, News};
 use log::OwnLog;
 pub(super) use log::each_done;
@@ -69,6 +70,8 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         // Nobody hears it once the member has left.
         let _ = recorded.send(News::Recorded);
     }));
+    let share = Share::default();
+    config.share = Some(share.clone());
     let at_once = u64::from(config.limits.workers) * u64::from(config.limits.concurrency);
     let actor = Actor::new(
         queue,
@@ -79,6 +82,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         list,
         at_once,
         untold,
+        share,
         news.clone(),
     );
     let acting = thread::Builder::new()

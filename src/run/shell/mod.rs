@@ -43,7 +43,7 @@ use crate::run::signals::Signal;
 use crate::run::tally::Tally;
 use crate::run::timeline::Timeline;
 use crate::run::watching::Watching;
-use crate::watch::State;
+use crate::watch::{Share, State};
 use crate::workers::{Death, Digested, News, Pool};
 use logins::Desk;
 use pause::Wakefulness;
@@ -63,6 +63,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) force: bool,
     /// Who is told when records are written.
     pub(in crate::run) recorded: Option<Recorded>,
+    /// The share of a larger list that this run works on.
+    pub(in crate::run) share: Option<Share>,
     /// The run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,

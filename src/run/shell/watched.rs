@@ -9,7 +9,7 @@ use url::Url;
 use super::Shell;
 use crate::run::report::{RunningLine, WorkerLine};
 use crate::run::watching::top;
-use crate::watch::{Counts, Download, Queue, State, Worker};
+use crate::watch::{Counts, Download, Queue, Share, State, Worker};
 
 /// Workers, domains, hosts and downloads that are told one by one.
 const MOST_WORKERS: usize = 64;
@@ -84,6 +84,7 @@ impl Shell {
             workers_total: workers.len() as u64,
             oldest: oldest(running.iter(), MOST_DOWNLOADS),
             pids: workers.iter().filter_map(|worker| worker.pid).collect(),
+            fleet: self.parts.share.as_ref().map(Share::get),
             ..State::default()
         };
         if let Some(watching) = &self.parts.watching {

@@ -36,7 +36,7 @@ const HOLD: Duration = Duration::from_millis(20);
 
 /// How long the start of a task may wait, where there is one slot. Most tasks have ended by then, and
 /// it goes out with that.
-const START: Duration = Duration::from_millis(200);
+pub(super) const START: Duration = Duration::from_millis(200);
 
 /// Most bytes of reports in one frame, by [`weight`], which is never too low. Far enough below
 /// the limit of a frame that the rest of it fits.

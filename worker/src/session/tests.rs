@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Instant;
 
 use protocol::{
     Assigned, Assignment, Engine as Kind, Failure, FailureKind, Progress, Report, Running,
@@ -186,11 +187,17 @@ impl Bench {
 fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     for task in 1..4 {
+        let assigned = Instant::now();
         bench.assign(&[(task, "hold")]);
         bench.held.recv().expect("it runs");
         bench.release.send(()).expect("it waits");
         let expected = [format!("started {task}"), format!("acked {task}")];
-        assert_eq!(bench.words(), expected);
+        let mut words = bench.words();
+        // The start of a task that takes long is told alone, and on a busy machine any does.
+        if assigned.elapsed() >= post::START && words.len() == 1 {
+            words.extend(bench.words());
+        }
+        assert_eq!(words, expected);
     }
     bench.dismiss();
 }
@@ -310,9 +317,14 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
 fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "panic")]);
-    let FromWorker::Reports(reports) = bench.next() else {
-        panic!("reports were expected");
-    };
+    // The message of a panic may take so long that the start is told before the failure.
+    let mut reports = Vec::new();
+    while !matches!(reports.last(), Some(Report::Nacked { .. })) {
+        let FromWorker::Reports(more) = bench.next() else {
+            panic!("reports were expected");
+        };
+        reports.extend(more);
+    }
     let [Report::Started { .. }, Report::Nacked { failure, .. }] = reports.as_slice() else {
         panic!("{reports:?}");
     };
