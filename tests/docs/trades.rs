@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use super::commands::{Shell, commands};
+use super::commands::{Shell, can_run, commands};
 use super::pages;
 use super::support::{Answer, Server, server};
 
@@ -190,6 +190,9 @@ fn part(head: &str) -> Vec<u8> {
 
 #[test]
 fn records_and_captures_of_web_archives_are_downloaded() {
+    if !can_run("jq") {
+        return;
+    }
     let server = Server::start().answer("/crawl-data/x.warc.gz", [Answer::By(part)]);
     let hosts = ["data.commoncrawl.org", "web.archive.org"];
     let shell = shell(&server, &hosts);
