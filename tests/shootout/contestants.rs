@@ -78,7 +78,7 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
         ("few", "3 of 4 files are stored"),
         ("wrong", "does not hold the right bytes"),
         ("absent", "it cannot be run"),
-        ("senseless", "does not say {urls}"),
+        ("senseless", "must contain {urls}"),
     ] {
         let told = held.failure(name);
         assert!(told.contains(reason), "{name}: {told}");
