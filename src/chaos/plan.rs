@@ -31,7 +31,7 @@ const BODIES: &str = "size=1KiB..64KiB,latency=5ms,jitter=15ms";
 const TRANSIENT: u32 = 3;
 
 /// The share of the work after which nothing more befalls the coordinator, so that the run can end.
-pub(super) const LAST: f64 = 0.95;
+const LAST: f64 = 0.95;
 
 /// A chaos run to be held.
 #[derive(Debug)]
@@ -195,25 +195,38 @@ pub(super) fn tasks(
 }
 
 fn deeds(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Deed> {
-    let mut all = Vec::new();
-    for fault in [
+    let kinds = [
         Fault::Coordinator,
         Fault::Term,
         Fault::Suspend,
         Fault::Torn,
         Fault::Disk,
-    ] {
-        let times = faults.times(fault, urls);
-        all.extend(std::iter::repeat_n(fault, times as usize));
-    }
-    rng.shuffle(&mut all);
-    let step = f64::from(urls) * LAST / (all.len() as f64 + 1.0);
+    ];
+    let all = shuffled(&kinds, faults, urls, rng);
+    let count = all.len();
     let deed = |(place, fault): (usize, Fault)| Deed {
-        after: ((place as f64 + 0.5 + rng.f64()) * step) as u64,
+        after: moment(place, count, urls, rng),
         what: what(fault, rng),
     };
     // Each is within half a step of its place, so they stay in order.
     all.into_iter().enumerate().map(deed).collect()
+}
+
+/// Each of `kinds` as often as `faults` says, in random order.
+pub(super) fn shuffled(kinds: &[Fault], faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Fault> {
+    let times = |kind: &Fault| faults.times(*kind, urls) as usize;
+    let mut all: Vec<_> = kinds
+        .iter()
+        .flat_map(|kind| std::iter::repeat_n(*kind, times(kind)))
+        .collect();
+    rng.shuffle(&mut all);
+    all
+}
+
+/// After how many URLs the fault in this place, of `count`, is due: about evenly spread.
+pub(super) fn moment(place: usize, count: usize, urls: u32, rng: &mut Rng) -> u64 {
+    let step = f64::from(urls) * LAST / (count as f64 + 1.0);
+    ((place as f64 + 0.5 + rng.f64()) * step) as u64
 }
 
 pub(super) fn what(fault: Fault, rng: &mut Rng) -> What {

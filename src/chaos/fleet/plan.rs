@@ -8,7 +8,7 @@ use fastrand::Rng;
 use serde::Serialize;
 
 use crate::chaos::faults::Fault;
-use crate::chaos::plan::{HOSTS, LAST, Plan, PlanError, URLS, What, tasks, what};
+use crate::chaos::plan::{HOSTS, Plan, PlanError, URLS, What, moment, shuffled, tasks, what};
 use crate::cli::chaos::ChaosArgs;
 
 /// How long a member may be out of touch with the queue.
@@ -86,8 +86,7 @@ impl FleetPlan {
             false => rng.u32(LARGE..HOSTS),
         };
         let tasks = tasks(urls, faults.times(Fault::Poison, urls), host, &mut rng);
-        let mut all = Vec::new();
-        for fault in [
+        let kinds = [
             Fault::Coordinator,
             Fault::Term,
             Fault::Suspend,
@@ -95,14 +94,11 @@ impl FleetPlan {
             Fault::Disk,
             Fault::Cut,
             Fault::Server,
-        ] {
-            let times = faults.times(fault, urls);
-            all.extend(std::iter::repeat_n(fault, times as usize));
-        }
-        rng.shuffle(&mut all);
-        let step = f64::from(urls) * LAST / (all.len() as f64 + 1.0);
+        ];
+        let all = shuffled(&kinds, faults, urls, &mut rng);
+        let count = all.len();
         let blow = |(place, fault): (usize, Fault)| Blow {
-            after: ((place as f64 + 0.5 + rng.f64()) * step) as u64,
+            after: moment(place, count, urls, &mut rng),
             member: rng.usize(..usize::from(members)),
             what: if fault == Fault::Cut {
                 Befalls::Cut

@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -321,6 +321,8 @@ struct Feeder {
     over: AtomicBool,
     /// The process that feeds now.
     now: Mutex<Option<OwnedFd>>,
+    /// It is over.
+    told: Condvar,
 }
 
 impl Feeder {
@@ -351,16 +353,21 @@ impl Feeder {
                 return Ok(story);
             }
             if kill.is_none() {
-                // The queue may be away.
-                thread::sleep(AGAIN);
+                // The queue may be away: tried again after a while, unless all is over before.
+                let now = self.lock();
+                if !self.over.load(Ordering::SeqCst) {
+                    drop(self.told.wait_timeout(now, AGAIN));
+                }
             }
         }
     }
 
     /// Ends it, whatever it is at.
     fn end(&self) {
+        let now = self.lock();
         self.over.store(true, Ordering::SeqCst);
-        if let Some(now) = &*self.lock() {
+        self.told.notify_all();
+        if let Some(now) = &*now {
             // It has ended if that fails.
             let _ = pidfd_send_signal(now, Signal::KILL);
         }
