@@ -12,6 +12,7 @@ use protocol::{
     Severity, Stored, TaskId, codec, packet,
 };
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::isolation::attempt::Attempt;
 use crate::isolation::ground::{Ground, rest, wait};
@@ -19,6 +20,9 @@ use crate::isolation::raw::descriptors;
 
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_millis(700);
+
+/// After so many descriptors in flight, this process sends no more.
+const IN_FLIGHT: u64 = 128;
 
 /// Characters that command a terminal, or turn text around.
 pub(in crate::isolation) const COMMANDS: [char; 4] = ['\x1b', '\x07', '\u{9b}', '\u{202e}'];
@@ -291,6 +295,16 @@ fn packet_of(announced: usize, whole: usize, message: &[u8]) {
 
 /// Sends `packet` with so many descriptors; refused or not.
 pub fn send_descriptors(socket: impl AsFd, packet: &[u8], count: usize) {
+    // What all processes of a user have sent and nobody has received yet counts against the limit
+    // of whoever sends next (unix(7), ETOOMANYREFS). With this limit, which is that of a small
+    // sandboxed worker, workers of other runs can still connect.
+    let limits = getrlimit(Resource::Nofile);
+    let current = limits.current.map_or(IN_FLIGHT, |now| now.min(IN_FLIGHT));
+    let few = Rlimit {
+        current: Some(current),
+        ..limits
+    };
+    let _ = setrlimit(Resource::Nofile, few);
     let Ok(own) = rustix::io::dup(rustix::stdio::stderr()) else {
         return;
     };
