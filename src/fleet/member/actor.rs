@@ -476,10 +476,11 @@ impl Actor {
                 held.progress.as_mut()
             });
             match progress {
-                Some(progress) => {
+                Some(progress) if !progress.is_done(task) => {
                     progress.outcome(task, line);
                 }
-                None => redundant.entry(partition).or_default().push(line),
+                // Others have done it meanwhile, even if the partition is this member's again.
+                _ => redundant.entry(partition).or_default().push(line),
             }
         }
         for (partition, lines) in redundant {
