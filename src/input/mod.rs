@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use count::count;
 pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
-pub use fed::Fed;
+pub use fed::{Fed, FedWriter};
 pub use given::{GivenUrl, Source, position};
 pub use lines::{Line, Lines};
 pub use options::{Column, Format, ListOptions, Suggestions};

@@ -32,6 +32,26 @@ fn two_members_share_a_list_and_leave_when_it_is_done() {
 }
 
 #[test]
+fn a_member_that_joins_late_gets_what_another_has_taken_on_and_not_started() {
+    let Some(queue) = Queue::start("a_member_that_joins_late_gets_what") else {
+        return;
+    };
+    // All are within what a member's run may have at once. Two at a time take 50 s for them.
+    queue.feed(&queue.list(1000, 1000));
+    let slow = ["--simulate=size=1KiB,latency=100ms"];
+    let a = queue.start_member("a", &slow);
+    a.wait_for(1);
+    let b = queue.start_member("b", &slow);
+    b.wait_for(1);
+    let done = a.recorded();
+    assert!(done < 500, "{done}");
+    a.finish();
+    b.finish();
+    queue.check(1000, &["a", "b"]);
+    assert_eq!(queue.results()["redundant"], 0);
+}
+
+#[test]
 fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted_twice() {
     let Some(queue) = Queue::start("a_member_that_is_killed") else {
         return;

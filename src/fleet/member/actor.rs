@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::io::Cursor;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use crate::fleet::chain::{self, FRAMES, Progress, Replay};
 use crate::fleet::frame::{self, MAX_TARGETS};
 use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
-use crate::input::{Format, Lines, ListOptions, Ticket, UrlKey};
+use crate::input::{FedWriter, Format, Lines, ListOptions, Ticket, UrlKey};
 use crate::watch::{Fleet, Share};
 
 /// Time before a request that had no answer is made again.
@@ -93,7 +92,7 @@ pub(super) struct Actor {
     log: OwnLog,
     options: Arc<ListOptions>,
     /// The run's list; gone once it is to end.
-    list: Option<Sender<Vec<u8>>>,
+    list: Option<FedWriter>,
     /// What the run has and has not recorded: which task of the fleet it is.
     outstanding: HashMap<UrlKey, (Partition, u64)>,
     most: usize,
@@ -126,7 +125,7 @@ impl Actor {
         lease: Duration,
         log: OwnLog,
         options: Arc<ListOptions>,
-        list: Sender<Vec<u8>>,
+        list: FedWriter,
         at_once: u64,
         mut untold: Vec<(Partition, String)>,
         share: Share,
@@ -281,10 +280,12 @@ impl Actor {
             Action::Drain { partition, claim } => {
                 if let Some(held) = self.get(partition, claim) {
                     held.draining = true;
+                    self.take_back(partition);
                 }
             }
             Action::Stop { partition, claim } => {
                 tracing::info!(partition = partition.0, "partition is given up at once");
+                self.take_back(partition);
                 if self.get(partition, claim).is_some()
                     && let Some(held) = self.held.remove(&partition)
                     && let Some(progress) = held.progress
@@ -294,6 +295,26 @@ impl Actor {
                 }
             }
             Action::Left => self.left = true,
+        }
+    }
+
+    /// Takes back what the run has not read of this partition: it is for the next owner.
+    fn take_back(&mut self, partition: Partition) {
+        let Some(list) = &self.list else {
+            return;
+        };
+        let outstanding = &mut self.outstanding;
+        let taken = list.take_back(|key| {
+            let owner = outstanding.get(key);
+            owner.is_some_and(|(owner, _)| *owner == partition)
+        });
+        let held = &mut self.held;
+        for key in taken {
+            if let Some((partition, task)) = outstanding.remove(&key)
+                && let Some(held) = held.get_mut(&partition)
+            {
+                held.handed.remove(&task);
+            }
         }
     }
 
@@ -608,7 +629,6 @@ impl Actor {
         let first = self.first;
         let all = self.held.iter_mut();
         let (before, from): (Vec<_>, Vec<_>) = all.partition(|(partition, _)| **partition < first);
-        let mut given = String::new();
         for (partition, held) in from.into_iter().chain(before) {
             self.first = *partition;
             while has_some(held)
@@ -625,16 +645,12 @@ impl Actor {
                 }
                 held.handed.insert(task);
                 if self.outstanding.insert(key, (*partition, task)).is_none() {
-                    given.push_str(&line);
+                    list.push(key, line);
                 }
             }
             if self.outstanding.len() >= self.most {
                 break;
             }
-        }
-        if !given.is_empty() {
-            // It can only fail when the run is over.
-            let _ = list.send(given.into_bytes());
         }
     }
 
@@ -656,8 +672,7 @@ impl Actor {
             if self.outstanding.insert(key, (partition, task)).is_none()
                 && let Some(list) = &self.list
             {
-                // It can only fail when the run is over.
-                let _ = list.send(line.into_bytes());
+                list.push(key, line);
             }
         }
         let publish = held.publish_at().is_some_and(|at| at <= now);

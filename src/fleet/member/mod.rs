@@ -29,6 +29,10 @@ use actor::{Actor, News};
 use log::OwnLog;
 pub(super) use log::each_done;
 
+/// Targets that the core has ready, for each download at once, and at least.
+const LOOKAHEAD: usize = 4;
+const LEAST_LOOKAHEAD: usize = 64;
+
 /// A member that is to be.
 #[derive(Debug)]
 pub struct Join {
@@ -73,6 +77,9 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
     let share = Share::default();
     config.share = Some(share.clone());
     let at_once = u64::from(config.limits.workers) * u64::from(config.limits.concurrency);
+    // What the core has taken cannot be given back to the fleet.
+    let lookahead = usize::try_from(at_once).unwrap_or(usize::MAX);
+    config.limits.lookahead = lookahead.saturating_mul(LOOKAHEAD).max(LEAST_LOOKAHEAD);
     let actor = Actor::new(
         queue,
         machine,
