@@ -34,7 +34,8 @@ fn own(dir: &Path) -> OwnFolder {
 fn load(dir: &Path, detail: Detail) -> Result<Index, IndexError> {
     let path = dir.join(RESULTS);
     let log = File::open(&path).ok();
-    Index::load(log, &path, dir.to_owned(), detail)
+    let kept = File::open(dir.join(FILE)).ok();
+    Index::load(log, &path, dir.to_owned(), detail, kept)
 }
 
 /// The index over a log of these records.
@@ -87,6 +88,7 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
         dir.path(),
         dir.path().to_owned(),
         Detail::Size,
+        None,
     )
     .expect_err("it is a directory");
     assert!(
