@@ -181,7 +181,9 @@ impl<const V: usize> Ledger<V> {
     /// If the file cannot be written; the map is as it was.
     pub fn seal_into(&mut self, file: File, seen: impl FnMut(&[u8])) -> io::Result<()> {
         self.write_out()?;
-        if let Some(part) = merge(&self.parts, |entries| PartWriter::append(file, entries, seen))? {
+        if let Some(part) = merge(&self.parts, |entries| {
+            PartWriter::append(file, entries, seen)
+        })? {
             self.parts = vec![part];
             self.based = true;
         }

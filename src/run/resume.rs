@@ -121,7 +121,9 @@ impl Index {
         // Their common position does not matter: records are read by their place.
         let log = results.try_clone().map_err(unreadable)?;
         if let Some((lines, bytes)) = index.facts.first_problem {
-            (&results).seek(SeekFrom::Start(bytes)).map_err(unreadable)?;
+            (&results)
+                .seek(SeekFrom::Start(bytes))
+                .map_err(unreadable)?;
             let mut reader = LogReader::behind(bytes, lines, &results);
             index.first_problem = reader.next_brief().and_then(Result::err);
         }
@@ -133,6 +135,11 @@ impl Index {
             ReadError::Read(source) => IndexError::from(unreadable(source)),
             ReadError::Ledger(error) => error.into(),
         })?;
+        tracing::info!(
+            "run log: {} bytes are known from the index, and {} bytes were read",
+            index.kept.bytes,
+            index.facts.end - index.kept.bytes,
+        );
         if let Some(at) = index.facts.last_unnamed {
             let record = log::record_at(&results, at).map_err(unreadable)?;
             index.last_unnamed = record.map(Box::new);
@@ -144,7 +151,9 @@ impl Index {
     fn begin(file: Option<File>, log: &File, folder: PathBuf) -> Self {
         let kept = file.and_then(|file| {
             Kept::open(file, log, &folder)
-                .inspect_err(|why| tracing::info!("the index is not used, and the run log is read: {why}"))
+                .inspect_err(|why| {
+                    tracing::info!("the index is not used, and the run log is read: {why}")
+                })
                 .ok()
         });
         let empty = Self::empty(folder);

@@ -124,7 +124,8 @@ impl State {
 
     fn parts(self) -> (u64, [u8; Self::SHA256], Option<u64>) {
         let [a, b, c, d, e, f, sha256 @ .., u, v, w, x, y, z] = self.0;
-        let number = |[a, b, c, d, e, f]: [u8; Self::WORD]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let number =
+            |[a, b, c, d, e, f]: [u8; Self::WORD]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         let at = Some(number([u, v, w, x, y, z])).filter(|&at| at != Self::NOWHERE);
         (number([a, b, c, d, e, f]), sha256, at)
     }
@@ -133,7 +134,9 @@ impl State {
     /// which stays where it is.
     pub(super) fn after(self, earlier: Option<Self>) -> Self {
         match (self.parts(), earlier.map(Self::parts)) {
-            ((Self::FAILED, sha256, None), Some((_, _, Some(at)))) => Self::new(Self::FAILED, sha256, at),
+            ((Self::FAILED, sha256, None), Some((_, _, Some(at)))) => {
+                Self::new(Self::FAILED, sha256, at)
+            }
             _ => self,
         }
     }
