@@ -186,12 +186,13 @@ fn tasks_are_numbered_by_the_input_of_their_run() {
     assert_eq!(tasks, (1..=5).collect());
 }
 
-/// A log that is long enough for an index, of URLs whose files are gone; and how long it is.
-fn long_log(run: &Run) -> usize {
+/// Adds so many failures to a log that there is an index of it; and says how long it is.
+fn lengthen(run: &Run) -> usize {
     let record = run.log().text();
+    let failed = record.replace("\"outcome\":\"stored\"", "\"outcome\":\"failed\"");
     let url = run.log().records().remove(0).url;
     let lines: String = (0..20 * 1024 * 1024 / record.len())
-        .map(|n| record.replace(&url, &format!("http://gone.example/{n}")))
+        .map(|n| failed.replace(&url, &format!("http://gone.example/{n}")))
         .collect();
     let mut log = OpenOptions::new()
         .append(true)
@@ -209,7 +210,7 @@ fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
     run.finish().code(0);
     let index = run.path("downloads/.coordinator/results.index");
     assert!(!index.exists(), "a short log is read");
-    let length = long_log(&run);
+    let length = lengthen(&run);
     let read = |run: &Run| {
         let ended = run.finish().code(0);
         let line = ended.stderr.lines().find(|line| line.contains("run log:"));
@@ -228,7 +229,6 @@ fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
     let run = run.list(&list);
     assert!(read(&run).contains(&format!("{length} bytes are known")));
     assert!(read(&run).contains(&format!("{length} bytes are known")));
-    assert_eq!(run.log().count("stored"), run.log().records().len());
     assert_eq!(run.log().of(&list[0]).len(), 1);
     assert_eq!(run.log().of(&list[1]).len(), 1);
     // Somebody wants the first file anew.

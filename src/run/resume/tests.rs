@@ -345,7 +345,7 @@ fn line() -> impl Strategy<Value = String> {
         Outcome::Quarantined,
     ]);
     let name = prop::option::of(prop::sample::select(vec!["a.txt", "b.txt", "c.txt"]));
-    let line = (0..6_u8, outcome, 0..1000_u64, name, any::<bool>(), 0..12_u8).prop_map(
+    (0..6_u8, outcome, 0..1000_u64, name, any::<bool>(), 0..12_u8).prop_map(
         |(n, outcome, bytes, name, by_server, broken)| {
             if broken == 0 {
                 return "no record\n".to_owned();
@@ -358,8 +358,7 @@ fn line() -> impl Strategy<Value = String> {
             }
             serde_json::to_string(&record).expect("it is JSON") + "\n"
         },
-    );
-    line
+    )
 }
 
 proptest! {
