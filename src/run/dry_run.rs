@@ -12,7 +12,7 @@ use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, print_plan, print_settings};
-use super::resume::Index;
+use super::resume::{self, Index};
 use super::sieve::{Rules, Sieve};
 use super::stats::Stats;
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
@@ -41,6 +41,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         &layout.results(),
         folder.clone(),
         detail(config),
+        layout.open_private(resume::FILE)?,
     )?;
     tell_unreadable(&index, &console);
     if !config.force {

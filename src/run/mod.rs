@@ -231,12 +231,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let index = Index::load(
+    let mut index = Index::load(
         folder.results()?,
         &layout.results(),
         layout.coordinator().to_owned(),
         detail(&config),
+        folder.own().read_private(resume::FILE),
     )?;
+    if let Err(error) = index.keep_if_long(folder.own()) {
+        tracing::warn!(%error, "the next run will read all of the run log again");
+    }
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, layout)?;
