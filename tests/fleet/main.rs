@@ -88,6 +88,28 @@ fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nob
 }
 
 #[test]
+fn two_members_together_keep_to_one_rate() {
+    let Some(queue) = Queue::start("two_members_together_keep_to_one_rate") else {
+        return;
+    };
+    let (a, b) = queue.two_members_with(&["--rate", "20/s"]);
+    queue.feed(&queue.list(100, 100));
+    a.finish();
+    b.finish();
+    queue.check(100, &["a", "b"]);
+    let logs = ["a", "b"].map(|name| queue.folder().join(name));
+    let mut started: Vec<_> = logs
+        .iter()
+        .map(|folder| folder.join(".coordinator/results.jsonl"))
+        .flat_map(|log| queue::started_ms(&log))
+        .collect();
+    started.sort_unstable();
+    let took = started[99] - started[0];
+    // Each alone would take half of that for its share.
+    assert!(took > 4500, "{took} ms for 100 URLs");
+}
+
+#[test]
 fn a_server_that_is_killed_stops_nobody_for_good() {
     let Some(mut queue) = Queue::start("a_server_that_is_killed") else {
         return;

@@ -162,7 +162,13 @@ impl Queue {
 
     /// Two members that own half of the partitions each: whatever is fed then, both have a share.
     pub fn two_members(&self) -> (Member, Member) {
-        let members = (self.join("a"), self.join("b"));
+        self.two_members_with(&[])
+    }
+
+    /// The same, with more options.
+    pub fn two_members_with(&self, more: &[&str]) -> (Member, Member) {
+        let arguments = [&["--simulate=size=1KiB,latency=20ms"], more].concat();
+        let members = ["a", "b"].map(|name| self.start_member(name, &arguments));
         let status = || String::from_utf8(self.run("status", &[]).stdout).unwrap();
         let is_even = || {
             let status = status();
@@ -171,7 +177,7 @@ impl Queue {
                 .all(|name| status.contains(&format!("{name}: 128 partitions\n")))
         };
         crate::support::wait_until("even shares", is_even, status);
-        members
+        members.into()
     }
 
     /// What `fleet results` tells.
@@ -238,6 +244,17 @@ impl Drop for Queue {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// When each URL of a run log was begun, in milliseconds.
+pub fn started_ms(log: &Path) -> Vec<i64> {
+    let log = std::fs::read_to_string(log).unwrap();
+    let started = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let at: jiff::Timestamp = text(&record["started"]).parse().unwrap();
+        at.as_millisecond()
+    };
+    log.lines().map(started).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -35,6 +35,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const FEWEST: u64 = 1024;
 const FEWEST_OF_EACH: usize = 16;
 
+/// Longest time between two targets of the fleet: a year.
+const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How late a target may be handed out (`--rate`) without a gap to those after it.
+const LATE: Duration = Duration::from_millis(20);
+
 /// Targets of a partition that wait here, below which another frame is taken on.
 const AHEAD: usize = 64;
 
@@ -98,6 +104,10 @@ pub(super) struct Actor {
     most: usize,
     /// The partition that is given to the run first.
     first: Partition,
+    /// Time between two targets that the whole fleet begins (`--rate`), and when this member hands
+    /// out the next.
+    spacing: Duration,
+    next_target: Instant,
     fed: Option<FedAll>,
     /// Partitions that are done, whoever did them.
     done: Vec<bool>,
@@ -127,6 +137,7 @@ impl Actor {
         options: Arc<ListOptions>,
         list: FedWriter,
         at_once: u64,
+        spacing: Duration,
         mut untold: Vec<(Partition, String)>,
         share: Share,
         news: UnboundedSender<News>,
@@ -161,6 +172,8 @@ impl Actor {
             outstanding: HashMap::new(),
             most: usize::try_from(most).unwrap_or(usize::MAX),
             first: Partition(0),
+            spacing: spacing.min(LONGEST_SPACING),
+            next_target: Instant::now(),
             fed: None,
             done: vec![false; usize::from(lease::PARTITIONS)],
             looking: false,
@@ -231,7 +244,12 @@ impl Actor {
         });
         let look = (!self.looking && !self.left).then_some(self.next_look);
         let tell = (!self.telling && !self.redundant.is_empty()).then_some(self.tell_at);
-        held.chain(lease).chain(look).chain(tell).min()
+        let waits = |held: &Held| !held.alone && !held.held_back.is_empty();
+        let waits = self.outstanding.len() < self.most && self.held.values().any(waits);
+        let paced = waits && self.next_target > now;
+        let target = paced.then_some(self.next_target);
+        let others = held.chain(lease).chain(look).chain(tell);
+        others.chain(target).min()
     }
 
     fn tell_lease(&mut self, event: lease::Event) {
@@ -599,7 +617,7 @@ impl Actor {
         for partition in partitions {
             self.go_on_with(partition, now);
         }
-        self.hand_out();
+        self.hand_out(now);
         if !self.looking && !self.left && self.next_look <= now {
             self.look();
         }
@@ -617,8 +635,9 @@ impl Actor {
         }
     }
 
-    /// Hands targets to the run, of each partition some.
-    fn hand_out(&mut self) {
+    /// Hands targets to the run, of each partition some; with `--rate` no faster than this member's
+    /// share of it.
+    fn hand_out(&mut self, now: Instant) {
         let Some(list) = &self.list else {
             return;
         };
@@ -627,6 +646,11 @@ impl Actor {
         let of_each = FEWEST_OF_EACH.max(self.most / partitions.max(1));
         // Not always the same first.
         let first = self.first;
+        let share = f64::from(lease::PARTITIONS) / self.held.len().max(1) as f64;
+        let spacing = self.spacing.mul_f64(share);
+        // Who comes late to his turn may make up for a little.
+        let earliest = now.checked_sub(LATE).unwrap_or(now);
+        self.next_target = self.next_target.max(earliest);
         let all = self.held.iter_mut();
         let (before, from): (Vec<_>, Vec<_>) = all.partition(|(partition, _)| **partition < first);
         for (partition, held) in from.into_iter().chain(before) {
@@ -634,6 +658,7 @@ impl Actor {
             while has_some(held)
                 && held.handed.len() < of_each
                 && self.outstanding.len() < self.most
+                && self.next_target <= now
             {
                 let Some((task, key, line)) = held.held_back.pop_front() else {
                     break;
@@ -647,8 +672,14 @@ impl Actor {
                 if self.outstanding.insert(key, (*partition, task)).is_none() {
                     list.push(key, line);
                 }
+                if !spacing.is_zero() {
+                    // One of each partition: their hosts take turns.
+                    self.next_target += spacing;
+                    self.first = Partition(partition.0 + 1);
+                    break;
+                }
             }
-            if self.outstanding.len() >= self.most {
+            if self.outstanding.len() >= self.most || self.next_target > now {
                 break;
             }
         }

@@ -88,6 +88,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         Arc::clone(&config.lists),
         list,
         at_once,
+        config.limits.spacing,
         untold,
         share,
         news.clone(),
