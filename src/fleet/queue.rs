@@ -23,6 +23,7 @@ use async_nats::jetstream::stream::{
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectOptions, ServerAddr};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -488,9 +489,28 @@ async fn connect(place: &Place) -> Result<async_nats::Client, FleetError> {
         .map(|server| server.trim().parse())
         .collect();
     let servers = servers.map_err(unusable("--queue"))?;
+    // The client takes no user name and password from an address.
+    let user = servers.iter().find_map(|server| {
+        let password = server.password().unwrap_or_default();
+        Some((decoded(server.username()?), decoded(password)))
+    });
+    if let Some((user, password)) = user {
+        options = options.user_and_password(user, password);
+    }
+    // Without passwords.
+    let name = |server: &ServerAddr| {
+        let (scheme, host, port) = (server.scheme(), server.host(), server.port());
+        format!("{scheme}://{host}:{port}")
+    };
+    let names: Vec<_> = servers.iter().map(name).collect();
     let connected = options.connect(servers).await;
     connected.map_err(|error| FleetError::Connect {
-        servers: place.servers.clone(),
+        servers: names.join(","),
         error: error.to_string(),
     })
+}
+
+/// A part of an address as it was before it was made fit for one.
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
 }

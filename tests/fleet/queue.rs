@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::wait;
 
 /// The program.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coordinator");
 
 /// The server, if this machine has one: `NATS_SERVER`, or in `PATH`.
 pub fn program() -> Option<PathBuf> {
@@ -34,26 +34,31 @@ pub struct Queue {
 
 impl Queue {
     /// Starts a server; says so and returns nothing if there is none on this machine.
-    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_as(test, |store| settings(store, ""))
+    }
+
+    /// The same with settings of its own, given the folder that it may keep its files in.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+    pub fn start_as(test: &str, config: impl Fn(&Path) -> String) -> Option<Self> {
         let Some(program) = program() else {
             eprintln!(
                 "{test} is skipped: there is no nats-server in PATH, nor does NATS_SERVER name one"
             );
             return None;
         };
-        Some(Self::of(&program, ""))
+        Some(Self::of(&program, config))
     }
 
     /// One that syncs every write.
     pub fn start_safe() -> Option<Self> {
-        Some(Self::of(&program()?, "sync_interval: always"))
+        let config = |store: &Path| settings(store, "sync_interval: always");
+        Some(Self::of(&program()?, config))
     }
 
-    fn of(program: &Path, settings: &str) -> Self {
+    fn of(program: &Path, config: impl Fn(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("store");
-        let config = format!("jetstream {{ store_dir: {store:?}, {settings} }}");
+        let config = config(&folder.path().join("store"));
         std::fs::write(folder.path().join("nats.conf"), config).unwrap();
         let (server, [port, monitor]) = serve(program, folder.path(), -1);
         Self {
@@ -244,6 +249,10 @@ impl Drop for Queue {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn settings(store: &Path, more: &str) -> String {
+    format!("jetstream {{ store_dir: {store:?}, {more} }}")
 }
 
 /// When each URL of a run log was begun, in milliseconds.

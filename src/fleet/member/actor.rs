@@ -514,12 +514,11 @@ impl Actor {
                 held.waiting_since.get_or_insert_with(Instant::now);
                 held.progress.as_mut()
             });
-            match progress {
-                Some(progress) if !progress.is_done(task) => {
-                    progress.outcome(task, line);
-                }
-                // Others have done it meanwhile, even if the partition is this member's again.
-                _ => redundant.entry(partition).or_default().push(line),
+            // Of a partition that was lost: even if it is this member's again, others may have done the
+            // target, or may do it before its frame is taken on. If this member still publishes it, what
+            // it said here does not count.
+            if !progress.is_some_and(|progress| progress.outcome(task, line.clone())) {
+                redundant.entry(partition).or_default().push(line);
             }
         }
         for (partition, lines) in redundant {
