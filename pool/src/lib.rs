@@ -5,6 +5,7 @@
 //!              whose fault a death is; pure
 //!   workers    how workers are made, reached, heard and ended
 //!   link       the worker's end: messages in, messages out; dial makes it
+//!   session    what a worker does with its tasks: slots, reports, heartbeats
 //!   page       what a worker runs, in memory that outlives it
 //! ```
 //!
@@ -20,10 +21,11 @@ pub mod memory;
 pub mod page;
 pub mod process_memory;
 pub mod reap;
+pub mod session;
 pub mod workers;
 
 pub use descriptor::close_inherited;
-pub use job::{FromWorker, Job, ToWorker, Travels};
+pub use job::{Broken, FromWorker, Job, TaskReport, ToWorker, Travels};
 pub use lines::Lines;
 
 /// Exit code of a worker that reached its limit on memory.

@@ -74,6 +74,9 @@ impl Page {
 }
 
 impl Word {
+    /// Of a worker that has no page.
+    pub(crate) const NONE: Self = Self(None);
+
     /// The slot takes up `task`.
     pub fn set(self, task: TaskId) {
         self.store(task.0);

@@ -8,7 +8,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use libtest_mimic::{Arguments, Trial};
 use pool::dial::dial;
@@ -16,7 +16,7 @@ use pool::dispatch::{Action, Dispatcher, Ending, Event, Exit, GroupId, Limits, N
 use pool::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use pool::page::Page;
 use pool::workers::{Digested, Message, News, Pool, ProcessPool, SocketFolder};
-use pool::{FromWorker, Job, ToWorker};
+use pool::{Broken, FromWorker, Job, ToWorker};
 use protocol::message::Report;
 use protocol::{Assigned, JobFailure, MonotonicNanos, Severity, TaskId, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,10 @@ impl Job for Squares {
     type Progress = ();
     type Output = u64;
     type Failure = TooLarge;
+
+    fn broken(_: Broken, _: SystemTime) -> TooLarge {
+        TooLarge
+    }
 }
 
 const FATAL: u64 = 13;

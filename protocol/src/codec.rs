@@ -7,6 +7,7 @@
 //! made to allocate what a corrupt length claims.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::SizeWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -70,6 +71,16 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
         return Err(EncodeError::TooLarge { size: frame.len() });
     }
     Ok(frame)
+}
+
+/// Bytes that `part` of a message takes in a frame; as many as can be, if it cannot be encoded.
+#[must_use]
+pub fn size_of(part: &impl Serialize) -> usize {
+    let mut writer = SizeWriter::default();
+    match bincode::serde::encode_into_writer(part, &mut writer, bincode::config::standard()) {
+        Ok(()) => writer.bytes_written,
+        Err(_) => usize::MAX,
+    }
 }
 
 /// Decodes one frame.

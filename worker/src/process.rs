@@ -14,7 +14,7 @@ use signal_hook::consts::SIGXFSZ;
 use crate::faults;
 use crate::job::{IpcInbox, IpcOutbox};
 use crate::limits::{self, LimitsError};
-use crate::session::{self, Session, SessionError};
+use crate::session::{self, SessionError};
 use crate::throttle::Throttle;
 use pool::dial::dial;
 use pool::link::{Inbox, LinkError, Outbox};
@@ -147,12 +147,17 @@ fn work(
     let in_force = limits::apply(&setup)?;
     tracing::debug!(%in_force, "sandbox");
     first(&setup, inbox, &outbox);
-    let session = match Session::start(Arc::new(outbox), &setup, throttle, Some(page)) {
-        Err(SessionError::Link(error)) => return Err(error.into()),
-        started => started?,
+    let session = match session::start(Arc::new(outbox), &setup, throttle, Some(page)) {
+        Ok(session) => session,
+        Err(error) => {
+            return Err(match error.into_link() {
+                Ok(error) => error.into(),
+                Err(error) => error.into(),
+            });
+        }
     };
     // Not joined: a download may run for as long as its limits allow, and the end of the process
     // ends it.
-    session.read(inbox)?;
+    session.read(inbox).map_err(SessionError::Session)?;
     Ok(())
 }
