@@ -6,11 +6,14 @@
 //!   workers    how workers are made, reached, heard and ended
 //!   link       the worker's end: messages in, messages out; dial makes it
 //!   session    what a worker does with its tasks: slots, reports, heartbeats
+//!   confine    what a worker may use: memory, niceness, and its sandbox
 //!   page       what a worker runs, in memory that outlives it
 //! ```
 //!
 //! What the work is, is a [`Job`]: the types that travel. This crate knows nothing of it.
 
+mod allocator;
+pub mod confine;
 mod descriptor;
 pub mod dial;
 pub mod dispatch;
@@ -24,6 +27,7 @@ pub mod reap;
 pub mod session;
 pub mod workers;
 
+pub use allocator::Allocator;
 pub use descriptor::close_inherited;
 pub use job::{Broken, FromWorker, Job, TaskReport, ToWorker, Travels};
 pub use lines::Lines;

@@ -17,7 +17,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::activity::Activity;
 use crate::job::Download;
-use crate::limits::EXIT_OUT_OF_MEMORY;
+use pool::EXIT_OUT_OF_MEMORY;
 use pool::link::Outbox;
 use pool::session::{Engine, EventEngine};
 

@@ -17,7 +17,6 @@
 //! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
 
 mod activity;
-mod allocator;
 mod decode;
 mod descriptor;
 pub mod engine;
@@ -31,7 +30,6 @@ mod reserved;
 mod resolver;
 mod robots;
 mod route;
-mod sandbox;
 pub mod session;
 mod spans;
 mod store;
@@ -42,11 +40,9 @@ pub mod transfer;
 mod tunnel;
 mod work;
 
-pub use allocator::Allocator;
 pub use engine::{Activity, AsyncEngine, BlockingEngine, Downloading, Hub, SetupError, Shared};
 pub use fault::Fault;
 pub use job::{Download, IpcInbox, IpcOutbox};
-pub use limits::EXIT_OUT_OF_MEMORY;
 pub use login::Logins;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};
