@@ -13,6 +13,7 @@
 //! What the work is, is a [`Job`]: the types that travel. This crate knows nothing of it.
 
 mod allocator;
+pub mod clock;
 pub mod confine;
 mod descriptor;
 pub mod dial;
@@ -22,6 +23,7 @@ mod lines;
 pub mod link;
 pub mod memory;
 pub mod page;
+pub mod process;
 pub mod process_memory;
 pub mod reap;
 pub mod session;

@@ -79,7 +79,7 @@ fn work(socket: &Path) -> Result<(), LinkError> {
     let ToWorker::<Squares>::Setup(fatal) = inbox.recv()? else {
         panic!("the setup comes first");
     };
-    let word = Page::map(rustix::stdio::stdout(), 1)?.word(0);
+    let word = Page::map(rustix::stdio::stdin(), 1)?.word(0);
     outbox.send(FromWorker::<Squares>::Ready)?;
     loop {
         match inbox.recv()? {

@@ -83,6 +83,30 @@ pub fn size_of(part: &impl Serialize) -> usize {
     }
 }
 
+/// Encodes a `part` of a message by itself.
+///
+/// # Errors
+///
+/// If the encoder refuses it.
+pub fn encode_part(part: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    Ok(bincode::serde::encode_to_vec(part, CONFIG)?)
+}
+
+/// Decodes what [`encode_part`] has encoded.
+///
+/// # Errors
+///
+/// If it is not exactly that.
+pub fn decode_part<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (part, used) = bincode::serde::decode_from_slice(bytes, CONFIG)?;
+    if used < bytes.len() {
+        return Err(DecodeError::Trailing {
+            extra: bytes.len() - used,
+        });
+    }
+    Ok(part)
+}
+
 /// Decodes one frame.
 ///
 /// # Errors
@@ -93,11 +117,5 @@ pub fn decode<M: Message>(frame: &[u8]) -> Result<M, DecodeError> {
     if frame.len() > MAX_FRAME {
         return Err(DecodeError::TooLarge { size: frame.len() });
     }
-    let (message, used) = bincode::serde::decode_from_slice(frame, CONFIG)?;
-    if used < frame.len() {
-        return Err(DecodeError::Trailing {
-            extra: frame.len() - used,
-        });
-    }
-    Ok(message)
+    decode_part(frame)
 }

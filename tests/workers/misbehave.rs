@@ -520,7 +520,7 @@ fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
 
 /// What it runs is shown there, as by any worker. No memory is shared any more once it is confined.
 fn page_of(setup: &Setup) -> Page {
-    Page::map(rustix::stdio::stdout(), session::slots(setup)).expect("a page")
+    Page::map(rustix::stdio::stdin(), session::slots(setup)).expect("a page")
 }
 
 impl Peer {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool::link::{Inbox, LinkError, Outbox};
+use pool::link::{Inbox, Outbox};
 use pool::page::Page;
 use pool::session::{Options, Session};
 use protocol::Setup;
@@ -31,16 +31,6 @@ pub enum SessionError {
     /// It is the session's own failure.
     #[error(transparent)]
     Session(#[from] pool::session::SessionError),
-}
-
-impl SessionError {
-    /// The failure of the link, if it was that.
-    pub(crate) fn into_link(self) -> Result<LinkError, Self> {
-        match self {
-            Self::Session(pool::session::SessionError::Link(error)) => Ok(error),
-            error @ (Self::Setup(_) | Self::Session(_)) => Err(error),
-        }
-    }
 }
 
 /// Works as `setup` says until the coordinator dismisses the worker or closes the link. `throttle`
