@@ -13,6 +13,7 @@
 //! What the work is, is a [`Job`]: the types that travel. This crate knows nothing of it.
 
 mod allocator;
+mod api;
 pub mod clock;
 pub mod confine;
 mod descriptor;
@@ -30,9 +31,15 @@ pub mod session;
 pub mod workers;
 
 pub use allocator::Allocator;
+pub use api::{
+    Builder, Context, Ended, Failed, Handle, Kind, Ordered, Outcome, Pool, Redeliver, Run,
+    StartError, SubmitError, Work, init, init_one_of,
+};
 pub use descriptor::close_inherited;
+pub use dispatch::{Counts, Exit, MemoryCause};
 pub use job::{Broken, FromWorker, Job, TaskReport, ToWorker, Travels};
 pub use lines::Lines;
+pub use workers::Death;
 
 /// Exit code of a worker that reached its limit on memory.
 pub const EXIT_OUT_OF_MEMORY: i32 = 77;
