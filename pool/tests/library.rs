@@ -16,6 +16,9 @@ use pool::{
 };
 use serde::{Deserialize, Serialize};
 
+#[global_allocator]
+static ALLOCATOR: pool::Allocator = pool::Allocator::new();
+
 /// Does what a job says.
 struct Obedient {
     setup: String,

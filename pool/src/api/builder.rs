@@ -109,7 +109,9 @@ impl<W: Work> Builder<W> {
             setup,
             limits: Limits {
                 workers: u16::try_from(workers).unwrap_or(u16::MAX),
+                // All jobs are of one group, so there is none that could come later and want places.
                 per_group: None,
+                lookahead_max: 0,
                 start_timeout: START,
                 ..Limits::default()
             },

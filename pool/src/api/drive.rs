@@ -18,7 +18,7 @@ use super::blob::Blob;
 use super::builder::StartError;
 use super::call::{Call, Order, Terms};
 use super::desk::{Desk, Reply, Submission};
-use super::outcome::{Ended, Outcome};
+use super::outcome::{Ended, Outcome, Raw};
 use super::work::Failed;
 use crate::clock::Clock;
 use crate::dispatch::{
@@ -103,8 +103,8 @@ struct Drive {
     dead: Option<(WorkerId, Death)>,
     /// Time after which a job has hung, whatever its worker says.
     overdue: Option<Duration>,
-    /// Jobs that are finished since the desk was last told.
-    finished: usize,
+    /// What is to be told, once the desk knows of it.
+    replies: Vec<(Reply, Raw)>,
 }
 
 /// Starts the loop. `sender` leads to `inbox`, which `desk` has as well.
@@ -164,7 +164,7 @@ impl Drive {
             last_task: TaskId(0),
             dead: None,
             overdue,
-            finished: 0,
+            replies: Vec::new(),
         };
         Ok((drive, signals))
     }
@@ -409,15 +409,15 @@ impl Drive {
         let Some(entry) = self.entries.remove(&task) else {
             return;
         };
-        self.finished += 1;
-        (entry.reply)(match verdict {
+        let outcome = match verdict {
             Verdict::Done(output) => Outcome::Done(*output),
             Verdict::Failed(failed) => match failed.limit() {
                 Some(limit) => Outcome::DeadlineExceeded(limit),
                 None => Outcome::Failed(*failed),
             },
             Verdict::Quarantined(_) => Outcome::Quarantined(entry.deaths),
-        });
+        };
+        self.replies.push((entry.reply, outcome));
     }
 
     fn on_notice(&mut self, notice: &Notice<Failed>) {
@@ -455,6 +455,9 @@ impl Drive {
         // No worker is left.
         drop(self.pool);
         let submitted = self.desk.end(ended);
+        for (reply, outcome) in self.replies {
+            reply(outcome);
+        }
         let replies = self.entries.into_values().map(|entry| entry.reply);
         for reply in replies.chain(submitted.into_iter().map(|submission| submission.reply)) {
             reply(Outcome::Abandoned);
