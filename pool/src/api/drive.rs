@@ -181,10 +181,11 @@ impl Drive {
                 events.extend(self.act(action));
             }
             self.dead = None;
-            if self.finished > 0 {
-                let counts = *self.core.counts();
-                self.desk
-                    .finished(std::mem::take(&mut self.finished), counts);
+            if !self.replies.is_empty() {
+                self.desk.finished(self.replies.len(), *self.core.counts());
+                for (reply, outcome) in self.replies.drain(..) {
+                    reply(outcome);
+                }
             }
             if events.is_empty() {
                 self.hear(&mut events);

@@ -50,7 +50,6 @@ impl<W: Work> fmt::Debug for Pool<W> {
 
 impl<W: Work> Pool<W> {
     /// What a pool is to be like, whose workers are all told `setup`.
-    #[must_use]
     pub fn builder(setup: W::Setup) -> Builder<W> {
         Builder::new(setup)
     }
