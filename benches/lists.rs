@@ -62,7 +62,7 @@ fn record(n: u64) -> Record {
 
 fn load(results: &Path, folder: &Path) -> Result<Index, IndexError> {
     let log = File::open(results).unwrap();
-    Index::load(Some(log), results, folder.to_owned(), Detail::Size)
+    Index::load(Some(log), results, folder.to_owned(), Detail::Size, None)
 }
 
 fn lists(c: &mut Criterion) {

@@ -288,7 +288,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a file in this folder that only this user may read, to write to it. What has its name is
+    /// Makes a file in this folder that only this user may read, to write to it and read it. What has its name is
     /// removed, and not written to.
     ///
     /// # Errors
@@ -299,7 +299,7 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         self.open(name, flags, OWN_FILE)
     }
 

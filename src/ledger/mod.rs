@@ -12,13 +12,15 @@
 //! ```
 //!
 //! Keys are whole on disk, so that an answer is exact: a filter can only cause a read in vain. The
-//! files have no name, and are gone with the process, however it ends. This module knows nothing of
-//! URLs, and must not keep anything across runs.
+//! files have no name, and are gone with the process, however it ends; unless the caller gives a
+//! file of its own, to have all entries in it ([`Ledger::seal_into`]), and later the other way round
+//! ([`Ledger::open`]). This module knows nothing of URLs.
 
 mod filter;
 mod part;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::path::PathBuf;
@@ -46,6 +48,8 @@ pub struct Ledger<const V: usize> {
     recent: HashMap<Key, [u8; V], BuildHasherDefault<Head>>,
     /// The oldest, which are the largest, first.
     parts: Vec<Part<V>>,
+    /// The first part is in a file of the caller's, and stays there.
+    based: bool,
     most: usize,
 }
 
@@ -75,8 +79,36 @@ impl<const V: usize> Ledger<V> {
             folder,
             recent: HashMap::default(),
             parts: Vec::new(),
+            based: false,
             most,
         }
+    }
+
+    /// A map of the `entries` that [`seal_into`](Self::seal_into) wrote to `file` at `from`. All their
+    /// bytes are shown to `seen` in order, so that the caller can check them before it asks.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or ends too early.
+    pub fn open(
+        folder: PathBuf,
+        file: File,
+        from: u64,
+        entries: u64,
+        seen: impl FnMut(&[u8]),
+    ) -> io::Result<Self> {
+        let mut ledger = Self::new(folder);
+        if entries > 0 {
+            ledger.parts.push(Part::open(file, from, entries, seen)?);
+            ledger.based = true;
+        }
+        Ok(ledger)
+    }
+
+    /// Bytes that so many entries take in a file.
+    #[must_use]
+    pub const fn bytes_of(entries: u64) -> Option<u64> {
+        entries.checked_mul((KEY + V) as u64)
     }
 
     /// The value that was inserted last for `key`.
@@ -120,8 +152,8 @@ impl<const V: usize> Ledger<V> {
         }
     }
 
-    /// Merges all parts into one, and gives back what the table took: for a map that from now on is
-    /// only asked.
+    /// Merges all parts into one, but for one that was [opened](Self::open), and gives back what the
+    /// table took: for a map that from now on is only asked.
     ///
     /// # Errors
     ///
@@ -132,12 +164,31 @@ impl<const V: usize> Ledger<V> {
             self.recent.shrink_to_fit();
             Ok(())
         } else {
-            self.write_out().and_then(|()| self.merge_from(0))
+            let first = usize::from(self.based);
+            self.write_out().and_then(|()| self.merge_from(first))
         };
         if sealed.is_ok() && !self.parts.is_empty() {
             self.recent = HashMap::default();
         }
         sealed.map_err(|source| self.failed(source))
+    }
+
+    /// Writes all entries to `file`, from where it stands, and asks them there from now on. How many
+    /// there are is known then. All bytes that are written are shown to `seen`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written; the map is as it was.
+    pub fn seal_into(&mut self, file: File, seen: impl FnMut(&[u8])) -> io::Result<()> {
+        self.write_out()?;
+        if let Some(part) = merge(&self.parts, |entries| {
+            PartWriter::append(file, entries, seen)
+        })? {
+            self.parts = vec![part];
+            self.based = true;
+        }
+        self.recent = HashMap::default();
+        Ok(())
     }
 
     fn write_out(&mut self) -> io::Result<()> {
@@ -175,9 +226,12 @@ impl<const V: usize> Ledger<V> {
 
     fn merge_from(&mut self, first: usize) -> io::Result<()> {
         if self.parts.len() - first > 1 {
-            let merged = merge(&self.folder, &self.parts[first..])?;
+            let merged = merge(&self.parts[first..], |entries| {
+                PartWriter::create(&self.folder, entries)
+            })?;
+            self.based &= first > 0;
             self.parts.truncate(first);
-            self.parts.push(merged);
+            self.parts.extend(merged);
         }
         Ok(())
     }

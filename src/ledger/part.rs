@@ -1,8 +1,8 @@
-//! A sorted file of entries, without a name, and what of it is kept in memory: the first key of each
-//! page, and a filter.
+//! Sorted entries in a file, and what of them is kept in memory: the first key of each page, and a
+//! filter.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek as _, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -18,6 +18,8 @@ const READ_AHEAD: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Part<const V: usize> {
     file: File,
+    /// Where in the file the first entry is.
+    from: u64,
     entries: u64,
     /// The first key of each page.
     firsts: Vec<Key>,
@@ -27,6 +29,35 @@ pub(super) struct Part<const V: usize> {
 impl<const V: usize> Part<V> {
     const ENTRY: usize = KEY + V;
     const PER_PAGE: usize = PAGE / Self::ENTRY;
+
+    /// The part that is in `file` at `from`. All its bytes are shown to `seen`.
+    pub(super) fn open(
+        file: File,
+        from: u64,
+        entries: u64,
+        mut seen: impl FnMut(&[u8]),
+    ) -> io::Result<Self> {
+        // Before memory is taken for so many.
+        let end = from.checked_add(Self::bytes(entries) as u64);
+        if end.is_none_or(|end| end > file.metadata().map_or(0, |file| file.len())) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut keys = Keys::new::<V>(usize::try_from(entries).map_err(io::Error::other)?);
+        let most = READ_AHEAD / Self::ENTRY * Self::ENTRY;
+        let mut buffer = vec![0; most];
+        let mut at = 0;
+        while at < entries {
+            let left = Self::bytes(entries - at).min(most);
+            let bytes = &mut buffer[..left];
+            file.read_exact_at(bytes, from + at * Self::ENTRY as u64)?;
+            seen(bytes);
+            for entry in bytes.chunks_exact(Self::ENTRY) {
+                keys.add::<V>(&Self::entry(entry, 0).0);
+            }
+            at += (left / Self::ENTRY) as u64;
+        }
+        Ok(keys.of(file, from))
+    }
 
     /// How many entries it has.
     pub(super) const fn len(&self) -> u64 {
@@ -46,10 +77,10 @@ impl<const V: usize> Part<V> {
             return Ok(None);
         };
         let mut buffer = [0; PAGE];
-        let from = (page * Self::PER_PAGE) as u64;
-        let length = Self::bytes(self.entries - from).min(Self::PER_PAGE * Self::ENTRY);
+        let first = (page * Self::PER_PAGE) as u64;
+        let length = Self::bytes(self.entries - first).min(Self::PER_PAGE * Self::ENTRY);
         let page = &mut buffer[..length];
-        self.file.read_exact_at(page, from * Self::ENTRY as u64)?;
+        self.read_at(page, first)?;
         let (mut low, mut high) = (0, length / Self::ENTRY);
         while low < high {
             let middle = usize::midpoint(low, high);
@@ -61,6 +92,12 @@ impl<const V: usize> Part<V> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads entries from this one on.
+    fn read_at(&self, bytes: &mut [u8], first: u64) -> io::Result<()> {
+        let at = self.from + first * Self::ENTRY as u64;
+        self.file.read_exact_at(bytes, at)
     }
 
     /// The entry at `index` of `bytes`, which hold it.
@@ -95,54 +132,109 @@ impl<const V: usize> Part<V> {
     }
 }
 
-/// Writes a part. Keys must come in ascending order, each once.
-pub(super) struct PartWriter<const V: usize> {
-    file: BufWriter<File>,
-    part: (u64, Vec<Key>, Filter),
+/// What of a part is kept in memory, while it is read or written. Keys must come in ascending order,
+/// each once.
+struct Keys {
+    entries: u64,
+    firsts: Vec<Key>,
+    filter: Filter,
 }
 
-impl<const V: usize> PartWriter<V> {
-    /// Begins a part of at most `entries`, in `folder`.
+impl Keys {
+    /// Of at most so many entries.
+    fn new<const V: usize>(entries: usize) -> Self {
+        Self {
+            entries: 0,
+            firsts: Vec::with_capacity(entries.div_ceil(Part::<V>::PER_PAGE)),
+            filter: Filter::new(entries),
+        }
+    }
+
+    fn add<const V: usize>(&mut self, key: &Key) {
+        if self.entries.is_multiple_of(Part::<V>::PER_PAGE as u64) {
+            self.firsts.push(*key);
+        }
+        self.entries += 1;
+        self.filter.insert(key);
+    }
+
+    fn of<const V: usize>(self, file: File, from: u64) -> Part<V> {
+        Part {
+            file,
+            from,
+            entries: self.entries,
+            firsts: self.firsts,
+            filter: self.filter,
+        }
+    }
+}
+
+/// Writes a part.
+pub(super) struct PartWriter<S: FnMut(&[u8]), const V: usize> {
+    file: BufWriter<Shown<S>>,
+    from: u64,
+    keys: Keys,
+}
+
+/// A file, of which all that is written to it is shown to somebody.
+struct Shown<S> {
+    file: File,
+    seen: S,
+}
+
+impl<S: FnMut(&[u8])> Write for Shown<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        (self.seen)(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<const V: usize> PartWriter<fn(&[u8]), V> {
+    /// Begins a part of at most `entries`, in a file without a name in `folder`.
     pub(super) fn create(folder: &Path, entries: usize) -> io::Result<Self> {
-        let file = tempfile::tempfile_in(folder)?;
-        let pages = entries.div_ceil(Part::<V>::PER_PAGE);
+        Self::append(tempfile::tempfile_in(folder)?, entries, |_| {})
+    }
+}
+
+impl<S: FnMut(&[u8]), const V: usize> PartWriter<S, V> {
+    /// Begins a part of at most `entries`, in this file from where it stands.
+    pub(super) fn append(mut file: File, entries: usize, seen: S) -> io::Result<Self> {
         Ok(Self {
-            file: BufWriter::with_capacity(READ_AHEAD, file),
-            part: (0, Vec::with_capacity(pages), Filter::new(entries)),
+            from: file.stream_position()?,
+            file: BufWriter::with_capacity(READ_AHEAD, Shown { file, seen }),
+            keys: Keys::new::<V>(entries),
         })
     }
 
     pub(super) fn push(&mut self, key: &Key, value: &[u8; V]) -> io::Result<()> {
-        let (entries, firsts, filter) = &mut self.part;
-        if entries.is_multiple_of(Part::<V>::PER_PAGE as u64) {
-            firsts.push(*key);
-        }
-        *entries += 1;
-        filter.insert(key);
+        self.keys.add::<V>(key);
         self.file.write_all(key)?;
         self.file.write_all(value)
     }
 
     pub(super) fn finish(self) -> io::Result<Part<V>> {
-        let file = self
-            .file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        let (entries, firsts, filter) = self.part;
-        Ok(Part {
-            file,
-            entries,
-            firsts,
-            filter,
-        })
+        let shown = self.file.into_inner();
+        let shown = shown.map_err(io::IntoInnerError::into_error)?;
+        Ok(self.keys.of(shown.file, self.from))
     }
 }
 
-/// Makes one part of several, the oldest of them first: of one key's values the newest stays.
-pub(super) fn merge<const V: usize>(folder: &Path, parts: &[Part<V>]) -> io::Result<Part<V>> {
+/// Makes one part of several, the oldest of them first, unless there is none: of one key's values the
+/// newest stays. `begin` says where, for at most so many entries.
+pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
+    parts: &[Part<V>],
+    begin: impl FnOnce(usize) -> io::Result<PartWriter<S, V>>,
+) -> io::Result<Option<Part<V>>> {
+    if parts.is_empty() {
+        return Ok(None);
+    }
     let entries: u64 = parts.iter().map(Part::len).sum();
-    let entries = usize::try_from(entries).map_err(io::Error::other)?;
-    let mut writer = PartWriter::create(folder, entries)?;
+    let mut writer = begin(usize::try_from(entries).map_err(io::Error::other)?)?;
     let mut sources = Vec::with_capacity(parts.len());
     for part in parts {
         sources.push(Cursor::new(part)?);
@@ -167,7 +259,7 @@ pub(super) fn merge<const V: usize>(folder: &Path, parts: &[Part<V>]) -> io::Res
             writer.push(&key, &value)?;
         }
     }
-    writer.finish()
+    writer.finish().map(Some)
 }
 
 /// A part, read from its start to its end.
@@ -199,8 +291,8 @@ impl<'a, const V: usize> Cursor<'a, V> {
         if self.next * entry == self.buffer.len() {
             let most = READ_AHEAD / entry * entry;
             self.buffer.resize(Part::<V>::bytes(self.left).min(most), 0);
-            let from = (self.part.entries - self.left) * entry as u64;
-            self.part.file.read_exact_at(&mut self.buffer, from)?;
+            let first = self.part.entries - self.left;
+            self.part.read_at(&mut self.buffer, first)?;
             self.left -= (self.buffer.len() / entry) as u64;
             self.next = 0;
         }

@@ -12,9 +12,9 @@ use super::intake::{Batch, Item, Plan, Reader};
 use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, print_plan, print_settings};
-use super::resume::Index;
+use super::resume::{self, Index};
 use super::sieve::{Rules, Sieve};
-use super::tally::Tally;
+use super::stats::Stats;
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
 use crate::config::RunConfig;
 
@@ -30,7 +30,7 @@ use crate::config::RunConfig;
 pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let console = Console::quiet(begun);
-    let mut tally = Tally::new(begun);
+    let mut stats = Stats::new(begun);
     let lists = open_lists(config, &console)?;
     let layout = Layout::look(&config.output)?;
     check_kind(&layout, config.network.is_simulated())?;
@@ -41,6 +41,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         &layout.results(),
         folder.clone(),
         detail(config),
+        layout.open_private(resume::FILE)?,
     )?;
     tell_unreadable(&index, &console);
     if !config.force {
@@ -58,8 +59,8 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     loop {
         let mut batch = reader.batch();
         let broken = batch.broken.take();
-        tally.input_ended = batch.ended;
-        match tell(batch, &mut tally, &console, &mut out) {
+        stats.input_ended = batch.ended;
+        match tell(batch, &mut stats, &console, &mut out) {
             Ok(()) => {}
             // Who reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
@@ -69,22 +70,22 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
             console.error(&reason);
             return Ok(Outcome::GivenUp);
         }
-        if tally.input_ended {
+        if stats.input_ended {
             break;
         }
     }
-    if tally.input_ended && tally.lines() == 0 {
-        if let Some(reason) = tally.why_nothing() {
+    if stats.input_ended && stats.lines() == 0 {
+        if let Some(reason) = stats.why_nothing() {
             console.error(reason);
         }
         return Ok(Outcome::NothingToDo);
     }
-    if tally.input_ended && !config.quiet {
+    if stats.input_ended && !config.quiet {
         // Nobody to tell it to if that fails.
         let _ = print_settings(&config.origins, &config.config_files);
-        let _ = print_plan(&tally);
+        let _ = print_plan(&stats);
     }
-    Ok(if tally.is_clean() {
+    Ok(if stats.is_clean() {
         Outcome::Stored
     } else {
         Outcome::Incomplete
@@ -93,23 +94,23 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
 
 fn tell(
     batch: Batch,
-    tally: &mut Tally,
+    stats: &mut Stats,
     console: &Console,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    tally.stored_earlier += batch.stored_earlier;
-    tally.quarantined_earlier += batch.quarantined_earlier;
+    stats.stored_earlier += batch.stored_earlier;
+    stats.quarantined_earlier += batch.quarantined_earlier;
     for item in batch.items {
         match item {
             Item::Task(_, target, known) => {
-                tally.offered += 1;
-                tally.unchanged += u64::from(known.is_some());
+                stats.offered += 1;
+                stats.unchanged += u64::from(known.is_some());
                 writeln!(out, "{}\t{}", target.url, target.path)?;
             }
-            Item::Duplicate(..) => tally.duplicates += 1,
+            Item::Duplicate(..) => stats.duplicates += 1,
             Item::Refused(_, _, problem) | Item::Problem(problem) => {
-                tally.unusable += 1;
-                console.problem(tally.unusable, &problem);
+                stats.unusable += 1;
+                console.problem(stats.unusable, &problem);
             }
         }
     }

@@ -29,7 +29,7 @@ mod setup;
 mod shell;
 mod sieve;
 mod signals;
-mod tally;
+mod stats;
 mod timeline;
 mod watching;
 
@@ -69,11 +69,11 @@ use recheck::Refresh;
 pub use report::LogLines;
 use report::{Console, Feed, FeedTarget, Manner, end_of_run};
 use resume::{Detail, Index, IndexError};
-use robots::Doorman;
+use robots::RobotsGate;
 use setup::{placement, setup};
 use shell::{Parts, Shell};
 use sieve::{Rules, Sieve};
-use tally::Tally;
+use stats::Stats;
 use timeline::Timeline;
 use watching::Watching;
 
@@ -163,7 +163,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let workers = config.limits.workers;
     let mut console = console(&config, begun)?;
     let reserved = reserve(&config, &console)?;
-    let tally = Tally::new(begun);
+    let stats = Stats::new(begun);
     let lists = open_lists(&config, &console)?;
     make_room(workers)?;
     let folder = OutputFolder::prepare(&config.output)?;
@@ -231,12 +231,16 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let index = Index::load(
+    let mut index = Index::load(
         folder.results()?,
         &layout.results(),
         layout.coordinator().to_owned(),
         detail(&config),
+        folder.own().read_private(resume::FILE),
     )?;
+    if let Err(error) = index.keep_if_long(folder.own()) {
+        tracing::warn!(%error, "the next run will read all of the run log again");
+    }
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, layout)?;
@@ -326,14 +330,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             placement,
             origin,
             injector,
-            doorman: robots.map(|(robots, token)| {
-                Doorman::new(robots, layout.coordinator().to_owned(), token)
+            robots_gate: robots.map(|(robots, token)| {
+                RobotsGate::new(robots, layout.coordinator().to_owned(), token)
             }),
             logins: config.logins,
             intake,
             inbox,
             console,
-            tally,
+            stats,
             watching,
         },
         workers,
@@ -362,9 +366,9 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         Ending::Interrupted => LastEnding::Interrupted,
         Ending::GivenUp(_) => LastEnding::GivenUp,
     };
-    let left = finished.tally.input_ended.then_some(finished.unfinished);
+    let left = finished.stats.input_ended.then_some(finished.unfinished);
     note_run(&this_run.end(ending, left), &folder);
-    let tally = finished.tally.clone();
+    let stats = finished.stats.clone();
     let told = Told {
         quiet: config.quiet,
         output: config.output,
@@ -372,7 +376,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     };
     let watched = finished.watched.take();
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
-    let end = end_of_run(Instant::now(), &tally, outcome.code());
+    let end = end_of_run(Instant::now(), &stats, outcome.code());
     if let Some((watching, last)) = watched {
         watching.watch.finish(State {
             progress: end.clone(),

@@ -55,16 +55,16 @@ pub(super) fn conclude(
     layout: &Layout,
     config: &Told,
 ) -> Outcome {
-    let tally = &finished.tally;
-    console.close(tally);
-    if tally.input_ended && tally.lines() == 0 && !config.may_be_empty {
-        if let Some(reason) = tally.why_nothing() {
+    let stats = &finished.stats;
+    console.close(stats);
+    if stats.input_ended && stats.lines() == 0 && !config.may_be_empty {
+        if let Some(reason) = stats.why_nothing() {
             console.error(reason);
         }
         return Outcome::NothingToDo;
     }
     let mut outcome = match &finished.ending {
-        Ending::Completed if tally.is_clean() => Outcome::Stored,
+        Ending::Completed if stats.is_clean() => Outcome::Stored,
         Ending::Completed => Outcome::Incomplete,
         Ending::Interrupted => {
             Outcome::Interrupted(finished.signal.unwrap_or(signal_hook::consts::SIGINT))
@@ -87,13 +87,13 @@ pub(super) fn conclude(
     if !config.quiet {
         let close = Close {
             counts: &finished.counts,
-            elapsed: tally.begun.elapsed(),
-            left: tally.input_ended.then_some(finished.unfinished),
+            elapsed: stats.begun.elapsed(),
+            left: stats.input_ended.then_some(finished.unfinished),
             output: &config.output,
             results: &layout.results(),
             injected: finished.injected.as_deref(),
         };
-        if let Err(error) = print_summary(tally, &close) {
+        if let Err(error) = print_summary(stats, &close) {
             console.error(&format!("cannot print the summary: {error}"));
         }
     }

@@ -2,21 +2,30 @@
 //!
 //! Resume goes by URL, and by the name that the list gives its file; never by position: the list
 //! may have been sorted, cut or extended since. The run log is only read here, once, before the run
-//! begins.
+//! begins; and of a long log only what is new since an index of it was kept ([`kept`]).
 
+mod kept;
 mod state;
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use protocol::Algorithm;
 
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
+use crate::folder::OwnFolder;
 use crate::input::{Target, UrlKey};
 use crate::ledger::{Ledger, LedgerError};
+pub(super) use kept::FILE;
+use kept::{Extent, Facts, Kept};
 use state::State;
 pub use state::{Earlier, Left};
+
+/// Bytes of the log that are read again rather than kept: some tens of milliseconds. Of a long log,
+/// one part in so many.
+const AGAIN: u64 = 16 * 1024 * 1024;
+const AGAIN_PART: u64 = 8;
 
 /// What earlier runs recorded of each task: the latest record counts. Some ten bits of memory for
 /// each, and a temporary file once there are many.
@@ -25,19 +34,18 @@ pub struct Index {
     tasks: Ledger<{ State::BYTES }>,
     /// The key of the URL whose file a place holds, where the place does not tell by itself.
     owners: Ledger<{ UrlKey::BYTES }>,
-    /// Where the last record is of a stored file that neither its list nor its server named.
-    last_unnamed_at: Option<u64>,
+    facts: Facts,
+    /// As far as this it is kept.
+    kept: Extent,
     last_unnamed: Option<Box<Record>>,
-    records: u64,
-    unreadable: u64,
     first_problem: Option<LineProblem>,
-    /// What is kept of stored files.
+    /// What is told of stored files.
     detail: Detail,
     /// The run log, where records are looked up.
     log: Option<(File, PathBuf)>,
 }
 
-/// What is kept of the record of a stored file.
+/// What is told of the record of a stored file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// What tells whether the file is still in place.
@@ -76,18 +84,19 @@ impl Index {
         Self {
             tasks: Ledger::new(folder.clone()),
             owners: Ledger::new(folder),
-            last_unnamed_at: None,
+            facts: Facts::default(),
+            kept: Extent::default(),
             last_unnamed: None,
-            records: 0,
-            unreadable: 0,
             first_problem: None,
             detail: Detail::Size,
             log: None,
         }
     }
 
-    /// Reads a run log from its beginning, if there is one; `path` is for messages. Temporary files, if there must be any, are
-    /// made in `folder`. `detail` is what is kept of each stored file; both take as much memory.
+    /// Reads a run log, if there is one; `path` is for messages. What an earlier run
+    /// [kept](Self::keep_if_long) in the file `kept` is not read again, if it is of this log. Temporary
+    /// files, if there must be any, are made in `folder`. `detail` is what is to be told of each stored
+    /// file.
     ///
     /// # Errors
     ///
@@ -98,31 +107,91 @@ impl Index {
         path: &Path,
         folder: PathBuf,
         detail: Detail,
+        kept: Option<File>,
     ) -> Result<Self, IndexError> {
-        let mut index = Self::empty(folder);
         let Some(results) = results else {
-            return Ok(index);
+            return Ok(Self::empty(folder));
         };
         let unreadable = |source| LogError::Read {
             path: path.to_owned(),
             source,
         };
+        let mut index = Self::begin(kept, &results, folder);
         index.detail = detail;
         // Their common position does not matter: records are read by their place.
         let log = results.try_clone().map_err(unreadable)?;
+        if let Some((lines, bytes)) = index.facts.first_problem {
+            (&results)
+                .seek(SeekFrom::Start(bytes))
+                .map_err(unreadable)?;
+            let mut reader = LogReader::behind(bytes, lines, &results);
+            index.first_problem = reader.next_brief().and_then(Result::err);
+        }
         index.log = Some((log, path.to_owned()));
-        let log = results.try_clone().map_err(unreadable)?;
-        let mut index = index
-            .fill(LogReader::new(results))
-            .map_err(|error| match error {
-                ReadError::Read(source) => IndexError::from(unreadable(source)),
-                ReadError::Ledger(error) => error.into(),
-            })?;
-        if let Some(at) = index.last_unnamed_at {
-            let record = log::record_at(&log, at).map_err(unreadable)?;
+        let Facts { end, lines, .. } = index.facts;
+        (&results).seek(SeekFrom::Start(end)).map_err(unreadable)?;
+        let rest = LogReader::behind(end, lines, &results);
+        let mut index = index.fill(rest).map_err(|error| match error {
+            ReadError::Read(source) => IndexError::from(unreadable(source)),
+            ReadError::Ledger(error) => error.into(),
+        })?;
+        tracing::info!(
+            "run log: {} bytes are known from the index, and {} bytes were read",
+            index.kept.bytes,
+            index.facts.end - index.kept.bytes,
+        );
+        if let Some(at) = index.facts.last_unnamed {
+            let record = log::record_at(&results, at).map_err(unreadable)?;
             index.last_unnamed = record.map(Box::new);
         }
         Ok(index)
+    }
+
+    /// What was kept, if it is of this log.
+    fn begin(file: Option<File>, log: &File, folder: PathBuf) -> Self {
+        let kept = file.and_then(|file| {
+            Kept::open(file, log, &folder)
+                .inspect_err(|why| {
+                    tracing::info!("the index is not used, and the run log is read: {why}")
+                })
+                .ok()
+        });
+        let empty = Self::empty(folder);
+        match kept {
+            Some(kept) => Self {
+                tasks: kept.tasks,
+                owners: kept.owners,
+                facts: kept.facts,
+                kept: kept.extent,
+                ..empty
+            },
+            None => empty,
+        }
+    }
+
+    /// Keeps what was [loaded](Self::load) for the next run, if it would take long to read again.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written. Then only time is lost.
+    pub fn keep_if_long(&mut self, own: &OwnFolder) -> io::Result<()> {
+        kept::tidy(own.as_folder());
+        let again = self.facts.end.saturating_sub(self.kept.bytes);
+        match again > AGAIN.max(self.kept.bytes / AGAIN_PART) {
+            true => self.keep(own),
+            false => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, own: &OwnFolder) -> io::Result<()> {
+        let Some((log, _)) = &self.log else {
+            return Ok(());
+        };
+        let extent = self.kept.to(log, self.facts.end)?;
+        let (tasks, owners) = (&mut self.tasks, &mut self.owners);
+        kept::keep(own, tasks, owners, self.facts, extent)?;
+        self.kept = extent;
+        Ok(())
     }
 
     /// Reads a run log from anywhere.
@@ -140,36 +209,37 @@ impl Index {
                 Ok((at, record)) => self.add(&record, at)?,
                 Err(LineProblem::Read { source, .. }) => return Err(source.into()),
                 Err(problem @ (LineProblem::NotARecord { .. } | LineProblem::TooLong { .. })) => {
-                    self.unreadable += 1;
-                    self.first_problem.get_or_insert(problem);
+                    self.facts.unreadable += 1;
+                    if self.first_problem.is_none() {
+                        self.facts.first_problem = Some((reader.number() - 1, reader.begin()));
+                        self.first_problem = Some(problem);
+                    }
                 }
             }
         }
+        self.facts.end = reader.end();
+        self.facts.lines = reader.number();
         self.tasks.seal()?;
         self.owners.seal()?;
         Ok(self)
     }
 
     fn add(&mut self, record: &Brief<'_>, at: u64) -> Result<(), LedgerError> {
-        let Some(mut state) = State::of(record, at) else {
+        let Some(state) = State::of(record, at) else {
             return Ok(());
         };
-        self.records += 1;
+        self.facts.records += 1;
         if record.outcome.has_file() && record.out().is_none() && !record.server_named {
-            self.last_unnamed_at = Some(at);
+            self.facts.last_unnamed = Some(at);
         }
         let url = UrlKey::of(&record.url);
         let key = UrlKey::of_task(&record.url, record.range(), record.out());
-        if self.detail == Detail::Place {
-            match record.outcome {
-                Outcome::Stored | Outcome::Unchanged => state = State::recorded(at),
-                // The file of before is still there, and so is what is known of it.
-                Outcome::Failed if matches!(self.state(&key)?, Some(Earlier::Recorded { .. })) => {
-                    return Ok(());
-                }
-                Outcome::Failed | Outcome::Quarantined | Outcome::Duplicate => {}
+        let state = match record.outcome {
+            Outcome::Failed => state.after(self.tasks.get(key.as_bytes())?.map(State)),
+            Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined | Outcome::Duplicate => {
+                state
             }
-        }
+        };
         self.tasks.insert(*key.as_bytes(), state.0)?;
         // A place that holds its URL's key belongs to no other URL.
         if let Some(path) = record.path()
@@ -234,13 +304,13 @@ impl Index {
     /// Whether no earlier run finished a task.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.records == 0
+        self.facts.records == 0
     }
 
     /// How many lines of the log are not records. What they said is done again.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
-        self.unreadable
+        self.facts.unreadable
     }
 
     /// What is wrong with the first of them.

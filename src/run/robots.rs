@@ -40,7 +40,7 @@ const FORBID_ALL: &str = "User-agent: *\nDisallow: /\n";
 
 /// See the module.
 #[derive(Debug)]
-pub(in crate::run) struct Doorman {
+pub(in crate::run) struct RobotsGate {
     folder: Folder,
     token: String,
     known: Ledger<{ Standing::BYTES }>,
@@ -92,7 +92,7 @@ struct Kept {
     weight: usize,
 }
 
-impl Doorman {
+impl RobotsGate {
     /// Of a run that has not begun; the folder for robots.txt is empty. Temporary files, if there
     /// must be any, are made in `scratch`.
     pub(in crate::run) fn new(folder: Folder, scratch: PathBuf, token: String) -> Self {

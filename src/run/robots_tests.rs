@@ -7,20 +7,20 @@ use super::*;
 use crate::input::naming::Naming;
 use crate::run::log::OutputFolder;
 
-/// A doorman in a folder of its own, and where workers would put files.
-struct Door {
-    doorman: Doorman,
+/// A robots gate in a folder of its own, and where workers would put files.
+struct Gate {
+    robots_gate: RobotsGate,
     folder: OutputFolder,
     _dir: tempfile::TempDir,
 }
 
-fn door() -> Door {
+fn gate() -> Gate {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let folder = OutputFolder::prepare(dir.path()).expect("it can be worked in");
     let robots = folder.make_robots().expect("made");
     let scratch = dir.path().to_owned();
-    Door {
-        doorman: Doorman::new(robots, scratch, "coordinator".to_owned()),
+    Gate {
+        robots_gate: RobotsGate::new(robots, scratch, "coordinator".to_owned()),
         folder,
         _dir: dir,
     }
@@ -46,21 +46,24 @@ fn failed(kind: FailureKind, status: Option<u16>) -> Verdict {
     Verdict::Failed(failed)
 }
 
-impl Door {
+impl Gate {
     /// Asks for the robots.txt of `url`, and gets `text`.
     fn fetch(&mut self, url: &str, text: &[u8]) -> Standing {
-        let (_, robots) = self.doorman.hold(candidate(1, url)).expect("nobody asked");
+        let (_, robots) = self
+            .robots_gate
+            .hold(candidate(1, url))
+            .expect("nobody asked");
         fs::write(self.folder.layout().output().join(&robots.path), text).expect("written");
         self.learn(&robots, &stored())
     }
 
     fn learn(&mut self, robots: &Target, verdict: &Verdict) -> Standing {
-        let learnt = self.doorman.learn(robots, verdict);
+        let learnt = self.robots_gate.learn(robots, verdict);
         learnt.expect("room for it").0
     }
 
     fn ruling(&mut self, url: &str) -> Ruling {
-        let ruling = self.doorman.ruling(&target(url));
+        let ruling = self.robots_gate.ruling(&target(url));
         ruling.expect("it is in memory")
     }
 
@@ -95,63 +98,63 @@ fn stored() -> Verdict {
 
 #[test]
 fn the_first_target_of_a_place_sends_somebody_and_all_wait_for_the_answer() {
-    let mut door = door();
-    assert!(matches!(door.ruling("http://h/a"), Ruling::Unknown));
-    let (task, robots) = door
-        .doorman
+    let mut gate = gate();
+    assert!(matches!(gate.ruling("http://h/a"), Ruling::Unknown));
+    let (task, robots) = gate
+        .robots_gate
         .hold(candidate(1, "http://u:p@h/a?b"))
         .expect("the first");
     assert!(task.0 >= FIRST_ERRAND);
     assert_eq!(robots.url, "http://h/robots.txt");
     assert_eq!(robots.request_url(), robots.url, "no credentials");
     assert!(Path::new(&robots.path).starts_with(".coordinator/robots"));
-    assert!(matches!(door.ruling("http://h/b"), Ruling::Unknown));
-    assert!(door.doorman.hold(candidate(2, "http://h/b")).is_none());
-    let (other, _) = door
-        .doorman
+    assert!(matches!(gate.ruling("http://h/b"), Ruling::Unknown));
+    assert!(gate.robots_gate.hold(candidate(2, "http://h/b")).is_none());
+    let (other, _) = gate
+        .robots_gate
         .hold(candidate(3, "http://h:81/b"))
         .expect("another place");
     assert_ne!(task, other);
-    assert_eq!(door.doorman.held(), 3);
+    assert_eq!(gate.robots_gate.held(), 3);
     let not_found = failed(FailureKind::Status, Some(404));
-    let (standing, waited) = door.doorman.learn(&robots, &not_found).expect("room");
+    let (standing, waited) = gate.robots_gate.learn(&robots, &not_found).expect("room");
     assert_eq!(standing, Standing::Open(Duration::ZERO));
     let waited: Vec<_> = waited.iter().map(|waited| waited.task.0).collect();
-    assert_eq!((waited, door.doorman.held()), (vec![1, 2], 1));
-    assert_eq!(door.kind("http://h/b"), None);
-    assert!(matches!(door.ruling("http://h:81/c"), Ruling::Unknown));
+    assert_eq!((waited, gate.robots_gate.held()), (vec![1, 2], 1));
+    assert_eq!(gate.kind("http://h/b"), None);
+    assert!(matches!(gate.ruling("http://h:81/c"), Ruling::Unknown));
 }
 
 #[test]
 fn a_file_stays_only_where_something_is_forbidden() {
-    let mut door = door();
+    let mut gate = gate();
     let delay = b"User-agent: *\nCrawl-delay: 2\n";
-    let standing = door.fetch("http://open/", delay);
+    let standing = gate.fetch("http://open/", delay);
     assert_eq!(standing, Standing::Open(Duration::from_secs(2)));
-    assert!(matches!(door.ruling("http://open/x"), Ruling::Allowed(delay) if delay.as_secs() == 2));
-    assert_eq!(door.files(), 0);
-    let standing = door.fetch("http://ruled/", b"User-agent: *\nDisallow: /x\n\xff\xfe");
+    assert!(matches!(gate.ruling("http://open/x"), Ruling::Allowed(delay) if delay.as_secs() == 2));
+    assert_eq!(gate.files(), 0);
+    let standing = gate.fetch("http://ruled/", b"User-agent: *\nDisallow: /x\n\xff\xfe");
     assert_eq!(standing, Standing::Ruled(Duration::ZERO));
-    assert_eq!(door.kind("http://ruled/x"), Some(FailureKind::Robots));
-    assert_eq!(door.kind("http://ruled/y"), None);
-    assert_eq!(door.files(), 1);
+    assert_eq!(gate.kind("http://ruled/x"), Some(FailureKind::Robots));
+    assert_eq!(gate.kind("http://ruled/y"), None);
+    assert_eq!(gate.files(), 1);
     // Nobody may go where nobody can tell: workers that are redirected there find that.
-    let (_, robots) = door
-        .doorman
+    let (_, robots) = gate
+        .robots_gate
         .hold(candidate(1, "http://down/"))
         .expect("the first");
-    door.learn(&robots, &failed(FailureKind::Status, Some(503)));
+    gate.learn(&robots, &failed(FailureKind::Status, Some(503)));
     assert_eq!(
-        door.kind("http://down/"),
+        gate.kind("http://down/"),
         Some(FailureKind::RobotsUnreachable)
     );
-    let text = fs::read(door.folder.layout().output().join(&robots.path)).expect("written");
+    let text = fs::read(gate.folder.layout().output().join(&robots.path)).expect("written");
     assert!(RobotsRules::parse(&text, "x").forbids("/y").is_some());
 }
 
 #[test]
 fn rules_are_read_again_when_there_was_no_room_for_them() {
-    let mut door = door();
+    let mut gate = gate();
     let text = |n: u32| {
         format!(
             "User-agent: *\nDisallow: /{n}$\n{}",
@@ -159,20 +162,23 @@ fn rules_are_read_again_when_there_was_no_room_for_them() {
         )
     };
     for n in 0..12 {
-        door.fetch(&format!("http://h{n}/"), text(n).as_bytes());
+        gate.fetch(&format!("http://h{n}/"), text(n).as_bytes());
     }
-    assert!(door.doorman.kept.weight <= MOST_KEPT);
-    assert!(door.doorman.kept.rules.len() < 12);
-    assert_eq!(door.doorman.kept.rules.len(), door.doorman.kept.order.len());
+    assert!(gate.robots_gate.kept.weight <= MOST_KEPT);
+    assert!(gate.robots_gate.kept.rules.len() < 12);
+    assert_eq!(
+        gate.robots_gate.kept.rules.len(),
+        gate.robots_gate.kept.order.len()
+    );
     for n in 0..12 {
         let url = format!("http://h{n}/{n}");
-        assert_eq!(door.kind(&url), Some(FailureKind::Robots), "{url}");
-        assert_eq!(door.kind(&format!("{url}0")), None);
+        assert_eq!(gate.kind(&url), Some(FailureKind::Robots), "{url}");
+        assert_eq!(gate.kind(&format!("{url}0")), None);
     }
     // What cannot be read again allows nothing.
-    fs::remove_dir_all(door.folder.layout().robots()).expect("removed");
+    fs::remove_dir_all(gate.folder.layout().robots()).expect("removed");
     let gone = (0..12)
-        .filter(|n| door.kind(&format!("http://h{n}/x")) == Some(FailureKind::RobotsUnreachable));
+        .filter(|n| gate.kind(&format!("http://h{n}/x")) == Some(FailureKind::RobotsUnreachable));
     assert!(gone.count() > 0);
 }
 

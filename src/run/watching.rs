@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{Phase, SlotId, Timing};
 
-use super::tally::Tally;
+use super::stats::Stats;
 use crate::watch::{BOUNDS, History, Phase as Spent, Point, Watch};
 
 /// Most points of the history. When there are more, every other one is dropped, and the time between
@@ -142,7 +142,7 @@ impl Watching {
     pub(in crate::run) fn look(
         &mut self,
         now: Instant,
-        tally: &Tally,
+        stats: &Stats,
         running: impl Iterator<Item = (SlotId, Duration, Option<Phase>)>,
     ) {
         for (slot, elapsed, phase) in running {
@@ -161,7 +161,7 @@ impl Watching {
         }
         self.until_point -= 1;
         if self.until_point == 0 {
-            self.points.push(Point::of(tally));
+            self.points.push(Point::of(stats));
             if self.points.len() > MOST_POINTS {
                 let mut place = 0;
                 self.points.retain(|_| {
@@ -204,10 +204,10 @@ impl Watching {
 }
 
 impl Point {
-    fn of(tally: &Tally) -> Self {
+    fn of(stats: &Stats) -> Self {
         Self {
-            finished: tally.finished(),
-            received: tally.received,
+            finished: stats.finished(),
+            received: stats.received,
         }
     }
 }
@@ -287,13 +287,13 @@ mod tests {
     fn the_history_of_a_run_of_days_is_as_long_as_that_of_minutes() {
         let begun = Instant::now();
         let mut watching = watching(1, begun);
-        let mut tally = Tally::new(begun);
+        let mut stats = Stats::new(begun);
         let seconds = 50_000;
         for second in 1..=seconds {
-            tally.stored = u64::from(second);
+            stats.stored = u64::from(second);
             let now = begun + SECOND * second;
             assert!(watching.due() <= now);
-            watching.look(now, &tally, std::iter::empty());
+            watching.look(now, &stats, std::iter::empty());
         }
         let history = watching.history();
         let points = history.points.len();
@@ -313,7 +313,7 @@ mod tests {
     fn a_lane_tells_waiting_from_work_by_the_second() {
         let begun = Instant::now();
         let mut watching = watching(2, begun);
-        let tally = Tally::new(begun);
+        let stats = Stats::new(begun);
         let timing = Timing {
             first_byte: SECOND / 2,
             body: SECOND / 4,
@@ -324,11 +324,11 @@ mod tests {
             (SlotId(0), 10 * SECOND, Some(Phase::Receiving)),
             (SlotId(1), SECOND / 2, None),
         ];
-        watching.look(begun + SECOND, &tally, running.into_iter());
+        watching.look(begun + SECOND, &stats, running.into_iter());
         assert_eq!(watching.cells(SlotId(0)), [(25, 63)]);
         assert_eq!(watching.cells(SlotId(1)), [(25, 0)]);
         for _ in 0..100 {
-            watching.look(begun + SECOND, &tally, std::iter::empty());
+            watching.look(begun + SECOND, &stats, std::iter::empty());
         }
         assert_eq!(watching.cells(SlotId(0)), [(0, 0); CELLS]);
         assert_eq!(watching.cells(SlotId(u16::MAX)), []);

@@ -40,7 +40,7 @@ pub struct Schedule {
 
 /// Where and under which conditions.
 #[derive(Debug)]
-pub struct Arena<'a> {
+pub struct Environment<'a> {
     /// What everyone is given.
     pub work: &'a Work,
     /// The conditions.
@@ -55,7 +55,7 @@ pub struct Arena<'a> {
 
 /// One participant with a number of downloads in flight.
 #[derive(Clone, Copy, Debug)]
-pub struct Seat<'a> {
+pub struct Case<'a> {
     /// Who.
     pub entrant: &'a Entrant,
     /// Downloads in flight.
@@ -77,7 +77,7 @@ pub enum Round {
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     /// Who is next.
-    pub seat: Seat<'a>,
+    pub case: Case<'a>,
     /// In which round.
     pub round: Round,
     /// Runs so far, and in all.
@@ -92,28 +92,31 @@ pub struct Step<'a> {
 ///
 /// If the shootout's own folder is of no use. Nothing that an entrant does is an error.
 pub fn hold(
-    arena: &Arena<'_>,
-    seats: &[Seat<'_>],
+    environment: &Environment<'_>,
+    cases: &[Case<'_>],
     schedule: Schedule,
     tell: &mut dyn FnMut(Step<'_>),
 ) -> io::Result<Vec<Standing>> {
-    let mut standings: Vec<Standing> = seats.iter().map(|seat| arena.standing(*seat)).collect();
+    let mut standings: Vec<Standing> = cases
+        .iter()
+        .map(|case| environment.standing(*case))
+        .collect();
     let rounds = rounds(schedule);
-    let total = rounds.len() * seats.len();
+    let total = rounds.len() * cases.len();
     for (number, round) in rounds.into_iter().enumerate() {
-        for (turn, index) in order(seats.len(), number).enumerate() {
-            let (seat, standing) = (seats[index], &mut standings[index]);
-            if arena.interrupt.signal().is_some() || standing.state != State::Measured {
+        for (turn, index) in order(cases.len(), number).enumerate() {
+            let (case, standing) = (cases[index], &mut standings[index]);
+            if environment.interrupt.signal().is_some() || standing.state != State::Measured {
                 continue;
             }
-            let done = number * seats.len() + turn;
+            let done = number * cases.len() + turn;
             tell(Step {
-                seat,
+                case,
                 round,
                 done,
                 total,
             });
-            arena.play(seat, round, schedule.limit, standing)?;
+            environment.play(case, round, schedule.limit, standing)?;
         }
     }
     for standing in &mut standings {
@@ -129,7 +132,7 @@ fn rounds(schedule: Schedule) -> Vec<Round> {
     warm_up.chain(observed).chain(timed).collect()
 }
 
-/// The order of `count` seats in round `round`: rotated by one each time.
+/// The order of `count` cases in round `round`: rotated by one each time.
 fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |turn| (turn + count - round % count.max(1)) % count.max(1))
 }
@@ -145,9 +148,9 @@ fn conclude(standing: &mut Standing) {
     }
 }
 
-impl Arena<'_> {
-    fn standing(&self, seat: Seat<'_>) -> Standing {
-        let Seat { entrant, in_flight } = seat;
+impl Environment<'_> {
+    fn standing(&self, case: Case<'_>) -> Standing {
+        let Case { entrant, in_flight } = case;
         let state = match (entrant, entrant.excuse(&self.rules)) {
             (Entrant::Nobody { reason, .. }, _) => State::Failed(reason.clone()),
             (Entrant::Own(_) | Entrant::Outside(_), Some(excuse)) => {
@@ -190,7 +193,7 @@ impl Arena<'_> {
     /// One run: made room for, measured, checked, and swept away.
     fn play(
         &self,
-        seat: Seat<'_>,
+        case: Case<'_>,
         round: Round,
         limit: Duration,
         standing: &mut Standing,
@@ -200,10 +203,10 @@ impl Arena<'_> {
         sweep(&[&out, &said, &timeline])?;
         fs::create_dir(&out)?;
         let observe = round == Round::Observed;
-        let own = matches!(seat.entrant, Entrant::Own(_));
+        let own = matches!(case.entrant, Entrant::Own(_));
         let wanted = (observe && own).then_some(timeline.as_path());
         let Some(command) =
-            (seat.entrant).command(&self.rules, self.work, seat.in_flight, &out, wanted)
+            (case.entrant).command(&self.rules, self.work, case.in_flight, &out, wanted)
         else {
             return Ok(());
         };
@@ -222,7 +225,7 @@ impl Arena<'_> {
         let verdict = measured
             .map_err(|error| Verdict::Failed(format!("it cannot be run: {error}")))
             .and_then(|measured| {
-                let checked = self.judge(seat, &measured, &out)?;
+                let checked = self.judge(case, &measured, &out)?;
                 Ok((measured, checked))
             });
         match verdict {
@@ -254,7 +257,7 @@ impl Arena<'_> {
         sweep(&[&out, &said, &timeline])
     }
 
-    fn judge(&self, seat: Seat<'_>, measured: &Measured, out: &Path) -> Result<Checked, Verdict> {
+    fn judge(&self, case: Case<'_>, measured: &Measured, out: &Path) -> Result<Checked, Verdict> {
         match measured.ended {
             Some(Ended::Interrupted) => return Err(Verdict::Interrupted),
             Some(Ended::Limit) => {
@@ -270,7 +273,7 @@ impl Arena<'_> {
                 &measured.said,
             )));
         }
-        let checked = match seat.entrant {
+        let checked = match case.entrant {
             Entrant::Own(_) => self.work.expected.check_run(out),
             Entrant::Outside(_) | Entrant::Nobody { .. } => self.work.expected.check_files(out),
         };
@@ -356,8 +359,8 @@ mod tests {
         for count in 1..8 {
             let mut places = vec![vec![0; count]; count];
             for round in 0..count {
-                for (turn, seat) in order(count, round).enumerate() {
-                    places[seat][turn] += 1;
+                for (turn, case) in order(count, round).enumerate() {
+                    places[case][turn] += 1;
                 }
             }
             assert!(places.iter().flatten().all(|&times| times == 1), "{count}");

@@ -15,7 +15,7 @@ pub mod columns;
 mod contest;
 mod entrant;
 mod export;
-mod hall;
+mod harness;
 mod ideal;
 mod interrupt;
 pub mod lead;
@@ -36,7 +36,7 @@ use std::io;
 
 pub use plan::{Plan, PlanError};
 
-use hall::Hall;
+use harness::Harness;
 use interrupt::Interrupt;
 use work::WorkError;
 
@@ -111,7 +111,7 @@ impl Ending {
 pub fn execute(plan: Plan) -> Result<Ending, ShootoutError> {
     let interrupt = Interrupt::listen().map_err(ShootoutError::Signals)?;
     export::writable(&plan.export)?;
-    let shootout = Hall::open(&plan, &interrupt)?.hold()?;
+    let shootout = Harness::open(&plan, &interrupt)?.hold()?;
     if !plan.quiet {
         terminal::print(&shootout).map_err(|source| ShootoutError::Write {
             what: "the table to standard output".to_owned(),

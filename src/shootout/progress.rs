@@ -35,8 +35,8 @@ impl Progress {
         self.0.set_position(step.done as u64);
         self.0.set_message(format!(
             "{scenario}, {round}: {} with {} in flight",
-            step.seat.entrant.name(),
-            step.seat.in_flight
+            step.case.entrant.name(),
+            step.case.in_flight
         ));
         self.0.tick();
     }

@@ -74,6 +74,65 @@ fn a_link_in_place_of_a_state_file_changes_nothing_elsewhere() {
 }
 
 #[test]
+fn whatever_is_in_place_of_the_index_is_not_believed_written_to_or_waited_for() {
+    let server = Server::start();
+    for what in [
+        "a link",
+        "a hard link",
+        "a fifo",
+        "a folder",
+        "open to others",
+        "foreign",
+    ] {
+        let run = Run::new().list([server.url("/f")]);
+        run.finish().code(0);
+        let own = run.path("downloads/.coordinator");
+        let (index, new, victim) = (
+            own.join("results.index"),
+            own.join("results.index.new"),
+            run.path("victim"),
+        );
+        let record = run.log().text();
+        // Long enough to be kept.
+        fs::write(
+            run.log().path(),
+            record.repeat(20 * 1024 * 1024 / record.len()),
+        )
+        .unwrap();
+        fs::write(&victim, PRECIOUS).unwrap();
+        for place in [&index, &new] {
+            match what {
+                "a link" => symlink(&victim, place).unwrap(),
+                "a hard link" => fs::hard_link(&victim, place).unwrap(),
+                "a fifo" => assert!(made("mkfifo", &["-m600"], place)),
+                "a folder" => fs::create_dir(place).unwrap(),
+                "foreign" if !is_root("a foreign index") => {}
+                _ => fs::write(place, PRECIOUS).unwrap(),
+            }
+        }
+        match what {
+            "open to others" => {
+                fs::set_permissions(&index, fs::Permissions::from_mode(0o666)).unwrap()
+            }
+            "foreign" if index.exists() => chown(&index, Some(1), None).unwrap(),
+            _ => {}
+        }
+        run.finish().code(0);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), PRECIOUS, "{what}");
+        let stat = index.symlink_metadata().unwrap();
+        if what == "a folder" {
+            assert!(stat.is_dir(), "it is the user's");
+            continue;
+        }
+        let is_own = stat.is_file() && stat.nlink() == 1 && stat.mode() & 0o7777 == 0o600;
+        assert!(
+            is_own && stat.len() != PRECIOUS.len() as u64,
+            "{what}: {stat:?}"
+        );
+    }
+}
+
+#[test]
 fn a_link_in_place_of_the_write_probe_changes_nothing_elsewhere() {
     let server = Server::start();
     let run = Run::new().list([server.url("/f")]).through([

@@ -185,3 +185,61 @@ fn tasks_are_numbered_by_the_input_of_their_run() {
     let tasks: BTreeSet<_> = run.log().records().iter().map(|r| r.task).collect();
     assert_eq!(tasks, (1..=5).collect());
 }
+
+/// Adds so many failures to a log that there is an index of it; and says how long it is.
+fn lengthen(run: &Run) -> usize {
+    let record = run.log().text();
+    let failed = record.replace("\"outcome\":\"stored\"", "\"outcome\":\"failed\"");
+    let url = run.log().records().remove(0).url;
+    let lines: String = (0..20 * 1024 * 1024 / record.len())
+        .map(|n| failed.replace(&url, &format!("http://gone.example/{n}")))
+        .collect();
+    let mut log = OpenOptions::new()
+        .append(true)
+        .open(run.log().path())
+        .unwrap();
+    log.write_all(lines.as_bytes()).unwrap();
+    record.len() + lines.len()
+}
+
+#[test]
+fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
+    let server = Server::start();
+    let list = [server.url("/a"), server.url("/b")];
+    let run = Run::new().list(&list[..1]).with("-v");
+    run.finish().code(0);
+    let index = run.path("downloads/.coordinator/results.index");
+    assert!(!index.exists(), "a short log is read");
+    let length = lengthen(&run);
+    let read = |run: &Run| {
+        let ended = run.finish().code(0);
+        let line = ended.stderr.lines().find(|line| line.contains("run log:"));
+        line.unwrap_or_else(|| panic!("{}", ended.text()))
+            .to_owned()
+    };
+    let told = read(&run);
+    assert!(told.contains("log: 0 bytes are known"), "{told}");
+    assert!(index.exists());
+    let told = read(&run);
+    assert!(
+        told.contains(&format!("{length} bytes are known")),
+        "{told}"
+    );
+    // The list is longer now: what is new is read from the log.
+    let run = run.list(&list);
+    assert!(read(&run).contains(&format!("{length} bytes are known")));
+    assert!(read(&run).contains(&format!("{length} bytes are known")));
+    assert_eq!(run.log().of(&list[0]).len(), 1);
+    assert_eq!(run.log().of(&list[1]).len(), 1);
+    // Somebody wants the first file anew.
+    let text = run.log().text();
+    fs::write(
+        run.log().path(),
+        text.replacen("\"outcome\":\"stored\"", "\"outcome\":\"failed\"", 1),
+    )
+    .unwrap();
+    let told = read(&run);
+    assert!(told.contains("log: 0 bytes are known"), "{told}");
+    assert_eq!(run.log().of(&list[0]).len(), 2, "it was downloaded again");
+    assert_eq!(run.log().of(&list[1]).len(), 1);
+}

@@ -12,11 +12,11 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a test")]
 
-mod errands;
 mod limiting;
 mod mirrors;
 mod observer;
 mod pages;
+mod prerequisites;
 mod scenario;
 #[path = "../support/seeds.rs"]
 mod seeds;

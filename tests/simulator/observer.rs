@@ -48,7 +48,7 @@ impl Seen {
 #[derive(Debug, Default)]
 struct Task {
     /// It is not of the input.
-    errand: bool,
+    prerequisite: bool,
     /// Shortest time to the next of its host.
     spacing: Duration,
     host: u32,
@@ -210,7 +210,7 @@ impl Observer {
                 size,
             } => {
                 let entry = self.tasks.entry(*task).or_default();
-                entry.errand = true;
+                entry.prerequisite = true;
                 entry.host = host.0;
                 entry.size = *size;
             }
@@ -426,7 +426,7 @@ impl Observer {
                 "resize: task {task} assigned to {worker}, which is to go"
             ));
         }
-        if self.limits.policy == Policy::Chunked && !entry.suspect && !entry.errand {
+        if self.limits.policy == Policy::Chunked && !entry.suspect && !entry.prerequisite {
             if !self.input_ended {
                 return Err(format!(
                     "chunked: task {task} assigned before the input was split"
@@ -454,7 +454,7 @@ impl Observer {
         if now < entry.not_before {
             return Err(format!("5: task {task} assigned before its retry is due"));
         }
-        let (host, apart) = (entry.host, entry.suspect || entry.errand);
+        let (host, apart) = (entry.host, entry.suspect || entry.prerequisite);
         self.give(worker, task, host, apart)?;
         let Some(seen) = self.workers.get_mut(&worker) else {
             return Ok(());

@@ -63,7 +63,7 @@ pub struct Scenario {
     pub overstay: f64,
     /// Chance that a worker that is asked to end does not.
     pub stubborn: f64,
-    /// Whether each place is asked by an errand before any task of it is offered, as for robots.txt;
+    /// Whether each place is asked by a prerequisite before any task of it is offered, as for robots.txt;
     /// then the chance that a task is refused, and the longest spacing that a place wants.
     pub asks_first: bool,
     pub refused: f64,

@@ -63,7 +63,7 @@ pub struct World {
     sequence: u64,
     workers: BTreeMap<WorkerId, ModelWorker>,
     offered: u64,
-    /// Places that an errand asks: its number, and the tasks that wait, each as it will be offered.
+    /// Places that a prerequisite asks: its number, and the tasks that wait, each as it will be offered.
     asking: BTreeMap<u32, (TaskId, Vec<Event>)>,
     /// The spacing that each place wants, once it was asked.
     asked: BTreeMap<u32, Duration>,

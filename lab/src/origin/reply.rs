@@ -31,13 +31,13 @@ pub(super) struct Site {
     /// since. Its count then starts from a number never used before, so that even then a retry is
     /// a new draw.
     requests: Option<Mutex<Recent<u64, u64>>>,
-    tally: Tally,
+    stats: Stats,
     journal: Option<Arc<Journal>>,
 }
 
 /// How many requests met which fate.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Stats {
     whole: AtomicU64,
     errors: AtomicU64,
     truncated: AtomicU64,
@@ -62,7 +62,7 @@ impl Site {
         Self {
             spec,
             requests: varies(&spec).then(|| Mutex::new(Recent::new(REMEMBERED))),
-            tally: Tally::default(),
+            stats: Stats::default(),
             journal: journal.map(Arc::new),
         }
     }
@@ -79,7 +79,7 @@ impl Site {
     ) -> Result<Response<Payload>, ResetBeforeHead> {
         let head_only = request.method() == Method::HEAD;
         if !head_only && request.method() != Method::GET {
-            count(&self.tally.refused);
+            count(&self.stats.refused);
             return Ok(refusal());
         }
         let url = identity(&request);
@@ -108,7 +108,7 @@ impl Site {
             None | Some(Fault::Truncate | Fault::Stall | Fault::Slow | Fault::Endless),
         ) = (robots, fate.fault)
         {
-            count(&self.tally.whole);
+            count(&self.stats.whole);
             return Ok(text(StatusCode::OK, robots, entry));
         }
         let part = match extent {
@@ -119,29 +119,29 @@ impl Site {
         // What has no body to cut: nothing can be missing from it.
         let bodiless = head_only || part.0 == part.1;
         let (counter, cut) = match fate.fault {
-            None => (&self.tally.whole, None),
+            None => (&self.stats.whole, None),
             Some(Fault::Truncate | Fault::Stall | Fault::Slow | Fault::Endless) if bodiless => {
-                (&self.tally.whole, None)
+                (&self.stats.whole, None)
             }
             Some(Fault::Error(status)) => {
-                count(&self.tally.errors);
+                count(&self.stats.errors);
                 return Ok(text(status, "simulated error\n", entry));
             }
-            Some(Fault::Truncate) => (&self.tally.truncated, Some(Cut::Close(fuse))),
-            Some(Fault::ResetInBody) if !bodiless => (&self.tally.reset, Some(Cut::Reset(fuse))),
+            Some(Fault::Truncate) => (&self.stats.truncated, Some(Cut::Close(fuse))),
+            Some(Fault::ResetInBody) if !bodiless => (&self.stats.reset, Some(Cut::Reset(fuse))),
             Some(Fault::ResetBeforeHead | Fault::ResetInBody) => {
-                count(&self.tally.reset);
+                count(&self.stats.reset);
                 fuse.reset();
                 return Err(ResetBeforeHead);
             }
-            Some(Fault::Stall) => (&self.tally.dragged, Some(Cut::Stall)),
+            Some(Fault::Stall) => (&self.stats.dragged, Some(Cut::Stall)),
             Some(Fault::Slow) => {
-                count(&self.tally.dragged);
+                count(&self.stats.dragged);
                 let payload = |entry| Payload::slow(&key, part, entry);
                 return Ok(self.respond(&key, extent, &validation, entry, payload));
             }
             Some(Fault::Endless) => {
-                count(&self.tally.dragged);
+                count(&self.stats.dragged);
                 // It has no parts.
                 let payload = |entry| Payload::endless(&key, entry);
                 let mut endless = self.respond(&key, Extent::Whole, &validation, entry, payload);
@@ -221,14 +221,14 @@ impl Site {
 
     /// Says through `tracing` what the origin saw.
     pub(super) fn report(&self) {
-        let Tally {
+        let Stats {
             whole,
             errors,
             truncated,
             reset,
             dragged,
             refused,
-        } = &self.tally;
+        } = &self.stats;
         tracing::info!(
             whole = whole.load(Ordering::Relaxed),
             errors = errors.load(Ordering::Relaxed),

@@ -164,9 +164,13 @@ pub enum LineProblem {
 /// A run log, open for reading: an iterator over its records.
 pub struct LogReader<R = File> {
     lines: BoundedLines<R>,
+    /// Bytes of the log before those that are read.
+    before: u64,
     number: u64,
     broken: bool,
     torn: bool,
+    /// Where the line begins that the last item was made of.
+    begin: u64,
 }
 
 impl<R> std::fmt::Debug for LogReader<R> {
@@ -199,11 +203,19 @@ impl<R: Read> LogReader<R> {
     /// Reads a run log from anywhere. The reader need not be buffered.
     #[must_use]
     pub fn new(reader: R) -> Self {
+        Self::behind(0, 0, reader)
+    }
+
+    /// Reads the rest of a run log: what stands behind so many bytes, which are so many lines.
+    #[must_use]
+    pub fn behind(bytes: u64, lines: u64, reader: R) -> Self {
         Self {
             lines: BoundedLines::new(reader, MAX_RECORD),
-            number: 0,
+            before: bytes,
+            number: lines,
             broken: false,
             torn: false,
+            begin: bytes,
         }
     }
 
@@ -236,14 +248,34 @@ impl<R: Read> LogReader<R> {
         self.torn
     }
 
+    /// How many bytes of the log come before the line that the last item was made of.
+    #[must_use]
+    pub const fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// How many bytes of the log its whole lines are; known once there are no more items.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        match self.torn {
+            true => self.begin,
+            false => self.before + self.lines.consumed(),
+        }
+    }
+
     fn next_as<'a, T: Item<'a>>(&'a mut self) -> Option<Result<(u64, T), LineProblem>> {
         if self.broken {
             return None;
         }
         self.number += 1;
         let number = self.number;
-        match self.lines.next_line_at() {
-            Ok(Some((at, RawLine::Whole(line)))) => Some(
+        let next = self.lines.next_line_at();
+        if let Ok(Some((at, _))) = next {
+            self.begin = self.before + at;
+        }
+        let at = self.begin;
+        match next {
+            Ok(Some((_, RawLine::Whole(line)))) => Some(
                 std::str::from_utf8(line)
                     .map_err(serde::de::Error::custom)
                     .and_then(|line| match T::quickly(line) {
@@ -257,10 +289,12 @@ impl<R: Read> LogReader<R> {
             Ok(Some((_, RawLine::Unended(_)))) => {
                 self.broken = true;
                 self.torn = true;
+                self.number -= 1;
                 None
             }
             Ok(None) => {
                 self.broken = true;
+                self.number -= 1;
                 None
             }
             Err(source) => {

@@ -10,7 +10,7 @@ use super::pace::{Pace, time_left};
 use super::screen::{self, View};
 use super::text::RunningLine;
 use crate::format;
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 use crate::terminal::{self, Color};
 use crate::watch::Progress;
 
@@ -149,24 +149,24 @@ impl Console {
     pub fn figures(
         &mut self,
         now: Instant,
-        tally: &Tally,
+        stats: &Stats,
         running: &[RunningLine],
     ) -> (Progress, String) {
-        let rates = self.pace.as_mut().map(|pace| pace.at(now, tally));
+        let rates = self.pace.as_mut().map(|pace| pace.at(now, stats));
         let rates = rates.unwrap_or_default();
         let view = View {
-            tally,
+            stats,
             rates,
-            left: time_left(tally, rates, running),
+            left: time_left(stats, rates, running),
             running,
         };
-        (feed::progress(now, &view), screen::files(tally))
+        (feed::progress(now, &view), screen::files(stats))
     }
 
     /// Keeps how far the run is, for later rates.
-    pub fn keep_pace(&mut self, now: Instant, tally: &Tally) {
+    pub fn keep_pace(&mut self, now: Instant, stats: &Stats) {
         if let Some(pace) = &mut self.pace {
-            pace.at(now, tally);
+            pace.at(now, stats);
         }
     }
 
@@ -174,7 +174,7 @@ impl Console {
     pub fn progress(
         &mut self,
         now: Instant,
-        tally: &Tally,
+        stats: &Stats,
         running: impl FnOnce() -> Vec<RunningLine>,
     ) {
         if self.due().is_none_or(|due| now < due) {
@@ -182,11 +182,11 @@ impl Console {
         }
         let running = running();
         let Some(pace) = &mut self.pace else { return };
-        let rates = pace.at(now, tally);
+        let rates = pace.at(now, stats);
         let view = View {
-            tally,
+            stats,
             rates,
-            left: time_left(tally, rates, &running),
+            left: time_left(stats, rates, &running),
             running: &running,
         };
         if self.objects_due.is_some_and(|due| due <= now) {
@@ -212,28 +212,28 @@ impl Console {
     }
 
     /// Does what stops this process for a while, with a terminal that is free for others.
-    pub fn suspend<T>(&mut self, tally: &Tally, what: impl FnOnce() -> T) -> T {
+    pub fn suspend<T>(&mut self, stats: &Stats, what: impl FnOnce() -> T) -> T {
         let done = match &mut self.bars {
             Some(bars) => bars.suspend(what),
             None => what(),
         };
         if let Some(pace) = &mut self.pace {
-            pace.restart(Instant::now(), tally);
+            pace.restart(Instant::now(), stats);
         }
         done
     }
 
     /// The run is over: takes what is drawn off the screen, and says in plain lines how far it came.
-    pub fn close(&mut self, tally: &Tally) {
+    pub fn close(&mut self, stats: &Stats) {
         self.due = None;
         self.objects_due = None;
         if self.bars.take().is_none() && std::mem::take(&mut self.spoke) {
             let rates = self
                 .pace
                 .as_mut()
-                .map(|pace| pace.at(Instant::now(), tally));
+                .map(|pace| pace.at(Instant::now(), stats));
             let view = View {
-                tally,
+                stats,
                 rates: rates.unwrap_or_default(),
                 left: None,
                 running: &[],
@@ -252,7 +252,7 @@ impl Console {
 
 /// Progress as a line of text.
 fn plain(view: &View<'_>) -> String {
-    let failed = view.tally.failures() + view.tally.quarantined;
+    let failed = view.stats.failures() + view.stats.quarantined;
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let bytes = format::bytes(screen::bytes(view) as f64);
     let left = match view.left {
@@ -261,7 +261,7 @@ fn plain(view: &View<'_>) -> String {
     };
     format!(
         "{}, {bytes}, {}/s, {failed} failed{left}",
-        screen::files(view.tally),
+        screen::files(view.stats),
         format::bytes(view.rates.bytes),
     )
 }

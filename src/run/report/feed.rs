@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::screen::{View, bytes};
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 use crate::watch::{OVER, Progress};
 
 /// Version of the format: counts up if a key changes its meaning.
@@ -135,32 +135,32 @@ pub(super) fn progress(now: Instant, view: &View<'_>) -> Progress {
         bytes_per_s: Some(view.rates.bytes.round() as u64),
         files_per_s: Some((view.rates.files * 1000.0).round() / 1000.0),
         eta_ms: view.left.map(millis),
-        ..state("progress", now, view.tally)
+        ..state("progress", now, view.stats)
     }
 }
 
 /// How far a run came that is over.
 #[must_use]
-pub fn end(now: Instant, tally: &Tally, code: u8) -> Progress {
+pub fn end(now: Instant, stats: &Stats, code: u8) -> Progress {
     Progress {
         exit_code: Some(code),
-        ..state(OVER, now, tally)
+        ..state(OVER, now, stats)
     }
 }
 
-fn state(event: &'static str, now: Instant, tally: &Tally) -> Progress {
+fn state(event: &'static str, now: Instant, stats: &Stats) -> Progress {
     Progress {
         v: VERSION,
         event,
-        elapsed_ms: millis(now.saturating_duration_since(tally.begun)),
-        urls: tally.expected(),
-        listed: tally.is_counted(),
-        stored: tally.stored,
-        unchanged: tally.unchanged,
-        failed: tally.failures(),
-        quarantined: tally.quarantined,
-        stored_earlier: tally.stored_earlier,
-        bytes: tally.bytes,
+        elapsed_ms: millis(now.saturating_duration_since(stats.begun)),
+        urls: stats.expected(),
+        listed: stats.is_counted(),
+        stored: stats.stored,
+        unchanged: stats.unchanged,
+        failed: stats.failures(),
+        quarantined: stats.quarantined,
+        stored_earlier: stats.stored_earlier,
+        bytes: stats.bytes,
         ..Progress::default()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::text::RunningLine;
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 
 /// What the rates are of.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -53,11 +53,11 @@ impl Pace {
     }
 
     /// The rates at `now`, which are kept for later ones.
-    pub(super) fn at(&mut self, now: Instant, tally: &Tally) -> Rates {
+    pub(super) fn at(&mut self, now: Instant, stats: &Stats) -> Rates {
         let sample = Sample {
             at: now,
-            finished: tally.finished(),
-            received: tally.received,
+            finished: stats.finished(),
+            received: stats.received,
         };
         let age = |sample: &Sample| now.saturating_duration_since(sample.at);
         while self.samples.len() > 1 && self.samples.front().is_some_and(|old| age(old) > WINDOW) {
@@ -71,12 +71,12 @@ impl Pace {
     }
 
     /// The run did not go on until `now`: what came before tells nothing of the time since.
-    pub(super) fn restart(&mut self, now: Instant, tally: &Tally) {
+    pub(super) fn restart(&mut self, now: Instant, stats: &Stats) {
         self.samples.clear();
         self.samples.push_back(Sample {
             at: now,
-            finished: tally.finished(),
-            received: tally.received,
+            finished: stats.finished(),
+            received: stats.received,
         });
     }
 }
@@ -97,11 +97,11 @@ impl Sample {
 /// How long the rest will take, if that can be told: when only what runs is left, by the bytes that
 /// are missing, otherwise by the files.
 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-pub(super) fn time_left(tally: &Tally, rates: Rates, running: &[RunningLine]) -> Option<Duration> {
+pub(super) fn time_left(stats: &Stats, rates: Rates, running: &[RunningLine]) -> Option<Duration> {
     if rates.over < LEAST {
         return None;
     }
-    let left = tally.expected()?.saturating_sub(tally.finished());
+    let left = stats.expected()?.saturating_sub(stats.finished());
     let missing: Option<u64> = running
         .iter()
         .map(|line| {
@@ -110,7 +110,7 @@ pub(super) fn time_left(tally: &Tally, rates: Rates, running: &[RunningLine]) ->
         })
         .sum();
     let seconds = match missing {
-        Some(missing) if tally.input_ended && left == running.len() as u64 => {
+        Some(missing) if stats.input_ended && left == running.len() as u64 => {
             missing as f64 / rates.bytes
         }
         _ => left as f64 / rates.files,
@@ -128,13 +128,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tally(begun: Instant, stored: u64, offered: u64) -> Tally {
-        Tally {
+    fn stats(begun: Instant, stored: u64, offered: u64) -> Stats {
+        Stats {
             stored,
             offered,
             received: stored * 1000,
             input_ended: true,
-            ..Tally::new(begun)
+            ..Stats::new(begun)
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
         for second in 1..=150_u32 {
             stored += if second <= 60 { 10 } else { 1 };
             let now = begun + SECOND * second;
-            let rates = pace.at(now, &tally(begun, stored, 10_000));
+            let rates = pace.at(now, &stats(begun, stored, 10_000));
             let expected = match second {
                 30 | 60 => 10.0,
                 125.. => 1.0,
@@ -162,21 +162,21 @@ mod tests {
     fn the_time_left_is_told_only_when_it_is_known() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun);
-        let mut left = |at: Duration, tally: &Tally, running: &[RunningLine]| {
-            let rates = pace.at(begun + at, tally);
-            time_left(tally, rates, running)
+        let mut left = |at: Duration, stats: &Stats, running: &[RunningLine]| {
+            let rates = pace.at(begun + at, stats);
+            time_left(stats, rates, running)
         };
-        assert_eq!(left(SECOND, &tally(begun, 5, 100), &[]), None, "too early");
+        assert_eq!(left(SECOND, &stats(begun, 5, 100), &[]), None, "too early");
         assert_eq!(
-            left(10 * SECOND, &tally(begun, 0, 100), &[]),
+            left(10 * SECOND, &stats(begun, 0, 100), &[]),
             None,
             "nothing"
         );
-        let half = left(20 * SECOND, &tally(begun, 50, 100), &[]).expect("known");
+        let half = left(20 * SECOND, &stats(begun, 50, 100), &[]).expect("known");
         assert_eq!(half.as_secs(), 20);
-        let unknown = Tally {
+        let unknown = Stats {
             input_ended: false,
-            ..tally(begun, 50, 100)
+            ..stats(begun, 50, 100)
         };
         assert_eq!(left(20 * SECOND, &unknown, &[]), None, "a pipe has no end");
     }
@@ -184,11 +184,11 @@ mod tests {
     #[test]
     fn what_runs_is_left_by_its_bytes() {
         let begun = Instant::now();
-        let tally = Tally {
+        let stats = Stats {
             received: 1_000_000,
-            ..tally(begun, 0, 1)
+            ..stats(begun, 0, 1)
         };
-        let rates = Pace::new(begun).at(begun + 10 * SECOND, &tally);
+        let rates = Pace::new(begun).at(begun + 10 * SECOND, &stats);
         let line = RunningLine {
             url: "http://h/x".to_owned(),
             elapsed: 10 * SECOND,
@@ -199,7 +199,7 @@ mod tests {
                 speed: None,
             }),
         };
-        let left = time_left(&tally, rates, &[line]).expect("known");
+        let left = time_left(&stats, rates, &[line]).expect("known");
         assert_eq!(left.as_secs(), 40);
     }
 }

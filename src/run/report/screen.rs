@@ -10,7 +10,7 @@ use url::Url;
 use super::pace::Rates;
 use super::text::RunningLine;
 use crate::format;
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 use crate::terminal;
 
 /// Room at the end of each line, for what the terminal shows of a key that was pressed.
@@ -41,7 +41,7 @@ pub(super) struct Screen {
 /// What there is to show.
 #[derive(Debug)]
 pub(super) struct View<'a> {
-    pub(super) tally: &'a Tally,
+    pub(super) stats: &'a Stats,
     pub(super) rates: Rates,
     /// How long the rest will take, if that is known.
     pub(super) left: Option<Duration>,
@@ -78,8 +78,8 @@ impl Screen {
     }
 
     fn total(self, view: &View<'_>, width: usize) -> String {
-        let mut parts = vec![files(view.tally)];
-        let failed = view.tally.failures() + view.tally.quarantined;
+        let mut parts = vec![files(view.stats)];
+        let failed = view.stats.failures() + view.stats.quarantined;
         if failed > 0 {
             parts.push(format!("{failed} failed"));
         }
@@ -102,9 +102,9 @@ impl Screen {
             text.truncate(text.trim_end().len());
         }
         let bar = width.saturating_sub(text.len() + 1).min(*BAR.end());
-        let bar = match view.tally.expected() {
+        let bar = match view.stats.expected() {
             Some(expected) if bar >= *BAR.start() => {
-                format!("{} ", self.bar(view.tally.finished(), expected, bar))
+                format!("{} ", self.bar(view.stats.finished(), expected, bar))
             }
             Some(_) | None => String::new(),
         };
@@ -185,13 +185,13 @@ impl Screen {
 }
 
 /// How many of how many.
-pub(super) fn files(tally: &Tally) -> String {
+pub(super) fn files(stats: &Stats) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let number = |count: u64| format::number(count as f64);
-    let finished = tally.finished();
+    let finished = stats.finished();
     let noun = |count: u64| if count == 1 { "file" } else { "files" };
-    match tally.expected() {
-        Some(expected) if tally.is_counted() => {
+    match stats.expected() {
+        Some(expected) if stats.is_counted() => {
             format!(
                 "{} of {} {}",
                 number(finished),
@@ -213,7 +213,7 @@ pub(super) fn files(tally: &Tally) -> String {
 pub(super) fn bytes(view: &View<'_>) -> u64 {
     let heard = view.running.iter().filter_map(|line| line.heard.as_ref());
     let running: u64 = heard.map(|heard| heard.bytes).sum();
-    view.tally.bytes.saturating_add(running)
+    view.stats.bytes.saturating_add(running)
 }
 
 /// When the end is expected; `--` while nobody knows.
@@ -309,16 +309,16 @@ mod tests {
     }
 
     fn lines(screen: Screen, running: &[RunningLine]) -> Vec<String> {
-        let tally = Tally {
+        let stats = Stats {
             stored: 437,
             offered: 1200,
             bytes: 12_000_000,
             input_ended: true,
             failed: [(protocol::FailureKind::Status, 2)].into(),
-            ..Tally::new(Instant::now())
+            ..Stats::new(Instant::now())
         };
         let view = View {
-            tally: &tally,
+            stats: &stats,
             rates: Rates {
                 files: 5.0,
                 bytes: 1_234_567.0,

@@ -10,9 +10,9 @@ use terminal_size::{Width, terminal_size_of};
 use crate::dispatch::Counts;
 use crate::format::{self, counts_within, duration};
 use crate::input::Excerpt;
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 
-/// What the summary tells beyond the tally.
+/// What the summary tells beyond the counts.
 #[derive(Debug)]
 pub struct Close<'a> {
     /// Of the core.
@@ -35,13 +35,13 @@ pub struct Close<'a> {
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn print(tally: &Tally, close: &Close<'_>) -> io::Result<()> {
+pub fn print(stats: &Stats, close: &Close<'_>) -> io::Result<()> {
     let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| width);
     let mut out = io::stdout().lock();
-    match nothing_to_do(tally, close) {
+    match nothing_to_do(stats, close) {
         Some(text) => writeln!(out, "{text}")?,
         None => {
-            let rows = rows(tally, close).into_iter().map(Row::cells);
+            let rows = rows(stats, close).into_iter().map(Row::cells);
             writeln!(out, "{}", counts_within(rows.collect(), width))?;
         }
     }
@@ -56,13 +56,13 @@ pub fn print(tally: &Tally, close: &Close<'_>) -> io::Result<()> {
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn print_plan(tally: &Tally) -> io::Result<()> {
-    let mut rows = vec![Row::new("to download", tally.offered - tally.unchanged, "")];
-    if tally.unchanged > 0 {
+pub fn print_plan(stats: &Stats) -> io::Result<()> {
+    let mut rows = vec![Row::new("to download", stats.offered - stats.unchanged, "")];
+    if stats.unchanged > 0 {
         let note = "downloaded if they have changed (--refresh)";
-        rows.push(Row::new("to check", tally.unchanged, note));
+        rows.push(Row::new("to check", stats.unchanged, note));
     }
-    rows.extend(of_lists(tally));
+    rows.extend(of_lists(stats));
     let mut out = io::stderr().lock();
     let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| width);
     let rows = rows.into_iter().map(Row::cells).collect();
@@ -113,9 +113,9 @@ impl Row {
 }
 
 /// What there is to say where nothing was to be done.
-fn nothing_to_do(tally: &Tally, close: &Close<'_>) -> Option<String> {
-    let is_idle = tally.offered == 0 && close.left == Some(0);
-    let parts: Vec<String> = of_lists(tally)
+fn nothing_to_do(stats: &Stats, close: &Close<'_>) -> Option<String> {
+    let is_idle = stats.offered == 0 && close.left == Some(0);
+    let parts: Vec<String> = of_lists(stats)
         .map(|row| match row.name {
             "unusable lines" if row.count == "1" => "1 unusable line".to_owned(),
             "duplicates" if row.count == "1" => "1 duplicate".to_owned(),
@@ -126,25 +126,25 @@ fn nothing_to_do(tally: &Tally, close: &Close<'_>) -> Option<String> {
     (is_idle && !parts.is_empty()).then(|| format!("nothing to do: {}", parts.join(", ")))
 }
 
-fn rows(tally: &Tally, close: &Close<'_>) -> Vec<Row> {
-    let failed: Vec<_> = tally
+fn rows(stats: &Stats, close: &Close<'_>) -> Vec<Row> {
+    let failed: Vec<_> = stats
         .failed
         .iter()
         .map(|(kind, count)| format!("{kind} {count}"))
         .collect();
     let mut rows = vec![
-        Row::new("stored", tally.stored, stored(tally, close)),
-        Row::new("failed", tally.failures(), failed.join(", ")),
+        Row::new("stored", stats.stored, stored(stats, close)),
+        Row::new("failed", stats.failures(), failed.join(", ")),
     ];
-    if tally.quarantined > 0 {
-        rows.push(Row::new("quarantined", tally.quarantined, ""));
+    if stats.quarantined > 0 {
+        rows.push(Row::new("quarantined", stats.quarantined, ""));
     }
-    rows.extend(forbidden(tally));
-    if tally.unchanged > 0 {
+    rows.extend(forbidden(stats));
+    if stats.unchanged > 0 {
         let current = "in place and current";
-        rows.push(Row::new("unchanged", tally.unchanged, current));
+        rows.push(Row::new("unchanged", stats.unchanged, current));
     }
-    rows.extend(of_lists(tally));
+    rows.extend(of_lists(stats));
     match close.left {
         Some(0) => {}
         Some(left) => rows.push(Row::new("left", left, LEFT)),
@@ -166,25 +166,25 @@ fn rows(tally: &Tally, close: &Close<'_>) -> Vec<Row> {
 }
 
 /// What was stored in which time, and under which name if it is one file.
-fn stored(tally: &Tally, close: &Close<'_>) -> String {
+fn stored(stats: &Stats, close: &Close<'_>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people")]
-    let bytes = format::bytes(tally.bytes as f64);
+    let bytes = format::bytes(stats.bytes as f64);
     let time = elapsed(close.elapsed);
-    match &tally.first_stored {
-        Some(path) if tally.stored == 1 => {
+    match &stats.first_stored {
+        Some(path) if stats.stored == 1 => {
             let path = close.output.join(path).display().to_string();
             format!("{}, {bytes} in {time}", Excerpt::of_name(&path))
         }
         Some(_) | None => {
-            let rate = format::number(tally.rate(close.elapsed));
+            let rate = format::number(stats.rate(close.elapsed));
             format!("{bytes} in {time}, {rate} files/s")
         }
     }
 }
 
 /// What robots.txt forbade, if anything.
-fn forbidden(tally: &Tally) -> Option<Row> {
-    let of = |kind| tally.failed.get(&kind).copied().unwrap_or_default();
+fn forbidden(stats: &Stats) -> Option<Row> {
+    let of = |kind| stats.failed.get(&kind).copied().unwrap_or_default();
     let unreachable = of(FailureKind::RobotsUnreachable);
     let count = of(FailureKind::Robots) + unreachable;
     let why = match unreachable {
@@ -195,16 +195,16 @@ fn forbidden(tally: &Tally) -> Option<Row> {
 }
 
 /// What there is to say of the lists, beyond what is to be done.
-fn of_lists(tally: &Tally) -> impl Iterator<Item = Row> {
+fn of_lists(stats: &Stats) -> impl Iterator<Item = Row> {
     [
-        ("stored earlier", tally.stored_earlier, ""),
+        ("stored earlier", stats.stored_earlier, ""),
         (
             "quarantined earlier",
-            tally.quarantined_earlier,
+            stats.quarantined_earlier,
             "--retry-quarantined tries them again",
         ),
-        ("duplicates", tally.duplicates, "stored once"),
-        ("unusable lines", tally.unusable, "see the messages above"),
+        ("duplicates", stats.duplicates, "stored once"),
+        ("unusable lines", stats.unusable, "see the messages above"),
     ]
     .into_iter()
     .filter(|(_, count, _)| *count > 0)

@@ -54,38 +54,34 @@ impl Left {
     }
 }
 
-/// A size below 2^46 or a place in the run log below 2^47, in big endian, or one of a few words; and
-/// the start of the SHA-256.
+/// Of the last record of a task: a size below 2^46, or one of a few words, in big endian; and the
+/// start of the SHA-256. Of the last record of its file: where that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State(pub(super) [u8; Self::BYTES]);
 
 impl State {
-    const SIZE: usize = 6;
-    pub(super) const BYTES: usize = Self::SIZE + 8;
-    /// No file has this size or a larger one. Larger numbers are places of records of files that
-    /// their servers named.
-    const SERVER_NAMED: u64 = 1 << 46;
+    const WORD: usize = 6;
+    const SHA256: usize = 8;
+    pub(super) const BYTES: usize = Self::WORD + Self::SHA256 + Self::WORD;
+    /// No file has this size or a larger one.
+    const SIZES: u64 = 1 << 46;
     /// Larger numbers are words, and sizes of what was changed.
     const CHANGED: u64 = 1 << 47;
-    const QUARANTINED: u64 = (1 << 48) - 1;
-    const FAILED: u64 = (1 << 48) - 2;
-    const GONE: u64 = (1 << 48) - 3;
-
-    /// The record of a stored file is at this place. One that does not fit is done again.
-    pub(super) fn recorded(at: u64) -> Self {
-        Self::word(if at < Self::CHANGED { at } else { Self::FAILED })
-    }
+    const QUARANTINED: u64 = Self::NOWHERE - 1;
+    const FAILED: u64 = Self::NOWHERE - 2;
+    const GONE: u64 = Self::NOWHERE - 3;
+    /// The server named the file.
+    const SERVER_NAMED: u64 = Self::NOWHERE - 4;
+    /// No record of the file, or one that begins where no number of six bytes leads.
+    const NOWHERE: u64 = (1 << 48) - 1;
 
     /// What a record at this place of the run log says, or `None` if it says nothing of the task.
     pub(super) fn of(record: &Brief<'_>, at: u64) -> Option<Self> {
         match record.outcome {
             Outcome::Stored | Outcome::Unchanged if record.server_named => {
-                Some(Self::word(match at < Self::SERVER_NAMED {
-                    true => at | Self::SERVER_NAMED,
-                    false => Self::FAILED,
-                }))
+                Some(Self::new(Self::SERVER_NAMED, [0; Self::SHA256], at))
             }
-            Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record)),
+            Outcome::Stored | Outcome::Unchanged => Some(Self::stored(record, at)),
             Outcome::Quarantined => Some(Self::word(Self::QUARANTINED)),
             Outcome::Failed => Some(Self::word(Self::FAILED)),
             // The other task of that URL has its own record.
@@ -94,44 +90,67 @@ impl State {
     }
 
     /// A file without size, or of a size that no file has, was not stored by us: do it again.
-    fn stored(record: &Brief<'_>) -> Self {
-        let is_size = |bytes: &u64| *bytes < Self::SERVER_NAMED;
-        let Some(bytes) = record.bytes.filter(is_size) else {
-            return Self::word(Self::FAILED);
+    fn stored(record: &Brief<'_>, at: u64) -> Self {
+        let mut sha256 = [0; Self::SHA256];
+        let is_size = |bytes: &u64| *bytes < Self::SIZES;
+        let left = record
+            .bytes
+            .filter(is_size)
+            .map(|bytes| Left::after(bytes, record.exec.map(|exec| exec.left)));
+        let word = match left {
+            Some(Left::Whole(bytes)) => bytes,
+            Some(Left::Gone) => Self::GONE,
+            Some(Left::Changed(left)) if is_size(&left) => left | Self::CHANGED,
+            Some(Left::Changed(_)) | None => Self::FAILED,
         };
-        let word = match Left::after(bytes, record.exec.map(|exec| exec.left)) {
-            Left::Whole(bytes) => bytes,
-            Left::Gone => Self::GONE,
-            Left::Changed(left) if is_size(&left) => left | Self::CHANGED,
-            Left::Changed(_) => return Self::word(Self::FAILED),
-        };
-        let mut state = Self::word(word);
-        if let Some(digest) = &record.sha256 {
-            let (_, sha256) = state.0.split_at_mut(Self::SIZE);
-            sha256.copy_from_slice(&digest.0[..sha256.len()]);
+        if let Some(digest) = record.sha256.filter(|_| word != Self::FAILED) {
+            sha256.copy_from_slice(&digest.0[..Self::SHA256]);
         }
-        state
+        Self::new(word, sha256, at)
     }
 
     fn word(word: u64) -> Self {
+        Self::new(word, [0; Self::SHA256], Self::NOWHERE)
+    }
+
+    fn new(word: u64, sha256: [u8; Self::SHA256], at: u64) -> Self {
         let mut state = [0; Self::BYTES];
-        state[..Self::SIZE].copy_from_slice(&word.to_be_bytes()[8 - Self::SIZE..]);
+        let numbers = [word, at.min(Self::NOWHERE)].map(u64::to_be_bytes);
+        state[..Self::WORD].copy_from_slice(&numbers[0][8 - Self::WORD..]);
+        state[Self::WORD..][..Self::SHA256].copy_from_slice(&sha256);
+        state[Self::BYTES - Self::WORD..].copy_from_slice(&numbers[1][8 - Self::WORD..]);
         Self(state)
     }
 
-    pub(super) fn earlier(self, detail: Detail) -> Option<Earlier> {
-        let [a, b, c, d, e, f, sha256 @ ..] = self.0;
-        let left = match u64::from_be_bytes([0, 0, a, b, c, d, e, f]) {
-            Self::QUARANTINED => return Some(Earlier::Quarantined),
-            Self::FAILED => return None,
-            at if detail == Detail::Place => return Some(Earlier::Recorded { at }),
-            Self::GONE => Left::Gone,
-            size @ 0..Self::SERVER_NAMED => Left::Whole(size),
-            named @ 0..Self::CHANGED => {
-                let at = named & !Self::SERVER_NAMED;
-                return Some(Earlier::ServerNamed { at });
+    fn parts(self) -> (u64, [u8; Self::SHA256], Option<u64>) {
+        let [a, b, c, d, e, f, sha256 @ .., u, v, w, x, y, z] = self.0;
+        let number =
+            |[a, b, c, d, e, f]: [u8; Self::WORD]| u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let at = Some(number([u, v, w, x, y, z])).filter(|&at| at != Self::NOWHERE);
+        (number([a, b, c, d, e, f]), sha256, at)
+    }
+
+    /// This state of a task that was in the other before: that it failed takes nothing from its file,
+    /// which stays where it is.
+    pub(super) fn after(self, earlier: Option<Self>) -> Self {
+        match (self.parts(), earlier.map(Self::parts)) {
+            ((Self::FAILED, sha256, None), Some((_, _, Some(at)))) => {
+                Self::new(Self::FAILED, sha256, at)
             }
-            changed => Left::Changed(changed & !Self::CHANGED),
+            _ => self,
+        }
+    }
+
+    pub(super) fn earlier(self, detail: Detail) -> Option<Earlier> {
+        let (word, sha256, at) = self.parts();
+        let left = match (word, at) {
+            (Self::QUARANTINED, _) => return Some(Earlier::Quarantined),
+            (_, at) if detail == Detail::Place => return at.map(|at| Earlier::Recorded { at }),
+            (Self::SERVER_NAMED, at) => return at.map(|at| Earlier::ServerNamed { at }),
+            (Self::FAILED | Self::NOWHERE, _) => return None,
+            (Self::GONE, _) => Left::Gone,
+            (size @ 0..Self::SIZES, _) => Left::Whole(size),
+            (changed, _) => Left::Changed(changed & !Self::CHANGED),
         };
         Some(Earlier::Stored { left, sha256 })
     }
@@ -153,7 +172,7 @@ mod tests {
         let line = serde_json::to_string(&record).expect("it is JSON") + "\n";
         let mut reader = LogReader::new(line.as_bytes());
         let brief = reader.next_brief().expect("a line").expect("a record");
-        State::of(&brief, 0)
+        State::of(&brief, 9)
             .expect("it says something")
             .earlier(Detail::Size)
     }
@@ -170,10 +189,11 @@ mod tests {
         for (at, expected) in [
             (0, Some(Earlier::ServerNamed { at: 0 })),
             (
-                (1 << 46) - 1,
-                Some(Earlier::ServerNamed { at: (1 << 46) - 1 }),
+                (1 << 48) - 2,
+                Some(Earlier::ServerNamed { at: (1 << 48) - 2 }),
             ),
-            (1 << 46, None),
+            ((1 << 48) - 1, None),
+            (1 << 48, None),
         ] {
             let state = State::of(&brief, at).expect("it says something");
             assert_eq!(state.earlier(Detail::Size), expected);

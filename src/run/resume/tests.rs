@@ -34,7 +34,8 @@ fn own(dir: &Path) -> OwnFolder {
 fn load(dir: &Path, detail: Detail) -> Result<Index, IndexError> {
     let path = dir.join(RESULTS);
     let log = File::open(&path).ok();
-    Index::load(log, &path, dir.to_owned(), detail)
+    let kept = File::open(dir.join(FILE)).ok();
+    Index::load(log, &path, dir.to_owned(), detail, kept)
 }
 
 /// The index over a log of these records.
@@ -87,6 +88,7 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
         dir.path(),
         dir.path().to_owned(),
         Detail::Size,
+        None,
     )
     .expect_err("it is a directory");
     assert!(
@@ -308,4 +310,133 @@ proptest! {
             prop_assert_eq!(state(&index, &url(n)), expected.get(&n).copied());
         }
     }
+}
+
+/// Everything that an index says of these tasks and places.
+fn all_of(index: &Index) -> impl PartialEq + std::fmt::Debug + use<> {
+    let names = ["a.txt", "b.txt", "c.txt"];
+    let urls = (0..6).map(|n| format!("https://h/{n}"));
+    let tasks = urls.flat_map(|url| {
+        let named = names.map(|out| UrlKey::of_task(&url, None, Some(out)));
+        named.into_iter().chain([UrlKey::of(&url)])
+    });
+    let states: Vec<_> = tasks
+        .map(|key| index.state(&key).expect("readable"))
+        .collect();
+    let owners = names.map(|name| index.owner(UrlKey::of(name).as_bytes()).expect("readable"));
+    (
+        states,
+        owners,
+        index.facts,
+        index.is_empty(),
+        index.last_unnamed().cloned(),
+        index.first_problem().map(ToString::to_string),
+    )
+}
+
+/// Lines of a log: of few tasks, some of them named by their list or their server, and some no records.
+fn line() -> impl Strategy<Value = String> {
+    let outcome = prop::sample::select(vec![
+        Outcome::Stored,
+        Outcome::Unchanged,
+        Outcome::Duplicate,
+        Outcome::Failed,
+        Outcome::Failed,
+        Outcome::Quarantined,
+    ]);
+    let name = prop::option::of(prop::sample::select(vec!["a.txt", "b.txt", "c.txt"]));
+    (0..6_u8, outcome, 0..1000_u64, name, any::<bool>(), 0..12_u8).prop_map(
+        |(n, outcome, bytes, name, by_server, broken)| {
+            if broken == 0 {
+                return "no record\n".to_owned();
+            }
+            let mut record = record(&format!("https://h/{n}"), outcome, bytes);
+            if let Some(name) = name {
+                record.path = record.path.map(|_| name.to_owned());
+                record.server_named = by_server;
+                record.out = (!by_server).then(|| name.to_owned());
+            }
+            serde_json::to_string(&record).expect("it is JSON") + "\n"
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_was_kept_of_a_log_makes_no_difference(
+        runs in prop::collection::vec((prop::collection::vec(line(), 0..12), any::<bool>()), 1..6),
+    ) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join(RESULTS);
+        let mut text = String::new();
+        for (lines, keep) in runs {
+            text += &lines.concat();
+            fs::write(&path, &text).expect("write");
+            for detail in [Detail::Size, Detail::Place] {
+                let log = File::open(&path).expect("it is there");
+                let without = Index::load(Some(log), &path, dir.path().to_owned(), detail, None);
+                let mut with = load(dir.path(), detail).expect("readable");
+                let expected = all_of(&without.expect("readable"));
+                prop_assert_eq!(&all_of(&with), &expected);
+                if keep {
+                    with.keep(&own(dir.path())).expect("there is room");
+                    prop_assert_eq!(&all_of(&with), &expected, "asked where it is kept");
+                    let with = load(dir.path(), detail).expect("readable");
+                    prop_assert_eq!(with.kept.bytes, text.len() as u64, "nothing is read again");
+                    prop_assert_eq!(&all_of(&with), &expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_index_that_is_damaged_or_of_another_log_is_not_used() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (log, file) = (dir.path().join(RESULTS), dir.path().join(FILE));
+    let line = |url: &str, outcome| {
+        serde_json::to_string(&record(url, outcome, 7)).expect("it is JSON") + "\n"
+    };
+    let text = line("https://h/1", Outcome::Stored) + &line("https://h/2", Outcome::Failed);
+    fs::write(&log, &text).expect("write");
+    let mut index = load(dir.path(), Detail::Size).expect("readable");
+    index.keep(&own(dir.path())).expect("there is room");
+    let kept = fs::read(&file).expect("it is there");
+    let used = || {
+        let index = load(dir.path(), Detail::Size).expect("readable");
+        (index.kept.bytes > 0, state(&index, "https://h/1"))
+    };
+    assert_eq!(used(), (true, Some(earlier(7))));
+    let unused = (false, Some(earlier(7)));
+    for length in 0..kept.len() {
+        fs::write(&file, &kept[..length]).expect("write");
+        assert_eq!(used(), unused, "cut to {length}");
+    }
+    for at in 0..kept.len() {
+        for bits in [0x01, 0x80, 0xFF] {
+            let mut damaged = kept.clone();
+            damaged[at] ^= bits;
+            fs::write(&file, damaged).expect("write");
+            assert_eq!(used(), unused, "byte {at}");
+        }
+    }
+    fs::write(&file, [&kept[..], b"\0"].concat()).expect("write");
+    assert_eq!(used(), unused, "more behind it");
+
+    fs::write(&file, &kept).expect("write");
+    // As many bytes, and the same end: somebody wants the file anew.
+    let edited = text.replacen("\"stored\"", "\"failed\"", 1);
+    assert_eq!(edited.len(), text.len());
+    for (log_now, expected) in [
+        (edited, None),
+        (line("https://h/1", Outcome::Stored), Some(earlier(7))),
+        (text.replace(":7", ":8"), Some(earlier(8))),
+        (String::new(), None),
+    ] {
+        fs::write(&log, log_now).expect("write");
+        assert_eq!(used(), (false, expected));
+    }
+    fs::write(&log, text.clone() + &line("https://h/3", Outcome::Failed)).expect("write");
+    assert_eq!(used(), (true, Some(earlier(7))), "it has grown");
 }

@@ -264,18 +264,18 @@ impl Shell {
                 timeline.add(task, &facts.url, outcome, worker.slot, queue, exchange);
             }
         }
-        let tally = &mut self.parts.tally;
+        let stats = &mut self.parts.stats;
         let record = match verdict {
             Verdict::Done(stored) => {
                 if stored.unchanged {
-                    tally.unchanged += 1;
+                    stats.unchanged += 1;
                 } else {
-                    tally.stored += 1;
+                    stats.stored += 1;
                     let place = facts.stored_as.as_deref().unwrap_or(&facts.path);
-                    tally.first_stored.get_or_insert_with(|| place.to_owned());
-                    tally.bytes = tally.bytes.saturating_add(stored.bytes);
+                    stats.first_stored.get_or_insert_with(|| place.to_owned());
+                    stats.bytes = stats.bytes.saturating_add(stored.bytes);
                     let rest = stored.bytes.saturating_sub(heard);
-                    tally.received = tally.received.saturating_add(rest);
+                    stats.received = stats.received.saturating_add(rest);
                 }
                 Record::stored(facts, *stored)
             }
@@ -284,7 +284,7 @@ impl Shell {
                 Record::failed(facts, *failure)
             }
             Verdict::Quarantined(exit) => {
-                tally.quarantined += 1;
+                stats.quarantined += 1;
                 let (short, long) = self.blame(worker, &exit, deliveries);
                 self.parts
                     .console
@@ -311,7 +311,7 @@ impl Shell {
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
-        *self.parts.tally.failed.entry(failure.kind).or_default() += 1;
+        *self.parts.stats.failed.entry(failure.kind).or_default() += 1;
         let times = match facts.attempts {
             0 | 1 => String::new(),
             attempts => format!(" ({attempts} attempts)"),

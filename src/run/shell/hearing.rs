@@ -40,7 +40,7 @@ impl Shell {
             None if self.is_resumed(running) => (0, None),
             None => (bytes, None),
         };
-        self.parts.tally.received = self.parts.tally.received.saturating_add(new);
+        self.parts.stats.received = self.parts.stats.received.saturating_add(new);
         let heard = Heard {
             phase,
             bytes,

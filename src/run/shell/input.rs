@@ -8,7 +8,7 @@ use super::{Entry, Shell, facts};
 use crate::dispatch::Event;
 use crate::run::intake::{Batch, Item};
 use crate::run::log::Record;
-use crate::run::robots::{Candidate, Doorman};
+use crate::run::robots::{Candidate, RobotsGate};
 
 /// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
 /// messages of 100 bytes to 60 KB.
@@ -17,10 +17,10 @@ const MESSAGE_OVERHEAD: usize = 768;
 impl Shell {
     pub(super) fn on_batch(&mut self, batch: Batch) {
         self.parts.intake.received();
-        let tally = &mut self.parts.tally;
-        tally.stored_earlier += batch.stored_earlier;
-        tally.quarantined_earlier += batch.quarantined_earlier;
-        tally.fraction = batch.fraction;
+        let stats = &mut self.parts.stats;
+        stats.stored_earlier += batch.stored_earlier;
+        stats.quarantined_earlier += batch.quarantined_earlier;
+        stats.fraction = batch.fraction;
         let mut offers = Vec::with_capacity(batch.items.len());
         for item in batch.items {
             match item {
@@ -30,7 +30,7 @@ impl Shell {
                     known,
                 })),
                 Item::Duplicate(task, target) => {
-                    self.parts.tally.duplicates += 1;
+                    self.parts.stats.duplicates += 1;
                     // What the file of the first is called is not known yet.
                     let is_open = target.suggestible;
                     let record = Record::duplicate(facts(task, target));
@@ -49,8 +49,8 @@ impl Shell {
                     self.write(Record::failed(facts, failure));
                 }
                 Item::Problem(problem) => {
-                    self.parts.tally.unusable += 1;
-                    let unusable = self.parts.tally.unusable;
+                    self.parts.stats.unusable += 1;
+                    let unusable = self.parts.stats.unusable;
                     self.parts.console.problem(unusable, &problem);
                 }
             }
@@ -63,7 +63,7 @@ impl Shell {
             self.tell_core(Event::Tick);
         }
         if batch.ended {
-            self.parts.tally.input_ended = true;
+            self.parts.stats.input_ended = true;
             if self.has_offered_all() {
                 self.tell_core(Event::InputEnded);
             }
@@ -74,9 +74,9 @@ impl Shell {
     /// robots.txt to say whether it may be done.
     fn admit(&mut self, candidate: Candidate) -> Option<Event> {
         self.text += candidate.text_bytes();
-        self.parts.tally.offered += 1;
-        if self.parts.doorman.is_some() {
-            self.ask_doorman(candidate);
+        self.parts.stats.offered += 1;
+        if self.parts.robots_gate.is_some() {
+            self.ask_robots_gate(candidate);
             return None;
         }
         Some(self.enter(candidate, Duration::ZERO))
@@ -122,7 +122,7 @@ impl Shell {
 
     /// Those of them that wait for a robots.txt.
     pub(super) fn waiting_for_robots(&self) -> u64 {
-        self.parts.doorman.as_ref().map_or(0, Doorman::held) as u64
+        self.parts.robots_gate.as_ref().map_or(0, RobotsGate::held) as u64
     }
 }
 

@@ -38,9 +38,9 @@ use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
 use crate::run::report::{Console, Heard, status_lines};
-use crate::run::robots::Doorman;
+use crate::run::robots::RobotsGate;
 use crate::run::signals::Signal;
-use crate::run::tally::Tally;
+use crate::run::stats::Stats;
 use crate::run::timeline::Timeline;
 use crate::run::watching::Watching;
 use crate::watch::{Share, State};
@@ -80,7 +80,7 @@ pub(in crate::run) struct Parts {
     /// Who brings about faults from outside, and sums up all that were asked for.
     pub(in crate::run) injector: Option<Injector>,
     /// Who asks robots.txt about each target, if somebody is to.
-    pub(in crate::run) doorman: Option<Doorman>,
+    pub(in crate::run) robots_gate: Option<RobotsGate>,
     /// What the user has to log in with.
     pub(in crate::run) logins: Logins,
     pub(in crate::run) intake: Intake,
@@ -90,7 +90,7 @@ pub(in crate::run) struct Parts {
     /// How long what runs may take when the run is to end.
     pub(in crate::run) grace: Duration,
     pub(in crate::run) console: Console,
-    pub(in crate::run) tally: Tally,
+    pub(in crate::run) stats: Stats,
     /// What is kept for those who watch the run, if it can be watched.
     pub(in crate::run) watching: Option<Watching>,
 }
@@ -104,7 +104,7 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) counts: Counts,
     /// Tasks offered and not finished.
     pub(in crate::run) unfinished: u64,
-    pub(in crate::run) tally: Tally,
+    pub(in crate::run) stats: Stats,
     pub(in crate::run) console: Console,
     /// The cookies that there are in the end.
     pub(in crate::run) logins: Logins,
@@ -251,7 +251,11 @@ impl Shell {
             }
             if self.parts.core.wants_tasks()
                 && self.text < self.parts.max_text
-                && self.parts.doorman.as_ref().is_none_or(Doorman::has_room)
+                && self
+                    .parts
+                    .robots_gate
+                    .as_ref()
+                    .is_none_or(RobotsGate::has_room)
             {
                 self.parts.intake.request();
             }
@@ -282,7 +286,7 @@ impl Shell {
             intents,
             injected: self.parts.injector.as_ref().map(Injector::summary),
             timeline: self.parts.timeline.map_or(Ok(()), Timeline::finish),
-            tally: self.parts.tally,
+            stats: self.parts.stats,
             console: self.parts.console,
             logins: self.parts.logins,
             watched: self.parts.watching.zip(last),
@@ -348,7 +352,7 @@ impl Shell {
         }
         if self.parts.console.due().is_some_and(|due| due <= now) {
             let mut console = std::mem::take(&mut self.parts.console);
-            console.progress(now, &self.parts.tally, || self.running_lines(now));
+            console.progress(now, &self.parts.stats, || self.running_lines(now));
             self.parts.console = console;
         }
         self.keep_history(now);
@@ -365,7 +369,7 @@ impl Shell {
                 self.on_placement(news);
             }
             Message::Intake(batch) => self.on_batch(batch),
-            Message::Counted(entries) => self.parts.tally.counted = Some(entries),
+            Message::Counted(entries) => self.parts.stats.counted = Some(entries),
             Message::Watched => self.show(),
             Message::Signal(Signal::Child) => {
                 self.check_origin();

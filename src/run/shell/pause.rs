@@ -49,7 +49,7 @@ impl Shell {
         self.parts.pool.stop_all();
         self.parts.placement.stop();
         let mut console = std::mem::take(&mut self.parts.console);
-        let stopped = console.suspend(&self.parts.tally, || signal_hook::low_level::raise(SIGSTOP));
+        let stopped = console.suspend(&self.parts.stats, || signal_hook::low_level::raise(SIGSTOP));
         self.parts.console = console;
         if let Err(error) = stopped {
             tracing::warn!(%error, "cannot stop this process");

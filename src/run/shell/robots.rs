@@ -22,13 +22,13 @@ impl Shell {
     /// Whether nothing waits to be offered.
     pub(super) fn has_offered_all(&self) -> bool {
         self.parts
-            .doorman
+            .robots_gate
             .as_ref()
-            .is_none_or(|doorman| doorman.held() == 0)
+            .is_none_or(|robots_gate| robots_gate.held() == 0)
     }
 
     /// Lets a target of the input through to the core, refuses it, or sends somebody to ask.
-    pub(super) fn ask_doorman(&mut self, candidate: Candidate) {
+    pub(super) fn ask_robots_gate(&mut self, candidate: Candidate) {
         match self.judged(candidate) {
             Ok(event) => {
                 if let Some(event) = event {
@@ -44,10 +44,10 @@ impl Shell {
 
     /// What the core is to hear of a target, if anything yet.
     fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, LedgerError> {
-        let Some(doorman) = &mut self.parts.doorman else {
+        let Some(robots_gate) = &mut self.parts.robots_gate else {
             return Ok(None);
         };
-        Ok(match doorman.ruling(&candidate.target)? {
+        Ok(match robots_gate.ruling(&candidate.target)? {
             Ruling::Allowed(spacing) => Some(self.enter(candidate, spacing)),
             Ruling::Forbidden(failure) => {
                 self.text = self.text.saturating_sub(candidate.text_bytes());
@@ -56,7 +56,7 @@ impl Shell {
                 self.write(Record::failed(facts, *failure));
                 Some(Event::TaskRefused)
             }
-            Ruling::Unknown => doorman.hold(candidate).map(|(task, asked)| {
+            Ruling::Unknown => robots_gate.hold(candidate).map(|(task, asked)| {
                 let text = asked.text_bytes();
                 self.text += text;
                 let host = self.hosts.enter(&asked.host);
@@ -73,10 +73,10 @@ impl Shell {
 
     /// A robots.txt was fetched, or not: those that waited for it go on.
     pub(super) fn on_robots(&mut self, entry: Entry, verdict: &Verdict) {
-        let Some(doorman) = &mut self.parts.doorman else {
+        let Some(robots_gate) = &mut self.parts.robots_gate else {
             return;
         };
-        let learnt = doorman.learn(&entry.target, verdict);
+        let learnt = robots_gate.learn(&entry.target, verdict);
         let judged = learnt.and_then(|(standing, waited)| {
             self.tell_of_standing(&entry.target.url, standing, verdict);
             for candidate in waited {
@@ -91,7 +91,7 @@ impl Shell {
         if let Err(error) = judged {
             self.give_up(error.to_string());
         }
-        if self.parts.tally.input_ended && self.has_offered_all() {
+        if self.parts.stats.input_ended && self.has_offered_all() {
             self.pending.push_back(Event::InputEnded);
         }
     }

@@ -36,7 +36,7 @@ impl Shell {
             return;
         };
         if watching.due() <= now {
-            self.parts.console.keep_pace(now, &self.parts.tally);
+            self.parts.console.keep_pace(now, &self.parts.stats);
             let shell = &*self;
             let slots = shell.parts.core.slots();
             let running = slots.flat_map(|slot| {
@@ -50,7 +50,7 @@ impl Shell {
                     )
                 })
             });
-            watching.look(now, &self.parts.tally, running);
+            watching.look(now, &self.parts.stats, running);
         }
         self.parts.watching = Some(watching);
     }
@@ -61,13 +61,13 @@ impl Shell {
             .iter()
             .flat_map(|worker| worker.running.iter().cloned())
             .collect();
-        let tally = &self.parts.tally;
-        let (progress, files) = self.parts.console.figures(now, tally, &running);
+        let stats = &self.parts.stats;
+        let (progress, files) = self.parts.console.figures(now, stats, &running);
         let mut state = State {
             progress,
             files,
-            received_bytes: tally.received,
-            failed_by_kind: tally
+            received_bytes: stats.received,
+            failed_by_kind: stats
                 .failed
                 .iter()
                 .map(|(kind, count)| (kind.name(), *count))

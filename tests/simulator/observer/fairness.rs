@@ -13,7 +13,7 @@ pub(super) struct Given {
     worker: WorkerId,
     task: TaskId,
     pub(super) host: u32,
-    /// The load of its host, this task included. Errands and suspects of the same step are left out:
+    /// The load of its host, this task included. Prerequisites and suspects of the same step are left out:
     /// they may have been given later, though what a step gives goes out worker by worker.
     load: u32,
     way: Way,
@@ -22,7 +22,7 @@ pub(super) struct Given {
 /// What the task took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// It is a suspect, which goes before all others, or an errand, which has turns of its own.
+    /// It is a suspect, which goes before all others, or a prerequisite, which has turns of its own.
     Apart,
     /// A place: its host may now be asked once more at the same time.
     Place,
@@ -186,7 +186,7 @@ impl Observer {
     /// Hosts with a task of the input that could be assigned now.
     fn waiting(&self, now: u64, loads: &BTreeMap<u32, u32>, most: Option<u32>) -> BTreeSet<u32> {
         let ready = self.tasks.iter().filter(|(_, task)| {
-            let apart = task.suspect || task.errand;
+            let apart = task.suspect || task.prerequisite;
             !task.finished && !apart && task.leased.is_none() && task.not_before <= now
         });
         let ready = ready

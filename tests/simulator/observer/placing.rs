@@ -49,7 +49,7 @@ impl Observer {
         if matches!(verdict, Verdict::Quarantined(_)) != entry.is_guilty(&self.limits) {
             return Err(format!("6: task {task} recorded as {verdict:?}: {entry:?}"));
         }
-        if !entry.errand {
+        if !entry.prerequisite {
             self.failed += u64::from(matches!(verdict, Verdict::Failed(_)));
             self.records += 1;
         }

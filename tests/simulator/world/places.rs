@@ -1,4 +1,4 @@
-//! Places that are asked by an errand before any task of theirs is offered, as for robots.txt.
+//! Places that are asked by a prerequisite before any task of theirs is offered, as for robots.txt.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use protocol::TaskId;
 
 use super::{Happening, World};
 
-/// The first number of an errand.
-const FIRST_ERRAND: u64 = 1 << 52;
+/// The first number of a prerequisite.
+const FIRST_PREREQUISITE: u64 = 1 << 52;
 
 impl World {
     /// Offers a task of `host`, which has two places, if its place was asked.
@@ -22,7 +22,7 @@ impl World {
             waiting.push(event);
             return Ok(());
         }
-        let task = TaskId(FIRST_ERRAND + u64::from(place));
+        let task = TaskId(FIRST_PREREQUISITE + u64::from(place));
         self.asking.insert(place, (task, vec![event]));
         self.hosts.insert(task, host);
         let size = self.rng.u32(20..500);
@@ -43,10 +43,10 @@ impl World {
         event
     }
 
-    /// If `task` was an errand, those that waited for it go on.
+    /// If `task` was a prerequisite, those that waited for it go on.
     pub(super) fn answered(&mut self, task: TaskId) {
         let mut asking = self.asking.iter();
-        let Some((&place, _)) = asking.find(|(_, (errand, _))| *errand == task) else {
+        let Some((&place, _)) = asking.find(|(_, (prerequisite, _))| *prerequisite == task) else {
             return;
         };
         let spacing = self.scenario.spacing;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::approach::Approach;
 use super::check::Expected;
-use super::contest::{Arena, Schedule, Seat, hold};
+use super::contest::{Case, Environment, Schedule, hold};
 use super::entrant::{Entrant, Rules};
 use super::interrupt::Interrupt;
 use super::measure::{Conditions, ending, run};
@@ -34,7 +34,7 @@ const PROBLEMS: usize = 5;
 
 /// A shootout that is set up.
 #[derive(Debug)]
-pub struct Hall<'a> {
+pub struct Harness<'a> {
     plan: &'a Plan,
     interrupt: &'a Interrupt,
     targets: Vec<Target>,
@@ -43,7 +43,7 @@ pub struct Hall<'a> {
     about: About,
 }
 
-impl<'a> Hall<'a> {
+impl<'a> Harness<'a> {
     /// Reads the lists, and makes a folder for what the runs store.
     ///
     /// # Errors
@@ -128,20 +128,20 @@ impl<'a> Hall<'a> {
             }
             None => self.live(&folder, &mut notes)?,
         };
-        let arena = Arena {
+        let environment = Environment {
             work: &work,
             rules: self.rules(scenario.cpu_per_task),
             latency: scenario.simulate.map(|spec| spec.latency),
             folder: &folder,
             interrupt: self.interrupt,
         };
-        let seats: Vec<Seat<'_>> = self.seats(self.plan.in_flight).collect();
+        let cases: Vec<Case<'_>> = self.cases(self.plan.in_flight).collect();
         let mut tell = |step: super::contest::Step<'_>| progress.step(scenario.name, step);
-        let standings =
-            hold(&arena, &seats, self.schedule(true), &mut tell).map_err(ShootoutError::Prepare)?;
+        let standings = hold(&environment, &cases, self.schedule(true), &mut tell)
+            .map_err(ShootoutError::Prepare)?;
         // Only the first kind of work is scanned: the others would multiply the time.
         let scan = match number {
-            0 => self.scan(&arena, &mut tell)?,
+            0 => self.scan(&environment, &mut tell)?,
             _ => Vec::new(),
         };
         notes.extend(busy_origin(&standings));
@@ -164,24 +164,24 @@ impl<'a> Hall<'a> {
 
     fn scan(
         &self,
-        arena: &Arena<'_>,
+        environment: &Environment<'_>,
         tell: &mut dyn FnMut(super::contest::Step<'_>),
     ) -> Result<Vec<ScanPoint>, ShootoutError> {
-        let scales = |seat: &Seat<'_>| seat.entrant.scales();
+        let scales = |case: &Case<'_>| case.entrant.scales();
         // All points are in one contest, so that drift hits all of them alike.
-        let seats: Vec<Seat<'_>> = self
+        let cases: Vec<Case<'_>> = self
             .plan
             .scan
             .iter()
-            .flat_map(|&in_flight| self.seats(in_flight).filter(scales))
+            .flat_map(|&in_flight| self.cases(in_flight).filter(scales))
             .collect();
-        let standings = hold(arena, &seats, self.schedule(false), tell);
+        let standings = hold(environment, &cases, self.schedule(false), tell);
         let standings = standings.map_err(ShootoutError::Prepare)?;
-        let mut standings = seats.iter().zip(standings).peekable();
+        let mut standings = cases.iter().zip(standings).peekable();
         let mut points = Vec::new();
-        while let Some((seat, standing)) = standings.next() {
+        while let Some((case, standing)) = standings.next() {
             let mut point = ScanPoint {
-                in_flight: seat.in_flight,
+                in_flight: case.in_flight,
                 standings: vec![standing],
             };
             while let Some((_, standing)) =
@@ -194,9 +194,9 @@ impl<'a> Hall<'a> {
         Ok(points)
     }
 
-    fn seats(&self, in_flight: u16) -> impl Iterator<Item = Seat<'_>> {
+    fn cases(&self, in_flight: u16) -> impl Iterator<Item = Case<'_>> {
         let entrants = self.plan.entrants.iter();
-        entrants.map(move |entrant| Seat { entrant, in_flight })
+        entrants.map(move |entrant| Case { entrant, in_flight })
     }
 
     fn schedule(&self, main: bool) -> Schedule {

@@ -7,7 +7,7 @@ use protocol::FailureKind;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct Stats {
     /// When the run began.
     pub begun: Instant,
     /// Files stored.
@@ -42,7 +42,7 @@ pub struct Tally {
     pub input_ended: bool,
 }
 
-impl Tally {
+impl Stats {
     /// Nothing yet, at the moment `begun`.
     #[must_use]
     pub const fn new(begun: Instant) -> Self {

@@ -1,4 +1,4 @@
-//! Errands against the tasks of the input: each has its turn. In a time that stands still.
+//! Prerequisites against the tasks of the input: each has its turn. In a time that stands still.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use protocol::{TaskId, WorkerId};
 
 use crate::worker::finished;
 
-const ERRAND: u64 = 1 << 52;
+const PREREQUISITE: u64 = 1 << 52;
 
 /// A run whose workers start and answer whatever they get, one at a time.
 struct Run {
@@ -42,11 +42,11 @@ impl Run {
         );
     }
 
-    fn errand(&mut self, task: u64, host: u32) {
+    fn prerequisite(&mut self, task: u64, host: u32) {
         self.core.handle(
             self.now,
             Event::PrerequisiteOffered {
-                task: TaskId(ERRAND + task),
+                task: TaskId(PREREQUISITE + task),
                 group: HostId(host),
                 size: 100,
             },
@@ -125,16 +125,16 @@ fn one_worker() -> Limits {
 }
 
 #[test]
-fn an_errand_does_not_wait_for_the_end_of_a_long_list_nor_a_list_for_many_errands() {
+fn a_prerequisite_does_not_wait_for_the_end_of_a_long_list_nor_a_list_for_many_prerequisites() {
     let mut run = Run::new(one_worker());
     for n in 0..50 {
         run.task(n, 0);
     }
     for n in 0..20 {
-        run.errand(n, 1 + u32::try_from(n).unwrap());
+        run.prerequisite(n, 1 + u32::try_from(n).unwrap());
     }
     run.work();
-    let kinds: Vec<_> = run.order.iter().map(|&id| id >= ERRAND).collect();
+    let kinds: Vec<_> = run.order.iter().map(|&id| id >= PREREQUISITE).collect();
     assert_eq!(kinds.len(), 70);
     for turns in kinds[..40].windows(2) {
         assert_ne!(turns[0], turns[1], "{kinds:?}");
@@ -142,7 +142,7 @@ fn an_errand_does_not_wait_for_the_end_of_a_long_list_nor_a_list_for_many_errand
 }
 
 #[test]
-fn nothing_is_handed_out_ahead_of_an_errand_or_where_a_host_wants_time() {
+fn nothing_is_handed_out_ahead_of_a_prerequisite_or_where_a_host_wants_time() {
     let limits = Limits {
         prefetch: 16,
         ..one_worker()
@@ -151,9 +151,9 @@ fn nothing_is_handed_out_ahead_of_an_errand_or_where_a_host_wants_time() {
     for n in 0..50 {
         run.task(n, 0);
     }
-    run.errand(0, 1);
+    run.prerequisite(0, 1);
     run.work();
-    let at = run.order.iter().position(|&id| id >= ERRAND);
+    let at = run.order.iter().position(|&id| id >= PREREQUISITE);
     assert!(at.unwrap() < 2, "{:?}", run.order);
 
     let mut run = Run::new(limits);
@@ -185,9 +185,9 @@ fn errands_are_done_before_the_input_is_cut_into_chunks() {
         ..Limits::default()
     });
     run.task(1, 0);
-    run.errand(0, 1);
+    run.prerequisite(0, 1);
     run.work();
-    assert_eq!(run.order, [ERRAND]);
+    assert_eq!(run.order, [PREREQUISITE]);
     run.task(2, 1);
     run.core.handle(run.now, Event::InputEnded);
     run.work();
@@ -197,7 +197,7 @@ fn errands_are_done_before_the_input_is_cut_into_chunks() {
     assert_eq!(
         (counts.offered, counts.done),
         (2, 2),
-        "errands do not count"
+        "prerequisites do not count"
     );
 }
 
