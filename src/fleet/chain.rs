@@ -287,10 +287,16 @@ impl Progress {
         self.trial = None;
     }
 
+    /// Whether the chain has an outcome of this target.
+    #[must_use]
+    pub fn is_done(&self, task: u64) -> bool {
+        task < self.floor.tasks || self.done.contains_key(&task)
+    }
+
     /// Whether this target has its outcome, in the chain or on its way there.
     #[must_use]
     pub fn has_outcome(&self, task: u64) -> bool {
-        task < self.floor.tasks || self.done.contains_key(&task) || self.waits(task)
+        self.is_done(task) || self.waits(task)
     }
 
     /// The owner leaves in good order: an owner that had nothing to do is not one that failed.

@@ -1,5 +1,6 @@
 //! A real nats-server, and the program's `fleet` commands against it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -186,7 +187,7 @@ impl Queue {
         let told = self.run("results", &["--export", export.to_str().unwrap()]);
         assert!(told.status.success(), "{told:?}");
         let text = std::fs::read_to_string(&export).unwrap();
-        let mut seen = std::collections::BTreeMap::new();
+        let (mut seen, mut counted) = (BTreeSet::new(), BTreeSet::new());
         for line in text.lines() {
             let line: Value = serde_json::from_str(line).unwrap();
             let record = &line["record"];
@@ -199,9 +200,36 @@ impl Queue {
                 record["sha256"].as_str().unwrap()
             );
             let url = record["url"].as_str().unwrap().to_owned();
-            assert!(seen.insert(url, ()).is_none(), "counted twice: {line}");
+            assert!(seen.insert(url), "counted twice: {line}");
+            counted.insert((machine.to_owned(), path.to_owned()));
         }
         assert_eq!(seen.len(), urls);
+        self.check_copies(members, &counted);
+    }
+
+    /// Checks that every file beside those that count is reported.
+    fn check_copies(&self, members: &[&str], counted: &BTreeSet<(String, String)>) {
+        let results = self.results();
+        let told: BTreeSet<_> = results["redundant_files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| (text(&file["machine"]), text(&file["path"])))
+            .collect();
+        for machine in members {
+            let log = self
+                .folder()
+                .join(machine)
+                .join(".coordinator/results.jsonl");
+            for line in std::fs::read_to_string(log).unwrap().lines() {
+                let record: Value = serde_json::from_str(line).unwrap();
+                if record["outcome"] == "stored" {
+                    let file = (text(&record["fleet"]["machine"]), text(&record["path"]));
+                    let is_known = counted.contains(&file) || told.contains(&file);
+                    assert!(is_known, "a copy that is not reported: {line}");
+                }
+            }
+        }
     }
 }
 
@@ -210,6 +238,10 @@ impl Drop for Queue {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
 /// A server that is ready, and its ports: for clients, and for those who ask how it is.

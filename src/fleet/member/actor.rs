@@ -31,8 +31,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Time between two questions for more frames, and for how the whole fleet is.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Fewest targets that the run may have at once; with many partitions each is to have some.
-const FEWEST: u64 = 4096;
+/// Fewest targets that the run may have at once, in all and of a partition: hosts that are asked
+/// slowly must not keep those of others away.
+const FEWEST: u64 = 1024;
+const FEWEST_OF_EACH: usize = 16;
+
+/// Targets of a partition that wait here, below which another frame is taken on.
+const AHEAD: usize = 64;
 
 /// What the actor hears.
 #[derive(Debug)]
@@ -92,6 +97,8 @@ pub(super) struct Actor {
     /// What the run has and has not recorded: which task of the fleet it is.
     outstanding: HashMap<UrlKey, (Partition, u64)>,
     most: usize,
+    /// The partition that is given to the run first.
+    first: Partition,
     fed: Option<FedAll>,
     /// Partitions that are done, whoever did them.
     done: Vec<bool>,
@@ -154,6 +161,7 @@ impl Actor {
             list: Some(list),
             outstanding: HashMap::new(),
             most: usize::try_from(most).unwrap_or(usize::MAX),
+            first: Partition(0),
             fed: None,
             done: vec![false; usize::from(lease::PARTITIONS)],
             looking: false,
@@ -392,7 +400,7 @@ impl Actor {
         }
     }
 
-    /// Hands the targets of a frame to the run, but for those whose outcome is known.
+    /// Takes the targets of a frame on, but for those whose outcome is known.
     fn take_on(&mut self, partition: Partition, message: &Message) -> Result<(), FleetError> {
         let (head, text) = frame::read(&message.payload)?;
         let Some(held) = self.held.get_mut(&partition) else {
@@ -403,9 +411,8 @@ impl Actor {
         };
         let epoch = progress.epoch();
         let wanted = progress.open(message.sequence, &head);
-        let alone = progress.takes_care();
+        held.alone |= progress.takes_care();
         let mut wanted = wanted.into_iter().peekable();
-        let mut given = String::new();
         let raw = text.split(|byte| *byte == b'\n');
         for (task, line) in (head.first..head.next()).zip(raw) {
             if wanted.next_if_eq(&task).is_none() {
@@ -441,24 +448,10 @@ impl Actor {
             let rest = String::from_utf8_lossy(line);
             let rest = rest.trim_start().trim_start_matches('{');
             let line = format!("{{\"fleet\":\"{ticket}\",{rest}\n");
-            if alone {
-                held.held_back.push_back((task, target.key, line));
-            } else if self
-                .outstanding
-                .insert(target.key, (partition, task))
-                .is_none()
-            {
-                given.push_str(&line);
-            }
+            held.held_back.push_back((task, target.key, line));
         }
         if progress.is_due() {
             held.waiting_since.get_or_insert_with(Instant::now);
-        }
-        if let Some(list) = &self.list
-            && !given.is_empty()
-        {
-            // It can only fail when the run is over.
-            let _ = list.send(given.into_bytes());
         }
         Ok(())
     }
@@ -478,14 +471,16 @@ impl Actor {
         for (partition, task, line) in recorded {
             let held = self.held.get_mut(&partition);
             let progress = held.and_then(|held| {
+                held.handed.remove(&task);
                 held.waiting_since.get_or_insert_with(Instant::now);
                 held.progress.as_mut()
             });
             match progress {
-                Some(progress) => {
+                Some(progress) if !progress.is_done(task) => {
                     progress.outcome(task, line);
                 }
-                None => redundant.entry(partition).or_default().push(line),
+                // Others have done it meanwhile, even if the partition is this member's again.
+                _ => redundant.entry(partition).or_default().push(line),
             }
         }
         for (partition, lines) in redundant {
@@ -583,6 +578,7 @@ impl Actor {
         for partition in partitions {
             self.go_on_with(partition, now);
         }
+        self.hand_out();
         if !self.looking && !self.left && self.next_look <= now {
             self.look();
         }
@@ -600,9 +596,51 @@ impl Actor {
         }
     }
 
+    /// Hands targets to the run, of each partition some.
+    fn hand_out(&mut self) {
+        let Some(list) = &self.list else {
+            return;
+        };
+        let has_some = |held: &Held| !held.alone && !held.held_back.is_empty();
+        let partitions = self.held.values().filter(|held| has_some(held)).count();
+        let of_each = FEWEST_OF_EACH.max(self.most / partitions.max(1));
+        // Not always the same first.
+        let first = self.first;
+        let all = self.held.iter_mut();
+        let (before, from): (Vec<_>, Vec<_>) = all.partition(|(partition, _)| **partition < first);
+        let mut given = String::new();
+        for (partition, held) in from.into_iter().chain(before) {
+            self.first = *partition;
+            while has_some(held)
+                && held.handed.len() < of_each
+                && self.outstanding.len() < self.most
+            {
+                let Some((task, key, line)) = held.held_back.pop_front() else {
+                    break;
+                };
+                // The run had it from an earlier time that this member owned the partition.
+                let is_known = |progress: &Progress| progress.has_outcome(task);
+                if held.progress.as_ref().is_some_and(is_known) {
+                    continue;
+                }
+                held.handed.insert(task);
+                if self.outstanding.insert(key, (*partition, task)).is_none() {
+                    given.push_str(&line);
+                }
+            }
+            if self.outstanding.len() >= self.most {
+                break;
+            }
+        }
+        if !given.is_empty() {
+            // It can only fail when the run is over.
+            let _ = list.send(given.into_bytes());
+        }
+    }
+
     fn go_on_with(&mut self, partition: Partition, now: Instant) {
         let session = self.lease.session();
-        let room = self.outstanding.len() < self.most && self.list.is_some();
+        let room = self.list.is_some();
         let known = self
             .fed
             .as_ref()
@@ -613,12 +651,14 @@ impl Actor {
             return;
         };
         let claim = held.claim;
-        if let Some((task, key, line)) = held.try_next()
-            && self.outstanding.insert(key, (partition, task)).is_none()
-            && let Some(list) = &self.list
-        {
-            // It can only fail when the run is over.
-            let _ = list.send(line.into_bytes());
+        if let Some((task, key, line)) = held.try_next() {
+            held.handed.insert(task);
+            if self.outstanding.insert(key, (partition, task)).is_none()
+                && let Some(list) = &self.list
+            {
+                // It can only fail when the run is over.
+                let _ = list.send(line.into_bytes());
+            }
         }
         let publish = held.publish_at().is_some_and(|at| at <= now);
         let Some(progress) = &mut held.progress else {
@@ -661,8 +701,9 @@ impl Actor {
         let is_all = known.is_some_and(|tasks| progress.floor().tasks == tasks);
         if held.draining {
             let (waiting, _) = progress.waiting();
-            // What the run leaves undone is another's.
-            let finished = progress.is_idle() || (run_ended && waiting == 0 && !held.appending);
+            // What the run has not got, or leaves undone, is another's.
+            held.held_back.clear();
+            let finished = (held.handed.is_empty() || run_ended) && waiting == 0 && !held.appending;
             if finished && !held.loading && !held.leaving {
                 held.leaving = true;
                 progress.leave();
@@ -679,6 +720,7 @@ impl Actor {
             && !held.loading
             && held.no_frame_before <= now
             && progress.open_frames() < FRAMES
+            && held.held_back.len() < AHEAD
         {
             held.loading = true;
             let (queue, from) = (self.queue.clone(), progress.last_frame() + 1);

@@ -1,6 +1,6 @@
 //! What a member has to do with one partition, and the requests to the queue that this takes.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,8 +38,13 @@ pub(super) struct Held {
     pub(super) not_before: Instant,
     /// No frame is asked for before that: there was none.
     pub(super) no_frame_before: Instant,
-    /// Targets that are tried one at a time: number, key and line.
+    /// Targets that are taken on and not handed to the run: number, key and line. Who gives the
+    /// partition up gives them back.
     pub(super) held_back: VecDeque<(u64, UrlKey, String)>,
+    /// Targets that the run has and has not recorded.
+    pub(super) handed: HashSet<u64>,
+    /// They are tried one at a time.
+    pub(super) alone: bool,
     /// The one that is tried now, until it is handed out.
     pub(super) trying: Option<(u64, Option<(UrlKey, String)>)>,
 }
@@ -59,6 +64,8 @@ impl Held {
             not_before: now,
             no_frame_before: now,
             held_back: VecDeque::new(),
+            handed: HashSet::new(),
+            alone: false,
             trying: None,
         }
     }
@@ -66,7 +73,7 @@ impl Held {
     /// Tries targets one at a time, where that is to be: says which one is to be handed out now.
     pub(super) fn try_next(&mut self) -> Option<(u64, UrlKey, String)> {
         let progress = self.progress.as_mut()?;
-        if self.trying.is_none() && self.held_back.is_empty() {
+        if !self.alone {
             return None;
         }
         loop {
@@ -81,6 +88,7 @@ impl Held {
                     self.waiting_since.get_or_insert_with(Instant::now);
                     let Some((task, key, line)) = self.held_back.pop_front() else {
                         progress.end_trials();
+                        self.alone = false;
                         return None;
                     };
                     if progress.begin_trial(task) {
