@@ -146,6 +146,19 @@ impl OwnFolder {
         })
     }
 
+    /// The same folder, held by another descriptor.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            folder: self.folder.try_clone()?,
+            owner: self.owner,
+            others: self.others,
+        })
+    }
+
     /// Opens the folder `name` in `parent`, or makes it. What it `holds` already must be of these
     /// kinds; then, if need be, others are kept out of it.
     ///

@@ -104,6 +104,12 @@ impl<T: Logged> LogWriter<T> {
         self.cut
     }
 
+    /// How many bytes of whole lines it has.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.lines.whole()
+    }
+
     /// Takes a record, to be written with the next flush. Flushes by itself at 64 KiB.
     ///
     /// # Errors
