@@ -10,7 +10,6 @@ pub use pool::dispatch::{
 /// The core of a run.
 pub type Dispatcher = pool::dispatch::Dispatcher<Stored, Failure>;
 
-/// What happened.
 pub type Event = pool::dispatch::Event<Stored, Failure>;
 
 /// What is to be done.

@@ -52,9 +52,7 @@ pub enum ChaosError {
         .folder.display()
     )]
     Folder {
-        /// Where.
         folder: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// The origin does not come up.

@@ -13,9 +13,7 @@ pub enum FleetError {
     /// No server lets this program in.
     #[error("cannot connect to the queue at {servers}: {error}; is nats-server running there?")]
     Connect {
-        /// Where.
         servers: String,
-        /// Why not.
         error: String,
     },
     /// The server is too old.
@@ -30,7 +28,6 @@ pub enum FleetError {
          same version of coordinator on all machines"
     )]
     Version {
-        /// The run.
         run: String,
         /// Its version.
         there: u32,
@@ -43,7 +40,6 @@ pub enum FleetError {
     Queue {
         /// What was asked.
         what: &'static str,
-        /// Why not.
         error: String,
     },
     /// An option names something that cannot be used.
@@ -51,7 +47,6 @@ pub enum FleetError {
     Unusable {
         /// The option.
         option: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },
@@ -65,7 +60,6 @@ pub enum FleetError {
          another run with --run"
     )]
     OtherList {
-        /// The run.
         run: String,
         /// Where it differs.
         partition: u16,
@@ -77,7 +71,6 @@ pub enum FleetError {
         "another feeder has written to the run {run}; let one of them feed, and start the other again"
     )]
     TwoFeeders {
-        /// The run.
         run: String,
     },
     /// There is no list to read.
@@ -95,9 +88,7 @@ pub enum FleetError {
     /// The system refused something.
     #[error("cannot {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },

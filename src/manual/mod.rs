@@ -33,9 +33,7 @@ pub enum ManualError {
     /// A file or folder cannot be written.
     #[error("cannot write {}: {source}; name a folder that can be written to (--dir)", .path.display())]
     File {
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

@@ -89,7 +89,6 @@ pub enum ResultsError {
         .folder.display()
     )]
     NoLog {
-        /// The folder.
         folder: PathBuf,
         /// Where a simulated run stored, if one did.
         hint: &'static str,
@@ -123,9 +122,7 @@ pub enum ResultsError {
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
     Write {
-        /// Which.
         what: String,
-        /// Why.
         source: io::Error,
     },
 }

@@ -58,9 +58,7 @@ pub enum Fault {
     /// Something cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// What.
         path: String,
-        /// Why.
         source: io::Error,
     },
     /// The run log is not one.

@@ -51,9 +51,7 @@ pub enum ShootoutError {
     /// There is no place for the files of a run.
     #[error("cannot make a folder for the files of a run in {folder}: {source}; set TMPDIR")]
     Folder {
-        /// Where.
         folder: String,
-        /// Why.
         source: io::Error,
     },
     /// The files of a run cannot be made or removed.
@@ -70,9 +68,7 @@ pub enum ShootoutError {
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
     Write {
-        /// Which.
         what: String,
-        /// Why.
         source: io::Error,
     },
     /// The page cannot be made: a defect of this program.

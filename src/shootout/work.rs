@@ -49,9 +49,7 @@ pub enum WorkError {
     /// A file of the shootout's own cannot be written.
     #[error("cannot write {}: {source}; is there room for temporary files?", .path.display())]
     Write {
-        /// Which.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

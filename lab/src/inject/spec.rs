@@ -148,7 +148,6 @@ pub enum SpecError {
     /// Too many poisons.
     #[error("{count} faults with @TEXT are given: at most {MAX_POISONS} can be")]
     TooManyPoisons {
-        /// How many.
         count: usize,
     },
     /// The shares of faults add up to more than all.

@@ -52,7 +52,6 @@ pub enum LayoutError {
     Nowhere {
         /// The path, as given.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// Something that is not a folder is in its place.
@@ -71,9 +70,7 @@ pub enum LayoutError {
         .path.display()
     )]
     Create {
-        /// The folder.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// It is there, but files cannot be created in it.
@@ -83,9 +80,7 @@ pub enum LayoutError {
         .path.display()
     )]
     Unwritable {
-        /// The folder.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// It cannot be made safe from the loss of power.
@@ -94,9 +89,7 @@ pub enum LayoutError {
         .path.display()
     )]
     Sync {
-        /// The folder.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// Something in it that is the run's own cannot be used.
@@ -107,7 +100,6 @@ pub enum LayoutError {
     Leftovers {
         /// The folder or file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

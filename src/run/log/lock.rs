@@ -72,7 +72,6 @@ pub enum LockError {
         .path.display()
     )]
     Elsewhere {
-        /// The file.
         path: PathBuf,
     },
     /// The lock file cannot be opened, locked or written.
@@ -84,7 +83,6 @@ pub enum LockError {
     Unavailable {
         /// The lock file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

@@ -38,6 +38,7 @@ use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
 use crate::run::report::{Console, Heard, status_lines};
+use crate::run::resume::Keeper;
 use crate::run::robots::RobotsGate;
 use crate::run::signals::Signal;
 use crate::run::stats::Stats;
@@ -59,6 +60,7 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
+    pub(in crate::run) keeper: Keeper,
     /// Files that no run has made are replaced.
     pub(in crate::run) force: bool,
     /// Who is told when records are written.
@@ -343,6 +345,7 @@ impl Shell {
             self.unwritten_since = None;
             let is_written = written.is_ok();
             self.check_log(written);
+            self.parts.keeper.grown(self.parts.log.length());
             if is_written && let Some(recorded) = &self.parts.recorded {
                 recorded.tell();
             }

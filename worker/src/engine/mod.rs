@@ -103,9 +103,7 @@ pub enum SetupError {
     /// The file with certificates cannot be read.
     #[error("cannot read certificates from {file}: {cause}")]
     TrustFile {
-        /// The file.
         file: String,
-        /// Why.
         cause: std::io::Error,
     },
     /// What should be certificates is not.
@@ -113,7 +111,6 @@ pub enum SetupError {
     Certificates {
         /// Where they come from.
         place: String,
-        /// Why.
         cause: String,
     },
 }
