@@ -15,7 +15,7 @@ pub type Event = pool::dispatch::Event<Stored, Failure>;
 /// What is to be done.
 pub type Action = pool::dispatch::Action<Stored, Failure>;
 
-/// A decision that needs no deed.
+/// A decision that has no effect outside.
 pub type Notice = pool::dispatch::Notice<Failure>;
 
 /// How a download finished.

@@ -32,7 +32,6 @@ pub enum ProcessError {
     Connect {
         /// The path of the socket.
         socket: PathBuf,
-        /// Why.
         cause: io::Error,
     },
     /// The link failed before the session began.

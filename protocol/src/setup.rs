@@ -185,7 +185,7 @@ impl std::fmt::Debug for Bearer {
 pub struct Identity {
     /// The certificates, the client's own first.
     pub certificates: String,
-    /// The key.
+    /// The private key of the first of them.
     pub key: String,
 }
 

@@ -34,10 +34,7 @@ impl Place {
 pub enum FileError {
     /// It cannot be read.
     #[error("cannot read the config file {}: {source}; name another (--config) or do without (--no-config)", path.display())]
-    Read {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It is not as it has to be.
     #[error("cannot use the config file {}: {problem}", path.display())]
     File {

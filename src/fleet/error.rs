@@ -12,10 +12,7 @@ use crate::run::SetUpError;
 pub enum FleetError {
     /// No server lets this program in.
     #[error("cannot connect to the queue at {servers}: {error}; is nats-server running there?")]
-    Connect {
-        servers: String,
-        error: String,
-    },
+    Connect { servers: String, error: String },
     /// The server is too old.
     #[error("the queue is nats-server {version}; a fleet needs 2.10 or later")]
     OldServer {
@@ -70,9 +67,7 @@ pub enum FleetError {
     #[error(
         "another feeder has written to the run {run}; let one of them feed, and start the other again"
     )]
-    TwoFeeders {
-        run: String,
-    },
+    TwoFeeders { run: String },
     /// There is no list to read.
     #[error(transparent)]
     Input(#[from] InputError),

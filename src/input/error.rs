@@ -14,10 +14,7 @@ use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 pub enum InputError {
     /// There is no such file.
     #[error("cannot open the URL list {}: no such file; {}", .path.display(), meant(.path))]
-    Missing {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Missing { path: PathBuf, source: io::Error },
     /// It is a directory.
     #[error("cannot read the URL list {}: it is a directory; name a file in it", .path.display())]
     Directory {
@@ -29,10 +26,7 @@ pub enum InputError {
         "cannot open the URL list {}: {source}; check its permissions, or pipe it in and name -",
         .path.display()
     )]
-    Unreadable {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
 }
 
 /// Why a line holds no target.
@@ -46,19 +40,13 @@ pub enum LineError {
     },
     /// Not UTF-8.
     #[error("the line is not UTF-8; save the list as UTF-8: {text}")]
-    NotUtf8 {
-        text: Excerpt,
-    },
+    NotUtf8 { text: Excerpt },
     /// A control character, a tab included, within the line.
     #[error("a control character in the URL; percent-encode it, and put one URL on a line: {text}")]
-    ControlCharacter {
-        text: Excerpt,
-    },
+    ControlCharacter { text: Excerpt },
     /// Two URLs or more, with spaces between them.
     #[error("more than one URL on the line; put each on a line of its own: {text}")]
-    SeveralUrls {
-        text: Excerpt,
-    },
+    SeveralUrls { text: Excerpt },
     /// No scheme.
     #[error("{}", no_scheme(.text, .suggestion.as_ref()))]
     NoScheme {
@@ -75,14 +63,10 @@ pub enum LineError {
     },
     /// No host.
     #[error("no host in the URL; write https://host/path: {text}")]
-    NoHost {
-        text: Excerpt,
-    },
+    NoHost { text: Excerpt },
     /// Not a port number.
     #[error("the port is not a number from 1 to 65535: {text}")]
-    BadPort {
-        text: Excerpt,
-    },
+    BadPort { text: Excerpt },
     /// Not a URL for another reason.
     #[error("not a valid URL, {source}: {text}")]
     Invalid {
@@ -106,9 +90,7 @@ pub enum LineError {
     #[error(
         "a quote is opened in the line and not closed; write two quotes for one in a field: {text}"
     )]
-    OpenQuote {
-        text: Excerpt,
-    },
+    OpenQuote { text: Excerpt },
     /// More columns than any table has.
     #[error("the row has more than {most} columns")]
     ManyColumns {
@@ -213,9 +195,7 @@ pub enum LineError {
     },
     /// The list could not be read further. Nothing follows this item.
     #[error("cannot read the URL list from here on: {source}")]
-    Read {
-        source: io::Error,
-    },
+    Read { source: io::Error },
 }
 
 /// What somebody may have meant by the name of a file that is not there.

@@ -116,9 +116,7 @@ pub enum News {
         violation: Option<String>,
     },
     /// What there is of partial bodies is in the folder of this worker now.
-    Fetched {
-        worker: WorkerId,
-    },
+    Fetched { worker: WorkerId },
     /// The folder of this worker is there, or cannot be made.
     Made {
         worker: WorkerId,

@@ -121,10 +121,7 @@ pub enum ResultsError {
     },
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
-    Write {
-        what: String,
-        source: io::Error,
-    },
+    Write { what: String, source: io::Error },
 }
 
 impl ResultsError {

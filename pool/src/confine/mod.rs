@@ -84,12 +84,7 @@ pub enum ConfineError {
     },
     /// The system does not take the limit on memory.
     #[error("cannot limit memory to {bytes} bytes: {cause}")]
-    Memory {
-        /// The limit.
-        bytes: u64,
-        /// Why.
-        cause: io::Error,
-    },
+    Memory { bytes: u64, cause: io::Error },
     /// The system does not give the nice value.
     #[error("cannot give workers the nice value {wanted}: {cause}; ask for {current} or more")]
     Nice {
@@ -97,7 +92,6 @@ pub enum ConfineError {
         wanted: i32,
         /// What this process has.
         current: i32,
-        /// Why.
         cause: io::Error,
     },
     /// The system does not take a limit that belongs to the sandbox.
@@ -105,9 +99,7 @@ pub enum ConfineError {
     Lower {
         /// Of what.
         what: &'static str,
-        /// The limit.
         most: u64,
-        /// Why.
         cause: io::Error,
     },
     /// The kernel cannot confine a worker in full.
@@ -124,12 +116,7 @@ pub enum ConfineError {
     Ports(#[source] RulesetError),
     /// A folder that may be written to is not there.
     #[error("cannot open the folder {} for the sandbox: {cause}", .folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why.
-        cause: PathFdError,
-    },
+    Folder { folder: PathBuf, cause: PathFdError },
     /// The kernel has Landlock, and refused.
     #[error("cannot confine workers with Landlock: {0}")]
     Refused(#[from] RulesetError),

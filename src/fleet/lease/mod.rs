@@ -106,13 +106,9 @@ pub enum Event {
         revision: Revision,
     },
     /// It was not written: it is not of that revision any more.
-    Refused {
-        op: Op,
-    },
+    Refused { op: Op },
     /// There is no answer, and nobody knows whether it was done.
-    Failed {
-        op: Op,
-    },
+    Failed { op: Op },
     /// What there was of a partition that was to be drained is finished.
     Drained {
         partition: Partition,

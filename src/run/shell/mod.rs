@@ -5,7 +5,7 @@
 //! nothing about tasks or workers.
 
 mod deaths;
-mod deeds;
+mod effects;
 mod hearing;
 mod inject;
 mod input;

@@ -102,10 +102,7 @@ pub enum SetupError {
     Store(#[source] std::io::Error),
     /// The file with certificates cannot be read.
     #[error("cannot read certificates from {file}: {cause}")]
-    TrustFile {
-        file: String,
-        cause: std::io::Error,
-    },
+    TrustFile { file: String, cause: std::io::Error },
     /// What should be certificates is not.
     #[error("{place} holds no usable certificate: {cause}")]
     Certificates {
