@@ -11,9 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use coordinator::folder::OwnFolder;
-use coordinator::input::{self, Source, UrlKey};
+use coordinator::input::{self, UrlKey};
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
-use coordinator::run::resume::{Detail, Index, IndexError};
+use coordinator::run::resume::{Detail, Index, IndexError, Source};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
 
@@ -61,8 +61,13 @@ fn record(n: u64) -> Record {
 }
 
 fn load(results: &Path, folder: &Path) -> Result<Index, IndexError> {
-    let log = File::open(results).unwrap();
-    Index::load(Some(log), results, folder.to_owned(), Detail::Size, None)
+    let source = Source {
+        results: Some(File::open(results).unwrap()),
+        path: results,
+        folder: folder.to_owned(),
+        kept: None,
+    };
+    Index::load(source, Detail::Size)
 }
 
 fn lists(c: &mut Criterion) {
@@ -86,7 +91,7 @@ fn lists(c: &mut Criterion) {
         .sample_size(20);
     group.bench_function("list to targets", |b| {
         b.iter(|| {
-            let lines = input::read(&Source::File(list.clone()), &options).unwrap();
+            let lines = input::read(&input::Source::File(list.clone()), &options).unwrap();
             lines
                 .map(|line| line.entry.unwrap().path.len())
                 .sum::<usize>()

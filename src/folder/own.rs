@@ -103,11 +103,9 @@ pub enum StateError {
     /// The system refuses it.
     #[error("cannot {doing} {}: {source}; check its permissions", .path.display())]
     System {
-        /// What.
         doing: &'static str,
         /// Of what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }
@@ -143,6 +141,19 @@ impl OwnFolder {
             owner: Owner::probe(&folder)?,
             folder,
             others: 0,
+        })
+    }
+
+    /// The same folder, held by another descriptor.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            folder: self.folder.try_clone()?,
+            owner: self.owner,
+            others: self.others,
         })
     }
 

@@ -37,6 +37,9 @@ pub type Key = [u8; KEY];
 /// holds before it would grow.
 const RECENT: usize = (1 << 19) / 8 * 7;
 
+/// Entries in the table of a map that is only to be written.
+const RECENT_TO_WRITE: usize = (1 << 15) / 8 * 7;
+
 /// Parts of a size that are merged into one of the next.
 const MERGE: usize = 4;
 
@@ -51,6 +54,8 @@ pub struct Ledger<const V: usize> {
     /// The first part is in a file of the caller's, and stays there.
     based: bool,
     most: usize,
+    /// Whether its parts have filters.
+    filters: bool,
 }
 
 /// The entries outgrew the memory for them, and could not be kept on disk.
@@ -63,7 +68,6 @@ pub struct Ledger<const V: usize> {
 pub struct LedgerError {
     /// Where the file was to be.
     folder: PathBuf,
-    /// The cause.
     source: io::Error,
 }
 
@@ -81,25 +85,41 @@ impl<const V: usize> Ledger<V> {
             parts: Vec::new(),
             based: false,
             most,
+            filters: true,
         }
     }
 
-    /// A map of the `entries` that [`seal_into`](Self::seal_into) wrote to `file` at `from`. All their
-    /// bytes are shown to `seen` in order, so that the caller can check them before it asks.
+    /// An empty map that takes little memory, and a read for most questions: for one that is to be
+    /// [written](Self::seal_into).
+    #[must_use]
+    pub fn to_write(folder: PathBuf) -> Self {
+        Self {
+            filters: false,
+            ..Self::with_table(folder, RECENT_TO_WRITE)
+        }
+    }
+
+    /// A map like this one, which is empty, of the `entries` that [`seal_into`](Self::seal_into) wrote to
+    /// `file` at `from`. All their bytes are shown to `seen` in order, so that the caller can check them
+    /// before it asks.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or ends too early.
     pub fn open(
-        folder: PathBuf,
+        &self,
         file: File,
         from: u64,
         entries: u64,
         seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        let mut ledger = Self::new(folder);
+        let mut ledger = Self {
+            filters: self.filters,
+            ..Self::with_table(self.folder.clone(), self.most)
+        };
         if entries > 0 {
-            ledger.parts.push(Part::open(file, from, entries, seen)?);
+            let part = Part::open(file, from, entries, self.filters, seen)?;
+            ledger.parts.push(part);
             ledger.based = true;
         }
         Ok(ledger)
@@ -181,9 +201,9 @@ impl<const V: usize> Ledger<V> {
     /// If the file cannot be written; the map is as it was.
     pub fn seal_into(&mut self, file: File, seen: impl FnMut(&[u8])) -> io::Result<()> {
         self.write_out()?;
-        if let Some(part) = merge(&self.parts, |entries| {
-            PartWriter::append(file, entries, seen)
-        })? {
+        let filter = self.filters;
+        let begin = |entries| PartWriter::append(file, entries, filter, seen);
+        if let Some(part) = merge(&self.parts, begin)? {
             self.parts = vec![part];
             self.based = true;
         }
@@ -201,7 +221,7 @@ impl<const V: usize> Ledger<V> {
             .map(|(key, value)| (*key, *value))
             .collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
-        let mut writer = PartWriter::create(&self.folder, entries.len())?;
+        let mut writer = PartWriter::create(&self.folder, entries.len(), self.filters)?;
         for (key, value) in &entries {
             writer.push(key, value)?;
         }
@@ -227,7 +247,7 @@ impl<const V: usize> Ledger<V> {
     fn merge_from(&mut self, first: usize) -> io::Result<()> {
         if self.parts.len() - first > 1 {
             let merged = merge(&self.parts[first..], |entries| {
-                PartWriter::create(&self.folder, entries)
+                PartWriter::create(&self.folder, entries, self.filters)
             })?;
             self.based &= first > 0;
             self.parts.truncate(first);

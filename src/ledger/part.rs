@@ -23,7 +23,7 @@ pub(super) struct Part<const V: usize> {
     entries: u64,
     /// The first key of each page.
     firsts: Vec<Key>,
-    filter: Filter,
+    filter: Option<Filter>,
 }
 
 impl<const V: usize> Part<V> {
@@ -35,6 +35,7 @@ impl<const V: usize> Part<V> {
         file: File,
         from: u64,
         entries: u64,
+        filter: bool,
         mut seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
         // Before memory is taken for so many.
@@ -42,7 +43,8 @@ impl<const V: usize> Part<V> {
         if end.is_none_or(|end| end > file.metadata().map_or(0, |file| file.len())) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut keys = Keys::new::<V>(usize::try_from(entries).map_err(io::Error::other)?);
+        let most = usize::try_from(entries).map_err(io::Error::other)?;
+        let mut keys = Keys::new::<V>(most, filter);
         let most = READ_AHEAD / Self::ENTRY * Self::ENTRY;
         let mut buffer = vec![0; most];
         let mut at = 0;
@@ -66,7 +68,7 @@ impl<const V: usize> Part<V> {
 
     /// The value of `key`: one read at most.
     pub(super) fn get(&self, key: &Key) -> io::Result<Option<[u8; V]>> {
-        if !self.filter.may_contain(key) {
+        if !self.may_hold(key) {
             return Ok(None);
         }
         let Some(page) = self
@@ -116,14 +118,14 @@ impl<const V: usize> Part<V> {
             .saturating_mul(Self::ENTRY)
     }
 
-    #[cfg(test)]
     pub(super) fn may_hold(&self, key: &Key) -> bool {
-        self.filter.may_contain(key)
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.may_contain(key))
     }
 
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.filter.memory() + self.firsts.capacity() * KEY
+        self.filter.as_ref().map_or(0, Filter::memory) + self.firsts.capacity() * KEY
     }
 
     #[cfg(test)]
@@ -137,16 +139,16 @@ impl<const V: usize> Part<V> {
 struct Keys {
     entries: u64,
     firsts: Vec<Key>,
-    filter: Filter,
+    filter: Option<Filter>,
 }
 
 impl Keys {
     /// Of at most so many entries.
-    fn new<const V: usize>(entries: usize) -> Self {
+    fn new<const V: usize>(entries: usize, filter: bool) -> Self {
         Self {
             entries: 0,
             firsts: Vec::with_capacity(entries.div_ceil(Part::<V>::PER_PAGE)),
-            filter: Filter::new(entries),
+            filter: filter.then(|| Filter::new(entries)),
         }
     }
 
@@ -155,7 +157,9 @@ impl Keys {
             self.firsts.push(*key);
         }
         self.entries += 1;
-        self.filter.insert(key);
+        if let Some(filter) = &mut self.filter {
+            filter.insert(key);
+        }
     }
 
     fn of<const V: usize>(self, file: File, from: u64) -> Part<V> {
@@ -196,18 +200,23 @@ impl<S: FnMut(&[u8])> Write for Shown<S> {
 
 impl<const V: usize> PartWriter<fn(&[u8]), V> {
     /// Begins a part of at most `entries`, in a file without a name in `folder`.
-    pub(super) fn create(folder: &Path, entries: usize) -> io::Result<Self> {
-        Self::append(tempfile::tempfile_in(folder)?, entries, |_| {})
+    pub(super) fn create(folder: &Path, entries: usize, filter: bool) -> io::Result<Self> {
+        Self::append(tempfile::tempfile_in(folder)?, entries, filter, |_| {})
     }
 }
 
 impl<S: FnMut(&[u8]), const V: usize> PartWriter<S, V> {
     /// Begins a part of at most `entries`, in this file from where it stands.
-    pub(super) fn append(mut file: File, entries: usize, seen: S) -> io::Result<Self> {
+    pub(super) fn append(
+        mut file: File,
+        entries: usize,
+        filter: bool,
+        seen: S,
+    ) -> io::Result<Self> {
         Ok(Self {
             from: file.stream_position()?,
             file: BufWriter::with_capacity(READ_AHEAD, Shown { file, seen }),
-            keys: Keys::new::<V>(entries),
+            keys: Keys::new::<V>(entries, filter),
         })
     }
 

@@ -36,13 +36,13 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     check_kind(&layout, config.network.is_simulated())?;
     // Not in the output folder, which may not even be there.
     let folder = std::env::temp_dir();
-    let index = Index::load(
-        layout.open_log(Log::Results)?,
-        &layout.results(),
-        folder.clone(),
-        detail(config),
-        layout.open_private(resume::FILE)?,
-    )?;
+    let source = resume::Source {
+        results: layout.open_log(Log::Results)?,
+        path: &layout.results(),
+        folder: folder.clone(),
+        kept: layout.open_private(resume::FILE)?,
+    };
+    let index = Index::load(source, detail(config))?;
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, &layout)?;

@@ -68,7 +68,7 @@ use partials::{KeyError, PartialNames};
 use recheck::Refresh;
 pub use report::LogLines;
 use report::{Console, Feed, FeedTarget, Manner, end_of_run};
-use resume::{Detail, Index, IndexError};
+use resume::{Detail, Index, IndexError, Keeper};
 use robots::RobotsGate;
 use setup::{placement, setup};
 use shell::{Parts, Shell};
@@ -145,9 +145,7 @@ pub enum SetUpError {
     /// The system refused something that every run needs.
     #[error("cannot {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },
@@ -231,16 +229,23 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         );
     }
     // Temporary files of this run are made beside the run log, where there must be room anyway.
-    let mut index = Index::load(
-        folder.results()?,
-        &layout.results(),
-        layout.coordinator().to_owned(),
-        detail(&config),
-        folder.own().read_private(resume::FILE),
-    )?;
+    let source = resume::Source {
+        results: folder.results()?,
+        path: &layout.results(),
+        folder: layout.coordinator().to_owned(),
+        kept: folder.own().read_private(resume::FILE),
+    };
+    let mut index = Index::load(source, detail(&config))?;
     if let Err(error) = index.keep_if_long(folder.own()) {
         tracing::warn!(%error, "the next run will read all of the run log again");
     }
+    let keeper = Keeper::new(
+        &index,
+        folder
+            .own()
+            .try_clone()
+            .map_err(system("open the output folder"))?,
+    );
     tell_unreadable(&index, &console);
     if !config.force {
         check_naming(&index, &config.lists.naming, layout)?;
@@ -318,6 +323,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             core: Dispatcher::new(config.limits, begun),
             pool,
             log,
+            keeper,
             force: config.force,
             recorded: config.recorded.clone(),
             share: config.share.clone(),

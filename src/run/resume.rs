@@ -4,6 +4,7 @@
 //! may have been sorted, cut or extended since. The run log is only read here, once, before the run
 //! begins; and of a long log only what is new since an index of it was kept ([`kept`]).
 
+mod keeper;
 mod kept;
 mod state;
 
@@ -17,6 +18,7 @@ use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record}
 use crate::folder::OwnFolder;
 use crate::input::{Target, UrlKey};
 use crate::ledger::{Ledger, LedgerError};
+pub use keeper::Keeper;
 pub(super) use kept::FILE;
 use kept::{Extent, Facts, Kept};
 use state::State;
@@ -77,6 +79,24 @@ pub enum ReadError {
     Ledger(#[from] LedgerError),
 }
 
+/// Where an index is made from.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The run log, if there is one.
+    pub results: Option<File>,
+    /// Where it is, for messages.
+    pub path: &'a Path,
+    /// Where temporary files are made, if there must be any.
+    pub folder: PathBuf,
+    /// What an earlier run [kept](Index::keep_if_long), if it did. It is used if it is of this log.
+    pub kept: Option<File>,
+}
+
+/// Whether it would take long to read the run log from `kept` to `end`.
+fn is_long(kept: u64, end: u64) -> bool {
+    end.saturating_sub(kept) > AGAIN.max(kept / AGAIN_PART)
+}
+
 impl Index {
     /// Nothing was recorded. Temporary files, if there must be any, are made in `folder`.
     #[must_use]
@@ -93,45 +113,70 @@ impl Index {
         }
     }
 
-    /// Reads a run log, if there is one; `path` is for messages. What an earlier run
-    /// [kept](Self::keep_if_long) in the file `kept` is not read again, if it is of this log. Temporary
-    /// files, if there must be any, are made in `folder`. `detail` is what is to be told of each stored
-    /// file.
+    /// Reads a run log. What an earlier run kept of it is not read again. `detail` is what is to be
+    /// told of each stored file.
     ///
     /// # Errors
     ///
     /// It cannot be read to its end; or there is no room for what it says. Lines
     /// that are not records are only counted.
-    pub fn load(
-        results: Option<File>,
-        path: &Path,
-        folder: PathBuf,
-        detail: Detail,
-        kept: Option<File>,
-    ) -> Result<Self, IndexError> {
-        let Some(results) = results else {
-            return Ok(Self::empty(folder));
+    pub fn load(source: Source<'_>, detail: Detail) -> Result<Self, IndexError> {
+        let folder = source.folder.clone();
+        let empty = Self {
+            detail,
+            ..Self::empty(folder)
         };
+        empty.read_log(source, None)
+    }
+
+    /// Reads a run log in little memory, only to [keep](Self::keep) what it says. As far as `known`, this
+    /// process has read or written it.
+    fn load_to_keep(source: Source<'_>, known: Extent) -> Result<Self, IndexError> {
+        let folder = source.folder.clone();
+        let empty = Self {
+            tasks: Ledger::to_write(folder.clone()),
+            owners: Ledger::to_write(folder.clone()),
+            ..Self::empty(folder)
+        };
+        empty.read_log(source, Some(known))
+    }
+
+    fn read_log(mut self, source: Source<'_>, known: Option<Extent>) -> Result<Self, IndexError> {
+        let Some(results) = source.results else {
+            return Ok(self);
+        };
+        let path = source.path;
         let unreadable = |source| LogError::Read {
             path: path.to_owned(),
             source,
         };
-        let mut index = Self::begin(kept, &results, folder);
-        index.detail = detail;
+        if let Some(file) = source.kept {
+            match Kept::open(file, &results, known, (&self.tasks, &self.owners)) {
+                Ok(kept) => {
+                    self.tasks = kept.tasks;
+                    self.owners = kept.owners;
+                    self.facts = kept.facts;
+                    self.kept = kept.extent;
+                }
+                Err(why) => {
+                    tracing::info!("the index is not used, and the run log is read: {why}");
+                }
+            }
+        }
         // Their common position does not matter: records are read by their place.
         let log = results.try_clone().map_err(unreadable)?;
-        if let Some((lines, bytes)) = index.facts.first_problem {
+        if let Some((lines, bytes)) = self.facts.first_problem {
             (&results)
                 .seek(SeekFrom::Start(bytes))
                 .map_err(unreadable)?;
             let mut reader = LogReader::behind(bytes, lines, &results);
-            index.first_problem = reader.next_brief().and_then(Result::err);
+            self.first_problem = reader.next_brief().and_then(Result::err);
         }
-        index.log = Some((log, path.to_owned()));
-        let Facts { end, lines, .. } = index.facts;
+        self.log = Some((log, path.to_owned()));
+        let Facts { end, lines, .. } = self.facts;
         (&results).seek(SeekFrom::Start(end)).map_err(unreadable)?;
         let rest = LogReader::behind(end, lines, &results);
-        let mut index = index.fill(rest).map_err(|error| match error {
+        let mut index = self.fill(rest).map_err(|error| match error {
             ReadError::Read(source) => IndexError::from(unreadable(source)),
             ReadError::Ledger(error) => error.into(),
         })?;
@@ -147,28 +192,6 @@ impl Index {
         Ok(index)
     }
 
-    /// What was kept, if it is of this log.
-    fn begin(file: Option<File>, log: &File, folder: PathBuf) -> Self {
-        let kept = file.and_then(|file| {
-            Kept::open(file, log, &folder)
-                .inspect_err(|why| {
-                    tracing::info!("the index is not used, and the run log is read: {why}")
-                })
-                .ok()
-        });
-        let empty = Self::empty(folder);
-        match kept {
-            Some(kept) => Self {
-                tasks: kept.tasks,
-                owners: kept.owners,
-                facts: kept.facts,
-                kept: kept.extent,
-                ..empty
-            },
-            None => empty,
-        }
-    }
-
     /// Keeps what was [loaded](Self::load) for the next run, if it would take long to read again.
     ///
     /// # Errors
@@ -176,8 +199,7 @@ impl Index {
     /// The file cannot be written. Then only time is lost.
     pub fn keep_if_long(&mut self, own: &OwnFolder) -> io::Result<()> {
         kept::tidy(own.as_folder());
-        let again = self.facts.end.saturating_sub(self.kept.bytes);
-        match again > AGAIN.max(self.kept.bytes / AGAIN_PART) {
+        match is_long(self.kept.bytes, self.facts.end) {
             true => self.keep(own),
             false => Ok(()),
         }

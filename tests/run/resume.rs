@@ -243,3 +243,34 @@ fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
     assert_eq!(run.log().of(&list[0]).len(), 2, "it was downloaded again");
     assert_eq!(run.log().of(&list[1]).len(), 1);
 }
+
+#[test]
+fn a_run_that_is_killed_leaves_an_index_of_its_own_log() {
+    let run = Run::new().with("- -v --simulate=size=1,latency=0ms --parallel-max-host 0");
+    let index = run.path("simulated/.coordinator/results.index");
+    let mut job = run.start_fed();
+    let mut list = String::new();
+    // Each record is long.
+    for batch in 0..100 {
+        let url = |n| format!("https://h.example/{}/{batch}/{n}\n", "x".repeat(12_000));
+        let lines: String = (0..25).map(url).collect();
+        list += &lines;
+        job.feed(&lines);
+    }
+    job.wait_until("an index", || index.exists());
+    job.kill();
+    job.wait_until_alone();
+    let length = fs::metadata(&index).unwrap().len();
+    assert!(length > 1000 * 30, "{length} bytes");
+    let run = run.list_bytes(list).without_arguments();
+    let run = run.with("-v --simulate=size=1,latency=0ms --parallel-max-host 0");
+    let ended = run.finish().code(0);
+    let text = ended.text();
+    let known = text
+        .lines()
+        .find_map(|line| line.split_once("INFO run log: "));
+    let known = known.unwrap_or_else(|| panic!("{text}")).1;
+    let known: u64 = known.split(' ').next().unwrap().parse().unwrap();
+    assert!(known > 16 * 1024 * 1024, "{known}");
+    assert_eq!(run.log().records().len(), 2500);
+}

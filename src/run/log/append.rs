@@ -80,6 +80,11 @@ impl<S: Sink> Appender<S> {
         self.buffer.len() >= FULL
     }
 
+    /// Length of the sink up to the end of its last whole line.
+    pub(super) const fn whole(&self) -> u64 {
+        self.whole
+    }
+
     /// Lines that are not written yet.
     pub(super) fn pending(&self) -> usize {
         memchr::memchr_iter(b'\n', &self.buffer).count()

@@ -25,7 +25,6 @@ pub const DEATHS: &str = "deaths.jsonl";
 
 /// What has a log of its own.
 pub trait Logged: Serialize {
-    /// Which.
     const LOG: Log;
 }
 
@@ -102,6 +101,12 @@ impl<T: Logged> LogWriter<T> {
     #[must_use]
     pub const fn cut(&self) -> u64 {
         self.cut
+    }
+
+    /// How many bytes of whole lines it has.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.lines.whole()
     }
 
     /// Takes a record, to be written with the next flush. Flushes by itself at 64 KiB.

@@ -15,7 +15,6 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
 use crc32c::crc32c_append;
 
@@ -99,13 +98,18 @@ impl Extent {
 }
 
 impl<const T: usize, const O: usize> Kept<T, O> {
-    /// Reads the file, if it is whole and of the log. Temporary files are made in `folder` later, if
-    /// there must be any.
+    /// Reads the file, if it is whole and of the log, of which `known` need not be read, into maps like
+    /// these empty ones.
     ///
     /// # Errors
     ///
     /// It is not, or something cannot be read.
-    pub(super) fn open(file: File, log: &File, folder: &Path) -> io::Result<Self> {
+    pub(super) fn open(
+        file: File,
+        log: &File,
+        known: Option<Extent>,
+        empty: (&Ledger<T>, &Ledger<O>),
+    ) -> io::Result<Self> {
         let unfit = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
         let length = file.metadata()?.len();
         let entries_end = length
@@ -130,12 +134,12 @@ impl<const T: usize, const O: usize> Kept<T, O> {
         let mut sum = 0;
         let mut seen = |bytes: &[u8]| sum = crc32c_append(sum, bytes);
         let again = file.try_clone()?;
-        let tasks = Ledger::open(folder.to_owned(), again, 0, tasks, &mut seen)?;
-        let owners = Ledger::open(folder.to_owned(), file, tasks_end, owners, &mut seen)?;
+        let tasks = empty.0.open(again, 0, tasks, &mut seen)?;
+        let owners = empty.1.open(file, tasks_end, owners, &mut seen)?;
         if crc32c_append(sum, &footer).to_le_bytes() != sum_found {
             return Err(unfit("it is damaged"));
         }
-        if Extent::default().to(log, extent.bytes)? != extent {
+        if known != Some(extent) && Extent::default().to(log, extent.bytes)? != extent {
             return Err(unfit("it is not of this run log"));
         }
         Ok(Self {

@@ -31,11 +31,19 @@ fn own(dir: &Path) -> OwnFolder {
     OwnFolder::named(dir).expect("a folder")
 }
 
+fn load_with(dir: &Path, detail: Detail, kept: Option<File>) -> Result<Index, IndexError> {
+    let path = &dir.join(RESULTS);
+    let source = Source {
+        results: File::open(path).ok(),
+        path,
+        folder: dir.to_owned(),
+        kept,
+    };
+    Index::load(source, detail)
+}
+
 fn load(dir: &Path, detail: Detail) -> Result<Index, IndexError> {
-    let path = dir.join(RESULTS);
-    let log = File::open(&path).ok();
-    let kept = File::open(dir.join(FILE)).ok();
-    Index::load(log, &path, dir.to_owned(), detail, kept)
+    load_with(dir, detail, File::open(dir.join(FILE)).ok())
 }
 
 /// The index over a log of these records.
@@ -82,15 +90,8 @@ fn a_log_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_error() {
     let index = load(dir.path(), Detail::Size).expect("nothing there");
     assert_eq!(state(&index, "https://h/"), None);
     // Reading a directory fails, as a bad disk would.
-    let folder = File::open(dir.path()).expect("readable");
-    let error = Index::load(
-        Some(folder),
-        dir.path(),
-        dir.path().to_owned(),
-        Detail::Size,
-        None,
-    )
-    .expect_err("it is a directory");
+    fs::create_dir(dir.path().join(RESULTS)).expect("create");
+    let error = load(dir.path(), Detail::Size).expect_err("it is a directory");
     assert!(
         matches!(error, IndexError::Log(LogError::Read { .. })),
         "{error:?}"
@@ -374,8 +375,7 @@ proptest! {
             text += &lines.concat();
             fs::write(&path, &text).expect("write");
             for detail in [Detail::Size, Detail::Place] {
-                let log = File::open(&path).expect("it is there");
-                let without = Index::load(Some(log), &path, dir.path().to_owned(), detail, None);
+                let without = load_with(dir.path(), detail, None);
                 let mut with = load(dir.path(), detail).expect("readable");
                 let expected = all_of(&without.expect("readable"));
                 prop_assert_eq!(&all_of(&with), &expected);
@@ -439,4 +439,39 @@ fn an_index_that_is_damaged_or_of_another_log_is_not_used() {
     }
     fs::write(&log, text.clone() + &line("https://h/3", Outcome::Failed)).expect("write");
     assert_eq!(used(), (true, Some(earlier(7))), "it has grown");
+}
+
+#[test]
+fn a_run_keeps_the_index_of_what_it_adds_to_the_log() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (log, file) = (dir.path().join(RESULTS), dir.path().join(FILE));
+    let long = "x".repeat(100_000);
+    let line = |n: usize| {
+        let record = record(&format!("https://h/{n}/{long}"), Outcome::Stored, 7);
+        serde_json::to_string(&record).expect("it is JSON") + "\n"
+    };
+    let mut text = line(1);
+    fs::write(&log, &text).expect("write");
+    let index = load(dir.path(), Detail::Size).expect("readable");
+    let mut keeper = Keeper::new(&index, own(dir.path()));
+    keeper.grown(text.len() as u64);
+    assert!(!file.exists(), "it is short");
+    for _ in 0..2 {
+        while text.len() as u64 <= keeper.kept().bytes + AGAIN {
+            text += &line(text.len());
+        }
+        // What a flush has written of a line does not count yet.
+        fs::write(&log, text.clone() + &line(0)[..1000]).expect("write");
+        keeper.grown(text.len() as u64);
+        keeper.wait();
+        fs::write(&log, &text).expect("write");
+        let with = load(dir.path(), Detail::Size).expect("readable");
+        assert_eq!(with.kept.bytes, text.len() as u64);
+        let without = load_with(dir.path(), Detail::Size, None).expect("readable");
+        assert_eq!(with.facts, without.facts);
+        for url in [1, text.len() - line(0).len()].map(|n| format!("https://h/{n}/{long}")) {
+            assert_eq!(state(&with, &url), state(&without, &url));
+        }
+        assert_eq!(with.tasks.entries(), without.tasks.entries());
+    }
 }
