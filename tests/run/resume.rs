@@ -266,7 +266,9 @@ fn a_run_that_is_killed_leaves_an_index_of_its_own_log() {
     let run = run.with("-v --simulate=size=1,latency=0ms --parallel-max-host 0");
     let ended = run.finish().code(0);
     let text = ended.text();
-    let known = text.lines().find_map(|line| line.split_once("INFO run log: "));
+    let known = text
+        .lines()
+        .find_map(|line| line.split_once("INFO run log: "));
     let known = known.unwrap_or_else(|| panic!("{text}")).1;
     let known: u64 = known.split(' ').next().unwrap().parse().unwrap();
     assert!(known > 16 * 1024 * 1024, "{known}");
