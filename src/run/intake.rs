@@ -269,10 +269,11 @@ impl Lists {
             self.next_task = current.lines.next_task();
             self.done += current.size.unwrap_or_default();
             self.list = self.list.saturating_add(1);
-            read.push((current.lines, first_task, marks));
+            // With an empty buffer.
+            read.push((current.lines.again(), first_task, marks));
         }
         for (list, (lines, first_task, marks)) in (0..).zip(read) {
-            let mut lines = match lines.again() {
+            let mut lines = match lines {
                 Ok(lines) => lines,
                 Err(line) => {
                     let task = TaskId(first_task);
