@@ -10,13 +10,12 @@ pub use pool::dispatch::{
 /// The core of a run.
 pub type Dispatcher = pool::dispatch::Dispatcher<Stored, Failure>;
 
-/// What happened.
 pub type Event = pool::dispatch::Event<Stored, Failure>;
 
 /// What is to be done.
 pub type Action = pool::dispatch::Action<Stored, Failure>;
 
-/// A decision that needs no deed.
+/// A decision that has no effect outside.
 pub type Notice = pool::dispatch::Notice<Failure>;
 
 /// How a download finished.

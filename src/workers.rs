@@ -155,9 +155,9 @@ impl Launcher {
     /// How to start the process of `worker`, whose folder is there, and which is to connect to
     /// `socket`.
     fn command(&self, worker: WorkerId, socket: &Path) -> io::Result<Command> {
-        // A worker has nothing to read there. So this is how it gets what it shares with others
+        // A worker has nothing to write there. So this is how it gets what it shares with others
         // without a descriptor too many, a name that others could open, or a message with one.
-        let stdin = match &self.rate {
+        let stdout = match &self.rate {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
@@ -174,7 +174,7 @@ impl Launcher {
             .arg("--folder")
             .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
-            .stdin(stdin);
+            .stdout(stdout);
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().cloned());
         }

@@ -8,7 +8,8 @@
 //! set before anything is done for the task, and cleared when its outcome is among the reports that
 //! are to be sent. What a worker that was taken over writes there is for the coordinator to judge.
 //!
-//! The words are at standard output, where a worker has nothing to say.
+//! The words are at standard input, where a worker has nothing to read. What a job prints does not
+//! reach them.
 
 use std::fs::File;
 use std::io;
@@ -74,6 +75,9 @@ impl Page {
 }
 
 impl Word {
+    /// Of a worker that has no page.
+    pub(crate) const NONE: Self = Self(None);
+
     /// The slot takes up `task`.
     pub fn set(self, task: TaskId) {
         self.store(task.0);

@@ -7,6 +7,7 @@
 //! made to allocate what a corrupt length claims.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::SizeWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,6 +73,40 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
     Ok(frame)
 }
 
+/// Bytes that `part` of a message takes in a frame; as many as can be, if it cannot be encoded.
+#[must_use]
+pub fn size_of(part: &impl Serialize) -> usize {
+    let mut writer = SizeWriter::default();
+    match bincode::serde::encode_into_writer(part, &mut writer, bincode::config::standard()) {
+        Ok(()) => writer.bytes_written,
+        Err(_) => usize::MAX,
+    }
+}
+
+/// Encodes a `part` of a message by itself.
+///
+/// # Errors
+///
+/// If the encoder refuses it.
+pub fn encode_part(part: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    Ok(bincode::serde::encode_to_vec(part, CONFIG)?)
+}
+
+/// Decodes what [`encode_part`] has encoded.
+///
+/// # Errors
+///
+/// If it is not exactly that.
+pub fn decode_part<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (part, used) = bincode::serde::decode_from_slice(bytes, CONFIG)?;
+    if used < bytes.len() {
+        return Err(DecodeError::Trailing {
+            extra: bytes.len() - used,
+        });
+    }
+    Ok(part)
+}
+
 /// Decodes one frame.
 ///
 /// # Errors
@@ -82,11 +117,5 @@ pub fn decode<M: Message>(frame: &[u8]) -> Result<M, DecodeError> {
     if frame.len() > MAX_FRAME {
         return Err(DecodeError::TooLarge { size: frame.len() });
     }
-    let (message, used) = bincode::serde::decode_from_slice(frame, CONFIG)?;
-    if used < frame.len() {
-        return Err(DecodeError::Trailing {
-            extra: frame.len() - used,
-        });
-    }
-    Ok(message)
+    decode_part(frame)
 }

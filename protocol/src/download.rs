@@ -159,7 +159,7 @@ impl Known {
 }
 
 /// How far a running download is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// What it is doing.
     pub phase: Phase,
@@ -170,10 +170,11 @@ pub struct Progress {
 }
 
 /// What a running task is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Resolving, connecting, TLS, request sent: no response yet.
+    #[default]
     Requesting,
     /// The body is being received.
     Receiving,

@@ -6,6 +6,7 @@
 //! travel in ([`packet`]), how the two ends find each other ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
 //!
 //! It must not download, spawn, read a clock or know how tasks are dispatched.
+#![warn(missing_docs)]
 
 mod checksum;
 pub mod codec;

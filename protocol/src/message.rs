@@ -25,7 +25,7 @@ use crate::{MonotonicNanos, TaskId};
 /// One task, as it is handed to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned<J> {
-    /// Which task.
+    /// The number under which it was assigned; reports name it by that.
     pub task: TaskId,
     /// What is to be done.
     pub job: J,
@@ -67,28 +67,28 @@ pub enum Report<O, F> {
     /// The worker took it up. Said with what comes next, the next heartbeat at the latest: whom a
     /// death is blamed on is on the worker's page.
     Started {
-        /// Which task.
+        /// As it was assigned.
         task: TaskId,
-        /// When.
+        /// When it was taken up: `CLOCK_MONOTONIC`, which all processes of a machine share.
         at: MonotonicNanos,
     },
     /// It is done.
     Finished {
-        /// Which task.
+        /// As it was assigned.
         task: TaskId,
         /// What there is now.
         output: Box<O>,
     },
     /// It was tried, and failed.
     Nacked {
-        /// Which task.
+        /// As it was assigned.
         task: TaskId,
-        /// Why.
+        /// What the job says of it: whether it may pass, and whose fault it is.
         failure: Box<F>,
     },
     /// It was revoked before it was started.
     Released {
-        /// Which task.
+        /// As it was assigned.
         task: TaskId,
     },
 }
@@ -96,7 +96,7 @@ pub enum Report<O, F> {
 /// One running task in a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running<P> {
-    /// Which task.
+    /// As it was assigned.
     pub task: TaskId,
     /// How far it is.
     pub progress: P,

@@ -34,7 +34,7 @@ pub struct Setup {
     /// What the worker may use.
     pub limits: WorkerLimits,
     /// How fast bodies may be read, if there is a limit. A worker process finds the memory that it
-    /// shares with the others for this at standard input.
+    /// shares with the others for this at standard output.
     pub limit_rate: Option<LimitRate>,
     /// Whether a body is to be safe from the loss of power, and not only from the death of
     /// processes, before it is reported.
@@ -185,7 +185,7 @@ impl std::fmt::Debug for Bearer {
 pub struct Identity {
     /// The certificates, the client's own first.
     pub certificates: String,
-    /// The key.
+    /// The private key of the first of them.
     pub key: String,
 }
 

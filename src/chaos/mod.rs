@@ -51,12 +51,7 @@ pub enum ChaosError {
         "cannot work in {}: {source}; set TMPDIR, or name a folder that does not exist with --output",
         .folder.display()
     )]
-    Folder {
-        /// Where.
-        folder: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { folder: PathBuf, source: io::Error },
     /// The origin does not come up.
     #[error("cannot start the built-in origin: {0}")]
     Origin(#[from] SpawnError),

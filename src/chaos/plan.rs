@@ -36,7 +36,6 @@ const LAST: f64 = 0.95;
 /// A chaos run to be held.
 #[derive(Debug)]
 pub struct Plan {
-    /// This program.
     pub program: PathBuf,
     /// What is to be downloaded.
     pub tasks: Vec<Task>,

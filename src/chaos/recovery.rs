@@ -68,7 +68,6 @@ pub struct Recovery {
 /// Times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distribution {
-    /// How many.
     pub count: usize,
     /// Half of them are not longer.
     pub median_ms: f64,

@@ -39,7 +39,6 @@ pub struct AttackedArgs {
     #[arg(long, value_parser = named)]
     pub attempt: &'static Attempt,
 
-    /// The run.
     #[command(flatten)]
     pub run: RunArgs,
 }

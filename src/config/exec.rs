@@ -41,7 +41,6 @@ pub enum ExecError {
     Unusable {
         /// Its path.
         program: String,
-        /// Why.
         error: io::Error,
     },
 }

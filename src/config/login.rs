@@ -28,9 +28,7 @@ pub enum LoginError {
     File {
         /// What names it.
         option: String,
-        /// The file.
         path: PathBuf,
-        /// Why.
         error: FileError,
     },
     /// Nobody knows whose netrc file is meant.

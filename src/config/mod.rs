@@ -184,16 +184,13 @@ pub enum ConfigError {
     /// A certificate file that cannot be read.
     #[error("cannot read the certificates in {path} (--cacert): {error}")]
     CaCert {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         error: std::io::Error,
     },
     /// An announcement that cannot be used.
     #[error("cannot use the origin announced in {path} (--simulate-via): {problem}")]
     Announcement {
-        /// The file.
         path: PathBuf,
         /// What is wrong.
         problem: String,
@@ -206,7 +203,6 @@ pub enum ConfigError {
     /// A mode that cannot be combined with another option.
     #[error("--mode {mode} cannot be combined with {option}; that is for --mode processes")]
     ModeOption {
-        /// The mode.
         mode: &'static str,
         /// The other option.
         option: &'static str,
@@ -217,7 +213,6 @@ pub enum ConfigError {
          their own (--mode processes)"
     )]
     ModeFault {
-        /// The mode.
         mode: &'static str,
         /// The fault.
         fault: &'static str,

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 /// A place in a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The file.
     pub(super) path: PathBuf,
     /// Counted from 1.
     pub(super) line: usize,
@@ -35,16 +34,10 @@ impl Place {
 pub enum FileError {
     /// It cannot be read.
     #[error("cannot read the config file {}: {source}; name another (--config) or do without (--no-config)", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// It is not as it has to be.
     #[error("cannot use the config file {}: {problem}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What is wrong.
         problem: String,
@@ -52,7 +45,6 @@ pub enum FileError {
     /// A line of it is wrong.
     #[error("{}:{}:{}: {problem}", at.path.display(), at.line, at.column)]
     Line {
-        /// Where.
         at: Place,
         /// What is wrong.
         problem: String,

@@ -36,9 +36,7 @@ pub enum RunnerError {
     /// The system refused something.
     #[error("cannot {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },

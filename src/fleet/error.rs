@@ -12,12 +12,7 @@ use crate::run::SetUpError;
 pub enum FleetError {
     /// No server lets this program in.
     #[error("cannot connect to the queue at {servers}: {error}; is nats-server running there?")]
-    Connect {
-        /// Where.
-        servers: String,
-        /// Why not.
-        error: String,
-    },
+    Connect { servers: String, error: String },
     /// The server is too old.
     #[error("the queue is nats-server {version}; a fleet needs 2.10 or later")]
     OldServer {
@@ -30,7 +25,6 @@ pub enum FleetError {
          same version of coordinator on all machines"
     )]
     Version {
-        /// The run.
         run: String,
         /// Its version.
         there: u32,
@@ -43,7 +37,6 @@ pub enum FleetError {
     Queue {
         /// What was asked.
         what: &'static str,
-        /// Why not.
         error: String,
     },
     /// An option names something that cannot be used.
@@ -51,7 +44,6 @@ pub enum FleetError {
     Unusable {
         /// The option.
         option: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },
@@ -65,7 +57,6 @@ pub enum FleetError {
          another run with --run"
     )]
     OtherList {
-        /// The run.
         run: String,
         /// Where it differs.
         partition: u16,
@@ -76,10 +67,7 @@ pub enum FleetError {
     #[error(
         "another feeder has written to the run {run}; let one of them feed, and start the other again"
     )]
-    TwoFeeders {
-        /// The run.
-        run: String,
-    },
+    TwoFeeders { run: String },
     /// There is no list to read.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -95,9 +83,7 @@ pub enum FleetError {
     /// The system refused something.
     #[error("cannot {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },

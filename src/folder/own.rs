@@ -103,11 +103,9 @@ pub enum StateError {
     /// The system refuses it.
     #[error("cannot {doing} {}: {source}; check its permissions", .path.display())]
     System {
-        /// What.
         doing: &'static str,
         /// Of what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

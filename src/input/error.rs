@@ -14,12 +14,7 @@ use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 pub enum InputError {
     /// There is no such file.
     #[error("cannot open the URL list {}: no such file; {}", .path.display(), meant(.path))]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Missing { path: PathBuf, source: io::Error },
     /// It is a directory.
     #[error("cannot read the URL list {}: it is a directory; name a file in it", .path.display())]
     Directory {
@@ -31,12 +26,7 @@ pub enum InputError {
         "cannot open the URL list {}: {source}; check its permissions, or pipe it in and name -",
         .path.display()
     )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
 }
 
 /// Why a line holds no target.
@@ -50,26 +40,16 @@ pub enum LineError {
     },
     /// Not UTF-8.
     #[error("the line is not UTF-8; save the list as UTF-8: {text}")]
-    NotUtf8 {
-        /// The line.
-        text: Excerpt,
-    },
+    NotUtf8 { text: Excerpt },
     /// A control character, a tab included, within the line.
     #[error("a control character in the URL; percent-encode it, and put one URL on a line: {text}")]
-    ControlCharacter {
-        /// The line.
-        text: Excerpt,
-    },
+    ControlCharacter { text: Excerpt },
     /// Two URLs or more, with spaces between them.
     #[error("more than one URL on the line; put each on a line of its own: {text}")]
-    SeveralUrls {
-        /// The line.
-        text: Excerpt,
-    },
+    SeveralUrls { text: Excerpt },
     /// No scheme.
     #[error("{}", no_scheme(.text, .suggestion.as_ref()))]
     NoScheme {
-        /// The line.
         text: Excerpt,
         /// The URL that was perhaps meant.
         suggestion: Option<Excerpt>,
@@ -79,25 +59,17 @@ pub enum LineError {
     UnsupportedScheme {
         /// The scheme.
         scheme: Excerpt,
-        /// The line.
         text: Excerpt,
     },
     /// No host.
     #[error("no host in the URL; write https://host/path: {text}")]
-    NoHost {
-        /// The line.
-        text: Excerpt,
-    },
+    NoHost { text: Excerpt },
     /// Not a port number.
     #[error("the port is not a number from 1 to 65535: {text}")]
-    BadPort {
-        /// The line.
-        text: Excerpt,
-    },
+    BadPort { text: Excerpt },
     /// Not a URL for another reason.
     #[error("not a valid URL, {source}: {text}")]
     Invalid {
-        /// The line.
         text: Excerpt,
         /// What the URL parser says.
         source: url::ParseError,
@@ -118,10 +90,7 @@ pub enum LineError {
     #[error(
         "a quote is opened in the line and not closed; write two quotes for one in a field: {text}"
     )]
-    OpenQuote {
-        /// The line.
-        text: Excerpt,
-    },
+    OpenQuote { text: Excerpt },
     /// More columns than any table has.
     #[error("the row has more than {most} columns")]
     ManyColumns {
@@ -142,7 +111,6 @@ pub enum LineError {
          --url-column, or give its number if there are no names"
     )]
     NoColumn {
-        /// The name.
         wanted: Excerpt,
         /// The first row.
         there: Excerpt,
@@ -150,7 +118,6 @@ pub enum LineError {
     /// An `out` that no file may have.
     #[error("the name {out} (out) {problem}")]
     BadOut {
-        /// The name.
         out: Excerpt,
         /// What is wrong with it.
         problem: PlaceError,
@@ -158,7 +125,6 @@ pub enum LineError {
     /// The template gives no file's name.
     #[error("the name that --naming gives {problem}: {text}")]
     BadName {
-        /// The URL.
         text: Excerpt,
         /// What is wrong with it.
         problem: PlaceError,
@@ -229,10 +195,7 @@ pub enum LineError {
     },
     /// The list could not be read further. Nothing follows this item.
     #[error("cannot read the URL list from here on: {source}")]
-    Read {
-        /// The cause.
-        source: io::Error,
-    },
+    Read { source: io::Error },
 }
 
 /// What somebody may have meant by the name of a file that is not there.

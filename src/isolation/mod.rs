@@ -52,12 +52,7 @@ pub enum IsolationError {
     },
     /// There is no place for it all.
     #[error("cannot work in {}: {source}; set TMPDIR to a folder with a short name", .folder.display())]
-    Folder {
-        /// Where.
-        folder: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { folder: PathBuf, source: io::Error },
     /// The origin's settings make no sense.
     #[error("cannot set the built-in origin up: {0}")]
     Spec(#[source] SpecError),

@@ -68,7 +68,6 @@ pub struct Ledger<const V: usize> {
 pub struct LedgerError {
     /// Where the file was to be.
     folder: PathBuf,
-    /// The cause.
     source: io::Error,
 }
 

@@ -32,12 +32,7 @@ pub enum ManualError {
     Stdout(#[from] io::Error),
     /// A file or folder cannot be written.
     #[error("cannot write {}: {source}; name a folder that can be written to (--dir)", .path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    File { path: PathBuf, source: io::Error },
 }
 
 /// Writes the completions for a shell.

@@ -86,7 +86,6 @@ pub struct Plan {
 pub struct Order {
     /// The worker that has it.
     pub worker: WorkerId,
-    /// Which task.
     pub task: TaskId,
     /// What sort of task.
     pub kind: TaskKind,
@@ -104,14 +103,12 @@ pub struct Order {
     pub stored: Box<Stored>,
 }
 
-/// What happened.
 #[derive(Debug)]
 pub enum News {
     /// An order is done, or what a worker called fatal is tried.
     Placed {
         /// The worker that had the body, or the failure.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// The file, or why there is none.
         result: Result<Box<Stored>, Box<Failure>>,
@@ -119,13 +116,9 @@ pub enum News {
         violation: Option<String>,
     },
     /// What there is of partial bodies is in the folder of this worker now.
-    Fetched {
-        /// Which.
-        worker: WorkerId,
-    },
+    Fetched { worker: WorkerId },
     /// The folder of this worker is there, or cannot be made.
     Made {
-        /// Whose.
         worker: WorkerId,
         /// Why there is none.
         result: io::Result<()>,
@@ -166,6 +159,7 @@ impl Placement {
     ///
     /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
+        lease::expect_signals()?;
         let tell: Arc<crew::Tell> = Arc::new(tell);
         let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {

@@ -89,7 +89,6 @@ pub enum ResultsError {
         .folder.display()
     )]
     NoLog {
-        /// The folder.
         folder: PathBuf,
         /// Where a simulated run stored, if one did.
         hint: &'static str,
@@ -122,12 +121,7 @@ pub enum ResultsError {
     },
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
-    Write {
-        /// Which.
-        what: String,
-        /// Why.
-        source: io::Error,
-    },
+    Write { what: String, source: io::Error },
 }
 
 impl ResultsError {

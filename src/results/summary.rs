@@ -16,7 +16,6 @@ use super::hosts::{HostCount, Hosts};
 use crate::ledger::LedgerError;
 use crate::run::log::{Moment, Outcome, Record, RecordedTiming};
 
-/// The figures.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Counts, and times.
@@ -71,7 +70,6 @@ impl Totals {
 /// Failures of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KindCount {
-    /// Which.
     pub kind: FailureKind,
     /// The status, if that is what is wrong.
     pub status: Option<u16>,

@@ -276,7 +276,7 @@ impl Lists {
             let mut lines = match lines {
                 Ok(lines) => lines,
                 Err(line) => {
-                    let task = TaskId(first_task);
+                    let (line, task) = (*line, TaskId(first_task));
                     hand_on(chunks, vec![Entry { line, task, list }], Some(1.0), false)?;
                     continue;
                 }

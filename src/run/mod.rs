@@ -145,9 +145,7 @@ pub enum SetUpError {
     /// The system refused something that every run needs.
     #[error("cannot {what}: {error}")]
     System {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         error: io::Error,
     },

@@ -47,7 +47,6 @@ impl Shape {
 /// What a run of an approach is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {
-    /// The list.
     pub list: &'a Path,
     /// The output folder.
     pub out: &'a Path,

@@ -57,12 +57,7 @@ pub enum Fault {
     },
     /// Something cannot be read.
     #[error("cannot read {path}: {source}")]
-    Read {
-        /// What.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     /// The run log is not one.
     #[error("the run log cannot be used: {0}")]
     Log(String),

@@ -56,7 +56,6 @@ pub struct Environment<'a> {
 /// One participant with a number of downloads in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
-    /// Who.
     pub entrant: &'a Entrant,
     /// Downloads in flight.
     pub in_flight: u16,

@@ -30,7 +30,6 @@ pub enum Entrant {
 /// The conditions that everyone runs under.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// This program.
     pub program: &'a OsStr,
     /// Processors of this machine.
     pub cores: usize,

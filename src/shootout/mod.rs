@@ -50,12 +50,7 @@ pub enum ShootoutError {
     Work(#[from] WorkError),
     /// There is no place for the files of a run.
     #[error("cannot make a folder for the files of a run in {folder}: {source}; set TMPDIR")]
-    Folder {
-        /// Where.
-        folder: String,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { folder: String, source: io::Error },
     /// The files of a run cannot be made or removed.
     #[error("cannot prepare a run: {0}; is there room for temporary files?")]
     Prepare(#[source] io::Error),
@@ -69,12 +64,7 @@ pub enum ShootoutError {
     Reference(String),
     /// A result cannot be written.
     #[error("cannot write {what}: {source}")]
-    Write {
-        /// Which.
-        what: String,
-        /// Why.
-        source: io::Error,
-    },
+    Write { what: String, source: io::Error },
     /// The page cannot be made: a defect of this program.
     #[error("cannot lay out the report: {0}; please report this")]
     Layout(#[from] LayoutError),

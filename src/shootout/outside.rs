@@ -52,7 +52,6 @@ pub enum ContestantError {
     /// It could not do the work.
     #[error("the command of '{name}' must contain {missing}")]
     Missing {
-        /// Who.
         name: String,
         /// Which placeholder.
         missing: &'static str,

@@ -40,7 +40,6 @@ pub enum PlanError {
 /// A shootout to be held.
 #[derive(Debug)]
 pub struct Plan {
-    /// This program.
     pub program: PathBuf,
     /// Where URLs come from.
     pub sources: Vec<Source>,

@@ -140,7 +140,6 @@ impl Family {
 /// How one entrant did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
-    /// Who.
     pub name: String,
     /// What it is, in a line.
     pub summary: String,

@@ -48,12 +48,7 @@ pub enum WorkError {
     Origin(#[from] SpawnError),
     /// A file of the shootout's own cannot be written.
     #[error("cannot write {}: {source}; is there room for temporary files?", .path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// Reads lists: the targets, each once, and a line for each problem with them.

@@ -44,7 +44,6 @@ pub enum WatchError {
         "cannot listen on {address} (--listen): {error}; choose another one, or port 0 for any free port"
     )]
     Listen {
-        /// The address.
         address: Address,
         /// What the system said.
         #[source]
@@ -53,9 +52,7 @@ pub enum WatchError {
     /// There is no token to be had.
     #[error("cannot use the token in {path} (--listen-token): {error}")]
     Token {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         error: io::Error,
     },

@@ -36,7 +36,7 @@ const ROLE: &str = "COORDINATOR_TEST_ROLE";
 
 /// As in the product.
 #[global_allocator]
-static ALLOCATOR: worker::Allocator = worker::Allocator::new();
+static ALLOCATOR: pool::Allocator = pool::Allocator::limited_by("--worker-memory, or ulimit -d");
 
 fn main() -> ExitCode {
     if let Some(socket) = env::var_os(packets::STRANGER) {

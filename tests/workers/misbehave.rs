@@ -10,14 +10,14 @@ use coordinator::cli::worker::WorkerArgs;
 use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender};
 use pool::dial::{Dialled, dial};
 use pool::page::Page;
+use pool::session::{Engine, Session};
 use protocol::handshake::Hello;
 use protocol::{
     Assigned, Assignment, Exchange, Failure, FromWorker, MonotonicNanos, Report, Running, Setup,
     Stored, TaskId, ToWorker, codec,
 };
 use rustix::process::{Signal, getpid, kill_process};
-use worker::session::Session;
-use worker::{Activity, BlockingEngine, Engine, IpcInbox, IpcOutbox, Shared, session};
+use worker::{Activity, BlockingEngine, Download, IpcInbox, IpcOutbox, Shared, session};
 
 use crate::packets::{raw, raw_socket};
 use crate::support::{Process, Run};
@@ -467,8 +467,8 @@ struct Trapped {
     how: String,
 }
 
-impl Engine for Trapped {
-    fn download(
+impl Engine<Download> for Trapped {
+    fn run(
         &mut self,
         assignment: &Assignment,
         activity: &Activity,
@@ -493,7 +493,7 @@ impl Engine for Trapped {
                 }
             }
         }
-        self.engine.download(assignment, activity)
+        self.engine.run(assignment, activity)
     }
 }
 
@@ -520,17 +520,16 @@ fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
 
 /// What it runs is shown there, as by any worker. No memory is shared any more once it is confined.
 fn page_of(setup: &Setup) -> Page {
-    Page::map(rustix::stdio::stdout(), session::slots(setup)).expect("a page")
+    Page::map(rustix::stdio::stdin(), session::slots(setup)).expect("a page")
 }
 
 impl Peer {
     fn work(self, setup: &Setup, page: Page, part: &str, how: &str) -> ExitCode {
         let shared = Arc::new(Shared::new(setup, None).expect("a good setup"));
         let trap = Arc::new(Mutex::new((part.to_owned(), how.to_owned())));
-        let session = Session::start_with(
+        let session = Session::on_threads(
             Arc::new(IpcOutbox::new(self.to_coordinator)),
-            setup,
-            Some(page),
+            session::options(setup, Some(page)),
             move || {
                 let (part, how) = trap.lock().expect("nobody panics with it").clone();
                 Trapped {

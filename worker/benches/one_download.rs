@@ -19,9 +19,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pool::session::{Engine as _, EventEngine as _};
 use protocol::Assignment;
 use rustix::time::{ClockId, clock_gettime};
-use worker::{Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared};
+use worker::{Activity, AsyncEngine, BlockingEngine, Hub, SetupError, Shared};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -134,7 +135,7 @@ fn share(
             let mut engine = BlockingEngine::new(shared(&folder)?);
             let activity = Activity::default();
             Box::new(move |task, url| {
-                let done = engine.download(&assignment(task, url), &activity);
+                let done = engine.run(&assignment(task, url), &activity);
                 done.map(drop).map_err(|failure| failure.message.into())
             })
         }
@@ -146,7 +147,7 @@ fn share(
             let activity = Activity::default();
             Box::new(move |task, url| {
                 let assignment = assignment(task, url);
-                let done = runtime.block_on(engine.download(&assignment, &activity));
+                let done = runtime.block_on(engine.run(&assignment, &activity));
                 done.map(drop).map_err(|failure| failure.message.into())
             })
         }

@@ -16,10 +16,10 @@ use signal_hook::consts::SIGSEGV;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::activity::Activity;
-use crate::engine::{Engine, EventEngine};
 use crate::job::Download;
-use crate::limits::EXIT_OUT_OF_MEMORY;
+use pool::EXIT_OUT_OF_MEMORY;
 use pool::link::Outbox;
+use pool::session::{Engine, EventEngine};
 
 /// Bytes that are no frame: the number of a message that there is not, then more.
 const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
@@ -113,8 +113,8 @@ impl<O: Outbox<Download>> Trap<O> {
     }
 }
 
-impl<E: Engine, O: Outbox<Download>> Engine for Trapped<E, O> {
-    fn download(
+impl<E: Engine<Download>, O: Outbox<Download>> Engine<Download> for Trapped<E, O> {
+    fn run(
         &mut self,
         assignment: &Assignment,
         activity: &Activity,
@@ -122,12 +122,12 @@ impl<E: Engine, O: Outbox<Download>> Engine for Trapped<E, O> {
         if self.trap.spring(assignment, activity) {
             rest();
         }
-        self.engine.download(assignment, activity)
+        self.engine.run(assignment, activity)
     }
 }
 
-impl<E: EventEngine, O: Outbox<Download>> EventEngine for Trapped<E, O> {
-    async fn download(
+impl<E: EventEngine<Download>, O: Outbox<Download>> EventEngine<Download> for Trapped<E, O> {
+    async fn run(
         &mut self,
         assignment: &Assignment,
         activity: &Activity,
@@ -135,7 +135,7 @@ impl<E: EventEngine, O: Outbox<Download>> EventEngine for Trapped<E, O> {
         if self.trap.spring(assignment, activity) {
             return pending().await;
         }
-        self.engine.download(assignment, activity).await
+        self.engine.run(assignment, activity).await
     }
 }
 

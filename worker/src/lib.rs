@@ -9,7 +9,7 @@
 //!                                               └────> store      (the body, its hash, its note)
 //! ```
 //!
-//! A [`session`] takes tasks from a [link](pool::link), runs each on a slot with its own [`engine`], and
+//! A [session](pool::session) takes tasks from a [link](pool::link), runs each on a slot with its own [`engine`], and
 //! reports what became of it. The same session runs in a [`process`] of its own or on a thread of
 //! the coordinator. What to do about a response is decided in [`transfer`], which does no I/O, so
 //! that redirects, limits and the classes of failure exist once for every engine.
@@ -17,7 +17,6 @@
 //! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
 
 mod activity;
-mod allocator;
 mod decode;
 mod descriptor;
 pub mod engine;
@@ -31,7 +30,6 @@ mod reserved;
 mod resolver;
 mod robots;
 mod route;
-mod sandbox;
 pub mod session;
 mod spans;
 mod store;
@@ -42,13 +40,9 @@ pub mod transfer;
 mod tunnel;
 mod work;
 
-pub use allocator::Allocator;
-pub use engine::{
-    Activity, AsyncEngine, BlockingEngine, Engine, EventEngine, Hub, SetupError, Shared,
-};
+pub use engine::{Activity, AsyncEngine, BlockingEngine, Downloading, Hub, SetupError, Shared};
 pub use fault::Fault;
 pub use job::{Download, IpcInbox, IpcOutbox};
-pub use limits::EXIT_OUT_OF_MEMORY;
 pub use login::Logins;
 pub use resolver::{ResolveError, Resolver};
 pub use session::{End, SessionError, serve};

@@ -1,21 +1,13 @@
-//! What a worker process may use: memory, its share of the processor, and the sandbox.
+//! What a process that downloads may use: how it is [confined](pool::confine).
 //!
-//! Limits are the worker's own doing: it sets them when it has its setup, before it has a second
-//! thread. The coordinator tries them first ([`try_out`]), so that what is refused is told once,
-//! before anything is started, and not by every worker. It must not know what a limit is for.
+//! Which files it reads, and how much memory it takes, is known here and nowhere else.
 
-use std::io;
+use std::path::PathBuf;
 
-use protocol::{Engine, Sandbox, Setup};
-use rustix::process::{
-    Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
-};
+use pool::confine::{self, ConfineError, Confinement, InForce, Network};
+use protocol::{Engine, Sandbox, Setup, Trust};
 
-use crate::sandbox::{self, Extent};
-pub use crate::sandbox::{InForce, SandboxError};
 use crate::session;
-
-pub use pool::EXIT_OUT_OF_MEMORY;
 
 /// Private writable memory of a worker, its data segment, one download and TLS included; without
 /// its threads. Measured, with a margin: see docs/decisions/sandbox.md.
@@ -44,9 +36,21 @@ const DESCRIPTORS_PER_DOWNLOAD: u64 = 32;
 /// out to be too large; and a note takes some room, whatever the size of bodies.
 const BEYOND_LARGEST_BODY: u64 = 1 << 20;
 
-/// The most that a memory image may take, in bytes. With 1 there is none at all, also where a
-/// program is to receive it, to which 0 would mean nothing (core(5), `RLIMIT_CORE`).
-const CORE: u64 = 1;
+/// Where distributions put the certificates that they trust, and what links in there lead to. Keys
+/// are elsewhere.
+const CERTIFICATE_PLACES: [&str; 11] = [
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates",
+    "/var/lib/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+];
 
 /// Why a limit cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,54 +68,88 @@ pub enum LimitsError {
         /// Downloads in flight.
         concurrency: u16,
     },
-    /// The system's limit is lower.
-    #[error(
-        "{asked} bytes of memory (--worker-memory) are more than the {hard} that the hard limit \
-         allows (ulimit -H -d)"
-    )]
-    AboveHardLimit {
-        /// What was asked for.
-        asked: u64,
-        /// The hard limit.
-        hard: u64,
-    },
-    /// The system does not take the limit on memory.
-    #[error("cannot limit memory to {bytes} bytes (--worker-memory): {cause}")]
-    Memory {
-        /// The limit.
-        bytes: u64,
-        /// Why.
-        cause: io::Error,
-    },
-    /// The system does not give the nice value.
-    #[error(
-        "cannot give workers the nice value {wanted} (--worker-nice): {cause}; ask for {current} \
-         or more"
-    )]
-    Nice {
-        /// What was asked for.
-        wanted: i32,
-        /// What this process has.
-        current: i32,
-        /// Why.
-        cause: io::Error,
-    },
-    /// The system does not take a limit that belongs to the sandbox.
-    #[error("cannot limit the {what} of a worker to {most} (--sandbox): {cause}")]
-    Lower {
-        /// Of what.
-        what: &'static str,
-        /// The limit.
-        most: u64,
-        /// Why.
-        cause: io::Error,
-    },
-    /// There is no sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// Nothing could be tried.
-    #[error("cannot start a thread to try the limits of workers: {0}")]
-    Thread(#[source] io::Error),
+    /// It cannot be confined.
+    #[error("{0}{way_out}", way_out = way_out(.0))]
+    Confine(#[from] ConfineError),
+}
+
+/// The option that is to be changed, as the end of a line.
+fn way_out(error: &ConfineError) -> &'static str {
+    match error {
+        ConfineError::AboveHardLimit { .. } => " (--worker-memory; ulimit -H -d)",
+        ConfineError::Memory { .. } => " (--worker-memory)",
+        ConfineError::Nice { .. } => " (--worker-nice)",
+        ConfineError::Ports(_) => " (--connect-ports)",
+        ConfineError::Unsupported(_)
+        | ConfineError::Seccomp(_)
+        | ConfineError::Capabilities(_)
+        | ConfineError::Privileges(_) => {
+            " (--sandbox on); use --sandbox best-effort to take what there is"
+        }
+        ConfineError::Lower { .. }
+        | ConfineError::Folder { .. }
+        | ConfineError::Refused(_)
+        | ConfineError::Thread(_)
+        | _ => " (--sandbox)",
+    }
+}
+
+/// How a worker with this setup is confined.
+#[must_use]
+pub fn confinement(setup: &Setup) -> Confinement {
+    let limits = &setup.limits;
+    Confinement {
+        memory: limits.memory,
+        nice: limits.nice,
+        sandbox: match limits.sandbox {
+            Sandbox::Off => None,
+            Sandbox::BestEffort => Some(sandbox(setup, false)),
+            Sandbox::On => Some(sandbox(setup, true)),
+        },
+    }
+}
+
+fn sandbox(setup: &Setup, strict: bool) -> confine::Sandbox {
+    let downloads = u64::from(session::slots(setup));
+    let connections = downloads * u64::from(setup.http.split.max(1));
+    // Where a redirect leads is held against what is there.
+    let robots = setup.robots.as_ref().map(|robots| &robots.folder);
+    let (trusted, public) = match &setup.http.trust {
+        Trust::File(file) => (Some(file), Vec::new()),
+        Trust::System => (None, certificate_places()),
+        Trust::WebRoots | Trust::Pem(_) => (None, Vec::new()),
+    };
+    confine::Sandbox {
+        strict,
+        read: robots
+            .into_iter()
+            .chain(trusted)
+            .map(PathBuf::from)
+            .collect(),
+        read_public: public,
+        write: vec![PathBuf::from(&setup.partial)],
+        network: match setup.limits.connect_ports.as_slice() {
+            [] => Network::Any,
+            ports => Network::Ports(ports.to_owned()),
+        },
+        descriptors: Some(DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * connections),
+        file_size: setup
+            .http
+            .max_filesize
+            .map(|largest| largest.saturating_add(BEYOND_LARGEST_BODY)),
+    }
+}
+
+/// Where the system's certificates are (SSL_CTX_load_verify_locations(3)), as far as they may be
+/// read by everybody.
+fn certificate_places() -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = CERTIFICATE_PLACES.iter().map(PathBuf::from).collect();
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            places.extend(std::env::split_paths(&value));
+        }
+    }
+    places
 }
 
 /// Sets the limits of `setup`, for this process or the calling thread and whatever it will start.
@@ -121,54 +159,10 @@ pub enum LimitsError {
 ///
 /// If one of them cannot be had.
 pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
-    be_nice(setup)?;
-    if let Some(bytes) = setup.limits.memory {
-        let limit = Rlimit {
-            current: Some(bytes),
-            maximum: Some(bytes),
-        };
-        setrlimit(Resource::Data, limit).map_err(|errno| LimitsError::Memory {
-            bytes,
-            cause: errno.into(),
-        })?;
-    }
-    if setup.limits.sandbox != Sandbox::Off {
-        lower_limits(setup)?;
-    }
-    Ok(sandbox::enter(setup, Extent::Process)?)
+    Ok(confinement(setup).apply()?)
 }
 
-/// Lets this process have no more of the system than its work takes.
-fn lower_limits(setup: &Setup) -> Result<(), LimitsError> {
-    let downloads = u64::from(session::slots(setup));
-    let connections = downloads * u64::from(setup.http.split.max(1));
-    let descriptors = DESCRIPTORS + DESCRIPTORS_PER_DOWNLOAD * connections;
-    lower(Resource::Nofile, "descriptors", descriptors)?;
-    lower(Resource::Core, "memory image", CORE)?;
-    if let Some(largest) = setup.http.max_filesize {
-        let most = largest.saturating_add(BEYOND_LARGEST_BODY);
-        lower(Resource::Fsize, "file size", most)?;
-    }
-    Ok(())
-}
-
-/// Sets a limit of this process to `most`, for good, if it is not lower already.
-fn lower(resource: Resource, what: &'static str, most: u64) -> Result<(), LimitsError> {
-    let at_most = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
-    let Rlimit { current, maximum } = getrlimit(resource);
-    let limit = Rlimit {
-        current: at_most(current),
-        maximum: at_most(maximum),
-    };
-    setrlimit(resource, limit).map_err(|errno| LimitsError::Lower {
-        what,
-        most,
-        cause: errno.into(),
-    })
-}
-
-/// Finds out whether a worker could [`apply`] `setup`, without any effect on this process: what can
-/// be tried is tried on a thread that ends at once.
+/// Finds out whether a worker could [`apply`] `setup`, without any effect on this process.
 ///
 /// # Errors
 ///
@@ -183,24 +177,8 @@ pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
                 concurrency: setup.concurrency,
             });
         }
-        if let Some(hard) = getrlimit(Resource::Data).maximum
-            && asked > hard
-        {
-            return Err(LimitsError::AboveHardLimit { asked, hard });
-        }
     }
-    std::thread::scope(|scope| {
-        let trial = std::thread::Builder::new()
-            .name("limits".to_owned())
-            .spawn_scoped(scope, || {
-                be_nice(setup)?;
-                Ok(sandbox::enter(setup, Extent::Thread)?)
-            })
-            .map_err(LimitsError::Thread)?;
-        trial
-            .join()
-            .unwrap_or_else(|_| Err(LimitsError::Thread(io::Error::other("it panicked"))))
-    })
+    Ok(confinement(setup).try_out()?)
 }
 
 /// The least memory, in bytes, that a worker with this setup can do its work in: for any body,
@@ -216,16 +194,4 @@ pub fn smallest_memory(setup: &Setup) -> u64 {
     };
     let robots = setup.robots.as_ref().map_or(0, |_| ROBOTS);
     BASE + threads * PER_THREAD + downloads * PER_DOWNLOAD + robots
-}
-
-/// On Linux a nice value belongs to a thread, and is inherited (setpriority(2), BUGS).
-pub(crate) fn be_nice(setup: &Setup) -> Result<(), LimitsError> {
-    let Some(wanted) = setup.limits.nice else {
-        return Ok(());
-    };
-    setpriority_process(None, wanted).map_err(|errno| LimitsError::Nice {
-        wanted,
-        current: getpriority_process(None).unwrap_or_default(),
-        cause: errno.into(),
-    })
 }

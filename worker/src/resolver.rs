@@ -37,7 +37,6 @@ pub enum ResolveError {
     /// The name does not exist, or has no address.
     #[error("no such host {host}: {cause}")]
     NoSuchHost {
-        /// The name.
         host: String,
         /// The resolver's words.
         cause: String,
@@ -45,7 +44,6 @@ pub enum ResolveError {
     /// It has addresses, and none of them may be connected to.
     #[error("{host} is at {addr}, which is not on the public internet (--block-private)")]
     Blocked {
-        /// The name.
         host: String,
         /// The first of its addresses.
         addr: IpAddr,
@@ -53,7 +51,6 @@ pub enum ResolveError {
     /// The answer did not come, or was no answer.
     #[error("cannot look up {host} now: {cause}")]
     Temporary {
-        /// The name.
         host: String,
         /// The resolver's words.
         cause: String,

@@ -43,8 +43,8 @@ fn main() -> ExitCode {
             .and_then(|()| a_worker_of_another_parent_leaves_quietly())
             .and_then(|()| a_worker_that_cannot_connect_says_so())
             .and_then(|()| a_worker_that_another_process_answers_does_nothing())
-            .and_then(|()| what_runs_is_shown_through_standard_output_or_nothing_is_done())
-            .and_then(|()| a_rate_is_shared_through_standard_input_or_not_at_all()),
+            .and_then(|()| what_runs_is_shown_through_standard_input_or_nothing_is_done())
+            .and_then(|()| a_rate_is_shared_through_standard_output_or_not_at_all()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,15 +93,15 @@ fn hear(from_worker: &OwnedFd) -> Result<FromWorker, Box<dyn Error>> {
 fn spawn(
     socket: &str,
     parent: u32,
-    stdin: Stdio,
-    stdout: impl Into<Stdio>,
+    rate: Stdio,
+    page: impl Into<Stdio>,
 ) -> Result<Child, Box<dyn Error>> {
     let program = env::current_exe()?;
     let parent = parent.to_string();
     Ok(Command::new(program)
         .args([WORKER, socket, &parent])
-        .stdin(stdin)
-        .stdout(stdout)
+        .stdin(page)
+        .stdout(rate)
         // Not asked for, so not used: a worker does what its setup says.
         .env("http_proxy", "http://127.0.0.1:1/")
         .spawn()?)
@@ -118,9 +118,9 @@ impl Bench {
     }
 
     /// A worker that waits for its setup.
-    fn greet(stdin: Stdio) -> Result<Self, Box<dyn Error>> {
+    fn greet(rate: Stdio) -> Result<Self, Box<dyn Error>> {
         Self::answer(
-            stdin,
+            rate,
             pool::memory::shared_memory(c"test", 1)?.into(),
             |_| {},
         )
@@ -128,7 +128,7 @@ impl Bench {
 
     /// The same; another process may say something else than the secret.
     fn answer(
-        stdin: Stdio,
+        rate: Stdio,
         page: File,
         alter: impl FnOnce(&mut [u8; 16]),
     ) -> Result<Self, Box<dyn Error>> {
@@ -144,7 +144,7 @@ impl Bench {
         listen(&listener, 1)?;
         let socket = folder.join("listener");
         let socket = socket.to_str().ok_or("it is text")?;
-        let child = spawn(socket, std::process::id(), stdin, page.try_clone()?)?;
+        let child = spawn(socket, std::process::id(), rate, page.try_clone()?)?;
         let from_worker = accept_with(&listener, SocketFlags::CLOEXEC)?;
         let FromWorker::Hello(mut hello) = hear(&from_worker)? else {
             return Err("no hello".into());
@@ -266,7 +266,7 @@ fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
     Ok(())
 }
 
-fn what_runs_is_shown_through_standard_output_or_nothing_is_done() -> Checked {
+fn what_runs_is_shown_through_standard_input_or_nothing_is_done() -> Checked {
     let folder = tempfile::tempdir()?;
     let setup = ToWorker::Setup(Box::new(setup(folder.path(), 1, options())));
     let null = File::options().write(true).open("/dev/null")?;
@@ -306,7 +306,7 @@ fn a_worker_that_another_process_answers_does_nothing() -> Checked {
     Ok(())
 }
 
-fn a_rate_is_shared_through_standard_input_or_not_at_all() -> Checked {
+fn a_rate_is_shared_through_standard_output_or_not_at_all() -> Checked {
     let folder = tempfile::tempdir()?;
     let mut setup = setup(folder.path(), 1, options());
     setup.limit_rate = Some(LimitRate {

@@ -22,9 +22,7 @@ pub struct Injected {
     pub time_us: Timestamp,
     /// When, by `CLOCK_MONOTONIC` (`clock_gettime(2)`): nanoseconds since the machine started.
     pub monotonic_ns: MonotonicNanos,
-    /// How.
     pub fault: Blow,
-    /// Which worker.
     pub worker: Struck,
     /// Its process.
     pub pid: u32,
@@ -67,7 +65,6 @@ impl From<WorkerId> for Struck {
 pub struct JournalError {
     /// Where it is.
     path: PathBuf,
-    /// Why.
     source: io::Error,
 }
 

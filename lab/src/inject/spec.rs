@@ -147,10 +147,7 @@ pub enum SpecError {
     },
     /// Too many poisons.
     #[error("{count} faults with @TEXT are given: at most {MAX_POISONS} can be")]
-    TooManyPoisons {
-        /// How many.
-        count: usize,
-    },
+    TooManyPoisons { count: usize },
     /// The shares of faults add up to more than all.
     #[error("{what} add up to more than 100%: lower one of them")]
     Shares {

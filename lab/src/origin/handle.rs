@@ -59,7 +59,6 @@ pub enum SpawnError {
     /// The process cannot be started.
     #[error("cannot start {program} as the origin", program = program.display())]
     Start {
-        /// The program.
         program: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -74,7 +74,6 @@ pub enum OriginError {
     /// An address cannot be listened on.
     #[error("cannot listen on {addr}: choose another address, or port 0 for any free port")]
     Listen {
-        /// The address.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
@@ -85,7 +84,6 @@ pub enum OriginError {
     /// The CA's certificate cannot be written.
     #[error("cannot write the certificate of the simulated network to {path}", path = path.display())]
     CaOut {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -93,7 +91,6 @@ pub enum OriginError {
     /// The journal cannot be written.
     #[error("cannot open the journal {path}", path = path.display())]
     Journal {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -12,7 +12,6 @@ use super::signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u32);
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<O, F> {
     /// The input holds another task. Each id is offered once.
@@ -47,25 +46,18 @@ pub enum Event<O, F> {
     /// The input holds no more tasks.
     InputEnded,
     /// A worker that was asked for is set up.
-    WorkerReady {
-        /// Which.
-        worker: WorkerId,
-    },
+    WorkerReady { worker: WorkerId },
     /// A worker took up a task. It says so when there is something else to say, a heartbeat at the
     /// latest; it may have ended the task by then.
     Started {
-        /// Which worker.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// When that was, as the worker tells it.
         at: Instant,
     },
     /// A worker has done a task.
     Finished {
-        /// Which worker.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// What there is, as the worker tells it.
         output: Box<O>,
@@ -74,43 +66,29 @@ pub enum Event<O, F> {
     Placed {
         /// The worker that had answered it, which may be gone by now.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// What there is in the end, or why there is nothing.
         result: Result<Box<O>, Box<F>>,
     },
     /// A worker tried a task and failed.
     Nacked {
-        /// Which worker.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
-        /// Why.
         failure: Box<F>,
     },
     /// A worker gave back a revoked task that it had not started.
-    Released {
-        /// Which worker.
-        worker: WorkerId,
-        /// Which task.
-        task: TaskId,
-    },
+    Released { worker: WorkerId, task: TaskId },
     /// A sign of life, naming the running tasks that are within their limits.
     HeartbeatReceived {
-        /// Which worker.
         worker: WorkerId,
         /// The running tasks whose leases it renews. Those not started are renewed as well, as
         /// long as any task runs.
         running: Vec<TaskId>,
     },
     /// A worker said something that is not of the protocol.
-    ProtocolViolated {
-        /// Which worker.
-        worker: WorkerId,
-    },
+    ProtocolViolated { worker: WorkerId },
     /// A worker is gone, and everything it said before has been handed in.
     WorkerExited {
-        /// Which.
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
@@ -213,22 +191,15 @@ impl fmt::Display for Exit {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<O, F> {
     /// Start this worker; answered by `WorkerReady` or `WorkerExited`.
-    Spawn {
-        /// Which.
-        worker: WorkerId,
-    },
+    Spawn { worker: WorkerId },
     /// Hand these tasks to this worker, in this order.
     Assign {
-        /// Which worker.
         worker: WorkerId,
-        /// Which tasks.
         tasks: Vec<TaskId>,
     },
     /// Ask this worker to give these tasks back, if it has not started them.
     Revoke {
-        /// Which worker.
         worker: WorkerId,
-        /// Which tasks.
         tasks: Vec<TaskId>,
     },
     /// See to what this worker has made of the task, which is not the worker's any more;
@@ -236,7 +207,6 @@ pub enum Action<O, F> {
     Place {
         /// The worker that has done it.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// What there is, as the worker tells it.
         output: Box<O>,
@@ -246,35 +216,26 @@ pub enum Action<O, F> {
     Prove {
         /// The worker that says so.
         worker: WorkerId,
-        /// Which task.
         task: TaskId,
         /// Why, as the worker tells it.
         failure: Box<F>,
     },
     /// Tell this worker, which holds nothing, to leave; answered by `WorkerExited`.
-    Dismiss {
-        /// Which.
-        worker: WorkerId,
-    },
+    Dismiss { worker: WorkerId },
     /// Ask this worker and everything it started to end; answered by `WorkerExited`, or followed
     /// by `Kill` when [`Limits::kill_after`](super::Limits::kill_after) is over.
     Terminate {
-        /// Which.
         worker: WorkerId,
-        /// Why.
         reason: KillReason,
     },
     /// End this worker and everything it started, now; answered by `WorkerExited`.
     Kill {
-        /// Which.
         worker: WorkerId,
-        /// Why.
         reason: KillReason,
     },
     /// This task failed for good where it was tried: from now on it is for its next alternative, and no
     /// other place. It waits for its turn there.
     TurnToAlternative {
-        /// Which task.
         task: TaskId,
         /// Why it failed.
         failure: Box<F>,
@@ -284,7 +245,6 @@ pub enum Action<O, F> {
     Listen,
     /// This task is finished: write it down.
     Record {
-        /// Which task.
         task: TaskId,
         /// The worker that answered it, or died of it.
         worker: WorkerId,
@@ -300,10 +260,7 @@ pub enum Action<O, F> {
     /// Nothing to do, but worth telling.
     Notify(Notice<F>),
     /// The run is over; no worker is left. The last action.
-    Finish {
-        /// How.
-        ending: Ending<F>,
-    },
+    Finish { ending: Ending<F> },
 }
 
 /// How a task finished.
@@ -358,7 +315,6 @@ impl fmt::Display for KillReason {
 pub enum Notice<F> {
     /// A failed task will be tried again.
     Retrying {
-        /// Which task.
         task: TaskId,
         /// Answers so far.
         attempts: u32,
@@ -369,7 +325,6 @@ pub enum Notice<F> {
     },
     /// A task goes back to the queue because its worker died while it ran.
     Redelivering {
-        /// Which task.
         task: TaskId,
         /// Leases that a death or a deadline has ended so far.
         deliveries: u32,
@@ -378,7 +333,6 @@ pub enum Notice<F> {
     },
     /// A worker is gone that was not told to leave.
     WorkerDied {
-        /// Which.
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
@@ -393,7 +347,6 @@ pub enum Notice<F> {
     BackingOff {
         /// The worker that died.
         worker: WorkerId,
-        /// How long.
         delay: Duration,
     },
     /// A slot stays empty for good, because its workers died one after the other without having
@@ -401,19 +354,12 @@ pub enum Notice<F> {
     Retired {
         /// The last of them.
         worker: WorkerId,
-        /// How many.
         deaths: u32,
     },
     /// A worker leaves because it has had all the tasks that one worker may have.
-    Recycling {
-        /// Which.
-        worker: WorkerId,
-    },
+    Recycling { worker: WorkerId },
     /// A message of a worker that is gone, or about a task it does not hold. It changed nothing.
-    Stale {
-        /// Whose.
-        worker: WorkerId,
-    },
+    Stale { worker: WorkerId },
 }
 
 /// How a run ended.
@@ -434,16 +380,12 @@ pub enum GiveUp<F> {
     RestartIntensity {
         /// Deaths without progress within the period, the last included.
         deaths: u32,
-        /// The period.
         period: Duration,
         /// How the last of them ended.
         last: Exit,
     },
     /// More tasks failed than the user wants to see.
-    TooManyFailures {
-        /// How many.
-        failed: u64,
-    },
+    TooManyFailures { failed: u64 },
     /// The run has had its time.
     TimeIsUp,
     /// Every slot is retired.
@@ -460,7 +402,6 @@ pub enum GiveUp<F> {
 /// When the core wants to be woken, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// When.
     pub at: Instant,
     /// For what.
     pub cause: DeadlineCause,

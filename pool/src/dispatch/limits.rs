@@ -131,7 +131,6 @@ pub enum RetryDelay {
 pub struct Intensity {
     /// Deaths without progress that are tolerated within the period.
     pub restarts: u32,
-    /// The period.
     pub period: Duration,
 }
 

@@ -58,7 +58,6 @@ pub struct SlotView {
 /// One running task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskView {
-    /// Which.
     pub task: TaskId,
     /// Since when.
     pub since: Instant,

@@ -60,6 +60,7 @@ pub struct Death {
     /// Whether the kernel's out-of-memory killer ended it, if that can be known.
     pub oom: Option<bool>,
     /// The tasks that it ran at that moment, as it wrote them on its page. Nothing if it has none.
+    #[doc(hidden)]
     pub ran: Option<Vec<TaskId>>,
 }
 

@@ -38,9 +38,9 @@ use crate::reap::reap;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the process of a worker is started, which is to connect to the socket with this path: the
-/// program, its arguments, its environment and its standard input.
+/// program, its arguments, its environment and its standard output.
 ///
-/// The pool takes its standard output for the page, reads its standard error, and makes it the first
+/// The pool takes its standard input for the page, reads its standard error, and makes it the first
 /// of a process group of its own.
 pub type Launch = dyn Fn(WorkerId, &Path) -> io::Result<Command> + Send;
 
@@ -146,9 +146,9 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         let page = page::memory(self.slots)?;
         let mut command = (self.launch)(worker, &self.socket)?;
         command
-            // A worker has nothing to write there. So this is how it gets its page without a
+            // A worker has nothing to read there. So this is how it gets its page without a
             // descriptor too many, a name that others could open, or a message with one.
-            .stdout(page.try_clone()?)
+            .stdin(page.try_clone()?)
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
             .process_group(0);

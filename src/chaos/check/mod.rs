@@ -34,7 +34,6 @@ const EXAMPLES: usize = 5;
 /// What the checker goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// The list.
     pub tasks: &'a [Task],
     /// How the origin answered.
     pub spec: &'a Spec,
@@ -116,7 +115,6 @@ pub struct Findings {
 /// How often a promise was broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// How often.
     pub count: usize,
     /// The first few, in words.
     pub examples: Vec<String>,
@@ -126,9 +124,7 @@ pub struct Broken {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: {source}")]
 pub struct Unreadable {
-    /// What.
     pub path: String,
-    /// Why.
     pub source: io::Error,
 }
 

@@ -30,7 +30,6 @@ const TRAPS: [(Fault, f64); 3] = [(Fault::Segv, 0.5), (Fault::Eat, 0.65), (Fault
 /// What a mode paid.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
-    /// Which.
     pub mode: Mode,
     /// How its first run ended.
     pub first_run: String,

@@ -205,7 +205,6 @@ impl Scene {
         &self.links[member]
     }
 
-    /// The list.
     pub fn list(&self) -> PathBuf {
         self.folder.join("urls.txt")
     }

@@ -88,47 +88,35 @@ pub struct Op(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim(pub u64);
 
-/// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Time passed.
     Tick,
     /// The table is this.
     Read {
-        /// Which request.
         op: Op,
         /// Its revision.
         revision: Revision,
-        /// The table.
         table: Table,
     },
     /// The table was written, and has this revision.
     Written {
-        /// Which request.
         op: Op,
         /// The new revision.
         revision: Revision,
     },
     /// It was not written: it is not of that revision any more.
-    Refused {
-        /// Which request.
-        op: Op,
-    },
+    Refused { op: Op },
     /// There is no answer, and nobody knows whether it was done.
-    Failed {
-        /// Which request.
-        op: Op,
-    },
+    Failed { op: Op },
     /// What there was of a partition that was to be drained is finished.
     Drained {
-        /// The partition.
         partition: Partition,
         /// Of which claim.
         claim: Claim,
     },
     /// The fence says that another owner has followed.
     Fenced {
-        /// The partition.
         partition: Partition,
         /// Of which claim.
         claim: Claim,
@@ -156,21 +144,18 @@ pub enum Action {
     },
     /// Work on this partition.
     Start {
-        /// The partition.
         partition: Partition,
         /// To be named with what comes of it.
         claim: Claim,
     },
     /// Finish what there is of it, take nothing new, and say so.
     Drain {
-        /// The partition.
         partition: Partition,
         /// Of which claim.
         claim: Claim,
     },
     /// Do nothing more for it: it may be another's.
     Stop {
-        /// The partition.
         partition: Partition,
         /// Of which claim.
         claim: Claim,

@@ -82,14 +82,14 @@ impl Lines {
     /// # Errors
     ///
     /// The file cannot be read again: a line that says so.
-    pub fn again(mut self) -> Result<Self, Line> {
+    pub fn again(mut self) -> Result<Self, Box<Line>> {
         let file = self.file.take();
         let rewound = file.ok_or(io::ErrorKind::NotSeekable.into());
         let rewound = rewound.and_then(|file| {
             (&*file).seek(SeekFrom::Start(0))?;
             Ok(file)
         });
-        let file = rewound.map_err(|source| self.unreadable(source))?;
+        let file = rewound.map_err(|source| Box::new(self.unreadable(source)))?;
         let lines = Self::new(&self.source, Box::new(file), Arc::clone(&self.options));
         Ok(lines.or_format(Some(Format::Text)))
     }

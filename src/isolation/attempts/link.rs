@@ -236,7 +236,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         |_| {
             let begun = Instant::now();
             let far = u64::MAX.to_ne_bytes();
-            let word = rustix::stdio::stdin();
+            let word = rustix::stdio::stdout();
             while begun.elapsed() < FLOOD {
                 rustix::io::pwrite(word, &far, 0)?;
             }
@@ -251,7 +251,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "say in its page that it runs tasks of others, and die",
         |ground| {
             let tasks: Vec<u8> = (1..64_u64).flat_map(u64::to_ne_bytes).collect();
-            let page = rustix::stdio::stdout();
+            let page = rustix::stdio::stdin();
             // It has as many words as the worker has downloads.
             (1..=tasks.len() / 8)
                 .try_for_each(|words| rustix::io::pwrite(page, &tasks[..8 * words], 0).map(drop))?;
@@ -264,7 +264,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "page-cut",
         "cut its page off under the coordinator, and die",
         |ground| {
-            let cut = rustix::fs::ftruncate(rustix::stdio::stdout(), 0);
+            let cut = rustix::fs::ftruncate(rustix::stdio::stdin(), 0);
             tracing::debug!(?cut, "page");
             ground.leave()
         },

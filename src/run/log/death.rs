@@ -17,7 +17,6 @@ pub struct DeathRecord {
     pub v: FormatVersion,
     /// When the coordinator knew of it.
     pub time: Moment,
-    /// Which worker.
     pub worker: RecordedWorker,
     /// How it ended.
     pub exit: RecordedExit,

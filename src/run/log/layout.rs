@@ -52,7 +52,6 @@ pub enum LayoutError {
     Nowhere {
         /// The path, as given.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// Something that is not a folder is in its place.
@@ -70,35 +69,20 @@ pub enum LayoutError {
         "cannot create the folder {}: {source}; create it, or name another with --output",
         .path.display()
     )]
-    Create {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Create { path: PathBuf, source: io::Error },
     /// It is there, but files cannot be created in it.
     #[error(
         "cannot write to the output folder {}: {source}; check its permissions and free space, \
          or name another with --output",
         .path.display()
     )]
-    Unwritable {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Unwritable { path: PathBuf, source: io::Error },
     /// It cannot be made safe from the loss of power.
     #[error(
         "cannot sync the folder {} (--fsync): {source}; check the disk, or run without --fsync",
         .path.display()
     )]
-    Sync {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Sync { path: PathBuf, source: io::Error },
     /// Something in it that is the run's own cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -107,7 +91,6 @@ pub enum LayoutError {
     Leftovers {
         /// The folder or file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

@@ -71,10 +71,7 @@ pub enum LockError {
          the file system has no locks that would tell; if none does, remove that file",
         .path.display()
     )]
-    Elsewhere {
-        /// The file.
-        path: PathBuf,
-    },
+    Elsewhere { path: PathBuf },
     /// The lock file cannot be opened, locked or written.
     #[error(
         "cannot lock {}: {source}; the output folder must be writable, or use --no-lock if no other \
@@ -84,7 +81,6 @@ pub enum LockError {
     Unavailable {
         /// The lock file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

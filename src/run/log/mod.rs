@@ -38,7 +38,6 @@ pub use record::{Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, Rec
 pub use timing::RecordedTiming;
 pub use writer::{DEATHS, LogWriter, Logged, RESULTS};
 
-/// Which log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Log {
     /// `results.jsonl`: finished tasks.
@@ -84,11 +83,8 @@ pub enum LogError {
     /// It could not be opened.
     #[error("cannot open the {log} {}: {source}; check its permissions", .path.display())]
     Open {
-        /// Which log.
         log: Log,
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// It ends in the middle of a line, which could not be cut off.
@@ -97,11 +93,8 @@ pub enum LogError {
         .path.display()
     )]
     Cut {
-        /// Which log.
         log: Log,
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// It could not be read to its end.
@@ -109,7 +102,6 @@ pub enum LogError {
     Read {
         /// The run log.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
     /// Records could not be written. They are kept, and the next flush tries again.
@@ -121,13 +113,10 @@ pub enum LogError {
         if is_disk_full(source) { "make room" } else { "check the disk" }
     )]
     Write {
-        /// Which log.
         log: Log,
-        /// The file.
         path: PathBuf,
         /// How many records are kept in memory.
         unwritten: usize,
-        /// The cause.
         source: io::Error,
     },
     /// Records are written, and could not be made safe from the loss of power.
@@ -137,11 +126,8 @@ pub enum LogError {
         .path.display()
     )]
     Sync {
-        /// Which log.
         log: Log,
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: io::Error,
     },
 }

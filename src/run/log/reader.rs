@@ -142,7 +142,6 @@ pub enum LineProblem {
     NotARecord {
         /// Which line, counted from 1.
         number: u64,
-        /// The cause.
         source: serde_json::Error,
     },
     /// It is longer than [`MAX_RECORD`].
@@ -156,7 +155,6 @@ pub enum LineProblem {
     Read {
         /// Which line, counted from 1.
         number: u64,
-        /// The cause.
         source: io::Error,
     },
 }

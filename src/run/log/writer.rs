@@ -25,7 +25,6 @@ pub const DEATHS: &str = "deaths.jsonl";
 
 /// What has a log of its own.
 pub trait Logged: Serialize {
-    /// Which.
     const LOG: Log;
 }
 

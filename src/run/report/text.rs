@@ -9,7 +9,6 @@ use crate::format;
 /// One worker, as it is now.
 #[derive(Clone, Debug)]
 pub struct WorkerLine {
-    /// Which.
     pub worker: WorkerId,
     /// Its process.
     pub pid: Option<u32>,

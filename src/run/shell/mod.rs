@@ -5,7 +5,7 @@
 //! nothing about tasks or workers.
 
 mod deaths;
-mod deeds;
+mod effects;
 mod hearing;
 mod inject;
 mod input;
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use lab::inject::Injector;
 use lab::origin::Origin;
-use protocol::{Known, MonotonicNanos, Report, TaskId, TaskKind, WorkerId};
-use rustix::time::{ClockId, clock_gettime};
+use pool::clock::Clock;
+use protocol::{Known, Report, TaskId, TaskKind, WorkerId};
 
 use crate::config::Recorded;
 use crate::dispatch::{Counts, Dispatcher, Ending, Event, HostId};
@@ -519,29 +519,6 @@ impl Shell {
             .get(usize::from(worker.slot.0))
             .copied()
             .unwrap_or_default()
-    }
-}
-
-/// One moment on two clocks: that of the core, and that of all processes.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    own: Instant,
-    shared: Duration,
-}
-
-impl Clock {
-    fn now() -> Self {
-        let shared = Duration::try_from(clock_gettime(ClockId::Monotonic));
-        Self {
-            own: Instant::now(),
-            shared: shared.unwrap_or_default(),
-        }
-    }
-
-    /// The moment that a worker names; now, if it is none in the past.
-    fn instant(self, at: MonotonicNanos) -> Instant {
-        let age = self.shared.saturating_sub(Duration::from_nanos(at.0));
-        self.own.checked_sub(age).unwrap_or(self.own)
     }
 }
 

@@ -27,7 +27,6 @@ pub struct Chart {
 /// One entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Who.
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,

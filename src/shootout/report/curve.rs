@@ -47,7 +47,6 @@ pub struct Curve {
 /// One entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// Who.
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,

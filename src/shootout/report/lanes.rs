@@ -45,7 +45,6 @@ pub struct Panel {
 /// One run of one entrant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Strip {
-    /// Who.
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,

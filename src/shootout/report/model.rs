@@ -59,7 +59,6 @@ pub struct Section<'a> {
     pub timelines: Option<Timelines>,
     /// The scaling curve.
     pub curve: Option<Curve>,
-    /// The table.
     pub rows: Vec<TableRow>,
     /// Who has no time: name, what, why.
     pub problems: Vec<(&'a str, &'static str, &'a str)>,
@@ -70,7 +69,6 @@ pub struct Section<'a> {
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableRow {
-    /// Who.
     pub name: String,
     /// The class of its colour.
     pub family: &'static str,

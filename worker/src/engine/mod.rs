@@ -17,9 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use http::header::CONNECTION;
-use protocol::{Assignment, Failure, PartialNote, Setup, Stored, Timestamp};
+use protocol::{Failure, PartialNote, Setup, Stored, Timestamp};
 
-pub use crate::activity::Activity;
+pub use crate::activity::{Activity, Downloading};
 use crate::decode::Body;
 use crate::fault::Fault;
 use crate::login::Logins;
@@ -77,35 +77,6 @@ fn monotonic() -> u64 {
 /// Largest body of a response that is not stored, read only to use its connection again.
 const DRAIN: u64 = 64 * 1024;
 
-/// Downloads one task at a time. Each slot has its own.
-pub trait Engine {
-    /// Downloads the task, and says in `activity` how it goes.
-    ///
-    /// # Errors
-    ///
-    /// The nack.
-    fn download(
-        &mut self,
-        assignment: &Assignment,
-        activity: &Activity,
-    ) -> Result<Box<Stored>, Box<Failure>>;
-}
-
-/// As [`Engine`], for an event loop: a download waits without holding up its thread.
-pub trait EventEngine: Send {
-    /// Downloads the task, and says in `activity` how it goes. Dropped halfway, it gives the task
-    /// up and leaves nothing behind.
-    ///
-    /// # Errors
-    ///
-    /// The nack.
-    fn download(
-        &mut self,
-        assignment: &Assignment,
-        activity: &Activity,
-    ) -> impl Future<Output = Result<Box<Stored>, Box<Failure>>> + Send;
-}
-
 /// What all engines of a worker have in common.
 #[derive(Debug)]
 pub struct Shared {
@@ -131,18 +102,12 @@ pub enum SetupError {
     Store(#[source] std::io::Error),
     /// The file with certificates cannot be read.
     #[error("cannot read certificates from {file}: {cause}")]
-    TrustFile {
-        /// The file.
-        file: String,
-        /// Why.
-        cause: std::io::Error,
-    },
+    TrustFile { file: String, cause: std::io::Error },
     /// What should be certificates is not.
     #[error("{place} holds no usable certificate: {cause}")]
     Certificates {
         /// Where they come from.
         place: String,
-        /// Why.
         cause: String,
     },
 }

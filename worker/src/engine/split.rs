@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::NOTE_AFTER;
-use crate::activity::Activity;
+use crate::activity::{Activity, Downloading as _};
 use crate::decode::Body;
 use crate::fault::Fault;
 use crate::store::Ahead;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
+use pool::session::EventEngine as _;
 use protocol::{
     Assignment, Engine, FailureKind, HttpOptions, Known, Severity, Simulated, Trust, Validators,
 };
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
-use worker::{Activity, AsyncEngine, EventEngine, Hub, Shared};
+use worker::{Activity, AsyncEngine, Hub, Shared};
 
 use crate::support::{Bench, TRANSIENT, options, setup};
 use crate::tls;
@@ -131,7 +132,7 @@ fn download_at_once(server: &Server, many: u16, rounds: usize) {
                     let path = format!("{number}-{round}");
                     let assignment = Assignment::new(url, path);
                     let activity = Activity::default();
-                    let stored = engine.download(&assignment, &activity).await;
+                    let stored = engine.run(&assignment, &activity).await;
                     stored.expect("stored");
                 }
             })

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pool::session::EventEngine as _;
 use protocol::{Assignment, Engine, FailureKind, HttpOptions, LimitRate, TaskId};
 use tokio::runtime::Builder;
-use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Shared, Throttle};
+use worker::{Activity, AsyncEngine, BlockingEngine, Hub, Shared, Throttle};
 
 use crate::support::{Bench, Downloaded, Server, TRANSIENT, ok, on_every_engine, options, setup};
 
@@ -152,7 +153,7 @@ fn download(
     match engine {
         Engine::Blocking => {
             let result =
-                worker::Engine::download(&mut BlockingEngine::new(shared), &assignment, activity);
+                pool::session::Engine::run(&mut BlockingEngine::new(shared), &assignment, activity);
             if abandoned.load(Ordering::Relaxed) {
                 result.expect_err("given up");
                 return Err(());
@@ -163,7 +164,7 @@ fn download(
             let runtime = Builder::new_current_thread().enable_all().build();
             let mut engine = AsyncEngine::new(Arc::new(Hub::new(shared, 1)));
             runtime.expect("a runtime").block_on(async {
-                let download = engine.download(&assignment, activity);
+                let download = engine.run(&assignment, activity);
                 let stop = async {
                     while !abandoned.load(Ordering::Relaxed) {
                         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use pool::session::{Engine as _, EventEngine as _};
 use protocol::{
     Assignment, Engine, Failure, FailureKind, HttpOptions, Login, LoginOptions, Proxies, Setup,
     Severity, Stored, Trust,
 };
 use tokio::runtime::{Builder, Runtime};
-use worker::Engine as _;
-use worker::{Activity, AsyncEngine, BlockingEngine, EventEngine, Hub, Logins, Shared, Throttle};
+use worker::{Activity, AsyncEngine, BlockingEngine, Hub, Logins, Shared, Throttle};
 
 /// A server on a port of its own, each connection on a thread of its own. Dropping it closes the
 /// port and ends the thread that accepts; the other threads end with their connections.
@@ -291,10 +291,8 @@ impl Bench {
     pub fn download(&mut self, assignment: &Assignment) -> Downloaded {
         let activity = Activity::default();
         let result = match &mut self.driver {
-            Driver::Blocking(engine) => engine.download(assignment, &activity),
-            Driver::Async(runtime, engine) => {
-                runtime.block_on(engine.download(assignment, &activity))
-            }
+            Driver::Blocking(engine) => engine.run(assignment, &activity),
+            Driver::Async(runtime, engine) => runtime.block_on(engine.run(assignment, &activity)),
         };
         if let Ok(stored) = &result
             && !stored.unchanged

@@ -12,17 +12,19 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use pool::session::Engine;
 use protocol::{Assignment, Failure, FailureKind, Phase, SpanPhase, Stored};
 use ureq::http::header::TRANSFER_ENCODING;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::split::Split;
-use super::{DRAIN, Engine, NOTE_AFTER, Shared, answer, is_closing, monotonic, nap, timestamp};
-use crate::activity::Activity;
+use super::{DRAIN, NOTE_AFTER, Shared, answer, is_closing, monotonic, nap, timestamp};
+use crate::activity::{Activity, Downloading as _};
 use crate::decode::Body as Intake;
 use crate::engine::tls::Audience;
 use crate::fault::Fault;
+use crate::job::Download;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
 use crate::throttle::Allowance;
@@ -425,8 +427,8 @@ struct Sent {
     answered: bool,
 }
 
-impl Engine for BlockingEngine {
-    fn download(
+impl Engine<Download> for BlockingEngine {
+    fn run(
         &mut self,
         assignment: &Assignment,
         activity: &Activity,

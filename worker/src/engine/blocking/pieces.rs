@@ -16,7 +16,7 @@ use ureq::http::Response;
 
 use super::stream::Line;
 use super::{BlockingEngine, error, pay, stored};
-use crate::activity::Activity;
+use crate::activity::{Activity, Downloading as _};
 use crate::decode::Body as Intake;
 use crate::engine::NAP;
 use crate::engine::split::Split;

@@ -17,6 +17,7 @@ use super::http2::Http2;
 use super::hub::{Door, Place, authority};
 use super::wire::Wire;
 use super::{Answer, Attempt, stream};
+use crate::activity::Downloading as _;
 use crate::engine::connect::Plan;
 use crate::engine::tls::Audience;
 use crate::fault::Fault;

@@ -25,14 +25,16 @@ use std::time::{Duration, Instant, SystemTime};
 use http::Response;
 use http::header::TRANSFER_ENCODING;
 use hyper::body::{Body, Incoming};
+use pool::session::EventEngine;
 use protocol::{Assignment, Failure, Phase, SpanPhase, Stored};
 
-use super::{DRAIN, EventEngine, answer, is_closing, timestamp};
-use crate::activity::Activity;
+use super::{DRAIN, answer, is_closing, timestamp};
+use crate::activity::{Activity, Downloading as _};
 use crate::decode::Body as Intake;
 use crate::engine::NOTE_AFTER;
 use crate::engine::split::Split;
 use crate::fault::Fault;
+use crate::job::Download;
 use crate::spans::Recorder;
 use crate::store::{Committed, Partial, Site};
 use crate::throttle::Allowance;
@@ -68,8 +70,8 @@ impl AsyncEngine {
     }
 }
 
-impl EventEngine for AsyncEngine {
-    async fn download(
+impl EventEngine<Download> for AsyncEngine {
+    async fn run(
         &mut self,
         assignment: &Assignment,
         activity: &Activity,

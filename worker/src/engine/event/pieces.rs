@@ -13,7 +13,7 @@ use protocol::{Phase, SpanPhase};
 
 use super::alarm::Alarm;
 use super::{Answer, Attempt, Intake};
-use crate::activity::Activity;
+use crate::activity::{Activity, Downloading as _};
 use crate::engine::split::Split;
 use crate::fault::Fault;
 use crate::spans::Recorder;

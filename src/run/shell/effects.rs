@@ -1,4 +1,4 @@
-//! Deeds: what the shell does when the core wants something done.
+//! Effects: what the shell does when the core wants something done.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -4,73 +4,93 @@
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use protocol::{
-    Assigned, Assignment, Engine as Kind, Failure, FailureKind, Progress, Report, Running,
-    Severity, Stored, TaskId,
-};
-
+use protocol::message::{Report, Running};
+use protocol::{Assigned, JobFailure, Severity, TaskId, codec};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
-use crate::testing::options;
-use pool::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
-use pool::page;
+use crate::job::Broken;
+use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
+use crate::page;
 
-/// An engine that does what a task's URL says: `hold` tells the test and waits for it, `panic`
-/// panics, anything else is stored at once.
+/// Texts that say what becomes of them.
+#[derive(Debug, PartialEq)]
+pub(super) enum Text {}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failed(pub(super) String);
+
+impl JobFailure for Failed {
+    fn severity(&self) -> Severity {
+        Severity::Permanent
+    }
+}
+
+impl Job for Text {
+    type Setup = ();
+    type Notice = ();
+    type Task = String;
+    type Progress = u8;
+    type Output = String;
+    type Failure = Failed;
+
+    fn broken(why: Broken, _: SystemTime) -> Failed {
+        Failed(why.to_string())
+    }
+}
+
+/// What drives the slots.
+#[derive(Clone, Copy)]
+enum Kind {
+    Threads,
+    Loop,
+}
+
+/// An engine that does what a task says: `hold` tells the test and waits for it, `panic` panics,
+/// `large` has more to say than a frame holds, anything else is done at once.
 struct Scripted {
-    held: Sender<TaskId>,
+    held: Sender<()>,
     release: Arc<Mutex<UnboundedReceiver<()>>>,
 }
 
-impl Engine for Scripted {
-    fn download(
-        &mut self,
-        assignment: &Assignment,
-        _: &Activity,
-    ) -> Result<Box<Stored>, Box<Failure>> {
-        match assignment.url.as_str() {
-            "hold" => {
-                self.held.send(named(assignment)).expect("the test listens");
-                self.release.blocking_lock().blocking_recv();
-            }
+impl Scripted {
+    fn done(task: &str) -> Outcome<Text> {
+        match task {
             "panic" => panic!("as the test wanted"),
-            _ => {}
+            "large" => Ok(Box::new("x".repeat(100_000))),
+            _ => Ok(Box::default()),
         }
-        Ok(Box::default())
     }
 }
 
-impl EventEngine for Scripted {
-    async fn download(
-        &mut self,
-        assignment: &Assignment,
-        _: &Activity,
-    ) -> Result<Box<Stored>, Box<Failure>> {
-        match assignment.url.as_str() {
-            "hold" => {
-                self.held.send(named(assignment)).expect("the test listens");
-                self.release.lock().await.recv().await;
-            }
-            "panic" => panic!("as the test wanted"),
-            _ => {}
+impl Engine<Text> for Scripted {
+    fn run(&mut self, task: &String, _: &Activity<u8>) -> Outcome<Text> {
+        if task == "hold" {
+            self.held.send(()).expect("the test listens");
+            self.release.blocking_lock().blocking_recv();
         }
-        Ok(Box::default())
+        Self::done(task)
     }
 }
 
-/// The task that [`Bench::assign`] made of it.
-fn named(assignment: &Assignment) -> TaskId {
-    TaskId(assignment.partial.parse().expect("a number"))
+impl EventEngine<Text> for Scripted {
+    async fn run(&mut self, task: &String, _: &Activity<u8>) -> Outcome<Text> {
+        if task == "hold" {
+            self.held.send(()).expect("the test listens");
+            self.release.lock().await.recv().await;
+        }
+        Self::done(task)
+    }
 }
 
 /// A running session, and the test's side of it.
 struct Bench {
-    coordinator: CoordinatorEnd<ToWorker, FromWorker>,
-    held: Receiver<TaskId>,
+    coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,
+    held: Receiver<()>,
     release: UnboundedSender<()>,
     page: File,
     /// Hears once the session has read its last message: no task is begun after that.
@@ -78,40 +98,39 @@ struct Bench {
     reader: thread::JoinHandle<Result<End, SessionError>>,
 }
 
-fn setup(kind: Kind, concurrency: u16, heartbeat: Duration) -> Setup {
-    Setup {
-        partial: "unused".into(),
-        concurrency,
+fn options(slots: u16, heartbeat: Duration) -> (Options<Text>, File) {
+    let page = page::memory(slots).expect("memory");
+    let options = Options {
+        slots,
         heartbeat,
-        engine: kind,
-        spans: false,
-        cpu_per_task: Duration::ZERO,
-        boot: None,
-        limits: protocol::WorkerLimits::default(),
-        limit_rate: None,
-        fsync: false,
-        http: options(),
-        robots: None,
-        faults: None,
-    }
+        rest: NEVER,
+        overrun: None,
+        compute: false,
+        page: Some(Page::map(&page, slots).expect("mapped")),
+        learn: Box::new(drop),
+    };
+    (options, page)
 }
 
-fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
-    let (coordinator, mut inbox, outbox): (_, LocalInbox<_>, LocalOutbox<_>) = local_link();
+fn bench(kind: Kind, slots: u16, heartbeat: Duration) -> Bench {
+    let (options, page) = options(slots, heartbeat);
+    bench_with(kind, options, page)
+}
+
+fn bench_with(kind: Kind, options: Options<Text>, page: File) -> Bench {
+    let (coordinator, mut inbox, outbox): (_, LocalInbox<ToWorker<Text>>, LocalOutbox<_>) =
+        local_link();
     let (tell, held) = channel();
     let (release, wait) = unbounded_channel();
     let wait = Arc::new(Mutex::new(wait));
-    let setup = setup(kind, concurrency, heartbeat);
-    let page = page::memory(slots(&setup)).expect("memory");
-    let mapped = Some(Page::map(&page, slots(&setup)).expect("mapped"));
     let make_engine = move || Scripted {
         held: tell.clone(),
         release: Arc::clone(&wait),
     };
     let outbox = Arc::new(outbox);
     let session = match kind {
-        Kind::Blocking => Session::start_with(outbox, &setup, mapped, make_engine),
-        Kind::Async => Session::start_loop_with(outbox, &setup, mapped, make_engine),
+        Kind::Threads => Session::on_threads(outbox, options, make_engine),
+        Kind::Loop => Session::on_event_loop(outbox, options, make_engine),
     }
     .expect("threads");
     let (tell_closed, closed) = channel();
@@ -130,7 +149,7 @@ fn bench(kind: Kind, concurrency: u16, heartbeat: Duration) -> Bench {
         closed,
         reader,
     };
-    assert_eq!(bench.next(), FromWorker::Ready);
+    assert_eq!(bench.next(), FromWorker::<Text>::Ready);
     bench
 }
 
@@ -140,12 +159,12 @@ const NEVER: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Bench {
-    fn next(&self) -> FromWorker {
+    fn next(&self) -> FromWorker<Text> {
         let heard = self.coordinator.from_worker.recv_timeout(PATIENCE);
         heard.expect("a message")
     }
 
-    fn say(&self, message: ToWorker) {
+    fn say(&self, message: ToWorker<Text>) {
         self.coordinator
             .to_worker
             .send(message)
@@ -155,17 +174,17 @@ impl Bench {
     fn assign(&self, tasks: &[(u64, &str)]) {
         let assignments = tasks
             .iter()
-            .map(|(task, url)| Assigned {
+            .map(|(task, text)| Assigned {
                 task: TaskId(*task),
-                job: Assignment::new(*url, task.to_string()),
+                job: (*text).to_owned(),
             })
             .collect();
-        self.say(ToWorker::Assign(assignments));
+        self.say(ToWorker::<Text>::Assign(assignments));
     }
 
     /// The next frame, as short words.
     fn words(&self) -> Vec<String> {
-        let FromWorker::Reports(reports) = self.next() else {
+        let FromWorker::<Text>::Reports(reports) = self.next() else {
             panic!("reports were expected");
         };
         let words = reports.iter().map(|report| match report {
@@ -178,7 +197,7 @@ impl Bench {
     }
 
     fn dismiss(self) {
-        self.say(ToWorker::Dismiss);
+        self.say(ToWorker::<Text>::Dismiss);
         let end = self.reader.join().expect("no panic");
         assert_eq!(end.expect("in good order"), End::Dismissed);
     }
@@ -262,7 +281,7 @@ fn only_what_is_not_started_is_released(kind: Kind) {
     bench.assign(&[(1, "hold"), (2, ""), (3, ""), (4, "")]);
     bench.held.recv().expect("it runs");
     let tasks = [1, 4, 2, 99].map(TaskId).to_vec();
-    bench.say(ToWorker::Revoke(tasks));
+    bench.say(ToWorker::<Text>::Revoke(tasks));
     assert_eq!(bench.words(), ["started 1", "released 2", "released 4"]);
     bench.release.send(()).expect("it waits");
     let mut told = Vec::new();
@@ -275,16 +294,32 @@ fn only_what_is_not_started_is_released(kind: Kind) {
 
 fn many_releases_fit_their_frames(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    bench.assign(&[(9_999, "hold")]);
+    bench.assign(&[(99_999, "hold")]);
     bench.held.recv().expect("it runs");
-    let tasks: Vec<u64> = (1..6000).collect();
+    let tasks: Vec<u64> = (1..60_000).collect();
     let assignments: Vec<_> = tasks.iter().map(|task| (*task, "")).collect();
     bench.assign(&assignments);
-    bench.say(ToWorker::Revoke(tasks.into_iter().map(TaskId).collect()));
-    let sizes: Vec<usize> = (0..3).map(|_| bench.words().len()).collect();
-    assert_eq!(sizes, [2560, 2560, 880], "with the start of the first");
+    bench.say(ToWorker::<Text>::Revoke(
+        tasks.into_iter().map(TaskId).collect(),
+    ));
+    let (mut told, mut frames) = (0, 0);
+    // With the start of the first.
+    while told < 60_000 {
+        let message = bench.next();
+        let frame = codec::encode(&message).expect("it fits");
+        let FromWorker::<Text>::Reports(reports) = message else {
+            panic!("reports were expected");
+        };
+        told += reports.len();
+        frames += 1;
+        assert!(
+            told == 60_000 || frame.len() > post::CAPACITY - 64,
+            "it is full"
+        );
+    }
+    assert_eq!((told, frames), (60_000, 4));
     bench.release.send(()).expect("it waits");
-    assert_eq!(bench.words(), ["acked 9999"]);
+    assert_eq!(bench.words(), ["acked 99999"]);
     bench.dismiss();
 }
 
@@ -293,7 +328,7 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
     bench.assign(&[(7, "hold")]);
     bench.held.recv().expect("it runs");
     let running = loop {
-        if let FromWorker::Heartbeat(running) = bench.next()
+        if let FromWorker::<Text>::Heartbeat(running) = bench.next()
             && !running.is_empty()
         {
             break running;
@@ -301,16 +336,12 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
     };
     let expected = Running {
         task: TaskId(7),
-        progress: Progress {
-            phase: protocol::Phase::Requesting,
-            bytes: 0,
-            expected: None,
-        },
+        progress: 0,
     };
     assert_eq!(running, [expected]);
     bench.release.send(()).expect("it waits");
     // Idle workers show life as well.
-    while bench.next() != FromWorker::Heartbeat(Vec::new()) {}
+    while bench.next() != FromWorker::<Text>::Heartbeat(Vec::new()) {}
     bench.dismiss();
 }
 
@@ -320,7 +351,7 @@ fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     // The message of a panic may take so long that the start is told before the failure.
     let mut reports = Vec::new();
     while !matches!(reports.last(), Some(Report::Nacked { .. })) {
-        let FromWorker::Reports(more) = bench.next() else {
+        let FromWorker::<Text>::Reports(more) = bench.next() else {
             panic!("reports were expected");
         };
         reports.extend(more);
@@ -328,20 +359,30 @@ fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     let [Report::Started { .. }, Report::Nacked { failure, .. }] = reports.as_slice() else {
         panic!("{reports:?}");
     };
-    assert_eq!(failure.kind, FailureKind::Internal);
-    assert_eq!(failure.severity, Severity::Permanent);
-    assert!(failure.message.contains("as the test wanted"));
+    assert!(failure.0.contains("as the test wanted"));
     bench.assign(&[(2, "")]);
     assert_eq!(bench.words(), ["started 2", "acked 2"]);
+    bench.dismiss();
+}
+
+fn what_is_too_large_to_report_is_a_failure(kind: Kind) {
+    let bench = bench(kind, 1, NEVER);
+    bench.assign(&[(1, "large"), (2, "")]);
+    let mut words = Vec::new();
+    while words.len() < 4 {
+        words.extend(bench.words());
+    }
+    assert_eq!(words, ["started 1", "nacked 1", "started 2", "acked 2"]);
     bench.dismiss();
 }
 
 fn as_many_tasks_run_at_once_as_there_are_slots(kind: Kind) {
     let bench = bench(kind, 3, NEVER);
     bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold"), (4, "hold")]);
-    let mut running: Vec<_> = (0..3)
-        .map(|_| bench.held.recv().expect("it runs"))
-        .collect();
+    for _ in 0..3 {
+        bench.held.recv().expect("it runs");
+    }
+    let mut running = page::read(&bench.page).expect("read");
     running.sort();
     assert_eq!(running, [1, 2, 3].map(TaskId));
     drop(bench.release);
@@ -365,30 +406,30 @@ fn a_coordinator_that_hangs_up_ends_the_session(kind: Kind) {
 
 fn a_second_setup_breaks_the_protocol(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    bench.say(ToWorker::Setup(Box::new(setup(kind, 1, NEVER))));
+    bench.say(ToWorker::<Text>::Setup(Box::new(())));
     let end = bench.reader.join().expect("no panic");
     assert!(matches!(end, Err(SessionError::SecondSetup)), "{end:?}");
 }
 
-macro_rules! on_every_engine {
+macro_rules! on_both_kinds {
     ($($case:ident),* $(,)?) => {
-        mod blocking {
+        mod threads {
             $(#[test]
             fn $case() {
-                super::$case(protocol::Engine::Blocking);
+                super::$case(super::Kind::Threads);
             })*
         }
 
-        mod event {
+        mod event_loop {
             $(#[test]
             fn $case() {
-                super::$case(protocol::Engine::Async);
+                super::$case(super::Kind::Loop);
             })*
         }
     };
 }
 
-on_every_engine![
+on_both_kinds![
     a_task_with_none_behind_it_is_told_in_one_frame,
     what_has_ended_is_told_though_the_next_takes_for_ever,
     the_page_names_what_runs,
@@ -396,15 +437,45 @@ on_every_engine![
     many_releases_fit_their_frames,
     a_heartbeat_lists_what_runs,
     a_panic_costs_its_task_and_nothing_else,
+    what_is_too_large_to_report_is_a_failure,
     as_many_tasks_run_at_once_as_there_are_slots,
     a_coordinator_that_hangs_up_ends_the_session,
     a_second_setup_breaks_the_protocol,
 ];
 
+#[test]
+fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
+    let (options, page) = options(1, NEVER);
+    let limit = Duration::from_millis(20);
+    let options = Options {
+        overrun: Some(Overrun {
+            limit,
+            // The test sees what was said by then.
+            then: || {},
+        }),
+        ..options
+    };
+    let bench = bench_with(Kind::Threads, options, page);
+    bench.assign(&[(1, "hold"), (2, "")]);
+    bench.held.recv().expect("it runs");
+    let mut words = Vec::new();
+    while !words.contains(&"nacked 1".to_owned()) {
+        words.extend(bench.words());
+    }
+    bench.release.send(()).expect("it waits");
+    // The slot ends: what it would say is said, and the second is for another process.
+    drop(bench.coordinator.to_worker);
+    let end = bench.reader.join().expect("no panic");
+    assert_eq!(end.expect("in good order"), End::Closed);
+    let rest: Vec<_> = bench.coordinator.from_worker.try_iter().collect();
+    assert_eq!(rest, []);
+    assert_eq!(page::read(&bench.page).expect("read"), []);
+}
+
 /// Where slots are threads, each says so for itself.
 #[test]
 fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
-    let bench = bench(Kind::Async, 3, NEVER);
+    let bench = bench(Kind::Loop, 3, NEVER);
     // All end in one turn of the loop.
     for _ in 0..10 {
         bench.assign(&[(4, ""), (5, ""), (6, "")]);
@@ -419,29 +490,23 @@ fn a_frozen_event_loop_shows_no_life() {
     let (thaw, hold) = channel::<()>();
     let hold = Arc::new(std::sync::Mutex::new(hold));
     struct Freezing(Sender<()>, Arc<std::sync::Mutex<Receiver<()>>>);
-    impl EventEngine for Freezing {
-        async fn download(
-            &mut self,
-            _: &Assignment,
-            _: &Activity,
-        ) -> Result<Box<Stored>, Box<Failure>> {
+    impl EventEngine<Text> for Freezing {
+        async fn run(&mut self, _: &String, _: &Activity<u8>) -> Outcome<Text> {
             self.0.send(()).expect("the test listens");
             let _ = self.1.lock().expect("no panic").recv();
             Ok(Box::default())
         }
     }
-    let (coordinator, _inbox, outbox) = local_link::<ToWorker, _>();
-    let setup = setup(Kind::Async, 2, Duration::from_millis(10));
-    let page = page::memory(slots(&setup)).expect("memory");
-    let mapped = Some(Page::map(&page, slots(&setup)).expect("mapped"));
+    let (coordinator, _inbox, outbox) = local_link::<ToWorker<Text>, _>();
+    let (options, page) = options(2, Duration::from_millis(10));
     let make_engine = move || Freezing(frozen.clone(), Arc::clone(&hold));
-    let session = Session::start_loop_with(Arc::new(outbox), &setup, mapped, make_engine);
+    let session = Session::on_event_loop(Arc::new(outbox), options, make_engine);
     let session = session.expect("a loop");
     let next = || coordinator.from_worker.recv().expect("a message");
-    while next() != FromWorker::Heartbeat(Vec::new()) {}
+    while next() != FromWorker::<Text>::Heartbeat(Vec::new()) {}
     let assigned = |task| Assigned {
         task: TaskId(task),
-        job: Assignment::new("", ""),
+        job: String::new(),
     };
     session.queue.push(vec![assigned(1)]);
     wait.recv().expect("it froze");
@@ -452,6 +517,6 @@ fn a_frozen_event_loop_shows_no_life() {
     let silence = coordinator.from_worker.recv_timeout(Duration::from_secs(1));
     assert!(silence.is_err(), "{silence:?}");
     thaw.send(()).expect("it waits");
-    while !matches!(next(), FromWorker::Heartbeat(_)) {}
+    while !matches!(next(), FromWorker::<Text>::Heartbeat(_)) {}
     session.join();
 }

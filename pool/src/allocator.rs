@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::limits::EXIT_OUT_OF_MEMORY;
+use crate::EXIT_OUT_OF_MEMORY;
 
 /// The system's allocator, but under a limit on memory (`RLIMIT_DATA`) an allocation that is
 /// refused ends the process with [`EXIT_OUT_OF_MEMORY`] and one line on standard error.
@@ -27,6 +27,8 @@ use crate::limits::EXIT_OUT_OF_MEMORY;
 /// To be made the `#[global_allocator]` of a program whose processes are workers.
 #[derive(Debug)]
 pub struct Allocator {
+    /// What sets the limit, for the line.
+    set_by: &'static str,
     /// Set by the first thread that is refused: one line is enough.
     ending: AtomicBool,
 }
@@ -35,7 +37,14 @@ impl Allocator {
     /// For a `static`.
     #[must_use]
     pub const fn new() -> Self {
+        Self::limited_by("ulimit -d")
+    }
+
+    /// The same; `set_by` is what people have to look at who want to raise the limit.
+    #[must_use]
+    pub const fn limited_by(set_by: &'static str) -> Self {
         Self {
+            set_by,
             ending: AtomicBool::new(false),
         }
     }
@@ -55,8 +64,9 @@ impl Allocator {
             // It is long enough; and if it were not, a part would do.
             let _ = writeln!(
                 rest,
-                "coordinator: out of memory: {size} bytes more are refused at the limit of \
-                 {limit} bytes (--worker-memory, or ulimit -d)"
+                "out of memory: {size} bytes more are refused at the limit of {limit} bytes \
+                 ({})",
+                self.set_by
             );
             let left = rest.len();
             let text = &line[..line.len() - left];

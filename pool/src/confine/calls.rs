@@ -59,8 +59,7 @@ const ANY: &[c_long] = &[
     libc::SYS_readlinkat,
     libc::SYS_getcwd,
     libc::SYS_dup,
-    // Sockets that are open. A new one is TCP or UDP: see `socket` below.
-    libc::SYS_connect,
+    // Sockets that are open. A new one is TCP or UDP, if there may be one: see `socket` below.
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
@@ -220,8 +219,8 @@ const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
 const MAP_TYPE: i32 = 0x0f;
 const MAP_REFUSED: i32 = libc::MAP_GROWSDOWN;
 
-/// The filter for a thread of this process and all that it will start.
-pub(super) fn filter() -> Result<BpfProgram, BackendError> {
+/// The filter for a thread of this process and all that it will start, with a `network` or without.
+pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     let own = getpid().as_raw_nonzero().get();
     let mut rules: Vec<(c_long, Vec<SeccompRule>)> = Vec::new();
     for calls in [ANY, OLDER, LIBRARY] {
@@ -235,7 +234,10 @@ pub(super) fn filter() -> Result<BpfProgram, BackendError> {
             is(2, protocol),
         ]
     });
-    rules.push((libc::SYS_socket, any_of(sockets)?));
+    if network {
+        rules.push((libc::SYS_socket, any_of(sockets)?));
+        rules.push((libc::SYS_connect, Vec::new()));
+    }
     let options = |(level, name)| vec![is(1, level), is(2, name)];
     rules.push((libc::SYS_setsockopt, any_of(SET_OPTIONS.map(options))?));
     rules.push((libc::SYS_getsockopt, any_of(GET_OPTIONS.map(options))?));

@@ -10,57 +10,56 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use protocol::{Assigned, Assignment, Report};
+use protocol::Assigned;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::heartbeat::MIN_INTERVAL;
-use super::post::Post;
+use super::heartbeat::{MIN_INTERVAL, Pulse};
+use super::post::{Post, Weighed};
 use super::queue::Queue;
-use super::slot::panicked;
-use crate::activity::Activity;
-use crate::engine::{EventEngine, timestamp};
-use crate::job::Download;
-use pool::link::Outbox;
+use super::slot::report;
+use super::{Activity, EventEngine};
+use crate::job::Job;
+use crate::link::Outbox;
 
 /// How many tasks have their turn before sockets and timers are looked at again: tokio's own
 /// choice.
 const TURNS: u32 = 61;
 
-/// A loop for tasks that work for `work` at a time. Where they do, sockets, timers and the
-/// heartbeat are looked at in between.
-pub(super) fn runtime(work: Duration) -> std::io::Result<Runtime> {
+/// A loop for tasks. Where one may `compute` for long, sockets, timers and the heartbeat are looked
+/// at in between.
+pub(super) fn runtime(compute: bool) -> std::io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .event_interval(if work.is_zero() { TURNS } else { 1 })
+        .event_interval(if compute { 1 } else { TURNS })
         .build()
 }
 
 /// What the tasks of a loop have in common.
-#[derive(Debug)]
-pub(super) struct Crew<O> {
-    pub(super) post: Arc<Post<O>>,
-    pub(super) queue: Arc<Queue<Assignment>>,
-    pub(super) activities: Vec<Arc<Activity>>,
-    pub(super) interval: Duration,
-    /// How long a task may go without moving.
-    pub(super) limit: Duration,
+pub(super) struct Crew<J: Job, O> {
+    pub(super) post: Arc<Post<J, O>>,
+    pub(super) queue: Arc<Queue<J::Task>>,
+    pub(super) pulse: Pulse<J::Progress>,
 }
 
-/// Does tasks from the queue, as many at once as there are activities, until `stopped`. Downloads
-/// that still run are dropped then, and leave nothing behind.
-pub(super) fn run<O: Outbox<Download> + 'static, E: EventEngine + 'static>(
+/// Does tasks from the queue, as many at once as there are activities, until `stopped`. Those that
+/// still run are dropped then, and leave nothing behind.
+pub(super) fn run<J, O, E>(
     runtime: Runtime,
-    crew: Crew<O>,
+    crew: Crew<J, O>,
     stopped: &Notify,
     make_engine: impl Fn() -> E + Send + Sync + 'static,
-) {
+) where
+    J: Job<Task: Sync>,
+    O: Outbox<J> + 'static,
+    E: EventEngine<J> + 'static,
+{
     let make_engine = Arc::new(make_engine);
-    for activity in &crew.activities {
+    for activity in &crew.pulse.activities {
         let (post, queue) = (Arc::clone(&crew.post), Arc::clone(&crew.queue));
         let (activity, make_engine) = (Arc::clone(activity), Arc::clone(&make_engine));
         runtime.spawn(async move { slot(&post, &queue, &activity, &*make_engine).await });
@@ -72,10 +71,10 @@ pub(super) fn run<O: Outbox<Download> + 'static, E: EventEngine + 'static>(
 }
 
 /// Does one task after the other.
-async fn slot<O: Outbox<Download>, E: EventEngine>(
-    post: &Post<O>,
-    queue: &Queue<Assignment>,
-    activity: &Activity,
+async fn slot<J: Job<Task: Sync>, E: EventEngine<J>>(
+    post: &Post<J, impl Outbox<J>>,
+    queue: &Queue<J::Task>,
+    activity: &Activity<J::Progress>,
     make_engine: &(impl Fn() -> E + Sync),
 ) {
     let mut engine = make_engine();
@@ -93,8 +92,9 @@ async fn slot<O: Outbox<Download>, E: EventEngine>(
         activity.take_up(next.task);
         post.begin(next.task);
         let report = work(&next, &mut engine, activity, make_engine).await;
-        let listens = post.end(report, &next.job.url, queue.waiting());
-        activity.put_down();
+        activity.end();
+        let listens = post.end(report, J::group(&next.job), queue.waiting());
+        activity.clear_word();
         if !listens {
             return;
         }
@@ -102,19 +102,18 @@ async fn slot<O: Outbox<Download>, E: EventEngine>(
 }
 
 /// Does one task. A panic in it costs this task and this engine, nothing else.
-async fn work<E: EventEngine>(
-    assigned: &Assigned<Assignment>,
+async fn work<J: Job, E: EventEngine<J>>(
+    assigned: &Assigned<J::Task>,
     engine: &mut E,
-    activity: &Activity,
+    activity: &Activity<J::Progress>,
     make_engine: &impl Fn() -> E,
-) -> Report {
-    let task = assigned.task;
-    let started = timestamp(SystemTime::now());
+) -> Weighed<J> {
+    let begun = SystemTime::now();
     let result = {
-        let mut download = pin!(engine.download(&assigned.job, activity));
+        let mut running = pin!(engine.run(&assigned.job, activity));
         poll_fn(|context| {
             // Not polled again after a panic, and an activity is whole at any time.
-            let polled = catch_unwind(AssertUnwindSafe(|| download.as_mut().poll(context)));
+            let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
             match polled {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(result)) => Poll::Ready(Ok(result)),
@@ -123,31 +122,17 @@ async fn work<E: EventEngine>(
         })
         .await
     };
-    match result {
-        Ok(Ok(stored)) => Report::Finished {
-            task,
-            output: stored,
-        },
-        Ok(Err(failure)) => Report::Nacked { task, failure },
-        Err(payload) => {
-            *engine = make_engine();
-            panicked(task, started, &*payload)
-        }
+    if result.is_err() {
+        *engine = make_engine();
     }
+    report::<J>(assigned.task, begun, result)
 }
 
 /// Sends heartbeats until nobody listens any more.
-async fn beat<O: Outbox<Download>>(crew: Crew<O>) {
+async fn beat<J: Job, O: Outbox<J>>(crew: Crew<J, O>) {
     loop {
-        sleep(crew.interval.max(MIN_INTERVAL)).await;
-        let listens = crew.post.beat(|| {
-            let now = Instant::now();
-            let running = crew.activities.iter();
-            running
-                .filter_map(|activity| activity.running(now, crew.limit))
-                .collect()
-        });
-        if !listens {
+        sleep(crew.pulse.interval.max(MIN_INTERVAL)).await;
+        if !crew.post.beat(|| crew.pulse.running()) {
             return;
         }
     }

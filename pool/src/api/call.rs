@@ -1,0 +1,64 @@
+//! The one [`Job`] of the library: a call of [`Work::run`](super::Work::run), encoded.
+
+use std::time::{Duration, SystemTime};
+
+use protocol::HeardError;
+use protocol::message::Report;
+use serde::{Deserialize, Serialize};
+
+use super::blob::Blob;
+use super::work::Failed;
+use crate::confine::Confinement;
+use crate::job::{Broken, Job, TaskReport};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {}
+
+/// What a worker is told before its first job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Terms {
+    pub(super) setup: Blob,
+    pub(super) confinement: Confinement,
+    pub(super) heartbeat: Duration,
+    pub(super) deadline: Option<Duration>,
+}
+
+/// A job, as it is handed to a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) job: Blob,
+    pub(super) delivery: u32,
+}
+
+impl Job for Call {
+    type Setup = Terms;
+    type Notice = ();
+    type Task = Order;
+    type Progress = ();
+    type Output = Blob;
+    type Failure = Failed;
+
+    fn broken(why: Broken, _: SystemTime) -> Failed {
+        match why {
+            Broken::Overran(limit) => Failed::overran(limit, &why),
+            Broken::Panicked(_) | Broken::TooLarge(_) => Failed::new(why),
+        }
+    }
+
+    fn weight(report: &TaskReport<Self>) -> usize {
+        // Ids, times and lengths, each at its largest.
+        const BARE: usize = 64;
+        BARE + match report {
+            Report::Started { .. } | Report::Released { .. } => 0,
+            Report::Finished { output, .. } => output.len(),
+            Report::Nacked { failure, .. } => failure.message().len(),
+        }
+    }
+
+    fn check(report: &mut TaskReport<Self>) -> Result<(), HeardError> {
+        if let Report::Nacked { failure, .. } = report {
+            failure.make_harmless();
+        }
+        Ok(())
+    }
+}

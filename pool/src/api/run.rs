@@ -1,0 +1,159 @@
+//! Many jobs: what `map` is for data.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Fuse;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use protocol::codec::EncodeError;
+
+use super::desk::{Refusal, Submission};
+use super::outcome::{Outcome, Raw};
+use super::pool::{Pool, submission};
+use super::work::{Failed, Work};
+
+/// Outcomes of many jobs, as they are finished: what [`Pool::run`] returns.
+pub struct Run<'p, W: Work, I> {
+    pool: &'p Pool<W>,
+    jobs: Fuse<I>,
+    /// The next job, for which there was no room.
+    held: Option<Submission>,
+    /// Jobs that were taken from the iterator.
+    taken: usize,
+    /// Outcomes of fewer jobs than these are waited for by whoever reads this.
+    passed: usize,
+    /// Jobs that the pool has.
+    open: usize,
+    says: Sender<(usize, Raw)>,
+    hears: Receiver<(usize, Raw)>,
+}
+
+impl<W: Work, I> fmt::Debug for Run<'_, W, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("taken", &self.taken)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'p, W: Work, I: Iterator<Item = W::Job>> Run<'p, W, I> {
+    pub(super) fn new(pool: &'p Pool<W>, jobs: I) -> Self {
+        let (says, hears) = channel();
+        Self {
+            pool,
+            jobs: jobs.fuse(),
+            held: None,
+            taken: 0,
+            passed: 0,
+            open: 0,
+            says,
+            hears,
+        }
+    }
+
+    /// Hands in jobs while there is room.
+    fn feed(&mut self) {
+        while self.taken - self.passed < self.pool.desk().room() {
+            let submission = match self.held.take().map(Ok).or_else(|| self.next_job()) {
+                None => return,
+                Some(Ok(submission)) => submission,
+                Some(Err(error)) => {
+                    self.say(Outcome::Failed(Failed::new(error)));
+                    continue;
+                }
+            };
+            let desk = self.pool.desk();
+            // If others have all the room, there is nothing to wait for here but that.
+            let submitted = match self.open {
+                0 => desk.submit(submission),
+                _ => desk.try_submit(submission),
+            };
+            match submitted {
+                Ok(()) => self.open += 1,
+                Err(Refusal::Full(submission)) => {
+                    self.held = Some(submission);
+                    return;
+                }
+                Err(Refusal::Closed) => self.say(Outcome::Abandoned),
+            }
+        }
+    }
+
+    /// The next job, to be handed in.
+    fn next_job(&mut self) -> Option<Result<Submission, EncodeError>> {
+        let job = self.jobs.next()?;
+        let number = self.taken;
+        self.taken += 1;
+        let says = self.says.clone();
+        let reply = move |outcome| {
+            // Nobody need wait for it.
+            let _ = says.send((number, outcome));
+        };
+        Some(submission::<W>(&job, Box::new(reply)))
+    }
+
+    /// Says what becomes of the last job that was taken, which the pool does not have.
+    fn say(&mut self, outcome: Raw) {
+        self.open += 1;
+        // This is who hears it.
+        let _ = self.says.send((self.taken - 1, outcome));
+    }
+
+    fn next_outcome(&mut self) -> Option<(usize, Outcome<W::Output>)> {
+        self.feed();
+        if self.open == 0 {
+            return None;
+        }
+        let (number, outcome) = self.hears.recv().ok()?;
+        self.open -= 1;
+        Some((number, outcome.decoded()))
+    }
+}
+
+impl<W: Work, I: Iterator<Item = W::Job>> Iterator for Run<'_, W, I> {
+    type Item = (usize, Outcome<W::Output>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_outcome();
+        self.passed += usize::from(next.is_some());
+        next
+    }
+}
+
+/// Outcomes of many jobs, in the order of the jobs: what [`Pool::run_ordered`] returns.
+pub struct Ordered<'p, W: Work, I> {
+    run: Run<'p, W, I>,
+    /// Outcomes of jobs behind the next one.
+    early: BTreeMap<usize, Outcome<W::Output>>,
+}
+
+impl<W: Work, I> fmt::Debug for Ordered<'_, W, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ordered").field(&self.run).finish()
+    }
+}
+
+impl<'p, W: Work, I: Iterator<Item = W::Job>> Ordered<'p, W, I> {
+    pub(super) const fn new(run: Run<'p, W, I>) -> Self {
+        Self {
+            run,
+            early: BTreeMap::new(),
+        }
+    }
+}
+
+impl<W: Work, I: Iterator<Item = W::Job>> Iterator for Ordered<'_, W, I> {
+    type Item = Outcome<W::Output>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(outcome) = self.early.remove(&self.run.passed) {
+                self.run.passed += 1;
+                return Some(outcome);
+            }
+            let (number, outcome) = self.run.next_outcome()?;
+            self.early.insert(number, outcome);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A session: tasks in, reports out, from the setup to the end of the link.
+//!
+//! ```text
+//!   reader (calls `read`) ──> queue ──> slots, each with an engine ──> reports
+//!                                         └── activity ──> heartbeat
+//! ```
+//!
+//! Slots are threads, and the heartbeat is one more; or, with the other kind of engine, all of them
+//! are tasks of one event loop, on one thread.
+//!
+//! Messages are few: `post` says which reports wait for others. What runs is on the page, before
+//! anything is done for the task.
+//!
+//! It must not know what the tasks are, nor end the process: whoever runs it decides that.
+
+mod activity;
+mod engine;
+mod event;
+mod heartbeat;
+mod post;
+mod queue;
+mod slot;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::job::{FromWorker, Job, ToWorker};
+use crate::link::{Inbox, LinkError, Outbox};
+use crate::page::{Page, Word};
+use heartbeat::Pulse;
+use post::Post;
+use queue::Queue;
+
+pub use activity::Activity;
+pub use engine::{Engine, EventEngine, Outcome};
+
+/// How a session works.
+pub struct Options<J: Job> {
+    /// Tasks in flight at once, at least 1. Tasks beyond wait in the queue.
+    pub slots: u16,
+    /// Time between two heartbeats.
+    pub heartbeat: Duration,
+    /// How long a task may go without moving before it counts as overdue.
+    pub rest: Duration,
+    /// How long a task may take, and who is told of one that took longer.
+    pub overrun: Option<Overrun>,
+    /// Tasks compute for long at a time. An event loop looks at sockets and timers in between.
+    pub compute: bool,
+    /// Where what is run is shown.
+    pub page: Option<Page>,
+    /// Who is told what there is to know for the tasks that follow.
+    pub learn: Box<dyn Fn(J::Notice) + Send + Sync>,
+}
+
+/// A limit on the time of a task. Only tasks on threads have one: those of an event loop cannot be
+/// left to themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Overrun {
+    /// How long a task may take.
+    pub limit: Duration,
+    /// What is done once the failure of a task that took longer is told. The thread that runs it does
+    /// so still; this is to end the process.
+    pub then: fn(),
+}
+
+impl<J: Job> fmt::Debug for Options<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("slots", &self.slots)
+            .field("heartbeat", &self.heartbeat)
+            .field("rest", &self.rest)
+            .field("overrun", &self.overrun)
+            .field("compute", &self.compute)
+            .field("page", &self.page)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a session ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The coordinator said that there is nothing more to do.
+    Dismissed,
+    /// The coordinator hung up, or died.
+    Closed,
+}
+
+/// Why a session failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The event loop could not be started.
+    #[error("cannot start an event loop: {0}")]
+    Runtime(#[source] io::Error),
+    /// The coordinator sent a setup in the middle of the session.
+    #[error("the coordinator sent a second setup")]
+    SecondSetup,
+}
+
+/// A session whose threads run. Dropping it tells them to end, and does not wait.
+pub struct Session<J: Job, O: Outbox<J>> {
+    post: Arc<Post<J, O>>,
+    queue: Arc<Queue<J::Task>>,
+    /// How an event loop is told to stop.
+    stopped: Arc<Notify>,
+    abandoned: Arc<AtomicBool>,
+    learn: Box<dyn Fn(J::Notice) + Send + Sync>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<J: Job, O: Outbox<J>> fmt::Debug for Session<J, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
+    /// Starts slots on threads with engines that `make_engine` makes: one for each, and a fresh
+    /// one after a panic. Says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started, or the link is down.
+    pub fn on_threads<E: Engine<J>>(
+        outbox: Arc<O>,
+        options: Options<J>,
+        make_engine: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Result<Self, SessionError> {
+        let post = Post::for_threads(Arc::clone(&outbox), options.slots);
+        let make_engine = Arc::new(make_engine);
+        let (mut session, pulse) = Self::new(post, Queue::for_threads(), options);
+        for (number, activity) in pulse.activities.iter().enumerate() {
+            let activity = Arc::clone(activity);
+            let (post, queue) = (Arc::clone(&session.post), Arc::clone(&session.queue));
+            let make_engine = Arc::clone(&make_engine);
+            session.spawn(format!("slot {number}"), move || {
+                slot::run(&post, &queue, &activity, &*make_engine);
+            })?;
+        }
+        let post = Arc::clone(&session.post);
+        session.spawn("heartbeat".to_owned(), move || {
+            heartbeat::beat(&post, &pulse);
+        })?;
+        outbox.send(FromWorker::<J>::Ready)?;
+        Ok(session)
+    }
+
+    /// Starts an event loop with engines that `make_engine` makes: one for each task in flight, and
+    /// a fresh one after a panic. Says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// If the loop or its thread cannot be started, or the link is down.
+    pub fn on_event_loop<E: EventEngine<J> + 'static>(
+        outbox: Arc<O>,
+        options: Options<J>,
+        make_engine: impl Fn() -> E + Send + Sync + 'static,
+    ) -> Result<Self, SessionError>
+    where
+        J: Job<Task: Sync>,
+    {
+        let runtime = event::runtime(options.compute).map_err(SessionError::Runtime)?;
+        let post = Post::for_tasks(Arc::clone(&outbox), options.slots);
+        let (mut session, pulse) = Self::new(post, Queue::for_tasks(), options);
+        let stopped = Arc::clone(&session.stopped);
+        let crew = event::Crew {
+            post: Arc::clone(&session.post),
+            queue: Arc::clone(&session.queue),
+            pulse,
+        };
+        session.spawn("event loop".to_owned(), move || {
+            event::run(runtime, crew, &stopped, make_engine);
+        })?;
+        outbox.send(FromWorker::<J>::Ready)?;
+        Ok(session)
+    }
+
+    /// Reads the coordinator's messages until there are no more. Tasks that still run are given up
+    /// from then on; they report nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the link fails otherwise than by being closed.
+    pub fn read(&self, inbox: &mut impl Inbox<J>) -> Result<End, SessionError> {
+        let end = self.read_on(inbox);
+        self.stop();
+        match end {
+            Err(SessionError::Link(LinkError::Closed)) => Ok(End::Closed),
+            end => end,
+        }
+    }
+
+    /// Waits for the session's threads.
+    pub fn join(mut self) {
+        self.stop();
+        for thread in self.threads.drain(..) {
+            // A slot contains the panics of its engine. Whatever else there was is over.
+            let _ = thread.join();
+        }
+    }
+
+    fn read_on(&self, inbox: &mut impl Inbox<J>) -> Result<End, SessionError> {
+        loop {
+            match inbox.recv()? {
+                ToWorker::<J>::Assign(assignments) => self.queue.push(assignments),
+                ToWorker::<J>::Notice(notice) => (self.learn)(notice),
+                // What is held is told with it: who asks wants to know what is left.
+                ToWorker::<J>::Revoke(tasks) => self.post.release(self.queue.revoke(&tasks)),
+                ToWorker::<J>::Dismiss => return Ok(End::Dismissed),
+                ToWorker::<J>::Setup(_) => return Err(SessionError::SecondSetup),
+            }
+        }
+    }
+}
+
+impl<J: Job, O: Outbox<J>> Session<J, O> {
+    fn new(
+        post: Post<J, O>,
+        queue: Queue<J::Task>,
+        options: Options<J>,
+    ) -> (Self, Pulse<J::Progress>) {
+        let session = Self {
+            post: Arc::new(post),
+            queue: Arc::new(queue),
+            stopped: Arc::default(),
+            abandoned: Arc::default(),
+            learn: options.learn,
+            threads: Vec::new(),
+        };
+        let activities = (0..options.slots.max(1).into()).map(|number| {
+            let word = options.page.map_or(Word::NONE, |page| page.word(number));
+            Arc::new(Activity::with(word, Arc::clone(&session.abandoned)))
+        });
+        let pulse = Pulse {
+            activities: activities.collect(),
+            interval: options.heartbeat,
+            rest: options.rest,
+            overrun: options.overrun,
+        };
+        (session, pulse)
+    }
+
+    fn spawn(
+        &mut self,
+        name: String,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), SessionError> {
+        let thread = Builder::new()
+            .name(name)
+            .spawn(work)
+            .map_err(SessionError::Thread)?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.queue.close();
+        self.post.close();
+        self.stopped.notify_one();
+    }
+}
+
+impl<J: Job, O: Outbox<J>> Drop for Session<J, O> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;
