@@ -1,4 +1,5 @@
-#![warn(missing_docs)]
+//! A pool of worker processes for jobs that may crash, hang, eat all memory or be hostile.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # For programs that drive the core themselves
@@ -17,6 +18,7 @@
 //!   link       the worker's end of the link: messages in, messages out
 //!   page       what a worker runs, in memory that outlives it
 //! ```
+#![warn(missing_docs)]
 
 mod allocator;
 mod api;

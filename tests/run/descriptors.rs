@@ -88,7 +88,7 @@ fn a_late_worker_has_no_more_open_than_the_first() {
 }
 
 #[test]
-fn the_memory_for_the_rate_is_a_workers_standard_input_and_nothing_more() {
+fn the_memory_for_the_rate_is_a_workers_standard_output_and_nothing_more() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = |arguments: &str| {
         let run = Run::new().list([server.url("/held")]);
@@ -100,9 +100,9 @@ fn the_memory_for_the_rate_is_a_workers_standard_input_and_nothing_more() {
     let (plain, worker) = (without.worker(0, 1), with.worker(0, 1));
     let seen = worker.descriptors();
     assert_eq!(seen.len(), plain.descriptors().len(), "{seen:#?}");
-    assert_eq!(target(&plain, 0), "/dev/null");
-    let stdin = target(&worker, 0);
-    assert!(stdin.starts_with("/memfd:limit-rate"), "{stdin}");
+    assert_eq!(target(&plain, 1), "/dev/null");
+    let stdout = target(&worker, 1);
+    assert!(stdout.starts_with("/memfd:limit-rate"), "{stdout}");
     let folder = std::fs::read_dir(limited.path("downloads/.coordinator")).unwrap();
     let names: Vec<_> = folder.map(|entry| entry.unwrap().file_name()).collect();
     assert!(
@@ -124,7 +124,7 @@ fn target(process: &Process, number: u32) -> String {
 }
 
 #[test]
-fn each_worker_has_a_page_of_its_own_at_standard_output() {
+fn each_worker_has_a_page_of_its_own_at_standard_input() {
     let paths = ["/0", "/1"];
     let mut server = Server::start();
     for path in paths {
@@ -140,9 +140,9 @@ fn each_worker_has_a_page_of_its_own_at_standard_output() {
     let inodes: Vec<_> = workers(&job, 2)
         .iter()
         .map(|worker| {
-            let page = target(worker, 1);
+            let page = target(worker, 0);
             assert!(page.starts_with("/memfd:page"), "{page}");
-            let of_it = std::fs::metadata(format!("/proc/{}/fd/1", worker.pid)).unwrap();
+            let of_it = std::fs::metadata(format!("/proc/{}/fd/0", worker.pid)).unwrap();
             std::os::unix::fs::MetadataExt::ino(&of_it)
         })
         .collect();

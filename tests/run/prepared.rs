@@ -290,7 +290,14 @@ fn as_nobody(run: Run) -> Run {
     let folder = run.path("");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     let copy = run.path("coordinator");
-    fs::copy(env!("CARGO_BIN_EXE_coordinator"), &copy).unwrap();
+    // A process that another test starts meanwhile would hold the copy open for writing until it
+    // runs its own program, if this process wrote the copy; then the copy cannot be run.
+    let mut cp = Command::new("cp");
+    let copied = cp
+        .arg(env!("CARGO_BIN_EXE_coordinator"))
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
     run.through([
         "setpriv",
         "--reuid=65534",
