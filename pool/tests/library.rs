@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -51,7 +52,7 @@ enum Job {
     Eat,
     Read(PathBuf),
     Write(PathBuf),
-    Connect,
+    Connect(SocketAddr),
     /// How many jobs this worker has done, and what it was told.
     Tell,
     Print,
@@ -113,8 +114,8 @@ impl Work for Obedient {
                 fs::write(path, "written")?;
                 String::new()
             }
-            Job::Connect => {
-                std::net::UdpSocket::bind("127.0.0.1:0")?;
+            Job::Connect(address) => {
+                TcpStream::connect(address)?;
                 String::new()
             }
             Job::Tell => format!("{} {}", self.setup, self.done),
@@ -394,15 +395,21 @@ fn a_worker_in_a_sandbox_reaches_what_it_is_given() {
     let pool = builder().workers(1).sandbox(sandbox).start().unwrap();
     assert_eq!(one(&pool, Job::Read(flag(&open, "text"))), done("text"));
     assert_eq!(one(&pool, Job::Write(flag(&drawer, "new"))), done(""));
-    let is_refused = |job| {
-        let outcome = one(&pool, job);
-        let denied = ["ermission denied", "not permitted"];
-        matches!(&outcome, Outcome::Failed(failed)
-            if denied.iter().any(|text| failed.message().contains(text)))
+    let refused = |job| match one(&pool, job) {
+        Outcome::Failed(failed) => failed.message().to_owned(),
+        other => panic!("{other:?}"),
     };
-    assert!(is_refused(Job::Read(flag(&shut, "text"))));
-    assert!(is_refused(Job::Write(flag(&open, "new"))));
-    assert!(is_refused(Job::Connect));
+    for job in [
+        Job::Read(flag(&shut, "text")),
+        Job::Write(flag(&open, "new")),
+    ] {
+        let message = refused(job);
+        assert!(message.contains("Permission denied"), "{message}");
+    }
+    // It does not even make a socket.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let message = refused(Job::Connect(server.local_addr().unwrap()));
+    assert!(message.contains("Operation not permitted"), "{message}");
 }
 
 #[test]

@@ -87,12 +87,9 @@ impl Failed {
     }
 
     fn of(how: How, message: impl fmt::Display) -> Self {
-        let mut failed = Self {
-            message: message.to_string(),
-            how,
-        };
-        failed.make_harmless();
-        failed
+        let mut message = message.to_string();
+        message.truncate(message.floor_char_boundary(MAX_TEXT));
+        Self { message, how }
     }
 
     /// One line for a person.

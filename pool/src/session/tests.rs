@@ -55,6 +55,14 @@ enum Kind {
 struct Scripted {
     held: Sender<()>,
     release: Arc<Mutex<UnboundedReceiver<()>>>,
+    gone: Sender<()>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        // Most tests do not wait for it.
+        let _ = self.gone.send(());
+    }
 }
 
 impl Scripted {
@@ -92,6 +100,8 @@ struct Bench {
     coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,
     held: Receiver<()>,
     release: UnboundedSender<()>,
+    /// Hears of each engine that is dropped.
+    gone: Receiver<()>,
     page: File,
     /// Hears once the session has read its last message: no task is begun after that.
     closed: Receiver<()>,
@@ -123,9 +133,11 @@ fn bench_with(kind: Kind, options: Options<Text>, page: File) -> Bench {
     let (tell, held) = channel();
     let (release, wait) = unbounded_channel();
     let wait = Arc::new(Mutex::new(wait));
+    let (tell_gone, gone) = channel();
     let make_engine = move || Scripted {
         held: tell.clone(),
         release: Arc::clone(&wait),
+        gone: tell_gone.clone(),
     };
     let outbox = Arc::new(outbox);
     let session = match kind {
@@ -145,6 +157,7 @@ fn bench_with(kind: Kind, options: Options<Text>, page: File) -> Bench {
         coordinator,
         held,
         release,
+        gone,
         page,
         closed,
         reader,
@@ -464,6 +477,7 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
     }
     bench.release.send(()).expect("it waits");
     // The slot ends: what it would say is said, and the second is for another process.
+    bench.gone.recv_timeout(PATIENCE).expect("the slot ends");
     drop(bench.coordinator.to_worker);
     let end = bench.reader.join().expect("no panic");
     assert_eq!(end.expect("in good order"), End::Closed);
