@@ -100,20 +100,18 @@ fn dispatch(c: &mut Criterion) {
     group
         .throughput(Throughput::Elements(TASKS))
         .sample_size(20);
-    for (name, workers, hosts) in [
-        ("6 workers, 1 host", 6, 1),
-        ("6 workers, 1000 hosts", 6, 1000),
-        ("200 workers, 1000 hosts", 200, 1000),
-    ] {
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let limits = Limits {
-                    workers,
-                    ..Limits::default()
-                };
-                assert_eq!(black_box(run(limits, hosts)), TASKS);
+    for workers in [1, 6, 64, 256] {
+        for hosts in [1, 100, 10_000] {
+            group.bench_function(format!("{workers} workers, {hosts} hosts"), |b| {
+                b.iter(|| {
+                    let limits = Limits {
+                        workers,
+                        ..Limits::default()
+                    };
+                    assert_eq!(black_box(run(limits, hosts)), TASKS);
+                });
             });
-        });
+        }
     }
     group.finish();
 }

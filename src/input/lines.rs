@@ -1,6 +1,9 @@
 //! The lines of one list, in whatever format.
 
+mod passes;
+
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -12,6 +15,8 @@ use super::table::Table;
 use super::target::Target;
 use super::unpack::Unpacked;
 use super::{MAX_LINE, MAX_ROW, jsonl, position, target, without_mark};
+
+pub use passes::{Marks, Step};
 
 /// How much of a list is looked at to tell its format: more blank lines than that, and it is text.
 const START: usize = 64 * 1024;
@@ -53,6 +58,8 @@ pub struct Lines {
     /// Number of the next task.
     next_task: u64,
     broken: bool,
+    /// The file that is read, if it is a plain one.
+    file: Option<Arc<File>>,
 }
 
 enum Parser {
@@ -87,6 +94,7 @@ impl Lines {
             number: 0,
             next_task: 1,
             broken: false,
+            file: None,
         }
     }
 
@@ -105,6 +113,12 @@ impl Lines {
     /// The number of the task that the next target becomes; 1 unless it is set.
     pub const fn count_from(&mut self, task: u64) {
         self.next_task = task;
+    }
+
+    /// The number of the task that the next target becomes.
+    #[must_use]
+    pub const fn next_task(&self) -> u64 {
+        self.next_task
     }
 
     /// Whether the list can name files itself, as far as that is known.
@@ -185,28 +199,10 @@ impl Lines {
     fn text_line(&mut self) -> io::Result<Option<(u64, Found)>> {
         while let Some(raw) = self.lines.next_line()? {
             self.number += 1;
-            let found = match raw {
-                RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
-                    let bytes = without_mark(bytes, self.number).trim_ascii();
-                    if bytes.is_empty() || bytes.starts_with(b"#") {
-                        continue;
-                    }
-                    target::text_of(bytes).and_then(|text| {
-                        let url = text.into();
-                        let fields = Fields {
-                            url,
-                            ..Fields::default()
-                        };
-                        fields.target(&self.options, self.next_task)
-                    })
-                }
-                // A comment may be as long as it likes.
-                RawLine::TooLong(head) if head.trim_ascii_start().starts_with(b"#") => continue,
-                RawLine::TooLong(head) => Err(LineError::TooLong {
-                    text: Excerpt::of_bytes(head),
-                }),
-            };
-            return Ok(Some((self.number, found.map_err(|error| (error, None)))));
+            if let Some(text) = text_of_line(raw, self.number) {
+                let found = target_of(text, &self.options, self.next_task);
+                return Ok(Some((self.number, found.map_err(|error| (error, None)))));
+            }
         }
         Ok(None)
     }
@@ -284,4 +280,32 @@ impl Iterator for Lines {
             entry,
         })
     }
+}
+
+/// The text of a line of text; nothing if it is blank or a comment.
+fn text_of_line(raw: RawLine<'_>, number: u64) -> Option<Result<&str, LineError>> {
+    match raw {
+        RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
+            let bytes = without_mark(bytes, number).trim_ascii();
+            (!bytes.is_empty() && !bytes.starts_with(b"#")).then(|| target::text_of(bytes))
+        }
+        // A comment may be as long as it likes.
+        RawLine::TooLong(head) if head.trim_ascii_start().starts_with(b"#") => None,
+        RawLine::TooLong(head) => Some(Err(LineError::TooLong {
+            text: Excerpt::of_bytes(head),
+        })),
+    }
+}
+
+/// The target in a line of text, which would be task `number`.
+fn target_of(
+    text: Result<&str, LineError>,
+    options: &ListOptions,
+    number: u64,
+) -> Result<Target, LineError> {
+    let fields = Fields {
+        url: text?.into(),
+        ..Fields::default()
+    };
+    fields.target(options, number)
 }

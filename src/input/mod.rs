@@ -34,7 +34,7 @@ pub use entry::{MAX_HEADERS, MAX_MIRRORS};
 pub use error::{Excerpt, InputError, LineError};
 pub use fed::{Fed, FedWriter};
 pub use given::{GivenUrl, Source, position};
-pub use lines::{Line, Lines};
+pub use lines::{Line, Lines, Marks, Step};
 pub use options::{Column, Format, ListOptions, Suggestions};
 pub use target::{Extra, Mirror, Target, UrlKey};
 pub use ticket::Ticket;
@@ -62,7 +62,9 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
             let file = open(path)?;
             // A pipe may have nothing to say for a while.
             let is_plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
-            let lines = lines(Box::new(file)).or_format(Format::of_name(path));
+            let file = Arc::new(file);
+            let lines = lines(Box::new(Arc::clone(&file))).or_format(Format::of_name(path));
+            let lines = lines.of_file(Some(file).filter(|_| is_plain));
             Ok(if is_plain { lines.looked_at() } else { lines })
         }
         Source::Stdin => Ok(lines(Box::new(io::stdin()))),

@@ -4,7 +4,8 @@
 //! core wants. What earlier runs stored, or an earlier line names, never becomes a task.
 //!
 //! Lists that are plain files are parsed on a further thread, some lines ahead: of a list of which most is stored, parsing takes
-//! about as long as looking at what is stored.
+//! about as long as looking at what is stored. And those of text are read in two passes, so that what is new does not wait until all
+//! that is stored was looked at.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -16,7 +17,7 @@ use super::claims::Place;
 use super::inbox::Message;
 use super::resume::IndexError;
 use super::sieve::{Sieve, Sorted};
-use crate::input::{Line, Lines, Target, position};
+use crate::input::{Line, Lines, Marks, Step, Target, position};
 
 /// Most items in a batch.
 const BATCH: usize = 256;
@@ -28,6 +29,9 @@ const LINES_PER_BATCH: usize = 8192;
 /// Lines that are parsed at a time, and how many such chunks wait at most.
 const CHUNK: usize = 256;
 const AHEAD: usize = 4;
+
+/// Lines that are passed over before what was found between them is handed on.
+const PASSED_OVER: usize = 8192;
 
 /// More of the input.
 #[derive(Debug, Default)]
@@ -121,7 +125,6 @@ impl Intake {
 pub struct Reader {
     source: Source,
     sieve: Sieve,
-    next_task: u64,
 }
 
 /// Where parsed lines come from.
@@ -134,6 +137,8 @@ enum Source {
         chunks: Receiver<Chunk>,
         current: std::vec::IntoIter<Entry>,
         fraction: Option<f64>,
+        /// The next chunk may be long in coming.
+        few: bool,
         ended: bool,
     },
 }
@@ -143,16 +148,40 @@ enum Source {
 struct Chunk {
     entries: Vec<Entry>,
     fraction: Option<f64>,
+    /// They are what was found among many that were passed over.
+    few: bool,
     /// They are the last.
     ended: bool,
+}
+
+/// What a source has.
+enum Next {
+    Entry(Entry),
+    /// It may be long until there is more.
+    Later,
+    End,
 }
 
 /// A parsed line.
 #[derive(Debug)]
 struct Entry {
     line: Line,
+    /// The task that its target would be.
+    task: TaskId,
     /// The number of its list.
     list: u16,
+}
+
+impl Entry {
+    /// The line that `lines` have just handed out.
+    fn of(lines: &Lines, line: Line, list: u16) -> Self {
+        let task = lines.next_task() - u64::from(line.entry.is_ok());
+        Self {
+            line,
+            task: TaskId(task),
+            list,
+        }
+    }
 }
 
 /// All lists, from the first line to the last.
@@ -187,28 +216,103 @@ impl Lists {
     }
 
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-    fn fraction(&self) -> Option<f64> {
+    fn fraction_of(&self, done: u64) -> Option<f64> {
         let size = self.size.filter(|&size| size > 0)?;
+        Some(done as f64 / size as f64)
+    }
+
+    fn fraction(&self) -> Option<f64> {
         let current = self.lists.last().map_or(0, |list| list.lines.consumed());
-        Some((self.done + current) as f64 / size as f64)
+        self.fraction_of(self.done + current)
     }
 
     /// Parses all lines, until nobody takes them.
-    fn parse_for(mut self, chunks: &SyncSender<Chunk>) {
+    fn parse_for(mut self, chunks: &SyncSender<Chunk>) -> Result<(), Unwanted> {
         loop {
             let entries: Vec<_> = self.by_ref().take(CHUNK).collect();
             let ended = entries.len() < CHUNK;
-            let fraction = self.fraction();
-            let chunk = Chunk {
-                entries,
-                fraction,
-                ended,
-            };
-            if chunks.send(chunk).is_err() || ended {
-                return;
+            hand_on(chunks, entries, self.fraction(), false)?;
+            if ended {
+                return Ok(());
             }
         }
     }
+
+    /// The same in two passes: first the lines that are not known, then the others.
+    fn parse_in_passes(
+        mut self,
+        known: impl Fn(&str) -> bool,
+        chunks: &SyncSender<Chunk>,
+    ) -> Result<(), Unwanted> {
+        let mut read = Vec::new();
+        while let Some(mut current) = self.lists.pop() {
+            let (mut marks, mut ended) = (Marks::default(), false);
+            let first_task = self.next_task;
+            current.lines.count_from(first_task);
+            while !ended {
+                let (mut entries, mut most) = (Vec::new(), PASSED_OVER);
+                while entries.len() < CHUNK {
+                    match current.lines.next_unknown(&mut marks, &mut most, &known) {
+                        Step::Line(line) => {
+                            entries.push(Entry::of(&current.lines, line, self.list));
+                        }
+                        Step::PassedOver => break,
+                        Step::End => {
+                            ended = true;
+                            break;
+                        }
+                    }
+                }
+                let done = self.done + current.lines.consumed();
+                hand_on(chunks, entries, self.fraction_of(done), true)?;
+            }
+            self.next_task = current.lines.next_task();
+            self.done += current.size.unwrap_or_default();
+            self.list = self.list.saturating_add(1);
+            // With an empty buffer.
+            read.push((current.lines.again(), first_task, marks));
+        }
+        for (list, (lines, first_task, marks)) in (0..).zip(read) {
+            let mut lines = match lines {
+                Ok(lines) => lines,
+                Err(line) => {
+                    let (line, task) = (*line, TaskId(first_task));
+                    hand_on(chunks, vec![Entry { line, task, list }], Some(1.0), false)?;
+                    continue;
+                }
+            };
+            lines.count_from(first_task);
+            let (mut looked_at, mut ended) = (0, false);
+            while !ended {
+                let next = || {
+                    let line = lines.next_passed_over(&marks, &mut looked_at)?;
+                    Some(Entry::of(&lines, line, list))
+                };
+                let entries: Vec<_> = std::iter::from_fn(next).take(CHUNK).collect();
+                ended = entries.len() < CHUNK;
+                hand_on(chunks, entries, Some(1.0), false)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody takes more lines.
+struct Unwanted;
+
+fn hand_on(
+    chunks: &SyncSender<Chunk>,
+    entries: Vec<Entry>,
+    fraction: Option<f64>,
+    few: bool,
+) -> Result<(), Unwanted> {
+    let chunk = Chunk {
+        entries,
+        fraction,
+        few,
+        ended: false,
+    };
+    chunks.send(chunk).map_err(|_| Unwanted)
 }
 
 impl Iterator for Lists {
@@ -219,9 +323,8 @@ impl Iterator for Lists {
             let current = self.lists.last_mut()?;
             current.lines.count_from(self.next_task);
             if let Some(line) = current.lines.next() {
-                self.next_task += u64::from(line.entry.is_ok());
-                let list = self.list;
-                return Some(Entry { line, list });
+                self.next_task = current.lines.next_task();
+                return Some(Entry::of(&current.lines, line, self.list));
             }
             self.done += current.size.unwrap_or_default();
             self.lists.pop();
@@ -246,29 +349,33 @@ impl Source {
         }
     }
 
-    /// The next line; or why there is none, though there should be.
-    fn next(&mut self) -> Result<Option<Entry>, &'static str> {
-        let (chunks, current, fraction, ended) = match self {
-            Self::Here(lists) => return Ok(lists.next()),
+    /// What is next; or why there is nothing, though there should be.
+    fn next(&mut self) -> Result<Next, &'static str> {
+        let (chunks, current, fraction, few, ended) = match self {
+            Self::Here(lists) => return Ok(lists.next().map_or(Next::End, Next::Entry)),
             Self::Ahead {
                 chunks,
                 current,
                 fraction,
+                few,
                 ended,
-            } => (chunks, current, fraction, ended),
+            } => (chunks, current, fraction, few, ended),
         };
         loop {
             if let Some(entry) = current.next() {
-                return Ok(Some(entry));
+                return Ok(Next::Entry(entry));
             }
             if *ended {
-                return Ok(None);
+                return Ok(Next::End);
+            }
+            if std::mem::take(few) {
+                return Ok(Next::Later);
             }
             let Ok(chunk) = chunks.recv() else {
                 return Err("internal error: the thread that parses the lists has ended");
             };
             *current = chunk.entries.into_iter();
-            (*fraction, *ended) = (chunk.fraction, chunk.ended);
+            (*fraction, *few, *ended) = (chunk.fraction, chunk.few, chunk.ended);
         }
     }
 }
@@ -280,7 +387,6 @@ impl Reader {
         Self {
             source: Source::Here(Lists::new(plan.lists)),
             sieve: plan.sieve,
-            next_task: 1,
         }
     }
 
@@ -289,13 +395,29 @@ impl Reader {
         let lists = Lists::new(plan.lists);
         let source = if lists.size.is_some() {
             let (sender, chunks) = sync_channel(AHEAD);
-            Builder::new()
-                .name("lists".to_owned())
-                .spawn(move || lists.parse_for(&sender))?;
+            let have_passes = lists.lists.iter().all(|list| list.lines.has_passes());
+            let known = plan.sieve.known().filter(|_| have_passes);
+            Builder::new().name("lists".to_owned()).spawn(move || {
+                let parsed = match known {
+                    Some(known) => lists.parse_in_passes(known, &sender),
+                    None => lists.parse_for(&sender),
+                };
+                if parsed.is_ok() {
+                    let last = Chunk {
+                        entries: Vec::new(),
+                        fraction: Some(1.0),
+                        few: false,
+                        ended: true,
+                    };
+                    // The run may be over.
+                    let _ = sender.send(last);
+                }
+            })?;
             Source::Ahead {
                 chunks,
                 current: Vec::new().into_iter(),
                 fraction: None,
+                few: false,
                 ended: false,
             }
         } else {
@@ -304,7 +426,6 @@ impl Reader {
         Ok(Self {
             source,
             sieve: plan.sieve,
-            next_task: 1,
         })
     }
 
@@ -327,9 +448,10 @@ impl Reader {
             if !batch.items.is_empty() && self.source.may_wait() {
                 break;
             }
-            let Entry { line, list } = match self.source.next() {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
+            let Entry { line, task, list } = match self.source.next() {
+                Ok(Next::Entry(entry)) => entry,
+                Ok(Next::Later) => break,
+                Ok(Next::End) => {
                     batch.ended = true;
                     break;
                 }
@@ -346,7 +468,7 @@ impl Reader {
                 line: line.number,
             };
             if let Ok(target) = line.entry
-                && let Err(error) = self.sort(target, place, &line.source, &mut batch)
+                && let Err(error) = self.sort(task, target, place, &line.source, &mut batch)
             {
                 batch.broken = Some(error.to_string());
                 break;
@@ -361,13 +483,12 @@ impl Reader {
 
     fn sort(
         &mut self,
+        task: TaskId,
         target: Target,
         place: Place,
         list: &str,
         batch: &mut Batch,
     ) -> Result<(), IndexError> {
-        let task = TaskId(self.next_task);
-        self.next_task += 1;
         let of_fleet = target.ticket().is_some().then(|| target.clone());
         match self.sieve.sort(task, target, place)? {
             Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
@@ -399,19 +520,16 @@ mod tests {
     use crate::input::ListOptions;
     use crate::run::habits::Habits;
     use crate::run::intents::Standing;
+    use crate::run::log::tests::{facts, stored};
+    use crate::run::log::{Facts, LogReader, Record};
     use crate::run::resume::Index;
     use crate::run::sieve::Rules;
 
-    /// Two lists and an empty one between them, with lines that are none and URLs that come twice.
-    fn plan(folder: &Path) -> Plan {
-        let options = ListOptions {
-            naming: "flat".parse().expect("a scheme"),
-            ..ListOptions::default()
-        };
-        let rules = Rules {
+    fn rules(folder: &Path) -> Rules {
+        Rules {
             output: folder.to_owned(),
             folder: folder.to_owned(),
-            naming: options.naming.clone(),
+            naming: ListOptions::default().naming,
             lists: ["a", "b", "c"].map(str::to_owned).into(),
             lists_may_name_files: false,
             retry_quarantined: false,
@@ -419,8 +537,12 @@ mod tests {
             habits: Habits::default(),
             standing: Standing::default(),
             force: false,
-        };
-        let options = Arc::new(options);
+        }
+    }
+
+    /// Two lists and an empty one between them, with lines that are none and URLs that come twice.
+    fn plan(folder: &Path) -> Plan {
+        let options = Arc::new(ListOptions::default());
         let lists = [("a", 3 * CHUNK), ("b", 0), ("c", 700)].map(|(name, lines)| {
             let text: String = (0..lines)
                 .map(|n| match n % 50 {
@@ -436,7 +558,7 @@ mod tests {
         });
         Plan {
             lists: lists.into(),
-            sieve: Sieve::new(Index::empty(folder.to_owned()), rules),
+            sieve: Sieve::new(Index::empty(folder.to_owned()), rules(folder)),
         }
     }
 
@@ -462,6 +584,92 @@ mod tests {
         assert_eq!(told(ahead), here);
     }
 
+    /// Lists that are files, of which earlier runs stored every third URL, and every sixth is still there.
+    fn known_plan(folder: &Path) -> Plan {
+        let options = Arc::new(ListOptions::default());
+        let url = |n: usize| format!("https://h/{n}");
+        let mut log = String::new();
+        let lists = ["a", "b"].map(|name| {
+            let text: String = (0..3 * CHUNK)
+                .map(|n| match n % 24 {
+                    1 => "no URL\n\n# a comment\n".to_owned(),
+                    // Named before, in this list or the other.
+                    2 => url(n / 24 * 3) + "\n",
+                    4 => url(n) + "#fragment\n",
+                    _ => format!("  {}\r\n", url(n)),
+                })
+                .collect();
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("write");
+            let source = crate::input::Source::File(path);
+            let lines = crate::input::read(&source, &options).expect("a list");
+            let size = std::fs::metadata(folder.join(name))
+                .expect("it is there")
+                .len();
+            OpenList {
+                lines,
+                size: Some(size),
+            }
+        });
+        let target = |n: usize| {
+            let text = std::io::Cursor::new(url(n).into_bytes());
+            let mut lines = Lines::new("list", Box::new(text), Arc::clone(&options));
+            lines.next().expect("a line").entry.expect("a target")
+        };
+        for n in (0..3 * CHUNK).step_by(3) {
+            let target = target(n);
+            let facts = Facts {
+                path: target.path.clone(),
+                ..facts(1, &target.url)
+            };
+            let record = Record::stored(facts, stored(7));
+            log += &(serde_json::to_string(&record).expect("it is JSON") + "\n");
+            if n.is_multiple_of(6) {
+                std::fs::write(folder.join(&target.path), [0; 7]).expect("write");
+            }
+        }
+        let index = Index::read(LogReader::new(log.as_bytes()), folder.to_owned());
+        Plan {
+            lists: lists.into(),
+            sieve: Sieve::new(index.expect("readable"), rules(folder)),
+        }
+    }
+
+    #[test]
+    fn what_is_new_comes_first_and_nothing_else_differs_from_one_pass() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let one = all_of(Reader::new(known_plan(folder.path())));
+        let two = all_of(Reader::ahead(known_plan(folder.path())).expect("a thread"));
+        let is_known = |item: &String| {
+            let text = item.split_once("https://h/").map_or("", |(_, rest)| rest);
+            let number = text.split('"').next().and_then(|n| n.parse::<u32>().ok());
+            number.is_some_and(|number| number % 3 == 0) && !item.starts_with("Duplicate")
+        };
+        let is_new = |item: &String| item.starts_with("Task") && !is_known(item);
+        let last_new = two.0.iter().rposition(is_new).expect("one is new");
+        let first_known = two.0.iter().position(is_known).expect("one is gone");
+        assert!(last_new < first_known, "{last_new} {first_known}");
+        let sorted = |(mut items, stored): (Vec<String>, u64)| {
+            items.sort();
+            (items, stored)
+        };
+        assert!(one.1 > 0);
+        assert_eq!(sorted(two), sorted(one));
+    }
+
+    fn all_of(mut reader: Reader) -> (Vec<String>, u64) {
+        let (mut items, mut stored) = (Vec::new(), 0);
+        loop {
+            let batch = reader.batch();
+            assert_eq!(batch.broken, None);
+            stored += batch.stored_earlier;
+            items.extend(batch.items.iter().map(|item| format!("{item:?}")));
+            if batch.ended {
+                return (items, stored);
+            }
+        }
+    }
+
     #[test]
     fn a_list_is_not_taken_for_ended_when_its_parser_is_gone() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -472,6 +680,7 @@ mod tests {
             chunks,
             current: Vec::new().into_iter(),
             fraction: None,
+            few: false,
             ended: false,
         };
         let batch = reader.batch();

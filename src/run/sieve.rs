@@ -7,6 +7,7 @@
 //! targets come from.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use protocol::{Known, TaskId};
 
@@ -65,7 +66,7 @@ pub struct Rules {
 /// See the module.
 #[derive(Debug)]
 pub struct Sieve {
-    index: Index,
+    index: Arc<Index>,
     rules: Rules,
     /// The task of each key.
     seen: Ledger<{ Place::BYTES }>,
@@ -93,12 +94,28 @@ impl Sieve {
         let names_may_meet = rules.lists_may_name_files || !rules.naming.is_unique();
         let ledger = || Ledger::new(rules.folder.clone());
         Self {
-            index,
+            index: Arc::new(index),
             seen: ledger(),
             claims: names_may_meet.then(|| Claims::new(ledger())),
             sound: String::new(),
             rules,
         }
+    }
+
+    /// What tells of the text of a line whether it is a URL whose file an earlier run stored. Such lines
+    /// can be sorted last, and nothing else changes: their names cannot meet others, and those that
+    /// name the same are of the same kind. Nothing if that is not so, or no earlier run stored a file.
+    #[must_use]
+    pub fn known(&self) -> Option<impl Fn(&str) -> bool + Send + use<>> {
+        if self.claims.is_some() || self.rules.refresh.is_some() || self.index.is_empty() {
+            return None;
+        }
+        let index = Arc::clone(&self.index);
+        Some(move |text: &str| {
+            // What is not normalised, or cannot be looked up now, is sorted in its turn.
+            let state = index.state(&UrlKey::of(text));
+            matches!(state, Ok(Some(Earlier::Stored { .. }))) && !text.contains('#')
+        })
     }
 
     /// What to do about the target that would be `task`.

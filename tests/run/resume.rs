@@ -274,3 +274,21 @@ fn a_run_that_is_killed_leaves_an_index_of_its_own_log() {
     assert!(known > 16 * 1024 * 1024, "{known}");
     assert_eq!(run.log().records().len(), 2500);
 }
+
+#[test]
+fn what_is_new_is_downloaded_before_what_was_stored_and_is_gone() {
+    let server = Server::start();
+    let urls = ["/a", "/b", "/c"].map(|path| server.url(path));
+    let run = Run::new().with("--workers 1").list(&urls[..2]);
+    run.finish().code(0);
+    let gone = run.log().one(&urls[0]);
+    fs::remove_file(run.path("downloads").join(gone.path.unwrap())).unwrap();
+    let run = run.list(&urls);
+    let before = run.log().records().len();
+    run.finish().code(0);
+    let tasks: Vec<_> = run.log().records()[before..]
+        .iter()
+        .map(|record| (record.url.clone(), record.task))
+        .collect();
+    assert_eq!(tasks, [(urls[2].clone(), 3), (urls[0].clone(), 1)]);
+}
