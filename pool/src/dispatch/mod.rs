@@ -43,6 +43,7 @@ mod answers;
 mod assign;
 mod audit;
 mod backoff;
+mod blame;
 mod chunks;
 mod ending;
 mod event;

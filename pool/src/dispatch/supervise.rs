@@ -1,4 +1,4 @@
-//! Workers: spawned, ready, ended, gone. Who is blamed for a death.
+//! Workers: spawned, ready, ended, gone. Who is blamed for a death is decided in `blame.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -6,6 +6,7 @@ use std::time::Instant;
 use protocol::{JobFailure, TaskId, WorkerId};
 
 use super::backoff::restart_delay;
+use super::blame::{Before, Cause};
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
@@ -23,47 +24,16 @@ fn quota(limits: &Limits, index: usize, epoch: u32) -> Option<u32> {
     Some(tasks - u32::try_from(less).unwrap_or(0))
 }
 
-/// Whose doing the end of a worker was, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// The coordinator's, for a reason that is none of its tasks' fault.
-    Wanted,
-    /// This task's: it hung, while the rest of the worker was well.
-    Hung(TaskId),
-    /// That of the worker, and so of a task that ran.
-    Own,
-    /// Anybody's: it may have come from outside.
-    Unexplained,
-}
-
-impl Cause {
-    fn of(slot: &Slot, exit: &Exit) -> Self {
-        match &slot.state {
-            SlotState::Leaving { .. } if slot.held() == 0 => Self::Wanted,
-            SlotState::Dying { reason, .. } => match reason {
-                KillReason::Overstayed
-                | KillReason::GraceExpired
-                | KillReason::RunEnds
-                | KillReason::Unwanted => Self::Wanted,
-                KillReason::LeaseExpired(task) => Self::Hung(*task),
-                KillReason::Silent => Self::Unexplained,
-                KillReason::StartTimeout | KillReason::ProtocolViolation => Self::Own,
-            },
-            SlotState::Vacant { .. }
-            | SlotState::Retired
-            | SlotState::Starting { .. }
-            | SlotState::Ready
-            | SlotState::Leaving { .. }
-                if exit.may_be_from_outside() =>
-            {
-                Self::Unexplained
-            }
-            SlotState::Vacant { .. }
-            | SlotState::Retired
-            | SlotState::Starting { .. }
-            | SlotState::Ready
-            | SlotState::Leaving { .. } => Self::Own,
-        }
+/// What the worker of this slot, which is gone, had been told before.
+fn told(slot: &Slot) -> Before<'_> {
+    match &slot.state {
+        SlotState::Leaving { .. } if slot.held() == 0 => Before::Dismissed,
+        SlotState::Dying { reason, .. } => Before::Condemned(reason),
+        SlotState::Vacant { .. }
+        | SlotState::Retired
+        | SlotState::Starting { .. }
+        | SlotState::Ready
+        | SlotState::Leaving { .. } => Before::Unasked,
     }
 }
 
@@ -215,7 +185,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(slot) = self.slot_of(worker) else {
             return self.stale(worker);
         };
-        let cause = Cause::of(slot, &exit);
+        let cause = Cause::of(told(slot), &exit);
         // It takes up tasks in the order of their assignment.
         let held = || slot.running.iter().chain(&slot.queue).copied();
         let ran = ran.map(BTreeSet::from_iter);
@@ -269,24 +239,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// The worker died while task `id` ran, and perhaps others: says whether it is to blame.
     fn blame(&mut self, id: TaskId, cause: Cause, alone: bool) {
-        let Some(task) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        match cause {
-            // It is known who hung; the others were well.
-            Cause::Hung(hung) => {
-                task.suspect |= hung == id;
-                task.kills += u32::from(hung == id);
-            }
-            Cause::Unexplained => {
-                task.suspect = true;
-                task.unexplained += u32::from(alone);
-            }
-            Cause::Own => {
-                task.suspect = true;
-                task.kills += u32::from(alone);
-            }
-            Cause::Wanted => {}
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let charge = cause.charge(id, alone);
+            task.suspect |= charge.suspect;
+            task.kills += u32::from(charge.kill);
+            task.unexplained += u32::from(charge.unexplained);
         }
     }
 
