@@ -1,7 +1,7 @@
 //! Chaos: a run under seeded faults, and a verdict on what became of it.
 //!
 //! ```text
-//!   plan -- list, faults, deeds --> supervise -- run, kill, tear, run again --> (ended by itself)
+//!   plan -- list, faults, injections --> supervise -- run, kill, tear, run again --> (ended by itself)
 //!                                       |                                            |
 //!                      origin, its journal, output folder, process table  ---->  check --> report
 //! ```

@@ -52,7 +52,7 @@ pub struct Plan {
     /// The faults that the run brings about itself.
     pub inject: String,
     /// What befalls the coordinator, in order.
-    pub deeds: Vec<Deed>,
+    pub injections: Vec<Injection>,
     /// Longest time that it all may take.
     pub limit: Duration,
     /// Whether files and logs are kept, and where.
@@ -76,7 +76,7 @@ pub struct Task {
 
 /// Something that befalls the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Deed {
+pub struct Injection {
     /// How many bodies the origin has served whole by then.
     pub after: u64,
     /// What it is.
@@ -129,7 +129,7 @@ impl Plan {
         Ok(Self {
             tasks: tasks(urls, faults.times(Fault::Poison, urls), host, &mut rng),
             inject: faults.inject(urls, args.seed),
-            deeds: deeds(faults, urls, &mut rng),
+            injections: injections(faults, urls, &mut rng),
             ..Self::calm(args, &faults.simulate(urls))?
         })
     }
@@ -153,7 +153,7 @@ impl Plan {
             mode: Mode::Processes,
             spec: spec.parse()?,
             inject: String::new(),
-            deeds: Vec::new(),
+            injections: Vec::new(),
             limit: args.time_limit,
             keep: args.output.clone(),
             json: args.json,
@@ -193,7 +193,7 @@ pub(super) fn tasks(
     places.into_iter().enumerate().map(task).collect()
 }
 
-fn deeds(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Deed> {
+fn injections(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Injection> {
     let kinds = [
         Fault::Coordinator,
         Fault::Term,
@@ -203,12 +203,12 @@ fn deeds(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Deed> {
     ];
     let all = shuffled(&kinds, faults, urls, rng);
     let count = all.len();
-    let deed = |(place, fault): (usize, Fault)| Deed {
+    let injection = |(place, fault): (usize, Fault)| Injection {
         after: moment(place, count, urls, rng),
         what: what(fault, rng),
     };
     // Each is within half a step of its place, so they stay in order.
-    all.into_iter().enumerate().map(deed).collect()
+    all.into_iter().enumerate().map(injection).collect()
 }
 
 /// Each of `kinds` as often as `faults` says, in random order.
@@ -266,10 +266,13 @@ mod tests {
     fn the_same_seed_gives_the_same_plan_and_another_does_not() {
         let one = plan("--seed 3");
         let again = plan("--seed 3");
-        assert_eq!((&one.tasks, &one.deeds), (&again.tasks, &again.deeds));
+        assert_eq!(
+            (&one.tasks, &one.injections),
+            (&again.tasks, &again.injections)
+        );
         let other = plan("--seed 4");
         assert_ne!(one.tasks, other.tasks);
-        assert_ne!(one.deeds, other.deeds);
+        assert_ne!(one.injections, other.injections);
     }
 
     #[test]
@@ -292,12 +295,18 @@ mod tests {
     #[test]
     fn twenty_thousand_urls_bring_twenty_deaths_of_the_coordinator() {
         let plan = plan("--urls 20000");
-        let kills = plan
-            .deeds
-            .iter()
-            .filter(|deed| matches!(deed.what, What::Kill | What::Cut(_) | What::Half(_)));
+        let kills = plan.injections.iter().filter(|injection| {
+            matches!(injection.what, What::Kill | What::Cut(_) | What::Half(_))
+        });
         assert!(kills.count() >= 20);
-        assert!(plan.deeds.is_sorted_by_key(|deed| deed.after));
-        assert!(plan.deeds.iter().all(|deed| deed.after < 20_000));
+        assert!(
+            plan.injections
+                .is_sorted_by_key(|injection| injection.after)
+        );
+        assert!(
+            plan.injections
+                .iter()
+                .all(|injection| injection.after < 20_000)
+        );
     }
 }

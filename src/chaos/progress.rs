@@ -26,8 +26,11 @@ impl Progress {
 
     /// Shows how far it is: URLs that the origin has served, and what befell the coordinator.
     pub fn show(&self, urls: u64, story: &Story) {
-        let deeds: u32 = story.deeds.values().sum();
-        self.tell(urls, format!("run {}, {deeds} blows to it", story.starts));
+        let injections: u32 = story.injections.values().sum();
+        self.tell(
+            urls,
+            format!("run {}, {injections} faults injected", story.starts),
+        );
     }
 
     /// Shows how many steps are done, and what is being done.

@@ -106,7 +106,7 @@ impl Recovery {
             recovery.died_with.extend(urls);
         }
         let (mut taken, mut over_restart) = (Vec::new(), Vec::new());
-        for kill in injected.iter().filter(|blow| blow.is_deadly()) {
+        for kill in injected.iter().filter(|injection| injection.is_deadly()) {
             let Some(death) = deaths.iter().find(|death| kill.is_cause_of(death)) else {
                 continue;
             };

@@ -114,11 +114,11 @@ impl Report<'_> {
             story.killed_ns.len().to_string(),
             format!("{} starts; {}", story.starts, listed(story.ends.iter())),
         ]);
-        let deeds: u32 = story.deeds.values().sum();
+        let injections: u32 = story.injections.values().sum();
         table.add_row([
-            "blows to it".to_owned(),
-            format!("{deeds}"),
-            listed(story.deeds.iter()),
+            "faults injected".to_owned(),
+            format!("{injections}"),
+            listed(story.injections.iter()),
         ]);
         if let Some(times) = &self.recovery.redelivery {
             table.add_row([
@@ -189,7 +189,7 @@ impl Report<'_> {
             "plan": {
                 "inject": plan.inject,
                 "simulate": plan.spec.to_string(),
-                "deeds": plan.deeds,
+                "injections": plan.injections,
             },
             "found": findings,
             "broken": counts.into_iter().collect::<std::collections::BTreeMap<_, _>>(),

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::job::{Job, ending};
-use super::plan::{Deed, Plan, What};
+use super::plan::{Injection, Plan, What};
 use super::progress::Progress;
 use super::scene::Scene;
 use super::tear;
@@ -33,7 +33,7 @@ pub struct Story {
     /// How each run ended, in words, and how often.
     pub ends: BTreeMap<String, u32>,
     /// What was done to it, and how often.
-    pub deeds: BTreeMap<&'static str, u32>,
+    pub injections: BTreeMap<&'static str, u32>,
     /// When it died of SIGKILL, on the monotonic clock, in nanoseconds.
     #[serde(skip)]
     pub killed_ns: Vec<u64>,
@@ -65,7 +65,7 @@ pub fn supervise(
         progress,
         until: Instant::now() + plan.limit,
         watch: Watch::follow([scene.journal().as_path()])?,
-        deeds: plan.deeds.iter().peekable(),
+        injections: plan.injections.iter().peekable(),
         story: Story::default(),
     };
     let mut fruitless = 0;
@@ -94,7 +94,7 @@ struct Supervisor<'a> {
     progress: &'a Progress,
     until: Instant,
     watch: Watch,
-    deeds: Peekable<std::slice::Iter<'a, Deed>>,
+    injections: Peekable<std::slice::Iter<'a, Injection>>,
     story: Story,
 }
 
@@ -116,21 +116,27 @@ impl Supervisor<'_> {
             self.progress.show(self.watch.urls(), &self.story);
             if resume_at.is_some_and(|at| Instant::now() >= at) {
                 job.signal(Signal::CONT);
-                // Another deed may follow in the same run.
+                // Another injection may follow in the same run.
                 (done, resume_at) = (None, None);
             }
             let complete = self.watch.complete();
             // A run gets to do something before it is disturbed.
             if done.is_none()
                 && complete > begun_with
-                && let Some(deed) = self.deeds.next_if(|deed| complete >= deed.after)
+                && let Some(injection) = self
+                    .injections
+                    .next_if(|injection| complete >= injection.after)
             {
-                befall(&job, deed, self.scene)?;
-                if let What::Suspend(time) = deed.what {
+                befall(&job, injection, self.scene)?;
+                if let What::Suspend(time) = injection.what {
                     resume_at = Some(Instant::now() + time);
                 }
-                *self.story.deeds.entry(deed.what.name()).or_default() += 1;
-                done = Some(deed.what);
+                *self
+                    .story
+                    .injections
+                    .entry(injection.what.name())
+                    .or_default() += 1;
+                done = Some(injection.what);
             }
             let wake = resume_at.map_or(self.until, |at| at.min(self.until));
             let ended = self.watch.wait(job.pidfd(), self.interrupt, wake)?;
@@ -173,8 +179,8 @@ impl Supervisor<'_> {
     }
 }
 
-fn befall(job: &Job, deed: &Deed, scene: &Scene) -> io::Result<()> {
-    match deed.what {
+fn befall(job: &Job, injection: &Injection, scene: &Scene) -> io::Result<()> {
+    match injection.what {
         What::Kill | What::Cut(_) | What::Half(_) => job.signal(Signal::KILL),
         What::Term => job.signal(Signal::TERM),
         What::Suspend(_) => job.signal(Signal::STOP),

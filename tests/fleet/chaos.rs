@@ -31,13 +31,16 @@ fn nothing_is_lost_whoever_of_a_fleet_dies() {
     let found = &report["found"];
     assert_eq!(found["stored"], 900, "{report:#}");
     assert!(found["of"].as_object().unwrap().len() >= 2, "{report:#}");
-    for (blow, least) in [
+    for (injection, least) in [
         ("coordinator", 2),
         ("cut", 1),
         ("feeder", 2),
         ("suspend", 1),
     ] {
-        assert!(report["blows"][blow].as_u64() >= Some(least), "{report:#}");
+        assert!(
+            report["injections"][injection].as_u64() >= Some(least),
+            "{report:#}"
+        );
     }
     assert!(report["server_starts"].as_u64() >= Some(2), "{report:#}");
     assert!(report["worker_deaths"].as_u64() >= Some(5), "{report:#}");

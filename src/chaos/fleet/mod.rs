@@ -2,7 +2,7 @@
 //! list.
 //!
 //! ```text
-//!   plan -- list, blows --> supervise -- members, feeder, queue --> (all members ended by themselves)
+//!   plan -- list, injections --> supervise -- members, feeder, queue --> (all members ended by themselves)
 //!                                 |                                              |
 //!       origins, their journals, folders, messages of the queue  ---->  check --> report
 //! ```

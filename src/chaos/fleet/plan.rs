@@ -30,14 +30,14 @@ pub struct FleetPlan {
     /// The program of the queue.
     pub server: PathBuf,
     /// What befalls members and queue, in order.
-    pub blows: Vec<Blow>,
+    pub injections: Vec<Injection>,
     /// Shares of the list after which the feeder is killed, in order.
     pub feeder: Vec<f64>,
 }
 
 /// Something that befalls the fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Blow {
+pub struct Injection {
     /// How many bodies the origins have served whole by then.
     pub after: u64,
     /// Which member, if it befalls one; another if that one is not there.
@@ -97,7 +97,7 @@ impl FleetPlan {
         ];
         let all = shuffled(&kinds, faults, urls, &mut rng);
         let count = all.len();
-        let blow = |(place, fault): (usize, Fault)| Blow {
+        let injection = |(place, fault): (usize, Fault)| Injection {
             after: moment(place, count, urls, &mut rng),
             member: rng.usize(..usize::from(members)),
             what: if fault == Fault::Cut {
@@ -114,7 +114,7 @@ impl FleetPlan {
                 false => LEASE.mul_f64(2.0 * rng.f64()),
             },
         };
-        let blows = all.into_iter().enumerate().map(blow).collect();
+        let injections = all.into_iter().enumerate().map(injection).collect();
         let kills = faults.times(Fault::Feeder, urls) as usize;
         let mut feeder: Vec<_> = (0..kills).map(|_| rng.f64()).collect();
         feeder.sort_by(f64::total_cmp);
@@ -129,7 +129,7 @@ impl FleetPlan {
                 .nats_server
                 .clone()
                 .unwrap_or_else(|| PathBuf::from("nats-server")),
-            blows,
+            injections,
             feeder,
         })
     }
@@ -155,12 +155,17 @@ mod tests {
     fn the_same_seed_gives_the_same_plan_and_another_does_not() {
         let (one, again, other) = (plan("--seed 3"), plan("--seed 3"), plan("--seed 4"));
         assert_eq!(one.common.tasks, again.common.tasks);
-        assert_eq!((&one.blows, &one.feeder), (&again.blows, &again.feeder));
-        assert_ne!(one.blows, other.blows);
-        assert!(one.blows.is_sorted_by_key(|blow| blow.after));
+        assert_eq!(
+            (&one.injections, &one.feeder),
+            (&again.injections, &again.feeder)
+        );
+        assert_ne!(one.injections, other.injections);
+        assert!(one.injections.is_sorted_by_key(|injection| injection.after));
         for name in ["cut", "server", "suspend", "coordinator"] {
             assert!(
-                one.blows.iter().any(|blow| blow.what.name() == name),
+                one.injections
+                    .iter()
+                    .any(|injection| injection.what.name() == name),
                 "{name}"
             );
         }
@@ -168,9 +173,12 @@ mod tests {
 
     #[test]
     fn who_stands_still_or_is_cut_off_is_so_for_longer_than_a_lease() {
-        for blow in plan("--urls 50000").blows {
-            if matches!(blow.what, Befalls::Cut | Befalls::Member(What::Suspend(_))) {
-                assert!(blow.time > LEASE, "{blow:?}");
+        for injection in plan("--urls 50000").injections {
+            if matches!(
+                injection.what,
+                Befalls::Cut | Befalls::Member(What::Suspend(_))
+            ) {
+                assert!(injection.time > LEASE, "{injection:?}");
             }
         }
     }

@@ -129,11 +129,15 @@ impl Report<'_> {
             starts as usize,
             listed(ends.iter().map(|(end, count)| (*end, count))),
         );
-        let deeds = self.deeds();
+        let injections = self.injections();
         row(
-            "blows to the fleet",
-            deeds.values().sum::<u32>() as usize,
-            listed(deeds.iter().map(|(deed, count)| (*deed, count))),
+            "faults injected into the fleet",
+            injections.values().sum::<u32>() as usize,
+            listed(
+                injections
+                    .iter()
+                    .map(|(injection, count)| (*injection, count)),
+            ),
         );
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -151,11 +155,11 @@ impl Report<'_> {
         (stories.iter().map(|story| story.starts).sum(), all)
     }
 
-    fn deeds(&self) -> BTreeMap<&'static str, u32> {
+    fn injections(&self) -> BTreeMap<&'static str, u32> {
         let mut all: BTreeMap<&str, u32> = BTreeMap::new();
         let stories = self.fate.members.iter().chain([&self.fate.feeder]);
-        for (deed, count) in stories.flat_map(|story| &story.deeds) {
-            *all.entry(deed).or_default() += count;
+        for (injection, count) in stories.flat_map(|story| &story.injections) {
+            *all.entry(injection).or_default() += count;
         }
         all
     }
@@ -198,12 +202,12 @@ impl Report<'_> {
             "plan": {
                 "inject": plan.common.inject,
                 "simulate": plan.common.spec.to_string(),
-                "blows": plan.blows,
+                "injections": plan.injections,
                 "feeder": plan.feeder,
             },
             "found": self.findings,
             "broken": counts.collect::<BTreeMap<_, _>>(),
-            "blows": self.deeds(),
+            "injections": self.injections(),
             "member_starts": starts,
             "member_ends": ends,
             "feeder_starts": fate.feeder.starts,

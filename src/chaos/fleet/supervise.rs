@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::plan::{Befalls, Blow, FleetPlan, LEASE};
+use super::plan::{Befalls, FleetPlan, Injection, LEASE};
 use super::scene::{Scene, Server};
 use crate::chaos::job::{Job, ending};
 use crate::chaos::plan::What;
@@ -52,8 +52,11 @@ pub struct Fate {
 
 impl Fate {
     /// How often something befell a member or the queue.
-    pub fn blows(&self) -> u32 {
-        let members = self.members.iter().flat_map(|story| story.deeds.values());
+    pub fn injections(&self) -> u32 {
+        let members = self
+            .members
+            .iter()
+            .flat_map(|story| story.injections.values());
         members.sum()
     }
 }
@@ -94,7 +97,7 @@ pub fn supervise(
         interrupt,
         until: Instant::now() + plan.common.limit,
         watch: Watch::follow(journals.iter().map(PathBuf::as_path))?,
-        blows: plan.blows.iter().peekable(),
+        injections: plan.injections.iter().peekable(),
         server: Some(server),
         serve_at: None,
         members: Vec::new(),
@@ -126,7 +129,7 @@ struct Supervisor<'a> {
     interrupt: &'a Interrupt,
     until: Instant,
     watch: Watch,
-    blows: Peekable<std::slice::Iter<'a, Blow>>,
+    injections: Peekable<std::slice::Iter<'a, Injection>>,
     server: Option<Server>,
     serve_at: Option<Instant>,
     members: Vec<Member>,
@@ -141,11 +144,11 @@ impl Supervisor<'_> {
                 return Ok(());
             }
             self.strike()?;
-            let blows = self.fate.blows();
+            let injections = self.fate.injections();
             let starts: u32 = self.fate.members.iter().map(|story| story.starts).sum();
             progress.tell(
                 self.watch.urls(),
-                format!("{starts} starts of members, {blows} blows to the fleet"),
+                format!("{starts} starts of members, {injections} faults injected into the fleet"),
             );
             self.wait()?;
             self.fate.interrupted = self.interrupt.signal();
@@ -197,36 +200,36 @@ impl Supervisor<'_> {
     fn strike(&mut self) -> io::Result<()> {
         let complete = self.watch.complete();
         let now = Instant::now();
-        let Some(blow) = self.blows.peek().copied() else {
+        let Some(injection) = self.injections.peek().copied() else {
             return Ok(());
         };
-        if complete < blow.after {
+        if complete < injection.after {
             return Ok(());
         }
         let members = self.members.len();
-        let first = (0..members).map(|n| (blow.member + n) % members);
+        let first = (0..members).map(|n| (injection.member + n) % members);
         let Some(number) = first.into_iter().find(|n| self.members[*n].is_well()) else {
             return Ok(());
         };
-        if blow.what == Befalls::Server && self.server.is_none() {
+        if injection.what == Befalls::Server && self.server.is_none() {
             return Ok(());
         }
-        self.blows.next();
+        self.injections.next();
         let member = &mut self.members[number];
         let Some(job) = &member.job else {
             return Ok(());
         };
-        match blow.what {
+        match injection.what {
             Befalls::Server => {
                 self.server = None;
-                self.serve_at = Some(now + blow.time);
+                self.serve_at = Some(now + injection.time);
             }
             Befalls::Cut => {
                 self.scene.link(number).cut();
-                member.heal_at = Some(now + blow.time);
+                member.heal_at = Some(now + injection.time);
             }
             Befalls::Member(what) => {
-                member.gone = blow.time;
+                member.gone = injection.time;
                 match what {
                     What::Kill | What::Cut(_) | What::Half(_) => {
                         job.signal(Signal::KILL);
@@ -235,7 +238,7 @@ impl Supervisor<'_> {
                     What::Term => job.signal(Signal::TERM),
                     What::Suspend(_) => {
                         job.signal(Signal::STOP);
-                        member.resume_at = Some(now + blow.time);
+                        member.resume_at = Some(now + injection.time);
                     }
                     What::Disk(more) => {
                         let log = self.scene.output(number).join(".coordinator/results.jsonl");
@@ -246,9 +249,9 @@ impl Supervisor<'_> {
             }
         }
         let story = &mut self.fate.members[number];
-        *story.deeds.entry(blow.what.name()).or_default() += 1;
+        *story.injections.entry(injection.what.name()).or_default() += 1;
         let begun = monotonic_ns();
-        let lasts = blow.time + AFTERMATH;
+        let lasts = injection.time + AFTERMATH;
         let lasts = u64::try_from(lasts.as_nanos()).unwrap_or(u64::MAX);
         self.fate
             .disturbed_ns
@@ -344,7 +347,7 @@ impl Feeder {
                 let _ = stdin.write_all(&list[..part]);
                 if kill.is_some() {
                     job.signal(Signal::KILL);
-                    *story.deeds.entry("feeder").or_default() += 1;
+                    *story.injections.entry("feeder").or_default() += 1;
                 }
             }
             let (status, _) = job.finish()?;

@@ -75,7 +75,7 @@ pub(super) struct Kept<const T: usize, const O: usize> {
     pub(super) tasks: Ledger<T>,
     pub(super) owners: Ledger<O>,
     pub(super) facts: Facts,
-    /// Of these bytes of the log it was made.
+    /// The part of the log that it was made from.
     pub(super) extent: Extent,
 }
 

@@ -14,8 +14,8 @@ impl Shell {
             return Some(due);
         }
         match injector.strike(now, &self.parts.pool.live()) {
-            Ok(blows) => {
-                for (worker, signal) in blows {
+            Ok(signals) => {
+                for (worker, signal) in signals {
                     tracing::info!(%worker, ?signal, "fault injected");
                     self.parts.pool.signal(worker, signal);
                 }
