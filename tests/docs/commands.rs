@@ -246,6 +246,9 @@ fn options() -> Vec<String> {
 /// Programs whose options are not looked at, by what their commands contain.
 const OTHERS: &[&str] = &["cargo ", "journalctl ", "podman ", "sha256sum "];
 
+/// Options of other commands that are only there with the feature `fleet`.
+const OF_FLEETS: [&str; 2] = ["--fleet", "--nats-server"];
+
 /// Options of other programs that the manual names.
 const FOREIGN: &[&str] = &[
     "--arg",
@@ -291,7 +294,8 @@ fn every_option_that_the_manual_names_is_there() {
             };
             // A switch of a config file is turned off with no- in front of its name.
             let switch = name.strip_prefix("no-").unwrap_or(name);
-            let is_ours = options.iter().any(|known| known == name || known == switch);
+            let is_ours = options.iter().any(|known| known == name || known == switch)
+                || (!cfg!(feature = "fleet") && OF_FLEETS.contains(&word));
             if !is_ours && !name.is_empty() && !FOREIGN.contains(&word) {
                 missing.push(format!("{}: {word}", page.path.display()));
             }
