@@ -2,7 +2,7 @@
 //!
 //! Resume goes by URL, and by the name that the list gives its file; never by position: the list
 //! may have been sorted, cut or extended since. The run log is only read here, once, before the run
-//! begins; and of a long log only what is new since an index of it was kept ([`kept`]).
+//! begins; and of a long log only what is new since an index of it was kept (`kept`).
 
 mod keeper;
 mod kept;
