@@ -159,7 +159,6 @@ impl Placement {
     ///
     /// If the thread cannot be started.
     pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
-        lease::expect_signals()?;
         let tell: Arc<crew::Tell> = Arc::new(tell);
         let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
