@@ -31,27 +31,9 @@ pub type Message = workers::Message<Download>;
 /// What a message means for the run.
 pub type Digested = workers::Digested<Download>;
 
-/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
-/// the dynamic loader, the resolver, the memory allocator, the log and the lookup of the system's
-/// certificates read.
-const ENVIRONMENT: [&str; 16] = [
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "GLIBC_TUNABLES",
-    "MALLOC_ARENA_MAX",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "HOSTALIASES",
-    "TMPDIR",
-    "TZ",
-    "NO_COLOR",
-    "RUST_LOG",
-    "RUST_BACKTRACE",
-    "RUST_LIB_BACKTRACE",
-    "RUST_MIN_STACK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
+/// What a worker in a sandbox is given of this process's environment beside what every worker gets:
+/// what the lookup of the system's certificates reads, and the place for temporary files.
+const ENVIRONMENT: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"];
 
 /// Why there are no workers.
 #[derive(Debug, thiserror::Error)]
@@ -196,12 +178,7 @@ impl Launcher {
 /// The environment of workers, if it is not to be this process's.
 fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
     let reduced = setup.limits.sandbox != Sandbox::Off;
-    reduced.then(|| {
-        let known = ENVIRONMENT.iter();
-        known
-            .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
-            .collect()
-    })
+    reduced.then(|| pool::confine::environment(&ENVIRONMENT))
 }
 
 fn socket_folder(folder: Folder) -> io::Result<SocketFolder> {

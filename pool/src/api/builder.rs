@@ -21,27 +21,9 @@ use super::drive::{self, Hooks, Plan};
 use super::pool::Pool;
 use super::work::Work;
 use super::worker;
-use crate::confine::{ConfineError, Confinement, Sandbox};
+use crate::confine::{ConfineError, Confinement, Sandbox, environment};
 use crate::dispatch::{Intensity, Limits};
 use crate::workers::{Death, PoolError};
-
-/// What a worker in a sandbox is given of this process's environment, which may hold secrets: what
-/// the dynamic loader, the memory allocator, the resolver and the log read.
-const ENVIRONMENT: [&str; 13] = [
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "GLIBC_TUNABLES",
-    "MALLOC_ARENA_MAX",
-    "RES_OPTIONS",
-    "LOCALDOMAIN",
-    "HOSTALIASES",
-    "TZ",
-    "NO_COLOR",
-    "RUST_LOG",
-    "RUST_BACKTRACE",
-    "RUST_LIB_BACKTRACE",
-    "RUST_MIN_STACK",
-];
 
 /// How long a worker may take to get ready.
 const START: Duration = Duration::from_secs(60);
@@ -259,7 +241,7 @@ impl<W: Work> Builder<W> {
             program: self.program,
             kind: worker::name_of::<W>(),
             test: self.test,
-            environment: confined.then(reduced_environment),
+            environment: confined.then(|| environment(&[])),
         };
         let plan = Plan {
             limits,
@@ -314,11 +296,4 @@ impl Launch {
         }
         command
     }
-}
-
-fn reduced_environment() -> Vec<(OsString, OsString)> {
-    let known = ENVIRONMENT.iter();
-    known
-        .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
-        .collect()
 }

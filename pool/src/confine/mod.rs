@@ -8,6 +8,7 @@ mod calls;
 mod rights;
 mod sandbox;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -18,6 +19,33 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 pub use sandbox::InForce;
+
+/// What a worker in a sandbox is given of its parent's environment, which may hold secrets: what the
+/// dynamic loader, the memory allocator, the resolver and the log read.
+const ENVIRONMENT: [&str; 13] = [
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "HOSTALIASES",
+    "TZ",
+    "NO_COLOR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+    "RUST_MIN_STACK",
+];
+
+/// What of this process's environment a worker in a sandbox is given, with the variables of `more`.
+#[must_use]
+pub fn environment(more: &[&str]) -> Vec<(OsString, OsString)> {
+    let known = ENVIRONMENT.iter().chain(more);
+    known
+        .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)))
+        .collect()
+}
 use sandbox::{Extent, NEEDED, PORTS};
 
 /// The most that a memory image of a confined worker may take, in bytes. With 1 there is none at
