@@ -1,3 +1,5 @@
+"""With the pool of concurrent.futures."""
+
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from job import JOBS, square

@@ -1,3 +1,5 @@
+"""With multiprocessing's pool."""
+
 from multiprocessing import Pool
 
 from job import JOBS, square

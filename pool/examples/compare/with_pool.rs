@@ -1,3 +1,5 @@
+//! With this pool.
+
 use std::error::Error;
 
 use pool::{Context, Failed, Outcome, Pool, Work};

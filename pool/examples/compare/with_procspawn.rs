@@ -1,3 +1,5 @@
+//! With procspawn's pool.
+
 use std::error::Error;
 
 use procspawn::Pool;
