@@ -116,8 +116,8 @@ impl<'a> Line<'a> {
     /// Inlined, so that a text of known length is compared without a call: there are some fifty in a line.
     #[inline(always)]
     fn take(&mut self, expected: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected)?;
-        Some(())
+        let (head, rest) = self.0.split_at_checked(expected.len())?;
+        (head == expected).then(|| self.0 = rest)
     }
 
     /// Takes `null`, or what `take` takes.
