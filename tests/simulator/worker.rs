@@ -34,12 +34,22 @@ impl Fate {
 
 /// Offers these tasks, all of one host.
 pub fn offer(core: &mut Dispatcher, now: Instant, tasks: impl Iterator<Item = u64>) {
-    for task in tasks {
+    offer_of_hosts(core, now, tasks, 1);
+}
+
+/// The hosts take turns in the list.
+pub fn offer_of_hosts(
+    core: &mut Dispatcher,
+    now: Instant,
+    tasks: impl Iterator<Item = u64>,
+    hosts: u32,
+) {
+    for (host, task) in (0..hosts).cycle().zip(tasks) {
         core.handle(
             now,
             Event::TaskOffered {
                 task: TaskId(task),
-                group: HostId(0),
+                group: HostId(host),
                 alternatives: Vec::new(),
                 size: 100,
                 spacing: Duration::ZERO,

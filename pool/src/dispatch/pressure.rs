@@ -15,16 +15,17 @@
 //!                raises the rate by a quarter at most)          refused, faster after a long calm
 //! ```
 //!
-//! A load of one at a time is always borne: what is refused then came too soon. What a group served
-//! between two refusals, over the time between them, is its rate, whatever burst it allows: at both
-//! refusals it had nothing to spare. So an interval that became far too short is mended at once.
+//! A load of one at a time is always borne: what is refused then came too soon.
 //!
 //! When the window is as large as it can be and no interval is needed, the pressure is over.
 //!
 //! Some groups fail at random, whatever they are asked: a restraint would cost time and spare nothing.
-//! So a single refusal after a long row changes nothing, unless another one follows soon. And where
-//! refusals stay as frequent while less is asked and served, the group is **erratic**: the restraint is
-//! lifted until several refusals come in a row.
+//! So each refusal is set against [`ROW`] answers before it, and only one more than that changes
+//! anything. And where refusals stay as frequent while less is asked and served, the group is
+//! **erratic**: the restraint is lifted until several refusals come in a row.
+//!
+//! No interval is made longer because of a measured rate. A group whose tasks wait for the turns of
+//! others serves few a second, and that says nothing about what it could serve.
 
 use std::time::{Duration, Instant};
 
@@ -53,14 +54,13 @@ impl Span {
 const PROOF: u32 = 3;
 /// Most that must be served between two probes.
 const MOST_NEEDED: u32 = 512;
-/// Served since a refusal before the rate between that and the next one means anything.
-const SAMPLE: u32 = 6;
 /// Served since a refusal before the next one begins another span.
 const SPAN: u32 = 16;
-/// Served in a row after which a single refusal may be chance.
+/// Served for each refusal that may be chance.
 const ROW: u32 = 16;
-/// Served after such a refusal, before which another one is no chance.
-const SOON: u32 = 8;
+/// Refusals in a row that may be chance, after so much was served that they are no more than the
+/// usual share.
+const CHANCES: u32 = 2;
 /// Answers after which it is asked whether the restraint pays.
 const TRIAL: u32 = 32;
 /// Runs of refusals within a trial that are too many for a group that is asked what it can bear.
@@ -71,6 +71,9 @@ const SLOWER: f64 = 1.15;
 const NO_CHANCE: u32 = 6;
 /// Served in a row after which the interval shrinks twice as fast.
 const CALM: u32 = 24;
+/// Seconds without a refusal after which the interval shrinks twice as fast: one more refusal in some
+/// seconds is no burden, and a group that is asked slowly would take long to be asked faster.
+const CALM_SECONDS: u32 = 2;
 /// Served in a row after which the pressure may be over.
 const OVER: u32 = 64;
 /// The first interval of a group that refuses what is asked alone.
@@ -139,6 +142,10 @@ impl Trial {
             match self.before {
                 Some((before, fastest)) if interval >= fastest.mul_f64(SLOWER) => {
                     self.is_erratic |= runs * 4 >= before * 3;
+                    if interval >= fastest * 2 {
+                        // That one may have had bad luck.
+                        self.before = Some(((before * 3 / 4).max(2 * MANY_RUNS), fastest));
+                    }
                 }
                 Some((_, fastest)) if interval >= fastest => {}
                 Some(_) | None => self.before = Some((runs, interval)),
@@ -175,8 +182,8 @@ pub(super) struct Pressure {
     served_between: bool,
     /// The span before the present one, and that.
     spans: [Span; 2],
-    /// How much of the row was served when a refusal within it changed nothing.
-    spared: Option<u32>,
+    /// Served that was not set against a refusal yet, at most [`CHANCES`] times [`ROW`].
+    credit: u32,
     trial: Trial,
     last_asked: Option<Instant>,
     /// Mean time between tasks.
@@ -207,7 +214,11 @@ impl Pressure {
                     served: 0,
                 },
             ],
-            spared: None,
+            credit: if past.served < CHANCES * ROW {
+                past.served
+            } else {
+                CHANCES * ROW
+            },
             trial: Trial::new(now),
             last_asked: None,
             gap: Duration::ZERO,
@@ -235,13 +246,13 @@ impl Pressure {
         if self.trial.is_erratic {
             return;
         }
-        if self.calm >= ROW && self.spared.is_none_or(|at| self.calm >= at + SOON) {
-            self.spared = Some(self.calm);
+        if let Some(rest) = self.credit.checked_sub(ROW) {
+            self.credit = rest;
             return;
         }
-        self.spared = None;
+        self.credit = 0;
         let calm = std::mem::take(&mut self.calm);
-        let before = std::mem::replace(&mut self.refused_at, now);
+        self.refused_at = now;
         self.streak = 0;
         let is_new = self.lengthened.is_none_or(|at| asked.at >= at);
         let span = self.spans[1];
@@ -271,13 +282,7 @@ impl Pressure {
             self.too_short = Duration::ZERO;
             self.interval = first.max(self.gap.mul_f64(1.25));
         } else if self.refused == 0 {
-            let (since, served) = (before, calm);
-            let measured = Span { since, served }.interval(now);
-            let far_off = calm >= SAMPLE && measured > self.interval.mul_f64(1.3);
-            self.too_short = match far_off {
-                true => measured.mul_f64(0.95),
-                false => self.interval,
-            };
+            self.too_short = self.interval;
             self.interval = self.too_short.mul_f64(1.1);
         } else {
             // The second of two may have come by chance, with a group that keeps exact time.
@@ -311,7 +316,8 @@ impl Pressure {
             self.refused = 0;
         }
         self.calm += 1;
-        self.shorten();
+        self.credit = (self.credit + 1).min(CHANCES * ROW);
+        self.shorten(now);
         if asked.load.min(load) >= self.window && self.window < most {
             self.streak += 1;
             if self.streak >= PROOF && self.window > self.borne {
@@ -343,11 +349,13 @@ impl Pressure {
         }
     }
 
-    fn shorten(&mut self) {
+    fn shorten(&mut self, now: Instant) {
         if self.interval.is_zero() {
             return;
         }
-        let doublings = (self.calm / CALM).min(6);
+        let calm = now.saturating_duration_since(self.refused_at).as_secs();
+        let calm = u32::try_from(calm).unwrap_or(u32::MAX) / CALM_SECONDS;
+        let doublings = (self.calm / CALM).max(calm).min(6);
         let slow = (0.004 * f64::from(1 << doublings)).min(0.25);
         let is_far = self.interval > self.too_short.mul_f64(1.15);
         let growth = if is_far { slow.max(0.05) } else { slow };
@@ -470,14 +478,15 @@ mod tests {
     }
 
     #[test]
-    fn one_refusal_after_a_long_row_changes_nothing_unless_another_follows_soon() {
+    fn two_refusals_after_a_long_row_change_nothing_and_a_third_soon_after_them_does() {
         let mut group = Group::that_refused(2);
-        for _ in 0..ROW {
+        for _ in 0..CHANCES * ROW {
             group.answer(1, true);
         }
         group.answer(1, false);
+        group.answer(1, false);
         assert_eq!(group.interval(), Duration::ZERO);
-        for _ in 0..SOON {
+        for _ in 0..ROW {
             group.answer(1, true);
         }
         group.answer(1, false);
@@ -485,6 +494,23 @@ mod tests {
         group.answer(1, true);
         group.answer(1, false);
         assert!(group.interval() > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_group_that_is_asked_slowly_is_asked_faster_with_time() {
+        let mut group = Group::that_refused(2);
+        group.answer(1, false);
+        // So that the interval is near what was too short, where it shrinks slowly.
+        group.pressure.too_short = group.pressure.interval;
+        let shrink = |group: &mut Group| {
+            let before = group.interval();
+            group.answer(1, true);
+            before.as_secs_f64() / group.interval().as_secs_f64()
+        };
+        let at_first = shrink(&mut group);
+        group.now += Duration::from_secs(3 * u64::from(CALM_SECONDS));
+        let later = shrink(&mut group);
+        assert!(later - 1.0 > 7.0 * (at_first - 1.0), "{at_first} {later}");
     }
 
     #[test]
@@ -497,26 +523,10 @@ mod tests {
         }
         assert!(slowest > FIRST_INTERVAL, "it was tried: {slowest:?}");
         assert_eq!(group.interval(), Duration::ZERO);
-        for _ in 0..=NO_CHANCE {
+        for _ in 0..=NO_CHANCE + CHANCES {
             group.answer(1, false);
         }
         assert!(group.interval() > Duration::ZERO, "now it is closed");
-    }
-
-    #[test]
-    fn the_rate_between_two_refusals_is_the_groups_whatever_burst_it_allows() {
-        let mut group = Group::that_refused(2);
-        group.answer(1, false);
-        // Served for a second, 20 in all, faster and faster; then it has nothing left.
-        let begun = group.now;
-        for _ in 0..20 {
-            group.answer(1, true);
-        }
-        group.now = begun + 1000 * MS;
-        group.answer(1, false);
-        group.answer(1, false);
-        let interval = group.interval();
-        assert!((45 * MS..=60 * MS).contains(&interval), "{interval:?}");
     }
 
     #[test]
@@ -530,7 +540,7 @@ mod tests {
             now: now + 1000 * MS,
             pressure: Pressure::new(now + 1000 * MS, past, 1),
         };
-        for _ in 0..12 {
+        for _ in 0..12 + CHANCES {
             group.answer(1, false);
         }
         assert_eq!(group.interval(), MOST_INTERVAL);
