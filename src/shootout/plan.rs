@@ -24,7 +24,7 @@ const CPU_BOUND: u32 = 4;
 pub enum PlanError {
     /// Nobody has this name.
     #[error(
-        "there is no entrant {name} (--only); there are {there}; --peers, --peer and --contestant add others"
+        "there is no entrant {name} (--only); there are {there}; --limit, --limit, --peers, --peer and --contestant add others"
     )]
     Unknown {
         /// What was typed.
@@ -165,6 +165,9 @@ fn entrants(args: &ShootoutArgs) -> Result<Vec<Entrant>, PlanError> {
                 reason: error.to_string(),
             },
         });
+    }
+    if args.limit {
+        all.push(Entrant::Outside(Outside::limit()));
     }
     let peers = outside::peers(&args.peer, args.peers)?;
     all.extend(peers.into_iter().map(Entrant::Outside));
