@@ -24,7 +24,7 @@ const CPU_BOUND: u32 = 4;
 pub enum PlanError {
     /// Nobody has this name.
     #[error(
-        "there is no entrant {name} (--only); there are {there}; --limit, --limit, --peers, --peer and --contestant add others"
+        "there is no entrant {name} (--only); there are {there}; --limit, --peers, --peer and --contestant add others"
     )]
     Unknown {
         /// What was typed.
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "there is no entrant fibers (--only); there are sequential, threads, processes-shared, \
-             processes-chunked, async, hybrid; --peers, --peer and --contestant add others"
+             processes-chunked, async, hybrid; --limit, --peers, --peer and --contestant add others"
         );
     }
 
