@@ -91,6 +91,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Completions(args)) => complete(&args),
         Some(Command::Man(args)) => document(&args),
         Some(Command::Worker(args)) => work(&args),
+        Some(Command::BareCalls(args)) => match shootout::bare::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(SET_UP, &error),
+        },
         Some(Command::Runner(args)) => run_commands(args),
     }
 }

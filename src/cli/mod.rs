@@ -80,6 +80,9 @@ pub enum Command {
     /// Run a list with a worker that attacks the run; only `isolation` starts one
     #[command(hide = true)]
     Attacked(Box<isolation::AttackedArgs>),
+    /// Make the bare system calls of a list of downloads; only `shootout` starts one
+    #[command(hide = true)]
+    BareCalls(shootout::BareArgs),
     /// Run commands; only a coordinator starts one
     #[command(hide = true)]
     Runner(exec::HandedArgs),

@@ -71,6 +71,11 @@ pub struct ShootoutArgs {
     #[arg(long, value_name = "NAME=PATH")]
     pub peer: Vec<String>,
 
+    /// Also measure `limit`: only the system calls that the downloads take, in --workers processes. The
+    /// list is then plain http for all
+    #[arg(long)]
+    pub limit: bool,
+
     /// Timed rounds
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -94,6 +99,24 @@ pub struct ShootoutArgs {
     /// Where the results go.
     #[command(flatten)]
     pub export: ExportArgs,
+}
+
+/// Options of `coordinator bare-calls`: the bare system calls of a list of downloads.
+#[derive(Debug, Args)]
+pub struct BareArgs {
+    /// Processes
+    #[arg(long)]
+    pub processes: NonZeroU16,
+
+    /// Which of them this is
+    #[arg(long)]
+    pub share: Option<u16>,
+
+    /// A list of http URLs
+    pub list: PathBuf,
+
+    /// Folder for the files
+    pub out: PathBuf,
 }
 
 /// Where the results go.

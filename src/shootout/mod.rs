@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Each approach is this program as a process of its own, with other options: the shootout knows
-//! nothing of the insides of a pool. It must not download anything itself.
+//! nothing of the insides of a pool. It must not download anything itself, but for `bare`, a process of its
+//! own that shows the limit.
 
 mod approach;
+pub mod bare;
 mod check;
 pub mod columns;
 mod contest;

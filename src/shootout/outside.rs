@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::bare;
 use super::result::Family;
 
 /// A command that downloads a list.
@@ -87,6 +88,24 @@ impl Outside {
             words,
             version: None,
         })
+    }
+
+    /// The system calls alone, in as many processes as there are workers.
+    #[must_use]
+    pub fn limit() -> Self {
+        let words = ["/proc/self/exe", bare::COMMAND, "--processes", "{workers}"];
+        let places = ["{urls}", "{out}"];
+        Self {
+            name: "limit".to_owned(),
+            summary: "only the system calls that the downloads take".to_owned(),
+            family: Family::Outside,
+            words: [&words[..], &places]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            version: None,
+        }
     }
 
     /// Whether it can have more than one download in flight, as far as its command tells.

@@ -24,7 +24,7 @@ const CPU_BOUND: u32 = 4;
 pub enum PlanError {
     /// Nobody has this name.
     #[error(
-        "there is no entrant {name} (--only); there are {there}; --peers, --peer and --contestant add others"
+        "there is no entrant {name} (--only); there are {there}; --limit, --peers, --peer and --contestant add others"
     )]
     Unknown {
         /// What was typed.
@@ -166,6 +166,9 @@ fn entrants(args: &ShootoutArgs) -> Result<Vec<Entrant>, PlanError> {
             },
         });
     }
+    if args.limit {
+        all.push(Entrant::Outside(Outside::limit()));
+    }
     let peers = outside::peers(&args.peer, args.peers)?;
     all.extend(peers.into_iter().map(Entrant::Outside));
     let all = without_namesakes(all);
@@ -247,7 +250,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "there is no entrant fibers (--only); there are sequential, threads, processes-shared, \
-             processes-chunked, async, hybrid; --peers, --peer and --contestant add others"
+             processes-chunked, async, hybrid; --limit, --peers, --peer and --contestant add others"
         );
     }
 

@@ -91,6 +91,17 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
     assert_eq!(files.as_u64(), Some(4));
 }
 
+#[test]
+fn the_bare_system_calls_do_the_same_work() {
+    let set = Set::with(7);
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--limit", "--only", "limit"]);
+    let held = set.hold(&arguments);
+    assert!(held.median("limit") > 0.0, "{}", held.table());
+    let files = &held.standing("limit")["runs"][0]["files"];
+    assert_eq!(files.as_u64(), Some(7));
+}
+
 /// Those of other people that are on this machine.
 #[test]
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
