@@ -99,7 +99,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "NAME", value_parser = value::token)]
     pub machine: Option<String>,
 
-    /// How long a member may lose contact with the queue; must be the same for all members
+    /// Time without a sign of a member until others take its hosts; must be the same for all members
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub lease: Duration,
 

@@ -1,14 +1,14 @@
 //! A list that another part of this program writes while it is read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::UrlKey;
 
-/// Lines that are read at once. The writer cannot take them back any more.
-const TOGETHER: usize = 32;
+/// Lines that are read at once. The writer cannot take them back any more, and a new group waits behind them.
+const TOGETHER: usize = 16;
 
 /// The end that is read: a source of JSONL. It can be opened once.
 #[derive(Clone)]
@@ -27,9 +27,34 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: VecDeque<(UrlKey, String)>,
+    groups: BTreeMap<u16, Group>,
+    /// Groups that have lines, in the order of their turns: the one that was read least recently is first.
+    turns: BTreeSet<(u64, u16)>,
+    /// How many lines were read.
+    read: u64,
     ended: bool,
     opened: bool,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// When it was read last: how many lines had been read then.
+    read: u64,
+    lines: VecDeque<(UrlKey, String)>,
+}
+
+impl State {
+    fn next(&mut self) -> Option<String> {
+        let (_, number) = self.turns.pop_first()?;
+        let group = self.groups.get_mut(&number)?;
+        let (_, line) = group.lines.pop_front()?;
+        self.read += 1;
+        group.read = self.read;
+        if !group.lines.is_empty() {
+            self.turns.insert((group.read, number));
+        }
+        Some(line)
+    }
 }
 
 impl Shared {
@@ -59,23 +84,27 @@ impl Fed {
 }
 
 impl FedWriter {
-    /// Appends a line, which ends with a newline.
-    pub fn push(&self, key: UrlKey, line: String) {
-        self.0.lock().lines.push_back((key, line));
+    /// Appends a line, which ends with a newline, to those of a group. Groups take turns, and a new one is
+    /// read next.
+    pub fn push(&self, group: u16, key: UrlKey, line: String) {
+        let mut state = self.0.lock();
+        let state = &mut *state;
+        let lines = state.groups.entry(group).or_default();
+        if lines.lines.is_empty() {
+            state.turns.insert((lines.read, group));
+        }
+        lines.lines.push_back((key, line));
         self.0.changed.notify_one();
     }
 
-    /// Takes back the lines of these targets, as far as they are not read; returns their keys.
-    pub fn take_back(&self, is_wanted: impl Fn(&UrlKey) -> bool) -> Vec<UrlKey> {
-        let mut taken = Vec::new();
-        self.0.lock().lines.retain(|(key, _)| {
-            let is_taken = is_wanted(key);
-            if is_taken {
-                taken.push(*key);
-            }
-            !is_taken
-        });
-        taken
+    /// Takes back the lines of a group, as far as they are not read; returns their keys.
+    pub fn take_back(&self, group: u16) -> Vec<UrlKey> {
+        let mut state = self.0.lock();
+        let Some(taken) = state.groups.remove(&group) else {
+            return Vec::new();
+        };
+        state.turns.remove(&(taken.read, group));
+        taken.lines.into_iter().map(|(key, _)| key).collect()
     }
 }
 
@@ -114,13 +143,12 @@ impl Read for FedReader {
             let Some(shared) = &self.shared else {
                 return Ok(0);
             };
-            let waits = |state: &mut State| state.lines.is_empty() && !state.ended;
+            let waits = |state: &mut State| state.turns.is_empty() && !state.ended;
             let state = shared.changed.wait_while(shared.lock(), waits);
             let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            let most = state.lines.len().min(TOGETHER);
             self.piece.clear();
             self.at = 0;
-            for (_, line) in state.lines.drain(..most) {
+            for line in std::iter::from_fn(|| state.next()).take(TOGETHER) {
                 self.piece.extend_from_slice(line.as_bytes());
             }
         }
@@ -139,26 +167,54 @@ mod tests {
         UrlKey::of_task(&format!("http://h/{number}"), None, None)
     }
 
+    /// The next piece, as lines.
+    fn piece(reader: &mut FedReader) -> Vec<String> {
+        let mut some = [0; 4096];
+        let length = reader.read(&mut some).expect("it is in memory");
+        let text = std::str::from_utf8(&some[..length]).expect("text");
+        text.lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn what_is_not_read_can_be_taken_back() {
         let (writer, list) = Fed::new();
         let mut reader = list.open();
-        for number in 0..100 {
-            writer.push(key(number), format!("{number}\n"));
+        for number in 0..90 {
+            writer.push(7, key(number), format!("{number}\n"));
         }
-        let mut some = [0; 4096];
-        let length = reader.read(&mut some).expect("it is in memory");
-        assert_eq!(some[..length].iter().filter(|b| **b == b'\n').count(), 32);
-        let gone: Vec<_> = (0..90).map(key).collect();
-        let taken = writer.take_back(|key| gone.contains(key));
-        assert_eq!(taken, gone[32..]);
+        for number in 90..100 {
+            writer.push(8, key(number), format!("{number}\n"));
+        }
+        let read = piece(&mut reader);
+        assert_eq!(read.len(), TOGETHER);
+        let gone: Vec<_> = (TOGETHER as u8 / 2..90).map(key).collect();
+        assert_eq!(writer.take_back(7), gone);
+        assert_eq!(writer.take_back(7), []);
+        writer.push(7, key(100), "100\n".to_owned());
         drop(writer);
-        let mut rest = String::new();
-        reader.read_to_string(&mut rest).expect("it is in memory");
-        assert_eq!(rest.lines().count(), 10);
-        assert!(rest.starts_with("90\n") && rest.ends_with("99\n"), "{rest}");
+        assert_eq!(piece(&mut reader), ["100", "98", "99"]);
         let mut again = String::new();
         list.open().read_to_string(&mut again).expect("nothing");
         assert_eq!(again, "");
+    }
+
+    #[test]
+    fn groups_take_turns_and_a_new_one_is_next() {
+        let (writer, list) = Fed::new();
+        let mut reader = list.open();
+        for number in 0..TOGETHER as u8 {
+            for group in [3, 5] {
+                writer.push(group, key(number), format!("{group}\n"));
+            }
+        }
+        assert_eq!(piece(&mut reader), ["3", "5"].repeat(TOGETHER / 2));
+        writer.push(9, key(99), "9\n".to_owned());
+        let read = piece(&mut reader);
+        assert_eq!(read[..3], ["9", "3", "5"]);
+        assert_eq!(piece(&mut reader).len(), 1);
+        // Who had no line for a while does not wait longer than others for it.
+        writer.push(9, key(98), "9\n".to_owned());
+        writer.push(3, key(98), "3\n".to_owned());
+        assert_eq!(piece(&mut reader), ["9", "3"]);
     }
 }

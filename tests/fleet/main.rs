@@ -69,6 +69,29 @@ fn a_member_that_is_killed_leaves_its_share_to_the_others_and_nothing_is_counted
 }
 
 #[test]
+fn hosts_of_a_member_that_is_killed_do_not_wait_until_others_are_done() {
+    let Some(queue) = Queue::start("hosts_of_a_member_that_is_killed") else {
+        return;
+    };
+    // What the other has of its own hosts by then takes its two downloads 50 s.
+    let (a, b) = queue.two_members_with(&["--simulate=size=1KiB,latency=100ms"]);
+    queue.feed(&queue.list(6000, 2000));
+    a.wait_for(20);
+    b.wait_for(1);
+    let before = a.recorded();
+    let log = b.log();
+    b.kill();
+    let taken = queue::partitions(&log);
+    let first = || {
+        let recorded = queue::partitions(&a.log());
+        recorded.iter().position(|number| taken.contains(number))
+    };
+    let first = support::wait("one of its hosts", first, || a.recorded().to_string());
+    let others = first - before;
+    assert!(others < 500, "{others} of its own hosts came before");
+}
+
+#[test]
 fn a_member_that_stands_still_longer_than_its_lease_is_followed_and_disturbs_nobody() {
     let Some(queue) = Queue::start("a_member_that_stands_still") else {
         return;
@@ -92,7 +115,8 @@ fn two_members_together_keep_to_one_rate() {
     let Some(queue) = Queue::start("two_members_together_keep_to_one_rate") else {
         return;
     };
-    let (a, b) = queue.two_members_with(&["--rate", "20/s"]);
+    let slow = "--simulate=size=1KiB,latency=20ms";
+    let (a, b) = queue.two_members_with(&[slow, "--rate", "20/s"]);
     queue.feed(&queue.list(100, 100));
     a.finish();
     b.finish();

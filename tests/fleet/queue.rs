@@ -167,13 +167,12 @@ impl Queue {
 
     /// Two members that own half of the partitions each: whatever is fed then, both have a share.
     pub fn two_members(&self) -> (Member, Member) {
-        self.two_members_with(&[])
+        self.two_members_with(&["--simulate=size=1KiB,latency=20ms"])
     }
 
-    /// The same, with more options.
-    pub fn two_members_with(&self, more: &[&str]) -> (Member, Member) {
-        let arguments = [&["--simulate=size=1KiB,latency=20ms"], more].concat();
-        let members = ["a", "b"].map(|name| self.start_member(name, &arguments));
+    /// The same, with these options.
+    pub fn two_members_with(&self, arguments: &[&str]) -> (Member, Member) {
+        let members = ["a", "b"].map(|name| self.start_member(name, arguments));
         let status = || String::from_utf8(self.run("status", &[]).stdout).unwrap();
         let is_even = || {
             let status = status();
@@ -266,6 +265,19 @@ pub fn started_ms(log: &Path) -> Vec<i64> {
     log.lines().map(started).collect()
 }
 
+/// The partition of each URL of a run log.
+pub fn partitions(log: &Path) -> Vec<u64> {
+    let log = std::fs::read_to_string(log).unwrap();
+    let whole = log
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'));
+    let partition = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        record["fleet"]["partition"].as_u64().unwrap()
+    };
+    whole.map(partition).collect()
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -312,6 +324,11 @@ pub struct Member {
 impl Member {
     pub fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Its run log.
+    pub fn log(&self) -> PathBuf {
+        self.log.clone()
     }
 
     /// How many URLs it has recorded.

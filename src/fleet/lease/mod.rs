@@ -68,14 +68,14 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The times that follow from that of the lease.
+    /// The times that follow from the one after which others take what a member owns.
     #[must_use]
-    pub fn new(lease: Duration) -> Self {
+    pub fn new(patience: Duration) -> Self {
         Self {
-            lease,
-            patience: lease * 9 / 8,
-            beat: lease / 8,
-            answer: lease / 4,
+            lease: patience * 8 / 9,
+            patience,
+            beat: patience / 8,
+            answer: patience / 4,
         }
     }
 }
@@ -478,7 +478,12 @@ impl Lease {
     }
 
     fn on_written(&mut self, now: Moment, sent: Moment, table: &Table) {
-        self.next = now + self.timing.beat - self.timing.beat / 8 + self.short();
+        let beat = now + self.timing.beat - self.timing.beat / 8 + self.short();
+        // As soon as another may be taken for dead, if it has not said anything by then.
+        let overdue = self.seen.values();
+        let overdue = overdue.map(|seen| seen.since + self.timing.patience);
+        let overdue = overdue.filter(|at| *at > now).min();
+        self.next = overdue.map_or(beat, |at| at.min(beat));
         if !table.members.contains_key(&self.session) {
             self.left = true;
             self.held.clear();

@@ -3,7 +3,7 @@
 //!
 //! One task, one inbox. Requests to the queue run beside it and answer into the inbox.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
+use super::hand_out::HandOut;
 use super::log::OwnLog;
 use super::partition::{Held, append, begin};
 use crate::fleet::FleetError;
@@ -21,7 +22,7 @@ use crate::fleet::chain::{self, FRAMES, Progress, Replay};
 use crate::fleet::frame::{self, MAX_TARGETS};
 use crate::fleet::lease::{self, Action, Claim, Lease, Moment, Partition, Timing};
 use crate::fleet::queue::{FedAll, Message, Queue};
-use crate::input::{FedWriter, Format, Lines, ListOptions, Ticket, UrlKey};
+use crate::input::{Format, Lines, ListOptions, Ticket};
 use crate::watch::{Fleet, Share};
 
 /// Time before a request that had no answer is made again.
@@ -29,17 +30,6 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Time between two questions for more frames, and for how the whole fleet is.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Fewest targets that the run may have at once, in all and of a partition: hosts that are asked
-/// slowly must not keep those of others away.
-const FEWEST: u64 = 1024;
-const FEWEST_OF_EACH: usize = 16;
-
-/// Longest time between two targets of the fleet: a year.
-const LONGEST_SPACING: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// How late a target may be handed out (`--rate`) without a gap to those after it.
-const LATE: Duration = Duration::from_millis(20);
 
 /// Targets of a partition that wait here, below which another frame is taken on.
 const AHEAD: usize = 64;
@@ -97,17 +87,7 @@ pub(super) struct Actor {
     held: BTreeMap<Partition, Held>,
     log: OwnLog,
     options: Arc<ListOptions>,
-    /// The run's list; gone once it is to end.
-    list: Option<FedWriter>,
-    /// What the run has and has not recorded: which task of the fleet it is.
-    outstanding: HashMap<UrlKey, (Partition, u64)>,
-    most: usize,
-    /// The partition that is given to the run first.
-    first: Partition,
-    /// Time between two targets that the whole fleet begins (`--rate`), and when this member hands
-    /// out the next.
-    spacing: Duration,
-    next_target: Instant,
+    hand_out: HandOut,
     fed: Option<FedAll>,
     /// Partitions that are done, whoever did them.
     done: Vec<bool>,
@@ -135,15 +115,12 @@ impl Actor {
         lease: Duration,
         log: OwnLog,
         options: Arc<ListOptions>,
-        list: FedWriter,
-        at_once: u64,
-        spacing: Duration,
+        hand_out: HandOut,
         mut untold: Vec<(Partition, String)>,
         share: Share,
         news: UnboundedSender<News>,
     ) -> Self {
         let seed = fastrand::u64(..);
-        let most = FEWEST.max(at_once.saturating_mul(16));
         untold.sort();
         let mut redundant = VecDeque::new();
         for lines in untold.chunk_by(|one, next| one.0 == next.0) {
@@ -168,12 +145,7 @@ impl Actor {
                 naming: options.naming.clone(),
                 suggestions: options.suggestions,
             }),
-            list: Some(list),
-            outstanding: HashMap::new(),
-            most: usize::try_from(most).unwrap_or(usize::MAX),
-            first: Partition(0),
-            spacing: spacing.min(LONGEST_SPACING),
-            next_target: Instant::now(),
+            hand_out,
             fed: None,
             done: vec![false; usize::from(lease::PARTITIONS)],
             looking: false,
@@ -224,7 +196,7 @@ impl Actor {
             in_touch: self.lease.valid().is_some(),
             members: self.members as u64,
             partitions: self.held.len() as u64,
-            taken_on: self.outstanding.len() as u64,
+            taken_on: self.hand_out.outstanding() as u64,
             unpublished: unpublished as u64,
             fed: self.fed.as_ref().map(|fed| fed.tasks.iter().sum()),
         });
@@ -244,10 +216,7 @@ impl Actor {
         });
         let look = (!self.looking && !self.left).then_some(self.next_look);
         let tell = (!self.telling && !self.redundant.is_empty()).then_some(self.tell_at);
-        let waits = |held: &Held| !held.alone && !held.held_back.is_empty();
-        let waits = self.outstanding.len() < self.most && self.held.values().any(waits);
-        let paced = waits && self.next_target > now;
-        let target = paced.then_some(self.next_target);
+        let target = self.hand_out.wake(&self.held, now);
         let others = held.chain(lease).chain(look).chain(tell);
         others.chain(target).min()
     }
@@ -298,12 +267,14 @@ impl Actor {
             Action::Drain { partition, claim } => {
                 if let Some(held) = self.get(partition, claim) {
                     held.draining = true;
-                    self.take_back(partition);
+                    self.hand_out
+                        .take_back(partition, self.held.get_mut(&partition));
                 }
             }
             Action::Stop { partition, claim } => {
                 tracing::info!(partition = partition.0, "partition is given up at once");
-                self.take_back(partition);
+                self.hand_out
+                    .take_back(partition, self.held.get_mut(&partition));
                 if self.get(partition, claim).is_some()
                     && let Some(held) = self.held.remove(&partition)
                     && let Some(progress) = held.progress
@@ -313,26 +284,6 @@ impl Actor {
                 }
             }
             Action::Left => self.left = true,
-        }
-    }
-
-    /// Takes back what the run has not read of this partition: it is for the next owner.
-    fn take_back(&mut self, partition: Partition) {
-        let Some(list) = &self.list else {
-            return;
-        };
-        let outstanding = &mut self.outstanding;
-        let taken = list.take_back(|key| {
-            let owner = outstanding.get(key);
-            owner.is_some_and(|(owner, _)| *owner == partition)
-        });
-        let held = &mut self.held;
-        for key in taken {
-            if let Some((partition, task)) = outstanding.remove(&key)
-                && let Some(held) = held.get_mut(&partition)
-            {
-                held.handed.remove(&task);
-            }
         }
     }
 
@@ -385,7 +336,7 @@ impl Actor {
             News::RunEnded => {
                 self.on_recorded();
                 self.run_ended = true;
-                self.list = None;
+                self.hand_out.end();
                 self.tell_lease(lease::Event::Leave);
             }
         }
@@ -497,9 +448,9 @@ impl Actor {
 
     fn on_recorded(&mut self) {
         let mut recorded = Vec::new();
-        let outstanding = &mut self.outstanding;
+        let hand_out = &mut self.hand_out;
         let followed = self.log.follow(|key, line| {
-            if let Some((partition, task)) = outstanding.remove(&key) {
+            if let Some((partition, task)) = hand_out.recorded(&key) {
                 recorded.push((partition, task, chain::recorded(task, line)));
             }
         });
@@ -616,7 +567,7 @@ impl Actor {
         for partition in partitions {
             self.go_on_with(partition, now);
         }
-        self.hand_out(now);
+        self.hand_out.go_on(&mut self.held, now);
         if !self.looking && !self.left && self.next_look <= now {
             self.look();
         }
@@ -630,63 +581,13 @@ impl Actor {
         }
         // All that it had is drained: the run's list ends, and with it the run.
         if self.left {
-            self.list = None;
-        }
-    }
-
-    /// Hands targets to the run, of each partition some; with `--rate` no faster than this member's
-    /// share of it.
-    fn hand_out(&mut self, now: Instant) {
-        let Some(list) = &self.list else {
-            return;
-        };
-        let has_some = |held: &Held| !held.alone && !held.held_back.is_empty();
-        let partitions = self.held.values().filter(|held| has_some(held)).count();
-        let of_each = FEWEST_OF_EACH.max(self.most / partitions.max(1));
-        // Not always the same first.
-        let first = self.first;
-        let share = f64::from(lease::PARTITIONS) / self.held.len().max(1) as f64;
-        let spacing = self.spacing.mul_f64(share);
-        // Who comes late to his turn may make up for a little.
-        let earliest = now.checked_sub(LATE).unwrap_or(now);
-        self.next_target = self.next_target.max(earliest);
-        let all = self.held.iter_mut();
-        let (before, from): (Vec<_>, Vec<_>) = all.partition(|(partition, _)| **partition < first);
-        for (partition, held) in from.into_iter().chain(before) {
-            self.first = *partition;
-            while has_some(held)
-                && held.handed.len() < of_each
-                && self.outstanding.len() < self.most
-                && self.next_target <= now
-            {
-                let Some((task, key, line)) = held.held_back.pop_front() else {
-                    break;
-                };
-                // The run had it from an earlier time that this member owned the partition.
-                let is_known = |progress: &Progress| progress.has_outcome(task);
-                if held.progress.as_ref().is_some_and(is_known) {
-                    continue;
-                }
-                held.handed.insert(task);
-                if self.outstanding.insert(key, (*partition, task)).is_none() {
-                    list.push(key, line);
-                }
-                if !spacing.is_zero() {
-                    // One of each partition: their hosts take turns.
-                    self.next_target += spacing;
-                    self.first = Partition(partition.0 + 1);
-                    break;
-                }
-            }
-            if self.outstanding.len() >= self.most || self.next_target > now {
-                break;
-            }
+            self.hand_out.end();
         }
     }
 
     fn go_on_with(&mut self, partition: Partition, now: Instant) {
         let session = self.lease.session();
-        let room = self.list.is_some();
+        let room = self.hand_out.is_open();
         let known = self
             .fed
             .as_ref()
@@ -697,13 +598,8 @@ impl Actor {
             return;
         };
         let claim = held.claim;
-        if let Some((task, key, line)) = held.try_next() {
-            held.handed.insert(task);
-            if self.outstanding.insert(key, (partition, task)).is_none()
-                && let Some(list) = &self.list
-            {
-                list.push(key, line);
-            }
+        if let Some(target) = held.try_next() {
+            self.hand_out.give(partition, held, target);
         }
         let publish = held.publish_at().is_some_and(|at| at <= now);
         let Some(progress) = &mut held.progress else {
@@ -781,7 +677,7 @@ impl Actor {
         self.looking = true;
         let queue = self.queue.clone();
         let machine = self.machine.clone();
-        let is_idle = self.outstanding.is_empty() && self.fed.is_some();
+        let is_idle = self.hand_out.outstanding() == 0 && self.fed.is_some();
         let open: Vec<_> = (0..lease::PARTITIONS)
             .filter(|number| is_idle && !self.done[usize::from(*number)])
             .map(Partition)

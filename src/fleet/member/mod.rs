@@ -11,6 +11,7 @@
 //! actor is a thread of its own; what the run has recorded, it reads from the run log.
 
 mod actor;
+mod hand_out;
 mod log;
 mod partition;
 
@@ -26,12 +27,14 @@ use crate::input::{Fed, Source};
 use crate::run::{self, Outcome};
 use crate::watch::Share;
 use actor::{Actor, News};
+use hand_out::HandOut;
 use log::OwnLog;
 pub(super) use log::each_done;
 
-/// Targets that the core has ready, for each download at once, and at least.
+/// Targets that the core has ready, for each download at once, and at least: hosts of a partition that is
+/// taken over wait behind them.
 const LOOKAHEAD: usize = 4;
-const LEAST_LOOKAHEAD: usize = 64;
+const LEAST_LOOKAHEAD: usize = 16;
 
 /// A member that is to be.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub struct Join {
     pub machine: String,
     /// How its run goes; where it reads targets is set here.
     pub config: RunConfig,
-    /// How long a member may be out of touch before others take its partitions.
+    /// After how long without a sign of a member others take its partitions.
     pub lease: std::time::Duration,
 }
 
@@ -86,9 +89,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         lease,
         log,
         Arc::clone(&config.lists),
-        list,
-        at_once,
-        config.limits.spacing,
+        HandOut::new(list, at_once, config.limits.spacing),
         untold,
         share,
         news.clone(),

@@ -43,6 +43,8 @@ pub(super) struct Held {
     pub(super) held_back: VecDeque<(u64, UrlKey, String)>,
     /// Targets that the run has and has not recorded.
     pub(super) handed: HashSet<u64>,
+    /// When it had its last turn: how many targets had been handed to the run then.
+    pub(super) turn: u64,
     /// They are tried one at a time.
     pub(super) alone: bool,
     /// The one that is tried now, until it is handed out.
@@ -65,9 +67,15 @@ impl Held {
             no_frame_before: now,
             held_back: VecDeque::new(),
             handed: HashSet::new(),
+            turn: 0,
             alone: false,
             trying: None,
         }
+    }
+
+    /// Whether there are targets that the run may be given when it is the partition's turn.
+    pub(super) fn waits_for_run(&self) -> bool {
+        !self.alone && !self.held_back.is_empty()
     }
 
     /// Tries targets one at a time, where that is to be: says which one is to be handed out now.
