@@ -369,3 +369,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

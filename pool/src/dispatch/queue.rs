@@ -392,6 +392,23 @@ mod tests {
     }
 
     #[test]
+    fn the_group_that_waits_longest_is_next_among_those_with_as_little_load() {
+        let mut queue = ReadyQueue::new(None);
+        for n in 0..3 {
+            put(&mut queue, A, n);
+            put(&mut queue, B, 10 + n);
+        }
+        let order = std::iter::from_fn(|| {
+            let group = queue.next_group()?;
+            let task = take(&mut queue)?;
+            // It is done at once.
+            queue.remove_load(group);
+            Some(task)
+        });
+        assert_eq!(order.collect::<Vec<_>>(), [0, 10, 1, 11, 2, 12]);
+    }
+
+    #[test]
     fn a_group_at_its_cap_steps_aside_until_it_has_room() {
         let mut queue = ReadyQueue::new(Some(1));
         put(&mut queue, A, 0);

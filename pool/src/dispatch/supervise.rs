@@ -318,3 +318,34 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .filter(|slot| slot.is(worker))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[test]
+    fn the_first_workers_have_shares_that_end_one_after_the_other() {
+        let limits = |tasks, workers| Limits {
+            worker_tasks: NonZeroU32::new(tasks),
+            workers,
+            ..Limits::default()
+        };
+        // Tasks for each worker, slots; which slot and epoch; how many.
+        for (tasks, slots, index, epoch, share) in [
+            (0, 4, 0, 1, None),
+            (100, 4, 0, 1, Some(100)),
+            (100, 4, 1, 1, Some(88)),
+            (100, 4, 2, 1, Some(75)),
+            (100, 4, 3, 1, Some(63)),
+            (100, 4, 3, 2, Some(100)),
+            // A slot beyond the number that there was at first.
+            (100, 4, 5, 1, Some(88)),
+            (1, 4, 3, 1, Some(1)),
+        ] {
+            let found = quota(&limits(tasks, slots), index, epoch);
+            assert_eq!(found, share, "{tasks} {slots} {index} {epoch}");
+        }
+    }
+}
