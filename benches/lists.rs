@@ -1,4 +1,4 @@
-//! How fast lists are read, and run logs written, read and indexed.
+//! How fast lists are read, and run logs written, read, indexed and told of.
 //!
 //! Files go to the folder for temporary files; on a memory file system the disk is left out:
 //! `TMPDIR=/dev/shm cargo bench --bench lists`.
@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use coordinator::folder::OwnFolder;
@@ -15,9 +16,12 @@ use coordinator::input::{self, UrlKey};
 use coordinator::run::log::{Facts, LogReader, LogWriter, RESULTS, Record};
 use coordinator::run::resume::{Detail, Index, IndexError, Source};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{Exchange, Stored, TaskId, Timestamp, Validators};
+use protocol::{Exchange, Failure, FailureKind, Severity, Stored, TaskId, Timestamp, Validators};
 
 const LINES: u64 = 100_000;
+
+/// Records of the log that results are told of: more than fit into the table that keeps track of them.
+const RECORDS: u64 = 1_000_000;
 
 fn url(n: u64) -> String {
     format!(
@@ -26,8 +30,8 @@ fn url(n: u64) -> String {
     )
 }
 
-fn record(n: u64) -> Record {
-    let facts = Facts {
+fn facts(n: u64) -> Facts {
+    Facts {
         ticket: None,
         task: TaskId(n),
         url: url(n),
@@ -41,7 +45,10 @@ fn record(n: u64) -> Record {
         worker: None,
         queue: Duration::from_micros(400),
         deaths: Vec::new(),
-    };
+    }
+}
+
+fn record(n: u64) -> Record {
     let stored = Stored {
         exchange: Exchange {
             started: Timestamp(1_769_860_800_123_999),
@@ -57,7 +64,21 @@ fn record(n: u64) -> Record {
         unchanged: false,
         suggested_name: None,
     };
-    Record::stored(facts, stored)
+    Record::stored(facts(n), stored)
+}
+
+fn failed(n: u64) -> Record {
+    let failure = Failure {
+        exchange: Exchange {
+            started: Timestamp(1_769_860_800_123_999),
+            status: Some(404),
+            ..Exchange::default()
+        },
+        kind: FailureKind::Status,
+        message: "the server answered 404 Not Found".to_owned(),
+        severity: Severity::Permanent,
+    };
+    Record::failed(facts(n), failure)
 }
 
 fn load(results: &Path, folder: &Path) -> Result<Index, IndexError> {
@@ -132,5 +153,35 @@ fn lists(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lists);
+/// The program itself, from its start to its end.
+fn results(c: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join(".coordinator");
+    fs::create_dir(&own).unwrap();
+    let mut log = LogWriter::open(&OwnFolder::named(&own).unwrap()).unwrap();
+    for n in 0..RECORDS {
+        let record = if n % 50 == 0 { failed(n) } else { record(n) };
+        log.append(&record).unwrap();
+    }
+    log.flush().unwrap();
+    let mut group = c.benchmark_group("results");
+    group
+        .throughput(Throughput::Elements(RECORDS))
+        .sample_size(10);
+    for form in ["--json", "--failed", "--stored"] {
+        group.bench_function(form, |b| {
+            b.iter(|| {
+                let status = Command::new(env!("CARGO_BIN_EXE_coordinator"))
+                    .args(["results", form])
+                    .arg(folder.path())
+                    .stdout(Stdio::null())
+                    .status();
+                assert!(status.unwrap().success());
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lists, results);
 criterion_main!(benches);

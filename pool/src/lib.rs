@@ -52,8 +52,8 @@ pub mod workers;
 
 pub use allocator::Allocator;
 pub use api::{
-    Builder, Context, Ended, Failed, Handle, Kind, Ordered, Outcome, Pool, Redeliver, Run,
-    StartError, SubmitError, Work, init, init_one_of,
+    AnyWork, Async, AsyncWork, Builder, Context, Ended, Failed, Handle, Kind, Ordered, Outcome,
+    Pool, Progress, Redeliver, Run, StartError, SubmitError, Work, init, init_one_of,
 };
 pub use confine::{ConfineError, Network, Sandbox};
 #[doc(hidden)]

@@ -17,6 +17,13 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
+/// What stands indented below the line that begins with `head`.
+fn body(program: &str, head: &str) -> String {
+    let lines = program.lines().skip_while(|line| !line.starts_with(head));
+    let lines = lines.skip(1).map_while(|line| line.strip_prefix("    "));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
 /// What it prints.
 fn printed(command: &mut Command) -> Vec<String> {
     let output = command.output().unwrap();
@@ -129,4 +136,76 @@ fn plugins() {
         let refused = ["ermission denied", "not permitted"];
         assert!(refused.iter().any(|text| line.contains(text)), "{line}");
     }
+}
+
+/// The cells of a row of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn compare() {
+    let readme = include_str!("../README.md");
+    for (program, head) in [
+        (
+            include_str!("../examples/compare/with_pool.rs"),
+            "pub(crate) fn run",
+        ),
+        (
+            include_str!("../examples/compare/with_procspawn.rs"),
+            "pub(crate) fn run",
+        ),
+        (
+            include_str!("../examples/compare/with_multiprocessing.py"),
+            "if __name__",
+        ),
+        (
+            include_str!("../examples/compare/with_futures.py"),
+            "if __name__",
+        ),
+    ] {
+        let body = body(program, head);
+        assert!(body.lines().count() > 2, "{program}");
+        assert!(readme.contains(&body), "README shows this:\n{body}");
+    }
+    let lines = printed(&mut example("compare"));
+    assert!(readme.contains(&lines[..2].join("\n")), "{lines:?}");
+    let row = |number: usize| cells(&lines[2 + number]);
+    let ours = row(0);
+    assert_eq!(ours[..4], ["this pool", "100", "0", "0"]);
+    assert!(
+        ours[4].ends_with(" ms") && ours[5].ends_with(" ms"),
+        "{ours:?}"
+    );
+    let procspawn = row(1);
+    assert_eq!(procspawn[..5], ["procspawn", "99", "1", "0", "never"]);
+    assert!(procspawn[5].ends_with(" ms"), "{procspawn:?}");
+    let has_python = Command::new("python3").arg("--version").output().is_ok();
+    let (multiprocessing, futures) = (row(2), row(3));
+    if has_python {
+        let hangs = ["multiprocessing.Pool", "99", "0", "1", "never", "never"];
+        assert_eq!(multiprocessing, hangs);
+        // How many are finished before the crash depends on the moment.
+        assert_eq!(futures[0], "concurrent.futures");
+        assert_eq!(futures[4], "never", "{futures:?}");
+        let counts: Vec<u32> = futures[1..4].iter().map(|n| n.parse().unwrap()).collect();
+        assert!(
+            counts[0] < 100 && counts.iter().sum::<u32>() == 100,
+            "{futures:?}"
+        );
+    }
+}
+
+#[test]
+fn compare_without_python() {
+    let lines = printed(example("compare").env("PATH", ""));
+    for (line, name) in lines[4..]
+        .iter()
+        .zip(["multiprocessing.Pool", "concurrent.futures"])
+    {
+        let row = cells(line);
+        assert_eq!(row[0], name);
+        assert!(row[1].starts_with("not run: python3: "), "{line}");
+    }
+    assert_eq!(lines.len(), 6);
 }

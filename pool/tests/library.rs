@@ -17,10 +17,11 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use pool::{
-    Builder, Context, Exit, Failed, Network, Outcome, Pool, Redeliver, Sandbox, StartError,
-    SubmitError, Work,
+    Async, AsyncWork, Builder, Context, Exit, Failed, Network, Outcome, Pool, Redeliver, Sandbox,
+    StartError, SubmitError, Work,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Barrier;
 
 #[global_allocator]
 static ALLOCATOR: pool::Allocator = pool::Allocator::new();
@@ -53,6 +54,12 @@ enum Job {
     Read(PathBuf),
     Write(PathBuf),
     Connect(SocketAddr),
+    /// Makes so many steps, and says so. Ahead of the second and of each one after that, it waits for the file with this path and
+    /// the number of the step.
+    Steps(u64, PathBuf),
+    /// The first delivery shows progress, and dies once there is the first file. The second makes the second file, and returns
+    /// once there is a file `end` beside it.
+    ShowAndDie(PathBuf, PathBuf),
     /// How many jobs this worker has done, and what it was told.
     Tell,
     Print,
@@ -118,6 +125,25 @@ impl Work for Obedient {
                 TcpStream::connect(address)?;
                 String::new()
             }
+            Job::Steps(steps, path) => {
+                for step in 1..=steps {
+                    while step > 1 && !path.with_extension(step.to_string()).exists() {
+                        std::thread::yield_now();
+                    }
+                    context.progress(step, Some(steps));
+                }
+                String::new()
+            }
+            Job::ShowAndDie(go, _) if context.delivery == 1 => {
+                context.progress(7, None);
+                wait_for(&go);
+                std::process::abort()
+            }
+            Job::ShowAndDie(_, runs) => {
+                fs::write(&runs, "")?;
+                wait_for(&runs.with_file_name("end"));
+                context.delivery.to_string()
+            }
             Job::Tell => format!("{} {}", self.setup, self.done),
             Job::Print => {
                 // Where the page is not.
@@ -134,6 +160,84 @@ impl Work for Obedient {
 #[test]
 fn worker() {
     pool::init::<Obedient>();
+}
+
+/// Does what a job says, many jobs at once.
+struct Patient {
+    meeting: Barrier,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Waiting {
+    /// Until [`TABLE`] jobs of one process wait.
+    Meet,
+    /// For ever.
+    Hang,
+    Panic,
+    /// Once there is a file with this path.
+    Abort(PathBuf),
+    Wait(PathBuf),
+    Large,
+    Steps(PathBuf),
+    Delivery,
+}
+
+/// How many jobs meet.
+const TABLE: usize = 20;
+
+impl AsyncWork for Patient {
+    type Setup = String;
+    type Job = Waiting;
+    type Output = String;
+
+    fn start(setup: String) -> Result<Self, Failed> {
+        let meeting = Barrier::new(TABLE);
+        match setup.as_str() {
+            "broken" => Err(Failed::new("as the setup says")),
+            _ => Ok(Self { meeting }),
+        }
+    }
+
+    async fn run(&self, job: Waiting, context: &Context<'_>) -> Result<String, Failed> {
+        match job {
+            Waiting::Meet => {
+                self.meeting.wait().await;
+            }
+            Waiting::Hang => std::future::pending().await,
+            Waiting::Panic => panic!("as the job says"),
+            Waiting::Abort(path) => {
+                appears(&path).await;
+                std::process::abort()
+            }
+            Waiting::Wait(path) => appears(&path).await,
+            Waiting::Large => return Ok("x".repeat(60_000)),
+            Waiting::Steps(path) => {
+                context.progress(1, None);
+                appears(&path).await;
+            }
+            Waiting::Delivery => return Ok(context.delivery.to_string()),
+        }
+        Ok(String::new())
+    }
+}
+
+async fn appears(path: &Path) {
+    while !path.exists() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What every async worker of these tests becomes.
+#[test]
+fn async_worker() {
+    pool::init::<Async<Patient>>();
+}
+
+fn async_builder() -> Builder<Async<Patient>> {
+    Pool::builder(String::new())
+        .under_test("async_worker")
+        .workers(1)
+        .on_line(|_| {})
 }
 
 fn builder() -> Builder<Obedient> {
@@ -498,4 +602,143 @@ fn what_cannot_be_had_is_told_before_anything_starts() {
         matches!(started, Err(StartError::Confine(_))),
         "{started:?}"
     );
+}
+
+#[test]
+fn an_async_worker_has_many_jobs_under_way() {
+    let pool = async_builder().at_once(20).start().unwrap();
+    let outcomes = pool.run(std::iter::repeat_n(Waiting::Meet, 3 * TABLE));
+    let done = outcomes.filter(|(_, outcome)| *outcome == Outcome::Done(String::new()));
+    assert_eq!(done.count(), 3 * TABLE);
+    let counts = pool.finish().counts;
+    assert_eq!((counts.spawned, counts.deaths), (1, 0));
+}
+
+#[test]
+fn an_async_job_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = flag(&folder, "go");
+    let limit = Duration::from_secs(1);
+    let pool = async_builder().deadline(limit).start().unwrap();
+    let others: Vec<_> = [
+        Waiting::Hang,
+        Waiting::Panic,
+        Waiting::Large,
+        Waiting::Delivery,
+    ]
+    .into_iter()
+    .map(|job| pool.submit(job).unwrap())
+    .collect();
+    let outcomes: Vec<_> = others.into_iter().map(pool::Handle::wait).collect();
+    assert_eq!(outcomes[0], Outcome::DeadlineExceeded(limit));
+    assert!(
+        matches!(&outcomes[1], Outcome::Failed(failed) if failed.message().contains("as the job says")),
+        "{outcomes:?}"
+    );
+    assert!(
+        matches!(&outcomes[2], Outcome::Failed(failed) if failed.message().contains("60003 bytes")),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes[3], Outcome::Done("1".to_owned()));
+    fs::write(&go, "").unwrap();
+    assert_eq!(
+        pool.submit(Waiting::Wait(go)).unwrap().wait().done(),
+        Some(String::new())
+    );
+    // All in one process.
+    let counts = pool.finish().counts;
+    assert_eq!((counts.spawned, counts.deaths), (1, 0));
+}
+
+#[test]
+fn an_async_job_that_crashes_is_found_among_those_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = flag(&folder, "go");
+    let pool = async_builder().start().unwrap();
+    let beside: Vec<_> = (0..10)
+        .map(|_| pool.submit(Waiting::Wait(go.clone())).unwrap())
+        .collect();
+    let crash = pool.submit(Waiting::Abort(go.clone())).unwrap();
+    fs::write(&go, "").unwrap();
+    let outcome = crash.wait();
+    let Outcome::Quarantined(deaths) = outcome else {
+        panic!("{outcome:?}");
+    };
+    // The first may have been beside others, and counts for nothing then.
+    assert!((3..=4).contains(&deaths.len()), "{deaths:?}");
+    for handle in beside {
+        assert_eq!(handle.wait(), Outcome::Done(String::new()));
+    }
+    assert_eq!(pool.finish().counts.quarantined, 1);
+}
+
+#[test]
+fn an_async_pool_whose_workers_cannot_start_gives_up() {
+    let pool = Pool::<Async<Patient>>::builder("broken".to_owned())
+        .under_test("async_worker")
+        .restart_intensity(1, Duration::from_secs(600))
+        .on_line(|_| {})
+        .start()
+        .unwrap();
+    let outcome = pool.submit(Waiting::Delivery).unwrap().wait();
+    assert_eq!(outcome, Outcome::Abandoned);
+}
+
+/// What `handle` tells of the progress of its job, once it is this many steps.
+fn wait_for_step<O: serde::de::DeserializeOwned>(
+    handle: &pool::Handle<O>,
+    step: u64,
+) -> Option<u64> {
+    loop {
+        match handle.progress() {
+            Some(progress) if progress.done == step => return progress.total,
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_a_job_is_told_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = flag(&folder, "step");
+    // A heartbeat of its own would come too late.
+    let lease = Duration::from_secs(36_000);
+    let pool = builder().workers(1).lease(lease).start().unwrap();
+    let silent = pool.submit(Job::Square(2)).unwrap();
+    let handle = pool.submit(Job::Steps(3, path.clone())).unwrap();
+    for step in 1..=3 {
+        if step > 1 {
+            fs::write(path.with_extension(step.to_string()), "").unwrap();
+        }
+        if step < 3 {
+            assert_eq!(wait_for_step(&handle, step), Some(3));
+        }
+    }
+    assert_eq!(silent.progress(), None);
+    assert_eq!(handle.wait(), done(""));
+    assert_eq!(silent.wait(), done(4));
+
+    let go = flag(&folder, "go");
+    let pool = async_builder().lease(lease).start().unwrap();
+    let handle = pool.submit(Waiting::Steps(go.clone())).unwrap();
+    assert_eq!(wait_for_step(&handle, 1), None);
+    fs::write(go, "").unwrap();
+    assert_eq!(handle.wait(), Outcome::Done(String::new()));
+}
+
+#[test]
+fn a_job_that_is_begun_again_has_made_no_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, runs) = (flag(&folder, "go"), flag(&folder, "runs"));
+    let pool = builder().workers(1).start().unwrap();
+    let handle = pool
+        .submit(Job::ShowAndDie(go.clone(), runs.clone()))
+        .unwrap();
+    assert_eq!(wait_for_step(&handle, 7), None);
+    fs::write(&go, "").unwrap();
+    // The second worker has it.
+    wait_for(&runs);
+    assert_eq!(handle.progress(), None);
+    fs::write(flag(&folder, "end"), "").unwrap();
+    assert_eq!(handle.wait(), done(2));
 }

@@ -61,9 +61,15 @@ pub struct ShootoutArgs {
     #[arg(long, value_name = "NAME=COMMAND")]
     pub contestant: Vec<String>,
 
-    /// Also measure curl, wget2, aria2c, xargs with wget, and Python, if they are installed
+    /// Also measure curl, wget2, aria2c, xargs with wget, and Python, if they are installed: of each
+    /// program the newest on PATH
     #[arg(long)]
     pub peers: bool,
+
+    /// Measure this curl, wget2, aria2c or wget, given as NAME=PATH, in place of the newest on PATH.
+    /// May be given several times
+    #[arg(long, value_name = "NAME=PATH")]
+    pub peer: Vec<String>,
 
     /// Timed rounds
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=1000))]

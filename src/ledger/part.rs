@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::filter::Filter;
-use super::{KEY, Key};
+use super::{KEY, Key, rank};
 
 /// Largest page, in bytes: what a look-up reads.
 const PAGE: usize = 4096;
@@ -71,11 +71,9 @@ impl<const V: usize> Part<V> {
         if !self.may_hold(key) {
             return Ok(None);
         }
-        let Some(page) = self
-            .firsts
-            .partition_point(|first| first <= key)
-            .checked_sub(1)
-        else {
+        let wanted = rank(key);
+        let before = self.firsts.partition_point(|first| rank(first) <= wanted);
+        let Some(page) = before.checked_sub(1) else {
             return Ok(None);
         };
         let mut buffer = [0; PAGE];
@@ -87,7 +85,7 @@ impl<const V: usize> Part<V> {
         while low < high {
             let middle = usize::midpoint(low, high);
             let (found, value) = Self::entry(page, middle);
-            match found.cmp(key) {
+            match rank(&found).cmp(&wanted) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => return Ok(Some(value)),
@@ -253,7 +251,7 @@ pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
         .iter()
         .filter_map(|source| source.head)
         .map(|(key, _)| key)
-        .min()
+        .min_by_key(rank)
     {
         let mut newest = None;
         for source in &mut sources {

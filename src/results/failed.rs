@@ -10,9 +10,9 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::filter::Filter;
-use super::latest::{Latest, Unreadable};
+use super::latest::Latest;
 use super::{ResultsError, to_stdout};
-use crate::run::log::{Outcome, Record};
+use crate::run::log::{Brief, Outcome};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -28,25 +28,21 @@ struct Line<'a> {
 /// # Errors
 ///
 /// If the log cannot be read, or `out` not be written to.
-pub fn print(
-    latest: &Latest,
-    filter: &Filter,
-    out: &mut impl Write,
-) -> Result<(u64, Unreadable), ResultsError> {
+pub fn print(latest: &Latest, filter: &Filter, out: &mut impl Write) -> Result<u64, ResultsError> {
     let as_json = needs_json(latest, filter)?;
     let mut printed = 0;
-    let unreadable = latest.each(|record| {
+    latest.each(|record| {
         if is_asked_for(record, filter) {
             line(record, as_json, out).map_err(to_stdout)?;
             printed += 1;
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok((printed, unreadable))
+    Ok(printed)
 }
 
-fn is_asked_for(record: &Record, filter: &Filter) -> bool {
-    has_failed(record.outcome) && filter.admits(record)
+fn is_asked_for(record: &Brief<'_>, filter: &Filter) -> bool {
+    has_failed(record.outcome) && filter.admits(&record.url, record.kind())
 }
 
 /// Whether a task that ended like this is to be done again.
@@ -64,8 +60,8 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
     }
     let mut found = false;
     latest.each(|record| {
-        found = is_asked_for(record, filter)
-            && !is_plain(&record.url, record.range.as_deref(), record.out.as_deref());
+        found =
+            is_asked_for(record, filter) && !is_plain(&record.url, record.range(), record.out());
         Ok(if found {
             ControlFlow::Break(())
         } else {
@@ -79,17 +75,23 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
 #[must_use]
 pub fn is_plain(url: &str, range: Option<&str>, out: Option<&str>) -> bool {
     let strange = |c: char| c.is_control() || c.is_whitespace() || c == '#';
-    range.is_none() && out.is_none() && !url.starts_with('{') && !url.contains(strange)
+    let is_usual = url
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    range.is_none()
+        && out.is_none()
+        && !url.starts_with('{')
+        && (is_usual || !url.contains(strange))
 }
 
-fn line(record: &Record, as_json: bool, out: &mut impl Write) -> io::Result<()> {
+fn line(record: &Brief<'_>, as_json: bool, out: &mut impl Write) -> io::Result<()> {
     if !as_json {
         return writeln!(out, "{}", record.url);
     }
     let line = Line {
         url: &record.url,
-        range: record.range.as_deref(),
-        out: record.out.as_deref(),
+        range: record.range(),
+        out: record.out(),
     };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)

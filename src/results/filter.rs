@@ -1,9 +1,9 @@
 //! Which records are asked for, by host and by kind of failure.
 
+use std::borrow::Cow;
+
 use protocol::FailureKind;
 use url::Url;
-
-use crate::run::log::Record;
 
 /// See the module. What is empty admits everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether a record is asked for.
+    /// Whether the record of this URL is asked for, which failed like this if it did.
     #[must_use]
-    pub fn admits(&self, record: &Record) -> bool {
-        let kind = record.error.as_ref().map(|error| error.kind);
+    pub fn admits(&self, url: &str, kind: Option<FailureKind>) -> bool {
         (self.kinds.is_empty() || kind.is_some_and(|kind| self.kinds.contains(&kind)))
-            && (self.hosts.is_empty() || self.hosts.contains(&host(&record.url)))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|wanted| *wanted == host(url)))
     }
 
     /// Whether every record is.
@@ -32,13 +31,13 @@ impl Filter {
 
 /// The host of a URL, without the port; nothing if it has none, or is no URL.
 #[must_use]
-pub fn host(url: &str) -> String {
+pub fn host(url: &str) -> Cow<'_, str> {
     if let Some(host) = plain_host(url) {
-        return host.to_owned();
+        return host.into();
     }
     let url = Url::parse(url).ok();
     let host = url.as_ref().and_then(Url::host_str);
-    host.unwrap_or_default().to_owned()
+    host.unwrap_or_default().to_owned().into()
 }
 
 /// The host of a URL in which it stands as a parser would give it: lower case, no port, and neither an

@@ -1,9 +1,10 @@
 //! Which lines of a run log count: the last one of each task.
 //!
-//! The log is read twice. The first time it is noted which line is the last of each task, in a
-//! [`Ledger`], so that memory stays bounded however long the log is; then each line is asked
-//! whether it is that one. What is appended meanwhile is not looked at. This module opens the log
-//! for reading only, and takes no lock.
+//! The log is read once to note which line is the last of each task, in a [`Ledger`], so that memory
+//! stays bounded however long the log is. If no task has two lines, which is usual, all of them
+//! count, and who counted while they were read is done. Otherwise the log is read again, and each line
+//! is asked whether it is that one. What is appended meanwhile is not looked at. This module opens the
+//! log for reading only, and takes no lock.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Take};
@@ -16,8 +17,8 @@ use super::ResultsError;
 use super::failed::is_plain;
 use crate::cli::run::{OUTPUT, SIMULATED_OUTPUT};
 use crate::input::UrlKey;
-use crate::ledger::Ledger;
-use crate::run::log::{Layout, LineProblem, Log, LogError, LogReader, Outcome, Record};
+use crate::ledger::{Key, Ledger};
+use crate::run::log::{Brief, Layout, LineProblem, Log, LogError, LogReader, Outcome, Record};
 
 /// The records of a run log that count.
 #[derive(Debug)]
@@ -26,13 +27,14 @@ pub struct Latest {
     path: PathBuf,
     /// How much of it there was when it was opened.
     length: u64,
-    /// The last line of each task, by its number.
+    /// Where the last line of each task begins.
     last: Ledger<8>,
     /// No task has two lines: all count.
     all: bool,
     torn: bool,
     unusual: bool,
     simulated: bool,
+    unreadable: Unreadable,
 }
 
 /// What a reader came across that is no record.
@@ -45,14 +47,18 @@ pub struct Unreadable {
 }
 
 impl Latest {
-    /// Opens the run log of an output folder, and notes which lines count. Temporary files, if
-    /// there must be any, are made in `folder`.
+    /// Opens the run log of an output folder, and notes which lines count. `visit` is shown each record,
+    /// be it one that counts or not. Temporary files, if there must be any, are made in `folder`.
     ///
     /// # Errors
     ///
-    /// There is none; it is something else; it cannot be read to its end; or there is no room in
-    /// `folder` to keep track of it.
-    pub fn open(output: &Path, folder: PathBuf) -> Result<Self, ResultsError> {
+    /// There is none; it is something else; it cannot be read to its end; there is no room in
+    /// `folder` to keep track of it; or what `visit` fails with.
+    pub fn open(
+        output: &Path,
+        folder: PathBuf,
+        visit: impl FnMut(&Brief<'_>) -> Result<(), ResultsError>,
+    ) -> Result<Self, ResultsError> {
         let layout = Layout::at(output.to_owned());
         let (file, length) = open(output, &layout)?;
         let path = layout.results();
@@ -65,36 +71,34 @@ impl Latest {
             torn: false,
             unusual: false,
             simulated: false,
+            unreadable: Unreadable::default(),
         };
-        latest.note()?;
+        latest.note(visit)?;
         Ok(latest)
     }
 
-    fn note(&mut self) -> Result<(), ResultsError> {
+    fn note(
+        &mut self,
+        mut visit: impl FnMut(&Brief<'_>) -> Result<(), ResultsError>,
+    ) -> Result<(), ResultsError> {
         let mut reader = reader(&self.file, self.length)?;
         let mut records = 0_u64;
-        let mut unreadable = Unreadable::default();
-        while let Some(brief) = reader.next_brief() {
+        while let Some(brief) = reader.next_brief_at() {
             match brief {
-                Ok(brief) => {
-                    let key = key(
-                        &brief.url,
-                        brief.range(),
-                        brief.out(),
-                        brief.outcome,
-                        brief.task,
-                    );
+                Ok((at, brief)) => {
                     self.unusual |= !is_plain(&brief.url, brief.range(), brief.out());
                     self.simulated |= brief.simulated;
                     records += 1;
-                    let number = reader.number();
-                    self.last.insert(key, number.to_be_bytes())?;
+                    self.last.insert(key_of(&brief), at.to_be_bytes())?;
+                    visit(&brief)?;
                 }
-                Err(problem) => unreadable.add(problem, &self.path)?,
+                Err(problem) => self.unreadable.add(problem, &self.path)?,
             }
         }
         self.torn = reader.is_torn();
-        if let Some(first) = unreadable.first.filter(|_| records == 0) {
+        if records == 0
+            && let Some(first) = self.unreadable.first.take()
+        {
             let path = self.path.clone();
             return Err(ResultsError::NotALog { path, first });
         }
@@ -110,37 +114,64 @@ impl Latest {
     /// What `visit` fails with; or the log cannot be read any more.
     pub fn each(
         &self,
-        mut visit: impl FnMut(&Record) -> Result<ControlFlow<()>, ResultsError>,
+        mut visit: impl FnMut(&Brief<'_>) -> Result<ControlFlow<()>, ResultsError>,
+    ) -> Result<(), ResultsError> {
+        let mut reader = reader(&self.file, self.length)?;
+        while let Some(brief) = reader.next_brief_at() {
+            match brief {
+                Ok((at, brief)) => {
+                    if self.counts(|| key_of(&brief), at)? && visit(&brief)?.is_break() {
+                        break;
+                    }
+                }
+                Err(problem) => Unreadable::default().add(problem, &self.path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, with all that a record says. What is not a record although enough of it can be read is
+    /// given back.
+    ///
+    /// # Errors
+    ///
+    /// As of `each`.
+    pub fn each_whole(
+        &self,
+        mut visit: impl FnMut(&Record) -> Result<(), ResultsError>,
     ) -> Result<Unreadable, ResultsError> {
         let mut reader = reader(&self.file, self.length)?;
         let mut unreadable = Unreadable::default();
         while let Some(record) = reader.next() {
-            let record = match record {
-                Ok(record) => record,
-                Err(problem) => {
-                    unreadable.add(problem, &self.path)?;
-                    continue;
+            match record {
+                Ok(record) => {
+                    let (range, out) = (record.range.as_deref(), record.out.as_deref());
+                    let key = || key(&record.url, range, out, record.outcome, record.task);
+                    if self.counts(key, reader.begin())? {
+                        visit(&record)?;
+                    }
                 }
-            };
-            if self.counts(&record, reader.number())? && visit(&record)?.is_break() {
-                break;
+                Err(problem) => unreadable.add(problem, &self.path)?,
             }
         }
         Ok(unreadable)
     }
 
-    /// Whether this record in the line of this number is the last of its task.
-    fn counts(&self, record: &Record, number: u64) -> Result<bool, ResultsError> {
-        let key = || {
-            key(
-                &record.url,
-                record.range.as_deref(),
-                record.out.as_deref(),
-                record.outcome,
-                record.task,
-            )
-        };
-        Ok(self.all || self.last.get(&key())? == Some(number.to_be_bytes()))
+    /// Whether the record of this key in the line that begins here is the last of its task.
+    fn counts(&self, key: impl FnOnce() -> Key, at: u64) -> Result<bool, ResultsError> {
+        Ok(self.all || self.last.get(&key())? == Some(at.to_be_bytes()))
+    }
+
+    /// Whether every record counts: no task has two.
+    #[must_use]
+    pub const fn all_count(&self) -> bool {
+        self.all
+    }
+
+    /// What of the log is no record.
+    #[must_use]
+    pub const fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
     }
 
     /// Where the run log is.
@@ -190,15 +221,14 @@ impl Unreadable {
     }
 }
 
+fn key_of(brief: &Brief<'_>) -> Key {
+    let (range, out) = (brief.range(), brief.out());
+    key(&brief.url, range, out, brief.outcome, brief.task)
+}
+
 /// A duplicate is recorded beside the task whose file it shares, again by each run: it is told
 /// apart by its number.
-fn key(
-    url: &str,
-    range: Option<&str>,
-    out: Option<&str>,
-    outcome: Outcome,
-    task: TaskId,
-) -> [u8; UrlKey::BYTES] {
+fn key(url: &str, range: Option<&str>, out: Option<&str>, outcome: Outcome, task: TaskId) -> Key {
     let key = match outcome {
         Outcome::Duplicate => {
             let range = range.unwrap_or_default();

@@ -7,7 +7,8 @@
 //!                                                     +-> export: CSV, JSON
 //! ```
 //!
-//! The log is read a line at a time, up to three times, so that memory does not grow with it. It
+//! The log is read a line at a time, up to three times, so that memory does not grow with it; once if no
+//! task has two lines and nothing is to be printed of each. It
 //! must not change or lock anything in the folder, and share nothing with a run but the log's
 //! format: the run may still be going on.
 
@@ -24,14 +25,14 @@ mod terminal;
 
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::results::ResultsArgs;
 use crate::folder::StateError;
 use crate::ledger::LedgerError;
-use crate::run::log::{LastRun, Layout, LineProblem, Log, LogError};
+use crate::run::log::{Brief, LastRun, Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};
 use filter::Filter;
@@ -179,29 +180,22 @@ pub fn execute(plan: &Plan) -> Result<(), ResultsError> {
 fn tell(plan: &Plan) -> Result<(), ResultsError> {
     // Never in the folder itself.
     let scratch = std::env::temp_dir();
-    let latest = Latest::open(&plan.folder, scratch.clone())?;
     if plan.failed || plan.stored {
+        let latest = Latest::open(&plan.folder, scratch, |_| Ok(()))?;
         let mut out = BufWriter::new(io::stdout().lock());
-        let (printed, unreadable) = match plan.failed {
+        let printed = match plan.failed {
             true => failed::print(&latest, &plan.filter, &mut out)?,
             false => stored::print(&latest, &plan.filter, &mut out)?,
         };
         out.flush().map_err(to_stdout)?;
-        warn(&latest, &unreadable);
+        warn(&latest);
         if printed == 0 && !plan.filter.is_empty() {
             say(NO_MATCH);
         }
         return Ok(());
     }
+    let (latest, counting) = count(plan, &scratch)?;
     let mut exports = open_exports(plan, &latest)?;
-    let failures_are_slow = !plan.filter.kinds.is_empty();
-    let mut counting = Counting::new(scratch, plan.slowest, failures_are_slow);
-    let unreadable = latest.each(|record| {
-        if plan.filter.admits(record) {
-            counting.add(record)?;
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
     let mut summary = counting.finish()?;
     // Which host's URLs a worker died of, its line does not tell.
     if plan.filter.is_empty() {
@@ -210,16 +204,20 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
             Err(error) => say(&error.to_string()),
         }
     }
-    warn(&latest, &unreadable);
+    warn(&latest);
     if !exports.is_empty() {
         exports.begin(&summary)?;
-        latest.each(|record| {
-            if plan.filter.admits(record) {
-                exports.add(record)?;
+        let unreadable = latest.each_whole(|record| {
+            let kind = record.error.as_ref().map(|error| error.kind);
+            match plan.filter.admits(&record.url, kind) {
+                true => exports.add(record),
+                false => Ok(()),
             }
-            Ok(ControlFlow::Continue(()))
         })?;
         exports.finish()?;
+        if unreadable.lines > latest.unreadable().lines {
+            warn_of(&unreadable);
+        }
     }
     if summary.totals.is_empty() && !plan.filter.is_empty() {
         say(NO_MATCH);
@@ -256,22 +254,47 @@ fn open_exports(plan: &Plan, latest: &Latest) -> Result<Exports, ResultsError> {
     })
 }
 
+/// Computes the figures of the records that count and are asked for.
+fn count(plan: &Plan, scratch: &Path) -> Result<(Latest, Counting), ResultsError> {
+    let failures_are_slow = !plan.filter.kinds.is_empty();
+    let new = || Counting::new(scratch.to_owned(), plan.slowest, failures_are_slow);
+    let add = |counting: &mut Counting, record: &Brief<'_>| {
+        if plan.filter.admits(&record.url, record.kind()) {
+            counting.add(record)?;
+        }
+        Ok(())
+    };
+    let mut counting = new();
+    let latest = Latest::open(&plan.folder, scratch.to_owned(), |record| {
+        add(&mut counting, record)
+    })?;
+    if !latest.all_count() {
+        counting = new();
+        latest.each(|record| add(&mut counting, record).map(ControlFlow::Continue))?;
+    }
+    Ok((latest, counting))
+}
+
 /// Says whether the run was simulated, and what of the log was passed over.
-fn warn(latest: &Latest, unreadable: &Unreadable) {
+fn warn(latest: &Latest) {
     if latest.is_simulated() {
         say("the run was simulated (--simulate): the files do not hold what their URLs name");
     }
-    if let Some(first) = &unreadable.first {
-        let lines = unreadable.lines;
-        say(&format!(
-            "{lines} lines of the run log are not records, and are skipped; {first}"
-        ));
-    }
+    warn_of(latest.unreadable());
     if latest.is_torn() {
         say(
             "the last line of the run log is incomplete, and is skipped: a run is writing it, \
              or was killed; the next run does that URL again",
         );
+    }
+}
+
+fn warn_of(unreadable: &Unreadable) {
+    if let Some(first) = &unreadable.first {
+        let lines = unreadable.lines;
+        say(&format!(
+            "{lines} lines of the run log are not records, and are skipped; {first}"
+        ));
     }
 }
 

@@ -14,7 +14,7 @@ use super::failed::has_failed;
 use super::filter::host;
 use super::hosts::{HostCount, Hosts};
 use crate::ledger::LedgerError;
-use crate::run::log::{Moment, Outcome, Record, RecordedTiming};
+use crate::run::log::{Brief, Moment, Outcome, RecordedTiming};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
@@ -132,7 +132,7 @@ impl Counting {
     /// # Errors
     ///
     /// If there is no room to keep track of its host.
-    pub fn add(&mut self, record: &Record) -> Result<(), LedgerError> {
+    pub fn add(&mut self, record: &Brief<'_>) -> Result<(), LedgerError> {
         let totals = &mut self.totals;
         self.records += 1;
         match record.outcome {
@@ -165,7 +165,7 @@ impl Counting {
             .count(&host(&record.url), has_failed(record.outcome))
     }
 
-    fn add_kind(&mut self, record: &Record) {
+    fn add_kind(&mut self, record: &Brief<'_>) {
         let Some(error) = &record.error else {
             return;
         };
@@ -176,13 +176,13 @@ impl Counting {
             kind: error.kind,
             status,
             urls: 0,
-            url: record.url.clone(),
-            message: error.message.clone(),
+            url: record.url.to_string(),
+            message: error.message.to_string(),
         });
         count.urls += 1;
     }
 
-    fn add_slow(&mut self, record: &Record, took: u64) {
+    fn add_slow(&mut self, record: &Brief<'_>, took: u64) {
         let rank = (took, Reverse(self.records));
         let is_full = self.slowest.len() >= self.most_slow;
         if took == 0
@@ -201,7 +201,7 @@ impl Counting {
         #[allow(clippy::cast_precision_loss, reason = "microseconds of some years")]
         let total_ms = took as f64 / 1000.0;
         let slow = Slow {
-            url: record.url.clone(),
+            url: record.url.to_string(),
             outcome: record.outcome,
             bytes: record.bytes,
             total_ms,

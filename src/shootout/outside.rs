@@ -2,6 +2,7 @@
 //!
 //! It must not run the contest; it only asks a program for its version.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -142,55 +143,143 @@ pub const PYTHON: [(&str, &str); 6] = [
     ("event_loop.py", include_str!("python/event_loop.py")),
 ];
 
-/// The programs that are on this machine, with equal settings.
-#[must_use]
-pub fn peers() -> Vec<Outside> {
-    let mut found = Vec::new();
-    let mut enter = |program: &str, name: &str, summary: &str, command: &str| {
-        if let Some(version) = version(program, "--version") {
-            found.push(Outside {
-                name: name.to_owned(),
-                summary: summary.to_owned(),
-                family: Family::Outside,
-                words: command.split_whitespace().map(str::to_owned).collect(),
-                version: Some(version),
-            });
-        }
-    };
-    enter(
-        "curl",
-        "curl",
-        "curl -Z: one thread, one event loop",
-        "curl --disable --silent --show-error --fail --location --parallel --parallel-immediate \
-         --parallel-max {workers} --output-dir {out} --config {curl}",
-    );
+/// A program that most people use, and how it downloads a list. `{program}` stands for its path.
+struct Peer {
+    program: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    command: &'static str,
+}
+
+/// With equal settings.
+const PEERS: [Peer; 4] = [
+    Peer {
+        program: "curl",
+        name: "curl",
+        summary: "curl -Z: one thread, one event loop",
+        command: "{program} --disable --silent --show-error --fail --location --parallel \
+                  --parallel-immediate --parallel-max {workers} --output-dir {out} --config {curl}",
+    },
     // wget2 1.99 leaves the port out of its Host field, and so asks for another site.
-    enter(
-        "wget2",
-        "wget2",
-        "wget2: threads",
-        "wget2 --no-config --quiet --max-threads {workers} --directory-prefix {out} \
-         --header=Host:{origin} --input-file {urls}",
-    );
-    enter(
-        "aria2c",
-        "aria2c",
-        "aria2c: one thread, one event loop",
-        "aria2c --no-conf --quiet --max-concurrent-downloads {workers} --split 1 \
-         --max-connection-per-server 1 --file-allocation none --summary-interval 0 --dir {out} \
-         --input-file {urls}",
-    );
-    if version("xargs", "--version").is_some() {
-        enter(
-            "wget",
-            "xargs+wget",
-            "xargs: a process of wget for each URL",
-            "xargs --arg-file {urls} --max-procs {workers} --max-args 1 wget --no-config --quiet \
-             --force-directories --directory-prefix {out}",
-        );
+    Peer {
+        program: "wget2",
+        name: "wget2",
+        summary: "wget2: threads",
+        command: "{program} --no-config --quiet --max-threads {workers} --directory-prefix {out} \
+                  --header=Host:{origin} --input-file {urls}",
+    },
+    Peer {
+        program: "aria2c",
+        name: "aria2c",
+        summary: "aria2c: one thread, one event loop",
+        command: "{program} --no-conf --quiet --max-concurrent-downloads {workers} --split 1 \
+                  --max-connection-per-server 1 --file-allocation none --summary-interval 0 \
+                  --dir {out} --input-file {urls}",
+    },
+    Peer {
+        program: "wget",
+        name: "xargs+wget",
+        summary: "xargs: a process of wget for each URL",
+        command: "xargs --arg-file {urls} --max-procs {workers} --max-args 1 {program} --no-config \
+                  --quiet --force-directories --directory-prefix {out}",
+    },
+];
+
+/// Why a program that was named cannot take part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// It is another text, or another program.
+    #[error("expected NAME=PATH with a NAME of curl, wget2, aria2c or wget, not '{0}' (--peer)")]
+    Shape(String),
+    /// It is not there, or something else.
+    #[error("{path} does not answer --version, and so is no {name} (--peer)")]
+    Silent { name: &'static str, path: String },
+}
+
+impl Peer {
+    fn at(&self, path: &str, version: String) -> Outside {
+        let words = self.command.split_whitespace();
+        Outside {
+            name: self.name.to_owned(),
+            summary: self.summary.to_owned(),
+            family: Family::Outside,
+            words: words.map(|word| word.replace("{program}", path)).collect(),
+            version: Some(version),
+        }
     }
-    found.extend(python());
-    found
+}
+
+/// The programs that are `told`, as NAME=PATH; with `all`, also the newest of each of the others that
+/// is on this machine, and Python.
+///
+/// # Errors
+///
+/// If what is told is no such program.
+pub fn peers(told: &[String], all: bool) -> Result<Vec<Outside>, PeerError> {
+    let mut paths = HashMap::new();
+    for text in told {
+        let shape = || PeerError::Shape(text.clone());
+        let (name, path) = text.split_once('=').ok_or_else(shape)?;
+        let peer = PEERS.iter().find(|peer| peer.program == name.trim());
+        paths.insert(peer.ok_or_else(shape)?.program, path.trim());
+    }
+    let mut found = Vec::new();
+    for peer in &PEERS {
+        let there = match paths.get(peer.program) {
+            Some(path) => {
+                let (name, path) = (peer.program, (*path).to_owned());
+                let version = version(&path, "--version");
+                let version = version.ok_or_else(|| PeerError::Silent {
+                    name,
+                    path: path.clone(),
+                })?;
+                Some((path, version))
+            }
+            None if all => newest(peer.program),
+            None => None,
+        };
+        let needs_xargs = peer.command.starts_with("xargs");
+        if let Some((path, version)) = there
+            && (!needs_xargs || self::version("xargs", "--version").is_some())
+        {
+            found.push(peer.at(&path, version));
+        }
+    }
+    if all {
+        found.extend(python());
+    }
+    Ok(found)
+}
+
+/// The newest program of this name on the path, and its version: of several alike, the first.
+fn newest(program: &str) -> Option<(String, String)> {
+    let path = std::env::var_os("PATH")?;
+    let folders = std::env::split_paths(&path).map(|folder| folder.join(program));
+    let files = folders.filter(|file| file.is_file());
+    let mut newest: Option<(String, String)> = None;
+    for path in files.filter_map(|file| file.into_os_string().into_string().ok()) {
+        if let Some(version) = version(&path, "--version")
+            && newest
+                .as_ref()
+                .is_none_or(|(_, known)| numbers(known) < numbers(&version))
+        {
+            newest = Some((path, version));
+        }
+    }
+    newest
+}
+
+/// The numbers of the first version in a line: 8, 21, 0 of `curl 8.21.0-DEV (x86_64)`.
+fn numbers(version: &str) -> Vec<u64> {
+    let mut words = version.split_whitespace();
+    let word = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let parts = word.unwrap_or_default().split('.');
+    parts
+        .map_while(|part| {
+            let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        })
+        .collect()
 }
 
 fn python() -> Vec<Outside> {
@@ -281,6 +370,8 @@ pub fn write_python(folder: &Path) -> std::io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -300,6 +391,51 @@ mod tests {
         assert_eq!(command.get_program(), "sh");
         let words: Vec<_> = command.get_args().collect();
         assert_eq!(words, ["-c", "get /u -P 6", "x/o"]);
+    }
+
+    fn program(folder: &Path, name: &str, says: &str) -> String {
+        let path = folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).expect("writable");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("its own");
+        path.to_str().expect("text").to_owned()
+    }
+
+    #[test]
+    fn a_peer_that_is_told_takes_part_from_where_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let curl = program(folder.path(), "my curl", "curl 8.21.0-DEV (x86_64)");
+        let found = peers(&[format!("curl={curl}")], false).expect("it answers");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].name.as_str(), &found[0].words[0]),
+            ("curl", &curl)
+        );
+        assert_eq!(
+            found[0].version.as_deref(),
+            Some("curl 8.21.0-DEV (x86_64)")
+        );
+
+        for (told, part) in [
+            ("curl", "NAME=PATH"),
+            ("lynx=/bin/true", "NAME=PATH"),
+            ("curl=/nonexistent", "/nonexistent does not answer"),
+        ] {
+            let error = peers(&[told.to_owned()], false).expect_err(told);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let [old, new] = ["curl 7.88.1 (x86_64)", "curl 8.21.0-DEV (x86_64)"].map(numbers);
+        assert_eq!(
+            (old.as_slice(), new.as_slice()),
+            (&[7, 88, 1][..], &[8, 21, 0][..])
+        );
+        assert!(numbers("aria2 version 1.36.0") < numbers("aria2 version 1.100"));
+        assert_eq!(numbers("GNU Wget2 1.99.1 - multithreaded"), [1, 99, 1]);
+        assert_eq!(numbers("none"), [0; 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lab::origin::Spec;
 
 use super::approach::Approach;
 use super::entrant::Entrant;
-use super::outside::{self, Outside};
+use super::outside::{self, Outside, PeerError};
 use crate::cli::shootout::{ExportArgs, ShootoutArgs};
 use crate::input::{Excerpt, LineError, Source};
 
@@ -24,7 +24,7 @@ const CPU_BOUND: u32 = 4;
 pub enum PlanError {
     /// Nobody has this name.
     #[error(
-        "there is no entrant {name} (--only); there are {there}; --peers and --contestant add others"
+        "there is no entrant {name} (--only); there are {there}; --peers, --peer and --contestant add others"
     )]
     Unknown {
         /// What was typed.
@@ -32,6 +32,9 @@ pub enum PlanError {
         /// Who there is.
         there: String,
     },
+    /// A program that cannot take part.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// A URL that cannot be downloaded.
     #[error(transparent)]
     Url(#[from] LineError),
@@ -163,9 +166,8 @@ fn entrants(args: &ShootoutArgs) -> Result<Vec<Entrant>, PlanError> {
             },
         });
     }
-    if args.peers {
-        all.extend(outside::peers().into_iter().map(Entrant::Outside));
-    }
+    let peers = outside::peers(&args.peer, args.peers)?;
+    all.extend(peers.into_iter().map(Entrant::Outside));
     let all = without_namesakes(all);
     if args.only.is_empty() {
         return Ok(all);
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "there is no entrant fibers (--only); there are sequential, threads, processes-shared, \
-             processes-chunked, async, hybrid; --peers and --contestant add others"
+             processes-chunked, async, hybrid; --peers, --peer and --contestant add others"
         );
     }
 

@@ -91,6 +91,41 @@ fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
     assert_eq!(files.as_u64(), Some(4));
 }
 
+/// Those of other people that are on this machine.
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn programs_of_others_do_the_same_work() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let (mut told, mut only) = (Vec::new(), Vec::new());
+    for (program, name) in [
+        ("curl", "curl"),
+        ("wget2", "wget2"),
+        ("aria2c", "aria2c"),
+        ("wget", "xargs+wget"),
+    ] {
+        let files = std::env::split_paths(&path).map(|folder| folder.join(program));
+        match { files }.find(|file| file.is_file()) {
+            Some(file) => {
+                told.push(format!("--peer={program}={}", file.display()));
+                only.push(name);
+            }
+            None => eprintln!("{program} is skipped: it is not on the PATH"),
+        }
+    }
+    if only.is_empty() {
+        return;
+    }
+    let set = Set::with(4);
+    let names = only.join(",");
+    let mut arguments = QUICK.to_vec();
+    arguments.extend(["--only", &names]);
+    arguments.extend(told.iter().map(String::as_str));
+    let held = set.hold(&arguments);
+    for name in only {
+        assert!(held.median(name) > 0.0, "{}", held.table());
+    }
+}
+
 #[test]
 fn an_interrupt_keeps_what_is_complete() {
     let set = Set::with(4);

@@ -12,7 +12,7 @@ pub(super) const MAX_BYTES: usize = 48 * 1024;
 
 /// Something encoded. To clone it costs nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Blob(Arc<[u8]>);
+pub struct Blob(Arc<[u8]>);
 
 impl Blob {
     pub(super) fn encode(value: &impl Serialize) -> Result<Self, EncodeError> {

@@ -19,7 +19,7 @@ use super::call::Terms;
 use super::desk::Desk;
 use super::drive::{self, Hooks, Plan};
 use super::pool::Pool;
-use super::work::Work;
+use super::work::{AnyWork, Async, AsyncWork};
 use super::worker;
 use crate::confine::{ConfineError, Confinement, Sandbox, environment};
 use crate::dispatch::{Intensity, Limits};
@@ -27,6 +27,9 @@ use crate::workers::{Death, PoolError};
 
 /// How long a worker may take to get ready.
 const START: Duration = Duration::from_secs(60);
+
+/// Most jobs that a worker has under way at once, so that a heartbeat can name them all.
+const MAX_AT_ONCE: u16 = 1024;
 
 /// Heartbeats in the time of a lease: as many may be late.
 const BEATS: u32 = 6;
@@ -63,7 +66,7 @@ pub enum StartError {
 
 /// What a pool is to be like. Made by [`Pool::builder`].
 #[must_use = "it is `start` that makes a pool"]
-pub struct Builder<W: Work> {
+pub struct Builder<W: AnyWork> {
     setup: W::Setup,
     limits: Limits,
     room: usize,
@@ -75,7 +78,7 @@ pub struct Builder<W: Work> {
     hooks: Hooks,
 }
 
-impl<W: Work> fmt::Debug for Builder<W> {
+impl<W: AnyWork> fmt::Debug for Builder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("limits", &self.limits)
@@ -84,13 +87,14 @@ impl<W: Work> fmt::Debug for Builder<W> {
     }
 }
 
-impl<W: Work> Builder<W> {
+impl<W: AnyWork> Builder<W> {
     pub(super) fn new(setup: W::Setup) -> Self {
         let workers = available_parallelism().map_or(1, |number| number.get());
         Self {
             setup,
             limits: Limits {
                 workers: u16::try_from(workers).unwrap_or(u16::MAX),
+                concurrency: W::AT_ONCE,
                 // All jobs are of one group, so there is none that could come later and want places.
                 per_group: None,
                 lookahead_max: 0,
@@ -141,7 +145,7 @@ impl<W: Work> Builder<W> {
     }
 
     /// How long a job may take. One that takes longer [is not tried
-    /// again](super::Outcome::DeadlineExceeded), and its process is ended.
+    /// again](super::Outcome::DeadlineExceeded), and its process is ended; [async](AsyncWork) jobs are dropped.
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self
@@ -234,6 +238,7 @@ impl<W: Work> Builder<W> {
             setup: Blob::encode(&self.setup)?,
             heartbeat: self.lease / BEATS,
             deadline: self.deadline,
+            at_once: limits.concurrency,
             confinement: self.confinement,
         };
         let confined = terms.confinement.sandbox.is_some();
@@ -253,6 +258,14 @@ impl<W: Work> Builder<W> {
         let desk = Arc::new(Desk::new(self.room, sender.clone()));
         let thread = drive::start(plan, Arc::clone(&desk), sender, inbox)?;
         Ok(Pool::new(desk, thread))
+    }
+}
+
+impl<W: AsyncWork> Builder<Async<W>> {
+    /// How many jobs each worker has under way at once, 1 to 1024: 64, if nothing is said.
+    pub fn at_once(mut self, jobs: u16) -> Self {
+        self.limits.concurrency = jobs.clamp(1, MAX_AT_ONCE);
+        self
     }
 }
 

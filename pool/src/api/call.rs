@@ -7,25 +7,27 @@ use protocol::message::Report;
 use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
-use super::work::Failed;
+use super::work::{Failed, Progress};
 use crate::confine::Confinement;
 use crate::job::{Broken, Job, TaskReport};
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Call {}
+pub enum Call {}
 
 /// What a worker is told before its first job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Terms {
+pub struct Terms {
     pub(super) setup: Blob,
     pub(super) confinement: Confinement,
     pub(super) heartbeat: Duration,
     pub(super) deadline: Option<Duration>,
+    /// How many jobs are under way at once.
+    pub(super) at_once: u16,
 }
 
 /// A job, as it is handed to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub struct Order {
     pub(super) job: Blob,
     pub(super) delivery: u32,
 }
@@ -34,7 +36,7 @@ impl Job for Call {
     type Setup = Terms;
     type Notice = ();
     type Task = Order;
-    type Progress = ();
+    type Progress = Option<Progress>;
     type Output = Blob;
     type Failure = Failed;
 

@@ -2,15 +2,41 @@
 
 use std::fmt;
 use std::sync::mpsc::Sender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::blob::Blob;
 use super::drive::{Heard, Wish};
+use super::handle::Promise;
 use super::outcome::{Ended, Raw};
+use super::work::Progress;
 use crate::dispatch::Counts;
 
 /// Who is told what became of a job.
-pub(super) type Reply = Box<dyn FnOnce(Raw) + Send>;
+pub(super) enum Reply {
+    /// Whoever has its handle.
+    Handle(Arc<Promise>),
+    /// Whoever reads the outcomes of many, of which it has this number.
+    Run(usize, Sender<(usize, Raw)>),
+}
+
+impl Reply {
+    /// This became of it.
+    pub(super) fn tell(self, outcome: Raw) {
+        match self {
+            Self::Handle(promise) => promise.keep(outcome),
+            // Nobody need wait for it.
+            Self::Run(number, says) => drop(says.send((number, outcome))),
+        }
+    }
+
+    /// It is so far, or has just begun.
+    pub(super) fn show(&self, progress: Option<Progress>) {
+        match self {
+            Self::Handle(promise) => promise.show(progress),
+            Self::Run(..) => {}
+        }
+    }
+}
 
 /// A job that was handed in.
 pub(super) struct Submission {

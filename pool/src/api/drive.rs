@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use protocol::message::Report;
+use protocol::message::{Report, Running};
 use protocol::{Assigned, TaskId, WorkerId};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::{Handle as SignalsHandle, Signals};
@@ -19,7 +19,7 @@ use super::builder::StartError;
 use super::call::{Call, Order, Terms};
 use super::desk::{Desk, Reply, Submission};
 use super::outcome::{Ended, Outcome, Raw};
-use super::work::Failed;
+use super::work::{Failed, Progress};
 use crate::clock::Clock;
 use crate::dispatch::{
     Action, Dispatcher, Ending, Event, Exit, GiveUp, GroupId, Limits, Notice, Verdict,
@@ -88,6 +88,8 @@ struct Entry {
     reply: Reply,
     /// Since when it runs, as far as was heard.
     since: Option<Instant>,
+    /// Who waits for it was told how far it is.
+    shown: bool,
     deaths: Vec<Death>,
 }
 
@@ -151,9 +153,10 @@ impl Drive {
     ) -> Result<(Self, SignalsHandle), StartError> {
         let lease = plan.limits.lease_timeout;
         let overdue = plan.terms.deadline.map(|limit| limit.saturating_add(lease));
+        let at_once = plan.terms.at_once;
         let signals = children(sender.clone()).map_err(StartError::Thread)?;
         let sockets = SocketFolder::temporary().map_err(StartError::Listen)?;
-        let pool = ProcessPool::new(plan.launch, plan.terms, 1, true, sockets, sender)?;
+        let pool = ProcessPool::new(plan.launch, plan.terms, at_once, true, sockets, sender)?;
         let drive = Self {
             core: Dispatcher::new(plan.limits, Instant::now()),
             pool: Pool::Processes(Box::new(pool)),
@@ -184,7 +187,7 @@ impl Drive {
             if !self.replies.is_empty() {
                 self.desk.finished(self.replies.len(), *self.core.counts());
                 for (reply, outcome) in self.replies.drain(..) {
-                    reply(outcome);
+                    reply.tell(outcome);
                 }
             }
             if events.is_empty() {
@@ -252,6 +255,7 @@ impl Drive {
             job,
             reply,
             since: None,
+            shown: false,
             deaths: Vec::new(),
         };
         self.entries.insert(self.last_task, entry);
@@ -279,6 +283,9 @@ impl Drive {
                 }
             }
             News::Heartbeat(running) => {
+                for running in &running {
+                    self.show(worker, running);
+                }
                 let running = running.into_iter().map(|running| running.task);
                 let running = running.filter(|task| self.is_in_time(worker, *task));
                 events.push_back(Event::HeartbeatReceived {
@@ -332,6 +339,17 @@ impl Drive {
         }
     }
 
+    /// Tells who waits for a job how far that is, if it says so.
+    fn show(&mut self, worker: WorkerId, running: &Running<Option<Progress>>) {
+        if running.progress.is_some()
+            && self.core.holds(worker, running.task)
+            && let Some(entry) = self.entries.get_mut(&running.task)
+        {
+            entry.shown = true;
+            entry.reply.show(running.progress);
+        }
+    }
+
     /// Whether `task`, which `worker` says it runs, may run still. A worker ends itself when a job has
     /// had its time; one that was taken over may not.
     fn is_in_time(&mut self, worker: WorkerId, task: TaskId) -> bool {
@@ -359,6 +377,9 @@ impl Drive {
                 let orders = tasks.into_iter().filter_map(|task| {
                     let entry = self.entries.get_mut(&task)?;
                     entry.since = None;
+                    if std::mem::take(&mut entry.shown) {
+                        entry.reply.show(None);
+                    }
                     let job = Order {
                         job: entry.job.clone(),
                         delivery: self.core.delivery(task),
@@ -457,11 +478,11 @@ impl Drive {
         drop(self.pool);
         let submitted = self.desk.end(ended);
         for (reply, outcome) in self.replies {
-            reply(outcome);
+            reply.tell(outcome);
         }
         let replies = self.entries.into_values().map(|entry| entry.reply);
         for reply in replies.chain(submitted.into_iter().map(|submission| submission.reply)) {
-            reply(Outcome::Abandoned);
+            reply.tell(Outcome::Abandoned);
         }
     }
 }

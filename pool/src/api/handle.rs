@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::desk::Reply;
 use super::outcome::{Outcome, Raw};
+use super::work::Progress;
 
 /// A job that was submitted. Wait for its outcome with [`wait`](Self::wait), or `.await` it. If it is
 /// dropped, the job is done all the same.
@@ -20,7 +21,7 @@ pub struct Handle<O> {
 }
 
 #[derive(Default)]
-struct Promise {
+pub(super) struct Promise {
     state: Mutex<State>,
     kept: Condvar,
 }
@@ -28,6 +29,7 @@ struct Promise {
 #[derive(Default)]
 struct State {
     outcome: Option<Raw>,
+    progress: Option<Progress>,
     waker: Option<Waker>,
 }
 
@@ -47,15 +49,14 @@ impl<O: DeserializeOwned> Handle<O> {
             promise: Arc::clone(&promise),
             output: PhantomData,
         };
-        let reply = move |outcome| {
-            let mut state = promise.lock();
-            state.outcome = Some(outcome);
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
-            promise.kept.notify_all();
-        };
-        (handle, Box::new(reply))
+        (handle, Reply::Handle(promise))
+    }
+
+    /// How far the job is, once it has [said so](super::Context::progress). If it is begun again, that is not known until
+    /// it says so again.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        self.promise.lock().progress
     }
 
     /// Waits until the job is finished, in whatever way.
@@ -88,6 +89,19 @@ impl<O: DeserializeOwned> Future for Handle<O> {
 }
 
 impl Promise {
+    pub(super) fn keep(&self, outcome: Raw) {
+        let mut state = self.lock();
+        state.outcome = Some(outcome);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        self.kept.notify_all();
+    }
+
+    pub(super) fn show(&self, progress: Option<Progress>) {
+        self.lock().progress = progress;
+    }
+
     /// Every change is whole in itself, so a panic elsewhere does not matter.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

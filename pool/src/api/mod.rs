@@ -25,5 +25,5 @@ pub use handle::Handle;
 pub use outcome::{Ended, Outcome};
 pub use pool::{Pool, SubmitError};
 pub use run::{Ordered, Run};
-pub use work::{Context, Failed, Work};
+pub use work::{AnyWork, Async, AsyncWork, Context, Failed, Progress, Work};
 pub use worker::{Kind, init, init_one_of};

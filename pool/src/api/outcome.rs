@@ -19,7 +19,7 @@ pub enum Outcome<O> {
     Failed(Failed),
     /// It ended every worker that got it, as often as the pool tolerates: how each of them died.
     Quarantined(Vec<Death>),
-    /// It took longer than this, and its process was ended.
+    /// It took longer than this, and its process was ended; or it was dropped, if it is async.
     DeadlineExceeded(Duration),
     /// The pool ended first. The job may have been begun.
     Abandoned,

@@ -14,7 +14,7 @@ use super::drive::Wish;
 use super::handle::Handle;
 use super::outcome::Ended;
 use super::run::{Ordered, Run};
-use super::work::Work;
+use super::work::AnyWork;
 use crate::dispatch::Counts;
 
 /// Why a job is not taken.
@@ -36,19 +36,19 @@ pub enum SubmitError {
 ///
 /// Dropping it ends all of them at once; jobs that are not finished then are
 /// [abandoned](super::Outcome::Abandoned).
-pub struct Pool<W: Work> {
+pub struct Pool<W: AnyWork> {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
     work: PhantomData<fn(W)>,
 }
 
-impl<W: Work> fmt::Debug for Pool<W> {
+impl<W: AnyWork> fmt::Debug for Pool<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pool").field(&self.desk).finish()
     }
 }
 
-impl<W: Work> Pool<W> {
+impl<W: AnyWork> Pool<W> {
     /// What a pool is to be like, whose workers are all told `setup`.
     pub fn builder(setup: W::Setup) -> Builder<W> {
         Builder::new(setup)
@@ -142,7 +142,7 @@ impl<W: Work> Pool<W> {
     }
 }
 
-impl<W: Work> Drop for Pool<W> {
+impl<W: AnyWork> Drop for Pool<W> {
     fn drop(&mut self) {
         if self.thread.is_some() {
             self.desk.close(Wish::Abort);
@@ -152,7 +152,10 @@ impl<W: Work> Drop for Pool<W> {
 }
 
 /// `job`, to be handed in; `reply` is told what becomes of it.
-pub(super) fn submission<W: Work>(job: &W::Job, reply: Reply) -> Result<Submission, EncodeError> {
+pub(super) fn submission<W: AnyWork>(
+    job: &W::Job,
+    reply: Reply,
+) -> Result<Submission, EncodeError> {
     let job = Blob::encode(job)?;
     Ok(Submission { job, reply })
 }

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use protocol::codec::EncodeError;
 
-use super::desk::{Refusal, Submission};
+use super::desk::{Refusal, Reply, Submission};
 use super::outcome::{Outcome, Raw};
 use super::pool::{Pool, submission};
-use super::work::{Failed, Work};
+use super::work::{AnyWork, Failed};
 
 /// Outcomes of many jobs, as they are finished: what [`Pool::run`] returns.
-pub struct Run<'p, W: Work, I> {
+pub struct Run<'p, W: AnyWork, I> {
     pool: &'p Pool<W>,
     jobs: Fuse<I>,
     /// The next job, for which there was no room.
@@ -28,7 +28,7 @@ pub struct Run<'p, W: Work, I> {
     hears: Receiver<(usize, Raw)>,
 }
 
-impl<W: Work, I> fmt::Debug for Run<'_, W, I> {
+impl<W: AnyWork, I> fmt::Debug for Run<'_, W, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
             .field("taken", &self.taken)
@@ -37,7 +37,7 @@ impl<W: Work, I> fmt::Debug for Run<'_, W, I> {
     }
 }
 
-impl<'p, W: Work, I: Iterator<Item = W::Job>> Run<'p, W, I> {
+impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
     pub(super) fn new(pool: &'p Pool<W>, jobs: I) -> Self {
         let (says, hears) = channel();
         Self {
@@ -85,12 +85,8 @@ impl<'p, W: Work, I: Iterator<Item = W::Job>> Run<'p, W, I> {
         let job = self.jobs.next()?;
         let number = self.taken;
         self.taken += 1;
-        let says = self.says.clone();
-        let reply = move |outcome| {
-            // Nobody need wait for it.
-            let _ = says.send((number, outcome));
-        };
-        Some(submission::<W>(&job, Box::new(reply)))
+        let reply = Reply::Run(number, self.says.clone());
+        Some(submission::<W>(&job, reply))
     }
 
     /// Says what becomes of the last job that was taken, which the pool does not have.
@@ -111,7 +107,7 @@ impl<'p, W: Work, I: Iterator<Item = W::Job>> Run<'p, W, I> {
     }
 }
 
-impl<W: Work, I: Iterator<Item = W::Job>> Iterator for Run<'_, W, I> {
+impl<W: AnyWork, I: Iterator<Item = W::Job>> Iterator for Run<'_, W, I> {
     type Item = (usize, Outcome<W::Output>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -122,19 +118,19 @@ impl<W: Work, I: Iterator<Item = W::Job>> Iterator for Run<'_, W, I> {
 }
 
 /// Outcomes of many jobs, in the order of the jobs: what [`Pool::run_ordered`] returns.
-pub struct Ordered<'p, W: Work, I> {
+pub struct Ordered<'p, W: AnyWork, I> {
     run: Run<'p, W, I>,
     /// Outcomes of jobs behind the next one.
     early: BTreeMap<usize, Outcome<W::Output>>,
 }
 
-impl<W: Work, I> fmt::Debug for Ordered<'_, W, I> {
+impl<W: AnyWork, I> fmt::Debug for Ordered<'_, W, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Ordered").field(&self.run).finish()
     }
 }
 
-impl<'p, W: Work, I: Iterator<Item = W::Job>> Ordered<'p, W, I> {
+impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Ordered<'p, W, I> {
     pub(super) const fn new(run: Run<'p, W, I>) -> Self {
         Self {
             run,
@@ -143,7 +139,7 @@ impl<'p, W: Work, I: Iterator<Item = W::Job>> Ordered<'p, W, I> {
     }
 }
 
-impl<W: Work, I: Iterator<Item = W::Job>> Iterator for Ordered<'_, W, I> {
+impl<W: AnyWork, I: Iterator<Item = W::Job>> Iterator for Ordered<'_, W, I> {
     type Item = Outcome<W::Output>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,11 +1,15 @@
 //! What a user of the library implements.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, Severity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use super::worker::Serve;
+use crate::session::Activity;
 
 /// Most bytes of the text of a failure.
 const MAX_TEXT: usize = 1024;
@@ -35,14 +39,92 @@ pub trait Work: Sized + Send + 'static {
     fn run(&mut self, job: Self::Job, context: &Context) -> Result<Self::Output, Failed>;
 }
 
-/// What a job can know of how it is run.
+/// Work whose jobs wait: for the network, for other programs. As [`Work`], but each process does many jobs at
+/// once, on one thread with an event loop (tokio's). Its pool is a `Pool<Async<Self>>`.
+///
+/// If the process dies, all jobs that it had begun are begun again, each alone; so none is blamed for another.
+pub trait AsyncWork: Sized + Send + Sync + 'static {
+    /// What every worker is told before its first job.
+    type Setup: Serialize + DeserializeOwned;
+    /// What is to be done: at most 48 KiB when it is encoded; of what is larger, hand over the path.
+    type Job: Serialize + DeserializeOwned + Send;
+    /// What comes of it, at most 48 KiB as well.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Gets ready to work, in the worker. A sandbox and limits are in force already; there is no event loop yet.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot work. The worker ends then, and the pool gives up if that happens too often.
+    fn start(setup: Self::Setup) -> Result<Self, Failed>;
+
+    /// Does a job. It must not keep the thread: jobs that compute are for [`Work`]. If it panics, that costs this
+    /// job alone. When it has had its time, it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the job failed.
+    fn run(
+        &self,
+        job: Self::Job,
+        context: &Context<'_>,
+    ) -> impl Future<Output = Result<Self::Output, Failed>> + Send;
+}
+
+/// [`AsyncWork`], as the work of a pool. There are no values of it.
+#[derive(Debug)]
+pub struct Async<W>(PhantomData<fn() -> W>);
+
+/// What a pool can work at: [`Work`], or [`Async`]. Nothing else implements it.
+pub trait AnyWork: Serve + 'static {
+    /// What every worker is told before its first job.
+    type Setup: Serialize + DeserializeOwned;
+    /// What is to be done.
+    type Job: Serialize + DeserializeOwned;
+    /// What comes of it.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+}
+
+impl<W: Work> AnyWork for W {
+    type Setup = W::Setup;
+    type Job = W::Job;
+    type Output = W::Output;
+}
+
+impl<W: AsyncWork> AnyWork for Async<W> {
+    type Setup = W::Setup;
+    type Job = W::Job;
+    type Output = W::Output;
+}
+
+/// What a job can know of how it is run, and tell of how far it is.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Context {
+pub struct Context<'a> {
     /// Which delivery this is: 1, unless workers died of the job or while it ran.
     pub delivery: u32,
-    /// When the process is ended if the job still runs.
+    /// When the process is ended if the job still runs; the job is dropped, if it is async.
     pub deadline: Option<Instant>,
+    pub(super) activity: &'a Activity<Option<Progress>>,
+}
+
+impl Context<'_> {
+    /// The job has done so much, of so much in all if that is known. [`Handle::progress`](super::Handle::progress)
+    /// tells it to who waits for the job. However often this is called, it is sent ten times a second at most.
+    pub fn progress(&self, done: u64, total: Option<u64>) {
+        let progress = Progress { done, total };
+        self.activity.show(|shown| *shown = Some(progress));
+    }
+}
+
+/// How far a job is, as it says itself with [`Context::progress`]: in steps, bytes, or whatever it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// So much is done.
+    pub done: u64,
+    /// So much there is to do in all, if that is known.
+    pub total: Option<u64>,
 }
 
 /// Why a job failed, as it says itself.

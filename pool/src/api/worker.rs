@@ -6,15 +6,21 @@ use std::fmt;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use tokio::time::timeout;
 
 use super::blob::Blob;
 use super::call::{Call, Order};
-use super::work::{Context, Failed, Work};
+use super::work::{AnyWork, Async, AsyncWork, Context, Failed, Progress, Work};
 use crate::close_inherited;
-use crate::link::LinkError;
+use crate::job::{Broken, Job};
+use crate::link::{IpcOutbox, LinkError};
 use crate::process::{self, ProcessError, Reached};
-use crate::session::{Activity, End, Engine, Options, Outcome, Overrun, Session, SessionError};
+use crate::session::{
+    Activity, Engine, EventEngine, Options, Outcome, Overrun, Session, SessionError,
+};
 
 /// The name that a worker is started under: what tells it from any other process of the program. Unlike
 /// its environment, nobody inherits that.
@@ -43,7 +49,7 @@ pub struct Kind {
 impl Kind {
     /// The kind `W`.
     #[must_use]
-    pub fn of<W: Work>() -> Self {
+    pub fn of<W: AnyWork>() -> Self {
         Self {
             name: name_of::<W>(),
             work: work::<W>,
@@ -58,7 +64,7 @@ impl fmt::Debug for Kind {
 }
 
 /// The name by which a worker knows what it is for.
-pub(super) fn name_of<W: Work>() -> &'static str {
+pub(super) fn name_of<W: AnyWork>() -> &'static str {
     std::any::type_name::<W>()
 }
 
@@ -71,7 +77,7 @@ pub(super) fn is_worker() -> bool {
 /// more, and does not return. Else it returns at once.
 ///
 /// To be called as the first thing that `main` does, before a file is open or a thread runs.
-pub fn init<W: Work>() {
+pub fn init<W: AnyWork>() {
     init_one_of(&[Kind::of::<W>()]);
 }
 
@@ -104,7 +110,7 @@ pub(super) fn stop(why: &str) -> ! {
 }
 
 /// Why a worker cannot work.
-enum Stop {
+pub enum Stop {
     Process(ProcessError),
     Start(Failed),
 }
@@ -115,7 +121,7 @@ impl<E: Into<ProcessError>> From<E> for Stop {
     }
 }
 
-fn work<W: Work>() -> Result<(), Stop> {
+fn work<W: AnyWork>() -> Result<(), Stop> {
     // The harness has threads of its own.
     if env::var_os(TEST).is_none() {
         close_inherited().map_err(ProcessError::Descriptors)?;
@@ -130,44 +136,117 @@ fn work<W: Work>() -> Result<(), Stop> {
         outbox,
         setup: terms,
     } = process::reach(&socket)?;
-    let page = process::page(1)?;
+    let page = process::page(terms.at_once)?;
     let in_force = terms.confinement.apply().map_err(ProcessError::Confine)?;
     tracing::debug!(%in_force, "sandbox");
-    // Before it says that it is ready.
-    let first = Mutex::new(Some(start::<W>(&terms.setup).map_err(Stop::Start)?));
-    let (setup, deadline) = (terms.setup, terms.deadline);
-    let make_engine = move || {
-        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let work = match first {
-            Some(work) => work,
-            // The one before it panicked.
-            None => start::<W>(&setup)
-                .unwrap_or_else(|failed| stop(&format!("it cannot start again: {failed}"))),
-        };
-        Caller { work, deadline }
-    };
     let options = Options {
-        slots: 1,
+        slots: terms.at_once,
         heartbeat: terms.heartbeat,
         // How long a job may take is told by its deadline alone.
         rest: Duration::MAX,
-        overrun: deadline.map(|limit| Overrun {
-            limit,
-            then: || std::process::exit(EXIT_OVERRUN),
-        }),
+        overrun: None,
         compute: true,
         page: Some(page),
         learn: Box::new(drop),
     };
-    let session = Session::on_threads(Arc::new(outbox), options, make_engine);
-    match session.and_then(|session| session.read(&mut inbox)) {
-        Ok(End::Dismissed | End::Closed) | Err(SessionError::Link(LinkError::Closed)) => Ok(()),
-        Err(error) => Err(ProcessError::Session(error).into()),
+    let session = W::serve(Arc::new(outbox), options, terms.setup, terms.deadline)?;
+    session.read(&mut inbox).map_err(into_stop)?;
+    Ok(())
+}
+
+/// How a worker does its jobs.
+pub trait Serve {
+    /// How many jobs a worker has under way at once, if nothing is said.
+    const AT_ONCE: u16;
+
+    /// Gets ready, says so, and does what comes from then on.
+    fn serve(
+        outbox: Arc<IpcOutbox<Call>>,
+        options: Options<Call>,
+        setup: Blob,
+        deadline: Option<Duration>,
+    ) -> Result<Session<Call, IpcOutbox<Call>>, Stop>;
+}
+
+impl<W: Work> Serve for W {
+    const AT_ONCE: u16 = 1;
+
+    fn serve(
+        outbox: Arc<IpcOutbox<Call>>,
+        options: Options<Call>,
+        setup: Blob,
+        deadline: Option<Duration>,
+    ) -> Result<Session<Call, IpcOutbox<Call>>, Stop> {
+        let start = |setup: &Blob| W::start(setup.decode()?);
+        let first = Mutex::new(Some(start(&setup).map_err(Stop::Start)?));
+        let make_engine = move || {
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let work = match first {
+                Some(work) => work,
+                // The one before it panicked.
+                None => start(&setup)
+                    .unwrap_or_else(|failed| stop(&format!("it cannot start again: {failed}"))),
+            };
+            Caller { work, deadline }
+        };
+        let options = Options {
+            overrun: deadline.map(|limit| Overrun {
+                limit,
+                then: || std::process::exit(EXIT_OVERRUN),
+            }),
+            ..options
+        };
+        Session::on_threads(outbox, options, make_engine).map_err(into_stop)
     }
 }
 
-fn start<W: Work>(setup: &Blob) -> Result<W, Failed> {
-    W::start(setup.decode()?)
+impl<W: AsyncWork> Serve for Async<W> {
+    const AT_ONCE: u16 = 64;
+
+    fn serve(
+        outbox: Arc<IpcOutbox<Call>>,
+        options: Options<Call>,
+        setup: Blob,
+        deadline: Option<Duration>,
+    ) -> Result<Session<Call, IpcOutbox<Call>>, Stop> {
+        let work = setup.decode().map_err(Failed::from).and_then(W::start);
+        let work = Arc::new(work.map_err(Stop::Start)?);
+        let make_engine = move || AsyncCaller {
+            work: Arc::clone(&work),
+            deadline,
+        };
+        Session::on_event_loop(outbox, options, make_engine).map_err(into_stop)
+    }
+}
+
+/// A pool that hangs up is the end like any other.
+fn into_stop(error: SessionError) -> Stop {
+    if let SessionError::Link(error) = error {
+        return ProcessError::Link(error).into();
+    }
+    ProcessError::Session(error).into()
+}
+
+/// What a job can know of how it is run.
+fn context<'a>(
+    order: &Order,
+    deadline: Option<Duration>,
+    activity: &'a Activity<Option<Progress>>,
+) -> Context<'a> {
+    Context {
+        delivery: order.delivery,
+        deadline: deadline.and_then(|limit| Instant::now().checked_add(limit)),
+        activity,
+    }
+}
+
+/// What came of a job, to be reported.
+fn outcome(done: Result<impl Serialize, Failed>) -> Outcome<Call> {
+    let done = done.and_then(|output| Blob::encode(&output).map_err(Failed::from));
+    match done {
+        Ok(output) => Ok(Box::new(output)),
+        Err(failed) => Err(Box::new(failed)),
+    }
 }
 
 /// Does the calls that come, one after the other.
@@ -177,22 +256,33 @@ struct Caller<W> {
 }
 
 impl<W: Work> Engine<Call> for Caller<W> {
-    fn run(&mut self, order: &Order, _: &Activity<()>) -> Outcome<Call> {
-        let context = Context {
-            delivery: order.delivery,
-            deadline: self
-                .deadline
-                .and_then(|limit| Instant::now().checked_add(limit)),
+    fn run(&mut self, order: &Order, activity: &Activity<Option<Progress>>) -> Outcome<Call> {
+        let context = context(order, self.deadline, activity);
+        let job = order.job.decode().map_err(Failed::from);
+        outcome(job.and_then(|job| self.work.run(job, &context)))
+    }
+}
+
+/// Does one of the calls that are under way at once.
+struct AsyncCaller<W> {
+    work: Arc<W>,
+    deadline: Option<Duration>,
+}
+
+impl<W: AsyncWork> EventEngine<Call> for AsyncCaller<W> {
+    async fn run(&mut self, order: &Order, activity: &Activity<Option<Progress>>) -> Outcome<Call> {
+        let context = context(order, self.deadline, activity);
+        let job = match order.job.decode() {
+            Ok(job) => job,
+            Err(error) => return Err(Box::new(error.into())),
         };
-        let done = order
-            .job
-            .decode()
-            .map_err(Failed::from)
-            .and_then(|job| self.work.run(job, &context))
-            .and_then(|output| Blob::encode(&output).map_err(Failed::from));
-        match done {
-            Ok(output) => Ok(Box::new(output)),
-            Err(failed) => Err(Box::new(failed)),
-        }
+        let done = self.work.run(job, &context);
+        outcome(match self.deadline {
+            None => done.await,
+            Some(limit) => match timeout(limit, done).await {
+                Ok(done) => done,
+                Err(_) => Err(Call::broken(Broken::Overran(limit), SystemTime::now())),
+            },
+        })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It must not judge how long is too long; that limit is passed in.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use protocol::message::Running;
 use crate::page::Word;
 
 /// What one slot is doing.
-#[derive(Debug)]
 pub struct Activity<P> {
     /// Its place on the page.
     word: Word,
     current: Mutex<Option<Current<P>>>,
     abandoned: Arc<AtomicBool>,
+    /// Has the heartbeat sent before its time.
+    hurry: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -27,10 +29,19 @@ struct Current<P> {
     moved: Instant,
 }
 
+impl<P: fmt::Debug> fmt::Debug for Activity<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activity")
+            .field("word", &self.word)
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Of a slot that is idle, and that nobody tells to give up what it does.
 impl<P> Default for Activity<P> {
     fn default() -> Self {
-        Self::with(Word::default(), Arc::default())
+        Self::new(Arc::default())
     }
 }
 
@@ -38,15 +49,24 @@ impl<P> Activity<P> {
     /// Of a slot that is idle, and gives up what it does once `abandoned` is set.
     #[must_use]
     pub const fn new(abandoned: Arc<AtomicBool>) -> Self {
-        Self::with(Word::NONE, abandoned)
-    }
-
-    /// The same, with a place on the page.
-    pub(super) const fn with(word: Word, abandoned: Arc<AtomicBool>) -> Self {
         Self {
-            word,
+            word: Word::NONE,
             current: Mutex::new(None),
             abandoned,
+            hurry: None,
+        }
+    }
+
+    /// The same, with a place on the page, and with what [`show`](Self::show) does.
+    pub(super) fn with(
+        word: Word,
+        abandoned: Arc<AtomicBool>,
+        hurry: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            word,
+            hurry: Some(Box::new(hurry)),
+            ..Self::new(abandoned)
         }
     }
 
@@ -60,6 +80,14 @@ impl<P> Activity<P> {
         if let Some(current) = &mut *self.lock() {
             update(&mut current.running.progress);
             current.moved = Instant::now();
+        }
+    }
+
+    /// As [`advance`](Self::advance), and the coordinator is told soon: it does not wait for the next heartbeat.
+    pub fn show(&self, update: impl FnOnce(&mut P)) {
+        self.advance(update);
+        if let Some(hurry) = &self.hurry {
+            hurry();
         }
     }
 

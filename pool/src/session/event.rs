@@ -64,8 +64,9 @@ pub(super) fn run<J, O, E>(
         let (activity, make_engine) = (Arc::clone(activity), Arc::clone(&make_engine));
         runtime.spawn(async move { slot(&post, &queue, &activity, &*make_engine).await });
     }
-    let post = Arc::clone(&crew.post);
-    runtime.spawn(async move { post.deliver().await });
+    let crew = Arc::new(crew);
+    let courier = Arc::clone(&crew);
+    runtime.spawn(async move { courier.post.deliver(|| courier.pulse.running()).await });
     runtime.spawn(beat(crew));
     runtime.block_on(stopped.notified());
 }
@@ -129,7 +130,7 @@ async fn work<J: Job, E: EventEngine<J>>(
 }
 
 /// Sends heartbeats until nobody listens any more.
-async fn beat<J: Job, O: Outbox<J>>(crew: Crew<J, O>) {
+async fn beat<J: Job, O: Outbox<J>>(crew: Arc<Crew<J, O>>) {
     loop {
         sleep(crew.pulse.interval.max(MIN_INTERVAL)).await;
         if !crew.post.beat(|| crew.pulse.running()) {

@@ -35,9 +35,9 @@ pub(super) fn beat<J: Job>(post: &Post<J, impl Outbox<J>>, pulse: &Pulse<J::Prog
     while let Some(call) = post.wait(pulse.next_overrun().map_or(next, |at| at.min(next))) {
         match call {
             Call::Due => post.send_held(),
-            Call::Beat => {
+            Call::Beat | Call::Show => {
                 pulse.end_overrun::<J>(post);
-                if Instant::now() < next {
+                if call == Call::Beat && Instant::now() < next {
                     continue;
                 }
                 next = Instant::now() + interval;

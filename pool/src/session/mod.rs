@@ -226,7 +226,7 @@ impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
     }
 }
 
-impl<J: Job, O: Outbox<J>> Session<J, O> {
+impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
     fn new(
         post: Post<J, O>,
         queue: Queue<J::Task>,
@@ -242,7 +242,9 @@ impl<J: Job, O: Outbox<J>> Session<J, O> {
         };
         let activities = (0..options.slots.max(1).into()).map(|number| {
             let word = options.page.map_or(Word::NONE, |page| page.word(number));
-            Arc::new(Activity::with(word, Arc::clone(&session.abandoned)))
+            let post = Arc::clone(&session.post);
+            let hurry = move || post.show();
+            Arc::new(Activity::with(word, Arc::clone(&session.abandoned), hurry))
         });
         let pulse = Pulse {
             activities: activities.collect(),
@@ -265,7 +267,9 @@ impl<J: Job, O: Outbox<J>> Session<J, O> {
         self.threads.push(thread);
         Ok(())
     }
+}
 
+impl<J: Job, O: Outbox<J>> Session<J, O> {
     fn stop(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
         self.queue.close();

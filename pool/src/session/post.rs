@@ -8,6 +8,7 @@
 //! | an outcome when none was sent for [`HOLD`] | at once |
 //! | any other outcome | [`HOLD`] after it at the latest |
 //! | what was revoked and not started | at once |
+//! | the progress that a task shows | with a heartbeat, at once if the last was more than [`SHOW`] ago, else when it is |
 //!
 //! It is enough to look at what waits here. The coordinator hands out ahead only tasks of a group that
 //! the worker is asking already, while there is plenty for everybody and nobody has to keep a rate:
@@ -38,6 +39,9 @@ const HOLD: Duration = Duration::from_millis(20);
 /// How long the start of a task may wait, where there is one slot. Most tasks have ended by then, and
 /// it goes out with that.
 pub(super) const START: Duration = Duration::from_millis(200);
+
+/// Time between two heartbeats that are sent because a task shows its progress.
+pub(super) const SHOW: Duration = Duration::from_millis(100);
 
 /// Most bytes of reports in one frame, by [`Job::weight`], which is never too low. Far enough below
 /// the limit of a frame that the rest of it fits.
@@ -90,6 +94,10 @@ struct State<J: Job> {
     sent: Instant,
     /// Whose the latest outcome was.
     group: String,
+    /// When a heartbeat is to go because a task shows its progress.
+    shows: Option<Instant>,
+    /// When the last heartbeat went.
+    beaten: Option<Instant>,
     /// When the courier looks next, if nobody wakes it.
     looks: Option<Instant>,
     /// Something was held since it last looked.
@@ -107,6 +115,8 @@ pub(super) enum Call {
     Due,
     /// It is time for a heartbeat.
     Beat,
+    /// A heartbeat is to go before its time.
+    Show,
 }
 
 impl<J: Job, O: Outbox<J>> Post<J, O> {
@@ -128,6 +138,8 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
             due: None,
             sent: Instant::now(),
             group: String::new(),
+            shows: None,
+            beaten: None,
             looks: None,
             gathered: false,
             waiting: None,
@@ -196,9 +208,24 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
     pub(super) fn beat(&self, running: impl FnOnce() -> Vec<Running<J::Progress>>) -> bool {
         let mut state = self.lock();
         self.send(&mut state);
+        state.shows = None;
+        state.beaten = Some(Instant::now());
         let beat = FromWorker::<J>::Heartbeat(running());
         state.closed |= self.outbox.send(beat).is_err();
         !state.closed
+    }
+
+    /// A task shows its progress: a heartbeat is to tell of it, but not too many.
+    pub(super) fn show(&self) {
+        let mut state = self.lock();
+        if state.shows.is_none() {
+            let now = Instant::now();
+            let at = state.beaten.map_or(now, |beaten| now.max(beaten + SHOW));
+            state.shows = Some(at);
+            if state.is_before_the_next_look(at) {
+                self.wake(&mut state);
+            }
+        }
     }
 
     /// Sends what is held.
@@ -237,6 +264,9 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
             if beat <= now {
                 return Some(Call::Beat);
             }
+            if state.is_to_show() {
+                return Some(Call::Show);
+            }
             let until = state
                 .next_look(now, self.hold)
                 .map_or(beat, |at| at.min(beat));
@@ -246,8 +276,9 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// Sends what is due, until nobody listens any more. To be run by one task of the event loop.
-    pub(super) async fn deliver(&self) {
+    /// Sends what is due, and heartbeats with what `running` finds where a task shows its progress, until nobody listens any more.
+    /// To be run by one task of the event loop.
+    pub(super) async fn deliver(&self, running: impl Fn() -> Vec<Running<J::Progress>>) {
         loop {
             let now = Instant::now();
             let look = {
@@ -258,7 +289,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
             };
             let due = poll_fn(|context| {
                 let mut state = self.lock();
-                if state.closed || state.is_due() || state.is_due_before_the_next_look() {
+                if state.closed || state.is_called_before_the_next_look() {
                     return Poll::Ready(());
                 }
                 state.waiting = Some(context.waker().clone());
@@ -272,6 +303,9 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
             if self.lock().is_due() {
                 self.let_others_put_more().await;
                 self.send_held();
+            }
+            if self.lock().is_to_show() {
+                self.beat(&running);
             }
             if self.lock().closed {
                 return;
@@ -298,7 +332,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
         state.due = Some(due);
         state.gathered = true;
-        if state.is_due_before_the_next_look() {
+        if state.is_before_the_next_look(due) {
             self.wake(state);
         }
     }
@@ -358,16 +392,28 @@ impl<J: Job> State<J> {
         self.due.is_some_and(|due| due <= Instant::now())
     }
 
-    /// The courier would come too late by itself.
-    fn is_due_before_the_next_look(&self) -> bool {
-        let is_before = |due| self.looks.is_none_or(|at| at > due);
-        self.due.is_some_and(is_before)
+    fn is_to_show(&self) -> bool {
+        self.shows.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The courier would come too late by itself for what is due at `moment`.
+    fn is_before_the_next_look(&self, moment: Instant) -> bool {
+        self.looks.is_none_or(|at| at > moment)
+    }
+
+    /// The courier has something to do, now or before it would come by itself.
+    fn is_called_before_the_next_look(&self) -> bool {
+        let now = Instant::now();
+        let moments = [self.due, self.shows];
+        let mut moments = moments.into_iter().flatten();
+        moments.any(|at| at <= now || self.is_before_the_next_look(at))
     }
 
     /// When the courier has to look next: nothing if it is woken in time.
     fn next_look(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
         let goes_on = std::mem::take(&mut self.gathered);
-        self.due.or_else(|| goes_on.then(|| now + hold))
+        let due = self.due.or_else(|| goes_on.then(|| now + hold));
+        due.into_iter().chain(self.shows).min()
     }
 }
 

@@ -50,7 +50,7 @@ enum Kind {
     Loop,
 }
 
-/// An engine that does what a task says: `hold` tells the test and waits for it, `panic` panics,
+/// An engine that does what a task says: `hold` tells the test and waits for it, `show` shows its progress often and does the same, `panic` panics,
 /// `large` has more to say than a frame holds, anything else is done at once.
 struct Scripted {
     held: Sender<()>,
@@ -75,9 +75,23 @@ impl Scripted {
     }
 }
 
+/// Counts to [`SHOWN`] often.
+fn show(activity: &Activity<u8>) {
+    for _ in 0..1000 {
+        for number in 1..=SHOWN {
+            activity.show(|shown| *shown = number);
+        }
+    }
+}
+
+const SHOWN: u8 = 100;
+
 impl Engine<Text> for Scripted {
-    fn run(&mut self, task: &String, _: &Activity<u8>) -> Outcome<Text> {
-        if task == "hold" {
+    fn run(&mut self, task: &String, activity: &Activity<u8>) -> Outcome<Text> {
+        if task == "show" {
+            show(activity);
+        }
+        if task == "hold" || task == "show" {
             self.held.send(()).expect("the test listens");
             self.release.blocking_lock().blocking_recv();
         }
@@ -86,8 +100,11 @@ impl Engine<Text> for Scripted {
 }
 
 impl EventEngine<Text> for Scripted {
-    async fn run(&mut self, task: &String, _: &Activity<u8>) -> Outcome<Text> {
-        if task == "hold" {
+    async fn run(&mut self, task: &String, activity: &Activity<u8>) -> Outcome<Text> {
+        if task == "show" {
+            show(activity);
+        }
+        if task == "hold" || task == "show" {
             self.held.send(()).expect("the test listens");
             self.release.lock().await.recv().await;
         }
@@ -442,7 +459,31 @@ macro_rules! on_both_kinds {
     };
 }
 
+/// A heartbeat of its own would never come.
+fn progress_is_told_soon_but_not_each_time(kind: Kind) {
+    let begun = Instant::now();
+    let bench = bench(kind, 2, NEVER);
+    bench.assign(&[(7, "show")]);
+    bench.held.recv().expect("it runs");
+    let mut beats = 0;
+    loop {
+        let message = bench.coordinator.from_worker.recv_timeout(PATIENCE);
+        if let FromWorker::<Text>::Heartbeat(running) = message.expect("the last that is shown") {
+            assert_eq!(running.len(), 1);
+            beats += 1;
+            if running[0].progress == SHOWN {
+                break;
+            }
+        }
+    }
+    let most = begun.elapsed().as_millis() / post::SHOW.as_millis() + 1;
+    assert!(beats <= most, "{beats} heartbeats");
+    bench.release.send(()).expect("it waits");
+    bench.dismiss();
+}
+
 on_both_kinds![
+    progress_is_told_soon_but_not_each_time,
     a_task_with_none_behind_it_is_told_in_one_frame,
     what_has_ended_is_told_though_the_next_takes_for_ever,
     the_page_names_what_runs,

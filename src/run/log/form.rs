@@ -3,6 +3,7 @@
 //! Whatever a worker claims, the value is cut to what the log can hold: writing one never fails.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -41,6 +42,11 @@ impl Millis {
     /// Some 31 years. Up to here a double holds every microsecond exactly enough to be read back.
     const MAX_MICROS: u64 = 1_000_000_000_000_000;
 
+    /// Cut to 31 years.
+    pub(super) fn of_micros(micros: u64) -> Self {
+        Self(micros.min(Self::MAX_MICROS))
+    }
+
     /// In whole microseconds.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
@@ -52,7 +58,7 @@ impl Millis {
 impl From<Duration> for Millis {
     fn from(duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        Self(micros.min(Self::MAX_MICROS))
+        Self::of_micros(micros)
     }
 }
 
@@ -81,7 +87,7 @@ impl<'de> Deserialize<'de> for Millis {
             reason = "saturation is meant"
         )]
         let micros = (millis * 1000.0).round() as u64;
-        Ok(Self(micros.min(Self::MAX_MICROS)))
+        Ok(Self::of_micros(micros))
     }
 }
 
@@ -107,6 +113,16 @@ impl fmt::Display for Moment {
         // In bounds whenever it was made of anything.
         let moment = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
         write!(f, "{}", moment.strftime("%Y-%m-%d %H:%M:%S"))
+    }
+}
+
+/// As in RFC 3339.
+impl FromStr for Moment {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let timestamp: jiff::Timestamp = text.parse()?;
+        Ok(Self::from(Timestamp(timestamp.as_microsecond())))
     }
 }
 
@@ -136,8 +152,7 @@ impl<'de> Deserialize<'de> for Moment {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Moment, E> {
-                let timestamp: jiff::Timestamp = text.parse().map_err(E::custom)?;
-                Ok(Moment::from(Timestamp(timestamp.as_microsecond())))
+                text.parse().map_err(E::custom)
             }
         }
         deserializer.deserialize_str(Text)

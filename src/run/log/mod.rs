@@ -8,6 +8,7 @@
 //! the disk. It must not decide anything about tasks, and not print.
 
 mod append;
+mod brief;
 mod death;
 mod form;
 mod last_run;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 
 use crate::folder::StateError;
 
+pub use brief::{Brief, BriefDeath, BriefProblem};
 pub use death::{DeathRecord, RecordedExit, RecordedRunning, exit_text, now};
 pub use form::{Digest, FormatVersion, Millis, Moment, RecordedExec};
 pub use last_run::{LastEnding, LastRun};
@@ -33,7 +35,7 @@ pub(in crate::run) use layout::MARK;
 pub use layout::{Layout, LayoutError};
 pub use lock::{Lock, LockError};
 pub use output::OutputFolder;
-pub use reader::{Brief, BriefDeath, LineProblem, LogReader, MAX_RECORD, record_at};
+pub use reader::{LineProblem, LogReader, MAX_RECORD, record_at};
 pub use record::{Facts, MAX_DEATHS, Outcome, Problem, Record, RecordedDeath, RecordedWorker};
 pub use timing::RecordedTiming;
 pub use writer::{DEATHS, LogWriter, Logged, RESULTS};

@@ -1,33 +1,20 @@
 //! Reads a line of the run log as this program writes it, without a parser of JSON.
 //!
 //! A run of ten million lines begins with reading as many records, and nearly all of them are of the form that
-//! [`Record`](super::Record) has today: keys in its order, no white space. What is in any other form, has escapes where the text
-//! is needed, or is no record, is not read here but by serde: this is an answer that is the same, or none.
-
-use std::borrow::Cow;
+//! [`Record`](super::Record) has today: keys in its order, no white space. A line in any other form, with escapes where the text
+//! is needed, or that is no record, is read by serde. What is read here is the same as what serde reads.
 
 use data_encoding::HEXLOWER;
+use protocol::{FailureKind, TaskId};
 
-use super::{Digest, Outcome, RecordedExec};
-
-/// What a line says.
-#[derive(Debug)]
-pub(super) struct Quick<'a> {
-    pub(super) task: u64,
-    pub(super) url: Cow<'a, str>,
-    pub(super) outcome: Outcome,
-    pub(super) path: Option<Cow<'a, str>>,
-    pub(super) bytes: Option<u64>,
-    pub(super) sha256: Option<Digest>,
-    pub(super) out: Option<Cow<'a, str>>,
-    pub(super) range: Option<Cow<'a, str>>,
-    pub(super) exec: Option<RecordedExec>,
-    pub(super) simulated: bool,
-    pub(super) server_named: bool,
-}
+use super::brief::Text;
+use super::form::Millis;
+use super::{
+    Brief, BriefProblem, Digest, FormatVersion, Moment, Outcome, RecordedExec, RecordedTiming,
+};
 
 /// Reads a line without its end.
-pub(super) fn read(line: &str) -> Option<Quick<'_>> {
+pub(super) fn read(line: &str) -> Option<Brief<'_>> {
     // None may stand in a string as it is.
     // Not `any`, nor `min`: this is done for many bytes at a time.
     if line.bytes().fold(false, |some, byte| some | (byte < b' ')) {
@@ -38,7 +25,7 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
     let task = line.integer()?;
     line.take(",\"url\":")?;
     let url = line.text()?;
-    line.pass_texts(&["final_url"])?;
+    line.pass_text_of(",\"final_url\":")?;
     line.take(",\"outcome\":")?;
     let outcome = match line.text()? {
         "stored" => Outcome::Stored,
@@ -49,33 +36,27 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
         _ => return None,
     };
     line.take(",\"status\":")?;
-    line.unless_null(Line::pass_number)?;
+    let status = line.unless_null(Line::integer)?;
     line.take(",\"path\":")?;
     let path = line.unless_null(Line::text)?;
     line.take(",\"bytes\":")?;
     let bytes = line.unless_null(Line::integer)?;
     line.take(",\"sha256\":")?;
     let sha256 = line.unless_null(Line::digest)?;
-    line.pass_texts(&["content_type"])?;
-    for key in [",\"attempts\":", ",\"deliveries\":"] {
-        line.take(key)?;
-        line.pass_number()?;
-    }
+    line.pass_text_of(",\"content_type\":")?;
+    line.take(",\"attempts\":")?;
+    let attempts = line.integer()?;
+    line.take(",\"deliveries\":")?;
+    let deliveries = line.integer()?;
     line.take(",\"worker\":")?;
-    line.unless_null(|line| line.pass_numbers(&["slot", "pid", "epoch"]))?;
-    line.pass_texts(&["started"])?;
+    line.unless_null(Line::pass_worker)?;
+    line.take(",\"started\":")?;
+    let started = line.unless_null(Line::moment)?;
     line.take(",\"timing_ms\":")?;
-    line.pass_numbers(&[
-        "queue",
-        "resolve",
-        "connect",
-        "tls",
-        "first_byte",
-        "body",
-        "store",
-        "exec",
-    ])?;
-    line.take(",\"error\":null,\"out\":")?;
+    let timing_ms = line.timing()?;
+    line.take(",\"error\":")?;
+    let error = line.unless_null(Line::problem)?;
+    line.take(",\"out\":")?;
     let out = line.unless_null(Line::text)?;
     line.take(",\"deaths\":[],\"exec\":")?;
     let exec = line.unless_null(|line| {
@@ -84,27 +65,43 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
         line.take("}")?;
         Some(RecordedExec { left })
     })?;
-    line.pass_texts(&["etag", "last_modified"])?;
+    line.pass_text_of(",\"etag\":")?;
+    line.pass_text_of(",\"last_modified\":")?;
     line.take(",\"simulated\":")?;
     let simulated = line.truth()?;
-    line.pass_texts(&["md5", "sha1", "sha512", "crc32c"])?;
+    if line
+        .take(",\"md5\":null,\"sha1\":null,\"sha512\":null,\"crc32c\":null")
+        .is_none()
+    {
+        for key in [",\"md5\":", ",\"sha1\":", ",\"sha512\":", ",\"crc32c\":"] {
+            line.pass_text_of(key)?;
+        }
+    }
     line.take(",\"range\":")?;
     let range = line.unless_null(Line::text)?;
-    line.pass_texts(&["suggested_name"])?;
+    line.pass_text_of(",\"suggested_name\":")?;
     // Logs of earlier versions lack the key.
     let server_named = match line.take(",\"server_named\":") {
         Some(()) => line.truth()?,
         None => false,
     };
-    (line.0 == "}").then(|| Quick {
-        task,
+    (line.0 == "}").then_some(())?;
+    Some(Brief {
+        v: FormatVersion,
+        task: TaskId(task),
         url: url.into(),
         outcome,
-        path: path.map(Cow::from),
+        status: status.map(u16::try_from).transpose().ok()?,
+        path: path.map(|text| Text(text.into())),
         bytes,
         sha256,
-        out: out.map(Cow::from),
-        range: range.map(Cow::from),
+        attempts: attempts.try_into().ok()?,
+        deliveries: deliveries.try_into().ok()?,
+        started,
+        timing_ms,
+        error,
+        out: out.map(|text| Text(text.into())),
+        range: range.map(|text| Text(text.into())),
         exec,
         simulated,
         server_named,
@@ -116,12 +113,15 @@ pub(super) fn read(line: &str) -> Option<Quick<'_>> {
 struct Line<'a>(&'a str);
 
 impl<'a> Line<'a> {
+    /// Inlined, so that a text of known length is compared without a call: there are some fifty in a line.
+    #[inline(always)]
     fn take(&mut self, expected: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected)?;
-        Some(())
+        let (head, rest) = self.0.split_at_checked(expected.len())?;
+        (head == expected).then(|| self.0 = rest)
     }
 
     /// Takes `null`, or what `take` takes.
+    #[inline(always)]
     fn unless_null<T>(&mut self, take: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         match self.take("null") {
             Some(()) => Some(None),
@@ -168,28 +168,68 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Passes over these keys, each with a string or null.
-    fn pass_texts(&mut self, keys: &[&str]) -> Option<()> {
-        for key in keys {
-            self.take(",\"")?;
-            self.take(key)?;
-            self.take("\":")?;
-            self.unless_null(Self::pass_text)?;
-        }
+    /// Passes over a string or null behind this key.
+    #[inline(always)]
+    fn pass_text_of(&mut self, key: &str) -> Option<()> {
+        self.take(key)?;
+        self.unless_null(Self::pass_text)?;
         Some(())
     }
 
-    /// Passes over an object of these keys, each with a number.
-    fn pass_numbers(&mut self, keys: &[&str]) -> Option<()> {
-        let mut before = "{\"";
-        for key in keys {
-            self.take(before)?;
-            self.take(key)?;
-            self.take("\":")?;
-            self.pass_number()?;
-            before = ",\"";
-        }
+    fn pass_worker(&mut self) -> Option<()> {
+        self.take("{\"slot\":")?;
+        self.integer()?;
+        self.take(",\"pid\":")?;
+        self.integer()?;
+        self.take(",\"epoch\":")?;
+        self.integer()?;
         self.take("}")
+    }
+
+    fn moment(&mut self) -> Option<Moment> {
+        self.text()?.parse().ok()
+    }
+
+    fn timing(&mut self) -> Option<RecordedTiming> {
+        self.take("{\"queue\":")?;
+        let queue = self.millis()?;
+        self.take(",\"resolve\":")?;
+        let resolve = self.millis()?;
+        self.take(",\"connect\":")?;
+        let connect = self.millis()?;
+        self.take(",\"tls\":")?;
+        let tls = self.millis()?;
+        self.take(",\"first_byte\":")?;
+        let first_byte = self.millis()?;
+        self.take(",\"body\":")?;
+        let body = self.millis()?;
+        self.take(",\"store\":")?;
+        let store = self.millis()?;
+        self.take(",\"exec\":")?;
+        let exec = self.millis()?;
+        self.take("}")?;
+        Some(RecordedTiming {
+            queue,
+            resolve,
+            connect,
+            tls,
+            first_byte,
+            body,
+            store,
+            exec,
+        })
+    }
+
+    fn problem(&mut self) -> Option<BriefProblem<'a>> {
+        self.take("{\"kind\":")?;
+        let name = self.text()?;
+        let kind = FailureKind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)?;
+        self.take(",\"message\":")?;
+        let message = self.text()?.into();
+        self.take("}")?;
+        Some(BriefProblem { kind, message })
     }
 
     fn digits(&mut self) -> Option<&'a str> {
@@ -212,13 +252,17 @@ impl<'a> Line<'a> {
         digits.parse().ok()
     }
 
-    /// Passes over a number without exponent that is not negative.
-    fn pass_number(&mut self) -> Option<()> {
-        self.whole()?;
+    /// Milliseconds as they are written: without exponent, and with at most three decimals.
+    fn millis(&mut self) -> Option<Millis> {
+        let whole: u64 = self.whole()?.parse().ok()?;
+        let mut micros = whole.checked_mul(1000)?;
         if self.take(".").is_some() {
-            self.digits()?;
+            let decimals = self.digits()?;
+            let unit = [100, 10, 1].get(decimals.len() - 1)?;
+            micros = micros.checked_add(decimals.parse::<u64>().ok()? * unit)?;
         }
-        Some(())
+        (!self.0.starts_with(['e', 'E'])).then_some(())?;
+        Some(Millis::of_micros(micros))
     }
 
     fn digest(&mut self) -> Option<Digest> {

@@ -4,17 +4,15 @@
 //! so, and reading goes on behind it. A last line without newline is what a crash left of a write,
 //! or what a running writer has not finished: it is no item. This module never writes.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use protocol::TaskId;
 use serde::Deserialize;
 
 use super::quick;
-use super::{Digest, FormatVersion, Log, LogError, Outcome, Record, RecordedExec};
+use super::{Brief, BriefDeath, Log, LogError, Record};
 use crate::input::bounded::{BoundedLines, RawLine};
 
 /// The longest line that is taken for a record, in bytes.
@@ -22,58 +20,6 @@ pub const MAX_RECORD: usize = 1024 * 1024;
 
 /// Bytes that most lines fit into.
 const USUAL: usize = 2048;
-
-/// What resume needs of a record; the rest of the line is passed over.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Brief<'a> {
-    v: FormatVersion,
-    /// The task's number in the run that wrote the line.
-    pub task: TaskId,
-    /// Its URL, normalised.
-    #[serde(borrow)]
-    pub url: Cow<'a, str>,
-    /// How it ended.
-    pub outcome: Outcome,
-    #[serde(borrow)]
-    path: Option<Text<'a>>,
-    /// Size of the file.
-    pub bytes: Option<u64>,
-    /// SHA-256 of the file.
-    pub sha256: Option<Digest>,
-    #[serde(borrow, default)]
-    out: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    range: Option<Text<'a>>,
-    /// What the program of `--exec` left, if it was run.
-    #[serde(default)]
-    pub exec: Option<RecordedExec>,
-    /// The run was simulated.
-    #[serde(default)]
-    pub simulated: bool,
-    /// The file has the name that its server suggested.
-    #[serde(default)]
-    pub server_named: bool,
-}
-
-impl Brief<'_> {
-    /// The file, relative to the output folder, if there is one.
-    #[must_use]
-    pub fn path(&self) -> Option<&str> {
-        self.path.as_ref().map(|text| text.0.as_ref())
-    }
-
-    /// The part of the resource that the list asked for: `first-last`.
-    #[must_use]
-    pub fn range(&self) -> Option<&str> {
-        self.range.as_ref().map(|text| text.0.as_ref())
-    }
-
-    /// The name that the list gave the file.
-    #[must_use]
-    pub fn out(&self) -> Option<&str> {
-        self.out.as_ref().map(|text| text.0.as_ref())
-    }
-}
 
 /// What can be made of a line.
 trait Item<'a>: Deserialize<'a> {
@@ -89,50 +35,9 @@ impl<'a> Item<'a> for BriefDeath<'a> {}
 
 impl<'a> Item<'a> for Brief<'a> {
     fn quickly(line: &'a str) -> Option<Self> {
-        let quick = quick::read(line)?;
-        Some(Self {
-            v: FormatVersion,
-            task: TaskId(quick.task),
-            url: quick.url,
-            outcome: quick.outcome,
-            path: quick.path.map(Text),
-            bytes: quick.bytes,
-            sha256: quick.sha256,
-            out: quick.out.map(Text),
-            range: quick.range.map(Text),
-            exec: quick.exec,
-            simulated: quick.simulated,
-            server_named: quick.server_named,
-        })
+        quick::read(line)
     }
 }
-
-/// What a summary needs of a line in the log of deaths.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct BriefDeath<'a> {
-    v: FormatVersion,
-    #[serde(borrow)]
-    exit: BriefExit<'a>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct BriefExit<'a> {
-    #[serde(borrow)]
-    text: Cow<'a, str>,
-}
-
-impl BriefDeath<'_> {
-    /// How the worker ended, in words.
-    #[must_use]
-    pub fn exit(&self) -> &str {
-        &self.exit.text
-    }
-}
-
-/// Serde borrows a `Cow`, but copies within an `Option<Cow>`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Why a line is not a record.
 #[derive(Debug, thiserror::Error)]
@@ -338,7 +243,11 @@ pub fn record_at(log: &File, at: u64) -> io::Result<Option<Record>> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::record::tests::{any_record, facts, stored};
+    use std::borrow::Cow;
+
+    use super::super::Outcome;
+    use super::super::brief::Text;
+    use super::super::record::tests::{any_record, facts, failure, stored};
     use super::*;
 
     fn line(url: &str) -> String {
@@ -406,15 +315,41 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_stores_is_read_quickly() {
-        let mut record = Record::stored(facts(1, "https://h/1"), stored(7));
-        for etag in [None, Some("\"a\"".into()), Some("W/\"\\\"".into())] {
-            record.etag = etag;
+    fn what_a_run_records_is_read_quickly() {
+        let stored = Record::stored(facts(1, "https://h/1"), stored(7));
+        let with_etag = |etag: &str| Record {
+            etag: Some(etag.to_owned()),
+            ..stored.clone()
+        };
+        let never_tried = Record {
+            worker: None,
+            started: None,
+            ..failed()
+        };
+        for record in [
+            with_etag("\"a\""),
+            with_etag("W/\"\\\""),
+            stored,
+            failed(),
+            never_tried,
+            Record::duplicate(facts(1, "https://h/1")),
+        ] {
             let line = serde_json::to_string(&record).expect("it is JSON");
             assert!(Brief::quickly(&line).is_some(), "{line}");
             let earlier = line.replace(",\"server_named\":false", "");
             assert!(Brief::quickly(&earlier).is_some(), "{earlier}");
         }
+    }
+
+    fn failed() -> Record {
+        let message = "404 Not Found".to_owned();
+        Record::failed(
+            facts(1, "https://h/1"),
+            protocol::Failure {
+                message,
+                ..failure()
+            },
+        )
     }
 
     proptest! {
@@ -427,8 +362,22 @@ mod tests {
             let mut record = record;
             if plain {
                 // As most are: then a change meets each of the keys.
-                let stored = Record::stored(facts(1, "https://h/1"), stored(7));
-                record = Record { task: record.task, bytes: record.bytes, timing_ms: record.timing_ms, ..stored };
+                let like = match record.outcome {
+                    Outcome::Failed | Outcome::Quarantined => failed(),
+                    Outcome::Stored | Outcome::Unchanged | Outcome::Duplicate => {
+                        Record::stored(facts(1, "https://h/1"), stored(7))
+                    }
+                };
+                record = Record {
+                    task: record.task,
+                    outcome: record.outcome,
+                    status: record.status,
+                    bytes: record.bytes,
+                    attempts: record.attempts,
+                    started: record.started,
+                    timing_ms: record.timing_ms,
+                    ..like
+                };
             }
             let mut line = serde_json::to_vec(&record).expect("it is JSON");
             for (at, byte, how) in changes {

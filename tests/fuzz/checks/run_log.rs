@@ -46,6 +46,19 @@ fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Opti
             assert_eq!(brief.outcome, record.outcome);
             assert_eq!(brief.path(), record.path.as_deref());
             assert_eq!(brief.bytes, record.bytes);
+            assert_eq!(brief.sha256, record.sha256);
+            assert_eq!(brief.status, record.status);
+            assert_eq!(
+                (brief.attempts, brief.deliveries),
+                (record.attempts, record.deliveries)
+            );
+            assert_eq!(brief.started, record.started);
+            assert_eq!(brief.timing_ms, record.timing_ms);
+            let problem = brief.error.as_ref();
+            let problem = problem.map(|problem| (problem.kind, &*problem.message));
+            let recorded = record.error.as_ref();
+            let recorded = recorded.map(|problem| (problem.kind, &*problem.message));
+            assert_eq!(problem, recorded);
         }
         let earlier = match brief.outcome {
             Outcome::Stored | Outcome::Unchanged => left(&brief).map(|left| Earlier::Stored {
