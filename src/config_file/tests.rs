@@ -365,13 +365,13 @@ fn a_member_of_a_fleet_reads_config_files_as_a_run_does() {
         let words = join.into_iter().map(OsString::from);
         let words = words.chain([path.clone().into()]);
         let cli = parse(words.chain(typed.iter().map(OsString::from))).expect("it parses");
-        match cli.command {
-            Some(crate::cli::Command::Fleet(fleet)) => match fleet.command {
-                FleetCommand::Join(args) => args.own,
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
+        let Some(crate::cli::Command::Fleet(fleet)) = cli.command else {
+            panic!("it is a command of a fleet");
+        };
+        let FleetCommand::Join(args) = fleet.command else {
+            panic!("it is a member");
+        };
+        args.own
     };
     let own = join(&[]);
     assert!(own.simulate.is_some());
