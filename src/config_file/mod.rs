@@ -64,23 +64,62 @@ pub enum Refused {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
     let given: Vec<OsString> = arguments.into_iter().collect();
     let strict = Cli::command();
+    #[cfg(feature = "fleet")]
+    if given.len() > 2 && given[1] == "fleet" && given[2] == "join" {
+        return join(&strict, &given);
+    }
     // No file is for other commands. Workers are started by one.
     let first = given.get(1).and_then(|word| word.to_str());
     if first.is_some_and(|word| strict.find_subcommand(word).is_some()) {
         return Ok(Cli::from_arg_matches(&strict.try_get_matches_from(given)?)?);
     }
-    let (arguments, off) = without_opposites(&strict, &given);
+    let (words, files) = with_files(&strict, &strict, &given, beside)?;
+    let mut cli = Cli::from_arg_matches(&strict.try_get_matches_from(words)?)?;
+    cli.run.file = files;
+    Ok(cli)
+}
+
+/// The same for `fleet join`, which has the options of a run. There is no list, and so no file beside one.
+#[cfg(feature = "fleet")]
+fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
+    use crate::cli::Command as Typed;
+    use crate::cli::fleet::FleetCommand;
+
+    let mut whole = strict.clone();
+    whole.build();
+    let own = whole.find_subcommand("fleet");
+    let own = own.and_then(|fleet| fleet.find_subcommand("join"));
+    let own = own.unwrap_or(&whole);
+    let (words, files) = with_files(strict, own, &given[2..], |_| None)?;
+    let words = given[..2].iter().cloned().chain(words);
+    let mut cli = Cli::from_arg_matches(&strict.clone().try_get_matches_from(words)?)?;
+    if let Some(Typed::Fleet(fleet)) = &mut cli.command
+        && let FleetCommand::Join(args) = &mut fleet.command
+    {
+        args.own.file = files;
+    }
+    Ok(cli)
+}
+
+/// The words of a command with the options of a run, and what config files add to them.
+fn with_files(
+    run: &Command,
+    strict: &Command,
+    given: &[OsString],
+    beside: impl Fn(&ArgMatches) -> Option<PathBuf>,
+) -> Result<(Vec<OsString>, FileArgs), Refused> {
+    let (arguments, off) = without_opposites(strict, given);
     // What an option requires may be in a file.
     let lenient = strict
         .clone()
         .mut_args(|arg| arg.requires(Resettable::<Id>::Reset));
     let typed = lenient.try_get_matches_from(&arguments)?;
     if typed.subcommand_name().is_some() {
-        return Ok(Cli::from_arg_matches(&strict.try_get_matches_from(given)?)?);
+        return Ok((given.to_vec(), FileArgs::default()));
     }
-    let is_set = |id: &str| typed.get_flag(id);
+    let is_set = |id: &str| matches!(typed.try_get_one(id), Ok(Some(true)));
     if is_set("help_all") {
-        return Ok(Cli::from_arg_matches(&typed)?);
+        return Ok((given.to_vec(), FileArgs::default()));
     }
     if let Some(both) = off.iter().find(|switch| is_typed(&typed, &id_of(switch))) {
         let problem = format!("--{both} and --{} cannot be combined", opposite(both));
@@ -93,18 +132,14 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     let loaded = if is_set("no_config") {
         Vec::new()
     } else {
-        load(&typed, &strict, &mut files)?
+        load(&typed, beside(&typed), run, &mut files)?
     };
     let mut command = strict.clone();
     command.build();
     let chosen = Choice::of(&command, &typed, &off, loaded, &arguments, &mut files)?;
-    let words = with_words(&arguments, &chosen.words);
-    let whole = strict.try_get_matches_from(words)?;
-    let mut cli = Cli::from_arg_matches(&whole)?;
     files.hosts = chosen.hosts;
     tell_origins(&command, &typed, &chosen.entries, &mut files);
-    cli.run.file = files;
-    Ok(cli)
+    Ok((with_words(&arguments, &chosen.words), files))
 }
 
 /// What was typed without `--no-NAME` for each switch NAME that has no such option; and these
@@ -156,6 +191,7 @@ fn is_typed(typed: &ArgMatches, id: &str) -> bool {
 /// Reads the files that count, those that come first before the others.
 fn load(
     typed: &ArgMatches,
+    beside: Option<PathBuf>,
     command: &Command,
     files: &mut FileArgs,
 ) -> Result<Vec<Loaded>, Box<FileError>> {
@@ -166,7 +202,7 @@ fn load(
             .inspect(|file| files.files.push(file.path.display().to_string()))
             .collect());
     }
-    let found = beside(typed).map(|path| (path, Author::Anybody));
+    let found = beside.map(|path| (path, Author::Anybody));
     let own = own(|name| env::var_os(name)).map(|path| (path, Author::User));
     let mut loaded = Vec::new();
     for (path, author) in found.into_iter().chain(own) {

@@ -351,3 +351,44 @@ fn the_own_file_is_in_the_folder_that_xdg_names() {
     );
     assert_eq!(place(&[]), None);
 }
+
+#[cfg(feature = "fleet")]
+#[test]
+fn a_member_of_a_fleet_reads_config_files_as_a_run_does() {
+    use crate::cli::fleet::FleetCommand;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("c.toml");
+    fs::write(&path, "simulate = true\nworkers = 3\nrobots = true\n").expect("written");
+    let join = |typed: &[&str]| {
+        let join = ["coordinator", "fleet", "join", "--queue", "q", "--config"];
+        let words = join.into_iter().map(OsString::from);
+        let words = words.chain([path.clone().into()]);
+        let cli = parse(words.chain(typed.iter().map(OsString::from))).expect("it parses");
+        let Some(crate::cli::Command::Fleet(fleet)) = cli.command else {
+            panic!("it is a command of a fleet");
+        };
+        let FleetCommand::Join(args) = fleet.command else {
+            panic!("it is a member");
+        };
+        args.own
+    };
+    let own = join(&[]);
+    assert!(own.simulate.is_some());
+    assert_eq!(own.file.files, [path.display().to_string()]);
+    let from_file = |own: &crate::cli::run::RunArgs| {
+        let origins = own.file.origins.iter();
+        origins
+            .filter(|[_, _, from]| from != "command line")
+            .count()
+    };
+    assert_eq!(from_file(&own), 3, "{:?}", own.file.origins);
+    // What is typed comes first.
+    let own = join(&["--workers", "5", "--no-robots"]);
+    assert_eq!(from_file(&own), 1, "{:?}", own.file.origins);
+    fs::write(&path, "lease = \"5s\"\n").expect("written");
+    let words = ["coordinator", "fleet", "join", "--queue", "q", "--config"];
+    let words = words.into_iter().map(OsString::from);
+    let error = parse(words.chain([path.into()])).expect_err("no key of a run");
+    assert!(error.to_string().contains("lease"), "{error}");
+}
