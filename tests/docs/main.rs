@@ -5,6 +5,7 @@
     reason = "of a page only a few parts matter"
 )]
 
+mod book;
 mod commands;
 mod links;
 mod pages;
