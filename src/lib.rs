@@ -27,7 +27,7 @@
 //!   [`command`] runs the command. [`manual`] writes help, completions and manual pages, and
 //!   [`hints`] explains options of other programs.
 //!
-//! Shared by several of them: [`ledger`], a map of more keys than fit into memory;
+//! Shared by several of them: [`disk_map`], a map of more keys than fit into memory;
 //! [`folder`], folders that others may have prepared; [`page`], the parts that all HTML pages share;
 //! [`format`](mod@format), quantities for people; [`terminal`], colours and widths; [`verdict`], printed
 //! as JSON or text;
@@ -40,6 +40,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod config_file;
+pub mod disk_map;
 pub mod dispatch;
 pub mod exec;
 pub mod fleet;
@@ -48,7 +49,6 @@ pub mod format;
 pub mod hints;
 pub mod input;
 pub mod isolation;
-pub mod ledger;
 pub mod login;
 pub mod manual;
 pub mod page;

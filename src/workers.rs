@@ -23,7 +23,7 @@ pub use worker::limits::{LimitsError, try_out as try_limits};
 pub type Pool<M> = workers::Pool<Download, M>;
 
 /// What a worker did.
-pub type News = workers::News<Download>;
+pub type WorkerEvent = workers::WorkerEvent<Download>;
 
 /// Something for the pool to digest.
 pub type Message = workers::Message<Download>;

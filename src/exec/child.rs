@@ -39,7 +39,7 @@ pub(super) struct Runner {
 
 /// What is heard of a runner.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum RunnerEvent {
     /// Its command has ended.
     Answer(CommandAnswer),
     /// It is gone, or sent what is no answer.
@@ -79,15 +79,17 @@ impl Runner {
     }
 
     /// Waits for something to be heard, but not longer than `within`.
-    pub(super) fn wait(&self, within: Duration) -> Option<Heard> {
+    pub(super) fn wait(&self, within: Duration) -> Option<RunnerEvent> {
         let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
         // If it is interrupted, the look is early.
         let _ = poll(&mut polled, Some(&timespec(within)));
         let mut buffer = [0; MAX_ANSWER];
         match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN | Errno::INTR) => None,
-            Err(_) => Some(Heard::End),
-            Ok((_, size)) => Some(codec::decode(&buffer[..size]).map_or(Heard::End, Heard::Answer)),
+            Err(_) => Some(RunnerEvent::End),
+            Ok((_, size)) => {
+                Some(codec::decode(&buffer[..size]).map_or(RunnerEvent::End, RunnerEvent::Answer))
+            }
         }
     }
 

@@ -35,7 +35,7 @@ use protocol::{Executed, FailureKind, codec};
 use rustix::process::{Signal, WaitStatus};
 use worker::Fault;
 
-use child::{Heard, Runner};
+use child::{Runner, RunnerEvent};
 pub use order::CommandOrder;
 use plan::Plan;
 pub use runner::{RunnerError, run as run_commands};
@@ -196,14 +196,14 @@ impl Executor {
             }
         };
         match heard {
-            Some(Heard::Answer(answer)) => {
+            Some(RunnerEvent::Answer(answer)) => {
                 self.state().idle.push(Arc::clone(runner));
                 match verdict::judge(answer, exec) {
                     Ok(executed) => Outcome::Succeeded(executed),
                     Err(fault) => Outcome::Failed(fault),
                 }
             }
-            Some(Heard::End) => {
+            Some(RunnerEvent::End) => {
                 let status = self.retire(runner);
                 self.end_strays(status, order);
                 self.no_answer(status)

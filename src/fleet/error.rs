@@ -3,8 +3,8 @@
 use std::io;
 
 use super::frame::{MessageError, VERSION};
+use crate::disk_map::DiskMapError;
 use crate::input::InputError;
-use crate::ledger::LedgerError;
 use crate::run::SetUpError;
 
 /// See the module.
@@ -73,7 +73,7 @@ pub enum FleetError {
     Input(#[from] InputError),
     /// There is no room to keep track of it.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    DiskMap(#[from] DiskMapError),
     /// The member's own run did not begin.
     #[error(transparent)]
     SetUp(#[from] SetUpError),

@@ -18,8 +18,8 @@ use super::FleetError;
 use super::frame::{FrameHead, Framer, partition_of, read};
 use super::lease::{PARTITIONS, Partition};
 use super::queue::{Appended, FedAll, Place, Queue};
+use crate::disk_map::DiskMap;
 use crate::input::{self, ListOptions, Source, Target};
-use crate::ledger::Ledger;
 
 /// Time before a frame whose fate is not known is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -135,13 +135,13 @@ pub fn feed(feed: &Feed) -> Result<FeedEnding, FleetError> {
     Ok(ending)
 }
 
-/// What the ledger says of a target: it is in the list, or done by a run.
+/// What the map says of a target: it is in the list, or done by a run.
 const SEEN: u8 = 0;
 const DONE: u8 = 1;
 
 /// The targets that are not to be fed.
-fn seen(feed: &Feed) -> Result<Ledger<1>, FleetError> {
-    let mut seen = Ledger::new(std::env::temp_dir());
+fn seen(feed: &Feed) -> Result<DiskMap<1>, FleetError> {
+    let mut seen = DiskMap::new(std::env::temp_dir());
     for folder in &feed.reconcile {
         super::member::each_done(folder, |key| Ok(seen.insert(*key.as_bytes(), [DONE])?))?;
     }

@@ -13,12 +13,12 @@ use worker::Fault;
 use worker::transfer::without_credentials;
 
 use super::place::Move;
-use super::{News, Order, done, failed};
+use super::{Order, PlacementEvent, done, failed};
 use crate::exec::{CommandOrder, Executor, Outcome};
 use crate::folder::Folder;
 
 /// Takes news.
-pub(super) type Tell = dyn Fn(Vec<News>) + Send + Sync;
+pub(super) type Tell = dyn Fn(Vec<PlacementEvent>) + Send + Sync;
 
 /// See the module.
 pub(super) struct Crew {

@@ -3,7 +3,7 @@
 //! ```text
 //!   shell ── Job ──> placement thread ── Order ──> command threads (only with --exec)
 //!     ^                     │                            │
-//!     └──────── News ───────┴────────────────────────────┘
+//!     └──────── PlacementEvent ───────┴────────────────────────────┘
 //! ```
 //!
 //! Only this module changes files of the user. A worker writes into a folder of its own and can do
@@ -104,7 +104,7 @@ pub struct Order {
 }
 
 #[derive(Debug)]
-pub enum News {
+pub enum PlacementEvent {
     /// An order is done, or what a worker called fatal is tried.
     Placed {
         /// The worker that had the body, or the failure.
@@ -158,7 +158,10 @@ impl Placement {
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub fn start(plan: Plan, tell: impl Fn(Vec<News>) + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn start(
+        plan: Plan,
+        tell: impl Fn(Vec<PlacementEvent>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let tell: Arc<crew::Tell> = Arc::new(tell);
         let output = Arc::new(plan.output);
         let crew = plan.exec.map(|(executor, most)| {
@@ -189,12 +192,12 @@ impl Placement {
         Ok(Self { jobs, crew, ended })
     }
 
-    /// Makes the folder of `worker`, a new one; answered by [`News::Made`].
+    /// Makes the folder of `worker`, a new one; answered by [`PlacementEvent::Made`].
     pub fn make(&self, worker: WorkerId) {
         self.tell(Job::Make(worker));
     }
 
-    /// Tries whether a failure that `worker` calls fatal is; answered by [`News::Placed`], with a
+    /// Tries whether a failure that `worker` calls fatal is; answered by [`PlacementEvent::Placed`], with a
     /// failure that is fatal or may pass.
     pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
         self.tell(Job::Prove {
@@ -204,13 +207,13 @@ impl Placement {
         });
     }
 
-    /// Puts bodies in place; each is answered by [`News::Placed`].
+    /// Puts bodies in place; each is answered by [`PlacementEvent::Placed`].
     pub fn place(&self, orders: Vec<Order>) {
         self.tell(Job::Place(orders));
     }
 
     /// Moves what there is of partial bodies to the folder of `worker`; answered by
-    /// [`News::Fetched`]. Each comes with the worker that had it last.
+    /// [`PlacementEvent::Fetched`]. Each comes with the worker that had it last.
     pub fn fetch(&self, worker: WorkerId, bodies: Vec<(Option<WorkerId>, String)>) {
         self.tell(Job::Fetch { worker, bodies });
     }
@@ -311,13 +314,13 @@ impl Hand {
                     Job::Make(worker) => {
                         let result = self.make(worker);
                         // Not to wait for what is synced.
-                        tell(vec![News::Made { worker, result }]);
+                        tell(vec![PlacementEvent::Made { worker, result }]);
                     }
                     Job::Prove {
                         worker,
                         task,
                         failure,
-                    } => news.push(News::Placed {
+                    } => news.push(PlacementEvent::Placed {
                         worker,
                         task,
                         result: Err(self.proven(worker, failure)),
@@ -329,7 +332,7 @@ impl Hand {
                         for (from, name) in bodies {
                             self.fetch(worker, from, &name);
                         }
-                        news.push(News::Fetched { worker });
+                        news.push(PlacementEvent::Fetched { worker });
                     }
                     Job::Salvage(worker) => {
                         self.place_all(&mut orders, &mut placed, &mut news);
@@ -366,7 +369,7 @@ impl Hand {
         &mut self,
         orders: &mut Vec<Order>,
         placed: &mut Vec<Order>,
-        news: &mut Vec<News>,
+        news: &mut Vec<PlacementEvent>,
     ) {
         let found: Vec<Found> = std::mem::take(orders)
             .into_iter()
@@ -440,7 +443,7 @@ impl Hand {
 type Found = (io::Result<Arc<Folder>>, Order);
 
 /// What became of it, and how long that took.
-type Timed = (Result<Order, News>, Duration);
+type Timed = (Result<Order, PlacementEvent>, Duration);
 
 impl Mover {
     fn place_timed(&self, (folder, order): Found) -> Timed {
@@ -455,7 +458,11 @@ impl Mover {
 
     /// Puts a body in place, which is in this folder: six system calls for a file in the output
     /// folder itself. Comes back with what is there then.
-    fn place(&self, folder: io::Result<Arc<Folder>>, mut order: Order) -> Result<Order, News> {
+    fn place(
+        &self,
+        folder: io::Result<Arc<Folder>>,
+        mut order: Order,
+    ) -> Result<Order, PlacementEvent> {
         match self.put(folder, &mut order) {
             Ok(()) => Ok(order),
             Err(Misplaced::Fault(fault)) => Err(failed(order, fault, self.insist)),
@@ -463,7 +470,7 @@ impl Mover {
                 let text = format!("worker {} broke the protocol: {problem}", order.worker);
                 let fault = Fault::transient(FailureKind::Store, text);
                 let mut told = failed(order, fault, self.insist);
-                if let News::Placed { violation, .. } = &mut told {
+                if let PlacementEvent::Placed { violation, .. } = &mut told {
                     *violation = Some(problem);
                 }
                 Err(told)
@@ -542,8 +549,8 @@ impl Order {
 }
 
 /// The news that `order` is done.
-fn done(order: Order) -> News {
-    News::Placed {
+fn done(order: Order) -> PlacementEvent {
+    PlacementEvent::Placed {
         worker: order.worker,
         task: order.task,
         result: Ok(order.stored),
@@ -552,7 +559,7 @@ fn done(order: Order) -> News {
 }
 
 /// The news that `order` failed. With `insist` it is tried again, if that is any use.
-fn failed(order: Order, fault: Fault, insist: bool) -> News {
+fn failed(order: Order, fault: Fault, insist: bool) -> PlacementEvent {
     let severity = if insist && fault.severity == Severity::Permanent {
         Severity::Transient { retry_after: None }
     } else {
@@ -564,7 +571,7 @@ fn failed(order: Order, fault: Fault, insist: bool) -> News {
         message: fault.message,
         severity,
     };
-    News::Placed {
+    PlacementEvent::Placed {
         worker: order.worker,
         task: order.task,
         result: Err(Box::new(failure)),

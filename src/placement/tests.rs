@@ -27,7 +27,7 @@ const NAME: &str = "77777777777777777777777777777777";
 /// A placement, and the folder it works in.
 struct Bench {
     placement: Placement,
-    news: Receiver<Vec<News>>,
+    news: Receiver<Vec<PlacementEvent>>,
     folder: tempfile::TempDir,
 }
 
@@ -62,7 +62,7 @@ impl Bench {
             placement.make(worker);
             let told = news.recv_timeout(END_WITHIN).expect("an answer");
             assert!(
-                matches!(told[..], [News::Made { result: Ok(()), .. }]),
+                matches!(told[..], [PlacementEvent::Made { result: Ok(()), .. }]),
                 "{told:?}"
             );
         }
@@ -99,7 +99,7 @@ impl Bench {
         let mut news = self.news.recv_timeout(END_WITHIN).expect("an answer");
         match (news.pop(), news.len()) {
             (
-                Some(News::Placed {
+                Some(PlacementEvent::Placed {
                     result, violation, ..
                 }),
                 0,
@@ -112,7 +112,7 @@ impl Bench {
         self.placement.fetch(OTHER, vec![(last, NAME.to_owned())]);
         let news = self.news.recv_timeout(END_WITHIN).expect("an answer");
         assert!(
-            matches!(news[..], [News::Fetched { worker: OTHER }]),
+            matches!(news[..], [PlacementEvent::Fetched { worker: OTHER }]),
             "{news:?}"
         );
     }
@@ -425,8 +425,10 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     hand.place_all(&mut orders, &mut done, &mut news);
     assert!(hand.helpers.is_some() && orders.is_empty());
     let failed = news.iter().map(|told| match told {
-        News::Placed { task, result, .. } => (task.0, result.is_ok()),
-        News::Fetched { .. } | News::Made { .. } => panic!("only bodies were to be placed"),
+        PlacementEvent::Placed { task, result, .. } => (task.0, result.is_ok()),
+        PlacementEvent::Fetched { .. } | PlacementEvent::Made { .. } => {
+            panic!("only bodies were to be placed")
+        }
     });
     let mut told: Vec<_> = done.iter().map(|order| (order.task.0, true)).collect();
     told.extend(failed);

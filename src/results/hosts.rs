@@ -1,14 +1,14 @@
 //! The hosts with the most failures, exactly, among more hosts than fit into memory.
 //!
-//! Counts are in a [`Ledger`]. A host's count only grows, so it is enough to look, each time one
+//! Counts are in a [`DiskMap`]. A host's count only grows, so it is enough to look, each time one
 //! grows, whether it now belongs to the first.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::UrlKey;
-use crate::ledger::{Ledger, LedgerError};
 
 /// How many hosts are told.
 pub const SHOWN: usize = 10;
@@ -28,7 +28,7 @@ pub struct HostCount {
 #[derive(Debug)]
 pub struct Hosts {
     /// URLs that failed, and all, for each host.
-    counts: Ledger<16>,
+    counts: DiskMap<16>,
     /// Those with the most failures, most first.
     first: Vec<(String, u64)>,
     /// Hosts with a failure.
@@ -40,7 +40,7 @@ impl Hosts {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self {
-            counts: Ledger::new(folder),
+            counts: DiskMap::new(folder),
             first: Vec::new(),
             failing: 0,
         }
@@ -51,7 +51,7 @@ impl Hosts {
     /// # Errors
     ///
     /// If there is no room to keep track of it.
-    pub fn count(&mut self, host: &str, has_failed: bool) -> Result<(), LedgerError> {
+    pub fn count(&mut self, host: &str, has_failed: bool) -> Result<(), DiskMapError> {
         let key = *UrlKey::of(host).as_bytes();
         let (mut failed, mut urls) = self.look_up(&key)?;
         urls += 1;
@@ -64,7 +64,7 @@ impl Hosts {
         self.counts.insert(key, value.to_be_bytes())
     }
 
-    fn look_up(&self, key: &[u8; UrlKey::BYTES]) -> Result<(u64, u64), LedgerError> {
+    fn look_up(&self, key: &[u8; UrlKey::BYTES]) -> Result<(u64, u64), DiskMapError> {
         let value = self.counts.get(key)?.map(u128::from_be_bytes);
         let value = value.unwrap_or_default();
         #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
@@ -89,7 +89,7 @@ impl Hosts {
     /// # Errors
     ///
     /// If a temporary file cannot be read.
-    pub fn worst(&self) -> Result<Vec<HostCount>, LedgerError> {
+    pub fn worst(&self) -> Result<Vec<HostCount>, DiskMapError> {
         let hosts = self.first.iter().map(|(host, failed)| {
             let (_, urls) = self.look_up(UrlKey::of(host).as_bytes())?;
             Ok(HostCount {

@@ -1,6 +1,6 @@
 //! Which lines of a run log count: the last one of each task.
 //!
-//! The log is read once to note which line is the last of each task, in a [`Ledger`], so that memory
+//! The log is read once to note which line is the last of each task, in a [`DiskMap`], so that memory
 //! stays bounded however long the log is. If no task has two lines, which is usual, all of them
 //! count, and who counted while they were read is done. Otherwise the log is read again, and each line
 //! is asked whether it is that one. What is appended meanwhile is not looked at. This module opens the
@@ -16,8 +16,8 @@ use protocol::TaskId;
 use super::ResultsError;
 use super::failed::is_plain;
 use crate::cli::run::{OUTPUT, SIMULATED_OUTPUT};
+use crate::disk_map::{DiskMap, Key};
 use crate::input::UrlKey;
-use crate::ledger::{Key, Ledger};
 use crate::run::log::{Brief, Layout, LineProblem, Log, LogError, LogReader, Outcome, Record};
 
 /// The records of a run log that count.
@@ -28,7 +28,7 @@ pub struct Latest {
     /// How much of it there was when it was opened.
     length: u64,
     /// Where the last line of each task begins.
-    last: Ledger<8>,
+    last: DiskMap<8>,
     /// No task has two lines: all count.
     all: bool,
     torn: bool,
@@ -66,7 +66,7 @@ impl Latest {
             file,
             path,
             length,
-            last: Ledger::new(folder),
+            last: DiskMap::new(folder),
             all: false,
             torn: false,
             unusual: false,

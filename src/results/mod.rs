@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::results::ResultsArgs;
+use crate::disk_map::DiskMapError;
 use crate::folder::StateError;
-use crate::ledger::LedgerError;
 use crate::run::log::{Brief, LastRun, Layout, LineProblem, Log, LogError};
 
 use export::{Csv, Exports, Json, Out, Target};
@@ -113,7 +113,7 @@ pub enum ResultsError {
     Rewind(#[source] io::Error),
     /// There is no room to keep track of the URLs.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    DiskMap(#[from] DiskMapError),
     /// A result would take the place of the run log.
     #[error("{} is the run log itself, which is not written over; name another file", .path.display())]
     OverLog {

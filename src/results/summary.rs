@@ -13,7 +13,7 @@ use super::busy::Busy;
 use super::failed::has_failed;
 use super::filter::host;
 use super::hosts::{HostCount, Hosts};
-use crate::ledger::LedgerError;
+use crate::disk_map::DiskMapError;
 use crate::run::log::{Brief, Moment, Outcome, RecordedTiming};
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -132,7 +132,7 @@ impl Counting {
     /// # Errors
     ///
     /// If there is no room to keep track of its host.
-    pub fn add(&mut self, record: &Brief<'_>) -> Result<(), LedgerError> {
+    pub fn add(&mut self, record: &Brief<'_>) -> Result<(), DiskMapError> {
         let totals = &mut self.totals;
         self.records += 1;
         match record.outcome {
@@ -215,7 +215,7 @@ impl Counting {
     /// # Errors
     ///
     /// If a temporary file cannot be read.
-    pub fn finish(self) -> Result<Summary, LedgerError> {
+    pub fn finish(self) -> Result<Summary, DiskMapError> {
         let mut kinds: Vec<_> = self.kinds.into_values().collect();
         kinds.sort_by_key(|kind| Reverse(kind.urls));
         let span = self.busy.span();

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
+use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::{Excerpt, UrlKey};
-use crate::ledger::{Ledger, LedgerError};
 
 /// Where in the input a target is: the number of its list, and of its line there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Place {
 pub struct Claims {
     /// Where in the input each path was claimed, and each folder by the first path in it. The key of a
     /// folder is that of its path with a `/` behind it.
-    places: Ledger<{ Place::BYTES }>,
+    places: DiskMap<{ Place::BYTES }>,
     /// The last folder that was claimed.
     folder: String,
 }
@@ -71,7 +71,7 @@ impl Place {
 impl Claims {
     /// Nothing is claimed.
     #[must_use]
-    pub const fn new(places: Ledger<{ Place::BYTES }>) -> Self {
+    pub const fn new(places: DiskMap<{ Place::BYTES }>) -> Self {
         Self {
             places,
             folder: String::new(),
@@ -83,7 +83,7 @@ impl Claims {
     /// # Errors
     ///
     /// If it cannot be looked up.
-    pub fn meeting(&self, path: &str) -> Result<Option<(Meeting, Place)>, LedgerError> {
+    pub fn meeting(&self, path: &str) -> Result<Option<(Meeting, Place)>, DiskMapError> {
         let claimed = |path: &str| {
             let place = self.places.get(UrlKey::of(path).as_bytes())?;
             Ok(place.map(Place::from_bytes))
@@ -107,7 +107,7 @@ impl Claims {
     /// # Errors
     ///
     /// If there is no room to keep track of it.
-    pub fn claim(&mut self, path: &str, place: Place) -> Result<(), LedgerError> {
+    pub fn claim(&mut self, path: &str, place: Place) -> Result<(), DiskMapError> {
         let place = place.to_bytes();
         for folder in self.new_folders(path).map(|folder| format!("{folder}/")) {
             let key = *UrlKey::of(&folder).as_bytes();
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn files_and_folders_meet_in_both_orders() {
         let folder = std::env::temp_dir();
-        let mut claims = Claims::new(Ledger::new(folder));
+        let mut claims = Claims::new(DiskMap::new(folder));
         let mut claim = |path: &str, line| {
             let met = claims.meeting(path).expect("there is room");
             if met.is_none() {

@@ -1,4 +1,4 @@
-//! The dry run: what a run would do, by the same intake and the same sieve, and nothing of it done.
+//! The dry run: what a run would do, by the same intake and the same filter, and nothing of it done.
 //!
 //! It must not create, change or lock anything in the output folder, start a worker, or reach for
 //! the network.
@@ -13,8 +13,8 @@ use super::intents::{self, Standing};
 use super::log::{Layout, Log};
 use super::report::{Console, print_plan, print_settings};
 use super::resume::{self, Index};
-use super::sieve::{Rules, Sieve};
 use super::stats::Stats;
+use super::target_filter::{Rules, TargetFilter};
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
 use crate::config::RunConfig;
 
@@ -53,8 +53,8 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         standing: Standing::read(layout.open_private(intents::FILE)?, &index)?,
         ..rules(config, &layout, &lists)
     };
-    let sieve = Sieve::new(index, rules);
-    let mut reader = Reader::new(Plan { lists, sieve });
+    let filter = TargetFilter::new(index, rules);
+    let mut reader = Reader::new(Plan { lists, filter });
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         let mut batch = reader.batch();

@@ -10,7 +10,7 @@ pub enum Message {
     /// Of a worker; for the pool to digest.
     Pool(workers::Message),
     /// What became of bodies.
-    Placement(Vec<placement::News>),
+    Placement(Vec<placement::PlacementEvent>),
     /// More of the input.
     Intake(Batch),
     /// The number of entries of all lists.

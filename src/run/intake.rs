@@ -16,7 +16,7 @@ use protocol::{Known, TaskId};
 use super::claims::Place;
 use super::inbox::Message;
 use super::resume::IndexError;
-use super::sieve::{Sieve, Sorted};
+use super::target_filter::{Sorted, TargetFilter};
 use crate::input::{Line, Lines, Marks, Step, Target, position};
 
 /// Most items in a batch.
@@ -78,7 +78,7 @@ pub struct Plan {
     /// The lists, in order.
     pub lists: Vec<OpenList>,
     /// What is to be done about each of their targets; it knows the lists by the same numbers.
-    pub sieve: Sieve,
+    pub filter: TargetFilter,
 }
 
 /// The run's end of the intake. Dropping it ends the intake.
@@ -124,7 +124,7 @@ impl Intake {
 #[derive(Debug)]
 pub struct Reader {
     source: Source,
-    sieve: Sieve,
+    filter: TargetFilter,
 }
 
 /// Where parsed lines come from.
@@ -386,7 +386,7 @@ impl Reader {
     pub fn new(plan: Plan) -> Self {
         Self {
             source: Source::Here(Lists::new(plan.lists)),
-            sieve: plan.sieve,
+            filter: plan.filter,
         }
     }
 
@@ -396,7 +396,7 @@ impl Reader {
         let source = if lists.size.is_some() {
             let (sender, chunks) = sync_channel(AHEAD);
             let have_passes = lists.lists.iter().all(|list| list.lines.has_passes());
-            let known = plan.sieve.known().filter(|_| have_passes);
+            let known = plan.filter.known().filter(|_| have_passes);
             Builder::new().name("lists".to_owned()).spawn(move || {
                 let parsed = match known {
                     Some(known) => lists.parse_in_passes(known, &sender),
@@ -425,7 +425,7 @@ impl Reader {
         };
         Ok(Self {
             source,
-            sieve: plan.sieve,
+            filter: plan.filter,
         })
     }
 
@@ -490,7 +490,7 @@ impl Reader {
         batch: &mut Batch,
     ) -> Result<(), IndexError> {
         let of_fleet = target.ticket().is_some().then(|| target.clone());
-        match self.sieve.sort(task, target, place)? {
+        match self.filter.sort(task, target, place)? {
             Sorted::New(target) => batch.items.push(Item::Task(task, target, None)),
             Sorted::Known(target, known) => {
                 batch.items.push(Item::Task(task, target, Some(known)));
@@ -523,7 +523,7 @@ mod tests {
     use crate::run::log::tests::{facts, stored};
     use crate::run::log::{Facts, LogReader, Record};
     use crate::run::resume::Index;
-    use crate::run::sieve::Rules;
+    use crate::run::target_filter::Rules;
 
     fn rules(folder: &Path) -> Rules {
         Rules {
@@ -558,7 +558,7 @@ mod tests {
         });
         Plan {
             lists: lists.into(),
-            sieve: Sieve::new(Index::empty(folder.to_owned()), rules(folder)),
+            filter: TargetFilter::new(Index::empty(folder.to_owned()), rules(folder)),
         }
     }
 
@@ -631,7 +631,7 @@ mod tests {
         let index = Index::read(LogReader::new(log.as_bytes()), folder.to_owned());
         Plan {
             lists: lists.into(),
-            sieve: Sieve::new(index.expect("readable"), rules(folder)),
+            filter: TargetFilter::new(index.expect("readable"), rules(folder)),
         }
     }
 

@@ -15,9 +15,9 @@ use data_encoding::BASE32_DNSSEC;
 use protocol::TaskId;
 
 use super::resume::Index;
+use crate::disk_map::DiskMapError;
 use crate::folder::{Folder, OwnFolder, Replace};
 use crate::input::{Target, UrlKey};
-use crate::ledger::LedgerError;
 
 /// The file with the intents, beside the run log.
 pub(super) const FILE: &str = "intents";
@@ -84,7 +84,7 @@ impl Standing {
     /// # Errors
     ///
     /// If the index cannot be asked.
-    pub fn read(file: Option<File>, index: &Index) -> Result<Self, LedgerError> {
+    pub fn read(file: Option<File>, index: &Index) -> Result<Self, DiskMapError> {
         let mut text = Vec::new();
         if let Some(file) = file {
             // What cannot be read counts for nothing; a file is then taken for the user's.

@@ -27,9 +27,9 @@ pub mod resume;
 mod robots;
 mod setup;
 mod shell;
-mod sieve;
 mod signals;
 mod stats;
+mod target_filter;
 mod timeline;
 mod watching;
 
@@ -45,11 +45,11 @@ use rustix::fs::OFlags;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::config::{Network, PoolKind, RunConfig};
+use crate::disk_map::DiskMapError;
 use crate::dispatch::{Dispatcher, Ending, Policy};
 use crate::folder::StateError;
 use crate::input::{self, InputError, Source};
 use crate::isolation::ground;
-use crate::ledger::LedgerError;
 use crate::placement::{LOCAL, Tidied, has_leases};
 use crate::terminal::Progress;
 use crate::watch::{Reserved, State, WatchError};
@@ -72,8 +72,8 @@ use resume::{Detail, Index, IndexError, Keeper};
 use robots::RobotsGate;
 use setup::{placement, setup};
 use shell::{Parts, Shell};
-use sieve::{Rules, Sieve};
 use stats::Stats;
+use target_filter::{Rules, TargetFilter};
 use timeline::Timeline;
 use watching::Watching;
 
@@ -117,7 +117,7 @@ pub enum SetUpError {
     Index(#[from] IndexError),
     /// What they may have left without a record cannot be.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    DiskMap(#[from] DiskMapError),
     /// What is about to be stored cannot be kept track of.
     #[error(transparent)]
     Intents(#[from] IntentError),
@@ -313,8 +313,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if index.is_empty() {
         count_ahead(&config, sender.clone());
     }
-    let sieve = Sieve::new(index, rules);
-    let plan = Plan { lists, sieve };
+    let filter = TargetFilter::new(index, rules);
+    let plan = Plan { lists, filter };
     let intake = Intake::start(plan, sender).map_err(system("start a thread"))?;
     let shell = Shell::new(
         Parts {

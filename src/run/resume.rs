@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use protocol::Algorithm;
 
 use super::log::{self, Brief, LineProblem, LogError, LogReader, Outcome, Record};
+use crate::disk_map::{DiskMap, DiskMapError};
 use crate::folder::OwnFolder;
 use crate::input::{Target, UrlKey};
-use crate::ledger::{Ledger, LedgerError};
 pub use keeper::Keeper;
 pub(super) use kept::FILE;
 use kept::{Extent, Facts, Kept};
@@ -33,9 +33,9 @@ const AGAIN_PART: u64 = 8;
 /// each, and a temporary file once there are many.
 #[derive(Debug)]
 pub struct Index {
-    tasks: Ledger<{ State::BYTES }>,
+    tasks: DiskMap<{ State::BYTES }>,
     /// The key of the URL whose file a place holds, where the place does not tell by itself.
-    owners: Ledger<{ UrlKey::BYTES }>,
+    owners: DiskMap<{ UrlKey::BYTES }>,
     facts: Facts,
     /// As far as this it is kept.
     kept: Extent,
@@ -65,7 +65,7 @@ pub enum IndexError {
     Log(#[from] LogError),
     /// What was read of it cannot be kept.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    DiskMap(#[from] DiskMapError),
 }
 
 /// Why a log from anywhere cannot be indexed.
@@ -76,7 +76,7 @@ pub enum ReadError {
     Read(#[from] io::Error),
     /// What was read of it cannot be kept.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    DiskMap(#[from] DiskMapError),
 }
 
 /// Where an index is made from.
@@ -102,8 +102,8 @@ impl Index {
     #[must_use]
     pub fn empty(folder: PathBuf) -> Self {
         Self {
-            tasks: Ledger::new(folder.clone()),
-            owners: Ledger::new(folder),
+            tasks: DiskMap::new(folder.clone()),
+            owners: DiskMap::new(folder),
             facts: Facts::default(),
             kept: Extent::default(),
             last_unnamed: None,
@@ -134,8 +134,8 @@ impl Index {
     fn load_to_keep(source: Source<'_>, known: Extent) -> Result<Self, IndexError> {
         let folder = source.folder.clone();
         let empty = Self {
-            tasks: Ledger::to_write(folder.clone()),
-            owners: Ledger::to_write(folder.clone()),
+            tasks: DiskMap::to_write(folder.clone()),
+            owners: DiskMap::to_write(folder.clone()),
             ..Self::empty(folder)
         };
         empty.read_log(source, Some(known))
@@ -178,7 +178,7 @@ impl Index {
         let rest = LogReader::behind(end, lines, &results);
         let mut index = self.fill(rest).map_err(|error| match error {
             ReadError::Read(source) => IndexError::from(unreadable(source)),
-            ReadError::Ledger(error) => error.into(),
+            ReadError::DiskMap(error) => error.into(),
         })?;
         tracing::info!(
             "run log: {} bytes are known from the index, and {} bytes were read",
@@ -246,7 +246,7 @@ impl Index {
         Ok(self)
     }
 
-    fn add(&mut self, record: &Brief<'_>, at: u64) -> Result<(), LedgerError> {
+    fn add(&mut self, record: &Brief<'_>, at: u64) -> Result<(), DiskMapError> {
         let Some(state) = State::of(record, at) else {
             return Ok(());
         };
@@ -278,7 +278,7 @@ impl Index {
     /// # Errors
     ///
     /// If the temporary file cannot be read.
-    pub fn state(&self, key: &UrlKey) -> Result<Option<Earlier>, LedgerError> {
+    pub fn state(&self, key: &UrlKey) -> Result<Option<Earlier>, DiskMapError> {
         let state = self.tasks.get(key.as_bytes())?;
         Ok(state.and_then(|state| State(state).earlier(self.detail)))
     }
@@ -312,7 +312,7 @@ impl Index {
     pub fn owner(
         &self,
         place: &[u8; UrlKey::BYTES],
-    ) -> Result<Option<[u8; UrlKey::BYTES]>, LedgerError> {
+    ) -> Result<Option<[u8; UrlKey::BYTES]>, DiskMapError> {
         self.owners.get(place)
     }
 

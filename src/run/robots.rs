@@ -2,7 +2,7 @@
 //! for it.
 //!
 //! A worker fetches it, with all that protects a download, and stores it in a folder of the run's own;
-//! here it is read, whoever wrote it. What is known of a place is eight bytes in a ledger, and the
+//! here it is read, whoever wrote it. What is known of a place is eight bytes in a disk_map, and the
 //! file where something is forbidden, so that ten million places take no more memory than one. This
 //! module asks nobody and tells nobody: the shell does.
 
@@ -20,10 +20,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::log::Layout;
+use crate::disk_map::{DiskMap, DiskMapError, Key};
 use crate::dispatch::Verdict;
 use crate::folder::Folder;
 use crate::input::{Target, UrlKey};
-use crate::ledger::{Key, Ledger, LedgerError};
 
 /// Most targets that wait, whatever their text: as many as the core would take.
 const MOST_HELD: usize = 65_536;
@@ -43,7 +43,7 @@ const FORBID_ALL: &str = "User-agent: *\nDisallow: /\n";
 pub(in crate::run) struct RobotsGate {
     folder: Folder,
     token: String,
-    known: Ledger<{ Standing::BYTES }>,
+    known: DiskMap<{ Standing::BYTES }>,
     kept: Kept,
     /// Targets whose place is being asked, by origin.
     waiting: HashMap<String, Vec<Candidate>>,
@@ -99,7 +99,7 @@ impl RobotsGate {
         Self {
             folder,
             token,
-            known: Ledger::new(scratch),
+            known: DiskMap::new(scratch),
             kept: Kept::default(),
             waiting: HashMap::new(),
             held: 0,
@@ -122,7 +122,7 @@ impl RobotsGate {
     /// # Errors
     ///
     /// If it cannot be kept track of.
-    pub(in crate::run) fn ruling(&mut self, target: &Target) -> Result<Ruling, LedgerError> {
+    pub(in crate::run) fn ruling(&mut self, target: &Target) -> Result<Ruling, DiskMapError> {
         let (origin, path) = split_url(&target.url);
         if self.waiting.contains_key(origin) {
             return Ok(Ruling::Unknown);
@@ -186,7 +186,7 @@ impl RobotsGate {
         &mut self,
         robots: &Target,
         verdict: &Verdict,
-    ) -> Result<(Standing, Vec<Candidate>), LedgerError> {
+    ) -> Result<(Standing, Vec<Candidate>), DiskMapError> {
         let (origin, _) = split_url(&robots.url);
         let standing = self.standing(origin, verdict);
         self.known.insert(key(origin), standing.to_bytes())?;

@@ -345,7 +345,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "a folder knows nothing of what its files are for",
     ),
     (
-        "src/ledger/",
+        "src/disk_map/",
         &[
             "crate::run",
             "crate::input",
@@ -353,7 +353,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
             "crate::cli",
             "crate::config",
         ],
-        "a ledger is a map, and knows nothing of what is in it",
+        "a disk_map is a map, and knows nothing of what is in it",
     ),
     (
         "lab/src/inject/",

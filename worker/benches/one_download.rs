@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use pool::session::{Engine as _, EventEngine as _};
 use protocol::Assignment;
 use rustix::time::{ClockId, clock_gettime};
-use worker::{Activity, AsyncEngine, BlockingEngine, Hub, SetupError, Shared};
+use worker::{Activity, AsyncEngine, BlockingEngine, Connections, SetupError, Shared};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -143,7 +143,7 @@ fn share(
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let mut engine = AsyncEngine::new(Arc::new(Hub::new(shared(&folder)?, 1)));
+            let mut engine = AsyncEngine::new(Arc::new(Connections::new(shared(&folder)?, 1)));
             let activity = Activity::default();
             Box::new(move |task, url| {
                 let assignment = assignment(task, url);

@@ -40,7 +40,9 @@ pub mod transfer;
 mod tunnel;
 mod work;
 
-pub use engine::{Activity, AsyncEngine, BlockingEngine, Downloading, Hub, SetupError, Shared};
+pub use engine::{
+    Activity, AsyncEngine, BlockingEngine, Connections, Downloading, SetupError, Shared,
+};
 pub use fault::Fault;
 pub use job::{Download, IpcInbox, IpcOutbox};
 pub use login::Logins;

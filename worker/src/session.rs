@@ -8,7 +8,7 @@ use pool::page::Page;
 use pool::session::{Options, Session};
 use protocol::Setup;
 
-use crate::engine::{AsyncEngine, BlockingEngine, Hub, SetupError, Shared};
+use crate::engine::{AsyncEngine, BlockingEngine, Connections, SetupError, Shared};
 use crate::faults::Trap;
 use crate::job::Download;
 use crate::throttle::Throttle;
@@ -97,8 +97,8 @@ pub fn start<O: Outbox<Download> + 'static>(
             }
         }
         protocol::Engine::Async => {
-            let hub = Arc::new(Hub::new(shared, slots(setup)));
-            let make = move || AsyncEngine::new(Arc::clone(&hub));
+            let connections = Arc::new(Connections::new(shared, slots(setup)));
+            let make = move || AsyncEngine::new(Arc::clone(&connections));
             match trap {
                 None => Session::on_event_loop(outbox, options, make),
                 Some(trap) => Session::on_event_loop(outbox, options, trap.around(make)),

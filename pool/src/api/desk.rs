@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::blob::Blob;
-use super::drive::{Heard, Wish};
+use super::drive::{LoopEvent, Wish};
 use super::handle::Promise;
 use super::outcome::{Ended, Raw};
 use super::work::Progress;
@@ -49,7 +49,7 @@ pub(super) struct Desk {
     state: Mutex<State>,
     /// There is room, or will be none any more.
     changed: Condvar,
-    loop_hears: Mutex<Sender<Heard>>,
+    loop_hears: Mutex<Sender<LoopEvent>>,
     room: usize,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Debug for Desk {
 }
 
 impl Desk {
-    pub(super) fn new(room: usize, loop_hears: Sender<Heard>) -> Self {
+    pub(super) fn new(room: usize, loop_hears: Sender<LoopEvent>) -> Self {
         let state = State {
             submitted: Vec::new(),
             unfinished: 0,
@@ -131,7 +131,7 @@ impl Desk {
         // Who finds others there has told of them, and they are not taken yet.
         if state.submitted.len() == 1 {
             drop(state);
-            self.tell(Heard::Submitted);
+            self.tell(LoopEvent::Submitted);
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Desk {
     pub(super) fn close(&self, wish: Wish) {
         self.lock().closed = true;
         self.changed.notify_all();
-        self.tell(Heard::Wish(wish));
+        self.tell(LoopEvent::Wish(wish));
     }
 
     /// Waits until the loop has ended.
@@ -184,7 +184,7 @@ impl Desk {
         std::mem::take(&mut state.submitted)
     }
 
-    fn tell(&self, heard: Heard) {
+    fn tell(&self, heard: LoopEvent) {
         let loop_hears = self.loop_hears.lock();
         // If it is gone it has ended.
         let _ = loop_hears

@@ -25,7 +25,9 @@ use crate::dispatch::{
     Action, Dispatcher, Ending, Event, Exit, GiveUp, GroupId, Limits, Notice, Verdict,
 };
 use crate::job::TaskReport;
-use crate::workers::{Death, Digested, Launch, Message, News, Pool, ProcessPool, SocketFolder};
+use crate::workers::{
+    Death, Digested, Launch, Message, Pool, ProcessPool, SocketFolder, WorkerEvent,
+};
 
 /// Room that a message takes in a socket buffer beyond twice its bytes.
 const MESSAGE_OVERHEAD: usize = 768;
@@ -34,7 +36,7 @@ const MESSAGE_OVERHEAD: usize = 768;
 const AT_ONCE: usize = 256;
 
 /// What the loop hears.
-pub(super) enum Heard {
+pub(super) enum LoopEvent {
     Pool(Message<Call>),
     ChildEnded,
     /// There are jobs on the desk.
@@ -42,7 +44,7 @@ pub(super) enum Heard {
     Wish(Wish),
 }
 
-impl From<Message<Call>> for Heard {
+impl From<Message<Call>> for LoopEvent {
     fn from(message: Message<Call>) -> Self {
         Self::Pool(message)
     }
@@ -95,8 +97,8 @@ struct Entry {
 
 struct Drive {
     core: Dispatcher<Blob, Failed>,
-    pool: Pool<Call, Heard>,
-    inbox: Receiver<Heard>,
+    pool: Pool<Call, LoopEvent>,
+    inbox: Receiver<LoopEvent>,
     desk: Arc<Desk>,
     hooks: Hooks,
     entries: BTreeMap<TaskId, Entry>,
@@ -113,8 +115,8 @@ struct Drive {
 pub(super) fn start(
     plan: Plan,
     desk: Arc<Desk>,
-    sender: Sender<Heard>,
-    inbox: Receiver<Heard>,
+    sender: Sender<LoopEvent>,
+    inbox: Receiver<LoopEvent>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (tell, told) = channel();
     let thread = Builder::new().name("pool".to_owned()).spawn(move || {
@@ -148,8 +150,8 @@ impl Drive {
     fn new(
         plan: Plan,
         desk: Arc<Desk>,
-        sender: Sender<Heard>,
-        inbox: Receiver<Heard>,
+        sender: Sender<LoopEvent>,
+        inbox: Receiver<LoopEvent>,
     ) -> Result<(Self, SignalsHandle), StartError> {
         let lease = plan.limits.lease_timeout;
         let overdue = plan.terms.deadline.map(|limit| limit.saturating_add(lease));
@@ -220,15 +222,15 @@ impl Drive {
         }
     }
 
-    fn take_in(&mut self, heard: Heard, events: &mut VecDeque<Event<Blob, Failed>>) {
+    fn take_in(&mut self, heard: LoopEvent, events: &mut VecDeque<Event<Blob, Failed>>) {
         match heard {
-            Heard::ChildEnded => self.pool.reap(),
-            Heard::Submitted => {
+            LoopEvent::ChildEnded => self.pool.reap(),
+            LoopEvent::Submitted => {
                 for submission in self.desk.submitted() {
                     events.push_back(self.enter(submission));
                 }
             }
-            Heard::Wish(wish) => {
+            LoopEvent::Wish(wish) => {
                 // What was handed in before is on the desk.
                 for submission in self.desk.submitted() {
                     events.push_back(self.enter(submission));
@@ -239,8 +241,8 @@ impl Drive {
                     Wish::Abort => Event::AbortRequested,
                 });
             }
-            Heard::Pool(message) => match self.pool.digest(message) {
-                Some(Digested::News(worker, news)) => self.on_news(worker, news, events),
+            LoopEvent::Pool(message) => match self.pool.digest(message) {
+                Some(Digested::Event(worker, news)) => self.on_worker_event(worker, news, events),
                 Some(Digested::Listened) => events.push_back(Event::Listened),
                 None => {}
             },
@@ -268,21 +270,21 @@ impl Drive {
         }
     }
 
-    fn on_news(
+    fn on_worker_event(
         &mut self,
         worker: WorkerId,
-        news: News<Call>,
+        news: WorkerEvent<Call>,
         events: &mut VecDeque<Event<Blob, Failed>>,
     ) {
         match news {
-            News::Ready => events.push_back(Event::WorkerReady { worker }),
-            News::Reports(reports) => {
+            WorkerEvent::Ready => events.push_back(Event::WorkerReady { worker }),
+            WorkerEvent::Reports(reports) => {
                 let clock = Clock::now();
                 for report in reports {
                     events.push_back(self.event_of(worker, report, clock));
                 }
             }
-            News::Heartbeat(running) => {
+            WorkerEvent::Heartbeat(running) => {
                 for running in &running {
                     self.show(worker, running);
                 }
@@ -293,16 +295,16 @@ impl Drive {
                     running: running.collect(),
                 });
             }
-            News::Violated { problem } => {
+            WorkerEvent::Violated { problem } => {
                 tracing::warn!(%worker, problem, "a worker broke the protocol");
                 events.push_back(Event::ProtocolViolated { worker });
             }
-            News::Wrote(lines) => {
+            WorkerEvent::Wrote(lines) => {
                 for line in lines {
                     (self.hooks.line)(&line);
                 }
             }
-            News::Exited(death) => {
+            WorkerEvent::Exited(death) => {
                 events.push_back(Event::WorkerExited {
                     worker,
                     exit: death.exit.clone(),
@@ -494,13 +496,13 @@ fn sent(result: Result<(), protocol::codec::EncodeError>) -> Option<Event<Blob, 
 }
 
 /// Has the loop told when a child has ended.
-fn children(sender: Sender<Heard>) -> io::Result<SignalsHandle> {
+fn children(sender: Sender<LoopEvent>) -> io::Result<SignalsHandle> {
     let mut signals = Signals::new([SIGCHLD])?;
     let handle = signals.handle();
     Builder::new().name("children".to_owned()).spawn(move || {
         signals
             .forever()
-            .all(|_| sender.send(Heard::ChildEnded).is_ok())
+            .all(|_| sender.send(LoopEvent::ChildEnded).is_ok())
     })?;
     Ok(handle)
 }

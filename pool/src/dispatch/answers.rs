@@ -286,7 +286,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.answered = Some(now);
         slot.progress = true;
-        slot.barren = 0;
+        slot.deaths_without_progress = 0;
     }
 
     /// Ends the lease on a task and the task with it.

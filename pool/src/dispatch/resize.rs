@@ -23,7 +23,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         for slot in self.slots.iter_mut() {
             slot.closed = slot.id.0 >= workers;
             if slot.state == SlotState::Retired {
-                slot.barren = 0;
+                slot.deaths_without_progress = 0;
                 slot.state = SlotState::Vacant { not_before: now };
             }
         }

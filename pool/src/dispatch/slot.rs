@@ -86,7 +86,7 @@ pub(super) struct Slot {
     /// The worker has answered a task.
     pub(super) progress: bool,
     /// Deaths in a row without progress.
-    pub(super) barren: u32,
+    pub(super) deaths_without_progress: u32,
 }
 
 impl Slot {
@@ -109,7 +109,7 @@ impl Slot {
             pace: None,
             answered: None,
             progress: false,
-            barren: 0,
+            deaths_without_progress: 0,
         }
     }
 

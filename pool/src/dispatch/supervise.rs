@@ -277,8 +277,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) {
         let index = usize::from(worker.slot.0);
         let slot = &mut self.slots[index];
-        slot.barren = slot.barren.saturating_add(1);
-        let barren = slot.barren;
+        slot.deaths_without_progress = slot.deaths_without_progress.saturating_add(1);
+        let deaths_without_progress = slot.deaths_without_progress;
         if self.is_running() && !self.restarts.tolerates(now) {
             let reason = GiveUp::RestartIntensity {
                 deaths: self.restarts.deaths(),
@@ -287,10 +287,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             };
             self.end(now, Ending::GivenUp(reason));
         }
-        if barren >= self.limits.slot_deaths {
+        if deaths_without_progress >= self.limits.slot_deaths {
             return self.retire(now, worker, exit);
         }
-        let delay = restart_delay(self.limits.restart_backoff, barren, &mut self.rng);
+        let delay = restart_delay(
+            self.limits.restart_backoff,
+            deaths_without_progress,
+            &mut self.rng,
+        );
         self.slots[index].state = SlotState::Vacant {
             not_before: now + delay,
         };
@@ -300,7 +304,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     fn retire(&mut self, now: Instant, worker: WorkerId, last: &Exit) {
         let index = usize::from(worker.slot.0);
-        let deaths = self.slots[index].barren;
+        let deaths = self.slots[index].deaths_without_progress;
         self.slots[index].state = SlotState::Retired;
         self.actions
             .push_back(Action::Notify(Notice::Retired { worker, deaths }));

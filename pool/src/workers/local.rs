@@ -13,7 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use protocol::WorkerId;
 
-use super::{Heard, Message, News};
+use super::{LinkEvent, Message, WorkerEvent};
 use crate::dispatch::Exit;
 use crate::job::{FromWorker, Job, ToWorker};
 use crate::link::{LinkError, LocalInbox, Outbox};
@@ -53,8 +53,8 @@ pub struct DirectOutbox<J: Job, M> {
 }
 
 impl<J: Job, M: From<Message<J>> + Send> DirectOutbox<J, M> {
-    fn tell(&self, news: News<J>) -> Result<(), LinkError> {
-        let message = Message::of(self.worker, Heard::News(news, 0));
+    fn tell(&self, news: WorkerEvent<J>) -> Result<(), LinkError> {
+        let message = Message::of(self.worker, LinkEvent::Event(news, 0));
         self.inbox
             .send(message.into())
             .map_err(|_| LinkError::Closed)
@@ -64,9 +64,9 @@ impl<J: Job, M: From<Message<J>> + Send> DirectOutbox<J, M> {
 impl<J: Job, M: From<Message<J>> + Send> Outbox<J> for DirectOutbox<J, M> {
     fn send(&self, message: FromWorker<J>) -> Result<(), LinkError> {
         match message {
-            FromWorker::<J>::Ready => self.tell(News::Ready),
-            FromWorker::<J>::Reports(reports) => self.tell(News::Reports(reports)),
-            FromWorker::<J>::Heartbeat(running) => self.tell(News::Heartbeat(running)),
+            FromWorker::<J>::Ready => self.tell(WorkerEvent::Ready),
+            FromWorker::<J>::Reports(reports) => self.tell(WorkerEvent::Reports(reports)),
+            FromWorker::<J>::Heartbeat(running) => self.tell(WorkerEvent::Heartbeat(running)),
             // Only a process greets.
             FromWorker::<J>::Hello(_) => Ok(()),
         }
@@ -111,7 +111,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
                     Err(_) => Exit::Unknown,
                 };
                 // The run is over when nobody takes it.
-                let _ = outbox.tell(News::Exited(Box::new(exit.into())));
+                let _ = outbox.tell(WorkerEvent::Exited(Box::new(exit.into())));
             })?;
         let local = Local {
             to_worker: Some(to_worker),
@@ -120,15 +120,22 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
         Ok(())
     }
 
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard<J>) -> Option<News<J>> {
+    pub(super) fn digest(
+        &mut self,
+        worker: WorkerId,
+        heard: LinkEvent<J>,
+    ) -> Option<WorkerEvent<J>> {
         match heard {
-            Heard::News(news, _) => {
-                if matches!(news, News::Exited(_)) {
+            LinkEvent::Event(news, _) => {
+                if matches!(news, WorkerEvent::Exited(_)) {
                     self.workers.remove(&worker);
                 }
                 Some(news)
             }
-            Heard::Connected(_) | Heard::Violated(_) | Heard::Wrote(_) | Heard::Finished(_) => None,
+            LinkEvent::Connected(_)
+            | LinkEvent::Violated(_)
+            | LinkEvent::Wrote(_)
+            | LinkEvent::Finished(_) => None,
         }
     }
 

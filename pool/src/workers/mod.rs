@@ -1,6 +1,6 @@
 //! How workers are made, reached, heard and ended.
 //!
-//! The run asks for deeds (spawn, assign, revoke, dismiss, kill) and gets [`News`] back. A pool
+//! The run asks for actions (spawn, assign, revoke, dismiss, kill) and gets [`WorkerEvent`] back. A pool
 //! decides nothing: which worker gets which task, who is ended and who is blamed is the core's
 //! business.
 
@@ -28,7 +28,7 @@ pub use sockets::SocketFolder;
 
 /// What a worker did.
 #[derive(Debug)]
-pub enum News<J: Job> {
+pub enum WorkerEvent<J: Job> {
     /// It is set up.
     Ready,
     /// It has news of tasks.
@@ -83,17 +83,17 @@ pub struct Message<J: Job>(Content<J>);
 
 #[derive(Debug)]
 enum Content<J: Job> {
-    Of(WorkerId, Heard<J>),
+    Of(WorkerId, LinkEvent<J>),
     Listened,
 }
 
 /// What is heard of one worker.
 #[derive(Debug)]
-enum Heard<J: Job> {
+enum LinkEvent<J: Job> {
     /// It has greeted and been answered; messages to it go out here.
     Connected(Downlink),
     /// It has news, which came in so many bytes.
-    News(News<J>, usize),
+    Event(WorkerEvent<J>, usize),
     /// It said or did something that no worker does, and is not heard any more.
     Violated(String),
     /// It wrote these lines to standard error.
@@ -106,13 +106,13 @@ enum Heard<J: Job> {
 #[derive(Debug)]
 pub enum Digested<J: Job> {
     /// A worker has news.
-    News(WorkerId, News<J>),
+    Event(WorkerId, WorkerEvent<J>),
     /// All that workers had said when the pool was asked to listen has been digested.
     Listened,
 }
 
 impl<J: Job> Message<J> {
-    const fn of(worker: WorkerId, heard: Heard<J>) -> Self {
+    const fn of(worker: WorkerId, heard: LinkEvent<J>) -> Self {
         Self(Content::Of(worker, heard))
     }
 
@@ -134,7 +134,7 @@ pub enum Pool<J: Job, M> {
 
 impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
     /// Starts `worker`. Its news will follow; the last is
-    /// [`News::Exited`].
+    /// [`WorkerEvent::Exited`].
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
             Self::Processes(pool) => pool.digest(worker, heard),
             Self::Local(pool) => pool.digest(worker, heard),
         };
-        news.map(|news| Digested::News(worker, news))
+        news.map(|news| Digested::Event(worker, news))
     }
 
     /// Has [`Digested::Listened`] come once all that workers have said by now is digested.
@@ -167,7 +167,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Looks which children have ended, to be called after SIGCHLD; [`News::Exited`] of each follows.
+    /// Looks which children have ended, to be called after SIGCHLD; [`WorkerEvent::Exited`] of each follows.
     pub fn reap(&mut self) {
         match self {
             Self::Processes(pool) => pool.reap(),

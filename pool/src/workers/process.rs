@@ -5,7 +5,7 @@
 //!      child greets    -> Connected   -> frames can be sent
 //!      child dies      -> SIGCHLD     -> `reap`: exit status; its process group is ended
 //!                                        -> Finished: everything it said and wrote is heard
-//!      both            -> `News::Exited`, once, last
+//!      both            -> `WorkerEvent::Exited`, once, last
 //! ```
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::ear::{Backlog, Ear, Newcomer};
 use super::memory::{OomKills, Peak};
 use super::sockets::{Downlink, SendError, SocketFolder};
-use super::{Death, Heard, Message, News};
+use super::{Death, LinkEvent, Message, WorkerEvent};
 use crate::dispatch::{Exit, MemoryCause};
 use crate::job::{Job, ToWorker};
 use crate::page;
@@ -137,7 +137,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         })
     }
 
-    /// Starts `worker`. Its news will follow; the last is [`News::Exited`].
+    /// Starts `worker`. Its news will follow; the last is [`WorkerEvent::Exited`].
     ///
     /// # Errors
     ///
@@ -186,28 +186,32 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     }
 
     /// Takes in what is heard of `worker`; what it means for the run comes back.
-    pub(super) fn digest(&mut self, worker: WorkerId, heard: Heard<J>) -> Option<News<J>> {
+    pub(super) fn digest(
+        &mut self,
+        worker: WorkerId,
+        heard: LinkEvent<J>,
+    ) -> Option<WorkerEvent<J>> {
         let process = self.workers.get_mut(&worker)?;
         match heard {
-            Heard::Connected(to_worker) => {
+            LinkEvent::Connected(to_worker) => {
                 process.to_worker = Some(to_worker);
                 None
             }
-            Heard::News(news, bytes) => {
+            LinkEvent::Event(news, bytes) => {
                 if process.backlog.remove(bytes) {
                     self.ear.resume(worker);
                 }
-                if process.looked.elapsed() >= LOOK_EVERY || matches!(news, News::Ready) {
+                if process.looked.elapsed() >= LOOK_EVERY || matches!(news, WorkerEvent::Ready) {
                     self.look(worker);
                 }
                 Some(news)
             }
-            Heard::Violated(problem) => {
+            LinkEvent::Violated(problem) => {
                 process.to_worker = None;
-                Some(News::Violated { problem })
+                Some(WorkerEvent::Violated { problem })
             }
-            Heard::Wrote(lines) => Some(News::Wrote(lines)),
-            Heard::Finished(lines) => {
+            LinkEvent::Wrote(lines) => Some(WorkerEvent::Wrote(lines)),
+            LinkEvent::Finished(lines) => {
                 process.finished = true;
                 if let Some(death) = &mut process.death {
                     death.last_words = lines;
@@ -236,13 +240,13 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     }
 
     /// Forgets `worker` once its process has ended and it is heard out.
-    fn gone(&mut self, worker: WorkerId) -> Option<News<J>> {
+    fn gone(&mut self, worker: WorkerId) -> Option<WorkerEvent<J>> {
         let process = self.workers.get(&worker)?;
         if !process.finished || process.death.is_none() {
             return None;
         }
         let death = self.workers.remove(&worker)?.death?;
-        Some(News::Exited(Box::new(death)))
+        Some(WorkerEvent::Exited(Box::new(death)))
     }
 
     /// Says `message` to `worker`, if it is there to hear it.
@@ -265,7 +269,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
             Some(Err(error @ SendError::Gone(_))) => tracing::debug!(%worker, %error, "not sent"),
             Some(Err(error @ SendError::Unread)) => {
                 process.to_worker = None;
-                let heard = Heard::Violated(error.to_string());
+                let heard = LinkEvent::Violated(error.to_string());
                 // The run is over when nobody takes it.
                 let _ = self.inbox.send(Message::<J>::of(worker, heard).into());
             }

@@ -36,7 +36,7 @@ const AHEAD: usize = 64;
 
 /// What the actor hears.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum MemberEvent {
     /// For the lease.
     Lease(lease::Event),
     /// A `begin` is in the chain, or another was faster.
@@ -104,7 +104,7 @@ pub(super) struct Actor {
     members: usize,
     /// For those who watch the run.
     share: Share,
-    news: UnboundedSender<News>,
+    news: UnboundedSender<MemberEvent>,
 }
 
 impl Actor {
@@ -118,7 +118,7 @@ impl Actor {
         hand_out: HandOut,
         mut untold: Vec<(Partition, String)>,
         share: Share,
-        news: UnboundedSender<News>,
+        news: UnboundedSender<MemberEvent>,
     ) -> Self {
         let seed = fastrand::u64(..);
         untold.sort();
@@ -159,7 +159,7 @@ impl Actor {
     }
 
     /// Works until the member has left and all is told, or the run is over and the queue is out of reach.
-    pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<News>) {
+    pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<MemberEvent>) {
         let mut give_up: Option<Instant> = None;
         // What the run goes on with after that is told of as well.
         while !(self.left && self.run_ended && self.redundant.is_empty()) {
@@ -234,7 +234,7 @@ impl Actor {
             Action::Read { op } => {
                 let queue = self.queue.clone();
                 self.ask(async move {
-                    News::Lease(match queue.table().await {
+                    MemberEvent::Lease(match queue.table().await {
                         Ok((revision, table)) => lease::Event::Read {
                             op,
                             revision,
@@ -250,7 +250,7 @@ impl Actor {
             Action::Write { op, over, table } => {
                 let queue = self.queue.clone();
                 self.ask(async move {
-                    News::Lease(match queue.write_table(over, table).await {
+                    MemberEvent::Lease(match queue.write_table(over, table).await {
                         Ok(Some(revision)) => lease::Event::Written { op, revision },
                         Ok(None) => lease::Event::Refused { op },
                         Err(error) => {
@@ -293,7 +293,7 @@ impl Actor {
     }
 
     /// Has a request made, and its answer told.
-    fn ask(&self, request: impl Future<Output = News> + Send + 'static) {
+    fn ask(&self, request: impl Future<Output = MemberEvent> + Send + 'static) {
         let news = self.news.clone();
         tokio::spawn(async move {
             // Nobody hears it once the member has left.
@@ -301,21 +301,23 @@ impl Actor {
         });
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: MemberEvent) {
         match news {
-            News::Lease(event) => {
+            MemberEvent::Lease(event) => {
                 if let lease::Event::Read { table, .. } = &event {
                     self.members = table.members.len();
                 }
                 self.tell_lease(event);
             }
-            News::Begun(partition, claim, begun) => self.on_begun(partition, claim, begun),
-            News::Loaded(partition, claim, loaded) => self.on_loaded(partition, claim, loaded),
-            News::Appended(partition, claim, appended) => {
+            MemberEvent::Begun(partition, claim, begun) => self.on_begun(partition, claim, begun),
+            MemberEvent::Loaded(partition, claim, loaded) => {
+                self.on_loaded(partition, claim, loaded)
+            }
+            MemberEvent::Appended(partition, claim, appended) => {
                 self.on_appended(partition, claim, appended);
             }
-            News::Looked(look) => self.on_look(look),
-            News::Told(told) => {
+            MemberEvent::Looked(look) => self.on_look(look),
+            MemberEvent::Told(told) => {
                 self.telling = false;
                 match told {
                     Ok(()) => drop(self.redundant.pop_front()),
@@ -325,15 +327,15 @@ impl Actor {
                     }
                 }
             }
-            News::Marked(at, noted) => {
+            MemberEvent::Marked(at, noted) => {
                 self.mark.noting = false;
                 match noted {
                     Ok(()) => self.mark.noted = at,
                     Err(error) => tracing::warn!("{error}"),
                 }
             }
-            News::Recorded => self.on_recorded(),
-            News::RunEnded => {
+            MemberEvent::Recorded => self.on_recorded(),
+            MemberEvent::RunEnded => {
                 self.on_recorded();
                 self.run_ended = true;
                 self.hand_out.end();
@@ -498,7 +500,7 @@ impl Actor {
         if mark.at > mark.noted {
             mark.noting = true;
             let (queue, machine, at) = (self.queue.clone(), self.machine.clone(), mark.at);
-            self.ask(async move { News::Marked(at, queue.set_told(&machine, at).await) });
+            self.ask(async move { MemberEvent::Marked(at, queue.set_told(&machine, at).await) });
             return;
         }
         mark.at = self.log.position();
@@ -577,7 +579,9 @@ impl Actor {
         {
             self.telling = true;
             let queue = self.queue.clone();
-            self.ask(async move { News::Told(queue.tell_redundant(partition, lines).await) });
+            self.ask(
+                async move { MemberEvent::Told(queue.tell_redundant(partition, lines).await) },
+            );
         }
         // All that it had is drained: the run's list ends, and with it the run.
         if self.left {
@@ -611,7 +615,7 @@ impl Actor {
                 let (queue, machine) = (self.queue.clone(), self.machine.clone());
                 self.ask(async move {
                     let begun = begin(queue, partition, machine, session).await;
-                    News::Begun(partition, claim, begun)
+                    MemberEvent::Begun(partition, claim, begun)
                 });
             }
             return;
@@ -627,7 +631,7 @@ impl Actor {
                 let queue = self.queue.clone();
                 self.ask(async move {
                     let appended = append(queue, partition, session, epoch, over, message).await;
-                    News::Appended(partition, claim, appended)
+                    MemberEvent::Appended(partition, claim, appended)
                 });
             } else {
                 held.waiting_since = None;
@@ -667,7 +671,7 @@ impl Actor {
             let (queue, from) = (self.queue.clone(), progress.last_frame() + 1);
             self.ask(async move {
                 let loaded = queue.frame(partition, from).await;
-                News::Loaded(partition, claim, loaded)
+                MemberEvent::Loaded(partition, claim, loaded)
             });
         }
     }
@@ -709,7 +713,7 @@ impl Actor {
                     done,
                 })
             };
-            News::Looked(look.await)
+            MemberEvent::Looked(look.await)
         });
     }
 }

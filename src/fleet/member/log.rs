@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::disk_map::DiskMap;
 use crate::fleet::FleetError;
 use crate::fleet::chain;
 use crate::fleet::lease::Partition;
 use crate::input::{Ticket, UrlKey};
-use crate::ledger::Ledger;
 use crate::run::log::{Layout, Log, Outcome};
 
 /// Bytes that are read at once; a line may be longer.
@@ -59,7 +59,7 @@ pub(super) struct OwnLog {
     /// Where the first line begins that was not read.
     next: u64,
     /// Where the line of each target is that has its outcome.
-    lines: Ledger<8>,
+    lines: DiskMap<8>,
 }
 
 impl OwnLog {
@@ -79,7 +79,7 @@ impl OwnLog {
             run,
             file: None,
             next: 0,
-            lines: Ledger::new(std::env::temp_dir()),
+            lines: DiskMap::new(std::env::temp_dir()),
         };
         let (run, mut untold) = (log.run.clone(), Vec::new());
         log.each(|at, noted, line| {
@@ -184,7 +184,7 @@ pub(in crate::fleet) fn each_done(
         run: String::new(),
         file: None,
         next: 0,
-        lines: Ledger::new(std::env::temp_dir()),
+        lines: DiskMap::new(std::env::temp_dir()),
     };
     log.follow(|key, _| {
         if problem.is_ok() {

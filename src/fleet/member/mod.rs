@@ -26,7 +26,7 @@ use crate::config::{Recorded, RunConfig};
 use crate::input::{Fed, Source};
 use crate::run::{self, Outcome};
 use crate::watch::Share;
-use actor::{Actor, News};
+use actor::{Actor, MemberEvent};
 use hand_out::HandOut;
 use log::OwnLog;
 pub(super) use log::each_done;
@@ -75,7 +75,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
     config.sources = vec![Source::Fed(fed)];
     config.recorded = Some(Recorded::new(move || {
         // Nobody hears it once the member has left.
-        let _ = recorded.send(News::Recorded);
+        let _ = recorded.send(MemberEvent::Recorded);
     }));
     let share = Share::default();
     config.share = Some(share.clone());
@@ -99,7 +99,7 @@ pub fn join(join: Join) -> Result<Outcome, FleetError> {
         .spawn(move || runtime.block_on(actor.run(inbox)))
         .map_err(FleetError::system("start a thread"))?;
     let done = run::execute(config);
-    let _ = news.send(News::RunEnded);
+    let _ = news.send(MemberEvent::RunEnded);
     let left = acting.join();
     let outcome = done?;
     if left.is_err() {

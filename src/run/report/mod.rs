@@ -14,4 +14,4 @@ pub use bars::LogLines;
 pub use console::{Console, Manner};
 pub use feed::{Feed, FeedTarget, end as end_of_run};
 pub use summary::{Close, print as print_summary, print_plan, print_settings};
-pub use text::{Heard, RunningLine, WorkerLine, status_lines};
+pub use text::{Activity, RunningLine, WorkerLine, status_lines};

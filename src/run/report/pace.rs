@@ -123,7 +123,7 @@ pub(super) fn time_left(stats: &Stats, rates: Rates, running: &[RunningLine]) ->
 mod tests {
     use protocol::Phase;
 
-    use super::super::text::Heard;
+    use super::super::text::Activity;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -192,7 +192,7 @@ mod tests {
         let line = RunningLine {
             url: "http://h/x".to_owned(),
             elapsed: 10 * SECOND,
-            heard: Some(Heard {
+            heard: Some(Activity {
                 phase: Phase::Receiving,
                 bytes: 1_000_000,
                 expected: Some(5_000_000),

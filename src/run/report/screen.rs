@@ -281,7 +281,7 @@ fn host_and_path(text: &str) -> (String, String) {
 mod tests {
     use std::time::Instant;
 
-    use super::super::text::Heard;
+    use super::super::text::Activity;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -299,7 +299,7 @@ mod tests {
         RunningLine {
             url: url.to_owned(),
             elapsed: SECOND * seconds,
-            heard: Some(Heard {
+            heard: Some(Activity {
                 phase: Phase::Receiving,
                 bytes,
                 expected,

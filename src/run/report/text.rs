@@ -28,12 +28,12 @@ pub struct RunningLine {
     /// For how long.
     pub elapsed: Duration,
     /// What its worker last said of it.
-    pub heard: Option<Heard>,
+    pub heard: Option<Activity>,
 }
 
 /// What a worker said of a task that it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Heard {
+pub struct Activity {
     /// What it is doing.
     pub phase: Phase,
     /// Bytes of body received.

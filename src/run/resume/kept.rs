@@ -18,8 +18,8 @@ use std::os::unix::fs::FileExt as _;
 
 use crc32c::crc32c_append;
 
+use crate::disk_map::DiskMap;
 use crate::folder::{Folder, OwnFolder, Replace};
-use crate::ledger::Ledger;
 
 /// The file, beside the run log.
 pub(in crate::run) const FILE: &str = "results.index";
@@ -72,8 +72,8 @@ pub(super) struct Facts {
 /// What was found in the file.
 #[derive(Debug)]
 pub(super) struct Kept<const T: usize, const O: usize> {
-    pub(super) tasks: Ledger<T>,
-    pub(super) owners: Ledger<O>,
+    pub(super) tasks: DiskMap<T>,
+    pub(super) owners: DiskMap<O>,
     pub(super) facts: Facts,
     /// The part of the log that it was made from.
     pub(super) extent: Extent,
@@ -108,7 +108,7 @@ impl<const T: usize, const O: usize> Kept<T, O> {
         file: File,
         log: &File,
         known: Option<Extent>,
-        empty: (&Ledger<T>, &Ledger<O>),
+        empty: (&DiskMap<T>, &DiskMap<O>),
     ) -> io::Result<Self> {
         let unfit = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
         let length = file.metadata()?.len();
@@ -120,8 +120,8 @@ impl<const T: usize, const O: usize> Kept<T, O> {
         file.read_exact_at(&mut sum_found, entries_end + FOOTER as u64)?;
         let (facts, extent, tasks, owners) =
             decode(&footer).ok_or_else(|| unfit("it is of another format"))?;
-        let tasks_end = Ledger::<T>::bytes_of(tasks);
-        let owners_bytes = Ledger::<O>::bytes_of(owners);
+        let tasks_end = DiskMap::<T>::bytes_of(tasks);
+        let owners_bytes = DiskMap::<O>::bytes_of(owners);
         let (Some(tasks_end), Some(owners_bytes)) = (tasks_end, owners_bytes) else {
             return Err(unfit("it is too short"));
         };
@@ -154,8 +154,8 @@ impl<const T: usize, const O: usize> Kept<T, O> {
 /// Puts a file with these entries in place, and asks them there from now on.
 pub(super) fn keep<const T: usize, const O: usize>(
     own: &OwnFolder,
-    tasks: &mut Ledger<T>,
-    owners: &mut Ledger<O>,
+    tasks: &mut DiskMap<T>,
+    owners: &mut DiskMap<O>,
     facts: Facts,
     extent: Extent,
 ) -> io::Result<()> {

@@ -6,7 +6,7 @@ use protocol::{Progress, Running, WorkerId};
 
 use super::{Shell, Sign};
 use crate::format::duration;
-use crate::run::report::Heard;
+use crate::run::report::Activity;
 
 /// How much of a speed is that of the last second: it should not jump, nor lag.
 const NEWEST: f64 = 0.5;
@@ -41,7 +41,7 @@ impl Shell {
             None => (bytes, None),
         };
         self.parts.stats.received = self.parts.stats.received.saturating_add(new);
-        let heard = Heard {
+        let heard = Activity {
             phase,
             bytes,
             expected,

@@ -37,7 +37,7 @@ use crate::run::intake::Intake;
 use crate::run::intents::{IntentError, Intents};
 use crate::run::log::{DeathRecord, Facts, LogError, LogWriter, RecordedDeath};
 use crate::run::partials::PartialNames;
-use crate::run::report::{Console, Heard, status_lines};
+use crate::run::report::{Activity, Console, status_lines};
 use crate::run::resume::Keeper;
 use crate::run::robots::RobotsGate;
 use crate::run::signals::Signal;
@@ -45,7 +45,7 @@ use crate::run::stats::Stats;
 use crate::run::timeline::Timeline;
 use crate::run::watching::Watching;
 use crate::watch::{Share, State};
-use crate::workers::{Death, Digested, News, Pool};
+use crate::workers::{Death, Digested, Pool, WorkerEvent};
 use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
@@ -190,7 +190,7 @@ struct Sign {
     /// Whose heartbeat.
     worker: WorkerId,
     at: Instant,
-    heard: Heard,
+    heard: Activity,
 }
 
 /// See the module.
@@ -364,7 +364,7 @@ impl Shell {
     fn on_message(&mut self, message: Message) {
         match message {
             Message::Pool(message) => match self.parts.pool.digest(message) {
-                Some(Digested::News(worker, news)) => self.on_news(worker, news),
+                Some(Digested::Event(worker, news)) => self.on_worker_event(worker, news),
                 Some(Digested::Listened) => self.tell_core(Event::Listened),
                 None => {}
             },
@@ -412,10 +412,10 @@ impl Shell {
         }
     }
 
-    fn on_news(&mut self, worker: WorkerId, news: News) {
+    fn on_worker_event(&mut self, worker: WorkerId, news: WorkerEvent) {
         match news {
-            News::Ready => self.tell_core(Event::WorkerReady { worker }),
-            News::Reports(reports) => {
+            WorkerEvent::Ready => self.tell_core(Event::WorkerReady { worker }),
+            WorkerEvent::Reports(reports) => {
                 let clock = Clock::now();
                 let events: Vec<_> = reports
                     .into_iter()
@@ -423,7 +423,7 @@ impl Shell {
                     .collect();
                 self.tell_core_all(events);
             }
-            News::Heartbeat(running) => {
+            WorkerEvent::Heartbeat(running) => {
                 let now = Instant::now();
                 for running in &running {
                     if self.parts.core.holds(worker, running.task) {
@@ -433,18 +433,18 @@ impl Shell {
                 let running = running.iter().map(|running| running.task).collect();
                 self.tell_core(Event::HeartbeatReceived { worker, running });
             }
-            News::Violated { problem } => {
+            WorkerEvent::Violated { problem } => {
                 self.parts
                     .console
                     .line(&format!("worker {worker} broke the protocol: {problem}"));
                 self.tell_core(Event::ProtocolViolated { worker });
             }
-            News::Wrote(lines) => {
+            WorkerEvent::Wrote(lines) => {
                 for line in lines {
                     self.parts.console.line(&format!("worker {worker}: {line}"));
                 }
             }
-            News::Exited(death) => {
+            WorkerEvent::Exited(death) => {
                 let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
                 self.desk.forget(worker);

@@ -9,7 +9,7 @@ use protocol::{Assigned, Assignment, Login, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
-use crate::placement::{News, Order};
+use crate::placement::{Order, PlacementEvent};
 
 /// A body that is being placed.
 #[derive(Clone, Copy, Debug)]
@@ -139,11 +139,11 @@ impl Shell {
         }
     }
 
-    pub(super) fn on_placement(&mut self, news: Vec<News>) {
+    pub(super) fn on_placement(&mut self, news: Vec<PlacementEvent>) {
         let mut events = Vec::with_capacity(news.len());
         for news in news {
             match news {
-                News::Placed {
+                PlacementEvent::Placed {
                     worker,
                     task,
                     result,
@@ -166,8 +166,8 @@ impl Shell {
                         events.push(Event::ProtocolViolated { worker });
                     }
                 }
-                News::Fetched { worker } => self.on_fetched(worker),
-                News::Made { worker, result } => self.on_made(worker, result),
+                PlacementEvent::Fetched { worker } => self.on_fetched(worker),
+                PlacementEvent::Made { worker, result } => self.on_made(worker, result),
             }
         }
         if !events.is_empty() {

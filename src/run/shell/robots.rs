@@ -6,8 +6,8 @@ use protocol::TaskKind;
 
 use super::input::size_in_channel;
 use super::{Entry, Shell, facts, text_bytes};
+use crate::disk_map::DiskMapError;
 use crate::dispatch::{Event, Verdict};
-use crate::ledger::LedgerError;
 use crate::run::log::Record;
 use crate::run::robots::{Candidate, Ruling, Standing};
 
@@ -43,7 +43,7 @@ impl Shell {
     }
 
     /// What the core is to hear of a target, if anything yet.
-    fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, LedgerError> {
+    fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, DiskMapError> {
         let Some(robots_gate) = &mut self.parts.robots_gate else {
             return Ok(None);
         };

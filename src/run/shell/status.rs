@@ -6,7 +6,7 @@ use std::time::Instant;
 use protocol::{Phase, SlotId, TaskId, WorkerId};
 
 use super::Shell;
-use crate::run::report::{Heard, RunningLine, WorkerLine};
+use crate::run::report::{Activity, RunningLine, WorkerLine};
 
 impl Shell {
     pub(super) fn worker_lines(&self, now: Instant) -> Vec<WorkerLine> {
@@ -60,7 +60,7 @@ impl Shell {
         running.chain(placing).collect()
     }
 
-    pub(super) fn heard_of(&self, task: TaskId, worker: WorkerId) -> Option<Heard> {
+    pub(super) fn heard_of(&self, task: TaskId, worker: WorkerId) -> Option<Activity> {
         let sign = self.heard.get(&task);
         sign.filter(|sign| sign.worker == worker)
             .map(|sign| sign.heard)
@@ -94,8 +94,8 @@ impl Shell {
 }
 
 /// A body that is whole.
-const fn placed(phase: Phase, bytes: u64) -> Heard {
-    Heard {
+const fn placed(phase: Phase, bytes: u64) -> Activity {
+    Activity {
         phase,
         bytes,
         expected: Some(bytes),

@@ -23,8 +23,8 @@ impl Observer {
         if worker.slot.0 >= self.limits.workers {
             return Err(format!("resize: spawned {worker}, one too many"));
         }
-        let barren = self.barren_slots.get(&worker.slot.0).copied();
-        if barren.is_some_and(|deaths| deaths >= self.limits.slot_deaths) {
+        let deaths_without_progress = self.barren_slots.get(&worker.slot.0).copied();
+        if deaths_without_progress.is_some_and(|deaths| deaths >= self.limits.slot_deaths) {
             return Err(format!("5: spawned {worker} into a slot to be retired"));
         }
         let period = self.limits.restart_intensity.period.as_nanos();

@@ -29,7 +29,7 @@ use crate::store::{Committed, Store};
 use crate::throttle::Throttle;
 use crate::transfer::Transfer;
 pub use blocking::BlockingEngine;
-pub use event::{AsyncEngine, Hub};
+pub use event::{AsyncEngine, Connections};
 use race::Late;
 use tls::Tls;
 

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
-use worker::{Activity, AsyncEngine, Hub, Shared};
+use worker::{Activity, AsyncEngine, Connections, Shared};
 
 use crate::support::{Bench, TRANSIENT, options, setup};
 use crate::tls;
@@ -122,10 +122,10 @@ fn download_at_once(server: &Server, many: u16, rounds: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let shared =
         Shared::new(&setup(folder.path(), many, server.options()), None).expect("a good setup");
-    let hub = Arc::new(Hub::new(Arc::new(shared), many));
+    let connections = Arc::new(Connections::new(Arc::new(shared), many));
     runtime.block_on(async {
         let downloads = (0..many).map(|number| {
-            let mut engine = AsyncEngine::new(Arc::clone(&hub));
+            let mut engine = AsyncEngine::new(Arc::clone(&connections));
             tokio::spawn(async move {
                 for round in 0..rounds {
                     let url = format!("https://a.test/{number}/{round}?q");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pool::session::EventEngine as _;
 use protocol::{Assignment, Engine, FailureKind, HttpOptions, LimitRate, TaskId};
 use tokio::runtime::Builder;
-use worker::{Activity, AsyncEngine, BlockingEngine, Hub, Shared, Throttle};
+use worker::{Activity, AsyncEngine, BlockingEngine, Connections, Shared, Throttle};
 
 use crate::support::{Bench, Downloaded, Server, TRANSIENT, ok, on_every_engine, options, setup};
 
@@ -162,7 +162,7 @@ fn download(
         }
         Engine::Async => {
             let runtime = Builder::new_current_thread().enable_all().build();
-            let mut engine = AsyncEngine::new(Arc::new(Hub::new(shared, 1)));
+            let mut engine = AsyncEngine::new(Arc::new(Connections::new(shared, 1)));
             runtime.expect("a runtime").block_on(async {
                 let download = engine.run(&assignment, activity);
                 let stop = async {

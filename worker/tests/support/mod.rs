@@ -16,7 +16,7 @@ use protocol::{
     Severity, Stored, Trust,
 };
 use tokio::runtime::{Builder, Runtime};
-use worker::{Activity, AsyncEngine, BlockingEngine, Hub, Logins, Shared, Throttle};
+use worker::{Activity, AsyncEngine, BlockingEngine, Connections, Logins, Shared, Throttle};
 
 /// A server on a port of its own, each connection on a thread of its own. Dropping it closes the
 /// port and ends the thread that accepts; the other threads end with their connections.
@@ -266,7 +266,7 @@ impl Bench {
             Engine::Blocking => Driver::Blocking(BlockingEngine::new(shared)),
             Engine::Async => {
                 let runtime = Builder::new_current_thread().enable_all().build();
-                let engine = AsyncEngine::new(Arc::new(Hub::new(shared, 1)));
+                let engine = AsyncEngine::new(Arc::new(Connections::new(shared, 1)));
                 Driver::Async(runtime.expect("a runtime"), engine)
             }
         };

@@ -20,7 +20,7 @@ use super::uplink::{Backlog, Received, receive};
 use super::{Newcomer, Order};
 use crate::job::{FromWorker, Job};
 use crate::workers::sockets::{Downlink, SocketFolder};
-use crate::workers::{Heard, Message, News, peer};
+use crate::workers::{LinkEvent, Message, WorkerEvent, peer};
 
 /// Time in which a worker may write so much to standard error before it has to wait for the next
 /// period.
@@ -375,7 +375,7 @@ impl<J: Job> Thread<J> {
             self.voice.wrote(worker, passed_on);
             last_words = last;
         }
-        self.voice.say(worker, Heard::Finished(last_words));
+        self.voice.say(worker, LinkEvent::Finished(last_words));
     }
 }
 
@@ -396,13 +396,13 @@ enum Turn {
 }
 
 impl<J: Job> Voice<J> {
-    fn say(&self, worker: WorkerId, heard: Heard<J>) {
+    fn say(&self, worker: WorkerId, heard: LinkEvent<J>) {
         (self.tell)(Message::of(worker, heard));
     }
 
     fn wrote(&self, worker: WorkerId, lines: Vec<String>) {
         if self.pass_on && !lines.is_empty() {
-            self.say(worker, Heard::Wrote(lines));
+            self.say(worker, LinkEvent::Wrote(lines));
         }
     }
 
@@ -429,7 +429,7 @@ impl<J: Job> Voice<J> {
                 uplink.greeted = true;
                 match self.answer(&hello) {
                     Ok(to_worker) => {
-                        self.say(worker, Heard::Connected(to_worker));
+                        self.say(worker, LinkEvent::Connected(to_worker));
                         return Turn::Over;
                     }
                     Err(error) => {
@@ -446,17 +446,17 @@ impl<J: Job> Voice<J> {
             {
                 return self.violated(worker, "it did not begin with a greeting".to_owned());
             }
-            FromWorker::<J>::Ready => News::Ready,
-            FromWorker::<J>::Reports(reports) => News::Reports(reports),
-            FromWorker::<J>::Heartbeat(running) => News::Heartbeat(running),
+            FromWorker::<J>::Ready => WorkerEvent::Ready,
+            FromWorker::<J>::Reports(reports) => WorkerEvent::Reports(reports),
+            FromWorker::<J>::Heartbeat(running) => WorkerEvent::Heartbeat(running),
         };
         let full = uplink.backlog.add(length);
-        self.say(worker, Heard::News(news, length));
+        self.say(worker, LinkEvent::Event(news, length));
         if full { Turn::Pause } else { Turn::Over }
     }
 
     fn violated(&self, worker: WorkerId, problem: String) -> Turn {
-        self.say(worker, Heard::Violated(problem));
+        self.say(worker, LinkEvent::Violated(problem));
         Turn::Last
     }
 

@@ -11,10 +11,10 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use protocol::{Phase, SpanPhase};
 
+use super::connections::{Destination, Http2Entry, authority};
 use super::dial::dial;
 use super::http1::Http1;
 use super::http2::Http2;
-use super::hub::{Door, Place, authority};
 use super::wire::Wire;
 use super::{Answer, Attempt, stream};
 use crate::activity::Downloading as _;
@@ -52,9 +52,9 @@ impl Attempt<'_> {
         };
         let sent = self.send(&mut wire, uri).await?;
         let response = sent.map_err(|error| self.transfer.on_error(error))?;
-        let place = Place::of(uri, Audience::of(&self.transfer));
+        let destination = Destination::of(uri, Audience::of(&self.transfer));
         Ok(Answer {
-            place,
+            destination,
             wire,
             response,
         })
@@ -68,18 +68,18 @@ impl Attempt<'_> {
     /// (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9), over a new connection: others that are
     /// idle may be closed as well.
     async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
-        let place = &Place::of(uri, Audience::of(&self.transfer));
-        let door = self.hub.door(place);
-        let door = door.as_deref();
+        let destination = &Destination::of(uri, Audience::of(&self.transfer));
+        let entry = self.connections.entry(destination);
+        let entry = entry.as_deref();
         let answer = |wire, response| {
             Some(Answer {
-                place: place.clone(),
+                destination: destination.clone(),
                 wire,
                 response,
             })
         };
         self.spans.enter(SpanPhase::FirstByte);
-        while let Some(mut wire) = self.used(place, door) {
+        while let Some(mut wire) = self.used(destination, entry) {
             if !wire.is_usable().await {
                 continue;
             }
@@ -87,8 +87,8 @@ impl Attempt<'_> {
                 Err(TransportError::Disconnected(cause)) if !wire.answered() => {
                     tracing::debug!(url = %self.transfer.url(), cause, "idle connection was closed");
                     self.activity.enter(Phase::Requesting);
-                    if let (Wire::Two(_), Some(door)) = (&wire, door) {
-                        door.forget();
+                    if let (Wire::Two(_), Some(entry)) = (&wire, entry) {
+                        entry.forget();
                     }
                     break;
                 }
@@ -103,13 +103,13 @@ impl Attempt<'_> {
                 Ok(response) => return Ok(answer(wire, response)),
             }
         }
-        let (mut wire, is_own) = self.connect(uri, door).await?;
+        let (mut wire, is_own) = self.connect(uri, entry).await?;
         match self.send(&mut wire, uri).await? {
             Ok(response) => Ok(answer(wire, response)),
             // Servers take so many requests over a connection and no more; what they did not take
             // can be sent again (RFC 9113 section 8.7).
             Err(TransportError::Disconnected(_)) if !is_own => {
-                door.inspect(|door| door.forget());
+                entry.inspect(|entry| entry.forget());
                 Ok(None)
             }
             Err(error) => Err(self.transfer.on_error(error)),
@@ -117,44 +117,48 @@ impl Attempt<'_> {
     }
 
     /// A connection that was used before.
-    fn used(&self, place: &Place, door: Option<&Door>) -> Option<Wire> {
-        let shared = door.and_then(Door::shared).map(Wire::Two);
-        shared.or_else(|| self.hub.take(place).map(Wire::One))
+    fn used(&self, destination: &Destination, entry: Option<&Http2Entry>) -> Option<Wire> {
+        let shared = entry.and_then(Http2Entry::shared).map(Wire::Two);
+        shared.or_else(|| self.connections.take(destination).map(Wire::One))
     }
 
     /// A new connection, or one that somebody else has just made and shares; and whether it is
     /// the former.
-    async fn connect(&mut self, uri: &Uri, door: Option<&Door>) -> Result<(Wire, bool), Fault> {
-        let Some(door) = door else {
+    async fn connect(
+        &mut self,
+        uri: &Uri,
+        entry: Option<&Http2Entry>,
+    ) -> Result<(Wire, bool), Fault> {
+        let Some(entry) = entry else {
             let stream = self.dial(uri).await?;
             return Ok((self.speak_http1(stream).await?, true));
         };
-        let turn = if door.is_unknown() {
-            let waited = door.turn.lock().await;
+        let turn = if entry.is_unknown() {
+            let waited = entry.turn.lock().await;
             // Not its own fault, if that took long.
             self.activity.enter(Phase::Requesting);
-            if let Some(wire) = door.shared() {
+            if let Some(wire) = entry.shared() {
                 return Ok((Wire::Two(wire), false));
             }
-            door.is_unknown().then_some(waited)
+            entry.is_unknown().then_some(waited)
         } else {
             None
         };
         let dialled = self.dial(uri).await;
-        let stream = dialled.inspect_err(|_| door.learn(None))?;
+        let stream = dialled.inspect_err(|_| entry.learn(None))?;
         if !stream.is_http2() {
-            door.learn(None);
+            entry.learn(None);
             drop(turn);
             return Ok((self.speak_http1(stream).await?, true));
         }
         let wire = self.speak_http2(stream).await;
-        door.learn(wire.as_ref().ok());
+        entry.learn(wire.as_ref().ok());
         drop(turn);
         wire.map(|wire| (Wire::Two(wire), true))
     }
 
     async fn speak_http2(&self, stream: stream::Stream) -> Result<Http2, Fault> {
-        let wire = Http2::new(stream, self.hub.shared.throttle.as_ref()).await;
+        let wire = Http2::new(stream, self.connections.shared.throttle.as_ref()).await;
         wire.map_err(|error| self.transfer.on_error(error))
     }
 
@@ -162,12 +166,12 @@ impl Attempt<'_> {
         let max = self.end()?;
         let audience = Audience::of(&self.transfer);
         let timing = self.transfer.timing();
-        let dialled = dial(self.hub, (uri, audience), max, timing, self.spans).await;
+        let dialled = dial(self.connections, (uri, audience), max, timing, self.spans).await;
         dialled.map_err(|error| self.transfer.on_error(error))
     }
 
     async fn speak_http1(&self, stream: stream::Stream) -> Result<Wire, Fault> {
-        let wire = Http1::new(stream, self.hub.shared.throttle.as_ref()).await;
+        let wire = Http1::new(stream, self.connections.shared.throttle.as_ref()).await;
         wire.map(Wire::One)
             .map_err(|error| self.transfer.on_error(error))
     }
@@ -195,7 +199,10 @@ impl Attempt<'_> {
             headers.insert(HOST, host);
         }
         let mut request = Request::new(Empty::new());
-        let is_forwarded = matches!(Plan::of(&self.hub.shared, uri).route, Route::Forward(_));
+        let is_forwarded = matches!(
+            Plan::of(&self.connections.shared, uri).route,
+            Route::Forward(_)
+        );
         *request.uri_mut() = match uri.path_and_query() {
             Some(target) if !is_forwarded => target.clone().into(),
             Some(_) | None => uri.clone(),

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 
-use super::Hub;
+use super::Connections;
 use super::alarm::after;
 use super::stream::Stream;
 use crate::engine::Shared;
@@ -34,15 +34,15 @@ use crate::tunnel::{Destination, Tunnel, Want};
 
 /// Connects to the server of `uri`. `max` is the end of the attempt as a whole.
 pub(super) async fn dial(
-    hub: &Hub,
+    connections: &Connections,
     (uri, audience): (&Uri, Audience),
     max: Option<Instant>,
     timing: &mut Timing,
     spans: &Recorder,
 ) -> Result<Stream, TransportError> {
     let started = Instant::now();
-    let limit = limit(hub, started, max);
-    let plan = Plan::of(&hub.shared, uri);
+    let limit = limit(connections, started, max);
+    let plan = Plan::of(&connections.shared, uri);
 
     spans.enter(SpanPhase::Resolve);
     let found = match plan.find() {
@@ -59,10 +59,10 @@ pub(super) async fn dial(
     let addrs = found.map_err(|error| plan.explain(error))?;
     let target = target?;
     spans.enter(SpanPhase::Connect);
-    let stream = match connect(&addrs, &limit, &hub.shared.late).await {
+    let stream = match connect(&addrs, &limit, &connections.shared.late).await {
         Ok(tcp) => {
             let destination = plan.destination(target.first().copied());
-            through_proxy(hub, &plan, Stream::Plain(tcp), destination, &limit).await
+            through_proxy(connections, &plan, Stream::Plain(tcp), destination, &limit).await
         }
         Err(error) => Err(plan.explain(error)),
     };
@@ -72,7 +72,7 @@ pub(super) async fn dial(
     let stream = if plan.https {
         let stream = stream?;
         spans.enter(SpanPhase::Tls);
-        let Shared { tls, logins, .. } = &*hub.shared;
+        let Shared { tls, logins, .. } = &*connections.shared;
         let secured = match tls.config_of(plan.host, logins, Offer::Http2, audience) {
             Ok(config) => secure(plan.host, stream, config, &limit).await,
             Err(error) => Err(error),
@@ -86,8 +86,8 @@ pub(super) async fn dial(
     stream
 }
 
-fn limit(hub: &Hub, started: Instant, max: Option<Instant>) -> Limit {
-    let at = after(started, hub.shared.options.connect_timeout);
+fn limit(connections: &Connections, started: Instant, max: Option<Instant>) -> Limit {
+    let at = after(started, connections.shared.options.connect_timeout);
     match max {
         Some(max) if max < at => Limit {
             at: max,
@@ -153,7 +153,7 @@ async fn connect(
 
 /// Has the proxy, if there is one, connect to the destination.
 async fn through_proxy(
-    hub: &Hub,
+    connections: &Connections,
     plan: &Plan<'_>,
     mut stream: Stream,
     destination: Destination,
@@ -163,7 +163,10 @@ async fn through_proxy(
         return Ok(stream);
     };
     if proxy.scheme == ProxyScheme::Https {
-        let config = hub.shared.tls.config(Offer::Http1, Audience::Others)?;
+        let config = connections
+            .shared
+            .tls
+            .config(Offer::Http1, Audience::Others)?;
         stream = secure(&proxy.host, stream, config, limit).await?;
     }
     if let Route::Tunnel(proxy) = plan.route {

@@ -9,11 +9,11 @@
 
 mod alarm;
 mod ask;
+mod connections;
 mod dial;
 mod error;
 mod http1;
 mod http2;
-mod hub;
 mod pieces;
 mod stream;
 mod throttled;
@@ -41,15 +41,15 @@ use crate::throttle::Allowance;
 use crate::transfer::{Head, Next, Transfer, TransportError};
 use crate::work;
 use alarm::{Alarm, Patience, after};
-pub use hub::Hub;
-use hub::Place;
-pub(super) use hub::authority;
+pub use connections::Connections;
+use connections::Destination;
+pub(super) use connections::authority;
 use wire::Wire;
 
 /// An engine for one download at a time on an event loop.
 #[derive(Debug)]
 pub struct AsyncEngine {
-    hub: Arc<Hub>,
+    connections: Arc<Connections>,
     alarm: Alarm,
     spans: Recorder,
     /// What it has of the rate that all share, if there is a limit.
@@ -59,11 +59,11 @@ pub struct AsyncEngine {
 impl AsyncEngine {
     /// An engine with what it shares with others of its event loop.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
-        let spans = Recorder::new(hub.shared.spans);
+    pub fn new(connections: Arc<Connections>) -> Self {
+        let spans = Recorder::new(connections.shared.spans);
         Self {
-            allowance: hub.shared.throttle.clone().map(Allowance::new),
-            hub,
+            allowance: connections.shared.throttle.clone().map(Allowance::new),
+            connections,
             alarm: Alarm::default(),
             spans,
         }
@@ -76,18 +76,18 @@ impl EventEngine<Download> for AsyncEngine {
         assignment: &Assignment,
         activity: &Activity,
     ) -> Result<Box<Stored>, Box<Failure>> {
-        let hub = Arc::clone(&self.hub);
+        let connections = Arc::clone(&self.connections);
         let now = Instant::now();
         let started = timestamp(SystemTime::now());
         let mut attempt = Attempt {
-            hub: &hub,
+            connections: &connections,
             alarm: &mut self.alarm,
             spans: &self.spans,
             allowance: self.allowance.as_mut(),
             activity,
-            transfer: Transfer::new(&assignment.url, &hub.shared.options, started, now)?
+            transfer: Transfer::new(&assignment.url, &connections.shared.options, started, now)?
                 .of(assignment)
-                .with_logins(&hub.shared.logins),
+                .with_logins(&connections.shared.logins),
         };
         let result = self.spans.polled(attempt.run(assignment)).await;
         let mut transfer = attempt.transfer;
@@ -98,7 +98,7 @@ impl EventEngine<Download> for AsyncEngine {
 
 /// One attempt at one task.
 struct Attempt<'a> {
-    hub: &'a Hub,
+    connections: &'a Connections,
     alarm: &'a mut Alarm,
     spans: &'a Recorder,
     allowance: Option<&'a mut Allowance>,
@@ -108,19 +108,19 @@ struct Attempt<'a> {
 
 /// A response whose body is still to come, and where it comes from.
 struct Answer {
-    place: Place,
+    destination: Destination,
     wire: Wire,
     response: Response<Incoming>,
 }
 
 impl Attempt<'_> {
     async fn run(&mut self, assignment: &Assignment) -> Result<Committed, Fault> {
-        let site = self.hub.shared.store.site(assignment)?;
+        let site = self.connections.shared.store.site(assignment)?;
         if let Some((note, have)) = site.left() {
             self.transfer.offer(note, have);
         }
         if assignment.mirror
-            && let Err(fault) = self.hub.shared.check_robots(&self.transfer)
+            && let Err(fault) = self.connections.shared.check_robots(&self.transfer)
         {
             site.abandon(&fault);
             return Err(fault);
@@ -163,7 +163,7 @@ impl Attempt<'_> {
                 }
                 Ok(Next::Follow) => {
                     self.drain(answer).await;
-                    self.hub.shared.check_robots(&self.transfer)?;
+                    self.connections.shared.check_robots(&self.transfer)?;
                 }
                 Err(fault) => {
                     self.drain(answer).await;
@@ -187,7 +187,7 @@ impl Attempt<'_> {
         self.transfer.timing().body += passed;
         let result = received.and_then(|partial| {
             self.activity.enter(Phase::Storing);
-            let work = self.hub.shared.cpu_per_task;
+            let work = self.connections.shared.cpu_per_task;
             if !work.is_zero() {
                 self.spans.enter(SpanPhase::Cpu);
                 work::spend(work);
@@ -251,7 +251,7 @@ impl Attempt<'_> {
         storing: &mut Duration,
     ) -> Result<(), Fault> {
         let Answer {
-            place,
+            destination,
             mut wire,
             response,
         } = answer;
@@ -302,7 +302,7 @@ impl Attempt<'_> {
             self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;
-        self.keep(place, wire).await;
+        self.keep(destination, wire).await;
         Ok(())
     }
 
@@ -310,7 +310,7 @@ impl Attempt<'_> {
     /// that its connection can be used again. Errors show when that is tried.
     async fn drain(&mut self, answer: Answer) {
         let Answer {
-            place,
+            destination,
             mut wire,
             response,
         } = answer;
@@ -350,15 +350,15 @@ impl Attempt<'_> {
                 return;
             }
         }
-        self.keep(place, wire).await;
+        self.keep(destination, wire).await;
     }
 
     /// Keeps `wire` for the next request, if it is good for one.
-    async fn keep(&self, place: Place, wire: Wire) {
+    async fn keep(&self, destination: Destination, wire: Wire) {
         if let Wire::One(mut wire) = wire
             && wire.is_usable().await
         {
-            self.hub.keep(place, wire);
+            self.connections.keep(destination, wire);
         }
     }
 
@@ -377,7 +377,7 @@ impl Attempt<'_> {
         Ok(Patience {
             alarm: self.alarm,
             moved: Instant::now(),
-            stall: self.hub.shared.options.stall_timeout,
+            stall: self.connections.shared.options.stall_timeout,
             max,
         })
     }

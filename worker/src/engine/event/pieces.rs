@@ -31,14 +31,14 @@ impl Attempt<'_> {
         (intake, split): (&mut Intake, &Split),
         storing: &mut Duration,
     ) -> Result<(), Fault> {
-        let hub = self.hub;
+        let connections = self.connections;
         let help = |_| {
             let transfer = self.transfer.of_pieces();
-            let place = split.enlist();
+            let destination = split.enlist();
             let helper: Helper<'_> = Box::pin(async move {
-                let mut allowance = hub.shared.throttle.clone().map(Allowance::new);
+                let mut allowance = connections.shared.throttle.clone().map(Allowance::new);
                 let mut attempt = Attempt {
-                    hub,
+                    connections,
                     alarm: &mut Alarm::default(),
                     spans: &Recorder::default(),
                     allowance: allowance.as_mut(),
@@ -49,7 +49,7 @@ impl Attempt<'_> {
                     let url = attempt.transfer.url();
                     tracing::debug!(%url, fault = fault.message, "a connection helps no more");
                 }
-                drop(place);
+                drop(destination);
             });
             helper
         };
@@ -77,7 +77,7 @@ impl Attempt<'_> {
         loop {
             if failed.is_none() {
                 let mut part = Attempt {
-                    hub: self.hub,
+                    connections: self.connections,
                     alarm: &mut alarm,
                     spans: self.spans,
                     allowance: self.allowance.as_deref_mut(),
@@ -155,7 +155,7 @@ impl Attempt<'_> {
             Ok(answer)
         });
         let Answer {
-            place,
+            destination,
             mut wire,
             response,
         } = asked.inspect_err(|_| split.release(claim))?;
@@ -183,7 +183,7 @@ impl Attempt<'_> {
             self.pay(data.len() as u64).await?;
         }
         self.transfer.on_end()?;
-        self.keep(place, wire).await;
+        self.keep(destination, wire).await;
         Ok(())
     }
 }

@@ -17,9 +17,9 @@ use super::intents::Standing;
 use super::log::Record;
 use super::recheck::{Recheck, Refresh};
 use super::resume::{Earlier, Index, IndexError, is_in_place, is_in_place_as};
+use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::naming::{Naming, check_place};
 use crate::input::{Excerpt, Target, UrlKey, position};
-use crate::ledger::{Ledger, LedgerError};
 
 /// What to do about a target.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Sorted {
     Refused(String),
 }
 
-/// What a sieve goes by.
+/// What a filter goes by.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The output folder.
@@ -65,11 +65,11 @@ pub struct Rules {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Sieve {
+pub struct TargetFilter {
     index: Arc<Index>,
     rules: Rules,
     /// The task of each key.
-    seen: Ledger<{ Place::BYTES }>,
+    seen: DiskMap<{ Place::BYTES }>,
     /// Who has which path; nothing if names cannot meet.
     claims: Option<Claims>,
     /// The last folder in which there was no link to be found.
@@ -87,16 +87,16 @@ enum Owner {
     NoRun,
 }
 
-impl Sieve {
+impl TargetFilter {
     /// Sorts by what earlier runs recorded, and by what is in the output folder.
     #[must_use]
     pub fn new(index: Index, rules: Rules) -> Self {
         let names_may_meet = rules.lists_may_name_files || !rules.naming.is_unique();
-        let ledger = || Ledger::new(rules.folder.clone());
+        let disk_map = || DiskMap::new(rules.folder.clone());
         Self {
             index: Arc::new(index),
-            seen: ledger(),
-            claims: names_may_meet.then(|| Claims::new(ledger())),
+            seen: disk_map(),
+            claims: names_may_meet.then(|| Claims::new(disk_map())),
             sound: String::new(),
             rules,
         }
@@ -168,7 +168,7 @@ impl Sieve {
 
     /// Leaves the file under the name that its server suggested before, unless another URL has had a
     /// file there since.
-    fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), LedgerError> {
+    fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), DiskMapError> {
         let Some(path) = record.path.as_deref().filter(|_| record.server_named) else {
             return Ok(());
         };
@@ -202,7 +202,7 @@ impl Sieve {
         &mut self,
         target: &Target,
         place: Place,
-    ) -> Result<Result<bool, String>, LedgerError> {
+    ) -> Result<Result<bool, String>, DiskMapError> {
         let Some(claims) = &mut self.claims else {
             return Ok(Ok(true));
         };
@@ -301,7 +301,7 @@ mod tests {
     struct Bench {
         folder: tempfile::TempDir,
         options: Arc<ListOptions>,
-        sieve: Sieve,
+        filter: TargetFilter,
         next: u64,
     }
 
@@ -325,7 +325,7 @@ mod tests {
             force: false,
         };
         Bench {
-            sieve: Sieve::new(Index::empty(output), rules),
+            filter: TargetFilter::new(Index::empty(output), rules),
             folder,
             options: Arc::new(options),
             next: 1,
@@ -343,7 +343,7 @@ mod tests {
                 list: 1,
                 line: 100 + self.next,
             };
-            let sorted = self.sieve.sort(TaskId(self.next), target, place);
+            let sorted = self.filter.sort(TaskId(self.next), target, place);
             self.next += 1;
             match sorted.expect("there is room") {
                 Sorted::New(target) => target.path,

@@ -18,28 +18,28 @@ use crate::engine::tls::Audience;
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
 /// Most places of which it is remembered whether they speak HTTP/2.
-const MAX_DOORS: usize = 4096;
+const MAX_ENTRIES: usize = 4096;
 
 /// What all downloads of one event loop share.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Connections {
     pub(super) shared: Arc<Shared>,
     idle: Mutex<Vec<Idle>>,
     /// Most idle connections.
     capacity: usize,
-    doors: Mutex<HashMap<Place, Arc<Door>>>,
+    entries: Mutex<HashMap<Destination, Arc<Http2Entry>>>,
 }
 
-/// The way into a place that may speak HTTP/2. The first to come connects; the others wait for what
+/// The way into a destination that may speak HTTP/2. The first to come connects; the others wait for what
 /// that shows, and share its connection or make one each.
 #[derive(Debug, Default)]
-pub(super) struct Door {
+pub(super) struct Http2Entry {
     /// Held by whoever finds out.
     pub(super) turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }
 
-/// What is known of a place.
+/// What is known of a destination.
 #[derive(Clone, Debug, Default)]
 enum Known {
     #[default]
@@ -49,7 +49,7 @@ enum Known {
     Shared(Http2),
 }
 
-impl Door {
+impl Http2Entry {
     /// The connection that is shared, if there is a good one.
     pub(super) fn shared(&self) -> Option<Http2> {
         let mut known = lock(&self.known);
@@ -82,14 +82,14 @@ impl Door {
 /// A connection that nobody uses at the moment.
 #[derive(Debug)]
 struct Idle {
-    place: Place,
+    destination: Destination,
     wire: Http1,
     since: Instant,
 }
 
 /// What a connection leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct Destination {
     https: bool,
     /// Host and port as URLs write them.
     authority: String,
@@ -97,7 +97,7 @@ pub(super) struct Place {
     identified: bool,
 }
 
-impl Place {
+impl Destination {
     pub(super) fn of(uri: &Uri, audience: Audience) -> Self {
         Self {
             https: is_https(uri),
@@ -115,57 +115,59 @@ pub(in crate::engine) fn authority(uri: &Uri) -> &str {
         .map_or(authority, |(_, place)| place)
 }
 
-impl Hub {
-    /// A hub for `downloads` at once.
+impl Connections {
+    /// Connections for `downloads` at once.
     #[must_use]
     pub fn new(shared: Arc<Shared>, downloads: u16) -> Self {
         Self {
             shared,
             idle: Mutex::default(),
             capacity: usize::from(downloads).max(16),
-            doors: Mutex::default(),
+            entries: Mutex::default(),
         }
     }
 
-    /// Takes out the connection to `place` that was used last; the others have been idle longer.
-    pub(super) fn take(&self, place: &Place) -> Option<Http1> {
+    /// Takes out the connection to `destination` that was used last; the others have been idle longer.
+    pub(super) fn take(&self, destination: &Destination) -> Option<Http1> {
         let mut idle = lock(&self.idle);
-        let found = idle.iter().rposition(|idle| idle.place == *place)?;
+        let found = idle
+            .iter()
+            .rposition(|idle| idle.destination == *destination)?;
         let taken = idle.remove(found);
         if taken.since.elapsed() <= MAX_IDLE {
             return Some(taken.wire);
         }
-        idle.retain(|idle| idle.place != *place);
+        idle.retain(|idle| idle.destination != *destination);
         None
     }
 
     /// Keeps `wire`; the one that was idle for longest has to go when there are too many.
-    pub(super) fn keep(&self, place: Place, wire: Http1) {
+    pub(super) fn keep(&self, destination: Destination, wire: Http1) {
         let mut idle = lock(&self.idle);
         if idle.len() >= self.capacity {
             idle.remove(0);
         }
         idle.push(Idle {
-            place,
+            destination,
             wire,
             since: Instant::now(),
         });
     }
 
-    /// The door of `place`, if it may speak HTTP/2: only over TLS, where it says so.
-    pub(super) fn door(&self, place: &Place) -> Option<Arc<Door>> {
-        if !place.https {
+    /// The entry of `destination`, if it may speak HTTP/2: only over TLS, where it says so.
+    pub(super) fn entry(&self, destination: &Destination) -> Option<Arc<Http2Entry>> {
+        if !destination.https {
             return None;
         }
-        let mut doors = lock(&self.doors);
-        if let Some(door) = doors.get(place) {
-            return Some(Arc::clone(door));
+        let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.get(destination) {
+            return Some(Arc::clone(entry));
         }
-        if doors.len() >= MAX_DOORS {
+        if entries.len() >= MAX_ENTRIES {
             // Whoever uses a connection has his own end of it.
-            doors.clear();
+            entries.clear();
         }
-        Some(Arc::clone(doors.entry(place.clone()).or_default()))
+        Some(Arc::clone(entries.entry(destination.clone()).or_default()))
     }
 }
 

@@ -13,8 +13,8 @@
 //!
 //! Keys are whole on disk, so that an answer is exact: a filter can only cause a read in vain. The
 //! files have no name, and are gone with the process, however it ends; unless the caller gives a
-//! file of its own, to have all entries in it ([`Ledger::seal_into`]), and later the other way round
-//! ([`Ledger::open`]). This module knows nothing of URLs.
+//! file of its own, to have all entries in it ([`DiskMap::seal_into`]), and later the other way round
+//! ([`DiskMap::open`]). This module knows nothing of URLs.
 
 mod filter;
 mod part;
@@ -51,7 +51,7 @@ const MERGE: usize = 4;
 
 /// A map from keys to values of `V` bytes.
 #[derive(Debug)]
-pub struct Ledger<const V: usize> {
+pub struct DiskMap<const V: usize> {
     /// Where its files are made.
     folder: PathBuf,
     recent: HashMap<Key, [u8; V], BuildHasherDefault<Head>>,
@@ -71,13 +71,13 @@ pub struct Ledger<const V: usize> {
      the same command again",
     .folder.display()
 )]
-pub struct LedgerError {
+pub struct DiskMapError {
     /// Where the file was to be.
     folder: PathBuf,
     source: io::Error,
 }
 
-impl<const V: usize> Ledger<V> {
+impl<const V: usize> DiskMap<V> {
     /// An empty map. Nothing is created in `folder` before there are 458,752 entries.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
@@ -119,16 +119,16 @@ impl<const V: usize> Ledger<V> {
         entries: u64,
         seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        let mut ledger = Self {
+        let mut map = Self {
             filters: self.filters,
             ..Self::with_table(self.folder.clone(), self.most)
         };
         if entries > 0 {
             let part = Part::open(file, from, entries, self.filters, seen)?;
-            ledger.parts.push(part);
-            ledger.based = true;
+            map.parts.push(part);
+            map.based = true;
         }
-        Ok(ledger)
+        Ok(map)
     }
 
     /// Bytes that so many entries take in a file.
@@ -142,7 +142,7 @@ impl<const V: usize> Ledger<V> {
     /// # Errors
     ///
     /// If a file cannot be read.
-    pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, LedgerError> {
+    pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, DiskMapError> {
         if let Some(value) = self.recent.get(key) {
             return Ok(Some(*value));
         }
@@ -160,7 +160,7 @@ impl<const V: usize> Ledger<V> {
     /// # Errors
     ///
     /// If a file cannot be written; the entry is kept even so.
-    pub fn insert(&mut self, key: Key, value: [u8; V]) -> Result<(), LedgerError> {
+    pub fn insert(&mut self, key: Key, value: [u8; V]) -> Result<(), DiskMapError> {
         self.recent.insert(key, value);
         if self.recent.len() < self.most {
             return Ok(());
@@ -184,7 +184,7 @@ impl<const V: usize> Ledger<V> {
     /// # Errors
     ///
     /// If a file cannot be written.
-    pub fn seal(&mut self) -> Result<(), LedgerError> {
+    pub fn seal(&mut self) -> Result<(), DiskMapError> {
         let sealed = if self.parts.is_empty() {
             // Small enough to stay.
             self.recent.shrink_to_fit();
@@ -262,8 +262,8 @@ impl<const V: usize> Ledger<V> {
         Ok(())
     }
 
-    fn failed(&self, source: io::Error) -> LedgerError {
-        LedgerError {
+    fn failed(&self, source: io::Error) -> DiskMapError {
+        DiskMapError {
             folder: self.folder.clone(),
             source,
         }
@@ -306,10 +306,10 @@ mod tests {
         digest[..KEY].try_into().expect("it is longer")
     }
 
-    fn ledger(most: usize) -> (tempfile::TempDir, Ledger<4>) {
+    fn map(most: usize) -> (tempfile::TempDir, DiskMap<4>) {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ledger = Ledger::with_table(folder.path().to_owned(), most);
-        (folder, ledger)
+        let map = DiskMap::with_table(folder.path().to_owned(), most);
+        (folder, map)
     }
 
     proptest! {
@@ -320,24 +320,24 @@ mod tests {
             most in 1_usize..60,
             sealed_at in 0_usize..800,
         ) {
-            let (_folder, mut ledger) = ledger(most);
+            let (_folder, mut map) = map(most);
             let mut model = BTreeMap::new();
             for (at, &(n, value)) in inserts.iter().enumerate() {
                 if at == sealed_at {
-                    ledger.seal().expect("there is room");
-                    prop_assert!(ledger.parts.len() <= 1);
-                    prop_assert_eq!(ledger.entries(), Some(model.len() as u64));
+                    map.seal().expect("there is room");
+                    prop_assert!(map.parts.len() <= 1);
+                    prop_assert_eq!(map.entries(), Some(model.len() as u64));
                 }
                 prop_assert_eq!(
-                    ledger.get(&key(n)).expect("readable"),
+                    map.get(&key(n)).expect("readable"),
                     model.get(&n).map(|value: &u32| value.to_le_bytes())
                 );
-                ledger.insert(key(n), value.to_le_bytes()).expect("there is room");
+                map.insert(key(n), value.to_le_bytes()).expect("there is room");
                 model.insert(n, value);
             }
             for n in 0..400 {
                 let expected = model.get(&n).map(|value| value.to_le_bytes());
-                prop_assert_eq!(ledger.get(&key(n)).expect("readable"), expected);
+                prop_assert_eq!(map.get(&key(n)).expect("readable"), expected);
             }
         }
 
@@ -346,12 +346,12 @@ mod tests {
             keys in prop::collection::btree_set(prop::array::uniform10(0_u8..3), 0..300),
             absent in prop::array::uniform10(0_u8..3),
         ) {
-            let (_folder, mut ledger) = ledger(7);
+            let (_folder, mut map) = map(7);
             for key in &keys {
-                ledger.insert(*key, [1; 4]).expect("there is room");
+                map.insert(*key, [1; 4]).expect("there is room");
             }
             for key in keys.iter().chain([&absent]) {
-                let found = ledger.get(key).expect("readable").is_some();
+                let found = map.get(key).expect("readable").is_some();
                 prop_assert_eq!(found, keys.contains(key));
             }
         }
@@ -359,44 +359,42 @@ mod tests {
 
     #[test]
     fn parts_stay_few_and_memory_small() {
-        let (_folder, mut ledger) = ledger(100);
+        let (_folder, mut map) = map(100);
         for n in 0..100_000 {
-            ledger
-                .insert(key(n), n.to_le_bytes())
-                .expect("there is room");
-            assert!(ledger.parts.len() <= 20, "{} parts", ledger.parts.len());
+            map.insert(key(n), n.to_le_bytes()).expect("there is room");
+            assert!(map.parts.len() <= 20, "{} parts", map.parts.len());
         }
-        let on_disk: u64 = ledger.parts.iter().map(Part::len).sum();
+        let on_disk: u64 = map.parts.iter().map(Part::len).sum();
         assert_eq!(on_disk, 100_000);
-        let memory: usize = ledger.parts.iter().map(Part::memory).sum();
+        let memory: usize = map.parts.iter().map(Part::memory).sum();
         assert!(memory < 200_000, "{memory} bytes for 100,000 keys");
     }
 
     #[test]
     fn most_keys_that_are_not_there_cost_no_read() {
-        let (_folder, mut ledger) = ledger(1000);
+        let (_folder, mut map) = map(1000);
         for n in 0..10_000 {
-            ledger.insert(key(n), [0; 4]).expect("there is room");
+            map.insert(key(n), [0; 4]).expect("there is room");
         }
         let absent: Vec<_> = (10_000..20_000).map(key).collect();
-        let reads: usize = ledger
+        let reads: usize = map
             .parts
             .iter()
             .map(|part| absent.iter().filter(|key| part.may_hold(key)).count())
             .sum();
-        let asked = ledger.parts.len() * absent.len();
+        let asked = map.parts.len() * absent.len();
         assert!(reads * 30 < asked, "{reads} reads for {asked} questions");
     }
 
     #[test]
     fn its_files_have_no_name() {
-        let (folder, mut ledger) = ledger(10);
+        let (folder, mut map) = map(10);
         for n in 0..100 {
-            ledger.insert(key(n), [0; 4]).expect("there is room");
+            map.insert(key(n), [0; 4]).expect("there is room");
         }
         let names = std::fs::read_dir(folder.path()).expect("the folder is there");
         assert_eq!(names.count(), 0);
-        for part in &ledger.parts {
+        for part in &map.parts {
             let stat = rustix::fs::fstat(part.file().as_fd()).expect("an open file");
             assert_eq!(stat.st_nlink, 0);
         }
@@ -404,11 +402,11 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_written_to_is_named_and_nothing_is_forgotten() {
-        let mut ledger = Ledger::<4>::with_table("/nonexistent/folder".into(), 2);
-        ledger.insert(key(1), [1; 4]).expect("the table holds it");
-        let error = ledger.insert(key(2), [2; 4]).expect_err("no folder");
+        let mut map = DiskMap::<4>::with_table("/nonexistent/folder".into(), 2);
+        map.insert(key(1), [1; 4]).expect("the table holds it");
+        let error = map.insert(key(2), [2; 4]).expect_err("no folder");
         let said = error.to_string();
         assert!(said.contains("/nonexistent/folder: No such file"), "{said}");
-        assert_eq!(ledger.get(&key(2)).expect("no file is read"), Some([2; 4]));
+        assert_eq!(map.get(&key(2)).expect("no file is read"), Some([2; 4]));
     }
 }
