@@ -244,7 +244,7 @@ mod tests {
         let names: Vec<_> = shown.get_subcommands().map(Command::get_name).collect();
         for command in whole.get_subcommands() {
             let name = command.get_name();
-            let is_hidden = ["worker", "runner", "attacked"].contains(&name);
+            let is_hidden = ["worker", "runner", "attacked", "bare-calls"].contains(&name);
             assert_eq!(names.contains(&name), !is_hidden, "{name}");
         }
         assert_eq!(shown.get_arguments().count(), whole.get_arguments().count());
