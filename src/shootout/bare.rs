@@ -10,6 +10,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use httparse::Status;
+
 use crate::cli::shootout::BareArgs;
 
 /// The hidden command of this program that makes the calls.
@@ -92,9 +94,8 @@ impl Bare {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             filled += read;
-            let seen = &self.buffer[..filled];
-            if let Some(end) = memchr::memmem::find(seen, b"\r\n\r\n") {
-                break (end + 4, Head::parse(&seen[..end])?);
+            if let Some(found) = Head::parse(&self.buffer[..filled])? {
+                break found;
             }
         };
         let mut file = File::create(path)?;
@@ -122,24 +123,28 @@ struct Head {
 }
 
 impl Head {
-    fn parse(head: &[u8]) -> io::Result<Self> {
-        let head = String::from_utf8_lossy(head);
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap_or_default();
-        if status.split(' ').nth(1) != Some("200") {
-            return Err(io::Error::other(format!("the server answered {status}")));
+    /// The head that `seen` begins with, and its length; nothing if it has not come whole.
+    fn parse(seen: &[u8]) -> io::Result<Option<(usize, Self)>> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut response = httparse::Response::new(&mut headers);
+        let Status::Complete(end) = response.parse(seen).map_err(io::Error::other)? else {
+            return Ok(None);
+        };
+        if response.code != Some(200) {
+            let code = response.code.unwrap_or_default();
+            return Err(io::Error::other(format!("the server answered {code}")));
         }
-        let (mut length, mut closes) = (None, false);
-        for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-            let value = value.trim();
-            if name.eq_ignore_ascii_case("content-length") {
-                length = value.parse().ok();
-            } else if name.eq_ignore_ascii_case("connection") {
-                closes = value.eq_ignore_ascii_case("close");
-            }
-        }
-        let length = length.ok_or_else(|| io::Error::other("there is no Content-Length"))?;
-        Ok(Self { length, closes })
+        let value = |name: &str| {
+            let mut headers = response.headers.iter();
+            let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(header.value).ok()
+        };
+        let length = value("Content-Length").and_then(|text| text.parse().ok());
+        let head = Self {
+            length: length.ok_or_else(|| io::Error::other("there is no Content-Length"))?,
+            closes: value("Connection").is_some_and(|text| text.eq_ignore_ascii_case("close")),
+        };
+        Ok(Some((end, head)))
     }
 }
 
@@ -149,11 +154,17 @@ mod tests {
 
     #[test]
     fn a_head_says_how_long_the_body_is_and_whether_the_connection_stays() {
-        let parse = |head: &str| Head::parse(head.as_bytes());
-        let head = parse("HTTP/1.1 200 OK\r\ncontent-length: 7\r\nX: y").expect("a head");
-        assert_eq!((head.length, head.closes), (7, false));
-        let head = parse("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0");
-        assert!(head.expect("a head").closes);
+        let parse = |head: &str| Head::parse(format!("{head}\r\n\r\n").as_bytes());
+        let whole = |head: &str| parse(head).expect(head).expect("it is whole");
+        let (end, head) = whole("HTTP/1.1 200 OK\r\ncontent-length: 7\r\nX: y");
+        assert_eq!((end, head.length, head.closes), (44, 7, false));
+        assert!(
+            whole("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0")
+                .1
+                .closes
+        );
+        let torn = Head::parse(b"HTTP/1.1 200 OK\r\nContent-Le").expect("a beginning");
+        assert!(torn.is_none());
         for wrong in [
             "HTTP/1.1 404 Not Found\r\nContent-Length: 7",
             "HTTP/1.1 200 OK",

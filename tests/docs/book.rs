@@ -1,24 +1,11 @@
 //! The manual becomes a book, and nothing in the book leads nowhere.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mdbook_driver::MDBook;
 
 use super::pages;
-
-/// Files of that ending below a folder.
-fn files(folder: &Path, ending: &str, found: &mut BTreeSet<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, ending, found);
-        } else if path.extension().is_some_and(|name| name == ending) {
-            found.insert(path);
-        }
-    }
-}
 
 /// The values of `href` and `src` in a page.
 fn links(html: &str) -> impl Iterator<Item = &str> {
@@ -35,10 +22,8 @@ fn the_manual_becomes_a_book_whose_links_lead_to_its_pages() {
     book.config.build.build_dir = folder.path().to_owned();
     book.build().unwrap();
 
-    let mut sources = BTreeSet::new();
-    files(&docs, "md", &mut sources);
-    let mut made = BTreeSet::new();
-    files(folder.path(), "html", &mut made);
+    let sources = pages::below(&docs, "md");
+    let made = pages::below(folder.path(), "html");
     for source in &sources {
         let page = source.strip_prefix(&docs).unwrap().with_extension("html");
         let is_there =

@@ -61,22 +61,9 @@ fn every_page_of_the_manual_is_in_its_table_of_contents() {
     }
 }
 
-/// Rust sources below a folder.
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|name| name == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 #[test]
 fn pages_that_comments_name_are_there() {
-    let mut files = Vec::new();
-    sources(pages::root(), &mut files);
+    let files = pages::below(pages::root(), "rs");
     assert!(files.len() > 100, "{files:?}");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

@@ -1,5 +1,6 @@
 //! The pages that people read, and what they consist of.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,25 @@ fn markdown_in(folder: &Path, paths: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
     paths.extend(files.filter(|path| path.extension().is_some_and(|name| name == "md")));
+}
+
+/// Files of this ending below a folder, but for what was built there.
+pub fn below(folder: &Path, ending: &str) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.is_dir() {
+                if path.extension().is_some_and(|name| name == ending) {
+                    found.insert(path);
+                }
+            } else if !path.ends_with("target") {
+                folders.push(path);
+            }
+        }
+    }
+    found
 }
 
 impl Page {

@@ -24,8 +24,9 @@
 //! anything. And where refusals stay as frequent while less is asked and served, the group is
 //! **erratic**: the restraint is lifted until several refusals come in a row.
 //!
-//! No interval is made longer because of a measured rate. A group whose tasks wait for the turns of
-//! others serves few a second, and that says nothing about what it could serve.
+//! The first interval begins at the time between tasks; none is made longer by what was measured. A
+//! group whose tasks wait for the turns of others serves few a second, and that says nothing about what
+//! it could serve.
 
 use std::time::{Duration, Instant};
 
@@ -194,7 +195,7 @@ pub(super) struct Pressure {
 
 impl Pressure {
     /// Of a group that bore up to `load`, as far as is known, and served `past`.
-    pub(super) const fn new(now: Instant, past: Span, load: u32) -> Self {
+    pub(super) fn new(now: Instant, past: Span, load: u32) -> Self {
         Self {
             window: load,
             borne: 1,
@@ -214,11 +215,7 @@ impl Pressure {
                     served: 0,
                 },
             ],
-            credit: if past.served < CHANCES * ROW {
-                past.served
-            } else {
-                CHANCES * ROW
-            },
+            credit: past.served.min(CHANCES * ROW),
             trial: Trial::new(now),
             last_asked: None,
             gap: Duration::ZERO,

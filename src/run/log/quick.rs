@@ -191,33 +191,24 @@ impl<'a> Line<'a> {
     }
 
     fn timing(&mut self) -> Option<RecordedTiming> {
-        self.take("{\"queue\":")?;
-        let queue = self.millis()?;
-        self.take(",\"resolve\":")?;
-        let resolve = self.millis()?;
-        self.take(",\"connect\":")?;
-        let connect = self.millis()?;
-        self.take(",\"tls\":")?;
-        let tls = self.millis()?;
-        self.take(",\"first_byte\":")?;
-        let first_byte = self.millis()?;
-        self.take(",\"body\":")?;
-        let body = self.millis()?;
-        self.take(",\"store\":")?;
-        let store = self.millis()?;
-        self.take(",\"exec\":")?;
-        let exec = self.millis()?;
+        let timing = RecordedTiming {
+            queue: self.millis_of("{\"queue\":")?,
+            resolve: self.millis_of(",\"resolve\":")?,
+            connect: self.millis_of(",\"connect\":")?,
+            tls: self.millis_of(",\"tls\":")?,
+            first_byte: self.millis_of(",\"first_byte\":")?,
+            body: self.millis_of(",\"body\":")?,
+            store: self.millis_of(",\"store\":")?,
+            exec: self.millis_of(",\"exec\":")?,
+        };
         self.take("}")?;
-        Some(RecordedTiming {
-            queue,
-            resolve,
-            connect,
-            tls,
-            first_byte,
-            body,
-            store,
-            exec,
-        })
+        Some(timing)
+    }
+
+    #[inline(always)]
+    fn millis_of(&mut self, key: &str) -> Option<Millis> {
+        self.take(key)?;
+        self.millis()
     }
 
     fn problem(&mut self) -> Option<BriefProblem<'a>> {
