@@ -1,6 +1,6 @@
-//! What the user typed: clap types, and nothing else.
+//! The clap types of the command line.
 //!
-//! What it means is decided in [`crate::config`].
+//! [`crate::config`] decides what the options mean.
 
 pub mod chaos;
 pub mod exec;
@@ -88,7 +88,8 @@ pub enum Command {
     Runner(exec::HandedArgs),
 }
 
-/// What `--help` shows: a screen of it. Everything else is in `--help-all` and in the manual page.
+/// The output of `--help`, which fits on a screen. Everything else is in `--help-all` and in the
+/// manual page.
 const HELP: &str = "\
 Download URLs with worker processes; lose nothing when one is killed
 

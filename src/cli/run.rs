@@ -21,10 +21,10 @@ use crate::dispatch::{Intensity, MaxFailures};
 use crate::terminal::{Color, Progress};
 use crate::watch::Address;
 
-/// Where files go, unless the user says otherwise.
+/// The default output folder.
 pub const OUTPUT: &str = "downloads";
 
-/// The same of a simulated run.
+/// The default output folder of a simulated run.
 pub const SIMULATED_OUTPUT: &str = "simulated";
 
 /// Options of the main job.
@@ -144,7 +144,7 @@ pub struct RunArgs {
     #[arg(skip)]
     pub file: FileArgs,
 
-    // Groups come last, and in the order of --help: what follows one would be put into it.
+    // Groups come last, in the order of --help. An option after a group would become part of it.
     /// Options for lists.
     #[command(flatten)]
     pub list: ListArgs,
