@@ -6,7 +6,6 @@
 //! next request for the same URL. The time therefore includes every step: the kernel ends the
 //! process, the coordinator reaps it and reads its channel to the end, another worker receives the
 //! task, resolves the host, connects and sends the request. Run it on an idle machine.
-//! told, resolves the host, connects and asks. On a machine that is otherwise idle.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -17,7 +16,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
-/// Some 20 seconds, and 500 deaths.
+/// About 20 seconds and 500 deaths.
 const ARGUMENTS: [&str; 7] = [
     "chaos",
     "--json",

@@ -1,7 +1,7 @@
 //! A master/worker, multi-process bulk downloader that loses nothing when any process is killed.
 //!
-//! This is the library behind the `coordinator` program. README.md says what the program does and
-//! promises, and ARCHITECTURE.md how it works.
+//! This is the library behind the `coordinator` program. README.md describes what the program does
+//! and guarantees, and ARCHITECTURE.md describes how it works.
 //!
 //! ```text
 //!   main --> command --> config --> run ------> dispatch      the core: makes all decisions

@@ -55,16 +55,16 @@ pub struct RunConfig {
     pub sources: Vec<Source>,
     /// How lists are read, and files named.
     pub lists: Arc<ListOptions>,
-    /// Where files go.
+    /// The output folder.
     pub output: PathBuf,
     /// Replaces files that no run has made, and downloads files again that earlier runs named
     /// differently.
     pub force: bool,
     /// The output folder is not locked against other runs.
     pub no_lock: bool,
-    /// Numbers for the core.
+    /// Limits for the core.
     pub limits: Limits,
-    /// What worker processes may use.
+    /// Limits for worker processes.
     pub worker_limits: WorkerLimits,
     /// Most bytes of bodies in a second, over all workers.
     pub limit_rate: Option<NonZeroU64>,
@@ -115,7 +115,7 @@ pub struct RunConfig {
     pub share: Option<Share>,
     /// Prints errors only.
     pub quiet: bool,
-    /// How much to log.
+    /// Level of detail of the log, from 0.
     pub verbose: u8,
     /// How progress is reported.
     pub progress: Progress,

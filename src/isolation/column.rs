@@ -9,7 +9,7 @@ use crate::cli::mode::Mode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
-    /// Worker processes, confined as the user says.
+    /// Worker processes, confined as the user has chosen.
     Processes,
     /// Worker processes without any sandbox (`--sandbox off`).
     Unconfined,

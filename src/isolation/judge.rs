@@ -68,9 +68,9 @@ pub enum Seen {
 /// The run's messages about its sandbox, for people.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
-    /// What is in force.
+    /// The mechanisms that are in force.
     pub sandbox: Option<String>,
-    /// What is missing.
+    /// The mechanisms that are missing.
     pub lacks: Option<String>,
 }
 

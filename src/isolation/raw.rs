@@ -41,7 +41,6 @@ pub fn call(number: libc::c_long, arguments: &[Arg<'_>]) -> io::Result<i64> {
 /// # Errors
 ///
 /// Fails if the process cannot be created.
-/// If there is no such process.
 pub fn fork(path: &CString, stays: bool) -> io::Result<()> {
     // SAFETY: the child makes system calls only. It takes no lock, allocates nothing and never
     // returns, so it does not matter which locks other threads of this process held.

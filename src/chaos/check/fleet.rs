@@ -73,7 +73,7 @@ struct Head {
     epoch: u64,
 }
 
-/// A line of such a message.
+/// A line of a message with outcomes.
 #[derive(Deserialize)]
 struct Outcome {
     task: u64,

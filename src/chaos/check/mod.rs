@@ -108,7 +108,7 @@ pub struct Findings {
     pub poisons: usize,
     /// Poison URLs that are quarantined.
     pub quarantined: usize,
-    /// Requests that the origin saw.
+    /// Requests that the origin received.
     pub requests: usize,
     /// Broken promises: how often, and some examples.
     pub violations: BTreeMap<Violation, Broken>,

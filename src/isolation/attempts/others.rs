@@ -22,13 +22,13 @@ pub(in crate::isolation) const SPACE: u64 = 1 << 45;
 /// The nice value that an attacker gives others.
 const NICE: i32 = 17;
 
-/// What an attacker writes to `oom_score_adj` of others.
+/// The value that an attacker writes to `oom_score_adj` of others.
 pub(in crate::isolation) const SCORE: &str = "987";
 
 /// Size of the end of a stack that holds arguments and environment, in bytes.
 const END: usize = 64 << 10;
 
-/// What an attacker writes over an argument of another worker.
+/// The text that an attacker writes over an argument of another worker.
 const FORGED_ARGUMENT: &[u8] = b"--FAKE";
 
 /// ptrace(2): attach without stopping. libc defines it for some systems only.
