@@ -1,4 +1,4 @@
-//! The faults of `--faults`, and their amounts.
+//! The faults that `--faults` can name, and their amounts.
 //!
 //! This module must not inject any of them. Some are injected by the run itself (`--inject`), some
 //! by the origin (`--simulate`), and the rest by the supervisor.

@@ -97,8 +97,8 @@ impl Job {
         }
     }
 
-    /// Waits for its end. Also returns its resource usage, including that of the processes it
-    /// waited for.
+    /// Waits for its end. Also returns its resource usage, including that of the processes that it
+    /// has waited for.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// Fails if one of these steps fails.
+    /// Fails if the folder, the list or the origin cannot be set up.
     pub fn set(plan: &Plan) -> Result<Self, ChaosError> {
         let (folder, temporary) = folder(plan.keep.as_deref())?;
         let mut scene = Self {

@@ -156,7 +156,7 @@ impl Watch {
     /// Reads the new lines of the journals.
     fn read(&mut self) -> io::Result<()> {
         let mut events = [0; 4096];
-        // Reads all journals, whichever of them changed.
+        // The events are discarded, because all journals are read anyway.
         while rustix::io::read(self.changes.as_fd(), &mut events).is_ok_and(|size| size > 0) {}
         for journal in &mut self.journals {
             journal.file.read_to_end(&mut journal.rest)?;

@@ -44,7 +44,7 @@ const RETRY_BASE: Duration = Duration::from_secs(1);
 const RESTARTS_PER_WORKER: u32 = 3;
 const RESTART_PERIOD: Duration = Duration::from_secs(60);
 
-/// Deaths with a possible external cause that count like one other death. If a fifth of all
+/// Number of deaths with a possible external cause that count as one other death. If a fifth of all
 /// deliveries are killed at random, one harmless task in 10^10 is quarantined.
 const UNEXPLAINED_PER_DELIVERY: u32 = 5;
 
@@ -57,10 +57,10 @@ pub struct RunConfig {
     pub lists: Arc<ListOptions>,
     /// The output folder.
     pub output: PathBuf,
-    /// Replaces files that no run has made, and downloads files again that earlier runs named
-    /// differently.
+    /// Whether to replace files that no run has made, and to download files again that earlier runs
+    /// named differently.
     pub force: bool,
-    /// The output folder is not locked against other runs.
+    /// Whether to leave the output folder unlocked.
     pub no_lock: bool,
     /// Limits for the core.
     pub limits: Limits,
@@ -103,17 +103,17 @@ pub struct RunConfig {
     /// What the first worker attempts, as if it were compromised. Only `coordinator isolation` sets
     /// it; a run has no option for it.
     pub attempt: Option<&'static Attempt>,
-    /// Retries URLs that earlier runs quarantined.
+    /// Whether to retry URLs that earlier runs quarantined.
     pub retry_quarantined: bool,
-    /// Checks files that earlier runs stored, unless they were checked within this time.
+    /// Age of the last check from which files of earlier runs are checked again.
     pub refresh: Option<Duration>,
-    /// Only reports what would be done.
+    /// Whether to only report what would be done.
     pub dry_run: bool,
     /// Called when records are written. A run has no option for it.
     pub recorded: Option<Recorded>,
     /// The share of a larger list that the run works on, for display.
     pub share: Option<Share>,
-    /// Prints errors only.
+    /// Whether to print errors only.
     pub quiet: bool,
     /// Level of detail of the log, from 0.
     pub verbose: u8,
@@ -132,7 +132,7 @@ pub struct RunConfig {
 pub struct Recorded(Arc<dyn Fn() + Send + Sync>);
 
 impl Recorded {
-    /// Calls `tell` each time that records were written. `tell` must not block.
+    /// Calls `tell` after each write of records. `tell` must not block.
     pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
@@ -548,7 +548,8 @@ fn split(args: &HttpArgs) -> u16 {
     args.split.min(most.unwrap_or(u16::MAX))
 }
 
-/// Returns the product token that servers see, from the user agent. A header may replace it.
+/// Returns the product token that servers see. It is from the user agent, which a header may
+/// replace.
 fn robots_token(args: &HttpArgs) -> String {
     let mut headers = args.header.iter().rev();
     let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));

@@ -58,11 +58,11 @@ pub(super) struct Sources {
 ///
 /// # Errors
 ///
-/// Fails if a URL cannot be downloaded, or the file of `-o` cannot be created.
+/// Fails if a URL cannot be downloaded, `-o` names no valid file, or the arguments contradict each
+/// other.
 pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, SourcesError> {
     let mut sources = match args.urls.as_slice() {
-        // Without a list, a simulated run uses the built-in list, so that nothing leaves the
-        // machine.
+        // Without a list, a simulated run can use the built-in one. Nothing leaves the machine.
         [] => vec![Source::unnamed(network.is_simulated())],
         urls => Source::from_arguments(urls.iter().cloned())?,
     };

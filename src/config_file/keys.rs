@@ -11,9 +11,9 @@ const NOT_IN_FILES: [&str; 5] = ["config", "no-config", "help", "help-all", "ver
 /// The key of the tables for single hosts.
 pub(super) const HOST: &str = "host";
 
-/// Keys that are allowed in a file found beside a list. The author of the list may also have
-/// written that file. It can therefore set how the list is read, how servers are asked and when a
-/// run ends early. It cannot start a program, name another file or server, or remove a protection.
+/// Keys that are allowed in a file found beside a list. The author of the list may have written
+/// that file. The file can therefore set how the list is read, how servers are asked and when a run
+/// ends early. It cannot start a program, name another file or server, or remove a protection.
 pub const FROM_ANYBODY: [&str; 28] = [
     "compressed",
     "concurrency",

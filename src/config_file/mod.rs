@@ -68,7 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     if given.len() > 2 && given[1] == "fleet" && given[2] == "join" {
         return join(&strict, &given);
     }
-    // Other commands use no config file. Neither do workers, which are started by a command.
+    // Other commands, such as the one that starts a worker, use no config file.
     let first = given.get(1).and_then(|word| word.to_str());
     if first.is_some_and(|word| strict.find_subcommand(word).is_some()) {
         return Ok(Cli::from_arg_matches(&strict.try_get_matches_from(given)?)?);
@@ -186,7 +186,7 @@ fn id_of(long: &str) -> String {
 
 /// Returns whether an option was typed.
 fn is_typed(typed: &ArgMatches, id: &str) -> bool {
-    // clap panics if it is asked for the source of an id that does not exist.
+    // clap must not be asked for the source of an id that it does not know.
     typed.try_contains_id(id).is_ok() && typed.value_source(id) == Some(ValueSource::CommandLine)
 }
 

@@ -99,7 +99,7 @@ impl Attempt {
         self
     }
 
-    /// Marks an attempt over the link, which the coordinator must hold.
+    /// Marks an attempt over the link. The coordinator must hold it.
     pub(super) const fn over_link(mut self) -> Self {
         self.held_by = HeldBy::Coordinator;
         self.as_thread = AsThread::NoTarget;

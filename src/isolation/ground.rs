@@ -31,7 +31,7 @@ pub const LOOT: &str = "loot";
 /// How long an attacker waits for its bait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Time between two checks for it.
+/// Time between two checks for the bait.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What to attack, written by the judge, because an attacker in a sandbox could not find out.

@@ -47,7 +47,7 @@ pub enum IsolationError {
     Only {
         /// What was typed.
         name: String,
-        /// The names that exist.
+        /// The families that exist.
         families: String,
     },
     /// The folder for the runs cannot be used.

@@ -1,4 +1,4 @@
-//! System calls by number, for calls that no library makes on behalf of an attacker.
+//! System calls by number, for actions that no library supports.
 //!
 //! This is the only module of the attacker with `unsafe` code.
 #![allow(

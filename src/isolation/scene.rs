@@ -150,7 +150,7 @@ impl Scene {
             fs::create_dir_all(folder.join(part))?;
         }
         let outside = folder.join("outside");
-        // The padding keeps the file size from being a fixed value.
+        // With random padding, the size can only be found by looking at the file.
         let padding = fastrand::usize(1..1000);
         let text = format!("{secret}\n{}", "-".repeat(padding));
         for (name, text) in [

@@ -98,7 +98,7 @@ fn stat_field(pid: u32, field: usize) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Returns whether the process `pid` is running or can run.
+/// Returns whether the process `pid` exists and has not ended.
 pub fn lives(pid: u32) -> bool {
     stat_field(pid, 2).is_some_and(|state| !"ZX".contains(state.as_str()))
 }
@@ -430,7 +430,7 @@ impl View<'_> {
             .any(|line| line.split_whitespace().nth(3) == Some("07"))
     }
 
-    // Objects of others.
+    // Objects of other processes.
 
     pub fn number_is_forged(&self) -> bool {
         keeper::is_forged()

@@ -34,7 +34,7 @@ const OWN: [&str; 11] = [
 pub(super) struct Found {
     /// Files in the output folder, relative to it, with `/` between the parts of a path.
     pub(super) files: BTreeSet<String>,
-    /// Descriptions of what should not exist.
+    /// Descriptions of files that should not exist.
     pub(super) leftovers: Vec<String>,
 }
 

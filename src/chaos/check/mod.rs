@@ -99,7 +99,7 @@ pub struct Findings {
     pub acknowledged: usize,
     /// Of these, URLs whose file exists with the right bytes.
     pub stored: usize,
-    /// Of these, URLs that a worker or a coordinator died with earlier.
+    /// Of these, URLs that a worker or a coordinator was working on when it died.
     pub recovered: usize,
     /// Of the stored ones, URLs whose body came in parts, because an interrupted download was
     /// resumed.
@@ -399,7 +399,8 @@ impl Case<'_> {
         }
     }
 
-    /// Returns whether a worker died with the URL, or a coordinator between two requests for it.
+    /// Returns whether a worker died while it was working on the URL, or a coordinator between two
+    /// requests for it.
     fn was_recovered(&self) -> bool {
         let survived = |killed: &u64| {
             self.served.is_some_and(|served| {

@@ -76,7 +76,7 @@ pub(super) fn read(path: &Path) -> Result<Records, Unreadable> {
     for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
         let number = index + 1;
         if !line.ends_with(b"\n") {
-            // A run that was not killed leaves no torn line.
+            // A run that exits normally leaves no torn line.
             let problem = format!("line {number} of the run log is torn");
             records.problems.push(problem);
             continue;

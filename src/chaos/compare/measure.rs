@@ -33,7 +33,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// Time between two memory samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Memory is sampled during the first 1/`CALM` of the list, which has none of the three URLs.
+/// Memory is sampled during the first 1/`CALM` of the list. None of the three URLs is in that part.
 const CALM: u64 = 3;
 
 /// Runs a mode, several times if necessary.
