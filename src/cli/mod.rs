@@ -38,7 +38,7 @@ use clap::{Parser, Subcommand};
     after_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// What to do instead of the main job.
+    /// The command, if it is not a run.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -46,7 +46,7 @@ pub struct Cli {
     #[arg(long)]
     pub help_all: bool,
 
-    /// The main job.
+    /// Options of a run.
     #[command(flatten)]
     pub run: run::RunArgs,
 }

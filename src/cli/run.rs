@@ -1,4 +1,4 @@
-//! Options of the main job. Names follow curl where curl has the option.
+//! Options of a run. Names follow curl where curl has the option.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_config: bool,
 
-    /// What config files say beside options.
+    /// Settings from config files that are not options.
     #[arg(skip)]
     pub file: FileArgs,
 
@@ -149,7 +149,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub list: ListArgs,
 
-    /// Options for what is done with each file.
+    /// Options for the command on each file.
     #[command(flatten)]
     pub each: ExecArgs,
 
@@ -169,7 +169,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub worker: WorkerOptions,
 
-    /// Options for what workers may use.
+    /// Options that limit workers.
     #[command(flatten)]
     pub limits: LimitArgs,
 
@@ -181,7 +181,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub watch: WatchArgs,
 
-    /// How the work is done.
+    /// Options for modes and engines.
     #[command(flatten)]
     pub mode: ModeArgs,
 }

@@ -19,7 +19,7 @@ use super::{MAX_LINE, MAX_ROW, jsonl, position, target, without_mark};
 pub use passes::{Marks, Step};
 
 /// Bytes at the start of a list that are examined for its format. If they are all blank, the format
-/// is text.
+/// is text, or CSV if the user has named a column.
 const START: usize = 64 * 1024;
 
 /// One line of a list that is neither blank nor a comment; in a table, one row.

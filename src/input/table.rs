@@ -137,7 +137,7 @@ impl Table {
                 }
                 ReadRecordResult::InputEmpty => {}
             }
-            // The row ends within quotes.
+            // The line ends within quotes, so the row continues.
             let closed = if self.raw.len() > MAX_ROW {
                 Taken::End
             } else {

@@ -32,7 +32,7 @@ const WRAPPERS: [&str; 18] = [
 ];
 
 /// Names that Windows reserves for devices, whatever follows their first dot. (`COM¹` and `CONIN$`
-/// cannot occur here, because their last characters are not allowed.)
+/// cannot occur in a cleaned name, because their last characters are not allowed.)
 const RESERVED: [&str; 4] = ["aux", "con", "nul", "prn"];
 const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 
@@ -104,8 +104,8 @@ pub(super) fn suggested_name(suggested: &str, key: UrlKey) -> Option<String> {
     Some(format!("{device}{stem}-{key}{dot}{extension}"))
 }
 
-/// Returns the name that the server suggests without a key, for the file of a single URL. It is
-/// kept, except that it cannot hide a file or look like an option.
+/// Returns the name that the server suggests, for the file of a single URL. It is kept, except that
+/// it must not hide the file, look like an option or name a device.
 pub(super) fn plain_suggested_name(suggested: &str) -> Option<String> {
     let name = suggested.trim().trim_start_matches(['.', '-']);
     let (device, _) = name.split_once('.').unwrap_or((name, ""));
@@ -236,8 +236,8 @@ fn split_once(name: &str) -> Option<(&str, &str)> {
     fits.then_some((stem, extension))
 }
 
-/// Removes a leading dot, which would hide the file, a leading dash, which would make it an option,
-/// and trailing ones, which would look odd before the key.
+/// Removes leading dots, which would hide the file, leading dashes, which would make it an option,
+/// and trailing punctuation, which would look odd before the key.
 fn trim(name: &str) -> &str {
     let name = name.trim_start_matches(['.', '-']);
     let shorter = name.trim_end_matches(['.', '-', '_']);
