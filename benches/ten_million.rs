@@ -113,8 +113,7 @@ struct Measured {
     downloads: u64,
 }
 
-/// Runs the program on the list; if `briefly`, only until the first record. `more` are additional
-/// options.
+/// Runs the program on the list, with the options `more`; if `briefly`, only to the first record.
 fn run(list: &Path, output: &Path, briefly: bool, more: &[&str]) -> Measured {
     let results = output.join(".coordinator").join(RESULTS);
     let before = fs::metadata(&results).map_or(0, |metadata| metadata.len());

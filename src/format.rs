@@ -113,8 +113,8 @@ pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
     table
 }
 
-/// Returns [`counts`] as text without trailing blanks. A note that does not fit into `width`
-/// columns is left out.
+/// Returns [`counts`] as text without trailing blanks, and without notes that exceed `width`
+/// columns.
 #[must_use]
 pub fn counts_within(mut rows: Vec<[String; 3]>, width: Option<u16>) -> String {
     let text = counts(rows.clone()).trim_fmt();

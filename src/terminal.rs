@@ -1,5 +1,4 @@
-//! What the user and the terminal decide about output: colours, characters, and the form of
-//! progress reports.
+//! What the user and the terminal decide about output: colours, characters, progress reports.
 //!
 //! This module must not write anything.
 

@@ -410,8 +410,7 @@ impl Faults {
         spec
     }
 
-    /// Returns the faults of the origin, as a part of a `--simulate` value, with a comma before
-    /// each.
+    /// Returns the faults of the origin, as a part of a `--simulate` value; each follows a comma.
     #[must_use]
     pub fn simulate(&self, urls: u32) -> String {
         let mut spec = String::new();

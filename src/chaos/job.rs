@@ -97,8 +97,7 @@ impl Job {
         }
     }
 
-    /// Waits for its end. Also returns its resource usage, including that of the processes that it
-    /// has waited for.
+    /// Waits for its end. Also returns the resources used by it and the processes it reaped.
     ///
     /// # Errors
     ///

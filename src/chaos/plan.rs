@@ -163,8 +163,7 @@ impl Plan {
     }
 }
 
-/// Returns `urls` URLs, with `poisons` poison URLs of each kind in random places. `host` chooses
-/// hosts.
+/// Returns `urls` URLs, with `poisons` of each kind in random places. `host` chooses hosts.
 pub(super) fn tasks(
     urls: u32,
     poisons: u32,

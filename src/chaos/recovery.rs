@@ -162,8 +162,7 @@ impl Distribution {
         times.sort_unstable();
         let slowest = *times.last()?;
         let within = |percent: usize| {
-            // The nearest rank: the smallest value that at least `percent` of the times do not
-            // exceed.
+            // The nearest rank: the smallest value that `percent` of the times do not exceed.
             let rank = (times.len() * percent).div_ceil(100).max(1);
             millis(times.get(rank - 1).copied().unwrap_or(slowest))
         };

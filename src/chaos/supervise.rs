@@ -45,8 +45,7 @@ pub struct Story {
     pub interrupted: Option<u8>,
 }
 
-/// Runs the coordinator until it ends with exit code 0 or 1, the time limit expires, or a signal
-/// arrives.
+/// Runs the coordinator until it exits with code 0 or 1, the time is up, or a signal arrives.
 ///
 /// # Errors
 ///

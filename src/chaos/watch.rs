@@ -1,5 +1,4 @@
-//! Waits for the first of several events: the end of a run, progress at the origin, a signal, a
-//! deadline.
+//! Waits for the first of: the end of a run, progress at the origin, a signal, a deadline.
 //!
 //! This module must not act on any of them.
 
@@ -36,8 +35,7 @@ impl Interrupt {
         let (woken, waker) = UnixStream::pair()?;
         let number = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
-            // Signal numbers are small and positive. The number is stored before the waiting thread
-            // wakes.
+            // Signal numbers are small and positive. The number is stored before the wake-up.
             let value = usize::try_from(signal).unwrap_or(0);
             signal_hook::flag::register_usize(signal, Arc::clone(&number), value)?;
             signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
@@ -164,8 +162,7 @@ impl Watch {
             let rest = journal.rest.split_off(end.map_or(0, |end| end + 1));
             let lines = std::mem::replace(&mut journal.rest, rest);
             for line in lines.split(|&byte| byte == b'\n') {
-                // The checker reads the journal again at the end, and reports lines that are not
-                // requests.
+                // The checker reads the journal again at the end, and reports invalid lines.
                 if let Ok(seen) = serde_json::from_slice::<Seen>(line)
                     && seen.complete
                     && matches!(seen.status, Some(200 | 206))

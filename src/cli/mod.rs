@@ -88,8 +88,7 @@ pub enum Command {
     Runner(exec::HandedArgs),
 }
 
-/// The output of `--help`, which fits on a screen. Everything else is in `--help-all` and in the
-/// manual page.
+/// The output of `--help`: one screen. The rest is in `--help-all` and in the manual page.
 const HELP: &str = "\
 Download URLs with worker processes; lose nothing when one is killed
 

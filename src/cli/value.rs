@@ -65,8 +65,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     bytes(text, &parse_size::Config::new()).map_err(|error| format!("{error}; {SIZES}"))
 }
 
-/// Parses bytes per second like [`size`], except that letters alone are binary units, as in curl. 0
-/// means no limit.
+/// Parses bytes per second like [`size`], but letters alone are binary, as in curl. 0 is no limit.
 pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let number = text.strip_suffix("/s").unwrap_or(text);
@@ -82,8 +81,7 @@ pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// Parses bytes. A small b means bits (IEEE 1541), but the parser would read it as bytes. This
-/// function therefore rejects it.
+/// Parses bytes. Rejects a small b, which means bits (IEEE 1541), but bytes to the parser.
 fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, String> {
     let text = text.as_ref().trim();
     let unit = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic());

@@ -63,8 +63,7 @@ pub(super) fn exec(args: &ExecArgs, path: Option<OsString>) -> Result<Option<Exe
     }))
 }
 
-/// Finds the program as a shell would. The path is absolute, so that it does not depend on the
-/// folder of the runner.
+/// Finds the program as a shell would. The path is absolute, so it is valid in every folder.
 fn find(name: &str, path: &OsString) -> Result<PathBuf, ExecError> {
     let unusable = |error| ExecError::Unusable {
         program: name.to_owned(),

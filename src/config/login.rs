@@ -147,8 +147,7 @@ fn netrc(args: &LoginArgs, home: Option<PathBuf>) -> Result<(Netrc, Option<Strin
     }
 }
 
-/// Returns whether the file does not exist. The home of a service can be a file such as
-/// `/dev/null`.
+/// Returns whether the file does not exist. The home of a service can be `/dev/null`.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),

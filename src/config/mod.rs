@@ -362,8 +362,7 @@ impl Shape {
             ("--dispatch chunked", policy == Policy::Chunked),
             ("--worker-tasks", args.worker.worker_tasks.is_some()),
         ];
-        // In this process there is one worker. The mode decides how many downloads it has in
-        // flight.
+        // There is one worker in this process. The mode decides how many downloads it has.
         let local = |mode, engine, concurrency| {
             if let Some(&(option, _)) = of_processes.iter().find(|(_, given)| *given) {
                 return Err(ConfigError::ModeOption { mode, option });
@@ -445,8 +444,7 @@ pub fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, Confi
     })
 }
 
-/// Returns the limits for workers. Threads cannot have limits, so explicit limits for threads are
-/// an error.
+/// Returns the limits for workers. Threads cannot have limits, so setting one is an error.
 fn worker_limits(
     args: &LimitArgs,
     pool: PoolKind,
@@ -494,8 +492,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         concurrency: shape.concurrency,
         // The limit counts connections, and each download may use several.
         per_group: per_host(&args.http).map(|cap| (cap / u32::from(split(&args.http))).max(1)),
-        // A worker starts a prefetched task as soon as it can, even while commands wait for others
-        // to end.
+        // A worker starts a prefetched task as soon as it can, even while commands wait.
         prefetch: if spacing > Duration::ZERO
             || args.http.host_delay > Duration::ZERO
             || args.each.exec.is_some()
@@ -548,8 +545,7 @@ fn split(args: &HttpArgs) -> u16 {
     args.split.min(most.unwrap_or(u16::MAX))
 }
 
-/// Returns the product token that servers see. It is from the user agent, which a header may
-/// replace.
+/// Returns the product token that servers see, from the header or else the user agent.
 fn robots_token(args: &HttpArgs) -> String {
     let mut headers = args.header.iter().rev();
     let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));

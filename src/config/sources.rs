@@ -58,8 +58,7 @@ pub(super) struct Sources {
 ///
 /// # Errors
 ///
-/// Fails if a URL cannot be downloaded, `-o` names no valid file, or the arguments contradict each
-/// other.
+/// Fails if a URL cannot be downloaded, `-o` is not valid, or the arguments contradict each other.
 pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, SourcesError> {
     let mut sources = match args.urls.as_slice() {
         // Without a list, a simulated run can use the built-in one. Nothing leaves the machine.

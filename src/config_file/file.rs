@@ -128,8 +128,7 @@ pub(super) fn read(
     reader.read().map(Some)
 }
 
-/// Returns whether the file does not exist. The home of a service can be a file such as
-/// `/dev/null`.
+/// Returns whether the file does not exist. The home of a service can be `/dev/null`.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -173,8 +172,7 @@ impl Reader<'_> {
             self.allow(key, &at)?;
             loaded.entries.push(self.entry(arg, key, &at, value)?);
         }
-        // Sorted by place, so that the second of two conflicting options is the one that is
-        // reported.
+        // Sorted by place, so that of two conflicting options, the second is reported.
         loaded
             .entries
             .sort_by_key(|entry| (entry.at.line, entry.at.column));

@@ -79,8 +79,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     Ok(cli)
 }
 
-/// Does the same as [`parse`] for `fleet join`, which has the options of a run. It has no list, so
-/// there is no file beside one.
+/// Does the same as [`parse`] for `fleet join`, a run without a list and so without a file beside
+/// it.
 #[cfg(feature = "fleet")]
 fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
     use crate::cli::Command as Typed;
@@ -102,8 +102,7 @@ fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
     Ok(cli)
 }
 
-/// Returns the words of a command that has the options of a run, with the options from config files
-/// added.
+/// Returns the words of a command that has the options of a run, with those of config files.
 fn with_files(
     run: &Command,
     strict: &Command,

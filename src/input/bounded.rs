@@ -14,8 +14,7 @@ pub(crate) enum RawLine<'a> {
     Whole(&'a [u8]),
     /// The last line, without a newline after it. Never empty.
     Unended(&'a [u8]),
-    /// The first bytes of a line that is longer than the limit, up to the limit. The rest is
-    /// dropped.
+    /// The first bytes of a line that exceeds the limit, up to the limit. The rest is dropped.
     TooLong(&'a [u8]),
 }
 
@@ -34,8 +33,7 @@ pub(crate) struct BoundedLines<R> {
 }
 
 impl<R: Read> BoundedLines<R> {
-    /// Creates a splitter for lines of at most `limit` bytes. It holds at most `limit` + 128 KiB in
-    /// memory.
+    /// Splits lines of at most `limit` bytes. Holds at most `limit` + 128 KiB in memory.
     pub(crate) fn new(reader: R, limit: usize) -> Self {
         Self {
             reader,
@@ -121,8 +119,7 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
-    /// Returns the next line like [`next_line`](Self::next_line), with the number of bytes before
-    /// it.
+    /// Returns the next line like [`next_line`](Self::next_line), with its offset in bytes.
     pub(crate) fn next_line_at(&mut self) -> io::Result<Option<(u64, RawLine<'_>)>> {
         if self.skipping {
             self.skip_to_newline()?;

@@ -1,7 +1,6 @@
 //! Counts the entries of a list without parsing them, for progress.
 //!
-//! This works only for lists whose lines can be recognised from their bytes: plain files of text or
-//! JSONL.
+//! This works only for lists whose bytes show where lines are: plain files of text or JSONL.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,8 +11,7 @@ use super::{Format, ListOptions, Source, read};
 /// Bytes that are read at once.
 const PIECE: usize = 256 * 1024;
 
-/// Returns the number of entries in a list, valid or not. Returns `None` if it cannot be
-/// determined.
+/// Returns the number of entries in a list, valid or not; `None` if it is not known.
 #[must_use]
 pub fn count(source: &Source, options: &Arc<ListOptions>) -> Option<u64> {
     let path = match source {

@@ -7,8 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::UrlKey;
 
-/// Lines that are read at once. The writer cannot take them back, and a new group waits until they
-/// are done.
+/// Lines read at once. The writer cannot take them back, and a new group waits for them.
 const TOGETHER: usize = 16;
 
 /// The reading end: a source of JSONL. It can be opened once.
@@ -85,8 +84,7 @@ impl Fed {
 }
 
 impl FedWriter {
-    /// Appends a line, which ends with a newline, to a group. Groups take turns, and a new group is
-    /// next.
+    /// Appends a line, which ends with a newline, to a group. Groups take turns; a new one is next.
     pub fn push(&self, group: u16, key: UrlKey, line: String) {
         let mut state = self.0.lock();
         let state = &mut *state;

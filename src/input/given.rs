@@ -39,8 +39,7 @@ pub enum Source {
 pub struct GivenUrl {
     /// The URL as it was typed.
     pub url: String,
-    /// The name of its file, relative to the output folder. `None` means that the file is named as
-    /// in a list.
+    /// The name of its file, relative to the output folder. `None`: it is named as in a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
 }
@@ -69,8 +68,7 @@ impl GivenUrl {
 }
 
 impl Source {
-    /// Returns the source for an empty command line. It may be the built-in list if the default
-    /// list does not exist.
+    /// Returns the source for an empty command line: urls.txt, or else the built-in list if allowed.
     #[must_use]
     pub fn unnamed(or_built_in: bool) -> Self {
         match or_built_in && !Path::new(UNNAMED).exists() {

@@ -153,8 +153,7 @@ impl Lines {
         }
     }
 
-    /// Returns the number of bytes of the source up to the last item. For a compressed source,
-    /// returns the number of bytes read.
+    /// Returns the bytes of the source up to the last item; if compressed, the bytes read.
     #[must_use]
     pub fn consumed(&self) -> u64 {
         let packed = self.lines.reader().packed();

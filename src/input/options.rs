@@ -94,9 +94,8 @@ impl Format {
         }
     }
 
-    /// Returns the format of a list from its first bytes, after blank lines, if its name does not
-    /// decide. No URL starts with a brace. A list can be a table only if the user has named a
-    /// column.
+    /// Returns the format of a list from its first bytes after blank lines. No URL starts with a
+    /// brace. A list can be a table only if the user has named a column.
     pub(super) fn of_start(start: &[u8], options: &ListOptions) -> Self {
         if start.starts_with(b"{") {
             return Self::Jsonl;

@@ -1,5 +1,4 @@
-//! Tables: CSV (RFC 4180) and TSV. The first row names the columns, unless the URL's column is
-//! given by number.
+//! Tables: CSV (RFC 4180) and TSV. The first row names the columns, unless the URL's has a number.
 //!
 //! A quoted field may contain line ends. A quote that is never closed would consume the rest of a
 //! list. So if a row exceeds its limit, only its first line is reported as an error, and the lines
@@ -190,8 +189,7 @@ impl Table {
         }
     }
 
-    /// Returns whether the row that was read must be used as the names of the columns. This happens
-    /// once.
+    /// Returns whether the row that was read holds the names of the columns. True once.
     pub(super) const fn wants_names(&self) -> bool {
         self.columns.is_none()
     }

@@ -23,8 +23,7 @@ pub struct Target {
     /// is the default of the scheme. Another port is another server, and a refusal by it says
     /// nothing about this one.
     pub host: String,
-    /// The identity of the task: the URL, the range that the list asks for, and the file name that
-    /// the list gives.
+    /// The identity of the task: the URL, and the range and file name that the list gives.
     pub key: UrlKey,
     /// The path of the file, relative to the output folder.
     pub path: String,
@@ -104,8 +103,7 @@ pub struct Extra {
     /// Additional request headers, as names and values: at most [`MAX_HEADERS`](super::MAX_HEADERS)
     /// bytes, all valid.
     pub headers: Vec<(String, String)>,
-    /// Other URLs of the file, in the order in which they are tried. The target then has a
-    /// checksum.
+    /// Other URLs of the file, in the order of use. The target then has a checksum.
     pub mirrors: Vec<Mirror>,
     /// The place in a fleet's list, if a fleet has assigned it to this run.
     pub ticket: Option<Ticket>,
@@ -154,8 +152,7 @@ impl Target {
         }))
     }
 
-    /// Adds what the list says besides the URL. A name that the file would have anyway changes
-    /// nothing.
+    /// Adds what the list says besides the URL. The name that the file has anyway is ignored.
     #[must_use]
     pub(super) fn with(mut self, out: Option<&str>, extra: Extra) -> Self {
         if let Some(out) = out.filter(|out| *out != self.path) {
@@ -296,8 +293,7 @@ impl UrlKey {
     /// Characters of a key in text form, with five bits each.
     pub const CHARS: usize = 16;
 
-    /// Returns the key of a URL that is already normalised, as in [`Target::url`] and in the run
-    /// log.
+    /// Returns the key of a normalised URL, as in [`Target::url`] and in the run log.
     #[must_use]
     pub fn of(normalised: &str) -> Self {
         let digest = Sha256::digest(normalised.as_bytes());
@@ -369,8 +365,7 @@ pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
             text: Excerpt::of(line),
         });
     }
-    // The fragment is removed first, so that the space in "URL # remark" does not become part of a
-    // path.
+    // The fragment is removed first, so that the space in "URL # remark" is not part of a path.
     let text = match memchr::memchr(b'#', line.as_bytes()) {
         Some(at) => line[..at].trim_ascii_end(),
         None => line,

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The place of a target in a fleet's list. In text form, its parts are in this order, separated by
-/// spaces.
+/// The place of a target in a fleet's list. As text: its parts in this order, with spaces between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The fleet's run.

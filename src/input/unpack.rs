@@ -1,7 +1,6 @@
 //! Compressed lists: gzip and zstd, recognised by their first bytes, so that pipes work too.
 //!
-//! Nothing is read before the first byte is requested. Memory stays bounded, whatever size a list
-//! unpacks to.
+//! Nothing is read before the first byte is requested. Memory stays bounded for every list.
 
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;

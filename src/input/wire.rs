@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 use super::target::Target;
 
 impl Target {
-    /// Returns whether the list gives it data that only its servers may receive: user names,
-    /// passwords, headers.
+    /// Returns whether it has data for its servers only: user names, passwords, headers.
     #[must_use]
     pub fn has_secrets(&self) -> bool {
         let extra = self.extra.as_deref();

@@ -76,8 +76,7 @@ pub struct Ground<'a> {
     link: Option<(&'a mut IpcInbox, &'a IpcOutbox)>,
 }
 
-/// Plays `attempt` in a worker process that works in `folder`, and returns so that the worker can
-/// continue.
+/// Plays `attempt` in a worker process that works in `folder`. The worker then continues.
 pub fn play_in_process(
     attempt: &Attempt,
     folder: &Path,
@@ -92,9 +91,8 @@ pub fn play_in_process(
     play(attempt, output, own, coordinator, Some((inbox, outbox)));
 }
 
-/// Plays `attempt` in this process, which is the coordinator. `own` is the folder of its workers,
-/// and `output` is its output folder. Does not return, so that the objects of the thread stay
-/// visible.
+/// Plays `attempt` in this process, the coordinator. `own` is the folder of its workers, and
+/// `output` its output folder. Does not return, so that the objects of the thread stay visible.
 pub fn play_in_coordinator(attempt: &Attempt, output: &Path, own: PathBuf) -> ! {
     play(attempt, output, own, getpid().as_raw_nonzero().get(), None);
     rest()

@@ -36,8 +36,7 @@ const SET_UP_WITHIN: Duration = Duration::from_secs(30);
 const PLAYED_WITHIN: Duration = Duration::from_secs(15);
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long an effect may take to become visible. Signals and data for other processes arrive
-/// later.
+/// How long an effect may take to become visible. Signals and sent data arrive later.
 const SEEN_WITHIN: Duration = Duration::from_millis(100);
 
 /// Time between two checks.
@@ -47,8 +46,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(3);
 const FIRST: usize = 2;
 const LAST: usize = 4;
 
-/// Checks between two URLs for an attacker that waits for a task, and the most URLs given in this
-/// way.
+/// Checks between two URLs for an attacker that waits for a task, and the most of these URLs.
 const LOOKS_PER_URL: u32 = 8;
 const MOST_URLS: usize = 200;
 
@@ -250,8 +248,8 @@ impl<'a> Trial<'a> {
         Ok(None)
     }
 
-    /// Waits until the attempt is played or the attacker is dead, and returns whether that has
-    /// happened.
+    /// Waits until the attempt is played or the attacker is dead. Returns `false` after a time
+    /// limit.
     fn wait_until_played(&mut self, scene: &Scene, cast: &Cast) -> io::Result<bool> {
         let until = Instant::now() + PLAYED_WITHIN;
         let mut looks = 0;
@@ -290,8 +288,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Returns whether the effect becomes visible within a short time, or `None` if it cannot be
-    /// checked.
+    /// Returns whether the effect becomes visible soon, or `None` if it cannot be checked.
     fn look(&mut self, scene: &mut Scene, cast: &Cast, outlived: bool) -> io::Result<Option<bool>> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {

@@ -43,8 +43,8 @@ pub fn is_forged() -> bool {
     WRITTEN.load(Ordering::Relaxed) == FORGED
 }
 
-/// Kernel objects that exist until they are removed. Dropping this value removes them, whichever
-/// process created them.
+/// Kernel objects that exist until they are removed. Dropping this removes them, even an
+/// attacker's.
 #[derive(Debug)]
 pub struct Objects {
     /// A segment of shared memory (System V), if the kernel has that.

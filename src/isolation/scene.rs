@@ -233,8 +233,7 @@ impl Scene {
         format!("http://isolation.example/{}/{n}", self.secret)
     }
 
-    /// Returns the command of the run in which `attempt` is played. It reads its list from standard
-    /// input.
+    /// Returns the command of the run in which `attempt` is played. It reads its list from stdin.
     pub fn command(&self, attempt: &Attempt, column: Column, plan: &Plan) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command

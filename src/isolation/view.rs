@@ -87,8 +87,7 @@ fn kibibytes(text: &str) -> u64 {
     number.trim().parse().unwrap_or(0)
 }
 
-/// Returns a field of `/proc/PID/stat` (proc_pid_stat(5)), counted from 0. Only fields from 2 on
-/// are supported.
+/// Returns a field of `/proc/PID/stat` (proc_pid_stat(5)), counted from 0, from the third on.
 fn stat_field(pid: u32, field: usize) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The process name is in parentheses, and may contain anything.
@@ -258,8 +257,7 @@ impl View<'_> {
         result.ok()
     }
 
-    /// Returns whether a link in the attacker's `/proc/PID` has another target than that of this
-    /// process.
+    /// Returns whether a link in the attacker's `/proc/PID` differs from that of this process.
     fn differs(&self, link: &str) -> bool {
         let target = |pid| fs::read_link(format!("/proc/{pid}/{link}"));
         let its = self.looked(target(self.attacker));

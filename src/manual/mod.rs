@@ -136,8 +136,7 @@ fn render(command: &Command) -> io::Result<Vec<u8>> {
     Ok(tidied(&String::from_utf8_lossy(&out)).into_bytes())
 }
 
-/// Returns the page in the form that mandoc(1) asks for: short lines and no repeated paragraph
-/// breaks.
+/// Returns the page as mandoc(1) asks for it: short lines, and no repeated paragraph breaks.
 fn tidied(page: &str) -> String {
     let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
     let mut out = String::with_capacity(page.len());

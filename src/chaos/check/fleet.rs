@@ -13,12 +13,10 @@ use super::journal::{self, Served};
 use super::records::{self, Line};
 use super::{Case, Evidence, Expected, Findings, Unreadable, Violation, files, identity};
 
-/// How long a request may seem to continue after the client has dropped it, until the origin
-/// notices.
+/// How long a request may seem to continue after its client is gone, until the origin notices.
 const NOTICED_NS: u64 = 200_000_000;
 
-/// Most files that a killed member may leave without a record: as many as can be in placement at
-/// once.
+/// Most files that a killed member may leave without a record: the most in placement at once.
 const LEFT_BY_A_DEATH: usize = 256;
 
 /// The evidence that the checker uses.
@@ -342,8 +340,7 @@ fn limits(
                 .disturbed_ns
                 .iter()
                 .any(|(from, to)| (*from..*to).contains(&begun));
-            // Each member always keeps to the limit, so the excess is what old owners had in
-            // flight.
+            // Each member always keeps to the limit, so the excess is what old owners had running.
             if own <= evidence.of_a_host && moved {
                 findings.excess += 1;
             } else {
@@ -461,8 +458,7 @@ mod tests {
             })
         }
 
-        /// Adds the member's file, its record, and a request to the origin of half a second from
-        /// `begun_ns`.
+        /// Adds the member's file, its record and a request of half a second from `begun_ns`.
         fn download(&mut self, member: usize, number: usize, begun_ns: u64) {
             let id = format!("h.example/{number}");
             let mut content = Content::new(&self.spec, &id);

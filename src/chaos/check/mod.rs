@@ -81,8 +81,7 @@ pub enum Violation {
     Unfenced,
     /// A host had more requests at once than allowed, and no change of owners explains it.
     OverLimit,
-    /// A file belongs to a URL whose outcome is another member's, and the program does not report
-    /// it.
+    /// A file whose URL has another member's outcome is missing from the program's report.
     Untold,
     /// The program's report does not match the evidence.
     Miscounted,
@@ -101,8 +100,7 @@ pub struct Findings {
     pub stored: usize,
     /// Of these, URLs that a worker or a coordinator was working on when it died.
     pub recovered: usize,
-    /// Of the stored ones, URLs whose body came in parts, because an interrupted download was
-    /// resumed.
+    /// Of the stored ones, URLs with a body in parts, from a resumed download.
     pub resumed: usize,
     /// Poison URLs, all of which should be quarantined.
     pub poisons: usize,
@@ -399,8 +397,7 @@ impl Case<'_> {
         }
     }
 
-    /// Returns whether a worker died while it was working on the URL, or a coordinator between two
-    /// requests for it.
+    /// Returns whether a worker died with the URL, or a coordinator between two requests for it.
     fn was_recovered(&self) -> bool {
         let survived = |killed: &u64| {
             self.served.is_some_and(|served| {

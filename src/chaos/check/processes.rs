@@ -34,8 +34,7 @@ impl fmt::Display for Process {
     }
 }
 
-/// Returns the processes other than this one that belong to `folder` and do not end within a short
-/// time.
+/// Returns the processes other than this one that belong to `folder` and do not end soon.
 ///
 /// # Errors
 ///
@@ -118,8 +117,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .expect("there is a cat");
-        // The environment can be read only some time after the spawn: at the latest when the
-        // process answers.
+        // The environment is readable some time after the spawn: at the latest once it answers.
         let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
         stdin.expect("a pipe").write_all(b"!").expect("it reads");
         let mut answer = [0];

@@ -91,8 +91,7 @@ pub(super) fn measure(mode: Mode, plan: &Plan, interrupt: &Interrupt) -> Result<
     Ok(cost)
 }
 
-/// Returns the number of harmless URLs that have no file with the right bytes, whatever the run
-/// reports.
+/// Returns the number of harmless URLs without a correct file, whatever the run reports.
 fn innocents_left(plan: &Plan, scene: &Scene) -> Result<usize, ChaosError> {
     let findings: Findings = check::check(&Evidence {
         tasks: &plan.tasks,
@@ -122,8 +121,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Runs once. Returns the status, whether the run was stuck and had to be ended, and its
-    /// processor time.
+    /// Runs once. Returns the status, whether it was stuck and was ended, and processor time.
     fn run(&mut self, scene: &Scene) -> io::Result<(ExitStatus, bool, Duration)> {
         let mut job = Job::start(scene.command(self.plan), &scene.said())?;
         let calm = self.plan.tasks.len() as u64 / CALM;

@@ -39,8 +39,7 @@ pub struct Cost {
     pub lost: usize,
     /// Runs until everything except the three was stored, or until no more were tried.
     pub runs: u32,
-    /// Time from the start until everything except the three was stored, in seconds. `None` if it
-    /// never was.
+    /// Seconds from the start until everything except the three was stored. `None` if never.
     pub recovered_s: Option<f64>,
     /// Bodies that the origin served whole more than once.
     pub served_again: u64,
@@ -92,8 +91,7 @@ impl Comparison {
         })
     }
 
-    /// Runs the comparison, and prints what each mode lost. The result is clean if the mode with
-    /// processes survived.
+    /// Runs all modes, and prints what each lost. Clean if the mode with processes survived.
     ///
     /// # Errors
     ///

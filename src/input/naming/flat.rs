@@ -11,8 +11,7 @@ use url::Url;
 
 use crate::input::UrlKey;
 
-/// Longest name, in bytes. The lowest limit in use is 255, and the name of a partial body is
-/// longer.
+/// Longest name, in bytes. The lowest limit in use is 255, and a partial body's name is longer.
 pub const MAX_NAME: usize = 120;
 
 const MAX_STEM: usize = 80;
@@ -20,8 +19,7 @@ const MAX_STEM: usize = 80;
 /// Longest part for a folder or for a name in a template, in bytes. A longer part is truncated.
 const MAX_PART: usize = 200;
 
-/// Longest folder path of a tree, in bytes. Files of deeper folders go into the deepest one
-/// allowed.
+/// Longest folder path of a tree, in bytes. Deeper folders are left out.
 const MAX_FOLDER: usize = 600;
 const MAX_EXTENSION: usize = 8;
 
@@ -36,8 +34,7 @@ const WRAPPERS: [&str; 18] = [
 const RESERVED: [&str; 4] = ["aux", "con", "nul", "prn"];
 const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 
-/// Returns the name of a URL's file: `<stem>-<key>.<ext>`, in ASCII letters, digits, `.`, `_` and
-/// `-`.
+/// Returns the name of a URL's file: `<stem>-<key>.<ext>`, of ASCII letters, digits and `._-`.
 ///
 /// Stem and extension come from the last part of the path. If the path is empty, the stem is the
 /// name of the host. `key` must be the URL's own key.
@@ -82,9 +79,8 @@ fn name_with(url: &Url, key: Option<UrlKey>) -> String {
     name
 }
 
-/// Returns a file name from the name that the server suggests, with the URL's key. It is like
-/// [`file_name`], but letters of every script are kept. Returns `None` if no letter or digit is
-/// left.
+/// Returns a name like [`file_name`] from the one that the server suggests, but keeps letters of
+/// every script. Returns `None` if no letter or digit is left.
 pub(super) fn suggested_name(suggested: &str, key: UrlKey) -> Option<String> {
     let mut cleaned = String::with_capacity(suggested.len());
     for c in suggested.chars() {
@@ -165,9 +161,8 @@ pub(super) fn clean_parts(path: &str) -> Vec<String> {
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// Converts one part of a URL's path to one part of a file's path. The result hides no file, is
-/// neither an option nor a device, and does not lead elsewhere. It is empty if no character is
-/// left.
+/// Converts one part of a URL's path to a part of a file's path that hides no file, is neither an
+/// option nor a device, and does not lead elsewhere. Returns an empty text if nothing is left.
 pub(super) fn clean_part(part: &str) -> String {
     let cleaned = clean(part);
     let part = trim(&cleaned[..cleaned.len().min(MAX_PART)]);
@@ -191,8 +186,7 @@ fn stem_and_extension(last: Option<&str>) -> (&str, &str) {
     }
 }
 
-/// Decodes percent-encoding, and replaces each run of characters outside `[A-Za-z0-9._-]` with one
-/// `_`.
+/// Decodes percent-encoding, and replaces each run of characters outside `[A-Za-z0-9._-]` by a `_`.
 fn clean(segment: &str) -> Cow<'_, str> {
     if segment.bytes().all(is_allowed) {
         return Cow::Borrowed(segment);

@@ -1,7 +1,6 @@
 //! Names from a template: `{host}/{n}-{name}`.
 //!
-//! A template may give a URL a name that is not valid, or that another URL has too. The caller must
-//! check this.
+//! A template may give invalid names, or the same name to two URLs. The caller must check this.
 
 use std::fmt::Write as _;
 use std::str::FromStr;

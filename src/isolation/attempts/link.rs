@@ -355,8 +355,7 @@ fn finished(task: TaskId) -> Report {
     }
 }
 
-/// Reports that `task` is done, and exits. The coordinator reads the report before it handles the
-/// death.
+/// Reports that `task` is done, and exits. The coordinator reads the report before the death.
 fn finish(ground: &Ground<'_>, task: TaskId) -> io::Result<()> {
     ground.say(FromWorker::Reports(vec![started(task), finished(task)]))?;
     ground.leave()

@@ -5,8 +5,7 @@ use protocol::robots::{MAX_CRAWL_DELAY, MAX_ROBOTS, ROBOTS_PATH, RobotsRules};
 /// Product tokens to look up. A group may name any of them, or none.
 const TOKENS: [&str; 3] = ["coordinator", "x", ""];
 
-/// Uses the first line of `data` as a path and the rest as a robots.txt. Compares the verdict with
-/// the rule that it names.
+/// Uses the first line of `data` as a path and the rest as a robots.txt, and checks the rule found.
 ///
 /// # Panics
 ///

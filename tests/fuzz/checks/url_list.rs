@@ -147,8 +147,7 @@ fn check_path(path: &str) {
     );
 }
 
-/// Checks that a URL means the same if it is written as a line. In normalised form, it may be too
-/// long for one.
+/// Checks that a URL means the same when written as a line, unless it is too long for one.
 fn check_again(target: &Target, naming: &Naming, task: u64) {
     let url = target.request_url();
     if url.len() > MAX_LINE {
