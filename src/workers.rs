@@ -111,7 +111,7 @@ pub struct Launcher {
 
 impl Launcher {
     /// Creates a launcher for workers that work as `setup` says. `start_faults` selects workers
-    /// that never start. The first worker of the first slot tries `attempt`, as if it was taken
+    /// that never start. The first worker of the first slot makes `attempt`, as if it was taken
     /// over.
     ///
     /// # Errors

@@ -177,7 +177,7 @@ pub(super) fn allowed(mut cookie: Cookie, hosts: &[&str]) -> Option<Cookie> {
     hosts.any(|host| cookie.is_for(host)).then_some(cookie)
 }
 
-/// Returns whether names below `domain` belong to different owners.
+/// Returns whether anyone can register names below `domain`.
 fn is_public(domain: &str) -> bool {
     DEFAULT_PROVIDER.is_effective_tld(domain)
 }

@@ -35,8 +35,7 @@ struct State {
 }
 
 impl Helpers {
-    /// Starts as many threads as the system allows. None is enough, because the owner works as
-    /// well.
+    /// Starts as many threads as the system allows. It may be none, because the owner works too.
     pub(super) fn new(mover: &Arc<Mover>) -> Self {
         let work = Arc::<Work>::default();
         let (tell, done) = channel();

@@ -18,8 +18,8 @@ const F_SETSIG: i32 = 10;
 /// Takes a read lease on `file`, which lasts until it is closed. Fails with `AGAIN` if a process
 /// has the file open for writing, and with another error if the file system has no leases.
 pub(super) fn take(file: &File) -> Result<(), Errno> {
-    // `is_whole` shows whether a process tries to write. The signal is not needed: the usual one,
-    // SIGIO, would end this process, and SIGURG is ignored.
+    // `is_whole` shows whether a process tries to write, so the signal is not needed. The usual
+    // one, SIGIO, would end this process; SIGURG is ignored.
     let commands = [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK)];
     for (command, argument) in commands {
         // SAFETY: the descriptor is open while `file` is borrowed, and the argument of both

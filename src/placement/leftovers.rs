@@ -1,9 +1,9 @@
 //! Partial bodies that workers leave: kept for another attempt, or removed.
 //!
 //! ```text
-//!   partial/2-7/     the folder of worker 7 of slot 2, and of nobody else
-//!   partial/local/   that of workers that are threads
-//!   partial/kept/    partial bodies of workers that are gone
+//!   partial/2-7/     the folder of worker 7 of slot 2 only
+//!   partial/local/   the folder of workers that are threads
+//!   partial/kept/    partial bodies of workers that have exited
 //! ```
 //!
 //! A partial body is kept if it has a note that another attempt can use. This module must not touch
@@ -76,7 +76,7 @@ pub fn tidy(partial: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::
     let kept = partial.join(KEPT);
     let mut tidied = Tidied::default();
     if let Some(boot) = boot {
-        // These cannot be resumed, because another user could have prepared them.
+        // These are not resumed, because another user could have prepared them.
         let old = notes(partial, boot).map_err(at(partial))?;
         tidied.guessable = old
             .iter()

@@ -1,4 +1,4 @@
-//! Computes how long downloads were in progress, from single periods in any order.
+//! Computes how long downloads were in progress, from separate periods in any order.
 //!
 //! A run log may contain several runs, with a night between them that no rate should count. So
 //! periods that overlap or are close together are merged, and the gaps between the merged ones are

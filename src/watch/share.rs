@@ -9,7 +9,7 @@ use serde::Serialize;
 /// A share of the list of a fleet; docs/monitoring.md describes the keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fleet {
-    /// Whether this member may work: it has heard from the queue within its lease.
+    /// Whether this member may work: its last contact with the queue is within its lease.
     pub in_touch: bool,
     /// Members of the fleet, as the queue last reported.
     pub members: u64,

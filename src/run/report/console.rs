@@ -101,8 +101,8 @@ impl Console {
         self.write(&format!("coordinator: {text}"));
     }
 
-    /// Prints that the `count`-th unusable line of the input cannot be used. A list with only such
-    /// lines must not bury other messages.
+    /// Prints the problem of the `count`-th unusable line of the input. Beyond a maximum nothing is
+    /// printed, so that a list of such lines does not bury other messages.
     pub fn problem(&self, count: u64, problem: &str) {
         match count {
             ..=MAX_PROBLEMS => self.error(problem),

@@ -22,7 +22,7 @@ pub(super) struct Placing {
     pub(super) bytes: u64,
 }
 
-/// A message for a worker that has to wait.
+/// A message for a worker that cannot be sent yet.
 #[derive(Debug)]
 pub(super) enum Held {
     /// Sent as soon as its partial bodies are in place.
