@@ -2,7 +2,7 @@
 //!
 //! Decoders write into each other and finally into the file, a small piece at a time. So a few
 //! bytes that decode to gigabytes take no memory, and the limit stops them as soon as the file is
-//! too large. Must not decide whether a body is decoded.
+//! too large. This module must not decide whether a body is decoded.
 
 use std::io::{self, Write};
 
@@ -42,8 +42,8 @@ pub(crate) enum Room {
 pub(crate) struct Body {
     /// Target of the next piece of body; none if a decoder could not be created.
     layer: Option<Layer>,
-    /// Codings without a decoder yet. Servers that declare a coding for every body send an empty
-    /// body without it, so decoders are created with the first piece.
+    /// Codings without a decoder yet. Some servers declare a coding even for an empty body, which
+    /// is then not coded, so decoders are created with the first piece.
     codings: Vec<Coding>,
 }
 

@@ -71,8 +71,8 @@ impl Fault {
             | Errno::INVAL
             | Errno::ILSEQ
             | Errno::FBIG => Self::permanent(FailureKind::Store, text("")),
-            // No descriptors or memory left, or a network file system is unreachable: may not
-            // happen again.
+            // Out of descriptors or memory, or a network file system is unreachable: a retry may
+            // succeed.
             _ => Self::transient(FailureKind::Store, text("")),
         }
     }

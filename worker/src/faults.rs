@@ -2,8 +2,8 @@
 //! the setup asks for them.
 //!
 //! They occur between a slot and its engine, after the start of the task was reported, as a crash
-//! in a download would. This module decides which task meets which fault, and causes it. Must not
-//! change anything on disk.
+//! in a download would. This module decides which task meets which fault, and causes it. It must
+//! not change anything on disk.
 
 use std::future::pending;
 use std::hint::black_box;
@@ -21,7 +21,7 @@ use pool::EXIT_OUT_OF_MEMORY;
 use pool::link::Outbox;
 use pool::session::{Engine, EventEngine};
 
-/// Bytes that are no frame: an unknown message number, then more.
+/// Bytes that are not a frame: an unknown message number, then more.
 const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
 
 /// Bytes that [`TaskFault::Eat`] allocates at a time.
@@ -88,8 +88,8 @@ impl<O: Outbox<Download>> Trap<O> {
         }
     }
 
-    /// Causes the fault that is planned for this task, if there is one. If it returns, it returns
-    /// whether to stop the task.
+    /// Causes the fault that is planned for this task, if there is one. Returns whether to stop the
+    /// task, unless the fault ends the process.
     fn spring(&self, assignment: &Assignment, activity: &Activity) -> bool {
         let Assignment { url, delivery, .. } = assignment;
         let Some(fault) = planned(&self.faults, url, *delivery) else {

@@ -50,8 +50,8 @@ impl ProcessError {
 /// Runs this process as a worker of the coordinator with process id `parent_pid` that listens at
 /// `socket`.
 ///
-/// Calls `first` once its limits are set and before it begins to work. That does nothing, except to
-/// show what a compromised worker can do.
+/// Calls `first` once its limits are set and before it begins to work. It normally does nothing;
+/// one caller uses it to show what a compromised worker can do.
 ///
 /// Must be the first call in `main`: it closes every descriptor except 0 to 2, so no file may be
 /// open and no thread running. When it returns, `main` must return at once, which ends the

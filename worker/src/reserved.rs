@@ -1,8 +1,8 @@
 //! Addresses outside the public internet, which `--block-private` excludes.
 //!
 //! The tables follow the IANA registries of special-purpose addresses (RFC 6890 and its
-//! successors). An IPv6 address that contains an IPv4 address is judged by the IPv4 address. Must
-//! not resolve names.
+//! successors). An IPv6 address that contains an IPv4 address is judged by the IPv4 address. This
+//! module must not resolve names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

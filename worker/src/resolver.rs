@@ -86,11 +86,11 @@ struct Pending {
     tasks: Mutex<Vec<Waker>>,
 }
 
-/// Result of a look into the cache.
+/// What the resolver knows about a host without waiting.
 pub(crate) enum Found {
     /// The addresses, or why there are none.
     Known(Result<Vec<SocketAddr>, ResolveError>),
-    /// A lookup by the system that is under way.
+    /// A lookup by the system that is in progress.
     Asked(Question),
 }
 

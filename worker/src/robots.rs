@@ -1,8 +1,8 @@
 //! The rules of robots.txt for the targets of redirects.
 //!
 //! The coordinator checks every URL of the list before it assigns it. Only the worker knows the
-//! target of a redirect, so it looks up the rules of that origin, if they are known. Must not fetch
-//! any: the coordinator promises one request for each robots.txt in a run.
+//! target of a redirect, so it looks up the rules of that origin, if they are known. It must not
+//! fetch any: the coordinator promises one request for each robots.txt in a run.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;

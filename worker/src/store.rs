@@ -4,7 +4,7 @@
 //! it is whole. A small body takes three system calls: open, write, close.
 //!
 //! All guarantees hold across the death of any process, and across a loss of power if the setup
-//! asks for sync. Must not know final file names or HTTP.
+//! asks for sync. This module must not know final file names or HTTP.
 
 mod hashes;
 mod site;

@@ -54,8 +54,8 @@ impl Injector {
         open: impl FnOnce() -> Result<Journal, E>,
     ) -> Result<Self, E> {
         let mut seeds = Rng::with_seed(spec.seed);
-        // One for each possible fault, so that another fault does not change the draws of the
-        // first.
+        // One generator for each possible fault, so that one fault does not change the draws of
+        // another.
         let sources: Vec<_> = SignalFault::ALL
             .into_iter()
             .filter_map(|fault| {

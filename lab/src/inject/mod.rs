@@ -6,8 +6,8 @@
 //!          +--> Injector      in the shell: which worker to signal, and when; journalled first
 //! ```
 //!
-//! This module decides and writes its journal. Must not reach a worker: only the pool knows whether
-//! a process may be signalled.
+//! This module decides and writes its journal. It must not reach a worker: only the pool knows
+//! whether a process may be signalled.
 
 mod injector;
 mod journal;

@@ -1,6 +1,6 @@
 //! What is injected: the SPEC of `--inject`, read and written as text.
 //!
-//! This module holds settings and checks them. Must not act on them.
+//! This module holds settings and checks them. It must not act on them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -91,7 +91,7 @@ impl Rate {
     }
 }
 
-/// Reason why a text is no [`Spec`].
+/// Reason why a text is not a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// An unknown fault.

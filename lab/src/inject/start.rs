@@ -56,7 +56,7 @@ pub struct StartFaults {
 
 impl StartFaults {
     /// Returns what happens to `worker`. The shares lie side by side, and the [draw](Share::draw)
-    /// of the worker selects one. It uses the slot (2 bytes) and epoch (4 bytes), both little
+    /// of the worker selects one. The draw uses its slot (2 bytes) and epoch (4 bytes), both little
     /// endian.
     #[must_use]
     pub fn of(&self, worker: WorkerId) -> Option<StartFault> {

@@ -1,7 +1,7 @@
 //! The certificate authority of one origin: real TLS for every name, trusted only for this origin.
 //!
 //! The key of the CA is created at the start and never leaves the process, neither to disk nor to
-//! the coordinator; clients receive only the certificate. Must not know what is served.
+//! the coordinator; clients receive only the certificate. This module must not know what is served.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Bodies: their bytes, lengths and tags depend only on the [`Spec`] and the URL.
 //!
 //! So the expected content of a download can be computed without asking the origin. The bytes are
-//! incompressible and differ between URLs. Validators depend on the URL and the seed. Must not know
-//! how a body is sent.
+//! incompressible and differ between URLs. Validators depend on the URL and the seed. This module
+//! must not know how a body is sent.
 //!
 //! The identity of a URL is what the origin sees of it: the host as in the `Host` field (in lower
 //! case, with the port unless it is the default of the scheme), then path and query. The scheme is

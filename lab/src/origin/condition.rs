@@ -1,6 +1,6 @@
 //! Conditions and ranges of a request (RFC 9110, sections 13 and 14): which part of a body is sent.
 //!
-//! This module only decides. Must not know the content of a body, or build a response.
+//! This module only decides. It must not know the content of a body, or build a response.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,7 +1,7 @@
 //! Fate of a request: how long its answer takes, and what goes wrong with it.
 //!
 //! A new fault needs a variant of [`Fault`] and a share of the requests in [`draw`]. This module
-//! only decides, from the randomness that it receives. Must not act, wait or read a clock.
+//! only decides, from the randomness that it receives. It must not act, wait or read a clock.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The origin as its parent process sees it.
 //!
-//! Starts the child, waits for its announcement and ends it. Must not serve anything itself.
+//! Starts the child, waits for its announcement and ends it. It must not serve anything itself.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;

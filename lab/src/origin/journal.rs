@@ -1,7 +1,7 @@
 //! The journal of the origin: a line of JSON for each request, in the order of their ends.
 //!
 //! It is evidence for the test of a client. So it records what the server did, never what a client
-//! claims to have received. Must not decide what is answered.
+//! claims to have received. This module must not decide what is answered.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

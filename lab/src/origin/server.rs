@@ -1,7 +1,7 @@
 //! The origin as a process: it listens, announces itself, and serves until it has to exit.
 //!
 //! It has one thread, so that it never takes more than one processor from the program that is
-//! measured against it. Must not decide what is answered: the reply does.
+//! measured against it. This module must not decide what is answered: the reply does.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

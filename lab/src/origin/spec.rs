@@ -1,6 +1,6 @@
 //! What the origin simulates: the SPEC of `--simulate`, read and written as text.
 //!
-//! This module holds settings and checks them. Must not act on them.
+//! This module holds settings and checks them. It must not act on them.
 
 mod value;
 
@@ -135,7 +135,7 @@ pub struct ErrorAnswers {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u32);
 
-/// Reason why a text is no [`Spec`].
+/// Reason why a text is not a [`Spec`].
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// An unknown key.

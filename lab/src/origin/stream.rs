@@ -2,8 +2,8 @@
 //!
 //! This is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 //! 2014), which is a counter behind a mixing function. That makes it seekable, which a `Range`
-//! request needs. It also fixes the bytes permanently: no upgrade of a crate changes a body. Must
-//! not be used for secrets.
+//! request needs. It also fixes the bytes permanently: no upgrade of a crate changes a body. It
+//! must not be used for secrets.
 
 /// The odd constant added to the counter of SplitMix64: 2^64 divided by the golden ratio.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -1,5 +1,5 @@
-//! One body over several connections, for both engines: which piece is next, and how far the file
-//! is.
+//! One body over several connections, for both engines: which piece is next, and how much of the
+//! file is there.
 //!
 //! Must not connect or wait.
 

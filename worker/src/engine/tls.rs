@@ -232,7 +232,8 @@ const ANY_SCHEME: [SignatureScheme; 13] = [
     SignatureScheme::RSA_PKCS1_SHA1,
 ];
 
-/// Returns whether this is the only fault of a certificate, which is valid at this time.
+/// Returns whether the only error is that a root is used as a server certificate. Its dates are
+/// valid in that case.
 fn is_root_as_server(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(cause)) = error else {
         return false;

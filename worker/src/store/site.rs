@@ -1,8 +1,8 @@
 //! The place of a file, and what an earlier attempt left there: the partial body and its note.
 //!
 //! A note is removed before its body is overwritten, and written after the first bytes that it
-//! describes. So it never describes other bytes, whenever a process dies. Must not decide whether a
-//! server still has the same body.
+//! describes. So it never describes other bytes, whenever a process dies. This module must not
+//! decide whether a server still has the same body.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

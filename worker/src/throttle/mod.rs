@@ -7,9 +7,8 @@
 //! are granted in the order of the requests, without a process that manages them, and a worker that
 //! is killed at any point leaves the word valid.
 //!
-//! Bytes that were read are paid for before more are read. Must not read a clock or wait: times are
-//! passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the engines do the waiting.
-//! passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the waiting is the engines'.
+//! Bytes that were read are paid for before more are read. This module must not read a clock or
+//! wait: times are passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the engines do the waiting.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -29,7 +28,7 @@ const MILLISECOND: u64 = 1_000_000;
 const ROUND: u64 = 100 * MILLISECOND;
 
 /// How long a turn may take at the rate, in nanoseconds. Each turn may wake a thread, so turns must
-/// not be too short; they must not be noticeably long either.
+/// not be too short. They must not be long enough to be noticed either.
 const TURN: RangeInclusive<u64> = MILLISECOND..=20 * MILLISECOND;
 
 /// Time that a download can make up for after it was late for its turn, in nanoseconds. Earlier

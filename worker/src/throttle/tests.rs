@@ -1,5 +1,5 @@
 //! Downloads in virtual time over one line. In no window of time do they read more than the rate
-//! allows, whatever happens to them, and they read no less if there is data.
+//! allows, whatever happens to them, and they read no less if data is available.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -2,7 +2,7 @@
 //! validators for the next time.
 //!
 //! A validator distinguishes the states of one resource, so it is sent only to the URL that the
-//! file came from. Must not touch a file.
+//! file came from. This module must not touch a file.
 
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};

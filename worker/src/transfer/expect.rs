@@ -2,7 +2,7 @@
 //!
 //! A file that differs is a permanent failure: the server has another one and would send it again.
 //! (A truncated body is detected before this, and a body from two answers is requested again as a
-//! whole.) Must not touch the file.
+//! whole.) This module must not touch the file.
 
 use protocol::{Algorithm, Checksum, Expect, FailureKind};
 

@@ -84,7 +84,7 @@ pub(super) enum Head {
 ///
 /// # Errors
 ///
-/// Fails if it is no head, or if it describes the body ambiguously.
+/// Fails if it is not a head, or if it describes the body ambiguously.
 pub(super) fn read(head: &[u8], shown: &mut Vec<u8>) -> Result<Head, TransportError> {
     let start = head.iter().position(|byte| !b"\r\n".contains(byte));
     let mut lines = head[start.unwrap_or(head.len())..]

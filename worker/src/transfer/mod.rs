@@ -108,7 +108,7 @@ pub struct Transfer<'o> {
     kind: TaskKind,
     /// The file in place.
     known: Option<&'o Known>,
-    /// Condition under which the server sends no body, because the file in place is current.
+    /// Condition of the request: no body if the file in place is current.
     condition: Option<Condition<'o>>,
     redirects: Redirects,
     /// Logins that the worker may use.

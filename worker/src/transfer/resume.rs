@@ -4,7 +4,7 @@
 //! Status, `Content-Range`, length and what is known about the body are judged together. Two
 //! answers are put together only if a strong validator vouches for it. If the answer to a range
 //! does not fit exactly, the transfer starts over. If the whole body was requested and the answer
-//! is not the whole body, the attempt fails. Must not touch a file.
+//! is not the whole body, the attempt fails. This module must not touch a file.
 
 use std::time::Duration;
 

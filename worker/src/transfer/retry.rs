@@ -15,7 +15,7 @@ use crate::login;
 /// Longest `Retry-After` that is honoured. A server must not delay a task to the end of the run.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Returns the failure for a response that is no success.
+/// Returns the failure for a response that is not a success.
 pub(super) fn status_fault(head: &Head<'_>, now: SystemTime) -> Fault {
     let severity = if is_transient(head.status) {
         Severity::Transient {

@@ -226,7 +226,7 @@ fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
         let url = server.url("/");
         bench.fails(&url, FailureKind::TooLarge, Severity::Permanent);
     }
-    // A body that is larger coded than decoded is no bomb.
+    // A body that is larger coded than decoded is not a bomb.
     let server = server("gzip", gzip(b"tiny"));
     let mut options = compressed();
     options.max_filesize = Some(4);

@@ -115,7 +115,7 @@ fn answer(mut respond: SendResponse<Bytes>, body: String) {
 
 pub const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-/// Downloads eight files at once, several times in a row, each in one attempt.
+/// Downloads `many` files at once, `rounds` times in a row, each in one attempt.
 fn download_at_once(server: &Server, many: u16, rounds: usize) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");

@@ -150,7 +150,7 @@ fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
     assert_eq!(bench.body(URL), "whole");
     let (_server, mut bench) = serving(|_, _, _, mut respond| {
         tokio::spawn(async move {
-            // Far longer than the limit on interim responses.
+            // Far longer than the time after which a download counts as stalled.
             for _ in 0..1000 {
                 if !interim(&mut respond, 103) {
                     return;

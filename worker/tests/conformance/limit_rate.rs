@@ -124,8 +124,8 @@ fn a_download_that_waits_moves_and_can_be_given_up(engine: Engine) {
     while received() == 0 {
         look_again();
     }
-    // It has received its share of the next forty seconds. One second later it has still reported a
-    // sign of life, without more of the body.
+    // It has received its share of the next forty seconds. In the following second or more it still
+    // gives signs of life, but receives no more of the body.
     let (waits, before) = (Instant::now(), received());
     while waits.elapsed() < Duration::from_secs(1) || moved_within(waits.elapsed() / 2).is_none() {
         look_again();

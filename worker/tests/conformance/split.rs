@@ -372,8 +372,8 @@ fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
     let (server, seen) = serve(move |stream, asked, seen| {
         let is_changed = *seen.whole.lock().expect("no panic") >= 1;
         match asked.range {
-            // The server keeps sending the old version, as with an open file. Only the second piece
-            // follows.
+            // The first response continues with the old version, as from an open file. All others
+            // wait until the second piece has been sent.
             None if !is_changed => first_piece(stream, asked, || seen.wait_for_ranges(4)),
             Some((first, _)) if first == MIB => exact(stream, asked),
             Some(_) | None => {

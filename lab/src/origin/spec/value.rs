@@ -79,7 +79,7 @@ pub(super) fn rate(text: &str) -> Parsed<Rate> {
     if !(0.0..=1_000_000.0).contains(&exact) {
         return Err("the share is not between none and all".into());
     }
-    // Half a step is no rounding error of the parser: it would be another share than requested.
+    // Half a step is not a rounding error of the parser, but another share than requested.
     if (exact - rounded).abs() > 1e-6 {
         return Err("the share is too fine".into());
     }

@@ -1,6 +1,7 @@
 //! The blocking engine: ureq drives the transfer on the calling thread.
 //!
-//! No thread is started per request. Must not decide what a response means: the transfer does.
+//! No thread is started per request. This module must not decide what a response means: the
+//! transfer does.
 
 mod connector;
 mod error;

@@ -46,8 +46,8 @@ pub(super) fn of_http2_body(error: &hyper::Error) -> TransportError {
     }
 }
 
-/// Converts an error of HTTP/2. Errors of one stream or of the connection (RFC 9113 section 7) may
-/// not happen on another connection; errors of one request and its response do.
+/// Converts an error of HTTP/2. An error of one stream or of the connection (RFC 9113 section 7)
+/// may not happen on another connection; an error of one request and its response would.
 fn of_h2(error: &h2::Error) -> TransportError {
     if let Some(io) = error.get_io() {
         return of_stream(io);
@@ -82,7 +82,7 @@ fn of_stream(error: &io::Error) -> TransportError {
     of_io(error)
 }
 
-/// hyper's own words are short without their cause.
+/// Returns the message of `error` with its cause, which hyper leaves out.
 fn with_cause(error: &hyper::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),

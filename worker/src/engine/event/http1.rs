@@ -55,9 +55,9 @@ struct Watched {
     read_size: Option<usize>,
 }
 
-/// Makes it possible to receive an early response. Overloaded servers may answer a new connection
-/// before the request. hyper treats that as a protocol error, so nothing is read until the request
-/// is sent.
+/// Whether anything has been sent. Overloaded servers may answer a new connection before the
+/// request, and that answer must be received. hyper would treat it as a protocol error, so nothing
+/// is read until the request is sent.
 #[derive(Debug)]
 enum Silence {
     /// Nothing has been sent yet; holds the task to wake after that.

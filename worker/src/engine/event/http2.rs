@@ -1,7 +1,7 @@
 //! An HTTP/2 connection, which many downloads of one host share (RFC 9113).
 //!
-//! A separate task drives it, because its users change. Must not know time limits or decide what a
-//! response means.
+//! A separate task drives it, because its users change. This module must not know time limits or
+//! decide what a response means.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

@@ -66,7 +66,7 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
         kind(short.check_file(&file(4, 0)).expect_err("too short")),
         expected
     );
-    // A truncated file may be whole the next time, so this is no mismatch.
+    // A truncated file may be whole the next time, so this is not a mismatch.
     let mut cut = fresh();
     answer(&mut cut, 200, &[], Some(5)).expect("as announced");
     cut.on_chunk(4).expect("not longer");
