@@ -2,9 +2,8 @@
 //! processes that make only the system calls.
 //!
 //! `cargo bench -p coordinator-worker --bench one_download -- LIST [PROCESSES]`, where LIST is a
-//! file with http URLs of one server, such as nginx with 10,000 files of 10 KB. Bodies are written
-//! to new folders in `$TMPDIR`, which should be on a tmpfs. Each contestant runs three times, in
-//! turn.
+//! file with http URLs of one server, such as nginx with 10,000 files of 10 KB. Bodies go into new
+//! folders in `$TMPDIR`, which should be on a tmpfs. Each contestant runs three times, in turn.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

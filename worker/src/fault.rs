@@ -71,8 +71,7 @@ impl Fault {
             | Errno::INVAL
             | Errno::ILSEQ
             | Errno::FBIG => Self::permanent(FailureKind::Store, text("")),
-            // Out of descriptors or memory, or a network file system is unreachable: a retry may
-            // succeed.
+            // Out of descriptors or memory, or a network file system is away: a retry may succeed.
             _ => Self::transient(FailureKind::Store, text("")),
         }
     }

@@ -56,8 +56,7 @@ impl ProcessError {
 /// Must be the first call in `main`: it closes every descriptor except 0 to 2, so no file may be
 /// open and no thread running. When it returns, `main` must return at once, which ends the
 /// downloads that still run. Their results are not needed, because the coordinator has dismissed
-/// this worker or has exited. If the coordinator has exited before this call, it returns without an
-/// error.
+/// this worker or has exited. If it has exited before this call, that is not an error.
 ///
 /// # Errors
 ///
@@ -113,8 +112,7 @@ fn work(
     tracing::debug!(%in_force, "sandbox");
     first(&setup, &mut inbox, &outbox);
     let session = start(Arc::new(outbox), &setup, throttle, Some(page))?;
-    // Not joined: a download may run as long as its limits allow, and the exit of the process ends
-    // it.
+    // Not joined: a download may run as long as its limits allow, but ends with the process.
     session.read(&mut inbox).map_err(SessionError::Session)?;
     Ok(())
 }

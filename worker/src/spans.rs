@@ -2,8 +2,7 @@
 //! are read from clocks at the start and end of each phase, never estimated.
 //!
 //! Processor time is that of the thread. It counts while the recorder runs: on a thread that runs
-//! one task after the other, from the start to the end of the task; in an event loop, while the
-//! task is polled.
+//! one task after the other, for the whole task; in an event loop, while the task is polled.
 //!
 //! This module does not know what the phases mean.
 

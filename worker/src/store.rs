@@ -65,8 +65,8 @@ impl Store {
         })
     }
 
-    /// Returns the place of this assignment's body, with what an earlier attempt left there, if
-    /// there was one.
+    /// Returns the place of this assignment's body, with anything that an earlier attempt left
+    /// there.
     ///
     /// # Errors
     ///
@@ -162,8 +162,7 @@ impl Partial {
             return Err(written_whole());
         };
         file.write_all(data).map_err(|error| {
-            // `write_all` creates an error itself only if a write accepts 0 bytes, which files
-            // never do.
+            // `write_all` itself fails only if a write accepts 0 bytes, which files never do.
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Fault::storing("write", BODY, errno)
         })?;
@@ -292,8 +291,7 @@ impl Partial {
     ///
     /// # Errors
     ///
-    /// Returns the error of `check`, or fails if the body cannot be written completely. The body is
-    /// removed then.
+    /// Returns the error of `check`, or fails if the body cannot be written. It is removed then.
     pub fn commit(
         mut self,
         check: impl FnOnce(&Committed) -> Result<(), Fault>,

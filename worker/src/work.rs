@@ -1,8 +1,7 @@
 //! Simulated processing of a body, as another program might do it: hashing for a given time.
 //!
-//! The time is measured on the processor clock of the thread, not as a number of rounds. So the
-//! amount of work is the same on every machine, and a thread that waits for a processor does not do
-//! less.
+//! The time is measured on the processor clock of the thread, not in rounds. So the amount of work
+//! is the same on every machine, and a thread that waits for a processor does not do less.
 
 use std::hint::black_box;
 use std::time::Duration;

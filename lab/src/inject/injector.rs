@@ -42,7 +42,7 @@ struct Source {
 }
 
 impl Injector {
-    /// Creates an injector for `spec`, starting at `now`. If there are signals, `open` opens the
+    /// Creates an injector for `spec` from `now` on. If there are signals, `open` opens the
     /// journal.
     ///
     /// # Errors
@@ -54,8 +54,7 @@ impl Injector {
         open: impl FnOnce() -> Result<Journal, E>,
     ) -> Result<Self, E> {
         let mut seeds = Rng::with_seed(spec.seed);
-        // One generator for each possible fault, so that one fault does not change the draws of
-        // another.
+        // One generator for each fault, so that no fault changes the draws of another.
         let sources: Vec<_> = SignalFault::ALL
             .into_iter()
             .filter_map(|fault| {
@@ -176,8 +175,7 @@ impl Injector {
     }
 }
 
-/// Returns the workers that are not stopped or paused. The end of a pause must not continue a
-/// stopped worker.
+/// Returns the workers not stopped or paused. The end of a pause must not continue a stopped one.
 fn moving(
     live: &[(WorkerId, u32)],
     stopped: &BTreeSet<WorkerId>,

@@ -31,8 +31,7 @@ pub struct Spec {
     pub tasks: BTreeMap<TaskFault, Share>,
     /// Faults that URLs with a certain text always meet. The first match counts.
     pub poisons: Vec<Poison>,
-    /// Share of the workers that never start. Faults with no share are omitted. The shares add up
-    /// to at most 100%.
+    /// Share of the workers that never start, as for `tasks`.
     pub starts: BTreeMap<StartFault, Share>,
     /// How often workers get signals.
     pub signals: BTreeMap<SignalFault, Rate>,

@@ -52,8 +52,7 @@ pub(super) struct Fate {
     pub(super) fault: Option<Fault>,
 }
 
-/// Draws the fate of a request from its randomness. It is the `number`th request for its URL,
-/// counted from 0.
+/// Draws the fate of the `number`th request for a URL, counted from 0, from its randomness.
 pub(super) fn draw(spec: &Spec, words: Words, number: u32) -> Fate {
     // The limit on jitter, 24 hours, is far below 2^64 nanoseconds.
     let jitter = u64::try_from(spec.jitter.as_nanos()).unwrap_or(u64::MAX);

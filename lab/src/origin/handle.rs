@@ -95,14 +95,12 @@ impl Origin {
     /// is ready.
     ///
     /// The program is this one, as `/proc/self/exe` or a path. It is called with `origin --simulate
-    /// SPEC --until-stdin-closes --http ADDR --https ADDR`, in a separate process group, so that
-    /// Ctrl-C does not reach it. It shares standard error with the caller, and exits when the
-    /// caller does.
+    /// SPEC --until-stdin-closes --http ADDR --https ADDR`, in a separate process group, out of
+    /// reach of Ctrl-C. It shares standard error with the caller, and exits when the caller does.
     ///
     /// # Errors
     ///
-    /// Fails if the program cannot be started, exits, writes nothing or something else. It is not
-    /// running then.
+    /// Fails if the program cannot be started, or does not announce itself. It is not running then.
     pub fn spawn(program: &Path, spec: &Spec) -> Result<Self, SpawnError> {
         Self::launch(&Launch {
             program,
@@ -180,8 +178,7 @@ impl Process {
         let stdout = self.0.stdout.take();
         let stdout = stdout.ok_or_else(|| SpawnError::Hear(io::ErrorKind::NotConnected.into()))?;
         let (heard, hear) = mpsc::channel();
-        // A pipe has no timeout. If the child writes nothing, this thread ends when the child is
-        // killed.
+        // A pipe has no timeout. If the child stays silent, this thread ends when it is killed.
         thread::Builder::new()
             .name("origin-ready".into())
             .spawn(move || heard.send(first_line(stdout)))

@@ -52,9 +52,9 @@ pub struct Options {
 pub enum Until {
     /// On SIGTERM or SIGINT.
     Signal,
-    /// When this input ends or fails. It is standard input, held open by the process that started
-    /// the origin, so that the origin exits when that process dies in any way. Its content is
-    /// ignored.
+    /// When this input ends or fails; its content is ignored. It is standard input, held open by
+    /// the process that started the origin, so that the origin exits when that process dies in any
+    /// way.
     Closed(Box<dyn Read + Send>),
 }
 
@@ -197,8 +197,7 @@ fn leave(until: Until) -> io::Result<impl Future<Output = ()>> {
     let mut signalled = None;
     match until {
         Until::Signal => {
-            // A signal writes to a socket that the event loop reads, so no thread has to wait for
-            // it.
+            // A signal writes to a socket that the event loop reads, so no thread waits for it.
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             signal_hook::low_level::pipe::register(SIGINT, theirs.try_clone()?)?;

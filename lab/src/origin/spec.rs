@@ -50,12 +50,10 @@ pub struct Spec {
     /// and half in the middle of the body. Default 0.
     pub reset: Rate,
     /// Share of the requests that get the head and half of the body, and then nothing, while the
-    /// connection stays open. A client needs a limit on time without data (`--speed-time`) to end
-    /// it. Default 0.
+    /// connection stays open. Only a limit on silence (`--speed-time`) ends this. Default 0.
     pub stall: Rate,
     /// Share of the requests with a body at 10 bytes a second, so that the connection is never
-    /// silent. A client needs a limit on the total time (`--max-time`) to end a long one. Default
-    /// 0.
+    /// silent. Only a limit on the total time (`--max-time`) ends a long one early. Default 0.
     pub slow: Rate,
     /// Share of the requests whose body never ends. No length is announced, and the URL's own bytes
     /// are followed by others, 64 KiB every 10 ms. A client needs a limit on the size or on the

@@ -113,8 +113,7 @@ pub enum SetupError {
 }
 
 impl Shared {
-    /// Opens the folders and reads the certificates that `setup` names. `throttle` enforces its
-    /// rate limit.
+    /// Opens the folders and reads the certificates of `setup`. `throttle` enforces its rate limit.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! One body over several connections, for both engines: which piece is next, and how much of the
-//! file is there.
+//! One body over several connections, for both engines: the next piece, and the progress of the
+//! file.
 //!
 //! Must not connect or wait.
 
@@ -66,8 +66,7 @@ impl Split {
         self.lock().claim()
     }
 
-    /// Starts the claimed piece and returns its writer, or `None` if another connection now
-    /// receives it.
+    /// Starts the claimed piece and returns its writer, or `None` if another connection has it now.
     pub(super) fn hold(&self, claim: &Claim) -> Option<Arrival<'_>> {
         self.lock().hold(claim).then(|| Arrival {
             split: self,

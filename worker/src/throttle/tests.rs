@@ -46,8 +46,7 @@ struct Habit {
 /// Reads: time, bytes and download.
 type Reads = Vec<(u64, u64, usize)>;
 
-/// Runs downloads until `end`. None of them moves during `pause`, from its first time to its
-/// second.
+/// Runs downloads until `end`. None moves during `pause`, from its first time to its second.
 fn run(throttle: &Throttle, habits: &[Habit], end: u64, pause: Option<(u64, u64)>) -> (Reads, u64) {
     let moved = |at: u64| match pause {
         Some((from, to)) if (from..to).contains(&at) => to,

@@ -75,8 +75,8 @@ pub(super) fn moment(date: &str) -> Option<Timestamp> {
     httpdate::parse_http_date(date).ok().map(timestamp)
 }
 
-/// Returns the validators of a body if this response contained its rest and `validator` vouches for
-/// the whole.
+/// Returns the validators of a body whose rest is in this response, given the `validator` for the
+/// whole.
 pub(super) fn of_rest(headers: &HeaderMap, validator: &Validator) -> Validators {
     let mut found = validators(headers);
     match validator {

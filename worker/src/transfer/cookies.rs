@@ -23,14 +23,12 @@ const MAX_HEADER: usize = 8 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cookies {
     store: Option<Box<CookieStore>>,
-    /// The hosts whose known cookies were added. They are added once, because cookies that a server
-    /// sets are newer.
+    /// The hosts whose known cookies were added: only once, because a server's cookies are newer.
     given: Vec<String>,
 }
 
 impl Cookies {
-    /// Stores the cookies in a response to a request for `url`. Returns them if they are to be
-    /// `reported`.
+    /// Stores the cookies in a response to a request for `url`. Returns them if `reported`.
     pub(super) fn store(&mut self, headers: &HeaderMap, url: &Url, reported: bool) -> Vec<Cookie> {
         let mut set = Vec::new();
         let values = headers.get_all(SET_COOKIE).iter().take(MOST);

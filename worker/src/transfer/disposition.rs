@@ -12,8 +12,7 @@ use super::cut;
 /// Longest name, in bytes: the limit of every common file system.
 const MAX_NAME: usize = 255;
 
-/// Returns the name in the headers, if there is one. `filename*` has priority (RFC 6266 section
-/// 4.3).
+/// Returns the name in the headers, if any. `filename*` has priority (RFC 6266 section 4.3).
 pub(super) fn suggested_name(headers: &HeaderMap) -> Option<String> {
     let value = String::from_utf8_lossy(headers.get(CONTENT_DISPOSITION)?.as_bytes()).into_owned();
     let (_, mut rest) = value.split_once(';')?;

@@ -31,8 +31,7 @@ pub enum TransportError {
     /// The received data is not HTTP.
     #[error("not http: {0}")]
     Protocol(String),
-    /// A shared connection broke because of data that is not HTTP. Which request caused that is
-    /// unknown.
+    /// A shared connection broke because of data that is not HTTP, for an unknown request.
     #[error("connection is not http: {0}")]
     Broken(String),
     /// The body is longer or shorter than announced; which of them is unknown.

@@ -77,8 +77,7 @@ struct Codings {
     odd: bool,
 }
 
-/// Evaluates the transfer codings. `identity` was retired by RFC 7230; like an empty value, it is
-/// ignored.
+/// Evaluates the transfer codings. Ignores `identity`, retired by RFC 7230, and empty values.
 fn coding<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Codings, String> {
     let mut found = Codings {
         chunked: false,

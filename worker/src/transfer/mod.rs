@@ -1,9 +1,8 @@
 //! One attempt at one task, as a state machine that does no I/O.
 //!
 //! An engine drives it: it sends [`Transfer::request`], passes on what it receives (head, chunks,
-//! end, errors), and does what the transfer returns. There is no socket, file or clock in this
-//! module; times are passed in. So all engines make the same decisions, and a table can test them
-//! all.
+//! end, errors), and does what the transfer returns. There is no socket, file or clock here; times
+//! are passed in. So all engines make the same decisions, and a table can test them all.
 //!
 //! ```text
 //!   request ──> on_head ──> Follow ──> request …
@@ -191,8 +190,7 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// Applies the rest of `assignment`: the kind of task, its headers, the expected file, and the
-    /// file in place.
+    /// Applies the rest of `assignment`: kind of task, headers, expected file and file in place.
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
@@ -417,7 +415,7 @@ impl<'o> Transfer<'o> {
         let checked = expect::check_size(&self.expect, file.bytes, false)
             .and_then(|()| expect::check_sums(&self.expect, file));
         checked.map_err(|fault| match self.resumed {
-            // The parts do not fit together, whatever the validator says. One whole body may be
+            // The parts do not fit together, whatever the validator says. A whole body may be
             // right.
             true => Fault::transient(fault.kind, fault.message),
             false => fault,
@@ -444,8 +442,7 @@ impl<'o> Transfer<'o> {
         error.into_fault(self.redirects.url(), self.options, limit)
     }
 
-    /// Returns the codings of the body in the order in which they were applied, or none if it is
-    /// stored as sent.
+    /// Returns the codings of the body, in the order applied; none if it is stored as sent.
     #[must_use]
     pub fn codings(&self) -> &[Coding] {
         &self.codings

@@ -24,8 +24,7 @@ const MIN_PIECE: u64 = 1024 * 1024;
 /// than they could be.
 const MAX_PIECE: u64 = 16 * 1024 * 1024;
 
-/// Number of pieces for each connection at equal speed: enough that no connection waits long for
-/// the last piece.
+/// Number of pieces for each connection at equal speed. Keeps the wait for the last one short.
 const ROUNDS: u64 = 4;
 
 /// Largest number of pieces of one body, whatever its length.
@@ -171,8 +170,8 @@ pub(crate) struct Claim {
 
 impl Pieces {
     /// Creates the pieces of a body of `length` bytes after its first `first` bytes, for at most
-    /// `connections` connections. The first piece is held. Returns `None` if there would be fewer
-    /// than two pieces.
+    /// `connections` connections. The first piece is held. Returns `None` unless there would be
+    /// two.
     pub(crate) fn new(first: u64, length: u64, connections: u16) -> Option<Self> {
         let left = length.checked_sub(first)?;
         let shares = ROUNDS * u64::from(connections);

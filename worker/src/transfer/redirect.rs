@@ -164,8 +164,7 @@ impl Redirects {
         Ok(())
     }
 
-    /// Returns the target, resolved against the current URL (RFC 9110 section 10.2.2, RFC 3986
-    /// section 5).
+    /// Resolves the target against the current URL (RFC 9110 section 10.2.2, RFC 3986 section 5).
     fn target(&self, head: &Head<'_>) -> Result<Url, Fault> {
         let bad = |what: String| {
             let status = head.status.as_u16();
@@ -205,8 +204,7 @@ impl Redirects {
         if target.as_str().len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
-        // The URL standard of browsers allows a few hosts that RFC 3986, and so a request, does
-        // not.
+        // Browsers allow a few hosts that RFC 3986, and so a request, does not.
         http::Uri::try_from(target.as_str())
             .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
         Ok(target)

@@ -162,8 +162,7 @@ pub(super) fn has_own_range(options: &HttpOptions, own: &[(String, String)]) -> 
     has_one_of(&[RANGE, IF_RANGE], options, own)
 }
 
-/// Returns whether the user sets a condition or requests a range, so that we must not set a
-/// condition.
+/// Returns whether the user sets a condition or requests a range, so that we set no condition.
 pub(super) fn has_own_condition(options: &HttpOptions, own: &[(String, String)]) -> bool {
     let names = [
         RANGE,

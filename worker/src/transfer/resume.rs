@@ -158,8 +158,7 @@ pub(super) fn judge_part(head: &Head<'_>, wanted: ByteRange) -> Result<Extent, F
     }
 }
 
-/// Returns the length of the whole body, as far as it is known, if `head` alone shows that this is
-/// the whole body.
+/// Returns the length of the whole body, if known. Fails if `head` alone shows none.
 fn whole(head: &Head<'_>) -> Result<Option<u64>, Fault> {
     let is_partial = head.status == StatusCode::PARTIAL_CONTENT;
     if !is_partial && !has_byte_range(head.headers) {

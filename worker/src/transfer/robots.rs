@@ -54,8 +54,7 @@ impl Transfer<'_> {
         self.is_robots() || fault.kind == FailureKind::Robots
     }
 
-    /// Returns whether another attempt may continue the body. A robots.txt is short and fetched
-    /// whole.
+    /// Returns whether another attempt may continue the body. A robots.txt is fetched as a whole.
     pub(super) fn can_be_resumed(&self) -> bool {
         self.codings.is_empty() && !self.is_robots()
     }

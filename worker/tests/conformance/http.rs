@@ -150,8 +150,7 @@ fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine)
     }
 }
 
-/// While the body is read, long after its head is known, nothing may count as an answer to the next
-/// request.
+/// While the body is read, long after its head, nothing may count as an answer to the next request.
 fn a_closed_pooled_connection_is_noticed_behind_a_large_body_too(engine: Engine) {
     let large = "x".repeat(3_000_000);
     let server = Server::start(move |mut stream, number| {

@@ -74,8 +74,7 @@ impl Server {
     }
 
     /// Starts a server that answers the first request with the first of `answers`, and so on, each
-    /// on a new connection; the last answer is for all others. Also returns the heads of the
-    /// requests.
+    /// on a new connection; the last is for all others. Also returns the heads of the requests.
     pub fn in_turn(answers: Vec<Vec<u8>>) -> (Self, Heads) {
         let heads = Heads::default();
         let seen = heads.clone();
@@ -107,8 +106,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that refuses connections while this value exists. It is bound, so that no other test gets
-/// it.
+/// A port that refuses connections. It is bound, so that no other test gets it.
 pub struct ClosedPort {
     _socket: rustix::fd::OwnedFd,
     pub addr: SocketAddr,

@@ -75,8 +75,8 @@ impl Observer {
     }
 }
 
-/// Wraps a transport error so that ureq cannot take it for the end of a body, as it does with some
-/// stream errors.
+/// Wraps a transport error so that ureq cannot take it, like some stream errors, for the end of a
+/// body.
 fn carry(error: TransportError) -> Error {
     Error::Other(Box::new(Carried(error)))
 }

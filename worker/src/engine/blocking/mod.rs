@@ -1,7 +1,6 @@
 //! The blocking engine: ureq drives the transfer on the calling thread.
 //!
-//! No thread is started per request. This module must not decide what a response means: the
-//! transfer does.
+//! No thread is started per request. Must not decide what a response means: the transfer does.
 
 mod connector;
 mod error;
@@ -39,8 +38,7 @@ const CHUNK: usize = 64 * 1024;
 /// Longest time for which a piece of body is held in memory to grow.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Larger than any head that ureq sees; it would take a head that fills the buffer for a
-/// disconnect.
+/// Larger than any head that ureq sees, because it takes a full buffer for a disconnect.
 const INPUT_BUFFER: usize = 64 * 1024;
 
 /// Largest line of a request head, in bytes; the first one contains the URL.

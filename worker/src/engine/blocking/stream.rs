@@ -199,8 +199,7 @@ fn begin(addr: &SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Returns which of `sockets` have connected or failed: at least one, unless `patience` has
-/// expired.
+/// Returns which of `sockets` have connected or failed: none only if `patience` has expired.
 fn wait(sockets: &[(SocketAddr, OwnedFd)], patience: Duration) -> io::Result<Vec<usize>> {
     let mut polled: Vec<PollFd<'_>> = sockets
         .iter()

@@ -51,8 +51,7 @@ pub(super) struct Patience<'a> {
 }
 
 impl Patience<'_> {
-    /// Checks the limits; call with each poll of a wait. `moved` says whether data came since the
-    /// last.
+    /// Checks the limits at each poll of a wait. `moved` says whether data came since the last.
     pub(super) fn tick(
         &mut self,
         context: &mut Context<'_>,

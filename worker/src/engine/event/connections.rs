@@ -154,8 +154,7 @@ impl Connections {
         });
     }
 
-    /// Returns the entry of `destination` if it may speak HTTP/2. Only TLS servers can announce
-    /// that.
+    /// Returns the entry of `destination` if it may speak HTTP/2, which requires TLS.
     pub(super) fn entry(&self, destination: &Destination) -> Option<Arc<Http2Entry>> {
         if !destination.https {
             return None;

@@ -77,8 +77,7 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Creates a connection over `stream`, with reads of a size that suits `throttle`. Sends
-    /// nothing yet.
+    /// Creates a connection over `stream`, with reads that suit `throttle`. Sends nothing yet.
     pub(super) async fn new(
         stream: Stream,
         throttle: Option<&Throttle>,

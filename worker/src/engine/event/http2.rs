@@ -41,8 +41,7 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    /// Creates a connection over `stream`, with windows that suit `throttle`. Call on an event
-    /// loop.
+    /// Creates a connection over `stream` on an event loop, with windows that suit `throttle`.
     pub(super) async fn new(
         stream: Stream,
         throttle: Option<&Throttle>,
