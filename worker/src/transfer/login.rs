@@ -80,7 +80,7 @@ impl<'o> Transfer<'o> {
         Ok(())
     }
 
-    /// Returns `Authorization` of the next request, unless the user sets it.
+    /// Returns `Authorization` of the next request, for use if the user sets none.
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
         let is_home = self.redirects.is_home() && !self.is_robots();
         let bearer = self.options.login.bearer.as_ref().filter(|_| is_home);
