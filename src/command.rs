@@ -129,7 +129,7 @@ fn mistyped(args: &RunArgs) -> Option<String> {
     }
     let meant = hints::of_word(word, COMMANDS)?;
     Some(format!(
-        "there is no command and no list named {word}; did you mean {meant}"
+        "there is no command or list named {word}; did you mean {meant}"
     ))
 }
 

@@ -22,16 +22,16 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--parallel",
             "--parallel-max",
         ],
-        "the number of worker processes is --workers N (-w), and of the downloads in each --concurrency N (-c)",
+        "--workers N (-w) sets the number of worker processes, and --concurrency N (-c) the downloads at once in each",
     ),
     (
         &["--max-connection-per-server", "--max-connections"],
-        "the connections for one large file are --split N, and the downloads from one host \
-         --parallel-max-host N",
+        "--split N sets the connections for one large file, and --parallel-max-host N the \
+         downloads at once from one host",
     ),
     (
         &["-P", "-d", "--dir", "--directory-prefix"],
-        "the folder for files is --output DIR, and the number of worker processes --workers N",
+        "--output DIR sets the folder for files, and --workers N the number of worker processes",
     ),
     (
         &[
@@ -41,7 +41,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--output-document",
             "--out",
         ],
-        "the file of one URL is named by -o FILE, and those of a list by --naming",
+        "-o FILE names the file of one URL, and --naming the files of a list",
     ),
     (
         &["--content-disposition"],
@@ -49,15 +49,15 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--retries", "--tries", "-t", "--max-tries"],
-        "attempts after the first are --retry N",
+        "--retry N sets the number of attempts after the first",
     ),
     (
         &["--wait-retry", "--waitretry", "--retry-wait"],
-        "the time before each retry is --retry-delay TIME",
+        "--retry-delay TIME sets the time before each retry",
     ),
     (
         &["--timeout", "-T", "--read-timeout"],
-        "--max-time TIME (-m) limits one attempt, and --speed-time TIME the time without a byte",
+        "--max-time TIME (-m) limits one attempt, and --speed-time TIME the time without data",
     ),
     (
         &[
@@ -81,11 +81,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--no-clobber", "--auto-file-renaming", "--allow-overwrite"],
-        "a file that no run has made is replaced only with --force",
+        "only --force replaces a file that was not created by a run",
     ),
     (
         &["--wait", "--delay", "--random-wait"],
-        "the time between two downloads from one host is --host-delay TIME",
+        "--host-delay TIME sets the time between two downloads from one host",
     ),
     (
         &[
@@ -97,11 +97,11 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--no-check-certificate", "--check-certificate"],
-        "--insecure (-k) checks no certificate",
+        "--insecure (-k) does not check certificates",
     ),
     (
         &["--ca-certificate"],
-        "a file of trusted certificates is --cacert FILE",
+        "--cacert FILE names a file of trusted certificates",
     ),
     (
         &[
@@ -111,7 +111,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--password",
             "--ask-password",
         ],
-        "name and password are --user NAME:PASSWORD, or in a netrc file (--netrc-file FILE)",
+        "give name and password as --user NAME:PASSWORD, or in a netrc file (--netrc-file FILE)",
     ),
     (
         &["--load-cookies", "--save-cookies", "--keep-session-cookies"],
@@ -119,29 +119,32 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--certificate", "--private-key"],
-        "a client certificate is --cert FILE, and its key --key FILE",
+        "--cert FILE names a client certificate, and --key FILE its key",
     ),
     (
         &["--anyauth", "--basic", "--auth-no-challenge"],
-        "Basic is sent at once, and Digest if a server asks for it; --digest never sends Basic",
+        "Basic is sent with the first request, and Digest if a server asks for it; --digest never sends Basic",
     ),
     (
         &["--ntlm", "--negotiate"],
         "NTLM and Negotiate are not supported; curl has them",
     ),
-    (&["-U"], "the user agent is --user-agent TEXT (-A)"),
-    (&["-e", "--referer"], "it is a header: -H 'Referer: URL'"),
+    (&["-U"], "--user-agent TEXT (-A) sets the user agent"),
+    (
+        &["-e", "--referer"],
+        "give it as a header: -H 'Referer: URL'",
+    ),
     (
         &["-s", "--silent", "-S", "--show-error"],
         "--quiet (-q) prints errors only",
     ),
     (
         &["-#", "--progress-bar", "--show-progress", "--bar", "--eta"],
-        "a terminal shows progress without an option; --quiet (-q) hides it",
+        "progress is shown on a terminal without an option; --quiet (-q) hides it",
     ),
     (
         &["-L", "--location", "-f", "--fail"],
-        "redirects are followed and a status from 400 on is a failure, without an option",
+        "redirects are followed, and a status of 400 or above is a failure, without an option",
     ),
     (
         &[
@@ -154,7 +157,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--head",
             "--post-data",
         ],
-        "only GET is sent; for other methods use curl",
+        "only GET is supported; for other methods use curl",
     ),
     (
         &[
@@ -166,15 +169,15 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "-p",
             "--page-requisites",
         ],
-        "links are not followed; for that use wget2",
+        "links are not followed; use wget2 for that",
     ),
     (
         &["--checksum"],
-        "a list can give the hash: {\"url\": \"...\", \"sha256\": \"...\"} on a line of JSONL",
+        "a list can contain the hash: {\"url\": \"...\", \"sha256\": \"...\"} on a line of JSONL",
     ),
     (
         &["--halt"],
-        "--max-failures N ends the run after so many failures",
+        "--max-failures N ends the run after N failures",
     ),
     (
         &["--joblog", "--log", "--output-log"],
@@ -188,11 +191,11 @@ const WORDS: &[(&[&str], &str)] = &[
     (&["options", "usage"], "coordinator --help"),
     (
         &["run", "download", "get", "fetch", "start", "add"],
-        "coordinator URL, or coordinator LIST: downloading takes no command",
+        "coordinator URL, or coordinator LIST: downloading needs no command",
     ),
     (
         &["resume", "continue", "retry", "restart"],
-        "the command of the run again: it continues where it stopped",
+        "repeat the command of the run: it continues where it stopped",
     ),
     (
         &[
@@ -232,8 +235,8 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
     let value = text(ContextKind::InvalidValue)?;
     (error.kind() == ErrorKind::ValueValidation && option.starts_with("--concurrency")).then(|| {
         format!(
-            "-c takes a number, the downloads at once in each worker (--concurrency), and not \
-             '{}'; to continue a run that stopped, repeat its command",
+            "-c expects a number (downloads at once in each worker, --concurrency), not '{}'; to \
+             continue a run that stopped, repeat its command",
             value.escape_debug()
         )
     })

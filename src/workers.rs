@@ -39,13 +39,13 @@ const ENVIRONMENT: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"];
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
     /// The options are too long for a message to the workers.
-    #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
+    #[error("the options for HTTP are too long for a worker: {0}; give fewer headers")]
     Options(EncodeError),
     /// The system cannot create memory that workers can share.
-    #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
+    #[error("cannot create the memory in which workers share one rate (--limit-rate): {0}")]
     Memory(io::Error),
     /// There is no socket that workers can connect to.
-    #[error("cannot make sockets for the workers: {0}")]
+    #[error("cannot create sockets for the workers: {0}")]
     Sockets(io::Error),
     /// The pool cannot listen for workers.
     #[error(transparent)]

@@ -58,7 +58,7 @@ fn main() {
             .filter(|(_, outcome)| *outcome == Outcome::Done(()));
         assert_eq!(done.count(), JOBS);
         println!(
-            "{workers} workers, all at once: {}",
+            "{workers} workers, all jobs at once: {}",
             rate(JOBS, begun.elapsed())
         );
 
@@ -88,7 +88,7 @@ fn main() {
         .collect();
     times.sort();
     println!(
-        "a job that ends its first worker is done by another after {:?} (median), {:?} at most",
+        "a job whose first worker dies finishes in another after {:?} (median), {:?} at most",
         times[DEATHS / 2],
         times[DEATHS - 1]
     );

@@ -10,7 +10,7 @@
 //! [`RLIMIT_DATA`]: https://man7.org/linux/man-pages/man2/setrlimit.2.html
 #![allow(
     unsafe_code,
-    reason = "an allocator is unsafe to implement; so is ending without running exit handlers"
+    reason = "an allocator is unsafe to implement, and so is an exit without exit handlers"
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -33,18 +33,18 @@ pub struct Dialled {
 /// Fails if no coordinator listens there, or if no socket can be created beside its own.
 pub fn dial(socket: &Path) -> io::Result<Dialled> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(io::Error::other("that is not the path of a socket"));
+        return Err(io::Error::other("it is not the path of a socket"));
     };
     // The path of a socket is limited to 107 bytes (unix(7)), which the folder's path may exceed.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder, flags, Mode::empty())?;
     let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
     let name = name.to_str().filter(|name| !name.contains('\0'));
-    let name = name.ok_or_else(|| io::Error::other("the socket's name is not text"))?;
+    let name = name.ok_or_else(|| io::Error::other("the name of the socket is not UTF-8"))?;
     let sender = IpcSender::<Secret>::connect(format!("{short}/{name}"))?;
     let outbox = converted::<OpaqueIpcSender, IpcBytesSender>(sender.to_opaque())?;
     tempfile::env::override_temp_dir(Path::new(&short))
-        .map_err(|_| io::Error::other("this process has dialled before"))?;
+        .map_err(|_| io::Error::other("this process has already connected to a coordinator"))?;
     let (server, path) = IpcOneShotServer::new()?;
     let path = path.strip_prefix(&short).unwrap_or_default();
     let mut secret = Secret::default();
@@ -84,7 +84,7 @@ impl Dialled {
     pub fn answer(self) -> io::Result<IpcBytesReceiver> {
         let (receiver, secret) = self.server.accept().map_err(io::Error::other)?;
         if secret != self.hello.secret {
-            return Err(io::Error::other("another process answered in its place"));
+            return Err(io::Error::other("another process answered instead"));
         }
         converted::<OpaqueIpcReceiver, IpcBytesReceiver>(receiver.to_opaque())
     }

@@ -27,7 +27,7 @@ pub enum LinkError {
     #[error("the channel to the coordinator failed: {0}")]
     Broken(#[from] io::Error),
     /// The received bytes are not a message.
-    #[error("the coordinator sent something else than a message: {0}")]
+    #[error("the coordinator sent data that is not a message: {0}")]
     Decode(#[from] codec::DecodeError),
     /// The message does not fit a frame.
     #[error("a message to the coordinator cannot be sent: {0}")]

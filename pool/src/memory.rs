@@ -56,7 +56,9 @@ pub fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> 
     let size = fstat(memory)?.st_size;
     // Only a file in memory has seals.
     if usize::try_from(size) != Ok(bytes) || !fcntl_get_seals(memory)?.contains(SealFlags::SHRINK) {
-        return Err(io::Error::other("it is not memory that was made for this"));
+        return Err(io::Error::other(
+            "it is not a sealed file in memory of the expected size",
+        ));
     }
     // SAFETY: a new mapping at an address that the system chooses touches no memory in use.
     let address = unsafe {

@@ -22,13 +22,13 @@ pub enum ProcessError {
     #[error("cannot close inherited descriptors: {0}")]
     Descriptors(#[source] io::Error),
     /// The system does not notify this process when the coordinator dies.
-    #[error("cannot ask to be told of the coordinator's death: {0}")]
+    #[error("cannot request a signal for the coordinator's death: {0}")]
     DeathSignal(#[source] io::Error),
     /// SIGXFSZ could not be caught: a write beyond a limit on file sizes would end this process.
     #[error("cannot catch the signal for files that are too large: {0}")]
     FileSizeSignal(#[source] io::Error),
     /// The coordinator could not be reached.
-    #[error("cannot reach the coordinator at {}: {cause}", .socket.display())]
+    #[error("cannot connect to the coordinator at {}: {cause}", .socket.display())]
     Connect {
         /// The path of the socket.
         socket: PathBuf,
@@ -38,10 +38,10 @@ pub enum ProcessError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The first message was not the setup.
-    #[error("the coordinator did not begin with a setup")]
+    #[error("the first message of the coordinator is not a setup")]
     NoSetup,
     /// The page of this process is not at standard input.
-    #[error("cannot show through standard input what runs: {0}")]
+    #[error("cannot map the page of this worker at standard input: {0}")]
     Page(#[source] io::Error),
     /// The process cannot be confined.
     #[error(transparent)]

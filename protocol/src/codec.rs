@@ -50,7 +50,7 @@ pub enum DecodeError {
         size: usize,
     },
     /// Bytes follow the message.
-    #[error("frame has {extra} bytes behind its message")]
+    #[error("frame has {extra} bytes after its message")]
     Trailing {
         /// Number of these bytes.
         extra: usize,

@@ -58,7 +58,7 @@ pub enum HandshakeError {
         theirs: u32,
     },
     /// The worker is not the process that was started.
-    #[error("the worker is process {started} and says that it is {theirs}")]
+    #[error("the worker is process {started}, but its greeting names process {theirs}")]
     Pid {
         /// The process that was started.
         started: u32,

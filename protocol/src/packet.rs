@@ -40,7 +40,7 @@ pub enum PacketError {
     #[error("message of {0} bytes exceeds the limit of {MAX_FRAME}")]
     TooLarge(usize),
     /// The header announces another length for the packet.
-    #[error("packet of {came} bytes announces {announced}")]
+    #[error("packet of {came} bytes announces {announced} bytes")]
     Length {
         /// Number of bytes received.
         came: usize,

@@ -102,13 +102,13 @@ pub struct Faults {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultsError {
     /// There is no such fault.
-    #[error("there is no fault '{name}'; there are all, none, {}", names())]
+    #[error("there is no fault '{name}'; choose from all, none, {}", names())]
     Unknown {
         /// The name given.
         name: String,
     },
     /// The amount is not valid.
-    #[error("'{value}' is no amount of {}: it takes {}", .fault.name(), .fault.measure().expected())]
+    #[error("'{value}' is not a valid amount for {}: expected {}", .fault.name(), .fault.measure().expected())]
     Amount {
         /// The fault.
         fault: Fault,
@@ -116,7 +116,7 @@ pub enum FaultsError {
         value: String,
     },
     /// The fault can happen to a fleet only.
-    #[error("{} befalls a fleet only; say of how many members with --fleet", .0.name())]
+    #[error("{} applies only to a fleet; set the number of members with --fleet", .0.name())]
     OfFleet(Fault),
 }
 
@@ -317,7 +317,7 @@ impl Fault {
 impl Measure {
     const fn expected(self) -> &'static str {
         match self {
-            Self::Rate => "times a second, such as 5/s, up to 1000/s",
+            Self::Rate => "a number of times a second, such as 5/s, up to 1000/s",
             Self::Share => "a percentage, such as 0.5%",
             Self::Count => "a whole number, up to 100000",
         }
@@ -466,10 +466,12 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named_with_the_way_out() {
         let refusal = |text: &str| text.parse::<Faults>().expect_err(text).to_string();
-        assert!(refusal("kil").starts_with("there is no fault 'kil'; there are all, none, kill,"));
+        assert!(
+            refusal("kil").starts_with("there is no fault 'kil'; choose from all, none, kill,")
+        );
         assert_eq!(
             refusal("kill=fast"),
-            "'fast' is no amount of kill: it takes times a second, such as 5/s, up to 1000/s"
+            "'fast' is not a valid amount for kill: expected a number of times a second, such as 5/s, up to 1000/s"
         );
         for wrong in [
             "segv=101%",

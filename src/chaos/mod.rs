@@ -48,7 +48,7 @@ use watch::Interrupt;
 pub enum ChaosError {
     /// The folder for the runs cannot be used.
     #[error(
-        "cannot work in {}: {source}; set TMPDIR, or name a folder that does not exist with --output",
+        "cannot work in {}: {source}; set TMPDIR, or give a folder that does not exist with --output",
         .folder.display()
     )]
     Folder { folder: PathBuf, source: io::Error },
@@ -59,7 +59,7 @@ pub enum ChaosError {
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
     /// The queue of a fleet does not start, or its contents cannot be read.
-    #[error("cannot use nats-server: {0}; name the program with --nats-server")]
+    #[error("cannot use nats-server: {0}; give its path with --nats-server")]
     Queue(String),
     /// The runs cannot be started or watched.
     #[error("cannot supervise the runs: {0}")]

@@ -85,12 +85,12 @@ impl Report<'_> {
             (
                 "recovered",
                 findings.recovered,
-                "stored although a worker or a coordinator had died with it".to_owned(),
+                "stored after the death of a worker or coordinator that worked on them".to_owned(),
             ),
             (
                 "resumed",
                 findings.resumed,
-                "stored from parts: what was cut off was gone on with".to_owned(),
+                "stored from parts: an interrupted download was continued".to_owned(),
             ),
             ("quarantined", findings.quarantined, poisons),
         ] {
@@ -159,7 +159,7 @@ impl Report<'_> {
         match (&self.story.unfinished, broken.is_empty()) {
             (Some(reason), _) => format!("not finished: {reason}"),
             (None, true) => {
-                "clean: nothing lost, doubled, torn or wrong, nobody wronged, nothing left behind"
+                "clean: nothing lost, doubled, torn or wrong, nothing wrongly quarantined, nothing left behind"
                     .to_owned()
             }
             (None, false) => format!("BROKEN: {}", broken.join(", ")),
@@ -205,9 +205,25 @@ impl Report<'_> {
     }
 }
 
-/// Returns the name of a violation as a JSON key.
+/// Returns the JSON key of a violation. Keys stay as they are when a name changes.
 pub(super) fn key(violation: Violation) -> String {
-    violation.name().replace(' ', "_")
+    match violation {
+        Violation::InnocentQuarantined => "innocents_quarantined".to_owned(),
+        Violation::Unfenced => "heard_too_late".to_owned(),
+        Violation::Untold => "copies_not_told_of".to_owned(),
+        Violation::Miscounted => "told_otherwise".to_owned(),
+        Violation::Lost
+        | Violation::Duplicated
+        | Violation::Torn
+        | Violation::WrongBytes
+        | Violation::Failed
+        | Violation::PoisonSpared
+        | Violation::NeverServed
+        | Violation::BadRecord
+        | Violation::Orphan
+        | Violation::Leftover
+        | Violation::OverLimit => violation.name().replace(' ', "_"),
+    }
 }
 
 pub(super) fn listed<'a, K: std::fmt::Display + 'a>(

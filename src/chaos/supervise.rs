@@ -166,9 +166,9 @@ impl Supervisor<'_> {
                 "it took longer than {}",
                 humantime::format_duration(self.plan.limit)
             )),
-            Some(code @ (2 | 3)) => Some(format!("a run could not begin: exit code {code}")),
+            Some(code @ (2 | 3)) => Some(format!("a run did not start: exit code {code}")),
             Some(_) | None if fruitless == FRUITLESS => Some(format!(
-                "{FRUITLESS} runs in a row did nothing; the last ended with {}",
+                "{FRUITLESS} runs in a row made no progress; the last ended with {}",
                 ending(status)
             )),
             Some(_) | None => None,

@@ -59,8 +59,8 @@ pub struct ChaosArgs {
     #[arg(short = 'o', long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 
-    /// Instead, run the same list in every mode, with one URL that crashes its worker, one that uses
-    /// too much memory and one that hangs, and show what each mode lost
+    /// Instead, run the same list in every mode, with one URL that crashes its worker, one that
+    /// uses too much memory and one that hangs, and show what each mode lost
     #[arg(long, conflicts_with_all = ["faults", "output", "concurrency", "engine", "time_limit"])]
     pub compare_modes: bool,
 
@@ -90,7 +90,7 @@ Faults:
 
 Exit status:
   0    nothing was lost, stored twice, torn or left behind
-  1    something was, or the run did not finish
+  1    something was lost, stored twice, torn or left behind, or the run did not finish
   2    the command line is wrong
-  3    the set-up is: nothing was started
+  3    the set-up is wrong: nothing was started
   130  interrupted (SIGINT), 143 terminated (SIGTERM)";

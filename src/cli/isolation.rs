@@ -10,8 +10,8 @@ use crate::isolation::attempt::{Attempt, named};
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct IsolationArgs {
-    /// Play only these attempts: families (files, link) or single attempts (kill-coordinator), as the
-    /// table names them
+    /// Make only these attempts: families (files, link) or single attempts (kill-coordinator), as
+    /// the table names them
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -35,7 +35,7 @@ pub struct IsolationArgs {
 /// Options of `coordinator attacked`: a run, and what one of its workers tries.
 #[derive(Debug, Args)]
 pub struct AttackedArgs {
-    /// What the first worker tries
+    /// What the first worker attempts
     #[arg(long, value_parser = named)]
     pub attempt: &'static Attempt,
 
@@ -45,17 +45,17 @@ pub struct AttackedArgs {
 
 const AFTER_HELP: &str = "\
 Cells:
-  HELD            it had no effect, and it had one without the sandbox or in a thread
+  HELD            it had no effect, but had one without the sandbox or in a thread
   HELD (link)     it had no effect: the coordinator prevents it, with or without a sandbox
   OPEN            it had an effect
-  open by design  it had an effect that the sandbox does not prevent on purpose
-  unproven        it had no effect, but it had none without the sandbox either
-  no effect       it had no effect in a column that is only compared with
-  not played      it would end the run, or there is nothing to attack
+  open by design  it had an effect that the sandbox allows on purpose
+  unproven        it had no effect, but had none without the sandbox either
+  no effect       it had no effect in a column that is only for comparison
+  not tried       it would end the run, or there is nothing to attack
 
 Exit status:
-  0    nothing in the column `processes` is OPEN
-  1    something is
+  0    no attempt in the column `processes` is OPEN
+  1    at least one is
   2    the command line is wrong
-  3    the set-up is: nothing was started
+  3    the set-up is wrong: nothing was started
   130  interrupted (SIGINT), 143 terminated (SIGTERM)";

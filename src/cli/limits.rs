@@ -11,7 +11,7 @@ pub enum SandboxName {
     On,
     /// No sandbox
     Off,
-    /// What the kernel offers
+    /// As much of the sandbox as the kernel offers
     BestEffort,
 }
 
@@ -19,11 +19,12 @@ pub enum SandboxName {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Workers")]
 pub struct LimitArgs {
-    /// Limit for the private memory of each worker; a worker that needs more ends [default: no limit]
+    /// Limit for the private memory of each worker; a worker that needs more exits [default: no
+    /// limit]
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub worker_memory: Option<u64>,
 
-    /// Nice value of workers, -20 to 19 [default: that of this process]
+    /// Nice value of workers, from -20 to 19 [default: that of this process]
     #[arg(
         long,
         value_name = "N",
@@ -32,8 +33,8 @@ pub struct LimitArgs {
     )]
     pub worker_nice: Option<i32>,
 
-    /// Whether to confine workers: they can then write only in a folder of their own, read only what
-    /// name lookup needs, and start no program
+    /// Whether to confine workers: they can then write only in a folder of their own, read only
+    /// what name lookup needs, and start no program
     #[arg(long, value_enum, value_name = "WHEN", default_value = "best-effort")]
     pub sandbox: SandboxName,
 

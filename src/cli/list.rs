@@ -10,21 +10,22 @@ pub struct ListArgs {
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub input_format: FormatName,
 
-    /// Column of a table, or key in JSONL, that holds the URL: a name, or in a table without a header
-    /// row a number, counted from 1 [default: url]
+    /// Column of a table, or key in JSONL, that holds the URL: a name, or in a table without a
+    /// header row a number, counted from 1 [default: url]
     #[arg(long, value_name = "NAME")]
     pub url_column: Option<String>,
 
     // clap would replace an n in braces with a line break.
-    /// How to name files: flat (one folder), tree (folders as in the URL), hash (1,024 folders), or a
-    /// template like {host}/{name}-{hash}, with host, path, name, hash and n (the number of the URL)
-    /// in braces [default: flat; if the command line has one URL and nothing else, a plain name]
+    /// How to name files: flat (one folder), tree (folders as in the URL), hash (1,024 folders), or
+    /// a template like {host}/{name}-{hash}, with host, path, name, hash and n (the number of the
+    /// URL) in braces [default: flat; if the command line has one URL and nothing else, a plain
+    /// name]
     #[arg(long, value_name = "SCHEME")]
     pub naming: Option<String>,
 
     /// Use the file names that servers suggest (Content-Disposition), unless a list or -o names the
-    /// file. For the URLs of a list, the name also has the hash of the URL. Not with --naming hash or
-    /// a template
+    /// file. For the URLs of a list, the name also contains the hash of the URL. Not with --naming
+    /// hash or a template
     #[arg(short = 'J', long)]
     pub remote_header_name: bool,
 }
@@ -32,7 +33,7 @@ pub struct ListArgs {
 /// The format of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormatName {
-    /// Found out for each list
+    /// Detected for each list
     Auto,
     /// One URL a line
     Text,

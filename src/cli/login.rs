@@ -11,12 +11,12 @@ use super::value;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging in")]
 pub struct LoginArgs {
-    /// User name and password for the hosts of the list. Other users of this machine can see them in
-    /// the list of processes; a netrc file keeps them private
+    /// User name and password for the hosts of the list. Other users of this machine can see them
+    /// in the list of processes; a netrc file keeps them private
     #[arg(short = 'u', long, value_name = "NAME:PASSWORD", value_parser = value::credentials)]
     pub user: Option<Credentials>,
 
-    /// Never send a password: use Digest, and fail if a server wants Basic
+    /// Never send a password: use Digest, and fail if a server requires Basic
     #[arg(long)]
     pub digest: bool,
 
@@ -24,7 +24,7 @@ pub struct LoginArgs {
     #[arg(long, value_name = "TOKEN|@FILE", value_parser = value::bearer, conflicts_with = "user")]
     pub oauth2_bearer: Option<Bearer>,
 
-    /// Require ~/.netrc: without a usable one the run does not start. Without this option, it is
+    /// Require ~/.netrc: the run does not start without a usable one. Without this option, it is
     /// used if it exists
     #[arg(long, conflicts_with = "no_netrc")]
     pub netrc: bool,

@@ -167,13 +167,13 @@ Environment:
   SSL_CERT_FILE, SSL_CERT_DIR  the certificates of the system, for --ca-native
   XDG_CONFIG_HOME  the folder of coordinator/config.toml, instead of ~/.config
   NO_COLOR  no colours, unless --color is given
-  TERM, LC_ALL, LC_CTYPE, LANG  what the terminal can show
+  TERM, LC_ALL, LC_CTYPE, LANG  what the terminal can display
   PATH  where to look for the program of --exec
   TMPDIR  the folder for temporary files
 
 Exit status:
   0    every URL is stored
-  1    some URLs failed, are quarantined, or could not be read
+  1    some URLs failed, are quarantined or could not be read
   2    the command line is wrong
   3    the input or the set-up is wrong: nothing was started
   4    the run gave up: restart intensity, disk full, --max-failures, --run-time
@@ -182,5 +182,5 @@ Exit status:
 Signals:
   SIGINT, SIGTERM   finish running downloads, start no new ones; a second one ends the run at once
   SIGUSR1           print on standard error what each worker is doing
-  SIGTSTP           (Ctrl-Z) stop the run and its workers until SIGCONT; no task is blamed for it
+  SIGTSTP           (Ctrl-Z) stop the run and its workers until SIGCONT; no task is blamed
   SIGTTIN, SIGTTOU  sent with kill: add a worker, remove a worker";

@@ -55,7 +55,7 @@ pub enum EngineName {
 /// How tasks are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DispatchName {
-    /// A shared queue: the worker that is free gets the next task
+    /// A shared queue: a free worker gets the next task
     Shared,
     /// The list is split in advance, one chunk for each worker
     Chunked,
@@ -77,7 +77,7 @@ pub struct ModeArgs {
     #[arg(long, value_enum, default_value = "shared")]
     pub dispatch: DispatchName,
 
-    /// Processor time to spend on each file before it is put in place
+    /// Processor time to use for each file before it is put in place
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = value::duration)]
     pub cpu_per_task: Duration,
 

@@ -16,17 +16,17 @@ pub struct ResultsArgs {
     #[arg(value_name = "DIR", default_value = OUTPUT, value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 
-    /// The same as DIR, under the name that a run has for it
+    /// The same as DIR, with the name of the option of a run
     #[arg(long, value_name = "DIR", visible_alias = "output-dir", value_hint = ValueHint::DirPath, conflicts_with = "folder")]
     pub output: Option<PathBuf>,
 
-    /// Print only the URLs that failed or are quarantined, a line each, as a list for another run.
+    /// Print only the URLs that failed or are quarantined, one per line, as a list for another run.
     /// The list is JSONL if one of them has a name (out) or a range, and text otherwise
     #[arg(long, conflicts_with_all = ["slowest", "export_csv", "export_json"])]
     pub failed: bool,
 
-    /// Print the URL and the path of each stored file, with a tab between them, a line each, and
-    /// nothing else; the path is relative to the output folder
+    /// Print only the URL and the path of each stored file, one file per line, with a tab between
+    /// them; the path is relative to the output folder
     #[arg(long, conflicts_with_all = ["failed", "kind", "slowest", "json", "export_csv", "export_json"])]
     pub stored: bool,
 
@@ -38,7 +38,7 @@ pub struct ResultsArgs {
     #[arg(long, value_name = "HOST", value_delimiter = ',', value_parser = value::host)]
     pub host: Vec<String>,
 
-    /// How many of the slowest downloads to show
+    /// Number of slowest downloads to show
     #[arg(long, value_name = "N", default_value = "10")]
     pub slowest: usize,
 

@@ -30,8 +30,8 @@ pub const SIMULATED_OUTPUT: &str = "simulated";
 /// Options of the main job.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// URLs, and lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip or
-    /// zstd; - is standard input [default: urls.txt]
+    /// URLs, and lists of URLs: text with one a line, JSONL, CSV or TSV, also compressed with gzip
+    /// or zstd; - is standard input [default: urls.txt]
     #[arg(value_name = "URL|LIST")]
     pub urls: Vec<PathBuf>,
 
@@ -55,19 +55,19 @@ pub struct RunArgs {
     #[arg(short = 'o', long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub output_file: Option<PathBuf>,
 
-    /// Do what a run refuses in order to protect files: replace files that no run has made, if a
-    /// list or a template names them; and, if an earlier run in this folder used another --naming,
-    /// download its files again under their new names
+    /// Replace files that were not created by a run, if a list or a template names them; and, if an
+    /// earlier run in this folder used another --naming, download its files again under their new
+    /// names
     #[arg(long)]
     pub force: bool,
 
-    /// Do not lock the output folder, for a file system on which that fails. Two runs at once in
-    /// one folder then lose files without any message
+    /// Do not lock the output folder, for a file system on which that fails. Two runs at the same
+    /// time in one folder then lose files without a message
     #[arg(long)]
     pub no_lock: bool,
 
-    /// Make the run survive the loss of power as well: sync file, folder and run log before a URL
-    /// counts as stored. This is slower
+    /// Survive a loss of power: sync file, folder and run log before a URL counts as stored. This
+    /// is slower
     #[arg(long)]
     pub fsync: bool,
 
@@ -81,7 +81,8 @@ pub struct RunArgs {
     pub retry_quarantined: bool,
 
     /// Ask servers whether the files that earlier runs stored are still current, and replace those
-    /// that are not. With AGE, for example 12h, ask only about files that were not checked for so long
+    /// that are not. With AGE, for example 12h, ask only about files that were not checked for so
+    /// long
     #[arg(
         long,
         value_name = "AGE",
@@ -98,11 +99,11 @@ pub struct RunArgs {
     pub dry_run: bool,
 
     /// Answer every URL of the list with a server inside the program: nothing leaves the machine,
-    /// and the files hold random bytes.
-    /// SPEC is a comma-separated list of size=64KiB, latency=100ms, jitter=0ms, errors=0%,
-    /// truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%, disallow=0%, transient=none, range=on,
-    /// validators=both, changed=0%, seed=1. changed=N% gives N% of the URLs another body;
-    /// disallow=N% makes the robots.txt of N% of the hosts forbid everything
+    /// and the files contain random bytes. SPEC is a comma-separated list of size=64KiB,
+    /// latency=100ms, jitter=0ms, errors=0%, truncate=0%, reset=0%, stall=0%, slow=0%, endless=0%,
+    /// disallow=0%, transient=none, range=on, validators=both, changed=0%, seed=1. changed=N% gives
+    /// N% of the URLs another body; disallow=N% makes the robots.txt of N% of the hosts forbid
+    /// everything
     #[arg(
         long,
         value_name = "SPEC",
@@ -199,14 +200,14 @@ pub struct WorkerOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchArgs {
-    /// Show the run to browsers and programs, at PORT of the loopback address, ADDRESS:PORT or
-    /// unix:PATH: a live page at /, its figures as JSON at /status, for Prometheus at /metrics, and
-    /// /healthz. Other users of the machine can connect to a port
+    /// Serve the state of the run to browsers and programs, at PORT of the loopback address,
+    /// ADDRESS:PORT or unix:PATH: a live page at /, its figures as JSON at /status and for
+    /// Prometheus at /metrics, and /healthz. Other users of the machine can connect to a port
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Address>,
 
-    /// Answer only under paths that begin with the secret in FILE; if FILE is missing, create it with
-    /// a random secret
+    /// Answer only under paths that begin with the secret in FILE; if FILE is missing, create it
+    /// with a random secret
     #[arg(long, value_name = "FILE", requires = "listen", value_hint = ValueHint::FilePath)]
     pub listen_token: Option<PathBuf>,
 }
@@ -219,12 +220,12 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub connect_timeout: Duration,
 
-    /// Longest time without a byte from the server
+    /// Longest time without data from the server
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::some_duration)]
     pub speed_time: Duration,
 
-    /// Least bytes of a body in a second, on average over each --speed-time; a slower download fails
-    /// and is retried [default: no limit]
+    /// Minimum bytes of a body per second, on average over each --speed-time; a slower download
+    /// fails and is retried [default: no limit]
     #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
     pub speed_limit: Option<u64>,
 
@@ -232,7 +233,7 @@ pub struct HttpArgs {
     #[arg(short = 'm', long, value_name = "TIME", value_parser = value::some_duration)]
     pub max_time: Option<Duration>,
 
-    /// How many redirects to follow at most
+    /// Maximum number of redirects to follow
     #[arg(long, value_name = "N", default_value = "10")]
     pub max_redirs: u32,
 
@@ -240,12 +241,12 @@ pub struct HttpArgs {
     #[arg(long, value_name = "SIZE", value_parser = value::size)]
     pub max_filesize: Option<u64>,
 
-    /// Most downloads from one host at once, over all workers; 0 is no limit
+    /// Maximum number of downloads at once from one host, over all workers; 0 means no limit
     #[arg(long, value_name = "N", default_value = "6")]
     pub parallel_max_host: u32,
 
-    /// Download each large file over N connections at once, if its server allows that. Each download
-    /// counts N times for --parallel-max-host, which is also the limit for N
+    /// Download each large file over N connections at once, if its server allows that. Each
+    /// download counts N times for --parallel-max-host, which is also the limit for N
     #[arg(long, value_name = "N", default_value = "1", hide_default_value = true, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub split: u16,
 
@@ -253,18 +254,18 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "0", hide_default_value = true, value_parser = value::duration)]
     pub host_delay: Duration,
 
-    /// Obey robots.txt. It is fetched once for each scheme, host and port, before anything else, and
-    /// a URL that it forbids fails without a request. Crawl-delay counts as a --host-delay of its
-    /// host, up to a minute
+    /// Obey robots.txt. It is fetched once for each scheme, host and port, before anything else,
+    /// and a URL that it forbids fails without a request. Crawl-delay counts as a --host-delay of
+    /// its host, up to a minute
     #[arg(long)]
     pub robots: bool,
 
-    /// Most downloads started in a second, over all hosts and workers; N, N/s, N/m or N/h
-    /// [default: no limit]
+    /// Maximum number of downloads started per second, over all hosts and workers; N, N/s, N/m or
+    /// N/h [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = value::rate)]
     pub rate: Option<Duration>,
 
-    /// Most bytes of bodies read in a second, over all workers together; 0 is no limit [default: no
+    /// Maximum bytes of bodies per second, over all workers together; 0 means no limit [default: no
     /// limit]
     #[arg(long, value_name = "SPEED", value_parser = value::limit_rate)]
     pub limit_rate: Option<u64>,
@@ -298,7 +299,7 @@ pub struct HttpArgs {
     #[arg(long, conflicts_with = "cacert")]
     pub ca_native: bool,
 
-    /// Check no certificate: anybody can pretend to be the server
+    /// Do not check certificates: anyone can then pretend to be the server
     #[arg(short = 'k', long, conflicts_with_all = ["cacert", "ca_native"])]
     pub insecure: bool,
 
@@ -326,7 +327,7 @@ pub struct HttpArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Retries")]
 pub struct RetryArgs {
-    /// How often to retry after a transient failure
+    /// Number of retries after a transient failure
     #[arg(long, value_name = "N", default_value = "3")]
     pub retry: u32,
 
@@ -338,7 +339,7 @@ pub struct RetryArgs {
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub retry_delay: Option<Duration>,
 
-    /// Start no retry of a URL later than this after its first attempt [default: no limit]
+    /// Start no retry later than this after the first attempt at a URL [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = value::some_duration)]
     pub retry_max_time: Option<Duration>,
 
@@ -365,17 +366,17 @@ pub struct CrashArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub start_timeout: Duration,
 
-    /// How many workers a URL may kill before it is quarantined. A death that may have come from
-    /// outside (kill -9) counts a fifth
+    /// How many workers a URL may kill before it is quarantined. A death that may have been caused
+    /// from outside (kill -9) counts a fifth
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_deliveries: u32,
 
-    /// How many workers may die within a period without having done anything, before the run ends
+    /// How many workers may die within a period without making progress before the run ends
     /// [default: 3 for each worker, in 60s]
     #[arg(long, value_name = "N/PERIOD", value_parser = value::intensity)]
     pub restart_intensity: Option<Intensity>,
 
-    /// How long running downloads may take after the run was asked to end
+    /// How long running downloads may take after the run is told to end
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = value::duration)]
     pub grace: Duration,
 

@@ -14,8 +14,8 @@ use super::value;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct ShootoutArgs {
-    /// URLs, and lists of URLs; - is standard input [default: urls.txt, or a built-in list where there
-    /// is none]
+    /// URLs, and lists of URLs; - is standard input [default: urls.txt, or a built-in list where
+    /// there is none]
     #[arg(value_name = "URL|LIST")]
     pub urls: Vec<PathBuf>,
 
@@ -56,23 +56,23 @@ pub struct ShootoutArgs {
     pub scan_workers: Vec<NonZeroU16>,
 
     /// Also measure a command, given as 'NAME=COMMAND': {urls} is the list, {out} the folder for
-    /// files, {workers} the number of downloads at once. The list is then plain http for all. May be
-    /// given several times
+    /// files, {workers} the number of downloads at once. The list is then plain http for all. May
+    /// be given several times
     #[arg(long, value_name = "NAME=COMMAND")]
     pub contestant: Vec<String>,
 
-    /// Also measure curl, wget2, aria2c, xargs with wget, and Python, if they are installed: of each
-    /// program the newest on PATH
+    /// Also measure curl, wget2, aria2c, xargs with wget, and Python, if they are installed: of
+    /// each program the newest on PATH
     #[arg(long)]
     pub peers: bool,
 
-    /// Measure this curl, wget2, aria2c or wget, given as NAME=PATH, in place of the newest on PATH.
-    /// May be given several times
+    /// Measure this curl, wget2, aria2c or wget, given as NAME=PATH, in place of the newest on
+    /// PATH. May be given several times
     #[arg(long, value_name = "NAME=PATH")]
     pub peer: Vec<String>,
 
-    /// Also measure `limit`: only the system calls that the downloads take, in --workers processes. The
-    /// list is then plain http for all
+    /// Also measure `limit`: only the system calls that the downloads take, in --workers processes.
+    /// The list is then plain http for all
     #[arg(long)]
     pub limit: bool,
 
@@ -149,7 +149,7 @@ Approaches: sequential, threads, processes-shared, processes-chunked, async, hyb
 
 Exit status:
   0    every entrant downloaded everything
-  1    an entrant failed and has no time
+  1    an entrant failed, and no time is reported for it
   2    the command line is wrong
   3    the input or the set-up is wrong, or a result could not be written
   130  interrupted (SIGINT), 143 terminated (SIGTERM); complete rounds are reported";

@@ -91,9 +91,7 @@ fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, Str
             .iter()
             .any(|bits| lower.ends_with(bits))
     {
-        return Err(format!(
-            "{unit} counts bits; give bytes (B), which have eight bits"
-        ));
+        return Err(format!("{unit} is a unit of bits; give bytes (B)"));
     }
     config.parse_size(text).map_err(|error| error.to_string())
 }
@@ -102,7 +100,7 @@ fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, Str
 pub(super) fn proxy(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Err(
-            "a number is not a proxy; the downloads from one host at once are --parallel-max-host N"
+            "a number is not a proxy; to limit the downloads at once from one host, use --parallel-max-host N"
                 .to_owned(),
         ),
         false => Ok(text.to_owned()),
@@ -143,7 +141,7 @@ pub(super) fn rate(text: &str) -> Result<Duration, String> {
 
 /// Parses `N` or `P%`.
 pub(super) fn max_failures(text: &str) -> Result<MaxFailures, String> {
-    let expected = "expected a number (100) or a part of all (5%)";
+    let expected = "expected a number (100) or a percentage (5%)";
     match text.trim().strip_suffix('%') {
         Some(percent) => match percent.trim().parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => {
@@ -164,8 +162,9 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = (name.trim(), value.trim());
     http::HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("'{}' is not a header name", name.escape_debug()))?;
-    http::HeaderValue::from_str(value)
-        .map_err(|_| format!("the value of '{name}' has characters that a header cannot have"))?;
+    http::HeaderValue::from_str(value).map_err(|_| {
+        format!("the value of '{name}' has characters that are not allowed in a header")
+    })?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -217,7 +216,7 @@ pub(super) fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
     PossibleValuesParser::new(names).try_map(|name| {
         let kinds = FailureKind::ALL.into_iter();
         let mut kinds = kinds.filter(|kind| kind.name() == name);
-        kinds.next().ok_or("not a kind of failure")
+        kinds.next().ok_or("it is not a kind of failure")
     })
 }
 

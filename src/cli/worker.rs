@@ -11,11 +11,11 @@ use crate::isolation::attempt::{Attempt, named};
 /// Options of `coordinator worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Place in the pool; for people who look at the process list
+    /// Slot in the pool, to show it in the process list
     #[arg(long)]
     pub slot: u16,
 
-    /// Which worker of that place; likewise
+    /// Epoch of the slot, to show it in the process list
     #[arg(long)]
     pub epoch: u32,
 
@@ -27,15 +27,15 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub parent: u32,
 
-    /// Folder to work in, its own
+    /// Its own folder
     #[arg(long)]
     pub folder: PathBuf,
 
-    /// What is to go wrong before it connects
+    /// The fault to cause before it connects
     #[arg(long)]
     pub inject: Option<StartFault>,
 
-    /// What it tries before it works, as one that was taken over
+    /// What it tries before it works, as a compromised worker
     #[arg(long, value_parser = named)]
     pub attempt: Option<&'static Attempt>,
 

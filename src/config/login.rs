@@ -36,7 +36,7 @@ pub enum LoginError {
     NoHome,
     /// The token of --oauth2-bearer cannot be sent.
     #[error(
-        "cannot use the token of --oauth2-bearer: it is empty or has characters that no token has"
+        "cannot use the token of --oauth2-bearer: it is empty or has characters that are not allowed in a token"
     )]
     Token,
     /// A certificate and its key cannot be used.
@@ -199,10 +199,7 @@ fn identity(
         ));
     }
     let secret = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
-        wrong(
-            "no private key that can be read in PEM; an encrypted one has to be decrypted"
-                .to_owned(),
-        )
+        wrong("no readable private key in PEM; decrypt it if it is encrypted".to_owned())
     })?;
     CertifiedKey::from_der(shown, secret, &rustls::crypto::ring::default_provider())
         .map_err(|error| wrong(error.to_string()))?;

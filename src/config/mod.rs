@@ -179,7 +179,7 @@ pub enum ConfigError {
     )]
     TwoNames,
     /// A column for a format that has none.
-    #[error("--url-column has no meaning with --input-format {0}")]
+    #[error("--url-column cannot be combined with --input-format {0}")]
     UrlColumn(&'static str),
     /// A certificate file that cannot be read.
     #[error("cannot read the certificates in {path} (--cacert): {error}")]
@@ -197,7 +197,7 @@ pub enum ConfigError {
     },
     /// Ports, but no sandbox that would enforce them.
     #[error(
-        "--connect-ports cannot be combined with --sandbox off: the sandbox keeps workers to them"
+        "--connect-ports cannot be combined with --sandbox off: only the sandbox can restrict the ports of workers"
     )]
     PortsWithoutSandbox,
     /// A mode that cannot be combined with another option.
@@ -209,8 +209,8 @@ pub enum ConfigError {
     },
     /// A fault that a mode cannot have.
     #[error(
-        "--mode {mode} cannot be combined with --inject {fault}: that fault needs workers in processes of \
-         their own (--mode processes)"
+        "--mode {mode} cannot be combined with --inject {fault}: that fault requires worker \
+         processes (--mode processes)"
     )]
     ModeFault {
         mode: &'static str,
@@ -219,7 +219,7 @@ pub enum ConfigError {
     },
     /// More downloads at once than the protocol can express.
     #[error(
-        "--workers {workers} times --concurrency {concurrency} is more than {} at once",
+        "--workers {workers} times --concurrency {concurrency} is more than {} downloads at once",
         u16::MAX
     )]
     TooManyAtOnce {
@@ -238,10 +238,12 @@ pub enum ConfigError {
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// `--block-private` with `--simulate`, or another option that is about the real network.
-    #[error("{0} has no meaning with --simulate: nothing leaves the machine")]
+    #[error("{0} cannot be combined with --simulate: nothing leaves the machine")]
     RealNetworkSimulated(&'static str),
     /// `--cacert` with `--simulate`.
-    #[error("--cacert has no meaning with --simulate: the built-in origin's own CA is trusted")]
+    #[error(
+        "--cacert cannot be combined with --simulate: only the CA of the built-in origin is trusted"
+    )]
     CaCertSimulated,
 }
 

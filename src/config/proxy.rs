@@ -95,7 +95,7 @@ fn parse(text: &str, place: &str) -> Result<Option<Proxy>, ProxyError> {
         "socks5" => ProxyScheme::Socks5,
         "socks5h" => ProxyScheme::Socks5h,
         "socks4" | "socks4a" => return Err(refused("SOCKS 4 is not supported")),
-        _ => return Err(refused("its scheme is not known")),
+        _ => return Err(refused("its scheme is unknown")),
     };
     // A URL leaves out the default port of its own scheme, but keeps that of the other scheme.
     let plain = Url::parse(&format!("http://{rest}"));
@@ -104,7 +104,7 @@ fn parse(text: &str, place: &str) -> Result<Option<Proxy>, ProxyError> {
         return Err(refused("host or port is not valid"));
     };
     if !matches!(plain.path(), "" | "/") || plain.query().is_some() || plain.fragment().is_some() {
-        return Err(refused("something follows host and port"));
+        return Err(refused("there is text after host and port"));
     }
     let port = plain.port().or(tls.port()).unwrap_or(match scheme {
         ProxyScheme::Https => DEFAULT_TLS_PORT,
@@ -124,7 +124,9 @@ fn parse(text: &str, place: &str) -> Result<Option<Proxy>, ProxyError> {
                 !user.contains([':', '\r', '\n', '\0']) && !password.contains(['\r', '\n', '\0']);
             (short && plain).then_some((user, password))
         })
-        .map(|login| login.ok_or_else(|| refused("user name or password cannot be sent")))
+        .map(|login| {
+            login.ok_or_else(|| refused("user name or password has characters that cannot be sent"))
+        })
         .transpose()?;
     Ok(Some(Proxy {
         scheme,

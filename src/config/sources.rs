@@ -23,7 +23,7 @@ pub enum SourcesError {
     Url(#[from] LineError),
     /// Two output folders are given.
     #[error(
-        "-o {} and --output {} both name the folder for files; give one of them",
+        "-o {} and --output {} both name the folder for files; give only one of them",
         short.display(), long.display()
     )]
     TwoFolders {
@@ -33,7 +33,7 @@ pub enum SourcesError {
         long: PathBuf,
     },
     /// A name that no file can have.
-    #[error("-o {file} names no file: it {problem}; --output DIR names the folder")]
+    #[error("-o {file} does not name a file: it {problem}; --output DIR names the folder")]
     File {
         /// What was typed.
         file: String,

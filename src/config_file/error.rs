@@ -33,7 +33,7 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
-    #[error("cannot read the config file {}: {source}; name another (--config) or do without (--no-config)", path.display())]
+    #[error("cannot read the config file {}: {source}; name another one (--config) or ignore it (--no-config)", path.display())]
     Read { path: PathBuf, source: io::Error },
     /// The file as a whole cannot be used.
     #[error("cannot use the config file {}: {problem}", path.display())]

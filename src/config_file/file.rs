@@ -91,7 +91,7 @@ pub(super) fn read(
     let metadata = file.metadata().map_err(failed)?;
     if author != Author::Named && !metadata.is_file() {
         return Err(wrong(
-            "it is no regular file; --no-config does without".to_owned(),
+            "it is not a regular file; --no-config ignores it".to_owned(),
         ));
     }
     let mode = metadata.mode() & 0o777;
@@ -99,13 +99,13 @@ pub(super) fn read(
     if author == Author::User {
         if owner != 0 && owner != rustix::process::geteuid().as_raw() {
             return Err(wrong(
-                "it belongs to another user; name it with --config, or do without (--no-config)"
+                "it belongs to another user; name it with --config, or ignore it (--no-config)"
                     .to_owned(),
             ));
         }
         if mode & 0o022 != 0 {
             return Err(wrong(format!(
-                "its mode is {mode:o}, so that others may write to it; run chmod 600 on it"
+                "its mode is {mode:o}, so other users can write to it; run chmod 600 on it"
             )));
         }
     }
@@ -186,8 +186,8 @@ impl Reader<'_> {
         }
         let file = self.path.display();
         Err(at.wrong(format!(
-            "{key} is not taken from a file that was found beside a list, which anybody may have \
-             made; if you trust it, name it (--config {file}), and if not, ignore it (--no-config)"
+            "{key} is not allowed in a file beside a list, which anyone could have written; if you \
+             trust it, name it (--config {file}); if not, ignore it (--no-config)"
         )))
     }
 
@@ -210,7 +210,7 @@ impl Reader<'_> {
             && values.iter().any(|value| secret(&value))
         {
             return Err(at.wrong(format!(
-                "{key} is a secret, and the mode of the file is {mode:o}, so that others may read \
+                "{key} is a secret, but the mode of the file is {mode:o}, so other users can read \
                  it; run chmod 600 on it"
             )));
         }
@@ -242,7 +242,7 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<Vec<Value>, Box<FileError>> {
         let at = self.place(&value.span());
-        let wrong = |expected: &str| at.wrong(format!("{key} takes {expected}"));
+        let wrong = |expected: &str| at.wrong(format!("{key}: expected {expected}"));
         let value = value.get_ref();
         let is_count = matches!(arg.get_action(), ArgAction::Count);
         let can_be_bare = is_count || keys::is_switch(arg) || keys::is_optional(arg);
@@ -266,7 +266,7 @@ impl Reader<'_> {
             let item = |item: &Spanned<DeValue<'_>>| {
                 text_of(item.get_ref()).map(Value::Text).ok_or_else(|| {
                     let at = self.place(&item.span());
-                    at.wrong(format!("{key} takes texts in quotes, or numbers"))
+                    at.wrong(format!("{key}: expected texts in quotes, or numbers"))
                 })
             };
             return items.iter().map(item).collect();
@@ -295,7 +295,7 @@ impl Reader<'_> {
     fn hosts(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<HostArgs>, Box<FileError>> {
         let at = self.place(&value.span());
         let DeValue::Table(tables) = value.get_ref() else {
-            return Err(at.wrong("host takes tables: [host.\"data.example\"]"));
+            return Err(at.wrong("host: expected tables, such as [host.\"data.example\"]"));
         };
         let mut hosts = Vec::new();
         for (name, table) in tables {
@@ -309,7 +309,7 @@ impl Reader<'_> {
             })?;
             let DeValue::Table(table) = table.get_ref() else {
                 return Err(at.wrong(
-                    "a host has a table of its own: [host.\"data.example\"], and cert and key below it",
+                    "each host has its own table: [host.\"data.example\"], with cert and key below it",
                 ));
             };
             hosts.push(self.host(host.to_string(), &at, table)?);
@@ -331,7 +331,7 @@ impl Reader<'_> {
                 "key" => &mut key,
                 other => {
                     let told = format!(
-                        "a host takes cert and key, and not {}",
+                        "the keys of a host are cert and key, not {}",
                         other.escape_debug()
                     );
                     return Err(at.wrong(match hints::nearest(other, &OF_HOST) {
@@ -343,7 +343,7 @@ impl Reader<'_> {
             let text = text_of(value.get_ref()).filter(|text| !text.is_empty());
             let wrong = || {
                 at.wrong(format!(
-                    "{} takes the name of a file, in quotes",
+                    "{}: expected the name of a file, in quotes",
                     name.get_ref()
                 ))
             };

@@ -86,7 +86,7 @@ pub(super) fn unknown(command: &Command, key: &str) -> String {
         .collect();
     match hints::nearest(&key.replace('_', "-"), &names) {
         Some(name) => format!("{told}; did you mean {name}?"),
-        None => format!("{told}; coordinator --help-all names all"),
+        None => format!("{told}; coordinator --help-all lists all options"),
     }
 }
 

@@ -164,7 +164,7 @@ fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
         ),
         (
             "workers = true",
-            "c.toml:1:11: workers takes one value: a text in quotes, or a number",
+            "c.toml:1:11: workers: expected one value: a text in quotes, or a number",
         ),
         (
             "workers = 0",
@@ -172,11 +172,11 @@ fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
         ),
         (
             "robots = \"yes\"",
-            "c.toml:1:10: robots takes true or false, without quotes",
+            "c.toml:1:10: robots: expected true or false, without quotes",
         ),
         (
             "header = [\"A: b\", 1979-05-27]",
-            "c.toml:1:19: header takes texts in quotes, or numbers",
+            "c.toml:1:19: header: expected texts in quotes, or numbers",
         ),
         (
             "mode = \"magic\"",
@@ -192,7 +192,7 @@ fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
         ),
         (
             "[host.\"a.example\"]\ncrt = 'x'",
-            "c.toml:2:1: a host takes cert and key, and not crt; did you mean cert?",
+            "c.toml:2:1: the keys of a host are cert and key, not crt; did you mean cert?",
         ),
         (
             "[host.\"a.example\"]\nkey = 'x'",
@@ -322,9 +322,9 @@ fn secrets_are_taken_only_from_a_file_that_others_cannot_read_and_are_not_shown(
 
 #[test]
 fn the_own_file_is_of_the_user_alone() {
-    let told = read("workers = 3", Author::User, 0o622).expect_err("others may write to it");
-    assert!(told.contains("others may write to it"), "{told}");
-    read("workers = 3", Author::User, 0o644).expect("others may read it");
+    let told = read("workers = 3", Author::User, 0o622).expect_err("other users can write to it");
+    assert!(told.contains("other users can write to it"), "{told}");
+    read("workers = 3", Author::User, 0o644).expect("other users can read it");
 }
 
 #[test]

@@ -67,8 +67,8 @@ pub struct DiskMap<const V: usize> {
 /// The entries outgrew their memory, and could not be stored on disk.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot keep track of the URLs in a temporary file in {}: {source}; make room there, and run \
-     the same command again",
+    "cannot keep track of the URLs in a temporary file in {}: {source}; free some space there, and \
+     run the same command again",
     .folder.display()
 )]
 pub struct DiskMapError {

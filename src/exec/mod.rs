@@ -164,7 +164,7 @@ impl Executor {
         }
         let runner = Runner::start(&self.plan).map_err(|error| {
             // Probably too few descriptors or processes.
-            let message = format!("cannot start a process that runs commands (--exec): {error}");
+            let message = format!("cannot start the process that runs commands (--exec): {error}");
             Outcome::Failed(Fault::transient(FailureKind::Exec, message))
         })?;
         let runner = Arc::new(runner);
@@ -227,8 +227,8 @@ impl Executor {
         }
         let code = status.and_then(WaitStatus::exit_status);
         Outcome::Failed(if code == Some(EXIT_UNUSABLE.into()) {
-            let message = "the process that runs commands (--exec) cannot do so, and said why on \
-                           standard error; correct that and run again";
+            let message = "the process that runs commands (--exec) cannot start; it printed the \
+                           reason on standard error; correct that and run again";
             Fault::fatal(FailureKind::Exec, message)
         } else {
             verdict::lost(&self.plan.exec)

@@ -52,17 +52,17 @@ impl Plan {
             Some("") => None,
             text => Some(
                 text.and_then(|text| text.parse().ok())
-                    .ok_or_else(|| wrong("the nice value is no number"))?,
+                    .ok_or_else(|| wrong("the nice value is not a number"))?,
             ),
         };
-        let timeout = number(next("no time limit")?, "the time limit is no number")?;
+        let timeout = number(next("no time limit")?, "the time limit is not a number")?;
         let output = PathBuf::from(next("no output folder")?);
         if !output.is_absolute() {
             return Err(wrong("the output folder is not absolute"));
         }
         let program = next("no program")?;
         let words = arguments
-            .map(|word| word.into_string().map_err(|_| wrong("a word is no text")))
+            .map(|word| word.into_string().map_err(|_| wrong("a word is not UTF-8")))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             nice,
@@ -121,7 +121,7 @@ mod tests {
             let said = said.iter().map(OsString::from).collect();
             let error = Plan::from_arguments(said).expect_err("no plan").to_string();
             assert!(
-                error.starts_with("only a coordinator starts this: "),
+                error.starts_with("this command is for the coordinator only: "),
                 "{error}"
             );
         }

@@ -32,7 +32,7 @@ use crate::folder::Folder;
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
     /// It was not started by a coordinator.
-    #[error("only a coordinator starts this: {0}")]
+    #[error("this command is for the coordinator only: {0}")]
     Arguments(String),
     /// The system refused something.
     #[error("cannot {what}: {error}")]
@@ -61,7 +61,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<(), RunnerError> {
             Ok((_, 0)) => return Ok(()),
             Ok((_, size)) => size,
             Err(Errno::INTR) => continue,
-            Err(errno) => return Err(system("hear the coordinator")(errno.into())),
+            Err(errno) => return Err(system("receive from the coordinator")(errno.into())),
         };
         let order = codec::decode(&buffer[..size])
             .map_err(|error| RunnerError::Arguments(error.to_string()))?;
@@ -87,16 +87,16 @@ fn begin(arguments: Vec<OsString>) -> Result<Plan, RunnerError> {
             .map_err(system("handle signals"))?;
     }
     set_child_subreaper(Some(getpid()))
-        .map_err(|errno| system("adopt what commands leave behind")(errno.into()))?;
+        .map_err(|errno| system("adopt processes that commands leave behind")(errno.into()))?;
     // If the run is suspended when its parent dies, this process must continue in order to notice.
     // The signal also arrives if only the thread that started this process ends; then it has no
     // effect.
     set_parent_process_death_signal(Some(Signal::CONT))
-        .map_err(|errno| system("ask to be told of the parent's death")(errno.into()))?;
+        .map_err(|errno| system("request a signal for the parent's death")(errno.into()))?;
     let plan = Plan::from_arguments(arguments)?;
     if let Some(nice) = plan.nice {
         setpriority_process(None, nice).map_err(|errno| {
-            system("give commands the nice value of --worker-nice")(errno.into())
+            system("set the nice value of commands (--worker-nice)")(errno.into())
         })?;
     }
     Ok(plan)

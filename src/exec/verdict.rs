@@ -24,9 +24,9 @@ pub(super) fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Faul
         CommandAnswer::Failed { end, last_line } => {
             let end_text = match end {
                 CommandEnd::Code(code) => format!("failed with exit code {code}"),
-                CommandEnd::Signal(signal) => format!("was ended by {}", signal_text(signal)),
+                CommandEnd::Signal(signal) => format!("was killed by {}", signal_text(signal)),
                 CommandEnd::TimedOut => format!(
-                    "did not end within {:?} (--exec-timeout), and was killed",
+                    "did not finish within {:?} (--exec-timeout) and was killed",
                     exec.timeout
                 ),
             };
@@ -48,7 +48,7 @@ pub(super) fn lost(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
         FailureKind::Exec,
-        format!("{name} was killed, with the process that ran it"),
+        format!("{name} was killed together with the process that ran it"),
     )
 }
 
@@ -58,7 +58,7 @@ pub(super) fn frozen(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
         FailureKind::Exec,
-        format!("{name} was killed: the process that runs it does not answer"),
+        format!("{name} was killed: the process that runs it does not respond"),
     )
 }
 

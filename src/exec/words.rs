@@ -65,7 +65,7 @@ pub enum CommandError {
     #[error("it has {0} bytes, more than {MAX_COMMAND}; put it into a script")]
     TooLong(usize),
     /// It contains a nul byte.
-    #[error("it holds a nul byte")]
+    #[error("it contains a NUL byte")]
     Nul,
     /// The name of the program contains a placeholder.
     #[error("its first word is a placeholder; name the program to run")]
@@ -244,7 +244,7 @@ mod tests {
             (&[""], "it is empty"),
             (&["{path}"], "its first word is a placeholder"),
             (&["p", "{pth}"], "there is no {pth}; a command has {path}"),
-            (&["p", "\0"], "it holds a nul byte"),
+            (&["p", "\0"], "it contains a NUL byte"),
             (&["p", &long], "it has 16387 bytes"),
         ] {
             let error = parse(words).expect_err("it is none").to_string();

@@ -78,8 +78,8 @@ pub enum StateError {
     },
     /// The file has other names, under which it would be changed as well.
     #[error(
-        "{} is a file with {count} names (hard links), and a run would change it under all of \
-         them; put a copy in its place, or use another output folder",
+        "{} is a file with {count} names (hard links), and a run would change all of them; replace \
+         it with a copy, or use another output folder",
         .path.display()
     )]
     Linked {
@@ -90,8 +90,8 @@ pub enum StateError {
     },
     /// It belongs to another user.
     #[error(
-        "{} belongs to another user (user id {uid}), who may have prepared it; remove it, or use \
-         another output folder",
+        "{} belongs to another user (user id {uid}), who may have manipulated it; remove it, or \
+         use another output folder",
         .path.display()
     )]
     Foreign {
@@ -187,7 +187,7 @@ impl OwnFolder {
             folder
                 .readable()
                 .and_then(|open| Ok(fchmod(open, Mode::RWXU)?))
-                .map_err(system("keep others out of"))?;
+                .map_err(system("restrict access to"))?;
         }
         Ok(Self {
             folder,
@@ -294,7 +294,7 @@ impl Folder {
         let stat = fstat(&file).map_err(|errno| system("look at")(errno.into()))?;
         check(&path, &stat, Kind::File, Some(owner))?;
         if owner.keeps_modes() && Mode::from_raw_mode(stat.st_mode) != OWN_FILE {
-            fchmod(&file, OWN_FILE).map_err(|errno| system("keep others out of")(errno.into()))?;
+            fchmod(&file, OWN_FILE).map_err(|errno| system("restrict access to")(errno.into()))?;
         }
         Ok(file)
     }

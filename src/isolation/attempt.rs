@@ -51,7 +51,7 @@ pub enum HeldBy {
 pub enum AsThread {
     /// It is played.
     Played,
-    /// It is not played, because it would end the coordinator or change the whole process.
+    /// It is not tried, because it would end the coordinator or change the whole process.
     Ends,
     /// It has no target, because there is no other worker or no link.
     NoTarget,

@@ -54,7 +54,7 @@ impl Column {
 }
 
 impl Attempt {
-    /// Returns why the attempt is not played in `column`, if it is not.
+    /// Returns why the attempt is not tried in `column`, if it is not.
     pub fn unplayed(&self, column: Column) -> Option<&'static str> {
         match (column.has_processes(), self.as_thread) {
             (true, _) | (false, AsThread::Played) => None,

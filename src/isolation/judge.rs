@@ -57,7 +57,7 @@ pub enum Seen {
     Effect(String),
     /// It had no effect, and the run continued unharmed.
     Nothing,
-    /// It was not played, for this reason.
+    /// It was not tried, for this reason.
     Unplayed(&'static str),
     /// It is not known whether it was played, or whether it had an effect.
     Unknown,
@@ -314,7 +314,7 @@ impl<'a> Trial<'a> {
         self.give(scene, LAST)?;
         self.stdin = None;
         if !self.wait(ENDED_WITHIN)? {
-            return Ok(Some("the run does not end".to_owned()));
+            return Ok(Some("the run did not end".to_owned()));
         }
         self.ended = true;
         let status = self.job.finish()?.0;
@@ -339,7 +339,7 @@ impl<'a> Trial<'a> {
             .filter(|line| !line.is_empty())
         {
             let Ok(record) = serde_json::from_slice::<Value>(line) else {
-                return Ok(Some("a line of the run log is no record".to_owned()));
+                return Ok(Some("a line of the run log is not a record".to_owned()));
             };
             let url = record["url"].as_str().unwrap_or_default().to_owned();
             lines.entry(url).or_default().push(record);
@@ -363,7 +363,7 @@ impl<'a> Trial<'a> {
         Ok(lines
             .keys()
             .next()
-            .map(|url| format!("a record of '{url}', which nobody asked for")))
+            .map(|url| format!("a record of '{url}', which is not in the list")))
     }
 }
 
@@ -404,7 +404,7 @@ fn last_line(said: &Path) -> String {
     let text = fs::read(said).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let last = text.lines().rfind(|line| !line.trim().is_empty());
-    last.unwrap_or("it said nothing").to_owned()
+    last.unwrap_or("no output").to_owned()
 }
 
 impl InForce {

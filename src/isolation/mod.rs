@@ -43,7 +43,7 @@ use scene::Stage;
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
     /// No attempt and no family has that name.
-    #[error("there is no attempt and no family '{name}' (--only); the families are {families}")]
+    #[error("there is no attempt or family '{name}' (--only); the families are {families}")]
     Only {
         /// What was typed.
         name: String,
@@ -54,7 +54,7 @@ pub enum IsolationError {
     #[error("cannot work in {}: {source}; set TMPDIR to a folder with a short name", .folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     /// The settings of the origin are not valid.
-    #[error("cannot set the built-in origin up: {0}")]
+    #[error("cannot set up the built-in origin: {0}")]
     Spec(#[source] SpecError),
     /// The origin does not start.
     #[error("cannot start the built-in origin: {0}")]
@@ -66,7 +66,7 @@ pub enum IsolationError {
     #[error("cannot watch a run: {0}")]
     Run(#[source] io::Error),
     /// A run does not start.
-    #[error("the run for '{attempt}' ({column}) did not begin: {said}")]
+    #[error("the run for '{attempt}' ({column}) did not start: {said}")]
     NoRun {
         /// The attempt that the run was for.
         attempt: &'static str,

@@ -3,7 +3,7 @@
 //! This is the only module of the attacker with `unsafe` code.
 #![allow(
     unsafe_code,
-    reason = "a worker that was taken over does not call safe functions"
+    reason = "a compromised worker does not call safe functions"
 )]
 
 mod arg;

@@ -32,7 +32,7 @@ pub enum State {
     Unproven,
     /// It had no effect where nothing holds it.
     NoEffect,
-    /// It was not played.
+    /// It was not tried.
     NotPlayed,
 }
 
@@ -45,7 +45,7 @@ impl State {
             Self::Allowed => "open by design",
             Self::Unproven => "unproven",
             Self::NoEffect => "no effect",
-            Self::NotPlayed => "not played",
+            Self::NotPlayed => "not tried",
         }
     }
 }
@@ -86,9 +86,7 @@ impl Played<'_> {
         match self.seen.get(&column)? {
             Seen::Effect(how) if how != "seen" => Some(how),
             Seen::Unplayed(why) => Some(why),
-            Seen::Unknown => {
-                Some("nobody knows: it was not played to its end, or cannot be looked at")
-            }
+            Seen::Unknown => Some("unknown: it did not finish, or its effect cannot be observed"),
             Seen::Effect(_) | Seen::Nothing => None,
         }
     }
@@ -173,7 +171,9 @@ impl Report<'_> {
         writeln!(out, "{}", self.table())?;
         for row in &self.rows {
             if row.state(Column::Processes) == Some(State::Open) {
-                let note = row.note(Column::Processes).unwrap_or("its effect was seen");
+                let note = row
+                    .note(Column::Processes)
+                    .unwrap_or("its effect was observed");
                 writeln!(
                     out,
                     "OPEN: {}: {}: {note}",

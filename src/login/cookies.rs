@@ -162,7 +162,7 @@ fn cookie(text: &str, http_only: bool) -> Result<Cookie, &'static str> {
     };
     match cookie.is_sound() {
         true => Ok(cookie),
-        false => Err("not a cookie that can be sent"),
+        false => Err("the cookie has characters that cannot be sent"),
     }
 }
 

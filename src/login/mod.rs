@@ -30,9 +30,7 @@ pub enum FileError {
     #[error("it is larger than {} MiB", MAX_FILE / 1024 / 1024)]
     TooLarge,
     /// Other users can read it.
-    #[error(
-        "its mode is {mode:o}, so that others may read what is secret in it; run chmod 600 on it"
-    )]
+    #[error("its mode is {mode:o}, so other users can read the secrets in it; run chmod 600 on it")]
     Exposed {
         /// The permissions in its mode.
         mode: u32,
@@ -47,8 +45,8 @@ pub enum FileError {
     },
     /// It names more hosts than workers can be given.
     #[error(
-        "with the other files it names {0} hosts, and workers can be given at most {MAX_LOGIN_HOSTS}; leave out those \
-         that the list does not need"
+        "together with the other files it names {0} hosts, but workers support at most \
+         {MAX_LOGIN_HOSTS}; remove those that the list does not need"
     )]
     TooMany(usize),
 }

@@ -95,10 +95,7 @@ impl Netrc {
                 }
                 "macdef" => words.skip_macro(),
                 _ => {
-                    return Err(line(
-                        words.line,
-                        "a word that netrc files do not have there",
-                    ));
+                    return Err(line(words.line, "unexpected word"));
                 }
             }
         }

@@ -21,7 +21,7 @@ const GROUPS: [(&str, &str); 9] = [
 
 /// There is no help on the topic.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no help on {topic}{}; topics are {topics}", .meant.as_ref().map_or_else(String::new, |meant| format!(" (did you mean {meant}?)")))]
+#[error("there is no help on {topic}{}; the topics are {topics}", .meant.as_ref().map_or_else(String::new, |meant| format!(" (did you mean {meant}?)")))]
 pub struct NoTopic {
     topic: String,
     meant: Option<String>,

@@ -30,7 +30,7 @@ pub enum ManualError {
     #[error("cannot write to standard output: {0}")]
     Stdout(#[from] io::Error),
     /// A file or folder cannot be written.
-    #[error("cannot write {}: {source}; name a folder that can be written to (--dir)", .path.display())]
+    #[error("cannot write {}: {source}; give a folder that is writable (--dir)", .path.display())]
     File { path: PathBuf, source: io::Error },
 }
 

@@ -45,7 +45,7 @@ impl Helpers {
                 .name("placement".to_owned())
                 .spawn(move || work.help(&mover, &tell));
             if let Err(error) = started {
-                tracing::debug!(%error, "fewer bodies are placed at once");
+                tracing::debug!(%error, "cannot start another thread; fewer bodies are placed at once");
                 break;
             }
         }

@@ -255,7 +255,9 @@ impl Placement {
         drop(jobs);
         let left = deadline.saturating_duration_since(Instant::now());
         if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the disk does not answer; files may be in place without a record");
+            tracing::warn!(
+                "the disk does not respond; some files may be in place without a record"
+            );
             return;
         }
         if let Some(crew) = &crew {
@@ -487,7 +489,7 @@ impl Mover {
             return match is_known {
                 true => Ok(()),
                 false => Err(Misplaced::Violation(
-                    "it reported a file as current that does not exist".to_owned(),
+                    "it reported a file as current, but the file does not exist".to_owned(),
                 )),
             };
         }
@@ -534,7 +536,8 @@ impl Mover {
         if !body.is_untouched() {
             to.take_away();
             return Err(Misplaced::Violation(
-                "a process wanted to write to its body while it was put in place".to_owned(),
+                "a process tried to open its body for writing while the file was put in place"
+                    .to_owned(),
             ));
         }
         Ok(())

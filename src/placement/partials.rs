@@ -64,7 +64,7 @@ impl Hand {
         let (folder, kept) = (partial.join(folder_of(worker)), partial.join(KEPT));
         if let Err(error) = leftovers::salvage(&folder, &kept, self.boot.as_deref()) {
             // The end of the run tries again, and reports an error if it fails.
-            tracing::debug!(%worker, %error, "the folder of a worker that is gone stays");
+            tracing::debug!(%worker, %error, "cannot remove the folder of a worker that has ended");
         }
     }
 }

@@ -54,24 +54,24 @@ impl Move<'_> {
     /// cannot be put beside it either, because then its name is not the cause.
     pub(super) fn misplaced(&self, errno: Errno) -> Fault {
         let permanent = |why: &str| {
-            let text = format!("cannot put in place {}: {why}", self.path);
+            let text = format!("cannot put {} in place: {why}", self.path);
             Fault::permanent(FailureKind::Store, text)
         };
         match errno {
             Errno::EXIST if !self.replace => permanent(
-                "something is there that no run has made; move it away, or replace it with --force",
+                "a file is there that was not created by a run; move it away, or replace it with --force",
             ),
-            Errno::ISDIR => permanent("a folder is in its place"),
+            Errno::ISDIR => permanent("there is a folder with this name"),
             Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::XDEV | Errno::NOENT
                 if self.fits_beside() =>
             {
                 let cause = io::Error::from(errno);
                 if self.is_folder() {
                     // A sandbox reports this as a lack of permission.
-                    permanent("a folder is in its place")
+                    permanent("there is a folder with this name")
                 } else if errno == Errno::NOENT {
                     // The folder was removed just now.
-                    let text = format!("cannot put in place {}: {cause}", self.path);
+                    let text = format!("cannot put {} in place: {cause}", self.path);
                     Fault::transient(FailureKind::Store, text)
                 } else {
                     permanent(&cause.to_string())

@@ -58,7 +58,7 @@ pub struct Plan {
 pub enum PlanError {
     /// Two exports have the same destination.
     #[error(
-        "--export-csv and --export-json cannot both be standard output (-); name a file for one"
+        "--export-csv and --export-json cannot both be standard output (-); give a file for one of them"
     )]
     StdoutTwice,
 }
@@ -67,7 +67,7 @@ pub enum PlanError {
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// The folder does not exist.
-    #[error("there is no folder {}; name the output folder of a run{hint}", .folder.display())]
+    #[error("there is no folder {}; give the output folder of a run{hint}", .folder.display())]
     NoFolder {
         /// The path that was given.
         folder: PathBuf,
@@ -76,7 +76,7 @@ pub enum ResultsError {
     },
     /// It is not a folder.
     #[error(
-        "{} is not a folder; name the output folder of a run, in which the run log is",
+        "{} is not a folder; give the output folder of a run, which contains the run log",
         .folder.display()
     )]
     NotAFolder {
@@ -86,7 +86,7 @@ pub enum ResultsError {
     /// It has no run log.
     #[error(
         "there is no run log in {} (.coordinator/results.jsonl): no run has stored files there; \
-         name the output folder of one{hint}",
+         give the output folder of a run{hint}",
         .folder.display()
     )]
     NoLog {
@@ -95,7 +95,7 @@ pub enum ResultsError {
         hint: &'static str,
     },
     /// The file in the place of the run log is not a run log.
-    #[error("{} is not a run log, none of its lines is a record; {first}", .path.display())]
+    #[error("{} is not a run log: none of its lines is a record; {first}", .path.display())]
     NotALog {
         /// The path of the file.
         path: PathBuf,
@@ -115,7 +115,7 @@ pub enum ResultsError {
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
     /// A result would overwrite the run log.
-    #[error("{} is the run log itself, which is not written over; name another file", .path.display())]
+    #[error("{} is the run log itself and is not overwritten; give another file", .path.display())]
     OverLog {
         /// The path that was given.
         path: PathBuf,
@@ -162,8 +162,8 @@ impl Plan {
 }
 
 /// The message if a filter selects nothing.
-const NO_MATCH: &str = "no URL matches --kind and --host; coordinator results without them names the \
-                        kinds and hosts of this run";
+const NO_MATCH: &str = "no URL matches --kind and --host; coordinator results without them shows \
+                        the kinds and hosts of this run";
 
 /// Reports the requested results. A reader that closes the pipe early is not an error.
 ///
@@ -278,13 +278,13 @@ fn count(plan: &Plan, scratch: &Path) -> Result<(Latest, Counting), ResultsError
 /// Reports whether the run was simulated, and which parts of the log were skipped.
 fn warn(latest: &Latest) {
     if latest.is_simulated() {
-        say("the run was simulated (--simulate): the files do not hold what their URLs name");
+        say("the run was simulated (--simulate): the files do not have the content of their URLs");
     }
     warn_of(latest.unreadable());
     if latest.is_torn() {
         say(
-            "the last line of the run log is incomplete, and is skipped: a run is writing it, \
-             or was killed; the next run does that URL again",
+            "the last line of the run log is incomplete and is skipped: a run is writing it, or \
+             was killed; the next run downloads that URL again",
         );
     }
 }
@@ -293,7 +293,7 @@ fn warn_of(unreadable: &Unreadable) {
     if let Some(first) = &unreadable.first {
         let lines = unreadable.lines;
         say(&format!(
-            "{lines} lines of the run log are not records, and are skipped; {first}"
+            "{lines} lines of the run log are not records and are skipped; {first}"
         ));
     }
 }

@@ -49,7 +49,10 @@ pub fn print(out: &mut impl Write, summary: &Summary, show: &Show<'_>) -> io::Re
         writeln!(out, "\nerrors by host\n{}", table.trim_fmt())?;
         let more = summary.hosts_with_errors - summary.errors_by_host.len() as u64;
         if more > 0 {
-            writeln!(out, " and {more} more, with no more errors than the last")?;
+            writeln!(
+                out,
+                " and {more} more, each with at most as many errors as the last"
+            )?;
         }
     }
     if !summary.slowest.is_empty() {

@@ -42,9 +42,9 @@ pub enum Meeting {
 impl fmt::Display for Meeting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Same => f.write_str("which is the file of"),
-            Self::Folder => f.write_str("which is a folder for the file of"),
-            Self::File(path) => write!(f, "and {} is the file of", Excerpt::of_name(path)),
+            Self::Same => f.write_str("which is already the file of"),
+            Self::Folder => f.write_str("which is already a folder for the file of"),
+            Self::File(path) => write!(f, "and {} is already the file of", Excerpt::of_name(path)),
         }
     }
 }
@@ -158,13 +158,25 @@ mod tests {
         assert_eq!(claim("a/b/c", 1), None);
         assert_eq!(claim("a/b/d", 2), None);
         assert_eq!(claim("a/e", 3), None);
-        assert_eq!(claim("a", 4), met("which is a folder for the file of", 1));
-        assert_eq!(claim("a/b", 5), met("which is a folder for the file of", 1));
-        assert_eq!(claim("a/e", 6), met("which is the file of", 3));
-        assert_eq!(claim("a/e/f/g", 7), met("and a/e is the file of", 3));
-        assert_eq!(claim("a/b/d/x", 8), met("and a/b/d is the file of", 2));
+        assert_eq!(
+            claim("a", 4),
+            met("which is already a folder for the file of", 1)
+        );
+        assert_eq!(
+            claim("a/b", 5),
+            met("which is already a folder for the file of", 1)
+        );
+        assert_eq!(claim("a/e", 6), met("which is already the file of", 3));
+        assert_eq!(
+            claim("a/e/f/g", 7),
+            met("and a/e is already the file of", 3)
+        );
+        assert_eq!(
+            claim("a/b/d/x", 8),
+            met("and a/b/d is already the file of", 2)
+        );
         assert_eq!(claim("ab", 9), None);
-        assert_eq!(claim("ab/c", 10), met("and ab is the file of", 9));
+        assert_eq!(claim("ab/c", 10), met("and ab is already the file of", 9));
         assert_eq!(claim("a/b/f", 11), None);
     }
 }

@@ -22,8 +22,8 @@ use crate::input::{Excerpt, UrlKey};
 pub enum FolderError {
     /// The run is real, and the folder is simulated.
     #[error(
-        "the files in {} come from a simulated run (--simulate), and a real run cannot use \
-         them; name another folder with --output, or remove this one",
+        "the files in {} come from a simulated run (--simulate), and a real run cannot use them; \
+         give another folder with --output, or remove this one",
         .folder.display()
     )]
     Simulated {
@@ -32,8 +32,8 @@ pub enum FolderError {
     },
     /// The run is simulated, and the folder is real.
     #[error(
-        "the files in {} come from a real run, and a simulated run (--simulate) cannot use \
-         them; leave out --output to simulate in the folder simulated, or name another",
+        "the files in {} come from a real run, and a simulated run (--simulate) cannot use them; \
+         leave out --output to simulate in the folder simulated, or give another",
         .folder.display()
     )]
     Real {
@@ -42,8 +42,8 @@ pub enum FolderError {
     },
     /// Files in the folder were named in another way.
     #[error(
-        "the files in {} have other names ({recorded} would now be {named}), and a run \
-         would download them again; use the --naming of the earlier run, name another folder with \
+        "the files in {} have other names ({recorded} would now be {named}), and a run would \
+         download them again; use the --naming of the earlier run, give another folder with \
          --output, or download them again with --force",
         .folder.display()
     )]

@@ -185,8 +185,8 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     if tidied.guessable > 0 {
         console.line(&format!(
-            "{} partial bodies of an earlier version are dropped, since anybody can guess their \
-             names; those downloads start over",
+            "{} partial bodies of an earlier version are removed, because other users can guess \
+             their names; those downloads start over",
             tidied.guessable
         ));
     }
@@ -209,7 +209,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     }
     if config.http.insecure {
         console
-            .line("warning: certificates are not checked (--insecure); anybody can pretend to be the server");
+            .line("warning: certificates are not checked (--insecure); anyone can pretend to be the server");
     }
     let mut log = LogWriter::open(folder.own())?;
     if config.fsync {
@@ -217,7 +217,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         folder.sync()?;
     }
     if log.cut() > 0 {
-        tracing::info!(bytes = log.cut(), "cut a torn line off the run log");
+        tracing::info!(bytes = log.cut(), "removed a torn line from the run log");
     }
     let this_run = LastRun::begin();
     note_run(&this_run, &folder);
@@ -225,7 +225,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if deaths.cut() > 0 {
         tracing::info!(
             bytes = deaths.cut(),
-            "cut a torn line off the log of deaths"
+            "removed a torn line from the log of deaths"
         );
     }
     // Temporary files of this run are created beside the run log, which needs room anyway.
@@ -237,7 +237,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     };
     let mut index = Index::load(source, detail(&config))?;
     if let Err(error) = index.keep_if_long(folder.own()) {
-        tracing::warn!(%error, "the next run will read all of the run log again");
+        tracing::warn!(%error, "cannot write the index; the next run reads the whole run log");
     }
     let keeper = Keeper::new(
         &index,
@@ -352,10 +352,10 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     // Every worker has exited. If tasks are left, the next run can resume their partial bodies.
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
     if let Err(error) = folder.remove_leftovers(&lock, boot.as_deref()) {
-        tracing::warn!(%error, "partial bodies are left");
+        tracing::warn!(%error, "cannot remove all partial bodies");
     }
     if let Err(error) = folder.remove_robots() {
-        tracing::warn!(%error, "what hosts allow is left");
+        tracing::warn!(%error, "cannot remove the robots.txt files of this run");
     }
     console = std::mem::take(&mut finished.console);
     if let Some(path) = &config.cookie_jar
@@ -395,7 +395,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
 /// Notes for `results` when the run began, and how it ended.
 fn note_run(run: &LastRun, folder: &OutputFolder) {
     if let Err(error) = run.write(folder.own()) {
-        tracing::warn!(%error, "results will not tell how this run ended");
+        tracing::warn!(%error, "cannot note how this run ended; results does not show it");
     }
 }
 
@@ -412,7 +412,7 @@ fn tell_unreadable(index: &Index, console: &Console) {
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
         console.error(&format!(
-            "{unreadable} lines of the run log are not records, and are ignored; {problem}"
+            "{unreadable} lines of the run log are not records and are ignored; {problem}"
         ));
     }
 }
@@ -435,13 +435,13 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
                 // dump any more, which is why this is not always done.
                 let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
                 if let Err(error) = hidden {
-                    tracing::warn!(%error, "this process's memory is not kept from workers");
+                    tracing::warn!(%error, "cannot protect the memory of this process from workers");
                 }
             }
             if let Some(missing) = in_force.lacks() {
                 console.error(&format!(
-                    "warning: this machine cannot confine workers in full: {missing} (--sandbox off \
-                     hides this, --sandbox on insists)"
+                    "warning: this machine cannot confine workers in full: {missing} (--sandbox \
+                     off hides this warning, --sandbox on requires full confinement)"
                 ));
             }
         }
@@ -459,20 +459,20 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
     let own = folder.own().as_folder().path().display();
     if !folder.own().owner().keeps_modes() {
         console.error(&format!(
-            "warning: the file system keeps no modes: nothing keeps other users from reading and \
-             changing what this run keeps in {own}"
+            "warning: the file system has no permissions: other users can read and change what \
+             this run keeps in {own}"
         ));
     }
     if folder.own().is_tightened() {
         console.line(&format!(
-            "other users could look into {own} until now; the run log, which may hold passwords in \
-             URLs, is this user's alone from now on"
+            "other users could read {own} until now; from now on only you can read the run log, \
+             which may contain passwords in URLs"
         ));
     }
     if !folder.trusts_partials() && tidied.removed > 0 {
         console.error(&format!(
             "other users could write to {own}: {} files of unfinished downloads in it are not \
-             trusted, and are removed",
+             trusted and were removed",
             tidied.removed
         ));
     }
@@ -487,8 +487,8 @@ fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
         && has_leases(folder.partial()).is_ok_and(|leases| !leases)
     {
         console.error(
-            "warning: the file system of the output folder has no leases: a worker that was taken \
-             over can change a file for as long as that worker runs, also after it was recorded",
+            "warning: the file system of the output folder has no leases: a compromised worker can \
+             change a file for as long as that worker runs, also after the file was recorded",
         );
     }
 }
@@ -549,7 +549,7 @@ fn reserve(config: &RunConfig, console: &Console) -> Result<Option<Reserved>, Wa
     let reserved = Reserved::new(address, config.listen_token.as_deref())?;
     if reserved.is_open() {
         console.error(
-            "warning: everybody who can reach this machine can watch the run; --listen-token requires a secret",
+            "warning: everyone who can reach this machine can watch the run; --listen-token requires a secret",
         );
     }
     console.line(&format!("the run can be watched at {}", reserved.place()));

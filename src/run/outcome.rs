@@ -107,27 +107,27 @@ fn explain(reason: &GiveUp, layout: &Layout) -> String {
             period,
             last,
         } => format!(
-            "{deaths} workers died within {} without having done anything, the last with {}; \
-             their last output is above, and -v shows more (--restart-intensity)",
+            "{deaths} workers died within {} without making progress, the last with {}; their last \
+             output is above, and -v shows more (--restart-intensity)",
             humantime::format_duration(*period),
             exit_text(last)
         ),
         GiveUp::TooManyFailures { failed } => format!(
             "{failed} URLs failed, more than --max-failures allows; run the same command again to \
-             try them again and do the rest"
+             retry them and to download the rest"
         ),
         GiveUp::TimeIsUp => {
-            "the time limit was reached (--run-time); run the same command again to do the \
+            "the time limit was reached (--run-time); run the same command again to download the \
                              rest"
                 .to_owned()
         }
         GiveUp::AllRetired { last } => format!(
-            "in every slot, workers died one after another without having done anything, the \
-             last with {}; their last output is above, and -v shows more",
+            "in every slot, workers died one after another without making progress, the last with \
+             {}; their last output is above, and -v shows more",
             exit_text(last)
         ),
         GiveUp::Fatal(failure) => format!(
-            "{}; files go to {}; nothing is lost; run the same command again when that is fixed",
+            "{}; files go to {}; nothing is lost; run the same command again when this is fixed",
             failure.message,
             layout.output().display()
         ),

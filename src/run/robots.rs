@@ -144,7 +144,7 @@ impl RobotsGate {
         let rules = match self.rules(origin) {
             Ok(rules) => rules,
             Err(error) => {
-                let message = format!("cannot read {origin}{ROBOTS_PATH} back: {error}");
+                let message = format!("cannot read the stored {origin}{ROBOTS_PATH}: {error}");
                 return Ruling::Forbidden(failure(FailureKind::RobotsUnreachable, message));
             }
         };
@@ -209,7 +209,7 @@ impl RobotsGate {
         };
         if let Err(error) = done {
             // A redirect to this place is judged by the file that is there.
-            tracing::warn!(%error, origin, "the file of a robots.txt stays as it is");
+            tracing::warn!(%error, origin, "cannot update the file of a robots.txt");
         }
         standing
     }
@@ -219,7 +219,7 @@ impl RobotsGate {
             Ok(rules) if rules.allow_all() => Standing::Open(rules.crawl_delay()),
             Ok(rules) => Standing::Ruled(rules.crawl_delay()),
             Err(error) => {
-                tracing::warn!(%error, origin, "a robots.txt that was stored cannot be read");
+                tracing::warn!(%error, origin, "cannot read a stored robots.txt");
                 Standing::Unreachable(FailureKind::Store, stored.exchange.status)
             }
         }
@@ -332,9 +332,7 @@ fn out_of_reach(origin: &str, kind: FailureKind, status: Option<u16>) -> String 
         (FailureKind::Status, Some(status)) => format!("status {status}"),
         (kind, _) => kind.to_string(),
     };
-    format!(
-        "{origin}{ROBOTS_PATH} is out of reach ({why}), and so nothing there is allowed for now"
-    )
+    format!("{origin}{ROBOTS_PATH} is unreachable ({why}), so nothing there is allowed for now")
 }
 
 /// Returns the failure of a target that was not requested.

@@ -247,8 +247,8 @@ impl TargetFilter {
             let link = self.link_on_the_way(&target.path);
             if let Some(link) = link {
                 return Some(format!(
-                    "which leads through {}, and that is a symbolic link or not a folder; give it \
-                     another name, or move that away",
+                    "which leads through {}, which is a symbolic link or not a folder; give it \
+                     another name, or move the link away",
                     Excerpt::of_name(&link)
                 ));
             }
@@ -260,7 +260,7 @@ impl TargetFilter {
         let problem = match (owner, there) {
             (_, Err(_)) | (Owner::Itself, _) => return None,
             (_, Ok(there)) if there.is_dir() => {
-                "where there is a folder; give it another name, or move that away"
+                "where there is a folder; give it another name, or move the folder away"
             }
             (Owner::AnotherUrl, Ok(_)) => {
                 "where an earlier run stored the file of another URL; give it another name, or move the \
@@ -268,7 +268,7 @@ impl TargetFilter {
             }
             (Owner::NoRun, Ok(_)) if self.rules.force => return None,
             (Owner::NoRun, Ok(_)) => {
-                "where there is a file that no run has made; move it away, or replace it with --force"
+                "where there is a file that was not created by a run; move it away, or replace it with --force"
             }
         };
         Some(problem.to_owned())
@@ -370,8 +370,8 @@ mod tests {
         assert_eq!(bench.sort("http://h/1/x.txt"), "again x.txt");
         assert_eq!(
             bench.sort("http://h/2/x.txt"),
-            "the file of http://h/2/x.txt would be x.txt, which is the file of another URL, in \
-             b.jsonl:101; give it another name, or put {hash} into --naming"
+            "the file of http://h/2/x.txt would be x.txt, which is already the file of another \
+             URL, in b.jsonl:101; give it another name, or put {hash} into --naming"
         );
         // A refused target has claimed nothing, and is refused again.
         assert!(bench.sort("http://h/2/x.txt").contains("another URL"));
@@ -419,10 +419,10 @@ mod tests {
             (5, "file/x", "file"),
         ] {
             let told = out(n, name);
-            let expected = format!("would be {name}, which leads through {way}, and that is");
+            let expected = format!("would be {name}, which leads through {way}, which is");
             assert!(told.contains(&expected), "{told}");
         }
         // A link in the place itself counts as a file.
-        assert!(out(6, "a/link").contains("no run has made"));
+        assert!(out(6, "a/link").contains("not created by a run"));
     }
 }

@@ -45,7 +45,7 @@ impl Posted {
     pub(super) fn fragment(&self) -> &str {
         self.fragment.get_or_init(|| {
             view::fragment(self.measured()).unwrap_or_else(|error| {
-                tracing::warn!(%error, "the page of the run cannot be made");
+                tracing::warn!(%error, "cannot create the page of the run");
                 String::new()
             })
         })

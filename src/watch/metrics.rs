@@ -40,7 +40,7 @@ pub(super) fn text(state: &State) -> String {
         out.plain(value);
     };
     if let Some(urls) = progress.urls {
-        let help = "URLs of this run in all; an estimate until the lists are read.";
+        let help = "URLs of this run in total; an estimate until the lists are read.";
         one(&mut out, "coordinator_urls_expected", "gauge", help, &urls);
     }
     let received = "Bytes of bodies received, those of unfinished downloads included.";
@@ -55,7 +55,7 @@ pub(super) fn text(state: &State) -> String {
     out.family(
         "coordinator_queue_urls",
         "gauge",
-        "URLs taken on that wait, by what they wait for.",
+        "Accepted URLs that wait, by what they wait for.",
     );
     let running = progress.running.unwrap_or_default() as u64;
     let named = queue.delayed + queue.waiting_for_robots + queue.held_ahead + running;
@@ -78,7 +78,7 @@ pub(super) fn text(state: &State) -> String {
     out.family(
         "coordinator_running_downloads",
         "gauge",
-        "Downloads that run, by registrable domain: those with the most, and all others together.",
+        "Running downloads by registrable domain: the busiest ones, and all others together.",
     );
     let mut others = running;
     for (domain, count) in &state.running_by_domain {
@@ -95,7 +95,7 @@ pub(super) fn text(state: &State) -> String {
         ),
         (
             "coordinator_redeliveries_total",
-            "Tasks handed out again after a death or a lease that ended.",
+            "Tasks redelivered after a death or an expired lease.",
             counts.redeliveries,
         ),
         (
@@ -110,7 +110,7 @@ pub(super) fn text(state: &State) -> String {
         ),
         (
             "coordinator_worker_deaths_total",
-            "Workers that were gone without having been told to leave.",
+            "Workers that died unexpectedly.",
             counts.worker_deaths,
         ),
     ] {
@@ -140,7 +140,7 @@ pub(super) fn text(state: &State) -> String {
         for (name, help, value) in [
             (
                 "coordinator_fleet_in_touch",
-                "1 while this member may work: the queue has heard of it within its lease.",
+                "1 while this member may work: it reached the queue within its lease.",
                 u64::from(fleet.in_touch),
             ),
             (
@@ -150,17 +150,17 @@ pub(super) fn text(state: &State) -> String {
             ),
             (
                 "coordinator_fleet_partitions",
-                "Partitions of 256 that this member works on.",
+                "Partitions, of 256, that this member works on.",
                 fleet.partitions,
             ),
             (
                 "coordinator_fleet_taken_on_urls",
-                "URLs that this member has taken on and not recorded.",
+                "URLs that this member has accepted and not recorded.",
                 fleet.taken_on,
             ),
             (
                 "coordinator_fleet_unpublished_urls",
-                "Outcomes that are recorded and not in the queue yet.",
+                "Outcomes that are recorded but not yet in the queue.",
                 fleet.unpublished,
             ),
         ] {

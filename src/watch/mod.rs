@@ -41,7 +41,7 @@ pub use state::{
 pub enum WatchError {
     /// The address is in use, or does not belong to this machine.
     #[error(
-        "cannot listen on {address} (--listen): {error}; choose another one, or port 0 for any free port"
+        "cannot listen on {address} (--listen): {error}; choose another address, or port 0 for any free port"
     )]
     Listen {
         address: Address,

@@ -25,7 +25,7 @@
       show(data);
     });
     source.addEventListener("error", () => {
-      link.textContent = `The run does not answer. This is its state of ${last.toLocaleTimeString()}.`;
+      link.textContent = `The run does not respond. This is its state of ${last.toLocaleTimeString()}.`;
       link.hidden = false;
       // Where it is refused, a browser does not try again by itself.
       if (source.readyState === EventSource.CLOSED) setTimeout(follow, 5000);

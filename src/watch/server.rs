@@ -190,7 +190,7 @@ async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Send
     let host = request.headers().get(HOST);
     let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !site.address.is_named_by(host) {
-        let text = "this name does not belong to this run: use the address\n";
+        let text = "this host name is not accepted: use the address\n";
         return plain(StatusCode::MISDIRECTED_REQUEST, text);
     }
     let Some(path) = within(request.uri().path(), &site.root) else {
@@ -211,12 +211,15 @@ async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Send
             Some(place) => response(StatusCode::OK, EVENTS, follow(place, following)),
             None => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "too many follow this run\n",
+                "too many clients follow this run\n",
             ),
         };
     }
     let Some(posted) = site.board.look().await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the run does not answer\n");
+        return plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the run does not respond\n",
+        );
     };
     let (kind, text) = match path {
         "metrics" => (METRICS, metrics::text(posted.measured()).into()),
@@ -230,7 +233,7 @@ async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Send
         _ => match view::page(posted.measured()) {
             Ok(page) => (PAGE, page.into()),
             Err(error) => {
-                let text = format!("the page cannot be made: {error}\n");
+                let text = format!("cannot create the page: {error}\n");
                 return response(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     TEXT,

@@ -30,7 +30,7 @@ pub(super) fn in_file(path: &Path) -> io::Result<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if token.len() < BYTES || token.len() as u64 > LONGEST || !token.bytes().all(fits) {
         let problem =
-            "expected 16 to 200 letters, digits, - and _; remove the file to have one made";
+            "expected 16 to 200 letters, digits, - and _; remove the file to have a secret created";
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
     Ok(token.to_owned())

@@ -139,12 +139,12 @@ impl<'a> View<'a> {
             files: &state.files,
             over: over.then(|| match progress.exit_code {
                 Some(0) => {
-                    "The run is over: every URL is stored. This is its last state.".to_owned()
+                    "The run has ended: every URL is stored. This is its last state.".to_owned()
                 }
                 Some(code) => {
-                    format!("The run is over, with exit code {code}. This is its last state.")
+                    format!("The run has ended with exit code {code}. This is its last state.")
                 }
-                None => "The run is over. This is its last state.".to_owned(),
+                None => "The run has ended. This is its last state.".to_owned(),
             }),
             lead: lead(state, over),
             done,
@@ -214,7 +214,11 @@ fn facts(state: &State) -> Vec<(&'static str, String)> {
     }
     facts.push(("Workers", number(state.workers_total)));
     if let Some(fleet) = &state.fleet {
-        let touch = if fleet.in_touch { "" } else { ", out of touch" };
+        let touch = if fleet.in_touch {
+            ""
+        } else {
+            ", no contact with the queue"
+        };
         facts.push((
             "Fleet",
             format!(

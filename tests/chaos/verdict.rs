@@ -115,7 +115,7 @@ fn an_interrupted_run_leaves_nobody_and_nothing() {
 fn faults_that_make_no_sense_are_refused_before_anything_starts() {
     for (faults, words) in [
         ("kil", "there is no fault 'kil'"),
-        ("kill=fast", "'fast' is no amount of kill"),
+        ("kill=fast", "'fast' is not a valid amount for kill"),
         ("errors=60%,reset=60%", "add up to more than 100%"),
     ] {
         let run = chaos(&format!("--faults {faults}"));

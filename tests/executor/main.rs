@@ -159,7 +159,7 @@ fn a_failure_says_whether_it_may_pass() {
         (
             "dies",
             "Permanent",
-            "script was ended by signal 11 (SIGSEGV)",
+            "script was killed by signal 11 (SIGSEGV)",
         ),
     ] {
         owner.order(name);
@@ -188,7 +188,7 @@ fn a_command_that_takes_too_long_is_ended_with_all_it_started() {
     owner.order("f");
     let outcome = owner.outcome();
     assert!(outcome.contains("severity: Permanent"), "{outcome}");
-    let text = "did not end within 300ms (--exec-timeout), and was killed: waiting";
+    let text = "did not finish within 300ms (--exec-timeout) and was killed: waiting";
     assert!(outcome.contains(text), "{outcome}");
     assert_eq!(owner.processes().len(), 2, "{:?}", owner.processes());
     owner.finish();
@@ -200,7 +200,7 @@ fn a_runner_that_is_killed_costs_an_attempt_and_leaves_nothing() {
     runner.signal(Signal::KILL);
     let outcome = owner.outcome();
     assert!(outcome.contains("severity: Transient"), "{outcome}");
-    assert!(outcome.contains("killed, with the process that ran it"));
+    assert!(outcome.contains("killed together with the process that ran it"));
     // Once that is said, nothing is left.
     assert!(started.iter().all(|process| !process.lives()));
     assert_eq!(owner.processes(), [owner.process()]);
@@ -226,7 +226,7 @@ fn a_runner_that_is_frozen_is_given_up_with_its_command() {
     let outcome = owner.outcome();
     assert!(outcome.contains("severity: Transient"), "{outcome}");
     assert!(
-        outcome.contains("the process that runs it does not answer"),
+        outcome.contains("the process that runs it does not respond"),
         "{outcome}"
     );
     assert!(started.iter().all(|process| !process.lives()));

@@ -54,5 +54,5 @@ fn faults_of_a_fleet_befall_a_fleet_only() {
         .with("chaos --faults cut=1")
         .finish()
         .code(2)
-        .says(&["--faults", "cut befalls a fleet only", "--fleet"]);
+        .says(&["--faults", "cut applies only to a fleet", "--fleet"]);
 }

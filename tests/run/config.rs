@@ -185,7 +185,8 @@ fn a_host_is_shown_the_certificate_that_the_config_file_has_for_it() {
     run.finish().code(0);
     assert_eq!(fs::read(run.path("downloads/a")).unwrap(), b"in");
     write(&run.path("client.key"), "no key");
-    run.finish()
-        .code(2)
-        .says(&["host.\"data.test\" of the config file", "no private key"]);
+    run.finish().code(2).says(&[
+        "host.\"data.test\" of the config file",
+        "no readable private key",
+    ]);
 }

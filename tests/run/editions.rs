@@ -117,7 +117,7 @@ impl Edition {
 
     /// Checks that modes were those of the first edition, and that this is told by the first run.
     fn is_tightened(&self, first: &Ended) {
-        let told = "other users could look into";
+        let told = "other users could read";
         let count = |ended: &Ended| ended.stderr.matches(told).count();
         let again = self.run.finish().code(0);
         assert_eq!((count(first), count(&again)), (1, 0), "{}", first.text());

@@ -171,7 +171,12 @@ fn a_full_disk_of_the_run_log_alone_ends_the_run_and_the_same_command_finishes_i
         return;
     };
     let ended = run.finish().code(4);
-    ended.says(&["run log", "results.jsonl", "No space left", "make room"]);
+    ended.says(&[
+        "run log",
+        "results.jsonl",
+        "No space left",
+        "free some space",
+    ]);
     let small = run.path("small");
     assert!(done(
         "mount",

@@ -32,7 +32,7 @@ fn a_plain_name_never_takes_the_place_of_a_file_of_the_users_or_of_another_url()
     fs::write(run.path("downloads/x"), "mine").unwrap();
     let run = run.arg(server.url("/1/x"));
     let ended = run.finish().code(3);
-    ended.says(&["the command line: ", "no run has made", "--force"]);
+    ended.says(&["the command line: ", "not created by a run", "--force"]);
     one_line(&ended);
     assert_eq!(fs::read(run.path("downloads/x")).unwrap(), b"mine");
     let run = run.arg("--force");

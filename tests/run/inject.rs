@@ -375,22 +375,25 @@ fn what_cannot_be_injected_is_a_usage_error() {
         ),
         (
             "--inject segv=101%",
-            "cannot use `101%` as segv: it takes a percentage",
+            "cannot use `101%` as segv: expected a percentage",
         ),
-        ("--inject kill=1", "cannot use `1` as kill: it takes a rate"),
-        ("--inject kill@/x", "`kill` cannot be had for certain URLs"),
+        ("--inject kill=1", "cannot use `1` as kill: expected a rate"),
+        (
+            "--inject kill@/x",
+            "`kill` cannot be limited to certain URLs",
+        ),
         ("--inject hang", "`hang` has no value"),
         (
             "--mode threads --inject kill=1/s",
-            "--mode threads cannot be combined with --inject kill: that fault needs workers in processes",
+            "--mode threads cannot be combined with --inject kill: that fault requires worker processes",
         ),
         (
             "--mode async --inject garbage@/x",
-            "--mode async cannot be combined with --inject garbage: that fault needs workers in processes",
+            "--mode async cannot be combined with --inject garbage: that fault requires worker processes",
         ),
         (
             "--mode sequential --inject no-connect=1%",
-            "--mode sequential cannot be combined with --inject no-connect: that fault needs workers",
+            "--mode sequential cannot be combined with --inject no-connect: that fault requires worker processes",
         ),
     ];
     for (arguments, expected) in table {

@@ -114,7 +114,7 @@ fn an_old_landlock_is_told_of_and_refused_to_a_run_that_insists() {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
     assert_eq!(server.total(), 0);
     let ended = run("best-effort").finish().code(0);
-    ended.says(&["warning: ", "Landlock ABI 2", "cut off any file"]);
+    ended.says(&["warning: ", "Landlock ABI 2", "truncate any file"]);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
 }
 

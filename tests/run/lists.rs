@@ -207,7 +207,7 @@ fn each_slip_is_named_with_its_line_and_the_others_run() {
         ("list.jsonl:4: ", "is absolute"),
         (
             "list.jsonl:5: ",
-            "leads through link, and that is a symbolic link",
+            "leads through link, which is a symbolic link",
         ),
         ("list.jsonl:6: ", "keeps for itself"),
         ("list.jsonl:7: ", "9001 bytes"),
@@ -380,7 +380,7 @@ fn checksums_are_checked_and_recorded_under_their_keys() {
     assert_eq!((failed.kind(), failed.attempts), ("checksum_mismatch", 1));
     assert_eq!(
         failed.message(),
-        "the file has the CRC-32C e3069283, and the list says e3069284"
+        "the file has the CRC-32C e3069283, but the list says e3069284"
     );
     assert_eq!(
         (failed.path.as_deref(), failed.md5.as_deref()),

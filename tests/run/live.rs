@@ -130,7 +130,7 @@ fn threads_cannot_be_resized_and_it_is_said() {
     let job = run.start();
     server.wait_for("/held", 1);
     job.signal(Signal::TTIN);
-    job.wait_for_line("can only be changed with --mode processes");
+    job.wait_for_line("can be changed only with --mode processes");
     server.release("/held");
     job.finish().code(0);
 }

@@ -298,7 +298,7 @@ fn what_is_not_there_or_no_run_log_is_one_clear_line() {
         (
             "other",
             3,
-            "is not a run log, none of its lines is a record; line 1",
+            "is not a run log: none of its lines is a record; line 1",
         ),
         (
             "--export-csv no/a.csv",
@@ -345,7 +345,7 @@ fn a_torn_line_and_lines_that_are_none_are_passed_over_and_said() {
     assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), whole);
     let said = stderr(&output);
     assert_eq!(said.lines().count(), 2, "{said}");
-    assert!(said.contains("1 lines of the run log are not records, and are skipped; line 5"));
+    assert!(said.contains("1 lines of the run log are not records and are skipped; line 5"));
     assert!(said.contains("the last line of the run log is incomplete"));
     let failed = results(&run, "--failed").output().unwrap();
     assert_eq!(failed.stdout.split(|byte| *byte == b'\n').count(), 3);
@@ -396,7 +396,7 @@ fn results_say_how_the_last_run_ended_and_what_it_left() {
     job.wait_until_alone();
     ends(
         &run,
-        "the last run was cut short (killed, or a power cut); the same command continues",
+        "the last run was cut short (killed, or a loss of power); the same command continues",
     );
     let job = run.start();
     server.wait_for("/held", 2);

@@ -92,7 +92,7 @@ fn a_file_that_no_run_has_made_keeps_its_name_and_its_bytes() {
     fs::write(run.path("downloads/mine"), "mine").unwrap();
     run.finish()
         .code(1)
-        .says(&["mine", "no run has made", "--force"]);
+        .says(&["mine", "not created by a run", "--force"]);
     assert_eq!(fs::read(run.path("downloads/mine")).unwrap(), b"mine");
     let run = run.with("--force");
     run.finish().code(0);

@@ -411,7 +411,10 @@ fn the_page_says_so_when_the_run_is_gone_and_keeps_what_it_showed() {
     held.job.kill();
     browser.wait_for("!document.getElementById('link').hidden");
     let said = browser.evaluate("document.getElementById('link').textContent");
-    assert!(said.as_str().unwrap().contains("does not answer"), "{said}");
+    assert!(
+        said.as_str().unwrap().contains("does not respond"),
+        "{said}"
+    );
     assert_eq!(
         browser.evaluate("document.querySelector('h1').textContent"),
         heading

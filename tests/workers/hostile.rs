@@ -157,7 +157,7 @@ fn with_first(action: &str, arguments: &str) -> (Ended, Run, Vec<String>) {
 
 fn a_process_that_connects_in_a_workers_place_is_ignored() {
     let (ended, ..) = with_first("a-stranger-connects-first", "");
-    ended.says(&["a process that is no worker connected"]);
+    ended.says(&["ignored a connection from a process that is not a worker"]);
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
 }
 
@@ -277,5 +277,5 @@ fn a_fatal_failure_that_is_none_costs_an_attempt() {
 
 fn a_worker_that_names_a_socket_elsewhere_is_not_answered() {
     let (ended, ..) = with_first("first-frame:elsewhere", "--start-timeout 500ms");
-    ended.says(&["worker cannot be answered", "elsewhere"]);
+    ended.says(&["cannot connect to a worker", "elsewhere"]);
 }

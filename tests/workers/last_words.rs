@@ -84,7 +84,7 @@ fn the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record() {
     // A message of a panic is expected here, so its code alone is looked at.
     let ended = run.finish();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.text());
-    let line = ended.says(&["worker 0.1", "signal 6 (SIGABRT)", "it last wrote: "]);
+    let line = ended.says(&["worker 0.1", "signal 6 (SIGABRT)", "its last output: "]);
     assert!(!line.contains('\x1b'), "{line:?}");
     let deaths = run.log().deaths();
     assert_eq!(deaths.len(), 2, "{deaths:#?}");
@@ -109,7 +109,7 @@ fn the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record() {
     assert_eq!(epochs, [1, 2]);
     let message = record.message();
     assert!(
-        message.contains("signal 6 (SIGABRT) (delivery 2); it last wrote: "),
+        message.contains("signal 6 (SIGABRT) (delivery 2); its last output: "),
         "{message}"
     );
     assert!(message.contains(" | as planned, with"), "{message}");

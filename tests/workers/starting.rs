@@ -124,7 +124,7 @@ fn one_of_another_version_is_told_and_killed() {
 
 fn one_that_is_none_of_ours_is_told_and_killed() {
     replaced("first-frame:stranger").says(&["worker 0.1 broke", "not a coordinator worker"]);
-    replaced("first-frame:other-pid").says(&["worker 0.1 broke", "says that it is 1"]);
+    replaced("first-frame:other-pid").says(&["worker 0.1 broke", "its greeting names process 1"]);
 }
 
 fn one_that_begins_with_garbage_is_told_and_killed() {

@@ -254,7 +254,7 @@ fn wrap(layer: Layer, coding: Coding) -> Result<Layer, Fault> {
 }
 
 fn lost() -> Fault {
-    Fault::permanent(FailureKind::Internal, "the file of a body is lost")
+    Fault::permanent(FailureKind::Internal, "the file of a body is closed")
 }
 
 fn zstd_decoder() -> Result<raw::Decoder<'static>, Fault> {

@@ -22,7 +22,7 @@ use pool::link::Outbox;
 use pool::session::{Engine, EventEngine};
 
 /// Bytes that are not a frame: an unknown message number, then more.
-const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
+const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not the protocol";
 
 /// Bytes that [`TaskFault::Eat`] allocates at a time.
 const MOUTHFUL: usize = 16 << 20;

@@ -59,7 +59,7 @@ pub enum LimitsError {
     /// The memory limit is too low for a worker to start.
     #[error(
         "{asked} bytes are too little memory for a worker with {concurrency} downloads in flight \
-         (--worker-memory); give it {smallest} or more, or a smaller --concurrency"
+         (--worker-memory); use {smallest} or more, or a smaller --concurrency"
     )]
     TooLittleMemory {
         /// The requested limit, in bytes.
@@ -85,7 +85,7 @@ fn way_out(error: &ConfineError) -> &'static str {
         | ConfineError::Seccomp(_)
         | ConfineError::Capabilities(_)
         | ConfineError::Privileges(_) => {
-            " (--sandbox on); use --sandbox best-effort to take what there is"
+            " (--sandbox on); --sandbox best-effort uses what is available"
         }
         ConfineError::Lower { .. }
         | ConfineError::Folder { .. }

@@ -27,7 +27,7 @@ pub enum ProcessError {
     #[error(transparent)]
     Limits(#[from] LimitsError),
     /// Standard output is not the memory that the workers share.
-    #[error("cannot share the rate of --limit-rate through standard output: {0}")]
+    #[error("cannot map the shared rate (--limit-rate) at standard output: {0}")]
     Throttle(#[source] io::Error),
     /// The session failed.
     #[error(transparent)]

@@ -119,10 +119,7 @@ impl Ahead {
 }
 
 fn written_whole() -> Fault {
-    Fault::permanent(
-        FailureKind::Internal,
-        "cannot write to a body that is whole",
-    )
+    Fault::permanent(FailureKind::Internal, "cannot write to a complete body")
 }
 
 /// A body that is whole.

@@ -115,7 +115,7 @@ impl<'p> Tunnel<'p> {
                             self.state = State::Password;
                             return Ok(Want::Write(password_message(user, password)));
                         }
-                        (_, _) => return Err(self.failed("it wants another login", true)),
+                        (_, _) => return Err(self.failed("it requires another login method", true)),
                     }
                 }
                 State::Password => {
@@ -175,7 +175,7 @@ impl<'p> Tunnel<'p> {
         let length = match response.parse(&self.read) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => {
-                self.check(self.read.len() < MAX_ANSWER, "its answer has no end")?;
+                self.check(self.read.len() < MAX_ANSWER, "its answer is too long")?;
                 return Ok(Some(Want::Read(MAX_ANSWER - self.read.len())));
             }
             Err(error) => {
@@ -194,7 +194,7 @@ impl<'p> Tunnel<'p> {
             return Err(self.failed(what.trim_end(), lasting));
         }
         // In a tunnel the server waits for our handshake, so it sends nothing first.
-        self.check(length == self.read.len(), "it talks before it is asked")?;
+        self.check(length == self.read.len(), "it sent data before the request")?;
         Ok(None)
     }
 
@@ -235,7 +235,7 @@ impl<'p> Tunnel<'p> {
             4 => ("host unreachable", false),
             5 => ("connection refused", false),
             6 => ("the connection took too long", false),
-            7 | 8 => ("it cannot do what was asked", true),
+            7 | 8 => ("it does not support the request", true),
             _ => ("it failed", false),
         };
         if reply != 0 {
@@ -245,7 +245,7 @@ impl<'p> Tunnel<'p> {
             1 => Ok(4 + 4 + 2),
             4 => Ok(4 + 16 + 2),
             3 => Ok(4 + 1 + usize::from(first) + 2),
-            _ => Err(self.failed("it names an address of no kind", true)),
+            _ => Err(self.failed("it sent an unknown address type", true)),
         }
     }
 
@@ -381,11 +381,17 @@ mod tests {
         check(http, false, &[b"SSH-2.0\r\n"], "not http", true);
         check(http, false, &[], "closed", false);
         check(socks, false, &[b"HT"], "does not speak", true);
-        check(socks, false, &[&[5, 255]], "another login", true);
+        check(socks, false, &[&[5, 255]], "another login method", true);
         check(socks, true, &[&[5, 2], &[1, 1]], "refused user", true);
         check(socks, false, &[&[5, 0], &[5, 2, 0, 1, 0]], "rules", true);
         check(socks, false, &[&[5, 0], &[5, 5, 0, 1, 0]], "refused", false);
-        check(socks, false, &[&[5, 0], &[5, 0, 0, 9, 0]], "no kind", true);
+        check(
+            socks,
+            false,
+            &[&[5, 0], &[5, 0, 0, 9, 0]],
+            "unknown address type",
+            true,
+        );
     }
 
     proptest! {

@@ -111,7 +111,7 @@ pub enum SpecError {
         allowed: &'static str,
     },
     /// A value that the fault does not accept.
-    #[error("cannot use `{value}` as {key}: it takes {allowed}")]
+    #[error("cannot use `{value}` as {key}: expected {allowed}")]
     Value {
         /// The fault given.
         key: String,
@@ -128,7 +128,7 @@ pub enum SpecError {
     },
     /// A text with a fault that does not depend on URLs.
     #[error(
-        "`{key}` cannot be had for certain URLs (`{key}@{text}`): only segv, abort, exit, eat, \
+        "`{key}` cannot be limited to certain URLs (`{key}@{text}`): only segv, abort, exit, eat, \
          hang and garbage can"
     )]
     NotOfUrls {
@@ -146,7 +146,7 @@ pub enum SpecError {
         bytes: usize,
     },
     /// Too many poisons.
-    #[error("{count} faults with @TEXT are given: at most {MAX_POISONS} can be")]
+    #[error("{count} faults have @TEXT: at most {MAX_POISONS} can have one")]
     TooManyPoisons { count: usize },
     /// The shares of the faults add up to more than 100%.
     #[error("{what} add up to more than 100%: lower one of them")]

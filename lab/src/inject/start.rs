@@ -39,7 +39,7 @@ impl FromStr for StartFault {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let named = Self::ALL.into_iter().find(|fault| fault.name() == text);
-        named.ok_or_else(|| format!("there is no fault '{text}' for the start of a worker"))
+        named.ok_or_else(|| format!("unknown fault for the start of a worker: '{text}'"))
     }
 }
 

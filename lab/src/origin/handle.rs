@@ -64,13 +64,13 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// It exited without an announcement, and reported the reason on standard error.
-    #[error("the origin left before it was ready: {status}")]
+    #[error("the origin exited before it was ready: {status}")]
     Left {
         /// Its exit status.
         status: ExitStatus,
     },
     /// It wrote something other than an announcement.
-    #[error("cannot understand the origin: it announced itself as `{line}`")]
+    #[error("cannot read the announcement of the origin: `{line}`")]
     Announcement {
         /// The beginning of its output.
         line: String,
@@ -86,7 +86,7 @@ pub enum SpawnError {
     )]
     Silent,
     /// Its output cannot be read, or its end cannot be waited for.
-    #[error("cannot hear the origin")]
+    #[error("cannot read the origin's output")]
     Hear(#[source] io::Error),
 }
 
@@ -232,7 +232,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            tracing::warn!(%error, pid = self.0.id(), "cannot end the origin");
+            tracing::warn!(%error, pid = self.0.id(), "cannot stop the origin");
         }
     }
 }
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot understand the origin: it announced itself as `origin --simulate {} \
+                "cannot read the announcement of the origin: `origin --simulate {} \
                  --until-stdin-closes --http 127.0.0.1:0 --https 127.0.0.1:0`",
                 Spec::default()
             )
@@ -324,7 +324,7 @@ mod tests {
         let error = spawn("#!/bin/sh\nexit 7").expect_err("it left");
         assert_eq!(
             error.to_string(),
-            "the origin left before it was ready: exit status: 7"
+            "the origin exited before it was ready: exit status: 7"
         );
         let error = spawn("#!/bin/sh\nkill -9 $$").expect_err("it was killed");
         assert!(matches!(error, SpawnError::Left { .. }), "{error}");
@@ -335,7 +335,7 @@ mod tests {
         let error = spawn("#!/bin/sh\necho hello\nexec cat").expect_err("that is no JSON");
         assert_eq!(
             error.to_string(),
-            "cannot understand the origin: it announced itself as `hello`"
+            "cannot read the announcement of the origin: `hello`"
         );
     }
 

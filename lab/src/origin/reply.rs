@@ -233,7 +233,7 @@ impl Site {
             reset = reset.load(Ordering::Relaxed),
             dragged = dragged.load(Ordering::Relaxed),
             refused = refused.load(Ordering::Relaxed),
-            "origin leaves; requests by their outcome"
+            "origin exits; requests by outcome"
         );
     }
 

@@ -97,7 +97,7 @@ pub enum OriginError {
         source: io::Error,
     },
     /// The announcement cannot be written.
-    #[error("cannot announce where the origin listens")]
+    #[error("cannot write the address of the origin to standard output")]
     Announce(#[source] io::Error),
     /// The event loop or the signals cannot be set up.
     #[error("cannot set up the origin's event loop")]
@@ -281,7 +281,7 @@ async fn connection(socket: tokio::net::TcpStream, tls: Option<TlsAcceptor>, sit
         Some(tls) => match tls.accept(wire).await {
             Ok(stream) => converse(stream, fuse, site).await,
             Err(error) => {
-                tracing::debug!(%error, "no TLS with a client");
+                tracing::debug!(%error, "the TLS handshake with a client failed");
                 return;
             }
         },

@@ -159,7 +159,7 @@ pub enum SpecError {
         key: String,
     },
     /// A value that the key does not accept.
-    #[error("cannot use `{value}` as {key}: it takes {allowed}")]
+    #[error("cannot use `{value}` as {key}: expected {allowed}")]
     Value {
         /// The key given.
         key: &'static str,

@@ -132,7 +132,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => {}
     }
     println!(
-        "| | done | lost | hung | the crashed job is begun again after | its caller is told after |"
+        "| | done | lost | hung | the crashed job starts again after | its caller gets the outcome after |"
     );
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, command) in [

@@ -48,16 +48,16 @@ pub enum Redeliver {
 #[non_exhaustive]
 pub enum StartError {
     /// This process is itself a worker.
-    #[error("a worker has no workers: call `pool::init` first in `main`")]
+    #[error("a worker process cannot start a pool: call `pool::init` first in `main`")]
     IsWorker,
     /// The setup is too large or cannot be encoded.
-    #[error("the setup cannot be handed to a worker: {0}")]
+    #[error("cannot encode the setup for a worker: {0}")]
     Setup(#[from] EncodeError),
     /// Workers cannot be confined as requested.
     #[error(transparent)]
     Confine(#[from] ConfineError),
     /// The socket that workers connect to cannot be created.
-    #[error("cannot listen to workers: {0}")]
+    #[error("cannot listen for workers: {0}")]
     Listen(#[source] io::Error),
     /// The pool's thread cannot be started.
     #[error("cannot start the pool's thread: {0}")]

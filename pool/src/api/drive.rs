@@ -517,14 +517,14 @@ fn told(reason: &GiveUp<Failed>) -> String {
             period,
             last,
         } => format!(
-            "{deaths} workers died within {period:?} without having done anything; the last with {last}"
+            "{deaths} workers died within {period:?} without making progress; the last with {last}"
         ),
         GiveUp::AllRetired { last } => {
-            format!("no worker lives long enough to do anything; the last died with {last}")
+            format!("in every slot, workers died without making progress; the last with {last}")
         }
         GiveUp::Fatal(failed) => failed.to_string(),
         GiveUp::Other(reason) => reason.clone(),
         GiveUp::TooManyFailures { failed } => format!("{failed} jobs failed"),
-        GiveUp::TimeIsUp => "its time is up".to_owned(),
+        GiveUp::TimeIsUp => "the time limit has expired".to_owned(),
     }
 }

@@ -50,7 +50,7 @@ impl Raw {
                 Ok(output) => Outcome::Done(output),
                 // Only a compromised worker reports an invalid output.
                 Err(error) => Outcome::Failed(Failed::new(format!(
-                    "what the worker reported is no output: {error}"
+                    "cannot decode the output of the worker: {error}"
                 ))),
             },
             Self::Failed(failed) => Outcome::Failed(failed),

@@ -22,13 +22,13 @@ use crate::dispatch::Counts;
 #[non_exhaustive]
 pub enum SubmitError {
     /// The job is too large or cannot be encoded.
-    #[error("the job cannot be handed to a worker: {0}")]
+    #[error("cannot encode the job for a worker: {0}")]
     Encode(#[from] EncodeError),
     /// The maximum number of jobs are unfinished.
     #[error("the pool is full")]
     Full,
     /// The pool has ended or is about to end.
-    #[error("the pool takes no more jobs")]
+    #[error("the pool accepts no more jobs")]
     Closed,
 }
 

@@ -90,7 +90,7 @@ pub fn init_one_of(kinds: &[Kind]) {
     let wanted = env::var(KIND).unwrap_or_default();
     let Some(kind) = kinds.iter().find(|kind| kind.name == wanted) else {
         stop(&format!(
-            "{wanted} is missing from what `pool::init` is told"
+            "`{wanted}` is not one of the kinds of work that `pool::init` was given"
         ));
     };
     match (kind.work)() {
@@ -99,7 +99,7 @@ pub fn init_one_of(kinds: &[Kind]) {
             std::process::exit(0)
         }
         Err(Stop::Process(error)) => stop(&error.to_string()),
-        Err(Stop::Start(failed)) => stop(&format!("it cannot start: {failed}")),
+        Err(Stop::Start(failed)) => stop(&format!("cannot start: {failed}")),
     }
 }
 
@@ -186,7 +186,7 @@ impl<W: Work> Serve for W {
                 Some(work) => work,
                 // The previous engine panicked.
                 None => start(&setup)
-                    .unwrap_or_else(|failed| stop(&format!("it cannot start again: {failed}"))),
+                    .unwrap_or_else(|failed| stop(&format!("cannot start again: {failed}"))),
             };
             Caller { work, deadline }
         };

@@ -103,7 +103,7 @@ pub enum Network {
 #[non_exhaustive]
 pub enum ConfineError {
     /// The hard limit on memory is lower than the requested limit.
-    #[error("{asked} bytes of memory are more than the {hard} that the hard limit allows")]
+    #[error("{asked} bytes of memory exceed the hard limit of {hard} bytes")]
     AboveHardLimit {
         /// The requested limit, in bytes.
         asked: u64,
@@ -132,14 +132,14 @@ pub enum ConfineError {
     },
     /// The kernel cannot confine a worker completely.
     #[error(
-        "this kernel cannot confine workers: it takes Landlock ABI {} (Linux 6.2), enabled \
+        "this kernel cannot confine workers: that requires Landlock ABI {} (Linux 6.2), enabled \
          (lsm=landlock)", NEEDED as i32
     )]
     Unsupported(#[source] RulesetError),
     /// The kernel cannot limit the ports that a worker connects to.
     #[error(
-        "this kernel cannot limit the ports that workers connect to: it takes Landlock ABI {} (Linux \
-         6.7), enabled (lsm=landlock)", PORTS as i32
+        "this kernel cannot limit the ports that workers connect to: that requires Landlock ABI {} \
+         (Linux 6.7), enabled (lsm=landlock)", PORTS as i32
     )]
     Ports(#[source] RulesetError),
     /// A folder that may be written to cannot be opened.
@@ -149,16 +149,18 @@ pub enum ConfineError {
     #[error("cannot confine workers with Landlock: {0}")]
     Refused(#[from] RulesetError),
     /// The kernel cannot filter system calls.
-    #[error("this kernel cannot limit the system calls of workers: {0}; it takes seccomp filters")]
+    #[error(
+        "this kernel cannot limit the system calls of workers: {0}; that requires seccomp filters"
+    )]
     Seccomp(#[from] seccompiler::Error),
     /// The kernel cannot drop capabilities.
-    #[error("cannot give up the capabilities of workers: {0}")]
+    #[error("cannot drop the capabilities of workers: {0}")]
     Capabilities(#[source] io::Error),
     /// The kernel cannot set `no_new_privs`.
-    #[error("cannot give up new privileges: {0}")]
+    #[error("cannot set no_new_privs for workers: {0}")]
     Privileges(#[source] io::Error),
     /// The thread that tries the limits could not be started.
-    #[error("cannot start a thread to try the limits of workers: {0}")]
+    #[error("cannot start a thread to test the limits of workers: {0}")]
     Thread(#[source] io::Error),
 }
 

@@ -99,24 +99,24 @@ impl InForce {
         let mut missing = Vec::new();
         match &self.landlock {
             None => missing.push(format!(
-                "no Landlock ABI {} (Linux 6.2, enabled with lsm=landlock), so they can read and \
-                 write all that this user can",
+                "no Landlock ABI {} (Linux 6.2, enabled with lsm=landlock), so workers can read \
+                 and write everything that this user can",
                 NEEDED as i32
             )),
             Some(abi) if *abi < NEEDED as i32 => missing.push(format!(
-                "Landlock ABI {abi} and not {} (Linux 6.2), so they can cut off any file that this \
-                 user can write to",
+                "Landlock ABI {abi} and not {} (Linux 6.2), so workers can truncate any file that \
+                 this user can write to",
                 NEEDED as i32
             )),
             Some(_) => {}
         }
         if !self.seccomp {
             missing.push(
-                "no seccomp filters, so they can reach other processes and sockets".to_owned(),
+                "no seccomp filters, so workers can reach other processes and sockets".to_owned(),
             );
         }
         if self.capabilities.is_none() {
-            missing.push("capabilities cannot be given up".to_owned());
+            missing.push("capabilities cannot be dropped".to_owned());
         }
         if !self.no_new_privs {
             missing.push("no no_new_privs (Linux 3.5)".to_owned());
@@ -140,7 +140,7 @@ impl fmt::Display for InForce {
                 write => format!("writes below {} only", write.join(", ")),
             });
             if self.network {
-                effects.push("reads what name resolution takes".to_owned());
+                effects.push("reads only what name resolution needs".to_owned());
             }
         }
         if self.seccomp {
@@ -156,7 +156,7 @@ impl fmt::Display for InForce {
             Some(Kept::Nothing) => means.push("no capabilities".to_owned()),
             Some(Kept::Override) => {
                 means.push("no capabilities but CAP_DAC_OVERRIDE".to_owned());
-                effects.push("passes over permissions, to work in a folder of others".to_owned());
+                effects.push("ignores permissions, to work in another user's folder".to_owned());
             }
         }
         if self.no_new_privs {

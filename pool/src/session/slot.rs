@@ -99,6 +99,6 @@ fn words(payload: &(dyn Any + Send)) -> &str {
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text
     } else {
-        "without words"
+        "no message"
     }
 }

@@ -73,10 +73,10 @@ impl<J: Job, M> fmt::Debug for ProcessPool<J, M> {
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     /// The setup is too large to send to the workers.
-    #[error("the setup of workers is too long to hand to them: {0}")]
+    #[error("the setup is too large to send to workers: {0}")]
     Setup(#[from] EncodeError),
     /// The socket that workers connect to cannot be created.
-    #[error("cannot listen to workers: {0}")]
+    #[error("cannot listen for workers: {0}")]
     Listen(#[source] io::Error),
 }
 
@@ -377,7 +377,7 @@ impl Process {
             Some(false)
         };
         let ran = page::read(&self.page)
-            .inspect_err(|error| tracing::warn!(%error, "the page of a worker cannot be read"));
+            .inspect_err(|error| tracing::warn!(%error, "cannot read the page of a worker"));
         Some(Death {
             ran: ran.ok(),
             exit: exit_of(status, oom),

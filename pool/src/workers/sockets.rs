@@ -136,7 +136,7 @@ impl SocketFolder {
 impl Drop for SocketFolder {
     fn drop(&mut self) {
         if let Err(error) = (self.clear)() {
-            tracing::warn!(%error, "sockets are left");
+            tracing::warn!(%error, "cannot remove all sockets");
         }
     }
 }
@@ -153,7 +153,7 @@ fn new_socket() -> io::Result<OwnedFd> {
     let (room, needed) = (socket_send_buffer_size(&socket)?, MAX_PACKET + RESERVED);
     if room < needed {
         return Err(io::Error::other(format!(
-            "sockets have buffers of {room} bytes, and {needed} are needed; raise the system's \
+            "the buffers of sockets have {room} bytes, but {needed} are needed; raise the system's \
              default (sysctl net.core.wmem_default)"
         )));
     }
@@ -170,10 +170,10 @@ pub(super) struct Downlink(OwnedFd);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     /// The socket is full.
-    #[error("it does not read what it is sent")]
+    #[error("it does not read its messages")]
     Unread,
     /// The worker has ended, or is about to end.
-    #[error("it cannot be reached: {0}")]
+    #[error("cannot send to it: {0}")]
     Gone(#[source] io::Error),
 }
 

@@ -162,16 +162,16 @@ impl Violation {
             Self::Torn => "torn",
             Self::WrongBytes => "wrong bytes",
             Self::Failed => "failed",
-            Self::InnocentQuarantined => "innocents quarantined",
+            Self::InnocentQuarantined => "wrongly quarantined",
             Self::PoisonSpared => "poison not quarantined",
             Self::NeverServed => "stored but never served",
             Self::BadRecord => "bad records",
             Self::Orphan => "orphans",
             Self::Leftover => "leftovers",
-            Self::Unfenced => "heard too late",
+            Self::Unfenced => "outdated outcomes accepted",
             Self::OverLimit => "hosts over their limit",
-            Self::Untold => "copies not told of",
-            Self::Miscounted => "told otherwise",
+            Self::Untold => "unreported copies",
+            Self::Miscounted => "wrong reports",
         }
     }
 }
@@ -264,7 +264,7 @@ fn strangers(
                 Violation::Duplicated,
                 format!("{name} is another file of {url}"),
             ),
-            None => findings.broken(Violation::Leftover, format!("{name} belongs to no record")),
+            None => findings.broken(Violation::Leftover, format!("{name} has no record")),
         }
     }
     for path in &found.leftovers {
@@ -372,7 +372,8 @@ impl Case<'_> {
         let file = self.evidence.output.join(path);
         match files::compare(&file, self.body.spec, &self.body.identity) {
             Ok(Likeness::Same) if !line.agrees(self.body.bytes, &self.body.sha256) => {
-                let text = format!("{path} of {url} is right, but its record is not");
+                let text =
+                    format!("{path} of {url} has the right bytes, but its record does not match");
                 findings.broken(Violation::WrongBytes, text);
             }
             Ok(Likeness::Same) => {

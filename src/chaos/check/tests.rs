@@ -251,7 +251,10 @@ fn a_record_that_lies_about_a_right_file_is_wrong() {
     let mut scene = Scene::new();
     scene.records[2] = scene.stored(2).replace("1000", "1001");
     let told = only(&scene.check(), Violation::WrongBytes);
-    assert!(told.ends_with("is right, but its record is not"), "{told}");
+    assert!(
+        told.ends_with("has the right bytes, but its record does not match"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn a_file_of_nobody_is_a_leftover() {
     fs::create_dir(scene.output().join("sub")).expect("writable");
     fs::write(scene.output().join("sub/x"), "who?").expect("writable");
     let told = only(&scene.check(), Violation::Leftover);
-    assert_eq!(told, "sub/x belongs to no record");
+    assert_eq!(told, "sub/x has no record");
 }
 
 #[test]
@@ -406,7 +409,7 @@ fn everything_that_is_wrong_is_named_at_once() {
             ("duplicated", 2),
             ("torn", 1),
             ("wrong bytes", 1),
-            ("innocents quarantined", 1),
+            ("wrongly quarantined", 1),
             ("leftovers", 1),
         ]
     );

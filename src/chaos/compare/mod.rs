@@ -124,7 +124,7 @@ impl Comparison {
             let names = TRAPS.map(|(fault, _)| fault.name()).join(", ");
             writeln!(
                 out,
-                "{} URLs, {} at once; one each that brings about: {names}",
+                "{} URLs, {} at once; one URL each causes: {names}",
                 self.urls, self.workers
             )?;
             writeln!(out, "{}", table::table(costs))?;

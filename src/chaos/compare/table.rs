@@ -14,10 +14,10 @@ pub(super) fn table(costs: &[Cost]) -> Table {
         "",
         "survived",
         "first run",
-        "lost by it",
+        "lost",
         "runs",
-        "all else stored",
-        "done again",
+        "others stored",
+        "repeated",
         "memory",
         "CPU",
     ]);

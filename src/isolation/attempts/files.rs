@@ -20,7 +20,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "file-overwrite",
-        "write over a file elsewhere",
+        "overwrite a file elsewhere",
         |ground| {
             let file = OpenOptions::new().write(true).open(ground.outside("other"));
             file?.write_all(b"over")
@@ -40,7 +40,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "file-truncate",
-        "cut off a file elsewhere by its path",
+        "truncate a file elsewhere by its path",
         |ground| {
             let path = text(ground.outside("other"))?;
             call(libc::SYS_truncate, &[Arg::Text(&path), 0.into()]).map(drop)
@@ -67,7 +67,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "file-move-out",
-        "move a file of its own out of its folder",
+        "move its own file out of its folder",
         |ground| {
             fs::write(ground.own("moved"), "x")?;
             fs::rename(ground.own("moved"), ground.outside("new"))
@@ -142,7 +142,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "set-uid",
-        "make a file of its own set-uid",
+        "make its own file set-uid",
         |ground| {
             fs::write(ground.own("program"), "x")?;
             fs::set_permissions(ground.own("program"), Permissions::from_mode(0o4755))
@@ -151,7 +151,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "give-away",
-        "give a file of its own to another user",
+        "give its own file to another user",
         |ground| {
             fs::write(ground.own("given"), "x")?;
             chown(ground.own("given"), Some(12_345), None)
@@ -191,7 +191,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .with(&["--max-filesize", "1MiB"]),
     Attempt::new(
         "lease",
-        "hold a lease of a file, which makes others wait",
+        "hold a lease on a file, so that others wait",
         |ground| {
             let file = fs::File::create(ground.own("leased"))?;
             fcntl(&file, libc::F_SETLEASE, libc::F_WRLCK)?;
@@ -202,7 +202,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "metadata",
-        "see the size of a file whose path it knows",
+        "read the size of a file whose path it knows",
         |ground| {
             let size = fs::metadata(ground.outside("private"))?.len();
             ground.keep(size.to_string())
@@ -215,7 +215,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .allowed(),
     Attempt::new(
         "fill",
-        "write files of its own that nobody asked for",
+        "write files that were not requested",
         |ground| (0..8).try_for_each(|n| fs::write(ground.own(&format!("fill{n}")), [0; 1 << 16])),
         |view| fs::metadata(view.own("fill7")).is_ok_and(|file| file.len() == 1 << 16),
     )

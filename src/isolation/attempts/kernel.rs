@@ -21,7 +21,7 @@ const PERF_TYPE_SOFTWARE: u32 = 1;
 pub(super) const ATTEMPTS: &[Attempt] = &[
     Attempt::new(
         "io-uring",
-        "use io_uring, which passes by filters of system calls",
+        "use io_uring, which bypasses filters for system calls",
         |_| {
             let mut room = [0_u8; 120];
             let cells = Cell::from_mut(&mut room[..]).as_slice_of_cells();
@@ -95,7 +95,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "timer",
-        "have a descriptor of a timer",
+        "create a timer descriptor",
         |_| {
             let words = [libc::CLOCK_MONOTONIC.into(), 0.into()];
             call(libc::SYS_timerfd_create, &words).map(drop)
@@ -104,7 +104,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "namespace",
-        "have a user namespace of its own",
+        "create a user namespace",
         |_| namespace(libc::CLONE_NEWUSER),
         |view| view.is_in_another_namespace("user"),
     )
@@ -140,7 +140,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .ends_coordinator(),
     Attempt::new(
         "root",
-        "have another root folder",
+        "change the root folder",
         |ground| {
             let path = text(ground.outside("folder"))?;
             call(libc::SYS_chroot, &[Arg::Text(&path)]).map(drop)
@@ -150,7 +150,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .ends_coordinator(),
     Attempt::new(
         "personality",
-        "change how it is run",
+        "change its execution domain (personality(2))",
         |_| {
             let words = [i64::from(libc::ADDR_NO_RANDOMIZE).into()];
             call(libc::SYS_personality, &words).map(drop)

@@ -60,7 +60,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("worker 0.1 broke the protocol"),
     Attempt::new(
         "frame-unfinished",
-        "begin a message, and never end it",
+        "begin a message and never end it",
         |_| {
             packet_of(16 + 1000, 60_000, &[0; 1000]);
             // The message stays unfinished until this worker is killed.
@@ -72,7 +72,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("worker 0.1 broke the protocol"),
     Attempt::new(
         "frame-garbage",
-        "send what is no message",
+        "send data that is not a message",
         |ground| ground.say_raw(b"\xff\xff\xff\xff garbage"),
         |view| view.coordinator_is_swollen(),
     )
@@ -129,7 +129,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .over_link(),
     Attempt::new(
         "claim",
-        "report tasks of others as done",
+        "report other workers' tasks as done",
         |ground| {
             ground.say(FromWorker::Ready)?;
             let claims = (1..400).map(TaskId).map(finished).collect();
@@ -157,7 +157,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("finds nothing wrong"),
     Attempt::new(
         "body-missing",
-        "report a body that there is not",
+        "report a body that does not exist",
         |ground| {
             let task = ground.assignment()?.task;
             finish(ground, task)
@@ -185,7 +185,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("worker 0.1 broke the protocol"),
     Attempt::new(
         "body-open",
-        "report a body that it goes on writing to",
+        "report a body that it keeps writing to",
         |ground| {
             let assignment = ground.assignment()?;
             let path = ground.own(&assignment.job.partial);
@@ -206,7 +206,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("worker 0.1 broke the protocol"),
     Attempt::new(
         "terminal",
-        "command the terminal through standard error",
+        "send control sequences to the terminal through standard error",
         |_| {
             eprint_line(COMMANDING)?;
             Ok(())
@@ -217,7 +217,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("gnp.exe"),
     Attempt::new(
         "terminal-by-report",
-        "command the terminal through the message of a failure",
+        "send control sequences to the terminal through a failure message",
         |ground| {
             let task = ground.assignment()?.task;
             let (kind, severity) = (
@@ -232,7 +232,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .met_by("gnp.exe"),
     Attempt::new(
         "rate",
-        "starve others of their share of --limit-rate",
+        "take other workers' share of --limit-rate",
         |_| {
             let begun = Instant::now();
             let far = u64::MAX.to_ne_bytes();
@@ -248,7 +248,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .with(&["--limit-rate", "20MB"]),
     Attempt::new(
         "page-forge",
-        "say in its page that it runs tasks of others, and die",
+        "claim other workers' tasks in its page, and exit",
         |ground| {
             let tasks: Vec<u8> = (1..64_u64).flat_map(u64::to_ne_bytes).collect();
             let page = rustix::stdio::stdin();
@@ -262,7 +262,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .over_link(),
     Attempt::new(
         "page-cut",
-        "cut its page off under the coordinator, and die",
+        "truncate its page while the coordinator reads it, and exit",
         |ground| {
             let cut = rustix::fs::ftruncate(rustix::stdio::stdin(), 0);
             tracing::debug!(?cut, "page");

@@ -23,28 +23,28 @@ const PIPES: usize = 60;
 pub(super) const ATTEMPTS: &[Attempt] = &[
     Attempt::new(
         "memory-private",
-        "take more memory than --worker-memory gives it",
+        "use more memory than --worker-memory allows",
         |_| map(libc::MAP_PRIVATE, MUCH),
         |view| view.has_memory("RssAnon", MUCH),
     )
     .with(MEMORY),
     Attempt::new(
         "memory-shared",
-        "take as much as shared memory",
+        "use as much as shared memory",
         |_| map(libc::MAP_SHARED, MUCH),
         |view| view.has_memory("RssShmem", MUCH),
     )
     .with(MEMORY),
     Attempt::new(
         "memory-stack",
-        "take as much as memory that grows like a stack",
+        "use as much as memory that grows like a stack",
         |_| map(libc::MAP_PRIVATE | libc::MAP_GROWSDOWN, MUCH),
         |view| view.has_memory("RssAnon", MUCH),
     )
     .with(MEMORY),
     Attempt::new(
         "memory-file",
-        "take as much as a file in memory",
+        "use as much as a file in memory",
         |_| {
             let memory = fs::File::from(memfd_create("isolation", MemfdFlags::CLOEXEC)?);
             let piece = vec![1; 1 << 20];
@@ -59,7 +59,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .with(MEMORY),
     Attempt::new(
         "descriptors",
-        "hold more descriptors than its downloads take",
+        "open more descriptors than its downloads need",
         |_| {
             (0..MANY).try_for_each(|_| {
                 leak(socket(AddressFamily::INET, SocketType::DGRAM, None)?);
@@ -70,7 +70,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "pipes",
-        "fill pipes that count against no limit on memory",
+        "create pipes, which no memory limit counts",
         |_| {
             (0..PIPES).try_for_each(|_| {
                 let (reader, writer) = io::pipe()?;

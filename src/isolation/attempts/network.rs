@@ -9,7 +9,7 @@ use crate::isolation::attempt::Attempt;
 pub(super) const ATTEMPTS: &[Attempt] = &[
     Attempt::new(
         "loopback",
-        "reach a service on this machine (127.0.0.1), as it could a metadata service",
+        "reach a service on this machine (127.0.0.1), as it could reach a metadata service",
         |ground| {
             let mut stream = TcpStream::connect(("127.0.0.1", ground.bait.tcp))?;
             stream.write_all(b"x")?;

@@ -73,7 +73,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "kill-by-socket",
-        "have another process signalled when something arrives",
+        "have the kernel signal another process on input",
         |ground| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
             fcntl(&socket, libc::F_SETOWN, ground.bait.bystander)?;
@@ -179,7 +179,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "memory-of-worker",
-        "write over the memory of another worker",
+        "overwrite the memory of another worker",
         |ground| {
             let (memory, stack) = stack(ground.bait.sibling)?;
             let mut room = vec![0; END];
@@ -205,13 +205,13 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "limit",
-        "limit another process",
+        "set limits of another process",
         |ground| limit(ground.bait.bystander),
         |view| view.is_limited(view.bystander()),
     ),
     Attempt::new(
         "limit-coordinator",
-        "limit the coordinator",
+        "set limits of the coordinator",
         |ground| limit(ground.coordinator),
         |view| view.is_limited(view.coordinator),
     ),

@@ -84,14 +84,14 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .against_worker(),
     Attempt::new(
         "partial-remove",
-        "remove what another worker has begun",
+        "remove another worker's partial body",
         |ground| fs::remove_file(ground.of_sibling("begun")),
         |view| !view.has_state("partial/1-1/begun"),
     )
     .against_worker(),
     Attempt::new(
         "partial-read",
-        "read what another worker has begun",
+        "read another worker's partial body",
         |ground| ground.keep(fs::read(ground.of_sibling("begun"))?),
         |view| view.has_secret(),
     )

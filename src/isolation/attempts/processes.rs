@@ -25,7 +25,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "program-stored",
-        "start a program that it has written",
+        "start a program that it wrote",
         |ground| {
             let path = ground.own("program");
             fs::write(&path, "#!/bin/sh\neval \"$2\"\n")?;
@@ -78,17 +78,17 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "outlive-by-fork",
-        "leave a process behind that outlives the run",
+        "leave a process behind after the run",
         |ground| fork(&text(ground.own("forked"))?, true),
         |view| view.is_outlived(),
     )
     .and_kill(),
     Attempt::new(
         "outlive",
-        "outlive a coordinator that is killed",
+        "outlive a killed coordinator",
         |ground| {
             let asked = rustix::process::set_parent_process_death_signal(None);
-            tracing::debug!(?asked, "not to be told of the coordinator's death");
+            tracing::debug!(?asked, "switch off the signal for the coordinator's death");
             ground.done();
             rest()
         },
@@ -111,7 +111,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .ends_coordinator(),
     Attempt::new(
         "calls-of-32-bit",
-        "kill a process by the calls of another ABI",
+        "kill a process with system calls of another ABI",
         |ground| {
             // kill(2) in the 32-bit ABI.
             call_32_bit(37, ground.bait.bystander, libc::SIGKILL);

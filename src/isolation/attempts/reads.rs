@@ -19,7 +19,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "read-open",
-        "read a private file by the older open(2)",
+        "read a private file with the older open(2)",
         |ground| {
             let path = text(ground.outside("private"))?;
             read_all(ground, older_open(&path)?)
@@ -101,7 +101,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "inherited",
-        "read through a descriptor that the coordinator's caller left open",
+        "read through a descriptor that the coordinator inherited",
         |ground| {
             let (mut all, mut piece) = (Vec::new(), [0; 64]);
             for descriptor in crate::isolation::raw::descriptors() {

@@ -25,7 +25,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "new-privileges",
-        "get rights from a set-uid program",
+        "get another user's rights from a set-uid program",
         |_| Ok(()),
         |view| view.status_of_attacker("NoNewPrivs").as_deref() == Some("0"),
     ),

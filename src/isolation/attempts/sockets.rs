@@ -43,7 +43,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "unix-listen",
-        "offer a socket of its own by a path",
+        "listen on a socket with a path",
         |ground| UnixListener::bind(ground.own("offered")).map(leak),
         |view| {
             let made = fs::metadata(view.own("offered"));
@@ -83,7 +83,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "datagrams",
-        "wait for UDP datagrams of anybody",
+        "receive UDP datagrams from any sender",
         |_| UdpSocket::bind("127.0.0.1:0").map(leak),
         |view| view.waits_for_datagrams(),
     ),
@@ -112,7 +112,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
     Attempt::new(
         "unix-pair",
-        "have sockets that count against no limit on memory",
+        "create sockets, which no memory limit counts",
         |_| {
             let mut room = [0_u8; 8];
             let cells = std::cell::Cell::from_mut(&mut room[..]).as_slice_of_cells();

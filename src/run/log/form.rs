@@ -27,7 +27,7 @@ impl<'de> Deserialize<'de> for FormatVersion {
         match u64::deserialize(deserializer)? {
             1 => Ok(Self),
             v => Err(D::Error::custom(format_args!(
-                "version {v} of the run log, where only 1 is known"
+                "version {v} of the run log, but only version 1 is supported"
             ))),
         }
     }

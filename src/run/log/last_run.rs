@@ -112,7 +112,7 @@ impl LastRun {
             Some(1) => "; 1 URL is left, and the same command continues".to_owned(),
             Some(left) => format!("; {left} URLs are left, and the same command continues"),
             None => {
-                "; the lists were not read to their end, and the same command continues".to_owned()
+                "; the lists were not read completely, and the same command continues".to_owned()
             }
         };
         match self.ending {
@@ -121,7 +121,7 @@ impl LastRun {
             Some(LastEnding::GivenUp) => format!("the last run gave up{left}"),
             None if self.is_going_on() => "a run is in progress".to_owned(),
             None => {
-                "the last run was cut short (killed, or a power cut); the same command continues"
+                "the last run was cut short (killed, or a loss of power); the same command continues"
                     .to_owned()
             }
         }

@@ -48,7 +48,7 @@ pub struct Layout {
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The path has no absolute form: it is empty, or the working directory is gone.
-    #[error("cannot tell where the output folder {} is: {source}; name it with --output", .path.display())]
+    #[error("cannot determine the path of the output folder {}: {source}; give an absolute path with --output", .path.display())]
     Nowhere {
         /// The path, as given.
         path: PathBuf,
@@ -56,8 +56,7 @@ pub enum LayoutError {
     },
     /// Something in its place is not a folder.
     #[error(
-        "{} is not a folder, and files are to be stored in it; move it away, or name another \
-         folder with --output",
+        "{} is not a folder; move it away, or give another folder with --output",
         .path.display()
     )]
     NotAFolder {
@@ -66,14 +65,14 @@ pub enum LayoutError {
     },
     /// It cannot be created.
     #[error(
-        "cannot create the folder {}: {source}; create it, or name another with --output",
+        "cannot create the folder {}: {source}; create it, or give another with --output",
         .path.display()
     )]
     Create { path: PathBuf, source: io::Error },
     /// It exists, but files cannot be created in it.
     #[error(
-        "cannot write to the output folder {}: {source}; check its permissions and free space, \
-         or name another with --output",
+        "cannot write to the output folder {}: {source}; check its permissions and free space, or \
+         give another with --output",
         .path.display()
     )]
     Unwritable { path: PathBuf, source: io::Error },

@@ -51,8 +51,8 @@ enum By {
 pub enum LockError {
     /// Another run holds it.
     #[error(
-        "another run{} works on this output folder and holds {}; let it finish or stop it, \
-         or name another folder with --output",
+        "another run{} uses this output folder and holds {}; let it finish or stop it, or give \
+         another folder with --output",
         process(*.pid),
         .path.display()
     )]
@@ -67,15 +67,15 @@ pub enum LockError {
     State(#[from] StateError),
     /// A file is the lock, and it is unknown whether the process that created it still runs.
     #[error(
-        "{} says that a run on another machine or in a container works on this output folder, and \
-         the file system has no locks that would tell; if none does, remove that file",
+        "{} says that a run on another machine or in a container uses this output folder, and the \
+         file system has no locks to check this; if no run uses it, remove that file",
         .path.display()
     )]
     Elsewhere { path: PathBuf },
     /// The lock file cannot be opened, locked or written.
     #[error(
-        "cannot lock {}: {source}; the output folder must be writable, or use --no-lock if no other \
-         run works on it",
+        "cannot lock {}: {source}; the output folder must be writable, or use --no-lock if no \
+         other run uses it",
         .path.display()
     )]
     Unavailable {
@@ -144,14 +144,14 @@ impl Lock {
         match &self.by {
             By::Kernel { .. } => None,
             By::Existence { .. } => Some(format!(
-                "warning: the file system has no locks, and the file {} is there instead: if this \
-                 run is killed, remove it before you start the next on another machine or in \
+                "warning: the file system has no locks, so the file {} is used instead: if this \
+                 run is killed, remove it before you start the next run on another machine or in \
                  another container",
                 self.path.display()
             )),
             By::Nothing => Some(
-                "warning: nothing keeps another run from this output folder (--no-lock), and two at \
-                 once lose files"
+                "warning: the output folder is not locked (--no-lock): two runs in it at the same \
+                 time lose files"
                     .to_owned(),
             ),
         }
@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "another run (process {}) works on this output folder and holds {}; let it finish \
-                 or stop it, or name another folder with --output",
+                "another run (process {}) uses this output folder and holds {}; let it finish or \
+                 stop it, or give another folder with --output",
                 std::process::id(),
                 dir.path().join("lock").display()
             )
@@ -284,10 +284,7 @@ mod tests {
                 matches!(error, LockError::Held { pid: None, .. }),
                 "{error:?}"
             );
-            assert!(
-                error.to_string().starts_with("another run works on"),
-                "{error}"
-            );
+            assert!(error.to_string().starts_with("another run uses"), "{error}");
         }
     }
 

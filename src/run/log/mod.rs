@@ -91,7 +91,7 @@ pub enum LogError {
     },
     /// It ends in the middle of a line that could not be cut off.
     #[error(
-        "cannot cut the torn last line off the {log} {}: {source}; check its permissions",
+        "cannot remove the torn last line of the {log} {}: {source}; check its permissions",
         .path.display()
     )]
     Cut {
@@ -112,7 +112,7 @@ pub enum LogError {
          {} and run the same command again to finish",
         .path.display(),
         .log.lines(),
-        if is_disk_full(source) { "make room" } else { "check the disk" }
+        if is_disk_full(source) { "free some space" } else { "check the disk" }
     )]
     Write {
         log: Log,

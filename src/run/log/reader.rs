@@ -50,7 +50,7 @@ pub enum LineProblem {
         source: serde_json::Error,
     },
     /// It is longer than [`MAX_RECORD`].
-    #[error("line {number} is longer than {MAX_RECORD} bytes, and so not a record")]
+    #[error("line {number} is longer than {MAX_RECORD} bytes and therefore not a record")]
     TooLong {
         /// Line number, counted from 1.
         number: u64,
@@ -296,7 +296,7 @@ mod tests {
         assert!(items[2].starts_with("line 3 is not a record: EOF"));
         assert_eq!(
             items[3],
-            "line 4 is longer than 1048576 bytes, and so not a record"
+            "line 4 is longer than 1048576 bytes and therefore not a record"
         );
         assert!(items[4].starts_with("line 5 is not a record: version 9 of the run log"));
     }

@@ -472,7 +472,7 @@ pub(super) mod tests {
         let earlier = line.replace(&deaths, "}");
         let read: Record = serde_json::from_str(&earlier).expect("it reads");
         assert_eq!((&read.deaths[..], &read.etag), (&[][..], &None));
-        assert!(!read.simulated, "what has no mark is real");
+        assert!(!read.simulated, "a record without a mark is real");
         assert_eq!(read.error, record.error);
     }
 

@@ -320,8 +320,9 @@ mod tests {
         assert!(full.is_disk_full());
         assert_eq!(
             full.to_string(),
-            "cannot write to the run log results.jsonl: No space left on device (os error 28); \
-             3 finished tasks are not recorded, make room and run the same command again to finish"
+            "cannot write to the run log results.jsonl: No space left on device (os error 28); 3 \
+             finished tasks are not recorded, free some space and run the same command again to \
+             finish"
         );
     }
 

@@ -107,7 +107,7 @@ impl Console {
         match count {
             ..=MAX_PROBLEMS => self.error(problem),
             UNSHOWN => self.error(&format!(
-                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted, and not shown"
+                "more than {MAX_PROBLEMS} lines cannot be used; the others are counted but not shown"
             )),
             _ => {}
         }

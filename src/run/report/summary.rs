@@ -67,7 +67,7 @@ pub fn print_plan(stats: &Stats) -> io::Result<()> {
     let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| width);
     let rows = rows.into_iter().map(Row::cells).collect();
     writeln!(out, "{}", counts_within(rows, width))?;
-    writeln!(out, "dry run: nothing is downloaded, and nothing written")
+    writeln!(out, "dry run: nothing is downloaded or written")
 }
 
 /// Prints where each setting that is not the default comes from, one line each.
@@ -201,7 +201,7 @@ fn of_lists(stats: &Stats) -> impl Iterator<Item = Row> {
         (
             "quarantined earlier",
             stats.quarantined_earlier,
-            "--retry-quarantined tries them again",
+            "--retry-quarantined retries them",
         ),
         ("duplicates", stats.duplicates, "stored once"),
         ("unusable lines", stats.unusable, "see the messages above"),

@@ -96,19 +96,19 @@ impl Shell {
         });
         tracing::info!(
             %worker,
-            killed = death.killed.as_deref().unwrap_or("by nobody here"),
+            killed = death.killed.as_deref().unwrap_or("not by the coordinator"),
             queued = death.queued,
             peak_memory = death.peak_memory,
             oom = death.oom,
-            "what is known of the death"
+            "details of the death"
         );
         for task in &death.running {
-            let phase = task.phase.map_or("not heard of", |phase| phase.name());
+            let phase = task.phase.map_or("unknown", |phase| phase.name());
             tracing::info!(%worker, task = %task.task, phase, bytes = task.bytes, url = task.url,
                 "it was running");
         }
         for line in &death.stderr {
-            tracing::info!(%worker, "it last wrote: {line}");
+            tracing::info!(%worker, "its last output: {line}");
         }
     }
 
@@ -151,9 +151,9 @@ fn quoted(lines: &[String], limit: usize) -> String {
         ([], None) => String::new(),
         ([], Some(long)) => {
             let cut = &long[..long.floor_char_boundary(limit)];
-            format!("; it last wrote: {cut}\u{2026}")
+            format!("; its last output: {cut}\u{2026}")
         }
-        (fitting, _) => format!("; it last wrote: {}", fitting.join(BETWEEN)),
+        (fitting, _) => format!("; its last output: {}", fitting.join(BETWEEN)),
     }
 }
 
@@ -176,14 +176,14 @@ mod tests {
     fn the_last_lines_are_quoted_as_far_as_they_fit() {
         let lines = |lines: &[&str]| lines.iter().map(|&line| line.into()).collect::<Vec<_>>();
         assert_eq!(quoted(&[], 20), "");
-        assert_eq!(quoted(&lines(&["a", "b"]), 20), "; it last wrote: a | b");
+        assert_eq!(quoted(&lines(&["a", "b"]), 20), "; its last output: a | b");
         assert_eq!(
             quoted(&lines(&["aaaa", "bbbb", "cccc"]), 15),
-            "; it last wrote: bbbb | cccc"
+            "; its last output: bbbb | cccc"
         );
         assert_eq!(
             quoted(&lines(&["a", "\u{20ac}\u{20ac}\u{20ac}"]), 8),
-            "; it last wrote: \u{20ac}\u{20ac}\u{2026}"
+            "; its last output: \u{20ac}\u{20ac}\u{2026}"
         );
     }
 }

@@ -64,14 +64,14 @@ impl Shell {
             }
             Action::Dismiss { worker } => self.tell(worker, Told::Dismiss),
             Action::Terminate { worker, reason } => {
-                tracing::info!(%worker, %reason, "worker is asked to end");
+                tracing::info!(%worker, %reason, "asking the worker to exit");
                 if !self.forgo(worker) {
                     self.parts.pool.terminate(worker);
                 }
                 Ok(())
             }
             Action::Kill { worker, reason } => {
-                tracing::info!(%worker, %reason, "worker is killed");
+                tracing::info!(%worker, %reason, "killing the worker");
                 if !self.forgo(worker) {
                     self.parts.pool.kill(worker);
                 }
@@ -147,7 +147,9 @@ impl Shell {
         let waits = self.homeless.remove(&worker);
         if waits {
             self.parts.placement.salvage(worker);
-            let exit = Exit::NotStarted("the disk did not answer, so it has no folder".to_owned());
+            let exit = Exit::NotStarted(
+                "the disk does not respond, so the worker has no folder".to_owned(),
+            );
             let ran = None;
             self.pending
                 .push_back(Event::WorkerExited { worker, exit, ran });
@@ -307,7 +309,7 @@ impl Shell {
         };
         entry.turned += 1;
         let (url, mirror) = (&entry.target.url, entry.source().map(|mirror| &mirror.url));
-        tracing::info!(url, mirror, %failure, "a mirror is tried");
+        tracing::info!(url, mirror, %failure, "trying a mirror");
     }
 
     pub(super) fn tell_of_failure(&mut self, facts: &Facts, failure: &Failure) {
@@ -361,15 +363,14 @@ impl Shell {
                 queued,
             } => self.on_death(worker, &exit, killed.as_ref(), &running, queued),
             Notice::BackingOff { worker, delay } => {
-                tracing::info!(slot = %worker.slot, ?delay, "slot stays empty for a while");
+                tracing::info!(slot = %worker.slot, ?delay, "the slot stays empty for a while");
             }
             Notice::Retired { worker, deaths } => self.parts.console.line(&format!(
-                "slot {} stays empty: {deaths} workers in a row died in it without having done \
-                 anything",
+                "slot {} stays empty: {deaths} workers in a row died in it without making progress",
                 worker.slot
             )),
             Notice::Recycling { worker } => {
-                tracing::info!(%worker, "worker has had its share of tasks, and is replaced");
+                tracing::info!(%worker, "the worker has finished its share of tasks and is replaced");
             }
             Notice::Stale { worker } => tracing::debug!(%worker, "stale message"),
         }

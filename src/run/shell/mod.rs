@@ -498,7 +498,7 @@ impl Shell {
     fn tell_core_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = Instant::now();
         if let Some(pause) = self.wakefulness.wakes(now) {
-            tracing::info!(?pause, "the coordinator did not run for a while");
+            tracing::info!(?pause, "the coordinator was suspended for a while");
             self.parts.core.handle(now, Event::Resumed { pause });
         }
         self.parts.core.handle_all(now, events);

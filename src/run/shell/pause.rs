@@ -69,7 +69,7 @@ impl Shell {
             now.saturating_sub(1).max(1)
         };
         if !self.parts.pool.can_resize() {
-            let text = "the number of workers can only be changed with --mode processes";
+            let text = "the number of workers can be changed only with --mode processes";
             return self.parts.console.error(text);
         }
         if let Err(error) = make_room(wanted) {

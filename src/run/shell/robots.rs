@@ -99,12 +99,12 @@ impl Shell {
     fn tell_of_standing(&self, robots: &str, standing: Standing, verdict: &Verdict) {
         match (standing, verdict) {
             (Standing::Unreachable(..), Verdict::Failed(failure)) => self.parts.console.line(
-                &format!("{robots} is out of reach, its URLs fail for now: {failure}"),
+                &format!("{robots} is unreachable, its URLs fail for now: {failure}"),
             ),
             (Standing::Unreachable(..), Verdict::Done(_) | Verdict::Quarantined(_)) => self
                 .parts
                 .console
-                .line(&format!("{robots} is out of reach, its URLs fail for now")),
+                .line(&format!("{robots} is unreachable, its URLs fail for now")),
             (Standing::Open(delay), _) => {
                 tracing::info!(robots, ?delay, "everything is allowed");
             }

@@ -114,7 +114,7 @@ fn a_command_that_dies_by_a_signal_has_failed_with_its_name() {
     assert!(
         record
             .message()
-            .starts_with("./script was ended by signal 11 (SIGSEGV)"),
+            .starts_with("./script was killed by signal 11 (SIGSEGV)"),
         "{record:?}"
     );
 }
@@ -138,7 +138,7 @@ fn a_command_that_hangs_is_ended_with_all_it_started_however_that_hides() {
         assert_eq!(record.kind(), "exec");
         assert_eq!(
             record.message(),
-            "./script did not end within 300ms (--exec-timeout), and was killed: waiting",
+            "./script did not finish within 300ms (--exec-timeout) and was killed: waiting",
             "{mode}"
         );
         assert_eq!(record.attempts, 1);

@@ -64,7 +64,7 @@ fn where_there_is_none_everything_is_allowed_and_where_nobody_can_tell_nothing_i
         for (_, server) in &out_of_reach {
             assert_eq!(server.requests("/0") + server.requests("/1"), 0);
             let line = ended.says(&[&server.url(ROBOTS), "its URLs fail for now"]);
-            assert!(line.contains("robots.txt is out of reach"), "{line}");
+            assert!(line.contains("robots.txt is unreachable"), "{line}");
         }
     }
     for (name, server) in &out_of_reach {

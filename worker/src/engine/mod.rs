@@ -98,13 +98,13 @@ pub struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The folder of the setup is not usable.
-    #[error("cannot store anything: {0}")]
+    #[error("cannot store files: {0}")]
     Store(#[source] std::io::Error),
     /// The file with certificates cannot be read.
     #[error("cannot read certificates from {file}: {cause}")]
     TrustFile { file: String, cause: std::io::Error },
     /// There is no usable certificate.
-    #[error("{place} holds no usable certificate: {cause}")]
+    #[error("{place} has no usable certificate: {cause}")]
     Certificates {
         /// Where the certificates come from.
         place: String,

@@ -57,7 +57,7 @@ fn system() -> Result<Vec<CertificateDer<'static>>, SetupError> {
         let cause = loaded
             .errors
             .first()
-            .map_or_else(|| "there is none".to_owned(), ToString::to_string);
+            .map_or_else(|| "it has no certificate".to_owned(), ToString::to_string);
         return Err(SetupError::Certificates {
             place: "the system's store".to_owned(),
             cause,

@@ -195,9 +195,9 @@ pub(super) fn explain(error: &Error) -> String {
             | PeerIncompatible::NoKxGroupsInCommon
             | PeerIncompatible::NoSignatureSchemesInCommon,
         ) => {
-            "the server takes none of what is offered: TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or \
-             ChaCha20, with keys that are RSA, P-256, P-384 or Ed25519; older suites (CBC, RSA key \
-             exchange) and P-521 are not"
+            "the server accepts none of the offered protocols: TLS 1.3, and TLS 1.2 with ECDHE and \
+             AES-GCM or ChaCha20, with RSA, P-256, P-384 or Ed25519 keys; older suites (CBC, RSA \
+             key exchange) and P-521 are not supported"
         }
         _ => return error.to_string(),
     };

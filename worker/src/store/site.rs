@@ -92,7 +92,7 @@ impl Site {
             Ok(fd) => Ok(self.partial(File::from(fd), 0)),
             Err(Errno::NOENT) => Err(Fault::fatal(
                 FailureKind::Store,
-                "the folder for partial files is gone",
+                "the folder for partial files does not exist",
             )),
             Err(errno) => Err(Fault::storing("create", BODY, errno)),
         }
@@ -123,7 +123,7 @@ impl Site {
                 let cause = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
                 Err(Fault::transient(
                     FailureKind::Store,
-                    Fault::storing("go on with", BODY, cause).message,
+                    Fault::storing("continue", BODY, cause).message,
                 ))
             }
         }

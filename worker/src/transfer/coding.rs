@@ -37,14 +37,14 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
                 other => {
                     let other = String::from_utf8_lossy(other);
                     return Err(format!(
-                        "body is coded as {other:?}, which was not asked for"
+                        "body has the coding {other:?}, which was not requested"
                     ));
                 }
             });
         }
     }
     if codings.len() > MOST {
-        return Err(format!("body is coded {} times over", codings.len()));
+        return Err(format!("body has {} codings", codings.len()));
     }
     Ok(codings)
 }

@@ -55,7 +55,7 @@ pub enum TransportError {
     #[error("stalled")]
     Stalled,
     /// `--max-time` has expired.
-    #[error("out of time")]
+    #[error("time limit expired")]
     Timeout,
     /// The engine was used incorrectly.
     #[error("internal: {0}")]
@@ -108,22 +108,22 @@ impl TransportError {
             ),
             Self::Broken(cause) => Fault::transient(
                 FailureKind::Protocol,
-                format!("what came over the connection to {host}:{port} is not http: {cause}"),
+                format!("data from {host}:{port} is not http: {cause}"),
             ),
             Self::WrongLength(cause) => Fault::permanent(
                 FailureKind::Protocol,
-                format!("body from {host}:{port} does not end as it should: {cause}"),
+                format!("body from {host}:{port} does not end correctly: {cause}"),
             ),
             Self::Framing(cause) => Fault::permanent(
                 FailureKind::Framing,
-                format!("response of {host}:{port} does not say clearly where it ends: {cause}"),
+                format!("response of {host}:{port} does not clearly define its end: {cause}"),
             ),
             Self::HeadTooLarge(cause) => Fault::permanent(
                 FailureKind::HeadTooLarge,
-                format!("response of {host}:{port} has too large a head: {cause}"),
+                format!("head of the response of {host}:{port} is too large: {cause}"),
             ),
             Self::Proxy { cause, lasting } => {
-                let message = format!("no way to {host}:{port} through the proxy {cause}");
+                let message = format!("cannot connect to {host}:{port} through the proxy {cause}");
                 match lasting {
                     true => Fault::permanent(FailureKind::Proxy, message),
                     false => Fault::transient(FailureKind::Proxy, message),
@@ -145,7 +145,7 @@ impl TransportError {
             ),
             Self::Internal(cause) => Fault::permanent(
                 FailureKind::Internal,
-                format!("request to {host}:{port} could not be made: {cause}"),
+                format!("request to {host}:{port} could not be sent: {cause}"),
             ),
         }
     }

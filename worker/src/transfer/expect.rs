@@ -21,7 +21,7 @@ pub(super) fn check_size(expect: &Expect, size: u64, is_more: bool) -> Result<()
             };
             Err(Fault::permanent(
                 FailureKind::SizeMismatch,
-                format!("the file is {size} bytes long, and the list says {expected}"),
+                format!("the file has {size} bytes, but the list says {expected}"),
             ))
         }
         Some(_) | None => Ok(()),
@@ -43,11 +43,11 @@ pub(super) fn check_sums(expect: &Expect, file: &Committed) -> Result<(), Fault>
             }
         };
         if found.as_ref() != Some(expected) {
-            let found = found.map_or_else(|| "that nobody computed".to_owned(), |sum| sum.hex());
+            let found = found.map_or_else(|| "that was not computed".to_owned(), |sum| sum.hex());
             return Err(Fault::permanent(
                 FailureKind::ChecksumMismatch,
                 format!(
-                    "the file has the {algorithm} {found}, and the list says {}",
+                    "the file has the {algorithm} {found}, but the list says {}",
                     expected.hex()
                 ),
             ));
@@ -83,8 +83,8 @@ mod tests {
             (None, None, None)
         );
         for (size, is_more, part) in [
-            (4, false, "is 4 bytes"),
-            (6, false, "is 6 bytes"),
+            (4, false, "has 4 bytes"),
+            (6, false, "has 6 bytes"),
             (6, true, "more than 5 bytes"),
         ] {
             let (kind, message) = kind(size, is_more).expect("another size");
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(
             fault.message,
             format!(
-                "the file has the MD5 {}, and the list says {}",
+                "the file has the MD5 {}, but the list says {}",
                 "02".repeat(16),
                 "01".repeat(16)
             )

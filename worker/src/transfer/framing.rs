@@ -107,7 +107,7 @@ fn length<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<(Option<u64>, bo
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let length = text.parse().ok().filter(|length| *length <= MAX_LENGTH);
         let (true, Some(length)) = (digits, length) else {
-            return Err(format!("{text:?} is no content length"));
+            return Err(format!("{text:?} is not a content length"));
         };
         match found.replace(length) {
             Some(other) if other != length => {

@@ -213,7 +213,7 @@ impl<'h> Builder<'h> {
                 if fits {
                     self.show(name, value);
                 } else if role.is_vital() {
-                    let what = format!("no room for its header {name}");
+                    let what = format!("no space for its header {name}");
                     return Err(TransportError::HeadTooLarge(what));
                 }
             }

@@ -74,7 +74,7 @@ impl<'o> Transfer<'o> {
             return Err(Fault::new(
                 FailureKind::Internal,
                 Severity::Unprepared,
-                format!("the worker was not told how to log in at {host}"),
+                format!("the worker has no login for {host}"),
             ));
         }
         Ok(())

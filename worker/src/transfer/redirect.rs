@@ -145,7 +145,7 @@ impl Redirects {
         if *sent > MOST_ALIKE {
             return Err(Fault::permanent(
                 FailureKind::TooManyRedirects,
-                format!("redirects form a loop: the same request to {target} comes again"),
+                format!("redirects form a loop: the same request to {target} again"),
             ));
         }
         if self.followed >= most {
@@ -174,7 +174,7 @@ impl Redirects {
             )
         };
         let Some(location) = head.headers.get(LOCATION) else {
-            return Err(bad("no location to go to".to_owned()));
+            return Err(bad("no location".to_owned()));
         };
         // Only one value is allowed (RFC 9110 section 10.2.2): the meaning of two is unclear.
         if head
@@ -194,10 +194,12 @@ impl Redirects {
             Err(_) => Cow::Owned(percent_encode(location.as_bytes(), RAW).to_string()),
         };
         let location = &*location;
-        let mut target = self
-            .url
-            .join(location)
-            .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
+        let mut target = self.url.join(location).map_err(|error| {
+            bad(format!(
+                "an invalid location {:?}: {error}",
+                shown(location)
+            ))
+        })?;
         check_scheme(&target)
             .map_err(|why| bad(format!("location {:?}: {why}", shown(location))))?;
         target.set_fragment(None);
@@ -205,8 +207,12 @@ impl Redirects {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
         // Browsers allow a few hosts that RFC 3986, and so a request, does not.
-        http::Uri::try_from(target.as_str())
-            .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
+        http::Uri::try_from(target.as_str()).map_err(|error| {
+            bad(format!(
+                "an invalid location {:?}: {error}",
+                shown(location)
+            ))
+        })?;
         Ok(target)
     }
 }

@@ -334,7 +334,7 @@ fn not_known(known: Option<u64>, length: Option<u64>) -> Fault {
     Fault::transient(
         FailureKind::Protocol,
         format!(
-            "the server announced {} for a body that had {} before, and no validator shows a change",
+            "the server announced {} for a body that had {} before, but no validator shows a change",
             said(length),
             said(known)
         ),

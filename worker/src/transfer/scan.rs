@@ -69,7 +69,7 @@ impl Passed<'_> {
             return Ok(end);
         }
         if end > buffer.len() {
-            let what = "no room for it beside the body".to_owned();
+            let what = "no space for it next to the body".to_owned();
             return Err(TransportError::HeadTooLarge(what));
         }
         buffer.copy_within(..self.kept, self.head.len());

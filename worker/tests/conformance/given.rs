@@ -52,7 +52,7 @@ fn all_checksums_of_the_list_are_checked(engine: Engine) {
         let failed = bench.download(&task(&url, sums)).expect_err("one is wrong");
         assert_eq!(failed.kind, FailureKind::ChecksumMismatch);
         assert_eq!(failed.severity, Severity::Permanent);
-        let expected = format!("the file has the {algorithm} {text}, and the list says {wanted}");
+        let expected = format!("the file has the {algorithm} {text}, but the list says {wanted}");
         assert_eq!(failed.message, expected);
     }
 }

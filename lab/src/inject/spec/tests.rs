@@ -111,19 +111,19 @@ fn a_refusal_names_the_item_and_what_is_expected() {
     ] {
         assert_eq!(
             refusal(&format!("hang={value}")),
-            format!("cannot use `{value}` as hang: it takes {share}")
+            format!("cannot use `{value}` as hang: expected {share}")
         );
     }
     for value in [
         "", "5", "5%", "0/s", "0.0001/s", "1001/s", "5/m", "-1/s", "/s",
     ] {
-        let expected = format!("cannot use `{value}` as kill: it takes a rate from 0.001/s to");
+        let expected = format!("cannot use `{value}` as kill: expected a rate from 0.001/s to");
         let refusal = refusal(&format!("kill={value}"));
         assert!(refusal.starts_with(&expected), "{refusal}");
     }
     assert_eq!(
         refusal("segv=1%,seed=x"),
-        "cannot use `x` as seed: it takes a whole number from 0 to 18446744073709551615"
+        "cannot use `x` as seed: expected a whole number from 0 to 18446744073709551615"
     );
 }
 
@@ -147,8 +147,8 @@ fn what_makes_no_sense_together_is_refused() {
     );
     assert_eq!(
         refusal("kill@/a"),
-        "`kill` cannot be had for certain URLs (`kill@/a`): only segv, abort, exit, eat, hang and \
-         garbage can"
+        "`kill` cannot be limited to certain URLs (`kill@/a`): only segv, abort, exit, eat, hang \
+         and garbage can"
     );
     assert_eq!(
         refusal("segv@"),
@@ -159,7 +159,7 @@ fn what_makes_no_sense_together_is_refused() {
     let many: Vec<_> = (0..=MAX_POISONS).map(|n| format!("exit@{n}")).collect();
     assert_eq!(
         refusal(&many.join(",")),
-        "33 faults with @TEXT are given: at most 32 can be"
+        "33 faults have @TEXT: at most 32 can have one"
     );
 }
 

@@ -69,7 +69,7 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
     );
     assert_eq!(
         refusal("latency=fast"),
-        "cannot use `fast` as latency: it takes a time such as 100ms or 1.5s, at most 24h"
+        "cannot use `fast` as latency: expected a time such as 100ms or 1.5s, at most 24h"
     );
     assert_eq!(
         refusal("seed"),

@@ -42,7 +42,7 @@ pub(super) fn errors(text: &str) -> Parsed<ErrorAnswers> {
         None => (text, StatusCode::SERVICE_UNAVAILABLE),
     };
     if !status.is_client_error() && !status.is_server_error() {
-        return Err("the status is not an error".into());
+        return Err("the status is not an error status".into());
     }
     Ok(ErrorAnswers {
         rate: rate(share)?,
@@ -53,7 +53,7 @@ pub(super) fn errors(text: &str) -> Parsed<ErrorAnswers> {
 /// Returns the value with the name `text`.
 pub(super) fn word<T: Copy>(all: &[(&str, T)], text: &str) -> Parsed<T> {
     let found = all.iter().find(|(name, _)| *name == text);
-    Ok(found.ok_or("there is no such word")?.1)
+    Ok(found.ok_or("the word is unknown")?.1)
 }
 
 /// Returns the name of `value`.
@@ -77,11 +77,11 @@ pub(super) fn rate(text: &str) -> Parsed<Rate> {
     let exact = f64::from_str(number)? * steps;
     let rounded = exact.round();
     if !(0.0..=1_000_000.0).contains(&exact) {
-        return Err("the share is not between none and all".into());
+        return Err("the share is not between 0% and 100%".into());
     }
     // Half a step is not a rounding error of the parser, but another share than requested.
     if (exact - rounded).abs() > 1e-6 {
-        return Err("the share is too fine".into());
+        return Err("the share has too many decimal places".into());
     }
     Ok(Rate(rounded as u32))
 }

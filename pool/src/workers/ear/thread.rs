@@ -224,7 +224,7 @@ impl<J: Job> Thread<J> {
     fn wait_for(&self, descriptor: impl AsFd, worker: WorkerId, source: Source) -> bool {
         let key = key(worker, source);
         epoll::add(&self.epoll, descriptor, key, epoll::EventFlags::IN)
-            .inspect_err(|error| tracing::warn!(%worker, %error, "worker cannot be heard"))
+            .inspect_err(|error| tracing::warn!(%worker, %error, "cannot receive from a worker"))
             .is_ok()
     }
 
@@ -242,7 +242,7 @@ impl<J: Job> Thread<J> {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted for a moment");
+                    tracing::warn!(%error, "cannot accept connections, trying again");
                     let _ = epoll::delete(&self.epoll, &self.listener);
                     self.listener_rests = true;
                     return;
@@ -255,7 +255,7 @@ impl<J: Job> Thread<J> {
             let Some((&worker, line)) = line else {
                 tracing::info!(
                     ?pid,
-                    "a process that is no worker connected, and is ignored"
+                    "ignored a connection from a process that is not a worker"
                 );
                 continue;
             };
@@ -421,7 +421,7 @@ impl<J: Job> Voice<J> {
         uplink.owed = uplink.owed.saturating_sub(length);
         let news = match message {
             FromWorker::<J>::Hello(_) if uplink.greeted => {
-                return self.violated(worker, "it greeted twice".to_owned());
+                return self.violated(worker, "it sent two greetings".to_owned());
             }
             FromWorker::<J>::Hello(hello) => {
                 if let Err(error) = hello.check(pid) {
@@ -436,7 +436,7 @@ impl<J: Job> Voice<J> {
                     Err(error) => {
                         // The worker may be dead, which is noticed next. Otherwise it will not be
                         // ready in time.
-                        tracing::info!(%worker, %error, "worker cannot be answered");
+                        tracing::info!(%worker, %error, "cannot connect to a worker");
                         return Turn::Last;
                     }
                 }
@@ -446,7 +446,7 @@ impl<J: Job> Voice<J> {
             | FromWorker::<J>::Heartbeat(_)
                 if !uplink.greeted =>
             {
-                return self.violated(worker, "it did not begin with a greeting".to_owned());
+                return self.violated(worker, "its first message is not a greeting".to_owned());
             }
             FromWorker::<J>::Ready => WorkerEvent::Ready,
             FromWorker::<J>::Reports(reports) => WorkerEvent::Reports(reports),
@@ -467,7 +467,9 @@ impl<J: Job> Voice<J> {
     fn answer(&self, hello: &Hello) -> io::Result<Downlink> {
         let below = |part: Component<'_>| matches!(part, Component::Normal(_));
         if !Path::new(&hello.server).components().all(below) {
-            return Err(io::Error::other("it names a socket elsewhere"));
+            return Err(io::Error::other(
+                "it named a socket outside the folder for sockets",
+            ));
         }
         let socket = self.sockets.connect(&hello.server, hello.pid)?;
         let to_worker = Downlink::new(socket);

@@ -396,7 +396,7 @@ fn pay(
     transfer: &mut Transfer<'_>,
     activity: &Activity,
 ) -> Result<(), Fault> {
-    let given_up = || Fault::permanent(FailureKind::Internal, "given up");
+    let given_up = || Fault::permanent(FailureKind::Internal, "abandoned");
     if let Some(allowance) = allowance
         && !allowance.pay(bytes as u64)
     {

@@ -63,7 +63,7 @@ impl BlockingEngine {
                     let ended = engine.fetch(&mut part, split, &activity, &mut || Ok(()));
                     if let Err(fault) = ended {
                         let url = part.url();
-                        tracing::debug!(%url, fault = fault.message, "a connection helps no more");
+                        tracing::debug!(%url, fault = fault.message, "a helper connection ended");
                     }
                     line.let_go();
                     drop(place);
@@ -115,7 +115,7 @@ impl BlockingEngine {
                 other => failed = other,
             }
             if activity.is_abandoned() {
-                return Err(Fault::permanent(FailureKind::Internal, "given up"));
+                return Err(Fault::permanent(FailureKind::Internal, "abandoned"));
             }
             if is_hashed {
                 thread::park_timeout(NAP);

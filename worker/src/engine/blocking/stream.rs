@@ -60,7 +60,7 @@ impl Line {
 
     fn check(&self) -> Result<(), TransportError> {
         match self.lock().is_cut {
-            true => Err(TransportError::Disconnected("given up".to_owned())),
+            true => Err(TransportError::Disconnected("abandoned".to_owned())),
             false => Ok(()),
         }
     }

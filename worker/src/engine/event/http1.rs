@@ -245,7 +245,7 @@ impl AsyncWrite for Watched {
             && self.notes.asking.load(Ordering::Relaxed)
             && !self.stream.is_silent()
         {
-            let what = "the server closed the connection, or spoke unasked".to_owned();
+            let what = "the server closed the connection, or sent unrequested data".to_owned();
             return Poll::Ready(Err(carry(TransportError::Disconnected(what))));
         }
         let written = Pin::new(&mut self.stream).poll_write(context, data);

@@ -47,7 +47,7 @@ impl Attempt<'_> {
                 };
                 if let Err(fault) = attempt.fetch(split, &mut |_| Ok(())).await {
                     let url = attempt.transfer.url();
-                    tracing::debug!(%url, fault = fault.message, "a connection helps no more");
+                    tracing::debug!(%url, fault = fault.message, "a helper connection ended");
                 }
                 drop(destination);
             });

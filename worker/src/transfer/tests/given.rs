@@ -44,7 +44,7 @@ fn a_robots_txt_has_limits_of_its_own() {
     assert!(fault.message.contains("within 60s"), "{fault:?}");
 
     let (mut transfer, _) = begin();
-    let fault = answer(&mut transfer, 404, &[], None).expect_err("there is none");
+    let fault = answer(&mut transfer, 404, &[], None).expect_err("it has no certificate");
     let failure = transfer.failed(fault);
     assert_eq!(failure.severity, Severity::Permanent, "that is an answer");
 }
@@ -64,7 +64,7 @@ fn credentials_stay_with_the_origin_they_were_given_for() {
         let headers = transfer.request().expect("good headers");
         assert!(
             !headers.contains_key("proxy-authorization"),
-            "there is none"
+            "it has no certificate"
         );
         assert_eq!(
             headers.contains_key("x-api-key"),

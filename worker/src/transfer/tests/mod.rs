@@ -183,13 +183,17 @@ fn a_redirect_that_cannot_be_followed_is_permanent() {
     let long = format!("/{}", "a".repeat(20_000));
     let grows = format!("/{}", "\u{e9}".repeat(8_000));
     check(None, FailureKind::BadRedirect, "no location");
-    check(Some("http://"), FailureKind::BadRedirect, "bad location");
+    check(
+        Some("http://"),
+        FailureKind::BadRedirect,
+        "invalid location",
+    );
     check(Some("ftp://a.test/"), FailureKind::BadRedirect, "ftp");
     check(Some("file:///etc/x"), FailureKind::BadRedirect, "file");
     check(
         Some("http://a{b/"),
         FailureKind::BadRedirect,
-        "bad location",
+        "invalid location",
     );
     check(Some(&long), FailureKind::BadRedirect, "longer");
     check(Some(&grows), FailureKind::BadRedirect, "longer");
