@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rounded_to_what_matters() {
+    fn times_are_rounded_to_useful_precision() {
         for (seconds, expected) in [
             (0, "0 s"),
             (59, "59 s"),

@@ -279,7 +279,7 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
-    fn no_hint_is_about_an_option_that_there_is() {
+    fn hints_never_cover_existing_options() {
         let command = Cli::command();
         for name in OPTIONS.iter().flat_map(|(names, _)| names.iter()) {
             let is_ours = command.get_arguments().any(|argument| {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_hints_name_are_there() {
+    fn options_named_in_hints_exist() {
         let command = Cli::command();
         for (_, hint) in OPTIONS {
             for word in hint.split_whitespace() {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_commands_are_known_and_names_of_lists_are_not() {
+    fn misspelt_commands_are_recognised_and_list_names_are_not() {
         let commands = ["results", "shootout", "chaos", "origin", "help", "man"];
         for (word, meant) in [
             ("resutls", "coordinator results"),

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_there_stays_until_the_file_is_whole() {
+    fn the_old_file_stays_until_the_new_one_is_complete() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a");
         fs::write(&path, "before").expect("write");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_takes_the_place_of_a_link_or_a_pipe() {
+    fn links_and_pipes_are_not_replaced() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (path, link) = (folder.path().join("a"), folder.path().join("link"));
         fs::write(&path, "before").expect("write");

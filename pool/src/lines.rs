@@ -116,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn what_could_command_a_terminal_or_is_no_text_is_replaced() {
+    fn control_sequences_and_invalid_utf8_are_replaced() {
         let (seen, _) = lines(b"\x1b[2Ja\x07\xffb\xc2\x9bc\xe2\x82\n", 1);
         assert_eq!(seen, ["\u{fffd}[2Ja\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}"]);
     }
 
     #[test]
-    fn of_many_lines_the_last_are_kept() {
+    fn only_the_last_lines_are_kept() {
         let text: String = (0..100).map(|n| format!("{n}\n")).collect();
         let (seen, kept) = lines(text.as_bytes(), 7);
         assert_eq!(seen.len(), 100);
@@ -144,7 +144,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_lines_are_bounded_and_harmless_however_it_is_read(
+        fn any_output_becomes_bounded_harmless_lines_however_it_is_read(
             bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'a')], 0..5000),
             piece in 1_usize..3000,
         ) {

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_that_is_gone_closes_both_halves() {
+    fn the_death_of_the_coordinator_closes_both_halves() {
         let (to_worker, receiver) = bytes_channel().expect("a channel");
         let (sender, from_worker) = bytes_channel().expect("a channel");
         drop((to_worker, from_worker));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_told_from_a_message() {
+    fn garbage_is_distinguished_from_messages() {
         let (to_worker, receiver) = bytes_channel().expect("a channel");
         to_worker.send(&[0xff; 40]).expect("sent");
         let heard: Result<ToWorker<Square>, _> = IpcInbox::<Square>::new(receiver).recv();

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_mappings_are_the_same_words_which_begin_at_zero() {
+    fn two_mappings_share_words_that_start_at_zero() {
         let memory = shared_memory(c"test", 3).expect("memory");
         let one = map(&memory, 3).expect("mapped");
         let other = map(memory.try_clone().expect("a descriptor"), 3).expect("mapped");
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_cut_the_ground_from_under_it() {
+    fn shared_memory_cannot_be_truncated() {
         let memory = shared_memory(c"test", 1).expect("memory");
         assert_eq!(ftruncate(&memory, 0), Err(Errno::PERM));
     }
 
     #[test]
-    fn what_is_not_made_for_it_is_not_mapped() {
+    fn other_files_are_not_mapped() {
         let null = std::fs::File::open("/dev/null").expect("it is there");
         assert!(map(null, 1).is_err());
         let smaller = shared_memory(c"test", 1).expect("memory");

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::zombie_processes, reason = "reaping it is what is tested")]
-    fn work_of_grandchildren_counts_once_they_were_waited_for() {
+    fn the_processor_time_of_grandchildren_counts_once_they_are_reaped() {
         let child = Command::new("sh")
             .args([
                 "-c",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_child_is_an_error() {
+    fn a_process_that_is_not_a_child_is_an_error() {
         assert!(reap(1).is_err());
     }
 }

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_for_its_host_and_if_it_says_so_for_those_below() {
+    fn a_cookie_is_for_its_host_and_with_a_domain_also_for_subdomains() {
         for (host, host_only, expected) in [
             ("a.test", false, true),
             ("b.a.test", false, true),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_would_break_a_line_or_a_header_is_not_sound() {
+    fn a_cookie_that_would_break_a_line_or_a_header_is_invalid() {
         let good = cookie("a.test", false);
         assert!(good.is_sound());
         let broken: [fn(&mut Cookie); 7] = [
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_may_ask_for_hosts_that_are_known_and_for_those_below_a_domain() {
+    fn a_worker_may_request_logins_of_known_hosts_and_of_subdomains() {
         let hosts = LoginHosts::new(["login.test", "b.test"].into_iter(), false);
         for (host, expected) in [
             ("login.test", true),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_is_in_what_is_logged() {
+    fn logged_values_contain_no_secrets() {
         let login = Login {
             host: "a.test".to_owned(),
             credentials: Some(Credentials {

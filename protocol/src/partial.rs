@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_much_is_whole_has_one_length_and_half_of_a_change_is_nothing() {
+    fn the_count_of_whole_bytes_has_a_fixed_length_and_a_torn_update_is_invalid() {
         let [before, after] = [999, 123_456_789].map(|bytes| String::from(Whole(bytes)));
         assert_eq!(Whole::from(before.clone()), Whole(999));
         assert_eq!(
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_without_a_number_is_not_taken_for_one_with() {
+    fn the_count_of_whole_bytes_must_match_the_version_of_a_note() {
         let note = |v, whole| PartialNote {
             v,
             boot: "now".to_owned(),

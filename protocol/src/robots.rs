@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_product_token_is_what_the_user_agent_begins_with() {
+    fn the_product_token_is_the_start_of_the_user_agent() {
         for (user_agent, token) in [
             ("coordinator/0.1.0", "coordinator"),
             ("Mozilla/5.0 (compatible; foo/1)", "Mozilla"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_split_into_its_authority_and_what_that_is_asked_for() {
+    fn a_url_is_split_into_authority_and_request_target() {
         for (url, origin, path) in [
             ("http://h/", "http://h", "/"),
             ("https://h:8443/a?b=c://d/", "https://h:8443", "/a?b=c://d/"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_rule_counts_and_of_equals_the_one_that_allows() {
+    fn the_longest_rule_wins_and_of_equal_ones_allow() {
         let text =
             "User-agent: *\nDisallow: /a\nAllow: /a/b\nDisallow: /a/b/c\nAllow: /x\nDisallow: /x\n";
         assert!(forbids(text, "/a"));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_and_the_dollar_mean_what_the_rfc_says() {
+    fn wildcards_and_end_anchors_follow_the_rfc() {
         let text = "User-agent: *\nDisallow: /*.gif$\nDisallow: /a*z\nDisallow: /q?*id=\n";
         assert!(forbids(text, "/b/c.gif") && !forbids(text, "/b/c.gif?x"));
         assert!(forbids(text, "/a-to-z/more") && !forbids(text, "/a-to-y"));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_encoding_makes_no_difference_where_it_means_none() {
+    fn equivalent_percent_encodings_match() {
         for (rule, path) in [
             ("/\u{e4}", "/%C3%A4"),
             ("/%c3%a4", "/%C3%A4"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_groups_of_our_token_count_together_and_otherwise_those_for_all() {
+    fn groups_of_our_token_are_combined_and_otherwise_the_default_groups() {
         let ours = "User-agent: *\nDisallow: /all\n\nUser-agent: other\nUser-agent: COORDINATOR\n\
                     Disallow: /one\n\nSitemap: http://h/s\nUser-agent: x\nDisallow: /x\n\n\
                     User-agent: Coordinator\nDisallow: /two\n";
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_rule_is_no_rule() {
+    fn lines_that_are_not_rules_are_ignored() {
         for text in [
             "",
             "<html><body>Not found</body></html>",
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_that_is_too_long_the_line_that_is_cut_counts_for_nothing() {
+    fn the_truncated_last_line_of_a_long_robots_txt_is_ignored() {
         let mut text = b"User-agent: *\nDisallow: /first\n".to_vec();
         text.resize(robotxt::BYTE_LIMIT - 11, b'\n');
         text.extend_from_slice(b"\nDisallow: /second-and-more\n");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crawl_delay_is_bounded_and_nonsense_is_none() {
+    fn a_crawl_delay_is_bounded_and_an_invalid_one_is_ignored() {
         let delay = |text: &str| {
             let text = format!("User-agent: *\nCrawl-delay: {text}\n");
             RobotsRules::parse(text.as_bytes(), "coordinator").crawl_delay()

@@ -418,13 +418,13 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
 
 proptest! {
     #[test]
-    fn what_the_coordinator_says_comes_back(message in to_worker()) {
+    fn messages_of_the_coordinator_round_trip(message in to_worker()) {
         let frame = codec::encode(&message).expect("small enough");
         prop_assert_eq!(codec::decode::<ToWorker>(&frame).expect("a message"), message);
     }
 
     #[test]
-    fn what_a_worker_says_comes_back(message in from_worker()) {
+    fn messages_of_a_worker_round_trip(message in from_worker()) {
         let frame = codec::encode(&message).expect("small enough");
         prop_assert_eq!(codec::decode::<FromWorker>(&frame).expect("a message"), message);
     }
@@ -443,7 +443,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_with_more_behind_it_is_refused(message in from_worker(), extra in 1..9_usize) {
+    fn a_frame_with_trailing_bytes_is_refused(message in from_worker(), extra in 1..9_usize) {
         let mut frame = codec::encode(&message).expect("small enough");
         frame.resize(frame.len() + extra, 0);
         let refused = codec::decode::<FromWorker>(&frame);
@@ -507,7 +507,7 @@ fn every_kind_of_failure_has_the_name_that_the_run_log_uses() {
 }
 
 #[test]
-fn the_largest_faults_leave_most_of_a_frame_to_the_rest_of_the_setup() {
+fn the_largest_fault_spec_uses_little_of_a_setup_frame() {
     let poison = Poison {
         fault: TaskFault::Garbage,
         text: "t".repeat(MAX_POISON_TEXT),

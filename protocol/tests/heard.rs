@@ -26,7 +26,7 @@ fn heard(message: &FromWorker) -> Result<FromWorker, HeardError> {
 }
 
 #[test]
-fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
+fn control_and_direction_characters_in_worker_texts_are_replaced() {
     let wild = "a\x1b[2J\r\n\u{9b}\u{202e}b\u{2066}\u{61c}\u{e4}".to_owned();
     let tame = "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}b\u{fffd}\u{fffd}\u{e4}".to_owned();
     let exchange = |final_url: &String| Exchange {
@@ -60,7 +60,7 @@ fn no_text_of_a_worker_can_command_a_terminal_or_change_its_direction() {
 }
 
 #[test]
-fn what_is_longer_than_a_worker_says_it_is_refused() {
+fn texts_longer_than_the_limit_are_refused() {
     let text = heard(&nacked("m".repeat(16 * 1024 + 1), Exchange::default()));
     assert!(matches!(text, Err(HeardError::Text(16_385))), "{text:?}");
     let span = Span {
@@ -78,7 +78,7 @@ fn what_is_longer_than_a_worker_says_it_is_refused() {
 }
 
 #[test]
-fn cookies_of_a_worker_are_bounded_and_those_that_would_break_a_file_are_left_out() {
+fn cookies_of_a_worker_are_bounded_and_malformed_ones_are_dropped() {
     let cookie = |value: &str| Cookie {
         domain: "a.test".to_owned(),
         host_only: true,
@@ -108,7 +108,7 @@ fn cookies_of_a_worker_are_bounded_and_those_that_would_break_a_file_are_left_ou
 }
 
 #[test]
-fn only_a_worker_of_this_version_and_the_process_that_was_started_is_greeted() {
+fn only_the_started_process_with_the_same_protocol_version_is_accepted() {
     let hello = Hello::new(4711, "a/socket".to_owned(), [1; 16]);
     assert_eq!(hello.check(4711), Ok(()));
     let stranger = Hello {

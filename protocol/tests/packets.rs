@@ -19,7 +19,7 @@ fn seqpacket() -> OwnedFd {
 }
 
 #[test]
-fn what_ipc_channel_sends_is_read() {
+fn packets_of_ipc_channel_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = seqpacket();
@@ -46,7 +46,7 @@ fn what_ipc_channel_sends_is_read() {
 }
 
 #[test]
-fn what_is_written_ipc_channel_receives() {
+fn ipc_channel_receives_written_packets() {
     let (server, name) = IpcOneShotServer::<[u8; 16]>::new().unwrap();
     let socket = seqpacket();
     connect(&socket, &SocketAddrUnix::new(name).unwrap()).unwrap();
@@ -77,7 +77,7 @@ fn packet(announced: usize, whole: usize, message: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_packet_that_is_not_one_whole_message_is_none() {
+fn a_packet_that_is_not_exactly_one_message_is_refused() {
     assert_eq!(packet::message(&packet(19, 3, 3)), Ok(&[7; 3][..]));
     for (bytes, error) in [
         (vec![], PacketError::Short(0)),

@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_there_with_all() {
+    fn all_selects_every_fault() {
         let all = faults("all,kill=0");
         for fault in Fault::ALL {
             assert_eq!(all.of(fault, 2000) > 0.0, fault != Fault::Kill, "{fault:?}");
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named_with_the_way_out() {
+    fn invalid_faults_are_rejected_with_a_hint() {
         let refusal = |text: &str| text.parse::<Faults>().expect_err(text).to_string();
         assert!(
             refusal("kil").starts_with("there is no fault 'kil'; choose from all, none, kill,")

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn every_url_is_normalised_and_there_once_and_poisons_are_named() {
+    fn every_url_is_normalised_and_unique_and_poisons_are_marked() {
         let plan = plan("--urls 500 --faults poison=3");
         let urls: std::collections::BTreeSet<_> = plan.tasks.iter().map(|task| &task.url).collect();
         assert_eq!(urls.len(), 500);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_thousand_urls_bring_twenty_deaths_of_the_coordinator() {
+    fn twenty_thousand_urls_cause_twenty_deaths_of_the_coordinator() {
         let plan = plan("--urls 20000");
         let kills = plan.injections.iter().filter(|injection| {
             matches!(injection.what, What::Kill | What::Cut(_) | What::Half(_))

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distribution_is_made_of_nearest_ranks() {
+    fn a_distribution_uses_nearest_ranks() {
         let times = (1..=200).rev().map(|ms| ms * 1_000_000).collect();
         let spread = Distribution::of(times).expect("there are times");
         let expected = Distribution {

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_leaves_a_part_of_the_last_line() {
+    fn cutting_leaves_a_part_of_the_last_line() {
         assert_eq!(torn("one\n12345678\n", |log| cut(log, 128)), "one\n1234");
         assert_eq!(torn("one\n12345678\n", |log| cut(log, 255)), "one\n1234567");
         assert_eq!(torn("one\n12345678\n", |log| cut(log, 0)), "one\n");

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_counts_lines_that_are_written_to_their_end() {
+    fn progress_counts_complete_lines() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         let mut watch = Watch::follow([file.path()]).expect("it can be watched");
         let (one, two) = (line("a", true), line("b", true));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn speeds_are_as_curl_has_them_or_have_units() {
+    fn speeds_are_as_in_curl_or_have_units() {
         let kib = |text| limit_rate(text).expect("valid") / 1024;
         assert_eq!(
             (kib("200K"), kib("200k"), kib("1M"), kib("1G")),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_are_no_bytes() {
+    fn bit_units_are_rejected() {
         for wrong in [
             "10Mbit", "5Mb/s", "5Mb", "5mb", "10kbps", "1Gbits", "8b", "5 Mbps",
         ] {
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_or_shared() {
+    fn the_limit_on_failures_is_a_count_or_a_percentage() {
         assert_eq!(max_failures("7"), Ok(MaxFailures::Count(7)));
         assert_eq!(max_failures("5%"), Ok(MaxFailures::Share(0.05)));
         for wrong in ["", "-1", "101%", "%", "x", "5 %%"] {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_could_forge_others_are_refused() {
+    fn headers_with_line_breaks_are_refused() {
         assert_eq!(header("X-A:  b "), Ok(("X-A".to_owned(), "b".to_owned())));
         for wrong in ["X-A", ": b", "X A: b", "X-A: b\r\nX-B: c"] {
             assert!(header(wrong).is_err(), "{wrong}");

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_split_as_a_shell_does_and_its_program_looked_up() {
+    fn a_command_is_split_like_in_a_shell_and_its_program_is_searched_in_path() {
         let exec = parse("sh -c 'exit  1' \"a b\"", "/nowhere:/bin").expect("it is there");
         let exec = exec.expect("there is one");
         assert_eq!(exec.words, ["sh", "-c", "exit  1", "a b"]);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_one_clear_line() {
+    fn an_unusable_command_is_one_line_with_the_reason() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().to_str().expect("text");
         fs::write(folder.path().join("plain"), "").expect("a file");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_read_as_curl_reads_it() {
+    fn proxy_variables_are_read_as_in_curl() {
         let check = |environment: &[(&str, &str)], http, https| {
             let found = given(None, None, environment).expect("good proxies");
             let ports = (port(found.http.as_ref()), port(found.https.as_ref()));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_proxy_is_named_without_what_it_says() {
+    fn the_error_for_a_malformed_proxy_does_not_quote_it() {
         for text in [
             "ftp://secret@p",
             "socks4://secret@p",

@@ -61,7 +61,7 @@ fn sample(arg: &Arg) -> &'static str {
 }
 
 #[test]
-fn every_option_of_a_run_is_a_key_and_what_is_not_for_files_is_none() {
+fn every_option_of_a_run_is_a_key_unless_it_is_excluded_from_files() {
     let mut command = Cli::command();
     command.build();
     let mut count = 0;
@@ -86,7 +86,7 @@ fn every_option_of_a_run_is_a_key_and_what_is_not_for_files_is_none() {
 }
 
 #[test]
-fn the_manual_names_what_a_file_beside_a_list_may_say() {
+fn the_manual_lists_the_keys_allowed_beside_a_list() {
     let manual = include_str!("../../docs/config.md");
     let command = Cli::command();
     for key in FROM_ANYBODY {
@@ -96,7 +96,7 @@ fn the_manual_names_what_a_file_beside_a_list_may_say() {
 }
 
 #[test]
-fn a_file_that_was_found_beside_a_list_starts_no_program_and_names_no_file_or_server() {
+fn a_file_beside_a_list_cannot_set_programs_files_or_servers() {
     let mut command = Cli::command();
     command.build();
     for arg in keys(&command) {
@@ -143,7 +143,7 @@ fn a_file_that_was_found_beside_a_list_starts_no_program_and_names_no_file_or_se
 }
 
 #[test]
-fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
+fn errors_are_one_line_with_position_and_hint() {
     for (text, expected) in [
         (
             "\nwrkers = 3",
@@ -251,7 +251,7 @@ fn chosen(typed: &[&str], texts: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_typed_wins_and_so_does_the_file_that_comes_first() {
+fn the_command_line_overrides_files_and_earlier_files_override_later_ones() {
     let typed = |words: &str| -> Vec<String> {
         let words: Vec<&str> = std::iter::once("coordinator")
             .chain(words.split_whitespace())
@@ -279,7 +279,7 @@ fn what_is_typed_wins_and_so_does_the_file_that_comes_first() {
 }
 
 #[test]
-fn what_has_a_meaning_only_beside_another_option_waits_for_it() {
+fn an_option_that_requires_another_is_ignored_without_it() {
     let text = "exec-timeout = \"1m\"\nlisten-token = \"t\"\nlisten = \"127.0.0.1:0\"";
     let with = ["--listen-token=t", "--listen=127.0.0.1:0"];
     assert_eq!(chosen(&["coordinator"], &[text]), with);
@@ -295,7 +295,7 @@ fn what_has_a_meaning_only_beside_another_option_waits_for_it() {
 }
 
 #[test]
-fn secrets_are_taken_only_from_a_file_that_others_cannot_read_and_are_not_shown() {
+fn secrets_are_accepted_only_from_private_files_and_are_not_shown() {
     for text in [
         "user = \"a:s3cret\"",
         "oauth2-bearer = \"s3cret\"",
@@ -321,14 +321,14 @@ fn secrets_are_taken_only_from_a_file_that_others_cannot_read_and_are_not_shown(
 }
 
 #[test]
-fn the_own_file_is_of_the_user_alone() {
+fn the_users_file_must_belong_to_the_user_and_not_be_writable_by_others() {
     let told = read("workers = 3", Author::User, 0o622).expect_err("other users can write to it");
     assert!(told.contains("other users can write to it"), "{told}");
     read("workers = 3", Author::User, 0o644).expect("other users can read it");
 }
 
 #[test]
-fn the_own_file_is_in_the_folder_that_xdg_names() {
+fn the_users_file_is_in_the_xdg_folder() {
     let place = |pairs: &[(&str, &str)]| {
         own(|name| {
             let mut pairs = pairs.iter();

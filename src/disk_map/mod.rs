@@ -317,7 +317,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn it_is_a_map_however_little_fits_into_memory(
+        fn it_is_a_map_with_any_memory_limit(
             inserts in prop::collection::vec((0_u32..400, any::<u32>()), 0..800),
             most in 1_usize..60,
             sealed_at in 0_usize..800,
@@ -344,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn keys_need_not_be_spread_to_be_found(
+        fn clustered_keys_are_found(
             keys in prop::collection::btree_set(prop::array::uniform10(0_u8..3), 0..300),
             absent in prop::array::uniform10(0_u8..3),
         ) {
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_stay_few_and_memory_small() {
+    fn the_number_of_parts_and_the_memory_stay_small() {
         let (_folder, mut map) = map(100);
         for n in 0..100_000 {
             map.insert(key(n), n.to_le_bytes()).expect("there is room");
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn most_keys_that_are_not_there_cost_no_read() {
+    fn most_missing_keys_need_no_read() {
         let (_folder, mut map) = map(1000);
         for n in 0..10_000 {
             map.insert(key(n), [0; 4]).expect("there is room");
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn its_files_have_no_name() {
+    fn its_files_are_unlinked() {
         let (folder, mut map) = map(10);
         for n in 0..100 {
             map.insert(key(n), [0; 4]).expect("there is room");
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_to_is_named_and_nothing_is_forgotten() {
+    fn an_unwritable_folder_is_named_and_no_key_is_lost() {
         let mut map = DiskMap::<4>::with_table("/nonexistent/folder".into(), 2);
         map.insert(key(1), [1; 4]).expect("the table holds it");
         let error = map.insert(key(2), [2; 4]).expect_err("no folder");

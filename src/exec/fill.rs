@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_is_filled_within_its_argument() {
+    fn each_placeholder_is_replaced_within_its_argument() {
         for (word, expected) in [
             ("{path}", "/out put/a b/c'\n\".tar.gz"),
             ("{}", "/out put/a b/c'\n\".tar.gz"),

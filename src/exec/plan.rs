@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_is_what_was_said() {
+    fn a_plan_round_trips() {
         let exec = Exec {
             program: OsString::from_vec(b"/bin/\xff".to_vec()),
             words: ["p", "-x", "", "--", "{path}\n"].map(str::to_owned).into(),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_starts_it_by_hand_is_told() {
+    fn a_start_by_hand_is_an_error_that_explains_it() {
         for said in [
             &[][..],
             &["x"],

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_found_behind_whatever_name() {
+    fn a_parent_is_found_whatever_the_process_name() {
         let parent = |stat: &[u8]| parent_in(stat).map(|pid| pid.as_raw_nonzero().get());
         assert_eq!(parent(b"17 (a) b) (\xff) S 5 17 17 0"), Some(5));
         assert_eq!(parent(b"1 (init) S 0 1 1"), None);

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_found_within_words_and_without_any_the_path_comes_last() {
+    fn placeholders_are_found_within_words_and_without_any_the_path_is_appended() {
         assert_eq!(shown(&["p"]), ["<path>"]);
         assert_eq!(shown(&["p", "-q", ""]), ["-q", "", "<path>"]);
         assert_eq!(
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_another_programs_stays_as_it_is() {
+    fn braces_of_other_programs_are_kept() {
         for word in ["{ print $1 }", "a{3}", "${path}", "{A}", "{", "}{", "{a b}"] {
             assert_eq!(shown(&["p", word, "{url}"]), [word, "<url>"], "{word}");
         }
     }
 
     #[test]
-    fn what_is_no_command_is_refused_with_the_reason() {
+    fn an_invalid_command_is_refused_with_the_reason() {
         let long = "x".repeat(MAX_COMMAND);
         for (words, expected) in [
             (&[][..], "it is empty"),

@@ -25,7 +25,7 @@ fn mkfifo(path: &Path) {
 }
 
 #[test]
-fn no_link_is_followed_below_a_folder_and_no_path_leads_out() {
+fn links_are_not_followed_and_paths_stay_below_the_folder() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let top = dir.path().join("top");
     fs::create_dir_all(top.join("a/b")).expect("create");
@@ -67,7 +67,7 @@ fn no_link_is_followed_below_a_folder_and_no_path_leads_out() {
 }
 
 #[test]
-fn nothing_that_is_opened_is_waited_for() {
+fn opening_never_blocks() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     mkfifo(&dir.path().join("fifo"));
     for folder in both(dir.path()) {
@@ -80,7 +80,7 @@ fn nothing_that_is_opened_is_waited_for() {
 }
 
 #[test]
-fn missing_folders_are_made_on_the_way() {
+fn missing_parent_folders_are_created() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for (number, folder) in both(dir.path()).iter().enumerate() {
         let path = format!("{number}/b/c");
@@ -92,7 +92,7 @@ fn missing_folders_are_made_on_the_way() {
 }
 
 #[test]
-fn a_rename_replaces_only_if_it_is_told_to() {
+fn a_rename_replaces_only_if_requested() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::named(dir.path()).expect("a folder");
     let [one, two] =
@@ -115,7 +115,7 @@ fn a_rename_replaces_only_if_it_is_told_to() {
 }
 
 #[test]
-fn clearing_removes_whatever_is_there_and_nothing_elsewhere() {
+fn clearing_removes_everything_in_the_folder_and_nothing_elsewhere() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let [outside, top] = ["outside", "top"].map(|name| dir.path().join(name));
     fs::create_dir_all(&outside).expect("create");
@@ -150,7 +150,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn others_are_kept_out_of_a_folder_and_its_files() {
+fn folders_and_files_are_private() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("own");
     let made = own(dir.path(), &[]).expect("made");
@@ -170,7 +170,7 @@ fn others_are_kept_out_of_a_folder_and_its_files() {
 }
 
 #[test]
-fn what_a_state_file_must_not_be_is_named_and_left_as_it_is() {
+fn an_invalid_state_file_is_named_and_not_changed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("own");
     fs::create_dir(&path).expect("create");

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_read_back() {
+    fn names_are_unique_and_round_trip() {
         let mut names = BTreeSet::new();
         for (family, attempt) in all() {
             assert!(names.insert(attempt.id), "{} twice", attempt.id);

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_others_are_read() {
+    fn cookie_files_of_other_programs_are_read() {
         let jar = jar(
             "# Netscape HTTP Cookie File\n# https://curl.se/docs/http-cookies.html\n\n\
              #HttpOnly_.a.test\tTRUE\t/\tTRUE\t2000\tall\t1\n\
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_cookie_is_named() {
+    fn an_invalid_line_is_named() {
         for text in [
             "a=b",
             "a.test\tFALSE\t/\tFALSE\tsoon\tn\tv",
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again_and_only_by_its_owner() {
+    fn written_cookies_round_trip_in_a_private_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("jar");
         fs::write(&path, "before").expect("write");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_cookie_counts_and_one_that_is_over_is_forgotten() {
+    fn the_latest_cookie_counts_and_an_expired_one_is_dropped() {
         let mut jar = jar("a.test\tFALSE\t/\tFALSE\t0\tn\t1\n");
         let mut cookie = jar.of("a.test", 1000).remove(0);
         cookie.value = "2".to_owned();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_worker_sets_a_cookie_for_strangers() {
+    fn a_worker_cannot_set_cookies_for_unrelated_hosts() {
         let cookie = |domain: &str, host_only| Cookie {
             domain: domain.to_owned(),
             host_only,
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_is_told_fits_a_request_and_a_jar_does_not_grow_without_end() {
+    fn cookies_of_a_host_fit_a_request_and_the_jar_is_bounded() {
         let mut jar = Jar::default();
         let one = jar_of_one();
         for number in 0..1000 {
@@ -319,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(#HttpOnly_|TRUE|FALSE|[\\t\\n/.a-c0-9\u{e4};]){0,40}") {
+        fn any_text_is_parsed_or_refused(text in "(#HttpOnly_|TRUE|FALSE|[\\t\\n/.a-c0-9\u{e4};]){0,40}") {
             if let Ok(jar) = Jar::parse(&text, 5) {
                 prop_assert_eq!(jar.count, jar.domains.values().map(Vec::len).sum::<usize>());
             }

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_found_however_they_are_written() {
+    fn entries_are_found_in_any_layout() {
         let found = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         for (text, expected) in [
             ("machine a.test login u password p", found("u", "p")),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_netrc_file_is_refused_with_its_line_and_without_its_words() {
+    fn an_invalid_netrc_file_is_refused_with_the_line_number_and_no_text() {
         for (text, expected) in [
             ("machine a.test\nlogin", 2),
             ("login u", 1),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_is_refused() {
+    fn a_file_that_others_can_read_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("netrc");
         fs::write(&path, "machine a.test login u password p").expect("write");
@@ -305,12 +305,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "(machine|login|password|default|macdef|[ \\n\"\\\\#a-c.\u{e4}]){0,30}") {
+        fn any_text_is_parsed_or_refused(text in "(machine|login|password|default|macdef|[ \\n\"\\\\#a-c.\u{e4}]){0,30}") {
             let _ = Netrc::parse(&text);
         }
 
         #[test]
-        fn what_is_quoted_comes_back(user in ".{0,20}", password in ".{1,20}") {
+        fn quoted_words_round_trip(user in ".{0,20}", password in ".{1,20}") {
             let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
             let text = format!("machine a.test login {} password {}", quote(&user), quote(&password));
             prop_assert_eq!(of(&text, "a.test"), Some((user, password)));

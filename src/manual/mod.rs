@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_the_options_becomes_sections_with_entries() {
+    fn the_text_after_the_options_becomes_sections_with_entries() {
         let help =
             "Note.\n\nExit status:\n  0    good\n  130  bad, 143 too\nMore:\n  a\n      says";
         let text = sections(help).to_roff();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_is_not_documented_and_all_else_is() {
+    fn only_hidden_options_are_undocumented() {
         let whole = Cli::command();
         let shown = visible();
         let names: Vec<_> = shown.get_subcommands().map(Command::get_name).collect();

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_say_their_unit() {
+    fn marks_have_units() {
         let labels = |ticks: Vec<Tick>| -> Vec<String> {
             ticks.into_iter().map(|tick| tick.label).collect()
         };

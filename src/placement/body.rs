@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_can_write_to_is_none_and_one_that_wants_to_is_seen() {
+    fn a_file_open_for_writing_is_not_a_body_and_a_later_open_is_detected() {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let path = temporary.path().join("body");
         let folder = Folder::named(temporary.path()).expect("a folder");

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_resumed_is_kept() {
+    fn only_resumable_bodies_are_kept() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let own = dir.path().join("2-7");
         fs::create_dir(&own).expect("created");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_are_kept() {
+    fn the_number_of_kept_bodies_is_bounded() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let own = dir.path().join(LOCAL);
         fs::create_dir(&own).expect("created");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_first_edition_are_told_from_these() {
+    fn names_of_the_first_version_are_recognised() {
         let digest = "IUDLGSM7VAN18ARVGRJA69T4MHHHULG2JGPHHRFC8AO8HE6LV1O0";
         for name in ["file-m2jrke0nkl8omo4v.txt", digest, "", "partial"] {
             assert!(!is_name(name.as_bytes()), "{name}");

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_with_room_is_no_reason_and_a_folder_that_is_gone_is_one() {
+    fn a_write_test_succeeds_on_a_disk_with_space_and_fails_in_a_missing_folder() {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let folder = Folder::named(temporary.path()).expect("it is there");
         store(&folder).expect("there is room");

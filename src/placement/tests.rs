@@ -150,7 +150,7 @@ fn failure(placed: Placed) -> (FailureKind, Severity, String) {
 }
 
 #[test]
-fn a_body_is_put_in_place_with_the_folders_on_the_way() {
+fn a_body_is_put_in_place_and_missing_folders_are_created() {
     for fsync in [false, true] {
         let bench = Bench::with(|plan| plan.fsync = fsync);
         for path in ["a.txt", "x/y/a", "x/b"] {
@@ -164,7 +164,7 @@ fn a_body_is_put_in_place_with_the_folders_on_the_way() {
 }
 
 #[test]
-fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
+fn a_link_in_the_path_is_not_followed_and_a_link_at_the_target_is_replaced() {
     let bench = Bench::new();
     let elsewhere = tempfile::tempdir().expect("another folder");
     for name in ["out", "a"] {
@@ -181,7 +181,7 @@ fn a_link_on_the_way_is_not_followed_and_one_in_the_place_is_replaced() {
 }
 
 #[test]
-fn what_cannot_be_put_in_place_is_removed_and_permanent_unless_retries_are_insisted_on() {
+fn a_body_that_cannot_be_placed_is_removed_and_fails_permanently_without_retry_all_errors() {
     for (insist, expected) in [
         (false, Severity::Permanent),
         (true, Severity::Transient { retry_after: None }),
@@ -259,7 +259,7 @@ fn the_same_bytes_are_not_put_in_place_again() {
 }
 
 #[test]
-fn what_a_worker_lies_about_is_not_put_in_place() {
+fn a_wrongly_reported_body_is_not_put_in_place() {
     let bench = Bench::new();
     let own = bench.own(WORKER, NAME);
     let victim = bench.path("victim");
@@ -303,7 +303,7 @@ fn what_a_worker_lies_about_is_not_put_in_place() {
 }
 
 #[test]
-fn a_partial_body_goes_to_another_worker_with_its_note_whether_its_own_is_gone_or_not() {
+fn a_partial_body_moves_to_another_worker_with_its_note() {
     for gone in [false, true] {
         let bench = Bench::new();
         bench.leave("part");
@@ -319,7 +319,7 @@ fn a_partial_body_goes_to_another_worker_with_its_note_whether_its_own_is_gone_o
 }
 
 #[test]
-fn a_partial_body_that_its_worker_can_still_change_goes_to_nobody() {
+fn a_partial_body_that_its_worker_can_still_change_is_not_moved() {
     let bench = Bench::new();
     bench.leave("part");
     let _open = fs::OpenOptions::new()
@@ -349,7 +349,7 @@ fn bodies_are_placed_before_the_folder_of_their_worker_is_removed() {
 }
 
 #[test]
-fn a_file_gets_the_time_that_the_server_says_within_reason() {
+fn a_file_gets_the_last_modified_time_within_bounds() {
     const HOUR: i64 = 3600;
     let since_1970 = |time: SystemTime| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
@@ -386,7 +386,7 @@ fn a_file_gets_the_time_that_the_server_says_within_reason() {
 }
 
 #[test]
-fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
+fn bodies_placed_in_parallel_are_each_placed_and_reported_once() {
     const BODIES: u64 = 60;
     let bench = Bench::new();
     let mover = Mover {

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_pause_does() {
+    fn a_short_pause_between_two_runs_counts() {
         assert_eq!(busy(&[(0, 1000), (31_000, 32_000)]).seconds(), 32.0);
     }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_nonsense_is_survived() {
+    fn memory_is_bounded_and_extreme_times_are_accepted() {
         let mut busy = Busy::default();
         for n in 0..20_000 {
             busy.add(n * 1_000_000, n * 1_000_000 + 1);

@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_counted_and_not_told_apart_for_ever() {
+    fn causes_are_counted_and_their_number_is_bounded() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("deaths.jsonl");
         assert_eq!(count(None), BTreeMap::new());

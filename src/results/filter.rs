@@ -77,7 +77,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_host_that_is_found_is_what_the_parser_finds(
+        fn a_host_found_without_the_parser_equals_the_parsed_one(
             url in "(https?://|http:/|ftp://)?[a-z0-9.@:X%-]{0,12}[.]?(0x)?[a-f0-9-]{0,4}(/[a-z\\\\?#:@ ]{0,5})?",
         ) {
             if let Some(host) = plain_host(&url) {

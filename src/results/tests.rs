@@ -159,7 +159,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_appended_later_does_not_count() {
+fn lines_appended_later_do_not_count() {
     let folder = folder(&[stored(facts(1, "https://h/1", None), 5, 10)]);
     let latest = open(&folder);
     let own = folder.path().join(".coordinator");
@@ -250,7 +250,7 @@ fn figures_are_those_of_the_lines_that_count() {
 }
 
 #[test]
-fn what_is_fed_back_is_text_unless_one_of_them_cannot_be_said_in_it() {
+fn the_list_of_failed_urls_is_text_unless_an_entry_needs_jsonl() {
     let fail = |n: u64, url: &str, out: Option<&str>| {
         failed(facts(n, url, out), FailureKind::Tls, 0, "no")
     };
@@ -285,7 +285,7 @@ fn what_is_fed_back_is_text_unless_one_of_them_cannot_be_said_in_it() {
 }
 
 #[test]
-fn no_export_has_a_line_or_a_formula_that_a_server_wrote() {
+fn exports_contain_no_lines_or_formulas_from_servers() {
     let evil = "=cmd|' /C calc'!A0\r\n\"x\",\u{1b}[1m";
     let mut record = failed(
         facts(1, "https://h/1", Some("@x")),
@@ -334,7 +334,7 @@ fn no_export_has_a_line_or_a_formula_that_a_server_wrote() {
 }
 
 #[test]
-fn nothing_is_written_over_the_run_log() {
+fn the_run_log_is_never_overwritten() {
     let folder = folder(&[]);
     let latest = open(&folder);
     let link = folder.path().join("link");
@@ -346,7 +346,7 @@ fn nothing_is_written_over_the_run_log() {
 }
 
 #[test]
-fn what_servers_wrote_is_escaped_on_a_terminal() {
+fn server_texts_are_escaped_on_a_terminal() {
     let evil = "\u{1b}[2J\u{202e}gpj";
     let url = format!("https://h/{evil}");
     let records = [

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_folders_meet_in_both_orders() {
+    fn conflicts_of_files_and_folders_are_found_in_both_orders() {
         let folder = std::env::temp_dir();
         let mut claims = Claims::new(DiskMap::new(folder));
         let mut claim = |path: &str, line| {

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_tells_all_apart_folds_nothing() {
+    fn a_case_sensitive_folder_folds_no_names() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let own = folder.path().join(".own");
         fs::create_dir(&own).expect("created");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_one_to_the_folder_fold_to_one() {
+    fn names_that_are_equal_for_the_folder_are_folded() {
         let case = Habits {
             case_blind: true,
             normalising: false,

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_keeps_its_number_while_it_has_tasks_and_is_forgotten_then() {
+    fn a_host_keeps_its_number_only_while_it_has_tasks() {
         let mut hosts = Hosts::default();
         let a = hosts.enter("a.example");
         let b = hosts.enter("b.example");

@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_are_parsed_ahead_say_what_they_say_otherwise() {
+    fn parsing_ahead_gives_the_same_targets() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let here = told(Reader::new(plan(folder.path())));
         assert_eq!((here.0.len(), here.1), (3 * CHUNK + 700, Some(1.0)));
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_comes_first_and_nothing_else_differs_from_one_pass() {
+    fn new_targets_come_first_and_the_rest_is_as_in_one_pass() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let one = all_of(Reader::new(known_plan(folder.path())));
         let two = all_of(Reader::ahead(known_plan(folder.path())).expect("a thread"));
@@ -673,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_not_taken_for_ended_when_its_parser_is_gone() {
+    fn a_lost_parser_is_not_the_end_of_a_list() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (sender, chunks) = sync_channel(AHEAD);
         drop(sender);

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_stands_until_its_task_is_recorded() {
+    fn an_intent_is_kept_until_its_task_is_recorded() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
         let open = || Intents::open(&own(folder), &standing(folder), false).expect("a file");
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_does_not_grow_with_the_run_and_torn_lines_count_for_nothing() {
+    fn the_file_stays_bounded_and_torn_lines_are_ignored() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let folder = folder.path();
         let mut intents = Intents::open(&own(folder), &standing(folder), false).expect("a file");

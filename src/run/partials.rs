@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn each_task_has_a_name_of_its_own_for_as_long_as_the_key_is_kept() {
+    fn each_task_has_a_stable_unique_name_while_the_key_is_kept() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let names = names_in(folder.path());
         let of = |names: &PartialNames| {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_somebody_else_may_have_put_there_is_replaced() {
+    fn a_key_that_another_user_may_have_written_is_replaced() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(KEY_FILE);
         let elsewhere = folder.path().join("elsewhere");

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_asked_about_by_what_its_record_says() {
+    fn a_file_is_revalidated_with_the_validators_of_its_record() {
         let Recheck::Ask(known) = after(0, Duration::ZERO, |_| {}) else {
             panic!("it is in place, and due");
         };
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_checked_lately_is_left_alone() {
+    fn recently_checked_files_are_skipped() {
         assert_eq!(after(0, HOUR * 2, |_| {}), Recheck::Fresh);
         assert!(matches!(after(0, HOUR / 2, |_| {}), Recheck::Ask(_)));
         // The time in the record is that of the latest check, not that of the file.
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_what_was_recorded_is_downloaded_anew() {
+    fn a_changed_file_is_downloaded_again() {
         assert_eq!(
             after(120, Duration::ZERO, |_| {}),
             Recheck::Anew,

@@ -97,7 +97,7 @@ fn stored() -> Verdict {
 }
 
 #[test]
-fn the_first_target_of_a_place_sends_somebody_and_all_wait_for_the_answer() {
+fn the_first_target_of_an_origin_requests_robots_txt_and_all_wait_for_it() {
     let mut gate = gate();
     assert!(matches!(gate.ruling("http://h/a"), Ruling::Unknown));
     let (task, robots) = gate
@@ -126,7 +126,7 @@ fn the_first_target_of_a_place_sends_somebody_and_all_wait_for_the_answer() {
 }
 
 #[test]
-fn a_file_stays_only_where_something_is_forbidden() {
+fn a_robots_file_is_kept_only_if_it_forbids_something() {
     let mut gate = gate();
     let delay = b"User-agent: *\nCrawl-delay: 2\n";
     let standing = gate.fetch("http://open/", delay);
@@ -154,7 +154,7 @@ fn a_file_stays_only_where_something_is_forbidden() {
 }
 
 #[test]
-fn rules_are_read_again_when_there_was_no_room_for_them() {
+fn evicted_rules_are_read_again() {
     let mut gate = gate();
     let text = |n: u32| {
         format!(
@@ -184,7 +184,7 @@ fn rules_are_read_again_when_there_was_no_room_for_them() {
 }
 
 #[test]
-fn only_an_answer_of_the_host_says_that_there_is_none() {
+fn only_a_response_of_the_host_means_that_there_is_no_robots_txt() {
     let open = [
         (FailureKind::Status, Some(404)),
         (FailureKind::Status, Some(408)),

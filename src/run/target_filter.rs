@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_another_url_is_refused_with_where_that_is() {
+    fn a_name_of_another_url_is_refused_with_its_position() {
         let mut bench = bench("{name}", false);
         assert_eq!(bench.sort("http://h/1/x.txt"), "x.txt");
         assert_eq!(bench.sort("http://h/2/y.txt"), "y.txt");
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_the_list_and_names_by_themselves_cannot_meet() {
+    fn names_from_the_list_and_generated_names_cannot_collide() {
         let mut bench = bench("flat", true);
         let path = bench.sort("http://h/x.txt");
         let taken = bench.sort(&format!(r#"{{"url":"http://h/y","out":"{path}"}}"#));

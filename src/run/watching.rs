@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_tells_waiting_from_work_by_the_second() {
+    fn a_lane_distinguishes_waiting_and_work_by_the_second() {
         let begun = Instant::now();
         let mut watching = watching(2, begun);
         let stats = Stats::new(begun);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_counts_in_its_class_and_in_all_above() {
+    fn a_time_counts_in_its_bucket_and_all_larger_ones() {
         let mut watching = watching(1, Instant::now());
         let timing = Timing {
             body: SECOND,

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_one_of_the_loopback_address() {
+    fn a_port_alone_means_the_loopback_address() {
         assert_eq!("9000".parse(), Ok(tcp("127.0.0.1", 9000)));
         assert_eq!("[::1]:0".parse(), Ok(tcp("::1", 0)));
         assert_eq!("Build-Box:80".parse(), Ok(tcp("build-box", 80)));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_the_user_has_not_given_does_not_lead_here() {
+    fn only_host_names_given_by_the_user_are_accepted() {
         let address = tcp("build-box", 9000);
         for host in [
             "127.0.0.1:9000",

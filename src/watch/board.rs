@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_run_is_asked_once_for_all_who_ask_and_not_at_all_while_its_state_is_fresh() {
+    fn concurrent_readers_share_one_request_and_a_fresh_state_is_reused() {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
         let board = Arc::new(Board::new(move || {

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_holds_whatever_a_host_is_called() {
+    fn labels_escape_any_host_name() {
         let state = State {
             running_by_domain: vec![("a\"b\\c\nd".to_owned(), 2)],
             ..State::default()

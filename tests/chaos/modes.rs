@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::Run;
 
 #[test]
-fn processes_survive_what_every_other_mode_dies_of() {
+fn only_mode_processes_survives_crashes_and_hangs() {
     let run = Run::new().with("chaos --compare-modes --urls 60 --json");
     let ended = run.finish().code(0);
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();

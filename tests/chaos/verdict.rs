@@ -58,17 +58,17 @@ const MUCH: &str = "--faults all,coordinator=3,torn=2,kill=20/s,pause=3/s,segv=2
                     garbage=2%,hang=0,stop=0,eat=0,stall=1%,slow=0.3%,endless=0.3%";
 
 #[test]
-fn nothing_is_lost_whoever_dies_seed_1() {
+fn nothing_is_lost_when_processes_die_seed_1() {
     is_survived(1, MUCH);
 }
 
 #[test]
-fn nothing_is_lost_whoever_dies_seed_2() {
+fn nothing_is_lost_when_processes_die_seed_2() {
     is_survived(2, MUCH);
 }
 
 #[test]
-fn nothing_is_lost_whoever_dies_seed_3_with_several_in_flight_and_an_event_loop() {
+fn nothing_is_lost_when_processes_die_seed_3_with_several_in_flight_and_an_event_loop() {
     is_survived(
         3,
         &format!("{MUCH} --workers 3 --concurrency 4 --engine async"),
@@ -90,7 +90,7 @@ fn a_run_that_does_not_end_in_time_has_no_clean_verdict() {
 }
 
 #[test]
-fn everything_is_kept_where_it_is_asked_for() {
+fn all_files_are_kept_in_the_given_folder() {
     let run = chaos("--urls 20 --faults none --output kept");
     run.finish().code(0);
     for name in ["urls.txt", "journal.jsonl", "downloads", "said.txt"] {
@@ -102,7 +102,7 @@ fn everything_is_kept_where_it_is_asked_for() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_nobody_and_nothing() {
+fn an_interrupted_run_leaves_no_processes_or_files() {
     let run = chaos("--urls 100000 --faults none");
     let job = run.start();
     job.wait_until("its workers", || job.workers().len() == 6);
@@ -112,7 +112,7 @@ fn an_interrupted_run_leaves_nobody_and_nothing() {
 }
 
 #[test]
-fn faults_that_make_no_sense_are_refused_before_anything_starts() {
+fn invalid_faults_are_refused_before_anything_starts() {
     for (faults, words) in [
         ("kil", "there is no fault 'kil'"),
         ("kill=fast", "'fast' is not a valid amount for kill"),

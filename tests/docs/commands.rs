@@ -269,7 +269,7 @@ const FOREIGN: &[&str] = &[
 
 /// A name in the manual that no option has is a mistake, or an option that was renamed.
 #[test]
-fn every_option_that_the_manual_names_is_there() {
+fn every_option_named_in_the_manual_exists() {
     let options = options();
     // The options of a fleet are only there with its feature.
     let is_known = |page: &Page| cfg!(feature = "fleet") || !page.path.ends_with("fleet.md");

@@ -62,7 +62,7 @@ fn every_page_of_the_manual_is_in_its_table_of_contents() {
 }
 
 #[test]
-fn pages_that_comments_name_are_there() {
+fn pages_named_in_comments_exist() {
     let files = pages::below(pages::root(), "rs");
     assert!(files.len() > 100, "{files:?}");
     for file in files {

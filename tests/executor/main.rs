@@ -53,19 +53,19 @@ macro_rules! trials {
 
 fn trials() -> Vec<Trial> {
     trials![
-        a_command_runs_on_its_file_and_says_what_it_left,
-        a_runner_is_used_again_and_each_has_one_command_at_a_time,
-        a_failure_says_whether_it_may_pass,
-        a_command_that_takes_too_long_is_ended_with_all_it_started,
+        a_command_runs_on_its_file_and_its_result_is_reported,
+        runners_are_reused_and_run_one_command_at_a_time,
+        a_failure_has_its_severity,
+        a_command_that_takes_too_long_is_killed_with_all_its_processes,
         a_runner_that_is_killed_costs_an_attempt_and_leaves_nothing,
         an_idle_runner_that_is_killed_costs_nothing,
-        a_runner_that_is_frozen_is_given_up_with_its_command,
-        a_runner_that_cannot_begin_is_told_of_as_fatal,
-        nothing_outlives_an_owner_that_is_killed,
-        nothing_outlives_a_suspended_owner_that_is_killed,
-        time_stands_still_while_commands_are_stopped,
-        abandoned_commands_are_ended_at_once_and_blamed_on_nobody,
-        commands_have_the_nice_value_that_was_asked_for,
+        a_frozen_runner_is_killed_with_its_command,
+        a_runner_that_cannot_start_is_a_fatal_failure,
+        no_process_outlives_a_killed_owner,
+        no_process_outlives_a_killed_suspended_owner,
+        time_limits_pause_while_commands_are_stopped,
+        abandoned_commands_are_killed_at_once_without_blame,
+        commands_have_the_requested_nice_value,
     ]
 }
 
@@ -92,7 +92,7 @@ fn runs_well(mut owner: Owner) {
     owner.finish();
 }
 
-fn a_command_runs_on_its_file_and_says_what_it_left() {
+fn a_command_runs_on_its_file_and_its_result_is_reported() {
     let script = concat!(
         "echo \"$1 $COORDINATOR_PATH $COORDINATOR_URL $COORDINATOR_BYTES\" > said; pwd >> said\n",
         "case $1 in */gone) rm \"$1\" ;; *) echo longer >> \"$1\" ;; esac; setsid sleep 1001 &",
@@ -117,7 +117,7 @@ fn a_command_runs_on_its_file_and_says_what_it_left() {
     owner.finish();
 }
 
-fn a_runner_is_used_again_and_each_has_one_command_at_a_time() {
+fn runners_are_reused_and_run_one_command_at_a_time() {
     let script = "echo > here.$$; while test $(ls | grep -c ^here) -lt 4; do sleep 0.02; done";
     let mut owner = Owner::new(script, HOUR);
     for _ in 0..2 {
@@ -139,7 +139,7 @@ fn a_runner_is_used_again_and_each_has_one_command_at_a_time() {
     owner.finish();
 }
 
-fn a_failure_says_whether_it_may_pass() {
+fn a_failure_has_its_severity() {
     let script = concat!(
         "echo first >&2; echo trouble >&2\n",
         "case $1 in */lasts) exit 3 ;; */passes) exit 75 ;; */dies) kill -SEGV $$ ;; esac",
@@ -177,7 +177,7 @@ fn a_failure_says_whether_it_may_pass() {
     owner.finish();
 }
 
-fn a_command_that_takes_too_long_is_ended_with_all_it_started() {
+fn a_command_that_takes_too_long_is_killed_with_all_its_processes() {
     // It ignores SIGTERM; one process is in a session of its own, without a parent.
     let script = concat!(
         "trap '' TERM\n",
@@ -219,7 +219,7 @@ fn an_idle_runner_that_is_killed_costs_nothing() {
     owner.finish();
 }
 
-fn a_runner_that_is_frozen_is_given_up_with_its_command() {
+fn a_frozen_runner_is_killed_with_its_command() {
     // It takes the time of the command, and some.
     let (owner, started) = slow(2000);
     owner.runners()[0].stop();
@@ -233,7 +233,7 @@ fn a_runner_that_is_frozen_is_given_up_with_its_command() {
     runs_well(owner);
 }
 
-fn a_runner_that_cannot_begin_is_told_of_as_fatal() {
+fn a_runner_that_cannot_start_is_a_fatal_failure() {
     // Root may have any nice value, unless it cannot have the capability.
     let through = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-all"];
     let through = match is_root("its part for root") {
@@ -248,7 +248,7 @@ fn a_runner_that_cannot_begin_is_told_of_as_fatal() {
     owner.finish();
 }
 
-fn nothing_outlives_an_owner_that_is_killed() {
+fn no_process_outlives_a_killed_owner() {
     let (mut owner, started) = slow(HOUR);
     owner.kill();
     gone(&owner, &started);
@@ -256,7 +256,7 @@ fn nothing_outlives_an_owner_that_is_killed() {
     assert_eq!(owner.lines("ran"), ["began"]);
 }
 
-fn nothing_outlives_a_suspended_owner_that_is_killed() {
+fn no_process_outlives_a_killed_suspended_owner() {
     // Whoever adopts the runner is in its session, so the kernel does not continue it as it would
     // the members of an orphaned process group.
     set_child_subreaper(Some(getpid())).unwrap();
@@ -271,7 +271,7 @@ fn nothing_outlives_a_suspended_owner_that_is_killed() {
     owner.alone();
 }
 
-fn time_stands_still_while_commands_are_stopped() {
+fn time_limits_pause_while_commands_are_stopped() {
     let (mut owner, started) = slow(8000);
     owner.say("stop");
     owner.wait_until("the commands to stop", || started[1].is_stopped());
@@ -291,7 +291,7 @@ fn time_stands_still_while_commands_are_stopped() {
     owner.finish();
 }
 
-fn abandoned_commands_are_ended_at_once_and_blamed_on_nobody() {
+fn abandoned_commands_are_killed_at_once_without_blame() {
     let (mut owner, started) = slow(HOUR);
     owner.order("g");
     owner.wait_until("both to run", || owner.lines("ran").len() == 2);
@@ -312,7 +312,7 @@ fn abandoned_commands_are_ended_at_once_and_blamed_on_nobody() {
     owner.finish();
 }
 
-fn commands_have_the_nice_value_that_was_asked_for() {
+fn commands_have_the_requested_nice_value() {
     let mut owner = Owner::of("nice > value", HOUR, "7", &[]);
     owner.order("f");
     assert!(owner.outcome().contains("Succeeded"));

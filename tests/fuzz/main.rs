@@ -37,31 +37,31 @@ fn check_corpus(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn frames_of_the_corpus_keep_the_promises_of_the_codec() {
+fn frames_of_the_corpus_hold_the_invariants_of_the_codec() {
     check_corpus("frames", checks::frames::check);
 }
 
 #[test]
-fn packets_of_the_corpus_are_whole_harmless_messages_or_none() {
+fn packets_of_the_corpus_are_complete_messages_or_refused() {
     check_corpus("packets", checks::packets::check);
 }
 
 #[test]
-fn answers_of_the_corpus_keep_the_promises_of_scanner_and_transfer() {
+fn responses_of_the_corpus_hold_the_invariants_of_scanner_and_transfer() {
     check_corpus("response", checks::response::check);
 }
 
 #[test]
-fn each_robots_txt_of_the_corpus_means_what_its_rules_say() {
+fn each_robots_txt_of_the_corpus_is_applied_as_its_rules_say() {
     check_corpus("robots", checks::robots::check);
 }
 
 #[test]
-fn run_logs_of_the_corpus_keep_the_promises_of_resume() {
+fn run_logs_of_the_corpus_hold_the_invariants_of_resume() {
     check_corpus("run_log", checks::run_log::check);
 }
 
 #[test]
-fn lists_of_the_corpus_keep_the_promises_of_the_list_reader() {
+fn lists_of_the_corpus_hold_the_invariants_of_the_list_reader() {
     check_corpus("url_list", checks::url_list::check);
 }

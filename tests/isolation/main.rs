@@ -101,7 +101,7 @@ fn with_state<'a>(verdict: &'a Value, state: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn everything_that_a_worker_must_not_do_is_held_on_this_machine() {
+fn every_attack_is_prevented_on_this_machine() {
     let verdict = verdict(&[], 0);
     assert_eq!(verdict["verdict"], "isolated", "{verdict:#}");
     assert_eq!(verdict["missing"], Value::Null);
@@ -121,7 +121,7 @@ fn everything_that_a_worker_must_not_do_is_held_on_this_machine() {
 }
 
 #[test]
-fn without_a_sandbox_it_is_open_and_the_exit_code_says_so() {
+fn without_a_sandbox_attacks_are_open_and_the_exit_code_is_1() {
     let verdict = verdict(&["--sandbox", "off", "--only", "files,output,kill"], 1);
     assert_eq!(verdict["verdict"], "not_isolated");
     let open = with_state(&verdict, "open");
@@ -138,7 +138,7 @@ fn without_a_sandbox_it_is_open_and_the_exit_code_says_so() {
 }
 
 #[test]
-fn people_get_a_table_with_the_kernel_and_the_verdict() {
+fn the_text_report_has_the_kernel_a_table_and_the_verdict() {
     let output = finished(&["--only", "file-new"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -153,7 +153,7 @@ fn people_get_a_table_with_the_kernel_and_the_verdict() {
 }
 
 #[test]
-fn a_name_that_there_is_not_is_told() {
+fn an_unknown_attempt_is_a_usage_error() {
     let output = finished(&["--only", "file-new,nothing"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
@@ -164,7 +164,7 @@ fn a_name_that_there_is_not_is_told() {
 }
 
 #[test]
-fn ctrl_c_ends_it_and_leaves_nothing() {
+fn ctrl_c_ends_the_command_and_leaves_nothing() {
     let folder = folder();
     let mut child: Child = isolation(&[], folder.path()).spawn().unwrap();
     // It has begun as soon as there is a first scene.

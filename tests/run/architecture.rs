@@ -387,7 +387,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 const IPC_IN_WORKER: [&str; 2] = ["pool/src/dial.rs", "pool/src/link.rs"];
 
 #[test]
-fn imports_run_one_way() {
+fn imports_have_one_direction() {
     let mut violations = Vec::new();
     for source in sources() {
         for (folder, forbidden, why) in FORBIDDEN {
@@ -420,7 +420,7 @@ fn imports_run_one_way() {
 }
 
 #[test]
-fn ipc_channel_is_named_where_a_worker_reaches_the_coordinator_and_nowhere_else() {
+fn ipc_channel_is_used_only_where_a_worker_connects() {
     let mut found = 0;
     for source in sources() {
         let crates = ["src/", "pool/src/", "worker/src/"];
@@ -438,7 +438,7 @@ fn ipc_channel_is_named_where_a_worker_reaches_the_coordinator_and_nowhere_else(
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_has_a_module_comment() {
     for Source { path, text, .. } in sources() {
         assert!(text.starts_with("//! "), "{path} does not open with //!");
     }
@@ -464,7 +464,7 @@ fn unsafe_code_is_allowed_with_a_reason_in_small_files_only() {
 }
 
 #[test]
-fn the_rules_are_seen_to_be_broken() {
+fn violations_of_the_rules_are_detected() {
     assert!(names("use crate::run::log;", "crate::run"));
     assert!(names("use crate::{input, run};", "crate::run"));
     assert!(names("use crate::{input::{A, B}, run::C};", "crate::run"));

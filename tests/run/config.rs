@@ -30,7 +30,7 @@ fn origins(run: &Run) -> Vec<String> {
 }
 
 #[test]
-fn a_dry_run_says_where_each_value_comes_from_and_what_is_typed_wins() {
+fn a_dry_run_shows_the_source_of_each_value_and_the_command_line_wins() {
     let run = Run::new()
         .list_bytes("")
         .with("lists/urls.txt -n --retry 4 --no-robots");
@@ -69,7 +69,7 @@ fn a_dry_run_says_where_each_value_comes_from_and_what_is_typed_wins() {
 }
 
 #[test]
-fn values_of_a_file_take_effect_and_the_run_says_that_it_was_found() {
+fn values_of_a_file_take_effect_and_the_file_is_reported() {
     let server = Server::start();
     let run = Run::new().list([server.url("/a")]);
     write(&run.path("coordinator.toml"), "naming = \"{name}.x\"\n");
@@ -101,7 +101,7 @@ fn a_file_beside_a_list_runs_no_program_and_one_that_is_named_does() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_one_line_and_nothing_is_started() {
+fn an_unusable_file_is_one_line_and_nothing_is_started() {
     let server = Server::start();
     for (text, expected) in [
         (

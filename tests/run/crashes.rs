@@ -105,7 +105,7 @@ fn a_torn_line_is_cut_off_the_log_of_deaths() {
 }
 
 #[test]
-fn a_death_that_cannot_be_written_down_gives_the_run_up() {
+fn a_death_that_cannot_be_logged_ends_the_run() {
     let server = Server::start().answer("/held", [Answer::Held]);
     // Files may have 1024 bytes, and the log of deaths has them already.
     let run = Run::new()

@@ -41,7 +41,7 @@ fn workers(job: &Job, count: usize) -> Vec<Process> {
 }
 
 #[test]
-fn a_late_worker_has_no_more_open_than_the_first() {
+fn a_late_worker_has_no_more_descriptors_than_the_first() {
     let paths = ["/0", "/1", "/2", "/3"];
     let mut server = Server::start();
     for path in paths {
@@ -88,7 +88,7 @@ fn a_late_worker_has_no_more_open_than_the_first() {
 }
 
 #[test]
-fn the_memory_for_the_rate_is_a_workers_standard_output_and_nothing_more() {
+fn the_memory_for_the_rate_is_only_a_workers_standard_output() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = |arguments: &str| {
         let run = Run::new().list([server.url("/held")]);
@@ -124,7 +124,7 @@ fn target(process: &Process, number: u32) -> String {
 }
 
 #[test]
-fn each_worker_has_a_page_of_its_own_at_standard_input() {
+fn each_worker_has_its_own_page_at_standard_input() {
     let paths = ["/0", "/1"];
     let mut server = Server::start();
     for path in paths {

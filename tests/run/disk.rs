@@ -65,7 +65,7 @@ fn an_output_without_permission_is_named() {
 }
 
 #[test]
-fn too_few_descriptors_are_told_before_anything_starts() {
+fn too_few_descriptors_are_reported_before_anything_starts() {
     let server = Server::start();
     let run = Run::new()
         .list([server.url("/f")])

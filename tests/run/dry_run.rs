@@ -35,7 +35,7 @@ pub fn snapshot(folder: &Path) -> BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
 }
 
 #[test]
-fn what_it_says_is_what_the_run_then_does() {
+fn the_dry_run_lists_what_the_run_downloads() {
     let server = Server::start().answer("/bad", [Answer::Status(404)]);
     let object = |path: &str, more: &str| format!("{{\"url\":\"{}\"{more}}}", server.url(path));
     let list = [
@@ -102,7 +102,7 @@ fn holds(text: &str, words: &str) -> bool {
 }
 
 #[test]
-fn it_makes_no_output_folder_and_starts_no_worker() {
+fn it_creates_no_output_folder_and_starts_no_worker() {
     let server = Server::start();
     let run = Run::new().list([server.url("/a")]).with("--dry-run");
     let job = run.start();
@@ -132,7 +132,7 @@ fn it_works_while_a_run_holds_the_folder() {
 }
 
 #[test]
-fn what_servers_would_be_asked_about_is_told_apart() {
+fn urls_that_would_be_revalidated_are_marked() {
     let server = Server::start();
     let run = Run::new().list([server.url("/a")]);
     run.finish().code(0);
@@ -147,7 +147,7 @@ fn what_servers_would_be_asked_about_is_told_apart() {
 }
 
 #[test]
-fn quiet_leaves_the_counts_out_and_the_lines_and_problems_in() {
+fn quiet_omits_the_counts_but_not_lines_and_problems() {
     let run = Run::new()
         .list(["https://h.example/a", "nonsense"])
         .with("--dry-run --quiet");
@@ -158,7 +158,7 @@ fn quiet_leaves_the_counts_out_and_the_lines_and_problems_in() {
 }
 
 #[test]
-fn what_a_run_would_refuse_it_refuses() {
+fn it_refuses_what_a_run_refuses() {
     let missing = Run::new().with("--dry-run");
     missing.finish().code(3).says(&["urls.txt", "no such file"]);
     let empty = Run::new().list_bytes("# nothing\n").with("--dry-run");
@@ -173,7 +173,7 @@ fn what_a_run_would_refuse_it_refuses() {
 }
 
 #[test]
-fn lines_come_before_the_list_ends_and_a_reader_may_leave() {
+fn lines_are_printed_before_the_list_ends_and_a_closed_pipe_is_fine() {
     let run = Run::new().with("- --dry-run");
     let mut command = run.command();
     command.stdin(Stdio::piped()).stdout(Stdio::piped());

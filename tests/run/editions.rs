@@ -130,7 +130,7 @@ impl Edition {
 }
 
 #[test]
-fn a_folder_that_was_left_by_a_killed_run_goes_on_without_what_is_recorded() {
+fn a_folder_of_a_killed_run_continues_without_recorded_urls() {
     let edition = Edition::of("killed.tar.gz", SPEC);
     // Partial bodies are of one boot of the machine: of this one.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -151,7 +151,7 @@ fn a_folder_that_was_left_by_a_killed_run_goes_on_without_what_is_recorded() {
     assert_eq!(edition.asked(), rest);
     assert!(added.keys().eq(&rest), "{added:#?}");
     ended.says(&[
-        "2 partial bodies of an earlier version are dropped",
+        "2 partial bodies of an earlier version are removed",
         "start over",
     ]);
     edition.is_tightened(&ended);
@@ -159,7 +159,7 @@ fn a_folder_that_was_left_by_a_killed_run_goes_on_without_what_is_recorded() {
 }
 
 #[test]
-fn a_folder_with_commands_runs_them_on_what_is_not_recorded_and_on_nothing_else() {
+fn a_folder_with_commands_runs_them_only_on_unrecorded_files() {
     let edition = Edition::of("command.tar.gz", SPEC);
     let ran = edition.run.path("ran");
     let script = format!("echo \"$COORDINATOR_URL\" >> '{}'", ran.display());

@@ -130,8 +130,8 @@ fn a_disk_that_turns_read_only_ends_the_run_and_the_same_command_finishes_it() {
 }
 
 #[test]
-fn a_disk_that_is_gone_ends_the_run_and_the_same_command_finishes_it() {
-    let Some(ended) = breaks("a_disk_that_is_gone", "--fsync", take_away) else {
+fn a_removed_disk_ends_the_run_and_the_same_command_finishes_it() {
+    let Some(ended) = breaks("a_removed_disk", "--fsync", take_away) else {
         return;
     };
     ended.says(&["gave up", "Input/output error"]);

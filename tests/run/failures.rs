@@ -29,7 +29,7 @@ fn answering(answers: impl Into<Vec<Answer>>) -> Server {
 }
 
 #[test]
-fn a_404_is_not_tried_again() {
+fn a_404_is_not_retried() {
     let server = answering([Answer::Status(404)]);
     let (_, record) = download(&server, "", 1);
     assert_eq!((record.kind(), record.status), ("status", Some(404)));
@@ -38,7 +38,7 @@ fn a_404_is_not_tried_again() {
 }
 
 #[test]
-fn a_503_is_tried_again() {
+fn a_503_is_retried() {
     let server = answering([Answer::Status(503), Answer::Ok]);
     let (ended, record) = download(&server, "", 0);
     assert_eq!((record.attempts, record.status), (2, Some(200)));
@@ -47,14 +47,14 @@ fn a_503_is_tried_again() {
 }
 
 #[test]
-fn a_503_that_stays_is_given_up_after_the_retries() {
+fn a_permanent_503_fails_after_the_retries() {
     let server = answering([Answer::Status(503)]);
     let (_, record) = download(&server, "--retry 2", 1);
     assert_eq!((record.attempts, server.requests("/f")), (3, 3));
 }
 
 #[test]
-fn a_server_that_asks_for_patience_is_given_it() {
+fn retry_after_is_obeyed() {
     let later = Answer::StatusWith(429, "Retry-After: 1\r\n".to_owned());
     let server = answering([later, Answer::Ok]);
     let (ended, record) = download(&server, "-v --retry-delay 1ms", 0);
@@ -63,7 +63,7 @@ fn a_server_that_asks_for_patience_is_given_it() {
 }
 
 #[test]
-fn a_body_that_is_cut_off_is_tried_again() {
+fn a_truncated_body_is_retried() {
     let server = answering([Answer::Truncated, Answer::Ok]);
     let (_, record) = download(&server, "", 0);
     assert_eq!(record.attempts, 2);
@@ -73,7 +73,7 @@ fn a_body_that_is_cut_off_is_tried_again() {
 }
 
 #[test]
-fn a_connection_that_is_reset_is_tried_again() {
+fn a_reset_connection_is_retried() {
     let server = answering([Answer::Reset, Answer::Ok]);
     let (_, record) = download(&server, "", 0);
     assert!(record.attempts >= 2, "{record:?}");
@@ -83,7 +83,7 @@ fn a_connection_that_is_reset_is_tried_again() {
 }
 
 #[test]
-fn a_server_that_goes_silent_is_given_up_after_the_speed_time() {
+fn a_silent_server_fails_after_the_speed_time() {
     let server = answering([Answer::Silent, Answer::Ok]);
     let (_, record) = download(&server, "--speed-time 200ms", 0);
     assert_eq!(record.attempts, 2);
@@ -93,7 +93,7 @@ fn a_server_that_goes_silent_is_given_up_after_the_speed_time() {
 }
 
 #[test]
-fn a_transfer_that_takes_too_long_is_given_up() {
+fn a_transfer_that_takes_too_long_fails() {
     let server = answering([Answer::Stalled]);
     let (_, record) = download(&server, "--max-time 200ms --retry 1", 1);
     assert_eq!((record.kind(), record.attempts), ("timeout", 2));
@@ -152,7 +152,7 @@ fn a_file_larger_than_allowed_is_not_stored() {
 }
 
 #[test]
-fn what_is_not_http_fails_and_nobody_panics() {
+fn a_response_that_is_not_http_fails_without_a_panic() {
     for garbage in [
         b"\x16\x03\x01\x00".to_vec(),
         b"HTTP/1.1 \xff\xfe\r\n\r\n".to_vec(),

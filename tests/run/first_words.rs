@@ -25,7 +25,7 @@ fn one_url_is_stored_under_its_plain_name_and_only_once() {
 }
 
 #[test]
-fn a_plain_name_never_takes_the_place_of_a_file_of_the_users_or_of_another_url() {
+fn a_plain_name_never_replaces_a_file_of_the_user_or_of_another_url() {
     let server = Server::start();
     let run = Run::new();
     fs::create_dir(run.path("downloads")).unwrap();
@@ -44,7 +44,7 @@ fn a_plain_name_never_takes_the_place_of_a_file_of_the_users_or_of_another_url()
 }
 
 #[test]
-fn o_names_the_file_where_the_user_is_or_in_the_output_folder() {
+fn o_names_the_file_in_the_current_or_the_output_folder() {
     let server = Server::start();
     let run = Run::new().arg(server.url("/x"));
     for (arguments, file) in [
@@ -62,7 +62,7 @@ fn o_names_the_file_where_the_user_is_or_in_the_output_folder() {
 }
 
 #[test]
-fn o_is_the_folder_of_a_list_and_where_a_folder_is_meant() {
+fn o_names_the_folder_for_a_list_or_with_a_folder_path() {
     let server = Server::start();
     let run = Run::new().list([server.url("/a"), server.url("/b")]);
     fs::create_dir(run.path("there")).unwrap();
@@ -82,7 +82,7 @@ fn o_is_the_folder_of_a_list_and_where_a_folder_is_meant() {
 }
 
 #[test]
-fn o_is_refused_where_it_names_neither_a_file_nor_the_only_folder() {
+fn o_is_refused_if_it_names_neither_a_file_nor_the_only_folder() {
     let server = Server::start();
     let run = Run::new().list([server.url("/x")]);
     let url = server.url("/x");
@@ -139,7 +139,7 @@ fn a_url_that_cannot_be_downloaded_is_an_error_of_the_command_line() {
 }
 
 #[test]
-fn a_misspelt_command_is_no_missing_file() {
+fn a_misspelt_command_is_not_reported_as_a_missing_file() {
     let run = Run::new();
     for (words, meant) in [
         ("resutls", "did you mean coordinator results"),
@@ -161,7 +161,7 @@ fn a_misspelt_command_is_no_missing_file() {
 }
 
 #[test]
-fn options_of_other_programs_are_answered_with_ours() {
+fn options_of_other_programs_get_a_hint() {
     let run = Run::new();
     for (words, part) in [
         ("--retries 3", "--retry N"),
@@ -190,7 +190,7 @@ fn options_of_other_programs_are_answered_with_ours() {
 }
 
 #[test]
-fn a_try_needs_no_list_and_real_downloads_do() {
+fn only_a_simulation_needs_no_list() {
     let run = Run::new().with("--simulate=size=1,latency=0s");
     let ended = run.finish().code(0);
     assert!(ended.summary("stored") >= 30, "{}", ended.text());

@@ -143,7 +143,7 @@ fn results_say_that_a_run_was_simulated_and_where_its_folder_is() {
 }
 
 #[test]
-fn another_naming_downloads_nothing_again_unless_it_is_forced_to() {
+fn another_naming_downloads_nothing_again_without_force() {
     let server = Server::start();
     let list = urls(&server.url("/a/f"), 3);
     let run = Run::new().list(&list);
@@ -178,7 +178,7 @@ fn another_naming_downloads_nothing_again_unless_it_is_forced_to() {
 }
 
 #[test]
-fn names_that_the_list_gives_and_numbers_in_names_are_no_other_naming() {
+fn names_from_the_list_and_numbered_names_are_not_another_naming() {
     let server = Server::start();
     let named =
         |name: &str, url: &str| format!(r#"{{"url":"{}","out":"{name}"}}"#, server.url(url));

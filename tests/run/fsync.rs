@@ -40,7 +40,7 @@ fn traced(options: &str) -> Vec<String> {
 }
 
 #[test]
-fn data_comes_before_the_report_that_before_the_name_and_the_name_before_the_record() {
+fn data_is_synced_before_the_report_then_the_name_then_the_record() {
     if !has_strace("data_comes_before_the_name") {
         return;
     }
@@ -80,8 +80,8 @@ fn data_comes_before_the_report_that_before_the_name_and_the_name_before_the_rec
 }
 
 #[test]
-fn nothing_is_synced_unless_it_is_asked_for() {
-    if !has_strace("nothing_is_synced") {
+fn nothing_is_synced_without_fsync() {
+    if !has_strace("nothing_is_synced_without_fsync") {
         return;
     }
     let calls = traced("");
@@ -94,7 +94,7 @@ fn nothing_is_synced_unless_it_is_asked_for() {
 }
 
 #[test]
-fn a_run_with_fsync_is_a_run_like_any_other() {
+fn a_run_with_fsync_gives_the_same_result() {
     let server = Server::start();
     for options in ["", "--engine async -c 4 --workers 2", "--mode threads"] {
         let list = crate::support::run::urls(&server.url(""), 20);

@@ -67,7 +67,7 @@ fn asked(server: &Server, count: usize) -> usize {
 }
 
 #[test]
-fn of_a_thousand_hosts_all_but_the_silent_one_are_done_while_it_is_waited_for() {
+fn a_silent_host_does_not_delay_a_thousand_others() {
     let server = everywhere(1);
     let port = server.addr.port();
     let silent = of_the_silent_host(1, port);
@@ -119,7 +119,7 @@ fn a_silent_host_with_more_urls_than_workers_leaves_the_others_half_of_them() {
 }
 
 #[test]
-fn a_silent_host_that_is_alone_gets_its_cap_and_no_more() {
+fn a_single_silent_host_gets_only_its_cap() {
     let server = everywhere(20);
     let port = server.addr.port();
     let silent = of_the_silent_host(20, port);
@@ -170,7 +170,7 @@ impl Deaf {
 }
 
 #[test]
-fn a_host_that_takes_no_connection_holds_up_nobody() {
+fn a_host_that_accepts_no_connections_does_not_delay_others() {
     let deaf = Deaf::new(host(0));
     let server = everywhere(0);
     let port = server.addr.port();

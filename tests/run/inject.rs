@@ -134,12 +134,12 @@ fn garbage_from_a_worker_costs_a_delivery_each() {
 }
 
 #[test]
-fn a_worker_that_eats_memory_dies_of_it_long_before_the_machine_does() {
+fn a_worker_that_uses_too_much_memory_dies_long_before_the_machine_runs_out() {
     each_of(3, "eat", "", "out of memory");
 }
 
 #[test]
-fn a_worker_that_eats_more_than_it_may_dies_of_its_limit() {
+fn a_worker_that_exceeds_its_memory_limit_dies() {
     let list = urls("https://a.example", 5);
     for engine in ENGINES {
         // Far more than it would eat without a limit is still a limit.
@@ -280,7 +280,7 @@ fn workers_killed_at_random_lose_nothing_and_each_kill_is_in_the_journal() {
 }
 
 #[test]
-fn workers_stopped_for_good_lose_their_leases_and_nothing_else() {
+fn stopped_workers_lose_only_their_leases() {
     let list = urls("https://a.example", 100);
     let more = format!("--workers 2 --lease-timeout 200ms {PATIENT}");
     let run = run_against(SLOW, &list, "stop=4/s", &more);
@@ -291,7 +291,7 @@ fn workers_stopped_for_good_lose_their_leases_and_nothing_else() {
 }
 
 #[test]
-fn paused_workers_go_on_and_do_not_die_of_it() {
+fn paused_workers_continue() {
     let list = urls("https://a.example", 200);
     let run = run_against(SLOW, &list, "pause=20/s", "--workers 2");
     let ended = run.finish().code(0);
@@ -303,7 +303,7 @@ fn paused_workers_go_on_and_do_not_die_of_it() {
 }
 
 #[test]
-fn all_workers_killed_at_once_lose_nothing_and_the_journal_goes_on_in_the_next_run() {
+fn killing_all_workers_loses_nothing_and_the_next_run_appends_to_the_journal() {
     let list = urls("https://a.example", 100);
     let more = format!("--workers 3 {PATIENT}");
     let run = run_against(SLOW, &list, "kill-all=5/s", &more);
@@ -323,7 +323,7 @@ fn all_workers_killed_at_once_lose_nothing_and_the_journal_goes_on_in_the_next_r
 }
 
 #[test]
-fn without_the_option_nothing_is_injected_and_nothing_is_said_of_it() {
+fn without_the_option_nothing_is_injected_or_reported() {
     let list = urls("https://a.example", 5);
     let run = Run::new().list(&list).with(&format!("--simulate={ORIGIN}"));
     let ended = run.finish().code(0);
@@ -337,7 +337,7 @@ fn without_the_option_nothing_is_injected_and_nothing_is_said_of_it() {
 }
 
 #[test]
-fn what_is_injected_is_told_at_the_start_of_a_verbose_run() {
+fn a_verbose_run_reports_the_injected_faults_at_its_start() {
     let list = urls("https://a.example", 2);
     let run = run(&list, "segv=0.5%,kill=0.001/s", "-v");
     let ended = run.finish().code(0);
@@ -367,7 +367,7 @@ fn a_crash_in_a_thread_ends_the_whole_run_and_the_next_one_finishes_it() {
 }
 
 #[test]
-fn what_cannot_be_injected_is_a_usage_error() {
+fn an_invalid_injection_is_a_usage_error() {
     let table = [
         (
             "--inject oops=1%",

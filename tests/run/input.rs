@@ -134,7 +134,7 @@ fn several_lists_are_one_input() {
 }
 
 #[test]
-fn a_slow_standard_input_is_worked_on_as_it_comes() {
+fn a_slow_standard_input_is_processed_as_it_arrives() {
     let server = Server::start();
     let run = Run::new().with("-");
     let mut job = run.start_fed();
@@ -179,7 +179,7 @@ fn a_signal_while_standard_input_is_waited_for_ends_the_run() {
 }
 
 #[test]
-fn options_that_make_no_sense_are_usage_errors() {
+fn invalid_options_are_usage_errors() {
     for (arguments, parts) in [
         ("--workers 0", vec!["--workers", "0"]),
         ("--workers many", vec!["--workers", "many"]),

@@ -164,27 +164,27 @@ fn processes_keep_to_one_rate_together() {
 }
 
 #[test]
-fn so_do_processes_with_an_event_loop_each() {
+fn processes_with_an_event_loop_keep_to_one_rate() {
     keeps_to_the_rate("--workers 2 --concurrency 3 --engine async");
 }
 
 #[test]
-fn so_do_threads() {
+fn threads_keep_to_one_rate() {
     keeps_to_the_rate("--mode threads --workers 6");
 }
 
 #[test]
-fn so_do_tasks_of_one_event_loop() {
+fn tasks_of_one_event_loop_keep_to_one_rate() {
     keeps_to_the_rate("--mode async --workers 6");
 }
 
 #[test]
-fn so_does_one_download_after_the_other() {
+fn sequential_downloads_keep_to_the_rate() {
     keeps_to_the_rate("--mode sequential");
 }
 
 #[test]
-fn so_do_workers_in_a_complete_sandbox_or_none() {
+fn workers_with_and_without_a_sandbox_keep_to_one_rate() {
     keeps_to_the_rate("--workers 3 --sandbox off");
     // Whether the kernel has all of it is for the tests of limits to say.
     keeps_to_the_rate("--workers 3 --sandbox best-effort");
@@ -208,7 +208,7 @@ fn workers_that_are_killed_lose_nothing_and_the_others_keep_to_the_rate() {
 }
 
 #[test]
-fn a_run_that_was_suspended_does_not_make_up_for_it() {
+fn a_suspended_run_does_not_exceed_the_rate_afterwards() {
     let server = Server::start();
     let run = run(&server, "--workers 2");
     let begun = Instant::now();

@@ -29,7 +29,7 @@ pub fn has_strace(test: &str) -> bool {
 }
 
 #[test]
-fn what_is_in_force_is_told_once() {
+fn the_sandbox_is_reported_once() {
     let server = Server::start();
     let run = Run::new()
         .list(urls(&server.url(""), 4))
@@ -100,8 +100,8 @@ fn an_output_folder_behind_a_link_is_written_to_from_the_sandbox() {
 }
 
 #[test]
-fn an_old_landlock_is_told_of_and_refused_to_a_run_that_insists() {
-    if !has_strace("an_old_landlock_is_told_of") {
+fn an_old_landlock_is_reported_and_refused_with_sandbox_on() {
+    if !has_strace("an_old_landlock_is_reported") {
         return;
     }
     let server = Server::start();
@@ -119,7 +119,7 @@ fn an_old_landlock_is_told_of_and_refused_to_a_run_that_insists() {
 }
 
 #[test]
-fn what_only_a_process_has_cannot_be_had_in_another_mode() {
+fn process_limits_are_refused_in_other_modes() {
     let cases = [
         ("threads", "--sandbox on"),
         ("async", "--worker-memory 100MB"),
@@ -141,7 +141,7 @@ fn what_only_a_process_has_cannot_be_had_in_another_mode() {
 }
 
 #[test]
-fn workers_are_as_nice_as_they_are_told_to_be() {
+fn workers_have_the_requested_nice_value() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held")])
@@ -177,7 +177,7 @@ fn limit(process: &Process, name: &str) -> [String; 2] {
 }
 
 #[test]
-fn a_worker_can_open_and_write_only_as_much_as_its_downloads_take() {
+fn limits_on_descriptors_and_file_sizes_match_the_downloads() {
     let server = Server::start().answer("/held", [Answer::Held]);
     for (sandbox, lowered) in [("best-effort", true), ("off", false)] {
         let run = Run::new()
@@ -197,8 +197,8 @@ fn a_worker_can_open_and_write_only_as_much_as_its_downloads_take() {
 }
 
 #[test]
-fn a_nice_value_that_is_refused_is_told_before_anything_starts() {
-    if !is_root("a_nice_value_that_is_refused") {
+fn a_refused_nice_value_is_reported_before_anything_starts() {
+    if !is_root("a_refused_nice_value") {
         return;
     }
     let server = Server::start();
@@ -225,7 +225,7 @@ fn smallest_memory(shape: &str) -> String {
     let ended = run.finish().code(3);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
     let line = ended.says(&["too little memory", "--worker-memory", "--concurrency"]);
-    let named = line.split("give it ").nth(1).unwrap();
+    let named = line.split("use ").nth(1).unwrap();
     named.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -237,7 +237,7 @@ const SHAPES: [&str; 4] = [
 ];
 
 #[test]
-fn too_little_memory_is_refused_and_what_is_named_instead_is_enough_for_tls_and_large_bodies() {
+fn too_little_memory_is_refused_and_the_suggested_limit_suffices_for_tls_and_large_bodies() {
     for shape in SHAPES {
         let list: Vec<_> = (0..32).map(|n| format!("https://{n}.example/")).collect();
         let run = Run::new()
@@ -269,7 +269,7 @@ fn the_smallest_memory_is_enough_for_as_many_lookups_as_downloads() {
 }
 
 #[test]
-fn the_smallest_memory_is_enough_to_hold_a_redirect_against_the_worst_robots_txt() {
+fn the_smallest_memory_is_enough_to_check_a_redirect_against_the_largest_robots_txt() {
     let begin = b"User-agent: *\nDisallow: /no\n";
     let nothing = [&begin[..], &b"\n".repeat(512 << 10)].concat();
     let rules = [&begin[..], &b"allow:/\n".repeat(64 << 10)].concat();
@@ -291,7 +291,7 @@ fn the_smallest_memory_is_enough_to_hold_a_redirect_against_the_worst_robots_txt
 }
 
 #[test]
-fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
+fn a_worker_out_of_memory_reports_it_and_exits_with_its_own_code() {
     // A file of certificates that is larger than what a worker may have.
     let run = Run::new()
         .list(["https://127.0.0.1:9/"])
@@ -308,7 +308,7 @@ fn a_worker_out_of_memory_says_so_and_ends_with_a_code_of_its_own() {
 }
 
 #[test]
-fn workers_connect_to_the_ports_that_are_named_and_to_no_others() {
+fn workers_connect_only_to_the_given_ports() {
     let (named, other) = (Server::start(), Server::start());
     let port = |server: &Server| server.url("").rsplit(':').next().unwrap().to_owned();
     for engine in ["blocking", "async"] {
@@ -326,7 +326,7 @@ fn workers_connect_to_the_ports_that_are_named_and_to_no_others() {
 }
 
 #[test]
-fn ports_that_nothing_would_keep_workers_to_are_refused() {
+fn connect_ports_without_a_sandbox_is_refused() {
     let server = Server::start();
     let list = || Run::new().list([server.url("/a")]);
     let run = list().with("--connect-ports 80 --sandbox off");
@@ -337,7 +337,7 @@ fn ports_that_nothing_would_keep_workers_to_are_refused() {
     run.finish()
         .code(2)
         .says(&["--connect-ports", "--mode processes"]);
-    if has_strace("ports_that_nothing_would_keep_workers_to_are_refused") {
+    if has_strace("connect_ports_without_a_sandbox_is_refused") {
         let run = list().with("--connect-ports 80").through(LANDLOCK_2);
         run.finish()
             .code(3)

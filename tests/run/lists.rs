@@ -180,7 +180,7 @@ fn a_compressed_list_that_is_cut_off_says_so_and_its_whole_lines_run() {
 }
 
 #[test]
-fn each_slip_is_named_with_its_line_and_the_others_run() {
+fn each_invalid_line_is_named_and_the_others_run() {
     let server = Server::start();
     let good = |n: u32| json!({"url": server.url(&format!("/{n}"))}).to_string();
     let out = |out: &str| json!({"url": server.url("/x"), "out": out}).to_string();
@@ -226,7 +226,7 @@ fn each_slip_is_named_with_its_line_and_the_others_run() {
 }
 
 #[test]
-fn a_list_of_rubbish_is_not_recited() {
+fn errors_of_an_invalid_list_are_limited() {
     let run = Run::new().list((0..5000).map(|n| format!("rubbish {n}")));
     let ended = run.finish().code(3);
     assert_eq!(ended.stderr.lines().count(), 102, "{}", ended.stderr);
@@ -304,11 +304,14 @@ fn a_file_whose_recorded_checksum_is_not_the_lists_is_downloaded_again() {
 }
 
 #[test]
-fn options_for_lists_that_make_no_sense_are_usage_errors() {
+fn invalid_list_options_are_usage_errors() {
     for (arguments, part) in [
         ("--input-format xml", "xml"),
-        ("--input-format text --url-column link", "no meaning"),
-        ("--input-format jsonl --url-column 3", "no meaning"),
+        (
+            "--input-format text --url-column link",
+            "cannot be combined",
+        ),
+        ("--input-format jsonl --url-column 3", "cannot be combined"),
         ("--naming {nmae}", "there is no {nmae}"),
         ("--naming trees", "neither flat, tree nor hash"),
         ("--naming ../{name}", "leaves the output folder"),
@@ -341,7 +344,7 @@ fn work_starts_before_a_list_is_read() {
 }
 
 #[test]
-fn a_lot_of_urls_in_any_format_are_all_stored() {
+fn many_urls_in_any_format_are_all_stored() {
     let list = urls("https://a.example", 300);
     let objects = list.iter().map(|url| json!({"url": url}).to_string());
     let run = Run::new()
@@ -391,7 +394,7 @@ fn checksums_are_checked_and_recorded_under_their_keys() {
 }
 
 #[test]
-fn parts_of_one_resource_are_files_of_their_own() {
+fn parts_of_one_resource_are_separate_files() {
     let part = |range: &str, body: &str| {
         let length = body.len();
         let head = format!(
@@ -456,7 +459,7 @@ fn mirrored(urls: &[String], body: &[u8]) -> String {
 }
 
 #[test]
-fn a_mirror_serves_what_the_first_url_does_not() {
+fn a_mirror_is_used_when_the_first_url_fails() {
     for engine in ["blocking", "async"] {
         let gone = Server::start().answer("/f", [Answer::Status(404)]);
         let busy = Server::start().answer("/f", [Answer::Truncated]);
@@ -488,7 +491,7 @@ fn a_mirror_serves_what_the_first_url_does_not() {
 }
 
 #[test]
-fn a_part_that_one_mirror_sent_is_not_gone_on_with_at_another() {
+fn a_partial_body_of_one_mirror_is_not_continued_at_another() {
     let tagged = |server: Server, tag: &str, length: usize, body: &str| {
         let head = format!("HTTP/1.1 200 x\r\nETag: \"{tag}\"\r\nContent-Length: {length}\r\n\r\n");
         server.answer("/f", [Answer::Raw((head + body).into_bytes())])
@@ -519,7 +522,7 @@ fn when_all_mirrors_fail_the_last_failure_is_recorded_with_its_url() {
 }
 
 #[test]
-fn files_have_the_time_of_the_server_if_that_is_asked_for() {
+fn files_have_the_time_of_the_server_with_remote_time() {
     let dated = Answer::Raw(
         b"HTTP/1.1 200 x\r\nLast-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\nContent-Length: 1\r\n\r\nx"
             .to_vec(),

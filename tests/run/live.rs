@@ -48,7 +48,7 @@ fn nothing_happened((server, run, job): (Server, Run, Job)) {
 }
 
 #[test]
-fn a_run_that_is_suspended_goes_on_without_a_death() {
+fn a_suspended_run_continues_without_deaths() {
     let (server, run, job) = two_in_flight();
     let workers = job.workers();
     assert_eq!(workers.len(), 2);
@@ -66,7 +66,7 @@ fn a_run_that_is_suspended_goes_on_without_a_death() {
 }
 
 #[test]
-fn a_coordinator_that_is_stopped_blames_nobody_for_what_it_did_not_hear() {
+fn a_stopped_coordinator_blames_no_worker_for_missed_messages() {
     let (server, run, job) = two_in_flight();
     job.process().stop();
     let_three_seconds_pass();
@@ -122,7 +122,7 @@ fn sigttin_and_sigttou_change_the_number_of_workers() {
 }
 
 #[test]
-fn threads_cannot_be_resized_and_it_is_said() {
+fn resizing_threads_is_refused_with_a_message() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held")])
@@ -163,7 +163,7 @@ fn workers_are_replaced_after_their_share_of_tasks() {
 }
 
 #[test]
-fn a_share_of_tasks_is_for_processes() {
+fn a_share_of_tasks_requires_mode_processes() {
     let run = Run::new()
         .list(["http://a.example/"])
         .with("--mode async --worker-tasks 5");

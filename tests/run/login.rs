@@ -99,7 +99,7 @@ fn a_redirect_to_a_login_host_gets_what_netrc_has_for_it_in_every_mode() {
 }
 
 #[test]
-fn without_netrc_the_login_host_refuses_and_the_line_says_what_it_asks_for() {
+fn without_netrc_the_login_host_refuses_and_the_error_names_the_scheme() {
     let server = Server::start().answer("*", [Answer::By(earthdata)]);
     let (run, urls) = earthdata_run(&server, 1);
     write_private(&run.path("home/.netrc"), NETRC);
@@ -110,7 +110,7 @@ fn without_netrc_the_login_host_refuses_and_the_line_says_what_it_asks_for() {
 }
 
 #[test]
-fn cookies_are_shared_and_kept_with_a_jar_and_only_then() {
+fn cookies_are_shared_and_saved_only_with_a_jar() {
     let server = Server::start().answer("*", [Answer::By(earthdata)]);
     let (run, urls) = earthdata_run(&server, 5);
     let logins = || {
@@ -203,7 +203,7 @@ fn each_of_many_hosts_gets_its_own_password() {
 }
 
 #[test]
-fn what_others_may_read_is_refused_where_it_is_named_and_left_alone_where_it_is_not() {
+fn an_exposed_file_is_refused_if_named_and_ignored_otherwise() {
     let server = Server::start();
     let run = Run::new().list([server.url("/a")]);
     let home = run.path("home");
@@ -231,7 +231,7 @@ fn what_others_may_read_is_refused_where_it_is_named_and_left_alone_where_it_is_
 }
 
 #[test]
-fn files_that_cannot_be_used_end_it_before_anything_is_started() {
+fn unusable_files_are_reported_before_anything_starts() {
     let server = Server::start();
     let cases = [
         ("--netrc-file", "machine a.test\nlogin", "line 2"),
@@ -264,7 +264,7 @@ fn held(head: &str) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_secret_is_in_files_messages_or_the_list_of_processes() {
+fn secrets_are_not_in_files_messages_or_the_process_list() {
     let server = Server::start()
         .answer("*", [Answer::By(held)])
         .answer("/held", [Answer::Held]);

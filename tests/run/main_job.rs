@@ -119,7 +119,7 @@ fn a_second_run_downloads_nothing() {
 }
 
 #[test]
-fn a_file_that_is_gone_or_cut_short_is_downloaded_again() {
+fn a_missing_or_truncated_file_is_downloaded_again() {
     let server = Server::start();
     let list = urls(&server.url("/f"), 6);
     let run = Run::new().list(&list);
@@ -140,7 +140,7 @@ fn a_file_that_is_gone_or_cut_short_is_downloaded_again() {
 }
 
 #[test]
-fn a_longer_list_costs_only_what_is_new_whatever_its_order() {
+fn a_longer_list_downloads_only_new_urls_in_any_order() {
     let server = Server::start();
     let mut list = urls(&server.url("/f"), 5);
     let run = Run::new().list(&list);
@@ -173,7 +173,7 @@ fn a_url_that_is_listed_twice_is_downloaded_once_and_recorded_twice() {
 }
 
 #[test]
-fn quiet_says_nothing_when_all_goes_well() {
+fn quiet_prints_nothing_without_errors() {
     let run = Run::new()
         .list(urls("https://a.example", 5))
         .with("--quiet --simulate=latency=1ms");

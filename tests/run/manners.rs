@@ -44,7 +44,7 @@ fn with_a_pause(seconds: u32) -> (Run, [Server; 2]) {
 }
 
 #[test]
-fn a_host_that_asks_for_a_pause_does_not_hold_up_the_others() {
+fn a_host_that_requests_a_pause_does_not_delay_others() {
     let (run, _servers) = with_a_pause(60);
     let job = run.start();
     let of_other = |record: &&Record| record.url.contains("127.0.0.2");
@@ -58,7 +58,7 @@ fn a_host_that_asks_for_a_pause_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn a_host_that_asks_for_a_pause_gets_it() {
+fn a_host_that_requests_a_pause_gets_it() {
     let (run, _servers) = with_a_pause(1);
     run.finish().code(0);
     assert_eq!(run.log().records().len(), 16);
@@ -82,7 +82,7 @@ fn serve(mut connection: TcpStream) {
 }
 
 #[test]
-fn a_host_that_closes_every_third_connection_serves_all_over_two() {
+fn a_host_that_closes_every_third_connection_is_limited_to_two() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (open, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -109,7 +109,7 @@ fn a_host_that_closes_every_third_connection_serves_all_over_two() {
 }
 
 #[test]
-fn one_url_that_says_when_to_come_back_does_not_hold_up_a_host_that_serves_the_others() {
+fn one_url_with_retry_after_does_not_pause_a_host_that_serves_the_others() {
     let later = Answer::StatusWith(503, "Retry-After: 3600\r\n".to_owned());
     let server = Server::start().answer("/20", [later]);
     let run = Run::new()
@@ -121,7 +121,7 @@ fn one_url_that_says_when_to_come_back_does_not_hold_up_a_host_that_serves_the_o
 }
 
 #[test]
-fn no_more_are_begun_in_a_second_than_the_rate_allows() {
+fn downloads_start_no_faster_than_the_rate() {
     let server = Server::start();
     let run = Run::new()
         .list(urls(&server.url(""), 6))
@@ -132,7 +132,7 @@ fn no_more_are_begun_in_a_second_than_the_rate_allows() {
 }
 
 #[test]
-fn one_host_is_asked_no_more_often_than_its_delay_allows() {
+fn requests_to_one_host_keep_the_host_delay() {
     let server = Server::start();
     let run = Run::new()
         .list(urls(&server.url(""), 6))
@@ -142,7 +142,7 @@ fn one_host_is_asked_no_more_often_than_its_delay_allows() {
 }
 
 #[test]
-fn too_many_failures_give_the_run_up() {
+fn too_many_failures_end_the_run() {
     let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
     let server = paths.iter().fold(Server::start(), |server, path| {
         server.answer(path, [Answer::Status(404)])
@@ -158,7 +158,7 @@ fn too_many_failures_give_the_run_up() {
 }
 
 #[test]
-fn a_run_ends_when_its_time_is_up() {
+fn a_run_ends_at_its_time_limit() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let list = [server.url("/held"), server.url("/next")];
     let run = Run::new()
@@ -172,7 +172,7 @@ fn a_run_ends_when_its_time_is_up() {
 }
 
 #[test]
-fn no_retry_is_begun_after_the_time_for_retries() {
+fn no_retry_starts_after_the_time_for_retries() {
     let server = Server::start().answer("/busy", [Answer::Status(503)]);
     let run = Run::new()
         .list([server.url("/busy")])
@@ -183,7 +183,7 @@ fn no_retry_is_begun_after_the_time_for_retries() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_refused() {
+fn invalid_values_are_refused() {
     for (option, value) in [
         ("--rate", "0"),
         ("--rate", "fast"),

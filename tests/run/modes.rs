@@ -116,7 +116,7 @@ fn said_in(mode: &str) -> Vec<Said> {
 }
 
 #[test]
-fn every_mode_says_the_same_of_the_same_list() {
+fn every_mode_gives_the_same_results_for_the_same_list() {
     let expected = said_in(MODES[0]);
     assert_eq!(expected.len(), script().len() + 1);
     let of = |path: &str| {
@@ -178,7 +178,7 @@ fn every_mode_drains_on_a_signal_and_finishes_when_run_again() {
 }
 
 #[test]
-fn modes_that_make_no_sense_are_usage_errors() {
+fn invalid_mode_options_are_usage_errors() {
     let table = [
         (
             "--mode threads --dispatch chunked",
@@ -191,7 +191,7 @@ fn modes_that_make_no_sense_are_usage_errors() {
         ("--mode fibers", "invalid value 'fibers'"),
         (
             "--mode threads --workers 60000 --concurrency 60000",
-            "more than 65535 at once",
+            "more than 65535 downloads at once",
         ),
         (
             "--simulate-via /nonexistent",
@@ -205,7 +205,7 @@ fn modes_that_make_no_sense_are_usage_errors() {
 }
 
 #[test]
-fn a_timeline_tells_of_each_task_where_its_time_went() {
+fn a_timeline_has_the_phases_of_each_task() {
     for mode in MODES {
         let list = crate::support::run::urls("https://a.example", 6);
         let run = Run::new().list(&list).with(mode);

@@ -25,7 +25,7 @@ fn paths(run: &Run, urls: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn files_go_where_the_scheme_says_and_a_second_run_finds_them() {
+fn each_naming_scheme_places_files_and_a_second_run_finds_them() {
     let server = Server::start();
     let urls = ["/a/b/c.txt", "/a/b/c.txt?x=1", "/a/d.tar.gz"].map(|path| server.url(path));
     let host = server.url("").replace("http://", "").replace(':', "_");

@@ -42,7 +42,7 @@ fn without_a_network_each_url_gets_one_line_and_the_same_command_finishes_later(
 }
 
 #[test]
-fn a_connection_that_is_refused_is_tried_as_often_as_allowed() {
+fn a_refused_connection_is_retried_as_often_as_allowed() {
     let closed = ClosedPort::new();
     let url = format!("http://{}/", closed.addr);
     let run = Run::new().list([&url]).with("--retry 2 --retry-delay 10ms");
@@ -64,7 +64,7 @@ fn a_host_that_does_not_exist_fails_with_a_line_that_names_it() {
 }
 
 #[test]
-fn a_server_that_comes_up_in_the_meantime_is_met_by_a_retry() {
+fn a_server_that_starts_later_is_reached_by_a_retry() {
     let closed = ClosedPort::new();
     let url = format!("http://{}/late", closed.addr);
     let run = Run::new()

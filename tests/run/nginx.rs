@@ -152,7 +152,7 @@ fn ten_thousand_files_of_nginx_are_stored_right_and_recorded_once() {
 }
 
 #[test]
-fn ten_thousand_files_of_nginx_survive_workers_killed_all_the_time() {
+fn ten_thousand_files_of_nginx_are_stored_while_workers_are_killed() {
     let Some(nginx) = Nginx::start() else {
         return;
     };
@@ -238,19 +238,19 @@ fn limited(files: usize, http: &str, server: &str) {
 }
 
 #[test]
-fn all_is_stored_that_nginx_limits_by_rate() {
+fn all_files_are_stored_although_nginx_limits_the_rate() {
     let zone = "limit_req_zone $host zone=z:1m rate=30r/s;";
     limited(90, zone, "limit_req zone=z;");
 }
 
 #[test]
-fn all_is_stored_that_nginx_limits_by_rate_with_a_burst() {
+fn all_files_are_stored_although_nginx_limits_the_rate_with_a_burst() {
     let zone = "limit_req_zone $host zone=z:1m rate=30r/s;";
     limited(90, zone, "limit_req zone=z burst=5 nodelay;");
 }
 
 #[test]
-fn all_is_stored_that_nginx_limits_by_connections() {
+fn all_files_are_stored_although_nginx_limits_connections() {
     let zone = "limit_conn_zone $host zone=z:1m;";
     // The last part of each file waits for another second.
     limited(12, zone, "limit_conn z 2; limit_rate 9k;");

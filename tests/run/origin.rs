@@ -40,7 +40,7 @@ fn get(addr: SocketAddr, host: &str, path: &str) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn the_origin_answers_anyone_and_leaves_on_sigterm() {
+fn the_origin_serves_any_client_and_exits_on_sigterm() {
     let run = Run::new().with("origin --simulate size=3000B,latency=0ms");
     let job = run.start();
     let announcement = announcement(&job);
@@ -54,7 +54,7 @@ fn the_origin_answers_anyone_and_leaves_on_sigterm() {
 }
 
 #[test]
-fn the_origin_leaves_on_sigint_even_with_a_request_in_flight() {
+fn the_origin_exits_on_sigint_even_with_a_request_in_flight() {
     let run = Run::new().with("origin --simulate latency=1h");
     let job = run.start();
     let mut stream = TcpStream::connect(addr(&announcement(&job), "http")).unwrap();
@@ -105,14 +105,14 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn a_simulation_that_makes_no_sense_is_a_usage_error() {
+fn an_invalid_simulation_is_a_usage_error() {
     let run = Run::new().with("origin --simulate errors=200%");
     let ended = run.finish().code(2);
     assert!(ended.stderr.contains("errors"), "{}", ended.text());
 }
 
 #[test]
-fn a_run_whose_origin_dies_is_given_up_and_loses_nothing() {
+fn a_run_whose_origin_dies_ends_and_loses_nothing() {
     let list = crate::support::run::urls("https://a.example", 40);
     let run = Run::new()
         .list(&list)

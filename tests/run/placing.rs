@@ -31,7 +31,7 @@ fn is_body(run: &Run, name: &str, path: &str) {
 }
 
 #[test]
-fn no_name_in_a_list_shares_its_partial_body_with_another() {
+fn each_name_in_a_list_has_its_own_partial_body() {
     let server = Server::start()
         .answer("/1", [Answer::HeldHalfway])
         .answer("/2", [Answer::HeldHalfway]);
@@ -50,7 +50,7 @@ fn no_name_in_a_list_shares_its_partial_body_with_another() {
 }
 
 #[test]
-fn a_partial_body_under_a_name_that_can_be_guessed_is_dropped_with_a_count() {
+fn partial_bodies_with_guessable_names_are_removed_and_counted() {
     let honest = server::body("/a");
     let head = |tag: &str| format!("HTTP/1.1 200 OK\r\nETag: {tag}\r\nContent-Length: ");
     let reply = format!("{}{}\r\n\r\n", head("\"1\""), honest.len());
@@ -76,7 +76,7 @@ fn a_partial_body_under_a_name_that_can_be_guessed_is_dropped_with_a_count() {
 }
 
 #[test]
-fn of_a_file_and_a_folder_of_one_name_the_first_is_stored_and_the_other_refused() {
+fn when_a_file_and_a_folder_have_one_name_the_second_is_refused() {
     let server = Server::start();
     let both = [("/docs/a.html", "docs/a.html"), ("/docs", "docs")];
     let rest = [("/x", "x"), ("/y", "docs2")];
@@ -113,7 +113,7 @@ fn flat(server: &Server, path: &str) -> String {
 }
 
 #[test]
-fn what_is_wrong_with_one_name_is_the_failure_of_one_url() {
+fn an_unusable_name_fails_only_its_url() {
     let server = Server::start();
     for options in ["", "--engine async", "--sandbox off", "--fsync"] {
         let list = ["/a", "/b", "/c", "/d"].map(|path| server.url(path));
@@ -136,8 +136,8 @@ fn what_is_wrong_with_one_name_is_the_failure_of_one_url() {
 }
 
 #[test]
-fn a_subfolder_of_another_file_system_or_without_permission_fails_only_what_belongs_there() {
-    let test = "a_subfolder_of_another_file_system";
+fn an_unusable_subfolder_fails_only_its_files() {
+    let test = "an_unusable_subfolder";
     if !is_root(test) {
         return;
     }
@@ -300,7 +300,7 @@ impl Drop for CaseBlind<'_> {
 }
 
 #[test]
-fn names_that_differ_only_in_case_do_not_meet_where_cases_are_not_told_apart() {
+fn names_that_differ_only_in_case_are_safe_on_case_insensitive_file_systems() {
     let server = Server::start();
     let test = "names_that_differ_only_in_case";
     let pairs = [
@@ -330,7 +330,7 @@ fn names_that_differ_only_in_case_do_not_meet_where_cases_are_not_told_apart() {
 }
 
 #[test]
-fn names_that_differ_only_in_case_are_two_names_elsewhere() {
+fn names_that_differ_only_in_case_are_two_names_on_case_sensitive_file_systems() {
     let server = Server::start();
     let run = run_of(&named(&server, &[("/1", "Foo.txt"), ("/2", "foo.txt")]));
     run.finish().code(0);
@@ -339,8 +339,8 @@ fn names_that_differ_only_in_case_are_two_names_elsewhere() {
 }
 
 #[test]
-fn a_folder_that_hangs_while_a_worker_is_to_start_does_not_hold_up_the_coordinator() {
-    if !has_strace("a_folder_that_hangs_while_a_worker_is_to_start") {
+fn a_hanging_folder_does_not_block_the_coordinator_when_a_worker_starts() {
+    if !has_strace("a_hanging_folder") {
         return;
     }
     let server = Server::start();

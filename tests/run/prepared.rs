@@ -74,7 +74,7 @@ fn a_link_in_place_of_a_state_file_changes_nothing_elsewhere() {
 }
 
 #[test]
-fn whatever_is_in_place_of_the_index_is_not_believed_written_to_or_waited_for() {
+fn a_prepared_index_is_not_trusted_written_or_waited_for() {
     let server = Server::start();
     for what in [
         "a link",
@@ -148,7 +148,7 @@ fn a_link_in_place_of_the_write_probe_changes_nothing_elsewhere() {
 }
 
 #[test]
-fn a_link_in_place_of_a_folder_that_is_emptied_leads_nowhere() {
+fn a_link_in_place_of_an_emptied_folder_is_not_followed() {
     for name in FOLDERS {
         let run = prepared().with("--robots");
         let elsewhere = run.path("elsewhere");
@@ -177,7 +177,7 @@ fn a_link_in_place_of_the_run_s_own_folder_is_refused() {
 }
 
 #[test]
-fn what_is_no_file_is_named_and_not_waited_for() {
+fn special_files_are_named_and_not_waited_for() {
     for name in FILES.into_iter().chain(FOLDERS) {
         for what in ["a fifo", "a socket", "a device", "the other"] {
             let run = prepared();
@@ -222,7 +222,7 @@ fn what_is_no_file_is_named_and_not_waited_for() {
 }
 
 #[test]
-fn whatever_lies_among_partial_bodies_is_removed() {
+fn foreign_files_among_partial_bodies_are_removed() {
     let server = Server::start();
     let run = Run::new().list([server.url("/f")]);
     let partial = run.path("downloads/.coordinator/partial");
@@ -237,7 +237,7 @@ fn whatever_lies_among_partial_bodies_is_removed() {
 }
 
 #[test]
-fn nobody_else_reaches_what_a_run_keeps_whatever_the_umask() {
+fn files_of_a_run_are_private_with_any_umask() {
     let server = Server::start();
     for umask in ["000", "002", "022"] {
         let run = Run::new()
@@ -256,8 +256,8 @@ fn nobody_else_reaches_what_a_run_keeps_whatever_the_umask() {
 }
 
 #[test]
-fn root_takes_what_is_the_folder_s_owner_s_and_nothing_of_others() {
-    if !is_root("root_takes_what_is_the_folder_s_owner_s") {
+fn root_rejects_state_files_of_users_other_than_the_folders_owner() {
+    if !is_root("root_rejects_state_files") {
         return;
     }
     let server = Server::start();
@@ -311,8 +311,8 @@ fn as_nobody(run: Run) -> Run {
 }
 
 #[test]
-fn a_user_takes_nothing_of_another_s_not_even_of_root() {
-    if !is_root("a_user_takes_nothing_of_another_s") {
+fn a_user_uses_no_state_files_of_other_users() {
+    if !is_root("a_user_uses_no_state_files_of_other_users") {
         return;
     }
     let server = Server::start();
@@ -360,8 +360,8 @@ fn another_user_can_neither_read_nor_lock_what_a_run_keeps() {
 }
 
 #[test]
-fn a_kernel_or_a_container_without_openat2_is_no_worse() {
-    if !has_strace("a_kernel_or_a_container_without_openat2") {
+fn a_kernel_without_openat2_is_as_safe() {
+    if !has_strace("a_kernel_without_openat2") {
         return;
     }
     let server = Server::start();
@@ -391,7 +391,7 @@ fn a_kernel_or_a_container_without_openat2_is_no_worse() {
 }
 
 #[test]
-fn a_file_system_without_flock_is_used_and_so_is_none_that_locks_if_the_user_says_so() {
+fn a_file_system_without_flock_works_and_one_without_locks_needs_no_lock() {
     if !has_strace("a_file_system_without_flock") {
         return;
     }
@@ -437,7 +437,7 @@ fn a_file_system_without_flock_is_used_and_so_is_none_that_locks_if_the_user_say
 }
 
 #[test]
-fn a_file_system_without_modes_is_told_of_and_used() {
+fn a_file_system_without_modes_is_used_with_a_warning() {
     if !has_strace("a_file_system_without_modes") {
         return;
     }
@@ -454,12 +454,12 @@ fn a_file_system_without_modes_is_told_of_and_used() {
     fs::create_dir_all(&own).unwrap();
     fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
     let ended = run.finish().code(0);
-    ended.says(&["warning", "keeps no modes", ".coordinator"]);
+    ended.says(&["warning", "has no permissions", ".coordinator"]);
     assert_eq!(mode(&own), 0o755, "it could not be changed");
 }
 
 #[test]
-fn a_timeline_in_the_output_folder_goes_nowhere_else() {
+fn a_timeline_in_the_output_folder_follows_no_link() {
     let server = Server::start();
     let run = Run::new()
         .list([server.url("/f")])

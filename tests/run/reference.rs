@@ -136,7 +136,7 @@ fn the_manual_page_has_options_exit_codes_and_signals_and_nothing_hidden() {
 }
 
 #[test]
-fn the_help_has_its_groups_and_loses_no_word() {
+fn the_help_has_all_groups_and_complete_texts() {
     let help = told(&["--help-all"]);
     let heading = |line: &&str| line.ends_with(':') && !line.starts_with(' ');
     let headings: Vec<&str> = help.lines().filter(heading).collect();
@@ -179,7 +179,7 @@ fn the_help_has_its_groups_and_loses_no_word() {
 }
 
 #[test]
-fn the_short_help_is_one_screen_of_options_that_there_are() {
+fn the_short_help_is_one_screen_of_existing_options() {
     let whole = told(&["--help-all"]);
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let help = told(arguments);
@@ -198,7 +198,7 @@ fn the_short_help_is_one_screen_of_options_that_there_are() {
 }
 
 #[test]
-fn help_on_a_topic_is_that_of_the_whole_and_an_unknown_one_is_named_with_all_others() {
+fn help_on_a_topic_is_part_of_the_whole_and_an_unknown_topic_is_an_error() {
     let whole = told(&["help", "all"]);
     assert_eq!(whole, told(&["--help-all"]));
     for topic in [
@@ -234,7 +234,7 @@ fn help_on_a_topic_is_that_of_the_whole_and_an_unknown_one_is_named_with_all_oth
 }
 
 #[test]
-fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
+fn every_command_has_its_own_page_in_a_created_folder() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("share/man1");
     assert_eq!(told(&["man", "--dir", pages.to_str().unwrap()]), "");
@@ -278,7 +278,7 @@ fn every_command_has_a_page_of_its_own_in_a_folder_that_is_made_for_them() {
 }
 
 #[test]
-fn who_reads_them_may_leave() {
+fn a_closed_pipe_is_not_an_error() {
     for arguments in [&["completions", "zsh"][..], &["man"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -149,7 +149,7 @@ fn a_date_is_enough_and_without_any_validator_the_bytes_are_compared() {
 }
 
 #[test]
-fn a_refresh_killed_at_any_moment_is_gone_on_with() {
+fn a_refresh_killed_at_any_moment_is_continued() {
     let spec = "size=1KiB..8KiB,latency=5ms";
     let after = format!("{spec},changed=50%");
     let list = list(120);
@@ -212,7 +212,7 @@ fn workers_that_die_in_a_refresh_cost_nothing_but_time() {
 }
 
 #[test]
-fn a_file_that_somebody_else_wrote_to_is_downloaded_again() {
+fn a_file_changed_by_another_program_is_downloaded_again() {
     let list = list(4);
     let run = Run::new().list(&list).with(&format!("--simulate={BEFORE}"));
     run.finish().code(0);
@@ -292,7 +292,7 @@ fn a_refresh_that_fails_leaves_the_file_and_the_next_run_tries_again() {
 }
 
 #[test]
-fn what_the_list_says_of_a_file_holds_in_a_refresh() {
+fn checksums_of_the_list_are_checked_in_a_refresh() {
     let server = Server::start().answer("/a", [tagged("\"1\"", "one"), tagged("\"2\"", "two")]);
     let url = server.url("/a");
     let hash = sha256(b"one");
@@ -314,7 +314,7 @@ fn what_the_list_says_of_a_file_holds_in_a_refresh() {
 }
 
 #[test]
-fn a_body_that_was_cut_off_by_a_kill_in_a_refresh_is_gone_on_with() {
+fn a_body_interrupted_in_a_refresh_is_continued() {
     let before = "size=2MiB,latency=0ms";
     let run = Run::new()
         .list(["http://a.example/x"])

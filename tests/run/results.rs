@@ -68,7 +68,7 @@ fn some_failed() -> (Server, Run) {
 }
 
 #[test]
-fn a_person_is_told_counts_errors_and_what_was_slow() {
+fn the_text_report_has_counts_errors_and_slow_downloads() {
     let (server, run) = some_failed();
     let text = told(&run, "");
     for row in [
@@ -105,7 +105,7 @@ fn a_person_is_told_counts_errors_and_what_was_slow() {
 }
 
 #[test]
-fn what_failed_can_be_fed_back_under_the_names_that_the_list_gave() {
+fn failed_urls_can_be_fed_back_with_the_names_of_the_list() {
     let (server, run) = some_failed();
     let failed = told(&run, "--failed");
     let expected = [
@@ -132,7 +132,7 @@ fn what_failed_can_be_fed_back_under_the_names_that_the_list_gave() {
 }
 
 #[test]
-fn what_is_stored_is_a_line_with_url_and_path_for_each_file() {
+fn stored_prints_url_and_path_of_each_file() {
     let (server, run) = some_failed();
     let record = run.log().of(&server.url("/a")).remove(0);
     let expected = format!("{}\t{}\n", record.url, record.path.unwrap());
@@ -146,7 +146,7 @@ fn what_is_stored_is_a_line_with_url_and_path_for_each_file() {
 }
 
 #[test]
-fn without_names_what_failed_is_a_url_a_line() {
+fn without_names_failed_prints_one_url_per_line() {
     let server = Server::start().answer("/gone", [Answer::Status(404)]);
     let run = Run::new().list(["/gone", "/a"].map(|path| server.url(path)));
     run.finish().code(1);
@@ -154,7 +154,7 @@ fn without_names_what_failed_is_a_url_a_line() {
 }
 
 #[test]
-fn the_deaths_of_workers_are_told_and_a_quarantined_url_is_a_failed_one() {
+fn deaths_of_workers_are_reported_and_a_quarantined_url_counts_as_failed() {
     let server = Server::start();
     let run = Run::new()
         .list(["/poison", "/a"].map(|path| server.url(path)))
@@ -260,7 +260,7 @@ fn columns_of(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_living_run_can_be_looked_at_and_nothing_is_touched() {
+fn results_of_a_running_run_can_be_read_without_changes() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new().list(["/a", "/held"].map(|path| server.url(path)));
     let job = run.start();
@@ -279,7 +279,7 @@ fn a_living_run_can_be_looked_at_and_nothing_is_touched() {
 }
 
 #[test]
-fn what_is_not_there_or_no_run_log_is_one_clear_line() {
+fn a_missing_or_invalid_run_log_is_one_clear_line() {
     let (_server, run) = some_failed();
     fs::create_dir(run.path("empty")).unwrap();
     let place = |folder: &str| {
@@ -331,7 +331,7 @@ fn what_is_not_there_or_no_run_log_is_one_clear_line() {
 }
 
 #[test]
-fn a_torn_line_and_lines_that_are_none_are_passed_over_and_said() {
+fn torn_and_invalid_lines_are_skipped_with_a_message() {
     let (_server, run) = some_failed();
     let whole = told(&run, "--slowest 0");
     let mut log = OpenOptions::new()
@@ -354,7 +354,7 @@ fn a_torn_line_and_lines_that_are_none_are_passed_over_and_said() {
 }
 
 #[test]
-fn a_reader_may_leave_and_a_full_disk_is_an_error() {
+fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
     let (_server, run) = some_failed();
     for arguments in ["", "--failed", "--export-csv -", "--export-json -"] {
         let mut command = results(&run, arguments);
@@ -378,7 +378,7 @@ fn a_reader_may_leave_and_a_full_disk_is_an_error() {
 }
 
 #[test]
-fn results_say_how_the_last_run_ended_and_what_it_left() {
+fn results_show_how_the_last_run_ended_and_how_many_urls_are_left() {
     let server = Server::start()
         .answer("/held", [Answer::Held])
         .answer("/gone", [Answer::Status(404)]);
@@ -421,7 +421,7 @@ fn results_say_how_the_last_run_ended_and_what_it_left() {
 }
 
 #[test]
-fn a_filter_that_matches_nothing_is_answered_with_a_hint() {
+fn a_filter_that_matches_nothing_prints_a_hint() {
     let (_server, run) = some_failed();
     for arguments in [
         "--host other.example",
@@ -434,7 +434,7 @@ fn a_filter_that_matches_nothing_is_answered_with_a_hint() {
 }
 
 #[test]
-fn the_figures_alone_are_one_short_object() {
+fn json_prints_the_figures_as_one_object() {
     let (_server, run) = some_failed();
     let text = told(&run, "--json");
     assert_eq!(text.lines().count(), 1, "{text}");

@@ -57,7 +57,7 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
 }
 
 #[test]
-fn a_killed_run_leaves_no_process_and_what_was_in_flight_is_done_again() {
+fn a_killed_run_leaves_no_process_and_its_tasks_in_flight_are_repeated() {
     let server = Server::start()
         .answer("/a", [Answer::Held])
         .answer("/b", [Answer::HeldHalfway]);
@@ -90,7 +90,7 @@ fn a_killed_run_leaves_no_process_and_what_was_in_flight_is_done_again() {
 }
 
 #[test]
-fn a_torn_last_line_is_cut_off_and_its_task_done_again() {
+fn a_torn_last_line_is_removed_and_its_task_repeated() {
     let server = Server::start();
     let list = urls(&server.url("/f"), 3);
     let run = Run::new().list(&list);
@@ -110,7 +110,7 @@ fn a_torn_last_line_is_cut_off_and_its_task_done_again() {
 }
 
 #[test]
-fn lines_of_the_run_log_that_are_no_records_are_told_and_ignored() {
+fn invalid_lines_of_the_run_log_are_reported_and_ignored() {
     let server = Server::start();
     let list = urls(&server.url("/f"), 3);
     let run = Run::new().list(&list);
@@ -159,7 +159,7 @@ fn the_lock_of_a_killed_run_does_not_matter() {
 }
 
 #[test]
-fn a_worker_of_a_killed_run_cannot_spoil_the_next() {
+fn a_worker_of_a_killed_run_cannot_affect_the_next() {
     // Stopped, it does not see that the coordinator dies until the kernel kills it.
     let server = Server::start().answer("/half", [Answer::HeldHalfway]);
     let url = server.url("/half");
@@ -203,7 +203,7 @@ fn lengthen(run: &Run) -> usize {
 }
 
 #[test]
-fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
+fn the_next_run_reads_only_new_and_edited_lines_of_a_long_log() {
     let server = Server::start();
     let list = [server.url("/a"), server.url("/b")];
     let run = Run::new().list(&list[..1]).with("-v");
@@ -245,7 +245,7 @@ fn of_a_long_log_the_next_run_reads_what_is_new_and_its_edited_lines() {
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_an_index_of_its_own_log() {
+fn a_killed_run_leaves_an_index_of_its_log() {
     let run = Run::new().with("- -v --simulate=size=1,latency=0ms --parallel-max-host 0");
     let index = run.path("simulated/.coordinator/results.index");
     let mut job = run.start_fed();
@@ -276,7 +276,7 @@ fn a_run_that_is_killed_leaves_an_index_of_its_own_log() {
 }
 
 #[test]
-fn what_is_new_is_downloaded_before_what_was_stored_and_is_gone() {
+fn new_urls_are_downloaded_before_missing_files() {
     let server = Server::start();
     let urls = ["/a", "/b", "/c"].map(|path| server.url(path));
     let run = Run::new().with("--workers 1").list(&urls[..2]);

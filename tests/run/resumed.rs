@@ -87,7 +87,7 @@ fn noted(run: &Run) -> u64 {
 }
 
 #[test]
-fn a_killed_worker_costs_no_bytes_that_were_on_disk() {
+fn a_killed_worker_loses_no_bytes_on_disk() {
     for options in ["--engine blocking", "--engine async", "--fsync"] {
         let server = Slow::start();
         let run = Run::new()
@@ -108,7 +108,7 @@ fn a_killed_worker_costs_no_bytes_that_were_on_disk() {
 }
 
 #[test]
-fn a_killed_run_is_gone_on_with_by_the_next() {
+fn a_killed_run_is_continued_by_the_next() {
     for mode in ["processes", "threads", "async"] {
         let server = Slow::start();
         let run = Run::new()
@@ -159,7 +159,7 @@ fn a_confined_worker_finds_the_certificates_of_the_system() {
 }
 
 #[test]
-fn credentials_of_a_url_are_nowhere_on_disk_and_in_no_message() {
+fn credentials_of_a_url_are_not_on_disk_or_in_messages() {
     let server =
         crate::support::Server::start().answer("/gone", [crate::support::Answer::Status(404)]);
     let url = |path: &str| format!("http://me:seCret7@{}{path}", server.addr);
@@ -195,7 +195,7 @@ fn killed_halfway(server: &Slow) -> (Run, PathBuf) {
 }
 
 #[test]
-fn partial_bodies_that_others_could_have_put_there_are_not_gone_on_with() {
+fn partial_bodies_that_others_could_have_written_are_not_continued() {
     // The modes of .coordinator and of partial in it.
     for (own, partial, trusted) in [
         (0o755, 0o755, true),

@@ -56,7 +56,7 @@ fn refused(run: &Run, url: &str, kind: &str) -> Record {
 }
 
 #[test]
-fn it_is_asked_for_once_by_whatever_workers_and_nothing_that_it_forbids_ever_is() {
+fn it_is_requested_once_for_all_workers_and_forbidden_urls_never() {
     for way in WAYS {
         let text = "User-agent: *\nDisallow: /private\nAllow: /private/open\n";
         let servers = [1, 2, 3].map(|number| host(number).answer(ROBOTS, rules(text)));
@@ -97,7 +97,7 @@ fn it_is_asked_for_once_by_whatever_workers_and_nothing_that_it_forbids_ever_is(
 }
 
 #[test]
-fn without_the_option_nobody_asks() {
+fn without_the_option_it_is_not_requested() {
     let server = Server::start().answer(ROBOTS, rules("User-agent: *\nDisallow: /\n"));
     let run = Run::new().list(urls(&server.url(""), 3));
     run.finish().code(0);
@@ -138,7 +138,7 @@ fn it_is_followed_for_five_redirects_to_other_hosts_too() {
 }
 
 #[test]
-fn one_that_is_too_long_is_cut_and_one_that_never_ends_as_well() {
+fn a_robots_txt_that_is_too_long_or_endless_is_cut() {
     let mut long = b"User-agent: *\nDisallow: /first\n".to_vec();
     while long.len() < 600 << 10 {
         long.extend_from_slice(b"Disallow: /other\n");
@@ -163,7 +163,7 @@ fn one_that_is_too_long_is_cut_and_one_that_never_ends_as_well() {
 }
 
 #[test]
-fn one_that_is_coded_is_read_whether_that_was_asked_for_or_not_and_cut_like_any_other() {
+fn a_coded_robots_txt_is_decoded_and_cut_with_and_without_compressed() {
     let gzip = |text: &[u8]| {
         let mut coder = GzEncoder::new(Vec::new(), Compression::default());
         coder.write_all(text).unwrap();
@@ -191,7 +191,7 @@ fn one_that_is_coded_is_read_whether_that_was_asked_for_or_not_and_cut_like_any_
 }
 
 #[test]
-fn a_redirect_to_where_it_is_known_to_be_forbidden_is_not_followed() {
+fn a_redirect_to_a_known_forbidden_url_is_not_followed() {
     for engine in ["--engine blocking", "--engine async"] {
         let forbids = "User-agent: *\nDisallow: /private\n";
         let known = host(2).answer(ROBOTS, rules(forbids));
@@ -259,7 +259,7 @@ fn a_crawl_delay_is_the_time_between_two_downloads_of_its_host() {
 }
 
 #[test]
-fn what_is_forbidden_counts_as_failed_for_the_limit_on_failures() {
+fn forbidden_urls_count_for_max_failures() {
     let server = Server::start().answer(ROBOTS, rules("User-agent: *\nDisallow: /\n"));
     let run = run(&urls(&server.url(""), 20)).with("--max-failures 3");
     let ended = ends(&run, 4);
@@ -290,7 +290,7 @@ fn the_rules_are_those_for_our_user_agent() {
 }
 
 #[test]
-fn it_goes_through_the_proxy_and_what_that_wants_is_not_what_the_host_says() {
+fn it_goes_through_the_proxy_and_a_407_is_not_an_answer_of_the_host() {
     let there = |path: &str| format!("http://h.example{path}");
     let through = |list: &[String], proxy: &Server| {
         let proxy = format!("--proxy http://{}", proxy.addr);
@@ -311,7 +311,7 @@ fn it_goes_through_the_proxy_and_what_that_wants_is_not_what_the_host_says() {
 }
 
 #[test]
-fn nobody_inside_the_network_is_asked_for_it_either() {
+fn block_private_also_applies_to_robots_txt() {
     let server = Server::start();
     let run = run(&urls(&server.url(""), 2)).with("--block-private");
     ends(&run, 1);
@@ -321,7 +321,7 @@ fn nobody_inside_the_network_is_asked_for_it_either() {
 }
 
 #[test]
-fn a_url_that_comes_again_or_is_robots_txt_itself_is_like_any_other() {
+fn repeated_urls_and_robots_txt_itself_are_downloaded_normally() {
     let text = "User-agent: *\nDisallow: /\n";
     let server = Server::start().answer(ROBOTS, rules(text));
     let list = [server.url(ROBOTS), server.url("/x"), server.url("/x")];
@@ -339,7 +339,7 @@ fn a_url_that_comes_again_or_is_robots_txt_itself_is_like_any_other() {
 }
 
 #[test]
-fn that_there_is_none_is_an_answer_whatever_is_retried() {
+fn a_missing_robots_txt_is_final_even_with_retry_all_errors() {
     let server = Server::start().answer(ROBOTS, [Answer::Status(404)]);
     let run = run(&[server.url("/x")]).with("--retry-all-errors");
     ends(&run, 0);
@@ -363,7 +363,7 @@ fn the_built_in_origin_has_hosts_that_forbid_everything() {
 }
 
 #[test]
-fn a_mirror_that_is_known_to_be_forbidden_is_not_asked() {
+fn a_forbidden_mirror_is_not_used() {
     for engine in ["--engine blocking", "--engine async"] {
         let known = host(2).answer(ROBOTS, rules("User-agent: *\nDisallow: /private\n"));
         let gone = Server::start()

@@ -38,12 +38,12 @@ fn ended_well(run: &Run, url: &str, path: &str) {
 }
 
 #[test]
-fn sigint_finishes_what_runs_and_leaves_the_rest() {
+fn sigint_finishes_running_downloads_and_leaves_the_rest() {
     drains(Signal::INT, 130);
 }
 
 #[test]
-fn sigterm_finishes_what_runs_and_leaves_the_rest() {
+fn sigterm_finishes_running_downloads_and_leaves_the_rest() {
     drains(Signal::TERM, 143);
 }
 
@@ -69,7 +69,7 @@ fn a_second_signal_ends_the_run_at_once() {
 }
 
 #[test]
-fn what_runs_is_given_no_more_than_the_grace() {
+fn running_downloads_get_only_the_grace() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held"), server.url("/next")])
@@ -85,7 +85,7 @@ fn what_runs_is_given_no_more_than_the_grace() {
 }
 
 #[test]
-fn a_signal_before_anything_has_begun_ends_the_run() {
+fn a_signal_before_the_start_ends_the_run() {
     let run = Run::new().with("-");
     let mut job = run.start_fed();
     job.wait_until("the run log", || run.log().path().exists());
@@ -154,7 +154,7 @@ fn the_origin_of_a_simulation_is_not_reached_by_ctrl_c() {
 }
 
 #[test]
-fn sigusr1_says_what_each_worker_is_doing() {
+fn sigusr1_prints_what_each_worker_is_doing() {
     let (server, _run, job) = held();
     let worker = job.worker(0, 1);
     // Until the coordinator has heard that the worker took it up.

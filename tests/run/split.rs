@@ -177,7 +177,7 @@ fn check_asked(server: &Parts, before: usize, whole: usize) {
 }
 
 #[test]
-fn a_killed_worker_costs_only_what_is_behind_a_gap() {
+fn a_killed_worker_loses_only_bytes_after_a_gap() {
     for options in ["--engine blocking", "--engine async", "--fsync"] {
         let server = Parts::start();
         let run = Run::new()
@@ -197,7 +197,7 @@ fn a_killed_worker_costs_only_what_is_behind_a_gap() {
 }
 
 #[test]
-fn a_killed_run_costs_only_what_is_behind_a_gap() {
+fn a_killed_run_loses_only_bytes_after_a_gap() {
     for mode in ["processes", "threads", "async"] {
         let server = Parts::start();
         let run = Run::new()
@@ -222,7 +222,7 @@ fn a_killed_run_costs_only_what_is_behind_a_gap() {
 }
 
 #[test]
-fn a_host_never_has_more_connections_at_work_than_its_cap() {
+fn a_host_never_has_more_connections_than_its_cap() {
     for (options, most) in [
         ("--workers 4 --split 2 --parallel-max-host 4", 4),
         ("--workers 4 --split 8 --parallel-max-host 3", 3),
@@ -257,7 +257,7 @@ fn a_host_never_has_more_connections_at_work_than_its_cap() {
 }
 
 #[test]
-fn a_confined_worker_may_do_what_parts_take() {
+fn a_confined_worker_can_download_parts() {
     for options in ["--workers 1", "--mode processes --engine async --workers 1"] {
         let server = Parts::start();
         server.open();

@@ -50,7 +50,7 @@ fn one_file_has_the_name_that_its_server_suggests_and_the_same_command_finds_it_
 }
 
 #[test]
-fn names_of_lists_hold_the_hash_of_their_url_and_an_own_name_comes_first() {
+fn suggested_names_in_a_list_contain_the_hash_and_names_of_the_list_win() {
     let server = suggesting("x.tar.gz");
     let list = format!(
         "{{\"url\":\"{0}\"}}\n{{\"url\":\"{0}\"}}\n{{\"url\":\"{0}\",\"out\":\"own\"}}\n{{\"url\":\"{1}\"}}\n",
@@ -85,7 +85,7 @@ fn names_of_lists_hold_the_hash_of_their_url_and_an_own_name_comes_first() {
 }
 
 #[test]
-fn a_file_that_no_run_has_made_keeps_its_name_and_its_bytes() {
+fn a_file_not_created_by_a_run_is_kept() {
     let server = suggesting("mine");
     let run = Run::new().arg(server.url("/d?id=1")).with("-J --retry 0");
     fs::create_dir_all(run.path("downloads")).unwrap();
@@ -100,7 +100,7 @@ fn a_file_that_no_run_has_made_keeps_its_name_and_its_bytes() {
 }
 
 #[test]
-fn a_suggestion_leads_nowhere_and_hides_nothing() {
+fn a_suggested_name_cannot_leave_the_folder_or_be_hidden() {
     for (suggested, stored) in [
         ("../../.bashrc", "bashrc"),
         (".coordinator", "coordinator"),
@@ -116,7 +116,7 @@ fn a_suggestion_leads_nowhere_and_hides_nothing() {
 }
 
 #[test]
-fn a_file_that_a_killed_run_left_without_a_record_is_done_again_in_its_place() {
+fn a_file_without_a_record_after_a_kill_is_downloaded_again_to_the_same_place() {
     let server = suggesting("report");
     let run = Run::new()
         .script("script", "touch began; [ -e go ] || exec sleep 1000")
@@ -135,7 +135,7 @@ fn a_file_that_a_killed_run_left_without_a_record_is_done_again_in_its_place() {
 }
 
 #[test]
-fn a_refresh_leaves_a_file_under_the_name_that_was_suggested_first() {
+fn a_refresh_keeps_the_first_suggested_name() {
     let header = |name: &str, tag: u8| {
         let value = format!("attachment; filename={name}");
         let header = format!("Content-Disposition: {value}\r\nETag: \"{tag}\"\r\n");
@@ -152,7 +152,7 @@ fn a_refresh_leaves_a_file_under_the_name_that_was_suggested_first() {
 }
 
 #[test]
-fn a_template_leaves_no_place_for_such_a_name() {
+fn a_template_cannot_be_combined_with_suggested_names() {
     for naming in ["hash", "{n}"] {
         let run = Run::new().list(["https://h.example/a"]).with("-J --naming");
         let ended = run.arg(naming).finish().code(2);

@@ -19,7 +19,7 @@ fn held() -> (Server, Run) {
 }
 
 #[test]
-fn a_terminal_shows_what_goes_on_and_at_last_the_summary_alone() {
+fn a_terminal_shows_progress_and_then_only_the_summary() {
     for (rows, columns) in [(24, 80), (40, 120)] {
         let (server, run) = held();
         let terminal = Terminal::sized(&run, rows, columns);
@@ -44,7 +44,7 @@ fn a_terminal_shows_what_goes_on_and_at_last_the_summary_alone() {
 }
 
 #[test]
-fn downloads_take_a_third_of_the_screen_and_the_others_are_counted() {
+fn downloads_use_a_third_of_the_screen_and_the_others_are_counted() {
     let server = (0..40).fold(Server::start(), |server, n| {
         server.answer(&format!("/{n}"), [Answer::Held])
     });
@@ -66,7 +66,7 @@ fn downloads_take_a_third_of_the_screen_and_the_others_are_counted() {
 }
 
 #[test]
-fn a_body_that_comes_shows_its_size_its_share_and_its_speed() {
+fn a_running_download_shows_size_share_and_speed() {
     let server = Server::start().answer("/deep/x.bin", [Answer::HeldHalfway]);
     let run = Run::new()
         .arg(server.url("/deep/x.bin"))
@@ -84,7 +84,7 @@ fn a_body_that_comes_shows_its_size_its_share_and_its_speed() {
 }
 
 #[test]
-fn ctrl_c_on_a_terminal_drains_and_tears_no_line() {
+fn ctrl_c_on_a_terminal_drains_and_leaves_whole_lines() {
     let (server, run) = held();
     let mut terminal = Terminal::sized(&run, 24, 80);
     server.wait_for("/held", 1);
@@ -127,7 +127,7 @@ fn ctrl_z_leaves_a_clean_screen_and_fg_brings_the_lines_back() {
 }
 
 #[test]
-fn another_size_leaves_no_torn_line() {
+fn resizing_the_terminal_leaves_whole_lines() {
     let (server, run) = held();
     let mut terminal = Terminal::sized(&run, 40, 120);
     server.wait_for("/held", 1);
@@ -251,7 +251,7 @@ fn a_program_gets_an_object_a_line_on_standard_error_or_on_a_descriptor() {
 }
 
 #[test]
-fn a_long_list_is_counted_before_it_is_read_and_its_end_estimated_once_a_part_is_done() {
+fn a_long_list_is_counted_first_and_its_end_estimated_once_a_part_is_done() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let list = [server.url("/a"), server.url("/held")].into_iter();
     let list: Vec<String> = list.chain(urls(&server.url(""), 400_000)).collect();
@@ -268,7 +268,7 @@ fn a_long_list_is_counted_before_it_is_read_and_its_end_estimated_once_a_part_is
 }
 
 #[test]
-fn a_reader_of_objects_that_does_not_read_holds_nothing_up() {
+fn a_slow_reader_of_json_progress_does_not_slow_the_run() {
     let server = Server::start();
     let list = urls(&server.url(""), 200);
     let (_reader, writer) = std::io::pipe().unwrap();
@@ -311,7 +311,7 @@ fn a_pipe_gets_no_control_sequence() {
 }
 
 #[test]
-fn a_reader_that_goes_away_does_not_end_the_run() {
+fn a_closed_progress_pipe_does_not_end_the_run() {
     let server = Server::start();
     let list = urls(&server.url(""), 10);
     let run = Run::new()
@@ -322,7 +322,7 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
 }
 
 #[test]
-fn closed_standard_streams_are_no_reason_to_fail() {
+fn closed_standard_streams_are_not_an_error() {
     let server = Server::start();
     let list = urls(&server.url(""), 10);
     let run = Run::new()

@@ -103,7 +103,7 @@ impl Response {
 }
 
 #[test]
-fn whoever_follows_a_run_is_told_how_it_is_and_at_last_its_exit_code() {
+fn a_client_receives_the_state_of_the_run_and_finally_its_exit_code() {
     let held = held("");
     let status = held.status("a download that runs", |status| status["running"] == 1);
     assert_eq!((&status["v"], &status["urls"]), (&1.into(), &3.into()));
@@ -234,7 +234,7 @@ fn no_secret_of_a_url_is_shown() {
 }
 
 #[test]
-fn what_is_not_meant_for_the_run_is_refused() {
+fn invalid_requests_are_refused() {
     let held = held("");
     let host = held.address();
     for (code, head) in [
@@ -270,7 +270,7 @@ fn what_is_not_meant_for_the_run_is_refused() {
 }
 
 #[test]
-fn clients_that_say_or_read_nothing_hold_up_neither_the_run_nor_others_for_long() {
+fn silent_and_slow_clients_do_not_delay_the_run_or_other_clients() {
     let held = held("");
     let silent: Vec<TcpStream> = (0..64).map(|_| held.connect()).collect();
     // They take every place, until their time is over.
@@ -295,7 +295,7 @@ fn clients_that_say_or_read_nothing_hold_up_neither_the_run_nor_others_for_long(
 }
 
 #[test]
-fn a_port_that_is_taken_ends_a_run_before_it_begins() {
+fn a_port_in_use_is_an_error_before_the_run_starts() {
     let held = held("");
     let second = Run::new().list(["http://127.0.0.1:9/"]).with("--listen");
     let ended = second.finish_with([held.address().into()]).code(3);
@@ -309,7 +309,7 @@ fn a_port_that_is_taken_ends_a_run_before_it_begins() {
 }
 
 #[test]
-fn a_socket_file_is_for_its_owner_alone_and_goes_with_the_run() {
+fn a_socket_file_is_private_and_removed_with_the_run() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = Run::new()
         .list([server.url("/held")])
@@ -338,7 +338,7 @@ fn a_socket_file_is_for_its_owner_alone_and_goes_with_the_run() {
 }
 
 #[test]
-fn a_token_stands_before_every_path() {
+fn a_token_is_required_in_every_path() {
     let held = held("--listen-token token");
     let path = held._run.path("token");
     let token = std::fs::read_to_string(&path).unwrap();
@@ -400,7 +400,7 @@ fn the_page_follows_the_run_on_every_screen_and_keeps_its_last_state() {
 }
 
 #[test]
-fn the_page_says_so_when_the_run_is_gone_and_keeps_what_it_showed() {
+fn the_page_reports_a_lost_run_and_keeps_its_content() {
     let Some(program) = chromium() else { return };
     let held = held("");
     held.status("the download", |status| status["running"] == 1);

@@ -55,7 +55,7 @@ fn a_slower_contestant_is_reported_slower() {
 }
 
 #[test]
-fn who_does_not_do_the_work_stands_as_failed_with_the_reason() {
+fn a_contestant_that_stores_too_little_is_reported_as_failed() {
     let set = Set::with(4);
     let commands = [
         ("honest", honest()),

@@ -10,7 +10,7 @@ fn told(standings: Vec<Standing>) -> String {
 }
 
 #[test]
-fn many_that_are_alike_are_counted_and_told_apart_by_their_cost() {
+fn many_similar_entrants_are_counted_and_compared_by_cost() {
     assert_eq!(
         lead(&sixteen().scenarios[0]),
         "Seven of 16 entrants are about equally fast: 517 ms to 523 ms. They differ in \
@@ -21,7 +21,7 @@ fn many_that_are_alike_are_counted_and_told_apart_by_their_cost() {
 }
 
 #[test]
-fn a_clear_winner_is_named_with_who_follows() {
+fn a_clear_winner_is_named_with_the_next() {
     assert_eq!(
         told(vec![about("threads", 0.9), about("async", 0.6)]),
         "async is fastest with 600 ms; threads follows with 900 ms, 1.50× as long."
@@ -52,7 +52,7 @@ fn a_tie_of_all_names_no_slowest() {
 }
 
 #[test]
-fn without_memory_or_cpu_time_nothing_is_said_of_them() {
+fn missing_memory_and_cpu_time_are_not_mentioned() {
     let bare = |name| Standing {
         memory: None,
         ..measured(name, &[0.5, 0.5], (0.0, 0.0), 0.0)
@@ -65,7 +65,7 @@ fn without_memory_or_cpu_time_nothing_is_said_of_them() {
 }
 
 #[test]
-fn rounds_that_overlap_are_no_win_but_one_slow_round_hides_no_winner() {
+fn overlapping_rounds_are_not_a_win_but_one_slow_round_hides_no_winner() {
     let noisy = |name, walls: [f64; 3]| measured(name, &walls, (0.01, 0.01), 8.0);
     let overlap = told(vec![
         noisy("a", [0.50, 0.51, 0.56]),
@@ -84,7 +84,7 @@ fn rounds_that_overlap_are_no_win_but_one_slow_round_hides_no_winner() {
 }
 
 #[test]
-fn one_alone_is_compared_with_nobody() {
+fn a_single_entrant_is_not_compared() {
     assert_eq!(
         told(vec![about("async", 0.5)]),
         "async finishes in 500 ms; nobody else has a time to compare it with."
@@ -92,7 +92,7 @@ fn one_alone_is_compared_with_nobody() {
 }
 
 #[test]
-fn who_has_no_time_is_told_of_last() {
+fn entrants_without_a_time_come_last() {
     let absent = |name| Standing {
         state: State::NotMeasured("it cannot".to_owned()),
         ..about(name, 1.0)

@@ -28,7 +28,7 @@ fn open() -> Option<(Browser, TempDir)> {
 }
 
 #[test]
-fn nothing_is_wider_than_the_screen_and_what_scrolls_says_so() {
+fn nothing_is_wider_than_the_screen_and_scrolling_parts_have_a_hint() {
     let Some((mut browser, _folder)) = open() else {
         return;
     };
@@ -216,7 +216,7 @@ fn everything_can_be_seen(browser: &mut Browser, how: &str) {
 }
 
 #[test]
-fn everyone_can_read_it_in_the_light_and_in_the_dark() {
+fn text_is_readable_in_light_and_dark_mode() {
     let Some((mut browser, _folder)) = open() else {
         return;
     };
@@ -230,7 +230,7 @@ fn everyone_can_read_it_in_the_light_and_in_the_dark() {
 }
 
 #[test]
-fn each_family_has_one_colour_that_every_eye_tells_from_the_others() {
+fn each_family_has_one_colour_that_is_distinguishable_for_all_readers() {
     let Some((mut browser, _folder)) = open() else {
         return;
     };

@@ -101,7 +101,7 @@ fn nothing_measured_is_a_page_as_well() {
 }
 
 #[test]
-fn the_machine_is_told_of_beside_the_headline() {
+fn the_machine_is_described_next_to_the_headline() {
     let told = |load| {
         let mut shootout = shootout(scenario(vec![about("threads", 0.5)]));
         shootout.about.load = load;
@@ -122,7 +122,7 @@ fn the_machine_is_told_of_beside_the_headline() {
 }
 
 #[test]
-fn whatever_comes_from_outside_is_escaped() {
+fn external_texts_are_escaped() {
     let page = render(vec![with_lanes(about("<img src=x>", 0.5), 2)]);
     for raw in ["<img", "/<script>", "'<b>'", "& more"] {
         assert!(!page.contains(raw), "{raw}");

@@ -17,10 +17,10 @@ use crate::{run, trials};
 pub fn trials() -> Vec<Trial> {
     trials![
         a_confined_worker_can_do_its_work,
-        calls_of_another_abi_end_a_confined_worker,
+        system_calls_of_another_abi_kill_a_confined_worker,
         a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment,
-        root_works_in_a_folder_of_another_user,
-        a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on,
+        root_can_use_another_users_folder,
+        a_worker_over_its_memory_limit_dies_and_the_others_continue,
     ]
 }
 
@@ -68,7 +68,7 @@ fn a_confined_worker_can_do_its_work() {
 }
 
 /// A program of 32 bits numbers its calls otherwise, so no list that is for 64 bits holds for it.
-fn calls_of_another_abi_end_a_confined_worker() {
+fn system_calls_of_another_abi_kill_a_confined_worker() {
     if cfg!(not(target_arch = "x86_64")) {
         return;
     }
@@ -136,8 +136,8 @@ fn a_confined_worker_has_no_capabilities_and_no_secrets_in_its_environment() {
     }
 }
 
-fn root_works_in_a_folder_of_another_user() {
-    if !is_root("root_works_in_a_folder_of_another_user") {
+fn root_can_use_another_users_folder() {
+    if !is_root("root_can_use_another_users_folder") {
         return;
     }
     let server = Server::start();
@@ -154,7 +154,7 @@ fn root_works_in_a_folder_of_another_user() {
     );
 }
 
-fn a_worker_that_needs_more_memory_than_it_may_have_dies_and_the_others_go_on() {
+fn a_worker_over_its_memory_limit_dies_and_the_others_continue() {
     let server = Server::start();
     let mut list = crate::support::run::urls(&server.url(""), 6);
     let hungry = server.url("/hungry");

@@ -15,15 +15,15 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_process_that_connects_in_a_workers_place_is_ignored,
-        a_header_that_announces_more_than_came_ends_that_worker_alone,
+        a_process_that_connects_instead_of_a_worker_is_ignored,
+        a_header_that_announces_too_much_ends_only_that_worker,
         descriptors_in_messages_stay_with_their_worker,
-        a_flood_of_good_frames_takes_no_memory,
-        a_process_that_keeps_a_dead_workers_link_holds_up_nothing,
+        a_flood_of_valid_frames_uses_no_memory,
+        a_process_that_holds_the_link_of_a_dead_worker_does_not_delay_the_run,
         a_worker_that_claims_and_does_not_read_is_killed,
-        what_a_worker_says_cannot_command_a_terminal,
-        a_fatal_failure_that_is_none_costs_an_attempt,
-        a_worker_that_names_a_socket_elsewhere_is_not_answered,
+        worker_output_cannot_control_a_terminal,
+        a_false_fatal_failure_costs_an_attempt,
+        a_worker_that_names_a_foreign_socket_is_not_connected,
     ]
 }
 
@@ -155,13 +155,13 @@ fn with_first(action: &str, arguments: &str) -> (Ended, Run, Vec<String>) {
     (ended, run, list)
 }
 
-fn a_process_that_connects_in_a_workers_place_is_ignored() {
+fn a_process_that_connects_instead_of_a_worker_is_ignored() {
     let (ended, ..) = with_first("a-stranger-connects-first", "");
     ended.says(&["ignored a connection from a process that is not a worker"]);
     assert_eq!(ended.summary("worker deaths"), 0, "{}", ended.text());
 }
 
-fn a_header_that_announces_more_than_came_ends_that_worker_alone() {
+fn a_header_that_announces_too_much_ends_only_that_worker() {
     for what in ["2-gib", "64-tib"] {
         let (ended, ..) = with_first(&format!("after-ready:{what}"), "");
         ended.says(&["worker 0.1 broke the protocol", "exceeds the limit"]);
@@ -197,7 +197,7 @@ fn descriptors_in_messages_stay_with_their_worker() {
     all_stored(&run, &list);
 }
 
-fn a_flood_of_good_frames_takes_no_memory() {
+fn a_flood_of_valid_frames_uses_no_memory() {
     let server = Server::start().answer("/3", [Answer::Held]);
     let list = urls(&server.url(""), 4);
     let run = run("0.1=after-ready:floods")
@@ -214,7 +214,7 @@ fn a_flood_of_good_frames_takes_no_memory() {
     all_stored(&run, &list);
 }
 
-fn a_process_that_keeps_a_dead_workers_link_holds_up_nothing() {
+fn a_process_that_holds_the_link_of_a_dead_worker_does_not_delay_the_run() {
     let server = Server::start();
     let list = urls(&server.url(""), 4);
     let run = run("0.1=after-ready:leaves-its-link")
@@ -244,7 +244,7 @@ fn a_worker_that_claims_and_does_not_read_is_killed() {
     assert_eq!(ended.summary("stored"), 400, "{}", ended.text());
 }
 
-fn what_a_worker_says_cannot_command_a_terminal() {
+fn worker_output_cannot_control_a_terminal() {
     let server = Server::start();
     let list = urls(&server.url(""), 4);
     let run = run("0.1=after-ready:escapes")
@@ -268,14 +268,14 @@ fn what_a_worker_says_cannot_command_a_terminal() {
     ended.says(&["failed: ", "gnp.exe"]);
 }
 
-fn a_fatal_failure_that_is_none_costs_an_attempt() {
+fn a_false_fatal_failure_costs_an_attempt() {
     let (ended, run, list) = with_first("after-ready:fatal", "--lease-timeout 300ms");
     ended.says(&["finds nothing wrong"]);
     let attempts: u32 = list.iter().map(|url| run.log().one(url).attempts).sum();
     assert_eq!(attempts as usize, list.len() + 1);
 }
 
-fn a_worker_that_names_a_socket_elsewhere_is_not_answered() {
+fn a_worker_that_names_a_foreign_socket_is_not_connected() {
     let (ended, ..) = with_first("first-frame:elsewhere", "--start-timeout 500ms");
-    ended.says(&["cannot connect to a worker", "elsewhere"]);
+    ended.says(&["cannot connect to a worker", "outside the folder"]);
 }

@@ -17,13 +17,13 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run,
-        a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts,
-        where_nothing_is_missing_nothing_is_said,
-        isolation_finds_open_what_a_kernel_cannot_hold_and_says_why,
-        without_landlock_coordinator_and_workers_keep_their_memory_to_themselves,
-        a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word,
-        a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything,
+        missing_kernel_features_are_reported_in_one_line_even_with_quiet,
+        a_kernel_without_a_sandbox_is_refused_with_sandbox_on,
+        a_complete_kernel_gives_no_warning,
+        isolation_reports_attacks_that_the_kernel_cannot_prevent,
+        without_landlock_coordinator_and_workers_protect_their_memory,
+        a_missing_system_call_with_a_substitute_gives_no_warning,
+        a_file_system_without_leases_is_reported_in_one_line_and_works,
     ]
 }
 
@@ -89,7 +89,7 @@ fn is_one_line(ended: &Ended) {
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.text());
 }
 
-fn what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run() {
+fn missing_kernel_features_are_reported_in_one_line_even_with_quiet() {
     let server = Server::start();
     for (part, text) in parts() {
         let run = run_without(part, &server).with("--quiet --workers 2");
@@ -110,7 +110,7 @@ fn what_a_kernel_lacks_is_told_in_one_line_however_quiet_the_run() {
     }
 }
 
-fn a_kernel_that_cannot_confine_ends_a_run_that_insists_on_it_before_anything_starts() {
+fn a_kernel_without_a_sandbox_is_refused_with_sandbox_on() {
     let server = Server::start();
     for (part, _) in parts() {
         let ended = run_without(part, &server).with("--sandbox on").finish();
@@ -139,7 +139,7 @@ fn isolation_without(part: &str, only: &str) -> (Option<i32>, Value) {
     )
 }
 
-fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
+fn isolation_reports_attacks_that_the_kernel_cannot_prevent() {
     for (part, text, files, processes) in [
         ("landlock", "no Landlock", "open", "held"),
         ("seccomp", "no seccomp", "held", "open"),
@@ -167,14 +167,14 @@ fn isolation_finds_open_what_a_kernel_cannot_hold_and_says_why() {
     }
 }
 
-fn without_landlock_coordinator_and_workers_keep_their_memory_to_themselves() {
+fn without_landlock_coordinator_and_workers_protect_their_memory() {
     let (code, verdict) = isolation_without("landlock", "memory-of-coordinator,memory-of-worker");
     assert_eq!(code, Some(0), "{verdict:#}");
     let (_, verdict) = isolation_without("landlock", "environment-of-coordinator");
     assert_eq!(verdict["open"], 0, "{verdict:#}");
 }
 
-fn where_nothing_is_missing_nothing_is_said() {
+fn a_complete_kernel_gives_no_warning() {
     let server = Server::start();
     let insisting = run("").list([server.url("/f")]).with("--sandbox on -q");
     // On a machine where it cannot be had, this cannot be seen.
@@ -184,7 +184,7 @@ fn where_nothing_is_missing_nothing_is_said() {
     }
 }
 
-fn a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word() {
+fn a_missing_system_call_with_a_substitute_gives_no_warning() {
     let server = Server::start();
     for (call, _) in SUBSTITUTED {
         let run = run_without(call, &server).with("--quiet --workers 2");
@@ -196,7 +196,7 @@ fn a_kernel_that_lacks_a_call_with_a_substitute_stores_everything_without_a_word
     }
 }
 
-fn a_file_system_without_leases_is_told_of_in_one_line_and_stores_everything() {
+fn a_file_system_without_leases_is_reported_in_one_line_and_works() {
     let server = Server::start();
     let run = run_without(LEASES, &server).with("--quiet --workers 2");
     let ended = run.finish().code(0);

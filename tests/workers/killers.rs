@@ -10,12 +10,12 @@ use crate::{run, trials};
 pub fn trials() -> Vec<Trial> {
     trials![
         a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored,
-        how_often_a_url_may_kill_can_be_chosen,
-        a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later,
-        the_neighbours_of_a_killer_are_never_quarantined,
-        two_killers_among_many_are_both_found_and_nobody_else,
+        the_number_of_kills_before_quarantine_can_be_set,
+        a_url_whose_workers_die_by_sigkill_is_quarantined_later,
+        tasks_beside_a_killer_are_never_quarantined,
+        two_killers_among_many_are_found_and_no_others,
         a_url_that_hangs_its_worker_is_quarantined,
-        a_killer_that_changes_its_mind_is_stored,
+        a_killer_that_later_succeeds_is_stored,
         killers_alone_do_not_count_against_the_restart_intensity,
     ]
 }
@@ -68,7 +68,7 @@ fn a_url_that_kills_its_workers_is_quarantined_and_the_others_are_stored() {
     assert_eq!(run.finish().code(0).summary("stored earlier"), 11);
 }
 
-fn how_often_a_url_may_kill_can_be_chosen() {
+fn the_number_of_kills_before_quarantine_can_be_set() {
     for most in [1, 5] {
         let server = Server::start();
         let killer = server.url("/killer");
@@ -83,7 +83,7 @@ fn how_often_a_url_may_kill_can_be_chosen() {
     }
 }
 
-fn a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later() {
+fn a_url_whose_workers_die_by_sigkill_is_quarantined_later() {
     let server = Server::start();
     let killer = server.url("/killer");
     let run = run("*.*=on:/killer:KILL")
@@ -96,7 +96,7 @@ fn a_url_that_ends_its_workers_as_others_might_is_quarantined_too_but_later() {
     assert!(record.message().contains("SIGKILL"), "{record:?}");
 }
 
-fn the_neighbours_of_a_killer_are_never_quarantined() {
+fn tasks_beside_a_killer_are_never_quarantined() {
     // Already one death alone is enough here; but one shared with others is none.
     for most in [1, 2] {
         let server = Server::start();
@@ -117,7 +117,7 @@ fn the_neighbours_of_a_killer_are_never_quarantined() {
     }
 }
 
-fn two_killers_among_many_are_both_found_and_nobody_else() {
+fn two_killers_among_many_are_found_and_no_others() {
     let server = Server::start();
     let mut list = urls(&server.url(""), 20);
     list.insert(3, server.url("/killer/1"));
@@ -154,7 +154,7 @@ fn a_url_that_hangs_its_worker_is_quarantined() {
     );
 }
 
-fn a_killer_that_changes_its_mind_is_stored() {
+fn a_killer_that_later_succeeds_is_stored() {
     let server = Server::start();
     let url = server.url("/twice");
     let run = run("0.1=on:/twice:SEGV;0.2=on:/twice:KILL")

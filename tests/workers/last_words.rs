@@ -13,18 +13,18 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        a_segfault_is_told_with_worker_process_signal_and_task,
+        a_segfault_is_reported_with_worker_pid_signal_and_task,
         the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record,
-        an_exit_code_is_told_and_so_is_why_the_coordinator_killed,
-        the_exit_code_for_too_much_memory_is_told_as_that,
-        death_at_its_own_memory_limit_counts_in_full_against_what_ran,
-        a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others,
-        a_flood_on_standard_error_fills_nothing_and_stops_nobody,
-        what_a_worker_wrote_last_is_known_however_much_it_was,
-        whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death,
-        what_workers_write_is_shown_with_their_names_by_v_and_otherwise_not,
-        what_workers_write_never_gets_between_the_bars_of_a_terminal,
-        quiet_is_quiet_about_deaths_too,
+        exit_codes_and_the_reason_of_a_kill_are_reported,
+        the_exit_code_for_too_much_memory_is_explained,
+        a_death_at_the_memory_limit_counts_in_full_against_its_task,
+        an_oom_kill_is_distinguished_from_other_deaths,
+        a_flood_on_standard_error_fills_no_memory_and_stops_no_worker,
+        the_last_output_of_a_worker_is_known_after_any_amount,
+        an_open_standard_error_does_not_delay_the_report_of_a_death,
+        worker_output_is_shown_with_names_only_with_verbose,
+        worker_output_does_not_break_the_progress_display,
+        quiet_omits_deaths_too,
     ]
 }
 
@@ -44,7 +44,7 @@ fn one_death(run: &Run) -> Death {
     deaths.remove(0)
 }
 
-fn a_segfault_is_told_with_worker_process_signal_and_task() {
+fn a_segfault_is_reported_with_worker_pid_signal_and_task() {
     let (_server, run, killer) = dies_once("SEGV");
     let ended = run.finish().code(0);
     let death = one_death(&run);
@@ -116,7 +116,7 @@ fn the_message_of_a_panic_is_in_the_line_the_log_of_deaths_and_the_record() {
     assert_eq!(run.log().one(&server.url("/a")).deaths.len(), 0);
 }
 
-fn an_exit_code_is_told_and_so_is_why_the_coordinator_killed() {
+fn exit_codes_and_the_reason_of_a_kill_are_reported() {
     let (_server, run, _) = dies_once("7");
     run.finish().code(0);
     let death = one_death(&run);
@@ -135,7 +135,7 @@ fn an_exit_code_is_told_and_so_is_why_the_coordinator_killed() {
     assert_eq!(death.oom, Some(false), "it knows who did it");
 }
 
-fn the_exit_code_for_too_much_memory_is_told_as_that() {
+fn the_exit_code_for_too_much_memory_is_explained() {
     let (_server, run, killer) = dies_once(&pool::EXIT_OUT_OF_MEMORY.to_string());
     let ended = run.finish().code(0);
     ended.says(&[
@@ -151,7 +151,7 @@ fn the_exit_code_for_too_much_memory_is_told_as_that() {
     assert_eq!(death.oom, Some(false), "not the kernel");
 }
 
-fn death_at_its_own_memory_limit_counts_in_full_against_what_ran() {
+fn a_death_at_the_memory_limit_counts_in_full_against_its_task() {
     let server = Server::start();
     let eater = server.url("/killer");
     let run = run(&format!("*.*=on:/killer:{}", pool::EXIT_OUT_OF_MEMORY))
@@ -202,7 +202,7 @@ impl Drop for Cramped {
 }
 
 #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others() {
+fn an_oom_kill_is_distinguished_from_other_deaths() {
     let Some(group) = Cramped::make() else {
         eprintln!("a death for want of memory is not tried: no control group can be made");
         return;
@@ -226,7 +226,7 @@ fn a_worker_that_the_kernel_killed_for_want_of_memory_is_told_from_others() {
     assert!((60 << 20..140 << 20).contains(&peak), "{peak}");
 }
 
-fn a_flood_on_standard_error_fills_nothing_and_stops_nobody() {
+fn a_flood_on_standard_error_fills_no_memory_and_stops_no_worker() {
     let server = Server::start();
     let flooder = server.url("/killer");
     let mut list = crate::support::run::urls(&server.url(""), 50);
@@ -264,14 +264,14 @@ fn a_flood_on_standard_error_fills_nothing_and_stops_nobody() {
     assert_eq!(run.log().one(&flooder).outcome, "stored");
 }
 
-fn what_a_worker_wrote_last_is_known_however_much_it_was() {
+fn the_last_output_of_a_worker_is_known_after_any_amount() {
     let (_server, run, _) = dies_once("bursts");
     run.finish().code(0);
     let last: Vec<_> = (BURST - 19..=BURST).map(|n| format!("{n:>63}")).collect();
     assert_eq!(one_death(&run).stderr, last);
 }
 
-fn whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death() {
+fn an_open_standard_error_does_not_delay_the_report_of_a_death() {
     let (server, run, killer) = dies_once("leaves");
     // In its sandbox a worker leaves nobody behind: it can start nothing.
     let run = run.with("--sandbox off");
@@ -292,7 +292,7 @@ fn whoever_holds_standard_error_open_does_not_delay_the_news_of_a_death() {
     drop(server);
 }
 
-fn what_workers_write_is_shown_with_their_names_by_v_and_otherwise_not() {
+fn worker_output_is_shown_with_names_only_with_verbose() {
     for (arguments, shown) in [("", false), ("-v", true), ("--quiet", false)] {
         let server = Server::start();
         let run = run("0.1=on:/killer:chats")
@@ -323,7 +323,7 @@ fn what_workers_write_is_shown_with_their_names_by_v_and_otherwise_not() {
     }
 }
 
-fn what_workers_write_never_gets_between_the_bars_of_a_terminal() {
+fn worker_output_does_not_break_the_progress_display() {
     let server = Server::start().answer("/held", [Answer::Held]);
     let run = run("*.*=on:/killer:chats-and-aborts")
         .list([server.url("/held"), server.url("/killer")])
@@ -349,7 +349,7 @@ fn what_workers_write_never_gets_between_the_bars_of_a_terminal() {
     assert!(!terminal.output.text().contains("chatter"));
 }
 
-fn quiet_is_quiet_about_deaths_too() {
+fn quiet_omits_deaths_too() {
     let (_server, run, _) = dies_once("aborts");
     let ended = run.with("--quiet").finish();
     assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));

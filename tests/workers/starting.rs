@@ -8,24 +8,24 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        one_that_dies_before_it_connects_is_replaced,
-        one_that_connects_and_dies_is_replaced,
-        one_that_dies_before_its_greeting_is_replaced,
-        one_that_dies_after_the_setup_is_replaced,
-        one_that_never_connects_is_killed_in_time,
-        one_that_never_greets_is_killed_in_time,
-        one_that_is_never_ready_is_killed_in_time,
-        several_that_never_connect_do_not_hold_up_the_end,
-        one_of_another_version_is_told_and_killed,
-        one_that_is_none_of_ours_is_told_and_killed,
-        one_that_begins_with_garbage_is_told_and_killed,
-        one_that_greets_twice_is_told_and_killed,
-        garbage_below_the_frames_is_survived,
-        a_run_without_a_worker_that_lives_is_given_up,
-        a_run_whose_workers_never_connect_is_given_up,
-        a_run_whose_workers_all_break_the_protocol_is_given_up,
-        a_slot_whose_workers_do_nothing_but_die_is_retired_and_the_others_go_on,
-        when_every_slot_is_retired_the_run_is_given_up,
+        a_worker_that_dies_before_it_connects_is_replaced,
+        a_worker_that_connects_and_dies_is_replaced,
+        a_worker_that_dies_before_its_greeting_is_replaced,
+        a_worker_that_dies_after_the_setup_is_replaced,
+        a_worker_that_never_connects_is_killed_in_time,
+        a_worker_that_never_greets_is_killed_in_time,
+        a_worker_that_is_never_ready_is_killed_in_time,
+        workers_that_never_connect_do_not_delay_the_end,
+        a_worker_of_another_version_is_reported_and_killed,
+        a_foreign_process_is_reported_and_killed,
+        a_worker_that_begins_with_garbage_is_reported_and_killed,
+        a_worker_that_greets_twice_is_reported_and_killed,
+        garbage_on_the_socket_does_not_stop_the_run,
+        a_run_whose_workers_all_die_ends,
+        a_run_whose_workers_never_connect_ends,
+        a_run_whose_workers_all_break_the_protocol_ends,
+        a_slot_without_progress_is_retired_and_the_others_continue,
+        a_run_ends_when_every_slot_is_retired,
         a_few_deaths_at_the_start_are_within_the_intensity,
     ]
 }
@@ -69,41 +69,41 @@ fn replaced(action: &str) -> Ended {
     ended
 }
 
-fn one_that_dies_before_it_connects_is_replaced() {
+fn a_worker_that_dies_before_it_connects_is_replaced() {
     replaced("dies:7").says(&["worker 0.1", "exit code 7"]);
     replaced("dies:SEGV").says(&["worker 0.1", "SIGSEGV"]);
     replaced("dies:KILL").says(&["worker 0.1", "SIGKILL"]);
     replaced("dies:0").says(&["worker 0.1", "exit code 0"]);
 }
 
-fn one_that_connects_and_dies_is_replaced() {
+fn a_worker_that_connects_and_dies_is_replaced() {
     replaced("connects-and:7").says(&["worker 0.1", "exit code 7"]);
     replaced("connects-and:KILL").says(&["worker 0.1", "SIGKILL"]);
 }
 
-fn one_that_dies_before_its_greeting_is_replaced() {
+fn a_worker_that_dies_before_its_greeting_is_replaced() {
     replaced("before-hello:7").says(&["worker 0.1", "exit code 7"]);
     replaced("before-hello:SEGV").says(&["worker 0.1", "SIGSEGV"]);
 }
 
-fn one_that_dies_after_the_setup_is_replaced() {
+fn a_worker_that_dies_after_the_setup_is_replaced() {
     replaced("after-setup:7").says(&["worker 0.1", "exit code 7"]);
 }
 
-fn one_that_never_connects_is_killed_in_time() {
+fn a_worker_that_never_connects_is_killed_in_time() {
     replaced("sleeps").says(&["0.1", "not ready in time"]);
     replaced("connects-and:sleeps").says(&["0.1", "not ready in time"]);
 }
 
-fn one_that_never_greets_is_killed_in_time() {
+fn a_worker_that_never_greets_is_killed_in_time() {
     replaced("before-hello:sleeps").says(&["0.1", "not ready in time"]);
 }
 
-fn one_that_is_never_ready_is_killed_in_time() {
+fn a_worker_that_is_never_ready_is_killed_in_time() {
     replaced("after-setup:sleeps").says(&["0.1", "not ready in time"]);
 }
 
-fn several_that_never_connect_do_not_hold_up_the_end() {
+fn workers_that_never_connect_do_not_delay_the_end() {
     // One dies while the others have not connected; they are ended with the run, long before
     // their time to start is over.
     let server = Server::start();
@@ -115,29 +115,29 @@ fn several_that_never_connect_do_not_hold_up_the_end() {
     all_stored(&run, &list, &ended);
 }
 
-fn one_of_another_version_is_told_and_killed() {
+fn a_worker_of_another_version_is_reported_and_killed() {
     let ended = replaced("first-frame:version");
     ended.says(&["worker 0.1 broke the protocol", "4711"]);
     // With a second worker nobody waits for it.
     survives("first-frame:version", "");
 }
 
-fn one_that_is_none_of_ours_is_told_and_killed() {
+fn a_foreign_process_is_reported_and_killed() {
     replaced("first-frame:stranger").says(&["worker 0.1 broke", "not a coordinator worker"]);
     replaced("first-frame:other-pid").says(&["worker 0.1 broke", "its greeting names process 1"]);
 }
 
-fn one_that_begins_with_garbage_is_told_and_killed() {
+fn a_worker_that_begins_with_garbage_is_reported_and_killed() {
     for kind in ["garbage", "nothing", "ready", "large"] {
         replaced(&format!("first-frame:{kind}")).says(&["worker 0.1 broke the protocol"]);
     }
 }
 
-fn one_that_greets_twice_is_told_and_killed() {
-    replaced("first-frame:twice").says(&["worker 0.1 broke the protocol", "twice"]);
+fn a_worker_that_greets_twice_is_reported_and_killed() {
+    replaced("first-frame:twice").says(&["worker 0.1 broke the protocol", "two greetings"]);
 }
 
-fn garbage_below_the_frames_is_survived() {
+fn garbage_on_the_socket_does_not_stop_the_run() {
     for kind in [
         "short",
         "text",
@@ -181,20 +181,20 @@ fn given_up(action: &str, arguments: &str, parts: &[&str]) {
     all_stored(&run, &list, &ended);
 }
 
-fn a_run_without_a_worker_that_lives_is_given_up() {
+fn a_run_whose_workers_all_die_ends() {
     given_up("dies:7", "", &["6 workers died", "exit code 7"]);
     given_up("before-hello:SEGV", "", &["SIGSEGV"]);
 }
 
-fn a_run_whose_workers_never_connect_is_given_up() {
+fn a_run_whose_workers_never_connect_ends() {
     given_up("sleeps", "--start-timeout 50ms", &["6 workers died"]);
 }
 
-fn a_run_whose_workers_all_break_the_protocol_is_given_up() {
+fn a_run_whose_workers_all_break_the_protocol_ends() {
     given_up("first-frame:version", "", &["6 workers died"]);
 }
 
-fn a_slot_whose_workers_do_nothing_but_die_is_retired_and_the_others_go_on() {
+fn a_slot_without_progress_is_retired_and_the_others_continue() {
     // The download lasts until the slot is retired.
     let server = Server::start().answer("/held", [Answer::Held]);
     let list = [server.url("/held"), server.url("/a"), server.url("/b")];
@@ -209,7 +209,7 @@ fn a_slot_whose_workers_do_nothing_but_die_is_retired_and_the_others_go_on() {
     assert_eq!(ended.summary("worker deaths"), 5, "{}", ended.text());
 }
 
-fn when_every_slot_is_retired_the_run_is_given_up() {
+fn a_run_ends_when_every_slot_is_retired() {
     let server = Server::start();
     let list = urls(&server.url(""), 6);
     let run = run("*.*=dies:3")

@@ -10,21 +10,21 @@ use crate::{run, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        garbage_in_the_middle_ends_that_worker_alone,
-        a_frame_that_is_too_large_ends_that_worker_alone,
-        a_frame_that_claims_too_much_ends_that_worker_alone,
+        garbage_in_the_middle_ends_only_that_worker,
+        a_frame_that_is_too_large_ends_only_that_worker,
+        a_frame_that_claims_too_much_ends_only_that_worker,
         a_worker_that_stops_in_the_middle_of_a_message_is_killed,
-        acks_for_tasks_of_others_change_nothing,
-        heartbeats_for_tasks_of_others_change_nothing,
-        a_second_answer_changes_nothing,
-        being_ready_again_changes_nothing,
+        acks_for_tasks_of_other_workers_are_ignored,
+        heartbeats_for_tasks_of_other_workers_are_ignored,
+        a_second_report_is_ignored,
+        a_second_ready_message_is_ignored,
         a_worker_that_takes_tasks_and_sleeps_loses_them,
-        a_worker_that_does_not_end_when_asked_is_killed,
+        a_worker_that_does_not_exit_on_request_is_killed,
         a_worker_that_leaves_with_a_task_unstarted_costs_nothing,
         a_worker_that_exits_with_success_in_the_middle_is_a_death,
         a_worker_that_panics_costs_the_task_and_not_the_worker,
-        a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone,
-        a_worker_is_told_of_no_host_that_its_tasks_have_nothing_to_do_with,
+        a_worker_that_requests_logins_endlessly_fails_only_its_task,
+        a_worker_receives_no_logins_of_unrelated_hosts,
         a_worker_that_ignores_its_dismissal_is_killed,
     ]
 }
@@ -45,7 +45,7 @@ fn with_first(what: &str, arguments: &str) -> (Ended, Run, Vec<String>) {
     (ended, run, list)
 }
 
-fn garbage_in_the_middle_ends_that_worker_alone() {
+fn garbage_in_the_middle_ends_only_that_worker() {
     for what in ["garbage", "trailing"] {
         let (ended, ..) = with_first(what, "");
         ended.says(&["worker 0.1 broke the protocol: frame"]);
@@ -53,7 +53,7 @@ fn garbage_in_the_middle_ends_that_worker_alone() {
     }
 }
 
-fn a_frame_that_is_too_large_ends_that_worker_alone() {
+fn a_frame_that_is_too_large_ends_only_that_worker() {
     let (ended, ..) = with_first("large", "");
     ended.says(&["worker 0.1 broke the protocol", "exceeds the limit"]);
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
@@ -62,7 +62,7 @@ fn a_frame_that_is_too_large_ends_that_worker_alone() {
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
 }
 
-fn a_frame_that_claims_too_much_ends_that_worker_alone() {
+fn a_frame_that_claims_too_much_ends_only_that_worker() {
     let (ended, ..) = with_first("claims", "");
     ended.says(&["worker 0.1 broke the protocol"]);
 }
@@ -72,7 +72,7 @@ fn a_worker_that_stops_in_the_middle_of_a_message_is_killed() {
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
 }
 
-fn acks_for_tasks_of_others_change_nothing() {
+fn acks_for_tasks_of_other_workers_are_ignored() {
     let names = ["/0", "/1", "/2", "/3"];
     let mut server = Server::start();
     for name in names {
@@ -102,19 +102,19 @@ fn acks_for_tasks_of_others_change_nothing() {
     ended.says(&["made up by a worker"]);
 }
 
-fn heartbeats_for_tasks_of_others_change_nothing() {
+fn heartbeats_for_tasks_of_other_workers_are_ignored() {
     let (ended, ..) = with_first("foreign-heartbeat", "--lease-timeout 300ms");
     ended.says(&["made up by a worker"]);
 }
 
-fn a_second_answer_changes_nothing() {
+fn a_second_report_is_ignored() {
     let (ended, run, list) = with_first("ack-twice", "--lease-timeout 300ms");
     assert_eq!(ended.summary("retries"), 1, "{}", ended.text());
     let attempts: u32 = list.iter().map(|url| run.log().one(url).attempts).sum();
     assert_eq!(attempts as usize, list.len() + 1);
 }
 
-fn being_ready_again_changes_nothing() {
+fn a_second_ready_message_is_ignored() {
     with_first("ready-again", "--lease-timeout 300ms");
 }
 
@@ -126,7 +126,7 @@ fn a_worker_that_takes_tasks_and_sleeps_loses_them() {
     assert!(list.iter().all(|url| run.log().one(url).deliveries == 1));
 }
 
-fn a_worker_that_does_not_end_when_asked_is_killed() {
+fn a_worker_that_does_not_exit_on_request_is_killed() {
     let (ended, run, list) = with_first("deaf", "--lease-timeout 300ms");
     assert_eq!(ended.summary("worker deaths"), 1, "{}", ended.text());
     ended.says(&["worker 0.1", "died with signal 9"]);
@@ -173,7 +173,7 @@ fn write_netrc(run: &Run, hosts: &[&str]) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn a_worker_is_told_of_no_host_that_its_tasks_have_nothing_to_do_with() {
+fn a_worker_receives_no_logins_of_unrelated_hosts() {
     let server = Server::start();
     let url = server.url("/f");
     let run = run("*.*=after-ready:tells-logins")
@@ -184,7 +184,7 @@ fn a_worker_is_told_of_no_host_that_its_tasks_have_nothing_to_do_with() {
     assert_eq!(run.log().one(&url).message(), "told of 127.0.0.1");
 }
 
-fn a_worker_that_asks_for_logins_on_and_on_costs_the_task_alone() {
+fn a_worker_that_requests_logins_endlessly_fails_only_its_task() {
     let server = Server::start();
     let list = urls(&server.url(""), 6);
     for login in ["--no-netrc", "--netrc-file netrc"] {

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drawn_happens_once_and_a_poison_every_time() {
+    fn a_drawn_fault_happens_once_and_a_poison_every_time() {
         let faults = Faults {
             seed: 1,
             drawn: [(TaskFault::Abort, share(Share::WHOLE))].into(),

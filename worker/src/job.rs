@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_never_heavier_than_its_weight() {
+    fn the_size_of_a_report_never_exceeds_its_weight() {
         let (task, at) = (TaskId(u64::MAX), MonotonicNanos(u64::MAX));
         for report in [
             largest(),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_told_by_the_beginning_of_its_urls() {
+    fn a_host_is_recognised_by_the_prefix_of_its_urls() {
         for (url, place) in [
             ("http://a.example/x/y", "http://a.example"),
             ("https://a.example:8/", "https://a.example:8"),

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_known_robots_txt_forbids_is_refused_and_it_may_come_later() {
+    fn only_a_known_robots_txt_forbids_urls_and_it_may_arrive_later() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let robots = KnownRobots::new(&ObeyRobots {
             folder: dir.path().into(),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_kept_as_there_is_room_for() {
+    fn the_cache_of_robots_txt_is_bounded() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let robots = KnownRobots::new(&ObeyRobots {
             folder: dir.path().into(),

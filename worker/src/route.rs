@@ -83,7 +83,7 @@ mod tests {
     use crate::testing::options;
 
     #[test]
-    fn hosts_that_are_exempt_are_reached_straight() {
+    fn exempt_hosts_are_reached_directly() {
         let check = |entry: Exemption, host: &str, expect: bool| {
             assert_eq!(covers(&entry, host, 80), expect, "{entry:?} {host}");
         };

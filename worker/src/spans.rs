@@ -193,7 +193,7 @@ mod tests {
     const WORK: Duration = Duration::from_millis(20);
 
     #[test]
-    fn working_and_waiting_are_told_apart() {
+    fn working_and_waiting_are_distinguished() {
         let recorder = Recorder::new(true);
         recorder.resume();
         recorder.enter(SpanPhase::FirstByte);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_thread_does_in_a_pause_is_not_counted() {
+    fn work_of_the_thread_during_a_pause_is_not_counted() {
         let recorder = Recorder::new(true);
         recorder.resume();
         recorder.enter(SpanPhase::Body);

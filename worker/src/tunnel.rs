@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_makes_no_connection_says_why() {
+    fn a_proxy_failure_has_its_reason() {
         let check = |scheme, login, answers: &[&[u8]], word: &str, lasts: bool| {
             let proxy = proxy(scheme, login);
             let mut tunnel = Tunnel::new(&proxy, destination("a.test"));
@@ -396,7 +396,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_proxy_says_panics(
+        fn no_proxy_response_panics(
             socks: bool,
             login: bool,
             bytes in prop::collection::vec(any::<u8>(), 0..64),

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_least_as_much_as_asked_is_spent_and_nothing_for_nothing() {
+    fn at_least_the_requested_time_is_spent_and_none_for_zero() {
         let begun = thread_time();
         let amount = Duration::from_millis(5);
         spend(amount);

@@ -37,14 +37,14 @@ fn main() -> ExitCode {
         _ => [Engine::Blocking, Engine::Async]
             .into_iter()
             .try_for_each(|engine| {
-                a_worker_serves_and_leaves_when_dismissed(engine)?;
-                a_worker_leaves_when_the_coordinator_is_gone(engine)
+                a_worker_works_and_exits_when_dismissed(engine)?;
+                a_worker_exits_when_the_coordinator_dies(engine)
             })
-            .and_then(|()| a_worker_of_another_parent_leaves_quietly())
-            .and_then(|()| a_worker_that_cannot_connect_says_so())
-            .and_then(|()| a_worker_that_another_process_answers_does_nothing())
-            .and_then(|()| what_runs_is_shown_through_standard_input_or_nothing_is_done())
-            .and_then(|()| a_rate_is_shared_through_standard_output_or_not_at_all()),
+            .and_then(|()| a_worker_of_another_parent_exits_silently())
+            .and_then(|()| a_worker_that_cannot_connect_reports_it())
+            .and_then(|()| a_worker_answered_by_another_process_does_nothing())
+            .and_then(|()| a_worker_requires_its_page_at_standard_input())
+            .and_then(|()| a_shared_rate_requires_memory_at_standard_output()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,7 +195,7 @@ impl Bench {
     }
 }
 
-fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
+fn a_worker_works_and_exits_when_dismissed(engine: Engine) -> Checked {
     let folder = tempfile::tempdir()?;
     // A descriptor that every child inherits, as ipc-channel leaks them.
     let leaked = File::open("/dev/null")?;
@@ -243,7 +243,7 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     Ok(())
 }
 
-fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
+fn a_worker_exits_when_the_coordinator_dies(engine: Engine) -> Checked {
     let folder = tempfile::tempdir()?;
     let server = Server::start(|mut stream, _| {
         read_head(&mut stream);
@@ -265,7 +265,7 @@ fn a_worker_leaves_when_the_coordinator_is_gone(engine: Engine) -> Checked {
     Ok(())
 }
 
-fn what_runs_is_shown_through_standard_input_or_nothing_is_done() -> Checked {
+fn a_worker_requires_its_page_at_standard_input() -> Checked {
     let folder = tempfile::tempdir()?;
     let setup = ToWorker::Setup(Box::new(setup(folder.path(), 1, options())));
     let null = File::options().write(true).open("/dev/null")?;
@@ -278,7 +278,7 @@ fn what_runs_is_shown_through_standard_input_or_nothing_is_done() -> Checked {
     Ok(())
 }
 
-fn a_worker_of_another_parent_leaves_quietly() -> Checked {
+fn a_worker_of_another_parent_exits_silently() -> Checked {
     // There is no such socket: the worker must not try to connect.
     let stranger = std::process::id() + 1;
     let mut child = spawn(
@@ -291,21 +291,21 @@ fn a_worker_of_another_parent_leaves_quietly() -> Checked {
     Ok(())
 }
 
-fn a_worker_that_cannot_connect_says_so() -> Checked {
+fn a_worker_that_cannot_connect_reports_it() -> Checked {
     let parent = std::process::id();
     let mut child = spawn("/nonexistent/socket", parent, Stdio::null(), Stdio::null())?;
     assert_eq!(child.wait()?.code(), Some(9));
     Ok(())
 }
 
-fn a_worker_that_another_process_answers_does_nothing() -> Checked {
+fn a_worker_answered_by_another_process_does_nothing() -> Checked {
     let page = pool::memory::shared_memory(c"test", 1)?.into();
     let bench = Bench::answer(Stdio::null(), page, |secret| secret[15] ^= 1)?;
     assert_eq!(bench.end()?.code(), Some(9));
     Ok(())
 }
 
-fn a_rate_is_shared_through_standard_output_or_not_at_all() -> Checked {
+fn a_shared_rate_requires_memory_at_standard_output() -> Checked {
     let folder = tempfile::tempdir()?;
     let mut setup = setup(folder.path(), 1, options());
     setup.limit_rate = Some(LimitRate {

@@ -116,7 +116,7 @@ fn a_failure_is_reported_before_the_next_task_has_ended(engine: Engine) {
     dismiss(&coordinator, serving);
 }
 
-fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine) {
+fn a_heartbeat_reports_progress_and_a_closed_channel_abandons_the_body(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let (more, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -155,7 +155,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
     assert!(!folder.path().join("1").exists());
 }
 
-fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
+fn missing_folders_are_reported_before_any_task(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let (_coordinator, inbox, outbox) = pool::link::local_link();
     let mut setup = setup(folder.path(), 1, options());
@@ -169,6 +169,6 @@ fn folders_that_are_missing_are_told_before_any_task(engine: Engine) {
 on_every_engine![
     downloads_are_in_flight_together,
     a_failure_is_reported_before_the_next_task_has_ended,
-    a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it,
-    folders_that_are_missing_are_told_before_any_task,
+    a_heartbeat_reports_progress_and_a_closed_channel_abandons_the_body,
+    missing_folders_are_reported_before_any_task,
 ];

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_at_their_rate_and_hit_everybody() {
+    fn faults_come_at_their_rate_and_hit_every_worker() {
         let live = workers(4);
         let played = play("kill=20/s", &live, 100);
         // 5 standard deviations are 224.
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_and_another_fault_does_not_disturb_it() {
+    fn the_same_seed_gives_the_same_faults_even_with_another_fault_added() {
         let live = workers(3);
         let once = play("kill=5/s,seed=9", &live, 20);
         assert_eq!(play("kill=5/s,seed=9", &live, 20), once);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_paused_goes_on_and_who_is_stopped_never_does() {
+    fn paused_workers_continue_and_stopped_workers_do_not() {
         let live = workers(5);
         // Long enough for all of them to be stopped.
         let played = play("pause=50/s,stop=0.5/s", &live, 60);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_killed_at_once_and_nobody_is_struck_when_nobody_lives() {
+    fn kill_all_kills_every_worker_and_needs_a_live_one() {
         let played = play("kill-all=2/s", &workers(6), 10);
         assert!(!played.is_empty());
         for at_once in played.chunks(6) {

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_numbers_are_read() {
+    fn only_plain_numbers_are_parsed() {
         assert_eq!(read("1.5", 3), Some(1500));
         assert_eq!(read("007", 3), Some(7000));
         for wrong in [
@@ -56,7 +56,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(steps in any::<u32>(), decimals in 0..6_usize) {
+        fn written_text_round_trips(steps in any::<u32>(), decimals in 0..6_usize) {
             let text = Written(steps, decimals).to_string();
             prop_assert_eq!(read(&text, decimals), Some(steps), "{}", text);
         }

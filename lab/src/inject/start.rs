@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
+    fn names_round_trip() {
         for fault in StartFault::ALL {
             assert_eq!(fault.name().parse(), Ok(fault));
         }

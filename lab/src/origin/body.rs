@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_is_what_a_client_presents() {
+    fn the_identity_is_the_url_as_the_client_sends_it() {
         for (url, expected) in [
             ("http://Example.com", "example.com/"),
             ("https://example.com:443/a?b=c#d", "example.com/a?b=c"),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_that_changed_has_other_bytes_and_later_dates_and_the_rest_is_as_before() {
+    fn changed_urls_have_other_bytes_and_later_dates_and_the_rest_are_unchanged() {
         let (before, after) = (spec("size=100B"), spec("size=100B,changed=10%"));
         let mut changed = 0;
         for number in 0..1_000 {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_is_there_in_the_whole() {
+    fn a_part_equals_the_same_range_of_the_whole_body() {
         let spec = spec("size=100B");
         let key = Key::new(&spec, "h/");
         let whole = bytes(&spec, "h/");
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_may_start_at_nothing() {
+    fn sizes_may_start_at_zero() {
         let spec = spec("size=0B..2B");
         let sizes: Vec<u64> = (0..100).map(|n| len(&spec, &format!("h/{n}"))).collect();
         assert!(sizes.contains(&0) && sizes.contains(&1));

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_answered_as_far_as_there_is_a_body() {
+    fn a_range_is_cut_to_the_length_of_the_body() {
         let part = |first, end| Extent::Part { first, end };
         for (range, expect) in [
             ("bytes=0-", part(0, 100)),

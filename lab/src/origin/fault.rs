@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_all_or_nothing_has_no_exceptions() {
+    fn shares_of_0_and_100_percent_have_no_exceptions() {
         assert!(
             fates("reset=100%", 1_000)
                 .iter()
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_only_where_it_matters() {
+    fn requests_are_counted_only_for_faults_that_vary() {
         let varies = |text: &str| varies(&text.parse().expect("the test's spec is right"));
         assert!(!varies("latency=1s,size=1KiB..1MiB"));
         assert!(varies("jitter=1ms"));

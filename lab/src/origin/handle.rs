@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_does_not_leave_is_killed() {
+    fn an_origin_that_does_not_exit_is_killed() {
         // Waits for a pipe that is never written to, and ignores standard input.
         let script = format!(
             "#!/bin/sh\nmkfifo \"$0.fifo\"\nexec 3<>\"$0.fifo\"\necho '{GOOD}'\nread -r line <&3"
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_dies_first_is_an_error_with_its_status() {
+    fn an_origin_that_dies_before_its_announcement_is_an_error_with_its_status() {
         let error = spawn("#!/bin/sh\nexit 7").expect_err("it left");
         assert_eq!(
             error.to_string(),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_an_error_that_names_it() {
+    fn a_missing_program_is_an_error_that_names_it() {
         let error = Origin::spawn(Path::new("/nonexistent/program"), &Spec::default())
             .expect_err("there is no such program");
         assert_eq!(

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_hosts_forbid_everything_and_the_others_nothing() {
+    fn the_given_share_of_hosts_forbids_everything_and_the_others_nothing() {
         let said = |spec: &str, url: &str| {
             let spec: Spec = spec.parse().expect("the test's spec is right");
             let request = Request::get(url).body(()).expect("it is a request");
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_was_forgotten_draws_anew() {
+    fn a_forgotten_url_draws_its_fault_again() {
         let spec: Spec = "errors=50%".parse().expect("the test's spec is right");
         let site = Site {
             requests: Some(Mutex::new(Recent::new(2))),

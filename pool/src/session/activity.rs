@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_does_not_move_is_left_out_until_it_moves_again() {
+    fn a_task_without_progress_is_omitted_until_it_progresses_again() {
         let activity = Activity::<u64>::default();
         let limit = Duration::from_secs(10);
         assert_eq!(activity.running(Instant::now(), limit), None);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_says_what_becomes_of_a_task() {
+    fn a_task_is_either_ended_or_taken_away() {
         let activity = Activity::<()>::default();
         let before = Instant::now();
         activity.begin(TaskId(7));

@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_that_do_not_fit_one_frame_go_out_in_more() {
+    fn reports_that_do_not_fit_one_frame_are_sent_in_several() {
         let (coordinator, _inbox, outbox) = local_link::<ToWorker<Text>, _>();
         let post = Post::<Text, _>::for_threads(Arc::new(Framed(outbox)), 1);
         for _ in 0..7 {
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_with_none_behind_it_is_told_at_once_and_whole() {
+    fn a_task_with_none_queued_after_it_is_reported_at_once_with_its_start() {
         let desk = Desk::new();
         for task in 1..=3 {
             desk.post.begin(TaskId(task));
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_are_told_together_as_wait() {
+    fn more_waiting_tasks_mean_larger_batches() {
         let desk = Desk::new();
         desk.does(0, "h", 0);
         desk.frames();
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_at_once_is_told_at_once() {
+    fn first_reports_of_a_host_are_sent_at_once() {
         let desk = Desk::new();
         desk.does(1, "a", 9);
         assert_eq!(desk.frames(), [2], "the first of a host");
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn what_took_long_is_told_at_once() {
+    fn reports_of_long_tasks_are_sent_at_once() {
         let mut desk = Desk::new();
         desk.does(1, "h", 0);
         desk.post.hold = Duration::ZERO;
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_due_in_time_and_the_courier_is_woken_once() {
+    fn held_reports_are_sent_in_time_and_the_sender_is_woken_once() {
         let mut desk = Desk::new();
         desk.does(1, "h", 0);
         let far = Instant::now() + NEVER + NEVER;

@@ -499,7 +499,7 @@ on_both_kinds![
 ];
 
 #[test]
-fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
+fn an_overrun_is_reported_before_the_task_is_abandoned() {
     let (options, page) = options(1, NEVER);
     let limit = Duration::from_millis(20);
     let options = Options {
@@ -531,7 +531,7 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
 
 /// Slots that are threads would send a frame each.
 #[test]
-fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
+fn reports_of_one_turn_of_the_event_loop_are_sent_in_one_frame() {
     let bench = bench(Kind::Loop, 3, NEVER);
     // All tasks end in one turn of the loop.
     for _ in 0..10 {
@@ -542,7 +542,7 @@ fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
 }
 
 #[test]
-fn a_frozen_event_loop_shows_no_life() {
+fn a_frozen_event_loop_sends_no_heartbeats() {
     let (frozen, wait) = channel();
     let (thaw, hold) = channel::<()>();
     let hold = Arc::new(std::sync::Mutex::new(hold));

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_account_counts_only_beyond_what_the_coordinator_had() {
+    fn the_peak_of_the_kernel_counts_only_above_that_of_the_coordinator() {
         const MIB: u64 = 1024 * 1024;
         let peak = |started_from, seen| Peak { started_from, seen };
         let accounted = 20 * MIB;
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_living_process_has_a_peak_and_a_dead_one_none() {
+    fn only_a_live_process_has_a_memory_peak() {
         let mut peak = Peak::of_new_worker();
         assert!(peak.started_from.is_some_and(|bytes| bytes > 100 * 1024));
         peak.look(std::process::id());
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_deaths_are_explained_as_the_count_rose_by() {
+    fn the_oom_count_explains_as_many_deaths_as_it_rose_by() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("memory.events");
         let set = |count: u32| {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_control_group_is_found_below_its_mount() {
+    fn the_control_group_of_this_process_is_found_below_its_mount() {
         let mounts = "22 1 0:20 / /proc rw - proc proc rw\n\
                       31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
         let folder = |groups| group_folder(groups, mounts);
@@ -222,7 +222,7 @@ mod tests {
     /// Shows on the running kernel why `started_from` is needed.
     #[test]
     #[allow(clippy::zombie_processes, reason = "it is reaped by other means")]
-    fn a_small_child_is_not_taken_for_as_large_as_its_parent() {
+    fn a_small_child_is_not_counted_as_large_as_its_parent() {
         let large = std::hint::black_box(vec![1_u8; 64 << 20]);
         let child = std::process::Command::new("true")
             .spawn()

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_coordinator_left_is_removed_and_so_is_all_in_the_end() {
+    fn sockets_of_a_killed_coordinator_are_removed_and_own_sockets_at_the_end() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("sockets");
         fs::create_dir_all(folder.join(".tmpAbCdEf")).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_can_be_made_however_long_the_name_of_the_folder_is() {
+    fn sockets_can_be_created_in_folders_with_long_paths() {
         let output = tempfile::tempdir().unwrap();
         let folder = output.path().join("x".repeat(200));
         fs::create_dir(&folder).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_can_be_none_a_temporary_folder_takes_them() {
+    fn a_temporary_folder_is_used_where_sockets_are_impossible() {
         // No socket can be created there.
         let sockets = open(Path::new("/proc/self"));
         let _listener = sockets.listen().unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_process_that_is_meant_is_connected_to() {
+    fn only_the_expected_process_is_connected_to() {
         let output = tempfile::tempdir().unwrap();
         let sockets = open(output.path());
         let _listener = sockets.listen().unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_waited_for_where_nobody_reads() {
+    fn sending_to_a_full_socket_does_not_block() {
         let output = tempfile::tempdir().unwrap();
         let sockets = open(output.path());
         let listener = sockets.listen().unwrap();

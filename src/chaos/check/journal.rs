@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_sent_if_every_byte_was_and_an_answer_came_to_its_end() {
+    fn a_body_counts_as_sent_if_all_bytes_were_sent_and_a_response_completed() {
         use Delivery::{InParts, Never, Whole};
         for (parts, expect) in [
             (&[][..], Never),

@@ -153,7 +153,7 @@ fn only(findings: &Findings, violation: Violation) -> String {
 }
 
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn a_correct_run_has_no_findings() {
     let findings = Scene::new().check();
     assert!(findings.is_clean(), "{findings:#?}");
     let Findings {
@@ -208,7 +208,7 @@ fn a_second_record_of_a_url_is_a_duplicate() {
 }
 
 #[test]
-fn a_failure_that_was_mended_by_a_later_run_is_no_duplicate() {
+fn a_failure_that_a_later_run_repairs_is_not_a_duplicate() {
     let mut scene = Scene::new();
     scene.records.insert(0, ended(2, "failed"));
     assert!(scene.check().is_clean());
@@ -225,7 +225,7 @@ fn a_file_that_ends_too_early_is_torn() {
 }
 
 #[test]
-fn a_file_that_goes_on_too_long_is_torn() {
+fn a_file_that_is_too_long_is_torn() {
     let scene = Scene::new();
     let mut longer = scene.body(2);
     longer.push(0);
@@ -247,7 +247,7 @@ fn one_wrong_byte_is_wrong() {
 }
 
 #[test]
-fn a_record_that_lies_about_a_right_file_is_wrong() {
+fn a_wrong_record_of_a_correct_file_is_reported() {
     let mut scene = Scene::new();
     scene.records[2] = scene.stored(2).replace("1000", "1001");
     let told = only(&scene.check(), Violation::WrongBytes);
@@ -258,7 +258,7 @@ fn a_record_that_lies_about_a_right_file_is_wrong() {
 }
 
 #[test]
-fn a_file_of_nobody_is_a_leftover() {
+fn a_file_without_a_record_is_a_leftover() {
     let scene = Scene::new();
     fs::create_dir(scene.output().join("sub")).expect("writable");
     fs::write(scene.output().join("sub/x"), "who?").expect("writable");
@@ -267,7 +267,7 @@ fn a_file_of_nobody_is_a_leftover() {
 }
 
 #[test]
-fn what_a_run_leaves_in_its_own_folders_is_a_leftover() {
+fn files_left_in_the_folders_of_the_run_are_leftovers() {
     for place in [
         "downloads/.coordinator/partial/a.part",
         "downloads/.coordinator/new.tmp",
@@ -281,7 +281,7 @@ fn what_a_run_leaves_in_its_own_folders_is_a_leftover() {
 }
 
 #[test]
-fn an_innocent_in_quarantine_is_named_with_the_reason() {
+fn a_wrongly_quarantined_url_is_named_with_the_reason() {
     let mut scene = Scene::new();
     scene.records[2] = ended(2, "quarantined");
     fs::remove_file(scene.file(2)).expect("it is there");
@@ -299,7 +299,7 @@ fn a_poison_that_is_not_quarantined_is_named() {
 }
 
 #[test]
-fn a_url_that_failed_for_good_is_named() {
+fn a_failed_url_is_named() {
     let mut scene = Scene::new();
     scene.records[2] = ended(2, "failed");
     fs::remove_file(scene.file(2)).expect("it is there");
@@ -359,7 +359,7 @@ fn lines_that_are_no_records_of_the_list_are_named() {
 }
 
 #[test]
-fn a_process_that_is_left_is_an_orphan() {
+fn a_remaining_process_is_an_orphan() {
     let mut scene = Scene::new();
     scene.processes.push(Process {
         pid: 4711,
@@ -370,7 +370,7 @@ fn a_process_that_is_left_is_an_orphan() {
 }
 
 #[test]
-fn a_url_that_was_asked_for_before_and_after_a_death_is_recovered() {
+fn a_url_requested_before_and_after_a_death_is_recovered() {
     let mut scene = Scene::new();
     let again = Seen {
         begun_ns: 300,
@@ -384,7 +384,7 @@ fn a_url_that_was_asked_for_before_and_after_a_death_is_recovered() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_named_at_once() {
+fn all_violations_are_named_in_one_verdict() {
     let mut scene = Scene::new();
     fs::remove_file(scene.file(0)).expect("it is there");
     fs::write(scene.file(1), &scene.body(1)[..10]).expect("writable");

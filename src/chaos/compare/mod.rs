@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_three_urls_are_there_once_each_and_behind_the_first_half() {
+    fn each_faulty_url_appears_once_in_the_second_half() {
         let tasks = tasks(200, &mut Rng::with_seed(1));
         let traps: Vec<_> = tasks
             .iter()

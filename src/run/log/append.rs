@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_made_leaves_nothing() {
+    fn a_line_that_cannot_be_serialised_writes_nothing() {
         let mut appender = Appender::new(Disk::default(), 0);
         let result = appender.line(|buffer| {
             buffer.extend_from_slice(b"half");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_that_cannot_be_cut_off_yet_is_cut_off_before_the_next() {
+    fn a_torn_line_is_removed_before_the_next_write() {
         let disk = Disk {
             size: 7,
             step: 100,

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_reads_as_documented() {
+    fn a_line_has_the_documented_format() {
         let line = serde_json::to_string(&death(&Exit::Signal(11))).expect("it is JSON");
         let expected = concat!(
             r#"{"v":1,"time":"2026-01-31T12:00:00.123Z","worker":{"slot":2,"pid":4711,"epoch":5},"#,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_end_is_told_in_numbers_and_words() {
+    fn every_kind_of_exit_has_numbers_and_text() {
         let memory = |by| Exit::OutOfMemory { by };
         let table = [
             (Exit::Code(7), None, Some(7), "exit code 7"),

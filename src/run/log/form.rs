@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_and_durations_beyond_all_bounds_are_cut_to_them() {
+    fn times_and_durations_out_of_range_are_clamped() {
         let moment = |micros| serde_json::to_string(&Moment::from(Timestamp(micros)));
         assert_eq!(
             moment(i64::MAX).expect("in bounds"),

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_left_behind_means_nothing() {
+    fn a_leftover_lock_file_does_not_block() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("lock"), "123456789\n").expect("write");
         let lock = Lock::acquire(&own(dir.path())).expect("nobody holds it");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_has_not_said_its_name_is_not_named() {
+    fn a_holder_without_a_recorded_pid_is_not_named() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = File::create(dir.path().join("lock")).expect("create");
         file.lock().expect("it is free");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flock_a_second_run_is_refused_all_the_same() {
+    fn a_second_run_is_refused_without_flock_too() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         without_flock(true, || {
             let first = Lock::acquire(&own(dir.path())).expect("it is free");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_lock_a_file_is_one_and_is_told_of() {
+    fn without_kernel_locks_a_file_is_the_lock_with_a_warning() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         without_flock(false, || {
             let first = Lock::acquire(&own(dir.path())).expect("it is free");
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_cannot_be_locked() {
+    fn a_missing_folder_cannot_be_locked() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let gone = dir.path().join("gone");
         fs::create_dir(&gone).expect("create");

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_creates_nothing() {
+    fn inspecting_the_folder_creates_nothing() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let output = dir.path().join("a/b");
         let looked = Layout::look(&output).expect("it could be created");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_folder_that_is_a_link_to_a_folder_is_one() {
+    fn an_output_folder_may_be_a_link_to_a_folder() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         symlink(dir.path(), dir.path().join("link")).expect("link");
         OutputFolder::prepare(&dir.path().join("link")).expect("it leads to a folder");
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_folder_is_found_out() {
+    fn a_read_only_folder_is_detected() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let output = dir.path().join("output");
         fs::create_dir(&output).expect("create");

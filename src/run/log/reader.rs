@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_record_is_reported_by_its_number_and_passed_over() {
+    fn an_invalid_line_is_reported_by_number_and_skipped() {
         let long = format!("{{\"v\":1,\"x\":\"{}\"}}\n", "x".repeat(MAX_RECORD));
         let log = [
             line("https://h/1"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_records_is_read_quickly() {
+    fn recorded_lines_take_the_fast_parser() {
         let stored = Record::stored(facts(1, "https://h/1"), stored(7));
         let with_etag = |etag: &str| Record {
             etag: Some(etag.to_owned()),
@@ -354,7 +354,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_quickly_is_what_the_line_says(
+        fn the_fast_parser_gives_the_same_record(
             record in any_record(),
             plain: bool,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 0..3),
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_newline_is_no_item_even_if_it_is_complete() {
+    fn a_last_line_without_newline_is_skipped_even_if_complete() {
         let log = line("https://h/1") + line("https://h/2").trim_end();
         assert_eq!(items(log.as_bytes()), ["https://h/1"]);
         for (log, torn) in [(log, true), (line("https://h/1"), false)] {

@@ -403,7 +403,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_line_reads_as_documented() {
+    fn a_line_has_the_documented_format() {
         let record = Record::stored(facts(17, "https://h/a"), stored(5120));
         let expected = concat!(
             r#"{"v":1,"task":17,"url":"https://h/a","final_url":"https://h/b","outcome":"stored","#,
@@ -422,7 +422,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_absent_is_null() {
+    fn absent_values_are_null() {
         let mut facts = facts(18, "https://h/a");
         facts.worker = None;
         facts.queue = Duration::ZERO;
@@ -451,7 +451,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn logs_of_earlier_versions_lack_the_last_keys_and_read() {
+    fn logs_of_earlier_versions_without_the_last_keys_are_read() {
         let mut facts = facts(1, "https://h/");
         let phases = [Phase::Requesting, Phase::Receiving, Phase::Storing];
         facts.deaths = phases

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_read_back_over_several_runs() {
+    fn appended_records_are_read_back_over_several_runs() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for task in 1..=3 {
             let mut log = LogWriter::open(&own(dir.path())).expect("open");
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_cut_off_wherever_it_is_torn() {
+    fn a_torn_last_line_is_removed_wherever_it_is_torn() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(RESULTS);
         let first = line(&record(1));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_cut_off_whatever_it_holds() {
+    fn a_torn_line_is_removed_whatever_it_contains() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(RESULTS);
         let first = line(&record(1));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file_and_what_was_tried() {
+    fn an_error_names_the_file_and_the_operation() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let gone = dir.path().join("gone");
         fs::create_dir(&gone).expect("create");

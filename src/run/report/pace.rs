@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_left_is_told_only_when_it_is_known() {
+    fn the_time_left_is_shown_only_when_it_is_known() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun);
         let mut left = |at: Duration, stats: &Stats, running: &[RunningLine]| {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_is_left_by_its_bytes() {
+    fn running_downloads_count_by_their_remaining_bytes() {
         let begun = Instant::now();
         let stats = Stats {
             received: 1_000_000,

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_tasks_are_named_as_a_line_has_room_for() {
+    fn as_many_tasks_are_named_as_fit_in_a_line() {
         assert_eq!(named(&[]), "nothing");
         assert_eq!(named(&["a", "b"]), "a, b");
         assert_eq!(named(&["a"; NAMED_TASKS]), "a, a, a, a, a, a, a, a");

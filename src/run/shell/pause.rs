@@ -93,7 +93,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_sleep_that_was_asked_for_is_no_pause() {
+    fn a_requested_sleep_is_not_a_pause() {
         let begun = Instant::now();
         let mut wakefulness = Wakefulness::new(begun);
         wakefulness.slept(begun + 9 * SECOND, Some(begun + 9 * SECOND));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn time_beyond_it_is_and_is_told_once() {
+    fn time_beyond_a_requested_sleep_is_a_pause_reported_once() {
         let begun = Instant::now();
         let mut wakefulness = Wakefulness::new(begun);
         wakefulness.slept(begun + 9 * SECOND, Some(begun + 2 * SECOND));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn so_is_time_that_work_took() {
+    fn time_that_work_took_counts_as_a_pause() {
         let begun = Instant::now();
         let mut wakefulness = Wakefulness::new(begun);
         assert_eq!(

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_password_nor_query_nor_fragment_is_shown() {
+    fn passwords_queries_and_fragments_are_not_shown() {
         assert_eq!(
             without_secrets("https://user:secret@h.example:8443/a/b?token=secret#secret"),
             ("h.example:8443".to_owned(), "/a/b".to_owned())

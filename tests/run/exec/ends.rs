@@ -40,7 +40,7 @@ fn a_command_runs_once_on_each_file_that_is_in_place_and_then_it_is_stored() {
 }
 
 #[test]
-fn what_a_command_writes_goes_nowhere_and_there_is_nothing_to_read() {
+fn the_output_of_a_command_is_discarded_and_its_input_is_empty() {
     let server = Server::start();
     let text = "echo noise; echo trouble >&2; test -z \"$(cat)\" && test ! -t 0";
     let run = with_script(text, "--workers 1").list([server.url("/f")]);
@@ -50,7 +50,7 @@ fn what_a_command_writes_goes_nowhere_and_there_is_nothing_to_read() {
 }
 
 #[test]
-fn a_failure_is_the_urls_with_exit_code_and_last_line_and_leaves_no_file() {
+fn a_failed_command_fails_the_url_with_exit_code_and_last_line_and_removes_the_file() {
     for mode in MODES {
         let server = Server::start();
         let list = [server.url("/bad"), server.url("/good")];
@@ -86,7 +86,7 @@ fn a_failure_is_the_urls_with_exit_code_and_last_line_and_leaves_no_file() {
 }
 
 #[test]
-fn exit_code_75_may_pass_and_other_failures_only_if_all_do() {
+fn exit_code_75_is_transient_and_other_codes_only_with_retry_all_errors() {
     for (code, options, attempts) in [
         (75, "--retry-delay 0", 3),
         (1, "--retry-delay 0", 1),
@@ -120,7 +120,7 @@ fn a_command_that_dies_by_a_signal_has_failed_with_its_name() {
 }
 
 #[test]
-fn a_command_that_hangs_is_ended_with_all_it_started_however_that_hides() {
+fn a_hanging_command_is_killed_with_all_its_processes() {
     for mode in MODES {
         let server = Server::start();
         // One that ignores SIGTERM, in a session of its own, without a parent.
@@ -154,7 +154,7 @@ fn a_command_that_hangs_is_ended_with_all_it_started_however_that_hides() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_may_end_by_itself_when_it_is_told_to() {
+fn a_command_that_takes_too_long_may_exit_after_sigterm() {
     let server = Server::start();
     let text = "trap 'echo cleaned up >&2; echo > cleaned; exit 0' TERM; sleep 1001 & wait";
     let run = with_script(text, "--exec-timeout 300ms").list([server.url("/f")]);
@@ -169,7 +169,7 @@ fn a_command_that_takes_too_long_may_end_by_itself_when_it_is_told_to() {
 }
 
 #[test]
-fn what_a_successful_command_left_running_is_ended() {
+fn processes_left_by_a_successful_command_are_killed() {
     for mode in KINDS {
         let server = Server::start().answer("/g", [Answer::Held]);
         let text = "setsid sleep 1001 & sleep 1002 & echo $! > last; exit 0";
@@ -190,7 +190,7 @@ fn what_a_successful_command_left_running_is_ended() {
 }
 
 #[test]
-fn a_flood_on_standard_error_takes_no_memory() {
+fn a_flood_on_standard_error_uses_no_memory() {
     let server = Server::start();
     let text = concat!(
         "yes 'a line of no interest' | head -c 300000000 >&2\n",

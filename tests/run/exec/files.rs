@@ -6,7 +6,7 @@ use super::{KINDS, lines, with_script};
 use crate::support::{Server, nicer, server};
 
 #[test]
-fn a_file_that_its_command_took_away_is_stored_for_good() {
+fn a_file_that_its_command_removed_stays_recorded_as_stored() {
     for mode in KINDS {
         let server = Server::start();
         let url = server.url("/f");
@@ -24,7 +24,7 @@ fn a_file_that_its_command_took_away_is_stored_for_good() {
 }
 
 #[test]
-fn a_file_that_its_command_changed_is_stored_as_long_as_it_is_like_that() {
+fn a_file_changed_by_its_command_is_stored_while_it_is_unchanged_after_that() {
     let server = Server::start();
     let url = server.url("/f");
     let run = with_script("echo short > \"$1\"", "--workers 1").list([&url]);
@@ -61,7 +61,7 @@ fn a_file_that_is_current_is_left_alone_by_its_command() {
 }
 
 #[test]
-fn a_file_that_was_taken_away_is_asked_for_again_when_it_is_old_enough() {
+fn a_removed_file_is_requested_again_when_it_is_old_enough() {
     let server = Server::start();
     let run = with_script("rm \"$1\"; echo >> ran", "--workers 1").list([server.url("/f")]);
     run.finish().code(0);
@@ -74,7 +74,7 @@ fn a_file_that_was_taken_away_is_asked_for_again_when_it_is_old_enough() {
 }
 
 #[test]
-fn what_a_failed_command_made_of_its_file_is_harmless() {
+fn changes_of_a_failed_command_affect_no_other_files() {
     for text in [
         "rm \"$1\"; exit 1",
         "mv \"$1\" moved; exit 1",
@@ -102,7 +102,7 @@ fn what_a_failed_command_made_of_its_file_is_harmless() {
 }
 
 #[test]
-fn a_program_that_is_gone_gives_the_run_up_and_loses_nothing() {
+fn a_missing_program_ends_the_run_and_loses_nothing() {
     let server = Server::start();
     let list = [server.url("/f"), server.url("/g"), server.url("/h")];
     let run = with_script("rm script", "--workers 1 -c 1").list(&list);

@@ -53,7 +53,7 @@ fn is_stored(server: &Server, run: &Run) {
 }
 
 #[test]
-fn a_worker_that_is_killed_does_not_touch_the_command_on_what_it_downloaded() {
+fn killing_a_worker_does_not_affect_the_command_on_its_file() {
     for mode in ["--workers 1", "--workers 1 --engine async -c 3"] {
         let (server, run, job, started) = slow(mode);
         let worker = job.worker(0, 1);
@@ -84,7 +84,7 @@ fn a_runner_that_is_killed_costs_an_attempt() {
 }
 
 #[test]
-fn a_runner_that_is_frozen_is_given_up_with_its_command() {
+fn a_frozen_runner_is_killed_with_its_command() {
     // It takes the time of the command, and some: all at once.
     let frozen = KINDS.map(|mode| {
         let frozen = slow(&format!("{mode} --exec-timeout 4s"));
@@ -120,7 +120,7 @@ fn an_idle_runner_that_is_killed_costs_nothing() {
 }
 
 #[test]
-fn nothing_outlives_a_coordinator_that_is_killed_and_the_next_run_finishes() {
+fn no_process_outlives_a_killed_coordinator_and_the_next_run_finishes() {
     for mode in KINDS {
         let (server, run, job, started) = slow(mode);
         job.kill();
@@ -139,7 +139,7 @@ fn nothing_outlives_a_coordinator_that_is_killed_and_the_next_run_finishes() {
 }
 
 #[test]
-fn nothing_outlives_a_suspended_coordinator_that_is_killed() {
+fn no_process_outlives_a_killed_suspended_coordinator() {
     for mode in KINDS {
         let (_server, _run, job, started) = slow(mode);
         job.signal(Signal::TSTP);
@@ -186,7 +186,7 @@ fn the_first_signal_lets_a_command_end() {
 }
 
 #[test]
-fn a_program_dies_with_everybody_who_watches_over_it() {
+fn a_command_is_killed_when_all_its_supervisors_die() {
     let server = Server::start();
     let run = Run::new().list([server.url("/f")]);
     let run = run

@@ -19,7 +19,7 @@ fn with_command(command: &str) -> Run {
 }
 
 #[test]
-fn names_and_urls_with_anything_in_them_are_one_argument_each() {
+fn any_name_or_url_is_one_argument() {
     for out in [
         "a b.txt",
         "it's \"it\".txt",
@@ -64,7 +64,7 @@ fn names_and_urls_with_anything_in_them_are_one_argument_each() {
 }
 
 #[test]
-fn without_a_place_the_path_is_the_last_argument() {
+fn without_a_placeholder_the_path_is_the_last_argument() {
     let server = Server::start();
     let run = with_command("./script -q 'a  b'").list([server.url("/f")]);
     run.finish().code(0);
@@ -74,7 +74,7 @@ fn without_a_place_the_path_is_the_last_argument() {
 }
 
 #[test]
-fn the_environment_tells_of_the_file_and_of_no_password() {
+fn the_environment_describes_the_file_and_has_no_password() {
     let server = Server::start();
     let url = server.url("/f");
     let run = Run::new()
@@ -100,7 +100,7 @@ fn the_environment_tells_of_the_file_and_of_no_password() {
 }
 
 #[test]
-fn no_name_makes_a_stem_that_leads_to_another_folder() {
+fn a_stem_never_leads_to_another_folder() {
     let server = Server::start();
     let outs = ["x/y/...zip", "x/y/..zip", "x/y/...", "x/y/....zip"];
     let line = |out| serde_json::json!({ "url": server.url("/f"), "out": out }).to_string();

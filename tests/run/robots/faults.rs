@@ -8,7 +8,7 @@ use crate::support::server::ClosedPort;
 use crate::support::{Answer, Server};
 
 #[test]
-fn where_there_is_none_everything_is_allowed_and_where_nobody_can_tell_nothing_is() {
+fn a_missing_robots_txt_allows_everything_and_an_unreachable_one_nothing() {
     let head = |status: u16| vec![Answer::Status(status)];
     let allowed = [
         ("404", head(404)),
@@ -79,7 +79,7 @@ fn where_there_is_none_everything_is_allowed_and_where_nobody_can_tell_nothing_i
 }
 
 #[test]
-fn one_that_is_out_of_reach_is_tried_again_and_asked_again_by_the_next_run() {
+fn an_unreachable_robots_txt_is_retried_and_requested_again_by_the_next_run() {
     let answers = [503, 503, 503].map(Answer::Status);
     let server = Server::start().answer(ROBOTS, [&answers[..], &rules("")].concat());
     let run = run(&urls(&server.url(""), 4)).with("--retry 2");
@@ -93,7 +93,7 @@ fn one_that_is_out_of_reach_is_tried_again_and_asked_again_by_the_next_run() {
 }
 
 #[test]
-fn a_host_that_is_not_there_is_out_of_reach() {
+fn a_missing_host_is_unreachable() {
     let closed = ClosedPort::new();
     let list = urls(&format!("http://{}", closed.addr), 3);
     let run = run(&list).with("--retry 1");
@@ -105,7 +105,7 @@ fn a_host_that_is_not_there_is_out_of_reach() {
 }
 
 #[test]
-fn a_slow_one_holds_up_nobody_else() {
+fn a_slow_robots_txt_does_not_delay_other_hosts() {
     for way in ["--workers 2", "--workers 1 --engine async --concurrency 2"] {
         let slow = host(2).answer(ROBOTS, [Answer::Held]);
         let other = host(3);
@@ -127,7 +127,7 @@ fn a_slow_one_holds_up_nobody_else() {
 }
 
 #[test]
-fn a_worker_that_is_killed_with_it_costs_a_delivery() {
+fn a_worker_killed_during_robots_txt_costs_a_delivery() {
     let server = Server::start().answer(ROBOTS, [Answer::Held]);
     let list = urls(&server.url(""), 3);
     let run = run(&list).with("--workers 2");
@@ -150,7 +150,7 @@ fn a_worker_that_is_killed_with_it_costs_a_delivery() {
 }
 
 #[test]
-fn one_that_kills_workers_is_out_of_reach_and_the_others_are_not() {
+fn a_robots_txt_that_kills_workers_is_unreachable_and_others_are_not() {
     let (bad, good) = (host(2), host(3));
     let mut list = urls(&bad.url(""), 2);
     list.extend(urls(&good.url(""), 2));
@@ -169,7 +169,7 @@ fn one_that_kills_workers_is_out_of_reach_and_the_others_are_not() {
 }
 
 #[test]
-fn a_run_that_ends_meanwhile_is_finished_by_the_same_command() {
+fn a_run_that_ends_during_robots_txt_is_finished_by_the_same_command() {
     let server = Server::start().answer(ROBOTS, [Answer::Held]);
     let list = urls(&server.url(""), 5);
     let run = run(&list).with("--workers 2 --grace 1h --speed-time 1h");

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failure_the_next_begins_at_once_and_the_last_one_is_told() {
+    fn after_a_failure_the_next_address_is_tried_at_once_and_the_last_error_is_reported() {
         let (late, now) = (Late::default(), Instant::now());
         let list = addrs(&["[::1]:1", "1.1.1.1:1"]);
         let mut race = Race::new(&late, &list, now);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_late_comes_last_for_a_while() {
+    fn slow_addresses_are_tried_last_for_a_while() {
         let (late, now) = (Late::default(), Instant::now());
         let list = addrs(&["[::1]:1", "1.1.1.1:1", "[::2]:1"]);
         let mut race = Race::new(&late, &list, now);

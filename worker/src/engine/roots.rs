@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_that_are_none_are_refused_before_any_task() {
+    fn invalid_certificates_are_refused_before_any_task() {
         for pem in [
             "",
             "no pem at all",

@@ -225,7 +225,7 @@ mod tests {
 
     /// The example of RFC 7616 section 3.9.1: both challenges, and both answers.
     #[test]
-    fn the_example_of_the_rfc_is_answered_as_there() {
+    fn the_example_of_the_rfc_gives_the_same_response() {
         let offered = |algorithm: &str| {
             format!(
                 "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", \
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_of_before_there_was_a_qop_is_answered_without() {
+    fn a_challenge_without_qop_is_answered_without_it() {
         // The example of RFC 2069 section 2.4, with the answer of its errata.
         let headers = headers(&[
             "Digest realm=\"testrealm@host.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\"",
@@ -279,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_may_have_no_quotes() {
+    fn the_last_parameter_may_be_unquoted() {
         let headers = headers(&["Digest realm=\"x\", nonce=\"abc\", qop=\"auth\", algorithm=MD5"]);
         assert_eq!(schemes(&headers), "Digest");
         assert!(Challenge::best(&headers).is_some());
     }
 
     #[test]
-    fn what_cannot_be_answered_is_no_challenge_but_is_named() {
+    fn an_unsupported_challenge_is_named() {
         for challenge in [
             "Basic realm=\"x\"",
             "Negotiate",
@@ -306,7 +306,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_server_asks_the_answer_is_a_header(text in "[ -~]{0,120}", mixed in ".{0,40}") {
+        fn any_challenge_gives_a_valid_header(text in "[ -~]{0,120}", mixed in ".{0,40}") {
             let wrapped = format!("Digest realm=\"{mixed}\", nonce=\"{text}\", {text}");
             let url = Url::parse("http://x.test/a?b").expect("a url");
             for text in [text, wrapped] {

@@ -70,7 +70,7 @@ fn overrides_and_literals_need_no_lookup() {
 }
 
 #[test]
-fn the_built_in_origin_stands_in_for_every_host() {
+fn the_built_in_origin_replaces_every_host() {
     let mut options = options();
     options.simulated = Some(Simulated {
         http: "127.0.0.1:8080".parse().expect("an address"),
@@ -89,7 +89,7 @@ fn the_built_in_origin_stands_in_for_every_host() {
 }
 
 #[test]
-fn an_answer_is_asked_for_once_and_again_when_it_is_old() {
+fn a_lookup_is_cached_and_repeated_when_it_expires() {
     let (resolver, count) = resolver(&options(), one);
     let now = Instant::now();
     for _ in 0..3 {
@@ -108,7 +108,7 @@ fn an_answer_is_asked_for_once_and_again_when_it_is_old() {
 }
 
 #[test]
-fn a_temporary_failure_is_forgotten_soon_and_no_such_host_is_not() {
+fn temporary_failures_expire_sooner_than_missing_hosts() {
     for (soon_asks_again, failure) in [
         (true, temporary("a.test", "try again")),
         (
@@ -141,7 +141,7 @@ fn a_temporary_failure_is_forgotten_soon_and_no_such_host_is_not() {
 }
 
 #[test]
-fn a_name_server_that_hangs_does_not_hang_the_caller() {
+fn a_hanging_name_server_does_not_block_the_caller() {
     let (release, hang) = channel::<()>();
     let hang = Mutex::new(hang);
     let (resolver, count) = resolver(&options(), move |host| {
@@ -211,7 +211,7 @@ fn the_cache_stays_small() {
 }
 
 #[test]
-fn a_task_that_asks_is_woken_by_the_answer() {
+fn a_waiting_task_is_woken_by_the_answer() {
     let (answer, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let (resolver, count) = resolver(&options(), move |host| {
@@ -238,7 +238,7 @@ fn a_task_that_asks_is_woken_by_the_answer() {
 }
 
 #[test]
-fn only_public_addresses_are_admitted_for_origins_when_that_is_asked_for() {
+fn block_private_admits_only_public_addresses_for_origins() {
     let mut options = options();
     options.block_private = true;
     options.resolve = vec![ResolveOverride {
@@ -273,7 +273,7 @@ fn only_public_addresses_are_admitted_for_origins_when_that_is_asked_for() {
 }
 
 #[test]
-fn localhost_and_what_is_below_it_are_this_machine_without_a_lookup() {
+fn localhost_names_resolve_to_this_machine_without_a_lookup() {
     let mut options = options();
     let here = |options: &HttpOptions, host: &str| {
         let (resolver, count) = resolver(options, one);

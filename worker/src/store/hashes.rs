@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_hash_is_that_of_all_pieces_together() {
+    fn each_hash_covers_all_pieces() {
         // Computed by md5sum, sha1sum, sha256sum and sha512sum of coreutils; the CRC is the check
         // value of RFC 3720.
         let mut hashes = Hashes::new(&Algorithm::ALL);

@@ -49,7 +49,7 @@ fn partials(folder: &tempfile::TempDir) -> usize {
 }
 
 #[test]
-fn a_body_is_told_with_its_size_and_hash_and_stays_in_the_folder() {
+fn a_body_is_reported_with_size_and_hash_and_stays_in_the_folder() {
     let (folder, store) = store();
     let mut partial = begin(&store, "a").expect("a file");
     partial.write(b"ab").expect("written");
@@ -73,7 +73,7 @@ fn a_dropped_partial_leaves_nothing() {
 }
 
 #[test]
-fn what_a_killed_worker_left_is_taken_over() {
+fn the_partial_body_of_a_killed_worker_is_continued() {
     let (folder, store) = store();
     for path in ["a", &"n".repeat(250)] {
         let mut left = begin(&store, path).expect("a file");
@@ -105,7 +105,7 @@ fn a_body_that_is_refused_is_removed() {
 }
 
 #[test]
-fn a_name_out_of_the_folder_is_refused() {
+fn a_name_outside_the_folder_is_refused() {
     let (folder, store) = store();
     for path in ["", "/etc/a", "../a", "a/b", "a/", ".", "..", "a\0b"] {
         let fault = begin(&store, path).expect_err(path);
@@ -166,7 +166,7 @@ fn a_noted_partial_is_kept_and_the_file_is_hashed_as_a_whole() {
 }
 
 #[test]
-fn a_note_does_not_outlive_the_bytes_it_speaks_of() {
+fn a_note_is_removed_before_its_bytes_change() {
     let (folder, store) = store();
     let mut partial = begin(&store, "a").expect("a file");
     partial.write(b"abcd").expect("written");
@@ -209,7 +209,7 @@ fn only_a_good_note_of_this_boot_counts() {
 }
 
 #[test]
-fn what_failed_for_good_is_not_kept() {
+fn the_body_of_a_permanent_failure_is_removed() {
     let (folder, store) = store();
     for (fault, kept) in [
         (Fault::transient(FailureKind::Truncated, "x"), 2),
@@ -233,7 +233,7 @@ fn what_failed_for_good_is_not_kept() {
 }
 
 #[test]
-fn what_is_written_ahead_of_a_gap_is_not_vouched_for() {
+fn bytes_after_a_gap_are_not_counted_as_whole() {
     let (folder, store) = store();
     let whole_of = |bytes| {
         let text = body(&folder, "a~note");

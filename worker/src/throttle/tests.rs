@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_is_left_has_all_of_it(
+    fn the_last_download_gets_the_whole_rate(
         rate in 10_000..100_000_000_u64,
         others in vec(habit(), 0..6),
         sharers in 1..20_u32,
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn those_who_want_as_much_get_as_much(
+    fn downloads_with_equal_demand_get_equal_shares(
         rate in 100_000..100_000_000_u64,
         number in 2..16_usize,
         sharers in 1..20_u32,
@@ -180,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn a_turn_takes_no_less_than_its_time(rate in 1..=u64::MAX, sharers in 0..=u32::MAX) {
+    fn a_turn_takes_at_least_its_time(rate in 1..=u64::MAX, sharers in 0..=u32::MAX) {
         let throttle = throttle(rate, sharers);
         let time = u128::from(throttle.cost) * u128::from(rate);
         prop_assert!(u128::from(throttle.turn) * u128::from(SECOND) <= time);
@@ -188,7 +188,7 @@ proptest! {
 }
 
 #[test]
-fn a_pause_is_followed_by_no_rush() {
+fn a_pause_is_not_followed_by_a_burst() {
     let rate = 1_000_000;
     let throttle = throttle(rate, 2);
     let hour = (BEGUN + SECOND, BEGUN + 3601 * SECOND);
@@ -227,7 +227,7 @@ fn a_slow_server_leaves_the_rate_to_a_fast_one() {
 }
 
 #[test]
-fn whatever_the_word_says_a_turn_comes_within_twice_the_time_of_all() {
+fn with_any_shared_state_a_turn_comes_within_twice_the_time_of_all() {
     let throttle = throttle(1_000_000, 100);
     let Line::Own(word) = &throttle.line else {
         unreachable!("it is local");
@@ -245,7 +245,7 @@ fn whatever_the_word_says_a_turn_comes_within_twice_the_time_of_all() {
 }
 
 #[test]
-fn one_that_keeps_the_word_in_the_future_leaves_half_of_the_rate_to_the_others() {
+fn a_worker_that_sets_the_shared_time_ahead_leaves_half_of_the_rate_to_others() {
     const SHARERS: u32 = 40;
     let throttle = throttle(1_000_000, SHARERS);
     let Line::Own(word) = &throttle.line else {
@@ -275,7 +275,7 @@ fn one_that_keeps_the_word_in_the_future_leaves_half_of_the_rate_to_the_others()
 }
 
 #[test]
-fn turns_that_are_taken_at_once_all_count() {
+fn concurrent_turns_all_count() {
     const THREADS: u64 = 4;
     const TURNS: u64 = 10_000;
     let throttle = throttle(1_000_000, 40_000);

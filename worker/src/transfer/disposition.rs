@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_rfc_6266_has_them_and_as_servers_send_them() {
+    fn names_are_parsed_by_rfc_6266_and_as_servers_send_them() {
         for (value, expected) in [
             ("attachment; filename=x.pdf", Some("x.pdf")),
             ("attachment;filename=\"a b.pdf\"; x=1", Some("a b.pdf")),

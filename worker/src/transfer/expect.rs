@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_is_held_against_what_came_and_may_still_come() {
+    fn a_size_is_checked_against_received_and_expected_bytes() {
         let expect = Expect {
             size: Some(5),
             ..Expect::default()
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn all_checksums_count_and_both_are_named() {
+    fn all_checksums_are_checked_and_both_values_are_named() {
         let sum = |algorithm: Algorithm, byte| Checksum {
             algorithm,
             digest: vec![byte; algorithm.bytes()].into(),

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_connection_takes_what_is_not_coming_and_late_answers_count_no_more() {
+    fn the_first_connection_takes_over_stalled_pieces_and_late_answers_are_ignored() {
         let mut pieces = Pieces::new(0, 4 * MIB, 4).expect("pieces");
         assert_eq!(pieces.left(0), MIB);
         let [second, third] = [(); 2].map(|()| pieces.claim().expect("a piece"));
@@ -357,7 +357,7 @@ mod tests {
 
     /// Connections come and go at random. The file contains exactly what they count.
     #[test]
-    fn whatever_fails_each_byte_is_written_once_and_the_front_has_no_gap() {
+    fn with_any_failures_each_byte_is_written_once_without_gaps_at_the_front() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let (first, length) = (random.u64(0..3 * MIB), random.u64(5 * MIB..20 * MIB));

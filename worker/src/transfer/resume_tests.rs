@@ -78,7 +78,7 @@ fn only_a_strong_validator_is_noted() {
 }
 
 #[test]
-fn an_offer_asks_for_what_is_missing_and_for_one_byte_at_least() {
+fn a_range_request_asks_for_the_missing_bytes_and_at_least_one() {
     let check = |length, have, expect: Option<&str>| {
         let offer = Offer::new(made(length), have);
         assert_eq!(offer.map(|offer| offer.range()).as_deref(), expect);
@@ -93,7 +93,7 @@ fn an_offer_asks_for_what_is_missing_and_for_one_byte_at_least() {
 }
 
 #[test]
-fn only_exactly_what_is_missing_fits() {
+fn only_exactly_the_missing_range_fits() {
     let check = |list: &[(&str, &str)], length, expect| {
         let headers = headers(list);
         let offer = Offer::new(made(Some(9)), 5).expect("an offer");

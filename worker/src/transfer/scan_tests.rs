@@ -48,7 +48,7 @@ const BARE: &str = "HTTP/1.1 200 \r\ntransfer-encoding:chunked\r\n\r\n";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]
-fn a_parser_is_shown_one_form_of_each_head() {
+fn heads_are_normalised_before_parsing() {
     let counted = "HTTP/1.1 200 \r\ncontent-length:2\r\n\r\nok";
     for (response, shown) in [
         (counted, counted),
@@ -73,7 +73,7 @@ fn a_parser_is_shown_one_form_of_each_head() {
 }
 
 #[test]
-fn after_an_odd_head_the_connection_is_spent() {
+fn after_an_unusual_head_the_connection_is_not_reused() {
     for (headers, framing) in [
         ("Content-Length: 2\r\nContent-Length: 2", "content-length:2"),
         ("Content-Length: 2, 2", "content-length:2"),
@@ -102,7 +102,7 @@ fn after_an_odd_head_the_connection_is_spent() {
 }
 
 #[test]
-fn a_head_that_was_held_back_fits_before_what_came_behind_it() {
+fn a_delayed_head_fits_before_the_data_after_it() {
     let location = format!("Location: /{}\r\n", "x".repeat(30_000));
     let response = format!("HTTP/1.1 200 OK\r\n{location}\r\n{}", "b".repeat(100_000));
     let (mut scanner, mut buffer) = (Scanner::new(), vec![0; 64 * 1024]);
@@ -123,7 +123,7 @@ fn a_head_that_was_held_back_fits_before_what_came_behind_it() {
 }
 
 #[test]
-fn what_parsers_differ_on_is_taken_out() {
+fn ambiguous_syntax_is_removed() {
     let bare = format!("{BARE}2\r\nok\r\n0\r\n\r\n");
     for chunks in [
         "2 \r\nok\r\n0\r\n\r\n",
@@ -139,7 +139,7 @@ fn what_parsers_differ_on_is_taken_out() {
 }
 
 #[test]
-fn what_is_wrong_has_a_kind_of_its_own() {
+fn each_defect_has_its_own_kind() {
     let framing = |response: &str| {
         let error = broken(response);
         assert!(matches!(error, TransportError::Framing(_)), "{error}");
@@ -195,7 +195,7 @@ fn what_is_wrong_has_a_kind_of_its_own() {
 }
 
 #[test]
-fn an_end_too_early_is_noticed_wherever_it_comes() {
+fn a_premature_end_is_detected_anywhere() {
     let response = format!("{CHUNKED}2;x\r\nok\r\n0\r\nA: b\r\n\r\n");
     for end in 0..response.len() {
         let (_, verdict) = scan(&response.as_bytes()[..end], 7);
@@ -210,7 +210,7 @@ fn an_end_too_early_is_noticed_wherever_it_comes() {
 }
 
 #[test]
-fn a_connection_is_used_again_only_when_nothing_came_behind_the_response() {
+fn a_connection_is_reused_only_if_nothing_follows_the_response() {
     for (behind, good) in [("", true), ("HTTP/1.1 200 OK\r\n\r\n", false)] {
         let mut scanner = Scanner::new();
         scanner.begin();
@@ -223,7 +223,7 @@ fn a_connection_is_used_again_only_when_nothing_came_behind_the_response() {
 
 proptest! {
     #[test]
-    fn nothing_panics_and_pieces_make_no_difference(
+    fn any_input_in_any_pieces_gives_the_same_result_without_a_panic(
         head in prop::sample::select(vec![
             "", "HTTP/1.1 200 OK\r\n", CHUNKED, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
         ]),

@@ -70,7 +70,7 @@ fn check(engine: Engine, coding: &str, body: Vec<u8>, expect: &[u8]) {
     assert_eq!(stored.bytes, expect.len() as u64, "{coding}");
 }
 
-fn a_coded_body_is_stored_as_sent_unless_codings_were_asked_for(engine: Engine) {
+fn a_coded_body_is_stored_as_sent_unless_codings_were_requested(engine: Engine) {
     let sent = gzip(TEXT);
     let server = server("gzip", sent.clone());
     let mut bench = Bench::new(engine, options());
@@ -98,7 +98,7 @@ fn every_coding_and_chains_of_them_are_decoded(engine: Engine) {
     check(engine, "br", brotli(&large), &large);
 }
 
-fn nothing_has_no_coding(engine: Engine) {
+fn an_empty_body_has_no_coding(engine: Engine) {
     for coding in ["gzip", "br", "zstd"] {
         check(engine, coding, Vec::new(), b"");
     }
@@ -128,7 +128,7 @@ fn a_coded_body_that_ends_too_early_is_cut_off(engine: Engine) {
     }
 }
 
-fn a_body_that_is_not_what_it_says_is_not_stored(engine: Engine) {
+fn a_body_that_does_not_match_its_coding_is_not_stored(engine: Engine) {
     let mut broken = gzip(TEXT);
     let middle = broken.len() / 2;
     broken[middle] ^= 0xff;
@@ -150,7 +150,7 @@ fn a_body_that_is_not_what_it_says_is_not_stored(engine: Engine) {
 }
 
 /// A stream declares how much memory its decoder needs, which is limited.
-fn a_window_larger_than_the_web_allows_is_refused(engine: Engine) {
+fn a_too_large_decompression_window_is_refused(engine: Engine) {
     // Bits that RFC 7932 section 9.1 calls invalid, and that decoders accept as an extension: a
     // window of 30 bits, a gigabyte.
     let marker = [true, false, false, false, true, false, false, false];
@@ -174,7 +174,7 @@ fn a_window_larger_than_the_web_allows_is_refused(engine: Engine) {
     }
 }
 
-fn what_comes_behind_a_coding_or_never_ends_before_it_is_refused(engine: Engine) {
+fn data_after_a_coding_or_an_endless_header_is_refused(engine: Engine) {
     // A header with a file name of a megabyte (RFC 1952 section 2.3.1).
     let name = [&b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"[..], &vec![b'x'; 1 << 20]].concat();
     for (coding, body) in [
@@ -194,7 +194,7 @@ fn what_comes_behind_a_coding_or_never_ends_before_it_is_refused(engine: Engine)
     }
 }
 
-fn codings_on_top_of_each_other_are_limited(engine: Engine) {
+fn the_number_of_nested_codings_is_limited(engine: Engine) {
     for codings in [
         vec!["gzip"; 90].join(", "),
         vec!["gzip"; 90].join("\r\nContent-Encoding: "),
@@ -209,7 +209,7 @@ fn codings_on_top_of_each_other_are_limited(engine: Engine) {
 /// Fifty million zeros.
 const BROTLI_BOMB: &[u8] = b"\xcf\xff\xff\x7f\x00\x24\x00\xe2\xb1\x40\x72\xef\xff\xf9\xff\xff\x0f\x80\x04\x40\x1c\x16\x80\xee\xfd\x7f\xfe\xc1\xeb\x03\x90\x00\x88\xc3\x02\xd0\x41\xd7\x07";
 
-fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
+fn a_decompression_bomb_is_stopped_by_max_filesize(engine: Engine) {
     let large = vec![0; 50_000_000];
     let twice = gzip(&gzip(&large));
     for (coding, body) in [
@@ -233,7 +233,7 @@ fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
     assert_eq!(Bench::new(engine, options).body(&server.url("/")), "tiny");
 }
 
-fn a_coded_body_has_the_size_and_hash_of_what_it_decodes_to(engine: Engine) {
+fn a_coded_body_has_the_size_and_hash_of_its_decoded_bytes(engine: Engine) {
     let server = server("gzip", gzip(TEXT));
     let url = server.url("/");
     let mut bench = Bench::new(engine, compressed());
@@ -257,14 +257,14 @@ fn a_coded_body_has_the_size_and_hash_of_what_it_decodes_to(engine: Engine) {
 }
 
 crate::on_every_engine![
-    a_coded_body_has_the_size_and_hash_of_what_it_decodes_to,
-    a_coded_body_is_stored_as_sent_unless_codings_were_asked_for,
+    a_coded_body_has_the_size_and_hash_of_its_decoded_bytes,
+    a_coded_body_is_stored_as_sent_unless_codings_were_requested,
     every_coding_and_chains_of_them_are_decoded,
-    nothing_has_no_coding,
+    an_empty_body_has_no_coding,
     a_coded_body_that_ends_too_early_is_cut_off,
-    a_body_that_is_not_what_it_says_is_not_stored,
-    a_bomb_is_stopped_by_the_limit_on_files,
-    a_window_larger_than_the_web_allows_is_refused,
-    what_comes_behind_a_coding_or_never_ends_before_it_is_refused,
-    codings_on_top_of_each_other_are_limited,
+    a_body_that_does_not_match_its_coding_is_not_stored,
+    a_decompression_bomb_is_stopped_by_max_filesize,
+    a_too_large_decompression_window_is_refused,
+    data_after_a_coding_or_an_endless_header_is_refused,
+    the_number_of_nested_codings_is_limited,
 ];

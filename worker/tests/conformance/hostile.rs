@@ -133,7 +133,7 @@ fn drops_in_a_body_are_ended_by_max_time(engine: Engine) {
     }
 }
 
-fn what_never_becomes_a_head_or_a_line_is_ended_by_its_size(engine: Engine) {
+fn an_endless_head_or_line_is_ended_by_its_size(engine: Engine) {
     for (start, drop, kind) in [
         (
             "HTTP/1.1 200 OK\r\nX: ",
@@ -197,6 +197,6 @@ fn a_head_that_drips_is_ended_by_max_time(engine: Engine) {
 crate::on_every_engine![
     no_response_makes_an_engine_panic,
     drops_in_a_body_are_ended_by_max_time,
-    what_never_becomes_a_head_or_a_line_is_ended_by_its_size,
+    an_endless_head_or_line_is_ended_by_its_size,
     a_head_that_drips_is_ended_by_max_time,
 ];

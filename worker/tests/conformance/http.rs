@@ -19,7 +19,7 @@ fn failing(engine: Engine, bytes: &'static [u8], kind: FailureKind, severity: Se
     Bench::new(engine, options()).fails(&server.url("/"), kind, severity);
 }
 
-fn a_body_is_stored_with_what_was_seen_of_the_exchange(engine: Engine) {
+fn a_body_is_stored_with_the_details_of_the_exchange(engine: Engine) {
     let server = Server::answering(|_| {
         let mut response = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n".to_vec();
         response.extend(b"Content-Length: 3\r\n\r\nabc");
@@ -72,7 +72,7 @@ fn bodies_of_every_framing_and_size_arrive_whole(engine: Engine) {
     check(coded, b"sent", "sent");
 }
 
-fn the_request_says_what_the_options_say(engine: Engine) {
+fn the_request_follows_the_options(engine: Engine) {
     let (tell, heads) = channel();
     let tell = Mutex::new(tell);
     let server = Server::answering(move |head| {
@@ -102,7 +102,7 @@ fn the_request_says_what_the_options_say(engine: Engine) {
     assert_eq!(lines, [&expect[..], &["x-mine: yes"]].concat());
 }
 
-fn a_connection_is_used_again_after_bodies_failures_and_redirects(engine: Engine) {
+fn a_connection_is_reused_after_bodies_failures_and_redirects(engine: Engine) {
     let server = Server::answering(|head| {
         let gone = "HTTP/1.1 404 Not Found\r\nConnection: keep-alive\r\n\
                     Content-Length: 4\r\n\r\ngone";
@@ -132,7 +132,7 @@ fn a_connection_is_used_again_after_bodies_failures_and_redirects(engine: Engine
     assert_eq!(server.accepted(), 1);
 }
 
-fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine) {
+fn a_request_on_a_closed_pooled_connection_is_sent_again(engine: Engine) {
     for by_reset in [false, true] {
         let server = Server::start(move |mut stream, number| {
             read_head(&mut stream);
@@ -151,7 +151,7 @@ fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine)
 }
 
 /// While the body is read, long after its head, nothing may count as an answer to the next request.
-fn a_closed_pooled_connection_is_noticed_behind_a_large_body_too(engine: Engine) {
+fn a_closed_pooled_connection_is_detected_after_a_large_body(engine: Engine) {
     let large = "x".repeat(3_000_000);
     let server = Server::start(move |mut stream, number| {
         if read_head(&mut stream).is_some() {
@@ -169,7 +169,7 @@ fn a_closed_pooled_connection_is_noticed_behind_a_large_body_too(engine: Engine)
     assert_eq!(server.accepted(), 2);
 }
 
-fn a_new_connection_that_is_closed_without_an_answer_is_not_tried_again(engine: Engine) {
+fn a_new_connection_closed_without_a_response_is_not_retried(engine: Engine) {
     for by_reset in [false, true] {
         let server = Server::start(move |mut stream, _| {
             if by_reset {
@@ -201,7 +201,7 @@ fn a_reset_is_not_the_end_of_a_body_without_a_length(engine: Engine) {
     }
 }
 
-fn a_server_that_falls_silent_is_left(engine: Engine) {
+fn a_silent_server_fails_as_stalled(engine: Engine) {
     for bytes in [
         "",
         "HTTP/1.1 200 OK\r\n",
@@ -248,7 +248,7 @@ fn redirects_are_followed_and_the_last_url_is_reported(engine: Engine) {
     assert_eq!(stored.bytes, 5);
 }
 
-fn redirects_that_lead_nowhere_fail(engine: Engine) {
+fn redirects_without_a_target_fail(engine: Engine) {
     use FailureKind::{BadRedirect, TooManyRedirects};
     let server = Server::answering(|head| match head.split(' ').nth(1) {
         Some("/none") => b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
@@ -268,7 +268,7 @@ fn redirects_that_lead_nowhere_fail(engine: Engine) {
     check("/many", TooManyRedirects);
 }
 
-fn a_status_that_may_pass_says_when(engine: Engine) {
+fn a_transient_status_has_its_retry_after(engine: Engine) {
     let server =
         Server::sending(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy");
     let failure = Bench::new(engine, options())
@@ -292,7 +292,7 @@ fn a_body_over_the_limit_is_refused_announced_or_not(engine: Engine) {
     }
 }
 
-fn nobody_who_listens_is_a_refused_connection(engine: Engine) {
+fn a_closed_port_refuses_the_connection(engine: Engine) {
     let closed = ClosedPort::new();
     let failure = Bench::new(engine, options()).fails(
         &format!("http://{}/", closed.addr),
@@ -302,7 +302,7 @@ fn nobody_who_listens_is_a_refused_connection(engine: Engine) {
     assert!(failure.message.contains("refused"), "{failure}");
 }
 
-fn a_host_that_takes_no_connection_is_given_up(engine: Engine) {
+fn a_host_that_accepts_no_connection_is_a_timeout(engine: Engine) {
     // A listener with a full queue answers no more handshakes.
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
@@ -319,7 +319,7 @@ fn a_host_that_takes_no_connection_is_given_up(engine: Engine) {
     Bench::new(engine, options).fails(&url, FailureKind::Timeout, TRANSIENT);
 }
 
-fn time_limits_without_an_end_are_fine(engine: Engine) {
+fn unlimited_times_are_accepted(engine: Engine) {
     let server = Server::answering(|_| ok("body"));
     let mut options = options();
     options.connect_timeout = Duration::MAX;
@@ -351,7 +351,7 @@ fn credentials_in_a_url_are_sent_as_basic_authorization(engine: Engine) {
     assert!(head.lines().any(|line| line == host), "{head}");
 }
 
-fn a_server_that_answers_before_it_is_asked_is_heard(engine: Engine) {
+fn a_response_sent_before_the_request_is_accepted(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         let _ = stream.write_all(&ok("early"));
         read_head(&mut stream);
@@ -365,23 +365,23 @@ fn a_server_that_answers_before_it_is_asked_is_heard(engine: Engine) {
 
 crate::on_every_engine![
     credentials_in_a_url_are_sent_as_basic_authorization,
-    a_server_that_answers_before_it_is_asked_is_heard,
-    a_body_is_stored_with_what_was_seen_of_the_exchange,
+    a_response_sent_before_the_request_is_accepted,
+    a_body_is_stored_with_the_details_of_the_exchange,
     bodies_of_every_framing_and_size_arrive_whole,
-    the_request_says_what_the_options_say,
-    a_connection_is_used_again_after_bodies_failures_and_redirects,
-    a_request_that_meets_a_closed_pooled_connection_is_sent_again,
-    a_new_connection_that_is_closed_without_an_answer_is_not_tried_again,
-    a_closed_pooled_connection_is_noticed_behind_a_large_body_too,
+    the_request_follows_the_options,
+    a_connection_is_reused_after_bodies_failures_and_redirects,
+    a_request_on_a_closed_pooled_connection_is_sent_again,
+    a_new_connection_closed_without_a_response_is_not_retried,
+    a_closed_pooled_connection_is_detected_after_a_large_body,
     a_reset_is_not_the_end_of_a_body_without_a_length,
-    a_server_that_falls_silent_is_left,
+    a_silent_server_fails_as_stalled,
     max_time_ends_an_attempt_that_keeps_moving,
     redirects_are_followed_and_the_last_url_is_reported,
-    redirects_that_lead_nowhere_fail,
-    a_status_that_may_pass_says_when,
+    redirects_without_a_target_fail,
+    a_transient_status_has_its_retry_after,
     a_body_over_the_limit_is_refused_announced_or_not,
-    nobody_who_listens_is_a_refused_connection,
-    a_host_that_takes_no_connection_is_given_up,
-    time_limits_without_an_end_are_fine,
+    a_closed_port_refuses_the_connection,
+    a_host_that_accepts_no_connection_is_a_timeout,
+    unlimited_times_are_accepted,
     an_unknown_host_is_not_resolved,
 ];

@@ -153,7 +153,7 @@ fn download_at_once(server: &Server, many: u16, rounds: usize) {
 }
 
 #[test]
-fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
+fn http2_is_used_where_offered_and_the_connection_is_shared() {
     let server = server(BOTH, echo);
     download_at_once(&server, 8, 3);
     assert_eq!(server.connections(), 1, "all share one");
@@ -162,7 +162,7 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
 /// nginx accepts 1,000 requests on a connection, and is often configured to accept fewer. Downloads
 /// that share the connection may have sent their requests already.
 #[test]
-fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
+fn requests_beyond_the_limit_of_a_connection_use_another() {
     let server = server(BOTH, |_, number, request, mut respond| {
         if number < 2 {
             echo(0, number, request, respond);
@@ -177,7 +177,7 @@ fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
 /// With one request per connection, the last of many requests would meet as many connections that
 /// other downloads have used up.
 #[test]
-fn a_request_that_others_keep_from_its_turn_gets_a_connection_of_its_own() {
+fn a_request_that_waits_too_long_for_a_stream_gets_its_own_connection() {
     let server = server(BOTH, |_, number, request, mut respond| {
         if number < 1 {
             echo(0, number, request, respond);
@@ -204,7 +204,7 @@ fn conditional(
 }
 
 #[test]
-fn a_file_that_is_current_stays_over_http2_as_well() {
+fn a_current_file_is_kept_over_http2_too() {
     let server = server(BOTH, conditional);
     let mut bench = Bench::new(Engine::Async, server.options());
     for (tag, file) in [("\"same\"", "old"), ("\"other\"", "anew")] {
@@ -232,7 +232,7 @@ fn a_file_that_is_current_stays_over_http2_as_well() {
 }
 
 #[test]
-fn http1_is_spoken_where_http2_is_not_offered() {
+fn http1_is_used_where_http2_is_not_offered() {
     let (plain, pem) = tls::server(tls::answer);
     let mut options = options();
     options.trust = Trust::Pem(pem);
@@ -247,7 +247,7 @@ fn http1_is_spoken_where_http2_is_not_offered() {
 }
 
 #[test]
-fn a_connection_that_goes_away_is_made_anew() {
+fn a_closed_connection_is_replaced() {
     let server = server(BOTH, echo);
     let mut bench = Bench::new(Engine::Async, server.options());
     for path in ["/a", "/last", "/b", "/c"] {
@@ -258,7 +258,7 @@ fn a_connection_that_goes_away_is_made_anew() {
 }
 
 #[test]
-fn a_refused_stream_passes_and_a_cut_body_is_cut_off() {
+fn a_refused_stream_is_transient_and_a_cut_body_is_truncated() {
     fn refuse(_: usize, _: usize, _: &Request<h2::RecvStream>, mut respond: SendResponse<Bytes>) {
         respond.send_reset(Reason::REFUSED_STREAM);
     }
@@ -304,7 +304,7 @@ fn a_refused_stream_passes_and_a_cut_body_is_cut_off() {
 }
 
 #[test]
-fn redirects_statuses_and_limits_are_those_of_every_engine() {
+fn redirects_statuses_and_limits_are_as_in_the_other_engines() {
     fn various(
         _: usize,
         _: usize,

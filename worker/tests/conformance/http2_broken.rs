@@ -55,7 +55,7 @@ fn send_apart(mut respond: Respond, length: Option<&str>, body: &'static str) {
 }
 
 #[test]
-fn a_body_that_ends_short_of_its_length_is_cut_off() {
+fn a_body_shorter_than_its_length_is_truncated() {
     let (_server, mut bench) = serving(|_, _, _, respond| send(respond, Some("9"), "half"));
     bench.fails(URL, FailureKind::Truncated, TRANSIENT);
     let (_server, mut bench) = serving(|_, _, _, respond| send_apart(respond, Some("9"), "half"));
@@ -67,7 +67,7 @@ fn a_body_that_ends_short_of_its_length_is_cut_off() {
 }
 
 #[test]
-fn a_body_that_goes_on_beyond_its_length_is_not_stored() {
+fn a_body_longer_than_its_length_is_not_stored() {
     let (_server, mut bench) = serving(|_, _, _, mut respond| {
         if let Some(mut stream) = begin(&mut respond, Some("4")) {
             let _ = stream.send_data("half".into(), false);
@@ -89,7 +89,7 @@ fn a_body_without_a_length_ends_with_its_stream() {
 }
 
 #[test]
-fn a_body_goes_on_where_it_was_cut_off() {
+fn a_truncated_body_is_continued() {
     fn handle(_: usize, _: usize, request: Asked<'_>, mut respond: Respond) {
         let header = |name| request.headers().get(name).map(HeaderValue::as_bytes);
         let Some(range) = header("range") else {
@@ -119,7 +119,7 @@ fn a_body_goes_on_where_it_was_cut_off() {
 }
 
 #[test]
-fn trailers_are_passed_over_unless_they_are_malformed() {
+fn trailers_are_ignored_unless_malformed() {
     fn with(mut respond: Respond, length: Option<&str>, name: &'static str) {
         if let Some(mut stream) = begin(&mut respond, length) {
             let _ = stream.send_data("whole".into(), false);
@@ -137,7 +137,7 @@ fn trailers_are_passed_over_unless_they_are_malformed() {
 }
 
 #[test]
-fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
+fn interim_responses_are_ignored_and_limited() {
     fn interim(respond: &mut Respond, status: u16) -> bool {
         let response = Response::builder().status(status).header("x-a", "b");
         let response = response.body(()).expect("a response");
@@ -165,7 +165,7 @@ fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
 
 /// h2 does not report empty frames. Otherwise each would count as a part of the body.
 #[test]
-fn pieces_without_anything_in_them_are_no_progress() {
+fn empty_frames_are_not_progress() {
     let (_server, mut bench) = serving(|_, _, _, mut respond| {
         let Some(mut stream) = begin(&mut respond, None) else {
             return;
@@ -316,7 +316,7 @@ fn asked_in(bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn a_stream_that_is_reset_in_the_middle_is_cut_off_whatever_the_reason() {
+fn a_stream_reset_in_the_middle_is_truncated_for_any_reason() {
     const NO_ERROR: u8 = 0;
     const INTERNAL_ERROR: u8 = 2;
     const REFUSED_STREAM: u8 = 7;
@@ -339,7 +339,7 @@ fn a_stream_that_is_reset_in_the_middle_is_cut_off_whatever_the_reason() {
 }
 
 #[test]
-fn a_connection_that_goes_away_in_the_middle_of_a_body_cuts_it_off() {
+fn a_connection_closed_in_the_middle_of_a_body_truncates_it() {
     // The server promises to answer streams up to `last` (the first one is 1), and then does not.
     let away = |last, reason| frame(GOAWAY, 0, 0, &[0, 0, 0, last, 0, 0, 0, reason]);
     for (what, bytes) in [
@@ -360,7 +360,7 @@ fn a_connection_that_goes_away_in_the_middle_of_a_body_cuts_it_off() {
 }
 
 #[test]
-fn a_new_connection_that_goes_away_before_it_answers_is_not_made_again() {
+fn a_new_connection_closed_before_a_response_is_not_retried() {
     // The server reports that it has processed no request.
     let (server, mut bench) = raw(frame(GOAWAY, 0, 0, &[0; 8]), false);
     bench.fails(URL, FailureKind::Disconnected, TRANSIENT);
@@ -368,7 +368,7 @@ fn a_new_connection_that_goes_away_before_it_answers_is_not_made_again() {
 }
 
 #[test]
-fn what_is_not_http_on_a_shared_connection_passes_for_those_who_share_it() {
+fn garbage_on_a_shared_connection_is_transient_for_its_requests() {
     // Data on stream 0 (RFC 9113 section 6.1).
     let nonsense = frame(DATA, 0, 0, b"x");
     let (_server, mut bench) = raw(nonsense.clone(), false);

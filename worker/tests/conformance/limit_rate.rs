@@ -32,7 +32,7 @@ fn server(size: usize) -> Server {
     Server::answering(move |_| ok(&"x".repeat(size)))
 }
 
-fn a_body_takes_the_time_that_its_rate_says(engine: Engine) {
+fn a_body_takes_the_time_of_its_rate(engine: Engine) {
     let server = server(200 * KIB);
     let mut bench = bench(engine, options(), 400 * KIB as u64);
     let begun = Instant::now();
@@ -75,7 +75,7 @@ fn bodies_that_are_not_stored_count_as_well(engine: Engine) {
     );
 }
 
-fn waiting_for_the_rate_is_no_stall(engine: Engine) {
+fn waiting_for_the_rate_is_not_a_stall(engine: Engine) {
     let server = server(12 * KIB);
     let mut options = options();
     // 4 KiB are read at once, which takes twice as long as the limit.
@@ -84,7 +84,7 @@ fn waiting_for_the_rate_is_no_stall(engine: Engine) {
     assert_eq!(bench.body(&server.url("/")).len(), 12 * KIB);
 }
 
-fn but_it_counts_for_the_time_that_is_allowed(engine: Engine) {
+fn waiting_for_the_rate_counts_for_max_time(engine: Engine) {
     let server = server(12 * KIB);
     let mut options = options();
     options.max_time = Some(Duration::from_millis(300));
@@ -99,7 +99,7 @@ fn but_it_counts_for_the_time_that_is_allowed(engine: Engine) {
     );
 }
 
-fn a_download_that_waits_moves_and_can_be_given_up(engine: Engine) {
+fn a_download_that_waits_for_the_rate_reports_progress_and_can_be_abandoned(engine: Engine) {
     let server = server(12 * KIB);
     let folder = tempfile::tempdir().expect("a folder");
     let mut setup = setup(folder.path(), 1, options());
@@ -180,9 +180,9 @@ fn download(
 }
 
 on_every_engine![
-    a_body_takes_the_time_that_its_rate_says,
+    a_body_takes_the_time_of_its_rate,
     bodies_that_are_not_stored_count_as_well,
-    waiting_for_the_rate_is_no_stall,
-    but_it_counts_for_the_time_that_is_allowed,
-    a_download_that_waits_moves_and_can_be_given_up,
+    waiting_for_the_rate_is_not_a_stall,
+    waiting_for_the_rate_counts_for_max_time,
+    a_download_that_waits_for_the_rate_reports_progress_and_can_be_abandoned,
 ];

@@ -96,7 +96,7 @@ fn a_digest_is_answered_once_and_then_sent_along_with_a_count(engine: Engine) {
     }
 }
 
-fn a_password_is_not_sent_where_only_a_digest_may_prove_it(engine: Engine) {
+fn a_password_is_never_sent_with_digest_only(engine: Engine) {
     let mut given = of_user();
     given.login.digest_only = true;
     let (server, heads) = digest_server("SHA-256");
@@ -208,7 +208,7 @@ fn login(host: &str, pair: Option<Credentials>, cookies: Vec<Cookie>) -> Login {
     }
 }
 
-fn a_login_host_gets_its_own_credentials_and_nobody_else_does(engine: Engine) {
+fn only_a_login_host_gets_its_credentials(engine: Engine) {
     let mut given = options();
     given.login.hosts = LoginHosts::new(["login.test"].into_iter(), false);
     given.login.report_cookies = true;
@@ -241,7 +241,7 @@ fn a_login_host_gets_its_own_credentials_and_nobody_else_does(engine: Engine) {
     assert_eq!(set, [("login.test", "sso"), ("data.test", "session")]);
 }
 
-fn what_is_for_the_list_stays_with_it(engine: Engine) {
+fn credentials_of_the_list_stay_with_its_hosts(engine: Engine) {
     let bearer = {
         let mut given = options();
         given.login.bearer = Some(Bearer("t0k3n".to_owned()));
@@ -257,7 +257,7 @@ fn what_is_for_the_list_stays_with_it(engine: Engine) {
     }
 }
 
-fn a_url_with_a_name_alone_takes_the_password_that_is_known_for_it(engine: Engine) {
+fn a_url_with_only_a_user_name_uses_the_known_password(engine: Engine) {
     let heads = Heads::default();
     let seen = heads.clone();
     let server = Server::answering(move |head| {
@@ -282,7 +282,7 @@ fn a_url_with_a_name_alone_takes_the_password_that_is_known_for_it(engine: Engin
     }
 }
 
-fn known_cookies_go_to_their_hosts_and_paths_alone(engine: Engine) {
+fn known_cookies_go_only_to_their_hosts_and_paths(engine: Engine) {
     let cookie = |name: &str, domain: &str, path: &str| Cookie {
         domain: domain.to_owned(),
         host_only: false,
@@ -363,7 +363,7 @@ fn reached(server: &Server, pem: String) -> HttpOptions {
     given
 }
 
-fn a_client_certificate_of_one_host_is_shown_to_that_host_alone(engine: Engine) {
+fn a_client_certificate_of_one_host_is_sent_only_to_that_host(engine: Engine) {
     let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("one");
     let (server, pem, shown_to_b) = asking(made.cert.der());
     let mut given = reached(&server, pem);
@@ -387,7 +387,7 @@ fn a_client_certificate_of_one_host_is_shown_to_that_host_alone(engine: Engine) 
     assert!(!shown_to_b.load(Ordering::SeqCst));
 }
 
-fn a_client_certificate_is_shown_to_the_hosts_of_the_list_alone(engine: Engine) {
+fn a_client_certificate_is_sent_only_to_hosts_of_the_list(engine: Engine) {
     let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).expect("one");
     let (server, pem, shown_to_b) = asking(made.cert.der());
     let mut given = reached(&server, pem);
@@ -410,12 +410,12 @@ fn a_client_certificate_is_shown_to_the_hosts_of_the_list_alone(engine: Engine) 
 
 crate::on_every_engine![
     a_digest_is_answered_once_and_then_sent_along_with_a_count,
-    a_password_is_not_sent_where_only_a_digest_may_prove_it,
+    a_password_is_never_sent_with_digest_only,
     a_nonce_that_is_stale_is_replaced_and_a_wrong_password_fails,
-    a_login_host_gets_its_own_credentials_and_nobody_else_does,
-    what_is_for_the_list_stays_with_it,
-    a_url_with_a_name_alone_takes_the_password_that_is_known_for_it,
-    known_cookies_go_to_their_hosts_and_paths_alone,
-    a_client_certificate_is_shown_to_the_hosts_of_the_list_alone,
-    a_client_certificate_of_one_host_is_shown_to_that_host_alone,
+    only_a_login_host_gets_its_credentials,
+    credentials_of_the_list_stay_with_its_hosts,
+    a_url_with_only_a_user_name_uses_the_known_password,
+    known_cookies_go_only_to_their_hosts_and_paths,
+    a_client_certificate_is_sent_only_to_hosts_of_the_list,
+    a_client_certificate_of_one_host_is_sent_only_to_that_host,
 ];

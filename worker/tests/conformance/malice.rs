@@ -35,7 +35,7 @@ fn a_response_that_comes_byte_by_byte_is_read(engine: Engine) {
 }
 
 /// The request is never read, so closing resets the connection, which may overtake the response.
-fn a_server_that_hangs_up_before_it_has_read_the_request_stores_all_or_nothing(engine: Engine) {
+fn a_server_that_closes_before_reading_the_request_gives_all_or_nothing(engine: Engine) {
     for _ in 0..50 {
         let server = Server::start(|mut stream, _| {
             let _ = stream.read(&mut [0]);
@@ -53,7 +53,7 @@ fn a_server_that_hangs_up_before_it_has_read_the_request_stores_all_or_nothing(e
     }
 }
 
-fn what_the_server_calls_a_file_names_nothing(engine: Engine) {
+fn a_suggested_file_name_is_not_used_as_a_path(engine: Engine) {
     let server = Server::sending(
         b"HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"../../evil\"\r\n\
           Content-Type: ../../evil\r\nContent-Location: ../../evil\r\nContent-Length: 2\r\n\r\nok",
@@ -76,7 +76,7 @@ fn what_the_server_calls_a_file_names_nothing(engine: Engine) {
 }
 
 /// Passwords in a location are for the server that it names, and must not be shown.
-fn credentials_in_a_location_are_not_told(engine: Engine) {
+fn credentials_in_a_location_are_not_reported(engine: Engine) {
     let there = Server::answering(|head| {
         let authorized = head.contains("Basic dTpzM2NyM3Q=");
         ok(if authorized { "in" } else { "out" })
@@ -164,7 +164,7 @@ fn builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
         .expect("versions")
 }
 
-fn a_certificate_out_of_its_time_is_refused(engine: Engine) {
+fn an_expired_certificate_is_refused(engine: Engine) {
     for (from, until, valid) in [(2000, 2001, false), (4000, 4001, false), (2000, 4000, true)] {
         let (certificate, key) = certificate(from, until);
         let chain = vec![certificate.der().clone()];
@@ -211,7 +211,7 @@ fn an_alert_of_the_server_is_a_failure_of_tls(engine: Engine) {
 }
 
 /// An attacker can break a connection, but cannot close it properly under TLS.
-fn a_length_needs_no_closing_message_and_holds_without_one(engine: Engine) {
+fn a_body_with_a_length_needs_no_closing_message(engine: Engine) {
     for (sent, whole) in [("body", true), ("bod", false)] {
         let (server, pem) = tls::server(move |stream| {
             read_head(stream);
@@ -228,7 +228,7 @@ fn a_length_needs_no_closing_message_and_holds_without_one(engine: Engine) {
 }
 
 /// Data that arrives on an idle connection must not become the response to the next request.
-fn a_response_that_nobody_asked_for_is_not_taken_for_the_next(engine: Engine) {
+fn an_unrequested_response_is_not_used_for_the_next_request(engine: Engine) {
     let (ask, asked) = channel();
     let (tell, told) = channel();
     let (asked, tell) = (Mutex::new(asked), Mutex::new(tell));
@@ -252,12 +252,12 @@ fn a_response_that_nobody_asked_for_is_not_taken_for_the_next(engine: Engine) {
 
 crate::on_every_engine![
     a_response_that_comes_byte_by_byte_is_read,
-    a_server_that_hangs_up_before_it_has_read_the_request_stores_all_or_nothing,
-    what_the_server_calls_a_file_names_nothing,
-    credentials_in_a_location_are_not_told,
+    a_server_that_closes_before_reading_the_request_gives_all_or_nothing,
+    a_suggested_file_name_is_not_used_as_a_path,
+    credentials_in_a_location_are_not_reported,
     a_redirect_to_the_proxy_itself_ends,
-    a_certificate_out_of_its_time_is_refused,
+    an_expired_certificate_is_refused,
     an_alert_of_the_server_is_a_failure_of_tls,
-    a_length_needs_no_closing_message_and_holds_without_one,
-    a_response_that_nobody_asked_for_is_not_taken_for_the_next,
+    a_body_with_a_length_needs_no_closing_message,
+    an_unrequested_response_is_not_used_for_the_next_request,
 ];

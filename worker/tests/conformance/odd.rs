@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::support::{Bench, Heads, Server, TRANSIENT, ok, options, read_head};
 
-fn a_location_in_raw_bytes_is_percent_encoded_as_it_is(engine: Engine) {
+fn raw_bytes_in_a_location_are_percent_encoded(engine: Engine) {
     for (location, target) in [
         (&b"/caf\xe9.txt"[..], "/caf%E9.txt"),
         (b"/\xd6\xd0 \xce\xc4#f", "/%D6%D0%20%CE%C4"),
@@ -32,7 +32,7 @@ fn answering(head: &'static str) -> Server {
     Server::answering(move |_| format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nok").into_bytes())
 }
 
-fn after_an_odd_head_the_connection_is_not_used_again(engine: Engine) {
+fn after_an_unusual_head_the_connection_is_closed(engine: Engine) {
     for (head, connections) in [
         ("Content-Length: 2", 1),
         ("X: a\r\n b\r\nContent-Length: 2", 1),
@@ -64,7 +64,7 @@ fn chunks_override_a_length_and_end_the_connection(engine: Engine) {
     assert_eq!(server.accepted(), 2);
 }
 
-fn a_large_head_leaves_its_connection_and_its_body_alone(engine: Engine) {
+fn a_large_head_does_not_affect_connection_and_body(engine: Engine) {
     let server = Server::answering(|_| {
         let headers = format!("X: {}\r\n", "x".repeat(2000)).repeat(100);
         let body = "b".repeat(200_000);
@@ -77,7 +77,7 @@ fn a_large_head_leaves_its_connection_and_its_body_alone(engine: Engine) {
     assert_eq!(server.accepted(), 1);
 }
 
-fn a_content_coding_that_is_none_leaves_the_body_as_it_is(engine: Engine) {
+fn an_unknown_content_coding_leaves_the_body_unchanged(engine: Engine) {
     for name in [
         "UTF-8",
         "none",
@@ -125,7 +125,7 @@ fn gate() -> (Server, Heads) {
     (server, heads)
 }
 
-fn a_cookie_that_a_redirect_sets_comes_with_the_next_request(engine: Engine) {
+fn a_cookie_set_by_a_redirect_is_sent_with_the_next_request(engine: Engine) {
     for path in ["/self", "/gate"] {
         let (server, heads) = gate();
         let mut bench = Bench::new(engine, options());
@@ -137,7 +137,7 @@ fn a_cookie_that_a_redirect_sets_comes_with_the_next_request(engine: Engine) {
     }
 }
 
-fn a_cookie_goes_with_the_users_own_and_to_its_host_alone(engine: Engine) {
+fn a_cookie_is_added_to_the_users_and_sent_only_to_its_host(engine: Engine) {
     let (there, heads) = Server::in_turn(vec![ok("there")]);
     let port = there.addr.port();
     let (here, own) = Server::in_turn(vec![
@@ -160,7 +160,7 @@ fn a_cookie_goes_with_the_users_own_and_to_its_host_alone(engine: Engine) {
     assert_eq!(heads.value(0, "cookie"), None);
 }
 
-fn the_same_request_is_sent_twice_and_no_third_time(engine: Engine) {
+fn the_same_request_is_sent_at_most_twice(engine: Engine) {
     let back = b"HTTP/1.1 302 x\r\nLocation: /\r\n\r\n".to_vec();
     let (server, heads) = Server::in_turn(vec![back.clone(), ok("once")]);
     assert_eq!(Bench::new(engine, options()).body(&server.url("/")), "once");
@@ -180,7 +180,7 @@ enum Refusal {
     HangsUp,
 }
 
-fn a_range_that_is_refused_or_not_answered_becomes_the_whole_body(engine: Engine) {
+fn a_range_that_is_refused_or_unanswered_is_replaced_by_the_whole_body(engine: Engine) {
     const BODY: &str = "0123456789";
     let whole = format!("HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: 10\r\n\r\n{BODY}");
     for (refusal, ranges) in [
@@ -221,7 +221,7 @@ fn a_range_that_is_refused_or_not_answered_becomes_the_whole_body(engine: Engine
 }
 
 /// What is on disk is not discarded after one failure.
-fn a_range_that_fails_once_is_asked_for_again(engine: Engine) {
+fn a_range_that_fails_once_is_requested_again(engine: Engine) {
     let part = "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: 10\r\n\r\n01234";
     let rest = "HTTP/1.1 206 x\r\nETag: \"one\"\r\nContent-Range: bytes 5-9/10\r\n\
                 Content-Length: 5\r\n\r\n56789";
@@ -235,7 +235,7 @@ fn a_range_that_fails_once_is_asked_for_again(engine: Engine) {
 }
 
 /// A busy server says nothing about the range.
-fn a_server_that_is_busy_is_not_asked_for_the_whole_body_instead(engine: Engine) {
+fn a_busy_server_is_not_asked_for_the_whole_body(engine: Engine) {
     let part = "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: 10\r\n\r\n01234";
     let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
     let (server, heads) = Server::in_turn(vec![part.into(), busy.into()]);
@@ -282,7 +282,7 @@ fn silent_address(port: u16) -> (TcpListener, Vec<TcpStream>) {
     (TcpListener::from(socket), full)
 }
 
-fn an_address_that_does_not_answer_costs_a_moment_and_is_remembered(engine: Engine) {
+fn an_address_that_does_not_respond_is_remembered(engine: Engine) {
     let server = Server::answering(|_| {
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });
@@ -307,7 +307,7 @@ fn an_address_that_does_not_answer_costs_a_moment_and_is_remembered(engine: Engi
     drop(silent);
 }
 
-fn a_body_slower_than_the_speed_limit_is_given_up(engine: Engine) {
+fn a_body_slower_than_the_speed_limit_fails(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         read_head(&mut stream);
         let _ = stream.set_nodelay(true);
@@ -328,7 +328,7 @@ fn a_body_slower_than_the_speed_limit_is_given_up(engine: Engine) {
     assert!(failure.message.contains("too slow"), "{failure}");
 }
 
-fn a_request_says_one_host(engine: Engine) {
+fn a_request_has_exactly_one_host_header(engine: Engine) {
     let server = Server::answering(ok);
     for headers in [
         vec![("Host", "a.test")],
@@ -346,19 +346,19 @@ fn a_request_says_one_host(engine: Engine) {
 }
 
 crate::on_every_engine![
-    an_address_that_does_not_answer_costs_a_moment_and_is_remembered,
-    a_body_slower_than_the_speed_limit_is_given_up,
-    a_request_says_one_host,
-    a_location_in_raw_bytes_is_percent_encoded_as_it_is,
-    after_an_odd_head_the_connection_is_not_used_again,
+    an_address_that_does_not_respond_is_remembered,
+    a_body_slower_than_the_speed_limit_fails,
+    a_request_has_exactly_one_host_header,
+    raw_bytes_in_a_location_are_percent_encoded,
+    after_an_unusual_head_the_connection_is_closed,
     chunks_override_a_length_and_end_the_connection,
-    a_large_head_leaves_its_connection_and_its_body_alone,
-    a_content_coding_that_is_none_leaves_the_body_as_it_is,
-    a_cookie_that_a_redirect_sets_comes_with_the_next_request,
-    a_cookie_goes_with_the_users_own_and_to_its_host_alone,
-    the_same_request_is_sent_twice_and_no_third_time,
-    a_range_that_is_refused_or_not_answered_becomes_the_whole_body,
-    a_range_that_fails_once_is_asked_for_again,
-    a_server_that_is_busy_is_not_asked_for_the_whole_body_instead,
+    a_large_head_does_not_affect_connection_and_body,
+    an_unknown_content_coding_leaves_the_body_unchanged,
+    a_cookie_set_by_a_redirect_is_sent_with_the_next_request,
+    a_cookie_is_added_to_the_users_and_sent_only_to_its_host,
+    the_same_request_is_sent_at_most_twice,
+    a_range_that_is_refused_or_unanswered_is_replaced_by_the_whole_body,
+    a_range_that_fails_once_is_requested_again,
+    a_busy_server_is_not_asked_for_the_whole_body,
     a_request_that_a_kept_connection_answers_with_408_is_sent_over_a_new_one,
 ];

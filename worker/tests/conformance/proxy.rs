@@ -60,7 +60,7 @@ fn tunnels_to(origin: SocketAddr) -> (Server, Receiver<String>) {
     (server, heard)
 }
 
-fn http_is_asked_of_a_proxy_with_the_whole_url(engine: Engine) {
+fn http_requests_to_a_proxy_have_the_whole_url(engine: Engine) {
     let (tell, heard) = channel();
     let tell = Mutex::new(tell);
     let server = Server::answering(move |head| {
@@ -217,7 +217,7 @@ fn socks_to(origin: SocketAddr) -> (Server, Receiver<Vec<u8>>) {
     (server, heard)
 }
 
-fn socks_is_told_a_name_or_an_address(engine: Engine) {
+fn socks_receives_a_name_or_an_address(engine: Engine) {
     let origin = Server::answering(|_| ok("by socks"));
     let (server, heard) = socks_to(origin.addr);
     let options = through(&proxy(ProxyScheme::Socks5h, server.addr, false));
@@ -238,7 +238,7 @@ fn socks_is_told_a_name_or_an_address(engine: Engine) {
     assert_eq!(request, [5, 1, 0, 1, 192, 0, 2, 1, 0, 80]);
 }
 
-fn hosts_that_are_exempt_are_asked_themselves(engine: Engine) {
+fn exempt_hosts_are_contacted_directly(engine: Engine) {
     let origin = Server::answering(|_| ok("itself"));
     let dead = ClosedPort::new();
     let mut options = through(&proxy(ProxyScheme::Http, dead.addr, false));
@@ -246,7 +246,7 @@ fn hosts_that_are_exempt_are_asked_themselves(engine: Engine) {
     assert_eq!(Bench::new(engine, options).body(&origin.url("/")), "itself");
 }
 
-fn a_proxy_that_is_not_there_or_refuses_is_a_failure_of_its_own(engine: Engine) {
+fn a_missing_or_refusing_proxy_has_its_own_failure_kind(engine: Engine) {
     let check = |proxy: &Proxy, url: &str, severity| {
         let mut bench = Bench::new(engine, through(proxy));
         let failure = bench.fails(url, FailureKind::Proxy, severity);
@@ -363,13 +363,13 @@ fn credentials_do_not_follow_to_another_host(engine: Engine) {
 }
 
 crate::on_every_engine![
-    http_is_asked_of_a_proxy_with_the_whole_url,
+    http_requests_to_a_proxy_have_the_whole_url,
     https_goes_through_a_tunnel,
     a_proxy_can_be_reached_over_tls,
     tls_goes_through_a_proxy_that_is_reached_over_tls,
-    socks_is_told_a_name_or_an_address,
-    hosts_that_are_exempt_are_asked_themselves,
-    a_proxy_that_is_not_there_or_refuses_is_a_failure_of_its_own,
+    socks_receives_a_name_or_an_address,
+    exempt_hosts_are_contacted_directly,
+    a_missing_or_refusing_proxy_has_its_own_failure_kind,
     private_addresses_are_not_connected_to,
     private_addresses_are_not_reached_by_a_redirect_either,
     credentials_do_not_follow_to_another_host,

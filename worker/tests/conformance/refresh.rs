@@ -68,7 +68,7 @@ fn asked(heads: &Heads, number: usize) -> (Option<String>, Option<String>) {
     (value("if-none-match"), value("if-modified-since"))
 }
 
-fn a_file_that_is_current_stays_and_its_record_is_carried_over(engine: Engine) {
+fn a_current_file_is_kept_with_its_record(engine: Engine) {
     for (etag, date, expect) in [
         (Some(TAG), None, (Some(TAG), None)),
         (Some(TAG), Some(DATE), (Some(TAG), None)),
@@ -91,7 +91,7 @@ fn a_file_that_is_current_stays_and_its_record_is_carried_over(engine: Engine) {
     }
 }
 
-fn a_file_that_is_not_current_is_replaced(engine: Engine) {
+fn an_outdated_file_is_replaced(engine: Engine) {
     let headers = "ETag: \"new\"\r\nContent-Type: text/new\r\n";
     let answer = whole(headers, "anew");
     let (bench, _, stored) = ask(engine, (Some(TAG), None), vec![answer]);
@@ -102,7 +102,7 @@ fn a_file_that_is_not_current_is_replaced(engine: Engine) {
     assert_eq!(bench.stored(), "anew");
 }
 
-fn a_304_that_nobody_asked_for_is_a_failure(engine: Engine) {
+fn an_unrequested_304_is_a_failure(engine: Engine) {
     let (server, _) = Server::in_turn(vec![not_modified("ETag: \"old\"\r\n")]);
     let url = server.url("/");
     let mut bench = Bench::new(engine, options());
@@ -121,7 +121,7 @@ fn a_304_that_nobody_asked_for_is_a_failure(engine: Engine) {
     }
 }
 
-fn a_304_about_another_state_is_asked_again_without_a_condition(engine: Engine) {
+fn a_304_for_another_state_is_requested_again_without_a_condition(engine: Engine) {
     let odd = not_modified("ETag: \"other\"\r\n");
     let answers = vec![odd.clone(), whole("", "anew")];
     let (bench, heads, stored) = ask(engine, (Some(TAG), None), answers);
@@ -137,7 +137,7 @@ fn a_304_about_another_state_is_asked_again_without_a_condition(engine: Engine) 
     assert!(stored.expect("kept").unchanged);
 }
 
-fn whatever_comes_with_a_304_the_next_answer_is_its_own(engine: Engine) {
+fn data_after_a_304_does_not_affect_the_next_response(engine: Engine) {
     for answer in [
         not_modified("Content-Length: 16\r\n"),
         not_modified("Transfer-Encoding: chunked\r\n"),
@@ -170,7 +170,7 @@ fn whatever_comes_with_a_304_the_next_answer_is_its_own(engine: Engine) {
     }
 }
 
-fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engine) {
+fn the_condition_is_sent_only_to_the_source_of_the_file(engine: Engine) {
     let moved = |to: &str| {
         format!(
             "HTTP/1.1 302 x\r\nLocation: {to}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -223,7 +223,7 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
     assert_eq!(asked(&heads, 0), (None, None));
 }
 
-fn a_failure_leaves_the_file_where_it_is(engine: Engine) {
+fn a_failure_keeps_the_file(engine: Engine) {
     let cut = b"HTTP/1.1 200 OK\r\nETag: \"new\"\r\nContent-Length: 9\r\n\r\nonly".to_vec();
     for (answer, kind, severity) in [
         (
@@ -255,7 +255,7 @@ fn a_failure_leaves_the_file_where_it_is(engine: Engine) {
     }
 }
 
-fn what_the_list_says_holds_for_what_replaces_the_file(engine: Engine) {
+fn checksums_of_the_list_apply_to_the_replacement(engine: Engine) {
     let (server, _) = Server::in_turn(vec![whole("", "anew")]);
     let url = server.url("/");
     let mut bench = bench(engine);
@@ -272,7 +272,7 @@ fn what_the_list_says_holds_for_what_replaces_the_file(engine: Engine) {
     assert_eq!(bench.stored(), OLD);
 }
 
-fn conditions_of_the_user_are_the_only_ones(engine: Engine) {
+fn conditions_of_the_user_replace_ours(engine: Engine) {
     for (name, value) in [
         ("If-None-Match", "\"mine\""),
         ("if-modified-since", DATE),
@@ -309,7 +309,7 @@ fn leave(bench: &Bench, url: &str) {
     std::fs::write(bench.partial("file~note"), text).expect("written");
 }
 
-fn what_is_there_of_a_new_body_is_gone_on_with_unless_the_old_one_is_current(engine: Engine) {
+fn a_partial_new_body_is_continued_unless_the_old_one_is_current(engine: Engine) {
     let rest = b"HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789";
     for (answer, unchanged, file) in [
         (rest.to_vec(), false, "0123456789"),
@@ -380,15 +380,15 @@ fn validators_are_recorded_if_they_can_be_used(engine: Engine) {
 }
 
 crate::on_every_engine![
-    a_file_that_is_current_stays_and_its_record_is_carried_over,
-    a_file_that_is_not_current_is_replaced,
-    a_304_that_nobody_asked_for_is_a_failure,
-    a_304_about_another_state_is_asked_again_without_a_condition,
-    whatever_comes_with_a_304_the_next_answer_is_its_own,
-    the_condition_goes_to_where_the_file_came_from_and_nowhere_else,
-    a_failure_leaves_the_file_where_it_is,
-    what_the_list_says_holds_for_what_replaces_the_file,
-    conditions_of_the_user_are_the_only_ones,
-    what_is_there_of_a_new_body_is_gone_on_with_unless_the_old_one_is_current,
+    a_current_file_is_kept_with_its_record,
+    an_outdated_file_is_replaced,
+    an_unrequested_304_is_a_failure,
+    a_304_for_another_state_is_requested_again_without_a_condition,
+    data_after_a_304_does_not_affect_the_next_response,
+    the_condition_is_sent_only_to_the_source_of_the_file,
+    a_failure_keeps_the_file,
+    checksums_of_the_list_apply_to_the_replacement,
+    conditions_of_the_user_replace_ours,
+    a_partial_new_body_is_continued_unless_the_old_one_is_current,
     validators_are_recorded_if_they_can_be_used,
 ];

@@ -39,7 +39,7 @@ fn twice(engine: Engine, headers: &str, then: Vec<Vec<u8>>) -> (Bench, Heads, St
     (bench, heads, url)
 }
 
-fn a_body_that_was_cut_off_goes_on_where_it_was(engine: Engine) {
+fn an_interrupted_body_continues_where_it_stopped(engine: Engine) {
     let (bench, heads, _) = twice(engine, TAG, vec![part(4, 10, "10", 6, TAG)]);
     assert_eq!(bench.stored(), BODY);
     assert_eq!(heads.count(), 2);
@@ -63,7 +63,7 @@ fn the_hash_and_the_size_are_those_of_the_whole(engine: Engine) {
     assert_eq!(resumed.content_type.as_deref(), Some("text/plain"));
 }
 
-fn a_date_is_good_enough_once_it_is_settled(engine: Engine) {
+fn a_last_modified_date_is_a_validator_once_it_is_old_enough(engine: Engine) {
     let old = "Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\n";
     let date = "Date: Thu, 01 Jan 2015 00:00:02 GMT\r\n";
     let headers = format!("{old}{date}");
@@ -73,7 +73,7 @@ fn a_date_is_good_enough_once_it_is_settled(engine: Engine) {
     assert_eq!(heads.value(1, "if-range").as_deref(), Some(expect));
 }
 
-fn without_a_strong_validator_a_body_is_done_over(engine: Engine) {
+fn without_a_strong_validator_a_body_restarts(engine: Engine) {
     let date = "Thu, 01 Jan 2015 00:00:00 GMT";
     for headers in [
         "",
@@ -93,7 +93,7 @@ fn without_a_strong_validator_a_body_is_done_over(engine: Engine) {
     }
 }
 
-fn an_answer_with_the_whole_body_replaces_what_was_there(engine: Engine) {
+fn a_response_with_the_whole_body_replaces_the_partial_one(engine: Engine) {
     for whole in ["ab", "ten bytes!", "a longer one than what was there"] {
         let length = whole.len();
         let head = format!("HTTP/1.1 200 x\r\nETag: \"two\"\r\nContent-Length: {length}\r\n\r\n");
@@ -102,7 +102,7 @@ fn an_answer_with_the_whole_body_replaces_what_was_there(engine: Engine) {
     }
 }
 
-fn nothing_stored_contradicts_what_was_known_of_the_body(engine: Engine) {
+fn a_stored_body_matches_everything_known_about_it(engine: Engine) {
     let whole = |head: &str, body: &str| format!("HTTP/1.1 200 x\r\n{head}\r\n{body}").into_bytes();
     let chunked = "Transfer-Encoding: chunked\r\n";
     for (fresh, expect) in [
@@ -149,7 +149,7 @@ fn nothing_stored_contradicts_what_was_known_of_the_body(engine: Engine) {
     }
 }
 
-fn what_is_not_the_whole_body_is_no_file(engine: Engine) {
+fn an_incomplete_body_is_not_stored(engine: Engine) {
     let ranges = |status: u16, ranges: &str, length: usize| {
         let body = &BODY[..length];
         format!("HTTP/1.1 {status} x\r\n{ranges}Content-Length: {length}\r\n\r\n{body}")
@@ -226,7 +226,7 @@ fn what_is_not_the_whole_body_is_no_file(engine: Engine) {
     Bench::new(engine, options()).fails(&server.url("/"), kind, TRANSIENT);
 }
 
-fn an_answer_that_does_not_fit_makes_it_start_over(engine: Engine) {
+fn an_answer_that_does_not_fit_restarts_the_body(engine: Engine) {
     let misfits = [
         part(0, 10, "10", 10, ""),
         part(3, 10, "10", 7, ""),
@@ -267,7 +267,7 @@ fn an_answer_that_does_not_fit_makes_it_start_over(engine: Engine) {
     }
 }
 
-fn a_part_that_is_cut_off_too_is_gone_on_with(engine: Engine) {
+fn an_interrupted_part_is_continued(engine: Engine) {
     let answers = vec![
         cut(2, TAG),
         part(2, 10, "10", 3, TAG),
@@ -285,7 +285,7 @@ fn a_part_that_is_cut_off_too_is_gone_on_with(engine: Engine) {
     assert_eq!(asked, expect);
 }
 
-fn a_part_without_a_length_is_held_to_its_range(engine: Engine) {
+fn a_part_without_a_length_is_checked_against_its_range(engine: Engine) {
     let head =
         "HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nTransfer-Encoding: chunked\r\n\r\n";
     let whole = format!("{head}6\r\n456789\r\n0\r\n\r\n").into_bytes();
@@ -299,7 +299,7 @@ fn a_part_without_a_length_is_held_to_its_range(engine: Engine) {
     assert_eq!(bench.left(), [""; 0], "a server that counts wrong");
 }
 
-fn what_fails_for_good_is_forgotten_and_what_may_pass_is_not(engine: Engine) {
+fn partial_bodies_are_kept_only_after_transient_failures(engine: Engine) {
     for (status, left) in [("404", &[][..]), ("503", &["file", "file~note"])] {
         let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
         let (server, heads) = Server::in_turn(vec![
@@ -319,7 +319,7 @@ fn what_fails_for_good_is_forgotten_and_what_may_pass_is_not(engine: Engine) {
     }
 }
 
-fn the_last_byte_is_asked_for_again_when_all_were_there(engine: Engine) {
+fn a_complete_partial_body_requests_its_last_byte_again(engine: Engine) {
     let (server, heads) = Server::in_turn(vec![part(9, 10, "10", 1, "")]);
     let mut bench = Bench::new(engine, options());
     leave(&bench, &server.url("/"), BODY.as_bytes());
@@ -343,7 +343,7 @@ fn leave(bench: &Bench, url: &str, body: &[u8]) {
     std::fs::write(bench.partial("file~note"), text).expect("written");
 }
 
-fn what_is_not_a_part_of_this_body_is_done_over(engine: Engine) {
+fn a_part_of_another_body_restarts_the_download(engine: Engine) {
     for (url, body) in [
         ("http://elsewhere.test/", &b"0123"[..]),
         ("", b"01234567890123"),
@@ -358,7 +358,7 @@ fn what_is_not_a_part_of_this_body_is_done_over(engine: Engine) {
     }
 }
 
-fn a_range_is_asked_for_where_the_body_came_from(engine: Engine) {
+fn a_range_is_requested_from_the_source_of_the_body(engine: Engine) {
     let moved = b"HTTP/1.1 302 x\r\nLocation: /there\r\nConnection: close\r\n\
                   Content-Length: 0\r\n\r\n";
     let (server, heads) = Server::in_turn(vec![
@@ -374,7 +374,7 @@ fn a_range_is_asked_for_where_the_body_came_from(engine: Engine) {
     assert_eq!(heads.value(3, "range").as_deref(), Some("bytes=4-"));
 }
 
-fn the_limit_on_files_counts_what_is_there(engine: Engine) {
+fn the_limit_on_files_counts_bytes_on_disk(engine: Engine) {
     let (server, _) = Server::in_turn(vec![part(4, 10, "10", 6, "")]);
     let mut options = options();
     options.max_filesize = Some(9);
@@ -386,7 +386,7 @@ fn the_limit_on_files_counts_what_is_there(engine: Engine) {
 
 /// A server with ranges sends a random number of bytes each time, and now and then another body
 /// under another tag.
-fn however_often_it_is_cut_off_the_file_is_one_of_the_bodies(engine: Engine) {
+fn after_any_number_of_interruptions_the_file_is_one_of_the_bodies(engine: Engine) {
     const SIZE: usize = 400_000;
     let body = |version: usize| -> Vec<u8> {
         let byte = |at: usize| (at / 7 + version * 31) as u8;
@@ -442,20 +442,20 @@ fn however_often_it_is_cut_off_the_file_is_one_of_the_bodies(engine: Engine) {
 }
 
 crate::on_every_engine![
-    a_body_that_was_cut_off_goes_on_where_it_was,
+    an_interrupted_body_continues_where_it_stopped,
     the_hash_and_the_size_are_those_of_the_whole,
-    a_date_is_good_enough_once_it_is_settled,
-    without_a_strong_validator_a_body_is_done_over,
-    an_answer_with_the_whole_body_replaces_what_was_there,
-    an_answer_that_does_not_fit_makes_it_start_over,
-    nothing_stored_contradicts_what_was_known_of_the_body,
-    what_is_not_the_whole_body_is_no_file,
-    a_part_that_is_cut_off_too_is_gone_on_with,
-    a_part_without_a_length_is_held_to_its_range,
-    what_fails_for_good_is_forgotten_and_what_may_pass_is_not,
-    the_last_byte_is_asked_for_again_when_all_were_there,
-    what_is_not_a_part_of_this_body_is_done_over,
-    a_range_is_asked_for_where_the_body_came_from,
-    the_limit_on_files_counts_what_is_there,
-    however_often_it_is_cut_off_the_file_is_one_of_the_bodies,
+    a_last_modified_date_is_a_validator_once_it_is_old_enough,
+    without_a_strong_validator_a_body_restarts,
+    a_response_with_the_whole_body_replaces_the_partial_one,
+    an_answer_that_does_not_fit_restarts_the_body,
+    a_stored_body_matches_everything_known_about_it,
+    an_incomplete_body_is_not_stored,
+    an_interrupted_part_is_continued,
+    a_part_without_a_length_is_checked_against_its_range,
+    partial_bodies_are_kept_only_after_transient_failures,
+    a_complete_partial_body_requests_its_last_byte_again,
+    a_part_of_another_body_restarts_the_download,
+    a_range_is_requested_from_the_source_of_the_body,
+    the_limit_on_files_counts_bytes_on_disk,
+    after_any_number_of_interruptions_the_file_is_one_of_the_bodies,
 ];

@@ -52,7 +52,7 @@ fn every_phase_has_a_span_and_a_pooled_connection_has_fewer(engine: Engine) {
     assert!(second[0].start > first[first.len() - 1].start);
 }
 
-fn waiting_for_a_server_takes_no_processor_time_and_work_does(engine: Engine) {
+fn only_work_uses_processor_time(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         while read_head(&mut stream).is_some() {
             // Longer than the work below takes, by the clock that the engine uses.
@@ -86,7 +86,7 @@ fn waiting_for_a_server_takes_no_processor_time_and_work_does(engine: Engine) {
     assert_eq!(spans.last().map(|span| span.phase), Some(SpanPhase::Store));
 }
 
-fn nothing_is_recorded_unless_asked_for(engine: Engine) {
+fn nothing_is_recorded_unless_requested(engine: Engine) {
     let server = Server::answering(|_| ok("body"));
     let stored = Bench::new(engine, options()).get(&server.url("/"));
     assert_eq!(stored.expect("stored").exchange.spans, []);
@@ -121,8 +121,8 @@ fn a_large_body_keeps_within_the_limit_of_spans(engine: Engine) {
 
 crate::on_every_engine![
     every_phase_has_a_span_and_a_pooled_connection_has_fewer,
-    waiting_for_a_server_takes_no_processor_time_and_work_does,
-    nothing_is_recorded_unless_asked_for,
+    only_work_uses_processor_time,
+    nothing_is_recorded_unless_requested,
     a_failure_has_its_spans_too,
     a_large_body_keeps_within_the_limit_of_spans,
 ];

@@ -159,7 +159,7 @@ fn check(bench: &mut Bench, server: &Server) {
     assert_eq!(stored.exchange.status, Some(200));
 }
 
-fn a_large_body_comes_over_several_connections_and_has_one_hash(engine: Engine) {
+fn a_large_body_uses_several_connections_and_has_one_hash(engine: Engine) {
     let (server, seen) = serve(|stream, asked, seen| match asked.range {
         None => first_piece(stream, asked, || seen.wait_for_whole(7)),
         Some(_) => exact(stream, asked),
@@ -178,7 +178,7 @@ fn a_large_body_comes_over_several_connections_and_has_one_hash(engine: Engine) 
     assert!(ranges.iter().all(|(first, end)| end - first <= MIB));
 }
 
-fn what_nothing_vouches_for_and_what_is_small_comes_in_one_piece(engine: Engine) {
+fn small_bodies_and_bodies_without_a_validator_are_not_split(engine: Engine) {
     for headers in [
         "Accept-Ranges: bytes\r\n",
         "Accept-Ranges: bytes\r\nETag: W/\"one\"\r\n",
@@ -206,7 +206,7 @@ fn what_nothing_vouches_for_and_what_is_small_comes_in_one_piece(engine: Engine)
     assert_eq!(server.accepted(), 1);
 }
 
-fn a_range_that_the_list_asks_for_comes_in_one_piece(engine: Engine) {
+fn a_range_of_the_list_is_not_split(engine: Engine) {
     const PART: usize = 4 * MIB;
     let server = Server::answering(|_| {
         let head = part(
@@ -308,20 +308,20 @@ fn one_piece_ends(engine: Engine, options: HttpOptions, ends: fn(&TcpStream)) {
     assert!(ranges.contains(&Some((MIB + 1000, 2 * MIB))), "{ranges:?}");
 }
 
-fn a_piece_that_is_cut_off_is_gone_on_with_by_another(engine: Engine) {
+fn another_connection_continues_a_piece_that_is_cut_off(engine: Engine) {
     one_piece_ends(engine, with_split(4), |stream| {
         let _ = stream.shutdown(Shutdown::Write);
     });
 }
 
-fn a_piece_that_stalls_is_gone_on_with_by_another(engine: Engine) {
+fn another_connection_continues_a_piece_that_stalls(engine: Engine) {
     let mut options = with_split(4);
     options.stall_timeout = Duration::from_secs(1);
     one_piece_ends(engine, options, |_| {});
 }
 
 /// A server with one thread serves one connection and lets the others wait.
-fn a_server_that_answers_one_at_a_time_holds_nothing_up(engine: Engine) {
+fn a_server_that_answers_one_request_at_a_time_causes_no_stall(engine: Engine) {
     let (server, _) = serve(|stream, asked, seen| match asked.range {
         None => first_piece(stream, asked, || seen.wait_for_ranges(3)),
         Some(_) => {
@@ -334,7 +334,7 @@ fn a_server_that_answers_one_at_a_time_holds_nothing_up(engine: Engine) {
     check(&mut Bench::new(engine, options), &server);
 }
 
-fn when_all_fails_the_next_attempt_goes_on_behind_what_is_whole(engine: Engine) {
+fn after_a_failure_the_next_attempt_continues_after_the_whole_bytes(engine: Engine) {
     let (server, seen) = serve(|stream, asked, seen| {
         let is_first_attempt = *seen.whole.lock().expect("no panic") < 100;
         match asked.range {
@@ -367,7 +367,7 @@ fn when_all_fails_the_next_attempt_goes_on_behind_what_is_whole(engine: Engine) 
     assert_eq!(seen.ranges()[before], Some((whole, SIZE)));
 }
 
-fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
+fn a_body_that_changes_during_the_download_is_not_mixed(engine: Engine) {
     let second = || body().iter().map(|byte| byte ^ 0xFF).collect::<Vec<u8>>();
     let (server, seen) = serve(move |stream, asked, seen| {
         let is_changed = *seen.whole.lock().expect("no panic") >= 1;
@@ -392,7 +392,7 @@ fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
     assert!(bench.stored_bytes() == second(), "a mixture");
 }
 
-fn what_is_put_together_and_not_what_the_list_names_may_come_again(engine: Engine) {
+fn an_assembled_body_with_a_wrong_checksum_is_retried(engine: Engine) {
     let (server, _) = serve(|stream, asked, seen| match asked.range {
         None => first_piece(stream, asked, || seen.wait_for_ranges(4)),
         Some((first, end)) => {
@@ -417,7 +417,7 @@ fn what_is_put_together_and_not_what_the_list_names_may_come_again(engine: Engin
     assert_eq!(bench.left(), [""; 0]);
 }
 
-fn the_connections_of_a_download_are_never_more_than_that(engine: Engine) {
+fn a_download_never_exceeds_its_number_of_connections(engine: Engine) {
     let open: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
     let most = Arc::new(AtomicUsize::new(0));
     let (count, seen) = (Arc::clone(&open), Arc::clone(&most));
@@ -457,7 +457,7 @@ fn is_open(stream: &TcpStream) -> bool {
     !polled[0].revents().intersects(gone)
 }
 
-fn the_rate_is_that_of_all_connections_together(engine: Engine) {
+fn the_rate_limits_all_connections_together(engine: Engine) {
     let (server, _) = serve(|stream, asked, _| exact(stream, asked));
     let mut bench = Bench::with(engine, with_split(4), |setup| {
         setup.limit_rate = Some(LimitRate {
@@ -476,16 +476,16 @@ fn the_rate_is_that_of_all_connections_together(engine: Engine) {
 }
 
 crate::on_every_engine![
-    a_large_body_comes_over_several_connections_and_has_one_hash,
-    what_nothing_vouches_for_and_what_is_small_comes_in_one_piece,
-    a_range_that_the_list_asks_for_comes_in_one_piece,
+    a_large_body_uses_several_connections_and_has_one_hash,
+    small_bodies_and_bodies_without_a_validator_are_not_split,
+    a_range_of_the_list_is_not_split,
     an_answer_that_is_not_exactly_the_piece_is_not_used,
-    a_piece_that_is_cut_off_is_gone_on_with_by_another,
-    a_piece_that_stalls_is_gone_on_with_by_another,
-    a_server_that_answers_one_at_a_time_holds_nothing_up,
-    when_all_fails_the_next_attempt_goes_on_behind_what_is_whole,
-    a_body_that_changes_on_the_way_is_not_mixed,
-    what_is_put_together_and_not_what_the_list_names_may_come_again,
-    the_connections_of_a_download_are_never_more_than_that,
-    the_rate_is_that_of_all_connections_together,
+    another_connection_continues_a_piece_that_is_cut_off,
+    another_connection_continues_a_piece_that_stalls,
+    a_server_that_answers_one_request_at_a_time_causes_no_stall,
+    after_a_failure_the_next_attempt_continues_after_the_whole_bytes,
+    a_body_that_changes_during_the_download_is_not_mixed,
+    an_assembled_body_with_a_wrong_checksum_is_retried,
+    a_download_never_exceeds_its_number_of_connections,
+    the_rate_limits_all_connections_together,
 ];

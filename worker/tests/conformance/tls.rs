@@ -58,7 +58,7 @@ pub fn answer(stream: &mut Tls) {
     }
 }
 
-fn a_trusted_server_is_asked_by_its_name_and_kept(engine: Engine) {
+fn a_trusted_server_receives_its_name_and_the_connection_is_reused(engine: Engine) {
     let (server, pem) = server(answer);
     let mut bench = bench(engine, &server, Trust::Pem(pem));
     assert_eq!(bench.body("https://a.test/"), "a.test");
@@ -90,7 +90,7 @@ fn a_certificate_that_is_not_trusted_or_of_another_name_is_permanent(engine: Eng
     check(Trust::Pem, "https://b.test/");
 }
 
-fn any_certificate_will_do_when_that_is_asked_for(engine: Engine) {
+fn insecure_accepts_any_certificate(engine: Engine) {
     let (server, _) = server(answer);
     let mut options = options();
     options.insecure = true;
@@ -137,7 +137,7 @@ fn a_servers_own_certificate_can_be_the_root_that_it_is_trusted_by(engine: Engin
 }
 
 /// X.509 version 1, which rustls does not read.
-fn a_certificate_that_cannot_be_read_will_do_when_any_will(engine: Engine) {
+fn insecure_accepts_an_unreadable_certificate(engine: Engine) {
     let pem = include_bytes!("certs/v1.pem");
     let certificate = CertificateDer::from_pem_slice(pem).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("certs/v1.key")).expect("a key");
@@ -167,7 +167,7 @@ fn a_certificate_that_cannot_be_read_will_do_when_any_will(engine: Engine) {
     }
 }
 
-fn a_handshake_without_anything_in_common_says_what_was_offered(engine: Engine) {
+fn a_handshake_without_a_common_protocol_names_the_offered_ones(engine: Engine) {
     for (alert, word) in [(40, "CBC"), (70, "TLS 1.2")] {
         let server = Server::start(move |mut stream, _| {
             let _ = stream.read(&mut [0; 4096]);
@@ -181,7 +181,7 @@ fn a_handshake_without_anything_in_common_says_what_was_offered(engine: Engine) 
     }
 }
 
-fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not(engine: Engine) {
+fn a_server_without_tls_is_permanent_and_one_that_closes_is_not(engine: Engine) {
     let garbage = Server::start(|mut stream, _| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         wait_for_end(&mut stream);
@@ -196,7 +196,7 @@ fn a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not(engine:
     check(&close, FailureKind::Disconnected, TRANSIENT);
 }
 
-fn a_handshake_that_hangs_falls_under_the_connect_timeout(engine: Engine) {
+fn a_hanging_handshake_ends_with_the_connect_timeout(engine: Engine) {
     let server = Server::start(|mut stream, _| wait_for_end(&mut stream));
     let mut options = options();
     options.connect_timeout = Duration::from_millis(200);
@@ -225,14 +225,14 @@ fn a_body_without_a_length_needs_the_closing_message(engine: Engine) {
 }
 
 crate::on_every_engine![
-    a_trusted_server_is_asked_by_its_name_and_kept,
+    a_trusted_server_receives_its_name_and_the_connection_is_reused,
     certificates_can_come_from_a_file,
     a_certificate_that_is_not_trusted_or_of_another_name_is_permanent,
-    a_server_that_speaks_no_tls_is_permanent_and_one_that_hangs_up_is_not,
-    a_handshake_that_hangs_falls_under_the_connect_timeout,
-    any_certificate_will_do_when_that_is_asked_for,
+    a_server_without_tls_is_permanent_and_one_that_closes_is_not,
+    a_hanging_handshake_ends_with_the_connect_timeout,
+    insecure_accepts_any_certificate,
     a_servers_own_certificate_can_be_the_root_that_it_is_trusted_by,
-    a_certificate_that_cannot_be_read_will_do_when_any_will,
-    a_handshake_without_anything_in_common_says_what_was_offered,
+    insecure_accepts_an_unreadable_certificate,
+    a_handshake_without_a_common_protocol_names_the_offered_ones,
     a_body_without_a_length_needs_the_closing_message,
 ];

@@ -21,7 +21,7 @@ fn millionths(millionths: u32) -> Share {
 }
 
 #[test]
-fn every_kind_of_fault_is_read() {
+fn every_kind_of_fault_is_parsed() {
     let spec = parse(
         "kill=20/s, segv=0.5%,hang@/a=b@c?d,no-connect=100%,kill-all=0.1/s,segv@/poison,seed=7",
     );
@@ -51,7 +51,7 @@ fn every_kind_of_fault_is_read() {
 }
 
 #[test]
-fn every_fault_there_is_can_be_named() {
+fn every_fault_can_be_named() {
     for fault in TaskFault::ALL {
         let name = fault.name();
         let spec = parse(&format!("{name}=1%,{name}@x"));
@@ -69,7 +69,7 @@ fn every_fault_there_is_can_be_named() {
 }
 
 #[test]
-fn what_happens_to_nobody_is_left_out() {
+fn empty_shares_are_omitted() {
     let spec = parse("segv=0%,no-start=0.0%,seed=3");
     assert_eq!((spec.faults(), spec.start_faults()), (None, None));
     assert_eq!(spec.to_string(), "seed=3");
@@ -128,7 +128,7 @@ fn a_refusal_names_the_item_and_what_is_expected() {
 }
 
 #[test]
-fn what_makes_no_sense_together_is_refused() {
+fn contradictory_faults_are_rejected() {
     assert_eq!(
         refusal("segv=1%,segv=1%"),
         "`segv` is given more than once: give it once"
@@ -197,12 +197,12 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_back_as_the_same(spec in specs()) {
+    fn written_specs_round_trip(spec in specs()) {
         prop_assert_eq!(parse(&spec.to_string()), spec);
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "(segv|kill|no-start|seed|x)?[=@]?.{0,12}(,.{0,8})?") {
+    fn the_parser_never_panics(text in "(segv|kill|no-start|seed|x)?[=@]?.{0,12}(,.{0,8})?") {
         let _ = text.parse::<Spec>();
     }
 }

@@ -86,7 +86,7 @@ fn a_refusal_names_the_setting_the_value_and_what_is_allowed() {
 }
 
 #[test]
-fn values_out_of_their_range_are_refused() {
+fn values_out_of_range_are_rejected() {
     for value in ["", "abc", "-1", "2MiB..1MiB", "1..", "..", "99999999TiB"] {
         assert!(refusal(&format!("size={value}")).contains("as size"));
     }
@@ -147,12 +147,12 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_back_as_the_same(spec in specs()) {
+    fn written_specs_round_trip(spec in specs()) {
         prop_assert_eq!(parse(&spec.to_string()), spec);
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "(size|latency|errors|seed|x)?=?.{0,12}(,.{0,8})?") {
+    fn the_parser_never_panics(text in "(size|latency|errors|seed|x)?=?.{0,12}(,.{0,8})?") {
         let _ = text.parse::<Spec>();
     }
 }

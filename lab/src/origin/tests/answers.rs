@@ -10,7 +10,7 @@ use super::support::{Running, field};
 use crate::origin::body;
 
 #[test]
-fn a_client_gets_the_bytes_that_can_be_computed() {
+fn a_client_receives_the_computed_bytes() {
     let origin = Running::new("size=1B..100KiB,latency=0s");
     let client = ureq::Agent::new_with_defaults();
     for path in ["", "/", "/a/b?c=d&e", "/%C3%A4%20", "/1", "/2", "/3", "/4"] {
@@ -120,7 +120,7 @@ fn the_host_is_part_of_the_url() {
 }
 
 #[test]
-fn nonsense_does_no_harm() {
+fn malformed_requests_do_not_stop_the_origin() {
     let origin = Running::new("size=10B,latency=0s");
     let answer = origin.ask("no request\r\n\r\n");
     assert_eq!(answer.status(), "400");

@@ -47,7 +47,7 @@ fn the_same_requests_meet_the_same_faults() {
 }
 
 #[test]
-fn every_url_gets_through_in_the_end() {
+fn every_url_is_served_eventually() {
     let origin = Running::new("size=1KiB,latency=0s,errors=30%,truncate=20%,reset=20%");
     for url in 0..20 {
         let path = format!("/{url}");
@@ -59,7 +59,7 @@ fn every_url_gets_through_in_the_end() {
 }
 
 #[test]
-fn errors_have_the_status_asked_for_and_leave_the_connection() {
+fn errors_have_the_configured_status_and_keep_the_connection() {
     let origin = Running::new("latency=0s,errors=100%:404");
     let answer = origin.ask(concat!(
         "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -181,7 +181,7 @@ fn a_slow_body_drips_and_is_right() {
 }
 
 #[test]
-fn an_endless_body_has_no_length_and_goes_on_behind_its_content() {
+fn an_endless_body_has_no_length_and_continues_after_its_content() {
     let origin = Running::new("size=1000B,latency=0s,endless=100%");
     let mut socket = open(&origin);
     let head = head(&mut socket);
@@ -194,7 +194,7 @@ fn an_endless_body_has_no_length_and_goes_on_behind_its_content() {
 }
 
 #[test]
-fn a_transient_fault_is_over_after_so_many_requests() {
+fn a_transient_fault_ends_after_the_configured_number_of_requests() {
     let origin = Running::new("size=1KiB,latency=0s,errors=50%,reset=50%,transient=2");
     for url in 0..10 {
         let path = format!("/{url}");

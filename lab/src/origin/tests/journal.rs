@@ -47,7 +47,7 @@ fn an_empty_body_is_complete() {
 }
 
 #[test]
-fn a_range_that_is_asked_for_is_noted_and_what_was_sent_of_it() {
+fn a_requested_range_is_recorded_with_the_bytes_that_were_sent() {
     let ask = |origin: &Running| {
         origin.ask("GET /a HTTP/1.1\r\nHost: h\r\nRange: bytes=4-\r\nConnection: close\r\n\r\n")
     };
@@ -74,7 +74,7 @@ fn a_range_that_is_asked_for_is_noted_and_what_was_sent_of_it() {
 }
 
 #[test]
-fn what_broke_off_is_not_complete_and_says_why() {
+fn an_interrupted_response_is_recorded_as_incomplete_with_the_reason() {
     for (spec, status, bytes) in [
         ("truncate=100%", Some(200), 500),
         ("errors=100%", Some(503), 16),

@@ -7,7 +7,7 @@ use super::support::{Running, options};
 use crate::origin::{Options, OriginError, Spec, Until, serve};
 
 #[test]
-fn it_leaves_when_its_input_ends_and_cuts_what_runs() {
+fn it_exits_when_its_input_ends_and_cuts_running_responses() {
     let origin = Running::new("latency=24h");
     let addr = origin.at.http;
     let mut waiting = TcpStream::connect(addr).expect("the origin listens");
@@ -22,7 +22,7 @@ fn it_leaves_when_its_input_ends_and_cuts_what_runs() {
 }
 
 #[test]
-fn it_leaves_at_once_if_its_input_has_ended() {
+fn it_exits_at_once_if_its_input_has_ended() {
     let options = Options {
         until: Until::Closed(Box::new(io::empty())),
         ..options(Spec::default())
@@ -49,7 +49,7 @@ fn without_a_listener_for_https_there_is_no_ca() {
 }
 
 #[test]
-fn nobody_to_announce_to_is_an_error() {
+fn a_closed_standard_output_is_an_error() {
     let (reader, writer) = io::pipe().expect("a pipe can be made");
     drop(reader);
     let options = Options {
@@ -76,7 +76,7 @@ fn an_address_in_use_is_an_error_that_names_it() {
 }
 
 #[test]
-fn the_ca_is_written_where_it_is_asked_for() {
+fn the_ca_is_written_to_the_given_path() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("ca.pem");
     let options = |path| Options {

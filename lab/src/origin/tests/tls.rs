@@ -71,7 +71,7 @@ fn an_address_elsewhere_has_no_certificate() {
 }
 
 #[test]
-fn each_origin_has_a_ca_of_its_own() {
+fn each_origin_has_its_own_ca() {
     let (origin, other) = (Running::new(""), Running::new(""));
     let error = connect(&origin, ca(&other), "example.com").expect_err("it is another CA");
     assert!(
@@ -81,7 +81,7 @@ fn each_origin_has_a_ca_of_its_own() {
 }
 
 #[test]
-fn a_client_without_tls_does_no_harm() {
+fn a_client_without_tls_does_not_stop_the_origin() {
     let origin = Running::new("size=10B,latency=0s");
     let mut socket = TcpStream::connect(origin.https()).expect("the origin listens");
     let answer = Answer::read(&mut socket, GET);
@@ -90,7 +90,7 @@ fn a_client_without_tls_does_no_harm() {
 }
 
 #[test]
-fn faults_reach_through_tls() {
+fn faults_also_apply_over_tls() {
     let origin = Running::new("size=300kB,latency=0s,truncate=100%");
     let mut client = connect(&origin, ca(&origin), "h").expect("it speaks TLS");
     let answer = Answer::read(&mut client, GET);

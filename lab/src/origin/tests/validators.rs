@@ -11,7 +11,7 @@ fn ask(origin: &Running, fields: &str) -> Answer {
 }
 
 #[test]
-fn a_part_is_sent_with_where_it_belongs() {
+fn a_part_is_sent_with_its_content_range() {
     let origin = Running::new("size=1000B,latency=0s");
     let whole = ask(&origin, "");
     assert_eq!(whole.field("accept-ranges"), "bytes");
@@ -73,7 +73,7 @@ fn titled(date: &str) -> String {
 }
 
 #[test]
-fn what_is_switched_off_is_not_there() {
+fn disabled_validators_are_not_sent() {
     for (validators, etag, date) in [
         ("both", true, true),
         ("etag", true, false),
@@ -92,7 +92,7 @@ fn what_is_switched_off_is_not_there() {
 }
 
 #[test]
-fn faults_befall_parts_as_well() {
+fn faults_also_apply_to_parts() {
     let origin = Running::new("size=1001B,latency=0s,truncate=100%");
     let part = ask(&origin, "Range: bytes=501-\r\n");
     assert_eq!(part.status(), "206");

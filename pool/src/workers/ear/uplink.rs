@@ -142,7 +142,7 @@ mod tests {
 
     /// For kernels that do not refuse them on sending.
     #[test]
-    fn descriptors_are_dropped_by_the_kernel_and_told() {
+    fn descriptors_are_dropped_by_the_kernel_and_reported() {
         let (worker, coordinator) = pair();
         let mut buffer = vec![0; packet::MAX_PACKET];
         let (reader, writer) = std::io::pipe().unwrap();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_pauses_the_reader_until_half_of_it_is_digested() {
+    fn a_flood_pauses_reading_until_half_of_the_backlog_is_processed() {
         let backlog = Backlog::default();
         let mut waiting = 0;
         while !backlog.add(1000) {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_heard_after_the_other_end_is_closed() {
+    fn messages_are_read_after_the_other_end_has_closed() {
         let (worker, coordinator) = pair();
         let mut buffer = vec![0; packet::MAX_PACKET];
         assert!(matches!(

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_of_a_process_that_is_known_to_be_gone_is_replaced() {
+    fn only_the_lock_file_of_a_dead_process_is_replaced() {
         let this = Process::this;
         let other = || "other".to_owned();
         let table = [
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_left_by_a_dead_process_is_replaced_and_one_that_says_nothing_is_not() {
+    fn a_lock_file_of_a_dead_process_is_replaced_and_an_empty_one_is_not() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(EXCLUSIVE);
         fs::write(&path, Process::this().pid_of(dead()).text()).expect("write");
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_stale_after_all_is_put_back() {
+    fn a_lock_file_that_is_not_stale_is_restored() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join(EXCLUSIVE), "new").expect("write");
         remove_stale(own(dir.path()).as_folder(), "stale").expect("moved and back");

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_says_before_it_is_asked_is_its_answer() {
+    fn data_sent_before_the_request_is_the_response() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()

@@ -7,7 +7,7 @@ use super::*;
 use crate::decode::Room;
 
 #[test]
-fn a_robots_txt_has_limits_of_its_own() {
+fn a_robots_txt_has_its_own_limits() {
     let mut options = options();
     options.max_redirects = 0;
     options.max_filesize = Some(10);
@@ -84,7 +84,7 @@ fn credentials_stay_with_the_origin_they_were_given_for() {
 }
 
 #[test]
-fn credentials_in_urls_are_sent_where_they_belong_and_reported_nowhere() {
+fn credentials_in_urls_are_sent_only_to_their_origin_and_never_reported() {
     let mut options = options();
     options.max_redirects = 10;
     let mut transfer = transfer("http://me:pw@a.test/", &options);
@@ -132,7 +132,7 @@ fn credentials_in_urls_are_sent_where_they_belong_and_reported_nowhere() {
 }
 
 #[test]
-fn retry_all_errors_makes_every_failure_one_that_may_pass() {
+fn retry_all_errors_makes_every_failure_transient() {
     let mut options = options();
     for (all, expect) in [
         (false, Severity::Permanent),
@@ -165,7 +165,7 @@ fn left() -> PartialNote {
 }
 
 #[test]
-fn what_is_on_disk_is_offered_to_the_url_it_came_from_and_to_no_other() {
+fn a_partial_body_is_resumed_only_from_its_url() {
     let asks = |transfer: &Transfer<'_>| {
         let headers = transfer.request().expect("good headers");
         let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
@@ -191,7 +191,7 @@ fn what_is_on_disk_is_offered_to_the_url_it_came_from_and_to_no_other() {
 }
 
 #[test]
-fn an_answer_to_an_offer_goes_on_or_starts_over() {
+fn the_answer_to_a_range_request_continues_or_restarts_the_body() {
     let range = ("content-range", "bytes 5-8/9");
     let options = options();
     let offered = || {
@@ -235,7 +235,7 @@ fn an_answer_to_an_offer_goes_on_or_starts_over() {
 }
 
 #[test]
-fn codings_are_taken_from_the_response_when_they_were_asked_for() {
+fn codings_of_the_response_are_decoded_if_requested() {
     let check = |compressed: bool, value: &str, expect: Option<&[Coding]>| {
         let mut options = options();
         options.compressed = compressed;
@@ -260,7 +260,7 @@ fn codings_are_taken_from_the_response_when_they_were_asked_for() {
 }
 
 #[test]
-fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
+fn parts_that_do_not_match_the_list_are_requested_again_as_a_whole() {
     let options = options();
     let mut assignment = Assignment::new(URL, "a");
     assignment.expect = Some(Box::new(Expect {
@@ -292,7 +292,7 @@ fn parts_that_do_not_make_the_file_of_the_list_are_asked_for_in_one_piece() {
 }
 
 #[test]
-fn a_request_that_was_sent_twice_is_not_sent_a_third_time_unless_its_cookies_change() {
+fn a_request_is_sent_at_most_twice_unless_its_cookies_change() {
     let options = options();
     let mut transfer = transfer(URL, &options);
     let mut here = |cookie: &str| {
@@ -308,7 +308,7 @@ fn a_request_that_was_sent_twice_is_not_sent_a_third_time_unless_its_cookies_cha
 }
 
 #[test]
-fn the_speed_is_measured_over_each_speed_time_and_not_over_our_own_pauses() {
+fn the_speed_is_measured_over_each_speed_time_without_own_pauses() {
     let mut options = options();
     options.stall_timeout = Duration::from_secs(10);
     options.speed_limit = Some(100);

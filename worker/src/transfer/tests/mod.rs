@@ -17,7 +17,7 @@ fn transfer<'o>(url: &str, options: &'o HttpOptions) -> Transfer<'o> {
 }
 
 #[test]
-fn a_task_has_headers_of_its_own_and_they_replace_the_common_ones() {
+fn headers_of_a_task_replace_the_common_ones() {
     let mut options = options();
     options.headers = vec![
         ("X-A".to_owned(), "all".to_owned()),
@@ -40,7 +40,7 @@ fn a_task_has_headers_of_its_own_and_they_replace_the_common_ones() {
 }
 
 #[test]
-fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
+fn a_wrong_size_is_detected_as_early_as_possible() {
     let options = options();
     let mut assignment = Assignment::new(URL, "file");
     assignment.expect = Some(Box::new(Expect {
@@ -144,7 +144,7 @@ fn a_status_decides_between_storing_following_and_failing() {
 }
 
 #[test]
-fn a_redirect_goes_where_rfc_3986_says() {
+fn redirects_are_resolved_by_rfc_3986() {
     let check = |location: &str, expect: &str| {
         let options = options();
         let mut transfer = transfer(URL, &options);
@@ -214,7 +214,7 @@ fn redirects_are_counted() {
 }
 
 #[test]
-fn a_request_asks_for_the_body_as_it_is() {
+fn a_request_asks_for_an_uncoded_body() {
     let mut options = options();
     let plain = transfer(URL, &options).request().expect("headers");
     assert_eq!(
@@ -238,7 +238,7 @@ fn a_request_asks_for_the_body_as_it_is() {
 }
 
 #[test]
-fn a_body_is_held_to_its_announced_length_and_to_the_limit() {
+fn a_body_is_checked_against_its_announced_length_and_the_limit() {
     use FailureKind::{Protocol, TooLarge, Truncated};
     let check = |limit, length, chunks: &[u64], expect: Result<u64, FailureKind>| {
         let mut options = options();
@@ -385,7 +385,7 @@ fn max_time_covers_the_whole_attempt() {
 }
 
 #[test]
-fn a_task_without_a_usable_url_is_our_own_defect() {
+fn a_task_without_a_usable_url_is_an_internal_error() {
     for url in ["", "no url", "ftp://a.test/", "/relative", "http://"] {
         let options = options();
         let failure = Transfer::new(url, &options, Timestamp(5), Instant::now()).expect_err(url);
@@ -396,7 +396,7 @@ fn a_task_without_a_usable_url_is_our_own_defect() {
 
 proptest! {
     #[test]
-    fn nothing_that_a_server_sends_panics_or_outgrows_a_frame(
+    fn no_response_panics_or_exceeds_a_frame(
         heads in prop::collection::vec(
             (100_u16..1000, prop::collection::vec(any::<u8>(), 0..300), any::<Option<u64>>()),
             1..8,
@@ -437,7 +437,7 @@ proptest! {
 }
 
 #[test]
-fn framing_that_could_be_read_in_two_ways_is_a_failure_of_its_own() {
+fn ambiguous_framing_has_its_own_kind() {
     let check = |version, list: &[(&str, &str)], good: bool| {
         let options = options();
         let mut transfer = transfer(URL, &options);

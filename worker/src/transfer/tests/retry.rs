@@ -28,7 +28,7 @@ fn retry_after_is_read_as_seconds_or_date_and_bounded() {
 }
 
 #[test]
-fn a_date_to_come_back_at_is_one_of_the_servers_clock() {
+fn a_retry_after_date_uses_the_clock_of_the_server() {
     let check = |date: &str, seconds: u64| {
         let options = options();
         let mut transfer = transfer(URL, &options);

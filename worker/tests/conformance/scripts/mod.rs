@@ -137,7 +137,7 @@ fn interim_responses_without_an_end(engine: Engine) {
 }
 
 #[test]
-fn there_are_enough_scripts_and_no_two_of_one_name() {
+fn there_are_enough_scripts_with_unique_names() {
     let all = [
         STATUS_LINES,
         HEADERS,
