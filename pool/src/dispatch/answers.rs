@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, Severity, TaskId, WorkerId};
 
+use super::Dispatcher;
 use super::event::{Action, Ending, GiveUp, GroupId, Notice, Verdict};
 use super::pressure::Asked;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
@@ -433,11 +433,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
         u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
-    }
-
-    /// Whether tasks are still dispatched.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.course, Course::Running)
     }
 }
 

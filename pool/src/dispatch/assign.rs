@@ -360,7 +360,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// come later find places that are not taken for as long as a silent group is waited for.
     pub(super) fn restrain(&mut self) {
         let places = self.places();
-        let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
+        let may_come = self.course.is_input_open() && self.tasks.len() < self.limits.lookahead_max;
         let others = self.ready.groups() > 1 || may_come;
         let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
         self.ready.restrain(restrained.then_some(places / 2));

@@ -147,7 +147,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | SlotState::Leaving { .. }
             | SlotState::Dying { .. } => {}
         }
-        if !slot.is_in_use() && !slot.chunk.is_empty() && self.is_running() {
+        if !slot.is_in_use() && !slot.chunk.is_empty() && self.course.is_running() {
             return Err("has a chunk that nobody will work on".to_owned());
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();

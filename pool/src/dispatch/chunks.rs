@@ -12,7 +12,7 @@ const LOOK_AHEAD: usize = 64;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_input_ended(&mut self) {
-        self.input_open = false;
+        self.course.end_input();
         if self.limits.policy == Policy::Chunked {
             self.split();
         }
@@ -120,7 +120,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Whether slot `index` has work of its own that waits for a worker.
     pub(super) fn wants_worker_for_chunk(&self, index: usize) -> bool {
         self.limits.policy == Policy::Chunked
-            && !self.input_open
+            && !self.course.is_input_open()
             && self.slots[index].is_in_use()
             && !self.slots[index].chunk.is_empty()
     }

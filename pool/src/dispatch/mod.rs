@@ -45,6 +45,7 @@ mod audit;
 mod backoff;
 mod blame;
 mod chunks;
+mod course;
 mod ending;
 mod event;
 mod limits;
@@ -74,6 +75,7 @@ pub use signal::signal_name;
 pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
+use course::Course;
 use queue::ReadyQueue;
 use slot::{Slot, SlotState};
 use slots::Slots;
@@ -89,9 +91,6 @@ pub struct Dispatcher<O, F> {
     now: Instant,
     /// When the next task may be handed out.
     next_turn: Instant,
-    /// When the run has had its time.
-    time_is_up: Option<Instant>,
-    input_open: bool,
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
     ready: ReadyQueue,
@@ -116,20 +115,6 @@ pub struct Dispatcher<O, F> {
     counts: Counts,
 }
 
-/// Where the run as a whole stands.
-#[derive(Debug)]
-enum Course<F> {
-    /// Tasks are dispatched.
-    Running,
-    /// No new leases. Workers leave as they become empty, and are ended at the deadline.
-    Ending {
-        ending: Ending<F>,
-        deadline: Instant,
-    },
-    /// `Finish` was said.
-    Finished,
-}
-
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// A run that has not begun, at the moment `now`.
     #[must_use]
@@ -141,11 +126,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         slots.whole();
         Self {
             rng: fastrand::Rng::with_seed(limits.seed),
-            course: Course::Running,
+            course: Course::new(now, limits.run_time),
             now,
             next_turn: now,
-            time_is_up: limits.run_time.and_then(|time| now.checked_add(time)),
-            input_open: true,
             tasks: BTreeMap::new(),
             ready: ReadyQueue::new(limits.per_group),
             prerequisites: VecDeque::new(),
@@ -175,7 +158,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Takes in all that happened since the last call, in order, before anything more is handed out:
     /// so whoever told of the end of several tasks is given several at once.
     pub fn handle_all(&mut self, now: Instant, events: impl IntoIterator<Item = Event<O, F>>) {
-        if matches!(self.course, Course::Finished) {
+        if self.course.is_finished() {
             return;
         }
         self.now = now;
@@ -184,7 +167,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.forget_revocations();
         self.expire(now);
-        if self.is_running() {
+        if self.course.is_running() {
             self.ready.wake(now);
             self.restrain();
             self.retire_workers(now);
@@ -265,28 +248,25 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let retry = self
             .delayed
             .first()
-            .filter(|_| self.is_running())
+            .filter(|_| self.course.is_running())
             .map(|&(at, _)| (at, DeadlineCause::Retry));
         let lease = self
             .leases
             .first()
             .filter(|_| self.listening.is_none())
             .map(|&(at, _)| (at, DeadlineCause::Lease));
-        let grace = match self.course {
-            Course::Ending { deadline, .. }
-                if !self.all_dying() || (self.placing > 0 && deadline > self.now) =>
-            {
-                Some((deadline, DeadlineCause::Grace))
-            }
-            Course::Ending { .. } | Course::Running | Course::Finished => None,
-        };
+        let grace = self
+            .course
+            .deadline()
+            .filter(|&at| !self.all_dying() || (self.placing > 0 && at > self.now))
+            .map(|at| (at, DeadlineCause::Grace));
         let whole = self.slots.as_known();
         let shared = self.wanted_workers(whole.coming) > 0;
         let respawns = whole.vacant.iter().filter_map(|&index| {
             let SlotState::Vacant { not_before } = self.slots[index].state else {
                 return None;
             };
-            let wanted = shared || (self.is_running() && self.wants_worker_for_chunk(index));
+            let wanted = shared || (self.course.is_running() && self.wants_worker_for_chunk(index));
             wanted.then_some((not_before, DeadlineCause::Respawn))
         });
         let first = whole.due.first().map(|&(at, _)| at);
@@ -301,10 +281,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             Some((at, cause))
         });
         let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
-        let time_is_up = self
-            .time_is_up
-            .filter(|_| self.is_running())
-            .map(|at| (at, DeadlineCause::RunTime));
+        let time_is_up = self.course.time_is_up();
+        let time_is_up = time_is_up.map(|at| (at, DeadlineCause::RunTime));
         [retry, lease, grace, pace, time_is_up]
             .into_iter()
             .flatten()
@@ -319,10 +297,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     #[must_use]
     pub fn wants_tasks(&self) -> bool {
         if self.limits.policy == Policy::Chunked {
-            return self.is_running() && self.input_open;
+            return self.course.is_running() && self.course.is_input_open();
         }
-        self.is_running()
-            && self.input_open
+        self.course.is_running()
+            && self.course.is_input_open()
             && self.ready.available() < self.limits.lookahead
             && self.tasks.len() < self.limits.lookahead_max
     }
@@ -334,10 +312,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             self.listening = Some(now);
             self.actions.push_back(Action::Listen);
         }
-        if self.time_is_up.is_some_and(|at| at <= now) {
+        if self.course.time_is_up().is_some_and(|at| at <= now) {
             self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
-        if self.is_running() {
+        if self.course.is_running() {
             while let Some(&(at, task)) = self.delayed.first()
                 && at <= now
             {
@@ -360,9 +338,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
             }
         }
-        if let Course::Ending { deadline, .. } = self.course
-            && deadline <= now
-        {
+        if self.course.deadline().is_some_and(|at| at <= now) {
             for index in 0..self.slots.len() {
                 self.terminate(now, index, KillReason::GraceExpired);
             }

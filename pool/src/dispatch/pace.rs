@@ -76,7 +76,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// When more may be handed out than now, if that is only a matter of time.
     pub(super) fn next_pace(&self) -> Option<Instant> {
-        if !self.is_running() {
+        if !self.course.is_running() {
             return None;
         }
         let waiting = match self.limits.policy {

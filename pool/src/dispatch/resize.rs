@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, SlotId};
 
+use super::Dispatcher;
 use super::event::{Action, KillReason, Notice};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
@@ -84,8 +84,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
             }
         }
-        if let Course::Ending { deadline, .. } = &mut self.course {
-            *deadline += pause;
-        }
+        self.course.extend(pause);
     }
 }

@@ -68,7 +68,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// How many more workers could be put to work at once on what anybody may do, beside those that are
     /// `coming` or have nothing to do.
     pub(super) fn wanted_workers(&self, coming: usize) -> usize {
-        if !self.is_running() {
+        if !self.course.is_running() {
             return 0;
         }
         let waiting = match self.limits.policy {
@@ -279,7 +279,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let slot = &mut self.slots[index];
         slot.deaths_without_progress = slot.deaths_without_progress.saturating_add(1);
         let deaths_without_progress = slot.deaths_without_progress;
-        if self.is_running() && !self.restarts.tolerates(now) {
+        if self.course.is_running() && !self.restarts.tolerates(now) {
             let reason = GiveUp::RestartIntensity {
                 deaths: self.restarts.deaths(),
                 period: self.restarts.period(),
