@@ -237,7 +237,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
             return;
         }
-        let deadline = now + self.limits.lease_timeout;
         // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
         let waits = slot.running.is_empty();
         for id in slot.queue.iter().chain(&slot.running) {
@@ -250,9 +249,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             };
             lease.overdue = lease.started.is_some() && !running.contains(id);
             if !lease.overdue && (lease.started.is_some() || !waits) {
-                self.leases.remove(&(lease.deadline, *id));
-                lease.deadline = deadline;
-                self.leases.insert((deadline, *id));
+                lease.deadline = self.leases.renew(now, lease.deadline, *id);
             }
         }
     }
@@ -328,8 +325,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return;
         };
         let slot = &mut self.slots[index];
-        let deadline = now + self.limits.lease_timeout;
-        self.leases.insert((deadline, id));
         self.next_turn = now + self.limits.spacing;
         let group_spacing = self.limits.group_spacing.max(task.spacing);
         if group_spacing > Duration::ZERO {
@@ -346,7 +341,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         task.place = Place::Leased(Lease {
             worker: slot.worker(),
-            deadline,
+            deadline: self.leases.grant(now, id),
             asked: self.ready.ask(now, task.group),
             started: None,
             revoked: false,
@@ -372,7 +367,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | Place::Chunk(_)
             | Place::Delayed(_) => return,
         };
-        self.leases.remove(&(lease.deadline, id));
+        self.leases.forget(lease.deadline, id);
         let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
         slot.remove(id);
         if lease.started.is_none() {

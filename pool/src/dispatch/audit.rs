@@ -55,6 +55,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     fn audit_counts(&self) -> Result<(), String> {
         let leased: usize = self.slots.iter().map(Slot::held).sum();
+        let dying = self.slots.iter().filter(|slot| slot.is_dying());
+        let watched = leased - dying.map(Slot::held).sum::<usize>();
+        if watched != self.leases.len() {
+            let counted = self.leases.len();
+            return Err(format!("{counted} leases are watched, {watched} should be"));
+        }
         let waiting = self.ready.len()
             + self.slots.as_known().in_chunks
             + self.suspects.len()
@@ -105,14 +111,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             Place::Suspects => self.suspects.contains(&id) && task.suspect,
             Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),
-            Place::Placing { .. } => !self.leases.iter().any(|&(_, leased)| leased == id),
+            Place::Placing { .. } => true,
             Place::Leased(lease) => {
                 let slot = &self.slots[usize::from(lease.worker.slot.0)];
                 let at = match lease.started {
                     Some(_) => slot.running.contains(&id),
                     None => slot.queue.contains(&id),
                 };
-                let watched = self.leases.contains(&(lease.deadline, id));
+                let watched = self.leases.has(lease.deadline, id);
                 at && slot.worker() == lease.worker && watched != slot.is_dying()
             }
         };

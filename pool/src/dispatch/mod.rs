@@ -48,6 +48,7 @@ mod chunks;
 mod course;
 mod ending;
 mod event;
+mod leases;
 mod limits;
 mod pace;
 mod pressure;
@@ -76,6 +77,7 @@ pub use view::{Counts, SlotView, TaskView};
 
 use backoff::RestartWindow;
 use course::Course;
+use leases::Leases;
 use queue::ReadyQueue;
 use slot::{Slot, SlotState};
 use slots::Slots;
@@ -105,10 +107,7 @@ pub struct Dispatcher<O, F> {
     delayed: BTreeSet<(Instant, TaskId)>,
     /// How many tasks are being placed.
     placing: usize,
-    /// Deadlines of the leases of workers that are not being ended.
-    leases: BTreeSet<(Instant, TaskId)>,
-    /// When `Listen` was said, and is not answered: a lease was over as far as was heard.
-    listening: Option<Instant>,
+    leases: Leases,
     slots: Slots,
     restarts: RestartWindow,
     actions: VecDeque<Action<O, F>>,
@@ -138,8 +137,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             makes_way: false,
             delayed: BTreeSet::new(),
             placing: 0,
-            leases: BTreeSet::new(),
-            listening: None,
+            leases: Leases::new(limits.lease_timeout),
             slots,
             restarts: RestartWindow::new(limits.restart_intensity),
             actions: VecDeque::new(),
@@ -250,11 +248,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .first()
             .filter(|_| self.course.is_running())
             .map(|&(at, _)| (at, DeadlineCause::Retry));
-        let lease = self
-            .leases
-            .first()
-            .filter(|_| self.listening.is_none())
-            .map(|&(at, _)| (at, DeadlineCause::Lease));
+        let lease = self.leases.next_end().map(|at| (at, DeadlineCause::Lease));
         let grace = self
             .course
             .deadline()
@@ -307,9 +301,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// Acts on every deadline that has passed.
     fn expire(&mut self, now: Instant) {
-        if self.listening.is_none() && self.leases.first().is_some_and(|&(at, _)| at <= now) {
-            // A sign of life may be on its way.
-            self.listening = Some(now);
+        if self.leases.listen(now) {
             self.actions.push_back(Action::Listen);
         }
         if self.course.time_is_up().is_some_and(|at| at <= now) {

@@ -64,15 +64,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// Nobody is to blame for what could not be heard: every deadline for others moves on.
     pub(super) fn on_resumed(&mut self, pause: Duration) {
-        self.leases = std::mem::take(&mut self.leases)
-            .into_iter()
-            .map(|(at, id)| (at + pause, id))
-            .collect();
-        for &(at, id) in &self.leases {
-            if let Some(task) = self.tasks.get_mut(&id)
-                && let Place::Leased(lease) = &mut task.place
-            {
-                lease.deadline = at;
+        self.leases.extend(pause);
+        for task in self.tasks.values_mut() {
+            if let Place::Leased(lease) = &mut task.place {
+                lease.deadline += pause;
             }
         }
         for slot in self.slots.iter_mut() {

@@ -105,29 +105,18 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Ends the leases that were over when listening began: what workers had said by then is known.
+    /// Ends the workers whose leases are over.
     pub(super) fn on_listened(&mut self, now: Instant) {
-        let Some(until) = self.listening.take() else {
-            return;
-        };
-        while let Some(&(at, id)) = self.leases.first()
-            && at <= until
-        {
-            self.on_lease_expired(now, at, id);
-        }
-    }
-
-    fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
-        self.leases.remove(&(at, id));
-        if let Some(task) = self.tasks.get(&id)
-            && let Place::Leased(lease) = task.place
-        {
-            let reason = if lease.overdue {
-                KillReason::LeaseExpired(id)
-            } else {
-                KillReason::Silent
-            };
-            self.terminate(now, usize::from(lease.worker.slot.0), reason);
+        for id in self.leases.listened() {
+            if let Some(task) = self.tasks.get(&id)
+                && let Place::Leased(lease) = task.place
+            {
+                let reason = match lease.overdue {
+                    true => KillReason::LeaseExpired(id),
+                    false => KillReason::Silent,
+                };
+                self.terminate(now, usize::from(lease.worker.slot.0), reason);
+            }
         }
     }
 
@@ -168,7 +157,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         slot.state = SlotState::Dying { reason, kill_at };
         for id in slot.queue.iter().chain(&slot.running) {
             if let Some(Place::Leased(lease)) = self.tasks.get(id).map(|task| task.place) {
-                self.leases.remove(&(lease.deadline, *id));
+                self.leases.forget(lease.deadline, *id);
             }
         }
     }
