@@ -39,8 +39,8 @@ const fn rank(key: &Key) -> u128 {
     u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j])
 }
 
-/// Entries in the table before it is written out: as many as a table with half a million places
-/// holds before it grows.
+/// Entries in the table before it is written out: the capacity of a table with half a million
+/// places.
 const RECENT: usize = (1 << 19) / 8 * 7;
 
 /// Entries in the table of a map that is only written.
@@ -168,8 +168,7 @@ impl<const V: usize> DiskMap<V> {
         self.write_out().map_err(|source| self.failed(source))
     }
 
-    /// Returns the number of keys. It is known if the map is [sealed](Self::seal) and nothing was
-    /// inserted since.
+    /// Returns the number of keys. Known if the map is [sealed](Self::seal) and not changed since.
     #[must_use]
     pub fn entries(&self) -> Option<u64> {
         match (self.recent.len(), self.parts.as_slice()) {
@@ -243,8 +242,7 @@ impl<const V: usize> DiskMap<V> {
         Ok(())
     }
 
-    /// Returns whether the parts from `first` on are of about the same size: none is twice as large
-    /// as the newest.
+    /// Returns whether the parts from `first` on are of similar size: all below twice the newest.
     fn are_alike(&self, first: usize) -> bool {
         let newest = self.parts.last().map_or(0, Part::len);
         self.parts[first..]

@@ -131,8 +131,7 @@ impl<const V: usize> Part<V> {
     }
 }
 
-/// The data of a part that stay in memory, while it is read or written. Keys must come in ascending
-/// order, each once.
+/// The data of a part in memory, while it is read or written. Keys must be ascending and unique.
 struct Keys {
     entries: u64,
     firsts: Vec<Key>,

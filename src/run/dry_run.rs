@@ -1,7 +1,6 @@
 //! The dry run: reports what a run would do. It uses the same intake and the same filter as a run.
 //!
-//! It must not create, change or lock anything in the output folder, start a worker, or use the
-//! network.
+//! It must not change or lock anything in the output folder, start a worker, or use the network.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;

@@ -22,8 +22,7 @@ use crate::input::{Line, Lines, Marks, Step, Target, position};
 /// Maximum number of items in a batch.
 const BATCH: usize = 256;
 
-/// Maximum number of lines examined for a batch: a list that is mostly stored must not delay a
-/// drain.
+/// Maximum number of lines examined for a batch, so that a stored list does not delay a drain.
 const LINES_PER_BATCH: usize = 8192;
 
 /// Number of lines in a parsed chunk, and the maximum number of chunks that wait.
@@ -439,8 +438,8 @@ impl Reader {
         }
     }
 
-    /// Returns the next batch. Call it until a batch is the last or is broken. It waits only while
-    /// the batch is empty.
+    /// Returns the next batch, until one is the last or is broken. Waits only while the batch is
+    /// empty.
     pub fn batch(&mut self) -> Batch {
         let mut batch = Batch::default();
         for _ in 0..LINES_PER_BATCH {
@@ -540,8 +539,7 @@ mod tests {
         }
     }
 
-    /// Two lists with an empty one between them; some lines are not URLs, and some URLs occur
-    /// twice.
+    /// Two lists with an empty one between them. Some lines are not URLs, some URLs occur twice.
     fn plan(folder: &Path) -> Plan {
         let options = Arc::new(ListOptions::default());
         let lists = [("a", 3 * CHUNK), ("b", 0), ("c", 700)].map(|(name, lines)| {
@@ -585,7 +583,7 @@ mod tests {
         assert_eq!(told(ahead), here);
     }
 
-    /// Lists that are files. Earlier runs stored every third URL, and the file of every sixth still
+    /// Lists that are files. Earlier runs stored every third URL; the file of every sixth still
     /// exists.
     fn known_plan(folder: &Path) -> Plan {
         let options = Arc::new(ListOptions::default());

@@ -53,8 +53,7 @@ pub struct Rules {
     pub lists_may_name_files: bool,
     /// Whether to retry what earlier runs quarantined.
     pub retry_quarantined: bool,
-    /// Settings for checking stored files with their servers. The index must then know the places
-    /// of records.
+    /// Settings for rechecking stored files. The index must then know the places of records.
     pub refresh: Option<Refresh>,
     /// Which names the output folder treats as equal.
     pub habits: Habits,
@@ -89,8 +88,7 @@ enum Owner {
 }
 
 impl TargetFilter {
-    /// Creates a filter that uses the records of earlier runs and the contents of the output
-    /// folder.
+    /// Creates a filter that uses earlier records and the contents of the output folder.
     #[must_use]
     pub fn new(index: Index, rules: Rules) -> Self {
         let names_may_meet = rules.lists_may_name_files || !rules.naming.is_unique();
@@ -115,8 +113,7 @@ impl TargetFilter {
         }
         let index = Arc::clone(&self.index);
         Some(move |text: &str| {
-            // URLs that are not normalised, or cannot be looked up now, are sorted in the first
-            // pass.
+            // URLs that are not normalised, or cannot be looked up now, belong to the first pass.
             let state = index.state(&UrlKey::of(text));
             matches!(state, Ok(Some(Earlier::Stored { .. }))) && !text.contains('#')
         })
@@ -161,8 +158,7 @@ impl TargetFilter {
         })
     }
 
-    /// Decides what to do with a target whose file was stored under the name that its server
-    /// suggested.
+    /// Decides what to do with a target whose file was stored under the server's suggested name.
     fn sort_named(&self, record: &Record, mut target: Target) -> Result<Sorted, IndexError> {
         self.keep_name(record, &mut target)?;
         Ok(match is_in_place_as(record, &target, &self.rules.output) {
@@ -171,8 +167,7 @@ impl TargetFilter {
         })
     }
 
-    /// Keeps the name that the server suggested before, unless another URL has stored a file there
-    /// since.
+    /// Keeps the name that the server suggested before, unless another URL has a file there now.
     fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), DiskMapError> {
         let Some(path) = record.path.as_deref().filter(|_| record.server_named) else {
             return Ok(());
@@ -285,8 +280,7 @@ impl TargetFilter {
             match self.rules.output.join(part).symlink_metadata() {
                 Ok(metadata) if !metadata.is_dir() => return Some(part.to_owned()),
                 Ok(_) => {}
-                // A part that does not exist is not a link. A part that cannot be examined fails
-                // later.
+                // A missing part is not a link. A part that cannot be examined fails later.
                 Err(_) => break,
             }
         }
