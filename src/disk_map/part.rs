@@ -37,7 +37,7 @@ impl<const V: usize> Part<V> {
         filter: bool,
         mut seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        // Before memory for this number of entries is allocated.
+        // Checked before memory for this number of entries is allocated.
         let end = from.checked_add(Self::bytes(entries) as u64);
         if end.is_none_or(|end| end > file.metadata().map_or(0, |file| file.len())) {
             return Err(io::ErrorKind::UnexpectedEof.into());

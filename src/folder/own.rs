@@ -235,7 +235,7 @@ impl OwnFolder {
         &self.folder
     }
 
-    /// Returns whose files are accepted in it.
+    /// Returns the owner of the files that are accepted in it.
     #[must_use]
     pub const fn owner(&self) -> Owner {
         self.owner

@@ -1,6 +1,6 @@
 //! The threads that wait for commands: one for each running command.
 //!
-//! A file whose command failed is removed, so the command of every file in place has succeeded.
+//! A file whose command did not succeed is removed, so each file in place had a successful command.
 
 use std::collections::VecDeque;
 use std::fmt;

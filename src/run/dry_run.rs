@@ -1,6 +1,7 @@
 //! The dry run: reports what a run would do. It uses the same intake and the same filter as a run.
 //!
-//! It must not change or lock anything in the output folder, start a worker, or use the network.
+//! It must not create, change or lock anything in the output folder, start a worker, or use the
+//! network.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
@@ -17,9 +18,9 @@ use super::target_filter::{Rules, TargetFilter};
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
 use crate::config::RunConfig;
 
-/// Prints the URL and the path of everything that would be downloaded on standard output: one line
-/// for each, separated by a tab, which neither can contain. Prints counts on standard error. With
-/// `--refresh` the list includes files that would be downloaded only if they changed.
+/// Prints on standard output the URL and the path of each file that would be downloaded: one line
+/// each, separated by a tab, which neither can contain. Prints counts on standard error. With
+/// `--refresh` this includes files that would be downloaded only if they changed.
 ///
 /// The outcome is that of a run in which every download succeeds.
 ///

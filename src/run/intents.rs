@@ -78,7 +78,7 @@ fn intent(target: &Target) -> Intent {
 }
 
 impl Standing {
-    /// Reads the intents that earlier runs left in `file`, if it exists, without those on record.
+    /// Reads the intents that earlier runs left in `file`, if it exists. Drops those with a record.
     ///
     /// # Errors
     ///
@@ -206,7 +206,7 @@ impl Intents {
         Ok(stands)
     }
 
-    /// Notes that the task will be recorded. `in_place` is whether the record has a file in place.
+    /// Notes that the task will be recorded, with its file in place if `in_place`.
     pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool) {
         if in_place {
             self.recorded.push(task);

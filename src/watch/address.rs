@@ -131,7 +131,7 @@ impl Address {
     }
 }
 
-/// Creates a socket that no other user can connect to at any time, in place of one of a dead run.
+/// Creates a socket that no other user can connect to at any time. Replaces that of a dead run.
 fn bind_privately(path: &Path) -> io::Result<UnixListener> {
     match path.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {

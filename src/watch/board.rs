@@ -56,7 +56,7 @@ impl Posted {
 pub(super) struct Board {
     posted: watch::Sender<Option<Arc<Posted>>>,
     patience: Duration,
-    /// Asks the run. `waits` is whether it has not answered yet.
+    /// Asks the run. `waits` is whether an answer is pending.
     ask: Mutex<Ask>,
 }
 

@@ -79,7 +79,7 @@ impl<S: Sink> Appender<S> {
         self.buffer.len() >= FULL
     }
 
-    /// Length of the sink up to the end of its last whole line.
+    /// Returns the length of the sink up to the end of its last whole line.
     pub(super) const fn whole(&self) -> u64 {
         self.whole
     }

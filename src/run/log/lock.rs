@@ -187,8 +187,8 @@ fn is_free_soon(file: &File, kernel: Kernel) -> io::Result<bool> {
     // This is the same lock: it belongs to the open file description, which both descriptors share.
     let waiting = file.try_clone()?;
     let (done, locked) = channel();
-    // These calls have no time limit. If another run was faster, the thread waits until this
-    // process ends, which happens then.
+    // These calls have no time limit. If another run was faster, this process ends, and the thread
+    // waits until then.
     thread::Builder::new()
         .name("lock".to_owned())
         .spawn(move || done.send(kernel.lock(&waiting)))?;

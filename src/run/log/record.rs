@@ -40,7 +40,7 @@ pub struct Record {
     pub content_type: Option<String>,
     /// Number of attempts.
     pub attempts: u32,
-    /// Number of deliveries, including the first: one more if its worker died or its lease expired.
+    /// Number of deliveries: the first, and one for each death of its worker or expired lease.
     pub deliveries: u32,
     /// Its last worker.
     pub worker: Option<RecordedWorker>,

@@ -12,7 +12,8 @@ use super::Shell;
 use crate::dispatch::Event;
 use crate::run::descriptors::make_room;
 
-/// A longer gap is a pause. Messages that were sent in the pause get this much time to be read.
+/// A longer gap is a pause. Messages that were sent in the pause get this much more time to be
+/// read.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Detects pauses.
