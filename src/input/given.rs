@@ -68,7 +68,7 @@ impl GivenUrl {
 }
 
 impl Source {
-    /// Returns the source for an empty command line: urls.txt, or else the built-in list if allowed.
+    /// Returns the source for an empty command line: urls.txt, or the built-in list if allowed.
     #[must_use]
     pub fn unnamed(or_built_in: bool) -> Self {
         match or_built_in && !Path::new(UNNAMED).exists() {
