@@ -213,7 +213,7 @@ pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, Confin
         });
     }
     let no_new_privs = had(no_new_privs()).is_some();
-    // Landlock without ABI 2 refuses every move between folders, and so every file.
+    // Landlock without ABI 2 refuses every move between folders, which every file needs.
     let files = restrict_files(sandbox, AccessFs::Refer.into());
     let landlock = match files {
         // A list of ports means that all other ports must be out of reach.
