@@ -30,7 +30,7 @@ pub struct Dialled {
 ///
 /// # Errors
 ///
-/// Fails if no coordinator listens there, or if no socket can be created beside its own.
+/// Fails if no coordinator listens there, or if no other socket can be created in that folder.
 pub fn dial(socket: &Path) -> io::Result<Dialled> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::Error::other("that is not the path of a socket"));

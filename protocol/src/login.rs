@@ -133,8 +133,8 @@ fn is_below(host: &str, domain: &str) -> bool {
 /// Hosts for which there may be a [`Login`]. A worker requests it for these hosts only.
 ///
 /// The first 32 bits of the SHA-256 of each name are stored, so that a setup with thousands of
-/// names fits a frame. For about one host in some hundred thousand there is no login, which costs
-/// one message.
+/// names fits a frame. About one other host in some hundred thousand matches by chance, which costs
+/// a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginHosts {
     /// Sorted.

@@ -38,7 +38,7 @@ pub enum ToWorker<S, N, J> {
     Setup(Box<S>),
     /// Information for the tasks that follow.
     Notice(N),
-    /// Runs these tasks in this order.
+    /// Tasks to run, in this order.
     Assign(Vec<Assigned<J>>),
     /// Asks for these tasks back if they have not been started. The worker answers with
     /// [`Report::Released`] for each of them, and reports how the others end.

@@ -157,7 +157,7 @@ pub struct Stored {
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
-    /// `Content-Type` of the response, cut to a limited length.
+    /// `Content-Type` of the response, truncated if it is too long.
     pub content_type: Option<String>,
     /// What the program of `--exec` left of the file, if it was run.
     pub executed: Option<Executed>,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Maximum number of bytes of a robots.txt that are stored: one more than is read (RFC 9309 section
-/// 2.5). This shows where the file was cut, and that the line there must be ignored.
+/// 2.5), so that a file that was cut is recognised and its incomplete last line is ignored.
 pub const MAX_ROBOTS: u64 = robotxt::BYTE_LIMIT as u64 + 1;
 
 /// Minimum number of redirects that are followed for robots.txt (RFC 9309 section 2.3.1.2), even if
@@ -53,7 +53,7 @@ pub fn product_token(user_agent: &str) -> &str {
 }
 
 /// Splits a normalised http or https URL without credentials into its origin (scheme, host and
-/// port), which has one robots.txt, and the path and query that are matched with the rules.
+/// port), which has one robots.txt, and the path and query that are checked against its rules.
 #[must_use]
 pub fn split_url(url: &str) -> (&str, &str) {
     let start = url.find("://").map_or(0, |at| at + 3);

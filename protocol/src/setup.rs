@@ -66,12 +66,12 @@ pub struct WorkerLimits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sandbox {
-    /// No.
+    /// The worker does not confine itself.
     #[default]
     Off,
-    /// As far as the kernel supports it.
+    /// The worker confines itself as far as the kernel supports it.
     BestEffort,
-    /// Completely; otherwise the worker does not run.
+    /// The worker confines itself completely, or does not run.
     On,
 }
 
@@ -158,7 +158,7 @@ pub struct LoginOptions {
     pub credentials: Option<Credentials>,
     /// A token for the host of every task (RFC 6750).
     pub bearer: Option<Bearer>,
-    /// Whether passwords are only proven with Digest (RFC 7616), and never sent.
+    /// Whether passwords are used only for Digest (RFC 7616), and never sent.
     pub digest_only: bool,
     /// Hosts for which the coordinator may have a [`Login`](crate::Login).
     pub hosts: LoginHosts,

@@ -36,7 +36,8 @@ pub trait Work: Sized + Send + 'static {
     ///
     /// # Errors
     ///
-    /// Fails if the job failed. The kind of [`Failed`] determines whether the job is retried.
+    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
+    /// retried.
     fn run(&mut self, job: Self::Job, context: &Context) -> Result<Self::Output, Failed>;
 }
 
@@ -68,7 +69,8 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Fails if the job failed. The kind of [`Failed`] determines whether the job is retried.
+    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
+    /// retried.
     fn run(
         &self,
         job: Self::Job,
@@ -115,9 +117,9 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Reports that `done` of `total` is done; `total` is `None` if it is not known. The caller
-    /// reads it with [`Handle::progress`](super::Handle::progress). However often a job calls this,
-    /// at most ten reports a second are sent.
+    /// Reports that `done` of `total` is done; `total` is `None` if it is not known.
+    /// [`Handle::progress`](super::Handle::progress) returns the last report. However often a job
+    /// calls this, at most ten reports a second are sent.
     pub fn progress(&self, done: u64, total: Option<u64>) {
         let progress = Progress { done, total };
         self.activity.show(|shown| *shown = Some(progress));

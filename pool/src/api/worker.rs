@@ -23,7 +23,7 @@ use crate::session::{
 };
 
 /// The name (`argv[0]`) of a worker process, which distinguishes it from other processes of the
-/// program. Child processes do not inherit it, as they do environment variables.
+/// program. Unlike environment variables, it is not inherited by child processes.
 pub(super) const NAME: &str = "pool-worker";
 
 /// Environment variables of a worker.

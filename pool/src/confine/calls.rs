@@ -24,8 +24,8 @@ use seccompiler::{
 /// are the same on all processors.
 const FIRST_UNKNOWN: u32 = 470;
 
-/// The bit in the number of a call of the x32 ABI. The number -1 has it too: a tracer writes this
-/// number in place of a call that it skips.
+/// The bit that is set in the numbers of calls of the x32 ABI. It is also set in -1, which a tracer
+/// writes in place of a call that it skips.
 const X32: u32 = 0x4000_0000;
 const SKIPPED: u32 = u32::MAX;
 

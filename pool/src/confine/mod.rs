@@ -68,8 +68,8 @@ pub struct Confinement {
 /// keeps no capability that it does not need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// Whether workers must not run if the kernel cannot provide the whole sandbox. Otherwise the
-    /// kernel provides as much as it can, and [`InForce::lacks`] describes what is missing.
+    /// If set, workers run only if the kernel can provide the whole sandbox. Otherwise they run
+    /// with the part that it can provide, and [`InForce::lacks`] describes what is missing.
     pub strict: bool,
     /// Files that may be read, and folders in which files may be read.
     pub read: Vec<PathBuf>,

@@ -23,8 +23,9 @@ use super::{ConfineError, Network, Sandbox, calls, rights};
 /// 2), and cannot be truncated elsewhere (ABI 3).
 pub(super) const NEEDED: ABI = ABI::V3;
 
-/// What is used if the kernel has it (Linux 6.12): ioctls on devices, listening on TCP ports,
-/// signals and abstract sockets. Later additions to Landlock are not listed until they are tested.
+/// What is used if the kernel has it (Linux 6.12): limits on ioctls on devices, listening on TCP
+/// ports, signals and abstract sockets. Later additions to Landlock are not listed until they are
+/// tested.
 const USED: ABI = ABI::V6;
 
 /// What a limit on the ports to connect to requires (Linux 6.7).
@@ -212,7 +213,7 @@ pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, Confin
         });
     }
     let no_new_privs = had(no_new_privs()).is_some();
-    // Landlock without ABI 2 refuses every move between folders, and so every file.
+    // Landlock without ABI 2 refuses every move between folders, which every file needs.
     let files = restrict_files(sandbox, AccessFs::Refer.into());
     let landlock = match files {
         // A list of ports means that all other ports must be out of reach.

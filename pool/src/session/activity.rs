@@ -18,7 +18,7 @@ pub struct Activity<P> {
     word: Word,
     current: Mutex<Option<Current<P>>>,
     abandoned: Arc<AtomicBool>,
-    /// Makes the next heartbeat earlier.
+    /// Requests an early heartbeat.
     hurry: Option<Box<dyn Fn() + Send + Sync>>,
 }
 

@@ -69,8 +69,8 @@ impl<P: Clone> Pulse<P> {
         begun.min()?.checked_add(limit)
     }
 
-    /// Reports a failure for each task that has exceeded its time limit, then calls the function
-    /// for this.
+    /// Reports a failure for each task that has exceeded its time limit, then calls
+    /// [`Overrun::then`].
     fn end_overrun<J: Job<Progress = P>>(&self, post: &Post<J, impl Outbox<J>>) {
         let Some(overrun) = &self.overrun else {
             return;

@@ -1,4 +1,4 @@
-//! Sends reports, several of them in one frame.
+//! Sends reports, usually several in one frame.
 //!
 //! | report | sent |
 //! | --- | --- |
@@ -72,7 +72,7 @@ pub(super) struct Post<J: Job, O> {
     several: bool,
 }
 
-/// Sends reports that have been held for long enough. There is only one kind, because each
+/// Sends reports that have been held for long enough. A post has only one kind, because each
 /// notification costs a system call.
 #[derive(Debug)]
 enum Courier {
@@ -485,8 +485,8 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// A post without a courier, and the other end of its link. Reports the number of reports in
-    /// each new frame.
+    /// A post without a courier, and the other end of its link. `frames` returns the number of
+    /// reports in each new frame.
     struct Desk {
         post: Post<Text, LocalOutbox<FromWorker<Text>>>,
         coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,

@@ -15,7 +15,7 @@ pub(super) struct Queue<J> {
     bell: Bell,
 }
 
-/// Wakes waiting slots. There is only one kind, because each notification costs a system call.
+/// Wakes waiting slots. A queue has only one kind, because each notification costs a system call.
 #[derive(Debug)]
 enum Bell {
     Threads(Condvar),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::process_memory::in_status;
 
-/// Possible error of the kernel's count of resident pages, which differs per processor
-/// (`percpu_counter`), in bytes. Only a larger difference distinguishes two processes.
+/// Error of the kernel's count of resident pages, in bytes: it may be off by some pages for each
+/// processor (`percpu_counter`). Only a larger difference distinguishes two processes.
 const INEXACT: u64 = 4 * 1024 * 1024;
 
 /// How long a rise of the count can explain another death: long enough to reap the processes of one

@@ -37,8 +37,8 @@ use crate::reap::reap;
 /// Minimum time between two reads of the memory of a worker that sends messages.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Returns the command that starts a worker, which must connect to the socket with this path: the
-/// program, its arguments, its environment and its standard output.
+/// A function that returns the command for a worker, which must connect to the socket with this
+/// path: the program, its arguments, its environment and its standard output.
 ///
 /// The pool uses the worker's standard input for the page, reads its standard error, and makes it
 /// the leader of a new process group.
@@ -284,7 +284,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     pub(super) fn terminate(&mut self, worker: WorkerId) {
         self.look(worker);
         self.signal(worker, Signal::TERM);
-        // A stopped process receives only SIGKILL before it continues (signal(7)).
+        // A stopped process handles no signal except SIGKILL until it continues (signal(7)).
         self.signal(worker, Signal::CONT);
     }
 
