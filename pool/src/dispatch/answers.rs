@@ -374,6 +374,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             slot.bytes -= task.size;
         }
         slot.alone = false;
+        self.suspects.returned(id);
         if let Some(of_group) = slot.groups.get_mut(&task.group) {
             *of_group -= 1;
             if *of_group < u32::from(self.limits.concurrency) {
@@ -390,8 +391,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.queue_up(now, id, End::Front);
     }
 
-    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
-    /// many die, those who have waited longest would never have their turn.
+    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end.
     pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -399,7 +399,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         task.ready_at = now;
         if task.suspect {
             task.place = Place::Suspects;
-            self.suspects.push_back(id);
+            self.suspects.push(id, task.group, task.kills > 0);
         } else if task.prerequisite {
             task.place = Place::Prerequisites;
             end.push(&mut self.prerequisites, id);

@@ -108,7 +108,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a group
     /// wants time between its tasks: a worker begins what it holds whenever it likes.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || self.makes_way || !self.prerequisites.is_empty() {
+        if self.spaced || self.suspects.makes_way() || !self.prerequisites.is_empty() {
             return 0;
         }
         self.limits.prefetch.into()
@@ -206,18 +206,21 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Hands each suspect to an empty worker, and sees to it that workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
         while now >= self.next_turn
-            && let Some(position) = self.next_suspect(self.do_others_wait())
+            && !self.suspects.is_empty()
             && let Some(index) = self.empty_slot()
         {
-            let Some(task) = self.suspects.remove(position) else {
+            let guilty = match self.do_others_wait() {
+                true => self.most_for_suspects(),
+                false => usize::MAX,
+            };
+            let ready = &self.ready;
+            let Some(task) = self.suspects.take(guilty, |group| ready.has_room(group)) else {
                 break;
             };
             self.slots[index].reserved = false;
             self.lease(now, index, task);
             self.send(index, vec![task]);
         }
-        // As if others waited: those would, that were asked back.
-        self.makes_way = self.next_suspect(true).is_some() && self.limits.concurrency == 1;
         if self.limits.concurrency == 1 {
             self.make_way();
         } else {
@@ -228,7 +231,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
     /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
     fn make_way(&mut self) {
-        if self.makes_way {
+        // As if others waited: those would, that were asked back.
+        let guilty = self.most_for_suspects();
+        let has_room = |group| self.ready.has_room(group);
+        let makes_way = self.suspects.can_run(guilty, has_room);
+        self.suspects.make_way(makes_way);
+        if makes_way {
             for index in 0..self.slots.len() {
                 if self.slots[index].is_open() {
                     self.recall(index);
@@ -269,9 +277,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     /// Half of the pool at most makes room for suspects, the rest goes on.
-    fn most_for_suspects(&self) -> usize {
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        (in_use / 2).max(1)
+    fn most_for_suspects(&mut self) -> usize {
+        (self.slots.whole().in_use / 2).max(1)
     }
 
     /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
@@ -287,24 +294,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Whether anything but suspects could be handed out.
     fn do_others_wait(&self) -> bool {
         self.ready.available() + self.prerequisites.len() > 0
-    }
-
-    /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
-    /// brought down a worker may do so again, and take long about it: while others wait, those have
-    /// half of the pool at most.
-    fn next_suspect(&self, do_others_wait: bool) -> Option<usize> {
-        if self.suspects.is_empty() {
-            return None;
-        }
-        let guilty = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.kills > 0);
-        let alone = self.slots.iter().filter(|slot| slot.alone);
-        let at_it = alone.filter(|slot| slot.queue.iter().chain(&slot.running).any(guilty));
-        let all = !do_others_wait || at_it.count() < self.most_for_suspects();
-        self.suspects.iter().position(|id| {
-            self.tasks
-                .get(id)
-                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.group))
-        })
     }
 
     /// A ready slot that holds nothing.

@@ -108,7 +108,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             Place::Prerequisites => {
                 self.prerequisites.contains(&id) && task.prerequisite && !task.suspect
             }
-            Place::Suspects => self.suspects.contains(&id) && task.suspect,
+            Place::Suspects => self.suspects.contains(id) && task.suspect,
             Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
             Place::Delayed(until) => self.delayed.contains(&(until, id)),
             Place::Placing { .. } => true,

@@ -59,6 +59,7 @@ mod signal;
 mod slot;
 mod slots;
 mod supervise;
+mod suspects;
 mod task;
 mod view;
 
@@ -81,6 +82,7 @@ use leases::Leases;
 use queue::ReadyQueue;
 use slot::{Slot, SlotState};
 use slots::Slots;
+use suspects::Suspects;
 use task::Task;
 
 /// The core of a run. See the module.
@@ -101,9 +103,7 @@ pub struct Dispatcher<O, F> {
     prerequisite_was_last: bool,
     /// Some group wants time between its tasks: nothing is handed out ahead any more.
     spaced: bool,
-    suspects: VecDeque<TaskId>,
-    /// A suspect waits for the first worker that is empty: nothing is handed out ahead meanwhile.
-    makes_way: bool,
+    suspects: Suspects,
     delayed: BTreeSet<(Instant, TaskId)>,
     /// How many tasks are being placed.
     placing: usize,
@@ -133,8 +133,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             prerequisites: VecDeque::new(),
             prerequisite_was_last: false,
             spaced: false,
-            suspects: VecDeque::new(),
-            makes_way: false,
+            suspects: Suspects::default(),
             delayed: BTreeSet::new(),
             placing: 0,
             leases: Leases::new(limits.lease_timeout),
