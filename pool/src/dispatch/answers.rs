@@ -1,6 +1,5 @@
 //! What happens to tasks: offered, started, answered, given back, kept alive.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, Severity, TaskId, WorkerId};
@@ -8,36 +7,15 @@ use protocol::{JobFailure, Severity, TaskId, WorkerId};
 use super::Dispatcher;
 use super::event::{Action, Ending, GiveUp, GroupId, Notice, Verdict};
 use super::pressure::Asked;
+use super::queue::End;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
-        self.counts.offered += 1;
-        self.spaced |= entry.spacing > Duration::ZERO;
-        let group = entry.group;
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "task {task} was offered twice");
-        self.ready.enter(group);
-        self.ready.push_back(group, task);
-    }
-
-    pub(super) fn on_prerequisite(
-        &mut self,
-        now: Instant,
-        task: TaskId,
-        group: GroupId,
-        size: u32,
-    ) {
-        let entry = Task {
-            prerequisite: true,
-            place: Place::Prerequisites,
-            ..Task::new(now, group, size)
-        };
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "prerequisite {task} was offered twice");
-        self.ready.enter(group);
-        self.prerequisites.push_back(task);
+    pub(super) fn on_offered(&mut self, id: TaskId, mut task: Task) {
+        task.place = self.queue.offer(id, &task);
+        let earlier = self.tasks.insert(id, task);
+        debug_assert!(earlier.is_none(), "task {id} was offered twice");
     }
 
     pub(super) fn on_refused(&mut self, now: Instant) {
@@ -78,7 +56,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         };
         let places = self.places();
-        self.ready.serve(now, group, asked, places);
+        self.queue.groups_mut().serve(now, group, asked, places);
         self.slots[usize::from(worker.slot.0)].served_by = Some(group);
         self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
@@ -204,8 +182,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if delay.is_zero() {
             self.queue_up(now, id, End::Back);
         } else {
-            self.place(id, Place::Delayed(now + delay));
-            self.delayed.insert((now + delay, id));
+            let place = self.queue.delay(id, now + delay);
+            self.tasks.entry(id).and_modify(|task| task.place = place);
         }
         let attempts = self.tasks.get(&id).map_or(0, Task::all_attempts);
         self.actions.push_back(Action::Notify(Notice::Retrying {
@@ -278,7 +256,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
-            self.ready.hear(task.group, heard);
+            self.queue.groups_mut().hear(task.group, heard);
         }
         let slot = &mut self.slots[usize::from(worker.slot.0)];
         slot.answered = Some(now);
@@ -292,7 +270,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        self.ready.leave(task.group);
+        self.queue.groups_mut().leave(task.group);
         let queued = match task.place {
             Place::Leased(lease) => lease
                 .started
@@ -325,11 +303,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return;
         };
         let slot = &mut self.slots[index];
-        self.next_turn = now + self.limits.spacing;
-        let group_spacing = self.limits.group_spacing.max(task.spacing);
-        if group_spacing > Duration::ZERO {
-            self.ready.rest(task.group, now + group_spacing);
-        }
+        self.queue.hand_out(now, task.group, task.spacing);
         slot.queue.push_back(id);
         slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
         slot.bytes += task.size;
@@ -337,12 +311,12 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let of_group = slot.groups.entry(task.group).or_insert(0);
         *of_group += 1;
         if *of_group <= u32::from(self.limits.concurrency) {
-            self.ready.add_load(task.group);
+            self.queue.groups_mut().add_load(task.group);
         }
         task.place = Place::Leased(Lease {
             worker: slot.worker(),
             deadline: self.leases.grant(now, id),
-            asked: self.ready.ask(now, task.group),
+            asked: self.queue.groups_mut().ask(now, task.group),
             started: None,
             revoked: false,
             overdue: false,
@@ -378,7 +352,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if let Some(of_group) = slot.groups.get_mut(&task.group) {
             *of_group -= 1;
             if *of_group < u32::from(self.limits.concurrency) {
-                self.ready.remove_load(task.group);
+                self.queue.groups_mut().remove_load(task.group);
             }
             if *of_group == 0 {
                 slot.groups.remove(&task.group);
@@ -400,49 +374,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if task.suspect {
             task.place = Place::Suspects;
             self.suspects.push(id, task.group, task.kills > 0);
-        } else if task.prerequisite {
-            task.place = Place::Prerequisites;
-            end.push(&mut self.prerequisites, id);
-        } else if let Some(chunk) = task.chunk {
-            let heir = self.heir_of(chunk);
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.chunk = Some(heir);
-                task.place = Place::Chunk(heir);
-            }
-            end.push(&mut self.slots[usize::from(heir.0)].chunk, id);
         } else {
-            task.place = Place::Ready;
-            match end {
-                End::Front => self.ready.push_front(task.group, id),
-                End::Back => self.ready.push_back(task.group, id),
-            }
-        }
-    }
-
-    fn place(&mut self, id: TaskId, place: Place) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.place = place;
+            task.chunk = task.chunk.map(|chunk| self.slots.heir_of(chunk));
+            task.place = self.queue.put(id, task, end);
         }
     }
 
     /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
         u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
-    }
-}
-
-/// An end of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    Front,
-    Back,
-}
-
-impl End {
-    fn push(self, queue: &mut VecDeque<TaskId>, id: TaskId) {
-        match self {
-            Self::Front => queue.push_front(id),
-            Self::Back => queue.push_back(id),
-        }
     }
 }

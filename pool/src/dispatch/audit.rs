@@ -26,7 +26,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     ///
     /// The first violation found, in words.
     pub fn audit(&self) -> Result<(), String> {
-        self.ready.audit()?;
+        self.queue.audit()?;
         self.audit_counts()?;
         for (&id, task) in &self.tasks {
             self.audit_task(id, task)
@@ -41,7 +41,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 *loads.entry(group).or_insert(0) += held.min(u32::from(self.limits.concurrency));
             }
         }
-        let counted: BTreeMap<_, _> = self.ready.loads().collect();
+        let counted: BTreeMap<_, _> = self.queue.groups().loads().collect();
         if counted != loads {
             return Err(format!("group loads are {loads:?}, counted as {counted:?}"));
         }
@@ -61,11 +61,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             let counted = self.leases.len();
             return Err(format!("{counted} leases are watched, {watched} should be"));
         }
-        let waiting = self.ready.len()
-            + self.slots.as_known().in_chunks
-            + self.suspects.len()
-            + self.delayed.len()
-            + self.prerequisites.len();
+        let waiting = self.queue.ready() + self.queue.delayed() + self.suspects.len();
         let is_placing = |task: &&Task| matches!(task.place, Place::Placing { .. });
         let placing = self.tasks.values().filter(is_placing).count();
         if placing != self.placing {
@@ -86,7 +82,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         for task in self.tasks.values() {
             *of_groups.entry(task.group).or_insert(0) += 1;
         }
-        let counted: BTreeMap<_, _> = self.ready.unfinished().collect();
+        let counted: BTreeMap<_, _> = self.queue.groups().unfinished().collect();
         if counted != of_groups {
             return Err(format!(
                 "groups have {of_groups:?} tasks, counted as {counted:?}"
@@ -103,14 +99,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     fn audit_task(&self, id: TaskId, task: &Task) -> Result<(), String> {
+        let in_queue = self.queue.is_in_place(id, task) == Some(true);
         let here = match task.place {
-            Place::Ready => self.ready.has_ready(task.group) && !task.suspect,
-            Place::Prerequisites => {
-                self.prerequisites.contains(&id) && task.prerequisite && !task.suspect
-            }
+            Place::Ready => in_queue && !task.suspect,
+            Place::Prerequisites => in_queue && task.prerequisite && !task.suspect,
             Place::Suspects => self.suspects.contains(id) && task.suspect,
-            Place::Chunk(slot) => self.is_in_chunk(slot, id) && task.chunk == Some(slot),
-            Place::Delayed(until) => self.delayed.contains(&(until, id)),
+            Place::Chunk(slot) => in_queue && task.chunk == Some(slot),
+            Place::Delayed(_) => in_queue,
             Place::Placing { .. } => true,
             Place::Leased(lease) => {
                 let slot = &self.slots[usize::from(lease.worker.slot.0)];
@@ -153,7 +148,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | SlotState::Leaving { .. }
             | SlotState::Dying { .. } => {}
         }
-        if !slot.is_in_use() && !slot.chunk.is_empty() && self.course.is_running() {
+        let has_chunk = self.queue.chunk(slot.id).len() > 0;
+        if !slot.is_in_use() && has_chunk && self.course.is_running() {
             return Err("has a chunk that nobody will work on".to_owned());
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();

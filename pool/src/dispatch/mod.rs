@@ -48,6 +48,7 @@ mod chunks;
 mod course;
 mod ending;
 mod event;
+mod groups;
 mod leases;
 mod limits;
 mod pace;
@@ -63,7 +64,7 @@ mod suspects;
 mod task;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use protocol::{JobFailure, SlotId, TaskId};
@@ -79,7 +80,7 @@ pub use view::{Counts, SlotView, TaskView};
 use backoff::RestartWindow;
 use course::Course;
 use leases::Leases;
-use queue::ReadyQueue;
+use queue::Queue;
 use slot::{Slot, SlotState};
 use slots::Slots;
 use suspects::Suspects;
@@ -93,18 +94,10 @@ pub struct Dispatcher<O, F> {
     course: Course<F>,
     /// When it was last told anything.
     now: Instant,
-    /// When the next task may be handed out.
-    next_turn: Instant,
     /// The unfinished tasks, each in the place it says.
     tasks: BTreeMap<TaskId, Task>,
-    ready: ReadyQueue,
-    /// Ready prerequisites, and whether the last task handed out was one.
-    prerequisites: VecDeque<TaskId>,
-    prerequisite_was_last: bool,
-    /// Some group wants time between its tasks: nothing is handed out ahead any more.
-    spaced: bool,
+    queue: Queue,
     suspects: Suspects,
-    delayed: BTreeSet<(Instant, TaskId)>,
     /// How many tasks are being placed.
     placing: usize,
     leases: Leases,
@@ -127,14 +120,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             rng: fastrand::Rng::with_seed(limits.seed),
             course: Course::new(now, limits.run_time),
             now,
-            next_turn: now,
             tasks: BTreeMap::new(),
-            ready: ReadyQueue::new(limits.per_group),
-            prerequisites: VecDeque::new(),
-            prerequisite_was_last: false,
-            spaced: false,
+            queue: Queue::new(&limits, now),
             suspects: Suspects::default(),
-            delayed: BTreeSet::new(),
             placing: 0,
             leases: Leases::new(limits.lease_timeout),
             slots,
@@ -165,7 +153,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.forget_revocations();
         self.expire(now);
         if self.course.is_running() {
-            self.ready.wake(now);
+            self.queue.groups_mut().wake(now);
             self.restrain();
             self.retire_workers(now);
             self.staff(now);
@@ -186,6 +174,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 size,
                 spacing,
             } => {
+                self.counts.offered += 1;
                 let entry = Task {
                     alternatives: alternatives.into(),
                     spacing,
@@ -194,7 +183,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 self.on_offered(task, entry);
             }
             Event::PrerequisiteOffered { task, group, size } => {
-                self.on_prerequisite(now, task, group, size)
+                let entry = Task {
+                    prerequisite: true,
+                    ..Task::new(now, group, size)
+                };
+                self.on_offered(task, entry);
             }
             Event::TaskRefused => self.on_refused(now),
             Event::InputEnded => self.on_input_ended(),
@@ -243,10 +236,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         let retry = self
-            .delayed
-            .first()
+            .queue
+            .next_due()
             .filter(|_| self.course.is_running())
-            .map(|&(at, _)| (at, DeadlineCause::Retry));
+            .map(|at| (at, DeadlineCause::Retry));
         let lease = self.leases.next_end().map(|at| (at, DeadlineCause::Lease));
         let grace = self
             .course
@@ -273,7 +266,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             };
             Some((at, cause))
         });
-        let pace = self.next_pace().map(|at| (at, DeadlineCause::Pace));
+        let pace = self
+            .queue
+            .next_pace(self.now, self.suspects.len())
+            .filter(|_| self.course.is_running())
+            .map(|at| (at, DeadlineCause::Pace));
         let time_is_up = self.course.time_is_up();
         let time_is_up = time_is_up.map(|at| (at, DeadlineCause::RunTime));
         [retry, lease, grace, pace, time_is_up]
@@ -294,7 +291,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.course.is_running()
             && self.course.is_input_open()
-            && self.ready.available() < self.limits.lookahead
+            && self.queue.groups().available() < self.limits.lookahead
             && self.tasks.len() < self.limits.lookahead_max
     }
 
@@ -307,10 +304,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             self.end(now, Ending::GivenUp(GiveUp::TimeIsUp));
         }
         if self.course.is_running() {
-            while let Some(&(at, task)) = self.delayed.first()
-                && at <= now
-            {
-                self.delayed.pop_first();
+            while let Some(task) = self.queue.take_due(now) {
                 self.make_ready(now, task);
             }
         }

@@ -55,8 +55,6 @@ pub(super) struct Slot {
     /// Of the current worker, or of the last one while vacant; 0 before the first.
     pub(super) epoch: u32,
     pub(super) state: SlotState,
-    /// What is left of its chunk, if the input is split into chunks.
-    pub(super) chunk: VecDeque<TaskId>,
     /// Leased and not known to be started, in the order of assignment.
     pub(super) queue: VecDeque<TaskId>,
     /// Leased and started, as far as the worker has said. It says so late, and may have ended some
@@ -95,7 +93,6 @@ impl Slot {
             id,
             epoch: 0,
             state: SlotState::Vacant { not_before: now },
-            chunk: VecDeque::new(),
             queue: VecDeque::new(),
             running: BTreeSet::new(),
             bytes: 0,

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, Index, IndexMut};
 use std::time::Instant;
 
+use protocol::SlotId;
+
 use super::slot::{Slot, SlotState};
 
 /// The slots of the pool, in their order. To be read as a slice; a change has to be made through
@@ -40,8 +42,6 @@ pub(super) struct Whole {
     pub(super) places: usize,
     /// Tasks that are held beyond those that can run at once.
     pub(super) ahead: usize,
-    /// Tasks that wait in chunks.
-    pub(super) in_chunks: usize,
     /// Vacant slots that may have a worker.
     pub(super) vacant: BTreeSet<usize>,
     /// Workers that are empty and get nothing any more.
@@ -69,7 +69,6 @@ struct Part {
     places: usize,
     ahead: usize,
     short: bool,
-    chunk: usize,
 }
 
 impl Part {
@@ -100,7 +99,6 @@ impl Part {
                 0
             },
             short: slot.is_open() && held <= concurrency + slot.ahead(prefetch) / 2,
-            chunk: slot.chunk.len(),
         }
     }
 }
@@ -115,7 +113,6 @@ impl Whole {
         count(&mut self.reserved, was.reserved.into(), is.reserved.into());
         count(&mut self.places, was.places, is.places);
         count(&mut self.ahead, was.ahead, is.ahead);
-        count(&mut self.in_chunks, was.chunk, is.chunk);
         let member = |of: bool| of.then_some(index);
         replace(&mut self.vacant, member(was.vacant), member(is.vacant));
         replace(&mut self.spent, member(was.spent), member(is.spent));
@@ -195,6 +192,16 @@ impl Slots {
     pub(super) fn as_known(&self) -> &Whole {
         debug_assert!(self.changed.is_empty(), "slots changed unnoticed");
         &self.whole
+    }
+
+    /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
+    /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
+    pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
+        if self.slots[usize::from(chunk.0)].is_in_use() {
+            return chunk;
+        }
+        let heir = self.slots.iter().find(|slot| slot.is_in_use());
+        heir.map_or(chunk, |slot| slot.id)
     }
 
     /// Checks what is known against what is.

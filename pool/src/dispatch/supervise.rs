@@ -10,7 +10,7 @@ use super::blame::{Before, Cause};
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Dispatcher, Limits, Policy};
+use super::{Dispatcher, Limits};
 
 /// How many tasks worker number `epoch` of slot `index` may be given.
 fn quota(limits: &Limits, index: usize, epoch: u32) -> Option<u32> {
@@ -71,12 +71,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         if !self.course.is_running() {
             return 0;
         }
-        let waiting = match self.limits.policy {
-            Policy::Shared => {
-                self.ready.available() + self.suspects.len() + self.prerequisites.len()
-            }
-            Policy::Chunked => self.suspects.len() + self.prerequisites.len(),
-        };
+        let waiting = self.queue.for_anybody() + self.suspects.len();
         waiting.saturating_sub(coming)
     }
 

@@ -82,7 +82,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Tasks that wait for their next attempt.
     #[must_use]
     pub fn delayed(&self) -> usize {
-        self.delayed.len()
+        self.queue.delayed()
     }
 
     /// Tasks that are seen to after their workers have answered them.
