@@ -37,11 +37,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 return;
             };
             task.begun.get_or_insert(at);
-            // It has read the assignment: the bytes are out of the channel, if not since just now.
-            let size = task.size;
-            let slot = &mut self.slots[usize::from(worker.slot.0)];
-            slot.bytes -= size;
-            slot.start(id, at);
+            self.slots[worker.slot].start(id, task, at);
         }
     }
 
@@ -57,7 +53,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         let places = self.places();
         self.queue.groups_mut().serve(now, group, asked, places);
-        self.slots[usize::from(worker.slot.0)].served_by = Some(group);
+        self.slots[worker.slot].served(group);
         self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
         self.actions.push_back(Action::Place {
@@ -197,9 +193,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         match self.lease_of(worker, id) {
             Some(lease) if lease.started.is_none() => {
-                if let Some(quota) = &mut self.slots[usize::from(worker.slot.0)].quota {
-                    *quota += 1;
-                }
+                self.slots[worker.slot].refund();
                 self.unlease(id);
                 self.make_ready(now, id);
             }
@@ -208,26 +202,25 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
-        let slot = match self.slots.get(usize::from(worker.slot.0)) {
-            Some(slot) if slot.is(worker) => slot,
-            Some(_) | None => return self.stale(worker),
+        let Some(slot) = self.slots.of(worker) else {
+            return self.stale(worker);
         };
-        if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
+        if !matches!(slot.state(), SlotState::Ready | SlotState::Leaving { .. }) {
             return;
         }
         // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
-        let waits = slot.running.is_empty();
-        for id in slot.queue.iter().chain(&slot.running) {
+        let waits = slot.running().is_empty();
+        for id in slot.all_held() {
             let Some(lease) = self
                 .tasks
-                .get_mut(id)
+                .get_mut(&id)
                 .and_then(|task| task.lease_of(worker))
             else {
                 continue;
             };
-            lease.overdue = lease.started.is_some() && !running.contains(id);
+            lease.overdue = lease.started.is_some() && !running.contains(&id);
             if !lease.overdue && (lease.started.is_some() || !waits) {
-                lease.deadline = self.leases.renew(now, lease.deadline, *id);
+                lease.deadline = self.leases.renew(now, lease.deadline, id);
             }
         }
     }
@@ -258,10 +251,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             task.attempts += u32::from(counts);
             self.queue.groups_mut().hear(task.group, heard);
         }
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
-        slot.answered = Some(now);
-        slot.progress = true;
-        slot.deaths_without_progress = 0;
+        self.slots[worker.slot].answered(now);
     }
 
     /// Ends the lease on a task and the task with it.
@@ -304,13 +294,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         let slot = &mut self.slots[index];
         self.queue.hand_out(now, task.group, task.spacing);
-        slot.queue.push_back(id);
-        slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
-        slot.bytes += task.size;
-        slot.alone = task.suspect;
-        let of_group = slot.groups.entry(task.group).or_insert(0);
-        *of_group += 1;
-        if *of_group <= u32::from(self.limits.concurrency) {
+        if slot.hold(id, task) <= u32::from(self.limits.concurrency) {
             self.queue.groups_mut().add_load(task.group);
         }
         task.place = Place::Leased(Lease {
@@ -342,21 +326,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | Place::Delayed(_) => return,
         };
         self.leases.forget(lease.deadline, id);
-        let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
-        slot.remove(id);
-        if lease.started.is_none() {
-            slot.bytes -= task.size;
-        }
-        slot.alone = false;
         self.suspects.returned(id);
-        if let Some(of_group) = slot.groups.get_mut(&task.group) {
-            *of_group -= 1;
-            if *of_group < u32::from(self.limits.concurrency) {
-                self.queue.groups_mut().remove_load(task.group);
-            }
-            if *of_group == 0 {
-                slot.groups.remove(&task.group);
-            }
+        let of_group = self.slots[lease.worker.slot].drop(id, task);
+        if of_group < u32::from(self.limits.concurrency) {
+            self.queue.groups_mut().remove_load(task.group);
         }
     }
 

@@ -133,7 +133,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn held_group(&self, index: usize) -> Option<GroupId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
-            .groups
+            .groups()
             .iter()
             .find(|&(&group, &held)| {
                 held >= concurrency
@@ -157,7 +157,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             let Some(task) = self.suspects.take(guilty, has_room) else {
                 break;
             };
-            self.slots[index].reserved = false;
+            self.slots[index].reserve(false);
             self.lease(now, index, task);
             self.send(index, vec![task]);
         }
@@ -195,15 +195,15 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let most = self.most_for_suspects();
         let mut reserved = 0;
         for slot in self.slots.iter_mut() {
-            slot.reserved &= reserved < waiting;
-            reserved += usize::from(slot.reserved);
+            slot.reserve(slot.is_reserved() && reserved < waiting);
+            reserved += usize::from(slot.is_reserved());
         }
-        let alone = self.slots.iter().filter(|slot| slot.alone).count();
+        let alone = self.slots.iter().filter(|slot| slot.is_alone()).count();
         while reserved < waiting
             && reserved + alone < most
             && let Some(index) = self.least_held()
         {
-            self.slots[index].reserved = true;
+            self.slots[index].reserve(true);
             reserved += 1;
             self.recall(index);
         }
@@ -226,7 +226,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     fn recall(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.revoked(slot) == 0 {
-            let tasks = slot.queue.iter().copied().collect();
+            let tasks = slot.queue().iter().copied().collect();
             self.revoke(index, tasks);
         }
     }
@@ -272,7 +272,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let ahead = slot
             .held()
             .saturating_sub(usize::from(self.limits.concurrency));
-        slot.queue.iter().rev().take(ahead).copied().filter(|id| {
+        slot.queue().iter().rev().take(ahead).copied().filter(|id| {
             self.tasks
                 .get(id)
                 .is_some_and(|task| !task.suspect && self.queue.groups().has_room(task.group))
@@ -326,7 +326,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// How many of the tasks that `slot` holds it was asked to give back.
     fn revoked(&self, slot: &Slot) -> usize {
-        slot.queue
+        slot.queue()
             .iter()
             .filter(|id| {
                 self.tasks
@@ -345,6 +345,6 @@ pub(super) fn fits<'a>(
 ) -> impl Fn(TaskId) -> bool + 'a {
     move |id| {
         let size = tasks.get(&id).map_or(0, |task| task.size);
-        slot.bytes == 0 || slot.bytes.saturating_add(size) <= credit
+        slot.has_credit(size, credit)
     }
 }

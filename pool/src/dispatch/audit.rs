@@ -36,8 +36,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.slots.audit()?;
         for slot in self.slots.iter() {
             self.audit_slot(slot)
-                .map_err(|violation| format!("slot {}: {violation}", slot.id))?;
-            for (&group, &held) in &slot.groups {
+                .map_err(|violation| format!("slot {}: {violation}", slot.id()))?;
+            for (&group, &held) in slot.groups() {
                 *loads.entry(group).or_insert(0) += held.min(u32::from(self.limits.concurrency));
             }
         }
@@ -108,10 +108,10 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             Place::Delayed(_) => in_queue,
             Place::Placing { .. } => true,
             Place::Leased(lease) => {
-                let slot = &self.slots[usize::from(lease.worker.slot.0)];
+                let slot = &self.slots[lease.worker.slot];
                 let at = match lease.started {
-                    Some(_) => slot.running.contains(&id),
-                    None => slot.queue.contains(&id),
+                    Some(_) => slot.running().contains(&id),
+                    None => slot.queue().contains(&id),
                 };
                 let watched = self.leases.has(lease.deadline, id);
                 at && slot.worker() == lease.worker && watched != slot.is_dying()
@@ -134,8 +134,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     fn audit_slot(&self, slot: &Slot) -> Result<(), String> {
-        let held: Vec<_> = slot.queue.iter().chain(&slot.running).collect();
-        match slot.state {
+        let held: Vec<_> = slot.all_held().collect();
+        match slot.state() {
             SlotState::Vacant { .. } | SlotState::Retired | SlotState::Starting { .. }
                 if !held.is_empty() =>
             {
@@ -148,34 +148,34 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | SlotState::Leaving { .. }
             | SlotState::Dying { .. } => {}
         }
-        let has_chunk = self.queue.chunk(slot.id).len() > 0;
+        let has_chunk = self.queue.chunk(slot.id()).len() > 0;
         if !slot.is_in_use() && has_chunk && self.course.is_running() {
             return Err("has a chunk that nobody will work on".to_owned());
         }
         let tasks: Vec<_> = held.iter().filter_map(|id| self.tasks.get(id)).collect();
-        let unread = slot.queue.iter().filter_map(|id| self.tasks.get(id));
+        let unread = slot.queue().iter().filter_map(|id| self.tasks.get(id));
         let bytes: u32 = unread.map(|task| task.size).sum();
-        if bytes != slot.bytes || (slot.queue.len() > 1 && bytes > self.limits.credit_bytes) {
+        if bytes != slot.bytes() || (slot.queue().len() > 1 && bytes > self.limits.credit_bytes) {
             return Err(format!(
                 "credit of {bytes} bytes, counted as {}",
-                slot.bytes
+                slot.bytes()
             ));
         }
         if held.len() > usize::from(self.limits.concurrency) + usize::from(self.limits.prefetch) {
             return Err(format!("holds {} tasks, more than its credit", held.len()));
         }
         let suspects = tasks.iter().filter(|task| task.suspect).count();
-        if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.alone {
+        if (suspects > 0 && held.len() > 1) || (suspects > 0) != slot.is_alone() {
             return Err(format!("{suspects} suspects share it with {held:?}"));
         }
         let mut groups = BTreeMap::new();
         for task in tasks {
             *groups.entry(task.group).or_insert(0) += 1;
         }
-        if groups != slot.groups {
+        if groups != *slot.groups() {
             return Err(format!(
                 "holds of groups {groups:?}, counted as {:?}",
-                slot.groups
+                slot.groups()
             ));
         }
         Ok(())

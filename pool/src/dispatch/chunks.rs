@@ -5,6 +5,7 @@ use std::time::Instant;
 use protocol::{JobFailure, TaskId};
 
 use super::assign::fits;
+use super::slot::Slot;
 use super::task::Place;
 use super::{Dispatcher, Policy};
 
@@ -24,7 +25,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             .filter(|(_, task)| task.place == Place::Ready);
         let ready: Vec<_> = ready.map(|(&id, _)| id).collect();
         let slots = self.slots.iter().filter(|slot| slot.is_in_use());
-        let slots: Vec<_> = slots.map(|slot| slot.id).collect();
+        let slots: Vec<_> = slots.map(Slot::id).collect();
         for (id, slot) in self.queue.split(&ready, &slots) {
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.chunk = Some(slot);
@@ -35,7 +36,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
 
     /// Slot `index` was given up: what is left of its chunk goes to its heir.
     pub(super) fn bequeath(&mut self, index: usize) {
-        let slot = self.slots[index].id;
+        let slot = self.slots[index].id();
         let heir = self.slots.heir_of(slot);
         for id in self.queue.bequeath(slot, heir) {
             if let Some(task) = self.tasks.get_mut(&id) {
@@ -73,11 +74,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let concurrency = u32::from(self.limits.concurrency);
         let (slot, tasks) = (&self.slots[index], &self.tasks);
         let fits = fits(slot, tasks, self.limits.credit_bytes);
-        self.queue.take_of_chunk(slot.id, |groups, id| {
+        self.queue.take_of_chunk(slot.id(), |groups, id| {
             tasks.get(&id).is_some_and(|task| {
-                let held = slot.groups.get(&task.group).copied().unwrap_or(0);
                 let may_run = groups.has_room(task.group)
-                    || (held >= concurrency && groups.may_hold_ahead(task.group));
+                    || (slot.held_of(task.group) >= concurrency
+                        && groups.may_hold_ahead(task.group));
                 may_run && fits(id)
             })
         })
@@ -86,6 +87,6 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     /// Whether slot `index` has work of its own that waits for a worker.
     pub(super) fn wants_worker_for_chunk(&self, index: usize) -> bool {
         let slot = &self.slots[index];
-        slot.is_in_use() && self.queue.chunk(slot.id).len() > 0
+        slot.is_in_use() && self.queue.chunk(slot.id()).len() > 0
     }
 }

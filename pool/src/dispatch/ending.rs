@@ -16,7 +16,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         for index in 0..self.slots.len() {
             if self.slots[index].is_ready() {
-                let unstarted = self.slots[index].queue.iter().copied().collect();
+                let unstarted = self.slots[index].queue().iter().copied().collect();
                 self.revoke(index, unstarted);
             }
         }
@@ -43,12 +43,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            match slot.state {
+            match slot.state() {
                 SlotState::Ready if slot.held() == 0 => {
-                    slot.state = SlotState::Leaving {
-                        deadline: now + self.limits.grace,
-                    };
-                    let worker = slot.worker();
+                    let worker = slot.dismiss(now + self.limits.grace);
                     self.actions.push_back(Action::Dismiss { worker });
                 }
                 SlotState::Starting { .. } => self.kill(index, KillReason::RunEnds),

@@ -81,7 +81,7 @@ use backoff::RestartWindow;
 use course::Course;
 use leases::Leases;
 use queue::Queue;
-use slot::{Slot, SlotState};
+use slot::Slot;
 use slots::Slots;
 use suspects::Suspects;
 use task::Task;
@@ -249,23 +249,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let whole = self.slots.as_known();
         let shared = self.wanted_workers(whole.coming) > 0;
         let respawns = whole.vacant.iter().filter_map(|&index| {
-            let SlotState::Vacant { not_before } = self.slots[index].state else {
-                return None;
-            };
             let wanted = shared || (self.course.is_running() && self.wants_worker_for_chunk(index));
-            wanted.then_some((not_before, DeadlineCause::Respawn))
+            let not_before = self.slots[index].not_before().filter(|_| wanted);
+            not_before.map(|at| (at, DeadlineCause::Respawn))
         });
         let first = whole.due.first().map(|&(at, _)| at);
         let due = whole.due.iter().take_while(|&&(at, _)| Some(at) == first);
-        let slots = due.filter_map(|&(at, index)| {
-            let cause = match self.slots[index].state {
-                SlotState::Starting { .. } => DeadlineCause::Start,
-                SlotState::Leaving { .. } => DeadlineCause::Leave,
-                SlotState::Dying { .. } => DeadlineCause::Kill,
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => return None,
-            };
-            Some((at, cause))
-        });
+        let slots = due.filter_map(|&(_, index)| self.slots[index].due());
         let pace = self
             .queue
             .next_pace(self.now, self.suspects.len())
@@ -309,18 +299,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             }
         }
         for index in self.slots.whole().due_by(now) {
-            match &self.slots[index].state {
-                SlotState::Starting { .. } => {
+            match self.slots[index].due() {
+                Some((_, DeadlineCause::Start)) => {
                     self.terminate(now, index, KillReason::StartTimeout);
                 }
-                SlotState::Leaving { .. } => {
+                Some((_, DeadlineCause::Leave)) => {
                     self.terminate(now, index, KillReason::Overstayed);
                 }
-                SlotState::Dying { reason, .. } => {
-                    let reason = reason.clone();
-                    self.kill(index, reason);
-                }
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
+                _ => self.hasten(index),
             }
         }
         if self.course.deadline().is_some_and(|at| at <= now) {

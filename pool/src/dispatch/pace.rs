@@ -24,11 +24,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn recall_group(&mut self, id: TaskId, group: GroupId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if !slot.is_ready() || !slot.groups.contains_key(&group) {
+            if !slot.is_ready() || slot.held_of(group) == 0 {
                 continue;
             }
             // The task itself is answered, whether its worker said that it had started it or not.
-            let others = slot.queue.iter().filter(|&&other| other != id);
+            let others = slot.queue().iter().filter(|&&other| other != id);
             let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
                     task.group == group

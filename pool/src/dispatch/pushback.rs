@@ -94,7 +94,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return index;
         };
         if !self.queue.groups().is_under_pressure(group)
-            || self.slots[index].served_by == Some(group)
+            || self.slots[index].served_by() == Some(group)
         {
             return index;
         }
@@ -102,7 +102,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         (0..self.slots.len())
             .find(|&other| {
                 let slot = &self.slots[other];
-                slot.served_by == Some(group)
+                slot.served_by() == Some(group)
                     && slot.is_open()
                     && slot.held() == held
                     && fits(slot, &self.tasks, self.limits.credit_bytes)(id)

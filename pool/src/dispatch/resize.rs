@@ -21,17 +21,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.limits.workers = workers;
         for slot in self.slots.iter_mut() {
-            slot.closed = slot.id.0 >= workers;
-            if slot.state == SlotState::Retired {
-                slot.deaths_without_progress = 0;
-                slot.state = SlotState::Vacant { not_before: now };
-            }
+            slot.resize(now, slot.id().0 >= workers);
         }
         for index in usize::from(workers)..self.slots.len() {
             self.bequeath(index);
-            match self.slots[index].state {
+            match self.slots[index].state() {
                 SlotState::Ready => {
-                    let unstarted = self.slots[index].queue.iter().copied().collect();
+                    let unstarted = self.slots[index].queue().iter().copied().collect();
                     self.revoke(index, unstarted);
                 }
                 SlotState::Starting { .. } => self.terminate(now, index, KillReason::Unwanted),
@@ -49,11 +45,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let spent: Vec<_> = self.slots.whole().spent.iter().copied().collect();
         for index in spent {
             let slot = &mut self.slots[index];
-            slot.state = SlotState::Leaving {
-                deadline: now + self.limits.grace,
-            };
-            let worker = slot.worker();
-            if !slot.closed {
+            let worker = slot.dismiss(now + self.limits.grace);
+            if !slot.is_closed() {
                 self.counts.recycled += 1;
                 self.actions
                     .push_back(Action::Notify(Notice::Recycling { worker }));
@@ -71,13 +64,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             }
         }
         for slot in self.slots.iter_mut() {
-            match &mut slot.state {
-                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
-                    *deadline += pause;
-                }
-                SlotState::Dying { kill_at, .. } => *kill_at = kill_at.map(|at| at + pause),
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
-            }
+            slot.extend(pause);
         }
         self.course.extend(pause);
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::{Deref, Index, IndexMut};
 use std::time::Instant;
 
-use protocol::SlotId;
+use protocol::{SlotId, WorkerId};
 
 use super::slot::{Slot, SlotState};
 
@@ -79,18 +79,13 @@ impl Part {
         let places = if slot.is_open() { room } else { 0 };
         Self {
             in_use: slot.is_in_use(),
-            coming: matches!(slot.state, SlotState::Starting { .. }) || (takes_tasks && held == 0),
+            coming: matches!(slot.state(), SlotState::Starting { .. })
+                || (takes_tasks && held == 0),
             living: !slot.is_vacant() && !slot.is_dying(),
-            reserved: slot.reserved,
-            vacant: matches!(slot.state, SlotState::Vacant { .. }) && !slot.closed,
+            reserved: slot.is_reserved(),
+            vacant: slot.not_before().is_some(),
             spent: is_ready && !takes_tasks && held == 0,
-            due: match slot.state {
-                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
-                    Some(deadline)
-                }
-                SlotState::Dying { kill_at, .. } => kill_at,
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => None,
-            },
+            due: slot.due().map(|(at, _)| at),
             free: (places > 0).then_some(held),
             places,
             ahead: if is_ready {
@@ -194,14 +189,20 @@ impl Slots {
         &self.whole
     }
 
+    /// The slot that `worker` is in, if it is there now.
+    pub(super) fn of(&self, worker: WorkerId) -> Option<&Slot> {
+        let slot = self.slots.get(usize::from(worker.slot.0));
+        slot.filter(|slot| slot.is(worker))
+    }
+
     /// Whose chunk it is now that was slot `chunk`'s: its own, or that of the first slot in use if
     /// that one has been given up. If no slot is in use, the run ends, and it does not matter.
     pub(super) fn heir_of(&self, chunk: SlotId) -> SlotId {
-        if self.slots[usize::from(chunk.0)].is_in_use() {
+        if self[chunk].is_in_use() {
             return chunk;
         }
         let heir = self.slots.iter().find(|slot| slot.is_in_use());
-        heir.map_or(chunk, |slot| slot.id)
+        heir.map_or(chunk, Slot::id)
     }
 
     /// Checks what is known against what is.
@@ -229,6 +230,20 @@ impl Deref for Slots {
 
     fn deref(&self) -> &[Slot] {
         &self.slots
+    }
+}
+
+impl Index<SlotId> for Slots {
+    type Output = Slot;
+
+    fn index(&self, slot: SlotId) -> &Slot {
+        &self.slots[usize::from(slot.0)]
+    }
+}
+
+impl IndexMut<SlotId> for Slots {
+    fn index_mut(&mut self, slot: SlotId) -> &mut Slot {
+        &mut self[usize::from(slot.0)]
     }
 }
 
