@@ -5,10 +5,24 @@
 //! ([`Dispatcher::poll_timeout`]). Time is a parameter, randomness a seed, iteration order
 //! deterministic: the same events at the same times give the same actions.
 //!
-//! It owns the ready queue, prerequisites, delayed retries, per-group caps, leases and their deadlines, credit,
-//! suspects and quarantine, the states of the workers, restart intensity and the end of the run.
 //! It must not do I/O, read a clock, start a thread, know a URL, or know how a worker is made:
 //! every pool, process or not, runs on it unchanged.
+//!
+//! # Its machines
+//!
+//! | machine | what it knows |
+//! | --- | --- |
+//! | `course.rs` | whether the run goes on, ends or is over, and whether more input may come |
+//! | `queue.rs` | what waits, where, and whose turn is next; in it `groups.rs`, the load and the turns of each group |
+//! | `suspects.rs` | which tasks are to run alone |
+//! | `leases.rs` | when leases end without a sign of life |
+//! | `slots.rs` | every `slot.rs`: its worker's state, and what the worker holds |
+//! | `backoff.rs` | how often workers died without progress |
+//! | `blame.rs` | whose fault a death is: two tables, no state |
+//!
+//! Each has private fields and tests of its own, and knows no other. [`Dispatcher`] has the tasks, and
+//! joins the machines: an event becomes calls to several of them, and actions. The invariants that join them
+//! stand in `audit.rs`.
 //!
 //! # A task's way
 //!
@@ -35,8 +49,6 @@
 //! ([`Action::Prove`]). It has no lease: the death of its worker neither blames it nor redelivers
 //! it. While as many tasks are placed as may be ([`Limits::placing`]), no task is
 //! handed out.
-//!
-//! The states of a worker are drawn in `slot.rs`, the invariants stand in `audit.rs`.
 
 mod alternatives;
 mod answers;
