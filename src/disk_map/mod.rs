@@ -39,6 +39,12 @@ const fn rank(key: &Key) -> u128 {
     u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j])
 }
 
+/// The key of this rank.
+const fn unrank(rank: u128) -> Key {
+    let [_, _, _, _, _, _, key @ ..] = rank.to_be_bytes();
+    key
+}
+
 /// Entries in the table before it is written out: as many as a table of half a million places
 /// holds before it would grow.
 const RECENT: usize = (1 << 19) / 8 * 7;
@@ -62,6 +68,33 @@ pub struct DiskMap<const V: usize> {
     most: usize,
     /// Whether its parts have filters.
     filters: bool,
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<const V: usize> {
+    /// The value.
+    pub value: [u8; V],
+    /// The number of the entry, if it is in a file: another one for each key, until something is
+    /// inserted.
+    pub entry: Option<u64>,
+}
+
+/// Keys that are to be looked up together, each with its number among them.
+#[derive(Debug, Default)]
+pub struct Wanted(Vec<u128>);
+
+impl Wanted {
+    /// One more, with the number.
+    pub fn push(&mut self, key: &Key, number: u32) {
+        self.0.push((rank(key) << u32::BITS) | u128::from(number));
+    }
+}
+
+/// The key and its number.
+#[expect(clippy::cast_possible_truncation, reason = "it is in the lower bits")]
+const fn wanted_parts(wanted: u128) -> (Key, u32) {
+    (unrank(wanted >> u32::BITS), wanted as u32)
 }
 
 /// The entries outgrew the memory for them, and could not be kept on disk.
@@ -143,16 +176,67 @@ impl<const V: usize> DiskMap<V> {
     ///
     /// If a file cannot be read.
     pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, DiskMapError> {
-        if let Some(value) = self.recent.get(key) {
-            return Ok(Some(*value));
+        Ok(self.find(key)?.map(|found| found.value))
+    }
+
+    /// The same, and which entry it is.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn find(&self, key: &Key) -> Result<Option<Found<V>>, DiskMapError> {
+        if let Some(&value) = self.recent.get(key) {
+            return Ok(Some(Found { value, entry: None }));
         }
-        for part in self.parts.iter().rev() {
+        for (part, before) in self.newest_first() {
             let found = part.get(key).map_err(|source| self.failed(source))?;
-            if found.is_some() {
-                return Ok(found);
+            if let Some((number, value)) = found {
+                let entry = Some(before + number);
+                return Ok(Some(Found { value, entry }));
             }
         }
         Ok(None)
+    }
+
+    /// Looks up many keys, and tells of each that is there, in the order of keys: each page is read once.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn find_all(
+        &self,
+        wanted: Wanted,
+        mut tell: impl FnMut(Key, u32, Found<V>),
+    ) -> Result<(), DiskMapError> {
+        let Wanted(mut wanted) = wanted;
+        wanted.sort_unstable();
+        if !self.recent.is_empty() {
+            wanted.retain(|&one| {
+                let (key, number) = wanted_parts(one);
+                let Some(&value) = self.recent.get(&key) else {
+                    return true;
+                };
+                tell(key, number, Found { value, entry: None });
+                false
+            });
+        }
+        for (part, before) in self.newest_first() {
+            let found = part.find_all(&mut wanted, |one, number, value| {
+                let ((key, own), entry) = (wanted_parts(one), Some(before + number));
+                tell(key, own, Found { value, entry });
+            });
+            found.map_err(|source| self.failed(source))?;
+        }
+        Ok(())
+    }
+
+    /// The parts, each with the number of entries before it.
+    fn newest_first(&self) -> impl Iterator<Item = (&Part<V>, u64)> {
+        let all: u64 = self.parts.iter().map(Part::len).sum();
+        self.parts.iter().rev().scan(all, |before, part| {
+            *before -= part.len();
+            Some((part, *before))
+        })
     }
 
     /// Sets the value of `key`.
@@ -339,6 +423,26 @@ mod tests {
                 let expected = model.get(&n).map(|value| value.to_le_bytes());
                 prop_assert_eq!(map.get(&key(n)).expect("readable"), expected);
             }
+            for asked in [vec![7, 399], (0..400).rev().chain([7]).collect()] {
+                let mut wanted = Wanted::default();
+                for (number, n) in (0..).zip(&asked) {
+                    wanted.push(&key(*n), number);
+                }
+                let mut told = vec![None; asked.len()];
+                map.find_all(wanted, |key, number, found| {
+                    told[number as usize] = Some((key, found));
+                })
+                .expect("readable");
+                for (n, told) in asked.into_iter().zip(told) {
+                    let found = map.find(&key(n)).expect("readable");
+                    prop_assert_eq!(told, found.map(|found| (key(n), found)));
+                }
+            }
+            let mut entries: Vec<_> = (0..400)
+                .filter_map(|n| map.find(&key(n)).expect("readable")?.entry)
+                .collect();
+            entries.sort_unstable();
+            prop_assert!(entries.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", entries);
         }
 
         #[test]
@@ -350,10 +454,18 @@ mod tests {
             for key in &keys {
                 map.insert(*key, [1; 4]).expect("there is room");
             }
+            let mut wanted = Wanted::default();
             for key in keys.iter().chain([&absent]) {
                 let found = map.get(key).expect("readable").is_some();
                 prop_assert_eq!(found, keys.contains(key));
+                wanted.push(key, 7);
             }
+            let mut told = std::collections::BTreeSet::new();
+            map.find_all(wanted, |key, _, _| {
+                told.insert(key);
+            })
+            .expect("readable");
+            prop_assert_eq!(told, keys);
         }
     }
 

@@ -6,10 +6,12 @@
 //! line is two bits of memory.
 
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::{Format, Line, LineError, Lines, Parser, target_of, text_of_line};
+use crate::input::UrlKey;
 
 /// What the first pass did with a line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,12 @@ impl Marks {
         self.lines += 1;
     }
 
+    /// Whether the first pass has passed over this line, counted from 0.
+    #[must_use]
+    pub fn is_passed_over(&self, line: usize) -> bool {
+        self.get(line) == Some(Mark::PassedOver)
+    }
+
     fn get(&self, line: usize) -> Option<Mark> {
         let word = self.words.get(line / Self::PER_WORD)?;
         let bits = (word >> (line % Self::PER_WORD * Self::BITS)) & 0b11;
@@ -77,30 +85,25 @@ impl Lines {
         is_text && self.file.is_some() && self.plain_format() == Some(Format::Text)
     }
 
-    /// The same list from its beginning, for the second pass. This one is at its end.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read again: a line that says so.
-    pub fn again(mut self) -> Result<Self, Box<Line>> {
-        let file = self.file.take();
-        let rewound = file.ok_or(io::ErrorKind::NotSeekable.into());
-        let rewound = rewound.and_then(|file| {
-            (&*file).seek(SeekFrom::Start(0))?;
-            Ok(file)
-        });
-        let file = rewound.map_err(|source| Box::new(self.unreadable(source)))?;
-        let lines = Self::new(&self.source, Box::new(file), Arc::clone(&self.options));
-        Ok(lines.or_format(Some(Format::Text)))
+    /// The same list from its beginning, with a position of its own; nothing if it has no passes.
+    #[must_use]
+    pub fn again(&self) -> Option<Self> {
+        let file = self.file.clone()?;
+        let reader = FromStart {
+            file: Arc::clone(&file),
+            at: 0,
+        };
+        let lines = Self::new(&self.source, Box::new(reader), Arc::clone(&self.options));
+        Some(lines.or_format(Some(Format::Text)).of_file(Some(file)))
     }
 
-    /// The next line whose text is not `known` to be a target. At most `most` others are passed over,
-    /// and taken off it.
+    /// The next line that `is_known` does not pass over. At most `most` are passed over, and taken off it.
+    /// `is_known` is asked of each line that is neither blank nor a comment, in order.
     pub fn next_unknown(
         &mut self,
         marks: &mut Marks,
         most: &mut usize,
-        known: impl Fn(&str) -> bool,
+        mut is_known: impl FnMut() -> bool,
     ) -> Step {
         while *most > 0 && !self.broken {
             let raw = match self.lines.next_line() {
@@ -112,9 +115,7 @@ impl Lines {
             let Some(text) = text_of_line(raw, self.number) else {
                 continue;
             };
-            if let Ok(text) = text
-                && known(text)
-            {
+            if is_known() {
                 marks.push(Mark::PassedOver);
                 self.next_task += 1;
                 *most -= 1;
@@ -131,6 +132,23 @@ impl Lines {
             true => Step::End,
             false => Step::PassedOver,
         }
+    }
+
+    /// The key of what the next line says, as if that were a normalised URL; nothing at the end.
+    /// `is_wanted` is asked of each line that is neither blank nor a comment, in order.
+    pub fn next_key(&mut self, mut is_wanted: impl FnMut() -> bool) -> Option<Option<UrlKey>> {
+        // If the file cannot be read, whoever asks for its lines is told.
+        while let Ok(Some(raw)) = self.lines.next_line() {
+            self.number += 1;
+            if let Some(text) = text_of_line(raw, self.number)
+                && is_wanted()
+            {
+                // No normalised URL has a fragment.
+                let text = text.ok().filter(|text| !text.contains('#'));
+                return Some(text.map(UrlKey::of));
+            }
+        }
+        None
     }
 
     /// The next line that the first pass has passed over. `looked_at` counts the lines up to it, and is 0
@@ -177,5 +195,19 @@ impl Lines {
     fn unreadable(&mut self, source: io::Error) -> Line {
         self.broken = true;
         self.line(self.number + 1, Err(LineError::Read { source }))
+    }
+}
+
+/// A file from its start, wherever others read it.
+struct FromStart {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }

@@ -72,6 +72,15 @@ impl Naming {
         }
     }
 
+    /// Whether a name depends on the number of its task.
+    #[must_use]
+    pub fn has_number(&self) -> bool {
+        match self {
+            Self::Flat | Self::Tree | Self::Hash => false,
+            Self::Template(template) => template.has_number(),
+        }
+    }
+
     /// Whether no two URLs have the same name, because each holds its URL's key.
     #[must_use]
     pub fn is_unique(&self) -> bool {
