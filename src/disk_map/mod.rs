@@ -499,6 +499,29 @@ mod tests {
     }
 
     #[test]
+    fn many_keys_and_few_are_found_in_many_pages() {
+        let (_folder, mut map) = map(20_000);
+        for n in 0..40_000 {
+            map.insert(key(n), n.to_le_bytes()).expect("there is room");
+        }
+        map.seal().expect("there is room");
+        for step in [1, 10_007] {
+            let mut wanted = Wanted::default();
+            let asked = || (0..60_000).step_by(step);
+            asked().for_each(|n| wanted.push(&key(n), n));
+            let mut told = Vec::new();
+            map.find_all(wanted, |_, number, found| {
+                assert_eq!(found.value, number.to_le_bytes());
+                told.push(number);
+            })
+            .expect("readable");
+            told.sort_unstable();
+            let expected: Vec<_> = asked().take_while(|&n| n < 40_000).collect();
+            assert_eq!(told, expected);
+        }
+    }
+
+    #[test]
     fn its_files_have_no_name() {
         let (folder, mut map) = map(10);
         for n in 0..100 {

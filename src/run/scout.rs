@@ -89,7 +89,7 @@ impl Scout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{ListOptions, Source, read};
+    use crate::input::{ListOptions, Source, Step, read};
     use crate::run::log::tests::{facts, stored};
     use crate::run::log::{LogReader, Record};
     use crate::run::resume::Earlier;
@@ -131,5 +131,16 @@ mod tests {
             assert_eq!(left, crate::run::resume::Left::Whole(n as u64));
         }
         assert!(scout.advance().is_none());
+
+        let mut scout = Scout::new(list.again().expect("a file"), Arc::clone(&index), None);
+        let (mut marks, mut pass) = (Marks::default(), list.again().expect("a file"));
+        let mut is_known = || scout.advance().is_some();
+        while let Step::Line(_) = pass.next_unknown(&mut marks, &mut usize::MAX, &mut is_known) {}
+        let marks = Some(Arc::new(marks));
+        let mut scout = Scout::new(list.again().expect("a file"), index, marks);
+        for n in (0..lines).filter(|n| n % 3 == 0 && n % 5 != 1) {
+            let key = scout.advance().map(|answer| answer.key);
+            assert_eq!(key, Some(UrlKey::of(&url(n))), "{n}");
+        }
     }
 }
