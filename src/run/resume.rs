@@ -47,11 +47,11 @@ pub struct Index {
     log: Option<(File, PathBuf)>,
 }
 
-/// What the index has of a task.
+/// The entry of a task in the index.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     state: State,
-    /// Its number, if there is one: no other task has it.
+    /// The number of the entry, which no other task has, or `None` for an index in memory.
     pub number: Option<u32>,
 }
 
@@ -244,11 +244,11 @@ impl Index {
         Ok(index)
     }
 
-    /// Nothing is added from now on.
+    /// Makes the index smaller and faster to ask. To be called when nothing is added any more.
     ///
     /// # Errors
     ///
-    /// If a temporary file cannot be written.
+    /// Fails if a temporary file cannot be written.
     pub fn seal(&mut self) -> Result<(), DiskMapError> {
         self.tasks.seal()?;
         self.owners.seal()
@@ -313,21 +313,21 @@ impl Index {
         Ok(entry.and_then(|entry| self.earlier(entry)))
     }
 
-    /// What there is of the task with this key.
+    /// Returns the entry of the task with this key.
     ///
     /// # Errors
     ///
-    /// If the temporary file cannot be read.
+    /// Fails if the temporary file cannot be read.
     pub fn find(&self, key: &UrlKey) -> Result<Option<Entry>, DiskMapError> {
         Ok(self.tasks.find(key.as_bytes())?.map(Entry::of))
     }
 
-    /// The same of many tasks at once: tells of each that is there, with the key and the number that
-    /// it has in `wanted`.
+    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its number in
+    /// `wanted`.
     ///
     /// # Errors
     ///
-    /// If the temporary file cannot be read.
+    /// Fails if the temporary file cannot be read.
     pub fn find_all(
         &self,
         wanted: Wanted,
@@ -338,7 +338,7 @@ impl Index {
         })
     }
 
-    /// How an earlier run finished the task of this entry.
+    /// Returns how an earlier run finished the task of this entry.
     #[must_use]
     pub fn earlier(&self, entry: Entry) -> Option<Earlier> {
         entry.state.earlier(self.detail)

@@ -1,9 +1,9 @@
-//! Looks the lines of a list up in the index of the run log, many at a time, before they are parsed.
+//! Looks up the lines of a list in the index of the run log, many at a time, before they are parsed.
 //!
-//! Alone each line costs a read of the index, and another place of memory for each of the filters. Keys
-//! that are sorted cost one reading of the index from its start to its end, for all of them.
+//! A single look-up costs a read of the index and several cache misses in the filters. For many sorted
+//! keys, the index is read once from its start to its end.
 //!
-//! It must not decide what becomes of a line: what it says is of the text as it stood when it looked.
+//! It must not decide what becomes of a line: the file may have changed since the look-up.
 
 use std::sync::Arc;
 
@@ -11,17 +11,16 @@ use super::resume::{Entry, Index};
 use crate::disk_map::Wanted;
 use crate::input::{Lines, Marks, UrlKey};
 
-/// Lines that are looked up at a time: few at first, so that a short list does not wait for it, and in the
-/// end so many that each page of an index of ten million entries has several of them.
+/// Lines that are looked up at a time. The number doubles from the first to the second: a short list does not
+/// wait long, and of a long one each page of an index of ten million entries has several lines.
 const FIRST: usize = 1 << 12;
 const MOST: usize = 1 << 18;
 
-/// What the index has of the URL that a line is.
+/// The entry that the index has for a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    /// The key of the URL.
+    /// The key of the URL in the line.
     pub key: UrlKey,
-    /// What there is of it.
     pub entry: Entry,
 }
 
@@ -30,7 +29,7 @@ pub struct Answer {
 pub struct Scout {
     lines: Lines,
     index: Arc<Index>,
-    /// Only lines that the first pass has passed over are looked up.
+    /// In the second pass, only lines that the first pass skipped are looked up.
     marks: Option<Arc<Marks>>,
     looked_at: usize,
     most: usize,
@@ -38,7 +37,7 @@ pub struct Scout {
 }
 
 impl Scout {
-    /// Of the lines of a list, or of those that were passed over.
+    /// Looks up all `lines`, or only those that the first pass skipped by its `marks`.
     #[must_use]
     pub fn new(lines: Lines, index: Arc<Index>, marks: Option<Arc<Marks>>) -> Self {
         Self {
@@ -51,7 +50,7 @@ impl Scout {
         }
     }
 
-    /// What there is of the next line that is neither blank nor a comment.
+    /// Returns the answer for the next line that is neither blank nor a comment.
     pub fn advance(&mut self) -> Option<Answer> {
         if self.answers.as_slice().is_empty() {
             self.answers = self.look_up().into_iter();
@@ -133,9 +132,10 @@ mod tests {
         assert!(scout.advance().is_none());
 
         let mut scout = Scout::new(list.again().expect("a file"), Arc::clone(&index), None);
-        let (mut marks, mut pass) = (Marks::default(), list.again().expect("a file"));
+        let (mut marks, mut most) = (Marks::default(), usize::MAX);
+        let mut pass = list.again().expect("a file");
         let mut is_known = || scout.advance().is_some();
-        while let Step::Line(_) = pass.next_unknown(&mut marks, &mut usize::MAX, &mut is_known) {}
+        while let Step::Line(_) = pass.next_unknown(&mut marks, &mut most, &mut is_known) {}
         let marks = Some(Arc::new(marks));
         let mut scout = Scout::new(list.again().expect("a file"), index, marks);
         for n in (0..lines).filter(|n| n % 3 == 0 && n % 5 != 1) {

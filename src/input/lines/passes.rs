@@ -1,9 +1,7 @@
-//! A list of text that is read in two passes: first for the lines that are new to the caller, then for
-//! the others.
+//! Reads a list of text in two passes: first the lines that are new to the caller, then the others.
 //!
-//! Of a long list of which most is known, the few lines that are new are found in a fraction of the
-//! time that it takes to parse all lines and to look at their files. What the first pass did with a
-//! line is two bits of memory.
+//! In a long list of mostly known lines, this finds the few new ones in a fraction of the time that
+//! it takes to parse all lines and check their files. The first pass stores two bits for each line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,18 +11,18 @@ use std::sync::Arc;
 use super::{Format, Line, LineError, Lines, Parser, target_of, text_of_line};
 use crate::input::UrlKey;
 
-/// What the first pass did with a line that is neither blank nor a comment.
+/// The action of the first pass on a line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    /// It was passed over, and counted as a target.
+    /// The line was skipped, and counted as a target.
     PassedOver,
-    /// It was handed out: a target.
+    /// The line was returned as a target.
     Target,
-    /// It was handed out, and is none.
+    /// The line was returned as a problem.
     Problem,
 }
 
-/// What the first pass did with each line.
+/// The action of the first pass on each line.
 #[derive(Debug, Default)]
 pub struct Marks {
     words: Vec<u64>,
@@ -34,11 +32,11 @@ pub struct Marks {
 /// A step of the first pass.
 #[derive(Debug)]
 pub enum Step {
-    /// The next line that is handed out.
+    /// The next line that is not known.
     Line(Line),
-    /// As many lines as may be at a time were passed over.
+    /// The most lines allowed for one step were skipped.
     PassedOver,
-    /// There is no more.
+    /// The end of the list.
     End,
 }
 
@@ -57,7 +55,7 @@ impl Marks {
         self.lines += 1;
     }
 
-    /// Whether the first pass has passed over this line, counted from 0.
+    /// Returns whether the first pass skipped this line, counted from 0.
     #[must_use]
     pub fn is_passed_over(&self, line: usize) -> bool {
         self.get(line) == Some(Mark::PassedOver)
@@ -72,20 +70,21 @@ impl Marks {
 }
 
 impl Lines {
-    /// Remembers the file that is read.
+    /// Stores the file that is being read.
     pub(in crate::input) fn of_file(mut self, file: Option<Arc<File>>) -> Self {
         self.file = file;
         self
     }
 
-    /// Whether the list can be read in two passes: it is a plain file of text.
+    /// Returns whether the list can be read in two passes, which requires a regular file of text.
     #[must_use]
     pub fn has_passes(&self) -> bool {
         let is_text = matches!(self.parser, Some(Parser::Text));
         is_text && self.file.is_some() && self.plain_format() == Some(Format::Text)
     }
 
-    /// The same list from its beginning, with a position of its own; nothing if it has no passes.
+    /// Returns the same list from its beginning, with a position of its own, or `None` if the list cannot
+    /// be read in two passes.
     #[must_use]
     pub fn again(&self) -> Option<Self> {
         let file = self.file.clone()?;
@@ -97,8 +96,8 @@ impl Lines {
         Some(lines.or_format(Some(Format::Text)).of_file(Some(file)))
     }
 
-    /// The next line that `is_known` does not pass over. At most `most` are passed over, and taken off it.
-    /// `is_known` is asked of each line that is neither blank nor a comment, in order.
+    /// Returns the next line that is not known. Skips at most `most` known lines, and subtracts them
+    /// from `most`. `is_known` is called once for each line that is neither blank nor a comment, in order.
     pub fn next_unknown(
         &mut self,
         marks: &mut Marks,
@@ -134,10 +133,11 @@ impl Lines {
         }
     }
 
-    /// The key of what the next line says, as if that were a normalised URL; nothing at the end.
-    /// `is_wanted` is asked of each line that is neither blank nor a comment, in order.
+    /// Returns the key of the next line, as if the line were a normalised URL, or `None` at the end. The key
+    /// is `None` if the line cannot be one. `is_wanted` is called once for each line that is neither blank
+    /// nor a comment, in order.
     pub fn next_key(&mut self, mut is_wanted: impl FnMut() -> bool) -> Option<Option<UrlKey>> {
-        // If the file cannot be read, whoever asks for its lines is told.
+        // The reader of the lines themselves reports a file that cannot be read.
         while let Ok(Some(raw)) = self.lines.next_line() {
             self.number += 1;
             if let Some(text) = text_of_line(raw, self.number)
@@ -151,15 +151,15 @@ impl Lines {
         None
     }
 
-    /// The next line that the first pass has passed over. `looked_at` counts the lines up to it, and is 0
-    /// before the first.
+    /// Returns the next line that the first pass skipped. `looked_at` counts the lines up to it,
+    /// and is 0 before the first.
     pub fn next_passed_over(&mut self, marks: &Marks, looked_at: &mut usize) -> Option<Line> {
         while !self.broken
             && let Some(mark) = marks.get(*looked_at)
         {
             let raw = match self.lines.next_line() {
                 Ok(Some(raw)) => raw,
-                // It is shorter now.
+                // The file is shorter than in the first pass.
                 Ok(None) => return None,
                 Err(source) => return Some(self.unreadable(source)),
             };
@@ -173,7 +173,7 @@ impl Lines {
                 Mark::Target => self.next_task += 1,
                 Mark::PassedOver => {
                     let entry = target_of(text, &self.options, self.next_task);
-                    // It was counted, whatever it is now.
+                    // The first pass counted it, whatever it is now.
                     self.next_task += u64::from(entry.is_err());
                     return Some(self.line(self.number, entry));
                 }
@@ -198,7 +198,7 @@ impl Lines {
     }
 }
 
-/// A file from its start, wherever others read it.
+/// Reads a file from its start, with a position of its own.
 struct FromStart {
     file: Arc<File>,
     at: u64,
