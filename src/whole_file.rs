@@ -37,7 +37,7 @@ impl WholeFile {
         Self::create_with(path, 0o666)
     }
 
-    /// Like [`create`](Self::create), for a file that only its owner may read, even if others may
+    /// Like [`create`](Self::create), but only the owner may read the new file, even if others may
     /// read the existing one.
     ///
     /// # Errors

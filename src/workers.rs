@@ -104,15 +104,13 @@ pub struct Launcher {
     rate: Option<OwnedFd>,
     /// Which workers never start.
     start_faults: Option<StartFaults>,
-    /// The attempt of `coordinator isolation` that the first worker of the first slot makes, as if
-    /// it was taken over.
+    /// The attempt of `coordinator isolation` that the first worker of the first slot makes.
     attempt: Option<&'static str>,
 }
 
 impl Launcher {
     /// Creates a launcher for workers that work as `setup` says. `start_faults` selects workers
-    /// that never start. The first worker of the first slot makes `attempt`, as if it was taken
-    /// over.
+    /// that never start. The first worker of the first slot makes `attempt`.
     ///
     /// # Errors
     ///

@@ -15,9 +15,9 @@ use std::io;
 ///
 /// # Errors
 ///
-/// Fails if more than one thread runs, which shows that this is not the first call in the process;
-/// or if there is neither `close_range` (Linux before 5.9, or a container that refuses it) nor a
-/// list of descriptors in `/proc`.
+/// Fails if more than one thread runs, which shows that this call comes too late; or if there is
+/// neither `close_range` (Linux before 5.9, or a container that refuses it) nor a list of
+/// descriptors in `/proc`.
 pub fn close_inherited() -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
     if threads != 1 {

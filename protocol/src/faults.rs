@@ -17,9 +17,9 @@ pub const MAX_POISON_TEXT: usize = 256;
 /// What happens to a worker when it starts a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TaskFault {
-    /// It dies from SIGSEGV.
+    /// It is killed by SIGSEGV.
     Segv,
-    /// It dies from SIGABRT, as after a failed assertion in C.
+    /// It is killed by SIGABRT, as after a failed assertion in C.
     Abort,
     /// It exits with code 0 in the middle of its work.
     Exit,

@@ -6,7 +6,7 @@
 //! the packets that contain frames ([`packet`]), how the two ends connect ([`handshake`]), and the
 //! rules of a robots.txt ([`robots`]), which both sides check.
 //!
-//! Must not download, spawn, read a clock or know how tasks are dispatched.
+//! This crate must not download, spawn, read a clock or know how tasks are dispatched.
 #![warn(missing_docs)]
 
 mod checksum;

@@ -38,7 +38,7 @@ pub enum ToWorker<S, N, J> {
     Setup(Box<S>),
     /// Information for the tasks that follow.
     Notice(N),
-    /// Runs these tasks in this order.
+    /// Tasks to run, in this order.
     Assign(Vec<Assigned<J>>),
     /// Asks for these tasks back if they have not been started. The worker answers with
     /// [`Report::Released`] for each of them, and reports how the others end.
@@ -83,8 +83,7 @@ pub enum Report<O, F> {
     Nacked {
         /// The number under which it was assigned.
         task: TaskId,
-        /// The job's description of the failure: whether another attempt may succeed, and who is to
-        /// blame.
+        /// What the job reports: whether another attempt may succeed, and who is to blame.
         failure: Box<F>,
     },
     /// The task was revoked before it was started.

@@ -1,9 +1,8 @@
 //! robots.txt (RFC 9309): its location, how much of it is read, and its rules for a URL.
 //!
 //! Both sides use this module: the coordinator before it hands out a URL, a worker before it
-//! follows a redirect. Reading and matching are done by `robotxt`, whose matching takes time in
-//! proportion to the pattern and the URL, whatever the pattern. This module must not fetch or store
-//! anything.
+//! follows a redirect. `robotxt` reads and matches, in time proportional to the pattern and the
+//! URL, whatever the pattern. This module must not fetch or store anything.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Maximum number of bytes of a robots.txt that are stored: one more than is read (RFC 9309 section
-/// 2.5). This shows where the file was cut, and that the line there must be ignored.
+/// 2.5), so that a file that was cut is recognised and its incomplete last line is ignored.
 pub const MAX_ROBOTS: u64 = robotxt::BYTE_LIMIT as u64 + 1;
 
 /// Minimum number of redirects that are followed for robots.txt (RFC 9309 section 2.3.1.2), even if
@@ -44,8 +43,7 @@ pub struct ObeyRobots {
     pub token: String,
 }
 
-/// Returns the product token at the start of a `User-Agent` (RFC 9110 section 10.1.5). It is empty
-/// if there is none.
+/// Returns the product token of a `User-Agent` (RFC 9110 section 10.1.5), or an empty string.
 #[must_use]
 pub fn product_token(user_agent: &str) -> &str {
     let end = user_agent.find(|c: char| c == '/' || c.is_whitespace());
@@ -53,7 +51,7 @@ pub fn product_token(user_agent: &str) -> &str {
 }
 
 /// Splits a normalised http or https URL without credentials into its origin (scheme, host and
-/// port), which has one robots.txt, and the path and query that are matched with the rules.
+/// port), which has one robots.txt, and the path and query that are checked against its rules.
 #[must_use]
 pub fn split_url(url: &str) -> (&str, &str) {
     let start = url.find("://").map_or(0, |at| at + 3);

@@ -50,8 +50,7 @@ impl Filter {
         self.blocks.len() * size_of::<Block>()
     }
 
-    /// Returns the block of a key, from its first bits, and its last bits, which choose the bits in
-    /// the block.
+    /// Returns the block of a key, from its first bits, and its last bits, which choose bits there.
     fn place(&self, key: &Key) -> (usize, u64) {
         let [a, b, c, d, e, f, g, h, i, j] = *key;
         let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]);

@@ -1,8 +1,6 @@
-//! Runs one command: starts it, reads its standard error, and ends it with all processes that it
-//! started.
+//! Runs one command: starts it, reads its standard error, and ends it with all its processes.
 //!
-//! Only poll(2) blocks, and the kept output is bounded. This module must not know what the command
-//! is for.
+//! Only poll(2) blocks, and the kept output is bounded. It must not know what the command is for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -28,8 +26,8 @@ const LOOK_AFTER_END: Duration = Duration::from_millis(20);
 /// Number of bytes read at once: the default capacity of a pipe (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// Maximum number of bytes read after the end of a command: a process that cannot be ended may
-/// still write.
+/// Maximum number of bytes read after the end of a command: a process that survives may still
+/// write.
 const MAX_REST: usize = 1024 * 1024;
 
 /// The outcome of a command. None of its processes is left, if the system lets them be ended.
@@ -174,7 +172,7 @@ impl Running {
     }
 
     /// Reads standard error once. Returns the number of bytes, or 0 at its end or if none are
-    /// available.
+    /// ready.
     fn read_once(&mut self) -> usize {
         let Some(pipe) = &self.stderr else {
             return 0;

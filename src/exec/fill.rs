@@ -1,7 +1,6 @@
 //! Fills in a command for one file: arguments and environment.
 //!
-//! The values come from servers and lists. A value stays within its argument and cannot become an
-//! option.
+//! The values come from servers and lists. A value stays in its argument and cannot be an option.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -15,8 +15,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 /// Makes the process that `command` starts die with this process, however that ends. Processes that
 /// it starts itself are not bound (`PR_SET_PDEATHSIG` in prctl(2)).
 ///
-/// Call this and start the command on one thread: the signal is sent when the thread that started
-/// it ends.
+/// Call this and start the command on one thread: the signal is sent when that thread ends.
 pub(super) fn die_with_this_process(command: &mut Command) {
     let parent = getpid();
     let bind = move || {

@@ -13,8 +13,7 @@
 //! (`strays`). Each runner leads its own process group, which the command inherits. Ctrl-Z in a
 //! terminal does not reach that group, so [`Executor::stop`] exists.
 //!
-//! This module must not know which files exist, when a command is due, or what its failure means
-//! for a task.
+//! It must not know which files exist, when a command is due, or what a failure means for a task.
 
 mod child;
 mod command;
@@ -75,8 +74,7 @@ struct State {
     is_abandoned: bool,
 }
 
-/// The outcome of an order. None of the command's processes is left, if the system lets them be
-/// ended.
+/// The outcome of an order. None of the command's processes is left, if the system can end them.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The command succeeded.

@@ -1,5 +1,4 @@
-//! The runner: a process that runs the command on one file at a time, and ends all of its
-//! processes.
+//! The runner: a process that runs the command on one file at a time, and ends all its processes.
 //!
 //! It adopts orphans below it (`PR_SET_CHILD_SUBREAPER` in prctl(2)). So a command's processes can
 //! leave their group, their session and their parents, but not their runner.
@@ -89,8 +88,7 @@ fn begin(arguments: Vec<OsString>) -> Result<Plan, RunnerError> {
     set_child_subreaper(Some(getpid()))
         .map_err(|errno| system("adopt processes that commands leave behind")(errno.into()))?;
     // If the run is suspended when its parent dies, this process must continue in order to notice.
-    // The signal also arrives if only the thread that started this process ends; then it has no
-    // effect.
+    // If only the thread that started this process ends, the signal arrives too, and has no effect.
     set_parent_process_death_signal(Some(Signal::CONT))
         .map_err(|errno| system("request a signal for the parent's death")(errno.into()))?;
     let plan = Plan::from_arguments(arguments)?;

@@ -41,9 +41,8 @@ pub(super) fn reap() -> Reaped {
     }
 }
 
-/// Ends every child, and the orphans that they leave, with SIGKILL. Processes of other users cannot
-/// be ended, and processes that wait for a disk end only after that. Costs one system call if there
-/// are no children.
+/// Ends every child, and the orphans that they leave, with SIGKILL. Processes of other users stay;
+/// processes that wait for a disk end after that. Costs one system call if there are no children.
 pub(super) fn end_all(within: Duration) {
     let deadline = Instant::now() + within;
     loop {

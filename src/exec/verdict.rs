@@ -52,8 +52,7 @@ pub(super) fn lost(exec: &Exec) -> Fault {
     )
 }
 
-/// Returns the fault for a runner that was killed because it was silent long after it should have
-/// ended its command.
+/// Returns the fault for a runner that was killed because it stayed silent after the time limit.
 pub(super) fn frozen(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(

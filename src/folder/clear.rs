@@ -1,7 +1,6 @@
 //! Empties a folder, whatever is in it.
 //!
-//! It uses the descriptor of the folder, so that nothing outside is touched: links are removed and
-//! never followed.
+//! It uses the descriptor of the folder, so nothing outside is touched. It never follows links.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -18,8 +17,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Fails with the path and the reason if the folder cannot be read or something cannot be
-    /// removed.
+    /// Fails with the path and the reason if the folder cannot be read or an entry not removed.
     pub fn clear(&self, keeps: impl Fn(&OsStr) -> bool) -> Result<usize, (PathBuf, io::Error)> {
         let names = self
             .names()

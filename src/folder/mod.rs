@@ -30,8 +30,7 @@ use beneath::How;
 pub use own::{Kind, OwnFolder, StateError, expect};
 pub use owner::Owner;
 
-/// Flags for holding a folder in order to access its contents. It is opened again to be listed or
-/// synced.
+/// Flags for holding a folder to access its contents. To be listed or synced, it is opened again.
 const HELD: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// A folder, held open.
@@ -93,8 +92,8 @@ impl Folder {
     }
 
     /// Opens a file below this folder. Follows no link, and does not wait for a fifo or a device:
-    /// adds `CLOEXEC`, `NOFOLLOW`, `NONBLOCK` and `NOCTTY` to the flags. The caller must check the
-    /// type of the file.
+    /// adds `CLOEXEC`, `NOFOLLOW`, `NONBLOCK` and `NOCTTY` to the flags. The caller must check its
+    /// type.
     ///
     /// # Errors
     ///
@@ -124,8 +123,7 @@ impl Folder {
         }
     }
 
-    /// Opens a folder below this one, and creates it and the folders on the way if they are
-    /// missing.
+    /// Opens a folder below this one, after creating it and the folders on the way if necessary.
     ///
     /// # Errors
     ///
@@ -149,8 +147,7 @@ impl Folder {
         Ok(self.child(fd, path))
     }
 
-    /// Returns the metadata of a file below this folder. For a link, returns those of the link
-    /// itself.
+    /// Returns the metadata of a file below this folder, or of a link itself.
     ///
     /// # Errors
     ///

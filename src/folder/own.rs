@@ -235,7 +235,7 @@ impl OwnFolder {
         &self.folder
     }
 
-    /// Returns whose files are accepted in it.
+    /// Returns the owner of the files that are accepted in it.
     #[must_use]
     pub const fn owner(&self) -> Owner {
         self.owner
@@ -336,9 +336,8 @@ impl Folder {
         Ok(Some(file))
     }
 
-    /// Opens a file in this folder for reading, if no other user can have written or read its
-    /// contents: it has one name, its mode gives other users no access, and it belongs to `owner`,
-    /// if given.
+    /// Opens a file in this folder for reading, if no other user can have written or read it: it
+    /// has one name, its mode gives other users no access, and it belongs to `owner`, if given.
     #[must_use]
     pub fn read_private(&self, name: &str, owner: Option<Owner>) -> Option<File> {
         let file = self.read(name).ok()??;

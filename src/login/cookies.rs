@@ -12,8 +12,7 @@ use public_suffix::DEFAULT_PROVIDER;
 use super::{Counted, FileError, line, normalised, read};
 use crate::whole_file::WholeFile;
 
-/// Maximum number of cookies of one domain, and of all domains. Further cookies from servers are
-/// dropped.
+/// Maximum number of cookies of one domain, and of all domains. Others are dropped.
 const MOST_OF_DOMAIN: usize = 100;
 const MOST: usize = 20_000;
 

@@ -38,7 +38,7 @@ pub enum FileError {
     /// A line does not fit the format.
     #[error("line {line}: {problem}")]
     Line {
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
         /// The problem, without text of the line, which may be a secret.
         problem: &'static str,
@@ -87,8 +87,7 @@ impl Logins {
     }
 
     /// Returns the login for `host` at `now`, in seconds since 1970. The default entry of a netrc
-    /// file applies only to hosts that the list names (`is_listed`), not to hosts that servers
-    /// name.
+    /// file applies only to hosts in the list (`is_listed`), not to hosts that servers name.
     #[must_use]
     pub fn of(&self, host: &str, is_listed: bool, now: i64) -> Login {
         Login {

@@ -1,5 +1,4 @@
-//! Self-contained HTML pages: the frame, the style and the parts that all pages of this program
-//! share.
+//! Self-contained HTML pages: the frame, the style and the parts that all pages share.
 //!
 //! A page is a template that extends `base.html`, with its own style and script; `parts.html` has
 //! macros for it. The engine escapes all data from lists, commands, servers and machines. This
@@ -12,8 +11,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-/// The templates that all pages share, by name. The extension of the name makes the engine escape
-/// for HTML.
+/// The templates that all pages share, by name. The extension makes the engine escape for HTML.
 const SHARED: [(&str, &str); 2] = [
     ("base.html", include_str!("base.html")),
     ("parts.html", include_str!("parts.html")),
@@ -51,8 +49,7 @@ impl Template {
         self.render_part(model, None)
     }
 
-    /// Renders one block of the page about `model`, as a replacement for the block on a displayed
-    /// page.
+    /// Renders one block of the page about `model`, to replace that block on a displayed page.
     ///
     /// # Errors
     ///

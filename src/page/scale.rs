@@ -31,8 +31,7 @@ impl Scale {
         }
     }
 
-    /// Returns the position of a value in percent, rounded to a thousandth, which is finer than any
-    /// screen.
+    /// Returns the position of a value in percent, to a thousandth, which is finer than any screen.
     #[must_use]
     pub fn at(self, value: f64) -> f64 {
         if self.most <= 0.0 {

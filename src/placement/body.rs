@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use super::lease;
 use crate::folder::Folder;
 
-/// A file that has no other name and that no other process has open for writing, as long as this
-/// value exists.
+/// A file without another name, which no other process has open for writing while this value
+/// exists.
 #[derive(Debug)]
 pub(super) struct Body {
     file: File,
@@ -75,8 +75,7 @@ impl Body {
         self.bytes
     }
 
-    /// Sets its modification time, in seconds since 1970. This is not a write that would break a
-    /// lease.
+    /// Sets its modification time, in seconds since 1970. This does not break a lease.
     pub(super) fn set_modified(&self, seconds: i64) -> Result<(), Errno> {
         let times = Timestamps {
             last_access: Timespec {
@@ -141,8 +140,7 @@ mod tests {
         drop(writer);
         let kept = Body::open(&folder, "body", Leases::Taken).expect("a body");
         assert!(kept.is_untouched());
-        // A blocking open would wait for the lease to end. A nonblocking one fails, and is detected
-        // too.
+        // A blocking open would wait for the lease. A nonblocking one fails, and is detected too.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK;
         let refused = openat(CWD, &path, flags, Mode::empty());
         assert_eq!(refused.map(drop), Err(Errno::AGAIN));

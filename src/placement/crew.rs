@@ -1,7 +1,6 @@
 //! The threads that wait for commands: one for each running command.
 //!
-//! A file whose command did not succeed is removed, so the command of every file in place has
-//! succeeded.
+//! A file whose command did not succeed is removed, so each file in place had a successful command.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -88,8 +87,7 @@ impl Crew {
         if let Err(error) = started {
             let mut state = self.state();
             state.busy -= 1;
-            // Running threads take the order when they are done. If there are none, no thread
-            // would.
+            // Running threads take the order when they are done. If there are none, it fails.
             let stranded = match state.busy {
                 0 => std::mem::take(&mut state.waiting),
                 _ => VecDeque::new(),
@@ -155,8 +153,8 @@ impl Crew {
         }
     }
 
-    /// Removes the file, and reports `fault` if there is one. The command may have moved or
-    /// replaced the file.
+    /// Removes the file, and reports `fault` if given. The command may have moved or replaced the
+    /// file.
     fn give_up(&self, order: Order, fault: Option<Fault>) {
         let place = Move {
             output: &self.output,

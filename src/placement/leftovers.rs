@@ -56,8 +56,8 @@ pub struct Tidied {
     pub removed: usize,
     /// Names of the remaining partial bodies, which can be resumed.
     pub kept: HashSet<String>,
-    /// Number of removed partial bodies that an earlier edition could have resumed: their names can
-    /// be guessed.
+    /// Number of removed partial bodies that an earlier edition could resume: they have guessable
+    /// names.
     pub guessable: usize,
 }
 
@@ -66,8 +66,7 @@ pub struct Tidied {
 ///
 /// # Errors
 ///
-/// Fails with the path and the reason if the folder cannot be read or something in it cannot be
-/// removed.
+/// Fails with the path and the reason if the folder cannot be read or an entry not removed.
 pub fn tidy(partial: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::Error)> {
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -183,8 +182,7 @@ fn note_of(body: &OsStr) -> OsString {
     OsString::from_vec([body.as_bytes(), NOTE_SUFFIX.as_bytes()].concat())
 }
 
-/// Returns the partial bodies in `folder` that have a valid note, with the time of their last
-/// write.
+/// Returns the partial bodies in `folder` that have a valid note, with their times of modification.
 fn notes(folder: &Path, boot: &str) -> io::Result<BTreeSet<(SystemTime, OsString)>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder)? {

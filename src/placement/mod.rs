@@ -55,8 +55,7 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 /// Maximum number of jobs between two reports.
 const BATCH: usize = 256;
 
-/// Placing a body that takes longer than this is mostly waiting. Several bodies are then placed at
-/// once.
+/// Placing a body that takes longer is mostly waiting. Several bodies are then placed at once.
 const SLOW: Duration = Duration::from_micros(500);
 
 /// The configuration of placement.
@@ -68,8 +67,7 @@ pub struct Plan {
     pub partial: Folder,
     /// Whether workers are threads of this process.
     pub local: bool,
-    /// The id of the current boot, for which partial bodies can be resumed; `None` if none are
-    /// kept.
+    /// The id of the current boot, to resume partial bodies in; `None` if none are kept.
     pub boot: Option<String>,
     /// Whether a file must survive a loss of power before it is reported.
     pub fsync: bool,
@@ -218,8 +216,7 @@ impl Placement {
         self.tell(Job::Fetch { worker, bodies });
     }
 
-    /// Keeps the partial bodies of a worker that has exited if they can be resumed, and removes its
-    /// folder.
+    /// Keeps the resumable partial bodies of a worker that has exited, and removes its folder.
     pub fn salvage(&self, worker: WorkerId) {
         self.tell(Job::Salvage(worker));
     }
@@ -545,8 +542,8 @@ impl Mover {
 }
 
 impl Order {
-    /// Returns whether the command runs on the file. A file that was already in place has been
-    /// through its command, or was stored without one. Files that are not from the list have no
+    /// Returns whether the command runs on the file. A file that was in place before has been
+    /// through its command or was stored without one. A file that is not from the list has no
     /// command.
     fn wants_command(&self) -> bool {
         !self.stored.unchanged && self.kind == TaskKind::Listed
@@ -563,8 +560,7 @@ fn done(order: Order) -> PlacementEvent {
     }
 }
 
-/// Returns the event that `order` failed. With `insist`, a permanent failure becomes a transient
-/// one.
+/// Returns the event that `order` failed. With `insist`, a permanent failure becomes transient.
 fn failed(order: Order, fault: Fault, insist: bool) -> PlacementEvent {
     let severity = if insist && fault.severity == Severity::Permanent {
         Severity::Transient { retry_after: None }

@@ -1,8 +1,7 @@
 //! Moves partial bodies from one worker to another.
 //!
 //! A download resumes from its partial body, whichever worker wrote it. A worker that has exited
-//! cannot change it any more. From a worker that still runs, only a body that it does not have open
-//! for writing is moved.
+//! cannot change it any more. A worker that still runs must not have it open for writing.
 
 use std::sync::Arc;
 
@@ -53,8 +52,7 @@ impl Hand {
         }
     }
 
-    /// Keeps the partial bodies of a worker that has exited if they can be resumed, and removes its
-    /// folder.
+    /// Keeps the resumable partial bodies of a worker that has exited, and removes its folder.
     pub(super) fn salvage(&mut self, worker: WorkerId) {
         self.folders.remove(&worker);
         if self.mover.local {

@@ -81,7 +81,7 @@ impl Move<'_> {
         }
     }
 
-    /// Returns whether the file can be put into the output folder under an unused name. Removes it
+    /// Returns whether the file can be moved to an unused name in the output folder. Removes it
     /// then.
     fn fits_beside(&self) -> bool {
         let probe = format!("{PROBE}{}", self.name);
@@ -126,8 +126,7 @@ impl Move<'_> {
     }
 }
 
-/// Makes the names in the folder `path` of the output folder durable. "" is the output folder
-/// itself.
+/// Makes the names in the folder `path` of the output folder durable. "" is the output folder.
 pub(super) fn sync_folder(output: &Folder, path: &str) -> Result<(), Errno> {
     let synced = match path {
         "" => output.sync(),

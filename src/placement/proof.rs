@@ -1,6 +1,5 @@
 //! Checks whether a failure that a worker calls fatal is fatal: a worker may have been taken over,
-//! and one message must not end a run. So the coordinator itself tries the operations that every
-//! task needs.
+//! and one message must not end a run. The coordinator tries the operations that every task needs.
 
 use std::io::{self, Write};
 
@@ -16,8 +15,7 @@ use crate::folder::Folder;
 const ROOM: u64 = 64 * 1024 * 1024;
 
 impl Hand {
-    /// Leaves a failure fatal only if the check confirms it. Otherwise the failure becomes
-    /// transient.
+    /// Leaves a failure fatal only if the check confirms it, and makes it transient otherwise.
     pub(super) fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
         match store(&self.partial).and_then(|()| store(&self.mover.output)) {
             Err(error) => tracing::debug!(%error, "no task can succeed"),
@@ -34,8 +32,7 @@ impl Hand {
 fn store(folder: &Folder) -> io::Result<()> {
     let mut file = folder.nameless()?;
     file.write_all(&[0; 4096])?;
-    // A write beyond the limit on file sizes would kill this process (RLIMIT_FSIZE in
-    // setrlimit(2)).
+    // A write beyond the limit on file sizes would kill this process (setrlimit(2), RLIMIT_FSIZE).
     let most = getrlimit(Resource::Fsize).current.unwrap_or(ROOM);
     match fallocate(&file, FallocateFlags::empty(), 0, ROOM.min(most)) {
         Ok(()) => {}

@@ -9,8 +9,8 @@ use crate::run::log::LogReader;
 /// reason why a worker did not start.
 const MOST: usize = 64;
 
-/// Counts how many workers died of each cause. A missing log has no deaths, and a log ends where it
-/// cannot be read.
+/// Counts the workers that died of each cause. A missing log has none. A log ends where it cannot
+/// be read.
 #[must_use]
 pub fn count(log: Option<File>) -> BTreeMap<String, u64> {
     let mut deaths = BTreeMap::new();

@@ -72,8 +72,7 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
     Ok(found)
 }
 
-/// Returns whether a line of text can express the task. Normalised URLs contain none of these
-/// characters.
+/// Returns whether a line of text can express the task. Normalised URLs have no such characters.
 #[must_use]
 pub fn is_plain(url: &str, range: Option<&str>, out: Option<&str>) -> bool {
     let strange = |c: char| c.is_control() || c.is_whitespace() || c == '#';

@@ -15,8 +15,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether the record of this URL is selected. `kind` is its kind of failure, if it
-    /// failed.
+    /// Returns whether the record of this URL is selected. `kind` is its kind of failure, if any.
     #[must_use]
     pub fn admits(&self, url: &str, kind: Option<FailureKind>) -> bool {
         (self.kinds.is_empty() || kind.is_some_and(|kind| self.kinds.contains(&kind)))

@@ -47,9 +47,8 @@ pub struct Unreadable {
 }
 
 impl Latest {
-    /// Opens the run log of an output folder and determines which lines count. Passes each record
-    /// to `visit`, whether it counts or not. Temporary files, if any are needed, are created in
-    /// `folder`.
+    /// Opens the run log of an output folder and determines which lines count. Passes every record
+    /// to `visit`. Temporary files, if any are needed, are created in `folder`.
     ///
     /// # Errors
     ///
@@ -158,8 +157,7 @@ impl Latest {
         Ok(unreadable)
     }
 
-    /// Returns whether the record with this key, in the line that begins at `at`, is the last of
-    /// its task.
+    /// Returns whether the record with this key, in the line at `at`, is the last of its task.
     fn counts(&self, key: impl FnOnce() -> Key, at: u64) -> Result<bool, ResultsError> {
         Ok(self.all || self.last.get(&key())? == Some(at.to_be_bytes()))
     }
@@ -188,8 +186,7 @@ impl Latest {
         self.torn
     }
 
-    /// Returns whether any line of the log, whether it counts or not, has a task that a line of
-    /// text cannot express.
+    /// Returns whether the log has, on any line, a task that a line of text cannot express.
     #[must_use]
     pub const fn is_unusual(&self) -> bool {
         self.unusual
@@ -266,8 +263,7 @@ fn open(output: &Path, layout: &Layout) -> Result<(File, u64), ResultsError> {
     }
 }
 
-/// Returns where to look instead, if the default folder has no results and the folder of simulated
-/// runs has.
+/// Returns a hint, if the default folder has no results and the folder of simulated runs has.
 fn hint(output: &Path) -> &'static str {
     let simulated = Layout::at(PathBuf::from(SIMULATED_OUTPUT)).results();
     match output == Path::new(OUTPUT) && simulated.is_file() {

@@ -7,10 +7,10 @@
 //!                                                     +-> export: CSV, JSON
 //! ```
 //!
-//! The log is read line by line, so that memory does not grow with it. It is read up to three
-//! times, or once if no task has two lines and no records are printed. This module must not change
-//! or lock anything in the folder, and shares only the format of the log with a run: the run may
-//! still be in progress.
+//! The log is read line by line, so that memory does not grow with it: up to three times, or once
+//! if no task has two lines and no records are printed. This module must not change or lock
+//! anything in the folder, and shares only the format of the log with a run, which may still be in
+//! progress.
 
 mod busy;
 mod deaths;

@@ -7,8 +7,7 @@ use super::filter::Filter;
 use super::latest::Latest;
 use super::{ResultsError, to_stdout};
 
-/// Prints a line for each file on `out`, and returns their number. A duplicate in the list adds no
-/// line.
+/// Prints a line for each file on `out`, and returns their number. Duplicates add no lines.
 ///
 /// # Errors
 ///

@@ -90,7 +90,7 @@ pub struct Slow {
     pub outcome: Outcome,
     /// Size of the file.
     pub bytes: Option<u64>,
-    /// Time that it took since a worker started it.
+    /// Time that it took after a worker started it.
     pub total_ms: f64,
     /// Time of each phase, and of waiting before.
     pub timing_ms: RecordedTiming,

@@ -24,8 +24,7 @@ pub struct Show<'a> {
     pub last_run: Option<String>,
     /// Characters per line of the terminal; `None` if the output is not a terminal.
     pub width: Option<u16>,
-    /// Whether only failures of some kinds are counted. Then all counted URLs of a host are
-    /// failures.
+    /// Whether only failures of some kinds are counted, so that all URLs of a host are failures.
     pub kinds_only: bool,
 }
 
@@ -147,8 +146,7 @@ fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
     }
 }
 
-/// Returns a table of the errors by kind, with one message each, wrapped to the width of the
-/// terminal.
+/// Returns a table of the errors by kind, with one message each, wrapped to `width`.
 fn kinds(kinds: &[KindCount], width: Option<u16>) -> Table {
     let mut table = plain_table();
     for kind in kinds {

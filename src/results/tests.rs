@@ -129,8 +129,7 @@ proptest! {
                 Outcome::Failed => failed(facts, FailureKind::Status, 500, "no"),
                 Outcome::Quarantined => Record::quarantined(facts, "it died".into()),
             });
-            // A duplicate says nothing about the task that has the file, and its number identifies
-            // it.
+            // A duplicate says nothing about the task that has the file. Its number identifies it.
             let duplicate = (outcome == Outcome::Duplicate).then_some(task);
             model.insert((url, out, duplicate), line);
         }

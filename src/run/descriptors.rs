@@ -6,8 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// error, and the other end of that while it is started.
 const PER_WORKER: u64 = 5;
 
-/// All other descriptors: standard streams, run log, lock, lists, origin, those of the ear, and a
-/// reserve.
+/// Other descriptors: standard streams, run log, lock, lists, origin, those of the ear, a reserve.
 const OTHERS: u64 = 32;
 
 /// The system does not allow the coordinator enough descriptors.

@@ -74,8 +74,7 @@ pub(super) fn check_kind(layout: &Layout, simulated: bool) -> Result<(), FolderE
     }
 }
 
-/// Marks the folder as simulated until the run log has a record. Must be called before the run log
-/// is created.
+/// Marks the folder as simulated until the run log has a record. Call it before creating the log.
 ///
 /// # Errors
 ///

@@ -58,8 +58,7 @@ impl Habits {
             folded = Cow::Owned(decomposed(&folded));
         }
         if self.case_blind {
-            // Convert through both cases, because some letters share only one of them with another
-            // letter.
+            // Convert through both cases: some letters share only one of them with another letter.
             let lower = folded.to_lowercase().to_uppercase().to_lowercase();
             folded = Cow::Owned(if self.normalising {
                 decomposed(&lower)

@@ -1,11 +1,9 @@
-//! Intents: files that may be in place without a record, under names that do not contain their
-//! URL's key.
+//! Intents: files that may be in place without a record, whose names do not contain the URL's key.
 //!
 //! Such a name does not tell which URL the file belongs to. So the run writes an intent before it
-//! assigns a task whose place is free. If a kill leaves a file without a record, the intent shows
-//! that the file belongs to the task, which is then done again. Any other file without a record
-//! belongs to the user. An intent ends with the record of its task. This module must not look at
-//! the files.
+//! assigns a task whose place is free. A file that a kill leaves without a record belongs to the
+//! task if there is an intent, and the task is done again. Otherwise it belongs to the user. An
+//! intent ends with the record of its task. This module must not look at the files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -80,8 +78,7 @@ fn intent(target: &Target) -> Intent {
 }
 
 impl Standing {
-    /// Reads the intents that earlier runs left in `file`, if it exists. Drops those that a record
-    /// confirms.
+    /// Reads the intents that earlier runs left in `file`, if it exists. Drops those with a record.
     ///
     /// # Errors
     ///
@@ -190,9 +187,8 @@ impl Intents {
         synced.map_err(|source| self.failed(source))
     }
 
-    /// Writes an intent for another place than was planned for a task. Returns whether a file
-    /// without a record in that place belongs to the task. The file may be put there once this
-    /// returns.
+    /// Writes an intent for a task whose place has changed. Returns whether a file without a record
+    /// in the new place belongs to the task. The file may be put there once this returns.
     ///
     /// # Errors
     ///
@@ -210,8 +206,7 @@ impl Intents {
         Ok(stands)
     }
 
-    /// Notes that the record of the task will be written. `in_place` is whether it says that the
-    /// file is in place.
+    /// Notes that the task will be recorded, with its file in place if `in_place`.
     pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool) {
         if in_place {
             self.recorded.push(task);
@@ -343,8 +338,7 @@ mod tests {
         intents.settle(TaskId(2), &b, false);
         intents.close().expect("written");
         assert!(!has("a") && !has("b") && has("c") && has("d"));
-        // The next run does the tasks of standing intents again, and need not write those intents
-        // again.
+        // The next run does the tasks of standing intents again, and need not write new intents.
         let mut intents = open();
         intents.settle(TaskId(1), &c, true);
         intents.settle(TaskId(2), &d, false);

@@ -25,6 +25,7 @@ mod recheck;
 mod report;
 pub mod resume;
 mod robots;
+mod scout;
 mod setup;
 mod shell;
 mod signals;
@@ -239,6 +240,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     if let Err(error) = index.keep_if_long(folder.own()) {
         tracing::warn!(%error, "cannot write the index; the next run reads the whole run log");
     }
+    index.seal().map_err(IndexError::from)?;
     let keeper = Keeper::new(
         &index,
         folder
@@ -478,8 +480,7 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
     }
 }
 
-/// Warns if the run cannot tell whether a confined worker can still write to a file that it
-/// finished.
+/// Warns if the run cannot detect that a confined worker can still write to a finished file.
 fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
     let confined = config.worker_limits.sandbox != Sandbox::Off;
     if config.pool == PoolKind::Processes
@@ -514,7 +515,7 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
     }
 }
 
-/// Chunks are cut from the whole of the input.
+/// Returns the limit on text. Chunks are cut from the whole input, so they have no limit.
 const fn max_text(policy: Policy) -> usize {
     match policy {
         Policy::Shared => MAX_TEXT,
@@ -623,8 +624,7 @@ fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
     }
 }
 
-/// Returns the size of a plain file. A pipe has none, and an input that is not read from a file
-/// needs none.
+/// Returns the size of a plain file. Pipes have none, and other inputs need none.
 fn size_of(source: &Source) -> Option<u64> {
     match source {
         Source::File(path) => std::fs::metadata(path)

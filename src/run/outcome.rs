@@ -14,7 +14,7 @@ pub enum Outcome {
     Stored,
     /// Some URLs failed, are quarantined, or could not be read.
     Incomplete,
-    /// The input held no URL.
+    /// The input contained no URL.
     NothingToDo,
     /// The run stopped because it could not continue.
     GivenUp,
@@ -40,7 +40,7 @@ impl Outcome {
 /// What to report to the user.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// Errors only.
+    /// Whether to report errors only.
     pub(super) quiet: bool,
     /// The output folder, as the user named it.
     pub(super) output: PathBuf,

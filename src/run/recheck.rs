@@ -1,8 +1,6 @@
-//! Decides which stored files are checked with the server again (`--refresh`), and with which
-//! validators.
+//! Decides which stored files are checked with the server again (`--refresh`), and how.
 //!
-//! It uses the record of a file and the metadata of the file system. It must not read the file or
-//! the run log.
+//! It uses the record and the metadata of a file. It must not read the file or the run log.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -134,8 +132,8 @@ mod tests {
         Record::stored(facts, stored(3))
     }
 
-    /// Returns what to do an hour after the file was written. `written` is in seconds after its
-    /// download began.
+    /// Returns what to do an hour after the file was written, `written` seconds after its download
+    /// began.
     fn after(written: u64, age: Duration, change: impl FnOnce(&mut Record)) -> Recheck {
         after_for(&target(), written, age, change)
     }

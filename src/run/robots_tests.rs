@@ -138,8 +138,7 @@ fn a_robots_file_is_kept_only_if_it_forbids_something() {
     assert_eq!(gate.kind("http://ruled/x"), Some(FailureKind::Robots));
     assert_eq!(gate.kind("http://ruled/y"), None);
     assert_eq!(gate.files(), 1);
-    // Nothing is allowed where robots.txt is unreachable. Workers that are redirected there find
-    // such a file.
+    // Nothing is allowed where robots.txt is unreachable. Redirected workers find such a file.
     let (_, robots) = gate
         .robots_gate
         .hold(candidate(1, "http://down/"))

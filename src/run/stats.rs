@@ -84,8 +84,7 @@ impl Stats {
         self.offered + self.duplicates + self.stored_earlier + self.quarantined_earlier
     }
 
-    /// Returns why an input without lines leaves nothing to do, unless the message about its only
-    /// line says so.
+    /// Returns why an input without lines leaves nothing to do, unless another message says so.
     #[must_use]
     pub const fn why_nothing(&self) -> Option<&'static str> {
         match self.unusable {

@@ -16,7 +16,7 @@ use super::habits::Habits;
 use super::intents::Standing;
 use super::log::Record;
 use super::recheck::{Recheck, Refresh};
-use super::resume::{Earlier, Index, IndexError, is_in_place, is_in_place_as};
+use super::resume::{Earlier, Entry, Index, IndexError, is_in_place, is_in_place_as};
 use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::naming::{Naming, check_place};
 use crate::input::{Excerpt, Target, UrlKey, position};
@@ -53,8 +53,7 @@ pub struct Rules {
     pub lists_may_name_files: bool,
     /// Whether to retry what earlier runs quarantined.
     pub retry_quarantined: bool,
-    /// Settings for checking stored files with their servers. The index must then know the places
-    /// of records.
+    /// Settings for rechecking stored files. The index must then know the places of records.
     pub refresh: Option<Refresh>,
     /// Which names the output folder treats as equal.
     pub habits: Habits,
@@ -69,12 +68,52 @@ pub struct Rules {
 pub struct TargetFilter {
     index: Arc<Index>,
     rules: Rules,
-    /// The task number of each key.
-    seen: DiskMap<{ Place::BYTES }>,
+    seen: Seen,
     /// The claimed paths, or `None` if names cannot conflict.
     claims: Option<Claims>,
     /// The last folder whose path was checked to contain no link.
     sound: String,
+}
+
+/// The URLs that the lists have named so far.
+#[derive(Debug)]
+struct Seen {
+    /// The task of each key.
+    tasks: DiskMap<{ size_of::<u64>() }>,
+    /// One bit for each entry of the index. Keys that the index has are here and not in `tasks`. `None` if
+    /// names depend on the number of the task.
+    bits: Option<Vec<u64>>,
+}
+
+impl Seen {
+    /// Returns the number of the first task with this key, or 0 where no name depends on it. `entry` is the
+    /// number of the key's entry in the index.
+    fn get(&self, key: &UrlKey, entry: Option<u32>) -> Result<Option<u64>, DiskMapError> {
+        if let (Some(bits), Some(entry)) = (&self.bits, entry) {
+            let word = bits.get(entry as usize / 64);
+            let is_set = word.is_some_and(|word| word >> (entry % 64) & 1 == 1);
+            return Ok(is_set.then_some(0));
+        }
+        let task = self.tasks.get(key.as_bytes())?;
+        Ok(task.map(u64::from_be_bytes))
+    }
+
+    fn insert(
+        &mut self,
+        key: &UrlKey,
+        entry: Option<u32>,
+        task: TaskId,
+    ) -> Result<(), DiskMapError> {
+        if let (Some(bits), Some(entry)) = (&mut self.bits, entry) {
+            let word = entry as usize / 64;
+            if bits.len() <= word {
+                bits.resize(word + 1, 0);
+            }
+            bits[word] |= 1 << (entry % 64);
+            return Ok(());
+        }
+        self.tasks.insert(*key.as_bytes(), task.0.to_be_bytes())
+    }
 }
 
 /// The owner of a file in a target's place.
@@ -89,40 +128,34 @@ enum Owner {
 }
 
 impl TargetFilter {
-    /// Creates a filter that uses the records of earlier runs and the contents of the output
-    /// folder.
+    /// Creates a filter that uses earlier records and the contents of the output folder.
     #[must_use]
     pub fn new(index: Index, rules: Rules) -> Self {
         let names_may_meet = rules.lists_may_name_files || !rules.naming.is_unique();
         let disk_map = || DiskMap::new(rules.folder.clone());
         Self {
             index: Arc::new(index),
-            seen: disk_map(),
+            seen: Seen {
+                tasks: disk_map(),
+                bits: (!rules.naming.has_number()).then(Vec::new),
+            },
             claims: names_may_meet.then(|| Claims::new(disk_map())),
             sound: String::new(),
             rules,
         }
     }
 
-    /// Returns a function that decides from the text of a line whether it is a URL whose file an
-    /// earlier run stored. Such lines can be sorted last without any other effect: their names
-    /// cannot conflict with others, and lines that name the same URL are all of this kind. Returns
-    /// `None` if that does not hold, or if no earlier run stored a file.
+    /// Returns the index if lines that name a URL whose file an earlier run stored can be sorted last without
+    /// any other effect: their names cannot conflict with others, and lines that name the same URL are all
+    /// of this kind. Returns `None` if that does not hold, or if no earlier run stored a file.
     #[must_use]
-    pub fn known(&self) -> Option<impl Fn(&str) -> bool + Send + use<>> {
-        if self.claims.is_some() || self.rules.refresh.is_some() || self.index.is_empty() {
-            return None;
-        }
-        let index = Arc::clone(&self.index);
-        Some(move |text: &str| {
-            // URLs that are not normalised, or cannot be looked up now, are sorted in the first
-            // pass.
-            let state = index.state(&UrlKey::of(text));
-            matches!(state, Ok(Some(Earlier::Stored { .. }))) && !text.contains('#')
-        })
+    pub fn known(&self) -> Option<Arc<Index>> {
+        let in_order = self.claims.is_some() || self.rules.refresh.is_some();
+        (!in_order && !self.index.is_empty()).then(|| Arc::clone(&self.index))
     }
 
-    /// Decides what to do with the target that would be `task`.
+    /// Decides what to do with the target that would be `task`. `entry` is the target's entry in the index, if
+    /// it was looked up before.
     ///
     /// # Errors
     ///
@@ -132,20 +165,24 @@ impl TargetFilter {
         task: TaskId,
         mut target: Target,
         place: Place,
+        entry: Option<Entry>,
     ) -> Result<Sorted, IndexError> {
-        let key = *target.key.as_bytes();
-        if let Some(earlier) = self.seen.get(&key)? {
-            self.rules
-                .naming
-                .renumber(&mut target, u64::from_be_bytes(earlier));
+        let entry = match entry {
+            Some(entry) => Some(entry),
+            None => self.index.find(&target.key)?,
+        };
+        let number = entry.and_then(|entry| entry.number);
+        if let Some(earlier) = self.seen.get(&target.key, number)? {
+            self.rules.naming.renumber(&mut target, earlier);
             return Ok(Sorted::Duplicate(target));
         }
         match self.claim(&target, place)? {
             Ok(replace) => target.replace = replace,
             Err(problem) => return Ok(Sorted::Refused(problem)),
         }
-        self.seen.insert(key, task.0.to_be_bytes())?;
-        Ok(match self.index.state(&target.key)? {
+        self.seen.insert(&target.key, number, task)?;
+        let earlier = entry.and_then(|entry| self.index.earlier(entry));
+        Ok(match earlier {
             Some(Earlier::Quarantined) if !self.rules.retry_quarantined => Sorted::Quarantined,
             Some(Earlier::Stored { left, sha256 })
                 if is_in_place(&target, left, sha256, &self.rules.output) =>
@@ -161,8 +198,7 @@ impl TargetFilter {
         })
     }
 
-    /// Decides what to do with a target whose file was stored under the name that its server
-    /// suggested.
+    /// Decides what to do with a target whose file was stored under the server's suggested name.
     fn sort_named(&self, record: &Record, mut target: Target) -> Result<Sorted, IndexError> {
         self.keep_name(record, &mut target)?;
         Ok(match is_in_place_as(record, &target, &self.rules.output) {
@@ -171,8 +207,7 @@ impl TargetFilter {
         })
     }
 
-    /// Keeps the name that the server suggested before, unless another URL has stored a file there
-    /// since.
+    /// Keeps the name that the server suggested before, unless another URL has a file there now.
     fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), DiskMapError> {
         let Some(path) = record.path.as_deref().filter(|_| record.server_named) else {
             return Ok(());
@@ -285,8 +320,7 @@ impl TargetFilter {
             match self.rules.output.join(part).symlink_metadata() {
                 Ok(metadata) if !metadata.is_dir() => return Some(part.to_owned()),
                 Ok(_) => {}
-                // A part that does not exist is not a link. A part that cannot be examined fails
-                // later.
+                // A missing part is not a link. A part that cannot be examined fails later.
                 Err(_) => break,
             }
         }
@@ -349,7 +383,7 @@ mod tests {
                 list: 1,
                 line: 100 + self.next,
             };
-            let sorted = self.filter.sort(TaskId(self.next), target, place);
+            let sorted = self.filter.sort(TaskId(self.next), target, place, None);
             self.next += 1;
             match sorted.expect("there is room") {
                 Sorted::New(target) => target.path,

@@ -1,5 +1,4 @@
-//! The time that each phase of each task took: one line of JSON for each finished task, for the
-//! shootout.
+//! The time that the phases of each task took: a line of JSON per finished task, for the shootout.
 //!
 //! It is separate from the run log: nothing is resumed from it, and it is written only on request.
 
@@ -21,7 +20,7 @@ pub(in crate::run) struct Timeline {
     failed: Option<io::Error>,
 }
 
-/// One line.
+/// One line of the timeline.
 #[derive(Serialize)]
 struct Line<'a> {
     task: TaskId,

@@ -1,7 +1,6 @@
 //! The history of a run, for `--listen`.
 //!
-//! Its size is bounded, however long the list and the run are. It is kept only if the run can be
-//! watched.
+//! Its size is bounded for any list and any run. It is kept only if the run can be watched.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -102,8 +101,7 @@ impl Watching {
         }
     }
 
-    /// Counts the times of a finished URL that was downloaded in `slot`. A phase that did not
-    /// happen is left out.
+    /// Counts the times of a URL finished in `slot`. Phases that did not happen are left out.
     pub(in crate::run) fn finished(&mut self, slot: SlotId, queue: Duration, timing: &Timing) {
         let waited = [
             timing.resolve,
@@ -138,8 +136,7 @@ impl Watching {
         self.lanes.get_mut(place)
     }
 
-    /// Takes a sample at `now`. `running` gives the slot, the time so far and the phase of each
-    /// running download.
+    /// Takes a sample at `now`. `running` gives the slot, time and phase of each running download.
     pub(in crate::run) fn look(
         &mut self,
         now: Instant,
@@ -192,8 +189,7 @@ impl Watching {
         lane.map_or_else(Vec::new, |lane| lane.cells.iter().copied().collect())
     }
 
-    /// Returns the hosts with the most failures, at most `most`, and the number of failures of all
-    /// others.
+    /// Returns the hosts with the most failures, at most `most`, and the sum of all other failures.
     pub(in crate::run) fn failed_by_host(&self, most: usize) -> (Vec<(String, u64)>, u64) {
         let (hosts, others) = top(self.failed_by_host.iter(), most);
         (hosts, others + self.failed_elsewhere)

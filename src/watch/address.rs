@@ -131,8 +131,7 @@ impl Address {
     }
 }
 
-/// Creates a socket that no other user could connect to at any time. Replaces a socket that a dead
-/// run left.
+/// Creates a socket that no other user can connect to at any time. Replaces that of a dead run.
 fn bind_privately(path: &Path) -> io::Result<UnixListener> {
     match path.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {
@@ -150,7 +149,7 @@ fn bind_privately(path: &Path) -> io::Result<UnixListener> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
-    // A new socket has the permissions of the umask for a moment. Other users cannot enter this
+    // A new socket has the permissions of the umask for a moment, but others cannot enter this
     // folder.
     let folder = tempfile::Builder::new().prefix(".").tempdir_in(beside)?;
     let hidden = folder.path().join("s");

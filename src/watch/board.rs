@@ -32,8 +32,7 @@ impl Posted {
         self.state.progress.event == OVER
     }
 
-    /// Returns the state with measurements of processes, which are taken here so that the run need
-    /// not do it.
+    /// Returns the state with measurements of processes, which are taken here, not by the run.
     pub(super) fn measured(&self) -> &State {
         self.measured.get_or_init(|| State {
             memory: memory::of(&self.state.pids),
@@ -57,7 +56,7 @@ impl Posted {
 pub(super) struct Board {
     posted: watch::Sender<Option<Arc<Posted>>>,
     patience: Duration,
-    /// Asks the run. `waits` is whether it has not answered yet.
+    /// Asks the run. `waits` is whether an answer is pending.
     ask: Mutex<Ask>,
 }
 

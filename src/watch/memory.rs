@@ -3,8 +3,7 @@
 use super::state::Memory;
 use pool::process_memory::in_status;
 
-/// Returns the memory of this process, and the total of all workers. A process that has ended
-/// counts as 0.
+/// Returns the memory of this process, and the total of all workers that still run.
 pub(super) fn of(workers: &[u32]) -> Memory {
     let resident = |process: &str| in_status(process, "VmRSS:");
     let workers = workers.iter().filter_map(|pid| resident(&pid.to_string()));

@@ -245,8 +245,7 @@ async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Send
     response(StatusCode::OK, kind, Content::Text(Some(text)))
 }
 
-/// Returns the rest of `path` below `root`. The time that this takes does not depend on how much of
-/// the prefix is correct.
+/// Returns the rest of `path` below `root`. Its timing does not reveal how much of `root` matches.
 fn within<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     let (start, rest) = path.split_at_checked(root.len())?;
     let pairs = start.bytes().zip(root.bytes());

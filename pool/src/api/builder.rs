@@ -64,7 +64,7 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// Configures a pool, then starts it. Created by [`Pool::builder`].
+/// Builder of a pool, created by [`Pool::builder`].
 #[must_use = "it is `start` that makes a pool"]
 pub struct Builder<W: AnyWork> {
     setup: W::Setup,
@@ -95,8 +95,7 @@ impl<W: AnyWork> Builder<W> {
             limits: Limits {
                 workers: u16::try_from(workers).unwrap_or(u16::MAX),
                 concurrency: W::AT_ONCE,
-                // All jobs are in one group, so no slots or places have to be kept for later
-                // groups.
+                // All jobs are in one group, so nothing has to be reserved for later groups.
                 per_group: None,
                 lookahead_max: 0,
                 start_timeout: START,
@@ -187,7 +186,7 @@ impl<W: AnyWork> Builder<W> {
         self
     }
 
-    /// Replaces each worker after this number of jobs.
+    /// Sets the number of jobs after which a worker is replaced. By default, workers are kept.
     pub const fn recycle_after(mut self, jobs: NonZeroU32) -> Self {
         self.limits.worker_tasks = Some(jobs);
         self
@@ -213,8 +212,7 @@ impl<W: AnyWork> Builder<W> {
         self
     }
 
-    /// Sets the test that becomes a worker, by its full name, for tests that use the default
-    /// harness.
+    /// Sets the test that becomes a worker, by its full name. For tests with the default harness.
     ///
     /// The only line of this test is the call of `pool::init`. Threads that the harness has already
     /// started are not in the sandbox of the worker.

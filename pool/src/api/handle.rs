@@ -12,8 +12,8 @@ use super::desk::Reply;
 use super::outcome::{Outcome, Raw};
 use super::work::Progress;
 
-/// Access to the outcome of a submitted job: block with [`wait`](Self::wait), or `.await` the
-/// handle. Dropping the handle does not cancel the job.
+/// A handle to a submitted job. [`wait`](Self::wait) for its outcome, or `.await` the handle.
+/// Dropping the handle does not cancel the job.
 #[must_use = "the outcome of the job is not known otherwise"]
 pub struct Handle<O> {
     promise: Arc<Promise>,

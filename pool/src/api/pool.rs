@@ -24,7 +24,7 @@ pub enum SubmitError {
     /// The job is too large or cannot be encoded.
     #[error("cannot encode the job for a worker: {0}")]
     Encode(#[from] EncodeError),
-    /// The maximum number of jobs are unfinished.
+    /// The pool has the maximum number of unfinished jobs.
     #[error("the pool is full")]
     Full,
     /// The pool has ended or is about to end.
@@ -89,14 +89,13 @@ impl<W: AnyWork> Pool<W> {
         }
     }
 
-    /// Runs all `jobs`. Yields the number of each job, counted from 0, with its outcome, in the
-    /// order in which the jobs finish. Jobs are taken from the iterator when there is room for
-    /// them.
+    /// Runs all `jobs`, which are taken from the iterator when there is room for them. Yields the
+    /// number of each job, counted from 0, with its outcome, in the order in which the jobs finish.
     pub fn run<I: IntoIterator<Item = W::Job>>(&self, jobs: I) -> Run<'_, W, I::IntoIter> {
         Run::new(self, jobs.into_iter())
     }
 
-    /// Runs all `jobs`. Yields their outcomes in the order of the jobs.
+    /// Runs all `jobs`. The returned iterator yields their outcomes in the order of the jobs.
     pub fn run_ordered<I: IntoIterator<Item = W::Job>>(
         &self,
         jobs: I,

@@ -24,8 +24,8 @@ use seccompiler::{
 /// are the same on all processors.
 const FIRST_UNKNOWN: u32 = 470;
 
-/// The bit in the number of a call of the x32 ABI. The number -1 has it too: a tracer writes this
-/// number in place of a call that it skips.
+/// The bit that is set in the numbers of calls of the x32 ABI. It is also set in -1, which a tracer
+/// writes in place of a call that it skips.
 const X32: u32 = 0x4000_0000;
 const SKIPPED: u32 = u32::MAX;
 
@@ -178,8 +178,7 @@ const GET_OPTIONS: [(i32, i32); 4] = [
     (libc::SOL_SOCKET, libc::SO_RCVBUF),
 ];
 
-/// Allowed requests of `ioctl`: non-blocking mode, number of readable bytes, close-on-exec, and
-/// isatty(3).
+/// Allowed requests of `ioctl`: non-blocking mode, readable bytes, close-on-exec, and isatty(3).
 #[allow(
     clippy::unnecessary_cast,
     reason = "they are numbers of another type in musl"
@@ -220,8 +219,7 @@ const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
 const MAP_TYPE: i32 = 0x0f;
 const MAP_REFUSED: i32 = libc::MAP_GROWSDOWN;
 
-/// Creates the filter for a thread of this process and all that it starts, with or without a
-/// `network`.
+/// Creates the filter for a thread of this process and what it starts, with or without `network`.
 pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     let own = getpid().as_raw_nonzero().get();
     let mut rules: Vec<(c_long, Vec<SeccompRule>)> = Vec::new();

@@ -68,8 +68,8 @@ pub struct Confinement {
 /// keeps no capability that it does not need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// Whether workers must not run if the kernel cannot provide the whole sandbox. Otherwise the
-    /// kernel provides as much as it can, and [`InForce::lacks`] describes what is missing.
+    /// If set, workers run only if the kernel can provide the whole sandbox. Otherwise they run
+    /// with the part that it can provide, and [`InForce::lacks`] describes what is missing.
     pub strict: bool,
     /// Files that may be read, and folders in which files may be read.
     pub read: Vec<PathBuf>,
@@ -216,8 +216,7 @@ impl Confinement {
         })
     }
 
-    /// Sets the nice value. On Linux it belongs to a thread and is inherited (setpriority(2),
-    /// BUGS).
+    /// Sets the nice value, which belongs to a thread and is inherited (setpriority(2), BUGS).
     fn be_nice(&self) -> Result<(), ConfineError> {
         let Some(wanted) = self.nice else {
             return Ok(());

@@ -23,7 +23,7 @@ use super::{ConfineError, Network, Sandbox, calls, rights};
 /// 2), and cannot be truncated elsewhere (ABI 3).
 pub(super) const NEEDED: ABI = ABI::V3;
 
-/// What is used if the kernel has it (Linux 6.12): ioctls on devices, listening on TCP ports,
+/// What is used if the kernel has it (Linux 6.12): limits on device ioctls, listening on TCP ports,
 /// signals and abstract sockets. Later additions to Landlock are not listed until they are tested.
 const USED: ABI = ABI::V6;
 
@@ -89,8 +89,7 @@ impl InForce {
         self.wanted && self.landlock.is_none()
     }
 
-    /// Returns what this sandbox lacks and the consequences, as part of a sentence. Returns `None`
-    /// if nothing is missing.
+    /// Returns what this sandbox lacks and the consequences, as part of a sentence, if anything.
     #[must_use]
     pub fn lacks(&self) -> Option<String> {
         if !self.wanted {
@@ -212,7 +211,7 @@ pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, Confin
         });
     }
     let no_new_privs = had(no_new_privs()).is_some();
-    // Landlock without ABI 2 refuses every move between folders, and so every file.
+    // Landlock without ABI 2 refuses every move between folders, which every file needs.
     let files = restrict_files(sandbox, AccessFs::Refer.into());
     let landlock = match files {
         // A list of ports means that all other ports must be out of reach.

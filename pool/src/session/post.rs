@@ -1,4 +1,4 @@
-//! Sends reports, several of them in one frame.
+//! Sends reports, usually several in one frame.
 //!
 //! | report | sent |
 //! | --- | --- |
@@ -32,8 +32,7 @@ use tokio::time::timeout;
 use crate::job::{FromWorker, Job, TaskReport};
 use crate::link::Outbox;
 
-/// How long an outcome may wait for others. Long compared with the cost of a frame, and too short
-/// for users to notice.
+/// How long an outcome may wait for others. Long compared with a frame, too short to be noticed.
 const HOLD: Duration = Duration::from_millis(20);
 
 /// How long the start of a task may wait if there is one slot. Most tasks end within this time, so
@@ -72,12 +71,11 @@ pub(super) struct Post<J: Job, O> {
     several: bool,
 }
 
-/// Sends reports that have been held for long enough. There is only one kind, because each
+/// Sends reports that have been held for long enough. A post has only one kind, because each
 /// notification costs a system call.
 #[derive(Debug)]
 enum Courier {
-    /// A thread, which waits in [`Post::wait`]. Reports that are due immediately are sent by the
-    /// caller that adds them.
+    /// A thread in [`Post::wait`]. The caller that adds an urgent report sends it.
     Thread(Condvar),
     /// A task of the event loop, in [`Post::deliver`].
     Task,
@@ -164,8 +162,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         self.hold(&mut state, Instant::now() + wait);
     }
 
-    /// Adds the outcome of a task of `group`, while `waiting` other tasks wait. Returns whether the
-    /// post is still open.
+    /// Adds an outcome of `group`, while `waiting` tasks wait. Returns whether the post is open.
     pub(super) fn end(&self, outcome: Weighed<J>, group: &str, waiting: usize) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
@@ -485,8 +482,8 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// A post without a courier, and the other end of its link. Reports the number of reports in
-    /// each new frame.
+    /// A post without a courier, and the other end of its link. `frames` returns the number of
+    /// reports in each new frame.
     struct Desk {
         post: Post<Text, LocalOutbox<FromWorker<Text>>>,
         coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,

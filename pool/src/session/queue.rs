@@ -15,7 +15,7 @@ pub(super) struct Queue<J> {
     bell: Bell,
 }
 
-/// Wakes waiting slots. There is only one kind, because each notification costs a system call.
+/// Wakes waiting slots. A queue has only one kind, because each notification costs a system call.
 #[derive(Debug)]
 enum Bell {
     Threads(Condvar),
@@ -135,9 +135,8 @@ impl<J> Queue<J> {
         self.lock().closed = true;
         match &self.bell {
             Bell::Threads(bell) => bell.notify_all(),
-            // A slot may be between its check of the state and its wait, on another thread:
-            // `notify_waiters` would miss it. `notify_one` stores a permit for it, which it passes
-            // on.
+            // A slot may be between its check and its wait, on another thread: `notify_waiters`
+            // would miss it. `notify_one` stores a permit, which each slot passes on.
             Bell::Tasks(bell) => bell.notify_one(),
         }
     }

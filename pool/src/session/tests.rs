@@ -518,8 +518,7 @@ fn an_overrun_is_reported_before_the_task_is_abandoned() {
         words.extend(bench.words());
     }
     bench.release.send(()).expect("it waits");
-    // The slot ends: its task's outcome was reported, and the second task is left to another
-    // process.
+    // The slot ends: the outcome was reported, and the second task is left to another process.
     bench.gone.recv_timeout(PATIENCE).expect("the slot ends");
     drop(bench.coordinator.to_worker);
     let end = bench.reader.join().expect("no panic");

@@ -18,8 +18,8 @@ use crate::dispatch::Exit;
 use crate::job::{FromWorker, Job, ToWorker};
 use crate::link::{LinkError, LocalInbox, Outbox};
 
-/// Runs a worker until it is dismissed or its inbox is closed. Returns the reason if it could not
-/// work.
+/// A function that runs a worker until it is dismissed or its inbox is closed. It returns the
+/// reason if the worker could not work.
 type Serve<J, M> =
     dyn Fn(LocalInbox<ToWorker<J>>, Arc<DirectOutbox<J, M>>) -> Result<(), String> + Send + Sync;
 

@@ -1,5 +1,4 @@
-//! Memory of workers, as the kernel reports it: their peaks, and whether it killed them because
-//! memory ran out.
+//! Memory of workers, as the kernel reports it: their peaks, and whether it killed for lack of it.
 //!
 //! All of this is evidence and may be missing: an unknown figure is `None`. This module must not
 //! decide the cause of a death.
@@ -10,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::process_memory::in_status;
 
-/// Possible error of the kernel's count of resident pages, which differs per processor
-/// (`percpu_counter`), in bytes. Only a larger difference distinguishes two processes.
+/// Error of the kernel's count of resident pages, in bytes: it may be off by some pages for each
+/// processor (`percpu_counter`). Only a larger difference distinguishes two processes.
 const INEXACT: u64 = 4 * 1024 * 1024;
 
-/// How long a rise of the count can explain another death: long enough to reap the processes of one
-/// rise.
+/// How long a rise of the count can explain another death: long enough to reap all its processes.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The peak memory of a worker.

@@ -37,8 +37,8 @@ use crate::reap::reap;
 /// Minimum time between two reads of the memory of a worker that sends messages.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Returns the command that starts a worker, which must connect to the socket with this path: the
-/// program, its arguments, its environment and its standard output.
+/// A function that returns the command for a worker, which must connect to the socket with this
+/// path: the program, its arguments, its environment and its standard output.
 ///
 /// The pool uses the worker's standard input for the page, reads its standard error, and makes it
 /// the leader of a new process group.
@@ -106,8 +106,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     ///
     /// # Errors
     ///
-    /// Fails if `setup` does not fit a frame, or if a descriptor, thread or socket cannot be
-    /// created.
+    /// Fails if `setup` does not fit a frame, or if the thread or socket cannot be created.
     pub fn new(
         launch: Box<Launch>,
         setup: J::Setup,
@@ -147,9 +146,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         let page = page::memory(self.slots)?;
         let mut command = (self.launch)(worker, &self.socket)?;
         command
-            // A worker reads no other standard input. It receives its page here without another
-            // descriptor, without a name that others could open, and without a message that carries
-            // a descriptor.
+            // A worker reads no other standard input. It receives its page here without a further
+            // descriptor, a name that others could open, or a message that carries a descriptor.
             .stdin(page.try_clone()?)
             .stderr(Stdio::piped())
             // Ctrl-C in a terminal goes to the foreground process group: only to the coordinator.
@@ -228,8 +226,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         self.ear.listen();
     }
 
-    /// Checks which workers have ended, and has the rest of their messages read. Call it after
-    /// SIGCHLD.
+    /// Checks which workers have ended, after SIGCHLD, and has the rest of their messages read.
     pub(super) fn reap(&mut self) {
         for (worker, process) in &mut self.workers {
             if process.death.is_none()
@@ -284,7 +281,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     pub(super) fn terminate(&mut self, worker: WorkerId) {
         self.look(worker);
         self.signal(worker, Signal::TERM);
-        // A stopped process receives only SIGKILL before it continues (signal(7)).
+        // A stopped process handles no signal except SIGKILL until it continues (signal(7)).
         self.signal(worker, Signal::CONT);
     }
 

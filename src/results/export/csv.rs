@@ -1,7 +1,7 @@
 //! Exports every record as a line of CSV (RFC 4180), with the keys of the run log in their order.
 //!
-//! A key with several values has a column for each. Of the workers that died with a task, only the
-//! number is exported.
+//! A key with several values has a column for each. Of a task's deaths, only the number is
+//! exported.
 
 use std::borrow::Cow;
 use std::io;

@@ -53,15 +53,14 @@ impl<S: Sink> Appender<S> {
         }
     }
 
-    /// Makes lines safe from a loss of power from now on, once they are flushed. Syncs the existing
-    /// lines at once.
+    /// Makes lines safe from a loss of power once they are flushed. Syncs the existing lines now.
     pub(super) fn make_durable(&mut self) -> io::Result<()> {
         self.durable = true;
         self.sink.sync()
     }
 
-    /// Adds the output of `write` and a newline to the buffer, or nothing if it fails. `write` must
-    /// not write a newline.
+    /// Adds the output of `write`, which must contain no newline, and a newline; or nothing if it
+    /// fails.
     pub(super) fn line<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -80,7 +79,7 @@ impl<S: Sink> Appender<S> {
         self.buffer.len() >= FULL
     }
 
-    /// Length of the sink up to the end of its last whole line.
+    /// Returns the length of the sink up to the end of its last whole line.
     pub(super) const fn whole(&self) -> u64 {
         self.whole
     }
@@ -90,8 +89,7 @@ impl<S: Sink> Appender<S> {
         memchr::memchr_iter(b'\n', &self.buffer).count()
     }
 
-    /// Writes the buffer. Takes one system call if the system accepts all of it, and one more if it
-    /// is durable.
+    /// Writes the buffer. Takes one system call if the system accepts all, and one more if durable.
     ///
     /// After an error the sink ends with a whole line, and the buffer contains the lines that are
     /// missing. If only the sync failed, all lines are written.

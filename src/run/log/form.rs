@@ -126,8 +126,7 @@ impl FromStr for Moment {
     }
 }
 
-/// Rounds down to whole milliseconds, and cuts to the years 0000 to 9999: a worker may report any
-/// time.
+/// Rounds down to milliseconds, and cuts to the years 0000 to 9999: a worker may report any time.
 impl From<Timestamp> for Moment {
     fn from(timestamp: Timestamp) -> Self {
         Self(timestamp.0.div_euclid(1000).clamp(Self::MIN, Self::MAX))

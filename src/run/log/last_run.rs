@@ -104,7 +104,7 @@ impl LastRun {
         (read.v == VERSION).then_some(read)
     }
 
-    /// Returns a line that tells how it ended and what is left.
+    /// Returns a line that says how it ended and what is left.
     #[must_use]
     pub fn describe(&self) -> String {
         let left = match self.left {

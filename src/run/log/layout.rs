@@ -96,7 +96,7 @@ pub enum LayoutError {
 
 impl Layout {
     /// Returns the paths that [`prepare`](super::OutputFolder::prepare) would use, as far as
-    /// reading shows: creates and writes nothing.
+    /// reading shows. Creates and writes nothing.
     ///
     /// # Errors
     ///

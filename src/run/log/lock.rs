@@ -90,8 +90,8 @@ fn process(pid: Option<u32>) -> String {
 }
 
 impl Lock {
-    /// Acquires the lock in the run's own folder without waiting for another run, and writes this
-    /// process's id into it.
+    /// Acquires the lock in the run's own folder or fails at once, and writes this process's id
+    /// into it.
     ///
     /// # Errors
     ///
@@ -187,8 +187,8 @@ fn is_free_soon(file: &File, kernel: Kernel) -> io::Result<bool> {
     // This is the same lock: it belongs to the open file description, which both descriptors share.
     let waiting = file.try_clone()?;
     let (done, locked) = channel();
-    // These calls have no time limit. If another run was faster, the thread waits until this
-    // process ends, which happens then.
+    // These calls have no time limit. If another run was faster, this process ends, and the thread
+    // waits until then.
     thread::Builder::new()
         .name("lock".to_owned())
         .spawn(move || done.send(kernel.lock(&waiting)))?;
@@ -288,9 +288,8 @@ mod tests {
         }
     }
 
-    /// Runs `check` on a thread where the kernel has no flock(2), and has locks of open file
-    /// descriptions only if `descriptions` is true. A filter belongs to a thread, so this thread
-    /// keeps its calls.
+    /// Runs `check` where the kernel has no flock(2), and locks of open file descriptions only if
+    /// `descriptions` is true. A filter belongs to a thread, so this thread keeps its calls.
     fn without_flock<T: Send>(descriptions: bool, check: impl FnOnce() -> T + Send) -> T {
         use seccompiler::{
             SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,

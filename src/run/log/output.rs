@@ -29,8 +29,7 @@ impl OutputFolder {
     ///
     /// # Errors
     ///
-    /// Fails if an entry has another type or belongs to another user, or if a folder cannot be
-    /// created or written to.
+    /// Fails if something in the way has another type or owner, or if a folder is not writable.
     pub fn prepare(output: &Path) -> Result<Self, LayoutError> {
         let layout = Layout::at(absolute(output)?);
         if let Err(source) = fs::create_dir_all(layout.output()) {
@@ -100,8 +99,7 @@ impl OutputFolder {
         self.own.as_folder().read(RESULTS)
     }
 
-    /// Returns the path relative to the output folder of a path that the user typed, if it leads
-    /// there.
+    /// Returns the path within the output folder that a path from the user leads to, if it does.
     #[must_use]
     pub fn name_within(&self, path: &Path) -> Option<PathBuf> {
         let path = std::path::absolute(path).ok()?;

@@ -114,8 +114,8 @@ pub(super) fn read(line: &str) -> Option<Brief<'_>> {
 struct Line<'a>(&'a str);
 
 impl<'a> Line<'a> {
-    /// Inlined, so that a text of known length is compared without a call. A line has about fifty
-    /// of them.
+    /// Inlined, so that a text of known length is compared without a call, about fifty times per
+    /// line.
     #[inline(always)]
     fn take(&mut self, expected: &str) -> Option<()> {
         let (head, rest) = self.0.split_at_checked(expected.len())?;

@@ -217,8 +217,7 @@ impl<R: Read> Iterator for LogReader<R> {
     }
 }
 
-/// Returns the record in the line that begins at byte `at` of a run log, or `None` if no record
-/// begins there.
+/// Returns the record in the line that begins at byte `at` of a run log, if a record begins there.
 ///
 /// # Errors
 ///

@@ -40,8 +40,7 @@ pub struct Record {
     pub content_type: Option<String>,
     /// Number of attempts.
     pub attempts: u32,
-    /// Number of deliveries, including the first: it was delivered again if its worker died or its
-    /// lease expired.
+    /// Number of deliveries: the first, and one for each death of its worker or expired lease.
     pub deliveries: u32,
     /// Its last worker.
     pub worker: Option<RecordedWorker>,
@@ -51,8 +50,8 @@ pub struct Record {
     pub timing_ms: RecordedTiming,
     /// The error, if it failed.
     pub error: Option<Problem>,
-    /// The name that the list gave the file, relative to the output folder. With the URL, it is the
-    /// key for resume.
+    /// The name that the list gave the file, relative to the output folder. Part of the key for
+    /// resume.
     #[serde(default)]
     pub out: Option<String>,
     /// The workers that died while it ran in this run, at most the last [`MAX_DEATHS`]. Logs of
@@ -84,8 +83,7 @@ pub struct Record {
     /// CRC-32C of the file.
     #[serde(default)]
     pub crc32c: Option<String>,
-    /// The part of the resource that the list asked for, `first-last`. With the URL, it is the key
-    /// for resume.
+    /// The part of the resource that the list asked for, `first-last`. Part of the key for resume.
     #[serde(default)]
     pub range: Option<String>,
     /// The name for the file that the server suggested (`Content-Disposition`). Logs of earlier
@@ -264,8 +262,7 @@ impl Record {
         }
     }
 
-    /// Creates the record of a task with the same URL as an earlier one in the list, which has the
-    /// file.
+    /// Creates the record of a task that has the same URL as an earlier task, which has the file.
     #[must_use]
     pub fn duplicate(facts: Facts) -> Self {
         Self {

@@ -30,8 +30,7 @@ pub struct RecordedTiming {
 }
 
 impl RecordedTiming {
-    /// Returns the time from when a worker started the task until its file was final, in
-    /// microseconds.
+    /// Returns the time in microseconds from its start by a worker until the file was final.
     #[must_use]
     pub fn took(&self) -> u64 {
         let phases = self.phases().map(|(_, millis)| millis.as_micros());

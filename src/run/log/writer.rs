@@ -38,8 +38,7 @@ impl Logged for DeathRecord {
 
 /// A log, open for appending.
 ///
-/// Dropping it writes the remaining records and ignores errors; [`flush`](Self::flush) returns
-/// them.
+/// Dropping it writes the remaining records and ignores errors, unlike [`flush`](Self::flush).
 pub struct LogWriter<T: Logged = Record> {
     lines: Appender<File>,
     path: PathBuf,
@@ -159,8 +158,7 @@ impl<T: Logged> Drop for LogWriter<T> {
     }
 }
 
-/// Cuts off the text after the last newline. Returns the new length and the number of removed
-/// bytes.
+/// Cuts off the text after the last newline. Returns the new length and the number of cut bytes.
 fn cut_torn_line(file: &File) -> io::Result<(u64, u64)> {
     let length = file.metadata()?.len();
     let whole = whole_lines(file, length)?;
@@ -170,8 +168,7 @@ fn cut_torn_line(file: &File) -> io::Result<(u64, u64)> {
     Ok((whole, length - whole))
 }
 
-/// Returns the end of the last line that ends with a newline. Searches from the end in bounded
-/// memory.
+/// Returns the end of the last line that has a newline. Searches from the end in bounded memory.
 fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
     let mut buffer = [0; 8 * 1024];
     let mut end = length;

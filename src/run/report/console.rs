@@ -14,8 +14,7 @@ use crate::run::stats::Stats;
 use crate::terminal::{self, Color};
 use crate::watch::Progress;
 
-/// Time between two progress updates on a terminal, as objects, and in plain lines; and until the
-/// first plain line.
+/// Time between progress updates on a terminal, as objects, in lines; and until the first line.
 const BARS_EVERY: Duration = Duration::from_millis(100);
 const OBJECTS_EVERY: Duration = Duration::from_secs(1);
 const LINES_EVERY: Duration = Duration::from_secs(10);
@@ -211,8 +210,7 @@ impl Console {
         }
     }
 
-    /// Runs `what`, which stops this process for a while, with the terminal free for other
-    /// programs.
+    /// Runs `what`, which stops this process for a while, with the terminal free for others.
     pub fn suspend<T>(&mut self, stats: &Stats, what: impl FnOnce() -> T) -> T {
         let done = match &mut self.bars {
             Some(bars) => bars.suspend(what),
@@ -224,8 +222,7 @@ impl Console {
         done
     }
 
-    /// Ends the display: erases the drawn lines. If progress was printed in plain lines, prints a
-    /// last one.
+    /// Ends the display: erases the drawn lines, or prints a last line if lines were printed.
     pub fn close(&mut self, stats: &Stats) {
         self.due = None;
         self.objects_due = None;

@@ -50,8 +50,8 @@ pub(super) struct View<'a> {
 }
 
 impl Screen {
-    /// Returns the lines, at most a third of the rows. There are at least `least`, so that the text
-    /// above does not jump.
+    /// Returns the lines, at most a third of the rows. `least` is their minimum, so that nothing
+    /// jumps.
     pub(super) fn lines(self, view: &View<'_>, least: usize) -> Vec<String> {
         let width = self.columns.saturating_sub(MARGIN).max(1);
         let room = (self.rows / 3).max(2) - 1;
@@ -156,8 +156,7 @@ impl Screen {
         }
     }
 
-    /// Returns the end of a text. The end of a host name says who owns it, which matters more than
-    /// its start.
+    /// Returns the end of a text. The end of a host name matters most: it says who owns the host.
     fn cut_start(self, text: &str, width: usize) -> String {
         let length = text.chars().count();
         if length <= width {

@@ -19,8 +19,7 @@ pub struct Close<'a> {
     pub counts: &'a Counts,
     /// How long the run took.
     pub elapsed: Duration,
-    /// Tasks left for the next run; `None` if the input was not read to its end, so that the number
-    /// is unknown.
+    /// Tasks left for the next run; `None` if the input was not read to its end.
     pub left: Option<u64>,
     /// The output folder, as the user named it.
     pub output: &'a Path,

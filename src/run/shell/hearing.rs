@@ -12,8 +12,7 @@ use crate::run::report::Activity;
 const NEWEST: f64 = 0.5;
 
 impl Shell {
-    /// Stores what `worker` reported at `now` about a task that it holds, and counts the bytes
-    /// received since.
+    /// Stores what `worker` reported at `now` about a task that it holds, and counts the new bytes.
     pub(super) fn hear(&mut self, worker: WorkerId, running: &Running, now: Instant) {
         let &Running {
             task,

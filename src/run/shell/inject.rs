@@ -5,8 +5,7 @@ use std::time::Instant;
 use super::Shell;
 
 impl Shell {
-    /// Sends signals to the workers that the injector selects, if they are due. Returns when the
-    /// next are due.
+    /// Sends due signals to the workers that the injector selects. Returns when the next are due.
     pub(super) fn inject(&mut self) -> Option<Instant> {
         let injector = self.parts.injector.as_mut()?;
         let due = injector.due()?;

@@ -82,8 +82,7 @@ impl Shell {
         Some(self.enter(candidate, Duration::ZERO))
     }
 
-    /// Stores a target of the input, whose text is already counted, and returns the event for the
-    /// core.
+    /// Stores a target of the input, whose text is counted already. Returns the event for the core.
     pub(super) fn enter(&mut self, candidate: Candidate, spacing: Duration) -> Event {
         let size = size_in_channel(candidate.text_bytes());
         let Candidate {

@@ -46,8 +46,7 @@ struct Known {
     hosts: HashMap<String, u64>,
     /// Space in its socket for logins that it may not have read.
     unread: u32,
-    /// A task that was sent after all of them: a report about that task shows that the worker has
-    /// read the logins.
+    /// A task that was sent after all of them. A report about it shows that the logins were read.
     behind: Option<TaskId>,
 }
 

@@ -1,8 +1,7 @@
 //! The shell around the core: receives events and carries out the core's actions.
 //!
-//! One thread, one inbox. Everything that waits (lists, workers, signals) waits on its own thread
-//! and sends messages. This thread blocks only for the next message. It does not decide about tasks
-//! or workers.
+//! One thread, one inbox. Lists, workers and signals have their own threads, which send messages.
+//! This thread blocks only for the next message. It does not decide about tasks or workers.
 
 mod deaths;
 mod effects;
@@ -137,7 +136,7 @@ struct Entry {
     known: Option<Box<Known>>,
     /// The worker that started it last.
     last: Option<WorkerId>,
-    /// Its body is being placed.
+    /// Set while its body is being placed.
     placing: Option<Placing>,
     /// The workers that died while it ran.
     deaths: Vec<RecordedDeath>,

@@ -12,8 +12,8 @@ use super::Shell;
 use crate::dispatch::Event;
 use crate::run::descriptors::make_room;
 
-/// A gap longer than this is a pause. Messages that were sent during the pause get this much more
-/// time to be read.
+/// A longer gap is a pause. Messages that were sent in the pause get this much more time to be
+/// read.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Detects pauses.

@@ -14,8 +14,7 @@ use crate::placement::{Order, PlacementEvent};
 /// A body that is being placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placing {
-    /// The worker that downloaded it, and its process id: it may have exited by the time of the
-    /// record.
+    /// The worker that downloaded it, and its process id: it may exit before the record is written.
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) since: Instant,

@@ -177,8 +177,7 @@ fn domain_of(host: &str) -> String {
     domain.unwrap_or(host).to_owned()
 }
 
-/// Returns the host and path of a URL. Passwords stand before the host, and secrets mostly in the
-/// query.
+/// Returns the host and path of a URL, without passwords, and without secrets of the query.
 fn without_secrets(url: &str) -> (String, String) {
     let Ok(url) = Url::parse(url) else {
         return (String::new(), String::new());

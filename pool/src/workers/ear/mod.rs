@@ -36,13 +36,13 @@ pub(super) use uplink::Backlog;
 /// Orders to the thread.
 #[derive(Debug)]
 enum Order {
-    /// Starts reading this worker.
+    /// Start reading this worker.
     Watch(Newcomer),
-    /// Continues reading this worker: its messages have been digested.
+    /// Continue reading this worker: its messages have been digested.
     Resume(WorkerId),
-    /// Reports when everything that workers have sent by now is in the inbox.
+    /// Report when everything that workers have sent by now is in the inbox.
     Listen,
-    /// Reads the remaining messages of this dead worker and removes it.
+    /// Read the remaining messages of this dead worker, then remove it.
     Finish(WorkerId),
 }
 
@@ -146,8 +146,7 @@ impl Drop for Ear {
         self.orders = None;
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
-            // The thread only sends, and reads available data: the wake above is all that it waits
-            // for.
+            // The thread blocks only for the wake above: it sends, and reads available data.
             let _ = thread.join();
         }
     }

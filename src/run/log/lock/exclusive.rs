@@ -81,8 +81,8 @@ impl Exclusive {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        // Remove it only if it belongs to this run: the user may have removed it so that another
-        // run can begin.
+        // Only if it belongs to this run: the user may have removed it so that another run can
+        // begin.
         if read(&self.folder, EXCLUSIVE).is_ok_and(|held| held.as_deref() == Some(&self.text)) {
             let removed = self.folder.remove_file(EXCLUSIVE);
             tracing::debug!(?removed, "the file that was the lock");

@@ -1,5 +1,4 @@
-//! The kernel's locks on a file that belong to the open file description, and end when its last
-//! descriptor is closed.
+//! The kernel's locks on a file that belong to the open file description, and end with it.
 
 #![expect(
     unsafe_code,
