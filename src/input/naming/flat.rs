@@ -29,9 +29,10 @@ const WRAPPERS: [&str; 18] = [
     "sig", "torrent", "xz", "z", "zst",
 ];
 
-/// Names that Windows reserves for devices, whatever follows their first dot. (`COM¹` and `CONIN$`
-/// cannot occur in a cleaned name, because their last characters are not allowed.)
-const RESERVED: [&str; 4] = ["aux", "con", "nul", "prn"];
+/// Names that Windows reserves for devices, whatever follows their first dot. Spaces before the dot
+/// do not count.
+const RESERVED: [&str; 6] = ["aux", "con", "conin$", "conout$", "nul", "prn"];
+/// Names that are reserved if a digit, also a superscript one, follows.
 const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 
 /// Returns the name of a URL's file: `<stem>-<key>.<ext>`, of ASCII letters, digits and `._-`.
@@ -247,14 +248,12 @@ fn is_reserved(stem: &str) -> bool {
 }
 
 fn is_device(device: &str) -> bool {
-    RESERVED
-        .iter()
-        .any(|name| name.eq_ignore_ascii_case(device))
-        || device.len() == 4
-            && device.ends_with(|c: char| c.is_ascii_digit())
-            && RESERVED_NUMBERED
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(&device[..3]))
+    let is_in =
+        |names: &[&str], word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word));
+    let device = device.trim_end();
+    let is_digit = |c: char| c.is_ascii_digit() || matches!(c, '\u{b9}' | '\u{b2}' | '\u{b3}');
+    let numbered = device.strip_suffix(is_digit);
+    is_in(&RESERVED, device) || numbered.is_some_and(|name| is_in(&RESERVED_NUMBERED, name))
 }
 
 #[cfg(test)]
@@ -338,6 +337,14 @@ mod tests {
             ("-rf", Some("rf-KEY"), Some("rf")),
             ("CON.txt", Some("CON-KEY.txt"), Some("_CON.txt")),
             ("con.a.txt", Some("_con.a-KEY.txt"), Some("_con.a.txt")),
+            ("COM\u{b9}", Some("COM\u{b9}-KEY"), Some("_COM\u{b9}")),
+            (
+                "lpt\u{b3}.a.b",
+                Some("_lpt\u{b3}.a-KEY.b"),
+                Some("_lpt\u{b3}.a.b"),
+            ),
+            ("conin$.txt", Some("conin-KEY.txt"), Some("_conin$.txt")),
+            ("nul .txt", Some("nul-KEY.txt"), Some("_nul .txt")),
             ("...", None, None),
             ("", None, None),
             ("***", None, None),
