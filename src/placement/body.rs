@@ -1,6 +1,6 @@
 //! Checks of the bodies that workers leave in their folders.
 //!
-//! A worker may have been taken over by data that it downloaded. So its folder may contain links,
+//! Data that it downloaded may have compromised a worker. So its folder may contain links,
 //! fifos, and files that a process has open for writing.
 
 use std::fs::File;

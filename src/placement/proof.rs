@@ -1,5 +1,5 @@
-//! Checks whether a failure that a worker calls fatal is fatal: a worker may have been taken over,
-//! and one message must not end a run. The coordinator tries the operations that every task needs.
+//! Checks whether a failure that a worker calls fatal is fatal: a worker may be compromised, and
+//! one message must not end a run. The coordinator tries the operations that every task needs.
 
 use std::io::{self, Write};
 
