@@ -211,7 +211,7 @@ fn a_worker_that_lives_keeps_its_lease_however_long_the_server_takes() {
 }
 
 #[test]
-fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are() {
+fn one_stopped_worker_does_not_delay_the_others_with_any_number_of_tasks() {
     let list = urls("http://a.example", 6000);
     let run = Run::new()
         .list(&list)

@@ -23,7 +23,7 @@ fn with(run: Run, arguments: &str) -> Run {
 }
 
 #[test]
-fn a_simulated_run_stores_in_a_folder_of_its_own_and_marks_its_records() {
+fn a_simulated_run_has_its_own_folder_and_marks_its_records() {
     let server = Server::start();
     let list = urls(&server.url("/f"), 3);
     let run = Run::new().list(&list).with("--simulate=latency=1ms");
@@ -117,7 +117,7 @@ fn a_run_that_was_killed_before_its_first_record_has_claimed_its_folder() {
 }
 
 #[test]
-fn results_say_that_a_run_was_simulated_and_where_its_folder_is() {
+fn results_report_a_simulated_run_and_its_folder() {
     let run = Run::new().list(["http://a.example/1"]).with("--simulate");
     run.finish().code(0);
     let run = with(run, "results");

@@ -153,7 +153,7 @@ fn compressed_lists_are_read_also_from_standard_input_and_in_pieces() {
 }
 
 #[test]
-fn a_compressed_list_that_is_cut_off_says_so_and_its_whole_lines_run() {
+fn a_truncated_compressed_list_is_reported_and_its_whole_lines_run() {
     let server = Server::start();
     // Nearly incompressible, so that much of it is readable when the end is missing.
     let list: String = (0..3000)

@@ -105,7 +105,7 @@ fn without_the_option_it_is_not_requested() {
 }
 
 #[test]
-fn ports_and_schemes_have_rules_of_their_own() {
+fn each_port_and_scheme_has_its_own_rules() {
     let open = Server::start();
     let closed = Server::start().answer(ROBOTS, rules("User-agent: *\nDisallow: /\n"));
     let list = [open.url("/a"), closed.url("/a"), open.url("/b")];

@@ -72,7 +72,7 @@ fn parallel_ones_have_their_own_scale_only_where_it_shows_more() {
 }
 
 #[test]
-fn what_has_no_data_has_no_chart() {
+fn charts_without_data_are_omitted() {
     let bare = Standing {
         memory: None,
         ..about("threads", 0.5)
@@ -91,7 +91,7 @@ fn what_has_no_data_has_no_chart() {
 }
 
 #[test]
-fn nothing_measured_is_a_page_as_well() {
+fn a_page_without_measurements_is_valid() {
     let failure = render(vec![failed("fibers", "there is no such approach")]);
     assert_eq!(count(&failure, "data-chart=\""), 0);
     assert!(failure.contains("there is no such approach"));

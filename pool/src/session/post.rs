@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_due_soon_where_there_are_several_slots() {
+    fn with_several_slots_a_start_is_due_soon() {
         let mut desk = Desk::new();
         desk.post.hold = Duration::ZERO;
         desk.post.begin(TaskId(1));

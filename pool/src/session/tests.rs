@@ -234,7 +234,7 @@ impl Bench {
     }
 }
 
-fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
+fn a_task_with_none_queued_after_it_is_reported_in_one_frame(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     for task in 1..4 {
         let assigned = Instant::now();
@@ -252,7 +252,7 @@ fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
     bench.dismiss();
 }
 
-fn what_has_ended_is_told_though_the_next_takes_for_ever(kind: Kind) {
+fn a_finished_task_is_reported_although_the_next_never_ends(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     // The first outcomes of a host are sent immediately; of those that follow, a few may wait.
     let mut quick: Vec<_> = (1..20).map(|task| (task, "")).collect();
@@ -396,7 +396,7 @@ fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     bench.dismiss();
 }
 
-fn what_is_too_large_to_report_is_a_failure(kind: Kind) {
+fn an_outcome_too_large_to_report_is_a_failure(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "large"), (2, "")]);
     let mut words = Vec::new();
@@ -407,7 +407,7 @@ fn what_is_too_large_to_report_is_a_failure(kind: Kind) {
     bench.dismiss();
 }
 
-fn as_many_tasks_run_at_once_as_there_are_slots(kind: Kind) {
+fn tasks_run_in_all_slots_at_once(kind: Kind) {
     let bench = bench(kind, 3, NEVER);
     bench.assign(&[(1, "hold"), (2, "hold"), (3, "hold"), (4, "hold")]);
     for _ in 0..3 {
@@ -461,7 +461,7 @@ macro_rules! on_both_kinds {
 }
 
 /// No regular heartbeat would ever be sent.
-fn progress_is_told_soon_but_not_each_time(kind: Kind) {
+fn progress_is_reported_soon_but_not_every_time(kind: Kind) {
     let begun = Instant::now();
     let bench = bench(kind, 2, NEVER);
     bench.assign(&[(7, "show")]);
@@ -484,16 +484,16 @@ fn progress_is_told_soon_but_not_each_time(kind: Kind) {
 }
 
 on_both_kinds![
-    progress_is_told_soon_but_not_each_time,
-    a_task_with_none_behind_it_is_told_in_one_frame,
-    what_has_ended_is_told_though_the_next_takes_for_ever,
+    progress_is_reported_soon_but_not_every_time,
+    a_task_with_none_queued_after_it_is_reported_in_one_frame,
+    a_finished_task_is_reported_although_the_next_never_ends,
     the_page_names_what_runs,
     only_what_is_not_started_is_released,
     many_releases_fit_their_frames,
     a_heartbeat_lists_what_runs,
     a_panic_costs_its_task_and_nothing_else,
-    what_is_too_large_to_report_is_a_failure,
-    as_many_tasks_run_at_once_as_there_are_slots,
+    an_outcome_too_large_to_report_is_a_failure,
+    tasks_run_in_all_slots_at_once,
     a_coordinator_that_hangs_up_ends_the_session,
     a_second_setup_breaks_the_protocol,
 ];

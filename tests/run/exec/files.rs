@@ -40,7 +40,7 @@ fn a_file_changed_by_its_command_is_stored_while_it_is_unchanged_after_that() {
 }
 
 #[test]
-fn a_file_that_is_current_is_left_alone_by_its_command() {
+fn the_command_does_not_run_on_a_current_file() {
     for mode in ["--workers 1", "--mode async"] {
         let server = Server::start();
         let run = with_script("echo >> ran", mode).list([server.url("/f")]);

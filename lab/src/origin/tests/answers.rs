@@ -47,7 +47,7 @@ fn an_empty_body_is_an_answer_too() {
 }
 
 #[test]
-fn the_head_says_what_the_body_is() {
+fn the_head_describes_the_body() {
     let origin = Running::new("size=10B,latency=0s");
     let answer = origin.get("/a");
     assert_eq!(answer.status(), "200");

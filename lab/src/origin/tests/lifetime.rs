@@ -33,7 +33,7 @@ fn it_exits_at_once_if_its_input_has_ended() {
 }
 
 #[test]
-fn without_a_listener_for_https_there_is_no_ca() {
+fn without_https_there_is_no_ca() {
     let options = Options {
         https: None,
         until: Until::Closed(Box::new(io::empty())),
