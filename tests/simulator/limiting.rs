@@ -25,7 +25,7 @@ enum Limit {
     Quota { most: u32, period: f64 },
     /// Only what both limits allow.
     Both(Box<Limit>, Box<Limit>),
-    /// Everything until then, nothing after.
+    /// Everything until this time, and nothing after.
     Until(f64),
     /// None of these tasks, and all others.
     AllBut(&'static [u64]),

@@ -69,6 +69,7 @@ pub struct Scenario {
     pub refused: f64,
     /// Chance that a task has mirrors.
     pub mirrored: f64,
+    /// Longest spacing that a place needs.
     pub spacing: Duration,
     /// When the user requests a drain, and an abort.
     pub drain_at: Option<Duration>,
