@@ -28,6 +28,7 @@
 //!   [`hints`] explains options of other programs.
 //!
 //! Shared by several of them: [`disk_map`], a map of more keys than fit into memory;
+//! [`fence`], which targets of a fleet may be put in place now;
 //! [`folder`], folders that others may have prepared; [`page`], the parts that all HTML pages share;
 //! [`format`](mod@format), quantities for people; [`terminal`], colours and widths; [`verdict`], printed
 //! as JSON or text;
@@ -43,6 +44,7 @@ pub mod config_file;
 pub mod disk_map;
 pub mod dispatch;
 pub mod exec;
+pub mod fence;
 pub mod fleet;
 pub mod folder;
 pub mod format;

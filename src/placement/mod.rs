@@ -39,6 +39,7 @@ use rustix::fs::Mode;
 use worker::Fault;
 
 use crate::exec::Executor;
+use crate::fence::{Fence, FencedTarget};
 use crate::folder::Folder;
 use body::{Body, Leases};
 use crew::Crew;
@@ -77,6 +78,8 @@ pub struct Plan {
     pub remote_time: bool,
     /// A failure is retried, of whatever kind it is.
     pub insist: bool,
+    /// Who says whether a target of a fleet may still be put in place.
+    pub fence: Option<Fence>,
     /// What runs the command on each file, and how many of them at once.
     pub exec: Option<(Executor, usize)>,
 }
@@ -99,6 +102,8 @@ pub struct Order {
     pub replace: bool,
     /// The file in place, if it may still be current.
     pub known: Option<Box<Known>>,
+    /// Which target of a fleet it is, if it is one.
+    pub fenced_as: Option<FencedTarget>,
     /// The body, as the worker tells it.
     pub stored: Box<Stored>,
 }
@@ -114,6 +119,14 @@ pub enum PlacementEvent {
         result: Result<Box<Stored>, Box<Failure>>,
         /// What is wrong with what the worker left, if it broke the protocol.
         violation: Option<String>,
+    },
+    /// An order is refused: the target is not this machine's any more. Its body is removed.
+    Fenced {
+        /// The worker that had the body.
+        worker: WorkerId,
+        task: TaskId,
+        /// The body, as the worker told it.
+        stored: Box<Stored>,
     },
     /// What there is of partial bodies is in the folder of this worker now.
     Fetched { worker: WorkerId },
@@ -176,6 +189,7 @@ impl Placement {
                 local: plan.local,
                 times: plan.remote_time.then(Times::default),
                 insist: plan.insist,
+                fence: plan.fence,
             }),
             partial: plan.partial,
             boot: plan.boot,
@@ -292,6 +306,7 @@ struct Mover {
     /// Nothing if files keep the time of their download.
     times: Option<Times>,
     insist: bool,
+    fence: Option<Fence>,
 }
 
 /// Why a body is not in place.
@@ -300,6 +315,8 @@ enum Misplaced {
     Fault(Fault),
     /// The worker broke the protocol.
     Violation(String),
+    /// The target is not this machine's any more.
+    Fenced,
 }
 
 impl Hand {
@@ -475,6 +492,11 @@ impl Mover {
                 }
                 Err(told)
             }
+            Err(Misplaced::Fenced) => Err(PlacementEvent::Fenced {
+                worker: order.worker,
+                task: order.task,
+                stored: order.stored,
+            }),
         }
     }
 
@@ -525,6 +547,11 @@ impl Mover {
         if let (Some(times), Some(modified)) = (times, order.stored.modified) {
             times.set(&body, modified, &order.path);
         }
+        // Last of all: what comes before it may take long.
+        if !self.may_place(order.fenced_as) {
+            to.discard();
+            return Err(Misplaced::Fenced);
+        }
         if let Err(errno) = to.place() {
             let fault = to.misplaced(errno);
             to.discard();
@@ -537,6 +564,13 @@ impl Mover {
             ));
         }
         Ok(())
+    }
+
+    fn may_place(&self, target: Option<FencedTarget>) -> bool {
+        match (&self.fence, target) {
+            (Some(fence), Some(target)) => fence.allows(target),
+            (None, _) | (_, None) => true,
+        }
     }
 }
 

@@ -378,7 +378,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let told = Told {
         quiet: config.quiet,
         output: config.output,
-        may_be_empty: config.recorded.is_some(),
+        may_be_empty: config.fence.is_some(),
     };
     let watched = finished.watched.take();
     let outcome = outcome::conclude(finished, &mut console, layout, &told);
@@ -511,6 +511,7 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
         habits: Habits::default(),
         standing: Standing::default(),
         force: config.force,
+        of_fleet: config.fence.is_some(),
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Rules {
     pub standing: Standing,
     /// Files that no run made are replaced.
     pub force: bool,
+    /// The list is a share of a fleet's: it names a target again only if this run has not put it in place.
+    pub of_fleet: bool,
 }
 
 /// See the module.
@@ -130,7 +132,14 @@ impl TargetFilter {
         place: Place,
     ) -> Result<Sorted, IndexError> {
         let key = *target.key.as_bytes();
-        if let Some(earlier) = self.seen.get(&key)? {
+        let seen = self.seen.get(&key)?;
+        if seen.is_some() && self.rules.of_fleet {
+            // It has its place from the first time.
+            let own = self.owner(&target)?;
+            target.replace = own == Owner::Itself || self.rules.force;
+            return Ok(Sorted::New(target));
+        }
+        if let Some(earlier) = seen {
             self.rules
                 .naming
                 .renumber(&mut target, u64::from_be_bytes(earlier));
@@ -219,13 +228,7 @@ impl TargetFilter {
                 position(list.map_or("another list", String::as_str), other.line)
             ));
         }
-        let own = match self.index.owner(UrlKey::of(&target.path).as_bytes())? {
-            _ if !target.named && self.rules.naming.is_unique() => Owner::Itself,
-            Some(owner) if owner == *UrlKey::of(&target.url).as_bytes() => Owner::Itself,
-            Some(_) => Owner::AnotherUrl,
-            None if self.rules.standing.has(target) => Owner::Itself,
-            None => Owner::NoRun,
-        };
+        let own = self.owner(target)?;
         if let Some(problem) = self.in_the_way(target, own) {
             return refused(&problem);
         }
@@ -233,6 +236,18 @@ impl TargetFilter {
             claims.claim(&path, place)?;
         }
         Ok(Ok(own == Owner::Itself || self.rules.force))
+    }
+
+    /// Whose a file in the target's place would be.
+    fn owner(&self, target: &Target) -> Result<Owner, DiskMapError> {
+        let owner = self.index.owner(UrlKey::of(&target.path).as_bytes())?;
+        Ok(match owner {
+            _ if !target.named && self.rules.naming.is_unique() => Owner::Itself,
+            Some(owner) if owner == *UrlKey::of(&target.url).as_bytes() => Owner::Itself,
+            Some(_) => Owner::AnotherUrl,
+            None if self.rules.standing.has(target) => Owner::Itself,
+            None => Owner::NoRun,
+        })
     }
 
     /// Why the target cannot be stored in its place, whose file would be `owner`'s, as far as looking
@@ -319,6 +334,7 @@ mod tests {
             lists: vec!["a.txt".to_owned(), "b.jsonl".to_owned()],
             lists_may_name_files: may_name,
             retry_quarantined: false,
+            of_fleet: false,
             refresh: None,
             habits: Habits::default(),
             standing: Standing::default(),

@@ -15,7 +15,7 @@ pub struct Fleet {
     pub members: u64,
     /// Partitions that this member works on.
     pub partitions: u64,
-    /// URLs that it has taken on and not recorded.
+    /// URLs of these that its run has and has not recorded.
     pub taken_on: u64,
     /// Outcomes that are recorded and not in the queue yet.
     pub unpublished: u64,

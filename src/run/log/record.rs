@@ -130,6 +130,9 @@ pub enum Outcome {
     Failed,
     /// It killed as many workers as allowed.
     Quarantined,
+    /// Its body was not put in place, because its partition of a fleet was lost before: that is no
+    /// outcome of the URL, which another member has, or this one later.
+    Fenced,
 }
 
 impl Outcome {
@@ -138,7 +141,7 @@ impl Outcome {
     pub const fn has_file(self) -> bool {
         match self {
             Self::Stored | Self::Unchanged => true,
-            Self::Duplicate | Self::Failed | Self::Quarantined => false,
+            Self::Duplicate | Self::Failed | Self::Quarantined | Self::Fenced => false,
         }
     }
 }
@@ -270,6 +273,12 @@ impl Record {
             path: Some(facts.path.clone()),
             ..Self::new(facts, Outcome::Duplicate, Exchange::default())
         }
+    }
+
+    /// A task whose body was not put in place.
+    #[must_use]
+    pub fn fenced(facts: Facts, exchange: Exchange) -> Self {
+        Self::new(facts, Outcome::Fenced, exchange)
     }
 
     /// The checksum of the file by `algorithm`, if it is recorded.
@@ -506,6 +515,7 @@ pub(super) mod tests {
             Outcome::Duplicate,
             Outcome::Failed,
             Outcome::Quarantined,
+            Outcome::Fenced,
         ])
     }
 

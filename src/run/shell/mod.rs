@@ -143,6 +143,8 @@ struct Entry {
     deaths: Vec<RecordedDeath>,
     /// How often it was given back for want of a login.
     questions: u8,
+    /// Its body was not put in place: it is another machine's target.
+    fenced: bool,
 }
 
 impl Entry {
@@ -159,6 +161,7 @@ impl Entry {
             placing: None,
             deaths: Vec::new(),
             questions: 0,
+            fenced: false,
         }
     }
 

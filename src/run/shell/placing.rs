@@ -9,6 +9,7 @@ use protocol::{Assigned, Assignment, Login, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
+use crate::input::Ticket;
 use crate::placement::{Order, PlacementEvent};
 
 /// A body that is being placed.
@@ -128,6 +129,7 @@ impl Shell {
             path: target.place().to_owned(),
             replace,
             known: entry.known.clone(),
+            fenced_as: target.ticket().map(Ticket::target),
             stored,
         });
     }
@@ -165,6 +167,22 @@ impl Shell {
                             .line(&format!("worker {worker} broke the protocol: {problem}"));
                         events.push(Event::ProtocolViolated { worker });
                     }
+                }
+                PlacementEvent::Fenced {
+                    worker,
+                    task,
+                    stored,
+                } => {
+                    if let Some(entry) = self.tasks.get_mut(&task) {
+                        entry.fenced = true;
+                    }
+                    // For the core it is done: nothing is wrong with the task, and it is not tried again.
+                    let result = Ok(stored);
+                    events.push(Event::Placed {
+                        worker,
+                        task,
+                        result,
+                    });
                 }
                 PlacementEvent::Fetched { worker } => self.on_fetched(worker),
                 PlacementEvent::Made { worker, result } => self.on_made(worker, result),
