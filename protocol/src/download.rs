@@ -1,13 +1,24 @@
 //! Downloads, as they travel: what is assigned, and how far one is.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, Checksum, Failure, Login, Setup, Stored, Validators, message};
 
 /// What the coordinator says.
-pub type ToWorker = message::ToWorker<Setup, Vec<Login>, Assignment>;
+pub type ToWorker = message::ToWorker<Setup, Notice, Assignment>;
+
+/// What a worker is told beside its tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// How to log in at hosts.
+    Logins(Vec<Login>),
+    /// How many bytes per second all workers of the run may read together from now on. Only where the
+    /// [setup](Setup::limit_rate) has a limit.
+    LimitRate(NonZeroU64),
+}
 
 /// What a worker says.
 pub type FromWorker = message::FromWorker<Progress, Stored, Failure>;

@@ -71,7 +71,7 @@ use report::{Console, Feed, FeedTarget, Manner, end_of_run};
 use resume::{Detail, Index, IndexError, Keeper};
 use robots::RobotsGate;
 use setup::{placement, setup};
-use shell::{Parts, Shell};
+use shell::{Parts, SharedRate, Shell};
 use stats::Stats;
 use target_filter::{Rules, TargetFilter};
 use timeline::Timeline;
@@ -327,6 +327,12 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             force: config.force,
             recorded: config.recorded.clone(),
             share: config.share.clone(),
+            shared_rate: config.share.clone().zip(config.limit_rate).map(
+                |(share, bytes_per_second)| SharedRate {
+                    bytes_per_second,
+                    share,
+                },
+            ),
             simulated,
             deaths,
             timeline,

@@ -23,6 +23,18 @@ pub struct Fleet {
     pub fed: Option<u64>,
 }
 
+impl Fleet {
+    /// How many partitions there are.
+    pub const PARTITIONS: u64 = 256;
+
+    /// The part of what is the whole fleet's that this member has, and of how many: at least one, since what it has
+    /// taken on is to end.
+    #[must_use]
+    pub fn part(&self) -> (u64, u64) {
+        (self.partitions.clamp(1, Self::PARTITIONS), Self::PARTITIONS)
+    }
+}
+
 /// Where the latest share is.
 #[derive(Clone, Debug, Default)]
 pub struct Share(Arc<Mutex<Fleet>>);

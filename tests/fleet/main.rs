@@ -10,6 +10,7 @@ mod queue;
 mod support;
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use queue::Queue;
 use serde_json::{Value, json};
@@ -240,6 +241,23 @@ fn two_members_together_keep_to_one_rate() {
     let took = started[99] - started[0];
     // Each alone would take half of that for its share.
     assert!(took > 4500, "{took} ms for 100 URLs");
+}
+
+#[test]
+fn two_members_together_keep_to_one_limit_rate() {
+    let Some(queue) = Queue::start("two_members_together_keep_to_one_limit_rate") else {
+        return;
+    };
+    let limited = ["--simulate=size=16KiB", "--limit-rate", "400000"];
+    let (a, b) = queue.two_members_with(&limited);
+    let begun = Instant::now();
+    queue.feed(&queue.list(128, 128));
+    a.finish();
+    b.finish();
+    let took = begun.elapsed();
+    queue.check(128, &["a", "b"]);
+    // 5.2 s at the rate of the fleet; 2.6 s if each had all of it.
+    assert!(took > Duration::from_millis(4200), "{took:?} for 2 MiB");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod input;
 mod logins;
 mod pause;
 mod placing;
+mod rate;
 mod robots;
 mod status;
 mod watched;
@@ -49,6 +50,7 @@ use crate::workers::{Death, Digested, Pool, WorkerEvent};
 use logins::Desk;
 use pause::Wakefulness;
 use placing::{Held, Placing};
+pub(in crate::run) use rate::SharedRate;
 
 /// How long a finished task may wait in memory to be written together with others. What a killed
 /// coordinator loses by it is done again by the next run.
@@ -67,6 +69,8 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) recorded: Option<Recorded>,
     /// The share of a larger list that this run works on.
     pub(in crate::run) share: Option<Share>,
+    /// The rate that this run has a share of (`--limit-rate`).
+    pub(in crate::run) shared_rate: Option<SharedRate>,
     /// The run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
@@ -224,6 +228,8 @@ pub(in crate::run) struct Shell {
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
     desk: Desk,
+    /// What workers know of the rate that they share.
+    rates: HashMap<WorkerId, rate::Known>,
 }
 
 impl Shell {
@@ -245,6 +251,7 @@ impl Shell {
             dead: None,
             wakefulness: Wakefulness::new(Instant::now()),
             desk: Desk::default(),
+            rates: HashMap::new(),
         }
     }
 
@@ -417,8 +424,12 @@ impl Shell {
 
     fn on_worker_event(&mut self, worker: WorkerId, news: WorkerEvent) {
         match news {
-            WorkerEvent::Ready => self.tell_core(Event::WorkerReady { worker }),
+            WorkerEvent::Ready => {
+                self.tell_rate(worker);
+                self.tell_core(Event::WorkerReady { worker });
+            }
             WorkerEvent::Reports(reports) => {
+                self.reads(worker);
                 let clock = Clock::now();
                 let events: Vec<_> = reports
                     .into_iter()
@@ -433,6 +444,7 @@ impl Shell {
                         self.hear(worker, running, now);
                     }
                 }
+                self.tell_rate(worker);
                 let running = running.iter().map(|running| running.task).collect();
                 self.tell_core(Event::HeartbeatReceived { worker, running });
             }
@@ -451,6 +463,7 @@ impl Shell {
                 let (exit, ran) = (death.exit.clone(), death.ran.clone());
                 self.held.remove(&worker);
                 self.desk.forget(worker);
+                self.rates.remove(&worker);
                 // Before its tasks go to others.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use protocol::codec::EncodeError;
-use protocol::{Assigned, Assignment, Login, Stored, TaskId, WorkerId};
+use protocol::{Assigned, Assignment, Notice, Stored, TaskId, WorkerId};
 
 use super::Shell;
 use crate::dispatch::Event;
@@ -34,7 +34,7 @@ pub(super) enum Held {
 /// As [`Held`], where there is nothing else to wait for.
 #[derive(Debug)]
 pub(super) enum Told {
-    Logins(Vec<Login>),
+    Notice(Notice),
     Assign(Vec<Assigned<Assignment>>),
     Revoke(Vec<TaskId>),
     Dismiss,
@@ -47,6 +47,8 @@ impl Shell {
         worker: WorkerId,
         tasks: Vec<Assigned<Assignment>>,
     ) -> Result<(), EncodeError> {
+        // One that has nothing to do sends no heartbeat.
+        self.tell_rate(worker);
         self.tell_logins(worker, &tasks)?;
         let begun = tasks.iter().filter(|assignment| assignment.job.begun);
         let bodies: Vec<_> = begun
@@ -82,7 +84,7 @@ impl Shell {
 
     fn tell_now(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
         match told {
-            Told::Logins(logins) => self.parts.pool.notify(worker, logins),
+            Told::Notice(notice) => self.parts.pool.notify(worker, notice),
             Told::Assign(tasks) => self.parts.pool.assign(worker, tasks),
             Told::Revoke(tasks) => self.parts.pool.revoke(worker, tasks),
             Told::Dismiss => self.parts.pool.dismiss(worker),

@@ -11,6 +11,7 @@
 //! passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the waiting is the engines'.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -53,14 +54,19 @@ const TRIES: u32 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Throttle {
     line: Line,
-    /// Bytes per second.
-    rate: u64,
-    /// Bytes of a turn.
-    turn: u64,
-    /// Nanoseconds that a turn takes at the rate.
+    /// Bytes per second, for all downloads of this process.
+    rate: Arc<AtomicU64>,
+    /// Nanoseconds that a turn is to take.
+    time: u64,
+    /// How many turns the line is taken to have at most.
+    longest: u64,
+}
+
+/// So many bytes, which take so many nanoseconds at the rate.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    bytes: u64,
     cost: u64,
-    /// How far in the future the line is taken to end at most, in nanoseconds.
-    horizon: u64,
 }
 
 /// The time at which the line ends.
@@ -91,60 +97,81 @@ impl Throttle {
     }
 
     fn new(limit: &LimitRate, line: Line) -> Self {
-        let rate = limit.bytes_per_second.get();
-        let time = (ROUND / u64::from(limit.sharers.max(1))).clamp(*TURN.start(), *TURN.end());
-        let turn = (u128::from(rate) * u128::from(time) / u128::from(SECOND)).max(1);
-        // Rounded up: a rate is never more than was asked for.
-        let cost = (turn * u128::from(SECOND)).div_ceil(u128::from(rate));
-        let [turn, cost] = [turn, cost].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
         Self {
             line,
-            rate,
-            turn,
-            cost,
-            horizon: cost.saturating_mul(LEAST_LINE.max(2 * u64::from(limit.sharers))),
+            rate: Arc::new(AtomicU64::new(limit.bytes_per_second.get())),
+            time: (ROUND / u64::from(limit.sharers.max(1))).clamp(*TURN.start(), *TURN.end()),
+            longest: LEAST_LINE.max(2 * u64::from(limit.sharers)),
         }
+    }
+
+    /// Sets the rate for turns that are taken from now on, by the downloads of this process.
+    pub fn set_rate(&self, bytes_per_second: NonZeroU64) {
+        // Nothing else is published with it.
+        self.rate.store(bytes_per_second.get(), Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
+    fn turn(&self) -> Turn {
+        let rate = u128::from(self.rate());
+        let bytes = (rate * u128::from(self.time) / u128::from(SECOND)).max(1);
+        // Rounded up: a rate is never more than was asked for.
+        let cost = (bytes * u128::from(SECOND)).div_ceil(rate);
+        let [bytes, cost] = [bytes, cost].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
+        Turn { bytes, cost }
     }
 
     /// Most bytes to read at once.
     pub(crate) fn read_size(&self) -> usize {
-        let size = self.turn.clamp(*READ.start(), *READ.end());
+        let size = self.turn().bytes.clamp(*READ.start(), *READ.end());
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
     /// Bytes that a server may send ahead, where we have a say in it: what comes in a second, within
     /// `bounds`.
     pub(crate) fn window(&self, bounds: RangeInclusive<u32>) -> u32 {
-        let rate = u32::try_from(self.rate).unwrap_or(u32::MAX);
+        let rate = u32::try_from(self.rate()).unwrap_or(u32::MAX);
         rate.clamp(*bounds.start(), *bounds.end())
     }
 
-    /// Takes the next turn; when it begins comes back, which may be in the past.
-    fn take(&self, now: u64) -> u64 {
-        let line = match &self.line {
-            Line::Own(line) => &**line,
-            Line::Shared(line) => line,
-        };
+    /// Takes the next turn; when it begins comes back, which may be in the past, and how many bytes it is.
+    fn take(&self, now: u64) -> (u64, u64) {
+        let Turn { bytes, cost } = self.turn();
+        (self.take_time(now, cost), bytes)
+    }
+
+    fn take_time(&self, now: u64, cost: u64) -> u64 {
+        let line = self.line();
         // Nothing else is published with the word, so no ordering is needed.
         let mut end = line.load(Ordering::Relaxed);
         for _ in 0..TRIES {
-            let begin = self.begin(end, now);
-            let next = begin.saturating_add(self.cost);
+            let begin = self.begin(end, now, cost);
+            let next = begin.saturating_add(cost);
             match line.compare_exchange_weak(end, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return begin,
                 Err(changed) => end = changed,
             }
         }
-        let begin = self.begin(end, now);
-        line.store(begin.saturating_add(self.cost), Ordering::Relaxed);
+        let begin = self.begin(end, now, cost);
+        line.store(begin.saturating_add(cost), Ordering::Relaxed);
         begin
     }
 
+    fn line(&self) -> &AtomicU64 {
+        match &self.line {
+            Line::Own(line) => line,
+            Line::Shared(line) => line,
+        }
+    }
+
     /// When a turn begins that is taken now, at the end of the line.
-    fn begin(&self, end: u64, now: u64) -> u64 {
+    fn begin(&self, end: u64, now: u64, cost: u64) -> u64 {
         end.clamp(
             now.saturating_sub(TOLERANCE),
-            now.saturating_add(self.horizon),
+            now.saturating_add(cost.saturating_mul(self.longest)),
         )
     }
 }
@@ -157,8 +184,8 @@ pub(crate) struct Allowance {
     left: u64,
     /// Bytes that were read and are not paid for.
     owed: u64,
-    /// When the turn begins that was taken last, if it is still to come.
-    next: Option<u64>,
+    /// When the turn begins that was taken last, if it is still to come, and its bytes.
+    next: Option<(u64, u64)>,
 }
 
 impl Allowance {
@@ -186,15 +213,15 @@ impl Allowance {
     /// paid for.
     pub(crate) fn wait(&mut self, now: u64) -> Option<Duration> {
         while !self.pay(0) {
-            let begin = match self.next {
-                Some(begin) => begin,
+            let (begin, bytes) = match self.next {
+                Some(turn) => turn,
                 None => *self.next.insert(self.throttle.take(now)),
             };
             if begin > now {
                 return Some(Duration::from_nanos(begin - now));
             }
             self.next = None;
-            self.left = self.left.saturating_add(self.throttle.turn);
+            self.left = self.left.saturating_add(bytes);
         }
         None
     }
