@@ -1,11 +1,11 @@
-//! From the SIGKILL of a worker until the origin is asked again for what it was downloading, as a
-//! distribution: `cargo bench --bench recovery`.
+//! Measures the time from the SIGKILL of a worker until the origin receives the next request for
+//! the URL that it was downloading, as a distribution: `cargo bench --bench recovery`.
 //!
-//! It is the chaos command with this one fault, 6 workers and tasks of some 12 ms. Both ends are
-//! seen from outside of the workers: the moment before the signal is sent, and the moment in which
-//! the origin has read the next request for the same URL. So the time holds all of it: the kernel
-//! ends the process, the coordinator reaps it and reads its channel to the end, another worker is
-//! told, resolves the host, connects and asks. On a machine that is otherwise idle.
+//! It runs the chaos command with only this fault, 6 workers and tasks of about 12 ms. Both times
+//! are taken outside the workers: just before the signal is sent, and when the origin has read the
+//! next request for the same URL. The time therefore includes every step: the kernel ends the
+//! process, the coordinator reaps it and reads its channel to the end, another worker receives the
+//! task, resolves the host, connects and sends the request. Run it on an idle machine.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
-/// Some 20 seconds, and 500 deaths.
+/// About 20 seconds and 500 deaths.
 const ARGUMENTS: [&str; 7] = [
     "chaos",
     "--json",

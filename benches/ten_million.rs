@@ -1,10 +1,10 @@
-//! What a long list costs: peak memory of the coordinator, time until the first download, time to
-//! resume when all but one in a hundred are recorded already.
+//! Measures the cost of a long list: peak memory of the coordinator, time until the first download,
+//! and time to resume when 99 of 100 URLs are already recorded.
 //!
-//! `cargo bench --bench ten_million -- 10000000`; without a number it makes do with 100,000 lines.
-//! Ten million take some twenty minutes and 7 GB in the folder for temporary files, most of it the
-//! run log. The built-in origin answers, and is not counted. What is stored already are hard links,
-//! 60,000 to a file, so that inodes suffice.
+//! `cargo bench --bench ten_million -- 10000000`; without a number, the list has 100,000 lines. Ten
+//! million take about twenty minutes and 7 GB in the folder for temporary files, mostly for the run
+//! log. The built-in origin answers, and is not counted. Files that are already stored are hard
+//! links, 60,000 to a file, so that there are enough inodes.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ fn url(n: u64) -> String {
     )
 }
 
-/// As `--naming hash` names it.
+/// Returns the path that `--naming hash` gives.
 fn path(n: u64) -> String {
     let key = UrlKey::of(&url(n)).to_string();
     format!("{}/{key}.tar.gz", &key[..2])
@@ -81,7 +81,7 @@ fn record(n: u64) -> Record {
     }
 }
 
-/// A list of `lines` URLs, of which the first `stored` are stored and recorded in `output`.
+/// Writes a list of `lines` URLs. The first `stored` of them are stored and recorded in `output`.
 fn generate(list: &Path, lines: u64, output: &Path, stored: u64) {
     let mut text = BufWriter::new(File::create(list).unwrap());
     (0..lines).for_each(|n| writeln!(text, "{}", url(n)).unwrap());
@@ -105,7 +105,7 @@ fn generate(list: &Path, lines: u64, output: &Path, stored: u64) {
 }
 
 struct Measured {
-    /// Until the program took up the first download.
+    /// Time until the program started the first download.
     first: Duration,
     whole: Duration,
     /// `VmHWM` (proc_pid_status(5)) of the coordinator, in KiB.
@@ -113,7 +113,7 @@ struct Measured {
     downloads: u64,
 }
 
-/// Runs the program over the list; up to the first record, if `briefly`. `more` are options.
+/// Runs the program on the list, with the options `more`; if `briefly`, only to the first record.
 fn run(list: &Path, output: &Path, briefly: bool, more: &[&str]) -> Measured {
     let results = output.join(".coordinator").join(RESULTS);
     let before = fs::metadata(&results).map_or(0, |metadata| metadata.len());
@@ -202,13 +202,13 @@ fn main() {
     );
     tell("the rest", &run(&list, &output, false, &[]));
     tell("nothing left", &run_again(&list, &output, &[]));
-    // Every record is read, and says that its file was checked lately enough.
+    // Every record is read, and shows that its file was checked recently enough.
     let refresh = ["--refresh=36500d"];
     tell("nothing to check", &run_again(&list, &output, &refresh));
 }
 
-/// All is stored: the whole list is only looked at, but for one URL more, so that there is a first
-/// download.
+/// Runs when everything is stored, so the list is only checked. One more URL is appended, so that
+/// there is a first download.
 fn run_again(list: &Path, output: &Path, more: &[&str]) -> Measured {
     let mut text = fs::OpenOptions::new().append(true).open(list).unwrap();
     writeln!(text, "https://last.example/{}", more.len()).unwrap();

@@ -1,4 +1,4 @@
-//! The commands: from what was typed to the exit code.
+//! The commands: from the command line to the exit code.
 
 #[cfg(feature = "fleet")]
 mod fleet;
@@ -31,12 +31,12 @@ use crate::manual::ManualError;
 use crate::terminal::Color;
 use crate::{chaos, exec, hints, manual, results, run, shootout};
 
-/// The command line is right, and the run cannot begin.
+/// Exit code: the command line is correct, but the run cannot start.
 const SET_UP: u8 = 3;
-/// The command line is wrong; the same code as clap's.
+/// Exit code: the command line is wrong. Same as clap's.
 const USAGE: u8 = 2;
 
-/// The names of the commands that people type.
+/// The names of the commands for users.
 const COMMANDS: &[&str] = &[
     "results",
     "shootout",
@@ -50,7 +50,7 @@ const COMMANDS: &[&str] = &[
     "help",
 ];
 
-/// Does what was typed on the command line of this process.
+/// Runs the command on the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     match config_file::parse(std::env::args_os()) {
@@ -67,11 +67,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does what was typed.
+/// Runs a parsed command.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    // A limit on the size of files is an error like any other (EFBIG), if it is not a death: with a
-    // handler in place, whatever it does, the write fails. Nothing is opened by it.
+    // A file that exceeds RLIMIT_FSIZE raises SIGXFSZ, which kills the process by default. With any
+    // handler installed, the write fails with EFBIG instead, like any other error.
     let over_limit = Arc::new(AtomicBool::new(false));
     if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, over_limit) {
         return fail(SET_UP, &format!("cannot handle SIGXFSZ: {error}"));
@@ -119,7 +119,7 @@ fn download(args: RunArgs, attempt: Option<&'static Attempt>) -> ExitCode {
     }
 }
 
-/// What to say where the first argument is neither a URL nor a file, but a word much like a command.
+/// Returns a hint if the first argument is neither a URL nor a file, but resembles a command.
 fn mistyped(args: &RunArgs) -> Option<String> {
     let path = args.urls.first()?;
     let word = path.to_str()?;
@@ -236,7 +236,7 @@ fn document(args: &ManArgs) -> ExitCode {
 fn told(written: Result<(), ManualError>) -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough.
+        // The reader has closed the pipe. This is not an error.
         Err(ManualError::Stdout(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
@@ -271,7 +271,7 @@ fn work(args: &WorkerArgs) -> ExitCode {
     }
 }
 
-/// Runs commands for the coordinator.
+/// Runs the commands of `--exec` for the coordinator.
 fn run_commands(args: HandedArgs) -> ExitCode {
     log_to_stderr(0);
     match exec::run_commands(args.handed) {
@@ -281,7 +281,7 @@ fn run_commands(args: HandedArgs) -> ExitCode {
 }
 
 fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    // Nobody to tell it to if that fails.
+    // If standard error cannot be written, nothing else can report it.
     let _ = writeln!(io::stderr(), "coordinator: {error}");
     code.into()
 }

@@ -12,17 +12,17 @@ pub type Dispatcher = pool::dispatch::Dispatcher<Stored, Failure>;
 
 pub type Event = pool::dispatch::Event<Stored, Failure>;
 
-/// What is to be done.
+/// An action for the shell to carry out.
 pub type Action = pool::dispatch::Action<Stored, Failure>;
 
 /// A decision that has no effect outside.
 pub type Notice = pool::dispatch::Notice<Failure>;
 
-/// How a download finished.
+/// The result of a download.
 pub type Verdict = pool::dispatch::Verdict<Stored, Failure>;
 
 /// How a run ended.
 pub type Ending = pool::dispatch::Ending<Failure>;
 
-/// Why a run could not go on.
+/// Why a run could not continue.
 pub type GiveUp = pool::dispatch::GiveUp<Failure>;

@@ -1,6 +1,6 @@
-//! Which targets of a larger list this machine may still put in place, and until when.
+//! The targets of a fleet that this member may place, and until when.
 //!
-//! Whoever deals out the list says it; whoever puts files in place asks, just before it does.
+//! The fleet sets them. The placement checks them just before it renames a file.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,53 +8,53 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A target: its share of the list, and its number in that share.
+/// The partition of a target, and its number in that partition.
 pub type FencedTarget = (u16, u64);
 
-/// See the module.
+/// The granted targets and the end of the lease, shared by the fleet and the placement.
 #[derive(Clone, Debug, Default)]
 pub struct Fence(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How long the machine will have been up when the time is over.
+    /// The end of the lease, as the time since boot.
     until: Option<Duration>,
     granted: HashSet<FencedTarget>,
 }
 
 impl Fence {
-    /// Whether the file of this target may be put in place now.
+    /// Returns whether the file of this target may be placed now.
     #[must_use]
     pub fn allows(&self, target: FencedTarget) -> bool {
         let state = self.lock();
-        // The clock is read here, not by whoever set the time: all of this process may have stood still.
+        // After a pause of the process, this may run before the thread that keeps the lease.
         state.until.is_some_and(|until| boot_time() < until) && state.granted.contains(&target)
     }
 
-    /// Sets until when what is granted may be put in place.
+    /// Sets until when granted targets may be placed.
     pub fn set_until(&self, until: Option<Duration>) {
         self.lock().until = until;
     }
 
-    /// The target is this machine's.
+    /// Grants a target.
     pub fn grant(&self, target: FencedTarget) {
         self.lock().granted.insert(target);
     }
 
-    /// Whether the target is this machine's, if there is time.
+    /// Returns whether a target is granted, even if the lease has ended.
     #[must_use]
     pub fn is_granted(&self, target: FencedTarget) -> bool {
         self.lock().granted.contains(&target)
     }
 
-    /// The target is done, or was given back.
+    /// Removes a target that is finished or was given back.
     pub fn forget(&self, target: FencedTarget) {
         self.lock().granted.remove(&target);
     }
 
-    /// No target of this share is this machine's any more.
-    pub fn revoke(&self, share: u16) {
-        self.lock().granted.retain(|(other, _)| *other != share);
+    /// Removes all targets of a partition.
+    pub fn revoke(&self, partition: u16) {
+        self.lock().granted.retain(|(other, _)| *other != partition);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -63,7 +63,7 @@ impl Fence {
     }
 }
 
-/// How long this machine has been up, suspended or not.
+/// Returns the time since boot, including the time in which the machine was suspended.
 #[must_use]
 pub fn boot_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
@@ -77,11 +77,11 @@ mod tests {
     fn what_is_granted_is_allowed_until_it_is_revoked_or_the_time_is_over() {
         let fence = Fence::default();
         fence.grant((7, 1));
-        assert!(!fence.allows((7, 1)), "nobody said until when");
+        assert!(!fence.allows((7, 1)), "there is no lease");
         fence.set_until(Some(boot_time() + Duration::from_secs(3600)));
         assert!(fence.allows((7, 1)));
         assert!(!fence.allows((7, 2)) && !fence.allows((8, 1)));
-        // The time is over before anybody says so.
+        // The lease ends before the fleet revokes anything.
         fence.set_until(Some(boot_time()));
         assert!(!fence.allows((7, 1)) && fence.is_granted((7, 1)));
         fence.set_until(Some(boot_time() + Duration::from_secs(3600)));

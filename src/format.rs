@@ -1,13 +1,13 @@
-//! Quantities for people: the same text in every terminal, in Markdown and on a page.
+//! Formats quantities for people: the same text in every terminal, in Markdown and on a page.
 //!
-//! It must not decide what is shown.
+//! This module must not decide what is shown.
 
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-/// Seconds, with as many digits as mean something: `512 ms`, `3.01 s`, `2 min 5 s`.
+/// Formats seconds with three significant digits: `512 ms`, `3.01 s`, `2 min 5 s`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
     if seconds.abs() >= 120.0 {
@@ -26,7 +26,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Bytes in binary units: `64 KiB`, `12.3 MiB`.
+/// Formats bytes in binary units: `64.0 KiB`, `12.3 MiB`.
 #[must_use]
 pub fn bytes(bytes: f64) -> String {
     let mut size = bytes;
@@ -43,7 +43,7 @@ pub fn bytes(bytes: f64) -> String {
     format!("{size:.1} TiB")
 }
 
-/// A count or a rate: `7.3`, `58.6`, `1,234`.
+/// Formats a count or a rate: `7.3`, `58.6`, `1,234`.
 #[must_use]
 pub fn number(value: f64) -> String {
     if value < 9.95 && value.fract() != 0.0 {
@@ -60,7 +60,7 @@ pub fn number(value: f64) -> String {
     grouped
 }
 
-/// A time for people: `8 s`, `3 min 5 s`, `2 h 10 min`.
+/// Formats a duration: `8 s`, `3 min 5 s`, `2 h 10 min`.
 #[must_use]
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round();
@@ -82,7 +82,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// So many of something that has a regular plural: `1 URL`, `30 URLs`.
+/// Formats a count of something with a regular plural: `1 URL`, `30 URLs`.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 pub fn count(so_many: usize, what: &str) -> String {
@@ -90,7 +90,7 @@ pub fn count(so_many: usize, what: &str) -> String {
     format!("{} {what}{plural}", number(so_many as f64))
 }
 
-/// How often `one` fits into `other`: `6.1×`.
+/// Formats the ratio of `other` to `one`: `6.1×`.
 #[must_use]
 pub fn factor(one: f64, other: f64) -> String {
     match other / one {
@@ -101,7 +101,7 @@ pub fn factor(one: f64, other: f64) -> String {
     }
 }
 
-/// Counts, a line each: what is counted, how many there are, what there is to say of it.
+/// Returns a table of counts, one on each line: the name, the count, and a note.
 #[must_use]
 pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
     let mut table = Table::new();
@@ -113,8 +113,8 @@ pub fn counts(rows: impl IntoIterator<Item = [String; 3]>) -> Table {
     table
 }
 
-/// [`counts`] as text without blanks at line ends, which fits into so many columns: what there is to
-/// say of a count is left out where it does not.
+/// Returns [`counts`] as text without trailing blanks, and without notes that exceed `width`
+/// columns.
 #[must_use]
 pub fn counts_within(mut rows: Vec<[String; 3]>, width: Option<u16>) -> String {
     let text = counts(rows.clone()).trim_fmt();

@@ -1,11 +1,10 @@
-//! What somebody meant who typed what this program does not know: its commands misspelt, and the
-//! options of curl, wget, aria2, xargs and GNU parallel.
+//! Hints for mistyped commands, and for the options of curl, wget, aria2, xargs and GNU parallel.
 //!
-//! It must not change what is done: whoever typed it reads the hint, and types again.
+//! A hint must not change what is done: the user reads it and types a new command.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Options of other programs, and what there is in their place. Each ends a sentence.
+/// Options of other programs, and their equivalents here. Each equivalent ends a sentence.
 const OPTIONS: &[(&[&str], &str)] = &[
     (
         &["-i", "--input-file", "-a", "--arg-file"],
@@ -183,7 +182,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Words that are commands elsewhere, and what is typed here.
+/// Command words of other programs, and the equivalent here.
 const WORDS: &[(&[&str], &str)] = &[
     (&["version"], "coordinator --version"),
     (&["options", "usage"], "coordinator --help"),
@@ -209,14 +208,14 @@ const WORDS: &[(&[&str], &str)] = &[
     (&["completion"], "coordinator completions"),
 ];
 
-/// How alike a mistyped word must be to a name, from 0 to 1 (Damerau-Levenshtein).
+/// Least similarity of a mistyped word to a name, from 0 to 1 (Damerau-Levenshtein).
 const ALIKE: f64 = 0.7;
 
-/// What to say of an error of the command line in place of what clap says, if there is something
-/// better. `commands` are the program's own.
+/// Returns a message that replaces clap's for a command line error, if there is a better one.
+/// `commands` are the commands of this program.
 #[must_use]
 pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> Option<String> {
-    // What the other commands take is theirs.
+    // The hints are for the main command only.
     if first.is_some_and(|first| commands.contains(&first)) {
         return None;
     }
@@ -229,7 +228,7 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
         let hint = of_option(option)?;
         return Some(format!("there is no option {option}: {hint}"));
     }
-    // -c is another option elsewhere, which takes no value: what follows it is none.
+    // In other programs, -c is an option without a value, so the next word is not meant as a value.
     let value = text(ContextKind::InvalidValue)?;
     (error.kind() == ErrorKind::ValueValidation && option.starts_with("--concurrency")).then(|| {
         format!(
@@ -240,7 +239,7 @@ pub fn of_error(error: &clap::Error, first: Option<&str>, commands: &[&str]) -> 
     })
 }
 
-/// What there is in place of an option of another program.
+/// Returns the equivalent here of an option of another program.
 #[must_use]
 pub fn of_option(option: &str) -> Option<&'static str> {
     let name = option.split('=').next().unwrap_or(option);
@@ -249,7 +248,7 @@ pub fn of_option(option: &str) -> Option<&'static str> {
     Some(hint)
 }
 
-/// What was meant by a word that is neither a file nor one of `commands`.
+/// Returns the likely meaning of a word that is neither a file nor one of `commands`.
 #[must_use]
 pub fn of_word(word: &str, commands: &[&str]) -> Option<String> {
     let lower = word.to_ascii_lowercase();
@@ -260,7 +259,7 @@ pub fn of_word(word: &str, commands: &[&str]) -> Option<String> {
     nearest(&lower, commands).map(|command| format!("coordinator {command}"))
 }
 
-/// The name that is most like a word, if one is.
+/// Returns the name that is most similar to a word, if one is similar enough.
 #[must_use]
 pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     let alike = |name: &&'a str| (strsim::normalized_damerau_levenshtein(word, name), *name);

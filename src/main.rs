@@ -1,8 +1,8 @@
-//! Routes to a command.
+//! The program: calls [`coordinator::command`].
 
 use std::process::ExitCode;
 
-/// So that a worker that reaches its limit on memory says so.
+/// Makes a worker report that it has reached its memory limit.
 #[global_allocator]
 static ALLOCATOR: pool::Allocator = pool::Allocator::limited_by("--worker-memory, or ulimit -d");
 

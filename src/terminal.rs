@@ -1,7 +1,6 @@
-//! What a terminal shows, as far as it is for the user or the terminal to say: colours, characters,
-//! and how progress is told.
+//! What the user and the terminal decide about output: colours, characters, progress reports.
 //!
-//! It must not write anything.
+//! This module must not write anything.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,17 +8,17 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-/// How progress is told.
+/// The form of progress reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
-    /// Drawn on a terminal, otherwise as lines.
+    /// Drawn on a terminal, otherwise written as lines.
     #[default]
     Auto,
-    /// As lines.
+    /// Lines of text.
     Plain,
-    /// As JSON on standard error, which then has nothing else.
+    /// JSON on standard error, which then carries nothing else.
     Json,
-    /// As JSON on this descriptor, which whoever started the program has opened.
+    /// JSON on this descriptor, which the parent process has opened.
     JsonTo(u32),
 }
 
@@ -55,7 +54,7 @@ pub enum Color {
 }
 
 impl Color {
-    /// Whether a stream is coloured that is a terminal or none.
+    /// Returns whether a stream is coloured, given whether it is a terminal.
     #[must_use]
     pub fn is_on(self, is_terminal: bool) -> bool {
         match self {
@@ -68,13 +67,13 @@ impl Color {
     }
 }
 
-/// Whether the terminal cannot move its cursor, as far as it says.
+/// Returns whether the terminal reports that it cannot move its cursor.
 #[must_use]
 pub fn is_dumb() -> bool {
     env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
-/// Whether the locale has no more than ASCII (POSIX, locale(7)).
+/// Returns whether the locale is limited to ASCII (POSIX, locale(7)).
 #[must_use]
 pub fn is_ascii() -> bool {
     let names = ["LC_ALL", "LC_CTYPE", "LANG"];
@@ -87,13 +86,13 @@ fn is_ascii_locale(value: Option<OsString>) -> bool {
     !(value.contains("utf-8") || value.contains("utf8"))
 }
 
-/// For what failed.
+/// Colours text that reports a failure.
 #[must_use]
 pub fn red(text: &str) -> String {
     format!("\u{1b}[31m{text}\u{1b}[0m")
 }
 
-/// For what deserves a look.
+/// Colours text that needs attention.
 #[must_use]
 pub fn yellow(text: &str) -> String {
     format!("\u{1b}[33m{text}\u{1b}[0m")

@@ -1,14 +1,14 @@
-//! Prints a verdict on standard output: as JSON, or as text for people.
+//! Prints a verdict on standard output, as JSON or as text for people.
 
 use std::io::{self, StdoutLock, Write as _};
 
 use serde_json::Value;
 
-/// Prints `json` if there is any, and otherwise what `write` writes.
+/// Prints `json` if there is one. Otherwise calls `write`.
 ///
 /// # Errors
 ///
-/// If that cannot be written.
+/// Fails if standard output cannot be written.
 pub fn print(
     json: Option<&Value>,
     write: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>,

@@ -1,6 +1,6 @@
-//! A file that is written whole or not at all: under no name, until it is complete.
+//! A file that is written completely or not at all: it gets its name when it is complete.
 //!
-//! It must not know what is in the file.
+//! This module must not know what is in the file.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// See the module. Dropping it leaves what was there before.
+/// A file that is being written. Dropping it leaves the existing file.
 #[derive(Debug)]
 pub struct WholeFile {
     to: To,
@@ -17,28 +17,28 @@ pub struct WholeFile {
 
 #[derive(Debug)]
 enum To {
-    /// Written beside `path`, and moved there in the end.
+    /// Written beside `path`, and moved there at the end.
     Beside {
         file: BufWriter<NamedTempFile>,
         path: PathBuf,
     },
-    /// A device or a pipe, which nothing may take the place of: written as it comes.
+    /// A device or a pipe, which must not be replaced: written directly.
     Through(BufWriter<File>),
 }
 
 impl WholeFile {
-    /// Begins a file that is to be at `path`, with the rights of any new file. What is there stays
-    /// until [`finish`](Self::finish); a link is followed.
+    /// Starts a file for `path`, with the permissions of any new file. An existing file stays until
+    /// [`finish`](Self::finish). A link is followed.
     ///
     /// # Errors
     ///
-    /// If no file can be made in its folder.
+    /// Fails if no file can be created in its folder.
     pub fn create(path: &Path) -> io::Result<Self> {
         Self::create_with(path, 0o666)
     }
 
-    /// As [`create`](Self::create), for a file that only its owner may read, whoever may read what
-    /// is there.
+    /// Like [`create`](Self::create), but only the owner may read the new file, even if others may
+    /// read the existing one.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl WholeFile {
 
     fn create_with(path: &Path, mode: u32) -> io::Result<Self> {
         let path = match path.metadata() {
-            // By the name that was given: a pipe may have no other (`/dev/stdout`).
+            // Opened by the given name: a pipe may have no other (`/dev/stdout`).
             Ok(there) if !there.is_file() => {
                 let through = OpenOptions::new().write(true).open(path)?;
                 return Ok(Self {
@@ -57,7 +57,7 @@ impl WholeFile {
                 });
             }
             Ok(_) => fs::canonicalize(path)?,
-            // It is not there, or a link to what is not.
+            // It does not exist, or is a link to a file that does not exist.
             Err(_) => path.to_owned(),
         };
         let folder = match path.parent() {
@@ -75,11 +75,11 @@ impl WholeFile {
         })
     }
 
-    /// Puts it in its place.
+    /// Puts the file in place.
     ///
     /// # Errors
     ///
-    /// If it cannot be written to its end, or not be moved there.
+    /// Fails if it cannot be written to its end or moved.
     pub fn finish(self) -> io::Result<()> {
         match self.to {
             To::Beside { file, path } => {

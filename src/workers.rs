@@ -1,4 +1,4 @@
-//! The workers of a run: the pool's, for downloads, and how their processes are started.
+//! The workers of a run: the pool for downloads, and how worker processes are started.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,45 +19,45 @@ use crate::placement::{LOCAL, folder_of};
 pub use pool::workers::Death;
 pub use worker::limits::{LimitsError, try_out as try_limits};
 
-/// The workers of a run. `M` is what its inbox takes.
+/// The pool of a run. `M` is the message type of its inbox.
 pub type Pool<M> = workers::Pool<Download, M>;
 
-/// What a worker did.
+/// An event from a worker.
 pub type WorkerEvent = workers::WorkerEvent<Download>;
 
-/// Something for the pool to digest.
+/// A message for the pool to process.
 pub type Message = workers::Message<Download>;
 
-/// What a message means for the run.
+/// The meaning of a message for the run.
 pub type Digested = workers::Digested<Download>;
 
-/// What a worker in a sandbox is given of this process's environment beside what every worker gets:
-/// what the lookup of the system's certificates reads, and the place for temporary files.
+/// Environment variables that a sandboxed worker gets in addition to those that every worker gets:
+/// for finding the system's certificates, and for temporary files.
 const ENVIRONMENT: [&str; 3] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"];
 
-/// Why there are no workers.
+/// Reason why the workers cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkersError {
-    /// The options are too long for the workers to be told.
+    /// The options are too long for a message to the workers.
     #[error("the options for HTTP are too long to hand to a worker: {0}; give fewer headers")]
     Options(EncodeError),
-    /// The system does not make memory that workers can share.
+    /// The system cannot create memory that workers can share.
     #[error("cannot make memory for the workers to share one rate in (--limit-rate): {0}")]
     Memory(io::Error),
-    /// There is nothing that workers can connect to.
+    /// There is no socket that workers can connect to.
     #[error("cannot make sockets for the workers: {0}")]
     Sockets(io::Error),
-    /// The pool does not hear them.
+    /// The pool cannot listen for workers.
     #[error(transparent)]
     Pool(PoolError),
 }
 
-/// Workers that are processes, work as `setup` says, and connect in `sockets` or, where that cannot
-/// hold sockets, in a temporary folder. Messages go to `inbox`.
+/// Creates a pool of processes that work as `setup` says. They connect in `sockets` or, if that
+/// folder cannot hold sockets, in a temporary folder. Messages go to `inbox`.
 ///
 /// # Errors
 ///
-/// If `setup` does not fit a frame, or what it takes is not to be had.
+/// Fails if `setup` does not fit a frame, or if the sockets cannot be created.
 pub fn processes<M: From<Message> + Send + 'static>(
     launcher: Launcher,
     mut setup: Setup,
@@ -65,7 +65,7 @@ pub fn processes<M: From<Message> + Send + 'static>(
     inbox: Sender<M>,
 ) -> Result<Pool<M>, WorkersError> {
     let sockets = socket_folder(sockets).map_err(WorkersError::Sockets)?;
-    // Each has a folder of its own, and works in it.
+    // Each worker works in its own folder.
     setup.partial = ".".into();
     let (slots, pass_on) = (session::slots(&setup), launcher.verbose > 0);
     let launch = move |worker: WorkerId, socket: &Path| launcher.command(worker, socket);
@@ -77,11 +77,11 @@ pub fn processes<M: From<Message> + Send + 'static>(
     }
 }
 
-/// Workers that are threads of this process, and work as `setup` says. Messages go to `inbox`.
+/// Creates a pool of threads of this process that work as `setup` says. Messages go to `inbox`.
 #[must_use]
 pub fn threads<M: From<Message> + Send + 'static>(mut setup: Setup, inbox: Sender<M>) -> Pool<M> {
     setup.partial = Path::new(&setup.partial).join(LOCAL).into();
-    // They share it.
+    // All workers share it.
     let throttle = setup.limit_rate.as_ref().map(Throttle::local);
     Pool::Local(LocalPool::new(
         move |hears, says| {
@@ -92,29 +92,29 @@ pub fn threads<M: From<Message> + Send + 'static>(mut setup: Setup, inbox: Sende
     ))
 }
 
-/// How the processes of workers are started.
+/// Starts the processes of workers.
 #[derive(Debug)]
 pub struct Launcher {
     verbose: u8,
-    /// The folder with the workers' folders.
+    /// The folder that contains the workers' folders.
     partial: PathBuf,
-    /// The environment of workers, if it is not this process's.
+    /// The environment of workers, if it differs from that of this process.
     environment: Option<Vec<(OsString, OsString)>>,
-    /// What the workers share to keep to one rate, if there is a limit.
+    /// The memory that workers share to keep one rate, if there is a limit.
     rate: Option<OwnedFd>,
-    /// Which of them never begin.
+    /// Which workers never start.
     start_faults: Option<StartFaults>,
-    /// What the first worker of the first slot tries, as one that was taken over.
+    /// The attempt of `coordinator isolation` that the first worker of the first slot makes.
     attempt: Option<&'static str>,
 }
 
 impl Launcher {
-    /// For workers that work as `setup` says. Some never begin, as `start_faults` say; the first worker
-    /// of the first slot tries `attempt`, as one that was taken over.
+    /// Creates a launcher for workers that work as `setup` says. `start_faults` selects workers
+    /// that never start. The first worker of the first slot makes `attempt`.
     ///
     /// # Errors
     ///
-    /// If the system does not make memory that workers can share.
+    /// Fails if the system cannot create memory that workers can share.
     pub fn new(
         setup: &Setup,
         verbose: u8,
@@ -134,16 +134,17 @@ impl Launcher {
         })
     }
 
-    /// How to start the process of `worker`, whose folder is there, and which is to connect to
-    /// `socket`.
+    /// Returns the command that starts the process of `worker`. The folder of the worker exists,
+    /// and the worker will connect to `socket`.
     fn command(&self, worker: WorkerId, socket: &Path) -> io::Result<Command> {
-        // A worker has nothing to write there. So this is how it gets what it shares with others
-        // without a descriptor too many, a name that others could open, or a message with one.
+        // A worker writes nothing to its standard output, so this descriptor carries the shared
+        // memory. This avoids an additional descriptor, a name that others could open, and a
+        // message with a descriptor.
         let stdout = match &self.rate {
             Some(memory) => memory.try_clone()?.into(),
             None => Stdio::null(),
         };
-        // What runs now, even if the file has been replaced since.
+        // The running program, even if its file has been replaced since.
         let mut command = Command::new("/proc/self/exe");
         std::os::unix::process::CommandExt::arg0(&mut command, "coordinator")
             .arg("worker")
@@ -152,7 +153,7 @@ impl Launcher {
             .arg("--socket")
             .arg(socket)
             .args(["--parent", &std::process::id().to_string()])
-            // The worker enters it: a spawn waits for what happens before exec, and the disk may hang.
+            // The worker enters it itself: a spawn waits until exec, and the disk may hang.
             .arg("--folder")
             .arg(self.partial.join(folder_of(worker)))
             .args(std::iter::repeat_n("-v", usize::from(self.verbose)))
@@ -175,7 +176,7 @@ impl Launcher {
     }
 }
 
-/// The environment of workers, if it is not to be this process's.
+/// Returns the environment of workers, if it differs from that of this process.
 fn environment(setup: &Setup) -> Option<Vec<(OsString, OsString)>> {
     let reduced = setup.limits.sandbox != Sandbox::Off;
     reduced.then(|| pool::confine::environment(&ENVIRONMENT))

@@ -1,4 +1,4 @@
-//! SHA-256 of every file in a folder, with progress: `hashes FOLDER`.
+//! Prints the SHA-256 hash of every file in a folder, with a progress bar: `hashes FOLDER`.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use std::fs::{self, File};

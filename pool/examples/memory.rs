@@ -1,14 +1,14 @@
-//! A job that wants all the memory there is, under a limit: the machine stays usable, and the other
-//! jobs are done.
+//! Limits a job that tries to use up all memory: the machine stays usable, and the other jobs are
+//! done.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use pool::{Context, Failed, Outcome, Pool, Work};
 
-// So that a worker says that it was its memory.
+// Makes a worker report that it reached its memory limit.
 #[global_allocator]
 static ALLOCATOR: pool::Allocator = pool::Allocator::new();
 
-/// Sorts as many numbers as it is told to.
+/// Sorts the given number of integers.
 struct Sorter;
 
 impl Work for Sorter {

@@ -1,11 +1,11 @@
-//! A parser in C crashes on one input in a thousand. All others are parsed, and it is known which one
-//! it was and how it crashed.
+//! Runs a parser in C that crashes on one input in a thousand. All other inputs are parsed, and the
+//! program prints which input crashed the parser and how.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use pool::{Context, Failed, Outcome, Pool, Work};
 use signal_hook::low_level::emulate_default_handler;
 
-/// Counts words, as a library with a bug would.
+/// Counts words, and imitates a library with a bug.
 struct Parser;
 
 impl Work for Parser {
@@ -20,7 +20,7 @@ impl Work for Parser {
     fn run(&mut self, text: String, _: &Context) -> Result<usize, Failed> {
         if text.contains("777") {
             eprintln!("parser.c:42: read beyond the end of {text:?}");
-            // What a bad pointer does.
+            // The effect of an invalid pointer.
             emulate_default_handler(libc::SIGSEGV)?;
         }
         Ok(text.split_whitespace().count())

@@ -1,4 +1,4 @@
-//! Plug-ins that nobody trusts, in a sandbox that reads one folder: `plugins FOLDER`.
+//! Runs untrusted plug-ins in a sandbox that can read only one folder: `plugins FOLDER`.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use std::fs;
@@ -10,7 +10,7 @@ use pool::{Context, Failed, Network, Outcome, Pool, Sandbox, Work};
 
 type Plugin = fn(&Path) -> Result<String, Failed>;
 
-/// What could be libraries of others.
+/// Stands in for third-party libraries.
 const PLUGINS: [(&str, Plugin); 4] = [
     ("counts lines", |folder| {
         let text = fs::read_to_string(folder.join("data.txt"))?;
@@ -27,7 +27,7 @@ const PLUGINS: [(&str, Plugin); 4] = [
     }),
 ];
 
-/// Runs the plug-in with this number.
+/// Runs the plug-in with the given number.
 struct Host {
     folder: PathBuf,
 }

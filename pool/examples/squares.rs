@@ -1,4 +1,4 @@
-//! Squares of numbers, each computed in another process. The smallest program.
+//! Computes squares in worker processes: the smallest program that uses a pool.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use pool::{Context, Failed, Outcome, Pool, Work};

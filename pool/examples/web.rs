@@ -1,5 +1,5 @@
-//! A web server whose requests are worked on by processes: `web [ADDRESS]`. What crashes answers 500,
-//! what takes too long 504, and when too much waits, 503.
+//! A web server that handles its requests in worker processes: `web [ADDRESS]`. It answers 500 if a
+//! request crashes its worker, 504 if a request takes too long, and 503 if too many are unfinished.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use pool::{Context, Failed, Outcome, Pool, SubmitError, Work};
 use tokio::net::TcpListener;
 
-/// Renders the page of a path.
+/// Renders the page at a path.
 struct Render;
 
 impl Work for Render {
@@ -39,7 +39,7 @@ impl Work for Render {
 }
 
 async fn answer(pool: &Pool<Render>, path: &str) -> (StatusCode, String) {
-    // An event loop must not wait for room.
+    // An event loop must not block.
     let handle = match pool.try_submit(path.to_owned()) {
         Ok(handle) => handle,
         Err(SubmitError::Full) => return (StatusCode::SERVICE_UNAVAILABLE, String::new()),

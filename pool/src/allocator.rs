@@ -1,11 +1,11 @@
-//! The allocator of a process that may be limited in memory: the system's, and a decent end when
-//! the limit is reached.
+//! The allocator of a process that may have a memory limit: the system's, except that the process
+//! ends with a message when it reaches the limit.
 //!
-//! The standard library ends a process that gets no memory with SIGABRT, like any other abort.
-//! Under a limit ([`RLIMIT_DATA`]) that would hide the one fact that matters, so there the process
-//! ends with [`EXIT_OUT_OF_MEMORY`] instead. Without a limit nothing is different.
+//! If an allocation fails, the standard library ends the process with SIGABRT, as for any other
+//! abort. Under a limit ([`RLIMIT_DATA`]) this would hide the cause, so the process ends with
+//! [`EXIT_OUT_OF_MEMORY`] instead. Without a limit, nothing changes.
 //!
-//! One of the modules of this crate with `unsafe` in it; it must hold nothing else.
+//! One of the modules of this crate that use `unsafe`; it must contain nothing else.
 //!
 //! [`RLIMIT_DATA`]: https://man7.org/linux/man-pages/man2/setrlimit.2.html
 #![allow(
@@ -21,26 +21,26 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::EXIT_OUT_OF_MEMORY;
 
-/// The system's allocator, but under a limit on memory (`RLIMIT_DATA`) an allocation that is
-/// refused ends the process with [`EXIT_OUT_OF_MEMORY`] and one line on standard error.
+/// The system's allocator, except under a memory limit (`RLIMIT_DATA`): there, an allocation that
+/// is refused ends the process with [`EXIT_OUT_OF_MEMORY`] and one line on standard error.
 ///
-/// To be made the `#[global_allocator]` of a program whose processes are workers.
+/// Make it the `#[global_allocator]` of a program whose processes are workers.
 #[derive(Debug)]
 pub struct Allocator {
-    /// What sets the limit, for the line.
+    /// What sets the limit. Shown in the line.
     set_by: &'static str,
-    /// Set by the first thread that is refused: one line is enough.
+    /// Set by the first thread whose allocation is refused: one line is enough.
     ending: AtomicBool,
 }
 
 impl Allocator {
-    /// For a `static`.
+    /// Creates an allocator for a `static`.
     #[must_use]
     pub const fn new() -> Self {
         Self::limited_by("ulimit -d")
     }
 
-    /// The same; `set_by` is what people have to look at who want to raise the limit.
+    /// Creates an allocator; `set_by` names the setting that has to be changed to raise the limit.
     #[must_use]
     pub const fn limited_by(set_by: &'static str) -> Self {
         Self {
@@ -49,19 +49,19 @@ impl Allocator {
         }
     }
 
-    /// Passes `block` on, if there is one. Here nothing may allocate.
+    /// Returns `block` unless it is null. Must not allocate.
     fn granted(&self, block: *mut u8, size: usize) -> *mut u8 {
         if !block.is_null() {
             return block;
         }
-        // The limit belongs to the process; so it is asked of the system, and not kept here.
+        // The limit belongs to the process, so it is read from the system and not kept here.
         let Some(limit) = getrlimit(Resource::Data).current else {
             return block;
         };
         if !self.ending.swap(true, Ordering::SeqCst) {
             let mut line = [0; 160];
             let mut rest = &mut line[..];
-            // It is long enough; and if it were not, a part would do.
+            // The buffer is long enough; if it were not, part of the line would do.
             let _ = writeln!(
                 rest,
                 "out of memory: {size} bytes more are refused at the limit of {limit} bytes \
@@ -70,11 +70,11 @@ impl Allocator {
             );
             let left = rest.len();
             let text = &line[..line.len() - left];
-            // Not through the standard library, whose handle may be locked by this very thread.
+            // Not through the standard library: this thread may hold the lock of its handle.
             let _ = rustix::io::write(rustix::stdio::stderr(), text);
         }
-        // SAFETY: it takes an integer and does not return. Handlers and destructors do not run,
-        // so nothing is used that this thread, in the middle of an allocation, left half done.
+        // SAFETY: it takes an integer and does not return. Handlers and destructors do not run, so
+        // nothing is used that this thread, in the middle of an allocation, left half done.
         unsafe { libc::_exit(EXIT_OUT_OF_MEMORY) }
     }
 }
@@ -85,11 +85,11 @@ impl Default for Allocator {
     }
 }
 
-// SAFETY: every method hands its arguments to `System`, for which the caller's promises are the
-// same, and returns what that returns, or does not return.
+// SAFETY: every method passes its arguments to `System`, which requires the same of the caller, and
+// returns the result of `System` or does not return.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those of `System`.
+        // SAFETY: the caller guarantees what `System` requires.
         self.granted(unsafe { System.alloc(layout) }, layout.size())
     }
 

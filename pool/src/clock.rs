@@ -1,4 +1,4 @@
-//! What workers say of the time, in terms of this process.
+//! Converts times that workers report to the clock of this process.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// This moment.
+    /// Returns the current moment.
     #[must_use]
     pub fn now() -> Self {
         let shared = Duration::try_from(clock_gettime(ClockId::Monotonic));
@@ -23,7 +23,7 @@ impl Clock {
         }
     }
 
-    /// The moment that a worker names; now, if it is none in the past.
+    /// Converts the moment that a worker reports. A moment in the future becomes that of `self`.
     #[must_use]
     pub fn instant(self, at: MonotonicNanos) -> Instant {
         let age = self.shared.saturating_sub(Duration::from_nanos(at.0));

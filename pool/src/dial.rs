@@ -1,6 +1,6 @@
-//! How a worker reaches its coordinator over ipc-channel: see [`protocol::handshake`].
+//! Connects a worker to its coordinator over ipc-channel: see [`protocol::handshake`].
 //!
-//! It must not look into the messages, apart from the greeting that it prepares.
+//! Must not look into the messages, apart from the greeting that it prepares.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,28 +14,28 @@ use protocol::handshake::{Hello, Secret};
 use rustix::fs::{Mode, OFlags, open};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A worker that has reached its coordinator. It greets next, with [`hello`](Self::hello), and then
+/// A worker that is connected to its coordinator. It sends [`hello`](Self::hello) next, and then
 /// waits for the [`answer`](Self::answer).
 pub struct Dialled {
     outbox: IpcBytesSender,
     server: IpcOneShotServer<Secret>,
     hello: Hello,
-    /// Where the server's path begins.
+    /// The folder at which the server's path begins.
     _folder: OwnedFd,
 }
 
-/// Connects to the coordinator that listens at the path `socket`, and listens beside that socket for
-/// its answer. From then on ipc-channel makes its sockets in that folder; so this works once in a
-/// process.
+/// Connects to the coordinator that listens at the path `socket`, and listens for its answer beside
+/// that socket. From then on, ipc-channel creates its sockets in that folder; so this works only
+/// once in a process.
 ///
 /// # Errors
 ///
-/// If no coordinator listens there, or there can be no other socket beside its own.
+/// Fails if no coordinator listens there, or if no other socket can be created in that folder.
 pub fn dial(socket: &Path) -> io::Result<Dialled> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::Error::other("that is not the path of a socket"));
     };
-    // The path of a socket is limited to 107 bytes (unix(7)), which that of the folder may exceed.
+    // The path of a socket is limited to 107 bytes (unix(7)), which the folder's path may exceed.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder, flags, Mode::empty())?;
     let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
@@ -63,23 +63,24 @@ pub fn dial(socket: &Path) -> io::Result<Dialled> {
 }
 
 impl Dialled {
-    /// What to say first.
+    /// Returns the greeting, which must be sent first.
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Where messages to the coordinator go out.
+    /// Returns the sender of messages to the coordinator.
     #[must_use]
     pub const fn outbox(&self) -> &IpcBytesSender {
         &self.outbox
     }
 
-    /// Waits until the coordinator has heard the greeting and answers; where its messages come in.
+    /// Waits until the coordinator has received the greeting and answers. Returns the receiver of
+    /// its messages.
     ///
     /// # Errors
     ///
-    /// If someone else answers, or the system refuses.
+    /// Fails if another process answers, or if a system call fails.
     pub fn answer(self) -> io::Result<IpcBytesReceiver> {
         let (receiver, secret) = self.server.accept().map_err(io::Error::other)?;
         if secret != self.hello.secret {
@@ -89,9 +90,9 @@ impl Dialled {
     }
 }
 
-/// The same end of a channel as another type of it: ipc-channel has no other way from an end that
-/// was found by name to one for bytes. It travels through a channel of this process, and arrives with
-/// close-on-exec set, which `accept` leaves out.
+/// Converts an end of a channel to another type. ipc-channel has no other way from an end that was
+/// found by name to one for bytes. The end is sent through a channel of this process, and arrives
+/// with close-on-exec set, which `accept` leaves out.
 fn converted<From, To>(end: From) -> io::Result<To>
 where
     From: Serialize + DeserializeOwned,

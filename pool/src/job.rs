@@ -1,4 +1,4 @@
-//! What a pool works at, as the types that travel between it and its workers.
+//! The work of a pool, as the types that it exchanges with its workers.
 
 use std::fmt::{self, Debug};
 use std::time::{Duration, SystemTime};
@@ -9,61 +9,63 @@ use protocol::{HeardError, JobFailure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What can travel.
+/// Types that can be sent between processes.
 pub trait Travels: Serialize + DeserializeOwned + Debug + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Debug + Send + 'static> Travels for T {}
 
-/// A kind of work. Of the type itself there need be no value.
+/// A kind of work. The type itself needs no values.
 pub trait Job: Sized + Debug + Send + 'static {
-    /// How to work: what a worker is told before all else.
+    /// Configuration, sent to a worker before anything else.
     type Setup: Travels;
-    /// What a worker may be told later, for the tasks that follow.
+    /// Information for the tasks that follow, sent to a worker later.
     type Notice: Travels;
-    /// What is to be done.
+    /// Input of a task.
     type Task: Travels;
-    /// How far a running task is; the default, when it is taken up.
+    /// Progress of a running task. The default value is the progress at its start.
     type Progress: Travels + Clone + Default;
-    /// What there is when it is done.
+    /// Result of a task.
     type Output: Travels;
-    /// Why it could not be done.
+    /// Reason why a task failed.
     type Failure: Travels + JobFailure;
 
-    /// What to say of a task, begun at this moment, that failed by no doing of the job itself.
+    /// Returns the failure of a task that started at `begun` and did not return a result itself.
     fn broken(why: Broken, begun: SystemTime) -> Self::Failure;
 
-    /// What the tasks of a group have in common, if there are groups. The first outcome of a group
-    /// after one of another is told at once: that is how the coordinator learns that it answers.
+    /// Returns what the tasks of a group have in common, if there are groups. The first outcome of
+    /// a group after one of another is sent immediately, so that the coordinator learns that the
+    /// group responds.
     fn group(task: &Self::Task) -> &str {
         let _ = task;
         ""
     }
 
-    /// Bytes of `report` in a frame, at most. To be provided where to count them costs too much.
+    /// Returns the maximum size of `report` in a frame, in bytes. Override it if counting costs too
+    /// much.
     fn weight(report: &TaskReport<Self>) -> usize {
         codec::size_of(report)
     }
 
-    /// Bounds what a worker reports, which may have been taken over, and makes it harmless.
+    /// Limits the size of a report and makes it harmless, because the worker may be compromised.
     ///
     /// # Errors
     ///
-    /// If it is nothing that a worker says.
+    /// Fails if no correct worker sends such a report.
     fn check(report: &mut TaskReport<Self>) -> Result<(), HeardError> {
         let _ = report;
         Ok(())
     }
 }
 
-/// Why a task failed that its job did not fail.
+/// Reasons for a failure that the job did not return itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Broken {
-    /// It panicked, with these words.
+    /// The task panicked with this message.
     Panicked(String),
-    /// What came of it is larger than what can be reported: so many bytes.
+    /// The outcome is too large to report. The value is its size in bytes.
     TooLarge(usize),
-    /// It took longer than a task may take.
+    /// The task exceeded this time limit.
     Overran(Duration),
 }
 
@@ -79,13 +81,13 @@ impl fmt::Display for Broken {
     }
 }
 
-/// What the coordinator says where the work is `J`.
+/// Message from the coordinator for the work `J`.
 pub type ToWorker<J> = message::ToWorker<<J as Job>::Setup, <J as Job>::Notice, <J as Job>::Task>;
 
-/// News of one task where the work is `J`.
+/// Report on one task of the work `J`.
 pub type TaskReport<J> = Report<<J as Job>::Output, <J as Job>::Failure>;
 
-/// What a worker says where the work is `J`.
+/// Message from a worker for the work `J`.
 pub type FromWorker<J> =
     message::FromWorker<<J as Job>::Progress, <J as Job>::Output, <J as Job>::Failure>;
 
@@ -96,7 +98,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Numbers, to be multiplied with themselves.
+    /// Squares numbers.
     #[derive(Debug)]
     pub(crate) enum Square {}
 

@@ -1,22 +1,22 @@
-//! A pool of worker processes for jobs that may crash, hang, eat all memory or be hostile.
+//! A pool of worker processes for jobs that may crash, hang, use up all memory or be hostile.
 //!
 #![doc = include_str!("../README.md")]
 //!
-//! # For programs that drive the core themselves
+//! # Hidden modules
 //!
-//! `coordinator`, a bulk downloader, has a loop of its own around the same core. What it needs for that is
-//! hidden in these pages, and may change with any version:
+//! `coordinator`, a bulk downloader, runs its own loop around the same core. The modules that it
+//! needs for this are hidden in these pages, and may change with any version:
 //!
 //! ```text
 //!   api        the library: Work, Pool, Handle, and the loop around the core
-//!   dispatch   the core: decides which worker gets which task, what is tried again, who is ended, and
-//!              whose fault a death is; pure
-//!   workers    how workers are made, reached, heard and ended
-//!   process    what the process of a worker does first; dial reaches the coordinator
-//!   confine    what a worker may use: memory, niceness, and its sandbox
-//!   session    what a worker does with its tasks: slots, reports, heartbeats
-//!   link       the worker's end of the link: messages in, messages out
-//!   page       what a worker runs, in memory that outlives it
+//!   dispatch   the core, a pure state machine: assigns and retries tasks, ends workers, and determines
+//!              which task caused a death
+//!   workers    starts workers, connects to them, reads their messages and ends them
+//!   process    start of a worker process; dial connects it to the coordinator
+//!   confine    limits of a worker: memory, niceness, and its sandbox
+//!   session    runs the tasks of a worker: slots, reports, heartbeats
+//!   link       the worker's end of the link: receives and sends messages
+//!   page       records the tasks that a worker runs, in memory that outlives it
 //! ```
 #![warn(missing_docs)]
 
@@ -66,6 +66,6 @@ pub use lines::Lines;
 pub use protocol::codec::EncodeError;
 pub use workers::Death;
 
-/// Exit code of a worker that reached its limit on memory.
+/// Exit code of a worker that reached its memory limit.
 #[doc(hidden)]
 pub const EXIT_OUT_OF_MEMORY: i32 = 77;

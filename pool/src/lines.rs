@@ -1,30 +1,30 @@
-//! What a program writes to standard error, as lines: few, short, and harmless to print.
+//! Lines that a program writes to standard error: few, short and safe to print.
 //!
-//! Whatever is fed, what is kept stays small. This module must not read or print anything.
+//! The memory in use is bounded for any input. This module must not read or print anything.
 
 use std::collections::VecDeque;
 
-/// Longest beginning of a line that is kept, in bytes; the rest of the line is dropped.
+/// Maximum length of a line, in bytes. The rest of the line is dropped.
 pub const MAX_LINE: usize = 1024;
 
-/// How many lines are kept: the last ones.
+/// Number of lines that are kept: the last ones.
 pub const KEPT: usize = 20;
 
-/// Stands for the rest of a line that was cut.
+/// Replaces the rest of a line that was cut.
 const CUT: char = '\u{2026}';
 
-/// Makes lines of bytes, and keeps the last of them. Blank lines are none.
+/// Splits bytes into lines and keeps the last ones. Blank lines are ignored.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The beginning of a line that has not ended yet.
+    /// The beginning of an unfinished line.
     open: Vec<u8>,
-    /// It goes on, but that is dropped.
+    /// Whether bytes of this line were dropped.
     cut: bool,
     last: VecDeque<String>,
 }
 
 impl Lines {
-    /// Takes in more bytes; `each` sees every line that they end.
+    /// Adds `bytes`, and calls `each` with every line that they complete.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
         while let Some(at) = memchr::memchr(b'\n', bytes) {
             self.extend(&bytes[..at]);
@@ -34,7 +34,7 @@ impl Lines {
         self.extend(bytes);
     }
 
-    /// Nothing follows: what has no newline is a line as well. Returns the last lines.
+    /// Ends the input, which completes a last line without a newline. Returns the last lines.
     pub fn finish(mut self, mut each: impl FnMut(&str)) -> Vec<String> {
         self.end_line(&mut each);
         self.last.into()
@@ -51,7 +51,7 @@ impl Lines {
             self.open.clear();
             return;
         }
-        // What is kept anyway is used again: a flood of lines allocates nothing.
+        // The oldest line's memory is reused, so that a flood of lines allocates nothing.
         let mut line = match self.last.len() {
             KEPT => self.last.pop_front().unwrap_or_default(),
             _ => String::new(),
@@ -66,7 +66,7 @@ impl Lines {
         self.last.push_back(line);
     }
 
-    /// The line without the part of a character that cutting left at its end.
+    /// Returns the line without a character that was cut in the middle.
     fn whole_characters(&self) -> &[u8] {
         match std::str::from_utf8(&self.open) {
             Err(error) if self.cut && error.error_len().is_none() => {
@@ -77,7 +77,7 @@ impl Lines {
     }
 }
 
-/// Puts a replacement character in place of all that is not text or could command a terminal.
+/// Replaces everything that is not text or could command a terminal.
 fn clean(bytes: &[u8], line: &mut String) {
     for chunk in bytes.trim_ascii_end().utf8_chunks() {
         line.extend(chunk.valid().chars().map(|character| match character {
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// The lines seen and those kept, of bytes that are fed in pieces of this size.
+    /// Returns all lines and the kept lines of `bytes`, added in pieces of `piece` bytes.
     fn lines(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<String>) {
         let mut lines = Lines::default();
         let mut seen = Vec::new();
@@ -134,7 +134,7 @@ mod tests {
         let mut text = vec![b'x'];
         text.extend("\u{20ac}".repeat(100_000).bytes());
         let (seen, kept) = lines(&text, 4096);
-        // 1 and 341 times 3 bytes are 1024.
+        // 1 + 341 × 3 bytes are 1024 bytes.
         assert_eq!(seen, [format!("x{}\u{2026}", "\u{20ac}".repeat(341))]);
         assert_eq!(kept, seen);
         text.insert(0, b'x');

@@ -1,11 +1,11 @@
-//! The line to the coordinator: messages in, messages out.
+//! The worker's end of the link: receives and sends messages.
 //!
-//! Two halves, because they are used differently: the [`Inbox`] belongs to the one thread that
-//! reads (the receiver of ipc-channel is not `Sync`, and need not be), the [`Outbox`] is shared by
-//! every thread that reports. Over ipc-channel messages travel as frames; inside one process as
-//! values.
+//! The link has two halves, because they are used differently. The [`Inbox`] belongs to the one
+//! thread that reads (the receiver of ipc-channel is not `Sync`, and does not have to be). The
+//! [`Outbox`] is shared by every thread that reports. Messages are sent as frames over ipc-channel,
+//! and as values inside one process.
 //!
-//! It must not look into the messages.
+//! Must not look into the messages.
 
 use std::io;
 use std::marker::PhantomData;
@@ -17,48 +17,50 @@ use protocol::codec;
 
 use crate::job::{FromWorker, Job, ToWorker};
 
-/// Why nothing can be said or heard any more.
+/// Reasons why messages can no longer be sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The coordinator is gone.
+    /// The coordinator closed the link or died.
     #[error("the coordinator closed the channel")]
     Closed,
     /// The channel failed.
     #[error("the channel to the coordinator failed: {0}")]
     Broken(#[from] io::Error),
-    /// What came is not a message.
+    /// The received bytes are not a message.
     #[error("the coordinator sent something else than a message: {0}")]
     Decode(#[from] codec::DecodeError),
-    /// What should go out does not fit a frame.
+    /// The message does not fit a frame.
     #[error("a message to the coordinator cannot be sent: {0}")]
     Encode(#[from] codec::EncodeError),
 }
 
-/// Where the coordinator's messages come in.
+/// Receives the coordinator's messages.
 pub trait Inbox<J: Job> {
     /// Waits for the next message.
     ///
     /// # Errors
     ///
-    /// If there will be none; [`LinkError::Closed`] if the coordinator hung up or died.
+    /// Returns [`LinkError::Closed`] if the coordinator closed the link or died, and another error
+    /// if the link failed.
     fn recv(&mut self) -> Result<ToWorker<J>, LinkError>;
 }
 
-/// Where messages to the coordinator go out.
+/// Sends messages to the coordinator.
 pub trait Outbox<J: Job>: Send + Sync {
-    /// Says `message`. Messages of one thread arrive in their order.
+    /// Sends `message`. The messages of a thread arrive in order.
     ///
     /// # Errors
     ///
-    /// If it cannot be said; [`LinkError::Closed`] if the coordinator hung up or died.
+    /// Returns [`LinkError::Closed`] if the coordinator closed the link or died, and another error
+    /// if the message cannot be sent.
     fn send(&self, message: FromWorker<J>) -> Result<(), LinkError>;
 
-    /// Sends `bytes` as if they were a message, whatever they are: to see what becomes of a worker
+    /// Sends `bytes` in place of a message, whatever they are, to test what happens to a worker
     /// that breaks the protocol. A link that passes values has no bytes, and sends nothing.
     ///
     /// # Errors
     ///
-    /// As for [`send`](Self::send).
+    /// Fails as [`send`](Self::send) does.
     fn send_raw(&self, _bytes: &[u8]) -> Result<(), LinkError> {
         Ok(())
     }
@@ -71,8 +73,8 @@ pub struct IpcInbox<J> {
     job: PhantomData<fn(J)>,
 }
 
-/// [`Outbox`] over ipc-channel. Blocks while the coordinator does not read and the socket's buffer
-/// is full.
+/// [`Outbox`] over ipc-channel. Blocks while the socket's buffer is full because the coordinator
+/// does not read.
 #[derive(Debug)]
 pub struct IpcOutbox<J> {
     sender: IpcBytesSender,
@@ -80,7 +82,7 @@ pub struct IpcOutbox<J> {
 }
 
 impl<J> IpcInbox<J> {
-    /// Of this end of a channel.
+    /// Creates the inbox for an end of a channel.
     #[must_use]
     pub const fn new(receiver: IpcBytesReceiver) -> Self {
         Self {
@@ -91,7 +93,7 @@ impl<J> IpcInbox<J> {
 }
 
 impl<J> IpcOutbox<J> {
-    /// Of this end of a channel.
+    /// Creates the outbox for an end of a channel.
     #[must_use]
     pub const fn new(sender: IpcBytesSender) -> Self {
         Self {
@@ -131,7 +133,7 @@ impl<J: Job> Outbox<J> for IpcOutbox<J> {
     }
 }
 
-/// A signal is no reason to stop; a peer that is gone is a closed channel, however it shows.
+/// Ignores signals, and returns `Closed` for each error that means that the peer is gone.
 fn retry_or_fail(error: io::Error) -> Result<(), LinkError> {
     let kind = error.kind();
     if kind == io::ErrorKind::Interrupted {
@@ -151,9 +153,9 @@ fn retry_or_fail(error: io::Error) -> Result<(), LinkError> {
 /// The coordinator's end of a [`local_link`]. Dropping it closes the link.
 #[derive(Debug)]
 pub struct CoordinatorEnd<T, F> {
-    /// To the worker.
+    /// Sends to the worker.
     pub to_worker: Sender<T>,
-    /// From the worker.
+    /// Receives from the worker.
     pub from_worker: Receiver<F>,
 }
 
@@ -165,8 +167,8 @@ pub struct LocalInbox<T>(pub Receiver<T>);
 #[derive(Debug)]
 pub struct LocalOutbox<F>(pub Sender<F>);
 
-/// A link within one process: messages pass as values. A coordinator that would rather hear all
-/// its workers on one channel of its own can implement [`Outbox`] itself.
+/// Creates a link within one process, which passes messages as values. A coordinator that receives
+/// from all its workers on one channel can implement [`Outbox`] itself.
 #[must_use]
 pub fn local_link<T, F>() -> (CoordinatorEnd<T, F>, LocalInbox<T>, LocalOutbox<F>) {
     let (to_worker, inbox) = channel();

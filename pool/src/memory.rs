@@ -1,7 +1,7 @@
-//! Words of memory that processes share. They live as long as one of the processes does, and are
-//! nowhere on disk.
+//! Words of memory that processes share. They exist as long as one of these processes, and are not
+//! on disk.
 //!
-//! It must not know what the words mean.
+//! Must not know what the words mean.
 #![allow(
     unsafe_code,
     reason = "mapping a file has no safe counterpart in std or rustix; the arguments are below"
@@ -19,15 +19,16 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// Bytes of a word.
+/// Size of a word, in bytes.
 pub const WORD: usize = size_of::<AtomicU64>();
 
-/// Memory for so many words, which are zero; `name` is shown in `/proc`. It is closed when this process becomes another program,
-/// unless it is handed on. Nobody can change its size.
+/// Creates memory for `words` words, which are zero. `name` is shown in `/proc`. The descriptor is
+/// closed when this process executes another program, unless it is passed on. The size cannot be
+/// changed.
 ///
 /// # Errors
 ///
-/// If the system does not make it.
+/// Fails if a system call fails.
 pub fn shared_memory(name: &CStr, words: usize) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let made = memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL);
@@ -44,11 +45,11 @@ pub fn shared_memory(name: &CStr, words: usize) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// Maps `memory`, which has so many words, for as long as this process lives.
+/// Maps `memory`, which has `words` words, for the lifetime of this process.
 ///
 /// # Errors
 ///
-/// If `memory` is not [`shared_memory`] of that size, or the system does not map it.
+/// Fails if `memory` is not [`shared_memory`] of that size, or cannot be mapped.
 pub fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> {
     let memory = memory.as_fd();
     let bytes = words * WORD;
@@ -57,7 +58,7 @@ pub fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> 
     if usize::try_from(size) != Ok(bytes) || !fcntl_get_seals(memory)?.contains(SealFlags::SHRINK) {
         return Err(io::Error::other("it is not memory that was made for this"));
     }
-    // SAFETY: a new mapping at an address of the system's choice touches no memory that is in use.
+    // SAFETY: a new mapping at an address that the system chooses touches no memory in use.
     let address = unsafe {
         libc::mmap(
             ptr::null_mut(),
@@ -71,11 +72,11 @@ pub fn map(memory: impl AsFd, words: usize) -> io::Result<&'static [AtomicU64]> 
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the address is that of a page, so it is aligned; `words` words from there can be read
-    // and written, and never cease to be: nobody can make the file shorter (the seal, checked
-    // above), and nobody unmaps it, which is why the lifetime is 'static. Any bytes are valid
-    // numbers. This process has no other access to them than this one, and other processes that map
-    // them do so by this function as well, so all access is atomic.
+    // SAFETY: the address is the start of a page, so it is aligned. `words` words from there can be
+    // read and written for as long as the process lives: the file cannot be shortened (the seal,
+    // checked above), and the mapping is never removed, so the lifetime is 'static. All bytes are
+    // valid numbers. This process has no other access to the words, and other processes map them
+    // with this function as well, so all access is atomic.
     Ok(unsafe { slice::from_raw_parts(address.cast(), words) })
 }
 

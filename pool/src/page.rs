@@ -1,15 +1,15 @@
-//! The page of a worker process: which task each of its slots runs.
+//! The page of a worker process: it records which task each slot runs.
 //!
-//! It is memory that outlives the worker: when that is dead, the coordinator reads there what was
-//! running. So a worker need not say that it takes a task up before it does anything for it, and what
-//! it has to say can wait until there is more.
+//! The page is memory that outlives the worker. After the worker has died, the coordinator reads
+//! there which tasks were running. A worker therefore does not have to report the start of a task
+//! before it works on it, and can collect reports.
 //!
-//! A slot has a word: the number of the task, and 0 for none, which is no task's number. The word is
-//! set before anything is done for the task, and cleared when its outcome is among the reports that
-//! are to be sent. What a worker that was taken over writes there is for the coordinator to judge.
+//! Each slot has a word: the number of its task, or 0, which is no task's number. The word is set
+//! before anything is done for the task, and cleared when its outcome is among the reports to be
+//! sent. A compromised worker can write anything, so the coordinator has to check the words.
 //!
-//! The words are at standard input, where a worker has nothing to read. What a job prints does not
-//! reach them.
+//! The page is the standard input of a worker, which reads nothing else there. The output of a job
+//! does not reach it.
 
 use std::fs::File;
 use std::io;
@@ -21,31 +21,31 @@ use protocol::TaskId;
 
 use crate::memory::{self, WORD};
 
-/// The words of all slots, as a worker sees them.
+/// The words of all slots, mapped in a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Page(&'static [AtomicU64]);
 
-/// The word of one slot. Without a page it is nowhere.
+/// The word of one slot. Without a page, writing to it has no effect.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Word(Option<&'static AtomicU64>);
 
-/// Memory for the page of a worker with so many slots.
+/// Creates the memory for the page of a worker with `slots` slots.
 ///
 /// # Errors
 ///
-/// If the system does not make it.
+/// Fails if a system call fails.
 pub fn memory(slots: u16) -> io::Result<File> {
     memory::shared_memory(c"page", slots.into()).map(File::from)
 }
 
-/// The tasks that `page` names, of a worker that is dead. It is read and not mapped: no memory of the
-/// coordinator is a worker's to change.
+/// Returns the tasks that the `page` of a dead worker names. The page is read and not mapped, so
+/// that no worker can change memory of the coordinator.
 ///
 /// # Errors
 ///
-/// If it cannot be read.
+/// Fails if the page cannot be read.
 pub fn read(page: &File) -> io::Result<Vec<TaskId>> {
-    // It has the size that it was made with, which is sealed.
+    // The size was sealed when the page was created.
     let size = usize::try_from(page.metadata()?.len()).unwrap_or(0);
     let mut bytes = vec![0; size];
     page.read_exact_at(&mut bytes, 0)?;
@@ -58,16 +58,16 @@ pub fn read(page: &File) -> io::Result<Vec<TaskId>> {
 }
 
 impl Page {
-    /// Maps the page that was made for a worker with so many slots.
+    /// Maps the page that was created for a worker with `slots` slots.
     ///
     /// # Errors
     ///
-    /// If `memory` is something else, or the system does not map it.
+    /// Fails if `memory` is not such a page or cannot be mapped.
     pub fn map(memory: impl AsFd, slots: u16) -> io::Result<Self> {
         memory::map(memory, slots.into()).map(Self)
     }
 
-    /// The word of slot `number`.
+    /// Returns the word of slot `number`.
     #[must_use]
     pub fn word(self, number: usize) -> Word {
         Word(self.0.get(number))
@@ -75,22 +75,22 @@ impl Page {
 }
 
 impl Word {
-    /// Of a worker that has no page.
+    /// The word of a worker without a page.
     pub(crate) const NONE: Self = Self(None);
 
-    /// The slot takes up `task`.
+    /// Records that the slot starts `task`.
     pub fn set(self, task: TaskId) {
         self.store(task.0);
     }
 
-    /// The outcome of its task is among what is to be sent.
+    /// Records that the outcome of the task is among the reports to be sent.
     pub fn clear(self) {
         self.store(0);
     }
 
     fn store(self, number: u64) {
         if let Some(word) = self.0 {
-            // In its place between what comes before and what comes after.
+            // The order relative to the work before and after it must be kept.
             word.store(number, Ordering::SeqCst);
         }
     }

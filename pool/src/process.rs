@@ -1,4 +1,4 @@
-//! A worker in a process of its own: what comes before its session.
+//! The start of a worker process, before its session.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use crate::link::{Inbox, IpcInbox, IpcOutbox, LinkError, Outbox};
 use crate::page::Page;
 use crate::session::SessionError;
 
-/// Why a worker process could not work.
+/// Reasons why a worker process could not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// What was inherited could not be closed.
+    /// Inherited descriptors could not be closed.
     #[error("cannot close inherited descriptors: {0}")]
     Descriptors(#[source] io::Error),
-    /// The system does not tell us when the coordinator dies.
+    /// The system does not notify this process when the coordinator dies.
     #[error("cannot ask to be told of the coordinator's death: {0}")]
     DeathSignal(#[source] io::Error),
-    /// A write beyond a limit on file sizes would end this process.
+    /// SIGXFSZ could not be caught: a write beyond a limit on file sizes would end this process.
     #[error("cannot catch the signal for files that are too large: {0}")]
     FileSizeSignal(#[source] io::Error),
     /// The coordinator could not be reached.
@@ -40,10 +40,10 @@ pub enum ProcessError {
     /// The first message was not the setup.
     #[error("the coordinator did not begin with a setup")]
     NoSetup,
-    /// What is to show what it runs is not at standard input.
+    /// The page of this process is not at standard input.
     #[error("cannot show through standard input what runs: {0}")]
     Page(#[source] io::Error),
-    /// It cannot be confined.
+    /// The process cannot be confined.
     #[error(transparent)]
     Confine(#[from] ConfineError),
     /// The session failed.
@@ -51,32 +51,33 @@ pub enum ProcessError {
     Session(#[from] SessionError),
 }
 
-/// What comes before anything else in the process of a worker, once what it inherited [is
-/// closed](crate::close_inherited); whether the coordinator with process id `parent_pid` is there.
+/// Does what a worker process has to do before anything else, except
+/// [closing](crate::close_inherited) inherited descriptors. Returns whether the coordinator with
+/// process id `parent_pid` is still its parent.
 ///
 /// # Errors
 ///
-/// If the system refuses.
+/// Fails if a system call fails.
 pub fn begin(parent_pid: u32) -> Result<bool, ProcessError> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| ProcessError::DeathSignal(errno.into()))?;
-    // The coordinator may have died before the line above; then there will be no signal.
+    // If the coordinator died before the line above, there is no signal.
     let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    // Caught, and of no further interest: the write fails (RLIMIT_FSIZE in setrlimit(2)), which is
-    // a failure of that task and not the death of a worker.
+    // The signal is caught and otherwise ignored, so that the write fails (RLIMIT_FSIZE in
+    // setrlimit(2)): the task fails, and the worker does not die.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))
         .map_err(ProcessError::FileSizeSignal)?;
     Ok(u32::try_from(parent) == Ok(parent_pid))
 }
 
-/// A worker that has reached its coordinator.
+/// A worker that is connected to its coordinator.
 #[derive(Debug)]
 pub struct Reached<J: Job> {
-    /// Where the coordinator's messages come in.
+    /// Receives the coordinator's messages.
     pub inbox: IpcInbox<J>,
-    /// Where messages to it go out.
+    /// Sends messages to the coordinator.
     pub outbox: IpcOutbox<J>,
-    /// How to work.
+    /// Configuration of the worker.
     pub setup: Box<J::Setup>,
 }
 
@@ -84,7 +85,7 @@ pub struct Reached<J: Job> {
 ///
 /// # Errors
 ///
-/// If nobody is there, or it says something else.
+/// Fails if no coordinator listens there, or if its first message is not the setup.
 pub fn reach<J: Job>(socket: &Path) -> Result<Reached<J>, ProcessError> {
     let failed = |cause| ProcessError::Connect {
         socket: socket.to_owned(),
@@ -107,11 +108,11 @@ pub fn reach<J: Job>(socket: &Path) -> Result<Reached<J>, ProcessError> {
     }
 }
 
-/// The page of this process, with so many slots, which its coordinator put at standard input.
+/// Maps the page of this process, with `slots` slots, which the coordinator put at standard input.
 ///
 /// # Errors
 ///
-/// If it is not there.
+/// Fails if standard input is not such a page.
 pub fn page(slots: u16) -> Result<Page, ProcessError> {
     Page::map(rustix::stdio::stdin(), slots).map_err(ProcessError::Page)
 }

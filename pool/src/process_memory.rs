@@ -1,10 +1,10 @@
-//! What the kernel tells of the memory of a process, as text in `/proc`.
+//! Memory use of a process, as the kernel reports it in `/proc`.
 //!
-//! It must not decide when to look, nor at which process.
+//! Must not decide when to look, or at which process.
 
 use std::fs;
 
-/// The value of a line of `/proc/PROCESS/status` such as `VmRSS:`, in bytes.
+/// Returns the value of a line of `/proc/PROCESS/status` such as `VmRSS:`, in bytes.
 #[must_use]
 pub fn in_status(process: &str, key: &str) -> Option<u64> {
     kib(
@@ -13,7 +13,7 @@ pub fn in_status(process: &str, key: &str) -> Option<u64> {
     )
 }
 
-/// The value of a line such as `Pss:    123 kB`, in bytes.
+/// Returns the value of a line such as `Pss:    123 kB`, in bytes.
 #[must_use]
 pub fn kib(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

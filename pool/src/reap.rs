@@ -1,7 +1,7 @@
-//! Waits for a child and asks the kernel what it used.
+//! Waits for a child and returns the resources that it used.
 //!
-//! Unsafe, because no safe crate hands out the whole `rusage` of one child. It must not know what
-//! the processes do.
+//! Unsafe, because no safe crate returns the whole `rusage` of one child. Must not know what the
+//! processes do.
 
 #![allow(
     unsafe_code,
@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// What a process and its descendants used, as far as each was waited for by its parent
+/// Resources used by a process, and by its descendants as far as each was waited for by its parent
 /// (getrusage(2)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -21,30 +21,29 @@ pub struct Usage {
     pub user: Duration,
     /// CPU time in the kernel.
     pub system: Duration,
-    /// Times that a thread gave up the processor to wait.
+    /// Number of times that a thread gave up the processor to wait.
     pub voluntary: u64,
-    /// Times that the scheduler took the processor away.
+    /// Number of times that the scheduler took the processor away.
     pub involuntary: u64,
-    /// Most memory that was resident at once in the process, or in the largest of its descendants,
-    /// in bytes.
+    /// Peak resident memory of the process or of its largest descendant, in bytes.
     ///
-    /// Of a child that shared its parent's memory until it became another program (vfork(2),
-    /// posix_spawn(3)) the kernel counts that time in: the figure is then never below the peak that
-    /// the parent had before.
+    /// If a child shared its parent's memory until it executed another program (vfork(2),
+    /// posix_spawn(3)), the kernel includes that time: the figure is then at least the peak of the
+    /// parent before.
     pub peak_memory: u64,
 }
 
-/// Reaps the child `pid`, waiting for it if it still runs.
+/// Reaps the child `pid`. Waits for it if it still runs.
 ///
 /// # Errors
 ///
-/// If it is no child of this process, or was reaped already.
+/// Fails if `pid` is not a child of this process or has already been reaped.
 pub fn reap(pid: u32) -> io::Result<(ExitStatus, Usage)> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     loop {
-        // SAFETY: both pointers are to live, writable memory of the type that wait4(2) asks for,
+        // SAFETY: both pointers are to live, writable memory of the type that wait4(2) requires,
         // and the kernel keeps neither.
         let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) };
         if reaped == pid {
@@ -55,14 +54,14 @@ pub fn reap(pid: u32) -> io::Result<(ExitStatus, Usage)> {
             return Err(error);
         }
     }
-    // SAFETY: `rusage` consists of integers only, for which zero is a value; it was zeroed above,
-    // and filled in by a successful call since.
+    // SAFETY: `rusage` consists only of integers, for which zero is valid; it was zeroed above, and
+    // a successful call has filled it in since.
     let usage = unsafe { usage.assume_init() };
     Ok((ExitStatus::from_raw(status), usage_of(&usage)))
 }
 
 fn usage_of(usage: &libc::rusage) -> Usage {
-    // None of the figures is ever negative.
+    // The figures are never negative.
     let positive = |value: libc::c_long| u64::try_from(value).unwrap_or(0);
     Usage {
         user: duration(usage.ru_utime),

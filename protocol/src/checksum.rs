@@ -1,11 +1,11 @@
-//! Checksums that a list may give for a file.
+//! Checksums that a list may specify for a file.
 
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
-/// How a checksum is computed.
+/// Algorithms for checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
@@ -13,16 +13,16 @@ pub enum Algorithm {
     Md5,
     /// SHA-1 (FIPS 180-4).
     Sha1,
-    /// SHA-256 (FIPS 180-4). It is computed of every file.
+    /// SHA-256 (FIPS 180-4). It is computed for every file.
     Sha256,
     /// SHA-512 (FIPS 180-4).
     Sha512,
-    /// CRC-32C (RFC 3720 appendix B.4), its most significant byte first.
+    /// CRC-32C (RFC 3720 appendix B.4), with the most significant byte first.
     Crc32c,
 }
 
 impl Algorithm {
-    /// Every algorithm, in the order of the documentation.
+    /// All algorithms, in the order of the documentation.
     pub const ALL: [Self; 5] = [
         Self::Md5,
         Self::Sha1,
@@ -31,7 +31,7 @@ impl Algorithm {
         Self::Crc32c,
     ];
 
-    /// The name in lists and in the run log.
+    /// Returns the name used in lists and in the run log.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes in a checksum.
+    /// Returns the length of a checksum in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -56,7 +56,7 @@ impl Algorithm {
     }
 }
 
-/// The name in messages.
+/// Writes the name used in messages.
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -72,15 +72,15 @@ impl fmt::Display for Algorithm {
 /// A checksum of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checksum {
-    /// How it is computed.
+    /// The algorithm.
     pub algorithm: Algorithm,
-    /// The bytes, as many as the algorithm gives.
+    /// The checksum, with the length that belongs to the algorithm.
     pub digest: Box<[u8]>,
 }
 
 impl Checksum {
-    /// What `text` says: hexadecimal digits in any case, or Base64, which object stores use. The two
-    /// never have the same form: what is as long in both ends with `=` in Base64.
+    /// Parses `text`: hexadecimal digits in any case, or Base64, which object stores use. No text
+    /// has both forms: if the lengths are equal, Base64 ends with `=`.
     #[must_use]
     pub fn parse(algorithm: Algorithm, text: &str) -> Option<Self> {
         let text = text.as_bytes();
@@ -96,7 +96,7 @@ impl Checksum {
         })
     }
 
-    /// The bytes as lower-case hexadecimal digits.
+    /// Returns the checksum as lower-case hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
         HEXLOWER.encode(&self.digest)
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_checksum_is_hexadecimal_in_any_case_or_base64_and_nothing_else() {
-        // Of nothing, as RFC 1321 says; of "123456789", as RFC 3720 says of its CRC.
+        // Checksums of an empty input from RFC 1321, and of "123456789" from RFC 3720 for its CRC.
         for (algorithm, text, hex) in [
             (
                 Algorithm::Md5,

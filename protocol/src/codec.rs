@@ -1,10 +1,10 @@
-//! Frames: a message as bytes. The one place that knows the encoding.
+//! Frames: messages as bytes. Only this module knows the encoding.
 //!
-//! A frame is the bincode form (standard configuration: little endian, variable-length integers)
-//! of a [`Message`]. Frames are at most [`MAX_FRAME`] bytes, for two reasons:
-//! a larger one would be split by ipc-channel over a second socket that is read in blocking mode,
-//! so that a peer frozen halfway would freeze its reader; and a decoder with a limit cannot be
-//! made to allocate what a corrupt length claims.
+//! A frame is the bincode encoding (standard configuration: little endian, variable-length
+//! integers) of a [`Message`]. Frames are limited to [`MAX_FRAME`] bytes for two reasons.
+//! ipc-channel would split a larger one and send the rest over a second socket, which is read in
+//! blocking mode, so that a peer that freezes halfway would freeze its reader. And a decoder with a
+//! limit cannot be made to allocate the size that a corrupt length claims.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::enc::write::SizeWriter;
@@ -13,46 +13,46 @@ use serde::de::DeserializeOwned;
 
 use crate::message::{FromWorker, ToWorker};
 
-/// The largest frame, in bytes.
+/// Maximum length of a frame, in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
 
 type Config = Configuration<LittleEndian, Varint, Limit<MAX_FRAME>>;
 
 const CONFIG: Config = bincode::config::standard().with_limit::<MAX_FRAME>();
 
-/// A message that can travel as a frame.
+/// A message that can be sent as a frame.
 pub trait Message: Serialize + DeserializeOwned {}
 
 impl<S, N, J> Message for ToWorker<S, N, J> where Self: Serialize + DeserializeOwned {}
 impl<P, O, F> Message for FromWorker<P, O, F> where Self: Serialize + DeserializeOwned {}
 
-/// Why a message did not become a frame.
+/// Reasons why a message cannot be encoded as a frame.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// It would be larger than [`MAX_FRAME`].
+    /// The frame would be larger than [`MAX_FRAME`].
     #[error("message of {size} bytes exceeds the frame limit of {MAX_FRAME}")]
     TooLarge {
-        /// Bytes the message would take.
+        /// Length of the encoded message, in bytes.
         size: usize,
     },
-    /// The encoder refused it.
+    /// The encoder refused the message.
     #[error("message cannot be encoded: {0}")]
     Encoder(#[from] bincode::error::EncodeError),
 }
 
-/// Why bytes are not a frame. Whoever sent them broke the protocol.
+/// Reasons why bytes are not a frame. Their sender broke the protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// More bytes than any frame has.
+    /// The bytes exceed the maximum length of a frame.
     #[error("frame of {size} bytes exceeds the limit of {MAX_FRAME}")]
     TooLarge {
-        /// Bytes received.
+        /// Number of bytes received.
         size: usize,
     },
-    /// Bytes are left over behind the message.
+    /// Bytes follow the message.
     #[error("frame has {extra} bytes behind its message")]
     Trailing {
-        /// Bytes left over.
+        /// Number of these bytes.
         extra: usize,
     },
     /// The bytes are not a message.
@@ -64,7 +64,7 @@ pub enum DecodeError {
 ///
 /// # Errors
 ///
-/// If the frame would be larger than [`MAX_FRAME`].
+/// Fails if the frame would be larger than [`MAX_FRAME`].
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
     let frame = bincode::serde::encode_to_vec(message, CONFIG)?;
     if frame.len() > MAX_FRAME {
@@ -73,7 +73,8 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
     Ok(frame)
 }
 
-/// Bytes that `part` of a message takes in a frame; as many as can be, if it cannot be encoded.
+/// Returns the number of bytes that `part` of a message takes in a frame, or `usize::MAX` if it
+/// cannot be encoded.
 #[must_use]
 pub fn size_of(part: &impl Serialize) -> usize {
     let mut writer = SizeWriter::default();
@@ -87,16 +88,16 @@ pub fn size_of(part: &impl Serialize) -> usize {
 ///
 /// # Errors
 ///
-/// If the encoder refuses it.
+/// Fails if the encoder refuses it.
 pub fn encode_part(part: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     Ok(bincode::serde::encode_to_vec(part, CONFIG)?)
 }
 
-/// Decodes what [`encode_part`] has encoded.
+/// Decodes a part that [`encode_part`] encoded.
 ///
 /// # Errors
 ///
-/// If it is not exactly that.
+/// Fails if `bytes` are anything else.
 pub fn decode_part<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (part, used) = bincode::serde::decode_from_slice(bytes, CONFIG)?;
     if used < bytes.len() {
@@ -111,8 +112,8 @@ pub fn decode_part<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> 
 ///
 /// # Errors
 ///
-/// If `frame` is not exactly one message; no more than a small multiple of [`MAX_FRAME`] is
-/// allocated in finding out.
+/// Fails if `frame` is not exactly one message. To find this out, at most a small multiple of
+/// [`MAX_FRAME`] is allocated.
 pub fn decode<M: Message>(frame: &[u8]) -> Result<M, DecodeError> {
     if frame.len() > MAX_FRAME {
         return Err(DecodeError::TooLarge { size: frame.len() });

@@ -1,4 +1,4 @@
-//! Downloads, as they travel: what is assigned, and how far one is.
+//! Downloads in messages: assignments and progress.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -7,60 +7,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, Checksum, Failure, Login, Setup, Stored, Validators, message};
 
-/// What the coordinator says.
+/// Message from the coordinator.
 pub type ToWorker = message::ToWorker<Setup, Notice, Assignment>;
 
-/// What a worker is told beside its tasks.
+/// Information for a worker that belongs to no task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// How to log in at hosts.
     Logins(Vec<Login>),
-    /// How many bytes per second all workers of the run may read together from now on. Only where the
+    /// The bytes per second that all workers of the run may read together from now on. Only if the
     /// [setup](Setup::limit_rate) has a limit.
     LimitRate(NonZeroU64),
 }
 
-/// What a worker says.
+/// Message from a worker.
 pub type FromWorker = message::FromWorker<Progress, Stored, Failure>;
 
-/// News of one download.
+/// Report on one download.
 pub type Report = message::Report<Stored, Failure>;
 
-/// One running download in a heartbeat.
+/// A running download in a heartbeat.
 pub type Running = message::Running<Progress>;
 
-/// One download, as it is handed to a worker.
+/// A download, as it is assigned to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// What sort of task.
+    /// Kind of task.
     pub kind: TaskKind,
     /// What to download: an absolute http or https URL.
     pub url: String,
-    /// That is a mirror of what the list names: nobody has asked its robots.txt about it.
+    /// Whether the URL is a mirror of one in the list: its robots.txt has not been checked yet.
     pub mirror: bool,
-    /// The name of its body in the worker's folder. Nobody but the coordinator can tell it, and no
-    /// other task has it.
+    /// Name of the body in the worker's folder. Only the coordinator knows it, and no other task
+    /// has the same name.
     pub partial: String,
-    /// What the list says of the file: one that is otherwise is not put in place.
+    /// What the list specifies for the file. A file that differs is not put in place.
     pub expect: Option<Box<Expect>>,
-    /// The part of the resource that is the file, if it is not the whole.
+    /// Part of the resource that is the file, if it is not the whole.
     pub range: Option<ByteRange>,
-    /// Request headers for this task, name and value. Each takes the place of those of the same
-    /// name in [`HttpOptions`](crate::HttpOptions).
+    /// Request headers for this task, name and value. Each replaces those of the same name in
+    /// [`HttpOptions`](crate::HttpOptions).
     pub headers: Vec<(String, String)>,
-    /// How often it was handed out in this run, this time included, not counting those that ended
-    /// before it was started: 1 for the first time.
+    /// Number of this delivery in the run, from 1. Deliveries that ended before the task was
+    /// started do not count.
     pub delivery: u32,
-    /// The file that is in place, if the server is to be asked whether it is still current.
+    /// The file that is in place, if the server has to be asked whether it is still current.
     pub known: Option<Box<Known>>,
-    /// A worker may have begun it before, in this run or in an earlier one, and may have left a
-    /// partial body. If not, nobody has to look for one.
+    /// Whether a worker may have started the task before, in this run or in an earlier one, and
+    /// left a partial body. If not, the worker does not look for one.
     pub begun: bool,
 }
 
 impl Assignment {
-    /// The task of a list that says nothing but its URL, handed out for the first time, of which an
-    /// earlier run may have left a partial body.
+    /// Creates the assignment of a URL for which the list specifies nothing else, in its first
+    /// delivery, where an earlier run may have left a partial body.
     #[must_use]
     pub fn new(url: impl Into<String>, partial: impl Into<String>) -> Self {
         Self {
@@ -78,28 +78,28 @@ impl Assignment {
     }
 }
 
-/// What sort of task an assignment is.
+/// Kinds of tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskKind {
     /// A URL of the list.
     #[default]
     Listed,
-    /// The robots.txt of an authority: fetched as RFC 9309 section 2.3.1 says, and stored at most
-    /// [`MAX_ROBOTS`](crate::robots::MAX_ROBOTS) long.
+    /// The robots.txt of an authority: fetched as RFC 9309 section 2.3.1 requires. At most
+    /// [`MAX_ROBOTS`](crate::robots::MAX_ROBOTS) bytes are stored.
     RobotsTxt,
 }
 
-/// What is known of a file before it is downloaded.
+/// What is known about a file before it is downloaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
-    /// Its checksums, at most one of each algorithm.
+    /// Checksums of the file, at most one for each algorithm.
     pub checksums: Vec<Checksum>,
-    /// Its size in bytes.
+    /// Size of the file, in bytes.
     pub size: Option<u64>,
 }
 
 impl Expect {
-    /// Its checksum by `algorithm`, if that is known.
+    /// Returns the checksum by `algorithm`, if it is known.
     #[must_use]
     pub fn checksum(&self, algorithm: Algorithm) -> Option<&Checksum> {
         let mut checksums = self.checksums.iter();
@@ -107,17 +107,17 @@ impl Expect {
     }
 }
 
-/// A part of a resource, at least one byte.
+/// A part of a resource, at least one byte long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ByteRange {
-    /// Its first byte, counted from 0.
+    /// First byte, counted from 0.
     pub first: u64,
-    /// Its last byte; not before the first.
+    /// Last byte, not before the first.
     pub last: u64,
 }
 
 impl ByteRange {
-    /// What `text` says: `first-last`, in decimal digits, and nothing else.
+    /// Parses `first-last` in decimal digits. Nothing else is accepted.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| {
@@ -126,42 +126,43 @@ impl ByteRange {
         };
         let (first, last) = text.split_once('-')?;
         let (first, last) = (number(first)?, number(last)?);
-        // No file is longer than the largest offset.
+        // The largest offset limits the length of a file.
         (first <= last && i64::try_from(last).is_ok()).then_some(Self { first, last })
     }
 
-    /// How many bytes it is.
+    /// Returns the length in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
 }
 
-/// As in a list: `first-last`.
+/// Writes `first-last`, as in a list.
 impl fmt::Display for ByteRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
     }
 }
 
-/// What an earlier run recorded of a file that is still in its place.
+/// What an earlier run recorded about a file that is still in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
-    /// Where it came from, after redirects and without credentials: its validators mean nothing
-    /// anywhere else.
+    /// URL that the file came from, after redirects and without credentials. Its validators are
+    /// valid only for this URL.
     pub url: String,
-    /// What to ask by; nothing if the server sent none, and the file has to be downloaded to know.
+    /// Validators to ask the server with. Empty if it sent none, so that the file has to be
+    /// downloaded to find changes.
     pub validators: Validators,
-    /// Its size.
+    /// Size of the file, in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 of the file.
     pub sha256: [u8; 32],
-    /// `Content-Type` of its response.
+    /// `Content-Type` of the response.
     pub content_type: Option<String>,
 }
 
 impl Known {
-    /// How much text it holds, in bytes.
+    /// Returns the length of all texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let content_type = self.content_type.as_ref().map_or(0, String::len);
@@ -169,18 +170,18 @@ impl Known {
     }
 }
 
-/// How far a running download is.
+/// Progress of a running download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is doing.
+    /// What the download is doing.
     pub phase: Phase,
     /// Bytes of body received so far.
     pub bytes: u64,
-    /// How many there will be, if the server has said so.
+    /// Total number of bytes, if the server has sent it.
     pub expected: Option<u64>,
 }
 
-/// What a running task is doing.
+/// Phases of a running download.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -189,14 +190,14 @@ pub enum Phase {
     Requesting,
     /// The body is being received.
     Receiving,
-    /// The body is made safe.
+    /// The body is being written safely to disk.
     Storing,
-    /// The program of `--exec` runs on the file.
+    /// The program of `--exec` is running on the file.
     Executing,
 }
 
 impl Phase {
-    /// The word for it in messages.
+    /// Returns the name used in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,38 +1,38 @@
-//! Faults that a worker is to bring about in itself, for people who test what a crash costs.
+//! Faults that a worker causes in itself, for users who test the cost of a crash.
 //!
-//! Data only: when a fault is due, and what it does, is the worker's business. All is bounded, so
-//! that a [`Setup`](crate::Setup) with it fits a frame.
+//! This module contains only data: the worker decides when a fault is due and carries it out. All
+//! sizes are limited, so that a [`Setup`](crate::Setup) with faults fits a frame.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Most poisons of a setup.
+/// Maximum number of poisons in a setup.
 pub const MAX_POISONS: usize = 32;
 
-/// Longest text of a poison, in bytes.
+/// Maximum length of the text of a poison, in bytes.
 pub const MAX_POISON_TEXT: usize = 256;
 
-/// What happens to a worker when it takes up a task.
+/// What happens to a worker when it starts a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TaskFault {
-    /// It dies by SIGSEGV.
+    /// It is killed by SIGSEGV.
     Segv,
-    /// It dies by SIGABRT, as a failed assertion in C does.
+    /// It is killed by SIGABRT, as after a failed assertion in C.
     Abort,
-    /// It leaves with exit code 0 in the middle of its work.
+    /// It exits with code 0 in the middle of its work.
     Exit,
-    /// It takes memory until it dies of that.
+    /// It allocates memory until it dies of it.
     Eat,
-    /// The task never goes on, and heartbeats do not name it.
+    /// The task hangs, and heartbeats do not name it.
     Hang,
-    /// It says something that is not of the protocol.
+    /// It breaks the protocol.
     Garbage,
 }
 
 impl TaskFault {
-    /// All of them, in their order.
+    /// All faults, in order.
     pub const ALL: [Self; 6] = [
         Self::Segv,
         Self::Abort,
@@ -42,7 +42,7 @@ impl TaskFault {
         Self::Garbage,
     ];
 
-    /// The name in options and messages.
+    /// Returns the name used in options and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl TaskFault {
     }
 }
 
-/// A share from none to all, in steps of a millionth.
+/// A fraction from zero to one, in millionths.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -64,10 +64,10 @@ impl TaskFault {
 pub struct Share(u32);
 
 impl Share {
-    /// All, in millionths.
+    /// One, in millionths.
     pub const WHOLE: u32 = 1_000_000;
 
-    /// So many millionths; nothing if that is more than all.
+    /// Creates a share. Returns `None` if `millionths` exceeds [`WHOLE`](Self::WHOLE).
     #[must_use]
     pub const fn from_millionths(millionths: u32) -> Option<Self> {
         if millionths <= Self::WHOLE {
@@ -77,17 +77,17 @@ impl Share {
         }
     }
 
-    /// In millionths.
+    /// Returns the share in millionths.
     #[must_use]
     pub const fn millionths(self) -> u32 {
         self.0
     }
 
-    /// Draws a place for `of` between 0 and [`WHOLE`](Self::WHOLE), which it never reaches, in
-    /// millionths. Places are distributed uniformly.
+    /// Draws a number for `of`, from 0 up to but not including [`WHOLE`](Self::WHOLE), in
+    /// millionths. The numbers are distributed uniformly.
     ///
-    /// It is the first 8 bytes of the SHA-256 of `seed` (8 bytes) and `of`, all little endian, scaled
-    /// down; so it is the same on every machine and in every version.
+    /// The number is the first 8 bytes of the SHA-256 of `seed` (8 bytes) and `of`, all little
+    /// endian, scaled down. It is therefore the same on every machine and in every version.
     #[must_use]
     pub fn draw(seed: u64, of: &[u8]) -> u32 {
         let hash = Sha256::new()
@@ -97,29 +97,29 @@ impl Share {
         let mut first = [0; 8];
         first.copy_from_slice(&hash[..8]);
         let place = (u128::from(u64::from_le_bytes(first)) * u128::from(Self::WHOLE)) >> 64;
-        // Below `WHOLE` by construction.
+        // Less than `WHOLE` by construction.
         u32::try_from(place).unwrap_or(Self::WHOLE)
     }
 }
 
-/// A fault that befalls every URL that contains a text, every time.
+/// A fault that occurs at every start of a task whose URL contains a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Poison {
-    /// What happens.
+    /// The fault.
     pub fault: TaskFault,
-    /// To which URLs: those with this text somewhere in them. At most [`MAX_POISON_TEXT`] bytes.
+    /// The text that these URLs contain, at most [`MAX_POISON_TEXT`] bytes long.
     pub text: String,
 }
 
 /// The faults of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
-    /// Changes which URLs are drawn.
+    /// Seed of the draw of URLs.
     pub seed: u64,
-    /// Which share of the URLs is drawn for each fault. A fault that is drawn happens with the
-    /// URL's first delivery in a run and not again. The shares add up to at most all.
+    /// Share of the URLs that is drawn for each fault. A drawn fault occurs at the first delivery
+    /// of the URL in a run, and not again. The shares add up to at most one.
     pub drawn: BTreeMap<TaskFault, Share>,
-    /// At most [`MAX_POISONS`]; the first that fits counts, before any share.
+    /// At most [`MAX_POISONS`]. The first that matches applies, before any share.
     pub poisons: Vec<Poison>,
 }
 
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_draw_is_the_same_in_every_version() {
-        // As computed by: printf '\1\0\0\0\0\0\0\0https://a.example/' | sha256sum
+        // Computed by: printf '\1\0\0\0\0\0\0\0https://a.example/' | sha256sum
         assert_eq!(Share::draw(1, b"https://a.example/"), 524_443);
     }
 }

@@ -1,4 +1,4 @@
-//! How the two ends find each other, and make sure that they speak the same protocol.
+//! How the two ends connect, and check that they use the same version of the protocol.
 //!
 //! ```text
 //!   coordinator                                        worker
@@ -11,23 +11,25 @@
 //!       |------- Setup ---------------------------------->|
 //! ```
 //!
-//! Each direction has a socket of its own, and no descriptor ever travels. The kernel says which
-//! process is at the other end of a socket (`SO_PEERCRED` in unix(7)), so nobody can take a worker's
-//! place; and only the coordinator hears the worker's secret, so nobody can take the coordinator's.
-//! Both ends are normally the same binary; the version guards the day when they are not.
+//! Each direction has its own socket, and no descriptor is ever sent. The kernel reports which
+//! process is at the other end of a socket (`SO_PEERCRED` in unix(7)), so no other process can take
+//! a worker's place. Only the coordinator receives the worker's secret, so no other process can
+//! take the coordinator's place. Both ends are normally the same binary; the version matters when
+//! they are not.
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the messages. Raised with every change to them.
+/// Version of the messages. Incremented with every change to them.
 pub const PROTOCOL_VERSION: u32 = 9;
 
-/// First bytes of every [`Hello`]: tells a stray peer from one of another version.
+/// First bytes of every [`Hello`]. They distinguish an unrelated peer from a worker of another
+/// version.
 pub const MAGIC: [u8; 8] = *b"coordntr";
 
-/// What the coordinator repeats to show that it is the one that heard [`Hello`].
+/// Sent back by the coordinator, to prove that it received [`Hello`].
 pub type Secret = [u8; 16];
 
-/// Who is there: the first frame from a worker.
+/// The greeting: the first frame from a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`MAGIC`].
@@ -37,36 +39,37 @@ pub struct Hello {
     /// Process id of the worker.
     pub pid: u32,
     /// Where the worker listens for the coordinator: the path of a socket, relative to the folder
-    /// of the coordinator's own socket.
+    /// of the coordinator's socket.
     pub server: String,
     /// The first message that the worker expects there.
     pub secret: Secret,
 }
 
-/// Why a worker cannot be talked to.
+/// Reasons why the coordinator cannot work with a worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Something else than a worker connected.
+    /// The peer is not a worker.
     #[error("the peer is not a coordinator worker")]
     Magic,
-    /// The worker's binary is of another version.
+    /// The worker's binary uses another version of the protocol.
     #[error("the worker speaks protocol {theirs}, this coordinator speaks {PROTOCOL_VERSION}")]
     Version {
-        /// What the worker speaks.
+        /// The worker's version.
         theirs: u32,
     },
-    /// It is another process than the one that was started.
+    /// The worker is not the process that was started.
     #[error("the worker is process {started} and says that it is {theirs}")]
     Pid {
         /// The process that was started.
         started: u32,
-        /// What it says.
+        /// The process id in the greeting.
         theirs: u32,
     },
 }
 
 impl Hello {
-    /// The greeting of this binary, running as process `pid`, which listens at `server` for `secret`.
+    /// Creates the greeting of this binary, running as process `pid`, which listens at `server` for
+    /// `secret`.
     #[must_use]
     pub const fn new(pid: u32, server: String, secret: Secret) -> Self {
         Self {
@@ -78,12 +81,12 @@ impl Hello {
         }
     }
 
-    /// Checks that this is what the worker that was started as process `pid` says, and that it can
-    /// be talked to.
+    /// Checks that this is the greeting of the worker that was started as process `pid`, and that
+    /// it uses the same version.
     ///
     /// # Errors
     ///
-    /// If it is not a worker, speaks another version, or is another process.
+    /// Fails if the peer is not a worker, uses another version, or is another process.
     pub fn check(&self, pid: u32) -> Result<(), HandshakeError> {
         if self.magic != MAGIC {
             return Err(HandshakeError::Magic);

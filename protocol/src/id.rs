@@ -1,30 +1,30 @@
-//! Identities: numbers that must not be mistaken for one another.
+//! Ids, as distinct types so that they cannot be confused.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One task: its number in the input, counted from 1 over the lines that hold a URL.
+/// Id of a task: its number in the input, counted from 1 over the lines that contain a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(pub u64);
 
-/// A place in the pool, counted from 0. Workers come and go in it.
+/// Id of a slot in the pool, counted from 0. Workers come and go in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SlotId(pub u16);
 
-/// Which incarnation of a slot's worker, counted from 1. A message from an older epoch is stale.
+/// Number of a worker within its slot, counted from 1. A message from an older epoch is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u32);
 
-/// One worker: one incarnation in one slot. Never reused within a run.
+/// Id of a worker: its slot and its epoch. Never reused within a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId {
-    /// The place in the pool.
+    /// The slot in the pool.
     pub slot: SlotId,
-    /// Which worker in that place.
+    /// The number of the worker in this slot.
     pub epoch: Epoch,
 }
 

@@ -1,27 +1,28 @@
-//! What a pool has to know of a failure, whatever the work is.
+//! What a pool needs to know about a failure, whatever the work is.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a pool has to know of a failure. The methods that are provided matter only where tasks are
-/// in groups that have limits of their own.
+/// What a pool needs to know about a failure. The provided methods matter only if tasks are in
+/// groups with limits.
 pub trait JobFailure {
-    /// Whether another attempt could help.
+    /// Returns whether another attempt could help.
     fn severity(&self) -> Severity;
 
-    /// The group of the task refused to serve it now, and may have served it at another moment, or if
-    /// it had been asked less. The number tells one way to refuse from another.
+    /// Returns a number if the group of the task refused to serve it now, but may have served it at
+    /// another time or under less load. The number distinguishes ways to refuse.
     fn refusal(&self) -> Option<u32> {
         None
     }
 
-    /// The group was waited for and did not answer.
+    /// Returns whether the group was waited for and did not respond.
     fn is_silence(&self) -> bool {
         false
     }
 
-    /// It has nothing to do with the group: it would be no better in another one.
+    /// Returns whether the failure has nothing to do with the group, so that another group would
+    /// not help.
     fn is_own(&self) -> bool {
         false
     }
@@ -30,23 +31,23 @@ pub trait JobFailure {
 /// Whether another attempt at a failed task could help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
-    /// It would fail again: the task is finished.
+    /// Another attempt would fail too: the task is finished.
     Permanent,
-    /// It may pass. Whoever refused may have said when to come back.
+    /// Another attempt may succeed. The refusal may specify a time to wait.
     Transient {
-        /// The time from now that was asked for.
+        /// The requested time to wait from now.
         retry_after: Option<Duration>,
     },
-    /// The worker has to be told something first, and did not try the task: that is to be handed
-    /// out again behind what it is told.
+    /// The worker needs information first, and did not try the task. The task has to be handed out
+    /// again after this information.
     Unprepared,
     /// No task can succeed until someone intervenes (a full disk): the run is given up, and the
-    /// task left for the next one.
+    /// task is left for the next run.
     Fatal,
 }
 
 impl Severity {
-    /// When to come back, if that was said.
+    /// Returns the requested time to wait, if there is one.
     #[must_use]
     pub const fn retry_after(self) -> Option<Duration> {
         match self {

@@ -1,11 +1,12 @@
-//! What coordinator and worker say to each other.
+//! Messages between coordinator and worker.
 //!
-//! This crate holds the vocabulary both sides share, and nothing that acts: identities
-//! ([`TaskId`], [`WorkerId`]), the [messages](message), whatever the work is, what they say where the work is a
-//! download ([`ToWorker`], [`FromWorker`]), what became of one ([`Stored`], [`Failure`]), the frame codec ([`codec`]), the packets that frames
-//! travel in ([`packet`]), how the two ends find each other ([`handshake`]), and what a robots.txt says ([`robots`]), which both of them ask.
+//! This crate contains the types that both sides share, and nothing that acts: ids ([`TaskId`],
+//! [`WorkerId`]), the [messages](message) for any work, their types for downloads ([`ToWorker`],
+//! [`FromWorker`]), outcomes of downloads ([`Stored`], [`Failure`]), the frame codec ([`codec`]),
+//! the packets that contain frames ([`packet`]), how the two ends connect ([`handshake`]), and the
+//! rules of a robots.txt ([`robots`]), which both sides check.
 //!
-//! It must not download, spawn, read a clock or know how tasks are dispatched.
+//! This crate must not download, spawn, read a clock or know how tasks are dispatched.
 #![warn(missing_docs)]
 
 mod checksum;

@@ -1,4 +1,4 @@
-//! What a worker needs to log in at a host: user name and password, and cookies.
+//! What a worker needs to log in at a host: user name, password and cookies.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Identity;
 
-/// Longest text of one cookie, in bytes: what RFC 6265 section 6.1 asks clients to keep.
+/// Maximum text of a cookie, in bytes: what RFC 6265 section 6.1 requires clients to support.
 pub const MAX_COOKIE: usize = 4096;
 
-/// Most text of the cookies for one host, and of those that one attempt reports, in bytes. More is
-/// refused by most servers.
+/// Maximum text of the cookies for one host, and of those that one attempt reports, in bytes. Most
+/// servers refuse more.
 pub const MAX_COOKIES: usize = 8 * 1024;
 
-/// Most hosts that [`LoginHosts`] holds: it is a part of the setup, which has to fit a frame.
+/// Maximum number of hosts in [`LoginHosts`], which is a part of the setup and has to fit a frame.
 pub const MAX_LOGIN_HOSTS: usize = 6000;
 
-/// A user name and its password.
+/// A user name and a password.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Credentials {
     /// The user name.
@@ -26,28 +26,28 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// Credentials are not for logs.
+/// Hides credentials from logs.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-/// What is there for one host.
+/// Login data for one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
-    /// The host as a URL writes it, in lower case and without a port.
+    /// The host as in a URL, in lower case and without a port.
     pub host: String,
-    /// For its challenges.
+    /// Credentials to answer challenges of the host.
     pub credentials: Option<Credentials>,
-    /// The cookies that requests to it may carry: at most [`MAX_COOKIES`] bytes.
+    /// Cookies that requests to the host may carry, at most [`MAX_COOKIES`] bytes.
     pub cookies: Vec<Cookie>,
-    /// The client certificate that it is shown, if it asks for one.
+    /// Client certificate, sent if the host requests one.
     pub identity: Option<Identity>,
 }
 
 impl Login {
-    /// How much text it holds, in bytes.
+    /// Returns the length of all texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let credentials = self.credentials.as_ref();
@@ -58,36 +58,36 @@ impl Login {
     }
 }
 
-/// One cookie (RFC 6265 section 5.3).
+/// A cookie (RFC 6265 section 5.3).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cookie {
-    /// The host or domain that it is for, in lower case and without a leading dot.
+    /// Host or domain of the cookie, in lower case and without a leading dot.
     pub domain: String,
-    /// Only that host, and none below it.
+    /// Whether it is only for that host, and not for hosts below it.
     pub host_only: bool,
-    /// The path below which it is sent.
+    /// Path below which it is sent.
     pub path: String,
-    /// Only over TLS.
+    /// Whether it is sent only over TLS.
     pub secure: bool,
-    /// Not for scripts; kept for those who read the file.
+    /// Whether it is hidden from scripts. Kept for other readers of the file.
     pub http_only: bool,
-    /// When it ends, in seconds since 1970; nothing for the end of the session.
+    /// When it expires, in seconds since 1970. `None` for the end of the session.
     pub expires: Option<i64>,
-    /// Its name.
+    /// Name of the cookie.
     pub name: String,
-    /// Its value.
+    /// Value of the cookie.
     pub value: String,
 }
 
 impl Cookie {
-    /// How much text it holds, in bytes.
+    /// Returns the length of all texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.domain.len() + self.path.len() + self.name.len() + self.value.len()
     }
 
-    /// Whether it can be written into a header and into a file: no part holds what separates
-    /// parts there, and none is too long.
+    /// Returns whether the cookie can be written to a header and to a file: no part contains a
+    /// separator used there, and the text is not too long.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let plain = |text: &str| {
@@ -104,14 +104,14 @@ impl Cookie {
             && self.text_bytes() <= MAX_COOKIE
     }
 
-    /// Whether requests to `host` may carry it, as far as the host decides that.
+    /// Returns whether requests to `host` may carry it, as far as this depends on the host.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         host == self.domain || (!self.host_only && is_below(host, &self.domain))
     }
 }
 
-/// Cookies are credentials, which are not for logs.
+/// Hides the value from logs, because cookies are credentials.
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cookie")
@@ -122,7 +122,7 @@ impl fmt::Debug for Cookie {
     }
 }
 
-/// Whether `host` is a name below `domain`. An address has nothing below it.
+/// Returns whether `host` is a name below `domain`. Nothing is below an address.
 fn is_below(host: &str, domain: &str) -> bool {
     let above = host.strip_suffix(domain);
     above.is_some_and(|above| above.ends_with('.'))
@@ -130,20 +130,22 @@ fn is_below(host: &str, domain: &str) -> bool {
         && !host.starts_with('[')
 }
 
-/// For which hosts there may be a [`Login`]: a worker asks for that of such a host, and of no other.
+/// Hosts for which there may be a [`Login`]. A worker requests it for these hosts only.
 ///
-/// It holds the first 32 bits of the SHA-256 of each name, so that a setup with thousands of them
-/// fits a frame. One host in some hundred thousand is asked for in vain, which costs one message.
+/// The first 32 bits of the SHA-256 of each name are stored, so that a setup with thousands of
+/// names fits a frame. About one other host in some hundred thousand matches by chance, which costs
+/// a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginHosts {
-    /// In order.
+    /// Sorted.
     marks: Vec<[u8; 4]>,
-    /// There is one for the host of any task.
+    /// Whether there is a login for the host of any task.
     any: bool,
 }
 
 impl LoginHosts {
-    /// Those of `names`, hosts or domains in lower case; with `any` also the host of each task.
+    /// Creates the set of `names`, which are hosts or domains in lower case. With `any`, it also
+    /// contains the host of each task.
     pub fn new<'a>(names: impl Iterator<Item = &'a str>, any: bool) -> Self {
         let mut marks: Vec<_> = names.map(mark).collect();
         marks.sort_unstable();
@@ -151,19 +153,19 @@ impl LoginHosts {
         Self { marks, any }
     }
 
-    /// How many names it holds.
+    /// Returns the number of names.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.marks.len()
     }
 
-    /// Whether there is nothing for anybody.
+    /// Returns whether there is no login for any host.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.marks.is_empty() && !self.any
     }
 
-    /// Whether there may be something for `host`; `is_home` if it is that of the task.
+    /// Returns whether there may be a login for `host`; `is_home` if it is the host of the task.
     #[must_use]
     pub fn may_know(&self, host: &str, is_home: bool) -> bool {
         if self.any && is_home {

@@ -1,4 +1,4 @@
-//! The messages. All are batched: one frame carries as many tasks or reports as are at hand.
+//! The messages. They are batched: a frame carries as many tasks or reports as are available.
 //!
 //! ```text
 //!   coordinator                                worker
@@ -22,82 +22,83 @@ use serde::{Deserialize, Serialize};
 use crate::handshake::Hello;
 use crate::{MonotonicNanos, TaskId};
 
-/// One task, as it is handed to a worker.
+/// A task, as it is assigned to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assigned<J> {
-    /// The number under which it was assigned; reports name it by that.
+    /// The number under which it was assigned. Reports refer to this number.
     pub task: TaskId,
-    /// What is to be done.
+    /// Input of the task.
     pub job: J,
 }
 
-/// What the coordinator says: `S` is how to work, `N` what else there is to know, `J` a job.
+/// Message from the coordinator: `S` is the setup, `N` a notice, `J` a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker<S, N, J> {
-    /// How to work; the first message, once.
+    /// Configuration of the worker. Sent once, as the first message.
     Setup(Box<S>),
-    /// What there is to know for the tasks that follow.
+    /// Information for the tasks that follow.
     Notice(N),
-    /// Do these, in this order.
+    /// Tasks to run, in this order.
     Assign(Vec<Assigned<J>>),
-    /// Give these back if they are not started; each that is not is answered by
-    /// [`Report::Released`], the others by how they end.
+    /// Asks for these tasks back if they have not been started. The worker answers with
+    /// [`Report::Released`] for each of them, and reports how the others end.
     Revoke(Vec<TaskId>),
-    /// There is nothing more to do: leave with exit code 0.
+    /// There is nothing more to do: the worker exits with code 0.
     Dismiss,
 }
 
-/// What a worker says: `P` is how far a task is, `O` what comes of it, `F` why nothing does.
+/// Message from a worker: `P` is the progress of a task, `O` its output, `F` its failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker<P, O, F> {
-    /// Who is there; the first message, once.
+    /// Greeting. Sent once, as the first message.
     Hello(Hello),
-    /// Set up: send tasks.
+    /// The worker is set up and can receive tasks.
     Ready,
-    /// News of tasks, in the order in which it happened.
+    /// Reports on tasks, in the order of the events.
     Reports(Vec<Report<O, F>>),
-    /// Sign of life: what runs and moves now. A running task that is missing from it has overrun
-    /// every time limit it has.
+    /// Sign of life, with the tasks that run and move now. A running task that is missing has
+    /// exceeded all of its time limits.
     Heartbeat(Vec<Running<P>>),
 }
 
-/// News of one task.
+/// Report on one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report<O, F> {
-    /// The worker took it up. Said with what comes next, the next heartbeat at the latest: whom a
-    /// death is blamed on is on the worker's page.
+    /// The worker started the task. Sent with the next message, at the latest with the next
+    /// heartbeat: the worker's page shows which task is to blame for a death.
     Started {
-        /// As it was assigned.
+        /// The number under which it was assigned.
         task: TaskId,
-        /// When it was taken up: `CLOCK_MONOTONIC`, which all processes of a machine share.
+        /// When the task started: `CLOCK_MONOTONIC`, which all processes of a machine share.
         at: MonotonicNanos,
     },
-    /// It is done.
+    /// The task is done.
     Finished {
-        /// As it was assigned.
+        /// The number under which it was assigned.
         task: TaskId,
-        /// What there is now.
+        /// Output of the task.
         output: Box<O>,
     },
-    /// It was tried, and failed.
+    /// The task was tried and failed.
     Nacked {
-        /// As it was assigned.
+        /// The number under which it was assigned.
         task: TaskId,
-        /// What the job says of it: whether it may pass, and whose fault it is.
+        /// The job's description of the failure: whether another attempt may succeed, and who is to
+        /// blame.
         failure: Box<F>,
     },
-    /// It was revoked before it was started.
+    /// The task was revoked before it was started.
     Released {
-        /// As it was assigned.
+        /// The number under which it was assigned.
         task: TaskId,
     },
 }
 
-/// One running task in a heartbeat.
+/// A running task in a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running<P> {
-    /// As it was assigned.
+    /// The number under which it was assigned.
     pub task: TaskId,
-    /// How far it is.
+    /// Progress of the task.
     pub progress: P,
 }

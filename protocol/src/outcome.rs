@@ -1,4 +1,4 @@
-//! What became of a task: [`Stored`] or [`Failure`], each with the [`Exchange`] that led there.
+//! Outcomes of tasks: [`Stored`] or [`Failure`], each with its [`Exchange`].
 
 use std::fmt;
 use std::time::Duration;
@@ -12,48 +12,48 @@ use crate::{Cookie, JobFailure, Severity};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
-/// How long each phase of a transfer took. Phases that did not happen (a pooled connection, plain
-/// http, a body never read) are zero. Redirects add up.
+/// Duration of each phase of a transfer. It is zero for phases that did not happen (a pooled
+/// connection, plain http, a body that was not read). The times of redirects are added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Name to addresses.
+    /// Resolving the name to addresses.
     pub resolve: Duration,
-    /// TCP connection.
+    /// Opening the TCP connection.
     pub connect: Duration,
     /// TLS handshake.
     pub tls: Duration,
-    /// Request sent until the response head was read.
+    /// From the request until the response head was read.
     pub first_byte: Duration,
-    /// Response head until the last byte of the body, time spent in the store taken out.
+    /// From the response head until the last byte of the body, without the time spent in the store.
     pub body: Duration,
-    /// Hashing, writing, putting in place.
+    /// Hashing, writing and putting the file in place.
     pub store: Duration,
-    /// The program of `--exec`.
+    /// Running the program of `--exec`.
     pub exec: Duration,
 }
 
-/// What was observed of the conversation with the server, whether or not it ended well.
+/// What was observed of the exchange with the server, whether or not it succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
-    /// When the worker took up the task.
+    /// When the worker started the task.
     pub started: Timestamp,
-    /// Where the time went.
+    /// Duration of each phase.
     pub timing: Timing,
     /// Status of the last response, if there was one.
     pub status: Option<u16>,
-    /// The URL that the last request went to, if redirects made it another than the task's.
+    /// URL of the last request, if redirects changed it from the task's URL.
     pub final_url: Option<String>,
-    /// The phases in their order, if the setup asked for them: at most [`MAX_SPANS`].
+    /// The phases in order, if the setup requests them: at most [`MAX_SPANS`].
     pub spans: Vec<Span>,
-    /// The cookies that servers set, if the setup asked for them, those included that are to be
-    /// forgotten; at most [`MAX_COOKIES`](crate::MAX_COOKIES) bytes of text.
+    /// Cookies that servers set, including those to be deleted, if the setup requests them: at most
+    /// [`MAX_COOKIES`](crate::MAX_COOKIES) bytes of text.
     pub cookies: Vec<Cookie>,
 }
 
-/// Most spans of one exchange: a report must fit a frame.
+/// Maximum number of spans of an exchange, so that a report fits a frame.
 pub const MAX_SPANS: usize = 64;
 
-/// A moment on the clock that all processes of a machine share (`CLOCK_MONOTONIC`,
+/// A time on the clock that all processes of a machine share (`CLOCK_MONOTONIC`,
 /// `clock_gettime(2)`), in nanoseconds.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -61,47 +61,47 @@ pub const MAX_SPANS: usize = 64;
 #[serde(transparent)]
 pub struct MonotonicNanos(pub u64);
 
-/// One phase of an exchange, as it was measured. Spans of one exchange do not overlap.
+/// One measured phase of an exchange. Spans of an exchange do not overlap.
 ///
-/// A phase that comes again and again (body and store take turns over a large file) has a span
-/// each time. Once there would be more than [`MAX_SPANS`], neighbours are put together: the times
-/// of each phase stay exact, and only their order among a few neighbours is lost.
+/// A phase that repeats (body and store alternate for a large file) has a span each time. If there
+/// would be more than [`MAX_SPANS`], neighbouring spans are merged: the times of each phase stay
+/// exact, and only the order among a few neighbours is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// Which phase.
+    /// The phase.
     pub phase: SpanPhase,
-    /// When it began.
+    /// Start of the phase.
     pub start: MonotonicNanos,
-    /// How long it took.
+    /// Duration of the phase.
     pub wall: Duration,
-    /// How much of that a processor worked for it, by the clock of the thread it ran on
-    /// (`CLOCK_THREAD_CPUTIME_ID`). The rest it waited: for the network, for the disk, and for
-    /// its turn.
+    /// Processor time of the phase, by the clock of the thread that ran it
+    /// (`CLOCK_THREAD_CPUTIME_ID`). For the rest of the duration it waited: for the network, for
+    /// the disk, or for a processor.
     pub cpu: Duration,
 }
 
-/// The phases that spans tell apart.
+/// The phases that spans distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanPhase {
-    /// Name to addresses.
+    /// Resolving the name to addresses.
     Resolve,
-    /// TCP connection.
+    /// Opening the TCP connection.
     Connect,
     /// TLS handshake.
     Tls,
-    /// Request sent until the response head was read.
+    /// From the request until the response head was read.
     FirstByte,
-    /// Response head until the last byte of the body, time spent in the store taken out.
+    /// From the response head until the last byte of the body, without the time spent in the store.
     Body,
-    /// The work that [`Setup::cpu_per_task`](crate::Setup::cpu_per_task) asks for.
+    /// Work requested by [`Setup::cpu_per_task`](crate::Setup::cpu_per_task).
     Cpu,
-    /// Hashing, writing, renaming.
+    /// Hashing, writing and renaming.
     Store,
 }
 
 impl SpanPhase {
-    /// Every phase, in the order in which they come.
+    /// All phases, in the order in which they occur.
     pub const ALL: [Self; 7] = [
         Self::Resolve,
         Self::Connect,
@@ -112,7 +112,7 @@ impl SpanPhase {
         Self::Store,
     ];
 
-    /// The name in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -127,18 +127,18 @@ impl SpanPhase {
     }
 }
 
-/// What tells one state of a file from another (RFC 9110 section 8.8), as the server sent it. A
-/// later run asks by it whether the file is still current.
+/// Validators of a file (RFC 9110 section 8.8), as the server sent them. A later run uses them to
+/// ask whether the file is still current.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Validators {
-    /// The entity tag, strong or weak, quotes included.
+    /// Entity tag, strong or weak, including its quotes.
     pub etag: Option<String>,
-    /// When it was modified, if that tells states apart.
+    /// Date of the last modification, if it distinguishes versions of the file.
     pub last_modified: Option<String>,
 }
 
 impl Validators {
-    /// How much text it holds, in bytes.
+    /// Returns the length of all texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let texts = [&self.etag, &self.last_modified];
@@ -146,30 +146,30 @@ impl Validators {
     }
 }
 
-/// The task has a file: as a worker tells it, a body that is whole; as the coordinator records it,
-/// a file in place under its final name, on which the program of `--exec`, if there is one,
-/// succeeded if the file was put there now.
+/// The task has a file. In a report of a worker, the body is whole. In the coordinator's record,
+/// the file is in place under its final name; if it was put there now, the program of `--exec` has
+/// succeeded on it, if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// What was observed on the way.
     pub exchange: Exchange,
-    /// Size of the file.
+    /// Size of the file, in bytes.
     pub bytes: u64,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
-    /// `Content-Type` of the response, cut to a sane length.
+    /// `Content-Type` of the response, truncated if it is too long.
     pub content_type: Option<String>,
-    /// What the program of `--exec` left of it, if one was run.
+    /// What the program of `--exec` left of the file, if it was run.
     pub executed: Option<Executed>,
-    /// Those of the file that can be used.
+    /// The validators of the file that can be used.
     pub validators: Validators,
-    /// When it was last modified, as the server says.
+    /// When the file was last modified, according to the server.
     pub modified: Option<Timestamp>,
-    /// The file was in place before (see [`Known`](crate::Known)), and still is: nothing was put
-    /// there.
+    /// Whether the file was in place before (see [`Known`](crate::Known)) and still is, so that
+    /// nothing was put there.
     pub unchanged: bool,
-    /// The name for the file that the server suggests (`Content-Disposition`): one part of a path,
-    /// of at most 255 bytes, which can still be a name that no file may have.
+    /// Name for the file that the server suggests (`Content-Disposition`): one part of a path, at
+    /// most 255 bytes long. It may still be invalid as the name of a file.
     pub suggested_name: Option<String>,
 }
 
@@ -178,13 +178,13 @@ pub struct Stored {
 pub struct Failure {
     /// What was observed on the way.
     pub exchange: Exchange,
-    /// Which kind of failure, of a closed list.
+    /// Kind of failure, from a closed list.
     pub kind: FailureKind,
-    /// One line for a person: the operation and what went wrong with it.
+    /// One line for people: the operation and what went wrong.
     pub message: String,
-    /// Whether another attempt could help. [`Severity::Unprepared`]: it needs the
-    /// [`Login`](crate::Login) of the host that it is at (that of [`Exchange::final_url`], or else of
-    /// its own URL), which the worker does not have.
+    /// Whether another attempt could help. [`Severity::Unprepared`]: the task needs the
+    /// [`Login`](crate::Login) of its current host (that of [`Exchange::final_url`], or else of its
+    /// own URL), which the worker does not have.
     pub severity: Severity,
 }
 
@@ -208,9 +208,9 @@ impl JobFailure for Failure {
 }
 
 impl Failure {
-    /// Whether the host refused to serve now, and may have served at another moment, or if it had
-    /// been asked less: it said so (429, 503), or made no connection, or closed one before it
-    /// answered.
+    /// Returns whether the host refused to serve the task now, but may have served it at another
+    /// time or under less load: it answered 429 or 503, it accepted no connection, or it closed one
+    /// before it answered.
     #[must_use]
     pub const fn is_pushback(&self) -> bool {
         let may_pass = matches!(self.severity, Severity::Transient { .. });
@@ -224,23 +224,23 @@ impl Failure {
     }
 }
 
-/// Every way in which a task can fail. The names in the run log are these in `snake_case`.
+/// All kinds of failures. In the run log, their names are written in `snake_case`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The host's name did not resolve to an address.
     Resolve,
-    /// robots.txt forbids it, or forbids where a redirect leads (`--robots`).
+    /// robots.txt forbids the URL, or the target of a redirect (`--robots`).
     Robots,
-    /// robots.txt is out of reach, which forbids everything for now (RFC 9309 section 2.3.1.4).
+    /// robots.txt is unreachable, which forbids everything for now (RFC 9309 section 2.3.1.4).
     RobotsUnreachable,
     /// The host has only addresses that `--block-private` excludes.
     Blocked,
-    /// No TCP connection: refused, unreachable.
+    /// There was no TCP connection: refused or unreachable.
     Connect,
-    /// No TCP connection within `--connect-timeout`.
+    /// There was no TCP connection within `--connect-timeout`.
     ConnectTimeout,
-    /// The proxy cannot be reached, or did not make the connection.
+    /// The proxy cannot be reached, or did not open the connection.
     Proxy,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
@@ -248,19 +248,21 @@ pub enum FailureKind {
     Disconnected,
     /// The response is not HTTP as RFC 9112 defines it.
     Protocol,
-    /// Where the body ends is not said, said twice, or said wrong (RFC 9112 sections 6 and 7).
+    /// The end of the body is not specified, specified twice, or specified wrongly (RFC 9112
+    /// sections 6 and 7).
     Framing,
-    /// The response head is larger than any real one.
+    /// The response head is larger than any valid one.
     HeadTooLarge,
-    /// The body is coded in a way that was not asked for, or cannot be decoded.
+    /// The body has a coding that was not requested, or cannot be decoded.
     Encoding,
     /// The body ended before its announced length (RFC 9112 section 8).
     Truncated,
-    /// The server answered with a status that is not a success.
+    /// The status of the response is not a success.
     Status,
-    /// More redirects than `--max-redirs`.
+    /// There were more redirects than `--max-redirs`.
     TooManyRedirects,
-    /// A redirect that cannot or may not be followed: no or bad `Location`, another scheme.
+    /// A redirect cannot or must not be followed: its `Location` is missing or invalid, or its
+    /// scheme is another one.
     BadRedirect,
     /// Nothing was received for `--speed-time`.
     Stalled,
@@ -268,9 +270,9 @@ pub enum FailureKind {
     Timeout,
     /// The body is larger than `--max-filesize`.
     TooLarge,
-    /// The file is not of the size that the list names.
+    /// The size of the file differs from the list.
     SizeMismatch,
-    /// A checksum of the file is not the one that the list names.
+    /// A checksum of the file differs from the list.
     ChecksumMismatch,
     /// The file could not be written; the disk is not full.
     Store,
@@ -278,15 +280,15 @@ pub enum FailureKind {
     DiskFull,
     /// The program of `--exec` failed on the file, took too long, or could not be started.
     Exec,
-    /// The worker died with the task, again and again, while it ran nothing else.
+    /// The worker died repeatedly with the task while it ran no other task.
     WorkerDied,
     /// A defect of this program; please report it.
     Internal,
 }
 
 impl FailureKind {
-    /// Whether it means that somebody was waited for who did not answer: the host, or whoever
-    /// knows the way to it. What fails so takes long, and the next one of that host may as well.
+    /// Returns whether a response did not come: from the host, or from a server on the way to it.
+    /// Such a failure takes long, and the next task of the host may fail in the same way.
     #[must_use]
     pub const fn is_silence(self) -> bool {
         match self {
@@ -320,7 +322,7 @@ impl FailureKind {
         }
     }
 
-    /// Every kind, in the order of the documentation.
+    /// All kinds, in the order of the documentation.
     pub const ALL: [Self; 27] = [
         Self::Resolve,
         Self::Robots,
@@ -351,7 +353,7 @@ impl FailureKind {
         Self::Internal,
     ];
 
-    /// The name in the run log and in messages.
+    /// Returns the name used in the run log and in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -398,10 +400,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A command was run on the file, and succeeded.
+/// A command was run on the file and succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Executed {
-    /// The size of the file that is in place now; nothing if the command took it away, or put
-    /// something else there.
+    /// Size of the file that is in place now, in bytes. `None` if the command removed it or
+    /// replaced it with something else.
     pub left: Option<u64>,
 }

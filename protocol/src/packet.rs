@@ -1,26 +1,26 @@
-//! How ipc-channel puts a message into one packet of its socket.
+//! Packets: how ipc-channel sends a message over its socket.
 //!
-//! The crate's own receiving code trusts its peer: it reserves what a header announces, takes every
-//! descriptor, and waits for later fragments. The coordinator takes bytes from workers that may have
-//! been taken over, so it reads and writes these packets itself, and only whole ones. The crate's
-//! version is pinned, and a test compares this module with it.
+//! The crate's receiving code trusts its peer: it reserves the memory that a header announces,
+//! accepts every descriptor, and waits for later fragments. The coordinator receives bytes from
+//! workers that may be compromised, so it reads and writes these packets itself, and only whole
+//! ones. The crate's version is pinned, and a test compares this module with it.
 //!
-//! A packet is two native-endian words, its own length with these words and the length of the whole
-//! message, and then the message. A message that does not fit a packet would continue on a second
-//! socket; a frame always fits.
+//! A packet consists of two native-endian words and the message. The words are the length of the
+//! packet, including the words, and the length of the whole message. A message that does not fit a
+//! packet would continue on a second socket; a frame always fits.
 
 use crate::codec::MAX_FRAME;
 
-/// Bytes of a word.
+/// Length of a word, in bytes.
 const WORD: usize = size_of::<usize>();
 
-/// Bytes before the message.
+/// Number of bytes before the message.
 pub const HEADER: usize = 2 * WORD;
 
-/// The longest packet.
+/// Maximum length of a packet, in bytes.
 pub const MAX_PACKET: usize = HEADER + MAX_FRAME;
 
-/// What stands before a message of `length` bytes.
+/// Returns the header of a message of `length` bytes.
 #[must_use]
 pub fn header(length: usize) -> [u8; HEADER] {
     let mut header = [0; HEADER];
@@ -30,38 +30,38 @@ pub fn header(length: usize) -> [u8; HEADER] {
     header
 }
 
-/// Why a packet holds no message. Its sender broke the protocol.
+/// Reasons why a packet contains no message. Its sender broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// It has no room for the two lengths.
+    /// The packet is shorter than the two lengths.
     #[error("packet of {0} bytes is shorter than a header")]
     Short(usize),
-    /// The message would be longer than a frame.
+    /// The message is longer than a frame.
     #[error("message of {0} bytes exceeds the limit of {MAX_FRAME}")]
     TooLarge(usize),
-    /// A length in the header is not that of the packet.
+    /// The header announces another length for the packet.
     #[error("packet of {came} bytes announces {announced}")]
     Length {
-        /// Bytes that came.
+        /// Number of bytes received.
         came: usize,
-        /// Bytes that the header announces for the packet.
+        /// Number of bytes that the header announces for the packet.
         announced: usize,
     },
-    /// The rest of the message would come as further fragments.
+    /// The rest of the message is in further fragments.
     #[error("packet holds {here} of {whole} bytes of its message")]
     Fragment {
-        /// Bytes of the message in this packet.
+        /// Number of bytes of the message in this packet.
         here: usize,
-        /// Bytes of the message.
+        /// Number of bytes of the whole message.
         whole: usize,
     },
 }
 
-/// The message in `packet`.
+/// Returns the message in `packet`.
 ///
 /// # Errors
 ///
-/// If the packet is anything else than one whole message of at most [`MAX_FRAME`] bytes.
+/// Fails if the packet is not exactly one whole message of at most [`MAX_FRAME`] bytes.
 pub fn message(packet: &[u8]) -> Result<&[u8], PacketError> {
     let came = packet.len();
     let short = PacketError::Short(came);

@@ -1,42 +1,43 @@
-//! What is noted beside a partial body, so that another attempt can go on from it.
+//! Notes beside partial bodies, from which another attempt can continue.
 //!
-//! The worker writes notes, and the coordinator keeps the partial bodies that have a good one from
-//! one run to the next. What is in here is the form of a note; it must not touch a file.
+//! The worker writes notes, and the coordinator keeps partial bodies with a valid note from one run
+//! to the next. This module defines the format of a note; it must not access files.
 
 use serde::{Deserialize, Serialize};
 
-/// Follows the name of a partial body in the name of its note.
+/// Suffix that makes the name of a partial body the name of its note.
 pub const NOTE_SUFFIX: &str = "~note";
 
-/// The note of one partial body, as one JSON object in a file of its own.
+/// The note of a partial body: a file that contains one JSON object.
 ///
-/// It is written after the first bytes of the body that it speaks of, and removed before any others
-/// take their place. Processes see that order, whenever they die; a machine that loses power may
-/// not have kept it, so a note is good for one boot only.
+/// It is written after the first bytes of the body that it describes, and removed before other
+/// bytes replace them. Processes see this order whenever they die. A machine that loses power may
+/// not have kept it, so a note is valid only for one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartialNote {
-    /// The version of this form: 1, or 2 if it says how much is `whole`.
+    /// Version of the format: 1, or 2 if `whole` is set.
     pub v: u32,
     /// The machine's boot id (`/proc/sys/kernel/random/boot_id`, random(4)).
     pub boot: String,
-    /// What the body came from, without credentials.
+    /// URL of the body, without credentials.
     pub url: String,
-    /// What tells this body from a later one.
+    /// Distinguishes this body from a later one.
     pub validator: Validator,
     /// Length of the whole body, if it was announced.
     pub length: Option<u64>,
     /// `Content-Type` of the response.
     pub content_type: Option<String>,
-    /// How much of the body is there without gaps, if not all of its file: parts of it are written
-    /// ahead (`--split`).
+    /// Length of the part of the body without gaps, if it is not the whole file: with `--split`,
+    /// later parts are written early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Whole>,
 }
 
-/// How many bytes from its start a body has without gaps.
+/// Number of bytes of a body without gaps, from its start.
 ///
-/// It is written over while the body grows, in a form that always has the same length and says the
-/// number twice. A process that dies in the middle of that leaves two numbers, which count as 0.
+/// The number is overwritten while the body grows. Its text always has the same length and contains
+/// the number twice. A process that dies in the middle of a write leaves two different numbers,
+/// which count as 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub struct Whole(pub u64);
@@ -56,14 +57,14 @@ impl From<String> for Whole {
 }
 
 impl PartialNote {
-    /// The version of a note of a file without gaps.
+    /// Version of a note for a file without gaps.
     pub const VERSION: u32 = 1;
 
-    /// The version of a note that says how much is whole. Programs that know only the other one
-    /// would take the whole file for good.
+    /// Version of a note with `whole`. A program that only knows the other version would consider
+    /// the whole file valid.
     pub const VERSION_WITH_GAPS: u32 = 2;
 
-    /// Whether it speaks of a body that was written since `boot`.
+    /// Returns whether the note describes a body that was written since `boot`.
     #[must_use]
     pub fn is_good(&self, boot: &str) -> bool {
         let version = match self.whole {
@@ -85,7 +86,7 @@ pub enum Validator {
 }
 
 impl Validator {
-    /// What `If-Range` says (RFC 9110 section 13.1.5).
+    /// Returns the value for `If-Range` (RFC 9110 section 13.1.5).
     #[must_use]
     pub fn text(&self) -> &str {
         match self {

@@ -1,8 +1,9 @@
-//! robots.txt (RFC 9309): where it is, how much of it is read, and what it says about a URL.
+//! robots.txt (RFC 9309): its location, how much of it is read, and its rules for a URL.
 //!
-//! Both sides judge with this: the coordinator before it hands a URL out, a worker before it follows
-//! a redirect. The reading and matching is `robotxt`'s, whose matching takes time in proportion to
-//! pattern and URL, whatever the pattern. This module must not fetch or store anything.
+//! Both sides use this module: the coordinator before it hands out a URL, a worker before it
+//! follows a redirect. Reading and matching are done by `robotxt`, whose matching takes time in
+//! proportion to the pattern and the URL, whatever the pattern. This module must not fetch or store
+//! anything.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -12,46 +13,47 @@ use robotxt::{Robots, Rule};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Most bytes of a robots.txt that are stored: one more than is read of it (RFC 9309 section 2.5), so
-/// that it shows where it is cut, and the line that is cut counts for nothing.
+/// Maximum number of bytes of a robots.txt that are stored: one more than is read (RFC 9309 section
+/// 2.5), so that a file that was cut is recognised and its incomplete last line is ignored.
 pub const MAX_ROBOTS: u64 = robotxt::BYTE_LIMIT as u64 + 1;
 
-/// Fewest redirects that are followed to it (RFC 9309 section 2.3.1.2), whatever `--max-redirs` says.
+/// Minimum number of redirects that are followed for robots.txt (RFC 9309 section 2.3.1.2), even if
+/// `--max-redirs` is lower.
 pub const MIN_ROBOTS_REDIRECTS: u32 = 5;
 
-/// How long it may take to get one: what does not end is out of reach, and not waited for all day.
+/// Time limit for fetching a robots.txt. One that takes longer counts as unreachable.
 pub const ROBOTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Longest `Crawl-delay` that is kept: none may park a host for the rest of the run.
+/// Longest `Crawl-delay` that is applied, so that none can block a host for the rest of the run.
 pub const MAX_CRAWL_DELAY: Duration = Duration::from_secs(60);
 
-/// Where it is, below its authority (RFC 9309 section 2.3).
+/// Path of robots.txt (RFC 9309 section 2.3).
 pub const ROBOTS_PATH: &str = "/robots.txt";
 
-/// Most of a rule that is quoted, in bytes.
+/// Maximum length of a quoted rule, in bytes.
 const MAX_QUOTED: usize = 200;
 
 /// How robots.txt is obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObeyRobots {
-    /// Where those of this run are, absolute: each in the file that [`robots_file`] names. There is
-    /// one only where it forbids something.
+    /// Absolute path of the folder with the files of this run, under the names that [`robots_file`]
+    /// returns. There is a file only if it forbids something.
     pub folder: OsString,
-    /// Whose rules are obeyed: our product token (RFC 9309 section 2.2.1). Without one it is those
-    /// for everybody.
+    /// Product token whose rules are obeyed (RFC 9309 section 2.2.1). If it is empty, the rules for
+    /// all crawlers are obeyed.
     pub token: String,
 }
 
-/// The product token that a `User-Agent` begins with (RFC 9110 section 10.1.5); empty if there is
-/// none.
+/// Returns the product token at the start of a `User-Agent` (RFC 9110 section 10.1.5). It is empty
+/// if there is none.
 #[must_use]
 pub fn product_token(user_agent: &str) -> &str {
     let end = user_agent.find(|c: char| c == '/' || c.is_whitespace());
     &user_agent[..end.unwrap_or(user_agent.len())]
 }
 
-/// Splits a normalised http or https URL, without credentials, into where its robots.txt is (scheme,
-/// host and port) and what that is asked for (path and query).
+/// Splits a normalised http or https URL without credentials into its origin (scheme, host and
+/// port), which has one robots.txt, and the path and query that are checked against its rules.
 #[must_use]
 pub fn split_url(url: &str) -> (&str, &str) {
     let start = url.find("://").map_or(0, |at| at + 3);
@@ -59,25 +61,24 @@ pub fn split_url(url: &str) -> (&str, &str) {
     url.split_at(end.map_or(url.len(), |at| start + at))
 }
 
-/// The name of the file in which the robots.txt of `origin` is kept; `origin` as [`split_url`] gives
-/// it.
+/// Returns the name of the file for the robots.txt of `origin`, as returned by [`split_url`].
 #[must_use]
 pub fn robots_file(origin: &str) -> String {
     BASE32_DNSSEC.encode(&Sha256::digest(origin))
 }
 
-/// The rules of one robots.txt for us.
+/// The rules of a robots.txt for a product token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RobotsRules(Robots);
 
 impl RobotsRules {
-    /// Reads whatever `text` is: what is not a rule is passed over (RFC 9309 section 2.3.1.5).
+    /// Parses any `text`. What is not a rule is ignored (RFC 9309 section 2.3.1.5).
     #[must_use]
     pub fn parse(text: &[u8], token: &str) -> Self {
         Self(Robots::parse(text, token))
     }
 
-    /// The rule that forbids `path` (path and query of a URL), if it is forbidden.
+    /// Returns the rule that forbids `path` (path and query of a URL), if there is one.
     #[must_use]
     pub fn forbids(&self, path: &str) -> Option<&str> {
         if self.0.is_allowed(path) {
@@ -86,13 +87,14 @@ impl RobotsRules {
         Some(self.0.matching_rule(path).map_or("/", Rule::pattern))
     }
 
-    /// Whether nothing is forbidden.
+    /// Returns whether nothing is forbidden.
     #[must_use]
     pub fn allow_all(&self) -> bool {
         self.0.always() == Some(true)
     }
 
-    /// How long to wait between two downloads, at most [`MAX_CRAWL_DELAY`]; zero if it does not say.
+    /// Returns the time to wait between two downloads, at most [`MAX_CRAWL_DELAY`]. It is zero if
+    /// robots.txt specifies none.
     #[must_use]
     pub fn crawl_delay(&self) -> Duration {
         self.0
@@ -101,7 +103,7 @@ impl RobotsRules {
             .min(MAX_CRAWL_DELAY)
     }
 
-    /// About how much memory they take, in bytes.
+    /// Returns the approximate memory use of the rules, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let rules = self.0.rules();
@@ -110,7 +112,7 @@ impl RobotsRules {
     }
 }
 
-/// Why a URL of `origin` is not asked for: the words for its record.
+/// Returns the message for the record of a URL of `origin` that is not requested.
 #[must_use]
 pub fn forbidden_by(origin: &str, rule: &str) -> String {
     let quoted = &rule[..rule.floor_char_boundary(MAX_QUOTED)];
@@ -177,7 +179,7 @@ mod tests {
         assert!(forbids(text, "/b/c.gif") && !forbids(text, "/b/c.gif?x"));
         assert!(forbids(text, "/a-to-z/more") && !forbids(text, "/a-to-y"));
         assert!(forbids(text, "/q?x=1&id=7") && !forbids(text, "/q?x=1"));
-        // Written out they are characters like any other.
+        // Percent-encoded, they are ordinary characters.
         assert!(forbids("User-agent: *\nDisallow: /%2A%24\n", "/%2a%24"));
         assert!(!forbids("User-agent: *\nDisallow: /%2A\n", "/anything"));
     }
@@ -193,7 +195,7 @@ mod tests {
             let text = format!("User-agent: *\nDisallow: {rule}\n");
             assert!(forbids(&text, path), "{rule}");
         }
-        // A slash that is encoded is another character (RFC 3986 section 2.2).
+        // An encoded slash is another character (RFC 3986 section 2.2).
         assert!(!forbids("User-agent: *\nDisallow: /a%2Fb\n", "/a/b"));
     }
 

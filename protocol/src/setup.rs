@@ -10,55 +10,55 @@ use serde::{Deserialize, Serialize};
 use crate::robots::ObeyRobots;
 use crate::{Credentials, Faults, LoginHosts};
 
-/// How to work: sent once to each worker, before its first task.
+/// Configuration of a worker. Sent once to each worker, before its first task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The only folder that the worker writes to: where its bodies are. It is on the file system of
-    /// the output folder, so that the coordinator can put a whole body in place by a rename.
+    /// The only folder that the worker writes to, with its bodies. It is on the file system of the
+    /// output folder, so that the coordinator can put a whole body in place by a rename.
     pub partial: OsString,
-    /// Downloads in flight at once, at least 1.
+    /// Number of downloads that run at once, at least 1.
     pub concurrency: u16,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
-    /// What drives the downloads.
+    /// Engine of the downloads.
     pub engine: Engine,
-    /// Whether each exchange is to come with its [`Span`](crate::Span)s. Without it no clock is
-    /// read for them.
+    /// Whether each exchange contains its [`Span`](crate::Span)s. Otherwise no clock is read for
+    /// them.
     pub spans: bool,
-    /// Processor time to spend on each body, between its last byte and its place on disk: work
-    /// that stands for whatever else a program does with a download. Zero for none.
+    /// Processor time to spend on each body, between its last byte and its place on disk. It
+    /// represents other work that a program does with a download. Zero for none.
     pub cpu_per_task: Duration,
-    /// The boot of the machine that partial bodies are good for (see
-    /// [`PartialNote`](crate::PartialNote)); without it none is resumed.
+    /// Boot of the machine for which partial bodies are valid (see
+    /// [`PartialNote`](crate::PartialNote)). Without it, none is resumed.
     pub boot: Option<String>,
-    /// What the worker may use.
+    /// Limits of the worker.
     pub limits: WorkerLimits,
-    /// How fast bodies may be read, if there is a limit. A worker process finds the memory that it
-    /// shares with the others for this at standard output.
+    /// Limit on the rate at which bodies are read. A worker process finds the memory that it shares
+    /// with the others for this at standard output.
     pub limit_rate: Option<LimitRate>,
-    /// Whether a body is to be safe from the loss of power, and not only from the death of
-    /// processes, before it is reported.
+    /// Whether a body must survive a loss of power, and not only the death of processes, before it
+    /// is reported.
     pub fsync: bool,
-    /// How to talk to servers.
+    /// Options for connections to servers.
     pub http: HttpOptions,
     /// How robots.txt is obeyed, if it is.
     pub robots: Option<ObeyRobots>,
-    /// What is to go wrong, if anything is.
+    /// Faults to cause, if there are any.
     pub faults: Option<Faults>,
 }
 
-/// What a worker process may use. Sessions inside the coordinator's process keep no limits: they
-/// would be the coordinator's own.
+/// Limits of a worker process. Sessions inside the coordinator's process ignore them, because they
+/// would apply to the coordinator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerLimits {
-    /// Most private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
+    /// Maximum private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
     pub memory: Option<u64>,
     /// Nice value, -20 to 19 (setpriority(2)).
     pub nice: Option<i32>,
-    /// How much of a sandbox it has to be in.
+    /// Whether the worker enters a sandbox.
     pub sandbox: Sandbox,
-    /// TCP ports that it may connect to, beside that of name servers; any, if there is none. That
-    /// takes a sandbox, and is never left out.
+    /// TCP ports that the worker may connect to, in addition to that of name servers. Empty for all
+    /// ports. This requires a sandbox, and is always enforced.
     pub connect_ports: Vec<u16>,
 }
 
@@ -66,38 +66,38 @@ pub struct WorkerLimits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sandbox {
-    /// It does not.
+    /// The worker does not confine itself.
     #[default]
     Off,
-    /// As far as the kernel can.
+    /// The worker confines itself as far as the kernel supports it.
     BestEffort,
-    /// Completely, or it does not work at all.
+    /// The worker confines itself completely, or does not run.
     On,
 }
 
-/// How fast all workers of a run together may read bodies.
+/// Limit on the rate at which all workers of a run together read bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitRate {
-    /// Bytes per second, as they come over the network: before decoding, without heads.
+    /// Bytes per second, as received from the network: before decoding, without heads.
     pub bytes_per_second: NonZeroU64,
-    /// Downloads that may share it, over all workers; the more there are, the smaller are the
-    /// pieces in which each gets its part. No need to be exact.
+    /// Number of downloads that may share the rate, over all workers. The more there are, the
+    /// smaller the pieces in which each receives its part. It need not be exact.
     pub sharers: u32,
 }
 
-/// What drives the downloads of a worker.
+/// Engines that run the downloads of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
-    /// A thread for each download in flight.
+    /// A thread for each running download.
     #[default]
     Blocking,
-    /// One thread with an event loop, for all downloads in flight.
+    /// One thread with an event loop for all running downloads.
     Async,
 }
 
 impl Engine {
-    /// The name in options and messages.
+    /// Returns the name used in options and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -107,104 +107,103 @@ impl Engine {
     }
 }
 
-/// How to talk to servers.
+/// Options for connections to servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpOptions {
     /// The `User-Agent` of every request.
     pub user_agent: String,
     /// Further request headers, name and value.
     pub headers: Vec<(String, String)>,
-    /// Limit for name resolution, TCP connection and TLS handshake together.
+    /// Time limit for name resolution, TCP connection and TLS handshake together.
     pub connect_timeout: Duration,
-    /// Longest time without a byte from the server.
+    /// Maximum time without a byte from the server.
     pub stall_timeout: Duration,
-    /// Fewest bytes a second that a body may bring, on average over each `stall_timeout`.
+    /// Minimum average rate of a body over each `stall_timeout`, in bytes per second.
     pub speed_limit: Option<u64>,
-    /// Limit for one attempt at a task as a whole, redirects included.
+    /// Time limit for an attempt at a task, including redirects.
     pub max_time: Option<Duration>,
-    /// Most redirects followed for one task.
+    /// Maximum number of redirects followed for a task.
     pub max_redirects: u32,
-    /// Largest body stored.
+    /// Maximum size of a body that is stored, in bytes.
     pub max_filesize: Option<u64>,
-    /// Most connections for one file; 1 for no parts.
+    /// Maximum number of connections for one file; 1 for no parts.
     pub split: u16,
-    /// Addresses to use in place of a lookup.
+    /// Addresses to use instead of a lookup.
     pub resolve: Vec<ResolveOverride>,
-    /// Whose certificates are trusted.
+    /// Which certificates are trusted.
     pub trust: Trust,
-    /// No certificate is checked.
+    /// Whether certificates are not checked.
     pub insecure: bool,
-    /// Coded bodies are asked for, and stored decoded.
+    /// Whether coded bodies are requested, and stored decoded.
     pub compressed: bool,
-    /// Every failure counts as one that may pass.
+    /// Whether every failure counts as transient.
     pub retry_all_errors: bool,
-    /// The only family of addresses that names are looked up for.
+    /// The only family of addresses to look up names for.
     pub family: Option<Family>,
-    /// No connection to an address that is not of the public internet.
+    /// Whether connections to addresses outside the public internet are refused.
     pub block_private: bool,
-    /// What connections go through.
+    /// Proxies for connections.
     pub proxies: Proxies,
     /// How to log in.
     pub login: LoginOptions,
-    /// If set, every connection goes to the built-in origin, whatever the URL says, and through no
+    /// If set, every connection goes to the built-in origin, whatever the URL is, and through no
     /// proxy.
     pub simulated: Option<Simulated>,
 }
 
-/// How to log in: what the user gave for the whole run, and for whom there is more.
+/// How to log in: what the user specified for the whole run, and the hosts with further login data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginOptions {
-    /// For the host of every task.
+    /// Credentials for the host of every task.
     pub credentials: Option<Credentials>,
     /// A token for the host of every task (RFC 6750).
     pub bearer: Option<Bearer>,
-    /// Passwords are proven by Digest only (RFC 7616), and never sent.
+    /// Whether passwords are used only for Digest (RFC 7616), and never sent.
     pub digest_only: bool,
-    /// For whom the coordinator may have a [`Login`](crate::Login).
+    /// Hosts for which the coordinator may have a [`Login`](crate::Login).
     pub hosts: LoginHosts,
-    /// Cookies that servers set are reported.
+    /// Whether cookies that servers set are reported.
     pub report_cookies: bool,
-    /// Certificates and private key in PEM, to be shown to the host of every task that asks for
-    /// them.
+    /// Certificates and private key in PEM, sent to the host of every task if it requests them.
     pub identity: Option<Identity>,
 }
 
-/// A token.
+/// A bearer token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bearer(pub String);
 
-/// Tokens are not for logs.
+/// Hides the token from logs.
 impl std::fmt::Debug for Bearer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
 }
 
-/// A client's certificates and the private key of the first, in PEM.
+/// Certificates of a client, and the private key of the first, in PEM.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Identity {
-    /// The certificates, the client's own first.
+    /// The certificates, with the client's own first.
     pub certificates: String,
-    /// The private key of the first of them.
+    /// The private key of the first certificate.
     pub key: String,
 }
 
 impl Identity {
-    /// How much text it holds, in bytes.
+    /// Returns the length of all texts, in bytes.
     #[must_use]
     pub const fn text_bytes(&self) -> usize {
         self.certificates.len() + self.key.len()
     }
 }
 
-/// Keys are not for logs.
+/// Hides the key from logs.
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
 }
 
-/// A family of addresses.
+/// Families of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
@@ -213,31 +212,31 @@ pub enum Family {
     V6,
 }
 
-/// Which proxy a URL's connection goes through.
+/// The proxies for connections to URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxies {
-    /// For http URLs.
+    /// Proxy for http URLs.
     pub http: Option<Proxy>,
-    /// For https URLs.
+    /// Proxy for https URLs.
     pub https: Option<Proxy>,
-    /// Hosts that are reached without one.
+    /// Hosts that are reached without a proxy.
     pub exempt: Vec<Exemption>,
 }
 
-/// One proxy.
+/// A proxy.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxy {
-    /// What it speaks.
+    /// Protocol of the proxy.
     pub scheme: ProxyScheme,
-    /// Its host, in lower case; an IPv6 address without brackets.
+    /// Host of the proxy, in lower case; an IPv6 address without brackets.
     pub host: String,
-    /// Its port.
+    /// Port of the proxy.
     pub port: u16,
     /// User name and password, decoded.
     pub credentials: Option<(String, String)>,
 }
 
-/// Credentials are not for logs.
+/// Hides credentials from logs.
 impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Proxy")
@@ -248,7 +247,7 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-/// What a proxy speaks.
+/// Protocols of proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProxyScheme {
     /// HTTP: requests for http URLs (RFC 9112 section 3.2.2), `CONNECT` for https URLs (RFC 9110
@@ -256,20 +255,20 @@ pub enum ProxyScheme {
     Http,
     /// The same over TLS.
     Https,
-    /// SOCKS 5 (RFC 1928), told an address.
+    /// SOCKS 5 (RFC 1928) with an address.
     Socks5,
-    /// SOCKS 5, told the host's name.
+    /// SOCKS 5 with the host's name.
     Socks5h,
 }
 
-/// A host, or several, that no proxy is used for.
+/// Hosts that are reached without a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exemption {
     /// Every host.
     All,
-    /// This host and all below it, in lower case, on this port or on any.
+    /// This host and all hosts below it, in lower case, on this port or on all.
     Domain(String, Option<u16>),
-    /// The addresses that begin with these bits.
+    /// Addresses that begin with this number of bits of this address.
     Network(IpAddr, u8),
 }
 
@@ -280,28 +279,28 @@ pub struct ResolveOverride {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// The address to connect to in place of a lookup.
+    /// Address to connect to instead of a lookup.
     pub addr: IpAddr,
 }
 
-/// Whose certificates are trusted.
+/// Certificates that are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
-    /// The root certificates of Mozilla's programme, compiled in.
+    /// The root certificates of Mozilla's programme, which are compiled in.
     WebRoots,
-    /// What the operating system trusts.
+    /// The certificates that the operating system trusts.
     System,
-    /// The PEM bundle in this file, and nothing else.
+    /// The PEM bundle in this file, and no other certificate.
     File(OsString),
-    /// This PEM text, and nothing else (the built-in origin's CA).
+    /// This PEM text, and no other certificate (the built-in origin's CA).
     Pem(String),
 }
 
-/// Where the built-in origin listens.
+/// Addresses of the built-in origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Simulated {
-    /// For http URLs.
+    /// Address for http URLs.
     pub http: SocketAddr,
-    /// For https URLs.
+    /// Address for https URLs.
     pub https: SocketAddr,
 }

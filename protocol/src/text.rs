@@ -1,6 +1,7 @@
-//! Text that others wrote, made harmless to print.
+//! Makes text from workers and servers safe to print.
 //!
-//! A worker may have been taken over by a server. What it says goes to terminals, logs and pages.
+//! A server may have compromised a worker. The worker's text is written to terminals, logs and
+//! pages.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,11 +9,11 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, DecodeError};
 use crate::{Cookie, Exchange, MAX_COOKIES, MAX_SPANS, Report, message};
 
-/// The longest text in a report, in bytes: the URL that redirects led to.
+/// Maximum length of a text in a report, in bytes: that of the URL after redirects.
 const MAX_TEXT: usize = 16 * 1024;
 
-/// Whether `character` could command a terminal, or make text look like other text: control
-/// characters, line and paragraph separators, and those that change the direction of writing
+/// Returns whether `character` could command a terminal or make text look like other text: control
+/// characters, line and paragraph separators, and characters that change the direction of writing
 /// (Unicode Standard Annex 9).
 #[must_use]
 pub fn is_harmful(character: char) -> bool {
@@ -27,19 +28,19 @@ pub fn is_harmful(character: char) -> bool {
         )
 }
 
-/// Why a frame says nothing that a worker may say.
+/// Reasons why a frame is not a valid message of a worker.
 #[derive(Debug, thiserror::Error)]
 pub enum HeardError {
-    /// It is no message.
+    /// The frame is not a message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A text in it is longer than any that a worker sends.
+    /// A text is longer than any that a worker sends.
     #[error("report with a text of {0} bytes exceeds the limit of {MAX_TEXT}")]
     Text(usize),
-    /// An exchange in it has more spans than any that a worker sends.
+    /// An exchange has more spans than a worker sends.
     #[error("report with {0} spans exceeds the limit of {MAX_SPANS}")]
     Spans(usize),
-    /// An exchange in it has more text in cookies than any that a worker sends.
+    /// The cookies of an exchange have more text than a worker sends.
     #[error("report with cookies of {0} bytes exceeds the limit of {MAX_COOKIES}")]
     Cookies(usize),
 }
@@ -48,12 +49,12 @@ impl<P, O, F> message::FromWorker<P, O, F>
 where
     Self: Serialize + DeserializeOwned,
 {
-    /// What a worker says in `frame`: the only way from a worker's bytes to a message. `check` sees
-    /// each report, makes what is in it harmless, and bounds it.
+    /// Decodes a worker's message from `frame`. This is the only way from a worker's bytes to a
+    /// message. `check` is called with each report to make it harmless and to limit its size.
     ///
     /// # Errors
     ///
-    /// If that is nothing that a worker may say.
+    /// Fails if no correct worker sends this frame.
     pub fn heard_with(
         frame: &[u8],
         check: impl FnMut(&mut message::Report<O, F>) -> Result<(), HeardError>,
@@ -69,23 +70,23 @@ where
 }
 
 impl crate::FromWorker {
-    /// What a worker that downloads says in `frame`: see [`heard_with`](Self::heard_with) and
-    /// [`check_report`].
+    /// Decodes the message of a worker that downloads from `frame`: see
+    /// [`heard_with`](Self::heard_with) and [`check_report`].
     ///
     /// # Errors
     ///
-    /// If that is nothing that a worker may say.
+    /// Fails if no correct worker sends this frame.
     pub fn heard(frame: &[u8]) -> Result<Self, HeardError> {
         Self::heard_with(frame, check_report)
     }
 }
 
-/// Sees to it that every text in `report` is of bounded length, and replaces each character that
-/// [is harmful](is_harmful).
+/// Checks that each text in `report` has a limited length, and replaces each character that [is
+/// harmful](is_harmful).
 ///
 /// # Errors
 ///
-/// If that is nothing that a worker says.
+/// Fails if no correct worker sends this report.
 pub fn check_report(report: &mut Report) -> Result<(), HeardError> {
     match report {
         Report::Started { .. } | Report::Released { .. } => Ok(()),

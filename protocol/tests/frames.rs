@@ -1,4 +1,4 @@
-//! Frames: what is encoded comes back, and nothing else does.
+//! Frames: decoding returns what was encoded, and refuses everything else.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,7 @@ fn duration() -> impl Strategy<Value = Duration> {
 }
 
 fn os_string() -> impl Strategy<Value = OsString> {
-    // Any bytes: a path on Unix need not be text.
+    // Any bytes, because a path on Unix need not be text.
     vec(any::<u8>(), 0..50).prop_map(OsString::from_vec)
 }
 
@@ -482,8 +482,8 @@ fn a_message_beyond_the_frame_limit_is_not_sent() {
 
 #[test]
 fn a_claimed_length_beyond_the_limit_allocates_nothing() {
-    // `Reports`, with 2^62 of them, as a corrupt frame may claim: an allocation of that size
-    // would abort the process, so surviving is the proof.
+    // `Reports` with 2^62 elements, as a corrupt frame may claim. An allocation of that size would
+    // abort the process, so it is enough that the test survives.
     let mut frame = vec![2];
     frame.push(253);
     frame.extend((1_u64 << 62).to_le_bytes());

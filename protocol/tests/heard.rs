@@ -1,4 +1,5 @@
-//! Whom the coordinator hears, and that what a worker says is bounded and harmless to print.
+//! Which greetings the coordinator accepts, and that messages of workers are limited and safe to
+//! print.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Packets are those of the ipc-channel that workers use, and nothing else is taken for one.
+//! Packets are those of the ipc-channel that workers use, and nothing else is accepted as one.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -32,7 +32,7 @@ fn what_ipc_channel_sends_is_read() {
         let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty()).unwrap();
         packet::message(&buffer[..length]).map(<[u8]>::to_vec)
     };
-    // Of the type that workers use, and made as they make it: through a channel of its own.
+    // The type that workers use, created as they create it: by sending the end through a channel.
     let (pass, passed) = ipc_channel::ipc::channel().unwrap();
     pass.send(sender.to_opaque()).unwrap();
     let sender: IpcBytesSender = passed.to_opaque().to().recv().unwrap();
@@ -68,7 +68,7 @@ fn what_is_written_ipc_channel_receives() {
     }
 }
 
-/// A packet whose header announces so much, with a message of so many bytes.
+/// Returns a packet with these two lengths in its header and a message of `message` bytes.
 fn packet(announced: usize, whole: usize, message: usize) -> Vec<u8> {
     let mut packet = announced.to_ne_bytes().to_vec();
     packet.extend_from_slice(&whole.to_ne_bytes());

@@ -1,7 +1,7 @@
-//! The faults that there are, and how much of each: what `--faults` means.
+//! The faults that `--faults` can name, and their amounts.
 //!
-//! It must not bring any of them about: a part is done by the run itself (`--inject`), a part by the
-//! origin (`--simulate`), and the rest by the supervisor.
+//! This module must not inject any of them. Some are injected by the run itself (`--inject`), some
+//! by the origin (`--simulate`), and the rest by the supervisor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,9 +12,9 @@ use std::str::FromStr;
 pub enum Fault {
     /// A worker is killed with SIGKILL.
     Kill,
-    /// A worker is stopped with SIGSTOP, for good.
+    /// A worker is stopped permanently with SIGSTOP.
     Stop,
-    /// A worker is stopped, and goes on a little later.
+    /// A worker is stopped, and continued shortly after.
     Pause,
     /// All workers are killed at once.
     KillAll,
@@ -22,19 +22,19 @@ pub enum Fault {
     Segv,
     /// A worker aborts in the middle of a task.
     Abort,
-    /// A worker leaves with exit code 0 in the middle of a task.
+    /// A worker exits with code 0 in the middle of a task.
     Exit,
-    /// A worker takes memory until it dies of it.
+    /// A worker allocates memory until it dies.
     Eat,
-    /// A download never goes on.
+    /// A download hangs.
     Hang,
-    /// A worker says what is not of the protocol.
+    /// A worker sends bytes that break the protocol.
     Garbage,
-    /// A worker starts, and never connects.
+    /// A worker starts, but never connects.
     NoConnect,
-    /// A worker leaves as soon as it is started.
+    /// A worker exits as soon as it is started.
     NoStart,
-    /// URLs that bring about one of the faults above whenever a worker takes them up.
+    /// URLs that cause one of the faults above in every worker that starts them.
     Poison,
     /// The origin answers with an error.
     Errors,
@@ -42,42 +42,42 @@ pub enum Fault {
     Truncate,
     /// The origin resets the connection.
     Reset,
-    /// The origin falls silent within a body.
+    /// The origin stops sending within a body.
     Stall,
-    /// The origin lets a body drip.
+    /// The origin sends a body very slowly.
     Slow,
-    /// The origin's body has no end.
+    /// The origin sends a body without an end.
     Endless,
     /// The coordinator is killed with SIGKILL.
     Coordinator,
-    /// The coordinator is asked to end, with SIGTERM.
+    /// The coordinator is asked to end with SIGTERM.
     Term,
-    /// The coordinator is stopped, and goes on a little later.
+    /// The coordinator is stopped, and continued shortly after.
     Suspend,
     /// The coordinator is killed, and the end of its run log is torn.
     Torn,
     /// The disk is full for the coordinator.
     Disk,
-    /// The queue of a fleet is killed, and is back a little later.
+    /// The queue of a fleet is killed, and restarted shortly after.
     Server,
     /// The feeder of a fleet is killed, and started again.
     Feeder,
-    /// A member of a fleet is cut off from the queue for longer than its lease.
+    /// A member of a fleet is disconnected from the queue for longer than its lease.
     Cut,
 }
 
-/// What the amount of a fault counts.
+/// The unit of a fault's amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// Times a second.
+    /// Times per second.
     Rate,
     /// Percent of the URLs, of the requests or of the workers.
     Share,
-    /// Times in all, or URLs of each kind.
+    /// Times in total, or URLs of each kind.
     Count,
 }
 
-/// Who brings a fault about.
+/// What injects a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The run, through `--inject`.
@@ -90,15 +90,15 @@ pub enum By {
     Fleet,
 }
 
-/// How much of each fault there is to be; faults that are not in it are off.
+/// The amount of each fault. Faults without an entry are off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
     amounts: BTreeMap<Fault, Option<f64>>,
-    /// Those that were named, and not meant by `all`.
+    /// Faults that were named, and not just included in `all`.
     named: BTreeSet<Fault>,
 }
 
-/// Why a text is no choice of faults.
+/// Why a text is not a valid choice of faults.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultsError {
     /// There is no such fault.
@@ -107,15 +107,15 @@ pub enum FaultsError {
         /// The name given.
         name: String,
     },
-    /// The amount is none.
+    /// The amount is not valid.
     #[error("'{value}' is no amount of {}: it takes {}", .fault.name(), .fault.measure().expected())]
     Amount {
-        /// Of which fault.
+        /// The fault.
         fault: Fault,
-        /// What was given.
+        /// The text given as its amount.
         value: String,
     },
-    /// It can befall a fleet only.
+    /// The fault can happen to a fleet only.
     #[error("{} befalls a fleet only; say of how many members with --fleet", .0.name())]
     OfFleet(Fault),
 }
@@ -124,14 +124,14 @@ fn names() -> String {
     Fault::ALL.map(Fault::name).join(", ")
 }
 
-/// URLs for each time that something befalls the coordinator, unless the user says how often.
+/// Number of URLs for each fault of the coordinator, unless the user sets an amount.
 const URLS_PER_KILL: u32 = 800;
 const URLS_PER_TEAR: u32 = 2_000;
 const URLS_PER_SUSPENSION: u32 = 4_000;
 const URLS_PER_RARITY: u32 = 5_000;
 
 impl Fault {
-    /// All of them, in their order.
+    /// All faults, in their order.
     pub const ALL: [Self; 27] = [
         Self::Kill,
         Self::Stop,
@@ -162,7 +162,7 @@ impl Fault {
         Self::Cut,
     ];
 
-    /// Those that a poison can bring about.
+    /// Faults that a poison URL can cause.
     pub const IN_TASKS: [Self; 6] = [
         Self::Segv,
         Self::Abort,
@@ -172,7 +172,7 @@ impl Fault {
         Self::Garbage,
     ];
 
-    /// What it is called.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -206,7 +206,7 @@ impl Fault {
         }
     }
 
-    /// What its amount counts.
+    /// Returns the unit of the amount.
     #[must_use]
     pub const fn measure(self) -> Measure {
         match self {
@@ -237,7 +237,7 @@ impl Fault {
         }
     }
 
-    /// Who brings it about.
+    /// Returns what injects the fault.
     #[must_use]
     pub const fn by(self) -> By {
         match self {
@@ -267,7 +267,7 @@ impl Fault {
         }
     }
 
-    /// How much of it there is in a list of so many URLs, unless the user says.
+    /// Returns the default amount for a list of `urls` URLs.
     fn usual(self, urls: u32) -> f64 {
         let once_per = |each: u32| f64::from(urls.div_ceil(each));
         match self {
@@ -327,8 +327,8 @@ impl Measure {
 impl FromStr for Faults {
     type Err = FaultsError;
 
-    /// Names with commas between them, each with an amount if it is not to be the usual one:
-    /// `kill=10/s,coordinator=20,torn`. `all` is every fault, `none` is nothing.
+    /// Parses names separated by commas, each with an amount unless the default is meant:
+    /// `kill=10/s,coordinator=20,torn`. `all` is every fault, and `none` is no fault.
     fn from_str(text: &str) -> Result<Self, FaultsError> {
         let (mut amounts, mut named) = (BTreeMap::new(), BTreeSet::new());
         for item in text.split(',').map(str::trim) {
@@ -355,7 +355,7 @@ impl FromStr for Faults {
 }
 
 impl Faults {
-    /// How much of `fault` there is to be with so many URLs; its unit is the fault's measure.
+    /// Returns the amount of `fault` for `urls` URLs, in the fault's unit.
     #[must_use]
     pub fn of(&self, fault: Fault, urls: u32) -> f64 {
         self.amounts
@@ -363,14 +363,14 @@ impl Faults {
             .map_or(0.0, |amount| amount.unwrap_or_else(|| fault.usual(urls)))
     }
 
-    /// The first that was named and can befall a fleet only.
+    /// Returns the first named fault that can happen to a fleet only.
     #[must_use]
     pub fn of_fleet(&self) -> Option<Fault> {
         let mut named = self.named.iter().copied();
         named.find(|fault| fault.by() == By::Fleet && self.amounts[fault] != Some(0.0))
     }
 
-    /// How often `fault` is to happen, if that is what its amount counts.
+    /// Returns how often `fault` happens, if its amount is a count.
     #[must_use]
     #[allow(
         clippy::cast_possible_truncation,
@@ -381,8 +381,7 @@ impl Faults {
         self.of(fault, urls) as u32
     }
 
-    /// The faults that the run brings about itself, as `--inject` takes them; empty if there are
-    /// none.
+    /// Returns the faults that the run injects itself, for `--inject`. Empty if there are none.
     #[must_use]
     pub fn inject(&self, urls: u32, seed: u64) -> String {
         let mut spec = String::new();
@@ -411,7 +410,7 @@ impl Faults {
         spec
     }
 
-    /// The faults of the origin, as a part of what `--simulate` takes, with a comma before each.
+    /// Returns the faults of the origin, as a part of a `--simulate` value; each follows a comma.
     #[must_use]
     pub fn simulate(&self, urls: u32) -> String {
         let mut spec = String::new();
@@ -425,7 +424,7 @@ impl Faults {
     }
 }
 
-/// What stands in a URL that brings about `fault` every time.
+/// Returns the part of a URL that makes it cause `fault` every time.
 #[must_use]
 pub fn poison_mark(fault: Fault) -> String {
     format!("/poison-{}/", fault.name())

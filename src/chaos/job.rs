@@ -1,6 +1,6 @@
-//! One run of the coordinator, as a process that can be struck.
+//! One run of the coordinator, as a process that faults can be injected into.
 //!
-//! It must not know why.
+//! This module does not know the reason for a fault.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,17 +21,17 @@ pub struct Job {
     child: Child,
     pid: Pid,
     pidfd: OwnedFd,
-    /// Reaped: its process id may be another's by now.
+    /// The process is reaped, so its id may belong to another process.
     over: bool,
 }
 
 impl Job {
-    /// Starts it in a process group of its own, so that Ctrl-C does not reach it; what it says is
-    /// appended to the file `said`. What it reads is for `command` to say.
+    /// Starts the run in a separate process group, so that Ctrl-C does not reach it. Its output is
+    /// appended to the file `said`. `command` sets its input.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, or not be watched.
+    /// Fails if it cannot be started or watched.
     pub fn start(mut command: Command, said: &Path) -> io::Result<Self> {
         let said: File = OpenOptions::new().append(true).create(true).open(said)?;
         let mut child = command
@@ -48,7 +48,7 @@ impl Job {
                 over: false,
             }),
             Err(errno) => {
-                // It must not run on unwatched.
+                // It must not continue unwatched.
                 child.kill()?;
                 child.wait()?;
                 Err(errno.into())
@@ -56,36 +56,36 @@ impl Job {
         }
     }
 
-    /// Its standard input, the first time, if that is a pipe.
+    /// Returns its standard input if that is a pipe. Works once.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Readable once it has ended (pidfd_open(2)).
+    /// Returns a descriptor that is readable once it has ended (pidfd_open(2)).
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Sends it a signal; nothing happens if it has just ended.
+    /// Sends it a signal. Does nothing if it has just ended.
     pub fn signal(&self, signal: Signal) {
         if !self.over {
             let _ = kill_process(self.pid, signal);
         }
     }
 
-    /// From now on, a file that it writes to can grow to `size` bytes and no further: writes fail
-    /// with EFBIG (setrlimit(2)), as they do on a full disk with ENOSPC.
+    /// Limits the files that it writes to `size` bytes from now on. Writes then fail with EFBIG
+    /// (setrlimit(2)), as they fail on a full disk with ENOSPC.
     ///
     /// # Errors
     ///
-    /// If the limit cannot be set, and it still runs.
+    /// Fails if the limit cannot be set although the process is running.
     pub fn limit_files(&self, size: u64) -> io::Result<()> {
         let limit = Rlimit {
             current: Some(size),
@@ -97,11 +97,11 @@ impl Job {
         }
     }
 
-    /// Waits for its end; also what it used, with all that it waited for itself.
+    /// Waits for its end. Also returns the resources used by it and the processes it reaped.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited for.
+    /// Fails if it cannot be waited for.
     pub fn finish(&mut self) -> io::Result<(ExitStatus, Usage)> {
         let reaped = reap(self.pid());
         self.over = true;
@@ -118,7 +118,7 @@ impl Drop for Job {
     }
 }
 
-/// How a run ended, in words.
+/// Describes how a run ended.
 #[must_use]
 pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {

@@ -1,13 +1,13 @@
-//! Chaos: a run under seeded faults, and a verdict on what became of it.
+//! Chaos: a run under seeded faults, and a verdict on its result.
 //!
 //! ```text
-//!   plan -- list, faults, injections --> supervise -- run, kill, tear, run again --> (ended by itself)
+//!   plan -- list, faults, injections --> supervise -- run, kill, tear, run again --> (normal exit)
 //!                                       |                                            |
 //!                      origin, its journal, output folder, process table  ---->  check --> report
 //! ```
 //!
-//! The run is this program as a process of its own: chaos knows nothing of its insides. It must not
-//! download anything, and its verdict uses no count that the run itself makes.
+//! The run is this program as a separate process: chaos knows nothing about its internals. This
+//! module must not download anything, and its verdict uses no count of the run itself.
 
 pub mod check;
 mod compare;
@@ -46,19 +46,19 @@ use watch::Interrupt;
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum ChaosError {
-    /// There is no place for it all.
+    /// The folder for the runs cannot be used.
     #[error(
         "cannot work in {}: {source}; set TMPDIR, or name a folder that does not exist with --output",
         .folder.display()
     )]
     Folder { folder: PathBuf, source: io::Error },
-    /// The origin does not come up.
+    /// The origin does not start.
     #[error("cannot start the built-in origin: {0}")]
     Origin(#[from] SpawnError),
-    /// Signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
-    /// The queue of a fleet does not come up, or does not show what it holds.
+    /// The queue of a fleet does not start, or its contents cannot be read.
     #[error("cannot use nats-server: {0}; name the program with --nats-server")]
     Queue(String),
     /// The runs cannot be started or watched.
@@ -75,19 +75,19 @@ pub enum ChaosError {
     Write(#[source] io::Error),
 }
 
-/// How it ended.
+/// The result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Every promise was kept.
     Clean,
-    /// One was broken, or the run did not finish.
+    /// A promise was broken, or the run did not finish.
     Broken,
     /// A signal ended it early.
     Interrupted(u8),
 }
 
 impl Ending {
-    /// The exit code.
+    /// Returns the exit code.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -98,11 +98,11 @@ impl Ending {
     }
 }
 
-/// Holds a chaos run, and prints the verdict.
+/// Performs a chaos run, and prints the verdict.
 ///
 /// # Errors
 ///
-/// If there is none. What becomes of the list is never an error.
+/// Fails if no verdict is possible. What happens to the list is never an error.
 pub fn execute(plan: &Plan) -> Result<Ending, ChaosError> {
     let begun = Instant::now();
     let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
@@ -111,7 +111,7 @@ pub fn execute(plan: &Plan) -> Result<Ending, ChaosError> {
     let story = supervise::supervise(plan, &scene, &interrupt, &progress);
     progress.clear();
     let story = story.map_err(ChaosError::Supervise)?;
-    // Its last lines are written when it leaves.
+    // The origin writes the last lines of its journal when it exits.
     scene.close();
     if let Some(signal) = story.interrupted {
         return Ok(Ending::Interrupted(signal));
@@ -130,7 +130,7 @@ pub fn execute(plan: &Plan) -> Result<Ending, ChaosError> {
     })?;
     let clean = findings.is_clean() && story.unfinished.is_none();
     if !clean {
-        // Whoever wants to know more needs what is there.
+        // The evidence is needed to analyse the fault.
         scene.keep();
     }
     let report = Report {

@@ -1,6 +1,6 @@
-//! What a chaos run is about: made from what was typed and a seed, before anything is started.
+//! The plan of a chaos run, derived from the command line and a seed before anything starts.
 //!
-//! The same arguments give the same plan. It must not start anything.
+//! The same arguments give the same plan. This module must not start anything.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,54 +14,54 @@ use super::faults::{Fault, Faults, FaultsError, poison_mark};
 use crate::cli::chaos::ChaosArgs;
 use crate::cli::mode::{EngineName, Mode};
 
-/// URLs of the list, unless the user says how many.
+/// Number of URLs in the list, unless the user sets it.
 pub(super) const URLS: u32 = 2_000;
 
-/// Simulated hosts of the list.
+/// Number of simulated hosts in the list.
 pub(super) const HOSTS: u32 = 40;
 
-/// One host in so many is asked over TLS.
+/// One of this many hosts is asked over TLS.
 const TLS_EVERY: u32 = 8;
 
-/// What the origin answers with where nothing goes wrong: small files, so that there are many.
+/// The settings of the origin for answers without faults. Small files allow many of them.
 const BODIES: &str = "size=1KiB..64KiB,latency=5ms,jitter=15ms";
 
-/// Requests of a URL that can meet a fault of the origin. The run tries more often than that, so
+/// Number of requests for a URL that can meet a fault of the origin. The run retries more often, so
 /// that every URL can be stored.
 const TRANSIENT: u32 = 3;
 
-/// The share of the work after which nothing more befalls the coordinator, so that the run can end.
+/// The share of the work after which the coordinator meets no more faults, so that the run can end.
 const LAST: f64 = 0.95;
 
-/// A chaos run to be held.
+/// The plan of a chaos run.
 #[derive(Debug)]
 pub struct Plan {
     pub program: PathBuf,
-    /// What is to be downloaded.
+    /// The list.
     pub tasks: Vec<Task>,
     /// Worker processes.
     pub workers: u16,
-    /// Downloads in flight in each.
+    /// Downloads in flight in each worker.
     pub concurrency: u16,
-    /// What drives them.
+    /// The engine of the workers.
     pub engine: EngineName,
-    /// How workers are made.
+    /// Whether workers are processes or threads.
     pub mode: Mode,
-    /// How the origin answers.
+    /// The settings of the origin.
     pub spec: Spec,
-    /// The faults that the run brings about itself.
+    /// The faults that the run injects itself.
     pub inject: String,
-    /// What befalls the coordinator, in order.
+    /// The faults of the coordinator, in order.
     pub injections: Vec<Injection>,
-    /// Longest time that it all may take.
+    /// Time limit for everything together.
     pub limit: Duration,
-    /// Whether files and logs are kept, and where.
+    /// The folder for files and logs, if they are kept.
     pub keep: Option<PathBuf>,
     /// The verdict is printed as JSON.
     pub json: bool,
-    /// Nothing is said but the verdict.
+    /// Only the verdict is printed.
     pub quiet: bool,
-    /// What it was made from.
+    /// The seed of the plan.
     pub seed: u64,
 }
 
@@ -70,20 +70,20 @@ pub struct Plan {
 pub struct Task {
     /// The URL, normalised.
     pub url: String,
-    /// What it does to every worker that takes it up, if it does.
+    /// The fault that it causes in every worker that starts it, if it is poison.
     pub poison: Option<Fault>,
 }
 
-/// Something that befalls the coordinator.
+/// A fault of the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Injection {
-    /// How many bodies the origin has served whole by then.
+    /// The number of bodies that the origin has served whole before it.
     pub after: u64,
-    /// What it is.
+    /// The kind of fault.
     pub what: What,
 }
 
-/// What befalls the coordinator.
+/// The kind of a coordinator's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
@@ -93,31 +93,31 @@ pub enum What {
     Term,
     /// SIGSTOP, and SIGCONT after this time.
     Suspend(Duration),
-    /// SIGKILL; then the last line of the run log is cut after this share of it, in 1/256.
+    /// SIGKILL. Then the last line of the run log is cut after this share of it, in 1/256.
     Cut(u8),
-    /// SIGKILL; then this share of a line, in 1/256, is appended to the run log.
+    /// SIGKILL. Then this share of a line, in 1/256, is appended to the run log.
     Half(u8),
-    /// The run log may grow by so many bytes, and no more.
+    /// The run log may grow by at most this many bytes.
     Disk(u64),
 }
 
-/// Why there is no plan: what was typed makes no sense.
+/// Why the command line gives no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The faults.
+    /// The choice of faults is not valid.
     #[error("--faults: {0}")]
     Faults(#[from] FaultsError),
-    /// The origin's.
+    /// The settings of the origin are not valid.
     #[error("--faults: {0}")]
     Spec(#[from] SpecError),
 }
 
 impl Plan {
-    /// Makes sense of what was typed.
+    /// Validates the command line.
     ///
     /// # Errors
     ///
-    /// If there is none in it.
+    /// Fails if the arguments are not valid.
     pub fn new(args: &ChaosArgs) -> Result<Self, PlanError> {
         let urls = args.urls.map_or(URLS, NonZeroU32::get);
         let faults = &args.faults;
@@ -134,17 +134,17 @@ impl Plan {
         })
     }
 
-    /// A plan without a list, in which nothing happens but the origin's faults: `simulate` is added
-    /// to what the origin is told.
+    /// Creates a plan without a list, in which only the origin causes faults. `simulate` is added
+    /// to the settings of the origin.
     ///
     /// # Errors
     ///
-    /// If that makes no sense.
+    /// Fails if these settings are not valid.
     pub fn calm(args: &ChaosArgs, simulate: &str) -> Result<Self, PlanError> {
         let seed = args.seed;
         let spec = format!("{BODIES},seed={seed},transient={TRANSIENT}{simulate}");
         Ok(Self {
-            // The file that runs now, even if another was put in its place meanwhile.
+            // The running file, even if another file has replaced it on disk.
             program: PathBuf::from("/proc/self/exe"),
             tasks: Vec::new(),
             workers: args.workers.get(),
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-/// So many URLs, of which `poisons` are poison of each kind, in random places; `host` chooses hosts.
+/// Returns `urls` URLs, with `poisons` of each kind in random places. `host` chooses hosts.
 pub(super) fn tasks(
     urls: u32,
     poisons: u32,
@@ -211,7 +211,7 @@ fn injections(faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Injection> {
     all.into_iter().enumerate().map(injection).collect()
 }
 
-/// Each of `kinds` as often as `faults` says, in random order.
+/// Returns each of `kinds` as often as `faults` demands, in random order.
 pub(super) fn shuffled(kinds: &[Fault], faults: &Faults, urls: u32, rng: &mut Rng) -> Vec<Fault> {
     let times = |kind: &Fault| faults.times(*kind, urls) as usize;
     let mut all: Vec<_> = kinds
@@ -222,7 +222,7 @@ pub(super) fn shuffled(kinds: &[Fault], faults: &Faults, urls: u32, rng: &mut Rn
     all
 }
 
-/// After how many URLs the fault in this place, of `count`, is due: about evenly spread.
+/// Returns the number of URLs before fault `place` of `count`. Faults are spread about evenly.
 pub(super) fn moment(place: usize, count: usize, urls: u32, rng: &mut Rng) -> u64 {
     let step = f64::from(urls) * LAST / (count as f64 + 1.0);
     ((place as f64 + 0.5 + rng.f64()) * step) as u64
@@ -238,7 +238,7 @@ pub(super) fn what(fault: Fault, rng: &mut Rng) -> What {
     } else if fault == Fault::Torn {
         What::Half(rng.u8(1..))
     } else if fault == Fault::Disk {
-        // Records have some 500 bytes: the limit is mostly reached within one.
+        // Records have about 500 bytes, so the limit is mostly reached within one.
         What::Disk(rng.u64(..2_000))
     } else {
         What::Kill

@@ -1,17 +1,17 @@
-//! What a person sees meanwhile: one line, on a terminal only.
+//! Shows progress to a person: one line, on a terminal only.
 //!
-//! It must not decide anything.
+//! This module must not decide anything.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::supervise::Story;
 
-/// Progress through a chaos run, or through something else that takes its time.
+/// The progress of a chaos run, or of another long operation.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Draws on standard error if that is a terminal and `quiet` is not wanted.
+    /// Draws on standard error if that is a terminal and `quiet` is off.
     #[must_use]
     pub fn new(steps: usize, quiet: bool) -> Self {
         let target = match quiet {
@@ -19,12 +19,12 @@ impl Progress {
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(steps as u64), target);
-        // The template is a constant, and right.
+        // The template is a valid constant.
         let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}");
         Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 
-    /// Shows how far it is: URLs that the origin has served, and what befell the coordinator.
+    /// Shows the URLs that the origin has served, and the faults of the coordinator.
     pub fn show(&self, urls: u64, story: &Story) {
         let injections: u32 = story.injections.values().sum();
         self.tell(
@@ -33,13 +33,13 @@ impl Progress {
         );
     }
 
-    /// Shows how many steps are done, and what is being done.
+    /// Shows how many steps are done, and the current one.
     pub fn tell(&self, done: u64, doing: String) {
         self.0.set_position(done);
         self.0.set_message(doing);
     }
 
-    /// Takes the line off the screen.
+    /// Removes the line from the screen.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }

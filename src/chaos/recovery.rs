@@ -1,7 +1,7 @@
-//! How long it took from a death until another worker was at the task.
+//! Measures the time from a death until another worker started on the task.
 //!
-//! Both ends are seen from outside of the workers: when the signal was sent, and when the origin was
-//! next asked for what had been running. It must not judge.
+//! Both times are taken outside the workers: when the signal was sent, and when the origin received
+//! the next request for a URL that had been running. This module must not judge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -16,7 +16,7 @@ use url::Url;
 use super::check::Unreadable;
 use super::supervise::Story;
 
-/// A line of `deaths.jsonl`, as far as it matters.
+/// A line of `deaths.jsonl`; only the fields that are needed.
 #[derive(Debug, Deserialize)]
 struct Death {
     time: String,
@@ -40,7 +40,7 @@ struct Running {
     url: String,
 }
 
-/// A line of `injected.jsonl`, as far as it matters.
+/// A line of `injected.jsonl`; only the fields that are needed.
 #[derive(Debug, Deserialize)]
 struct Injected {
     time_us: i64,
@@ -49,19 +49,18 @@ struct Injected {
     pid: u32,
 }
 
-/// What is known of the deaths of workers.
+/// What is known about the deaths of workers.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
-    /// URLs that a worker was busy with when it died.
+    /// URLs that a worker was working on when it died.
     pub died_with: BTreeSet<String>,
-    /// How workers died, and how often.
+    /// Causes of death, and how often each occurred.
     pub causes: BTreeMap<String, u32>,
-    /// From SIGKILL until the origin was asked again for what the worker was at, by the same
-    /// coordinator.
+    /// Times from SIGKILL until the same coordinator's next request for the URL that was running.
     pub redelivery: Option<Distribution>,
-    /// The same, where that coordinator ended before, so that the next one had to begin first.
+    /// The same, if that coordinator ended first, so that the next one had to start.
     pub over_restart: Option<Distribution>,
-    /// From the death of a coordinator until the origin was asked for anything again.
+    /// Times from the death of a coordinator until the next request of any kind.
     pub restart: Option<Distribution>,
 }
 
@@ -69,22 +68,22 @@ pub struct Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distribution {
     pub count: usize,
-    /// Half of them are not longer.
+    /// Half of the times are at most this long.
     pub median_ms: f64,
-    /// Nine of ten are not longer.
+    /// Nine of ten are at most this long.
     pub p90_ms: f64,
-    /// Ninety-nine of a hundred are not longer.
+    /// Ninety-nine of a hundred are at most this long.
     pub p99_ms: f64,
     /// The longest.
     pub slowest_ms: f64,
 }
 
 impl Recovery {
-    /// Reads what the runs that stored in `output` wrote of deaths, and what the origin saw.
+    /// Reads the deaths that the runs recorded in `output`, and the origin's journal.
     ///
     /// # Errors
     ///
-    /// If a file is there and cannot be read.
+    /// Fails if a file exists but cannot be read.
     pub fn read(output: &Path, journal: &Path, story: &Story) -> Result<Self, Unreadable> {
         let deaths: Vec<Death> = lines(&output.join(".coordinator/deaths.jsonl"))?;
         let injected: Vec<Injected> = lines(&output.join(".coordinator/injected.jsonl"))?;
@@ -133,7 +132,7 @@ impl Recovery {
         Ok(recovery)
     }
 
-    /// How many workers died.
+    /// Returns the number of workers that died.
     #[must_use]
     pub fn deaths(&self) -> u32 {
         self.causes.values().sum()
@@ -145,25 +144,25 @@ impl Injected {
         matches!(self.fault.as_str(), "kill" | "kill-all")
     }
 
-    /// A process id can come again, but not so soon.
+    /// Process ids are reused, but not within this time.
     fn is_cause_of(&self, death: &Death) -> bool {
         let Ok(time) = death.time.parse::<jiff::Timestamp>() else {
             return false;
         };
-        // The time of a death is cut to milliseconds.
+        // The time of a death is truncated to milliseconds.
         let millis = time.as_millisecond() - self.time_us.div_euclid(1000);
         death.worker.pid == self.pid && (0..10_000).contains(&millis)
     }
 }
 
 impl Distribution {
-    /// Of times in nanoseconds; nothing if there are none.
+    /// Returns the distribution of times in nanoseconds, or `None` if there are none.
     #[must_use]
     pub fn of(mut times: Vec<u64>) -> Option<Self> {
         times.sort_unstable();
         let slowest = *times.last()?;
         let within = |percent: usize| {
-            // The nearest rank: the smallest value that so many are not longer than.
+            // The nearest rank: the smallest value that `percent` of the times do not exceed.
             let rank = (times.len() * percent).div_ceil(100).max(1);
             millis(times.get(rank - 1).copied().unwrap_or(slowest))
         };
@@ -181,7 +180,7 @@ fn millis(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
-/// From `start` to the first of `times`, which are in order, that is later.
+/// Returns the time from `start` to the first later one of `times`, which are sorted.
 fn wait_from(start: u64, times: &[u64]) -> Option<u64> {
     let at = times.partition_point(|time| *time <= start);
     times.get(at).map(|time| time - start)
@@ -191,8 +190,8 @@ fn identity(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.to_owned(), |url| body::identity(&url))
 }
 
-/// The lines of a file; none if there is no such file. One that is something else was torn by a
-/// death of its writer, and says nothing.
+/// Returns the lines of a file, or none if it does not exist. A line that does not parse was torn
+/// by the death of its writer, and is skipped.
 fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Unreadable> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -258,7 +257,7 @@ mod tests {
             ("h/a", 7_500_000),
             ("h/c", 9_000_000),
         ];
-        // The second coordinator asks for what the first had no time for.
+        // The second coordinator requests what the first did not get to.
         let journal: String = seen
             .map(|(url, begun_ns)| {
                 let seen = Seen {

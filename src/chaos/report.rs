@@ -1,6 +1,6 @@
 //! The verdict, as a table for people or as JSON for programs.
 //!
-//! It must not find anything out, only tell.
+//! This module must not find anything out. It only reports.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,29 +16,29 @@ use super::recovery::{Distribution, Recovery};
 use super::supervise::Story;
 use crate::verdict;
 
-/// All that there is to tell.
+/// The whole report.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// What was planned.
+    /// The plan.
     pub plan: &'a Plan,
     /// What the checker found.
     pub findings: &'a Findings,
-    /// What was done to the coordinator.
+    /// The faults of the coordinator.
     pub story: &'a Story,
     /// How long redelivery took.
     pub recovery: &'a Recovery,
-    /// How long it all took.
+    /// The duration of everything together.
     pub elapsed: Duration,
-    /// Where everything still is.
+    /// The folder with the evidence, if it is kept.
     pub kept: Option<&'a Path>,
 }
 
 impl Report<'_> {
-    /// Prints it on standard output.
+    /// Prints the report on standard output.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// Fails if standard output cannot be written.
     pub fn print(&self) -> io::Result<()> {
         let json = self.plan.json.then(|| self.json());
         verdict::print(json.as_ref(), |out| self.write(out))
@@ -147,7 +147,7 @@ impl Report<'_> {
         table
     }
 
-    /// The verdict in a line.
+    /// Returns the verdict in one line.
     #[must_use]
     pub fn verdict(&self) -> String {
         let broken: Vec<String> = Violation::ALL
@@ -205,7 +205,7 @@ impl Report<'_> {
     }
 }
 
-/// The name of a violation as a key.
+/// Returns the name of a violation as a JSON key.
 pub(super) fn key(violation: Violation) -> String {
     violation.name().replace(' ', "_")
 }
@@ -219,7 +219,7 @@ pub(super) fn listed<'a, K: std::fmt::Display + 'a>(
     parts.join(", ")
 }
 
-/// A distribution in a line.
+/// Returns a distribution in one line.
 #[must_use]
 pub fn spread(times: &Distribution) -> String {
     format!(

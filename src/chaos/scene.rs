@@ -1,15 +1,15 @@
-//! The folder that a chaos run happens in, and the origin that answers in it.
+//! The folder of a chaos run, and its origin.
 //!
 //! ```text
 //!   SCENE/urls.txt       the list
 //!   SCENE/downloads/     the output folder
 //!   SCENE/tmp/           TMPDIR of every run
-//!   SCENE/origin.json    where the origin listens
-//!   SCENE/journal.jsonl  what it saw
-//!   SCENE/said.txt       what the runs wrote on their standard output and error
+//!   SCENE/origin.json    the addresses of the origin
+//!   SCENE/journal.jsonl  the requests that it received
+//!   SCENE/said.txt       standard output and standard error of the runs
 //! ```
 //!
-//! It must not start a run.
+//! This module must not start a run.
 
 use std::fs;
 use std::io;
@@ -24,21 +24,21 @@ use super::plan::{Plan, Task};
 use crate::cli::mode::EngineName;
 use crate::cli::mode::Mode;
 
-/// The folder, and what is in it.
+/// The folder and its contents.
 #[derive(Debug)]
 pub struct Scene {
     folder: PathBuf,
-    /// Removes it at the end, unless it is kept.
+    /// Removes the folder at the end, unless it is kept.
     temporary: Option<TempDir>,
     origin: Option<Origin>,
 }
 
 impl Scene {
-    /// Makes the folder, writes the list, and starts the origin.
+    /// Creates the folder, writes the list, and starts the origin.
     ///
     /// # Errors
     ///
-    /// If one of them is not possible.
+    /// Fails if the folder, the list or the origin cannot be set up.
     pub fn set(plan: &Plan) -> Result<Self, ChaosError> {
         let (folder, temporary) = folder(plan.keep.as_deref())?;
         let mut scene = Self {
@@ -69,12 +69,12 @@ impl Scene {
         }
     }
 
-    /// The command that does the work, or what is left of it. What it says goes nowhere yet.
+    /// Returns the command that does the work, or the rest of it. Its output is not yet redirected.
     #[must_use]
     pub fn command(&self, plan: &Plan) -> Command {
         let mut command = Command::new(&plan.program);
         command
-            // The user's own settings are for other runs.
+            // The user's own settings must not affect the test.
             .arg("--no-config")
             .arg("--simulate-via")
             .arg(self.announcement())
@@ -99,7 +99,7 @@ impl Scene {
         command
     }
 
-    /// The folder itself.
+    /// Returns the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -113,25 +113,25 @@ impl Scene {
         self.folder.join("origin.json")
     }
 
-    /// The output folder of the runs.
+    /// Returns the output folder of the runs.
     #[must_use]
     pub fn output(&self) -> PathBuf {
         self.folder.join("downloads")
     }
 
-    /// Their folder for temporary files.
+    /// Returns the folder of the runs for temporary files.
     #[must_use]
     pub fn tmp(&self) -> PathBuf {
         self.folder.join("tmp")
     }
 
-    /// What the origin saw.
+    /// Returns the origin's journal.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.folder.join("journal.jsonl")
     }
 
-    /// What the runs said.
+    /// Returns the file with the output of the runs.
     #[must_use]
     pub fn said(&self) -> PathBuf {
         self.folder.join("said.txt")
@@ -142,26 +142,26 @@ impl Scene {
         self.origin = None;
     }
 
-    /// Leaves everything where it is.
+    /// Keeps the folder.
     pub fn keep(&mut self) {
         if let Some(temporary) = self.temporary.take() {
-            // The path is known already.
+            // The path is already known.
             let _ = temporary.keep();
         }
     }
 
-    /// Whether everything is left where it is.
+    /// Returns whether the folder is kept.
     #[must_use]
     pub const fn is_kept(&self) -> bool {
         self.temporary.is_none()
     }
 }
 
-/// Memory that a worker may have, where it is a process: what eats it is not to harm the machine.
+/// Memory limit of a worker process, so that the eat fault does not harm the machine.
 pub(super) const WORKER_MEMORY: &str = "256MiB";
 
-/// How every run behaves: limits that get it out of what the origin does to it within a second or
-/// two, and attempts enough for all of that.
+/// Options of every run: time limits that end a fault of the origin within a second or two, and
+/// enough attempts for all of them.
 pub(super) const SETTINGS: &str = "--retry 20 --retry-delay 20ms --connect-timeout 5s --speed-time \
     300ms --max-time 1s --lease-timeout 2s --start-timeout 2s --restart-intensity 1000/10s \
     --grace 1s";

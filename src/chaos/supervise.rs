@@ -1,7 +1,6 @@
-//! Runs the coordinator again and again, and lets happen to it what is planned, until it has ended
-//! by itself.
+//! Runs the coordinator repeatedly, and injects the planned faults, until it ends normally.
 //!
-//! It must not look at results: that is the checker's.
+//! This module must not look at results. That is the checker's task.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,37 +20,36 @@ use super::scene::Scene;
 use super::tear;
 use super::watch::{Interrupt, Watch};
 
-/// Runs in a row that may end early without that anything was done, before it is given up: there is
-/// no progress then.
+/// Most runs in a row that may end early without progress.
 const FRUITLESS: u32 = 5;
 
-/// What was done to the coordinator, and how it went.
+/// The faults of the coordinator, and its runs.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Story {
     /// How often it was started.
     pub starts: u32,
-    /// How each run ended, in words, and how often.
+    /// How the runs ended, and how often each way.
     pub ends: BTreeMap<String, u32>,
-    /// What was done to it, and how often.
+    /// The faults that were injected, and how often each.
     pub injections: BTreeMap<&'static str, u32>,
-    /// When it died of SIGKILL, on the monotonic clock, in nanoseconds.
+    /// When it died of SIGKILL, in nanoseconds on the monotonic clock.
     #[serde(skip)]
     pub killed_ns: Vec<u64>,
-    /// When each run ended, in whatever way, on the same clock.
+    /// When each run ended, however it ended, on the same clock.
     #[serde(skip)]
     pub ended_ns: Vec<u64>,
-    /// Why it did not finish, if so.
+    /// Why the list was not finished, if it was not.
     pub unfinished: Option<String>,
-    /// The signal that interrupted it all.
+    /// The signal that interrupted the chaos run.
     #[serde(skip)]
     pub interrupted: Option<u8>,
 }
 
-/// Runs the coordinator until it ends with exit code 0 or 1, or the time is up, or a signal comes.
+/// Runs the coordinator until it exits with code 0 or 1, the time is up, or a signal arrives.
 ///
 /// # Errors
 ///
-/// If a run cannot be started or watched.
+/// Fails if a run cannot be started or watched.
 pub fn supervise(
     plan: &Plan,
     scene: &Scene,
@@ -101,12 +99,12 @@ struct Supervisor<'a> {
 /// A run that has ended.
 struct Attended {
     status: ExitStatus,
-    /// What befell it last.
+    /// The last fault that was injected.
     done: Option<What>,
 }
 
 impl Supervisor<'_> {
-    /// One run, from its start to its end.
+    /// Attends to one run, from its start to its end.
     fn attend(&mut self) -> io::Result<Attended> {
         let begun_with = self.watch.complete();
         let mut job = Job::start(self.scene.command(self.plan), &self.scene.said())?;
@@ -120,7 +118,7 @@ impl Supervisor<'_> {
                 (done, resume_at) = (None, None);
             }
             let complete = self.watch.complete();
-            // A run gets to do something before it is disturbed.
+            // A run makes some progress before a fault is injected.
             if done.is_none()
                 && complete > begun_with
                 && let Some(injection) = self
@@ -150,7 +148,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Notes how a run ended; whether there is to be another.
+    /// Records how a run ended. Returns whether another one follows.
     fn goes_on(&mut self, status: ExitStatus, fruitless: u32) -> bool {
         let story = &mut self.story;
         *story.ends.entry(ending(status)).or_default() += 1;
@@ -193,7 +191,7 @@ fn befall(job: &Job, injection: &Injection, scene: &Scene) -> io::Result<()> {
 }
 
 impl What {
-    /// What it is called in the story.
+    /// Returns the name in the story.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Kill => "coordinator",
@@ -211,7 +209,7 @@ fn results(scene: &Scene) -> PathBuf {
 
 pub(super) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    // Neither is ever negative.
+    // Neither value is ever negative.
     let since = Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),
         u32::try_from(now.tv_nsec).unwrap_or(0),

@@ -1,28 +1,27 @@
-//! Tears the end of a run log, as a machine that dies within a write would leave it.
+//! Tears the end of a run log, as a crash of the machine during a write would leave it.
 //!
-//! Only while no run works on it. It must not do more than that could.
+//! Call this only while no run uses the log. It must not do more damage than a crash could.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Cuts the last line at a place within it: `share` of 256, its first byte at the least, so that a
-/// part of it is missing.
+/// Cuts the last line after `share` of 256 of it. At least one byte of it is removed.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or cut.
+/// Fails if the file cannot be read or cut.
 pub fn cut(log: &Path, share: u8) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(log)?;
     let (start, line) = last_line(&file)?;
     file.set_len(start + part(&line, share) as u64)
 }
 
-/// Appends the beginning of a line: `share` of 256 of a copy of the last one, without its end.
+/// Appends the beginning of a line: `share` of 256 of a copy of the last line, without its end.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or written.
+/// Fails if the file cannot be read or written.
 pub fn append_half(log: &Path, share: u8) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).open(log)?;
     let (_, line) = last_line(&file)?;
@@ -33,7 +32,7 @@ fn part(line: &[u8], share: u8) -> usize {
     line.len().saturating_sub(1) * usize::from(share) / 256
 }
 
-/// Where the last line begins, and its bytes, with its line feed if it has one.
+/// Returns where the last line begins, and its bytes, including its line feed if it has one.
 fn last_line(mut file: &std::fs::File) -> io::Result<(u64, Vec<u8>)> {
     let mut all = Vec::new();
     file.seek(SeekFrom::Start(0))?;

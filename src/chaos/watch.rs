@@ -1,6 +1,6 @@
-//! Waits for whatever comes first: the end of a run, progress at the origin, a signal, a moment.
+//! Waits for the first of: the end of a run, progress at the origin, a signal, a deadline.
 //!
-//! It must not act on any of them.
+//! This module must not act on any of them.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,7 +18,7 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Signals that ask to end, as something that can be waited for.
+/// Signals that ask the process to end, as an event that can be waited for.
 #[derive(Debug)]
 pub struct Interrupt {
     woken: UnixStream,
@@ -26,16 +26,16 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens to SIGINT and SIGTERM from now on, for as long as the process lives.
+    /// Handles SIGINT and SIGTERM from now on, until the process ends.
     ///
     /// # Errors
     ///
-    /// If a handler cannot be installed.
+    /// Fails if a handler cannot be installed.
     pub fn listen() -> io::Result<Self> {
         let (woken, waker) = UnixStream::pair()?;
         let number = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM] {
-            // Signal numbers are small and positive. The number is noted before the sleeper wakes.
+            // Signal numbers are small and positive. The number is stored before the wake-up.
             let value = usize::try_from(signal).unwrap_or(0);
             signal_hook::flag::register_usize(signal, Arc::clone(&number), value)?;
             signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
@@ -43,7 +43,7 @@ impl Interrupt {
         Ok(Self { woken, number })
     }
 
-    /// The signal that asked for the end, if one did.
+    /// Returns the signal that asked for the end, if any.
     #[must_use]
     pub fn signal(&self) -> Option<u8> {
         u8::try_from(self.number.load(Ordering::Relaxed))
@@ -52,7 +52,7 @@ impl Interrupt {
     }
 }
 
-/// The journals of origins, followed while they grow.
+/// Follows the journals of origins while they grow.
 #[derive(Debug)]
 pub struct Watch {
     changes: OwnedFd,
@@ -64,16 +64,16 @@ pub struct Watch {
 #[derive(Debug)]
 struct Journal {
     file: File,
-    /// The beginning of a line whose end is not written yet.
+    /// The beginning of a line that is not complete yet.
     rest: Vec<u8>,
 }
 
 impl Watch {
-    /// Follows the journals at these paths, which are there, from their beginning.
+    /// Follows the journals at these paths, which must exist, from their beginning.
     ///
     /// # Errors
     ///
-    /// If one cannot be opened or watched (inotify(7)).
+    /// Fails if one cannot be opened or watched (inotify(7)).
     pub fn follow<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let changes = inotify::init(flags)?;
@@ -91,24 +91,24 @@ impl Watch {
         })
     }
 
-    /// How many bodies the origins have served to their end so far.
+    /// Returns how many bodies the origins have served whole.
     #[must_use]
     pub const fn complete(&self) -> u64 {
         self.complete
     }
 
-    /// For how many URLs.
+    /// Returns for how many URLs the origins have served bodies whole.
     #[must_use]
     pub fn urls(&self) -> u64 {
         self.stored.len() as u64
     }
 
-    /// Waits until the process of `pidfd` has ended, which it tells; or until a journal has
-    /// grown, a signal has come, or it is `until`.
+    /// Waits until the process of `pidfd` has ended, a journal has grown, a signal has arrived, or
+    /// `until` is reached. Returns whether the process has ended.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited, or a journal not be read.
+    /// Fails if the wait fails, or a journal cannot be read.
     pub fn wait(
         &mut self,
         pidfd: BorrowedFd<'_>,
@@ -119,11 +119,11 @@ impl Watch {
         Ok(ended.contains(&true))
     }
 
-    /// The same for several processes: which of them have ended.
+    /// Does the same for several processes, and returns which of them have ended.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited, or a journal not be read.
+    /// Fails if the wait fails, or a journal cannot be read.
     pub fn wait_for_any(
         &mut self,
         pidfds: &[BorrowedFd<'_>],
@@ -151,10 +151,10 @@ impl Watch {
         Ok(ended)
     }
 
-    /// Takes in what the journals have grown by.
+    /// Reads the new lines of the journals.
     fn read(&mut self) -> io::Result<()> {
         let mut events = [0; 4096];
-        // Whichever changed: all are read.
+        // The events are discarded, because all journals are read anyway.
         while rustix::io::read(self.changes.as_fd(), &mut events).is_ok_and(|size| size > 0) {}
         for journal in &mut self.journals {
             journal.file.read_to_end(&mut journal.rest)?;
@@ -162,7 +162,7 @@ impl Watch {
             let rest = journal.rest.split_off(end.map_or(0, |end| end + 1));
             let lines = std::mem::replace(&mut journal.rest, rest);
             for line in lines.split(|&byte| byte == b'\n') {
-                // The checker reads it again at the end, and tells if a line is no request.
+                // The checker reads the journal again at the end, and reports invalid lines.
                 if let Ok(seen) = serde_json::from_slice::<Seen>(line)
                     && seen.complete
                     && matches!(seen.status, Some(200 | 206))

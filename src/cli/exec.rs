@@ -1,4 +1,4 @@
-//! Options for what is done with each file, and the hidden commands that do it.
+//! Options for the command that is run on each file, and the hidden command that runs it.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct ExecArgs {
     pub exec_timeout: Duration,
 }
 
-/// What a worker tells the processes that run commands for it.
+/// Arguments that a worker passes to the processes that run commands for it.
 #[derive(Debug, Args)]
 pub struct HandedArgs {
     /// For the worker crate to understand

@@ -1,27 +1,27 @@
-//! What config files say beside options.
+//! Settings from config files that are not options.
 
 use std::path::PathBuf;
 
-/// What config files say beside options, and where each value comes from.
+/// Settings from config files that are not options, and the source of each value.
 #[derive(Clone, Debug, Default)]
 pub struct FileArgs {
-    /// What is for one host alone.
+    /// Settings for single hosts.
     pub hosts: Vec<HostArgs>,
-    /// A line for each value that is not the default: option, value, where it comes from.
+    /// One line for each value that is not the default: option, value, source.
     pub origins: Vec<[String; 3]>,
-    /// The files that were read, and those that are not there.
+    /// The files that were read, and those that do not exist.
     pub files: Vec<String>,
-    /// What the user is to know before the run.
+    /// A note to show the user before the run.
     pub note: Option<String>,
 }
 
 /// A table `[host."NAME"]`.
 #[derive(Clone, Debug)]
 pub struct HostArgs {
-    /// The host, as URLs write it.
+    /// The host, as it is written in URLs.
     pub host: String,
     /// A file with a client certificate.
     pub cert: PathBuf,
-    /// A file with its key, if that is not the same file.
+    /// The file with its key, if it is not the same file.
     pub key: Option<PathBuf>,
 }

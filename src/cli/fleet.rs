@@ -12,7 +12,7 @@ use super::value;
 /// Options of `coordinator fleet`.
 #[derive(Debug, Args)]
 pub struct FleetArgs {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: FleetCommand,
 }
@@ -87,7 +87,7 @@ pub struct FeedArgs {
     #[command(flatten)]
     pub list: ListArgs,
 
-    /// Where the queue is.
+    /// Options for the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
 }
@@ -103,7 +103,7 @@ pub struct JoinArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::some_duration)]
     pub lease: Duration,
 
-    /// Where the queue is.
+    /// Options for the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
 
@@ -127,7 +127,7 @@ pub struct FleetResultsArgs {
     #[arg(long, value_name = "MACHINE", conflicts_with_all = ["json", "export"])]
     pub missing: Option<String>,
 
-    /// Where the queue is.
+    /// Options for the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
 }
@@ -139,7 +139,7 @@ pub struct StatusArgs {
     #[arg(long)]
     pub watch: bool,
 
-    /// Where the queue is.
+    /// Options for the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
 }
@@ -155,7 +155,7 @@ pub struct DrainArgs {
     #[arg(long, conflicts_with = "machines")]
     pub undo: bool,
 
-    /// Where the queue is.
+    /// Options for the queue.
     #[command(flatten)]
     pub queue: QueueArgs,
 }

@@ -1,4 +1,4 @@
-//! Options for what worker processes may use.
+//! Options that limit worker processes.
 
 use clap::{Args, ValueEnum};
 

@@ -15,7 +15,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "NAME")]
     pub url_column: Option<String>,
 
-    // clap takes an n in braces for the end of a line.
+    // clap would replace an n in braces with a line break.
     /// How to name files: flat (one folder), tree (folders as in the URL), hash (1,024 folders), or a
     /// template like {host}/{name}-{hash}, with host, path, name, hash and n (the number of the URL)
     /// in braces [default: flat; if the command line has one URL and nothing else, a plain name]

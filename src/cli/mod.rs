@@ -1,6 +1,6 @@
-//! What the user typed: clap types, and nothing else.
+//! The clap types of the command line.
 //!
-//! What it means is decided in [`crate::config`].
+//! [`crate::config`] decides what the options mean.
 
 pub mod chaos;
 pub mod exec;
@@ -38,7 +38,7 @@ use clap::{Parser, Subcommand};
     after_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// What to do instead of the main job.
+    /// The command, if it is not a run.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -46,7 +46,7 @@ pub struct Cli {
     #[arg(long)]
     pub help_all: bool,
 
-    /// The main job.
+    /// Options of a run.
     #[command(flatten)]
     pub run: run::RunArgs,
 }
@@ -88,7 +88,7 @@ pub enum Command {
     Runner(exec::HandedArgs),
 }
 
-/// What `--help` shows: a screen of it. Everything else is in `--help-all` and in the manual page.
+/// The output of `--help`: one screen. The rest is in `--help-all` and in the manual page.
 const HELP: &str = "\
 Download URLs with worker processes; lose nothing when one is killed
 

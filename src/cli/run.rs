@@ -1,4 +1,4 @@
-//! Options of the main job. Names follow curl where curl has the option.
+//! Options of a run. Names follow curl where curl has the option.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -21,10 +21,10 @@ use crate::dispatch::{Intensity, MaxFailures};
 use crate::terminal::{Color, Progress};
 use crate::watch::Address;
 
-/// Where files go, unless the user says otherwise.
+/// The default output folder.
 pub const OUTPUT: &str = "downloads";
 
-/// The same of a simulated run.
+/// The default output folder of a simulated run.
 pub const SIMULATED_OUTPUT: &str = "simulated";
 
 /// Options of the main job.
@@ -140,16 +140,16 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_config: bool,
 
-    /// What config files say beside options.
+    /// Settings from config files that are not options.
     #[arg(skip)]
     pub file: FileArgs,
 
-    // Groups come last, and in the order of --help: what follows one would be put into it.
+    // Groups come last, in the order of --help. An option after a group would become part of it.
     /// Options for lists.
     #[command(flatten)]
     pub list: ListArgs,
 
-    /// Options for what is done with each file.
+    /// Options for the command on each file.
     #[command(flatten)]
     pub each: ExecArgs,
 
@@ -169,7 +169,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub worker: WorkerOptions,
 
-    /// Options for what workers may use.
+    /// Options that limit workers.
     #[command(flatten)]
     pub limits: LimitArgs,
 
@@ -181,7 +181,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub watch: WatchArgs,
 
-    /// How the work is done.
+    /// Options for modes and engines.
     #[command(flatten)]
     pub mode: ModeArgs,
 }

@@ -96,7 +96,7 @@ pub struct ShootoutArgs {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Where the results go.
+    /// Options for the results.
     #[command(flatten)]
     pub export: ExportArgs,
 }

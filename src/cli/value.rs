@@ -9,13 +9,13 @@ use protocol::{Bearer, Credentials, FailureKind, ResolveOverride};
 
 use crate::dispatch::{Intensity, MaxFailures};
 
-/// How many of something that there must be one of.
+/// Parses a number that must be at least 1.
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroU16, String> {
     text.parse()
         .map_err(|_| format!("expected a number from 1 to {}", u16::MAX))
 }
 
-/// A name that can be part of others: letters, digits, `-`, `_`.
+/// Parses a name that can be part of other names: letters, digits, `-`, `_`.
 #[cfg(feature = "fleet")]
 pub(super) fn token(text: &str) -> Result<String, String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -25,7 +25,7 @@ pub(super) fn token(text: &str) -> Result<String, String> {
     }
 }
 
-/// How many URLs a list has.
+/// Parses the number of URLs in a list.
 pub(super) fn some_urls(text: &str) -> Result<NonZeroU32, String> {
     text.parse()
         .ok()
@@ -33,7 +33,7 @@ pub(super) fn some_urls(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| "expected a number from 1 to 10000000".to_owned())
 }
 
-/// A time: seconds as a number, as curl takes them (`30`, `0.5`), or with units (`2m 30s`).
+/// Parses a duration: seconds as a number, like curl (`30`, `0.5`), or with units (`2m 30s`).
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let parsed = match text.parse::<f64>() {
@@ -44,7 +44,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; expected seconds (2.5) or a time with units (90s, 2m)"))
 }
 
-/// A time longer than none.
+/// Parses a duration that must be longer than 0.
 pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("must be longer than 0".to_owned()),
@@ -52,21 +52,20 @@ pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What a size may be, for messages.
+/// The accepted sizes, for messages.
 const SIZES: &str = "expected bytes (65536), or a size with kB, MB, GB, TB (of 1000) or KiB, MiB, GiB, \
                      TiB (of 1024)";
 
-/// What a speed may be, for messages.
+/// The accepted speeds, for messages.
 const SPEEDS: &str = "expected bytes per second (200000), or with K, M, G (of 1024), kB, MB, GB (of \
                       1000) or KiB, MiB, GiB (of 1024)";
 
-/// A size in bytes, with decimal or binary units (`10MB`, `64KiB`).
+/// Parses a size in bytes, with decimal or binary units (`10MB`, `64KiB`).
 pub(super) fn size(text: &str) -> Result<u64, String> {
     bytes(text, &parse_size::Config::new()).map_err(|error| format!("{error}; {SIZES}"))
 }
 
-/// Bytes per second: as [`size`], but that letters alone are binary, as curl takes them; 0 for no
-/// limit.
+/// Parses bytes per second like [`size`], but letters alone are binary, as in curl. 0 is no limit.
 pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let number = text.strip_suffix("/s").unwrap_or(text);
@@ -75,15 +74,14 @@ pub(super) fn limit_rate(text: &str) -> Result<u64, String> {
         None => parse_size::Config::new().with_binary(),
     };
     let bytes = bytes(number, &config).map_err(|error| format!("{error}; {SPEEDS}"))?;
-    // What is rounded to nothing was not meant to be no limit.
+    // A positive number that is rounded to 0 must not turn the limit off.
     if bytes == 0 && number.contains(|digit: char| ('1'..='9').contains(&digit)) {
         return Err("must be at least 1 byte per second, or 0 for no limit".to_owned());
     }
     Ok(bytes)
 }
 
-/// A small b is a bit (IEEE 1541), which the parser would take for a byte: what is off by eight is
-/// refused.
+/// Parses bytes. Rejects a small b, which means bits (IEEE 1541), but bytes to the parser.
 fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, String> {
     let text = text.as_ref().trim();
     let unit = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
@@ -100,7 +98,7 @@ fn bytes<T: AsRef<str>>(text: T, config: &parse_size::Config) -> Result<u64, Str
     config.parse_size(text).map_err(|error| error.to_string())
 }
 
-/// A proxy. aria2 has another `-x`, whose value would be an address here (inet_aton(3)).
+/// Parses a proxy. In aria2, `-x` takes a number, which would be an address here (inet_aton(3)).
 pub(super) fn proxy(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => Err(
@@ -111,7 +109,7 @@ pub(super) fn proxy(text: &str) -> Result<String, String> {
     }
 }
 
-/// `N/PERIOD`.
+/// Parses `N/PERIOD`.
 pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
     let (restarts, period) = text
         .split_once('/')
@@ -125,7 +123,7 @@ pub(super) fn intensity(text: &str) -> Result<Intensity, String> {
     })
 }
 
-/// A rate, as the time between two: `5`, `5/s`, `30/m`, `100/h`.
+/// Parses a rate (`5`, `5/s`, `30/m`, `100/h`) into the time between two events.
 pub(super) fn rate(text: &str) -> Result<Duration, String> {
     let expected =
         "expected a number above 0, per second (5 or 5/s), minute (30/m) or hour (100/h)";
@@ -143,7 +141,7 @@ pub(super) fn rate(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(period / number).map_err(|_| expected.to_owned())
 }
 
-/// `N` or `P%`.
+/// Parses `N` or `P%`.
 pub(super) fn max_failures(text: &str) -> Result<MaxFailures, String> {
     let expected = "expected a number (100) or a part of all (5%)";
     match text.trim().strip_suffix('%') {
@@ -160,7 +158,7 @@ pub(super) fn max_failures(text: &str) -> Result<MaxFailures, String> {
     }
 }
 
-/// `Name: value`, both as RFC 9110 section 5 has them.
+/// Parses `Name: value`, in the syntax of RFC 9110 section 5.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("expected 'Name: value'")?;
     let (name, value) = (name.trim(), value.trim());
@@ -171,7 +169,7 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// `NAME:PASSWORD`. Nothing of it is shown, whatever is wrong.
+/// Parses `NAME:PASSWORD`. Error messages never repeat any part of it.
 pub(super) fn credentials(text: &str) -> Result<Credentials, String> {
     let (user, password) = text
         .split_once(':')
@@ -182,18 +180,18 @@ pub(super) fn credentials(text: &str) -> Result<Credentials, String> {
     })
 }
 
-/// A token, or `@` and the file that holds it.
+/// Parses a token, or `@` and the name of the file that holds it.
 #[allow(clippy::unnecessary_wraps, reason = "clap wants a result")]
 pub(super) fn bearer(text: &str) -> Result<Bearer, String> {
     Ok(Bearer(text.to_owned()))
 }
 
-/// A user agent: any header value.
+/// Parses a user agent: any header value.
 pub(super) fn user_agent(text: &str) -> Result<String, String> {
     header(&format!("User-Agent: {text}")).map(|(_, value)| value)
 }
 
-/// `HOST:PORT:ADDR`.
+/// Parses `HOST:PORT:ADDR`.
 pub(super) fn resolve(text: &str) -> Result<ResolveOverride, String> {
     let expected = "expected HOST:PORT:ADDR, for example example.com:443:127.0.0.1";
     let (host, rest) = text.split_once(':').ok_or(expected)?;
@@ -213,7 +211,7 @@ pub(super) fn resolve(text: &str) -> Result<ResolveOverride, String> {
     })
 }
 
-/// A kind of failure, by its name in the run log.
+/// Returns a parser for a kind of failure, by its name in the run log.
 pub(super) fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
     let names = FailureKind::ALL.map(FailureKind::name);
     PossibleValuesParser::new(names).try_map(|name| {
@@ -223,7 +221,7 @@ pub(super) fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
     })
 }
 
-/// A host as URLs write it once they are normalised.
+/// Parses a host into the form that normalised URLs use.
 pub(super) fn host(text: &str) -> Result<String, String> {
     url::Host::parse(text)
         .map(|host| host.to_string())

@@ -1,4 +1,4 @@
-//! `coordinator fleet`: from what was typed to the exit code.
+//! `coordinator fleet`: from the command line to the exit code.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -11,10 +11,10 @@ use crate::fleet::{self, Drain, Feed, FeedEnding, Join, Place, Results};
 use crate::input::Source;
 use crate::run;
 
-/// Some lines, or some outcomes, are not as they should be; as for a run.
+/// Exit code: some lines cannot be used, or some URLs failed. Same as for a run.
 const INCOMPLETE: u8 = 1;
 
-/// Does what was typed.
+/// Runs a fleet command.
 pub(super) fn command(command: FleetCommand) -> ExitCode {
     match command {
         FleetCommand::Join(args) => join(*args),
@@ -77,7 +77,7 @@ fn feed(args: FeedArgs) -> ExitCode {
         Ok(ending) => ending,
         Err(error) => return fail(SET_UP, &error),
     };
-    // Nobody to tell it to if that fails.
+    // If standard error cannot be written, nothing else can report it.
     let _ = writeln!(
         io::stderr(),
         "fed {targets} URLs ({earlier} of them earlier), {duplicates} named twice, {done} done \
@@ -117,7 +117,7 @@ fn join(args: JoinArgs) -> ExitCode {
     }
 }
 
-/// The name of this machine, as far as it can be part of other names.
+/// Returns the name of this machine, reduced to the characters that other names allow.
 fn this_machine() -> String {
     let name = rustix::system::uname()
         .nodename()

@@ -1,4 +1,4 @@
-//! The program to run on each file: split, looked up, and checked before anything is started.
+//! The program to run on each file: split into words, found, and checked before the run starts.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,10 +10,10 @@ use rustix::fs::{Access, access};
 use crate::cli::exec::ExecArgs;
 use crate::exec::{CommandError, Exec, Template};
 
-/// Longest time limit; a longer one is as good as none.
+/// Longest time limit. A longer one would have no effect in practice.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Where programs are looked for if the environment does not say (execvp(3)).
+/// The folders with programs, if PATH is not set (execvp(3)).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Why a command cannot be run on files.
@@ -22,7 +22,7 @@ pub enum ExecError {
     /// It cannot be split into words.
     #[error("cannot split the command '{}' (--exec) into words: a quote is not closed", .0.escape_debug())]
     Quote(String),
-    /// Its words are no command.
+    /// Its words are not a valid command.
     #[error("cannot run '{}' (--exec): {problem}", .command.escape_debug())]
     Command {
         /// What was typed.
@@ -30,13 +30,13 @@ pub enum ExecError {
         /// What is wrong with it.
         problem: CommandError,
     },
-    /// There is no such program.
+    /// The program does not exist.
     #[error("cannot run {program} (--exec): there is no such program in PATH")]
     NotInPath {
         /// Its name.
         program: String,
     },
-    /// It is there, and cannot be run.
+    /// The program exists but cannot be run.
     #[error("cannot run {program} (--exec): {error}")]
     Unusable {
         /// Its path.
@@ -45,7 +45,7 @@ pub enum ExecError {
     },
 }
 
-/// Makes sense of what was typed.
+/// Validates the options.
 pub(super) fn exec(args: &ExecArgs, path: Option<OsString>) -> Result<Option<Exec>, ExecError> {
     let Some(command) = &args.exec else {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(super) fn exec(args: &ExecArgs, path: Option<OsString>) -> Result<Option<Exe
     }))
 }
 
-/// The program as a shell would find it, absolute: wherever a runner is, it is the same.
+/// Finds the program as a shell would. The path is absolute, so it is valid in every folder.
 fn find(name: &str, path: &OsString) -> Result<PathBuf, ExecError> {
     let unusable = |error| ExecError::Unusable {
         program: name.to_owned(),
@@ -93,7 +93,7 @@ fn find(name: &str, path: &OsString) -> Result<PathBuf, ExecError> {
     }
 }
 
-/// Whether `program` is a file that may be executed.
+/// Fails unless `program` is a file that may be executed.
 fn check(program: &Path) -> io::Result<()> {
     if std::fs::metadata(program)?.is_file() {
         Ok(access(program, Access::EXEC_OK)?)

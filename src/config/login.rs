@@ -1,4 +1,4 @@
-//! How to log in: reads what the options name, once and before anything is started.
+//! Logging in: reads the files that options name, once and before the run starts.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,36 +13,36 @@ use crate::cli::file::HostArgs;
 use crate::cli::login::LoginArgs;
 use crate::login::{FileError, Jar, Logins, Netrc, read_private};
 
-/// Most text of certificates and key together, in bytes: every worker is told it at its start.
+/// Most text of certificates and key together, in bytes. Every worker receives it when it starts.
 const MAX_IDENTITY: usize = 24 * 1024;
 
-/// The same of a host of its own: a worker is told it with all else that there is for its hosts, and
-/// has little room for what it has not read.
+/// The same limit for the certificate of a single host. A worker receives it together with
+/// everything else for its hosts, and has little room for messages that it has not read.
 const MAX_OF_HOST: usize = 12 * 1024;
 
-/// Why nobody can log in as asked.
+/// Why the login settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// A file that is of no use.
+    /// A file that cannot be used.
     #[error("cannot use {path} ({option}): {error}")]
     File {
-        /// What names it.
+        /// The option that names it.
         option: String,
         path: PathBuf,
         error: FileError,
     },
-    /// Nobody knows whose netrc file is meant.
+    /// The location of the user's netrc file is not known.
     #[error("cannot find ~/.netrc (--netrc): HOME is not set; name the file with --netrc-file")]
     NoHome,
-    /// What the file of --oauth2-bearer holds cannot be sent.
+    /// The token of --oauth2-bearer cannot be sent.
     #[error(
         "cannot use the token of --oauth2-bearer: it is empty or has characters that no token has"
     )]
     Token,
-    /// A certificate and its key.
+    /// A certificate and its key cannot be used.
     #[error("cannot use {path} as a client certificate ({option}): {problem}")]
     Identity {
-        /// What names it.
+        /// The option that names it.
         option: String,
         /// The file with the certificate.
         path: PathBuf,
@@ -51,18 +51,18 @@ pub enum LoginError {
     },
 }
 
-/// What the options mean.
+/// The validated login settings.
 #[derive(Debug)]
 pub(super) struct Login {
-    /// What every worker is told.
+    /// Sent to every worker.
     pub(super) options: LoginOptions,
-    /// What each is told of the hosts that it needs.
+    /// Sent to each worker for the hosts that it needs.
     pub(super) logins: Logins,
-    /// Why the user's netrc file is not used, if he may expect it to be.
+    /// Why the user's netrc file is not used, if the user may expect it to be.
     pub(super) note: Option<String>,
 }
 
-/// Makes sense of `args`; `home` is the user's folder, and `now` in seconds since 1970.
+/// Validates `args`. `home` is the user's folder, and `now` is in seconds since 1970.
 pub(super) fn login(
     args: &LoginArgs,
     hosts: &[HostArgs],
@@ -101,7 +101,7 @@ pub(super) fn login(
     })
 }
 
-/// The certificates that are for one host each.
+/// Reads the certificates for single hosts.
 fn identities(hosts: &[HostArgs]) -> Result<HashMap<String, Identity>, LoginError> {
     let identities = hosts.iter().map(|HostArgs { host, cert, key }| {
         let option = format!("host.\"{host}\" of the config file");
@@ -119,8 +119,8 @@ fn refused<'p>(option: &'p str, path: &'p Path) -> impl FnOnce(FileError) -> Log
     }
 }
 
-/// The netrc file that counts, and why that of the user does not. A run that did not ask for it
-/// goes on without it.
+/// Returns the netrc file to use, and why the user's own file is not used. A run that does not
+/// require the file continues without it.
 fn netrc(args: &LoginArgs, home: Option<PathBuf>) -> Result<(Netrc, Option<String>), LoginError> {
     if let Some(path) = &args.netrc_file {
         let loaded = Netrc::load(path).map_err(refused("--netrc-file", path))?;
@@ -147,7 +147,7 @@ fn netrc(args: &LoginArgs, home: Option<PathBuf>) -> Result<(Netrc, Option<Strin
     }
 }
 
-/// Whether there is no such file. Services have a home such as `/dev/null`.
+/// Returns whether the file does not exist. The home of a service can be `/dev/null`.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -155,7 +155,7 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// The token, which a file may hold.
+/// Returns the token, which may be in a file.
 fn bearer(given: &Bearer) -> Result<Bearer, LoginError> {
     let text = match given.0.strip_prefix('@') {
         Some(file) => {
@@ -165,14 +165,14 @@ fn bearer(given: &Bearer) -> Result<Bearer, LoginError> {
         None => given.0.clone(),
     };
     let token = text.trim();
-    // RFC 6750 section 2.1, and what is in use beyond that.
+    // RFC 6750 section 2.1, and the other characters that are in use.
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(LoginError::Token);
     }
     Ok(Bearer(token.to_owned()))
 }
 
-/// Certificates and key, tried: a worker must not be the one who finds out.
+/// Reads and checks certificates and key, so that no worker has to fail because of them.
 fn identity(
     cert: &Path,
     key: Option<&Path>,

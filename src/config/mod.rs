@@ -1,4 +1,4 @@
-//! What a run means: validated settings, without a trace of how they were typed.
+//! The validated settings of a run, independent of how they were typed.
 
 mod exec;
 mod login;
@@ -41,106 +41,106 @@ use sources::{Sources, sources};
 /// Shortest time before the first retry, unless the user sets one.
 const RETRY_BASE: Duration = Duration::from_secs(1);
 
-/// Deaths without progress that are tolerated for each worker, and in which period.
+/// Deaths without progress that are tolerated for each worker, and the period in which they count.
 const RESTARTS_PER_WORKER: u32 = 3;
 const RESTART_PERIOD: Duration = Duration::from_secs(60);
 
-/// How much more often a task may be there when its worker dies of a cause that may lie outside.
-/// Whoever kills a fifth of all deliveries at random quarantines one innocent in 10^10 by it.
+/// Number of deaths with a possible external cause that count as one other death. If a fifth of all
+/// deliveries are killed at random, one harmless task in 10^10 is quarantined.
 const UNEXPLAINED_PER_DELIVERY: u32 = 5;
 
-/// The main job.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     /// Where URLs come from, in this order.
     pub sources: Vec<Source>,
     /// How lists are read, and files named.
     pub lists: Arc<ListOptions>,
-    /// Where files go.
+    /// The output folder.
     pub output: PathBuf,
-    /// Files that no run has made are replaced, and files that earlier runs named otherwise are
-    /// downloaded again.
+    /// Whether to replace files that no run has made, and to download files again that earlier runs
+    /// named differently.
     pub force: bool,
-    /// Nothing keeps other runs from the output folder.
+    /// Whether to leave the output folder unlocked.
     pub no_lock: bool,
-    /// Numbers for the core.
+    /// Limits for the core.
     pub limits: Limits,
-    /// What worker processes may use.
+    /// Limits for worker processes.
     pub worker_limits: WorkerLimits,
     /// Most bytes of bodies in a second, over all workers.
     pub limit_rate: Option<NonZeroU64>,
-    /// Whether what is stored is safe from the loss of power.
+    /// Whether stored files survive the loss of power.
     pub fsync: bool,
-    /// Whether files get the time that the server says.
+    /// Whether files get the modification time that the server reports.
     pub remote_time: bool,
     /// The program to run on each file.
     pub exec: Option<Exec>,
-    /// How workers talk to servers.
+    /// How workers connect to servers and send requests.
     pub http: HttpOptions,
-    /// What there is for hosts to log in with, which workers are told when they need it.
+    /// Login data for hosts. Workers receive it when they need it.
     pub logins: Logins,
-    /// Where the cookies go that there are in the end.
+    /// The file for the cookies that exist at the end.
     pub cookie_jar: Option<PathBuf>,
-    /// What the user is to know before the run.
+    /// Notes to show the user before the run.
     pub notes: Vec<String>,
-    /// Option, value and where that comes from, of each that is not the default.
+    /// Option, value and source of each value that is not the default.
     pub origins: Vec<[String; 3]>,
-    /// The config files that were read, and those that are not there; a line each.
+    /// The config files that were read, and those that do not exist; one line each.
     pub config_files: Vec<String>,
-    /// Whose rules in robots.txt are obeyed, if any are: our product token.
+    /// The product token whose rules in robots.txt are obeyed, if any are.
     pub robots: Option<String>,
-    /// What answers in place of the network.
+    /// The network, or the origin that replaces it.
     pub network: Network,
-    /// Where workers live.
+    /// Where workers run.
     pub pool: PoolKind,
-    /// What drives their downloads.
+    /// The engine of the workers.
     pub engine: Engine,
     /// Processor time to spend on each file.
     pub cpu_per_task: Duration,
-    /// Where to write where the time of each task went.
+    /// The file for the timeline of each task.
     pub timeline: Option<PathBuf>,
-    /// Faults to bring about.
+    /// Faults to inject.
     pub inject: Option<inject::Spec>,
-    /// What the first worker tries, as one that was taken over: for `coordinator isolation` alone, no
-    /// option of a run says it.
+    /// What the first worker attempts, as if it were compromised. Only `coordinator isolation` sets
+    /// it; a run has no option for it.
     pub attempt: Option<&'static Attempt>,
-    /// URLs that earlier runs quarantined are taken up again.
+    /// Whether to retry URLs that earlier runs quarantined.
     pub retry_quarantined: bool,
-    /// Files that earlier runs stored are checked, unless that was done less long ago than this.
+    /// Age of the last check from which files of earlier runs are checked again.
     pub refresh: Option<Duration>,
-    /// Only say what would be done.
+    /// Whether to only report what would be done.
     pub dry_run: bool,
-    /// Who is told when records are written; no option of a run says it.
+    /// Called when records are written. A run has no option for it.
     pub recorded: Option<Recorded>,
-    /// The share of a larger list that the run works on, for those who watch it.
+    /// The share of a larger list that the run works on, for display.
     pub share: Option<Share>,
-    /// Who says which targets of that list may still be put in place.
+    /// Decides which targets of that list may still be placed.
     pub fence: Option<Fence>,
-    /// Errors only.
+    /// Whether to print errors only.
     pub quiet: bool,
-    /// How much to log.
+    /// Level of detail of the log, from 0.
     pub verbose: u8,
-    /// How progress is told.
+    /// How progress is reported.
     pub progress: Progress,
     /// When output is coloured.
     pub color: Color,
-    /// Where the run can be watched, if it can be.
+    /// The address at which the run can be watched, if any.
     pub listen: Option<Address>,
-    /// The file with the token that stands in front of every path there.
+    /// The file with the token that begins every path there.
     pub listen_token: Option<PathBuf>,
 }
 
-/// Who is told that the run log has grown.
+/// A callback for when the run log has grown.
 #[derive(Clone)]
 pub struct Recorded(Arc<dyn Fn() + Send + Sync>);
 
 impl Recorded {
-    /// Calls `tell` after each time that records were written. It must not wait.
+    /// Calls `tell` after each write of records. `tell` must not block.
     pub fn new(tell: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
-    /// Records were written.
+    /// Reports that records were written.
     pub fn tell(&self) {
         (self.0)();
     }
@@ -152,16 +152,16 @@ impl std::fmt::Debug for Recorded {
     }
 }
 
-/// Where workers live.
+/// Where workers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
-    /// Each in a process of its own.
+    /// Each worker is a process.
     Processes,
-    /// On threads of this process.
+    /// Workers are threads of this process.
     Local,
 }
 
-/// Why settings that are each well-formed make no sense together.
+/// Why settings that are valid on their own cannot be used together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is nothing to download, or no place for it.
@@ -175,7 +175,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: TemplateError,
     },
-    /// Names of servers, and such as leave them no place.
+    /// Names chosen by servers, with a naming scheme that has no room for them.
     #[error(
         "--remote-header-name cannot be combined with --naming hash or a template; use flat or tree, or \
          leave one of them out"
@@ -198,7 +198,7 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
-    /// Ports that nothing would keep a worker to.
+    /// Ports, but no sandbox that would enforce them.
     #[error(
         "--connect-ports cannot be combined with --sandbox off: the sandbox keeps workers to them"
     )]
@@ -210,7 +210,7 @@ pub enum ConfigError {
         /// The other option.
         option: &'static str,
     },
-    /// A fault that cannot be had in a mode.
+    /// A fault that a mode cannot have.
     #[error(
         "--mode {mode} cannot be combined with --inject {fault}: that fault needs workers in processes of \
          their own (--mode processes)"
@@ -220,7 +220,7 @@ pub enum ConfigError {
         /// The fault.
         fault: &'static str,
     },
-    /// More at once than a worker can be told of.
+    /// More downloads at once than the protocol can express.
     #[error(
         "--workers {workers} times --concurrency {concurrency} is more than {} at once",
         u16::MAX
@@ -249,11 +249,11 @@ pub enum ConfigError {
 }
 
 impl RunConfig {
-    /// Makes sense of what was typed.
+    /// Validates the command line.
     ///
     /// # Errors
     ///
-    /// When settings contradict each other, or a file that they name cannot be read.
+    /// Fails if settings contradict each other, or a file that they name cannot be read.
     pub fn new(args: RunArgs) -> Result<Self, ConfigError> {
         let network = network(&args)?;
         let Sources {
@@ -340,7 +340,7 @@ impl RunConfig {
     }
 }
 
-/// Where workers live, how many there are, and how many downloads each has in flight.
+/// Where workers run, how many there are, and how many downloads each has in flight.
 struct Shape {
     pool: PoolKind,
     engine: Engine,
@@ -366,7 +366,7 @@ impl Shape {
             ("--dispatch chunked", policy == Policy::Chunked),
             ("--worker-tasks", args.worker.worker_tasks.is_some()),
         ];
-        // In this process there is one worker, with as many downloads in flight as the mode says.
+        // There is one worker in this process. The mode decides how many downloads it has.
         let local = |mode, engine, concurrency| {
             if let Some(&(option, _)) = of_processes.iter().find(|(_, given)| *given) {
                 return Err(ConfigError::ModeOption { mode, option });
@@ -407,11 +407,11 @@ impl Shape {
     }
 }
 
-/// How lists are read.
+/// Returns the options for reading lists.
 ///
 /// # Errors
 ///
-/// When settings contradict each other.
+/// Fails if settings contradict each other.
 pub fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, ConfigError> {
     let format = match args.input_format {
         FormatName::Auto => None,
@@ -448,7 +448,7 @@ pub fn list_options(args: ListArgs, is_plain: bool) -> Result<ListOptions, Confi
     })
 }
 
-/// A thread has no limits of its own: what was asked for in so many words cannot be had there.
+/// Returns the limits for workers. Threads cannot have limits, so setting one is an error.
 fn worker_limits(
     args: &LimitArgs,
     pool: PoolKind,
@@ -494,10 +494,9 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         workers,
         policy: shape.policy,
         concurrency: shape.concurrency,
-        // A host never has more connections than that, of which each download may take several.
+        // The limit counts connections, and each download may use several.
         per_group: per_host(&args.http).map(|cap| (cap / u32::from(split(&args.http))).max(1)),
-        // What is held ahead would be begun whenever its worker likes: also while commands wait for
-        // others to end.
+        // A worker starts a prefetched task as soon as it can, even while commands wait.
         prefetch: if spacing > Duration::ZERO
             || args.http.host_delay > Duration::ZERO
             || args.each.exec.is_some()
@@ -530,7 +529,7 @@ fn limits(args: &RunArgs, shape: &Shape) -> Limits {
         start_timeout: args.crash.start_timeout,
         grace: args.crash.grace,
         placing: match &args.each.exec {
-            // So many commands at once as there are downloads.
+            // As many commands at once as downloads.
             Some(_) => usize::from(workers) * usize::from(shape.concurrency.max(1)),
             None => defaults.placing,
         },
@@ -550,7 +549,7 @@ fn split(args: &HttpArgs) -> u16 {
     args.split.min(most.unwrap_or(u16::MAX))
 }
 
-/// The product token that servers see: that of the user agent, which a header may replace.
+/// Returns the product token that servers see, from the header or else the user agent.
 fn robots_token(args: &HttpArgs) -> String {
     let mut headers = args.header.iter().rev();
     let header = headers.find(|(name, _)| name.eq_ignore_ascii_case("user-agent"));
@@ -563,11 +562,11 @@ fn http_options(args: HttpArgs, retry_all_errors: bool) -> Result<HttpOptions, C
     let proxies = proxy::proxies(&Given {
         proxy: args.proxy.as_deref(),
         noproxy: args.noproxy.as_deref(),
-        // What is not text names no proxy.
+        // A value that is not UTF-8 names no proxy.
         environment: &|name| std::env::var(name).ok(),
     })?;
     let trust = match args.cacert {
-        // Absolute, and readable now: a worker must not be the one who finds out.
+        // Made absolute and checked here, so that no worker has to fail because of it.
         Some(path) => match std::fs::File::open(&path).and_then(|_| path.canonicalize()) {
             Ok(absolute) => Trust::File(absolute.into_os_string()),
             Err(error) => return Err(ConfigError::CaCert { path, error }),

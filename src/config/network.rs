@@ -1,4 +1,4 @@
-//! What answers: the network, or the built-in origin in its place.
+//! The network, or the built-in origin that replaces it.
 
 use std::path::PathBuf;
 
@@ -7,19 +7,19 @@ use lab::origin::{Announcement, Spec};
 use super::ConfigError;
 use crate::cli::run::{OUTPUT, RunArgs, SIMULATED_OUTPUT};
 
-/// Who answers.
+/// What answers requests.
 #[derive(Clone, Debug)]
 pub enum Network {
-    /// Whoever the URLs name.
+    /// The servers that the URLs name.
     Real,
     /// A built-in origin, started for this run.
     Simulated(Spec),
-    /// A built-in origin that runs already and announced itself like this.
+    /// A built-in origin that is already running and has announced itself with this.
     SimulatedBy(Announcement),
 }
 
 impl Network {
-    /// Whether what is stored is not what its URL names.
+    /// Returns whether the bodies come from a simulation.
     #[must_use]
     pub const fn is_simulated(&self) -> bool {
         match self {
@@ -29,11 +29,11 @@ impl Network {
     }
 }
 
-/// Who is to answer.
+/// Returns what answers requests.
 ///
 /// # Errors
 ///
-/// If the announcement of an origin cannot be used.
+/// Fails if the announcement of an origin cannot be used.
 pub(super) fn network(args: &RunArgs) -> Result<Network, ConfigError> {
     if let Some(path) = &args.mode.simulate_via {
         let refused = |problem: String| ConfigError::Announcement {
@@ -54,7 +54,7 @@ pub(super) fn network(args: &RunArgs) -> Result<Network, ConfigError> {
     })
 }
 
-/// What is not real is not put among real files.
+/// Returns the default folder. Simulated files are kept apart from real ones.
 pub(super) fn default_output(network: &Network) -> PathBuf {
     let folder = match network.is_simulated() {
         true => SIMULATED_OUTPUT,

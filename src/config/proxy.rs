@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use protocol::{Exemption, Proxies, Proxy, ProxyScheme};
 use url::Url;
 
-/// The port of a proxy that none is given for: curl's choice.
+/// The default port of a proxy, as in curl.
 const DEFAULT_PORT: u16 = 1080;
 const DEFAULT_TLS_PORT: u16 = 443;
 
@@ -27,16 +27,16 @@ pub struct ProxyError {
     problem: String,
 }
 
-/// What was typed, and the environment.
+/// The options and the environment.
 pub(super) struct Given<'a> {
-    /// `--proxy`; empty for none, whatever the environment says.
+    /// `--proxy`. If it is empty, no proxy is used, whatever the environment contains.
     pub(super) proxy: Option<&'a str>,
     /// `--noproxy`.
     pub(super) noproxy: Option<&'a str>,
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// The proxies to use.
+/// Returns the proxies to use.
 pub(super) fn proxies(given: &Given<'_>) -> Result<Proxies, ProxyError> {
     let (http, https) = match given.proxy {
         Some(text) => {
@@ -44,7 +44,7 @@ pub(super) fn proxies(given: &Given<'_>) -> Result<Proxies, ProxyError> {
             (proxy.clone(), proxy)
         }
         None => {
-            // HTTP_PROXY in capitals is what a web server makes of a request's `Proxy` header.
+            // HTTP_PROXY is ignored: a CGI server sets it from the `Proxy` header of a request.
             let all = ["all_proxy", "ALL_PROXY"];
             (
                 given.first_set(&["http_proxy", all[0], all[1]])?,
@@ -68,7 +68,7 @@ pub(super) fn proxies(given: &Given<'_>) -> Result<Proxies, ProxyError> {
 }
 
 impl Given<'_> {
-    /// The first of these variables that is set.
+    /// Returns the proxy of the first of these variables that is set.
     fn first_set(&self, names: &[&str]) -> Result<Option<Proxy>, ProxyError> {
         for name in names {
             if let Some(text) = (self.environment)(name).filter(|text| !text.is_empty()) {
@@ -97,7 +97,7 @@ fn parse(text: &str, place: &str) -> Result<Option<Proxy>, ProxyError> {
         "socks4" | "socks4a" => return Err(refused("SOCKS 4 is not supported")),
         _ => return Err(refused("its scheme is not known")),
     };
-    // A port that is a scheme's own is left out of its URLs, and kept in another's.
+    // A URL leaves out the default port of its own scheme, but keeps that of the other scheme.
     let plain = Url::parse(&format!("http://{rest}"));
     let tls = Url::parse(&format!("https://{rest}"));
     let (Ok(plain), Ok(tls)) = (plain, tls) else {
@@ -134,9 +134,9 @@ fn parse(text: &str, place: &str) -> Result<Option<Proxy>, ProxyError> {
     }))
 }
 
-/// Hosts that need no proxy: separated by commas or spaces; a name stands for all below it too,
-/// with or without a dot in front; addresses may be networks (`10.0.0.0/8`); `*` is all of them.
-/// What is none of these names no host.
+/// Parses hosts that need no proxy, separated by commas or spaces. A name includes all names below
+/// it, with or without a leading dot. Addresses can be networks (`10.0.0.0/8`), and `*` is every
+/// host. Anything else is ignored.
 fn exemptions(text: &str) -> Vec<Exemption> {
     text.split([',', ' ', '\t'])
         .filter_map(|entry| {

@@ -1,8 +1,8 @@
 //! What is downloaded and where it goes: the arguments, `--output` and `-o` together.
 //!
-//! `--output` always names a folder. `-o` names the file of one URL alone, unless a folder of that
-//! name is there or a slash ends it; in every other case it is short for `--output`. Only one URL
-//! alone can have a name that other URLs could have as well; the file of any other is named by the
+//! `--output` always names a folder. `-o` names the file of a single URL, unless it ends in a slash
+//! or is an existing folder. In every other case it is short for `--output`. Only the file of a
+//! single URL can have a name that other URLs could also have. Every other file is named by the
 //! rules for lists.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub enum SourcesError {
     /// A URL on the command line that cannot be downloaded.
     #[error(transparent)]
     Url(#[from] LineError),
-    /// Two folders.
+    /// Two output folders are given.
     #[error(
         "-o {} and --output {} both name the folder for files; give one of them",
         short.display(), long.display()
@@ -40,28 +40,28 @@ pub enum SourcesError {
         /// What is wrong with it.
         problem: PlaceError,
     },
-    /// Standard output.
+    /// Standard output cannot be the file.
     #[error("-o -: files cannot be written to standard output; name a file")]
     Stdout,
 }
 
-/// What is downloaded, and where it goes.
+/// What is downloaded, and where it is stored.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) sources: Vec<Source>,
     pub(super) output: PathBuf,
-    /// The one file that there is has the plain name of its URL.
+    /// The only file has the plain name of its URL.
     pub(super) is_plain: bool,
 }
 
-/// Makes sense of the arguments.
+/// Returns the sources and the output folder.
 ///
 /// # Errors
 ///
-/// A URL that cannot be downloaded, or a file that cannot be had.
+/// Fails if a URL cannot be downloaded, `-o` is not valid, or the arguments contradict each other.
 pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, SourcesError> {
     let mut sources = match args.urls.as_slice() {
-        // Who has no list can try the program on the built-in one, and nothing leaves the machine.
+        // Without a list, a simulated run can use the built-in one. Nothing leaves the machine.
         [] => vec![Source::unnamed(network.is_simulated())],
         urls => Source::from_arguments(urls.iter().cloned())?,
     };
@@ -102,12 +102,12 @@ pub(super) fn sources(args: &RunArgs, network: &Network) -> Result<Sources, Sour
     })
 }
 
-/// Whether what `-o` names is a folder, as cp(1) would see it.
+/// Returns whether `-o` names a folder, by the rules of cp(1).
 fn is_folder(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
 }
 
-/// The output folder, and the file's name in it.
+/// Returns the output folder, and the name of the file in it.
 fn place_of(
     file: &Path,
     folder: Option<PathBuf>,
@@ -121,11 +121,11 @@ fn place_of(
         file: Excerpt::of_name(&text),
         problem,
     };
-    // What is simulated is not put beside real files, unless a folder is named.
+    // Simulated files are kept apart from real ones, unless a folder is named.
     let folder = folder.or_else(|| network.is_simulated().then(|| default_output(network)));
     let (folder, out) = match folder {
         Some(folder) => {
-            // Shells complete names like this.
+            // Shells can complete a name to this form.
             (folder, file.strip_prefix("./").unwrap_or(file).to_owned())
         }
         None => {

@@ -1,4 +1,4 @@
-//! What is wrong with a config file, and where.
+//! Errors in config files, and where they are.
 
 use std::fmt;
 use std::io;
@@ -8,9 +8,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub(super) path: PathBuf,
-    /// Counted from 1.
+    /// Line, counted from 1.
     pub(super) line: usize,
-    /// Counted from 1.
+    /// Column, in characters, counted from 1.
     pub(super) column: usize,
 }
 
@@ -32,17 +32,17 @@ impl Place {
 /// Why a config file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the config file {}: {source}; name another (--config) or do without (--no-config)", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// It is not as it has to be.
+    /// The file as a whole cannot be used.
     #[error("cannot use the config file {}: {problem}", path.display())]
     File {
         path: PathBuf,
         /// What is wrong.
         problem: String,
     },
-    /// A line of it is wrong.
+    /// A line of the file is wrong.
     #[error("{}:{}:{}: {problem}", at.path.display(), at.line, at.column)]
     Line {
         at: Place,

@@ -1,4 +1,4 @@
-//! One config file: read, checked, and taken apart into options.
+//! Reads one config file, checks it, and converts it to options.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,13 +22,13 @@ use crate::hints;
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// Most times that a switch is counted.
+/// How often a switch can be counted at most.
 const MOST_TIMES: usize = 9;
 
-/// The keys of a table for one host.
+/// The keys in the table of a host.
 const OF_HOST: [&str; 2] = ["cert", "key"];
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) path: PathBuf,
@@ -36,28 +36,28 @@ pub(super) struct Loaded {
     pub(super) hosts: Vec<HostArgs>,
 }
 
-/// A value of an option.
+/// An option and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The long name of the option.
     pub(super) key: String,
     pub(super) at: Place,
-    /// What would be typed. Nothing for a switch that is off.
+    /// The words for the command line; empty for a switch that is off.
     pub(super) words: Vec<OsString>,
     /// The value, for people.
     pub(super) shown: String,
-    /// It has no meaning without another option.
+    /// The option has no meaning without another option.
     pub(super) depends: bool,
 }
 
 impl Entry {
-    /// Whether something would be typed for it.
+    /// Returns whether the entry adds words to the command line.
     pub(super) const fn is_set(&self) -> bool {
         !self.words.is_empty()
     }
 }
 
-/// Reads the file at `path`, unless it was not named and is not there.
+/// Reads the file at `path`. Returns `None` if it does not exist and the user has not named it.
 pub(super) fn read(
     path: &Path,
     author: Author,
@@ -77,7 +77,7 @@ pub(super) fn read(
     };
     let opened = match author {
         Author::Named => File::open(path),
-        // A pipe would be waited for.
+        // Without NONBLOCK, opening a FIFO would block.
         Author::User | Author::Anybody => {
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             File::options().read(true).custom_flags(flags).open(path)
@@ -128,7 +128,7 @@ pub(super) fn read(
     reader.read().map(Some)
 }
 
-/// Whether there is no such file. Services have a home such as `/dev/null`.
+/// Returns whether the file does not exist. The home of a service can be `/dev/null`.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -136,13 +136,13 @@ fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// A file that is being taken apart.
+/// A file that is being read.
 struct Reader<'f> {
     path: &'f Path,
     text: &'f str,
     author: Author,
     command: &'f Command,
-    /// Its mode, if others may read it.
+    /// The mode of the file, if other users may read it.
     exposed: Option<u32>,
 }
 
@@ -150,7 +150,7 @@ impl Reader<'_> {
     fn read(&self) -> Result<Loaded, Box<FileError>> {
         let table = DeTable::parse(self.text).map_err(|error| {
             let at = self.place(&error.span().unwrap_or_default());
-            // The parser's own words may come in several lines.
+            // The parser's message can have several lines.
             at.wrong(error.message().replace('\n', "; "))
         })?;
         let mut loaded = Loaded {
@@ -172,14 +172,14 @@ impl Reader<'_> {
             self.allow(key, &at)?;
             loaded.entries.push(self.entry(arg, key, &at, value)?);
         }
-        // As they stand in the file: of those that cannot be combined, the second is wrong.
+        // Sorted by place, so that of two conflicting options, the second is reported.
         loaded
             .entries
             .sort_by_key(|entry| (entry.at.line, entry.at.column));
         Ok(loaded)
     }
 
-    /// Whether whoever wrote the file may say that.
+    /// Fails if the author of the file must not set `key`.
     fn allow(&self, key: &str, at: &Place) -> Result<(), Box<FileError>> {
         if self.author != Author::Anybody || FROM_ANYBODY.contains(&key) {
             return Ok(());
@@ -234,7 +234,7 @@ impl Reader<'_> {
         })
     }
 
-    /// What would be typed.
+    /// Returns the values for the command line.
     fn values(
         &self,
         arg: &Arg,
@@ -281,7 +281,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the option takes what it is given; and whether it has a meaning without another.
+    /// Checks that the option accepts the words. Returns whether it requires another option.
     fn check(&self, key: &str, at: &Place, words: &[OsString]) -> Result<bool, Box<FileError>> {
         let program = std::iter::once(OsString::from("coordinator"));
         let typed = program.chain(words.iter().cloned());
@@ -366,7 +366,7 @@ impl Reader<'_> {
     }
 }
 
-/// What stands for an option on the command line.
+/// The command-line form of an option.
 #[derive(Clone)]
 enum Value {
     /// The option alone.
@@ -375,7 +375,7 @@ enum Value {
     Text(String),
 }
 
-/// A text or a number, as it would be typed.
+/// Returns a string or a number as it would be typed.
 fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.clone().into_owned()),
@@ -387,7 +387,7 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-/// What clap says is wrong with a value, without what it says around that.
+/// Returns clap's reason why a value is wrong, without the text around it.
 fn reason(error: &clap::Error) -> String {
     if let Some(source) = std::error::Error::source(error) {
         return source.to_string();

@@ -1,19 +1,19 @@
-//! The keys of config files: the long names of the options, and what each may hold.
+//! The keys of config files: the long names of options, and the values that each accepts.
 
 use clap::{Arg, ArgAction, Command};
 
 use super::opposite;
 use crate::hints;
 
-/// Options that say which file is read, or that something else is done than a run.
+/// Options that choose the config file, or that do something other than a run.
 const NOT_IN_FILES: [&str; 5] = ["config", "no-config", "help", "help-all", "version"];
 
-/// The key of the tables that are for one host.
+/// The key of the tables for single hosts.
 pub(super) const HOST: &str = "host";
 
-/// What may be in a file that was found beside a list. Whoever made the list may have made the file as
-/// well, so it can say how the list is read, how servers are asked and when a run gives up. It can
-/// start no program, name no other file or server, and take no protection away.
+/// Keys that are allowed in a file found beside a list. The author of the list may have written
+/// that file. The file can therefore set how the list is read, how servers are asked and when a run
+/// ends early. It cannot start a program, name another file or server, or remove a protection.
 pub const FROM_ANYBODY: [&str; 28] = [
     "compressed",
     "concurrency",
@@ -45,7 +45,7 @@ pub const FROM_ANYBODY: [&str; 28] = [
     "workers",
 ];
 
-/// The options that can be keys.
+/// Returns the options that can be keys.
 pub fn keys(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| {
         let is_key = |long| !NOT_IN_FILES.contains(&long);
@@ -53,12 +53,12 @@ pub fn keys(command: &Command) -> impl Iterator<Item = &Arg> {
     })
 }
 
-/// The option that a key names.
+/// Returns the option that a key names.
 pub(super) fn option<'c>(command: &'c Command, key: &str) -> Option<&'c Arg> {
     keys(command).find(|arg| arg.get_long() == Some(key))
 }
 
-/// What is wrong with a key that names no option.
+/// Describes what is wrong with a key that names no option.
 pub(super) fn unknown(command: &Command, key: &str) -> String {
     let told = format!("there is no option {}", key.escape_debug());
     let is_alias = |arg: &&Arg| {
@@ -90,24 +90,24 @@ pub(super) fn unknown(command: &Command, key: &str) -> String {
     }
 }
 
-/// Whether an option takes no value.
+/// Returns whether an option takes no value.
 pub(super) fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
 }
 
-/// Whether an option can be given several times.
+/// Returns whether an option can be given several times.
 pub(super) fn is_list(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Append)
 }
 
-/// Whether an option can be given with a value and without.
+/// Returns whether the value of an option can be left out.
 pub(super) fn is_optional(arg: &Arg) -> bool {
     arg.get_num_args()
         .is_some_and(|count| count.min_values() == 0)
         && !is_switch(arg)
 }
 
-/// Whether others must not read the value of an option.
+/// Returns whether the value of an option must be hidden from other users.
 pub(super) fn is_secret(key: &str, value: &str) -> bool {
     let names_file = value.starts_with('@');
     match key {
@@ -124,10 +124,10 @@ pub(super) fn is_secret(key: &str, value: &str) -> bool {
     }
 }
 
-/// A value as it may be shown.
+/// Returns a value in the form in which it may be shown.
 pub(super) fn shown(key: &str, value: &str) -> String {
     match key {
-        // Any header can be a secret, and its name tells what it is about.
+        // The value of any header can be a secret. Its name shows what it is for.
         "header" => format!("{}: (hidden)", value.split(':').next().unwrap_or_default()),
         _ if is_secret(key, value) => "(hidden)".to_owned(),
         _ => value.escape_debug().to_string(),

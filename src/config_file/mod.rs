@@ -1,11 +1,11 @@
-//! Config files: which of them count, and how what they say comes together with what was typed.
+//! Config files: which ones are read, and how they are combined with the command line.
 //!
-//! A value of a file becomes an option in front of those that were typed, so that all of them are
-//! parsed by the same code. A file says nothing of what was typed. It must not decide what an option
+//! A value from a file becomes an option in front of the typed options, so that the same code
+//! parses both. A file overrides nothing that was typed. This module must not decide what an option
 //! means.
 //!
-//! A file that the user has not named is found beside a list, and may be of whoever made the list.
-//! What it may say is in [`FROM_ANYBODY`].
+//! A file that the user has not named may be found beside a list. The author of the list may have
+//! written it, so only the keys in [`FROM_ANYBODY`] are allowed in it.
 
 mod error;
 mod file;
@@ -31,36 +31,36 @@ pub use keys::{FROM_ANYBODY, keys};
 /// The name of a file beside a list.
 const BESIDE: &str = "coordinator.toml";
 
-/// The name of the user's own file, in the folder of the user's settings.
+/// The name of the user's own file, in the user's configuration folder.
 const OWN: &str = "coordinator/config.toml";
 
-/// Who can have written a file.
+/// The possible author of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Author {
-    /// Whoever the user trusts: it was named.
+    /// Trusted by the user, who has named the file.
     Named,
     /// The user.
     User,
-    /// Whoever made the list.
+    /// Anybody, such as the author of the list.
     Anybody,
 }
 
-/// Why there is no command to be done.
+/// Why there is no command to run.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// What was typed.
+    /// The command line is wrong.
     #[error(transparent)]
     Typed(#[from] clap::Error),
-    /// What a file says.
+    /// A config file is wrong.
     #[error(transparent)]
     File(#[from] Box<FileError>),
 }
 
-/// What was typed, and what config files add to it.
+/// Parses the command line, and adds the options from config files.
 ///
 /// # Errors
 ///
-/// If one of them cannot be used.
+/// Fails if the command line or a file cannot be used.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
     let given: Vec<OsString> = arguments.into_iter().collect();
     let strict = Cli::command();
@@ -68,7 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     if given.len() > 2 && given[1] == "fleet" && given[2] == "join" {
         return join(&strict, &given);
     }
-    // No file is for other commands. Workers are started by one.
+    // Other commands, such as the one that starts a worker, use no config file.
     let first = given.get(1).and_then(|word| word.to_str());
     if first.is_some_and(|word| strict.find_subcommand(word).is_some()) {
         return Ok(Cli::from_arg_matches(&strict.try_get_matches_from(given)?)?);
@@ -79,7 +79,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     Ok(cli)
 }
 
-/// The same for `fleet join`, which has the options of a run. There is no list, and so no file beside one.
+/// Does the same as [`parse`] for `fleet join`, a run without a list and so without a file beside
+/// it.
 #[cfg(feature = "fleet")]
 fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
     use crate::cli::Command as Typed;
@@ -101,7 +102,7 @@ fn join(strict: &Command, given: &[OsString]) -> Result<Cli, Refused> {
     Ok(cli)
 }
 
-/// The words of a command with the options of a run, and what config files add to them.
+/// Returns the words of a command that has the options of a run, with those of config files.
 fn with_files(
     run: &Command,
     strict: &Command,
@@ -109,7 +110,7 @@ fn with_files(
     beside: impl Fn(&ArgMatches) -> Option<PathBuf>,
 ) -> Result<(Vec<OsString>, FileArgs), Refused> {
     let (arguments, off) = without_opposites(strict, given);
-    // What an option requires may be in a file.
+    // A required option may come from a file.
     let lenient = strict
         .clone()
         .mut_args(|arg| arg.requires(Resettable::<Id>::Reset));
@@ -142,8 +143,8 @@ fn with_files(
     Ok((with_words(&arguments, &chosen.words), files))
 }
 
-/// What was typed without `--no-NAME` for each switch NAME that has no such option; and these
-/// switches. A file may set what is not wanted this time.
+/// Splits off `--no-NAME` for each switch NAME that has no such option. Returns the other words,
+/// and the switches that are turned off this time although a file may set them.
 fn without_opposites(command: &Command, given: &[OsString]) -> (Vec<OsString>, Vec<String>) {
     let longs = || command.get_arguments().filter_map(Arg::get_long);
     let switches = command.get_arguments().filter(|arg| keys::is_switch(arg));
@@ -169,7 +170,7 @@ fn without_opposites(command: &Command, given: &[OsString]) -> (Vec<OsString>, V
     (words.map(|(_, word)| word.clone()).collect(), off)
 }
 
-/// `robots` and `no-robots` are opposites.
+/// Returns the opposite of a switch: `robots` and `no-robots` are opposites.
 fn opposite(switch: &str) -> String {
     match switch.strip_prefix("no-") {
         Some(positive) => positive.to_owned(),
@@ -177,18 +178,18 @@ fn opposite(switch: &str) -> String {
     }
 }
 
-/// The name that clap's derive gives an option.
+/// Returns the id that clap's derive gives an option.
 fn id_of(long: &str) -> String {
     long.replace('-', "_")
 }
 
-/// Whether an option was typed.
+/// Returns whether an option was typed.
 fn is_typed(typed: &ArgMatches, id: &str) -> bool {
-    // What is no option has no source, and must not be asked for.
+    // clap must not be asked for the source of an id that it does not know.
     typed.try_contains_id(id).is_ok() && typed.value_source(id) == Some(ValueSource::CommandLine)
 }
 
-/// Reads the files that count, those that come first before the others.
+/// Reads the config files, in order of precedence.
 fn load(
     typed: &ArgMatches,
     beside: Option<PathBuf>,
@@ -219,13 +220,13 @@ fn load(
     Ok(loaded)
 }
 
-/// Where a file beside the first list would be.
+/// Returns the path of a config file beside the first list.
 fn beside(typed: &ArgMatches) -> Option<PathBuf> {
     let arguments = typed.get_many::<PathBuf>("urls");
     let list = match arguments {
         None => Source::unnamed(false).path()?.to_owned(),
         Some(arguments) => {
-            // A URL that cannot be used is told of later.
+            // A URL that cannot be used is reported later.
             let sources = Source::from_arguments(arguments.cloned()).ok()?;
             sources.iter().find_map(Source::path)?.to_owned()
         }
@@ -233,7 +234,7 @@ fn beside(typed: &ArgMatches) -> Option<PathBuf> {
     Some(list.with_file_name(BESIDE))
 }
 
-/// Where the user's own file would be (XDG Base Directory Specification).
+/// Returns the path of the user's own file (XDG Base Directory Specification).
 fn own(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name| {
         variable(name)
@@ -244,7 +245,7 @@ fn own(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     Some(folder.join(OWN))
 }
 
-/// The words behind the name of the program.
+/// Inserts `words` after the name of the program.
 fn with_words(arguments: &[OsString], words: &[OsString]) -> Vec<OsString> {
     let (program, typed) = match arguments.split_first() {
         Some((program, typed)) => (program.as_os_str(), typed),
@@ -257,7 +258,7 @@ fn with_words(arguments: &[OsString], words: &[OsString]) -> Vec<OsString> {
         .collect()
 }
 
-/// What of the files counts.
+/// The settings of the files that take effect.
 struct Choice {
     entries: Vec<Entry>,
     words: Vec<OsString>,
@@ -303,7 +304,7 @@ impl Choice {
                     || is_typed(&opposite(key))
                     || off.contains(&entry.key)
                     || chosen.iter().any(|other| other.key == key)
-                    // A key belongs to its certificate, and is of no use with another.
+                    // A key belongs to its certificate, and is useless with another one.
                     || (key == "key" && is_typed("cert"));
                 let has = |other: &str| conflicts(key, other);
                 let is_beaten = entry.is_set()
@@ -337,7 +338,7 @@ impl Choice {
             }
         }
         let plain: Vec<OsString> = words(chosen.iter().filter(|entry| !entry.depends));
-        // What only has a meaning beside another option has none without it.
+        // An option that requires another is dropped if that one is not set.
         chosen.retain(|entry| {
             !entry.depends || {
                 let words: Vec<_> = plain.iter().chain(&entry.words).cloned().collect();
@@ -359,11 +360,11 @@ fn words<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<OsString> {
     entries.flat_map(|entry| entry.words.clone()).collect()
 }
 
-/// Says of each value that is not the default where it comes from, in the order of the help.
+/// Records the source of each value that is not the default, in the order of the help.
 fn tell_origins(command: &Command, typed: &ArgMatches, entries: &[Entry], files: &mut FileArgs) {
     let mut origins = Vec::new();
     for arg in command.get_arguments() {
-        // That it is one is seen.
+        // The user can see that this is a dry run.
         let Some(long) = arg.get_long().filter(|long| *long != "dry-run") else {
             continue;
         };

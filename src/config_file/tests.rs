@@ -1,4 +1,4 @@
-//! Tests of config files: keys, places, and who may say what.
+//! Tests of config files: keys, places, and the keys that each author may set.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 
 use super::*;
 
-/// What a file says, or the line that says what is wrong with it.
+/// Reads a file. Returns its contents, or the message about its error.
 fn read(text: &str, author: Author, mode: u32) -> Result<Loaded, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("c.toml");
@@ -32,7 +32,7 @@ fn named(text: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// A value that an option takes, as TOML.
+/// Returns a TOML value that an option accepts.
 fn sample(arg: &Arg) -> &'static str {
     let name = arg.get_value_names().and_then(|names| names.first());
     match name.map_or("", |name| name.as_str()) {
@@ -214,7 +214,7 @@ fn what_is_wrong_is_one_line_with_its_place_and_a_way_out() {
     }
 }
 
-/// What comes of a file alone; the name of its folder is left out.
+/// Returns the words from a single file, or the error without the name of its folder.
 fn together(loaded: Loaded) -> Result<Vec<OsString>, String> {
     let folder = loaded.path.parent().map(Path::to_owned).unwrap_or_default();
     let place = folder.display().to_string() + "/";
@@ -383,7 +383,7 @@ fn a_member_of_a_fleet_reads_config_files_as_a_run_does() {
             .count()
     };
     assert_eq!(from_file(&own), 3, "{:?}", own.file.origins);
-    // What is typed comes first.
+    // The command line overrides the file.
     let own = join(&["--workers", "5", "--no-robots"]);
     assert_eq!(from_file(&own), 1, "{:?}", own.file.origins);
     fs::write(&path, "lease = \"5s\"\n").expect("written");

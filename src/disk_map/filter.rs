@@ -1,15 +1,15 @@
-//! A set of keys that may say yes in error, and never no: ten bits a key.
+//! A set of keys with false positives and no false negatives: ten bits per key.
 //!
-//! A blocked Bloom filter (Putze, Sanders and Singler 2007): all bits of a key lie in one block of
-//! 512, which is one line of the processor's cache. Keys are hashes themselves, so that their own
-//! bits choose the block and the bits in it.
+//! A blocked Bloom filter (Putze, Sanders and Singler 2007): all bits of a key are in one block of
+//! 512 bits, which is one line of the processor's cache. Keys are hashes, so their own bits choose
+//! the block and the bits in it.
 
 use super::Key;
 
-/// Bits for each key.
+/// Bits per key.
 const BITS: usize = 10;
 
-/// Bits set for each key. With ten bits a key, about one absent key in sixty is let through.
+/// Bits set per key. With ten bits per key, about one absent key in sixty gives a false positive.
 const PROBES: u32 = 6;
 
 /// Bits of a key that choose one bit in a block.
@@ -23,7 +23,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// An empty filter for as many keys as given.
+    /// Creates an empty filter for this number of keys.
     pub(super) fn new(keys: usize) -> Self {
         let blocks = (keys * BITS).div_ceil(Block::default().len() * 64).max(1);
         Self {
@@ -38,25 +38,25 @@ impl Filter {
         }
     }
 
-    /// Whether `key` may have been inserted.
+    /// Returns whether `key` may have been inserted.
     pub(super) fn may_contain(&self, key: &Key) -> bool {
         let (at, bits) = self.place(key);
         positions(bits).all(|(word, bit)| self.blocks[at][word] & bit != 0)
     }
 
-    /// Bytes it takes.
+    /// Returns its size in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.blocks.len() * size_of::<Block>()
     }
 
-    /// The block of a key, by its first bits, and what chooses the bits in it: its last ones.
+    /// Returns the block of a key, from its first bits, and its last bits, which choose bits there.
     fn place(&self, key: &Key) -> (usize, u64) {
         let [a, b, c, d, e, f, g, h, i, j] = *key;
         let head = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         let tail = u64::from_be_bytes([c, d, e, f, g, h, i, j]);
         let at = (u128::from(head) * self.blocks.len() as u128) >> 64;
-        // Below the number of blocks, and so in range.
+        // Less than the number of blocks, so in range.
         #[expect(clippy::cast_possible_truncation, reason = "below a length")]
         let at = at as usize;
         (at, tail)

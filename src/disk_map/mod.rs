@@ -1,20 +1,20 @@
-//! A map of many keys in little memory: what is recent in a table, the rest in sorted files.
+//! A map of many keys in little memory: recent entries in a table, the others in sorted files.
 //!
-//! A run must know of every URL whether it was seen before, and what an earlier run made of it.
-//! With ten million URLs a hash table for that takes 360 MB. Here a key costs ten bits of memory and
-//! its entry lies on disk, as in a log-structured merge tree (O'Neil et al. 1996): the table is
-//! written out as a sorted **part** when it is full, parts of about the same size are merged, and a
-//! look-up asks the table, then each part from the newest to the oldest.
+//! A run must know for every URL whether it was seen before, and what outcome it had in an earlier
+//! run. For ten million URLs, a hash table for this takes 360 MB. Here a key costs ten bits of
+//! memory and its entry is on disk, as in a log-structured merge tree (O'Neil et al. 1996). A full
+//! table is written out as a sorted **part**. Parts of about the same size are merged. A look-up
+//! checks the table, then each part from the newest to the oldest.
 //!
 //! ```text
 //!   insert --> recent (table) --full--> part --four of a size--> larger part
 //!   get -----> recent, then for each part: filter --maybe--> which page --> one read
 //! ```
 //!
-//! Keys are whole on disk, so that an answer is exact: a filter can only cause a read in vain. The
-//! files have no name, and are gone with the process, however it ends; unless the caller gives a
-//! file of its own, to have all entries in it ([`DiskMap::seal_into`]), and later the other way round
-//! ([`DiskMap::open`]). This module knows nothing of URLs.
+//! Keys are complete on disk, so answers are exact: a filter can only cause an unnecessary read.
+//! The files have no name, and disappear with the process, however it ends. The caller can also
+//! give a file to write all entries to ([`DiskMap::seal_into`]), and open it later
+//! ([`DiskMap::open`]). This module does not know URLs.
 
 mod filter;
 mod part;
@@ -27,44 +27,44 @@ use std::path::PathBuf;
 
 use part::{Part, PartWriter, merge};
 
-/// Bytes in a key.
+/// Size of a key in bytes.
 pub const KEY: usize = 10;
 
-/// A key: part of a cryptographic hash, so that keys are evenly spread.
+/// A key: part of a cryptographic hash, so that keys are evenly distributed.
 pub type Key = [u8; KEY];
 
-/// A key as a number of the same order: comparing two of these takes no call.
+/// Returns a key as a number with the same order: comparing two numbers takes no call.
 const fn rank(key: &Key) -> u128 {
     let [a, b, c, d, e, f, g, h, i, j] = *key;
     u128::from_be_bytes([0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j])
 }
 
-/// Entries in the table before it is written out: as many as a table of half a million places
-/// holds before it would grow.
+/// Entries in the table before it is written out: the capacity of a table with half a million
+/// places.
 const RECENT: usize = (1 << 19) / 8 * 7;
 
-/// Entries in the table of a map that is only to be written.
+/// Entries in the table of a map that is only written.
 const RECENT_TO_WRITE: usize = (1 << 15) / 8 * 7;
 
-/// Parts of a size that are merged into one of the next.
+/// Number of parts of one size that are merged into one of the next size.
 const MERGE: usize = 4;
 
 /// A map from keys to values of `V` bytes.
 #[derive(Debug)]
 pub struct DiskMap<const V: usize> {
-    /// Where its files are made.
+    /// The folder in which its files are created.
     folder: PathBuf,
     recent: HashMap<Key, [u8; V], BuildHasherDefault<Head>>,
-    /// The oldest, which are the largest, first.
+    /// The parts, oldest and largest first.
     parts: Vec<Part<V>>,
-    /// The first part is in a file of the caller's, and stays there.
+    /// Whether the first part is in a file of the caller and stays there.
     based: bool,
     most: usize,
     /// Whether its parts have filters.
     filters: bool,
 }
 
-/// The entries outgrew the memory for them, and could not be kept on disk.
+/// The entries outgrew their memory, and could not be stored on disk.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot keep track of the URLs in a temporary file in {}: {source}; make room there, and run \
@@ -72,13 +72,13 @@ pub struct DiskMap<const V: usize> {
     .folder.display()
 )]
 pub struct DiskMapError {
-    /// Where the file was to be.
+    /// The folder for the file.
     folder: PathBuf,
     source: io::Error,
 }
 
 impl<const V: usize> DiskMap<V> {
-    /// An empty map. Nothing is created in `folder` before there are 458,752 entries.
+    /// Creates an empty map. Nothing is created in `folder` before there are 458,752 entries.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self::with_table(folder, RECENT)
@@ -95,8 +95,8 @@ impl<const V: usize> DiskMap<V> {
         }
     }
 
-    /// An empty map that takes little memory, and a read for most questions: for one that is to be
-    /// [written](Self::seal_into).
+    /// Creates an empty map that takes little memory and needs a read for most look-ups, for a map
+    /// that will be [written](Self::seal_into).
     #[must_use]
     pub fn to_write(folder: PathBuf) -> Self {
         Self {
@@ -105,13 +105,13 @@ impl<const V: usize> DiskMap<V> {
         }
     }
 
-    /// A map like this one, which is empty, of the `entries` that [`seal_into`](Self::seal_into) wrote to
-    /// `file` at `from`. All their bytes are shown to `seen` in order, so that the caller can check them
-    /// before it asks.
+    /// Opens the `entries` that [`seal_into`](Self::seal_into) wrote to `file` at `from`, as a map
+    /// with the settings of this empty one. Passes all their bytes to `seen` in order, so that the
+    /// caller can check them before a look-up.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or ends too early.
+    /// Fails if the file cannot be read, or ends too early.
     pub fn open(
         &self,
         file: File,
@@ -131,17 +131,17 @@ impl<const V: usize> DiskMap<V> {
         Ok(map)
     }
 
-    /// Bytes that so many entries take in a file.
+    /// Returns the size of this number of entries in a file, in bytes.
     #[must_use]
     pub const fn bytes_of(entries: u64) -> Option<u64> {
         entries.checked_mul((KEY + V) as u64)
     }
 
-    /// The value that was inserted last for `key`.
+    /// Returns the value that was inserted last for `key`.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read.
+    /// Fails if a file cannot be read.
     pub fn get(&self, key: &Key) -> Result<Option<[u8; V]>, DiskMapError> {
         if let Some(value) = self.recent.get(key) {
             return Ok(Some(*value));
@@ -159,7 +159,7 @@ impl<const V: usize> DiskMap<V> {
     ///
     /// # Errors
     ///
-    /// If a file cannot be written; the entry is kept even so.
+    /// Fails if a file cannot be written. The entry is stored nevertheless.
     pub fn insert(&mut self, key: Key, value: [u8; V]) -> Result<(), DiskMapError> {
         self.recent.insert(key, value);
         if self.recent.len() < self.most {
@@ -168,7 +168,7 @@ impl<const V: usize> DiskMap<V> {
         self.write_out().map_err(|source| self.failed(source))
     }
 
-    /// How many keys there are; known once it is [sealed](Self::seal), and nothing was inserted since.
+    /// Returns the number of keys. Known if the map is [sealed](Self::seal) and not changed since.
     #[must_use]
     pub fn entries(&self) -> Option<u64> {
         match (self.recent.len(), self.parts.as_slice()) {
@@ -178,15 +178,15 @@ impl<const V: usize> DiskMap<V> {
         }
     }
 
-    /// Merges all parts into one, but for one that was [opened](Self::open), and gives back what the
-    /// table took: for a map that from now on is only asked.
+    /// Merges all parts into one, except for one that was [opened](Self::open), and frees the
+    /// memory of the table: for a map that will only be read.
     ///
     /// # Errors
     ///
-    /// If a file cannot be written.
+    /// Fails if a file cannot be written.
     pub fn seal(&mut self) -> Result<(), DiskMapError> {
         let sealed = if self.parts.is_empty() {
-            // Small enough to stay.
+            // Small enough to stay in memory.
             self.recent.shrink_to_fit();
             Ok(())
         } else {
@@ -199,12 +199,12 @@ impl<const V: usize> DiskMap<V> {
         sealed.map_err(|source| self.failed(source))
     }
 
-    /// Writes all entries to `file`, from where it stands, and asks them there from now on. How many
-    /// there are is known then. All bytes that are written are shown to `seen`.
+    /// Writes all entries to `file` from its current position, and reads them from there
+    /// afterwards. Then the number of entries is known. Passes all written bytes to `seen`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written; the map is as it was.
+    /// Fails if the file cannot be written. The map is unchanged then.
     pub fn seal_into(&mut self, file: File, seen: impl FnMut(&[u8])) -> io::Result<()> {
         self.write_out()?;
         let filter = self.filters;
@@ -242,7 +242,7 @@ impl<const V: usize> DiskMap<V> {
         Ok(())
     }
 
-    /// Whether the parts from `first` on are of about the same size: none is twice the newest.
+    /// Returns whether the parts from `first` on are of similar size: all below twice the newest.
     fn are_alike(&self, first: usize) -> bool {
         let newest = self.parts.last().map_or(0, Part::len);
         self.parts[first..]
@@ -270,7 +270,7 @@ impl<const V: usize> DiskMap<V> {
     }
 }
 
-/// Hashes a key by its first bytes, which are evenly spread already.
+/// Hashes a key by its first bytes, which are already evenly distributed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head(u64);
 
@@ -283,7 +283,7 @@ impl Hasher for Head {
         }
     }
 
-    /// The length of the key, which is the same for all.
+    /// Ignores the length of the key, which is the same for all.
     fn write_usize(&mut self, _: usize) {}
 
     fn finish(&self) -> u64 {

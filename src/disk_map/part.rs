@@ -1,5 +1,4 @@
-//! Sorted entries in a file, and what of them is kept in memory: the first key of each page, and a
-//! filter.
+//! Sorted entries in a file, with the first key of each page and a filter in memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write};
@@ -9,16 +8,16 @@ use std::path::Path;
 use super::filter::Filter;
 use super::{KEY, Key, rank};
 
-/// Largest page, in bytes: what a look-up reads.
+/// Maximum size of a page in bytes: the amount that a look-up reads.
 const PAGE: usize = 4096;
 
-/// Bytes read at a time by a merge, from each part.
+/// Bytes that a merge reads at a time from each part.
 const READ_AHEAD: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Part<const V: usize> {
     file: File,
-    /// Where in the file the first entry is.
+    /// Position of the first entry in the file.
     from: u64,
     entries: u64,
     /// The first key of each page.
@@ -30,7 +29,7 @@ impl<const V: usize> Part<V> {
     const ENTRY: usize = KEY + V;
     const PER_PAGE: usize = PAGE / Self::ENTRY;
 
-    /// The part that is in `file` at `from`. All its bytes are shown to `seen`.
+    /// Opens the part that is in `file` at `from`. Passes all its bytes to `seen`.
     pub(super) fn open(
         file: File,
         from: u64,
@@ -38,7 +37,7 @@ impl<const V: usize> Part<V> {
         filter: bool,
         mut seen: impl FnMut(&[u8]),
     ) -> io::Result<Self> {
-        // Before memory is taken for so many.
+        // Checked before memory for this number of entries is allocated.
         let end = from.checked_add(Self::bytes(entries) as u64);
         if end.is_none_or(|end| end > file.metadata().map_or(0, |file| file.len())) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -61,12 +60,12 @@ impl<const V: usize> Part<V> {
         Ok(keys.of(file, from))
     }
 
-    /// How many entries it has.
+    /// Returns the number of its entries.
     pub(super) const fn len(&self) -> u64 {
         self.entries
     }
 
-    /// The value of `key`: one read at most.
+    /// Returns the value of `key`. Takes one read at most.
     pub(super) fn get(&self, key: &Key) -> io::Result<Option<[u8; V]>> {
         if !self.may_hold(key) {
             return Ok(None);
@@ -94,13 +93,13 @@ impl<const V: usize> Part<V> {
         Ok(None)
     }
 
-    /// Reads entries from this one on.
+    /// Reads entries from `first` on.
     fn read_at(&self, bytes: &mut [u8], first: u64) -> io::Result<()> {
         let at = self.from + first * Self::ENTRY as u64;
         self.file.read_exact_at(bytes, at)
     }
 
-    /// The entry at `index` of `bytes`, which hold it.
+    /// Returns the entry at `index` of `bytes`.
     fn entry(bytes: &[u8], index: usize) -> (Key, [u8; V]) {
         let entry = &bytes[index * Self::ENTRY..][..Self::ENTRY];
         let (mut key, mut value) = ([0; KEY], [0; V]);
@@ -109,7 +108,7 @@ impl<const V: usize> Part<V> {
         (key, value)
     }
 
-    /// Bytes that `entries` take; as many as can be if that is more.
+    /// Returns the size of `entries` in bytes, or the largest number if it is larger.
     fn bytes(entries: u64) -> usize {
         usize::try_from(entries)
             .unwrap_or(usize::MAX)
@@ -132,8 +131,7 @@ impl<const V: usize> Part<V> {
     }
 }
 
-/// What of a part is kept in memory, while it is read or written. Keys must come in ascending order,
-/// each once.
+/// The data of a part in memory, while it is read or written. Keys must be ascending and unique.
 struct Keys {
     entries: u64,
     firsts: Vec<Key>,
@@ -141,7 +139,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// Of at most so many entries.
+    /// Creates it for at most `entries`.
     fn new<const V: usize>(entries: usize, filter: bool) -> Self {
         Self {
             entries: 0,
@@ -178,7 +176,7 @@ pub(super) struct PartWriter<S: FnMut(&[u8]), const V: usize> {
     keys: Keys,
 }
 
-/// A file, of which all that is written to it is shown to somebody.
+/// A file that passes all bytes written to it to `seen`.
 struct Shown<S> {
     file: File,
     seen: S,
@@ -197,14 +195,14 @@ impl<S: FnMut(&[u8])> Write for Shown<S> {
 }
 
 impl<const V: usize> PartWriter<fn(&[u8]), V> {
-    /// Begins a part of at most `entries`, in a file without a name in `folder`.
+    /// Creates a part of at most `entries`, in a file without a name in `folder`.
     pub(super) fn create(folder: &Path, entries: usize, filter: bool) -> io::Result<Self> {
         Self::append(tempfile::tempfile_in(folder)?, entries, filter, |_| {})
     }
 }
 
 impl<S: FnMut(&[u8]), const V: usize> PartWriter<S, V> {
-    /// Begins a part of at most `entries`, in this file from where it stands.
+    /// Starts a part of at most `entries` at the current position of `file`.
     pub(super) fn append(
         mut file: File,
         entries: usize,
@@ -231,8 +229,8 @@ impl<S: FnMut(&[u8]), const V: usize> PartWriter<S, V> {
     }
 }
 
-/// Makes one part of several, the oldest of them first, unless there is none: of one key's values the
-/// newest stays. `begin` says where, for at most so many entries.
+/// Merges parts into one, oldest first, unless there are none. If a key has several values, the
+/// newest stays. `begin` creates the writer for at most the given number of entries.
 pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
     parts: &[Part<V>],
     begin: impl FnOnce(usize) -> io::Result<PartWriter<S, V>>,
@@ -246,7 +244,7 @@ pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
     for part in parts {
         sources.push(Cursor::new(part)?);
     }
-    // Few enough that looking at each is faster than a heap.
+    // There are so few that checking each is faster than a heap.
     while let Some(key) = sources
         .iter()
         .filter_map(|source| source.head)
@@ -269,13 +267,13 @@ pub(super) fn merge<S: FnMut(&[u8]), const V: usize>(
     writer.finish().map(Some)
 }
 
-/// A part, read from its start to its end.
+/// A part that is read from start to end.
 struct Cursor<'a, const V: usize> {
     part: &'a Part<V>,
     buffer: Vec<u8>,
     /// Index in the buffer of the entry after the head.
     next: usize,
-    /// Entries that are not in the buffer yet.
+    /// Number of entries that are not in the buffer yet.
     left: u64,
     head: Option<(Key, [u8; V])>,
 }

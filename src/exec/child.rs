@@ -1,6 +1,6 @@
-//! A runner, as the executor sees it: a child process, and the socket to it.
+//! The executor's view of a runner: a child process and the socket to it.
 //!
-//! It must not judge what a runner says.
+//! This module must not interpret the answers of a runner.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,24 +25,24 @@ use super::order::CommandAnswer;
 use super::plan::Plan;
 use super::tree::{timespec, wait_for_any};
 
-/// Largest answer, in bytes: a line of [`Lines`](pool::Lines) is most of it.
+/// Maximum size of an answer in bytes, most of which is a line of [`Lines`](pool::Lines).
 const MAX_ANSWER: usize = 8 * 1024;
 
 /// A child process that runs one command at a time. It leads a process group.
 #[derive(Debug)]
 pub(super) struct Runner {
-    /// Its process, which is not reaped before [`end`](Self::end).
+    /// Its process, which is reaped only by [`end`](Self::end).
     pid: Pid,
-    /// Keeps messages apart.
+    /// A socket that keeps message boundaries.
     socket: OwnedFd,
 }
 
-/// What is heard of a runner.
+/// An event from a runner.
 #[derive(Debug)]
 pub(super) enum RunnerEvent {
     /// Its command has ended.
     Answer(CommandAnswer),
-    /// It is gone, or sent what is no answer.
+    /// It has exited, or sent an invalid answer.
     End,
 }
 
@@ -67,21 +67,21 @@ impl Runner {
         })
     }
 
-    /// Hands over an order; `false` if the runner is gone.
+    /// Sends an order. Returns `false` if the runner has exited.
     pub(super) fn send(&self, frame: &[u8]) -> bool {
         send(&self.socket, frame, SendFlags::NOSIGNAL).is_ok()
     }
 
-    /// Tells it to end its command and itself; what it says until then can still be heard.
+    /// Makes it end its command and exit. Its messages until then can still be received.
     pub(super) fn close(&self) {
-        // Only fails if it is gone.
+        // This fails only if it has exited.
         let _ = shutdown(&self.socket, Shutdown::Write);
     }
 
-    /// Waits for something to be heard, but not longer than `within`.
+    /// Waits for an event, but not longer than `within`.
     pub(super) fn wait(&self, within: Duration) -> Option<RunnerEvent> {
         let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
-        // If it is interrupted, the look is early.
+        // If this is interrupted, the socket is only checked early.
         let _ = poll(&mut polled, Some(&timespec(within)));
         let mut buffer = [0; MAX_ANSWER];
         match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -93,16 +93,16 @@ impl Runner {
         }
     }
 
-    /// Sends `signal` to its process group; not to be called after [`end`](Self::end).
+    /// Sends `signal` to its process group. Must not be called after [`end`](Self::end).
     pub(super) fn signal(&self, signal: Signal) {
-        // It can only fail when nobody of the group is left.
+        // This fails only if the group has no process left.
         let _ = kill_process_group(self.pid, signal);
     }
 
-    /// Ends it with its process group, and says how it ended; nothing if it does not end in time,
-    /// because it waits for a disk.
+    /// Ends it with its process group and returns its exit status, or `None` if it does not end in
+    /// time because it waits for a disk.
     pub(super) fn end(&self) -> Option<WaitStatus> {
-        // As long as it is not reaped, neither number can be another's.
+        // Neither id can be reused until the process is reaped.
         let process = pidfd_open(self.pid, PidfdFlags::empty()).ok();
         self.signal(Signal::KILL);
         if let Some(process) = process {

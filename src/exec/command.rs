@@ -1,7 +1,6 @@
-//! One command: started, listened to, and ended with everything that it started.
+//! Runs one command: starts it, reads its standard error, and ends it with all its processes.
 //!
-//! Nothing waits but poll(2), and what is kept of what it writes is bounded. It must not know what
-//! the command is for.
+//! Only poll(2) blocks, and the kept output is bounded. It must not know what the command is for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -17,35 +16,36 @@ use super::order::CommandEnd;
 use super::tree::{self, Reaped};
 use super::{DIE_WITHIN, KILL_AFTER, leader};
 
-/// Longest time between two looks at a command that runs. Of a longer time only so much is counted
-/// as the command's: the rest this process was stopped (Ctrl-Z), and the command with it.
+/// Maximum time between two checks of a running command. A longer gap counts only as this much of
+/// the command's time: for the rest, this process and the command were stopped (Ctrl-Z).
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The same for one that was asked to end: nothing tells when orphans do.
+/// The same for a command that was asked to end: the end of orphans is not reported.
 const LOOK_AFTER_END: Duration = Duration::from_millis(20);
 
-/// Bytes read at once: as much as a pipe holds by default (pipe(7)).
+/// Number of bytes read at once: the default capacity of a pipe (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
-/// Most bytes that are read after the end of a command: whoever cannot be ended may still write.
+/// Maximum number of bytes read after the end of a command: a process that survives may still
+/// write.
 const MAX_REST: usize = 1024 * 1024;
 
-/// What became of a command. Nothing of it is left, if the system lets it be ended.
+/// The outcome of a command. None of its processes is left, if the system lets them be ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Exit code 0.
     Succeeded,
-    /// Another end, and the last line on standard error.
+    /// Another end, with the last line on standard error.
     Failed(CommandEnd, Option<String>),
     /// It could not be started.
     NotStarted(Errno),
-    /// Nobody wants to know any more.
+    /// The owner no longer waits for it.
     Abandoned,
 }
 
-/// Runs `command` to its end, or until something comes from `owner`, a socket: nothing is to be said
-/// there before the answer, so its other end is closed then. The command's standard input and output
-/// are /dev/null.
+/// Runs `command` until it ends, or until `owner`, a socket, becomes readable. The owner sends
+/// nothing before the answer, so this means that it closed its end. The command's standard input
+/// and output are /dev/null.
 pub(super) fn run(command: &mut Command, timeout: Duration, owner: BorrowedFd<'_>) -> Outcome {
     leader::die_with_this_process(command);
     command
@@ -81,13 +81,13 @@ pub(super) fn run(command: &mut Command, timeout: Duration, owner: BorrowedFd<'_
     }
 }
 
-/// A command that runs.
+/// A running command.
 struct Running {
     leader: Pid,
     pidfd: OwnedFd,
-    /// Once the leader is reaped.
+    /// Set when the leader is reaped.
     status: Option<WaitStatus>,
-    /// Until its end is seen.
+    /// `None` once its end has been read.
     stderr: Option<OwnedFd>,
     lines: Lines,
     buffer: Box<[u8]>,
@@ -120,7 +120,7 @@ impl Running {
                 (_, _) => {}
             }
         }
-        // Whoever succeeded has done all, and whoever failed is to do no more.
+        // A command that succeeded is complete, and one that failed must not continue.
         tree::end_all(DIE_WITHIN);
         let end = match (timed_out, self.status) {
             (true, _) => CommandEnd::TimedOut,
@@ -132,7 +132,7 @@ impl Running {
         Outcome::Failed(end, self.last_line())
     }
 
-    /// Waits for something to happen, and listens; whether the owner is there.
+    /// Waits for an event and reads the output. Returns whether the owner still waits.
     fn wait(&mut self, owner: BorrowedFd<'_>, within: Duration) -> bool {
         let (present, wrote) = {
             let mut polled = vec![PollFd::from_borrowed_fd(owner, PollFlags::IN)];
@@ -143,7 +143,7 @@ impl Running {
                 polled.push(PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN));
             }
             if poll(&mut polled, Some(&tree::timespec(within))).is_err() {
-                // Interrupted by a signal; there is no other error for what is asked here.
+                // Interrupted by a signal; no other error is possible here.
                 return true;
             }
             let happened = |at: usize| polled.get(at).is_some_and(|fd| !fd.revents().is_empty());
@@ -156,11 +156,11 @@ impl Running {
         present
     }
 
-    /// Takes note of who has ended; whether nobody is left.
+    /// Reaps the children that have ended. Returns whether none are left.
     fn reap(&mut self) -> bool {
         loop {
             match tree::reap() {
-                // Once it is reaped, its number can be that of an orphan.
+                // Once it is reaped, an orphan can get its process id.
                 Reaped::One(pid, status) if pid == self.leader && self.status.is_none() => {
                     self.status = Some(status);
                 }
@@ -171,7 +171,8 @@ impl Running {
         }
     }
 
-    /// How many bytes of standard error were there; nothing at its end, or if there are none now.
+    /// Reads standard error once. Returns the number of bytes, or 0 at its end or if none are
+    /// ready.
     fn read_once(&mut self) -> usize {
         let Some(pipe) = &self.stderr else {
             return 0;
@@ -204,7 +205,7 @@ impl Running {
     }
 }
 
-/// Nothing if it succeeded.
+/// Returns how a command failed, or `None` if it succeeded.
 fn end_of(status: WaitStatus) -> Option<CommandEnd> {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(0), _) => None,
@@ -213,7 +214,7 @@ fn end_of(status: WaitStatus) -> Option<CommandEnd> {
     }
 }
 
-/// The number of an error; of one that is none of the system's, that of an argument with a nul byte.
+/// Returns the error number. An error without one comes from an argument with a nul byte.
 fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }

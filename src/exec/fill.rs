@@ -1,6 +1,6 @@
-//! A command filled in for one file: arguments and environment.
+//! Fills in a command for one file: arguments and environment.
 //!
-//! What is filled in comes from servers and lists. It stays within the argument in which it was asked for, and cannot make an option of it.
+//! The values come from servers and lists. A value stays in its argument and cannot be an option.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use super::order::CommandOrder;
 use super::words::{Field, Piece, Template};
 
-/// The arguments of `template` for the file of `order` in the folder `output`.
+/// Returns the arguments of `template` for the file of `order` in the folder `output`.
 pub(super) fn arguments(template: &Template, output: &Path, order: &CommandOrder) -> Vec<OsString> {
     let fill = |pieces: &Vec<Piece>| {
         let mut argument = OsString::new();
@@ -19,7 +19,7 @@ pub(super) fn arguments(template: &Template, output: &Path, order: &CommandOrder
                 Piece::Text(text) => argument.push(text),
                 Piece::Field(field) => {
                     let value = value(*field, output, order);
-                    // A name that begins like an option would be one.
+                    // A value that starts like an option would become one.
                     if argument.is_empty() && value.as_encoded_bytes().starts_with(b"-") {
                         argument.push("./");
                     }
@@ -32,7 +32,7 @@ pub(super) fn arguments(template: &Template, output: &Path, order: &CommandOrder
     template.arguments.iter().map(fill).collect()
 }
 
-/// What the command finds in its environment.
+/// Returns the environment variables for the command.
 pub(super) fn environment(output: &Path, order: &CommandOrder) -> Vec<(&'static str, OsString)> {
     let content_type = order.content_type.clone().unwrap_or_default();
     vec![

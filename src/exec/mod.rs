@@ -1,4 +1,4 @@
-//! The program of `--exec`: run on a file that is in place, and ended with all that it starts.
+//! The program of `--exec`: runs on each placed file, and ends with all processes that it starts.
 //!
 //! ```text
 //!   coordinator: Executor::run(order)          on any thread, several at once
@@ -7,13 +7,13 @@
 //!               └──> the command, and whatever it starts
 //! ```
 //!
-//! A runner adopts what is orphaned below it, so it can end everything that its command started,
-//! and it outlives a coordinator that is killed: then it sees its socket close, and ends the
-//! command. If a runner is killed, the kernel ends the command's first process, and the executor
-//! ends the rest (`strays`). Each runner leads a process group of its own, which the command
-//! inherits; Ctrl-Z in a terminal does not reach it, so [`Executor::stop`] exists.
+//! A runner adopts orphans below it, so that it can end every process that its command started. It
+//! outlives a coordinator that is killed: its socket closes, and it ends the command. If a runner
+//! is killed, the kernel ends the command's first process, and the executor ends the rest
+//! (`strays`). Each runner leads its own process group, which the command inherits. Ctrl-Z in a
+//! terminal does not reach that group, so [`Executor::stop`] exists.
 //!
-//! It must not know which files there are, when a command is due, or what its failure costs.
+//! It must not know which files exist, when a command is due, or what a failure means for a task.
 
 mod child;
 mod command;
@@ -41,23 +41,23 @@ use plan::Plan;
 pub use runner::{RunnerError, run as run_commands};
 pub use words::{CommandError, Exec, Template};
 
-/// Exit code of a runner that cannot do its work, for a reason that the next would meet too.
+/// Exit code of a runner that cannot work for a reason that affects every runner.
 pub const EXIT_UNUSABLE: u8 = 3;
 
-/// Time between SIGTERM and SIGKILL for a command that took too long.
+/// Time between SIGTERM and SIGKILL for a command that exceeded its time limit.
 const KILL_AFTER: Duration = Duration::from_secs(1);
 
-/// Longest time in which processes are waited for that were sent SIGKILL.
+/// Maximum wait for processes that were sent SIGKILL.
 const DIE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Longest time between two looks at a runner. Of a longer time only so much is counted: the rest
-/// this process was stopped.
+/// Maximum time between two checks of a runner. A longer gap counts only as this much: for the
+/// rest, this process was stopped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What a runner may take beyond the time of its command before it counts as frozen.
+/// Time that a runner may take beyond the time limit of its command before it counts as frozen.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Runs one command on files. Dropping it ends what runs.
+/// Runs one command on files. Dropping it ends all running commands.
 #[derive(Debug)]
 pub struct Executor {
     plan: Plan,
@@ -66,30 +66,29 @@ pub struct Executor {
 
 #[derive(Debug, Default)]
 struct State {
-    /// All runners that are not being reaped: their process groups cannot be another's.
+    /// All runners that are not being reaped. The ids of their process groups cannot be reused.
     live: Vec<Arc<Runner>>,
-    /// Those of them that have nothing to do.
+    /// The idle runners among them.
     idle: Vec<Arc<Runner>>,
     is_stopped: bool,
     is_abandoned: bool,
 }
 
-/// What became of an order. Nothing that the command started is left, if the system lets it be
-/// ended.
+/// The outcome of an order. None of the command's processes is left, if the system can end them.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The command succeeded.
     Succeeded(Executed),
-    /// It did not, or could not be run. The file is as the command left it.
+    /// The command failed, or could not be run. The file is as the command left it.
     Failed(Fault),
-    /// It was ended, or not begun, because of [`Executor::abandon`]: this says nothing about the
-    /// file or the command.
+    /// The command was ended or not started because of [`Executor::abandon`]. This says nothing
+    /// about the file or the command.
     Abandoned,
 }
 
 impl Executor {
-    /// For `exec` on files in the folder `output`, an absolute path. Commands get the nice value
-    /// `nice`, or that of this process. Nothing is started yet.
+    /// Creates an executor for `exec` on files in the folder `output`, an absolute path. Commands
+    /// get the nice value `nice`, or that of this process. Starts no process yet.
     #[must_use]
     pub fn new(exec: Exec, output: PathBuf, nice: Option<i32>) -> Self {
         let plan = Plan { nice, output, exec };
@@ -99,8 +98,8 @@ impl Executor {
         }
     }
 
-    /// Runs the command on the file of `order`, and waits for it. There is a runner for each call
-    /// that waits, so the caller limits how many commands run at once.
+    /// Runs the command on the file of `order`, and waits for it. Each waiting call has a runner,
+    /// so the caller limits the number of commands that run at once.
     ///
     /// Returns at the latest half a minute after the command's time limit, whatever the command or
     /// the runner does.
@@ -125,26 +124,26 @@ impl Executor {
             if is_new {
                 return self.no_answer(status);
             }
-            // It was killed while it had nothing to do: the next one runs the command.
+            // It was killed while it was idle. The next one runs the command.
         }
     }
 
-    /// Stops runners and commands, until [`resume`](Self::resume). Their time stands still.
+    /// Stops runners and commands until [`resume`](Self::resume). Their time limits are suspended.
     pub fn stop(&self) {
         let mut state = self.state();
         state.is_stopped = true;
         state.signal(Signal::STOP);
     }
 
-    /// The end of [`stop`](Self::stop).
+    /// Ends [`stop`](Self::stop).
     pub fn resume(&self) {
         let mut state = self.state();
         state.is_stopped = false;
         state.signal(Signal::CONT);
     }
 
-    /// Ends all commands at once; from now on none is begun. Does not wait: whoever waits in
-    /// [`run`](Self::run) returns when its command has ended.
+    /// Ends all commands at once, and starts no more. Does not wait: calls of [`run`](Self::run)
+    /// return when their commands have ended.
     pub fn abandon(&self) {
         let mut state = self.state();
         state.is_abandoned = true;
@@ -152,17 +151,17 @@ impl Executor {
         for runner in &state.live {
             runner.close();
         }
-        // One that is stopped does not see it.
+        // A stopped runner does not notice this.
         state.signal(Signal::CONT);
     }
 
-    /// A new runner; its failure is the order's.
+    /// Starts a runner. A failure becomes the outcome of the order.
     fn start(&self) -> Result<Arc<Runner>, Outcome> {
         if self.state().is_abandoned {
             return Err(Outcome::Abandoned);
         }
         let runner = Runner::start(&self.plan).map_err(|error| {
-            // Too few descriptors or processes, most likely.
+            // Probably too few descriptors or processes.
             let message = format!("cannot start a process that runs commands (--exec): {error}");
             Outcome::Failed(Fault::transient(FailureKind::Exec, message))
         })?;
@@ -219,7 +218,7 @@ impl Executor {
         }
     }
 
-    /// What it means that a runner ended without an answer.
+    /// Returns the outcome for a runner that ended without an answer.
     fn no_answer(&self, status: Option<WaitStatus>) -> Outcome {
         if self.state().is_abandoned {
             return Outcome::Abandoned;
@@ -236,7 +235,7 @@ impl Executor {
 
     /// Ends `runner` with its process group, and reaps it.
     fn retire(&self, runner: &Arc<Runner>) -> Option<WaitStatus> {
-        // Once it is reaped, its number can be another's: from here on nobody signals its group.
+        // Once it is reaped, its process id can be reused, so its group must get no more signals.
         self.state()
             .live
             .retain(|other| !Arc::ptr_eq(other, runner));
@@ -251,7 +250,7 @@ impl Executor {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole in itself, so a panic elsewhere does not matter.
+        // No change is left half done, so a panic on another thread does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -267,7 +266,7 @@ impl State {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.abandon();
-        // Nobody waits in `run`, so none of them has a command.
+        // No call of `run` is active, so no runner has a command.
         let live = std::mem::take(&mut self.state().live);
         for runner in live {
             runner.end();

@@ -1,15 +1,15 @@
-//! What the executor and a runner say to each other: an order, and its answer, each a frame.
+//! Messages between the executor and a runner: an order and its answer, one frame each.
 
 use protocol::Executed;
 use protocol::codec::Message;
 use serde::{Deserialize, Serialize};
 
-/// What the executor asks a runner for: the command, on this file.
+/// An order from the executor: run the command on this file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandOrder {
-    /// The file, relative to the output folder, with `/` between its parts.
+    /// Path of the file, relative to the output folder, with `/` between its parts.
     pub path: String,
-    /// The URL that it came from, without user name and password.
+    /// URL of the file, without user name and password.
     pub url: String,
     /// Its size.
     pub bytes: u64,
@@ -19,12 +19,12 @@ pub struct CommandOrder {
     pub content_type: Option<String>,
 }
 
-/// What the runner answers.
+/// The answer of the runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CommandAnswer {
     /// Exit code 0.
     Succeeded(Executed),
-    /// Anything else.
+    /// Any other end.
     Failed {
         /// How it ended.
         end: CommandEnd,
@@ -38,14 +38,14 @@ pub(super) enum CommandAnswer {
     },
 }
 
-/// How a command ended that did not succeed.
+/// How a command failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CommandEnd {
     /// With this exit code.
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// It was ended, since it took too long.
+    /// It was ended because it exceeded its time limit.
     TimedOut,
 }
 

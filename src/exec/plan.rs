@@ -1,4 +1,4 @@
-//! What a runner is told when it is started, as arguments.
+//! The configuration of a runner, passed as arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use super::words::{Exec, Template};
 /// The hidden command of this program that makes it a runner.
 const RUNNER: &str = "runner";
 
-/// What to run, on which files, for how long, and how nicely.
+/// The command, its files, its time limit and its nice value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The nice value of runners and commands; that of the parent if there is none.
+    /// Nice value of runners and commands. `None` means that of the parent.
     pub(super) nice: Option<i32>,
     /// The output folder, absolute.
     pub(super) output: PathBuf,
@@ -23,10 +23,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// This program again, as a runner with this plan.
+    /// Returns the command that starts this program as a runner with this plan.
     pub(super) fn command(&self) -> Command {
         let nice = self.nice.map_or_else(String::new, |nice| nice.to_string());
-        // What runs now, even if the file has been replaced since.
+        // The running program, even if its file has been replaced since.
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(RUNNER)
@@ -38,7 +38,7 @@ impl Plan {
         command
     }
 
-    /// The plan of [`command`](Self::command), without the first argument.
+    /// Parses the arguments of [`command`](Self::command), without the first one.
     pub(super) fn from_arguments(arguments: Vec<OsString>) -> Result<Self, RunnerError> {
         let wrong = |what: &str| RunnerError::Arguments(what.to_owned());
         let mut arguments = arguments.into_iter();
@@ -75,7 +75,7 @@ impl Plan {
         })
     }
 
-    /// The command, taken apart.
+    /// Returns the parsed command.
     pub(super) fn template(&self) -> Result<Template, RunnerError> {
         Template::parse(&self.exec.words).map_err(|error| RunnerError::Arguments(error.to_string()))
     }

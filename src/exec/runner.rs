@@ -1,7 +1,7 @@
-//! The runner: a process that runs the command on one file at a time, and ends all of it.
+//! The runner: a process that runs the command on one file at a time, and ends all its processes.
 //!
-//! It adopts what is orphaned below it (`PR_SET_CHILD_SUBREAPER` in prctl(2)), so a command's
-//! processes can leave their group, their session and their parents, and not their runner.
+//! It adopts orphans below it (`PR_SET_CHILD_SUBREAPER` in prctl(2)). So a command's processes can
+//! leave their group, their session and their parents, but not their runner.
 
 use std::ffi::OsString;
 use std::io;
@@ -27,7 +27,7 @@ use super::plan::Plan;
 use super::words::Template;
 use crate::folder::Folder;
 
-/// Why a runner cannot do its work.
+/// Reason why a runner cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
     /// It was not started by a coordinator.
@@ -42,14 +42,14 @@ pub enum RunnerError {
     },
 }
 
-/// Runs this process as a runner: orders come on standard input, a socket, which takes the answers.
-/// Returns when it is closed, or its command was ended because of that.
+/// Runs this process as a runner. Orders arrive on standard input, a socket, which also carries the
+/// answers. Returns when the socket is closed, or when the command was ended for that reason.
 ///
-/// To be called as the first thing `main` does, as [`worker::process::run`] is.
+/// Must be called first in `main`, like [`worker::process::run`].
 ///
 /// # Errors
 ///
-/// If it cannot begin, or hears what is no order.
+/// Fails if it cannot start, or if it receives an invalid order.
 pub fn run(arguments: Vec<OsString>) -> Result<(), RunnerError> {
     let runner = Runner::new(begin(arguments)?)?;
     let stdin = io::stdin();
@@ -75,21 +75,20 @@ pub fn run(arguments: Vec<OsString>) -> Result<(), RunnerError> {
     }
 }
 
-/// What comes first: nothing inherited but what is meant, and the care for orphans. A runner ends
-/// when its socket is closed; signals that are meant for a whole group or a whole session must not
-/// be quicker.
+/// Prepares this process: closes inherited descriptors and adopts orphans. A runner ends when its
+/// socket is closed; signals to a whole group or session must not end it earlier.
 fn begin(arguments: Vec<OsString>) -> Result<Plan, RunnerError> {
     pool::close_inherited().map_err(system("close inherited descriptors"))?;
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
-        // A handler, and not SIG_IGN, which the command would inherit.
+        // A handler, because the command would inherit SIG_IGN.
         signal_hook::flag::register(signal, Arc::clone(&ignored))
             .map_err(system("handle signals"))?;
     }
     set_child_subreaper(Some(getpid()))
         .map_err(|errno| system("adopt what commands leave behind")(errno.into()))?;
-    // If the run is suspended when its parent dies, this process must go on to see that. The signal
-    // also comes when only the thread ends that started this process; then it changes nothing.
+    // If the run is suspended when its parent dies, this process must continue in order to notice.
+    // If only the thread that started this process ends, the signal arrives too, and has no effect.
     set_parent_process_death_signal(Some(Signal::CONT))
         .map_err(|errno| system("ask to be told of the parent's death")(errno.into()))?;
     let plan = Plan::from_arguments(arguments)?;
@@ -120,7 +119,7 @@ impl Runner {
         })
     }
 
-    /// Carries `order` out; nothing comes back if nobody waits for it any more.
+    /// Runs `order`. Returns `None` if the owner no longer waits.
     fn answer(&self, order: &CommandOrder, owner: BorrowedFd<'_>) -> Option<CommandAnswer> {
         let Plan { exec, output, .. } = &self.plan;
         let mut command = Command::new(&exec.program);
@@ -140,7 +139,7 @@ impl Runner {
         })
     }
 
-    /// The size of the file at `path`, if there is a plain one. No link is followed.
+    /// Returns the size of the plain file at `path`, if there is one. Does not follow links.
     fn size(&self, path: &str) -> Option<u64> {
         let stat = self.output.look(path).ok()?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;

@@ -1,9 +1,9 @@
-//! What a command started and a runner that was killed could not end.
+//! Ends processes of a command that a killed runner could not end.
 //!
-//! These processes are found by their environment, which names the file that the command was run
-//! on. So nothing else can be hit, and the coordinator needs to adopt nobody. Only a process that
-//! has left its process group and has dropped `COORDINATOR_PATH` from its environment, or belongs
-//! to another user, is not found.
+//! They are found by their environment, which names the file that the command ran on. So no other
+//! process can be hit, and the coordinator does not have to adopt orphans. A process is not found
+//! if it belongs to another user, or if it has left its process group and removed
+//! `COORDINATOR_PATH` from its environment.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -16,15 +16,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use super::DIE_WITHIN;
 use super::tree::wait_for_any;
 
-/// Time between two looks at who died of what it was sent.
+/// Time between two checks of which processes have died.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Ends the processes of the command that was run on `file`, an absolute path.
+/// Ends the processes of the command that ran on `file`, an absolute path.
 pub(super) fn end(file: &Path) {
     let mark = [b"COORDINATOR_PATH=", file.as_os_str().as_bytes()].concat();
     let deadline = Instant::now() + DIE_WITHIN;
     loop {
-        // What is started meanwhile inherits the mark, and is found by the next look.
+        // A process that starts now inherits the mark, and the next pass finds it.
         let struck: Vec<_> = processes()
             .filter(|&pid| pid != getpid() && bears(pid, &mark))
             .filter_map(|pid| strike(pid, &mark))
@@ -36,10 +36,10 @@ pub(super) fn end(file: &Path) {
     }
 }
 
-/// Sends SIGKILL to a process with this mark, and returns what it is held by.
+/// Sends SIGKILL to a process with this mark, and returns its pidfd.
 fn strike(pid: Pid, mark: &[u8]) -> Option<OwnedFd> {
     let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    // The one that was looked at may have ended, and its number become another's.
+    // The process that was found may have ended, and its id may have been reused.
     if !bears(pid, mark) {
         return None;
     }
@@ -55,7 +55,7 @@ fn bears(pid: Pid, mark: &[u8]) -> bool {
     })
 }
 
-/// All there are.
+/// Returns all processes.
 fn processes() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?))

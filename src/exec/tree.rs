@@ -1,9 +1,9 @@
-//! The processes below this one: ending them, all of them, and nothing else.
+//! Ends all processes below this one, and no others.
 //!
-//! This process adopts orphans, so whatever a command started is below it, however it was started.
-//! SIGKILL goes to own children only, a generation at a time: the number of a child that is not
-//! reaped cannot become another's, and only this process reaps its children. It must not be used
-//! where anything else waits for children.
+//! This process adopts orphans, so every process that a command started is below it. SIGKILL is
+//! sent only to direct children, one generation at a time: the id of a child cannot be reused until
+//! it is reaped, and only this process reaps its children. This module must not be used where
+//! anything else waits for children.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,21 +15,21 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, pidfd_open, pidfd_send_signal, wait,
 };
 
-/// Time between two looks at who died of what he was sent.
+/// Time between two checks of which processes have died.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Children that have ended, one at a time, and whether there are any left.
+/// The result of reaping: children that have ended, one at a time, and whether any are left.
 #[derive(Debug)]
 pub(super) enum Reaped {
-    /// This one.
+    /// This child has ended.
     One(Pid, WaitStatus),
-    /// None now, but there are children.
+    /// No child has ended, but there are children.
     Alive,
     /// There are no children.
     Alone,
 }
 
-/// Takes note of a child that has ended, if one has.
+/// Reaps a child that has ended, if there is one.
 pub(super) fn reap() -> Reaped {
     loop {
         return match wait(WaitOptions::NOHANG) {
@@ -41,9 +41,8 @@ pub(super) fn reap() -> Reaped {
     }
 }
 
-/// Ends every child, and what they leave behind, with SIGKILL. Those
-/// that belong to other users cannot be ended; nor can, for some time, those that wait for a disk.
-/// Costs one system call if there are no children.
+/// Ends every child, and the orphans that they leave, with SIGKILL. Processes of other users stay;
+/// processes that wait for a disk end after that. Costs one system call if there are no children.
 pub(super) fn end_all(within: Duration) {
     let deadline = Instant::now() + within;
     loop {
@@ -68,10 +67,10 @@ pub(super) fn end_all(within: Duration) {
     }
 }
 
-/// Sends `signal` to every process below this one, and lets it go on to take it.
+/// Sends `signal` to every process below this one, and continues it so that it receives the signal.
 ///
-/// A process that is no child of this one may end and be reaped, and its number become another's,
-/// between the look and the signal. So it is taken hold of first, and then looked at again.
+/// A process that is not a direct child may end and be reaped between the check and the signal, and
+/// its id may be reused. So a pidfd is opened first, and the process is then checked again.
 pub(super) fn signal_all(signal: Signal) {
     let table = parents();
     let mut below = vec![getpid()];
@@ -83,7 +82,7 @@ pub(super) fn signal_all(signal: Signal) {
                 continue;
             };
             if parent_of(pid) == Some(parent) {
-                // It may have ended, or belong to another user.
+                // It may have ended, or may belong to another user.
                 let _ = pidfd_send_signal(&process, signal);
                 let _ = pidfd_send_signal(&process, Signal::CONT);
                 below.push(pid);
@@ -92,17 +91,17 @@ pub(super) fn signal_all(signal: Signal) {
     }
 }
 
-/// Waits until one of `processes`, held by pidfds, has ended, or that time is over.
+/// Waits until one of `processes`, given as pidfds, has ended, or until `within` has passed.
 pub(super) fn wait_for_any(processes: &[OwnedFd], within: Duration) {
     let mut polled: Vec<_> = processes
         .iter()
         .map(|process| PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN))
         .collect();
-    // If it fails or is interrupted, the next look is a little early.
+    // If this fails or is interrupted, the next check is only a little early.
     let _ = poll(&mut polled, Some(&timespec(within)));
 }
 
-/// As system calls take it.
+/// Converts a time for system calls.
 pub(super) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -110,7 +109,7 @@ pub(super) fn timespec(time: Duration) -> Timespec {
     }
 }
 
-/// Every process, with its parent.
+/// Returns every process with its parent.
 fn parents() -> Vec<(Pid, Pid)> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -129,8 +128,8 @@ fn parent_of(pid: Pid) -> Option<Pid> {
     parent_in(&stat)
 }
 
-/// The parent in a `/proc/PID/stat` (proc_pid_stat(5)): the second field behind the name, which is
-/// in parentheses, and may hold anything.
+/// Returns the parent from `/proc/PID/stat` (proc_pid_stat(5)): the second field after the name,
+/// which is in parentheses and may contain any characters.
 fn parent_in(stat: &[u8]) -> Option<Pid> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let fields = std::str::from_utf8(&stat[end + 1..]).ok()?;

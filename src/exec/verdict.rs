@@ -9,14 +9,14 @@ use worker::Fault;
 use super::order::{CommandAnswer, CommandEnd};
 use super::words::Exec;
 
-/// Exit code of a command that may succeed another time (`EX_TEMPFAIL` in sysexits.h).
+/// Exit code of a command that may succeed later (`EX_TEMPFAIL` in sysexits.h).
 const EX_TEMPFAIL: i32 = 75;
 
-/// Judges the answer of a runner of `exec`.
+/// Interprets the answer of a runner of `exec`.
 ///
 /// # Errors
 ///
-/// If the command did not succeed; what that means for the task.
+/// Returns the fault of the task if the command did not succeed.
 pub(super) fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Fault> {
     let name = &exec.words[0];
     match answer {
@@ -43,7 +43,7 @@ pub(super) fn judge(answer: CommandAnswer, exec: &Exec) -> Result<Executed, Faul
     }
 }
 
-/// The runner is gone, and its command with it.
+/// Returns the fault for a runner that has died with its command.
 pub(super) fn lost(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
@@ -52,7 +52,7 @@ pub(super) fn lost(exec: &Exec) -> Fault {
     )
 }
 
-/// The runner was silent long after it should have ended its command, and was killed.
+/// Returns the fault for a runner that was killed because it stayed silent after the time limit.
 pub(super) fn frozen(exec: &Exec) -> Fault {
     let name = &exec.words[0];
     Fault::transient(
@@ -61,8 +61,8 @@ pub(super) fn frozen(exec: &Exec) -> Fault {
     )
 }
 
-/// What keeps a program from being started keeps it for every file, unless it is what this file
-/// adds to its arguments, or a want of the moment.
+/// Returns the fault for a program that could not be started. The cause affects every file, except
+/// for causes in the arguments of this file and temporary shortages.
 fn not_started(name: &str, errno: i32) -> Fault {
     let errno = Errno::from_raw_os_error(errno);
     let message = format!("cannot start {name}: {}", io::Error::from(errno));

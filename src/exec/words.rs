@@ -1,11 +1,11 @@
-//! The command of `--exec`: its words, and the places in them for what is known of a file.
+//! The command of `--exec`: its words and their placeholders for facts about a file.
 //!
-//! Data only: who starts what, and when, is not for this module.
+//! Data only: this module starts nothing.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Longest command, in bytes. It becomes arguments of a process.
+/// Maximum length of a command in bytes. It becomes arguments of a process.
 pub const MAX_COMMAND: usize = 16 * 1024;
 
 /// The program to run on each file.
@@ -13,17 +13,17 @@ pub const MAX_COMMAND: usize = 16 * 1024;
 pub struct Exec {
     /// The program: an absolute path.
     pub program: OsString,
-    /// The words of the command as they were typed, the name of the program first; a [`Template`].
+    /// The words of the command as typed, with the name of the program first; a [`Template`].
     pub words: Vec<String>,
-    /// How long it may take.
+    /// Its time limit.
     pub timeout: Duration,
 }
 
-/// A command with places for what is known of a file. Each place is filled within its argument,
-/// which is never split: what is filled in can add no argument.
+/// A command with placeholders for facts about a file. A placeholder is filled within its argument,
+/// which is never split, so that a value cannot add an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// What the program is called.
+    /// The name of the program as typed.
     pub name: String,
     /// Its arguments, each in pieces.
     pub arguments: Vec<Vec<Piece>>,
@@ -32,13 +32,13 @@ pub struct Template {
 /// A piece of an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// As it was typed.
+    /// Text as typed.
     Text(String),
-    /// What is known of the file.
+    /// A placeholder.
     Field(Field),
 }
 
-/// What can be filled in.
+/// The facts that can be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The file: an absolute path.
@@ -49,28 +49,28 @@ pub enum Field {
     Name,
     /// Its name without the folder and the extension.
     Stem,
-    /// The URL that it came from, as the list has it, without user name and password.
+    /// The URL of the file as the list gives it, without user name and password.
     Url,
     /// Its SHA-256 in lower-case hexadecimal digits.
     Sha256,
 }
 
-/// Why words are not a command.
+/// Reason why words are not a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// There is none.
+    /// There are no words.
     #[error("it is empty")]
     Empty,
     /// It is longer than `MAX_COMMAND` bytes.
     #[error("it has {0} bytes, more than {MAX_COMMAND}; put it into a script")]
     TooLong(usize),
-    /// A nul byte in it.
+    /// It contains a nul byte.
     #[error("it holds a nul byte")]
     Nul,
-    /// The program's name would come from a file.
+    /// The name of the program contains a placeholder.
     #[error("its first word is a placeholder; name the program to run")]
     Program,
-    /// A placeholder that there is not.
+    /// An unknown placeholder.
     #[error(
         "there is no {{{0}}}; a command has {{path}} (or {{}}), {{dir}}, {{name}}, {{stem}}, {{url}} \
          and {{sha256}}; put other braces into a script"
@@ -79,7 +79,7 @@ pub enum CommandError {
 }
 
 impl Field {
-    /// All of them.
+    /// All fields.
     pub const ALL: [Self; 6] = [
         Self::Path,
         Self::Dir,
@@ -89,7 +89,7 @@ impl Field {
         Self::Sha256,
     ];
 
-    /// The name between braces.
+    /// Returns the name that stands between braces.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -102,7 +102,7 @@ impl Field {
         }
     }
 
-    /// The field of this name; none is that of find(1).
+    /// Returns the field with this name. The empty name means the path, as in find(1).
     fn named(name: &str) -> Option<Self> {
         match name {
             "" => Some(Self::Path),
@@ -112,15 +112,14 @@ impl Field {
 }
 
 impl Template {
-    /// Takes `words` apart. If none of them has a place for something, the path is an argument
-    /// more, the last.
+    /// Parses `words`. If no word has a placeholder, the path becomes an additional last argument.
     ///
-    /// A place is a name in lower case between braces. What else is between braces stays as it is,
-    /// and so does what a shell or awk(1) would take for its own: `${home}`, `{ print $1 }`, `{3}`.
+    /// A placeholder is a lower-case name in braces. Other text in braces is kept, and so is syntax
+    /// of a shell or of awk(1): `${home}`, `{ print $1 }`, `{3}`.
     ///
     /// # Errors
     ///
-    /// If they are no command.
+    /// Fails if the words are not a command.
     pub fn parse(words: &[String]) -> Result<Self, CommandError> {
         let (name, arguments) = words.split_first().ok_or(CommandError::Empty)?;
         if name.is_empty() {
@@ -156,7 +155,7 @@ impl Piece {
     }
 }
 
-/// The pieces of one word.
+/// Returns the pieces of one word.
 fn pieces(word: &str) -> Result<Vec<Piece>, CommandError> {
     let mut pieces = Vec::new();
     let mut text = String::new();
@@ -187,7 +186,7 @@ fn pieces(word: &str) -> Result<Vec<Piece>, CommandError> {
     Ok(pieces)
 }
 
-/// What stands between the brace that `text` begins with and its other half, if that is a name.
+/// Returns the text between the first brace of `text` and its closing brace, if it is a name.
 fn place(text: &str) -> Option<&str> {
     let name = &text[1..text.find('}')?];
     let is_name = name
@@ -206,7 +205,7 @@ mod tests {
         Template::parse(&words)
     }
 
-    /// The arguments, with the names of fields in angle brackets.
+    /// Returns the arguments with field names in angle brackets.
     fn shown(words: &[&str]) -> Vec<String> {
         let template = parse(words).expect("a command");
         let shown = |argument: &Vec<Piece>| -> String {

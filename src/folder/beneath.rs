@@ -1,5 +1,5 @@
-//! Opening what is below a folder, and nothing else: openat2(2), or one part of the path after the
-//! other where that is missing (Linux before 5.6) or a container refuses it.
+//! Opens files below a folder, and none elsewhere: with openat2(2), or one part of the path at a
+//! time if that call is missing (Linux before 5.6) or a container refuses it.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,37 +13,37 @@ use rustix::io::Errno;
 pub(super) enum How {
     /// By the kernel, in one call.
     AtOnce,
-    /// Part by part.
+    /// One part at a time.
     InSteps,
 }
 
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
-/// What a folder on the way is opened for.
+/// Flags for opening a folder on the way.
 const STEP: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// What open(2) takes together with `O_PATH`; openat2(2) refuses more.
+/// Flags that open(2) accepts together with `O_PATH`; openat2(2) refuses others.
 const WITH_PATH: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
 impl How {
-    /// What the kernel lets this process do in a folder.
+    /// Returns which way the kernel allows for this process in a folder.
     pub(super) fn find(folder: BorrowedFd<'_>) -> Self {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match openat2(folder, ".", flags, Mode::empty(), RESOLVE) {
-            // Seccomp filters of containers answer EPERM to what they do not know.
+            // Seccomp filters of containers return EPERM for unknown calls.
             Err(Errno::NOSYS | Errno::PERM) => Self::InSteps,
             Ok(_) | Err(_) => Self::AtOnce,
         }
     }
 }
 
-/// Opens `path` below `folder`. No link is followed, on the way or at the end.
+/// Opens `path` below `folder`. Follows no link, on the way or at the end.
 pub(super) fn open(
     folder: BorrowedFd<'_>,
     path: &OsStr,
@@ -77,11 +77,11 @@ pub(super) fn open(
     )
 }
 
-/// The parts of a path below a folder.
+/// Returns the parts of a path below a folder.
 ///
 /// # Errors
 ///
-/// `EINVAL` if it could lead anywhere else: each part must be a name.
+/// Returns `EINVAL` if the path could lead elsewhere: each part must be a name.
 pub(super) fn parts(path: &OsStr) -> Result<impl Iterator<Item = &OsStr>, Errno> {
     let split = || path.as_bytes().split(|&byte| byte == b'/');
     let names = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);

@@ -1,7 +1,6 @@
-//! Emptying a folder, whatever is in it.
+//! Empties a folder, whatever is in it.
 //!
-//! Through its own descriptor, so that nothing outside of it is touched: links are removed, and
-//! never followed.
+//! It uses the descriptor of the folder, so nothing outside is touched. It never follows links.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,12 +12,12 @@ use rustix::io::Errno;
 use super::{Folder, Replace, single};
 
 impl Folder {
-    /// Removes what is in this folder, except what `keeps` says yes to; how many names that were.
-    /// Folders go with all that is in them.
+    /// Removes everything in this folder for which `keeps` returns false. Returns the number of
+    /// removed names. Folders are removed with their contents.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read, or something not be removed: which, and why.
+    /// Fails with the path and the reason if the folder cannot be read or an entry not removed.
     pub fn clear(&self, keeps: impl Fn(&OsStr) -> bool) -> Result<usize, (PathBuf, io::Error)> {
         let names = self
             .names()
@@ -31,14 +30,14 @@ impl Folder {
         Ok(removed)
     }
 
-    /// Removes what has this name, if anything has: a folder with all that is in it.
+    /// Removes the entry with this name, if it exists. A folder is removed with its contents.
     ///
     /// # Errors
     ///
-    /// It cannot be removed: what, and why.
+    /// Fails with the path and the reason if something cannot be removed.
     pub fn remove(&self, name: impl AsRef<OsStr>) -> Result<(), (PathBuf, io::Error)> {
-        // What a folder holds in folders is moved up beside it first: so it takes neither deep
-        // recursion nor many descriptors, however deep somebody has made it.
+        // Folders within a folder are first moved up beside it. So this needs neither deep
+        // recursion nor many descriptors, however deeply another user has nested them.
         let mut rest = vec![name.as_ref().to_owned()];
         let mut number = 0;
         while let Some(name) = rest.pop() {
@@ -57,7 +56,7 @@ impl Folder {
         let name = single(name)?;
         match unlinkat(self, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
-            // Linux, and what POSIX says of a folder.
+            // Linux returns EISDIR for a folder, POSIX specifies EPERM.
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -77,7 +76,7 @@ impl Folder {
         Ok(unlinkat(self, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Moves a folder within `from` to a free name here.
+    /// Moves a folder within `from` to a free name in this folder.
     fn take(&self, from: &Self, name: &OsStr, number: &mut u64) -> io::Result<OsString> {
         loop {
             *number += 1;

@@ -1,12 +1,12 @@
-//! Folders that others may have prepared, and what is in them, reached by descriptor.
+//! Folders that other users may have prepared, and their contents, accessed by descriptor.
 //!
-//! A path leads elsewhere as soon as somebody puts a symbolic link into it. So the output folder is
-//! opened once, by the name that the user typed, and everything below it is opened relative to that
-//! descriptor; no symbolic link is followed there. [`Folder`] is such a descriptor. [`OwnFolder`]
-//! is one that the run keeps for itself: nobody else may write to it, and what is in it must be
-//! this user's.
+//! A path leads elsewhere as soon as another user puts a symbolic link into it. So the output
+//! folder is opened once, by the name that the user typed. Everything below it is opened relative
+//! to that descriptor, and no symbolic link is followed there. [`Folder`] is such a descriptor.
+//! [`OwnFolder`] is a folder that the run keeps for itself: other users must not be able to write
+//! to it, and its contents must belong to this user.
 //!
-//! This module must not know what the files are for, and not print.
+//! This module must not know what the files are for, and must not print.
 
 mod beneath;
 mod clear;
@@ -30,7 +30,7 @@ use beneath::How;
 pub use own::{Kind, OwnFolder, StateError, expect};
 pub use owner::Owner;
 
-/// How a folder is held: to reach what is in it. It is opened again to be listed or synced.
+/// Flags for holding a folder to access its contents. To be listed or synced, it is opened again.
 const HELD: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// A folder, held open.
@@ -38,14 +38,14 @@ const HELD: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 pub struct Folder {
     fd: OwnedFd,
     how: How,
-    /// For messages, and for what can only be reached by name.
+    /// For messages, and for access that is only possible by name.
     path: PathBuf,
 }
 
-/// What a rename does about something that has the new name already.
+/// What a rename does if the new name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
-    /// Takes its place.
+    /// Replaces it.
     Yes,
     /// Fails with `EEXIST`.
     No,
@@ -58,11 +58,11 @@ impl AsFd for Folder {
 }
 
 impl Folder {
-    /// Opens a folder by the name that the user gave it, and follows links on the way.
+    /// Opens a folder by the name that the user gave, and follows links on the way.
     ///
     /// # Errors
     ///
-    /// It is not there, is not a folder, or cannot be reached.
+    /// Fails if it does not exist, is not a folder, or cannot be accessed.
     pub fn named(path: &Path) -> io::Result<Self> {
         let fd = openat(CWD, path, HELD | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
@@ -72,11 +72,11 @@ impl Folder {
         })
     }
 
-    /// Another descriptor of it.
+    /// Returns another descriptor of it.
     ///
     /// # Errors
     ///
-    /// There are too many.
+    /// Fails if there are too many descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             fd: self.fd.try_clone()?,
@@ -85,20 +85,20 @@ impl Folder {
         })
     }
 
-    /// Its name, for messages and for what can only be reached by name.
+    /// Returns its name, for messages and for access that is only possible by name.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens a file below this folder. No link is followed, and a fifo or a device is not waited
-    /// for: `CLOEXEC`, `NOFOLLOW`, `NONBLOCK` and `NOCTTY` are added to the flags. Which kind of
-    /// file it is, the caller must look at.
+    /// Opens a file below this folder. Follows no link, and does not wait for a fifo or a device:
+    /// adds `CLOEXEC`, `NOFOLLOW`, `NONBLOCK` and `NOCTTY` to the flags. The caller must check its
+    /// type.
     ///
     /// # Errors
     ///
-    /// What open(2) says; a link on the way is `ELOOP` or `ENOTDIR`, and a path that could lead out
-    /// of the folder is `EINVAL`.
+    /// Returns the error of open(2). A link on the way gives `ELOOP` or `ENOTDIR`, and a path that
+    /// could lead out of the folder gives `EINVAL`.
     pub fn open(&self, path: impl AsRef<OsStr>, flags: OFlags, mode: Mode) -> io::Result<File> {
         let fd = beneath::open(self.as_fd(), path.as_ref(), flags, mode, self.how)?;
         Ok(fd.into())
@@ -108,7 +108,7 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn folder(&self, path: impl AsRef<OsStr>) -> io::Result<Self> {
         let path = path.as_ref();
         let fd = beneath::open(self.as_fd(), path, HELD, Mode::empty(), self.how)?;
@@ -123,12 +123,11 @@ impl Folder {
         }
     }
 
-    /// Opens a folder below this one, and makes what is missing of it and of the folders on the
-    /// way.
+    /// Opens a folder below this one, after creating it and the folders on the way if necessary.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and what mkdir(2) says.
+    /// As for [`open`](Self::open), and the errors of mkdir(2).
     pub fn make_folders(&self, path: impl AsRef<OsStr>, mode: Mode) -> io::Result<Self> {
         let path = path.as_ref();
         match self.folder(path) {
@@ -148,11 +147,11 @@ impl Folder {
         Ok(self.child(fd, path))
     }
 
-    /// What there is below this folder: of a link, the link itself.
+    /// Returns the metadata of a file below this folder, or of a link itself.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn look(&self, path: impl AsRef<OsStr>) -> io::Result<Stat> {
         match single(path.as_ref()) {
             Ok(name) => Ok(statat(self, name, AtFlags::SYMLINK_NOFOLLOW)?),
@@ -162,12 +161,12 @@ impl Folder {
 
     /// Moves `name` in this folder to `new` in another one.
     ///
-    /// With [`Replace::No`] on a file system that can neither do that by itself nor make hard links
-    /// (FAT), something that gets the new name at the same moment may be replaced.
+    /// With [`Replace::No`], on a file system that supports neither this flag nor hard links (FAT),
+    /// a file that gets the new name at the same moment may be replaced.
     ///
     /// # Errors
     ///
-    /// What rename(2) says.
+    /// Returns the error of rename(2).
     pub fn rename(
         &self,
         name: impl AsRef<OsStr>,
@@ -199,16 +198,16 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// What unlink(2) says: of a folder, `EISDIR`.
+    /// Returns the error of unlink(2), which is `EISDIR` for a folder.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(unlinkat(self, single(name.as_ref())?, AtFlags::empty())?)
     }
 
-    /// The names in this folder, in no order.
+    /// Returns the names in this folder, in no order.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// Fails if it cannot be read.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::new(self.readable()?)? {
@@ -220,24 +219,24 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes what is in this folder by name safe from the loss of power.
+    /// Makes the names in this folder safe from a loss of power.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or not be synced.
+    /// Fails if it cannot be read or synced.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(self.readable()?)?)
     }
 
-    /// Another descriptor of it, for what [`HELD`] is not enough for.
+    /// Returns another descriptor of it, for operations that [`HELD`] does not allow.
     fn readable(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        // A folder is in itself under this name, and nobody can put a link in its place.
+        // A folder always contains itself under this name, which cannot be replaced by a link.
         Ok(openat(self, ".", flags, Mode::empty())?)
     }
 }
 
-/// A name within a folder, and not a way to another one.
+/// Returns `name` if it is a single name and not a path.
 fn single(name: &OsStr) -> io::Result<&OsStr> {
     let mut parts = beneath::parts(name)?;
     match (parts.next(), parts.next()) {

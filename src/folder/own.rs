@@ -1,7 +1,7 @@
 //! The folder that a run keeps for itself, and the files in it.
 //!
-//! Nothing is written to, cut or removed before a descriptor has shown that it is what it should
-//! be: a file of this user with one name, or a folder of this user.
+//! Nothing is written to, truncated or removed before a descriptor has shown that it is as
+//! expected: a file of this user with one name, or a folder of this user.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -14,16 +14,16 @@ use rustix::io::Errno;
 
 use super::{Folder, Owner};
 
-/// The mode of a file of the run's own.
+/// The mode of the run's own files.
 const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// What lets others do anything with it.
+/// Permissions of other users.
 const OTHERS: u32 = 0o077;
 
-/// What lets others change it.
+/// Write permissions of other users.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// What is expected under a name.
+/// The expected type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file with no other name.
@@ -32,7 +32,7 @@ pub enum Kind {
     Folder,
 }
 
-/// What was found instead.
+/// The type that was found instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found(FileType);
 
@@ -59,21 +59,21 @@ impl fmt::Display for Found {
     }
 }
 
-/// Why something in a folder of the run's own is not used. Nothing was changed.
+/// Reason why an entry of the run's own folder is not used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It is something else.
+    /// It has another type.
     #[error(
         "{} is not a {expected}, but {found}; move it away, or use another \
          output folder",
         .path.display()
     )]
     Kind {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What should be there.
+        /// The expected type.
         expected: Kind,
-        /// What is there.
+        /// The type that was found.
         found: Found,
     },
     /// The file has other names, under which it would be changed as well.
@@ -85,26 +85,26 @@ pub enum StateError {
     Linked {
         /// One of its names.
         path: PathBuf,
-        /// How many it has.
+        /// Number of its names.
         count: u64,
     },
-    /// Somebody else has made it.
+    /// It belongs to another user.
     #[error(
         "{} belongs to another user (user id {uid}), who may have prepared it; remove it, or use \
          another output folder",
         .path.display()
     )]
     Foreign {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// Whose it is.
+        /// The user id of its owner.
         uid: u32,
     },
-    /// The system refuses it.
+    /// The system refuses an operation.
     #[error("cannot {doing} {}: {source}; check its permissions", .path.display())]
     System {
         doing: &'static str,
-        /// Of what.
+        /// The path for the operation.
         path: PathBuf,
         source: io::Error,
     },
@@ -120,21 +120,21 @@ impl StateError {
     }
 }
 
-/// A folder that only this user can reach into, with what a run keeps in it.
+/// A folder that only this user can access, with the files of a run.
 #[derive(Debug)]
 pub struct OwnFolder {
     folder: Folder,
     owner: Owner,
-    /// What others could do in it until now, as in a mode.
+    /// Permissions that other users had until now, as mode bits.
     others: u32,
 }
 
 impl OwnFolder {
-    /// A folder by its name that is known to be the run's own, as far as it goes.
+    /// Opens a folder by name that is known to be the run's own.
     ///
     /// # Errors
     ///
-    /// It is not there, or nothing can be written there.
+    /// Fails if it does not exist, or if files cannot be created in it.
     pub fn named(path: &Path) -> io::Result<Self> {
         let folder = Folder::named(path)?;
         Ok(Self {
@@ -144,11 +144,11 @@ impl OwnFolder {
         })
     }
 
-    /// The same folder, held by another descriptor.
+    /// Returns the same folder with another descriptor.
     ///
     /// # Errors
     ///
-    /// There are too many.
+    /// Fails if there are too many descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             folder: self.folder.try_clone()?,
@@ -157,12 +157,12 @@ impl OwnFolder {
         })
     }
 
-    /// Opens the folder `name` in `parent`, or makes it. What it `holds` already must be of these
-    /// kinds; then, if need be, others are kept out of it.
+    /// Opens the folder `name` in `parent`, or creates it. Existing entries that are named in
+    /// `holds` must have these types. Removes the permissions of other users if there are any.
     ///
     /// # Errors
     ///
-    /// It, or something that it holds, is not what it should be. Nothing was changed then.
+    /// Fails if the folder or one of these entries is not as expected. Then nothing was changed.
     pub fn make(
         parent: &Folder,
         name: &str,
@@ -171,7 +171,7 @@ impl OwnFolder {
     ) -> Result<Self, StateError> {
         let path = parent.path().join(name);
         let system = |doing| StateError::system(doing, &path);
-        // Before it is opened, for the message: the kernel's would not say what is in the way.
+        // Checked before the folder is opened: the kernel's error would not say what is in the way.
         expect(parent, name, Kind::Folder, Some(owner))?;
         match mkdirat(parent, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -196,58 +196,58 @@ impl OwnFolder {
         })
     }
 
-    /// A folder of the run's own in this one: [`make`](Self::make).
+    /// Opens or creates a folder of the run in this one, as with [`make`](Self::make).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`make`](Self::make).
     pub fn folder(&self, name: &str) -> Result<Self, StateError> {
         let mut folder = Self::make(&self.folder, name, self.owner, &[])?;
         folder.others |= self.others;
         Ok(folder)
     }
 
-    /// Opens a file in it for reading and writing, with further flags (`APPEND`), or makes it. What
-    /// it holds stays, and others are kept out of it.
+    /// Opens a file in it for reading and writing, with further flags (`APPEND`), or creates it.
+    /// Its contents stay. Removes the permissions of other users.
     ///
     /// # Errors
     ///
-    /// It is not a file of this user with one name, or cannot be opened.
+    /// Fails if it is not a file of this user with one name, or cannot be opened.
     pub fn open(&self, name: &str, flags: OFlags) -> Result<File, StateError> {
         self.folder.open_own(name, flags, self.owner)
     }
 
-    /// Opens a file in it to read it: [`Folder::read_private`].
+    /// Opens a file in it for reading: see [`Folder::read_private`].
     #[must_use]
     pub fn read_private(&self, name: &str) -> Option<File> {
         self.folder.read_private(name, Some(self.owner))
     }
 
-    /// Whether something in it of that description is a file of this user with one name.
+    /// Returns whether `stat` describes a file of this user with one name.
     #[must_use]
     pub fn is_own_file(&self, stat: &Stat) -> bool {
         check(self.folder.path(), stat, Kind::File, Some(self.owner)).is_ok()
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     #[must_use]
     pub const fn as_folder(&self) -> &Folder {
         &self.folder
     }
 
-    /// Whose files count in it.
+    /// Returns the owner of the files that are accepted in it.
     #[must_use]
     pub const fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Whether others could write to it until now: what it held may be theirs.
+    /// Returns whether other users could write to it until now, so that its contents may be theirs.
     #[must_use]
     pub const fn was_open(&self) -> bool {
         self.others & OTHERS_WRITE != 0
     }
 
-    /// Whether others could reach into it until now, and cannot any more.
+    /// Returns whether other users could access it until now, and cannot any more.
     #[must_use]
     pub const fn is_tightened(&self) -> bool {
         self.others != 0 && self.owner.keeps_modes()
@@ -261,11 +261,11 @@ impl From<OwnFolder> for Folder {
 }
 
 impl Folder {
-    /// Opens a file in this folder that only this user is to reach: [`OwnFolder::open`].
+    /// Opens a file in this folder that only this user may access: see [`OwnFolder::open`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`OwnFolder::open`].
     pub fn open_own(
         &self,
         name: impl AsRef<OsStr>,
@@ -277,7 +277,7 @@ impl Folder {
         let system = |doing| StateError::system(doing, &path);
         let open = |flags, mode| self.open(name, flags | OFlags::RDWR, mode);
         let file = loop {
-            // To open a device can have consequences.
+            // Opening a device can have side effects.
             expect(self, name, Kind::File, Some(owner))?;
             match open(flags, Mode::empty()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -299,12 +299,12 @@ impl Folder {
         Ok(file)
     }
 
-    /// Makes a file in this folder that only this user may read, to write to it and read it. What has its name is
-    /// removed, and not written to.
+    /// Creates a file in this folder that only this user may read, for reading and writing. An
+    /// existing entry with its name is removed, not overwritten.
     ///
     /// # Errors
     ///
-    /// What has its name cannot be removed, or the file not be made.
+    /// Fails if the existing entry cannot be removed or the file cannot be created.
     pub fn renew(&self, name: &str) -> io::Result<File> {
         match self.remove_file(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -314,11 +314,11 @@ impl Folder {
         self.open(name, flags, OWN_FILE)
     }
 
-    /// Opens a file in this folder to read it; nothing if there is none.
+    /// Opens a file in this folder for reading. Returns `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// It is not a regular file, or cannot be opened.
+    /// Fails if it is not a regular file, or cannot be opened.
     pub fn read(&self, name: &str) -> Result<Option<File>, StateError> {
         let path = self.path().join(name);
         let system = |doing| StateError::system(doing, &path);
@@ -336,8 +336,8 @@ impl Folder {
         Ok(Some(file))
     }
 
-    /// Opens a file in this folder to read it, if nobody else can have written or read what it holds:
-    /// it has one name, its mode shuts others out, and, if an owner is given, it is nobody else's.
+    /// Opens a file in this folder for reading, if no other user can have written or read it: it
+    /// has one name, its mode gives other users no access, and it belongs to `owner`, if given.
     #[must_use]
     pub fn read_private(&self, name: &str, owner: Option<Owner>) -> Option<File> {
         let file = self.read(name).ok()??;
@@ -347,12 +347,12 @@ impl Folder {
     }
 }
 
-/// Checks that what has this name in a folder, if anything has, is of this kind, and, if an owner
-/// is given, nobody else's. Nothing is opened.
+/// Checks that the entry with this name in a folder, if it exists, has this type, and belongs to
+/// `owner`, if given. Opens nothing.
 ///
 /// # Errors
 ///
-/// It is not.
+/// Fails if it does not.
 pub fn expect(
     folder: &Folder,
     name: impl AsRef<OsStr>,
@@ -369,7 +369,7 @@ pub fn expect(
 
 fn check(path: &Path, stat: &Stat, expected: Kind, owner: Option<Owner>) -> Result<(), StateError> {
     kind(path, stat, expected)?;
-    // A count of zero is of one that has just been removed.
+    // A count of zero belongs to a file that has just been removed.
     #[allow(clippy::useless_conversion, reason = "its type depends on the machine")]
     let count = u64::from(stat.st_nlink);
     if expected == Kind::File && count > 1 {

@@ -1,4 +1,4 @@
-//! Whose files are ours, found out by making one.
+//! Determines which files belong to this user, by creating one.
 
 use std::fs::File;
 use std::io;
@@ -10,26 +10,26 @@ use rustix::process::geteuid;
 
 use super::Folder;
 
-/// Whose files a run takes for its own in a folder.
+/// The owner of the files that a run accepts as its own in a folder.
 ///
-/// That of a file which it has just made there is the measure, and not the user id of the process:
-/// some file systems have no owners (exFAT, SMB) and show one for all, others have one for all
-/// (NFS that squashes root).
+/// This is the owner of a file that was just created there, not the user id of the process: some
+/// file systems have no owners (exFAT, SMB) and report the same one for all files, others map all
+/// users to one (NFS that squashes root).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     own: u32,
-    /// Root, who may change everybody's files anyway, accepts those of the folder's owner.
+    /// Root can change all files anyway, so it also accepts those of the folder's owner.
     accepted: u32,
     modes: bool,
 }
 
 impl Owner {
-    /// Makes a file in a folder, and removes it: permissions, read-only mounts, quotas and security
-    /// modules all have a say, so only trying tells whether that can be done.
+    /// Creates a file in a folder and removes it: permissions, read-only mounts, quotas and
+    /// security modules all affect this, so only a test shows whether it is possible.
     ///
     /// # Errors
     ///
-    /// It cannot.
+    /// Fails if the file cannot be created.
     pub fn probe(folder: &Folder) -> io::Result<Self> {
         let file = folder.nameless()?;
         let own = fstat(&file)?.st_uid;
@@ -44,13 +44,13 @@ impl Owner {
         })
     }
 
-    /// Whether something of that description was made by who runs this.
+    /// Returns whether the described file was created by this user.
     #[must_use]
     pub const fn owns(&self, stat: &Stat) -> bool {
         stat.st_uid == self.own || stat.st_uid == self.accepted
     }
 
-    /// Whether the file system keeps the mode of a file.
+    /// Returns whether the file system keeps the mode of a file.
     #[must_use]
     pub const fn keeps_modes(&self) -> bool {
         self.modes
@@ -58,18 +58,18 @@ impl Owner {
 }
 
 impl Folder {
-    /// A new file in this folder, under no name, to write to.
+    /// Creates a file without a name in this folder, for writing.
     ///
     /// # Errors
     ///
-    /// None can be made.
+    /// Fails if it cannot be created.
     pub fn nameless(&self) -> io::Result<File> {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         if let Ok(file) = openat(self, ".", flags, mode) {
             return Ok(file.into());
         }
-        // Not every file system can; and if it is something else, this fails as well.
+        // Not every file system supports this. If there is another cause, the following fails too.
         loop {
             let name = format!(".coordinator-probe-{:016x}", fastrand::u64(..));
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;

@@ -1,4 +1,4 @@
-//! Prepared folders, for real.
+//! Tests with prepared folders on a real file system.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A folder, walked in both ways.
+/// Returns a folder for both ways of walking.
 fn both(path: &Path) -> [Folder; 2] {
     [How::AtOnce, How::InSteps].map(|how| {
         let folder = Folder::named(path).expect("a folder");
@@ -120,7 +120,7 @@ fn clearing_removes_whatever_is_there_and_nothing_elsewhere() {
     let [outside, top] = ["outside", "top"].map(|name| dir.path().join(name));
     fs::create_dir_all(&outside).expect("create");
     fs::write(outside.join("file"), "x").expect("write");
-    // Deeper than any stack or number of descriptors is good for.
+    // Nested too deeply for recursion or for one descriptor per level.
     fs::create_dir(&top).expect("create");
     let mut deep = Folder::named(&top).expect("a folder");
     for _ in 0..3000 {
@@ -199,7 +199,7 @@ fn what_a_state_file_must_not_be_is_named_and_left_as_it_is() {
         assert!(told.starts_with(&file.display().to_string()), "{told}");
         assert!(told.contains(what), "{told}");
         assert_eq!(mode(&path), 0o755, "nothing was changed");
-        // Also if the folder is not looked at as a whole.
+        // The same if the folder is not checked as a whole.
         let opened = OwnFolder::named(&path)
             .expect("a folder")
             .open("file", OFlags::APPEND);

@@ -1,21 +1,20 @@
-//! Lines of any length, read in bounded memory and without copying them.
+//! Reads lines of any length in bounded memory, without copying them.
 //!
-//! This module knows nothing of what a line holds. Its reader may fail or be interrupted.
+//! This module does not know what a line contains. Its reader may fail or be interrupted.
 
 use std::io::{self, Read};
 
-/// Bytes asked of the reader at a time, at least.
+/// Least number of bytes to request from the reader at once.
 const CHUNK: usize = 128 * 1024;
 
-/// One line, without its newline (a carriage return stays).
+/// One line, without its newline. A carriage return is kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RawLine<'a> {
     /// A line that ends with a newline.
     Whole(&'a [u8]),
-    /// The last line, when no newline follows; never empty.
+    /// The last line, without a newline after it. Never empty.
     Unended(&'a [u8]),
-    /// The first bytes, as many as the limit allows, of a line that is longer than the limit. The
-    /// rest of it is dropped.
+    /// The first bytes of a line that exceeds the limit, up to the limit. The rest is dropped.
     TooLong(&'a [u8]),
 }
 
@@ -23,18 +22,18 @@ pub(crate) enum RawLine<'a> {
 pub(crate) struct BoundedLines<R> {
     reader: R,
     limit: usize,
-    /// Bytes read and not yet handed out are `buffer[start..end]`.
+    /// Bytes that are read but not yet returned are `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The rest of an overlong line is still to be dropped.
+    /// The rest of an overlong line must still be dropped.
     skipping: bool,
     /// Bytes read so far.
     consumed: u64,
 }
 
 impl<R: Read> BoundedLines<R> {
-    /// Lines of at most `limit` bytes; holds at most `limit` + 128 KiB in memory.
+    /// Splits lines of at most `limit` bytes. Holds at most `limit` + 128 KiB in memory.
     pub(crate) fn new(reader: R, limit: usize) -> Self {
         Self {
             reader,
@@ -47,7 +46,7 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
-    /// Sets the longest line to be had whole from now on.
+    /// Sets the length limit for lines from now on.
     pub(crate) const fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
@@ -56,12 +55,12 @@ impl<R: Read> BoundedLines<R> {
         &self.reader
     }
 
-    /// What comes next, without taking it: up to the end of the first line that is not blank, or
-    /// `most` bytes, or the end.
+    /// Returns the next bytes without consuming them: up to the end of the first line that is not
+    /// blank, or `most` bytes, or up to the end of the input.
     ///
     /// # Errors
     ///
-    /// As [`next_line`](Self::next_line).
+    /// Fails like [`next_line`](Self::next_line).
     pub(crate) fn peek_line(&mut self, most: usize) -> io::Result<&[u8]> {
         loop {
             let pending = &self.buffer[self.start..self.end];
@@ -73,21 +72,21 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
-    /// Whether the next line can be had without asking the reader, which may take its time.
+    /// Returns whether the next line is available without reading, which may block.
     pub(crate) fn has_line(&self) -> bool {
         !self.skipping && memchr::memchr(b'\n', &self.buffer[self.start..self.end]).is_some()
     }
 
-    /// Bytes handed out or dropped so far.
+    /// Returns the number of bytes returned or dropped so far.
     pub(crate) const fn consumed(&self) -> u64 {
         self.consumed - (self.end - self.start) as u64
     }
 
-    /// The next line; `None` at the end. A lending iterator: the line borrows the buffer.
+    /// Returns the next line, or `None` at the end. The line borrows the buffer.
     ///
     /// # Errors
     ///
-    /// Those of the reader, except an interrupted read, which is tried again.
+    /// Fails like the reader. An interrupted read is retried.
     pub(crate) fn next_line(&mut self) -> io::Result<Option<RawLine<'_>>> {
         if self.skipping {
             self.skip_to_newline()?;
@@ -120,7 +119,7 @@ impl<R: Read> BoundedLines<R> {
         }
     }
 
-    /// As [`next_line`](Self::next_line), with how many bytes come before the line.
+    /// Returns the next line like [`next_line`](Self::next_line), with its offset in bytes.
     pub(crate) fn next_line_at(&mut self) -> io::Result<Option<(u64, RawLine<'_>)>> {
         if self.skipping {
             self.skip_to_newline()?;
@@ -145,7 +144,7 @@ impl<R: Read> BoundedLines<R> {
         Ok(())
     }
 
-    /// Reads more behind `end`; 0 at the end of the input.
+    /// Reads more bytes after `end`. Returns 0 at the end of the input.
     fn fill(&mut self) -> io::Result<usize> {
         if self.start == self.end {
             self.start = 0;
@@ -179,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives at most `step` bytes a read, and is interrupted before each.
+    /// Returns at most `step` bytes for each read, and is interrupted before each.
     struct Trickle<'a> {
         data: &'a [u8],
         step: usize,

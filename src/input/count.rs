@@ -1,6 +1,6 @@
-//! How many entries a list has, without reading them: for progress.
+//! Counts the entries of a list without parsing them, for progress.
 //!
-//! Only of lists whose lines can be told from their bytes alone: plain files of text or JSONL.
+//! This works only for lists whose bytes show where lines are: plain files of text or JSONL.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::{Format, ListOptions, Source, read};
 
-/// Bytes that are looked at at once.
+/// Bytes that are read at once.
 const PIECE: usize = 256 * 1024;
 
-/// The number of entries of a list, usable or not; nothing if it cannot be told.
+/// Returns the number of entries in a list, valid or not; `None` if it is not known.
 #[must_use]
 pub fn count(source: &Source, options: &Arc<ListOptions>) -> Option<u64> {
     let path = match source {
@@ -26,7 +26,7 @@ pub fn count(source: &Source, options: &Arc<ListOptions>) -> Option<u64> {
     let has_comments = match read(source, options).ok()?.plain_format()? {
         Format::Text => true,
         Format::Jsonl => false,
-        // A row can have several lines.
+        // A row can span several lines.
         Format::Csv | Format::Tsv => return None,
     };
     entries(file, has_comments).ok()
@@ -42,7 +42,7 @@ fn entries(mut source: impl Read, has_comments: bool) -> io::Result<u64> {
         };
         while let Some(first) = rest.first() {
             if at_start {
-                // Blanks, and the mark that may begin the first line.
+                // Skips blanks, and the byte order mark that may begin the first line.
                 if !first.is_ascii_whitespace() && !b"\xEF\xBB\xBF".contains(first) {
                     count += u64::from(!has_comments || *first != b'#');
                     at_start = false;

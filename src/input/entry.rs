@@ -1,4 +1,4 @@
-//! From what a line says to a [`Target`]: the checks that all formats share.
+//! Converts the fields of a line to a [`Target`], with the checks that all formats share.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,14 @@ use super::options::ListOptions;
 use super::target::{self, Extra, Mirror, Target};
 use super::ticket::Ticket;
 
-/// Most that the request headers of one line may take together, in bytes. More is refused by most
-/// servers, and with it every task fits a protocol frame.
+/// Largest total size of the request headers of a line, in bytes. Most servers refuse more. The
+/// limit also makes every task fit a protocol frame.
 pub const MAX_HEADERS: usize = 8 * 1024;
 
-/// Most mirrors that a line may name, so that the targets of a list take a bounded room.
+/// Most mirrors that a line may name, which bounds the size of the targets of a list.
 pub const MAX_MIRRORS: usize = 16;
 
-/// Headers that say how a request is framed: they are not the list's to set.
+/// Headers that control the framing of a request, which a list must not set.
 const FRAMING: [&str; 4] = [
     "connection",
     "content-length",
@@ -26,7 +26,7 @@ const FRAMING: [&str; 4] = [
     "upgrade",
 ];
 
-/// What a line may say in words beyond its URL, under a key of JSON or in a column.
+/// A text field of a line other than its URL, under a JSON key or in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     Out,
@@ -53,7 +53,7 @@ impl Word {
         Self::Fleet,
     ];
 
-    /// Its key or column.
+    /// Returns the key or column.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Out => "out",
@@ -67,24 +67,24 @@ impl Word {
     }
 }
 
-/// Something for each [`Word`], in their order.
+/// A value for each [`Word`], in their order.
 pub(super) type Words<T> = [Option<T>; Word::ALL.len()];
 
-/// What a line says, as it says it.
+/// The fields of a line, as they are written.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
-    /// Empty if there is none.
+    /// Empty if there is no URL.
     pub(super) url: Cow<'a, str>,
     /// More URLs of the same file.
     pub(super) urls: Vec<Cow<'a, str>>,
-    /// None of them is empty.
+    /// None of these is empty.
     pub(super) words: Words<Cow<'a, str>>,
     pub(super) size: Option<u64>,
     pub(super) headers: Vec<(String, String)>,
 }
 
 impl Fields<'_> {
-    /// The same, independent of the line.
+    /// Returns a copy that does not borrow from the line.
     pub(super) fn into_owned(self) -> Fields<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Fields {
@@ -101,7 +101,7 @@ impl Fields<'_> {
         self.words[at].as_deref()
     }
 
-    /// The target, which would be task `number`.
+    /// Returns the target, which would be task `number`.
     pub(super) fn target(
         mut self,
         options: &ListOptions,
@@ -159,7 +159,7 @@ impl Fields<'_> {
         Ok(target.suggestible(options.suggestions))
     }
 
-    /// The other URLs, each once.
+    /// Returns the other URLs, each once.
     fn mirrors(&self, target: &Target) -> Result<Vec<Mirror>, LineError> {
         let mut mirrors: Vec<Mirror> = Vec::new();
         for text in &self.urls {
@@ -176,7 +176,7 @@ impl Fields<'_> {
         Ok(mirrors)
     }
 
-    /// Whether what is asked for is a GET request without a body.
+    /// Fails unless the request is a GET without a body.
     fn check_request(&self) -> Result<(), LineError> {
         let method = self.word(Word::Method).map(str::trim);
         let other = method.filter(|method| !method.eq_ignore_ascii_case("get"));
@@ -226,7 +226,7 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), LineError> {
     let mut bytes = 0;
     for (name, value) in headers {
         bytes += name.len() + value.len();
-        // The value may be a secret: it is not shown.
+        // The value may be a secret, so the message does not contain it.
         if HeaderName::from_bytes(name.as_bytes()).is_err()
             || HeaderValue::from_str(value).is_err()
             || FRAMING

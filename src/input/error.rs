@@ -1,4 +1,4 @@
-//! What can be wrong with a URL list, in words for whoever wrote it.
+//! Errors in a URL list, in words for its author.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -12,16 +12,16 @@ use super::{MAX_HEADERS, MAX_LINE, MAX_MIRRORS, MAX_ROW};
 /// Why a list could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("cannot open the URL list {}: no such file; {}", .path.display(), meant(.path))]
     Missing { path: PathBuf, source: io::Error },
-    /// It is a directory.
+    /// The path is a directory.
     #[error("cannot read the URL list {}: it is a directory; name a file in it", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
     },
-    /// It is there, but cannot be opened.
+    /// The file exists but cannot be opened.
     #[error(
         "cannot open the URL list {}: {source}; check its permissions, or pipe it in and name -",
         .path.display()
@@ -41,7 +41,7 @@ pub enum LineError {
     /// Not UTF-8.
     #[error("the line is not UTF-8; save the list as UTF-8: {text}")]
     NotUtf8 { text: Excerpt },
-    /// A control character, a tab included, within the line.
+    /// A control character within the line, such as a tab.
     #[error("a control character in the URL; percent-encode it, and put one URL on a line: {text}")]
     ControlCharacter { text: Excerpt },
     /// Two URLs or more, with spaces between them.
@@ -71,41 +71,41 @@ pub enum LineError {
     #[error("not a valid URL, {source}: {text}")]
     Invalid {
         text: Excerpt,
-        /// What the URL parser says.
+        /// The message of the URL parser.
         source: url::ParseError,
     },
-    /// There is no URL where one should be.
+    /// There is no URL where one is expected.
     #[error("no URL in the line")]
     NoUrl,
-    /// Not a JSON object that can be used.
+    /// Not a valid JSON object.
     #[error("the line is not a JSON object that names a URL: {problem}")]
     NotAnObject {
-        /// What the parser says.
+        /// The message of the parser.
         problem: Excerpt,
     },
     /// Longer than [`MAX_ROW`] bytes.
     #[error("the line, or the row, is longer than {MAX_ROW} bytes")]
     LongRow,
-    /// A quoted field without an end.
+    /// A quoted field that is not closed.
     #[error(
         "a quote is opened in the line and not closed; write two quotes for one in a field: {text}"
     )]
     OpenQuote { text: Excerpt },
-    /// More columns than any table has.
+    /// More columns than a table may have.
     #[error("the row has more than {most} columns")]
     ManyColumns {
-        /// How many it may have.
+        /// Most columns that it may have.
         most: usize,
     },
     /// The row ends before the URL's column.
     #[error("the row has {there} columns, and the URL is expected in column {wanted}")]
     FewColumns {
-        /// How many it has.
+        /// The number of its columns.
         there: usize,
-        /// Where the URL should be.
+        /// The column in which the URL is expected.
         wanted: usize,
     },
-    /// No column has the URL's name. Nothing follows this item.
+    /// No column has the name of the URL's column. Nothing follows this item.
     #[error(
         "no column is named {wanted} in the first row, which is {there}; name the URL's with \
          --url-column, or give its number if there are no names"
@@ -115,14 +115,14 @@ pub enum LineError {
         /// The first row.
         there: Excerpt,
     },
-    /// An `out` that no file may have.
+    /// A file name in `out` that is not allowed.
     #[error("the name {out} (out) {problem}")]
     BadOut {
         out: Excerpt,
         /// What is wrong with it.
         problem: PlaceError,
     },
-    /// The template gives no file's name.
+    /// The naming template gives no valid file name.
     #[error("the name that --naming gives {problem}: {text}")]
     BadName {
         text: Excerpt,
@@ -135,24 +135,24 @@ pub enum LineError {
         .algorithm.key(), 2 * .algorithm.bytes(), .algorithm.bytes()
     )]
     BadChecksum {
-        /// What it should be.
+        /// The expected algorithm.
         algorithm: Algorithm,
-        /// What it is.
+        /// The text in the list.
         text: Excerpt,
     },
     /// Not a size.
     #[error("the size is not a number of bytes: {text}")]
     BadSize {
-        /// What it is.
+        /// The text in the list.
         text: Excerpt,
     },
     /// Not a range of bytes.
     #[error("the range is not FIRST-LAST, two numbers of bytes counted from 0: {text}")]
     BadRange {
-        /// What it is.
+        /// The text in the list.
         text: Excerpt,
     },
-    /// A range and a size that do not fit each other.
+    /// The range and the size contradict each other.
     #[error("the range {range} is {} bytes, and the size is {size}", .range.bytes())]
     RangeOfAnotherSize {
         /// The range.
@@ -169,7 +169,7 @@ pub enum LineError {
         /// The key or column.
         key: &'static str,
     },
-    /// Mirrors, and nothing that shows that what they send is the file.
+    /// Mirrors without a checksum that could verify their bodies.
     #[error(
         "several URLs (urls) need a checksum that shows that all of them are of one file: add \
          sha256, sha512, sha1, md5 or crc32c, or leave one URL"
@@ -178,7 +178,7 @@ pub enum LineError {
     /// More than [`MAX_MIRRORS`].
     #[error("the line has {there} URLs (urls); at most {MAX_MIRRORS} are allowed")]
     ManyMirrors {
-        /// How many it has.
+        /// The number of URLs.
         there: usize,
     },
     /// A header that cannot be sent.
@@ -190,17 +190,17 @@ pub enum LineError {
     /// More than [`MAX_HEADERS`] bytes.
     #[error("the request headers take {bytes} bytes; at most {MAX_HEADERS} are allowed")]
     HeadersTooLarge {
-        /// How much they take.
+        /// The size of the headers.
         bytes: usize,
     },
-    /// The list could not be read further. Nothing follows this item.
+    /// Reading the list has failed. Nothing follows this item.
     #[error("cannot read the URL list from here on: {source}")]
     Read { source: io::Error },
 }
 
-/// What somebody may have meant by the name of a file that is not there.
+/// Suggests what the user may have meant by the name of a file that does not exist.
 fn meant(path: &Path) -> String {
-    /// Extensions of lists: `www.txt` is no host.
+    /// Extensions of lists: `www.txt` is not a host.
     const LISTS: [&str; 11] = [
         "csv", "gz", "gzip", "json", "jsonl", "list", "lst", "ndjson", "tsv", "txt", "zst",
     ];
@@ -227,19 +227,19 @@ fn no_scheme(text: &Excerpt, suggestion: Option<&Excerpt>) -> String {
     }
 }
 
-/// Text from outside, fit for a message: abbreviated, on one line, without control characters (and
-/// other invisible ones, which can turn a terminal's text around), without credentials.
+/// Text from outside, made safe for a message: abbreviated, on one line, without credentials, and
+/// without control characters and other invisible ones that could reverse the text on a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(Box<str>);
 
 impl Excerpt {
-    /// Characters shown of a longer text.
+    /// Number of characters that are shown of a longer text.
     pub const MAX_CHARS: usize = 100;
 
     pub(crate) fn of(text: &str) -> Self {
         let mut out = String::new();
-        // A user name ends at the last @ before the path (WHATWG URL, authority state), with or
-        // without a scheme before it: the slip may be that it is missing.
+        // Credentials end at the last @ before the path (WHATWG URL, authority state). This is done
+        // without a scheme too, because a missing scheme may be the error.
         let scheme = text.find("//").filter(|&at| !text[..at].contains('@'));
         let from = scheme.map_or(0, |at| at + 2);
         let rest = &text[from..];
@@ -254,14 +254,14 @@ impl Excerpt {
         Self(out.into_boxed_str())
     }
 
-    /// Bytes that are not UTF-8 show as U+FFFD.
+    /// Converts bytes to text. Bytes that are not UTF-8 become U+FFFD.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        // Enough bytes for the characters shown, and for a host behind long credentials.
+        // Enough bytes for the characters that are shown, and for a host after long credentials.
         let head = &bytes[..bytes.len().min(4 * 1024)];
         Self::of(String::from_utf8_lossy(head).trim_ascii())
     }
 
-    /// A file name: escaped, but neither abbreviated nor searched for credentials.
+    /// Escapes a file name. It is neither abbreviated nor searched for credentials.
     pub(crate) fn of_name(name: &str) -> String {
         let mut out = String::with_capacity(name.len());
         name.chars().for_each(|c| escape(&mut out, c));
@@ -287,7 +287,7 @@ fn abbreviate(out: &mut String, parts: [&str; 3]) {
 
 fn escape(out: &mut String, c: char) {
     if matches!(c, '\'' | '"' | '\\') {
-        // `escape_debug` would put a backslash before these, which are harmless.
+        // `escape_debug` would add a backslash to these, although they are harmless.
         out.push(c);
     } else {
         // Writing to a String does not fail.

@@ -1,4 +1,4 @@
-//! A list that another part of this program writes while it is read.
+//! A list that another part of this program writes while it is being read.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -7,30 +7,30 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::UrlKey;
 
-/// Lines that are read at once. The writer cannot take them back any more, and a new group waits behind them.
+/// Lines read at once. The writer cannot take them back, and a new group waits for them.
 const TOGETHER: usize = 16;
 
-/// The end that is read: a source of JSONL. It can be opened once.
+/// The reading end: a source of JSONL. It can be opened once.
 #[derive(Clone)]
 pub struct Fed(Arc<Shared>);
 
-/// The end that is written. The list ends when it is dropped.
+/// The writing end. Dropping it ends the list.
 #[derive(Debug)]
 pub struct FedWriter(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is a line, or the list has ended.
+    /// Signalled when there is a line, or the list has ended.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     groups: BTreeMap<u16, Group>,
-    /// Groups that have lines, in the order of their turns: the one that was read least recently is first.
+    /// Groups that have lines, in the order of their turns: the least recently read group is first.
     turns: BTreeSet<(u64, u16)>,
-    /// How many lines were read.
+    /// Number of lines read so far.
     read: u64,
     ended: bool,
     opened: bool,
@@ -38,7 +38,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// When it was read last: how many lines had been read then.
+    /// When the group was last read, as the number of lines read before.
     read: u64,
     lines: VecDeque<(UrlKey, String)>,
 }
@@ -59,20 +59,20 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change is whole in itself, so a panic elsewhere does not matter.
+        // Every change leaves a consistent state, so a panic elsewhere does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Fed {
-    /// Both ends.
+    /// Creates both ends.
     #[must_use]
     pub fn new() -> (FedWriter, Self) {
         let shared = Arc::new(Shared::default());
         (FedWriter(Arc::clone(&shared)), Self(shared))
     }
 
-    /// What there is to read; nothing the second time.
+    /// Returns the reader. The second time, it is empty.
     pub(super) fn open(&self) -> FedReader {
         let was_open = std::mem::replace(&mut self.0.lock().opened, true);
         FedReader {
@@ -84,8 +84,7 @@ impl Fed {
 }
 
 impl FedWriter {
-    /// Appends a line, which ends with a newline, to those of a group. Groups take turns, and a new one is
-    /// read next.
+    /// Appends a line, which ends with a newline, to a group. Groups take turns; a new one is next.
     pub fn push(&self, group: u16, key: UrlKey, line: String) {
         let mut state = self.0.lock();
         let state = &mut *state;
@@ -97,7 +96,7 @@ impl FedWriter {
         self.0.changed.notify_one();
     }
 
-    /// Takes back the lines of a group, as far as they are not read; returns their keys.
+    /// Removes the lines of a group that are not read yet, and returns their keys.
     pub fn take_back(&self, group: u16) -> Vec<UrlKey> {
         let mut state = self.0.lock();
         let Some(taken) = state.groups.remove(&group) else {
@@ -121,7 +120,7 @@ impl fmt::Debug for Fed {
     }
 }
 
-/// The same list.
+/// Two values are equal if they belong to the same list.
 impl PartialEq for Fed {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -130,7 +129,7 @@ impl PartialEq for Fed {
 
 impl Eq for Fed {}
 
-/// What was written, some lines at a time.
+/// Reads the written lines, several at a time.
 pub(super) struct FedReader {
     shared: Option<Arc<Shared>>,
     piece: Vec<u8>,
@@ -167,7 +166,7 @@ mod tests {
         UrlKey::of_task(&format!("http://h/{number}"), None, None)
     }
 
-    /// The next piece, as lines.
+    /// Returns the next piece, as lines.
     fn piece(reader: &mut FedReader) -> Vec<String> {
         let mut some = [0; 4096];
         let length = reader.read(&mut some).expect("it is in memory");
@@ -212,7 +211,7 @@ mod tests {
         let read = piece(&mut reader);
         assert_eq!(read[..3], ["9", "3", "5"]);
         assert_eq!(piece(&mut reader).len(), 1);
-        // Who had no line for a while does not wait longer than others for it.
+        // A group that had no line for some time does not wait longer for its turn.
         writer.push(9, key(98), "9\n".to_owned());
         writer.push(3, key(98), "3\n".to_owned());
         assert_eq!(piece(&mut reader), ["9", "3"]);

@@ -1,4 +1,4 @@
-//! What lists in JSON and in tables become, and what their slips are called.
+//! Tests of lists in JSON and in tables, and of the messages about their errors.
 
 use std::io::{Cursor, Read};
 
@@ -21,7 +21,7 @@ fn lines(data: &[u8], options: &Arc<ListOptions>) -> Vec<Line> {
     Lines::new("list", reader, Arc::clone(options)).collect()
 }
 
-/// Each line in a few words: its number, and the URL and path, or the problem.
+/// Summarises each line: its number, and the URL and path, or the problem.
 fn told(data: &[u8], options: &Arc<ListOptions>) -> Vec<String> {
     let tell = |line: Line| match &line.entry {
         Ok(target) if target.named => format!("{} {} {}", line.number, target.url, target.path),

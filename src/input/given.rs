@@ -1,4 +1,4 @@
-//! What the arguments of a command line mean: lists, standard input, or URLs.
+//! Interprets the arguments of a command line: lists, standard input, or URLs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use super::fed::Fed;
 use super::naming::file_name_without_key;
 use super::target;
 
-/// The name of the URLs on the command line in messages, in place of that of a list.
+/// Stands for the name of a list in messages about URLs on the command line.
 const ON_COMMAND_LINE: &str = "the command line";
 
-/// The list that is read if nothing is named.
+/// The list that is read if the command line names none.
 const UNNAMED: &str = "urls.txt";
 
-/// The list that may be used where none is named and none is there.
+/// The list that may be used if none is named and none exists.
 pub(super) const BUILT_IN: &[u8] = include_bytes!("../../urls.txt");
 
-/// Where URLs come from.
+/// A source of URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, or anything that reads like one (a named pipe).
@@ -28,28 +28,28 @@ pub enum Source {
     Stdin,
     /// The command line.
     Urls(Vec<GivenUrl>),
-    /// The list that is part of the program: public documents, to try it on.
+    /// The list inside the program: public documents, for trying the program.
     BuiltIn,
-    /// This program itself: the share of a fleet's list that is this member's.
+    /// This program: this member's share of a fleet's list.
     Fed(Fed),
 }
 
 /// A URL on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GivenUrl {
-    /// As it was typed.
+    /// The URL as it was typed.
     pub url: String,
-    /// The name of its file, relative to the output folder, unless that is to be made as in a list.
+    /// The name of its file, relative to the output folder. `None`: it is named as in a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
 }
 
 impl GivenUrl {
-    /// A URL whose file is named as in a list.
+    /// Creates a URL whose file is named as in a list.
     ///
     /// # Errors
     ///
-    /// It cannot be downloaded.
+    /// Fails if the URL cannot be downloaded.
     pub fn new(text: String) -> Result<Self, LineError> {
         target::parse_url(&text)?;
         Ok(Self {
@@ -58,7 +58,7 @@ impl GivenUrl {
         })
     }
 
-    /// The last part of the URL's path as the name of a file, or the host where the path is empty.
+    /// Returns the last part of the URL's path as a file name, or the host if the path is empty.
     /// Other URLs can have the same name.
     #[must_use]
     pub fn plain_name(&self) -> Option<String> {
@@ -68,7 +68,7 @@ impl GivenUrl {
 }
 
 impl Source {
-    /// What no argument means. Where there is no such list, it may be the built-in one.
+    /// Returns the source for an empty command line: urls.txt, or the built-in list if allowed.
     #[must_use]
     pub fn unnamed(or_built_in: bool) -> Self {
         match or_built_in && !Path::new(UNNAMED).exists() {
@@ -77,7 +77,7 @@ impl Source {
         }
     }
 
-    /// The file that is read, if it is one.
+    /// Returns the path if the source is a file.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -86,12 +86,12 @@ impl Source {
         }
     }
 
-    /// What arguments mean: `-` is standard input, what has a scheme is a URL, anything else a file.
-    /// URLs that follow each other are one source.
+    /// Interprets arguments: `-` is standard input, an argument with a scheme is a URL, and any
+    /// other is a file. Consecutive URLs are one source.
     ///
     /// # Errors
     ///
-    /// A URL that cannot be downloaded.
+    /// Fails if a URL cannot be downloaded.
     pub fn from_arguments(
         arguments: impl IntoIterator<Item = PathBuf>,
     ) -> Result<Vec<Self>, LineError> {
@@ -131,8 +131,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// Where a line of the list of this name is, for messages: `urls.txt:17`. URLs on the command line
-/// have no lines.
+/// Returns the position of a line in a list for messages: `urls.txt:17`. URLs on the command line
+/// have no line number.
 #[must_use]
 pub fn position(list: &str, line: u64) -> String {
     match list {
@@ -141,8 +141,8 @@ pub fn position(list: &str, line: u64) -> String {
     }
 }
 
-/// Whether the text begins as a URL does (RFC 3986 section 3.1). A file of such a name is `./` and
-/// the name.
+/// Returns whether the text begins with a scheme (RFC 3986 section 3.1). A file with this kind of
+/// name can be given as `./` and the name.
 fn has_scheme(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -152,11 +152,11 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// URLs as a list in JSONL.
+/// Returns URLs as a list in JSONL.
 pub(super) fn to_jsonl(urls: &[GivenUrl]) -> String {
     let mut text = String::new();
     for url in urls {
-        // Text and nothing else: it cannot fail.
+        // Plain text cannot fail to serialise.
         text.push_str(&serde_json::to_string(url).unwrap_or_default());
         text.push('\n');
     }

@@ -1,9 +1,10 @@
 //! One JSON object a line: `{"url": …, "out": …, "sha256": …, "size": …, "headers": {…}}`, and more
 //! (`entry::Word`).
 //!
-//! Only the URL must be there; keys that are not known are passed over, so that a dataset can be
-//! read as it is. So can values as programs write them: `NaN` and `Infinity`, which are no JSON,
-//! count as null, an empty text as absent, and a size may be a text or a whole number with a point.
+//! Only the URL is required. Unknown keys are ignored, so that a dataset can be read without
+//! changes. Values from other programs are accepted too: `NaN` and `Infinity`, which are not JSON,
+//! count as null, an empty text counts as absent, and a size may be a text or a whole number with a
+//! decimal point.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +18,7 @@ use super::entry::{Fields, Word, Words};
 use super::error::{Excerpt, LineError};
 use super::options::ListOptions;
 
-/// What a line says; with the column of a slip, counted in bytes from 1, if it is one of JSON.
+/// Parses a line. A syntax error comes with its column, counted in bytes from 1.
 pub(super) fn parse<'a>(
     line: &'a [u8],
     options: &ListOptions,
@@ -32,7 +33,7 @@ pub(super) fn parse<'a>(
     });
     fields.map_err(|error| {
         let said = error.to_string();
-        // The line is always 1, and the column goes to the front.
+        // The line is always 1. The column goes to the front of the message.
         let what = said
             .rsplit_once(" at line ")
             .map_or(&*said, |(what, _)| what);
@@ -51,7 +52,7 @@ fn read<'a>(text: &'a str, options: &ListOptions) -> serde_json::Result<Fields<'
     json.end().map(|()| fields)
 }
 
-/// `text` with null in place of numbers that JSON does not have; nothing if there are none.
+/// Returns `text` with null in place of numbers that JSON does not have, or `None` if it has none.
 fn with_nulls(text: &str) -> Option<String> {
     const NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
     let mut changed = String::with_capacity(text.len() + 8);
@@ -74,7 +75,7 @@ fn with_nulls(text: &str) -> Option<String> {
     found.then_some(changed)
 }
 
-/// The length of the string that `text` begins with, its quotes included.
+/// Returns the length of the string at the start of `text`, including its quotes.
 fn string(text: &str) -> usize {
     let mut escaped = false;
     let end = text.bytes().skip(1).position(|byte| {
@@ -90,13 +91,13 @@ struct Object<'o> {
     url: &'o str,
 }
 
-/// A key that means something.
+/// A key with a meaning.
 enum Key {
     Url,
     Urls,
     Size,
     Headers,
-    /// That of a [`Word`], by its number.
+    /// The key of a [`Word`], by its index.
     Word(usize),
     Other,
 }
@@ -175,7 +176,7 @@ impl<'de> Visitor<'de> for Object<'_> {
                 }
             }
         }
-        // Where the first of the mirrors stands for it.
+        // An empty URL means that the first mirror replaces it.
         let first = Text(Cow::Borrowed(""));
         let Some(url) = url.or(urls.is_some().then_some(first)) else {
             return Err(A::Error::custom(format_args!(
@@ -206,7 +207,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// Two values for one key: nobody can know which is meant.
+/// Stores a value. Two values for a key are an error, because either could be meant.
 fn once<T, E: Error>(place: &mut Option<T>, name: &str, value: T) -> Result<(), E> {
     match place.replace(value) {
         None => Ok(()),
@@ -214,12 +215,12 @@ fn once<T, E: Error>(place: &mut Option<T>, name: &str, value: T) -> Result<(), 
     }
 }
 
-/// Serde borrows a `Cow`, but copies within an `Option<Cow>`.
+/// Serde borrows into a `Cow`, but copies into an `Option<Cow>`.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A request's body of any type: what it says does not matter.
+/// A request body of any type. Its contents do not matter.
 struct AnyBody<'a>(Option<Text<'a>>);
 
 impl<'de> Deserialize<'de> for AnyBody<'_> {
@@ -230,7 +231,7 @@ impl<'de> Deserialize<'de> for AnyBody<'_> {
     }
 }
 
-/// A number of bytes, as a number or a text; nothing if that is empty.
+/// A number of bytes, as a number or a text. `None` if the text is empty.
 struct Size(Option<u64>);
 
 impl<'de> Deserialize<'de> for Size {
@@ -253,12 +254,12 @@ impl Visitor<'_> for SizeVisitor {
     }
 
     fn visit_i64<E: Error>(self, size: i64) -> Result<Size, E> {
-        // One that is not negative is a u64 to serde_json.
+        // serde_json passes numbers that are not negative as u64.
         Err(E::invalid_value(Unexpected::Signed(size), &self))
     }
 
     fn visit_f64<E: Error>(self, size: f64) -> Result<Size, E> {
-        // Up to here every whole number is exact.
+        // Every whole number up to here is exact.
         const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
         if size.fract() != 0.0 || !(0.0..=EXACT).contains(&size) {
             return Err(E::invalid_value(Unexpected::Float(size), &self));
@@ -284,7 +285,7 @@ impl Visitor<'_> for SizeVisitor {
     }
 }
 
-/// Names with a value each, or with a list of values.
+/// Names, each with a value or a list of values.
 struct Headers(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Headers {

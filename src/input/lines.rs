@@ -1,4 +1,4 @@
-//! The lines of one list, in whatever format.
+//! The lines of one list, in any format.
 
 mod passes;
 
@@ -18,7 +18,8 @@ use super::{MAX_LINE, MAX_ROW, jsonl, position, target, without_mark};
 
 pub use passes::{Marks, Step};
 
-/// How much of a list is looked at to tell its format: more blank lines than that, and it is text.
+/// Bytes at the start of a list that are examined for its format. If they are all blank, the format
+/// is text, or CSV if the user has named a column.
 const START: usize = 64 * 1024;
 
 /// One line of a list that is neither blank nor a comment; in a table, one row.
@@ -28,14 +29,14 @@ pub struct Line {
     pub source: Arc<str>,
     /// The line's number, counted from 1 over all lines of this source.
     pub number: u64,
-    /// Where in the line a slip is, counted in bytes from 1, if that is known.
+    /// The column of an error in the line, counted in bytes from 1, if it is known.
     pub column: Option<u64>,
-    /// What it holds.
+    /// The target in the line, or what is wrong with it.
     pub entry: Result<Target, LineError>,
 }
 
 impl Line {
-    /// The message for a line that holds no target: `urls.txt:17: no scheme in …`.
+    /// Returns the message for a line without a target: `urls.txt:17: no scheme in …`.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let error = self.entry.as_ref().err()?;
@@ -58,7 +59,7 @@ pub struct Lines {
     /// Number of the next task.
     next_task: u64,
     broken: bool,
-    /// The file that is read, if it is a plain one.
+    /// The file of the list, if it is a regular file.
     file: Option<Arc<File>>,
 }
 
@@ -77,12 +78,12 @@ impl fmt::Debug for Lines {
     }
 }
 
-/// Where a target is, or what is in its place, and in which column.
+/// A target, or an error and its column.
 type Found = Result<Target, (LineError, Option<u64>)>;
 
 impl Lines {
-    /// The lines of a list from anywhere; `source` is its name in messages. The reader need not be
-    /// buffered, may be compressed, and is not read before the first line is asked for.
+    /// Creates the lines of a list from any reader. `source` is its name in messages. The reader
+    /// need not be buffered, may be compressed, and is not read before the first line is requested.
     #[must_use]
     pub fn new(source: &str, reader: Box<dyn Read + Send>, options: Arc<ListOptions>) -> Self {
         Self {
@@ -98,37 +99,37 @@ impl Lines {
         }
     }
 
-    /// The format, if nobody has set one and the name tells it.
+    /// Sets the format known from the name, if the user has not set one.
     pub(super) fn or_format(mut self, format: Option<Format>) -> Self {
         self.format = self.format.or(format);
         self
     }
 
-    /// The name of the list in messages.
+    /// Returns the name of the list in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.source
     }
 
-    /// The number of the task that the next target becomes; 1 unless it is set.
+    /// Sets the number of the task for the next target. The default is 1.
     pub const fn count_from(&mut self, task: u64) {
         self.next_task = task;
     }
 
-    /// The number of the task that the next target becomes.
+    /// Returns the number of the task for the next target.
     #[must_use]
     pub const fn next_task(&self) -> u64 {
         self.next_task
     }
 
-    /// Whether the list can name files itself, as far as that is known.
+    /// Returns whether the list can name files itself, as far as that is known yet.
     #[must_use]
     pub fn may_name_files(&self) -> bool {
         self.format != Some(Format::Text)
     }
 
-    /// Looks at the start of the list, if that is what it takes to tell its format. To be called for
-    /// a source that does not make anyone wait; what goes wrong shows with the first line.
+    /// Reads the start of the list if its format is not known otherwise. Call this only for a
+    /// source that does not block. Errors are reported with the first line.
     #[must_use]
     pub(super) fn looked_at(mut self) -> Self {
         if let Ok(parser) = self.look() {
@@ -137,13 +138,13 @@ impl Lines {
         self
     }
 
-    /// The format of a list that is not packed, once it was looked at.
+    /// Returns the format of an uncompressed list, once it is known.
     pub(super) fn plain_format(&self) -> Option<Format> {
         self.format
             .filter(|_| self.lines.reader().packed().is_none())
     }
 
-    /// Whether the next item can be had without waiting for the source.
+    /// Returns whether the next item is available without waiting for the source.
     #[must_use]
     pub fn has_line(&self) -> bool {
         match &self.parser {
@@ -152,15 +153,14 @@ impl Lines {
         }
     }
 
-    /// Bytes of the source that the items so far, and what was skipped between them, took; of a
-    /// compressed source the bytes read.
+    /// Returns the bytes of the source up to the last item; if compressed, the bytes read.
     #[must_use]
     pub fn consumed(&self) -> u64 {
         let packed = self.lines.reader().packed();
         packed.unwrap_or_else(|| self.lines.consumed())
     }
 
-    /// The next entry: what it is, and the number of its line.
+    /// Returns the next entry, and the number of its line.
     fn advance(&mut self) -> io::Result<Option<(u64, Found)>> {
         if self.parser.is_none() {
             self.parser = Some(self.look()?);
@@ -244,7 +244,7 @@ impl Lines {
                     .and_then(|fields| fields.target(&self.options, self.next_task)),
                 Err(error) => Err(error),
             };
-            // Without names for the columns nothing can be made of any row.
+            // Without column names, no row can be interpreted.
             self.broken = wants_names;
             return Ok(Some((first, found.map_err(|error| (error, None)))));
         }
@@ -282,14 +282,14 @@ impl Iterator for Lines {
     }
 }
 
-/// The text of a line of text; nothing if it is blank or a comment.
+/// Returns the text in a line of text, or `None` if it is blank or a comment.
 fn text_of_line(raw: RawLine<'_>, number: u64) -> Option<Result<&str, LineError>> {
     match raw {
         RawLine::Whole(bytes) | RawLine::Unended(bytes) => {
             let bytes = without_mark(bytes, number).trim_ascii();
             (!bytes.is_empty() && !bytes.starts_with(b"#")).then(|| target::text_of(bytes))
         }
-        // A comment may be as long as it likes.
+        // A comment may have any length.
         RawLine::TooLong(head) if head.trim_ascii_start().starts_with(b"#") => None,
         RawLine::TooLong(head) => Some(Err(LineError::TooLong {
             text: Excerpt::of_bytes(head),
@@ -297,7 +297,7 @@ fn text_of_line(raw: RawLine<'_>, number: u64) -> Option<Result<&str, LineError>
     }
 }
 
-/// The target in a line of text, which would be task `number`.
+/// Returns the target in a line of text, which would be task `number`.
 fn target_of(
     text: Result<&str, LineError>,
     options: &ListOptions,

@@ -1,10 +1,10 @@
 //! URL lists: files, standard input and the command line, as a stream of [`Line`]s.
 //!
-//! A list is text with one URL a line, or one JSON object a line, or a table; compressed or not.
-//! Blank lines are skipped, and in text those that start with `#` (inside a URL it starts its
-//! fragment, which no request carries). Whatever else a line holds, it becomes an item: a
+//! A list is text with one URL on each line, or one JSON object on each line, or a table. It may be
+//! compressed. Blank lines are skipped. In text, lines that start with `#` are skipped too (inside
+//! a URL, `#` starts the fragment, which no request carries). Every other line becomes an item: a
 //! [`Target`], or a [`LineError`] that says what is wrong with it. A list of ten million lines is
-//! read in constant memory, and so is a single line of a gigabyte.
+//! read in constant memory, and so is a line of a gigabyte.
 //!
 //! This module must not fetch anything, touch the output folder, or print.
 
@@ -39,28 +39,28 @@ pub use options::{Column, Format, ListOptions, Suggestions};
 pub use target::{Extra, Mirror, Target, UrlKey};
 pub use ticket::Ticket;
 
-/// The longest line that is read as a URL, in bytes, its line end not counted.
+/// Longest line that is read as a URL, in bytes, without its line end.
 ///
 /// Servers accept far less (RFC 9110 section 4.1 asks for 8,000 bytes). Normalising can at most
-/// triple a URL (one byte becomes `%XX`), so that every target fits a protocol frame.
+/// triple a URL (one byte becomes `%XX`), so every target fits a protocol frame.
 pub const MAX_LINE: usize = 16 * 1024;
 
-/// The longest line of JSON, or row of a table, in bytes: beside the URL it may hold a lot.
+/// Longest line of JSON, or row of a table, in bytes. It may have large fields beside the URL.
 pub const MAX_ROW: usize = 1024 * 1024;
 
 /// Opens a list.
 ///
 /// # Errors
 ///
-/// A file that is missing, a directory or cannot be opened. Errors in reading it come later, as
-/// the last [`Line`].
+/// Fails if the file does not exist, is a directory or cannot be opened. A read error is reported
+/// later, as the last [`Line`].
 pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputError> {
     let name = Excerpt::of_name(&source.to_string());
     let lines = |reader| Lines::new(&name, reader, Arc::clone(options));
     match source {
         Source::File(path) => {
             let file = open(path)?;
-            // A pipe may have nothing to say for a while.
+            // Reading from a pipe may block.
             let is_plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
             let file = Arc::new(file);
             let lines = lines(Box::new(Arc::clone(&file))).or_format(Format::of_name(path));
@@ -79,7 +79,7 @@ pub fn read(source: &Source, options: &Arc<ListOptions>) -> Result<Lines, InputE
             Ok(Lines::new(&name, Box::new(fed.open()), Arc::new(options)))
         }
         Source::Urls(urls) => {
-            // What is said of the columns and the format of lists is not said of these.
+            // The user's options for columns and format do not apply to these.
             let options = ListOptions {
                 format: Some(Format::Jsonl),
                 url_column: None,
@@ -116,7 +116,7 @@ fn open(path: &Path) -> Result<File, InputError> {
     Ok(file)
 }
 
-/// The line without a byte order mark, which only the first may have.
+/// Returns the line without a byte order mark, which only the first line may have.
 fn without_mark(line: &[u8], number: u64) -> &[u8] {
     match number {
         1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),

@@ -1,34 +1,34 @@
-//! How a list is to be read: its format, where the URL is in it, and how files are named.
+//! Options for reading a list: its format, the place of the URL, and the naming of files.
 //!
-//! This module looks at names and first bytes only, and never reads.
+//! This module examines names and first bytes only, and never reads.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use super::naming::Naming;
 
-/// How lists are to be read.
+/// Options for reading lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListOptions {
-    /// The format of every list; otherwise each shows by its name or its first line.
+    /// The format of every list. If it is not set, the name or the first line of each list decides.
     pub format: Option<Format>,
-    /// Where the URL is in a line of JSON, or in a table; otherwise under the name `url`.
+    /// The place of the URL in a JSON line or a table. The default is the name `url`.
     pub url_column: Option<Column>,
     /// How files are named.
     pub naming: Naming,
-    /// Whose name for a file counts.
+    /// Whether servers may name files.
     pub suggestions: Suggestions,
 }
 
-/// Whether files get the names that their servers suggest, where they suggest one.
+/// Whether files get the names that their servers suggest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Suggestions {
-    /// No.
+    /// Never.
     #[default]
     Ignored,
-    /// Those that no list names, and with the key of their URLs.
+    /// For URLs whose file no list names. The key of the URL is added.
     WithKey,
-    /// The one file that there is.
+    /// For a single file, without a key.
     Plain,
 }
 
@@ -48,16 +48,16 @@ pub enum Format {
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// By its name in the first row, in whatever case; in JSON the name of the key.
+    /// The name in the first row, ignoring case. In JSON, the name of the key.
     Name(String),
-    /// By its place, counted from 1, in a table whose first row is not one of names.
+    /// The number of the column, counted from 1, in a table without a row of names.
     Number(usize),
 }
 
 impl FromStr for Column {
     type Err = std::convert::Infallible;
 
-    /// A number from 1 on is a place; anything else is a name.
+    /// Parses a number from 1 on as a column number, and anything else as a name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.parse() {
             Ok(number @ 1..) => Self::Number(number),
@@ -67,7 +67,7 @@ impl FromStr for Column {
 }
 
 impl ListOptions {
-    /// The name of the column, or of the key, with the URL.
+    /// Returns the name of the column or key with the URL.
     pub(super) fn url_name(&self) -> &str {
         match &self.url_column {
             Some(Column::Name(name)) => name,
@@ -77,7 +77,7 @@ impl ListOptions {
 }
 
 impl Format {
-    /// The format that a file's name tells: `list.csv.gz` is CSV.
+    /// Returns the format known from a file name: `list.csv.gz` is CSV.
     pub(super) fn of_name(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let packed = [".gz", ".gzip", ".zst", ".zstd"];
@@ -94,8 +94,8 @@ impl Format {
         }
     }
 
-    /// The format of a list whose name tells nothing, by how it starts, blank lines left out. No
-    /// URL starts with a brace; that a list is a table is certain only if someone names a column.
+    /// Returns the format of a list from its first bytes after blank lines. No URL starts with a
+    /// brace. A list can be a table only if the user has named a column.
     pub(super) fn of_start(start: &[u8], options: &ListOptions) -> Self {
         if start.starts_with(b"{") {
             return Self::Jsonl;

@@ -1,9 +1,8 @@
-//! Tables: CSV (RFC 4180) and TSV. The first row names the columns, unless the URL's is given by its
-//! place.
+//! Tables: CSV (RFC 4180) and TSV. The first row names the columns, unless the URL's has a number.
 //!
-//! A quoted field may hold line ends. A quote that is never closed would swallow the rest of a
-//! list: when a row has grown beyond any real one, its first line alone is given up, and the lines
-//! behind it are read again.
+//! A quoted field may contain line ends. A quote that is never closed would consume the rest of a
+//! list. So if a row exceeds its limit, only its first line is reported as an error, and the lines
+//! after it are parsed again.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -20,23 +19,23 @@ use super::{MAX_ROW, without_mark};
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 4096;
 
-/// A table that is being read. It holds one row at a time.
+/// A table that is being read. Holds one row at a time.
 pub(super) struct Table {
     reader: Reader,
     columns: Option<Columns>,
-    /// Whole lines that are to be read again, before those of the list.
+    /// Whole lines to parse again, before those of the list.
     again: Vec<u8>,
-    /// How much of them is read.
+    /// How many bytes of `again` are parsed.
     used: usize,
-    /// The lines of the row.
+    /// The lines of the current row.
     raw: Vec<u8>,
-    /// Its fields, one behind the other, and where each ends.
+    /// The fields of the row without separators, and where each ends.
     text: Vec<u8>,
     ends: Vec<usize>,
     fields: usize,
 }
 
-/// Where things are in a row.
+/// The columns of the fields.
 #[derive(Clone, Copy)]
 struct Columns {
     url: Option<usize>,
@@ -45,14 +44,14 @@ struct Columns {
     size: Option<usize>,
 }
 
-/// What reading one line came to.
+/// The result of reading one line.
 enum Taken {
     Line,
     TooLong,
     End,
 }
 
-/// A row that was read: the number of its first line, and whether it is one.
+/// A row: the number of its first line, and its error if it has one.
 pub(super) type Row = (u64, Result<(), LineError>);
 
 impl Table {
@@ -83,12 +82,12 @@ impl Table {
         }
     }
 
-    /// Whether a line can be had without asking the list.
+    /// Returns whether a line is available without reading the list.
     pub(super) const fn has_line(&self) -> bool {
         self.used < self.again.len()
     }
 
-    /// Reads on to the next row; `number` is that of the last line read. `None` at the end.
+    /// Reads the next row. `number` is the number of the last line read. Returns `None` at the end.
     pub(super) fn advance<R: Read>(
         &mut self,
         lines: &mut BoundedLines<R>,
@@ -109,7 +108,7 @@ impl Table {
         }
     }
 
-    /// Parses the row whose first line was taken, and takes more lines for as long as it needs them.
+    /// Parses the row whose first line was read, and reads as many more lines as it needs.
     fn finish_row<R: Read>(
         &mut self,
         lines: &mut BoundedLines<R>,
@@ -120,7 +119,7 @@ impl Table {
         self.reader.reset();
         self.fields = 0;
         loop {
-            // Fields are never longer than the lines they come from.
+            // Fields are never longer than their lines.
             self.text.resize(self.raw.len(), 0);
             let (result, taken, put, ended) = self.reader.read_record(
                 &self.raw[read..],
@@ -137,7 +136,7 @@ impl Table {
                 }
                 ReadRecordResult::InputEmpty => {}
             }
-            // Within quotes.
+            // The line ends within quotes, so the row continues.
             let closed = if self.raw.len() > MAX_ROW {
                 Taken::End
             } else {
@@ -190,12 +189,12 @@ impl Table {
         }
     }
 
-    /// Whether the row that was read is to be taken for the names of the columns: for once.
+    /// Returns whether the row that was read holds the names of the columns. True once.
     pub(super) const fn wants_names(&self) -> bool {
         self.columns.is_none()
     }
 
-    /// Takes the row that was read for the names of the columns.
+    /// Uses the row that was read as the names of the columns.
     pub(super) fn take_names(&mut self, options: &ListOptions) -> Result<(), LineError> {
         let names: Vec<_> = (0..self.fields)
             .filter_map(|index| self.field(index))
@@ -222,7 +221,7 @@ impl Table {
         Ok(())
     }
 
-    /// What the row that was read says.
+    /// Returns the fields of the row that was read.
     pub(super) fn fields(&self) -> Result<Fields<'_>, LineError> {
         let columns = self.columns.ok_or(LineError::NoUrl)?;
         let text = |index: usize| self.field(index).map(text_of).transpose();

@@ -1,4 +1,4 @@
-//! From the bytes of a line to a [`Target`].
+//! Converts the bytes of a line to a [`Target`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,36 +14,35 @@ use super::naming::{self, Naming, PlaceError};
 use super::options::Suggestions;
 use super::ticket::Ticket;
 
-/// What is to be downloaded.
+/// A file to download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The URL: absolute, http or https, normalised (WHATWG URL), without fragment or credentials.
     pub url: String,
-    /// What per-host limits count by: the host as the URL writes it, in lower case, with the port
-    /// unless that is the scheme's own. Another port is another server, and its refusals say nothing
-    /// about this one.
+    /// The unit of the limits for hosts: the host of the URL in lower case, with the port unless it
+    /// is the default of the scheme. Another port is another server, and a refusal by it says
+    /// nothing about this one.
     pub host: String,
-    /// The identity of the task: the URL, the part of it that the list asks for, and the name that the
-    /// list gives the file.
+    /// The identity of the task: the URL, and the range and file name that the list gives.
     pub key: UrlKey,
-    /// Where it is stored, relative to the output folder.
+    /// The path of the file, relative to the output folder.
     pub path: String,
-    /// Whether the list itself names that place (`out`).
+    /// Whether the list names this path (`out`).
     pub named: bool,
-    /// Whether what is in that place may be replaced: it can only be this target's own.
+    /// Whether an existing file may be replaced, because it can only be this target's own.
     pub replace: bool,
-    /// Whether the name that the server suggests comes before the one in `path`.
+    /// Whether a name that the server suggests replaces the one in `path`.
     pub suggestible: bool,
-    /// Where it is stored in place of `path`, because its server suggested that name.
+    /// The path that replaces `path`, because the server suggested its name.
     pub stored_as: Option<Box<str>>,
-    /// What else the list says, if anything.
+    /// Other fields of the list, if any.
     pub extra: Option<Box<Extra>>,
-    /// User name and password as the list has them. They are for the server alone: no file, no
-    /// record and no message has them, and URLs that differ in nothing else are one.
+    /// User name and password from the list. Only the server receives them. No file, record or
+    /// message contains them, and URLs that differ only in them are equal.
     credentials: Option<Credentials>,
 }
 
-/// Where else a file can be had.
+/// Another URL of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// As in [`Target`].
@@ -54,7 +53,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// What `url` says; nothing if it is neither http nor https, or without a host.
+    /// Creates a mirror from `url`. Returns `None` if it is neither http nor https, or has no host.
     pub(super) fn new(mut url: Url) -> Option<Self> {
         if !matches!(url.scheme(), "http" | "https") {
             return None;
@@ -73,7 +72,7 @@ impl Mirror {
         })
     }
 
-    /// The URL with its credentials, for who makes the request.
+    /// Returns the URL with its credentials, for the request.
     #[must_use]
     pub fn request_url(&self) -> String {
         with_credentials(&self.url, self.credentials.as_ref())
@@ -94,34 +93,34 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What a list may say of a URL beyond where its file belongs.
+/// What a list may say about a URL, besides the path of its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extra {
-    /// What its file must be.
+    /// The expected size and checksums of the file.
     pub expect: Expect,
-    /// The part of the resource that is its file, if it is not the whole.
+    /// The range of the resource to download, if not the whole.
     pub range: Option<ByteRange>,
-    /// Request headers for it alone, name and value: at most [`MAX_HEADERS`](super::MAX_HEADERS)
-    /// bytes, and each can be sent.
+    /// Additional request headers, as names and values: at most [`MAX_HEADERS`](super::MAX_HEADERS)
+    /// bytes, all valid.
     pub headers: Vec<(String, String)>,
-    /// Where else the file can be had, in the order in which that is tried. It has a checksum then.
+    /// Other URLs of the file, in the order of use. The target then has a checksum.
     pub mirrors: Vec<Mirror>,
-    /// Where it belongs in a fleet's list, if a fleet has handed it to this run.
+    /// The place in a fleet's list, if a fleet has assigned it to this run.
     pub ticket: Option<Ticket>,
 }
 
 impl Target {
-    /// The target of a URL that is task `number`, or `None` if the URL is not one: neither http nor
-    /// https, or without a host. A fragment is dropped.
+    /// Creates the target of a URL that is task `number`. Returns `None` if the URL is neither http
+    /// nor https, or has no host. A fragment is dropped.
     ///
     /// # Errors
     ///
-    /// If the template for names gives one that no file may have.
+    /// Fails if the template for names gives one that is not allowed.
     pub fn new(url: Url, naming: &Naming, number: u64) -> Result<Option<Self>, PlaceError> {
         Self::part(url, None, naming, number)
     }
 
-    /// As [`new`](Self::new), for a part of what the URL names.
+    /// Creates a target like [`new`](Self::new), for a range of the resource.
     pub(super) fn part(
         url: Url,
         range: Option<ByteRange>,
@@ -153,7 +152,7 @@ impl Target {
         }))
     }
 
-    /// With what the list says beyond the URL. A name that the file would have anyway says nothing.
+    /// Adds what the list says besides the URL. The name that the file has anyway is ignored.
     #[must_use]
     pub(super) fn with(mut self, out: Option<&str>, extra: Extra) -> Self {
         if let Some(out) = out.filter(|out| *out != self.path) {
@@ -166,13 +165,13 @@ impl Target {
         self
     }
 
-    /// Where its file is, relative to the output folder.
+    /// Returns the path of the file, relative to the output folder.
     #[must_use]
     pub fn place(&self) -> &str {
         self.stored_as.as_deref().unwrap_or(&self.path)
     }
 
-    /// Where its file belongs if the server calls it `suggested`; nothing if that changes nothing.
+    /// Returns the path of the file with the name that the server suggests, if that changes it.
     #[must_use]
     pub fn suggested_place(&self, suggested: &str) -> Option<String> {
         if !self.suggestible {
@@ -186,7 +185,7 @@ impl Target {
         (place != self.path && naming::check_place(&place).is_ok()).then_some(place)
     }
 
-    /// With the server's name for the file in place of its own, as far as that is wanted.
+    /// Allows the server to suggest the name, as far as `suggestions` permits it.
     #[must_use]
     pub(super) const fn suggestible(mut self, suggestions: Suggestions) -> Self {
         self.suggestible = match suggestions {
@@ -197,26 +196,26 @@ impl Target {
         self
     }
 
-    /// What its file must be, as far as the list says it.
+    /// Returns the expected size and checksums, if the list gives any.
     #[must_use]
     pub fn expect(&self) -> Option<&Expect> {
         self.extra.as_ref().map(|extra| &extra.expect)
     }
 
-    /// The part of the resource that is its file, if it is not the whole.
+    /// Returns the range of the resource to download, if not the whole.
     #[must_use]
     pub fn range(&self) -> Option<ByteRange> {
         self.extra.as_ref()?.range
     }
 
-    /// Where it belongs in a fleet's list, if a fleet has handed it to this run.
+    /// Returns the place in a fleet's list, if a fleet has assigned it to this run.
     #[must_use]
     pub fn ticket(&self) -> Option<&Ticket> {
         self.extra.as_ref()?.ticket.as_ref()
     }
 
-    /// Another place below the same scheme, host and port, and where that is stored. Nothing of what
-    /// the list says of this one is for it.
+    /// Creates a target for another URL with the same scheme, host and port, stored at `path`. No
+    /// other field of this target applies to it.
     #[must_use]
     pub fn beside(&self, url: String, path: String) -> Self {
         Self {
@@ -233,7 +232,7 @@ impl Target {
         }
     }
 
-    /// How much text it holds, in bytes.
+    /// Returns the size of its texts, in bytes.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         let headers = self.extra.iter().flat_map(|extra| &extra.headers);
@@ -243,13 +242,13 @@ impl Target {
         self.url.len() + self.host.len() + self.path.len() + headers + mirrors + credentials
     }
 
-    /// Where else its file can be had, in the order in which that is tried.
+    /// Returns the other URLs of the file, in the order in which they are tried.
     #[must_use]
     pub fn mirrors(&self) -> &[Mirror] {
         self.extra.as_ref().map_or(&[], |extra| &extra.mirrors)
     }
 
-    /// The URL with its credentials, for who makes the request.
+    /// Returns the URL with its credentials, for the request.
     #[must_use]
     pub fn request_url(&self) -> String {
         with_credentials(&self.url, self.credentials.as_ref())
@@ -275,7 +274,7 @@ fn take_credentials(url: &mut Url) -> Option<Credentials> {
         Some(password) => format!("{}:{password}", url.username()),
         None => url.username().to_owned(),
     };
-    // Both fail only for URLs that cannot have any.
+    // Both fail only for URLs that cannot have credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Some(Credentials(pair.into_boxed_str()))
@@ -283,18 +282,18 @@ fn take_credentials(url: &mut Url) -> Option<Credentials> {
 
 /// The identity of a URL: the first 80 bits of the SHA-256 of its normalised form.
 ///
-/// Among ten million URLs two share a key with a probability of 4 in 10^11; with 32 bits, some
-/// 11,600 pairs would.
+/// Among ten million URLs, the probability that two share a key is 4 in 10^11. With 32 bits, about
+/// 11,600 pairs would share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UrlKey([u8; Self::BYTES]);
 
 impl UrlKey {
     /// Bytes in a key.
     pub const BYTES: usize = 10;
-    /// Characters of a key's text: five bits each.
+    /// Characters of a key in text form, with five bits each.
     pub const CHARS: usize = 16;
 
-    /// The key of a URL that is normalised already, as in [`Target::url`] and in the run log.
+    /// Returns the key of a normalised URL, as in [`Target::url`] and in the run log.
     #[must_use]
     pub fn of(normalised: &str) -> Self {
         let digest = Sha256::digest(normalised.as_bytes());
@@ -303,19 +302,19 @@ impl UrlKey {
         Self(key)
     }
 
-    /// The key of a URL whose file the list names: another one for each name.
+    /// Returns the key of a URL whose file the list names. It differs for each name.
     #[must_use]
     pub fn of_named(normalised: &str, out: &str) -> Self {
-        // Neither holds a line end, so that no two pairs make one text.
+        // Neither contains a line end, so that two different pairs never give the same text.
         Self::of(&format!("{normalised}\n{out}"))
     }
 
-    /// The identity of a task: its URL, normalised, the part of the resource that the list asks for
-    /// (`first-last`), and the name that it gives the file.
+    /// Returns the identity of a task: its normalised URL, the range that the list asks for
+    /// (`first-last`), and the file name that the list gives.
     #[must_use]
     pub fn of_task(normalised: &str, range: Option<&str>, out: Option<&str>) -> Self {
         let resource = match range {
-            // A normalised URL has no fragment.
+            // A normalised URL has no fragment, so this cannot collide.
             Some(range) => Cow::Owned(format!("{normalised}#bytes={range}")),
             None => Cow::Borrowed(normalised),
         };
@@ -325,15 +324,15 @@ impl UrlKey {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 }
 
-/// Lower-case base32 (RFC 4648 section 7, "extended hex"), 16 characters: letters of one case only,
-/// for file systems that do not tell cases apart.
+/// Lower-case base32 (RFC 4648 section 7, "extended hex"), 16 characters. It uses letters of one
+/// case only, for file systems that ignore case.
 impl fmt::Display for UrlKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; Self::CHARS];
@@ -342,14 +341,14 @@ impl fmt::Display for UrlKey {
     }
 }
 
-/// A line of text.
+/// Decodes a line of text.
 pub(super) fn text_of(bytes: &[u8]) -> Result<&str, LineError> {
     std::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8 {
         text: Excerpt::of_bytes(bytes),
     })
 }
 
-/// The URL that a text means.
+/// Parses a URL.
 pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
     let line = line.trim_ascii();
     if line.is_empty() {
@@ -361,12 +360,12 @@ pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
         });
     }
     if line.contains(char::is_control) {
-        // The URL parser would drop tabs in silence, and so join what they separate.
+        // The URL parser would silently remove tabs, and so join what they separate.
         return Err(LineError::ControlCharacter {
             text: Excerpt::of(line),
         });
     }
-    // Cut the fragment off first, so that the space in "URL # remark" does not become part of a path.
+    // The fragment is removed first, so that the space in "URL # remark" is not part of a path.
     let text = match memchr::memchr(b'#', line.as_bytes()) {
         Some(at) => line[..at].trim_ascii_end(),
         None => line,
@@ -386,8 +385,8 @@ pub(super) fn parse_url(line: &str) -> Result<Url, LineError> {
     Ok(url)
 }
 
-/// The URL parser forgives what browsers forgive (`https:host`, `https:///host`); in a list these
-/// are slips, and worth a message.
+/// Rejects what the URL parser accepts like a browser (`https:host`, `https:///host`). In a list,
+/// these are mistakes.
 fn check_scheme(line: &str, text: &str) -> Result<(), LineError> {
     let authority = ["https://", "http://"]
         .iter()
@@ -410,7 +409,7 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
 }
 
 fn wrong_scheme(line: &str, text: &str) -> LineError {
-    // Schemes that no `//` follows; with any other, `name:rest` is rather a host and a port.
+    // Schemes without `//`. After any other, `name:rest` is more likely a host and a port.
     const OPAQUE: [&str; 7] = [
         "data",
         "mailto",

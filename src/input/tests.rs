@@ -1,4 +1,4 @@
-//! What the lines of a list become.
+//! Tests of the lines of a list.
 
 use std::fs;
 
@@ -245,7 +245,7 @@ fn a_read_error_is_the_last_item() {
     let reader = io::Cursor::new(b"http://h/1\nhttp://h/2".to_vec()).chain(Failing);
     let mut lines = Lines::new("urls.txt", Box::new(reader), Arc::default());
     assert!(lines.next().is_some_and(|line| line.entry.is_ok()));
-    // What was read of line 2 may be half a URL, which must not be downloaded.
+    // The bytes read of line 2 may be half a URL, which must not be downloaded.
     let line = lines.next().expect("the error is an item");
     assert_eq!(
         line.problem().as_deref(),
@@ -335,7 +335,7 @@ proptest::proptest! {
                 (Some(problem), Err(_)) => assert!(!problem.contains(char::is_control)),
                 (None, Ok(target)) => {
                     let url = url::Url::parse(&target.request_url()).expect("a target's URL parses");
-                    // Normal forms are fixed points, or resume would not find them again.
+                    // A normalised URL must not change again, or a resumed run would not find it.
                     assert_eq!(Target::new(url, &naming::Naming::Flat, 1), Ok(Some(target)));
                 }
                 (Some(_), Ok(_)) | (None, Err(_)) => unreachable!("a problem is an error"),

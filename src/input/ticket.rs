@@ -1,4 +1,4 @@
-//! Which share of a fleet's list a target belongs to, so that its record says so.
+//! The place of a target in a fleet's list, for its record.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::fence::FencedTarget;
 
-/// See the module. As text: its parts in this order, with a space between each two.
+/// The place of a target in a fleet's list. As text: its parts in this order, with spaces between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The fleet's run.
     pub run: String,
-    /// The member that took it on.
+    /// The member that accepted it.
     pub machine: String,
     /// The partition of its host.
     pub partition: u16,
-    /// The ownership of the partition under which it was taken on.
+    /// The epoch of the partition's owner when it was accepted.
     pub epoch: u64,
-    /// Its number in the partition, from 0.
+    /// The number of the task in the partition, from 0.
     pub task: u64,
 }
 
 impl Ticket {
-    /// The ticket of this text; nothing if it is none.
+    /// Parses a ticket. Returns `None` if the text is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');

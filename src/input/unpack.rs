@@ -1,7 +1,6 @@
-//! Lists that are compressed: gzip and zstd, seen by their first bytes, and so on a pipe as well.
+//! Compressed lists: gzip and zstd, recognised by their first bytes, so that pipes work too.
 //!
-//! Nothing is read before the first byte is asked for. Memory stays bounded, whatever a list
-//! unpacks to.
+//! Nothing is read before the first byte is requested. Memory stays bounded for every list.
 
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
@@ -14,20 +13,20 @@ use flate2::read::MultiGzDecoder;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// What zstd may keep of what it has unpacked, as a power of two: 128 MiB, what `zstd` itself allows
-/// unless it is told otherwise. A list packed with a level up to 19 takes 8 MiB.
+/// Largest window of zstd, as a power of two: 128 MiB, the default limit of `zstd` itself. A list
+/// compressed with a level up to 19 needs 8 MiB.
 const WINDOW: u32 = 27;
 
 type Source = Box<dyn Read + Send>;
 
-/// A reader that unpacks what is packed, and hands on what is not.
+/// A reader that unpacks compressed input, and passes other input through.
 pub(super) struct Unpacked {
     state: State,
     packed: Arc<AtomicU64>,
 }
 
 enum State {
-    /// Nothing is read yet.
+    /// Nothing has been read yet.
     New(Counted),
     Plain(io::Chain<Cursor<Vec<u8>>, Counted>),
     Packed(&'static str, Source),
@@ -45,7 +44,7 @@ impl Unpacked {
         }
     }
 
-    /// Bytes read of the source, if it is packed.
+    /// Returns the number of bytes read of the source, if it is compressed.
     pub(super) fn packed(&self) -> Option<u64> {
         match self.state {
             State::Packed(..) => Some(self.packed.load(Ordering::Relaxed)),
@@ -79,7 +78,7 @@ impl Read for Unpacked {
 
 fn look(mut source: Counted) -> io::Result<State> {
     let mut start = Vec::with_capacity(ZSTD.len());
-    // As little as it takes: who types a list wants it to be worked on.
+    // Reads as few bytes as possible, so that a list that is typed is processed line by line.
     while start.len() < ZSTD.len()
         && (GZIP.starts_with(&start) || ZSTD.starts_with(&start))
         && start != GZIP
@@ -105,7 +104,7 @@ fn look(mut source: Counted) -> io::Result<State> {
     })
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counted {
     source: Source,
     count: Arc<AtomicU64>,
@@ -140,7 +139,7 @@ mod tests {
 
     fn zstd(data: &[u8]) -> Vec<u8> {
         let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).expect("a level");
-        // As the program `zstd` does.
+        // The program `zstd` does the same.
         encoder.include_checksum(true).expect("an option");
         encoder.write_all(data).expect("memory takes it");
         encoder.finish().expect("memory takes it")

@@ -1,11 +1,11 @@
-//! A target as a line of JSONL, from which another machine reads the same target.
+//! Writes a target as a line of JSONL, from which another machine reads the same target.
 
 use serde_json::{Map, Value};
 
 use super::target::Target;
 
 impl Target {
-    /// Whether the list gives it what is for its servers alone: user names, passwords, headers.
+    /// Returns whether it has data for its servers only: user names, passwords, headers.
     #[must_use]
     pub fn has_secrets(&self) -> bool {
         let extra = self.extra.as_deref();
@@ -17,7 +17,7 @@ impl Target {
                 .any(|mirror| mirror.request_url() != mirror.url)
     }
 
-    /// The line, without its end.
+    /// Returns the line, without its line end.
     #[must_use]
     pub fn to_line(&self) -> String {
         let mut line = Map::new();

@@ -1,4 +1,4 @@
-//! What an attempt is: what is tried, and how its effect is seen.
+//! An attempt: what is attempted, and how its effect is recognised.
 
 use std::io;
 
@@ -8,27 +8,27 @@ use super::attempts::FAMILIES;
 use super::ground::Ground;
 use super::view::View;
 
-/// Something that a worker must not do, and a worker that was taken over tries.
+/// Something that a compromised worker attempts and must not be able to do.
 #[derive(Debug)]
 pub struct Attempt {
-    /// Its name in options and output.
+    /// The name in options and output.
     pub id: &'static str,
-    /// What is tried, in words: `write a new file elsewhere`.
+    /// A description of the attempt: `write a new file elsewhere`.
     pub does: &'static str,
-    /// What is to hold it.
+    /// What must hold it.
     pub held_by: HeldBy,
-    /// Whether it can be played where the worker is a thread of the coordinator.
+    /// Whether it can be played if the worker is a thread of the coordinator.
     pub as_thread: AsThread,
-    /// How the run goes on.
+    /// What happens to the run after it.
     pub then: Then,
-    /// Options that the run takes for it.
+    /// Options that the run needs for it.
     pub options: &'static [&'static str],
-    /// What the attacker does. What comes back is for the log alone.
+    /// The attacker's code. Its result is only logged.
     pub play: fn(&mut Ground<'_>) -> io::Result<()>,
-    /// Whether its effect is seen from outside.
+    /// Returns whether its effect is visible from outside.
     pub seen: fn(&View<'_>) -> bool,
-    /// What the run says if it has met an attempt that has no other effect; nothing is held that
-    /// never arrived.
+    /// Text that the run prints when it has received the attempt. Set for attempts without another
+    /// visible effect, because an attempt that never arrived proves nothing.
     pub met: Option<&'static str>,
 }
 
@@ -36,38 +36,38 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBy {
-    /// What a worker gives up when it starts: rights, system calls, memory, descriptors. Without
-    /// that, the effect must be seen.
+    /// The limits that a worker sets when it starts: rights, system calls, memory, descriptors.
+    /// Without them, the effect must be visible.
     Worker,
-    /// How the coordinator hears its workers and takes their bodies. It does that without a sandbox
-    /// as well, so its effect is seen in no column.
+    /// The checks that the coordinator makes on messages and bodies from workers. It makes them
+    /// without a sandbox too, so the effect is visible in no column.
     Coordinator,
-    /// Nothing: it is what a worker may do.
+    /// Nothing: a worker is allowed to do it.
     Nothing,
 }
 
-/// What comes of an attempt where the worker is a thread.
+/// What happens to an attempt if the worker is a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsThread {
     /// It is played.
     Played,
-    /// It would end the coordinator, or change all of it.
+    /// It is not played, because it would end the coordinator or change the whole process.
     Ends,
-    /// There is nobody, or nothing, to attack: no other worker, no link.
+    /// It has no target, because there is no other worker or no link.
     NoTarget,
 }
 
-/// What becomes of the run that the attempt is played in.
+/// What happens to the run in which the attempt is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// It must store its whole list.
     Completes,
-    /// It is killed, to see who outlives it.
+    /// It is killed, to find processes that outlive it.
     IsKilled,
 }
 
 impl Attempt {
-    /// An attempt that needs nothing special: held by the worker's limits, played everywhere.
+    /// Creates a plain attempt: held by the worker's limits, and played everywhere.
     pub(super) const fn new(
         id: &'static str,
         does: &'static str,
@@ -87,62 +87,62 @@ impl Attempt {
         }
     }
 
-    /// It would end a coordinator that it is played in.
+    /// Marks an attempt that would end the coordinator if played in it.
     pub(super) const fn ends_coordinator(mut self) -> Self {
         self.as_thread = AsThread::Ends;
         self
     }
 
-    /// It is against another worker.
+    /// Marks an attempt against another worker.
     pub(super) const fn against_worker(mut self) -> Self {
         self.as_thread = AsThread::NoTarget;
         self
     }
 
-    /// It goes through the link, and the coordinator holds it.
+    /// Marks an attempt over the link. The coordinator must hold it.
     pub(super) const fn over_link(mut self) -> Self {
         self.held_by = HeldBy::Coordinator;
         self.as_thread = AsThread::NoTarget;
         self
     }
 
-    /// The coordinator says this of it.
+    /// Sets the text that the coordinator prints about it.
     pub(super) const fn met_by(mut self, words: &'static str) -> Self {
         self.met = Some(words);
         self
     }
 
-    /// It is what a worker may do.
+    /// Marks what a worker is allowed to do.
     pub(super) const fn allowed(mut self) -> Self {
         self.held_by = HeldBy::Nothing;
         self
     }
 
-    /// The run gets these options.
+    /// Sets options for the run.
     pub(super) const fn with(mut self, options: &'static [&'static str]) -> Self {
         self.options = options;
         self
     }
 
-    /// The run is killed after it.
+    /// Kills the run after the attempt.
     pub(super) const fn and_kill(mut self) -> Self {
         self.then = Then::IsKilled;
         self
     }
 }
 
-/// All attempts, with the names of their families.
+/// Returns all attempts, with the names of their families.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Attempt)> {
     FAMILIES
         .iter()
         .flat_map(|(family, attempts)| attempts.iter().map(|attempt| (*family, attempt)))
 }
 
-/// The attempt with this name.
+/// Returns the attempt with this name.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// Fails if there is no such attempt.
 pub fn named(id: &str) -> Result<&'static Attempt, String> {
     let found = all().find(|(_, attempt)| attempt.id == id);
     found

@@ -1,4 +1,4 @@
-//! The columns of the table: how workers are made and confined while an attempt is played.
+//! The columns of the table: how workers are run and confined while an attempt is played.
 
 use serde::Serialize;
 
@@ -9,9 +9,9 @@ use crate::cli::mode::Mode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
-    /// Worker processes, confined as the user says.
+    /// Worker processes, confined as the user has chosen.
     Processes,
-    /// Worker processes that confine themselves in nothing (`--sandbox off`).
+    /// Worker processes without any sandbox (`--sandbox off`).
     Unconfined,
     /// Workers as threads of the coordinator.
     Threads,
@@ -20,7 +20,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// All of them, in order.
+    /// All columns, in order.
     pub const ALL: [Self; 4] = [
         Self::Processes,
         Self::Unconfined,
@@ -28,7 +28,7 @@ impl Column {
         Self::Async,
     ];
 
-    /// Its title.
+    /// Returns the title.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Processes => "processes",
@@ -38,7 +38,7 @@ impl Column {
         }
     }
 
-    /// The mode of its runs.
+    /// Returns the mode of the runs.
     pub const fn mode(self) -> Mode {
         match self {
             Self::Processes | Self::Unconfined => Mode::Processes,
@@ -47,14 +47,14 @@ impl Column {
         }
     }
 
-    /// Whether workers have processes of their own.
+    /// Returns whether workers are processes.
     pub fn has_processes(self) -> bool {
         self.mode() == Mode::Processes
     }
 }
 
 impl Attempt {
-    /// Why it is not played in `column`, if it is not.
+    /// Returns why the attempt is not played in `column`, if it is not.
     pub fn unplayed(&self, column: Column) -> Option<&'static str> {
         match (column.has_processes(), self.as_thread) {
             (true, _) | (false, AsThread::Played) => None,
@@ -63,7 +63,7 @@ impl Attempt {
         }
     }
 
-    /// The options that its run gets in `column`: limits are for processes.
+    /// Returns the options of the run in `column`. Limits are for processes only.
     pub fn options_for(&self, column: Column) -> &'static [&'static str] {
         match self.options {
             ["--worker-memory", _] if !column.has_processes() => &[],

@@ -1,13 +1,13 @@
-//! The attacker's side: where it is, what it knows, and how it begins and ends.
+//! The attacker's side: its surroundings, its bait, its start and its end.
 //!
 //! ```text
 //!   judge                         attacker
-//!     | writes OWN/bait  ---------> | reads it: whom and what to attack
+//!     | writes OWN/bait  ---------> | reads it: what to attack
 //!     |                             | plays its attempt
-//!     | <--------- OWN/bait is gone | goes on as a worker
+//!     | <--------- OWN/bait is gone | continues as a worker
 //! ```
 //!
-//! It must not judge: what comes of an attempt is seen from outside.
+//! This module must not judge: the effect of an attempt is observed from outside.
 
 use std::fs;
 use std::io;
@@ -25,58 +25,58 @@ use super::attempt::Attempt;
 /// The name of the [`Bait`] in the folder that the attacker works in.
 pub const BAIT: &str = "bait";
 
-/// The name of what an attacker has read and should not have.
+/// The name of the file for data that an attacker has read and should not have.
 pub const LOOT: &str = "loot";
 
 /// How long an attacker waits for its bait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Time between two looks for it.
+/// Time between two checks for the bait.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Whom and what to attack, as the judge tells it: an attacker in a sandbox could not find out.
+/// What to attack, written by the judge, because an attacker in a sandbox could not find out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Bait {
-    /// A process of the same user that has nothing to do with the run.
+    /// A process of the same user that is not part of the run.
     pub bystander: i32,
     /// The process of the other worker; 0 if there is none.
     pub sibling: i32,
-    /// The process that judges.
+    /// The process of the judge.
     pub judge: i32,
-    /// Where in the judge's memory its secret is.
+    /// The address of the secret in the judge's memory.
     pub secret_at: u64,
-    /// Where in the judge's memory a number is that nobody else is to change.
+    /// The address of a number in the judge's memory that only the judge may change.
     pub number_at: u64,
-    /// A descriptor of the judge's, of a file with its secret.
+    /// A descriptor of the judge for a file with the secret.
     pub descriptor: i32,
-    /// A segment of shared memory (System V) of the judge's.
+    /// A segment of shared memory (System V) of the judge.
     pub shared_memory: Option<i32>,
-    /// A message queue (System V) of the judge's.
+    /// A message queue (System V) of the judge.
     pub queue: Option<i32>,
-    /// A TCP port on 127.0.0.1 where the judge listens.
+    /// A TCP port on 127.0.0.1 on which the judge listens.
     pub tcp: u16,
-    /// A UDP port there.
+    /// A UDP port on 127.0.0.1 on which the judge listens.
     pub udp: u16,
-    /// What makes names unique that are not in a folder.
+    /// Makes names outside of folders unique.
     pub mark: String,
 }
 
-/// Where an attacker is.
+/// The surroundings of an attacker.
 #[derive(Debug)]
 pub struct Ground<'a> {
     /// The folder with everything that is attacked.
     scene: PathBuf,
-    /// The folder that it works in.
+    /// The folder that the attacker works in.
     own: PathBuf,
     /// The coordinator's process.
     pub coordinator: i32,
-    /// What it is told.
+    /// The bait from the judge.
     pub bait: Bait,
-    /// The link to the coordinator, if it is in a process of its own.
+    /// The link to the coordinator, if the attacker is a process.
     link: Option<(&'a mut IpcInbox, &'a IpcOutbox)>,
 }
 
-/// Plays `attempt` in a worker process that works in `folder`, and returns for the worker to go on.
+/// Plays `attempt` in a worker process that works in `folder`. The worker then continues.
 pub fn play_in_process(
     attempt: &Attempt,
     folder: &Path,
@@ -91,8 +91,8 @@ pub fn play_in_process(
     play(attempt, output, own, coordinator, Some((inbox, outbox)));
 }
 
-/// Plays `attempt` in this process, which is the coordinator: `own` is the folder of its workers, and
-/// `output` its output folder. Does not return: what the thread holds is to be seen.
+/// Plays `attempt` in this process, the coordinator. `own` is the folder of its workers, and
+/// `output` its output folder. Does not return, so that the objects of the thread stay visible.
 pub fn play_in_coordinator(attempt: &Attempt, output: &Path, own: PathBuf) -> ! {
     play(attempt, output, own, getpid().as_raw_nonzero().get(), None);
     rest()
@@ -132,8 +132,8 @@ fn wait_for_bait(own: &Path) -> Option<Bait> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Looks until `look` finds something, which another process does: a worker is not allowed to be
-/// told when files change.
+/// Polls until `look` finds something that another process does. A worker is not allowed to watch
+/// files for changes.
 pub(super) fn wait<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -146,71 +146,71 @@ pub(super) fn wait<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 impl Ground<'_> {
-    /// A path in the folder outside of the run.
+    /// Returns a path in the folder outside the run.
     pub fn outside(&self, name: &str) -> PathBuf {
         self.scene.join("outside").join(name)
     }
 
-    /// A path in the output folder.
+    /// Returns a path in the output folder.
     pub fn output(&self, name: &str) -> PathBuf {
         self.scene.join("downloads").join(name)
     }
 
-    /// A path in the folder in there that the run keeps for itself.
+    /// Returns a path in the run's private folder inside the output folder.
     pub fn state(&self, name: &str) -> PathBuf {
         self.output(".coordinator").join(name)
     }
 
-    /// A path in the folder of the other worker.
+    /// Returns a path in the folder of the other worker.
     pub fn of_sibling(&self, name: &str) -> PathBuf {
         self.state("partial/1-1").join(name)
     }
 
-    /// A path in the attacker's own folder.
+    /// Returns a path in the attacker's own folder.
     pub fn own(&self, name: &str) -> PathBuf {
         self.own.join(name)
     }
 
-    /// Puts down what was read, where a worker may write.
+    /// Saves data that was read, in the folder in which a worker may write.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if it cannot be written.
     pub fn keep(&self, loot: impl AsRef<[u8]>) -> io::Result<()> {
         fs::write(self.own(LOOT), loot)
     }
 
-    /// Says that the attempt was played.
+    /// Reports that the attempt was played.
     pub fn done(&self) {
-        // The judge waits for a time only.
+        // If this fails, the judge's wait times out.
         let _ = fs::remove_file(self.own(BAIT));
     }
 
-    /// Says something to the coordinator.
+    /// Sends a message to the coordinator.
     ///
     /// # Errors
     ///
-    /// If there is no link, or it is closed.
+    /// Fails if there is no link, or it is closed.
     pub fn say(&self, message: FromWorker) -> io::Result<()> {
         let (_, outbox) = self.link.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         outbox.send(message).map_err(io::Error::other)
     }
 
-    /// Sends something to the coordinator that need not be a message.
+    /// Sends bytes to the coordinator that need not be a valid message.
     ///
     /// # Errors
     ///
-    /// As for [`say`](Self::say).
+    /// Fails like [`say`](Self::say).
     pub fn say_raw(&self, bytes: &[u8]) -> io::Result<()> {
         let (_, outbox) = self.link.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         outbox.send_raw(bytes).map_err(io::Error::other)
     }
 
-    /// Says that it is ready, and waits for a task.
+    /// Reports that it is ready, and waits for a task.
     ///
     /// # Errors
     ///
-    /// As for [`say`](Self::say).
+    /// Fails like [`say`](Self::say).
     pub fn assignment(&mut self) -> io::Result<Assigned<Assignment>> {
         self.say(FromWorker::Ready)?;
         let (inbox, _) = self.link.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -221,7 +221,7 @@ impl Ground<'_> {
         }
     }
 
-    /// Ends this process, as one whose attempt was played. What it was given to do is left undone.
+    /// Ends this process after its attempt was played. Its task stays undone.
     pub fn leave(&self) -> ! {
         self.done();
         std::process::exit(7)

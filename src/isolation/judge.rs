@@ -1,4 +1,4 @@
-//! Plays one attempt in one column, and says what was seen of it.
+//! Plays one attempt in one column, and reports its effect.
 //!
 //! ```text
 //!   run starts --> list begins --> bait is laid --> attempt --> look --> list ends --> run ends
@@ -31,52 +31,52 @@ use super::{IsolationError, Plan};
 use crate::chaos::check::processes;
 use crate::chaos::job::{Job, ending};
 
-/// How long a run may take to be set up, an attempt to be played, and a run to end.
+/// Time limits for setting up a run, playing an attempt, and ending a run.
 const SET_UP_WITHIN: Duration = Duration::from_secs(30);
 const PLAYED_WITHIN: Duration = Duration::from_secs(15);
 const ENDED_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long an effect may take to be seen: signals, and what others receive, are not there at once.
+/// How long an effect may take to become visible. Signals and sent data arrive later.
 const SEEN_WITHIN: Duration = Duration::from_millis(100);
 
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(3);
 
-/// URLs before the attempt, and after it.
+/// Number of URLs before the attempt, and after it.
 const FIRST: usize = 2;
 const LAST: usize = 4;
 
-/// Looks between two URLs for an attacker that waits for a task, and most of these URLs.
+/// Checks between two URLs for an attacker that waits for a task, and the most of these URLs.
 const LOOKS_PER_URL: u32 = 8;
 const MOST_URLS: usize = 200;
 
-/// What was seen of an attempt in a column.
+/// The observed effect of an attempt in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It had its effect, or harmed the run: how.
+    /// It had an effect, or harmed the run; in words.
     Effect(String),
-    /// It had none, and the run went on unharmed.
+    /// It had no effect, and the run continued unharmed.
     Nothing,
-    /// It was not played, and why.
+    /// It was not played, for this reason.
     Unplayed(&'static str),
-    /// Nobody knows whether it was played.
+    /// It is not known whether it was played, or whether it had an effect.
     Unknown,
 }
 
-/// What a run says of its sandbox, for people.
+/// The run's messages about its sandbox, for people.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
-    /// What is in force.
+    /// The mechanisms that are in force.
     pub sandbox: Option<String>,
-    /// What is missing.
+    /// The mechanisms that are missing.
     pub lacks: Option<String>,
 }
 
-/// Plays `attempt` in `column`. What the run says of its sandbox is noted in `in_force`.
+/// Plays `attempt` in `column`. Records in `in_force` what the run reports about its sandbox.
 ///
 /// # Errors
 ///
-/// If the run cannot begin or be watched.
+/// Fails if the run cannot start or be watched.
 pub fn judge(
     stage: &mut Stage,
     attempt: &Attempt,
@@ -94,7 +94,7 @@ pub fn judge(
     if column == Column::Processes {
         in_force.note(&scene.said());
     }
-    // Nobody is left, whatever happened.
+    // Whatever happened, no process may be left.
     drop(trial);
     end_all(&scene).map_err(IsolationError::Run)?;
     seen
@@ -106,14 +106,14 @@ struct Trial<'a> {
     column: Column,
     job: Job,
     stdin: Option<ChildStdin>,
-    /// URLs that it was given.
+    /// Number of URLs that the run was given.
     given: usize,
     own: PathBuf,
-    /// It has come to its end, as it should.
+    /// The run has ended as it should.
     ended: bool,
 }
 
-/// Who is who, once all is set up.
+/// The processes of the run, once everything is set up.
 struct Cast {
     attacker: u32,
     sibling: Option<u32>,
@@ -168,7 +168,7 @@ impl<'a> Trial<'a> {
             Then::IsKilled => None,
             Then::Completes => self.complete(scene, spec).map_err(IsolationError::Run)?,
         };
-        // What is passed on, or stored, is seen in the end.
+        // Data that is passed on or stored can be checked only at the end.
         let view = self.view(scene, &cast, outlived, false);
         let late = self.attempt.held_by == HeldBy::Coordinator && (self.attempt.seen)(&view);
         let met = self.attempt.met.is_none_or(|words| view.said(words));
@@ -181,7 +181,7 @@ impl<'a> Trial<'a> {
         })
     }
 
-    /// Gives the run so many URLs more.
+    /// Gives the run `urls` more URLs.
     fn give(&mut self, scene: &Scene, urls: usize) -> io::Result<()> {
         let lines: String = (0..urls)
             .map(|n| scene.url(self.given + n) + "\n")
@@ -191,13 +191,13 @@ impl<'a> Trial<'a> {
             return Ok(());
         };
         match stdin.write_all(lines.as_bytes()) {
-            // A run that is gone is seen by that.
+            // The end of the run is detected elsewhere.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         }
     }
 
-    /// Waits for the time of a look; whether the run has ended.
+    /// Waits until the next check. Returns whether the run has ended.
     fn pause(&mut self) -> io::Result<bool> {
         let wait = Timespec::try_from(LOOK_EVERY).map_err(io::Error::other)?;
         match poll(
@@ -210,7 +210,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Waits until the run has ended; whether it has.
+    /// Waits until the run has ended, and returns whether it has.
     fn wait(&mut self, within: Duration) -> io::Result<bool> {
         let until = Instant::now() + within;
         while !self.pause()? {
@@ -221,8 +221,8 @@ impl<'a> Trial<'a> {
         Ok(true)
     }
 
-    /// Waits until the attacker and the other worker are there, and something is recorded. Nothing if
-    /// the run ends before that, or it takes too long.
+    /// Waits until the attacker and the other worker exist and something is recorded. Returns
+    /// `None` if the run ends before that, or after a time limit.
     fn set_up(&mut self, scene: &Scene) -> io::Result<Option<Cast>> {
         let until = Instant::now() + SET_UP_WITHIN;
         let log = scene.output().join(".coordinator/results.jsonl");
@@ -248,7 +248,8 @@ impl<'a> Trial<'a> {
         Ok(None)
     }
 
-    /// Waits until the attempt is played, or its attacker is dead; whether it is.
+    /// Waits until the attempt is played or the attacker is dead. Returns `false` after a time
+    /// limit.
     fn wait_until_played(&mut self, scene: &Scene, cast: &Cast) -> io::Result<bool> {
         let until = Instant::now() + PLAYED_WITHIN;
         let mut looks = 0;
@@ -287,7 +288,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Whether the effect is seen, at once or a moment later; nothing if it could not be looked at.
+    /// Returns whether the effect becomes visible soon, or `None` if it cannot be checked.
     fn look(&mut self, scene: &mut Scene, cast: &Cast, outlived: bool) -> io::Result<Option<bool>> {
         let until = Instant::now() + SEEN_WITHIN;
         loop {
@@ -301,13 +302,13 @@ impl<'a> Trial<'a> {
                 return Ok((!blind).then_some(false));
             }
             self.pause()?;
-            // That does not wait once the run has ended, and nothing else gives a sign: the effect is
-            // on files and processes of others.
+            // `pause` returns at once after the run has ended. No event reports an effect on files
+            // and processes of others.
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
-    /// Lets the run come to its end; what harm it took, if it took any.
+    /// Lets the run finish. Returns the harm that it took, if any.
     fn complete(&mut self, scene: &Scene, spec: &Spec) -> io::Result<Option<String>> {
         let early = !lives(self.job.pid());
         self.give(scene, LAST)?;
@@ -327,7 +328,7 @@ impl<'a> Trial<'a> {
         Ok(left.first().map(|left| format!("left behind: {left}")))
     }
 
-    /// What is wrong with the files or the record of the run, if anything is.
+    /// Returns what is wrong with the files or the run log, if anything is.
     fn harm_to_files(&self, scene: &Scene, spec: &Spec) -> io::Result<Option<String>> {
         let Ok(log) = fs::read(scene.output().join(".coordinator/results.jsonl")) else {
             return Ok(Some("the run log is gone".to_owned()));
@@ -366,7 +367,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// The attacker and the other worker, if both are there.
+/// Returns the attacker and the other worker, if both exist.
 fn workers(scene: &Scene) -> io::Result<Option<(u32, Option<u32>)>> {
     let (mut attacker, mut sibling) = (None, None);
     for process in processes::of(scene.folder())? {
@@ -380,9 +381,9 @@ fn workers(scene: &Scene) -> io::Result<Option<(u32, Option<u32>)>> {
     Ok(attacker.and_then(|attacker| Some((attacker, Some(sibling?)))))
 }
 
-/// Kills what belongs to the scene and still lives.
+/// Kills the processes of the scene that are still alive.
 fn end_all(scene: &Scene) -> io::Result<()> {
-    // Several times, since one may have started another meanwhile.
+    // Repeats this, because a process may have started another one in between.
     for _ in 0..3 {
         let left = processes::of(scene.folder())?;
         if left.is_empty() {
@@ -390,7 +391,7 @@ fn end_all(scene: &Scene) -> io::Result<()> {
         }
         for process in left {
             if let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) {
-                // It may have ended.
+                // The process may already have ended.
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
@@ -407,13 +408,13 @@ fn last_line(said: &Path) -> String {
 }
 
 impl InForce {
-    /// The version of Landlock that is in force, if there is one.
+    /// Returns the version of Landlock that is in force, if any.
     pub fn landlock_abi(&self) -> Option<u32> {
         let (_, rest) = self.sandbox.as_ref()?.split_once("Landlock ABI ")?;
         rest.split(',').next()?.parse().ok()
     }
 
-    /// Notes what the run whose output is in `said` says of its sandbox, the first time.
+    /// Records the run's first report about its sandbox, from its output in `said`.
     fn note(&mut self, said: &Path) {
         if self.sandbox.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! What the judge itself has to lose: memory, a descriptor, objects of the kernel's.
+//! The judge's own targets: memory, a descriptor, kernel objects.
 //!
 //! They stand for those of any other program of the same user.
 
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use super::attempts::FORGED;
 use super::raw::{Arg, call};
 
-/// Bytes of a secret.
+/// Length of a secret, in bytes.
 pub const SECRET: usize = 16;
 
-/// Private memory of this process. Atomic, because an attacker that reaches it writes to it.
+/// Private memory of this process. Atomic, because an attacker that can reach it writes to it.
 static READ: [AtomicU8; SECRET] = [const { AtomicU8::new(0) }; SECRET];
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
@@ -20,7 +20,7 @@ static WRITTEN: AtomicU64 = AtomicU64::new(0);
 const KEYCTL_UNLINK: i32 = 9;
 const KEYCTL_SEARCH: i32 = 10;
 
-/// Puts `secret` into this process's memory, and takes back what an attacker wrote there.
+/// Stores `secret` in this process's memory, and resets what an attacker wrote there.
 pub fn arm(secret: &str) {
     for (byte, place) in secret.bytes().zip(&READ) {
         place.store(byte, Ordering::Relaxed);
@@ -28,35 +28,35 @@ pub fn arm(secret: &str) {
     WRITTEN.store(0, Ordering::Relaxed);
 }
 
-/// Where the secret is, for who wants to read it.
+/// Returns the address of the secret, for attempts that read it.
 pub fn secret_at() -> u64 {
     READ.as_ptr() as u64
 }
 
-/// Where the number is, for who wants to change it.
+/// Returns the address of the number, for attempts that change it.
 pub fn number_at() -> u64 {
     WRITTEN.as_ptr() as u64
 }
 
-/// Whether the number is the attacker's.
+/// Returns whether an attacker has changed the number.
 pub fn is_forged() -> bool {
     WRITTEN.load(Ordering::Relaxed) == FORGED
 }
 
-/// Objects that stay in the kernel until they are removed: dropping this does that, whoever has made
-/// them.
+/// Kernel objects that exist until they are removed. Dropping this removes them, even an
+/// attacker's.
 #[derive(Debug)]
 pub struct Objects {
-    /// A segment of shared memory (System V), where the kernel has that.
+    /// A segment of shared memory (System V), if the kernel has that.
     pub shared_memory: Option<i32>,
-    /// A message queue (System V), likewise.
+    /// A message queue (System V), if the kernel has that.
     pub queue: Option<i32>,
-    /// What those are called that have a name.
+    /// The name of the objects that have one.
     mark: CString,
 }
 
 impl Objects {
-    /// Makes them.
+    /// Creates the objects.
     pub fn new(mark: &str) -> Self {
         let (private, mode) = (i64::from(libc::IPC_PRIVATE), Arg::from(0o600));
         let made = |result: std::io::Result<i64>| i32::try_from(result.ok()?).ok();
@@ -67,7 +67,7 @@ impl Objects {
         }
     }
 
-    /// Whether the segment of shared memory is there no more.
+    /// Returns whether the segment of shared memory was removed.
     pub fn shared_memory_is_gone(&self) -> bool {
         let mut room = [0_u8; 256];
         let cells = Cell::from_mut(&mut room[..]).as_slice_of_cells();
@@ -77,7 +77,7 @@ impl Objects {
         })
     }
 
-    /// Whether there is a message in the queue.
+    /// Returns whether the queue holds a message. Receives it.
     pub fn queue_is_filled(&self) -> bool {
         let mut room = [0_u8; 256];
         let cells = Cell::from_mut(&mut room[..]).as_slice_of_cells();
@@ -94,12 +94,12 @@ impl Objects {
         })
     }
 
-    /// Whether somebody left a message queue (POSIX) of that name; it is gone then.
+    /// Removes the message queue (POSIX) with this name, and returns whether there was one.
     pub fn take_message_queue(&self) -> bool {
         call(libc::SYS_mq_unlink, &[Arg::Text(&self.mark)]).is_ok()
     }
 
-    /// Whether somebody left a key of that name in the user's keyring; it is gone then.
+    /// Removes the key with this name from the user's keyring, and returns whether there was one.
     pub fn take_key(&self) -> bool {
         let ring = Arg::from(libc::KEY_SPEC_USER_KEYRING);
         let words = [
@@ -119,7 +119,7 @@ impl Objects {
 impl Drop for Objects {
     fn drop(&mut self) {
         let remove = Arg::from(libc::IPC_RMID);
-        // What is gone already need not be removed.
+        // Removing an object that is already gone fails, which does not matter.
         if let Some(id) = self.shared_memory {
             let _ = call(libc::SYS_shmctl, &[id.into(), remove, 0.into()]);
         }

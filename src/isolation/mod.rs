@@ -1,4 +1,4 @@
-//! Isolation: what a worker that was taken over can do, tried out on this machine.
+//! Isolation: tests on this machine what a compromised worker can do.
 //!
 //! ```text
 //!   for each attempt and column:
@@ -7,9 +7,9 @@
 //!                 +-- worker 0.1: the attacker (ground, attempts)
 //! ```
 //!
-//! The run is this program as a process of its own, with a real worker in its real sandbox; the
-//! attempt is played in it after the worker has confined itself. Effects are seen from outside. It
-//! must not look into a run, and no attempt may change anything outside of the scene.
+//! The run is this program as a separate process, with a real worker in its real sandbox. The
+//! attempt is played after the worker has confined itself. Effects are observed from outside. This
+//! module must not look into a run, and no attempt may change anything outside the scene.
 
 pub mod attempt;
 pub mod attempts;
@@ -42,37 +42,37 @@ use scene::Stage;
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    /// Nothing has that name.
+    /// No attempt and no family has that name.
     #[error("there is no attempt and no family '{name}' (--only); the families are {families}")]
     Only {
         /// What was typed.
         name: String,
-        /// What there is.
+        /// The families that exist.
         families: String,
     },
-    /// There is no place for it all.
+    /// The folder for the runs cannot be used.
     #[error("cannot work in {}: {source}; set TMPDIR to a folder with a short name", .folder.display())]
     Folder { folder: PathBuf, source: io::Error },
-    /// The origin's settings make no sense.
+    /// The settings of the origin are not valid.
     #[error("cannot set the built-in origin up: {0}")]
     Spec(#[source] SpecError),
-    /// The origin does not come up.
+    /// The origin does not start.
     #[error("cannot start the built-in origin: {0}")]
     Origin(#[source] SpawnError),
-    /// Signals cannot be listened to.
+    /// The signal handlers cannot be installed.
     #[error("cannot listen to signals: {0}")]
     Signals(#[source] io::Error),
     /// A run cannot be started or watched.
     #[error("cannot watch a run: {0}")]
     Run(#[source] io::Error),
-    /// A run does not begin.
+    /// A run does not start.
     #[error("the run for '{attempt}' ({column}) did not begin: {said}")]
     NoRun {
-        /// Of which attempt.
+        /// The attempt that the run was for.
         attempt: &'static str,
-        /// In which column.
+        /// The column that the run was for.
         column: &'static str,
-        /// What it said last.
+        /// The last line of its output.
         said: String,
     },
     /// The verdict cannot be written.
@@ -80,7 +80,7 @@ pub enum IsolationError {
     Write(#[source] io::Error),
 }
 
-/// What is to be tried.
+/// What to play.
 #[derive(Debug)]
 pub struct Plan {
     attempts: Vec<(&'static str, &'static Attempt)>,
@@ -91,11 +91,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes sense of what was typed.
+    /// Validates the command line.
     ///
     /// # Errors
     ///
-    /// If it names an attempt that there is not.
+    /// Fails if it names an attempt that does not exist.
     pub fn new(args: &IsolationArgs) -> Result<Self, IsolationError> {
         let all: Vec<_> = attempt::all().collect();
         let is_named =
@@ -124,7 +124,7 @@ impl Plan {
         })
     }
 
-    /// What there is to compare with: nothing, where there is no sandbox in the first place.
+    /// Returns the columns to compare: only one if the user turned the sandbox off.
     fn columns(&self) -> Vec<Column> {
         match self.sandbox {
             SandboxName::Off => vec![Column::Processes],
@@ -137,7 +137,7 @@ impl Plan {
 ///
 /// # Errors
 ///
-/// If there is none. What an attempt does is never an error.
+/// Fails if no verdict is possible. The effect of an attempt is never an error.
 pub fn execute(plan: &Plan) -> Result<Ending, IsolationError> {
     let interrupt = Interrupt::listen().map_err(IsolationError::Signals)?;
     let mut stage = Stage::set()?;

@@ -1,6 +1,6 @@
-//! System calls by their numbers, for code that does what no library would do for it.
+//! System calls by number, for actions that no library supports.
 //!
-//! The one module of the attacker with `unsafe` in it.
+//! This is the only module of the attacker with `unsafe` code.
 #![allow(
     unsafe_code,
     reason = "a worker that was taken over does not call safe functions"
@@ -14,20 +14,20 @@ use std::os::fd::BorrowedFd;
 
 pub use arg::Arg;
 
-/// Makes a system call, and returns what it returns.
+/// Makes a system call, and returns its result.
 ///
 /// # Errors
 ///
-/// What the system call fails with.
+/// Returns the error of the system call.
 pub fn call(number: libc::c_long, arguments: &[Arg<'_>]) -> io::Result<i64> {
     let mut words = [0_i64; 6];
     for (word, argument) in words.iter_mut().zip(arguments) {
         *word = argument.word();
     }
     let [a, b, c, d, e, f] = words;
-    // SAFETY: what is pointed to lives until the call returns. Callers pass what the call reads at
-    // most, and room for what it writes at most; none of the calls that they make takes memory of
-    // this process away.
+    // SAFETY: the memory that is pointed to lives until the call returns. Callers pass all memory
+    // that the call reads, and enough room for what it writes. None of the calls that they make
+    // frees memory of this process.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     match result {
         -1 => Err(io::Error::last_os_error()),
@@ -35,15 +35,15 @@ pub fn call(number: libc::c_long, arguments: &[Arg<'_>]) -> io::Result<i64> {
     }
 }
 
-/// Starts a process that is a copy of this one, in a session of its own: it makes the file `path`,
-/// and then ends, or stays until it is killed. Does not wait for it.
+/// Forks a process in a new session. It creates the file `path`, and then ends, or stays until it
+/// is killed. Does not wait for it.
 ///
 /// # Errors
 ///
-/// If there is no such process.
+/// Fails if the process cannot be created.
 pub fn fork(path: &CString, stays: bool) -> io::Result<()> {
-    // SAFETY: the copy makes system calls only. It takes no lock, allocates nothing, and returns to
-    // nobody, so it does not matter what other threads of this process held.
+    // SAFETY: the child makes system calls only. It takes no lock, allocates nothing and never
+    // returns, so it does not matter which locks other threads of this process held.
     let child = unsafe { libc::fork() };
     match child {
         -1 => Err(io::Error::last_os_error()),
@@ -62,18 +62,18 @@ pub fn fork(path: &CString, stays: bool) -> io::Result<()> {
                     let _ = call(libc::SYS_ppoll, &[0.into(), 0.into(), 0.into(), 0.into()]);
                 }
             }
-            // SAFETY: it takes a number, and does not return.
+            // SAFETY: the function takes a number, and does not return.
             unsafe { libc::_exit(0) }
         }
         _ => Ok(()),
     }
 }
 
-/// Takes `size` bytes of memory of a kind, writes to all of it, and keeps it.
+/// Maps `size` bytes of memory, writes to all of it, and keeps it.
 ///
 /// # Errors
 ///
-/// If the system does not give it.
+/// Fails if the kernel does not provide the memory.
 pub fn map(flags: i32, size: usize) -> io::Result<()> {
     // SAFETY: a new mapping, at an address that the system chooses.
     let memory = unsafe {
@@ -89,16 +89,16 @@ pub fn map(flags: i32, size: usize) -> io::Result<()> {
     if memory == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is as large, may be written to, and is nobody else's.
+    // SAFETY: the mapping has this size, is writable, and belongs to this function alone.
     unsafe { memory.write_bytes(1, size) };
     Ok(())
 }
 
-/// Makes a system call with two numbers as a program of 32 bits would.
+/// Makes a system call with two numbers through the 32-bit ABI.
 #[cfg(target_arch = "x86_64")]
 pub fn call_32_bit(number: u32, first: i32, second: i32) {
     // SAFETY: callers pass calls that take two numbers and touch no memory. The call changes no
-    // register but these. LLVM keeps rbx for itself, so it is swapped around the call.
+    // register but these. LLVM reserves rbx, so its value is swapped out and back around the call.
     unsafe {
         std::arch::asm!(
             "xchg {first:r}, rbx",
@@ -112,19 +112,19 @@ pub fn call_32_bit(number: u32, first: i32, second: i32) {
     }
 }
 
-/// There are no such calls on this processor.
+/// This processor has no such calls.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn call_32_bit(_number: u32, _first: i32, _second: i32) {}
 
-/// The descriptors from 3 up that this process has open, whoever owns them.
+/// Returns the open descriptors of this process from 3 up, whatever owns them.
 #[must_use]
 pub fn descriptors() -> Vec<BorrowedFd<'static>> {
     let is_open = |number: &i32| {
         let words = [(*number).into(), libc::F_GETFD.into()];
         call(libc::SYS_fcntl, &words).is_ok()
     };
-    // SAFETY: each is open. Whoever owns it may close it; then a call with it fails or concerns
-    // another object of this process, which is what taking a process over means.
+    // SAFETY: each is open. Its owner may close it. A call then fails or affects another object of
+    // this process, which is what compromising a process means.
     let borrow = |number| unsafe { BorrowedFd::borrow_raw(number) };
     (3..128).filter(is_open).map(borrow).collect()
 }

@@ -1,6 +1,6 @@
-//! The verdict: what each cell means, as a table for people or as JSON for programs.
+//! The verdict: the state of each cell, as a table for people or as JSON for programs.
 //!
-//! It must not find anything out, only tell.
+//! This module must not find anything out. It only reports.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,19 +16,19 @@ use super::column::Column;
 use super::judge::{InForce, Seen};
 use crate::verdict;
 
-/// What a cell says.
+/// The state of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It had no effect, and had one where nothing holds it.
+    /// It had no effect, but had one where nothing holds it.
     Held,
-    /// It had no effect, whatever the sandbox: the coordinator holds it.
+    /// It had no effect, with or without a sandbox: the coordinator holds it.
     HeldByCoordinator,
     /// It had an effect.
     Open,
     /// It had an effect, which is allowed.
     Allowed,
-    /// It had no effect, here or elsewhere: this machine does not show that it could have one.
+    /// It had no effect in any column, so this machine does not show that it could have one.
     Unproven,
     /// It had no effect where nothing holds it.
     NoEffect,
@@ -53,11 +53,11 @@ impl State {
 /// A row.
 #[derive(Debug)]
 pub struct Played<'a> {
-    /// Its family.
+    /// The family of the attempt.
     pub family: &'static str,
-    /// What was tried.
+    /// The attempt.
     pub attempt: &'a Attempt,
-    /// What was seen, by column.
+    /// The observed effect, by column.
     pub seen: BTreeMap<Column, Seen>,
 }
 
@@ -72,7 +72,7 @@ impl Played<'_> {
             (Seen::Unknown, _) => State::Unproven,
             (Seen::Nothing, HeldBy::Coordinator) => State::HeldByCoordinator,
             (Seen::Nothing, HeldBy::Worker) if column == Column::Processes => {
-                // It counts only if it can be seen to fail.
+                // It counts as held only if it has an effect in another column.
                 match self.seen.values().any(has_effect) {
                     true => State::Held,
                     false => State::Unproven,
@@ -94,16 +94,16 @@ impl Played<'_> {
     }
 }
 
-/// All that there is to tell.
+/// The whole report.
 #[derive(Debug)]
 pub struct Report<'a> {
-    /// What was asked for.
+    /// The attempts and options.
     pub plan: &'a Plan,
     /// The kernel.
     pub kernel: String,
-    /// What runs said of their sandbox.
+    /// The runs' messages about their sandbox.
     pub in_force: InForce,
-    /// What came of it.
+    /// The results.
     pub rows: Vec<Played<'a>>,
 }
 
@@ -120,13 +120,13 @@ impl Report<'_> {
         states.filter(|found| *found == state).count()
     }
 
-    /// Whether nothing had an effect that is to be held.
+    /// Returns whether no attempt had an effect that must be held.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.count(State::Open) == 0
     }
 
-    /// The verdict in a line.
+    /// Returns the verdict in one line.
     #[must_use]
     pub fn verdict(&self) -> String {
         let counts = [
@@ -149,11 +149,11 @@ impl Report<'_> {
         format!("{word}: {}", parts.join(", "))
     }
 
-    /// Prints it on standard output.
+    /// Prints the report on standard output.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// Fails if standard output cannot be written.
     pub fn print(&self) -> io::Result<()> {
         let json = self.plan.json.then(|| self.json());
         verdict::print(json.as_ref(), |out| self.write(out))

@@ -1,14 +1,14 @@
-//! What an attempt is played in: a folder, a run, and what others have beside it.
+//! The scene of an attempt: a folder, a run, and objects of other processes.
 //!
 //! ```text
 //!   STAGE/origin.json         where the origin of all runs listens
 //!   STAGE/N/downloads/        the output folder of a run; `kept` is a finished file
-//!   STAGE/N/outside/          what is none of the run's: private, letter, other, folder/, sockets
+//!   STAGE/N/outside/          files outside the run: private, letter, other, folder/, sockets
 //!   STAGE/N/tmp/              TMPDIR of the run
-//!   STAGE/N/said.txt          what the run wrote on its standard output and error
+//!   STAGE/N/said.txt          standard output and standard error of the run
 //! ```
 //!
-//! It must not judge.
+//! This module must not judge.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -37,29 +37,29 @@ use crate::cli::limits::SandboxName;
 /// How the origin answers.
 const BODIES: &str = "size=2KiB..16KiB,latency=2ms";
 
-/// The environment variable that a run has its secret in.
+/// The environment variable that holds the secret of a run.
 const SECRET_VARIABLE: &str = "ISOLATION_SECRET";
 
-/// How every run behaves: a worker that was taken over costs little time.
+/// Options of every run, so that a compromised worker costs little time.
 const SETTINGS: &str = "--parallel-max-host 0 --retry 20 --retry-delay 20ms --lease-timeout 3s --start-timeout \
     30s --restart-intensity 1000/10s --max-deliveries 20 --grace 2s -v -";
 
-/// Where all attempts are played, one after the other.
+/// The place where all attempts are played, one after another.
 #[derive(Debug)]
 pub struct Stage {
     folder: TempDir,
     origin: Origin,
-    /// How it answers.
+    /// The settings of the origin.
     pub spec: Spec,
     scenes: u32,
 }
 
 impl Stage {
-    /// Makes the folder, and starts the origin.
+    /// Creates the folder, and starts the origin.
     ///
     /// # Errors
     ///
-    /// If one of them is not possible.
+    /// Fails if the folder cannot be created, or the origin cannot be started.
     pub fn set() -> Result<Self, IsolationError> {
         let folder = tempfile::Builder::new()
             .prefix("coordinator-isolation-")
@@ -97,11 +97,11 @@ impl Stage {
         }
     }
 
-    /// Makes a new scene.
+    /// Creates a new scene.
     ///
     /// # Errors
     ///
-    /// If a part of it cannot be made.
+    /// Fails if a part of it cannot be created.
     pub fn scene(&mut self) -> Result<Scene, IsolationError> {
         self.scenes += 1;
         let folder = self.folder.path().join(self.scenes.to_string());
@@ -109,30 +109,30 @@ impl Stage {
     }
 }
 
-/// What one attempt is played in. Dropping it removes it all.
+/// The scene of one attempt. Dropping it removes everything.
 #[derive(Debug)]
 pub struct Scene {
     folder: PathBuf,
     announcement: PathBuf,
-    /// What nobody but the judge and the run is to know.
+    /// A secret that only the judge and the run know.
     pub secret: String,
-    /// Makes names unique that are not in a folder.
+    /// Makes names outside of folders unique.
     pub mark: String,
-    /// A process that has nothing to do with the run.
+    /// A process that is not part of the run.
     bystander: Child,
     /// A file with the secret; the run inherits it.
     private: File,
-    /// Objects of the kernel's.
+    /// Kernel objects.
     pub objects: Objects,
-    /// A program that is listened to by a path.
+    /// A program that listens at a path.
     pub socket: UnixListener,
-    /// By a path, for datagrams.
+    /// The same for datagrams.
     pub datagrams: UnixDatagram,
-    /// By an abstract name.
+    /// A program that listens at an abstract name.
     pub abstract_socket: OwnedFd,
-    /// At a port.
+    /// A program that listens at a port.
     pub tcp: TcpListener,
-    /// At a port, for datagrams.
+    /// The same for datagrams.
     pub udp: UdpSocket,
 }
 
@@ -150,12 +150,12 @@ impl Scene {
             fs::create_dir_all(folder.join(part))?;
         }
         let outside = folder.join("outside");
-        // Its size tells nobody the secret.
+        // With random padding, the size can only be found by looking at the file.
         let padding = fastrand::usize(1..1000);
         let text = format!("{secret}\n{}", "-".repeat(padding));
         for (name, text) in [
             ("outside/private", text.as_str()),
-            // Of one byte, as a body that an attacker reports.
+            // One byte long, like the body that an attacker reports.
             ("outside/letter", "L"),
             ("outside/other", "other\n"),
             ("downloads/kept", "kept"),
@@ -166,7 +166,7 @@ impl Scene {
         for place in ["outside/folder", "downloads"] {
             fs::write(folder.join(place).join(format!("name-{secret}")), "")?;
         }
-        // As tools leave it: whoever runs a program may have something open.
+        // Without close-on-exec, because the caller of a program may have left something open.
         let private = File::open(outside.join("private"))?;
         rustix::io::fcntl_setfd(&private, FdFlags::empty())?;
         let nonblocking = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -203,37 +203,37 @@ impl Scene {
         Ok(scene)
     }
 
-    /// The folder itself.
+    /// Returns the folder of the scene.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The output folder of the run.
+    /// Returns the output folder of the run.
     pub fn output(&self) -> PathBuf {
         self.folder.join("downloads")
     }
 
-    /// What the run wrote.
+    /// Returns the file with the output of the run.
     pub fn said(&self) -> PathBuf {
         self.folder.join("said.txt")
     }
 
-    /// The process id of the bystander.
+    /// Returns the process id of the bystander.
     pub fn bystander(&self) -> u32 {
         self.bystander.id()
     }
 
-    /// Whether the bystander has ended; it is reaped then.
+    /// Returns whether the bystander has ended, and reaps it if so.
     pub fn bystander_is_dead(&mut self) -> bool {
         self.bystander.try_wait().is_ok_and(|ended| ended.is_some())
     }
 
-    /// The `n`-th URL of the run's list. The secret is in it, and so in the run log.
+    /// Returns the `n`-th URL of the list. It contains the secret, so the run log does too.
     pub fn url(&self, n: usize) -> String {
         format!("http://isolation.example/{}/{n}", self.secret)
     }
 
-    /// The run in which `attempt` is played, without its list, which it reads from standard input.
+    /// Returns the command of the run in which `attempt` is played. It reads its list from stdin.
     pub fn command(&self, attempt: &Attempt, column: Column, plan: &Plan) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command
@@ -257,11 +257,11 @@ impl Scene {
         command
     }
 
-    /// Tells the attacker, who works in `own`, whom and what to attack.
+    /// Writes the bait for the attacker, which works in `own`.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if the bait cannot be written.
     pub fn lay_bait(&self, own: &Path, sibling: Option<u32>) -> io::Result<()> {
         let number = |pid: u32| i32::try_from(pid).map_err(io::Error::other);
         let bait = Bait {
@@ -281,7 +281,7 @@ impl Scene {
             let begun = self.output().join(".coordinator/partial/1-1/begun");
             fs::write(begun, &self.secret)?;
         }
-        // Whole at once.
+        // Renamed, so that the attacker never reads a part of it.
         let new = self.folder.join("bait");
         fs::write(&new, serde_json::to_vec(&bait)?)?;
         fs::rename(new, own.join(super::ground::BAIT))
@@ -294,12 +294,12 @@ impl Drop for Scene {
             let _ = kill_process(Pid::from_child(&self.bystander), Signal::KILL);
             let _ = self.bystander.wait();
         }
-        // What is left goes with the stage.
+        // What remains is removed with the stage.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Letters that nobody can guess.
+/// Returns random letters.
 fn random(length: usize) -> String {
     std::iter::repeat_with(fastrand::lowercase)
         .take(length)

@@ -1,6 +1,6 @@
-//! What is seen from outside of a worker that attacks: files, the process table, sockets.
+//! What is visible of an attacking worker from outside: files, the process table, sockets.
 //!
-//! It must not ask the attacker, or trust what the run says of itself.
+//! This module must not ask the attacker, or trust what the run reports about itself.
 
 use std::cell::Cell;
 use std::fs;
@@ -17,51 +17,52 @@ use super::ground::LOOT;
 use super::keeper;
 use super::scene::Scene;
 
-/// Most that the coordinator's memory may grow by, in bytes.
+/// Largest growth of the coordinator's memory that is accepted, in bytes.
 const MOST_GROWTH: u64 = 32 << 20;
 
-/// Most descriptors that it may get.
+/// Most additional descriptors of the coordinator that are accepted.
 const MOST_DESCRIPTORS: u64 = 64;
 
-/// What is seen.
+/// The state of a scene, seen from outside.
 #[derive(Debug)]
 pub struct View<'a> {
-    /// What it is about.
+    /// The scene.
     pub scene: &'a Scene,
-    /// The attacker's process.
+    /// The attacker's process id.
     pub attacker: u32,
-    /// The coordinator's; it may be the same.
+    /// The coordinator's process id, which may be the same.
     pub coordinator: u32,
-    /// The other worker's, if there is one.
+    /// The other worker's process id, if there is one.
     pub sibling: Option<u32>,
     /// The folder that the attacker works in.
     pub own: &'a Path,
-    /// What the coordinator used before.
+    /// The coordinator's resource usage before the attempt.
     pub before: Usage,
-    /// Processes that were there after the run.
+    /// Processes were left after the run.
     pub outlived: bool,
     /// The bystander has ended.
     pub bystander_is_dead: bool,
-    /// The run has come to its end, as it should.
+    /// The run has ended as it should.
     pub over: bool,
-    /// Something could not be looked at: nothing is known then.
+    /// Something could not be checked, so nothing is known.
     pub blind: Cell<bool>,
 }
 
-/// What a process uses.
+/// The resource usage of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// Most memory that it had, in bytes.
+    /// Peak resident memory, in bytes.
     peak: u64,
     /// Open descriptors.
     descriptors: u64,
 }
 
 impl Usage {
-    /// What the process `pid` uses.
+    /// Returns the usage of the process `pid`.
     pub fn of(pid: u32) -> Self {
         let peak = status(pid, "VmHWM").map_or(0, |text| kibibytes(&text) << 10);
-        // From Linux 6.2 on the size is their number, which anybody may see.
+        // Since Linux 6.2, the size of this folder is the number of descriptors, and any process
+        // may read it.
         let folder = format!("/proc/{pid}/fd");
         let size = fs::metadata(&folder).map_or(0, |folder| folder.len());
         let descriptors = match size {
@@ -72,7 +73,7 @@ impl Usage {
     }
 }
 
-/// A line of `/proc/PID/status` (proc_pid_status(5)).
+/// Returns a field of `/proc/PID/status` (proc_pid_status(5)).
 fn status(pid: u32, field: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let rest = text
@@ -86,17 +87,17 @@ fn kibibytes(text: &str) -> u64 {
     number.trim().parse().unwrap_or(0)
 }
 
-/// A field of `/proc/PID/stat` (proc_pid_stat(5)), counted from 0; from the third on.
+/// Returns a field of `/proc/PID/stat` (proc_pid_stat(5)), counted from 0, from the third on.
 fn stat_field(pid: u32, field: usize) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses, and may hold anything.
+    // The process name is in parentheses, and may contain anything.
     let rest = &text[text.rfind(')')? + 1..];
     rest.split_whitespace()
         .nth(field.checked_sub(2)?)
         .map(str::to_owned)
 }
 
-/// Whether the process `pid` runs, or could.
+/// Returns whether the process `pid` exists and has not ended.
 pub fn lives(pid: u32) -> bool {
     stat_field(pid, 2).is_some_and(|state| !"ZX".contains(state.as_str()))
 }
@@ -124,19 +125,19 @@ impl View<'_> {
         fs::metadata(path).map_or(0, |file| file.permissions().mode())
     }
 
-    /// Whether there is such a file among those that the run keeps for itself.
+    /// Returns whether the run's private folder contains this file.
     pub fn has_state(&self, name: &str) -> bool {
         let path = self.output(".coordinator").join(name);
         path.symlink_metadata().is_ok()
     }
 
-    /// Whether such a file holds these bytes.
+    /// Returns whether a file in the run's private folder contains these bytes.
     pub fn state(&self, name: &str, bytes: &[u8]) -> bool {
         let text = fs::read(self.output(".coordinator").join(name)).unwrap_or_default();
         memmem::find(&text, bytes).is_some()
     }
 
-    /// What the attacker has put down.
+    /// Returns the data that the attacker has saved.
     pub fn loot(&self) -> Vec<u8> {
         fs::read(self.own(LOOT)).unwrap_or_default()
     }
@@ -150,8 +151,8 @@ impl View<'_> {
         state.is_ok_and(|state| !state.is_empty() && self.loot() == state)
     }
 
-    /// Whether a file in the output folder, or the file that a link there leads to, holds exactly
-    /// these bytes.
+    /// Returns whether a file in the output folder, or the target of a link there, consists of
+    /// exactly these bytes.
     pub fn output_has(&self, bytes: &[u8]) -> bool {
         let entries = fs::read_dir(self.scene.output());
         entries.is_ok_and(|entries| {
@@ -164,7 +165,7 @@ impl View<'_> {
         self.output_has(b"L")
     }
 
-    /// Whether the run passed something on that commands a terminal.
+    /// Returns whether the run passed terminal control characters on.
     pub fn said_commands(&self) -> bool {
         let log = self.output(".coordinator/results.jsonl");
         [self.scene.said(), log].iter().any(|path| {
@@ -173,7 +174,7 @@ impl View<'_> {
         })
     }
 
-    /// Whether the run said this.
+    /// Returns whether the output of the run contains `text`.
     pub fn said(&self, text: &str) -> bool {
         let said = fs::read(self.scene.said()).unwrap_or_default();
         memmem::find(&said, text.as_bytes()).is_some()
@@ -206,7 +207,7 @@ impl View<'_> {
         fs::read_to_string(path).is_ok_and(|score| score.trim() == SCORE)
     }
 
-    /// Whether it has fewer processors than this process.
+    /// Returns whether its allowed processors differ from those of this process.
     pub fn bystander_has_one_processor(&self) -> bool {
         let allowed = |pid| status(pid, "Cpus_allowed");
         let (its, own) = (allowed(self.bystander()), allowed(std::process::id()));
@@ -217,14 +218,14 @@ impl View<'_> {
         !self.over && !lives(self.coordinator)
     }
 
-    /// Whether the other worker is dead or stopped.
+    /// Returns whether the other worker is dead or stopped.
     pub fn sibling_is_gone(&self) -> bool {
         self.sibling.is_some_and(|sibling| {
             !lives(sibling) || stat_field(sibling, 2).as_deref() == Some("T")
         })
     }
 
-    /// Whether this is in the other worker's arguments, which are in its memory.
+    /// Returns whether the other worker's arguments, which are in its memory, contain `argument`.
     pub fn sibling_has(&self, argument: &[u8]) -> bool {
         let sibling = self.sibling.unwrap_or_default();
         let arguments = fs::read(format!("/proc/{sibling}/cmdline")).unwrap_or_default();
@@ -235,7 +236,7 @@ impl View<'_> {
         self.outlived
     }
 
-    /// Processes that the attacker has started and that live.
+    /// Returns the number of live child processes of the attacker.
     pub fn children_of_attacker(&self) -> usize {
         let Ok(entries) = fs::read_dir("/proc") else {
             return 0;
@@ -245,8 +246,8 @@ impl View<'_> {
         pids.filter(of_attacker).filter(|pid| lives(*pid)).count()
     }
 
-    /// What was looked at in the attacker's `/proc/PID`. Where it is not dumpable, only root may look
-    /// (proc(5)).
+    /// Returns the result of reading the attacker's `/proc/PID`. If it is not dumpable, only root
+    /// may read it (proc(5)).
     fn looked<T>(&self, result: io::Result<T>) -> Option<T> {
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::PermissionDenied
@@ -256,14 +257,14 @@ impl View<'_> {
         result.ok()
     }
 
-    /// Whether a link in `/proc/PID` leads elsewhere than this process's.
+    /// Returns whether a link in the attacker's `/proc/PID` differs from that of this process.
     fn differs(&self, link: &str) -> bool {
         let target = |pid| fs::read_link(format!("/proc/{pid}/{link}"));
         let its = self.looked(target(self.attacker));
         its.is_some_and(|its| target(std::process::id()).is_ok_and(|own| own != its))
     }
 
-    /// Whether it is no more what it was started as.
+    /// Returns whether the attacker has become another program.
     pub fn is_another_program(&self) -> bool {
         self.differs("exe")
     }
@@ -337,7 +338,7 @@ impl View<'_> {
         value.is_some_and(|value| value & i64::from(bits) != 0)
     }
 
-    /// Whether the coordinator used far more for it than a worker is worth.
+    /// Returns whether the coordinator's usage has grown more than a worker justifies.
     pub fn coordinator_is_swollen(&self) -> bool {
         let now = Usage::of(self.coordinator);
         now.peak > self.before.peak + MOST_GROWTH
@@ -346,7 +347,7 @@ impl View<'_> {
 
     // Descriptors.
 
-    /// What the attacker's descriptors are: targets of the links in `/proc/PID/fd`.
+    /// Returns the targets of the attacker's links in `/proc/PID/fd`.
     pub fn descriptors(&self) -> Vec<String> {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.attacker));
         let Some(entries) = self.looked(entries) else {
@@ -358,7 +359,7 @@ impl View<'_> {
             .collect()
     }
 
-    /// Whether the kernel lists a lease of the attacker's (proc_locks(5)).
+    /// Returns whether the kernel lists a lease of the attacker (proc_locks(5)).
     pub fn holds_a_lease(&self) -> bool {
         let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
         let pid = self.attacker.to_string();
@@ -377,7 +378,7 @@ impl View<'_> {
         all.iter().filter(|target| is(target)).count()
     }
 
-    /// Lines of a table in `/proc/net` whose inode is that of a socket of the attacker's.
+    /// Returns the lines of a table in `/proc/net` with the inode of one of the attacker's sockets.
     fn sockets_in(&self, table: &str, column: usize) -> Vec<String> {
         let inodes: Vec<String> = self
             .descriptors()
@@ -394,7 +395,7 @@ impl View<'_> {
     }
 
     pub fn has_socket_in(&self, table: &str) -> bool {
-        // The inode comes last, in `netlink` behind the drops, in `packet` behind the user.
+        // The inode is the last column: after the drops in `netlink`, after the user in `packet`.
         let column = match table {
             "netlink" => 9,
             _ => 8,
@@ -403,7 +404,7 @@ impl View<'_> {
     }
 
     pub fn has_unix_datagram_sockets(&self) -> bool {
-        // Num RefCount Protocol Flags Type St Inode: the type of datagrams is 2.
+        // Columns: Num RefCount Protocol Flags Type St Inode. The type of datagram sockets is 2.
         let lines = self.sockets_in("unix", 6);
         lines
             .iter()
@@ -411,7 +412,7 @@ impl View<'_> {
     }
 
     pub fn listens(&self) -> bool {
-        // sl local_address rem_address st: the state of listening is 0A.
+        // Columns: sl local_address rem_address st. The state of a listening socket is 0A.
         let mut lines = self.sockets_in("tcp", 9);
         lines.extend(self.sockets_in("tcp6", 9));
         lines
@@ -420,14 +421,14 @@ impl View<'_> {
     }
 
     pub fn waits_for_datagrams(&self) -> bool {
-        // As above: the state of a socket that is not connected is 07.
+        // Same columns. The state of an unconnected socket is 07.
         let lines = self.sockets_in("udp", 9);
         lines
             .iter()
             .any(|line| line.split_whitespace().nth(3) == Some("07"))
     }
 
-    // What others have.
+    // Objects of other processes.
 
     pub fn number_is_forged(&self) -> bool {
         keeper::is_forged()

@@ -1,5 +1,5 @@
-//! Cookies in the file format of Netscape, which curl, wget, yt-dlp and browsers' extensions write:
-//! seven fields with tabs between them. `#HttpOnly_` before the domain is no comment.
+//! Cookies in Netscape's file format, which curl, wget, yt-dlp and browser extensions write: seven
+//! fields separated by tabs. `#HttpOnly_` before the domain does not begin a comment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use public_suffix::DEFAULT_PROVIDER;
 use super::{Counted, FileError, line, normalised, read};
 use crate::whole_file::WholeFile;
 
-/// Most cookies of one domain, and most in all; what servers set beyond that is left out.
+/// Maximum number of cookies of one domain, and of all domains. Others are dropped.
 const MOST_OF_DOMAIN: usize = 100;
 const MOST: usize = 20_000;
 
 const HTTP_ONLY: &str = "#HttpOnly_";
 
-/// Cookies, by domain.
+/// Cookies by domain.
 #[derive(Clone, Default)]
 pub struct Jar {
     domains: BTreeMap<String, Vec<Cookie>>,
@@ -32,11 +32,11 @@ impl fmt::Debug for Jar {
 }
 
 impl Jar {
-    /// Reads the file at `path`; what has ended by `now`, in seconds since 1970, is left out.
+    /// Reads the file at `path`. Drops cookies that have expired by `now`, in seconds since 1970.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or is no such file.
+    /// Fails if the file cannot be read, or has another format.
     pub fn load(path: &Path, now: i64) -> Result<Self, FileError> {
         Self::parse(&read(path)?, now)
     }
@@ -57,7 +57,7 @@ impl Jar {
         Ok(jar)
     }
 
-    /// Whether it holds none.
+    /// Returns whether it has no cookies.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
@@ -67,7 +67,8 @@ impl Jar {
         self.domains.keys().map(String::as_str)
     }
 
-    /// What requests to `host` may carry at `now`: those with the longest paths, if it is too much.
+    /// Returns the cookies that requests to `host` may carry at `now`. If they are too long
+    /// together, keeps those with the longest paths.
     pub(super) fn of(&self, host: &str, now: i64) -> Vec<Cookie> {
         let parents = host.match_indices('.').map(|(at, _)| &host[at + 1..]);
         let domains = std::iter::once(host).chain(parents);
@@ -86,8 +87,8 @@ impl Jar {
         found
     }
 
-    /// Takes in a cookie, in place of the one of the same domain, path and name; one that has ended
-    /// by `now` is forgotten.
+    /// Stores a cookie, in place of the one with the same domain, path and name. A cookie that has
+    /// expired by `now` is removed.
     pub(super) fn put(&mut self, cookie: Cookie, now: i64) {
         let known = self.domains.entry(cookie.domain.clone()).or_default();
         let before = known.len();
@@ -101,11 +102,11 @@ impl Jar {
         }
     }
 
-    /// Writes it to the file at `path`, which only its owner may read.
+    /// Writes the cookies to the file at `path`, which only its owner may read.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if it cannot be written.
     pub fn store(&self, path: &Path) -> io::Result<()> {
         let mut file = WholeFile::create_private(path)?;
         writeln!(file, "# Netscape HTTP Cookie File")?;
@@ -134,16 +135,16 @@ fn is_over(cookie: &Cookie, now: i64) -> bool {
     cookie.expires.is_some_and(|at| at <= now)
 }
 
-/// The cookie of a line.
+/// Parses the cookie of a line.
 fn cookie(text: &str, http_only: bool) -> Result<Cookie, &'static str> {
     let mut fields = text.splitn(7, '\t');
     let mut field = || fields.next().ok_or("fewer than 7 fields with tabs between");
     let is_true = |text: &str| text.eq_ignore_ascii_case("TRUE");
     let (domain, below, path, secure) = (field()?, field()?, field()?, field()?);
     let (expires, name) = (field()?, field()?);
-    // Some leave out the tab before an empty value.
+    // Some programs leave out the tab before an empty value.
     let value = field().unwrap_or_default();
-    // Extensions of browsers write fractions.
+    // Some browser extensions write fractions.
     let (seconds, _) = expires.split_once('.').unwrap_or((expires, ""));
     let expires: i64 = seconds
         .parse()
@@ -164,9 +165,9 @@ fn cookie(text: &str, http_only: bool) -> Result<Cookie, &'static str> {
     }
 }
 
-/// The cookie as it may be kept, if servers of `hosts` may set it. One for a whole public suffix
-/// (`co.uk`) would be for strangers too: it is for its host alone, if it is a host, or for nobody
-/// (RFC 6265 section 5.3, number 5).
+/// Returns the cookie in the form in which it may be stored, if servers of `hosts` may set it. A
+/// cookie for a whole public suffix (`co.uk`) would also be sent to unrelated hosts. It is stored
+/// only for the suffix itself, if that is a host (RFC 6265 section 5.3, number 5).
 pub(super) fn allowed(mut cookie: Cookie, hosts: &[&str]) -> Option<Cookie> {
     if !cookie.host_only && is_public(&cookie.domain) {
         cookie.host_only = true;
@@ -175,7 +176,7 @@ pub(super) fn allowed(mut cookie: Cookie, hosts: &[&str]) -> Option<Cookie> {
     hosts.any(|host| cookie.is_for(host)).then_some(cookie)
 }
 
-/// Whether anybody can have a name below `domain`.
+/// Returns whether anyone can register names below `domain`.
 fn is_public(domain: &str) -> bool {
     DEFAULT_PROVIDER.is_effective_tld(domain)
 }

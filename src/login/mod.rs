@@ -1,7 +1,7 @@
-//! What the user has to log in with, host by host: a netrc file, and cookies.
+//! The logins that the user gave, by host: a netrc file and cookies.
 //!
-//! The coordinator alone reads these files. It says of each host what there is for it, and takes in
-//! the cookies that workers report. It must not decide which worker is told what: that is the run's.
+//! Only the coordinator reads these files. This module returns the login for a host, and stores the
+//! cookies that workers report. It must not decide which worker gets which login: the run does.
 
 mod cookies;
 mod netrc;
@@ -17,35 +17,35 @@ use protocol::{Cookie, Identity, Login, LoginHosts, MAX_LOGIN_HOSTS};
 pub use cookies::Jar;
 pub use netrc::Netrc;
 
-/// Largest file that is read, in bytes.
+/// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
-/// What is wrong with a file.
+/// A problem with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
     #[error("{0}")]
     Read(#[from] io::Error),
-    /// It is larger than any that is meant.
+    /// It is larger than any valid file.
     #[error("it is larger than {} MiB", MAX_FILE / 1024 / 1024)]
     TooLarge,
-    /// Others may read it.
+    /// Other users can read it.
     #[error(
         "its mode is {mode:o}, so that others may read what is secret in it; run chmod 600 on it"
     )]
     Exposed {
-        /// The rights in its mode.
+        /// The permissions in its mode.
         mode: u32,
     },
-    /// A line is not of its format.
+    /// A line does not fit the format.
     #[error("line {line}: {problem}")]
     Line {
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// What is wrong; nothing of the line itself, which may be a secret.
+        /// The problem, without text of the line, which may be a secret.
         problem: &'static str,
     },
-    /// More hosts than workers can be told of.
+    /// It names more hosts than workers can be given.
     #[error(
         "with the other files it names {0} hosts, and workers can be given at most {MAX_LOGIN_HOSTS}; leave out those \
          that the list does not need"
@@ -53,31 +53,31 @@ pub enum FileError {
     TooMany(usize),
 }
 
-/// See the module.
+/// The logins that the user gave.
 #[derive(Clone, Debug, Default)]
 pub struct Logins {
-    /// Names and passwords.
+    /// User names and passwords.
     pub netrc: Netrc,
     /// Cookies.
     pub jar: Jar,
     /// Client certificates, by host.
     pub identities: HashMap<String, Identity>,
-    /// Cookies that servers set are for all tasks.
+    /// Whether cookies that servers set are used for all tasks.
     pub shared: bool,
 }
 
 impl Logins {
-    /// Whether there is nothing for any host, and never will be.
+    /// Returns whether no host has a login or can get one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.netrc.is_empty() && self.jar.is_empty() && self.identities.is_empty() && !self.shared
     }
 
-    /// For which hosts there is something now.
+    /// Returns the hosts that have a login now.
     ///
     /// # Errors
     ///
-    /// If there are too many.
+    /// Fails if there are too many.
     pub fn hosts(&self) -> Result<LoginHosts, FileError> {
         let shown = self.identities.keys().map(String::as_str);
         let names = self.netrc.hosts().chain(self.jar.domains()).chain(shown);
@@ -88,8 +88,8 @@ impl Logins {
         }
     }
 
-    /// What there is for `host`, at `now` in seconds since 1970. What a netrc file says of all
-    /// hosts is only for those that the list names (`is_listed`), and not for those that servers do.
+    /// Returns the login for `host` at `now`, in seconds since 1970. The default entry of a netrc
+    /// file applies only to hosts in the list (`is_listed`), not to hosts that servers name.
     #[must_use]
     pub fn of(&self, host: &str, is_listed: bool, now: i64) -> Login {
         Login {
@@ -100,8 +100,8 @@ impl Logins {
         }
     }
 
-    /// Takes in what a worker says servers have set, for tasks that had to do with `hosts`. It may
-    /// lie: so it sets none for others.
+    /// Stores cookies that servers have set, as reported by a worker, for tasks that involved
+    /// `hosts`. The worker may lie, so cookies for other hosts are dropped.
     pub fn take_in(&mut self, cookies: Vec<Cookie>, hosts: &[&str], now: i64) {
         for cookie in cookies {
             if let Some(cookie) = cookies::allowed(cookie, hosts) {
@@ -111,20 +111,20 @@ impl Logins {
     }
 }
 
-/// The text of the file at `path`.
+/// Returns the text of the file at `path`.
 ///
 /// # Errors
 ///
-/// If it cannot be read.
+/// Fails if it cannot be read.
 pub fn read(path: &Path) -> Result<String, FileError> {
     text_of(path, false)
 }
 
-/// As [`read`], for a file with a secret.
+/// Like [`read`], for a file that contains a secret.
 ///
 /// # Errors
 ///
-/// Also if others can read it.
+/// Also fails if other users can read it.
 pub fn read_private(path: &Path) -> Result<String, FileError> {
     text_of(path, true)
 }
@@ -133,7 +133,7 @@ fn text_of(path: &Path, private: bool) -> Result<String, FileError> {
     let file = std::fs::File::open(path)?;
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o777;
-    // Of a pipe, only who has it open can read.
+    // A pipe can be read only by a process that has it open.
     if private && metadata.is_file() && mode & 0o077 != 0 {
         return Err(FileError::Exposed { mode });
     }
@@ -152,7 +152,7 @@ fn text_of(path: &Path, private: bool) -> Result<String, FileError> {
     })
 }
 
-/// A host as URLs write it, if it can be one.
+/// Returns a host as URLs write it, if it is valid.
 fn normalised(host: &str) -> Option<String> {
     let host = host.trim_end_matches('.');
     // An IPv6 address has brackets in a URL, and may have none in a file.
@@ -165,12 +165,12 @@ fn normalised(host: &str) -> Option<String> {
     url::Host::parse(text).ok().map(|host| host.to_string())
 }
 
-/// The number of a line, for messages.
+/// Returns an error with the number of the line.
 fn line(line: usize, problem: &'static str) -> FileError {
     FileError::Line { line, problem }
 }
 
-/// How many there are, and nothing of what they are.
+/// The number of entries, printed instead of their contents.
 struct Counted(usize);
 
 impl fmt::Debug for Counted {

@@ -1,8 +1,8 @@
 //! The netrc file: user names and passwords by host, as ftp(1) and curl read it.
 //!
-//! Words are separated by white space; a word in double quotes may hold white space, and a backslash
-//! before any character. A `#` where a keyword is expected begins a comment. `account` and `macdef`
-//! are read and not used.
+//! Words are separated by white space. A word in double quotes may contain white space, and a
+//! backslash before any character. A `#` in place of a keyword begins a comment. `account` and
+//! `macdef` are parsed and ignored.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use protocol::Credentials;
 
 use super::{Counted, FileError, line, normalised, read_private};
 
-/// Longest word, in bytes.
+/// Maximum length of a word, in bytes.
 const MAX_WORD: usize = 4096;
 
-/// The entries of a netrc file: of each host, the first.
+/// The entries of a netrc file. The first entry of each host counts.
 #[derive(Clone, Default)]
 pub struct Netrc {
     hosts: HashMap<String, Credentials>,
-    /// For all other hosts.
+    /// The entry for all other hosts.
     default: Option<Credentials>,
 }
 
@@ -34,12 +34,12 @@ impl Netrc {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, others can read it, or it is no netrc file.
+    /// Fails if it cannot be read, if other users can read it, or if it is not a netrc file.
     pub fn load(path: &Path) -> Result<Self, FileError> {
         Self::parse(&read_private(path)?)
     }
 
-    /// Whether it says nothing.
+    /// Returns whether it has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.default.is_none()
@@ -64,7 +64,7 @@ impl Netrc {
             line: 1,
         };
         let mut netrc = Self::default();
-        // The entry that is being read, and its host: none for that of all others.
+        // The current entry and its host, which is `None` in the default entry.
         let mut entry: Option<(Option<String>, Credentials)> = None;
         while let Some(word) = words.next()? {
             if word.starts_with('#') {
@@ -106,7 +106,7 @@ impl Netrc {
         Ok(netrc)
     }
 
-    /// Keeps an entry that says something, unless there is one for its host.
+    /// Stores an entry that is not empty, unless its host has one.
     fn keep(&mut self, entry: Option<(Option<String>, Credentials)>) {
         let Some((host, credentials)) = entry else {
             return;
@@ -135,7 +135,7 @@ const fn nobody() -> Credentials {
 /// The words of a file.
 struct Words<'t> {
     rest: &'t str,
-    /// Of the last word, counted from 1.
+    /// Line of the last word, counted from 1.
     line: usize,
 }
 
@@ -196,7 +196,7 @@ impl Words<'_> {
         self.advance(end);
     }
 
-    /// Skips to the first line that is empty.
+    /// Skips to the first empty line.
     fn skip_macro(&mut self) {
         let end = self.rest.find("\n\n").unwrap_or(self.rest.len());
         self.advance(end);

@@ -6,7 +6,7 @@ use super::visible;
 use crate::cli::Cli;
 use crate::hints;
 
-/// Groups of options, by the word that they are asked for with.
+/// Groups of options, by the topic that shows them.
 const GROUPS: [(&str, &str); 9] = [
     ("lists", "Lists"),
     ("exec", "Each file"),
@@ -19,7 +19,7 @@ const GROUPS: [(&str, &str); 9] = [
     ("comparison", "Comparison"),
 ];
 
-/// There is nothing to tell of that.
+/// There is no help on the topic.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no help on {topic}{}; topics are {topics}", .meant.as_ref().map_or_else(String::new, |meant| format!(" (did you mean {meant}?)")))]
 pub struct NoTopic {
@@ -28,18 +28,18 @@ pub struct NoTopic {
     topics: String,
 }
 
-/// Every option of the main job.
+/// Returns the help on every option of a run.
 #[must_use]
 pub fn whole() -> String {
     let mut command = visible();
     command.render_long_help().to_string()
 }
 
-/// What there is to tell of a topic; without one, the short help.
+/// Returns the help on a topic, or the short help without a topic.
 ///
 /// # Errors
 ///
-/// If there is no such topic.
+/// Returns [`NoTopic`] if there is no such topic.
 pub fn on(topic: Option<&str>) -> Result<String, NoTopic> {
     let Some(topic) = topic else {
         return Ok(Cli::command().render_help().to_string());
@@ -74,10 +74,10 @@ pub fn on(topic: Option<&str>) -> Result<String, NoTopic> {
     })
 }
 
-/// The options below one heading.
+/// Returns the help on the options below one heading.
 fn group(heading: &str) -> String {
     let whole = visible();
-    // All of them must be there, because some name others.
+    // All options must be present, because some refer to others.
     let options = whole.get_arguments().cloned().map(|argument| {
         let is_other = argument.get_help_heading() != Some(heading);
         argument.hide(is_other)
@@ -90,7 +90,7 @@ fn group(heading: &str) -> String {
     command.render_long_help().to_string()
 }
 
-/// What stands below a heading of the notes.
+/// Returns the section of the notes with the heading `topic`.
 fn section(notes: &str, topic: &str) -> Option<String> {
     let mut all = sections(notes);
     let (heading, text) = all.find(|(heading, _)| name_of(heading) == topic)?;
@@ -103,7 +103,7 @@ fn sections(notes: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|part| part.split_once(":\n"))
 }
 
-/// `Exit status` is asked for as `exit-status`.
+/// Returns the topic for a heading: `exit-status` for `Exit status`.
 fn name_of(heading: &str) -> String {
     heading.to_ascii_lowercase().replace(' ', "-")
 }

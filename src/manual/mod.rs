@@ -1,8 +1,7 @@
-//! What the program tells of its own command line: help on a topic, completions for shells, manual
-//! pages.
+//! Help on a topic, shell completions and manual pages.
 //!
-//! All are made from the clap types, so that they never say anything else than `--help`. What is
-//! hidden there is left out here. This module must not decide what an option means.
+//! All are generated from the clap types, so they always agree with `--help`. Hidden options and
+//! commands are left out. This module must not decide what an option means.
 
 mod help;
 
@@ -18,16 +17,16 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::cli::Cli;
 pub use help::{NoTopic, on as help_on, whole as whole_help};
 
-/// When the manual last changed.
+/// Date of the last change to the manual.
 const DATE: &str = "2026-11-27";
 
-/// Longest line of a page's source, in bytes.
+/// Longest line in the source of a page, in bytes.
 const LINE: usize = 80;
 
-/// Why the pages are not where they should be.
+/// Why the pages could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ManualError {
-    /// Standard output cannot be written to.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(#[from] io::Error),
     /// A file or folder cannot be written.
@@ -39,7 +38,7 @@ pub enum ManualError {
 ///
 /// # Errors
 ///
-/// If `out` cannot be written to.
+/// Fails if `out` cannot be written.
 pub fn completions(shell: Shell, out: &mut impl Write) -> Result<(), ManualError> {
     let mut command = visible();
     command.set_bin_name(command.get_name().to_owned());
@@ -54,7 +53,7 @@ pub fn completions(shell: Shell, out: &mut impl Write) -> Result<(), ManualError
 ///
 /// # Errors
 ///
-/// If it cannot be written to.
+/// Fails if standard output cannot be written.
 pub fn print(text: &str) -> Result<(), ManualError> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", text.trim_end())?;
@@ -65,18 +64,18 @@ pub fn print(text: &str) -> Result<(), ManualError> {
 ///
 /// # Errors
 ///
-/// If `out` cannot be written to.
+/// Fails if `out` cannot be written.
 pub fn page(out: &mut impl Write) -> Result<(), ManualError> {
     let text = render(&visible())?;
     out.write_all(&text)?;
     Ok(out.flush()?)
 }
 
-/// Writes a page for each command into `folder`, which is created if it is not there.
+/// Writes a page for each command into `folder`, which is created if it does not exist.
 ///
 /// # Errors
 ///
-/// If one cannot be written; those before it are.
+/// Fails at the first page that cannot be written. The pages before it remain.
 pub fn pages(folder: &Path) -> Result<(), ManualError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -94,7 +93,7 @@ pub fn pages(folder: &Path) -> Result<(), ManualError> {
     Ok(())
 }
 
-/// The command without what is hidden: a shell would offer it.
+/// Returns the command without its hidden parts, which shells would otherwise offer.
 fn visible() -> Command {
     let whole = Cli::command();
     let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set());
@@ -137,7 +136,7 @@ fn render(command: &Command) -> io::Result<Vec<u8>> {
     Ok(tidied(&String::from_utf8_lossy(&out)).into_bytes())
 }
 
-/// The page in the form that mandoc(1) asks for: lines that editors can show, no paragraph twice.
+/// Returns the page as mandoc(1) asks for it: short lines, and no repeated paragraph breaks.
 fn tidied(page: &str) -> String {
     let page = page.replace("\n.br\n\n.br\n", "\n.sp\n");
     let mut out = String::with_capacity(page.len());
@@ -154,7 +153,7 @@ fn tidied(page: &str) -> String {
     out
 }
 
-/// Breaks a line of text at spaces; no part of it may look like a request.
+/// Breaks a line of text at spaces, but never where the next line would look like a request.
 fn wrap(line: &str, out: &mut String) {
     let mut width = 0;
     for (place, word) in line.split(' ').enumerate() {
@@ -171,15 +170,15 @@ fn wrap(line: &str, out: &mut String) {
     }
 }
 
-/// What follows the options in `--help`, as sections of a page: a line that ends with a colon is a
-/// heading; an indented line is an entry, and what it says follows after two spaces, or on a line
-/// that is indented further.
+/// Converts the text after the options in `--help` to sections of a page. A line that ends with a
+/// colon is a heading. An indented line is an entry. Its description follows after two spaces, or
+/// on a line that is indented further.
 fn sections(help: &str) -> Roff {
     let mut roff = Roff::new();
     let mut begun = false;
     let mut after_blank = false;
     for line in help.lines() {
-        // A heading and an entry are paragraphs of their own.
+        // Text that is neither a heading nor an entry starts a new paragraph.
         if std::mem::take(&mut after_blank) && !line.ends_with(':') && !line.starts_with(' ') {
             roff.control("PP", []);
         }

@@ -1,8 +1,7 @@
-//! Pages that need nothing but themselves: the frame, the style and the parts that every page of this
-//! program shares.
+//! Self-contained HTML pages: the frame, the style and the parts that all pages share.
 //!
-//! A page is a template that extends `base.html`, with style and script of its own; `parts.html` has
-//! macros for it. The engine escapes whatever comes from a list, a command, a server or a machine. This
+//! A page is a template that extends `base.html`, with its own style and script; `parts.html` has
+//! macros for it. The engine escapes all data from lists, commands, servers and machines. This
 //! module must not know what a page is about.
 
 pub mod scale;
@@ -12,8 +11,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-/// What all pages share, by the name under which templates reach it. The ending decides that the engine
-/// escapes for HTML.
+/// The templates that all pages share, by name. The extension makes the engine escape for HTML.
 const SHARED: [(&str, &str); 2] = [
     ("base.html", include_str!("base.html")),
     ("parts.html", include_str!("parts.html")),
@@ -25,37 +23,37 @@ const SCRIPT: &str = include_str!("script.js");
 /// The name of the template that is rendered.
 const NAME: &str = "page.html";
 
-/// A page, apart from what is on it.
+/// A page without its data.
 #[derive(Clone, Copy, Debug)]
 pub struct Template {
-    /// It extends `base.html` and fills its blocks, with the model as `page`.
+    /// Extends `base.html` and fills its blocks. The model is available as `page`.
     pub markup: &'static str,
     /// Rules on top of the shared ones.
     pub style: &'static str,
-    /// What runs after the shared script.
+    /// Runs after the shared script.
     pub script: &'static str,
 }
 
-/// Why a page cannot be made.
+/// The page cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 pub struct LayoutError(#[from] minijinja::Error);
 
 impl Template {
-    /// The whole page about `model`.
+    /// Renders the whole page about `model`.
     ///
     /// # Errors
     ///
-    /// If the template does not fit the model.
+    /// Fails if the template does not fit the model.
     pub fn render(&self, model: &impl Serialize) -> Result<String, LayoutError> {
         self.render_part(model, None)
     }
 
-    /// What one block of the page is about `model`, to take the place of what a page shows.
+    /// Renders one block of the page about `model`, to replace that block on a displayed page.
     ///
     /// # Errors
     ///
-    /// If the template does not fit the model, or has no such block.
+    /// Fails if the template does not fit the model, or has no such block.
     pub fn render_block(&self, block: &str, model: &impl Serialize) -> Result<String, LayoutError> {
         self.render_part(model, Some(block))
     }

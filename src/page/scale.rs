@@ -1,6 +1,6 @@
-//! A scale from zero, and round numbers to mark on it.
+//! A scale from zero, with round numbers as marks.
 //!
-//! It must not know what is drawn.
+//! This module must not know what is drawn.
 
 use serde::Serialize;
 
@@ -9,20 +9,20 @@ use crate::format;
 /// A mark on a scale.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Tick {
-    /// Where, in percent of the scale.
+    /// Its position, in percent of the scale.
     pub at: f64,
-    /// What it says.
+    /// Its label.
     pub label: String,
 }
 
-/// From zero up to a largest value.
+/// A scale from zero to a maximum.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     most: f64,
 }
 
 impl Scale {
-    /// A scale on which every one of `values` has a place.
+    /// Creates a scale that covers all of `values`.
     #[must_use]
     pub fn over(values: impl IntoIterator<Item = f64>) -> Self {
         let most = values.into_iter().filter(|value| value.is_finite());
@@ -31,7 +31,7 @@ impl Scale {
         }
     }
 
-    /// Where a value is, in percent; to a thousandth, which is finer than any screen.
+    /// Returns the position of a value in percent, to a thousandth, which is finer than any screen.
     #[must_use]
     pub fn at(self, value: f64) -> f64 {
         if self.most <= 0.0 {
@@ -40,8 +40,7 @@ impl Scale {
         (value / self.most * 100_000.0).round() / 1000.0
     }
 
-    /// Round numbers from zero on, about `count` of them. `unit` scales them: they are round in
-    /// multiples of it.
+    /// Returns about `count` round numbers from zero up. They are round as multiples of `unit`.
     #[must_use]
     pub fn ticks(self, count: u32, unit: f64, label: impl Fn(f64) -> String) -> Vec<Tick> {
         if self.most <= 0.0 {
@@ -59,11 +58,11 @@ impl Scale {
     }
 }
 
-/// How many marks a scale has, about.
+/// Approximate number of marks on a scale.
 const MARKS: u32 = 4;
 
 impl Scale {
-    /// Marks for a scale in seconds.
+    /// Returns marks for a scale in seconds.
     #[must_use]
     pub fn seconds(self) -> Vec<Tick> {
         self.ticks(MARKS, 1.0, |seconds| match seconds {
@@ -74,7 +73,7 @@ impl Scale {
         })
     }
 
-    /// The largest of the binary units of bytes that fits.
+    /// Returns the largest binary unit of bytes that is not above the maximum.
     #[must_use]
     pub fn binary_unit(self) -> f64 {
         let units = [30, 20, 10].map(|power| f64::from(1_u32 << power));
@@ -82,7 +81,7 @@ impl Scale {
         fitting.unwrap_or(1.0)
     }
 
-    /// Marks for a scale in bytes.
+    /// Returns marks for a scale in bytes.
     #[must_use]
     pub fn bytes(self) -> Vec<Tick> {
         let mib = f64::from(1 << 20);
@@ -93,12 +92,12 @@ impl Scale {
     }
 }
 
-/// Without the dust of binary fractions.
+/// Removes the noise of binary fractions.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// The next 1, 2 or 5 times a power of ten.
+/// Returns the next number of the form 1, 2 or 5 times a power of ten.
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.log10().floor());
     let factor = [1.0, 2.0, 5.0, 10.0]

@@ -1,7 +1,7 @@
-//! What a worker left under a name in its folder, looked at before anybody relies on it.
+//! Checks of the bodies that workers leave in their folders.
 //!
-//! A worker may have been taken over by what it downloaded. So its folder may hold links, fifos, and
-//! files that somebody has open for writing.
+//! A worker may have been taken over by data that it downloaded. So its folder may contain links,
+//! fifos, and files that a process has open for writing.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use super::lease;
 use crate::folder::Folder;
 
-/// A file that nobody else has under another name or open for writing, as long as this is kept.
+/// A file without another name, which no other process has open for writing while this value
+/// exists.
 #[derive(Debug)]
 pub(super) struct Body {
     file: File,
@@ -20,7 +21,7 @@ pub(super) struct Body {
     leased: bool,
 }
 
-/// Why what is there is not a body.
+/// Reason why a directory entry is not a body.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoBody {
     #[error("it cannot be opened: {0}")]
@@ -31,17 +32,17 @@ pub(super) enum NoBody {
     Open,
 }
 
-/// Whether a lease is to be taken.
+/// Whether to take a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leases {
-    /// Yes, where the file system has them.
+    /// Take a lease, if the file system supports leases.
     Taken,
-    /// No: everybody who can write it is trusted.
+    /// Take no lease: all processes that can write to the file are trusted.
     Needless,
 }
 
 impl Body {
-    /// Opens the file `name` in `folder`. Three system calls.
+    /// Opens the file `name` in `folder`. Takes three system calls.
     pub(super) fn open(folder: &Folder, name: &str, leases: Leases) -> Result<Self, NoBody> {
         let unopened = |error: io::Error| NoBody::Unopened(error.kind());
         let file = folder.open(name, OFlags::RDONLY, Mode::empty());
@@ -69,13 +70,12 @@ impl Body {
         })
     }
 
-    /// Its size.
+    /// Returns its size.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Sets when it was last modified, in seconds since 1970. That is no write, which a lease would
-    /// tell of.
+    /// Sets its modification time, in seconds since 1970. This does not break a lease.
     pub(super) fn set_modified(&self, seconds: i64) -> Result<(), Errno> {
         let times = Timestamps {
             last_access: Timespec {
@@ -90,7 +90,7 @@ impl Body {
         futimens(&self.file, &times)
     }
 
-    /// Whether nobody has tried to open it for writing, as far as that can be known.
+    /// Returns whether no process has tried to open it for writing, as far as that can be known.
     pub(super) fn is_untouched(&self) -> bool {
         !self.leased || lease::is_whole(&self.file)
     }
@@ -140,7 +140,7 @@ mod tests {
         drop(writer);
         let kept = Body::open(&folder, "body", Leases::Taken).expect("a body");
         assert!(kept.is_untouched());
-        // It would wait for the lease to end; asked not to, it fails, and is seen nevertheless.
+        // A blocking open would wait for the lease. A nonblocking one fails, and is detected too.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK;
         let refused = openat(CWD, &path, flags, Mode::empty());
         assert_eq!(refused.map(drop), Err(Errno::AGAIN));

@@ -1,6 +1,6 @@
-//! The threads that wait for commands: one for each that runs.
+//! The threads that wait for commands: one for each running command.
 //!
-//! A file whose command did not succeed is removed: where a file is, its command has succeeded.
+//! A file whose command did not succeed is removed, so each file in place had a successful command.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,26 +17,26 @@ use super::{Order, PlacementEvent, done, failed};
 use crate::exec::{CommandOrder, Executor, Outcome};
 use crate::folder::Folder;
 
-/// Takes news.
+/// Receives placement events.
 pub(super) type Tell = dyn Fn(Vec<PlacementEvent>) + Send + Sync;
 
-/// See the module.
+/// Runs the commands of placed files.
 pub(super) struct Crew {
     executor: Executor,
-    /// Most commands at once.
+    /// Maximum number of commands at once.
     most: usize,
     insist: bool,
     output: Arc<Folder>,
     tell: Arc<Tell>,
     state: Mutex<State>,
-    /// A thread has ended.
+    /// Notified when a thread ends.
     left: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Order>,
-    /// Threads.
+    /// Number of threads.
     busy: usize,
 }
 
@@ -71,7 +71,7 @@ impl Crew {
         &self.executor
     }
 
-    /// Has the command run on the file of `order`, which is in place.
+    /// Runs the command on the file of `order`, which is in place, on another thread.
     pub(super) fn take(self: &Arc<Self>, order: Order) {
         let mut state = self.state();
         state.waiting.push_back(order);
@@ -87,7 +87,7 @@ impl Crew {
         if let Err(error) = started {
             let mut state = self.state();
             state.busy -= 1;
-            // Those that run take it up when they are done. If there are none, nobody would.
+            // Running threads take the order when they are done. If there are none, it fails.
             let stranded = match state.busy {
                 0 => std::mem::take(&mut state.waiting),
                 _ => VecDeque::new(),
@@ -101,16 +101,16 @@ impl Crew {
         }
     }
 
-    /// Ends all commands, and begins none any more.
+    /// Ends all commands and starts no more.
     pub(super) fn abandon(&self) {
         self.executor.abandon();
     }
 
-    /// Waits until all threads have ended.
+    /// Waits until all threads have ended, at the latest until `deadline`.
     pub(super) fn wait(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
         let state = self.state();
-        // If it takes longer, files stay that nobody recorded.
+        // After the deadline, files without a record may stay.
         let _ = self
             .left
             .wait_timeout_while(state, left, |state| state.busy > 0);
@@ -136,7 +136,7 @@ impl Crew {
             bytes: order.stored.bytes,
             sha256: order.stored.sha256,
             content_type: order.stored.content_type.as_ref().map(|text| {
-                // Not the server's to command a terminal.
+                // A server must not send control characters to the terminal.
                 text.replace(char::is_control, "")
             }),
         };
@@ -153,8 +153,8 @@ impl Crew {
         }
     }
 
-    /// Removes the file; says so if there is something to say. The command may have moved it or put
-    /// something else there.
+    /// Removes the file, and reports `fault` if given. The command may have moved or replaced the
+    /// file.
     fn give_up(&self, order: Order, fault: Option<Fault>) {
         let place = Move {
             output: &self.output,
@@ -170,7 +170,7 @@ impl Crew {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is whole in itself, so a panic elsewhere does not matter.
+        // No change is left half done, so a panic on another thread does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! Threads that help to put bodies in place where the file system takes long: what takes its time
-//! there, and not a processor's, can be done several times at once.
+//! Threads that help to place bodies if the file system is slow: operations that wait for the disk
+//! and not for a processor can run in parallel.
 //!
-//! They begin when they are first needed, and wait for work until their owner is gone.
+//! They start when they are first needed, and wait for work until their owner is dropped.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,17 +10,17 @@ use std::thread::Builder;
 
 use super::{Found, Mover, Timed};
 
-/// Most bodies that are placed at once, the one of the owner's thread included.
+/// Maximum number of bodies that are placed at once, including the one on the owner's thread.
 const MOST_AT_ONCE: usize = 16;
 
-/// See the module.
+/// The helper threads.
 #[derive(Debug)]
 pub(super) struct Helpers {
     work: Arc<Work>,
     done: Receiver<Timed>,
 }
 
-/// Bodies that nobody has taken up.
+/// Bodies that no thread has taken yet.
 #[derive(Debug, Default)]
 struct Work {
     state: Mutex<State>,
@@ -30,12 +30,12 @@ struct Work {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Found>,
-    /// There will be no more.
+    /// Whether no more bodies will come.
     closed: bool,
 }
 
 impl Helpers {
-    /// Starts as many as the system gives, or none: their owner works as well.
+    /// Starts as many threads as the system allows. It may be none, because the owner works too.
     pub(super) fn new(mover: &Arc<Mover>) -> Self {
         let work = Arc::<Work>::default();
         let (tell, done) = channel();
@@ -52,7 +52,7 @@ impl Helpers {
         Self { work, done }
     }
 
-    /// Puts bodies in place, together with `mover`; waits for all of them.
+    /// Places bodies together with `mover`, and waits for all of them.
     pub(super) fn place(&self, mover: &Mover, bodies: Vec<Found>) -> Vec<Timed> {
         let count = bodies.len();
         self.work.lock().waiting.extend(bodies);
@@ -84,7 +84,7 @@ impl Work {
         }
     }
 
-    /// Waits for the next body; nothing once there will be none.
+    /// Waits for the next body. Returns `None` when no more will come.
     fn next(&self) -> Option<Found> {
         let is_idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
         let waited = self.bell.wait_while(self.lock(), is_idle);
@@ -92,7 +92,7 @@ impl Work {
         state.waiting.pop_front()
     }
 
-    /// Every change is whole in itself, so a panic elsewhere does not matter.
+    /// No change is left half done, so a panic on another thread does not matter.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,13 @@
-//! What workers leave of partial bodies: kept for another attempt, or removed.
+//! Partial bodies that workers leave: kept for another attempt, or removed.
 //!
 //! ```text
-//!   partial/2-7/     the folder of worker 7 of slot 2, and of nobody else
-//!   partial/local/   that of workers that are threads
-//!   partial/kept/    partial bodies of workers that are gone
+//!   partial/2-7/     the folder of worker 7 of slot 2 only
+//!   partial/local/   the folder of workers that are threads
+//!   partial/kept/    partial bodies of workers that have exited
 //! ```
 //!
-//! A partial body is worth keeping if it has a note that another attempt can go by. It must not
-//! touch anything outside of that folder.
+//! A partial body is kept if it has a note that another attempt can use. This module must not touch
+//! anything outside of that folder.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -20,53 +20,53 @@ use std::time::SystemTime;
 
 use protocol::{NOTE_SUFFIX, PartialNote, WorkerId};
 
-/// The folder for partial bodies of workers that are gone.
+/// The folder for partial bodies of workers that have exited.
 pub const KEPT: &str = "kept";
 
 /// The folder of workers that are threads.
 pub const LOCAL: &str = "local";
 
-/// Characters of the name of a partial body, of five bits each.
+/// Length of the name of a partial body, in characters of five bits each.
 pub const NAME_CHARS: usize = 32;
 
-/// The name of the folder of a worker that is a process.
+/// Returns the name of the folder of a worker that is a process.
 #[must_use]
 pub fn folder_of(worker: WorkerId) -> String {
     format!("{}-{}", worker.slot, worker.epoch)
 }
 
-/// Whether this is how a partial body is named. Those of the first edition are not.
+/// Returns whether `name` has the form of a partial body's name. Names of the first edition do not.
 #[must_use]
 pub fn is_name(name: &[u8]) -> bool {
     let of_the_alphabet = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'v');
     name.len() == NAME_CHARS && name.iter().all(of_the_alphabet)
 }
 
-/// Most partial bodies that are kept, the youngest. A run leaves as many as it had in flight, and
-/// those of downloads that failed for now.
+/// Maximum number of partial bodies that are kept, the youngest ones. A run leaves one for each
+/// running download, and one for each that failed temporarily.
 const MOST: usize = 1024;
 
-/// Largest note that is read.
+/// Maximum size of a note that is read, in bytes.
 const MAX_NOTE: u64 = 32 * 1024;
 
-/// What became of what a run had left.
+/// Result of tidying what a run left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tidied {
-    /// Files that were removed.
+    /// Number of files that were removed.
     pub removed: usize,
-    /// The names of partial bodies that can be resumed. They are still there.
+    /// Names of the remaining partial bodies, which can be resumed.
     pub kept: HashSet<String>,
-    /// Partial bodies among those that were removed that an earlier edition could have resumed: their
-    /// names can be guessed.
+    /// Number of removed partial bodies that an earlier edition could resume: they have guessable
+    /// names.
     pub guessable: usize,
 }
 
-/// Removes what is in `partial`, the folder of a run for partial bodies, except, if `boot` says
-/// which boot of the machine this is, what can be resumed: that is in `kept` then.
+/// Cleans `partial`, the folder of a run for partial bodies. If `boot`, the id of the current boot,
+/// is given, moves everything that can be resumed to `kept`. Removes everything else.
 ///
 /// # Errors
 ///
-/// The folder cannot be read, or something in it not removed: which, and why.
+/// Fails with the path and the reason if the folder cannot be read or an entry not removed.
 pub fn tidy(partial: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::Error)> {
     let at = |path: &Path| {
         let path = path.to_owned();
@@ -75,7 +75,7 @@ pub fn tidy(partial: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::
     let kept = partial.join(KEPT);
     let mut tidied = Tidied::default();
     if let Some(boot) = boot {
-        // Nobody could resume them without knowing that nobody else can have prepared them.
+        // These are not resumed, because another user could have prepared them.
         let old = notes(partial, boot).map_err(at(partial))?;
         tidied.guessable = old
             .iter()
@@ -100,7 +100,7 @@ pub fn tidy(partial: &Path, boot: Option<&str>) -> Result<Tidied, (PathBuf, io::
     Ok(tidied)
 }
 
-/// Keeps the youngest of what can be resumed.
+/// Keeps the youngest partial bodies that can be resumed.
 fn sort_out(
     kept: &Path,
     boot: Option<&str>,
@@ -137,12 +137,12 @@ fn sort_out(
     Ok(())
 }
 
-/// Moves what can be resumed from `folder`, whose worker is gone, to `kept`, and removes the rest
-/// with the folder; how many names that were.
+/// Moves everything that can be resumed from `folder`, whose worker has exited, to `kept`. Removes
+/// the rest with the folder, and returns the number of names that were in it.
 ///
 /// # Errors
 ///
-/// If something stays.
+/// Fails if something could not be moved or removed.
 pub fn salvage(folder: &Path, kept: &Path, boot: Option<&str>) -> io::Result<usize> {
     if let Some(boot) = boot {
         for (_, body) in notes(folder, boot)? {
@@ -151,7 +151,7 @@ pub fn salvage(folder: &Path, kept: &Path, boot: Option<&str>) -> io::Result<usi
             }
             make(kept)?;
             let note = note_of(&body);
-            // An older one would speak of another body.
+            // An older note would describe another body.
             match fs::remove_file(kept.join(&note)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -161,12 +161,12 @@ pub fn salvage(folder: &Path, kept: &Path, boot: Option<&str>) -> io::Result<usi
         }
     }
     let removed = fs::read_dir(folder)?.count();
-    // It follows no links.
+    // This does not follow links.
     fs::remove_dir_all(folder)?;
     Ok(removed)
 }
 
-/// Makes a folder that nobody else can look into, if it is not there.
+/// Creates a folder that other users cannot read, if it does not exist.
 fn make(folder: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_folder(folder) => Ok(()),
@@ -182,7 +182,7 @@ fn note_of(body: &OsStr) -> OsString {
     OsString::from_vec([body.as_bytes(), NOTE_SUFFIX.as_bytes()].concat())
 }
 
-/// The partial bodies in `folder` with a good note, and when each was last written to.
+/// Returns the partial bodies in `folder` that have a valid note, with their times of modification.
 fn notes(folder: &Path, boot: &str) -> io::Result<BTreeSet<(SystemTime, OsString)>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder)? {
@@ -198,7 +198,7 @@ fn notes(folder: &Path, boot: &str) -> io::Result<BTreeSet<(SystemTime, OsString
     Ok(found)
 }
 
-/// When `body` was written to, if it is a file with no other name and a good note.
+/// Returns when `body` was last written, if it is a file with one name and a valid note.
 fn modified(folder: &Path, body: &OsStr, note: &OsStr, boot: &str) -> Option<SystemTime> {
     let is_file = |path: &Path| {
         let metadata = fs::symlink_metadata(path).ok()?;

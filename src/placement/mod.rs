@@ -1,4 +1,4 @@
-//! Placement: puts the bodies that workers have finished in place, and runs `--exec` on them.
+//! Placement: puts finished bodies in place and runs `--exec` on them.
 //!
 //! ```text
 //!   shell ── Job ──> placement thread ── Order ──> command threads (only with --exec)
@@ -6,16 +6,15 @@
 //!     └──────── PlacementEvent ───────┴────────────────────────────┘
 //! ```
 //!
-//! Only this module changes files of the user. A worker writes into a folder of its own and can do
-//! nothing to a body once it is in place; what it left is looked at (`body`) before it is moved
-//! (`place`). Partial bodies of workers that are gone are kept for others (`leftovers`).
+//! Only this module changes files of the user. A worker writes into its own folder and cannot
+//! change a body that is in place. What it left is checked (`body`) before it is moved (`place`).
+//! Partial bodies of workers that have exited are kept for other workers (`leftovers`).
 //!
-//! All jobs are done by one thread, in their order. So a worker's bodies are placed before its
-//! folder is salvaged, and that is done before another worker is given what was in it. Where the file
-//! system takes long, it has others help with the bodies of one job. The thread may hang with the
-//! disk; nobody waits for it but the tasks concerned, and workers that are to start. So the folders
-//! of workers are made here as well, and the disk is tried here (`proof`). It must not decide what
-//! becomes of a task.
+//! One thread does all jobs, in order. So a worker's bodies are placed before its folder is
+//! salvaged, and another worker gets its partial bodies only after that. If the file system is
+//! slow, helper threads share the bodies of one job. The thread may hang with the disk; only the
+//! tasks concerned and workers that are starting wait for it. So this module also creates the
+//! folders of workers, and tests the disk (`proof`). It must not decide what happens to a task.
 
 mod body;
 mod crew;
@@ -50,95 +49,95 @@ use times::Times;
 pub use lease::has_leases;
 pub use leftovers::{KEPT, LOCAL, Tidied, folder_of, is_name, tidy};
 
-/// Longest time for which the end of a run waits for commands to end and for their files to be
-/// removed: longer than the executor takes for that.
+/// Maximum time that the end of a run waits for commands to end and for their files to be removed:
+/// longer than the executor needs.
 const END_WITHIN: Duration = Duration::from_secs(20);
 
-/// Most jobs between two reports.
+/// Maximum number of jobs between two reports.
 const BATCH: usize = 256;
 
-/// A body that takes longer than this is waited for, and not worked on: then several are placed at
-/// once.
+/// Placing a body that takes longer is mostly waiting. Several bodies are then placed at once.
 const SLOW: Duration = Duration::from_micros(500);
 
-/// How files are put in place.
+/// The configuration of placement.
 #[derive(Debug)]
 pub struct Plan {
     /// The output folder.
     pub output: Folder,
-    /// The folder with the workers' folders.
+    /// The folder that contains the workers' folders.
     pub partial: Folder,
-    /// Workers are threads of this process.
+    /// Whether workers are threads of this process.
     pub local: bool,
-    /// What partial bodies are good for; nothing if none is to be kept.
+    /// The id of the current boot, to resume partial bodies in; `None` if none are kept.
     pub boot: Option<String>,
-    /// A file is to be safe from the loss of power before it is reported.
+    /// Whether a file must survive a loss of power before it is reported.
     pub fsync: bool,
-    /// Files get the time at which the server says that they were modified.
+    /// Whether files get the modification time that the server reports.
     pub remote_time: bool,
-    /// A failure is retried, of whatever kind it is.
+    /// Whether permanent failures are retried too.
     pub insist: bool,
-    /// Who says whether a target of a fleet may still be put in place.
+    /// Decides whether a target of a fleet may still be placed.
     pub fence: Option<Fence>,
-    /// What runs the command on each file, and how many of them at once.
+    /// The executor of the command on each file, and the maximum number of commands at once.
     pub exec: Option<(Executor, usize)>,
 }
 
-/// A body that is to be put in place.
+/// A body to place.
 #[derive(Debug)]
 pub struct Order {
-    /// The worker that has it.
+    /// The worker that downloaded it.
     pub worker: WorkerId,
     pub task: TaskId,
-    /// What sort of task.
+    /// The kind of the task.
     pub kind: TaskKind,
     /// Its URL.
     pub url: String,
     /// The name of the body in the worker's folder.
     pub partial: String,
-    /// Where the file is to be, relative to the output folder.
+    /// The final path of the file, relative to the output folder.
     pub path: String,
-    /// What is there may be replaced.
+    /// Whether an existing file may be replaced.
     pub replace: bool,
     /// The file in place, if it may still be current.
     pub known: Option<Box<Known>>,
-    /// Which target of a fleet it is, if it is one.
+    /// The target of a fleet that the body belongs to, if any.
     pub fenced_as: Option<FencedTarget>,
-    /// The body, as the worker tells it.
+    /// The body, as the worker describes it.
     pub stored: Box<Stored>,
 }
 
 #[derive(Debug)]
 pub enum PlacementEvent {
-    /// An order is done, or what a worker called fatal is tried.
+    /// An order is finished, or a failure that a worker called fatal has been checked.
     Placed {
-        /// The worker that had the body, or the failure.
+        /// The worker that had the body or the failure.
         worker: WorkerId,
         task: TaskId,
-        /// The file, or why there is none.
+        /// The file, or the failure.
         result: Result<Box<Stored>, Box<Failure>>,
-        /// What is wrong with what the worker left, if it broke the protocol.
+        /// How the worker broke the protocol, if it did.
         violation: Option<String>,
     },
-    /// An order is refused: the target is not this machine's any more. Its body is removed.
+    /// An order was refused, because the target no longer belongs to this member. The body has been
+    /// removed.
     Fenced {
         /// The worker that had the body.
         worker: WorkerId,
         task: TaskId,
-        /// The body, as the worker told it.
+        /// The body, as the worker described it.
         stored: Box<Stored>,
     },
-    /// What there is of partial bodies is in the folder of this worker now.
+    /// The partial bodies that exist are now in the folder of this worker.
     Fetched { worker: WorkerId },
-    /// The folder of this worker is there, or cannot be made.
+    /// The folder of this worker exists, or cannot be created.
     Made {
         worker: WorkerId,
-        /// Why there is none.
+        /// The error, if it cannot be created.
         result: io::Result<()>,
     },
 }
 
-/// What is to be done.
+/// A job for the placement thread.
 #[derive(Debug)]
 enum Job {
     Make(WorkerId),
@@ -150,13 +149,13 @@ enum Job {
     },
     Fetch {
         worker: WorkerId,
-        /// The names of partial bodies, each with the worker that had it last.
+        /// Names of partial bodies, each with the last worker that had it.
         bodies: Vec<(Option<WorkerId>, String)>,
     },
     Salvage(WorkerId),
 }
 
-/// See the module. To be ended by [`close`](Self::close).
+/// The handle of the placement thread. Call [`close`](Self::close) at the end.
 #[derive(Debug)]
 pub struct Placement {
     jobs: Sender<Job>,
@@ -166,11 +165,11 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Starts the thread. News goes to `tell`, in batches.
+    /// Starts the thread. It passes events to `tell`, in batches.
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started.
+    /// Fails if the thread cannot be started.
     pub fn start(
         plan: Plan,
         tell: impl Fn(Vec<PlacementEvent>) + Send + Sync + 'static,
@@ -206,13 +205,13 @@ impl Placement {
         Ok(Self { jobs, crew, ended })
     }
 
-    /// Makes the folder of `worker`, a new one; answered by [`PlacementEvent::Made`].
+    /// Creates the new folder of `worker`. The answer is [`PlacementEvent::Made`].
     pub fn make(&self, worker: WorkerId) {
         self.tell(Job::Make(worker));
     }
 
-    /// Tries whether a failure that `worker` calls fatal is; answered by [`PlacementEvent::Placed`], with a
-    /// failure that is fatal or may pass.
+    /// Checks whether a failure that `worker` calls fatal is fatal. The answer is
+    /// [`PlacementEvent::Placed`] with a fatal or a transient failure.
     pub fn prove(&self, worker: WorkerId, task: TaskId, failure: Box<Failure>) {
         self.tell(Job::Prove {
             worker,
@@ -221,44 +220,44 @@ impl Placement {
         });
     }
 
-    /// Puts bodies in place; each is answered by [`PlacementEvent::Placed`].
+    /// Places bodies. The answer for each is [`PlacementEvent::Placed`].
     pub fn place(&self, orders: Vec<Order>) {
         self.tell(Job::Place(orders));
     }
 
-    /// Moves what there is of partial bodies to the folder of `worker`; answered by
-    /// [`PlacementEvent::Fetched`]. Each comes with the worker that had it last.
+    /// Moves existing partial bodies to the folder of `worker`. The answer is
+    /// [`PlacementEvent::Fetched`]. Each name comes with the last worker that had it.
     pub fn fetch(&self, worker: WorkerId, bodies: Vec<(Option<WorkerId>, String)>) {
         self.tell(Job::Fetch { worker, bodies });
     }
 
-    /// Keeps what can be resumed of a worker that is gone, and removes its folder.
+    /// Keeps the resumable partial bodies of a worker that has exited, and removes its folder.
     pub fn salvage(&self, worker: WorkerId) {
         self.tell(Job::Salvage(worker));
     }
 
-    /// Stops commands, until [`resume`](Self::resume).
+    /// Stops commands until [`resume`](Self::resume).
     pub fn stop(&self) {
         if let Some(crew) = &self.crew {
             crew.executor().stop();
         }
     }
 
-    /// Lets commands go on.
+    /// Continues commands.
     pub fn resume(&self) {
         if let Some(crew) = &self.crew {
             crew.executor().resume();
         }
     }
 
-    /// Whether a command is run on each file.
+    /// Returns whether a command runs on each file.
     #[must_use]
     pub const fn runs_commands(&self) -> bool {
         self.crew.is_some()
     }
 
-    /// Ends commands that run, and removes their files; what is not placed by now is not reported.
-    /// Waits for that, but not for a disk that hangs.
+    /// Ends running commands and removes their files. Bodies that are not placed yet are not
+    /// reported. Waits for this, but not for a disk that hangs.
     pub fn close(self) {
         let Self { jobs, crew, ended } = self;
         let deadline = Instant::now() + END_WITHIN;
@@ -277,12 +276,12 @@ impl Placement {
     }
 
     fn tell(&self, job: Job) {
-        // It ends when this does.
+        // The thread ends when this value is dropped.
         let _ = self.jobs.send(job);
     }
 }
 
-/// What the thread works with.
+/// The state of the placement thread.
 #[derive(Debug)]
 struct Hand {
     mover: Arc<Mover>,
@@ -290,26 +289,26 @@ struct Hand {
     boot: Option<String>,
     fsync: bool,
     crew: Option<Arc<Crew>>,
-    /// Once they were needed.
+    /// Started when they are first needed.
     helpers: Option<Helpers>,
-    /// How long it took of late to put a body in place.
+    /// Recent average time to place a body.
     pace: Duration,
-    /// Those of workers, as far as they were needed.
+    /// The folders of workers that were needed so far.
     folders: HashMap<WorkerId, Arc<Folder>>,
 }
 
-/// Who puts one body in place.
+/// Places single bodies.
 #[derive(Debug)]
 struct Mover {
     output: Arc<Folder>,
     local: bool,
-    /// Nothing if files keep the time of their download.
+    /// `None` if files keep the time of their download.
     times: Option<Times>,
     insist: bool,
     fence: Option<Fence>,
 }
 
-/// Why a body is not in place.
+/// Reason why a body is not in place.
 #[derive(Debug)]
 enum Misplaced {
     Fault(Fault),
@@ -330,7 +329,7 @@ impl Hand {
                 match job {
                     Job::Make(worker) => {
                         let result = self.make(worker);
-                        // Not to wait for what is synced.
+                        // Sent now, so that it does not wait for a sync.
                         tell(vec![PlacementEvent::Made { worker, result }]);
                     }
                     Job::Prove {
@@ -372,7 +371,7 @@ impl Hand {
         }
     }
 
-    /// Makes the folder of a worker, which nobody else can look into.
+    /// Creates the folder of a worker, which other users cannot read.
     fn make(&mut self, worker: WorkerId) -> io::Result<()> {
         let name = self.folder_name(worker);
         let folder = self.partial.make_folders(name, Mode::RWXU)?;
@@ -380,8 +379,8 @@ impl Hand {
         Ok(())
     }
 
-    /// Puts bodies in place, several at once where it takes long. What is there then is added to
-    /// `placed`, in any order, and whatever else there is to tell to `news`.
+    /// Places bodies, several at once if that is slow. Adds placed bodies to `placed`, in any
+    /// order, and all other events to `news`.
     fn place_all(
         &mut self,
         orders: &mut Vec<Order>,
@@ -415,7 +414,7 @@ impl Hand {
         }
     }
 
-    /// Makes what was put in place safe from the loss of power, each folder once.
+    /// Makes placed files safe from a loss of power. Syncs each folder once.
     fn sync(&self, placed: &[Order]) -> Result<(), Fault> {
         if !self.fsync {
             return Ok(());
@@ -427,10 +426,10 @@ impl Hand {
             }
             folders.entry("").or_insert(&*order.path);
         }
-        // The deepest first: a name is to be there before the folder that it is in.
+        // Deepest first: a name must be on disk before the folder that contains it.
         for (folder, path) in folders.into_iter().rev() {
             sync_folder(&self.mover.output, folder).map_err(|errno| {
-                // What is in place may be lost, and what comes next as well, whatever it says.
+                // Placed files may be lost, and so may later ones, whatever later calls return.
                 let known = Fault::storing("sync", path, errno);
                 Fault::fatal(known.kind, known.message)
             })?;
@@ -438,7 +437,7 @@ impl Hand {
         Ok(())
     }
 
-    /// The folder of a worker.
+    /// Returns the folder of a worker.
     fn folder(&mut self, worker: WorkerId) -> io::Result<Arc<Folder>> {
         if let Some(folder) = self.folders.get(&worker) {
             return Ok(Arc::clone(folder));
@@ -456,10 +455,10 @@ impl Hand {
     }
 }
 
-/// A body to place, and the folder that it is in.
+/// A body to place, with its folder.
 type Found = (io::Result<Arc<Folder>>, Order);
 
-/// What became of it, and how long that took.
+/// The result of placing a body, and the time that it took.
 type Timed = (Result<Order, PlacementEvent>, Duration);
 
 impl Mover {
@@ -473,8 +472,8 @@ impl Mover {
         (result, time)
     }
 
-    /// Puts a body in place, which is in this folder: six system calls for a file in the output
-    /// folder itself. Comes back with what is there then.
+    /// Places a body that is in this folder: six system calls for a file in the output folder
+    /// itself. Returns the order with the facts about the file.
     fn place(
         &self,
         folder: io::Result<Arc<Folder>>,
@@ -575,14 +574,15 @@ impl Mover {
 }
 
 impl Order {
-    /// A file that was there before has been through its command, or was stored without one; and
-    /// what is not of the list is none of the command's.
+    /// Returns whether the command runs on the file. A file that was in place before has been
+    /// through its command or was stored without one. A file that is not from the list has no
+    /// command.
     fn wants_command(&self) -> bool {
         !self.stored.unchanged && self.kind == TaskKind::Listed
     }
 }
 
-/// The news that `order` is done.
+/// Returns the event that `order` is done.
 fn done(order: Order) -> PlacementEvent {
     PlacementEvent::Placed {
         worker: order.worker,
@@ -592,7 +592,7 @@ fn done(order: Order) -> PlacementEvent {
     }
 }
 
-/// The news that `order` failed. With `insist` it is tried again, if that is any use.
+/// Returns the event that `order` failed. With `insist`, a permanent failure becomes transient.
 fn failed(order: Order, fault: Fault, insist: bool) -> PlacementEvent {
     let severity = if insist && fault.severity == Severity::Permanent {
         Severity::Transient { retry_after: None }

@@ -1,7 +1,7 @@
-//! Partial bodies on their way from one worker to another.
+//! Moves partial bodies from one worker to another.
 //!
-//! A download goes on with what is there of it, whoever wrote that. A worker that is gone can change
-//! nothing any more; of one that lives, only what it has not open for writing goes to another.
+//! A download resumes from its partial body, whichever worker wrote it. A worker that has exited
+//! cannot change it any more. A worker that still runs must not have it open for writing.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use super::leftovers::{self, KEPT, folder_of};
 use crate::folder::Replace;
 
 impl Hand {
-    /// Moves a partial body with its note to the folder of `worker`. If something is wrong with it,
-    /// it is removed, and the download starts over.
+    /// Moves a partial body with its note to the folder of `worker`. If there is a problem with it,
+    /// it is removed and the download starts over.
     pub(super) fn fetch(&mut self, worker: WorkerId, last: Option<WorkerId>, name: &str) {
         let Ok(to) = self.folder(worker) else {
             return;
@@ -27,11 +27,11 @@ impl Hand {
         from.extend(self.partial.folder(KEPT).ok().map(Arc::new));
         let note = format!("{name}{}", NOTE_SUFFIX);
         for from in from {
-            // Both are held, so that nobody can begin to write to them.
+            // Both are held under a lease, so that no process can open them for writing unnoticed.
             let sound = Body::open(&from, name, Leases::Taken)
                 .and_then(|body| Ok((body, Body::open(&from, &note, Leases::Taken)?)));
             let moved = sound.map(|(body, told)| {
-                // One that is there would speak of another body.
+                // An existing note would describe another body.
                 let _ = to.remove_file(&note);
                 let moved = from
                     .rename(name, &to, name, Replace::Yes)
@@ -52,7 +52,7 @@ impl Hand {
         }
     }
 
-    /// Keeps what can be resumed of a worker that is gone, and removes its folder.
+    /// Keeps the resumable partial bodies of a worker that has exited, and removes its folder.
     pub(super) fn salvage(&mut self, worker: WorkerId) {
         self.folders.remove(&worker);
         if self.mover.local {
@@ -61,7 +61,7 @@ impl Hand {
         let partial = self.partial.path();
         let (folder, kept) = (partial.join(folder_of(worker)), partial.join(KEPT));
         if let Err(error) = leftovers::salvage(&folder, &kept, self.boot.as_deref()) {
-            // The end of the run tries again, and says so if it cannot.
+            // The end of the run tries again, and reports an error if it fails.
             tracing::debug!(%worker, %error, "the folder of a worker that is gone stays");
         }
     }

@@ -1,6 +1,6 @@
-//! Putting a whole body in its place, and whose fault it is if that does not work.
+//! Puts a complete body in place, and classifies the failure if that does not work.
 //!
-//! It must not know how a body came to be.
+//! This module must not know where a body comes from.
 
 use std::io;
 
@@ -11,25 +11,25 @@ use worker::Fault;
 
 use crate::folder::{Folder, Replace};
 
-/// Begins the name under which a body is tried where its own name was refused.
+/// Prefix of the name under which a body is tried if its own name was refused.
 const PROBE: &str = ".coordinator-probe-";
 
-/// Where a body is, and where it is to be.
+/// The place of a body now, and its final place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Move<'a> {
     pub(super) output: &'a Folder,
-    /// The folder of the body, and its name there.
+    /// The folder that contains the body, and its name there.
     pub(super) folder: &'a Folder,
     pub(super) name: &'a str,
     /// Relative to the output folder.
     pub(super) path: &'a str,
-    /// What is there may be replaced.
+    /// Whether an existing file may be replaced.
     pub(super) replace: bool,
 }
 
 impl Move<'_> {
-    /// Puts the body in place, over a file that may be there if that may be replaced. Parent folders
-    /// are made when missing, and symbolic links never followed.
+    /// Puts the body in place, and replaces an existing file if that is allowed. Creates missing
+    /// parent folders, and never follows symbolic links.
     pub(super) fn place(&self) -> Result<(), Errno> {
         let replace = match self.replace {
             true => Replace::Yes,
@@ -50,8 +50,8 @@ impl Move<'_> {
         }
     }
 
-    /// Why the file could not be put in place, and whether that ends the run: only if the same file
-    /// cannot be put beside it either, so that it is not for its name.
+    /// Returns why the file could not be put in place. This ends the run only if the same file
+    /// cannot be put beside it either, because then its name is not the cause.
     pub(super) fn misplaced(&self, errno: Errno) -> Fault {
         let permanent = |why: &str| {
             let text = format!("cannot put in place {}: {why}", self.path);
@@ -67,10 +67,10 @@ impl Move<'_> {
             {
                 let cause = io::Error::from(errno);
                 if self.is_folder() {
-                    // A sandbox takes that for a lack of permission.
+                    // A sandbox reports this as a lack of permission.
                     permanent("a folder is in its place")
                 } else if errno == Errno::NOENT {
-                    // Somebody removed the folder just now.
+                    // The folder was removed just now.
                     let text = format!("cannot put in place {}: {cause}", self.path);
                     Fault::transient(FailureKind::Store, text)
                 } else {
@@ -81,7 +81,7 @@ impl Move<'_> {
         }
     }
 
-    /// Whether the file can be put into the output folder under a name that is nobody's. It is gone
+    /// Returns whether the file can be moved to an unused name in the output folder. Removes it
     /// then.
     fn fits_beside(&self) -> bool {
         let probe = format!("{PROBE}{}", self.name);
@@ -91,14 +91,14 @@ impl Move<'_> {
             .is_ok()
     }
 
-    /// Whether a folder is in its place.
+    /// Returns whether a folder is in its place.
     fn is_folder(&self) -> bool {
         self.output
             .look(self.path)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
-    /// Whether a file of the same size is there already.
+    /// Returns whether a file of this size is already in place.
     pub(super) fn is_in_place(&self, bytes: u64) -> bool {
         self.output.look(self.path).is_ok_and(|stat| {
             FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -106,10 +106,10 @@ impl Move<'_> {
         })
     }
 
-    /// Removes what is in its place, if it is a file or a link. Something else, or a folder on the
-    /// way that is none any more, is somebody else's.
+    /// Removes the file or link in its place. Anything else was put there by another program, and
+    /// so was anything that replaced a folder on the way.
     pub(super) fn take_away(&self) {
-        // Nothing can be done about a failure; without a record the file counts for nothing.
+        // A failure cannot be handled; a file without a record does not count.
         let _ = match self.path.rsplit_once('/') {
             None => self.output.remove_file(self.path),
             Some((parents, name)) => self
@@ -126,7 +126,7 @@ impl Move<'_> {
     }
 }
 
-/// Makes the names in the folder `path` of the output folder last; that folder itself is "".
+/// Makes the names in the folder `path` of the output folder durable. "" is the output folder.
 pub(super) fn sync_folder(output: &Folder, path: &str) -> Result<(), Errno> {
     let synced = match path {
         "" => output.sync(),
@@ -135,7 +135,7 @@ pub(super) fn sync_folder(output: &Folder, path: &str) -> Result<(), Errno> {
     synced.map_err(|error| errno(&error))
 }
 
-/// What the system said.
+/// Returns the error number of the system.
 pub(super) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

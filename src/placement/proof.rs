@@ -1,5 +1,5 @@
-//! Whether what a worker calls fatal is: a worker may have been taken over, and one message must not
-//! end a run. So the coordinator tries by itself what every task needs.
+//! Checks whether a failure that a worker calls fatal is fatal: a worker may have been taken over,
+//! and one message must not end a run. The coordinator tries the operations that every task needs.
 
 use std::io::{self, Write};
 
@@ -11,11 +11,11 @@ use rustix::process::{Resource, getrlimit};
 use super::Hand;
 use crate::folder::Folder;
 
-/// Less room than this is a full disk.
+/// A disk with less space than this is full.
 const ROOM: u64 = 64 * 1024 * 1024;
 
 impl Hand {
-    /// What a worker says ends the run only if it is so; otherwise it may pass.
+    /// Leaves a failure fatal only if the check confirms it, and makes it transient otherwise.
     pub(super) fn proven(&self, worker: WorkerId, mut failure: Box<Failure>) -> Box<Failure> {
         match store(&self.partial).and_then(|()| store(&self.mover.output)) {
             Err(error) => tracing::debug!(%error, "no task can succeed"),
@@ -28,11 +28,11 @@ impl Hand {
     }
 }
 
-/// Stores something in `folder`, and leaves nothing there.
+/// Stores data in `folder`, and leaves nothing there.
 fn store(folder: &Folder) -> io::Result<()> {
     let mut file = folder.nameless()?;
     file.write_all(&[0; 4096])?;
-    // Beyond its limit on file sizes this process would be killed (RLIMIT_FSIZE in setrlimit(2)).
+    // A write beyond the limit on file sizes would kill this process (setrlimit(2), RLIMIT_FSIZE).
     let most = getrlimit(Resource::Fsize).current.unwrap_or(ROOM);
     match fallocate(&file, FallocateFlags::empty(), 0, ROOM.min(most)) {
         Ok(()) => {}

@@ -1,4 +1,4 @@
-//! Tests of the placement: what is on disk, and what is told.
+//! Tests of placement: the files on disk and the events.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -22,10 +22,10 @@ const OTHER: WorkerId = WorkerId {
     epoch: Epoch(1),
 };
 
-/// A name as the coordinator makes them.
+/// A name such as the coordinator creates.
 const NAME: &str = "77777777777777777777777777777777";
 
-/// A placement, and the folder it works in.
+/// A placement and its folder.
 struct Bench {
     placement: Placement,
     news: Receiver<Vec<PlacementEvent>>,
@@ -79,7 +79,7 @@ impl Bench {
         self.folder.path().join(path)
     }
 
-    /// In the folder of a worker.
+    /// Returns a path in the folder of a worker.
     fn own(&self, worker: WorkerId, name: &str) -> PathBuf {
         let folder = self.path(".coordinator/partial").join(folder_of(worker));
         folder.join(name)
@@ -90,7 +90,7 @@ impl Bench {
         entries.count()
     }
 
-    /// Places `body`, of which the worker tells the truth.
+    /// Places `body`, which the worker reports truthfully.
     fn place(&self, path: &str, body: &str) -> Placed {
         fs::write(self.own(WORKER, NAME), body).expect("written");
         self.order(order(path, body))
@@ -365,7 +365,7 @@ fn a_partial_body_that_its_worker_can_still_change_goes_to_nobody() {
         .expect("opened");
     bench.fetch(Some(WORKER));
     assert_eq!((bench.left(OTHER), bench.left(WORKER)), (0, 0));
-    // One without a note is of no use.
+    // A partial body without a note cannot be used.
     fs::write(bench.own(WORKER, NAME), "part").expect("written");
     bench.fetch(Some(WORKER));
     assert_eq!(bench.left(OTHER), 0);
@@ -413,7 +413,7 @@ fn a_file_gets_the_time_that_the_server_says_within_reason() {
         let time = since_1970(time.expect("it is there"));
         match modified.filter(|_| given) {
             Some(modified) => assert_eq!(time, modified),
-            // A file system's clock may be behind by a tick.
+            // The clock of a file system may be behind by a tick.
             None => assert!(
                 (begun - 1..=begun + HOUR / 2).contains(&time),
                 "{modified:?}: {time}"
@@ -440,7 +440,7 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
         fsync: false,
         crew: None,
         helpers: None,
-        // As on a file system that takes long.
+        // As on a slow file system.
         pace: SLOW * 100,
         folders: HashMap::new(),
     };
@@ -448,7 +448,7 @@ fn bodies_that_are_placed_at_once_are_each_in_place_and_told_of_once() {
     let orders = (0..BODIES).map(|number| {
         let body = format!("{number:03}");
         let worker = if number % 2 == 0 { WORKER } else { OTHER };
-        // Of each tenth there is no body.
+        // Every tenth body is missing.
         if number % 10 != 9 {
             fs::write(bench.own(worker, &body), &body).expect("written");
         }

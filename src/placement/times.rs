@@ -1,4 +1,4 @@
-//! The time that a file gets (`--remote-time`): that which the server says.
+//! The modification time of a file (`--remote-time`), as the server reports it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,17 +7,17 @@ use protocol::Timestamp;
 
 use super::body::Body;
 
-/// See the module.
+/// Sets the modification times of files.
 #[derive(Debug, Default)]
 pub(super) struct Times {
-    /// That it cannot be set was said.
+    /// Whether the user was warned that times cannot be set.
     told: AtomicBool,
 }
 
 impl Times {
-    /// Gives `body` the time at which a server says that it was modified, if that can be: not before
-    /// 1970, and not later than now, where `--refresh` would take it for what somebody wrote since.
-    /// That it cannot be set is no reason to give up the file.
+    /// Gives `body` the modification time that the server reports, if it is not before 1970 and not
+    /// later than now. `--refresh` would take a later time for a change by another program. An
+    /// error does not fail the task.
     pub(super) fn set(&self, body: &Body, modified: Timestamp, path: &str) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));

@@ -1,21 +1,21 @@
-//! For how long work was going on, of which only pieces are known, in any order.
+//! Computes how long downloads were in progress, from separate periods in any order.
 //!
-//! A run log may tell of several runs, with a night between them that no rate should count. So
-//! times that overlap, or are not far apart, are put together, and what is between those is left
-//! out. Memory is bounded: where there are too many, "far apart" becomes farther.
+//! A run log may contain several runs, with a night between them that no rate should count. So
+//! periods that overlap or are close together are merged, and the gaps between the merged ones are
+//! left out. Memory is bounded: if there are too many periods, larger gaps are merged too.
 
 use std::collections::BTreeMap;
 
-/// Milliseconds between two pieces of work below which it did not stop.
+/// Gaps below this number of milliseconds count as work.
 const GAP: i64 = 60_000;
 
-/// Most stretches that are kept.
+/// Maximum number of merged periods.
 const MOST: usize = 4096;
 
-/// See the module. Times are in milliseconds since some moment.
+/// Merged periods of work. Times are in milliseconds since any fixed moment.
 #[derive(Clone, Debug)]
 pub struct Busy {
-    /// From when until when, never closer than `gap`.
+    /// Start and end of each period. Periods are more than `gap` apart.
     stretches: BTreeMap<i64, i64>,
     gap: i64,
 }
@@ -30,7 +30,7 @@ impl Default for Busy {
 }
 
 impl Busy {
-    /// Work went on from `start` to `end`.
+    /// Adds a period of work from `start` to `end`.
     pub fn add(&mut self, start: i64, end: i64) {
         let (mut start, mut end) = (start, end.max(start));
         let near = end.saturating_add(self.gap);
@@ -51,7 +51,7 @@ impl Busy {
         }
     }
 
-    /// Adds a stretch behind all others.
+    /// Adds a period after all others.
     fn join(&mut self, start: i64, end: i64) {
         match self.stretches.last_entry() {
             Some(mut last) if last.get().saturating_add(self.gap) >= start => {
@@ -64,7 +64,7 @@ impl Busy {
         }
     }
 
-    /// The first moment and the last.
+    /// Returns the first moment and the last.
     #[must_use]
     pub fn span(&self) -> Option<(i64, i64)> {
         let (&first, _) = self.stretches.first_key_value()?;
@@ -72,7 +72,7 @@ impl Busy {
         Some((first, last))
     }
 
-    /// For how long work went on, in seconds.
+    /// Returns the total time of work in seconds.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "milliseconds of some years")]
     pub fn seconds(&self) -> f64 {
@@ -120,7 +120,7 @@ mod tests {
             let pieces: Vec<_> = pieces.iter().map(|&(start, long)| (start, start + long)).collect();
             let mut sorted = pieces.clone();
             sorted.sort_unstable();
-            // As written on paper: from left to right.
+            // An independent calculation, from left to right.
             let (mut total, mut until) = (0, i64::MIN / 2);
             for &(start, end) in &sorted {
                 let from = if start - until <= GAP { until } else { start };

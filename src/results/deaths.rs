@@ -1,16 +1,16 @@
-//! What workers died of, as the log of deaths tells.
+//! Causes of death of workers, from the log of deaths.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 
 use crate::run::log::LogReader;
 
-/// Most causes that are told apart; a cause is a signal or an exit code, or the reason why a worker
-/// did not start.
+/// Maximum number of causes that are counted separately. A cause is a signal, an exit code, or the
+/// reason why a worker did not start.
 const MOST: usize = 64;
 
-/// How many workers died of what. A log that is not there has none; where it cannot be read on, it
-/// ends.
+/// Counts the workers that died of each cause. A missing log has none. A log ends where it cannot
+/// be read.
 #[must_use]
 pub fn count(log: Option<File>) -> BTreeMap<String, u64> {
     let mut deaths = BTreeMap::new();

@@ -1,8 +1,9 @@
-//! The URLs that failed or are quarantined, as a list that `coordinator -` reads.
+//! Lists the URLs that failed or are quarantined, in a form that `coordinator -` reads.
 //!
-//! A list has one format, which its first line tells (`input::Format`). So it is text, a URL a line,
-//! unless one of them cannot be said in it: where the list named the file (`out`) or a part of it (`range`), or where an edited
-//! log has a URL that text would read otherwise. Then every line is JSON.
+//! A list has one format, which its first line determines (`input::Format`). The list is text with
+//! one URL per line, unless a task cannot be expressed in text: the list named its file (`out`) or
+//! a part of it (`range`), or an edited log has a URL that text would read otherwise. Then every
+//! line is JSON.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -23,11 +24,11 @@ struct Line<'a> {
     out: Option<&'a str>,
 }
 
-/// Prints the list on `out`, and counts its lines.
+/// Prints the list on `out`, and returns the number of lines.
 ///
 /// # Errors
 ///
-/// If the log cannot be read, or `out` not be written to.
+/// Fails if the log cannot be read, or if `out` cannot be written to.
 pub fn print(latest: &Latest, filter: &Filter, out: &mut impl Write) -> Result<u64, ResultsError> {
     let as_json = needs_json(latest, filter)?;
     let mut printed = 0;
@@ -45,7 +46,7 @@ fn is_asked_for(record: &Brief<'_>, filter: &Filter) -> bool {
     has_failed(record.outcome) && filter.admits(&record.url, record.kind())
 }
 
-/// Whether a task that ended like this is to be done again.
+/// Returns whether a task with this outcome is to be retried.
 #[must_use]
 pub const fn has_failed(outcome: Outcome) -> bool {
     match outcome {
@@ -71,7 +72,7 @@ fn needs_json(latest: &Latest, filter: &Filter) -> Result<bool, ResultsError> {
     Ok(found)
 }
 
-/// Whether a line of text says the task. No URL that we have normalised has any of these.
+/// Returns whether a line of text can express the task. Normalised URLs have no such characters.
 #[must_use]
 pub fn is_plain(url: &str, range: Option<&str>, out: Option<&str>) -> bool {
     let strange = |c: char| c.is_control() || c.is_whitespace() || c == '#';

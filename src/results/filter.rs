@@ -1,11 +1,11 @@
-//! Which records are asked for, by host and by kind of failure.
+//! Selects records by host and by kind of failure.
 
 use std::borrow::Cow;
 
 use protocol::FailureKind;
 use url::Url;
 
-/// See the module. What is empty admits everything.
+/// A filter for records. An empty list selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Kinds of failure.
@@ -15,21 +15,21 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether the record of this URL is asked for, which failed like this if it did.
+    /// Returns whether the record of this URL is selected. `kind` is its kind of failure, if any.
     #[must_use]
     pub fn admits(&self, url: &str, kind: Option<FailureKind>) -> bool {
         (self.kinds.is_empty() || kind.is_some_and(|kind| self.kinds.contains(&kind)))
             && (self.hosts.is_empty() || self.hosts.iter().any(|wanted| *wanted == host(url)))
     }
 
-    /// Whether every record is.
+    /// Returns whether every record is selected.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.kinds.is_empty() && self.hosts.is_empty()
     }
 }
 
-/// The host of a URL, without the port; nothing if it has none, or is no URL.
+/// Returns the host of a URL without the port, or an empty text if it has none or is not a URL.
 #[must_use]
 pub fn host(url: &str) -> Cow<'_, str> {
     if let Some(host) = plain_host(url) {
@@ -40,15 +40,15 @@ pub fn host(url: &str) -> Cow<'_, str> {
     host.unwrap_or_default().to_owned().into()
 }
 
-/// The host of a URL in which it stands as a parser would give it: lower case, no port, and neither an
-/// address nor in Punycode. As nearly all do.
+/// Returns the host of a URL if a parser would return the same text: lower case, no port, not an
+/// address and not in Punycode. This holds for nearly all URLs.
 fn plain_host(url: &str) -> Option<&str> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))?;
     let (host, _) = rest.split_once('/')?;
     let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    // A last label that begins with a digit may be a number, and so all of it an address.
+    // If the last label begins with a digit, the host may be an address.
     let last = host.rsplit('.').next()?.as_bytes();
     let is_name = last.first()?.is_ascii_lowercase() && last.last()?.is_ascii_lowercase();
     (is_name && host.bytes().all(is_plain) && !host.contains("xn--")).then_some(host)

@@ -1,7 +1,7 @@
-//! The hosts with the most failures, exactly, among more hosts than fit into memory.
+//! Finds the hosts with the most failures, exactly, among more hosts than fit into memory.
 //!
-//! Counts are in a [`DiskMap`]. A host's count only grows, so it is enough to look, each time one
-//! grows, whether it now belongs to the first.
+//! Counts are in a [`DiskMap`]. A host's count only grows, so it is enough to check, each time one
+//! grows, whether the host now belongs to the first ones.
 
 use std::path::PathBuf;
 
@@ -10,33 +10,33 @@ use serde::Serialize;
 use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::UrlKey;
 
-/// How many hosts are told.
+/// Number of hosts that are reported.
 pub const SHOWN: usize = 10;
 
-/// A host, and how it fared.
+/// The counts of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostCount {
     /// Its name or address.
     pub host: String,
-    /// URLs of it that failed or are quarantined.
+    /// Number of its URLs that failed or are quarantined.
     pub failed: u64,
-    /// URLs of it in all.
+    /// Number of its URLs.
     pub urls: u64,
 }
 
-/// See the module.
+/// Counts URLs by host.
 #[derive(Debug)]
 pub struct Hosts {
-    /// URLs that failed, and all, for each host.
+    /// Failed URLs and all URLs of each host.
     counts: DiskMap<16>,
-    /// Those with the most failures, most first.
+    /// The hosts with the most failures, in descending order.
     first: Vec<(String, u64)>,
-    /// Hosts with a failure.
+    /// Number of hosts with a failure.
     failing: u64,
 }
 
 impl Hosts {
-    /// None yet. Temporary files, if there must be any, are made in `folder`.
+    /// Creates empty counts. Temporary files, if any are needed, are created in `folder`.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Hosts {
     ///
     /// # Errors
     ///
-    /// If there is no room to keep track of it.
+    /// Fails if the disk map has no room.
     pub fn count(&mut self, host: &str, has_failed: bool) -> Result<(), DiskMapError> {
         let key = *UrlKey::of(host).as_bytes();
         let (mut failed, mut urls) = self.look_up(&key)?;
@@ -84,11 +84,11 @@ impl Hosts {
             .sort_by_key(|(_, failed)| std::cmp::Reverse(*failed));
     }
 
-    /// The hosts with the most failures, most first, at most [`SHOWN`].
+    /// Returns the hosts with the most failures, in descending order, at most [`SHOWN`].
     ///
     /// # Errors
     ///
-    /// If a temporary file cannot be read.
+    /// Fails if a temporary file cannot be read.
     pub fn worst(&self) -> Result<Vec<HostCount>, DiskMapError> {
         let hosts = self.first.iter().map(|(host, failed)| {
             let (_, urls) = self.look_up(UrlKey::of(host).as_bytes())?;
@@ -101,7 +101,7 @@ impl Hosts {
         hosts.collect()
     }
 
-    /// How many hosts have a failure.
+    /// Returns the number of hosts that have a failure.
     #[must_use]
     pub const fn failing(&self) -> u64 {
         self.failing

@@ -1,10 +1,10 @@
-//! Which lines of a run log count: the last one of each task.
+//! Determines which lines of a run log count: the last one of each task.
 //!
-//! The log is read once to note which line is the last of each task, in a [`DiskMap`], so that memory
-//! stays bounded however long the log is. If no task has two lines, which is usual, all of them
-//! count, and who counted while they were read is done. Otherwise the log is read again, and each line
-//! is asked whether it is that one. What is appended meanwhile is not looked at. This module opens the
-//! log for reading only, and takes no lock.
+//! The log is read once to note the last line of each task in a [`DiskMap`], so that memory stays
+//! bounded however long the log is. Usually no task has two lines. Then all lines count, and
+//! anything that was computed during this pass is complete. Otherwise the log is read again, and
+//! each line is checked. Lines that are appended after the start are ignored. This module opens the
+//! log only for reading, and takes no lock.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Take};
@@ -25,11 +25,11 @@ use crate::run::log::{Brief, Layout, LineProblem, Log, LogError, LogReader, Outc
 pub struct Latest {
     file: File,
     path: PathBuf,
-    /// How much of it there was when it was opened.
+    /// Length of the log when it was opened.
     length: u64,
     /// Where the last line of each task begins.
     last: DiskMap<8>,
-    /// No task has two lines: all count.
+    /// Whether all records count, because no task has two lines.
     all: bool,
     torn: bool,
     unusual: bool,
@@ -37,23 +37,23 @@ pub struct Latest {
     unreadable: Unreadable,
 }
 
-/// What a reader came across that is no record.
+/// The lines of a log that are not records.
 #[derive(Debug, Default)]
 pub struct Unreadable {
-    /// How many lines are none.
+    /// Number of these lines.
     pub lines: u64,
-    /// What is wrong with the first.
+    /// The problem of the first one.
     pub first: Option<LineProblem>,
 }
 
 impl Latest {
-    /// Opens the run log of an output folder, and notes which lines count. `visit` is shown each record,
-    /// be it one that counts or not. Temporary files, if there must be any, are made in `folder`.
+    /// Opens the run log of an output folder and determines which lines count. Passes every record
+    /// to `visit`. Temporary files, if any are needed, are created in `folder`.
     ///
     /// # Errors
     ///
-    /// There is none; it is something else; it cannot be read to its end; there is no room in
-    /// `folder` to keep track of it; or what `visit` fails with.
+    /// Fails if there is no log, if it is not a plain file, if it cannot be read to its end, if
+    /// `folder` has no room, or if `visit` fails.
     pub fn open(
         output: &Path,
         folder: PathBuf,
@@ -107,11 +107,11 @@ impl Latest {
         Ok(())
     }
 
-    /// Shows `visit` every record that counts, in the order of the log, until it breaks off.
+    /// Passes every record that counts to `visit`, in the order of the log, until it breaks off.
     ///
     /// # Errors
     ///
-    /// What `visit` fails with; or the log cannot be read any more.
+    /// Fails if `visit` fails, or if the log cannot be read any more.
     pub fn each(
         &self,
         mut visit: impl FnMut(&Brief<'_>) -> Result<ControlFlow<()>, ResultsError>,
@@ -130,12 +130,12 @@ impl Latest {
         Ok(())
     }
 
-    /// The same, with all that a record says. What is not a record although enough of it can be read is
-    /// given back.
+    /// Like `each`, with complete records. Returns the lines of which only a part could be read, so
+    /// that they are not records.
     ///
     /// # Errors
     ///
-    /// As of `each`.
+    /// As for `each`.
     pub fn each_whole(
         &self,
         mut visit: impl FnMut(&Record) -> Result<(), ResultsError>,
@@ -157,49 +157,48 @@ impl Latest {
         Ok(unreadable)
     }
 
-    /// Whether the record of this key in the line that begins here is the last of its task.
+    /// Returns whether the record with this key, in the line at `at`, is the last of its task.
     fn counts(&self, key: impl FnOnce() -> Key, at: u64) -> Result<bool, ResultsError> {
         Ok(self.all || self.last.get(&key())? == Some(at.to_be_bytes()))
     }
 
-    /// Whether every record counts: no task has two.
+    /// Returns whether every record counts, because no task has two.
     #[must_use]
     pub const fn all_count(&self) -> bool {
         self.all
     }
 
-    /// What of the log is no record.
+    /// Returns the lines of the log that are not records.
     #[must_use]
     pub const fn unreadable(&self) -> &Unreadable {
         &self.unreadable
     }
 
-    /// Where the run log is.
+    /// Returns the path of the run log.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the log ends in the middle of a line.
+    /// Returns whether the log ends in the middle of a line.
     #[must_use]
     pub const fn is_torn(&self) -> bool {
         self.torn
     }
 
-    /// Whether a line of the log, be it one that counts or not, has a task that a line of text
-    /// cannot say.
+    /// Returns whether the log has, on any line, a task that a line of text cannot express.
     #[must_use]
     pub const fn is_unusual(&self) -> bool {
         self.unusual
     }
 
-    /// Whether a record of the log is of a simulated run.
+    /// Returns whether any record of the log is from a simulated run.
     #[must_use]
     pub const fn is_simulated(&self) -> bool {
         self.simulated
     }
 
-    /// The run log itself, to be compared with what is about to be written.
+    /// Returns the run log itself, for a comparison with the target of an export.
     #[must_use]
     pub const fn file(&self) -> &File {
         &self.file
@@ -209,7 +208,7 @@ impl Latest {
 impl Unreadable {
     /// # Errors
     ///
-    /// If the log itself cannot be read on.
+    /// Fails if the log itself cannot be read further.
     fn add(&mut self, problem: LineProblem, path: &Path) -> Result<(), ResultsError> {
         if let LineProblem::Read { source, .. } = problem {
             let path = path.to_owned();
@@ -226,8 +225,8 @@ fn key_of(brief: &Brief<'_>) -> Key {
     key(&brief.url, range, out, brief.outcome, brief.task)
 }
 
-/// A duplicate is recorded beside the task whose file it shares, again by each run: it is told
-/// apart by its number.
+/// Returns the key of a task. A duplicate is recorded beside the task whose file it shares, and
+/// again in each run, so its number is part of its key.
 fn key(url: &str, range: Option<&str>, out: Option<&str>, outcome: Outcome, task: TaskId) -> Key {
     let key = match outcome {
         Outcome::Duplicate => {
@@ -252,7 +251,7 @@ fn open(output: &Path, layout: &Layout) -> Result<(File, u64), ResultsError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ResultsError::NoFolder { folder, hint });
         }
-        // Whatever else is wrong shows with the file.
+        // Any other error shows when the file is opened.
         Ok(_) | Err(_) => {}
     }
     let file = layout.open_log(Log::Results)?;
@@ -266,7 +265,7 @@ fn open(output: &Path, layout: &Layout) -> Result<(File, u64), ResultsError> {
     }
 }
 
-/// Where to look instead, if the default folder has no results and that of simulated runs has.
+/// Returns a hint, if the default folder has no results and the folder of simulated runs has.
 fn hint(output: &Path) -> &'static str {
     let simulated = Layout::at(PathBuf::from(SIMULATED_OUTPUT)).results();
     match output == Path::new(OUTPUT) && simulated.is_file() {

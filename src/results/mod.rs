@@ -1,4 +1,4 @@
-//! What became of a run, or of several in one folder, from what they recorded.
+//! Reports the results of one or more runs in a folder, from their records.
 //!
 //! ```text
 //!   run log --> latest: which lines count --> filter -+-> summary --> terminal
@@ -7,10 +7,10 @@
 //!                                                     +-> export: CSV, JSON
 //! ```
 //!
-//! The log is read a line at a time, up to three times, so that memory does not grow with it; once if no
-//! task has two lines and nothing is to be printed of each. It
-//! must not change or lock anything in the folder, and share nothing with a run but the log's
-//! format: the run may still be going on.
+//! The log is read line by line, so that memory does not grow with it: up to three times, or once
+//! if no task has two lines and no records are printed. This module must not change or lock
+//! anything in the folder, and shares only the format of the log with a run, which may still be in
+//! progress.
 
 mod busy;
 mod deaths;
@@ -39,7 +39,7 @@ use filter::Filter;
 use latest::{Latest, Unreadable};
 use summary::Counting;
 
-/// What is asked for.
+/// The requested results.
 #[derive(Clone, Debug)]
 pub struct Plan {
     folder: PathBuf,
@@ -47,40 +47,40 @@ pub struct Plan {
     failed: bool,
     stored: bool,
     slowest: usize,
-    /// Print the figures as JSON.
+    /// Whether to print the figures as JSON.
     figures: bool,
     csv: Option<Target>,
     json: Option<Target>,
 }
 
-/// Why what was asked for makes no sense.
+/// Reason why a combination of options is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Two exports at one place.
+    /// Two exports have the same destination.
     #[error(
         "--export-csv and --export-json cannot both be standard output (-); name a file for one"
     )]
     StdoutTwice,
 }
 
-/// Why there are no results, or not where they should be.
+/// Reason why results cannot be reported or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
-    /// There is no such folder.
+    /// The folder does not exist.
     #[error("there is no folder {}; name the output folder of a run{hint}", .folder.display())]
     NoFolder {
-        /// What was named.
+        /// The path that was given.
         folder: PathBuf,
-        /// Where a simulated run stored, if one did.
+        /// Where a simulated run stored its files, if there was one.
         hint: &'static str,
     },
-    /// It is something else.
+    /// It is not a folder.
     #[error(
         "{} is not a folder; name the output folder of a run, in which the run log is",
         .folder.display()
     )]
     NotAFolder {
-        /// What was named.
+        /// The path that was given.
         folder: PathBuf,
     },
     /// It has no run log.
@@ -91,33 +91,33 @@ pub enum ResultsError {
     )]
     NoLog {
         folder: PathBuf,
-        /// Where a simulated run stored, if one did.
+        /// Where a simulated run stored its files, if there was one.
         hint: &'static str,
     },
-    /// What is in the place of the run log is none.
+    /// The file in the place of the run log is not a run log.
     #[error("{} is not a run log, none of its lines is a record; {first}", .path.display())]
     NotALog {
-        /// What is there.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with its first line.
+        /// The problem of its first line.
         first: LineProblem,
     },
-    /// Something else is in its place.
+    /// The run log is not a plain file, or cannot be opened.
     #[error(transparent)]
     State(#[from] StateError),
     /// The run log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// It cannot be read again.
+    /// The run log cannot be read again.
     #[error("cannot read the run log a second time: {0}")]
     Rewind(#[source] io::Error),
-    /// There is no room to keep track of the URLs.
+    /// There is no room for the map of the URLs.
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
-    /// A result would take the place of the run log.
+    /// A result would overwrite the run log.
     #[error("{} is the run log itself, which is not written over; name another file", .path.display())]
     OverLog {
-        /// Where it was to be.
+        /// The path that was given.
         path: PathBuf,
     },
     /// A result cannot be written.
@@ -126,7 +126,7 @@ pub enum ResultsError {
 }
 
 impl ResultsError {
-    /// Whether whoever reads the results has seen enough.
+    /// Returns whether the reader of the results has closed the pipe.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
@@ -134,11 +134,11 @@ impl ResultsError {
 }
 
 impl Plan {
-    /// Makes sense of what was typed.
+    /// Validates the arguments.
     ///
     /// # Errors
     ///
-    /// When options contradict each other.
+    /// Fails if options contradict each other.
     pub fn new(args: ResultsArgs) -> Result<Self, PlanError> {
         let [csv, json] =
             [args.export_csv, args.export_json].map(|argument| argument.map(Target::from_argument));
@@ -161,15 +161,15 @@ impl Plan {
     }
 }
 
-/// What to say when a filter leaves nothing.
+/// The message if a filter selects nothing.
 const NO_MATCH: &str = "no URL matches --kind and --host; coordinator results without them names the \
                         kinds and hosts of this run";
 
-/// Tells what is asked for. A reader who leaves early is no error.
+/// Reports the requested results. A reader that closes the pipe early is not an error.
 ///
 /// # Errors
 ///
-/// If there are no results, or they cannot be written.
+/// Fails if there are no results, or if they cannot be written.
 pub fn execute(plan: &Plan) -> Result<(), ResultsError> {
     match tell(plan) {
         Err(error) if error.is_broken_pipe() => Ok(()),
@@ -197,7 +197,7 @@ fn tell(plan: &Plan) -> Result<(), ResultsError> {
     let (latest, counting) = count(plan, &scratch)?;
     let mut exports = open_exports(plan, &latest)?;
     let mut summary = counting.finish()?;
-    // Which host's URLs a worker died of, its line does not tell.
+    // The line of a death does not name the host.
     if plan.filter.is_empty() {
         match Layout::at(plan.folder.clone()).open_log(Log::Deaths) {
             Ok(log) => summary.totals.worker_deaths = Some(deaths::count(log)),
@@ -254,7 +254,7 @@ fn open_exports(plan: &Plan, latest: &Latest) -> Result<Exports, ResultsError> {
     })
 }
 
-/// Computes the figures of the records that count and are asked for.
+/// Computes the figures of the records that count and are selected.
 fn count(plan: &Plan, scratch: &Path) -> Result<(Latest, Counting), ResultsError> {
     let failures_are_slow = !plan.filter.kinds.is_empty();
     let new = || Counting::new(scratch.to_owned(), plan.slowest, failures_are_slow);
@@ -275,7 +275,7 @@ fn count(plan: &Plan, scratch: &Path) -> Result<(Latest, Counting), ResultsError
     Ok((latest, counting))
 }
 
-/// Says whether the run was simulated, and what of the log was passed over.
+/// Reports whether the run was simulated, and which parts of the log were skipped.
 fn warn(latest: &Latest) {
     if latest.is_simulated() {
         say("the run was simulated (--simulate): the files do not hold what their URLs name");
@@ -299,7 +299,7 @@ fn warn_of(unreadable: &Unreadable) {
 }
 
 fn say(text: &str) {
-    // Nobody to tell it to if that fails.
+    // A failure to write to standard error cannot be reported.
     let _ = writeln!(io::stderr(), "coordinator: {text}");
 }
 

@@ -1,4 +1,4 @@
-//! The files of a run: URL and path, for other programs.
+//! Lists the files of a run: URL and path, for other programs.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -7,11 +7,11 @@ use super::filter::Filter;
 use super::latest::Latest;
 use super::{ResultsError, to_stdout};
 
-/// Prints a line for each file on `out`, and counts them. A duplicate in the list adds no line.
+/// Prints a line for each file on `out`, and returns their number. Duplicates add no lines.
 ///
 /// # Errors
 ///
-/// If the log cannot be read, or `out` not be written to.
+/// Fails if the log cannot be read, or if `out` cannot be written to.
 pub fn print(latest: &Latest, filter: &Filter, out: &mut impl Write) -> Result<u64, ResultsError> {
     let mut printed = 0;
     latest.each(|record| {

@@ -1,6 +1,6 @@
-//! What became of the URLs, in figures: computed from the records that count, one after the other.
+//! The figures of a run, computed from the records that count, one after the other.
 //!
-//! Memory stays bounded however many there are. It must not print.
+//! Memory stays bounded, however many records there are. This module must not print.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,24 +18,24 @@ use crate::run::log::{Brief, Moment, Outcome, RecordedTiming};
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// Counts, and times.
+    /// Counts and times.
     pub totals: Totals,
     /// Errors by kind, the most frequent first.
     pub errors_by_kind: Vec<KindCount>,
     /// The hosts with the most errors, at most [`SHOWN`](super::hosts::SHOWN).
     pub errors_by_host: Vec<HostCount>,
-    /// Hosts with an error, those that are not listed included.
+    /// Number of hosts with an error, including those that are not listed.
     pub hosts_with_errors: u64,
     /// The slowest downloads, slowest first.
     pub slowest: Vec<Slow>,
 }
 
-/// Counts, and times.
+/// Counts and times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Totals {
     /// URLs whose file was downloaded.
     pub stored: u64,
-    /// URLs whose file was there, and is still current.
+    /// URLs whose file was in place and is still current.
     pub unchanged: u64,
     /// URLs that failed.
     pub failed: u64,
@@ -51,18 +51,18 @@ pub struct Totals {
     pub retries: u64,
     /// Deliveries after the first.
     pub redeliveries: u64,
-    /// Workers that died, by what they died of; nothing if the log of deaths was not looked at.
+    /// Workers that died, by cause; `None` if the log of deaths was not read.
     pub worker_deaths: Option<BTreeMap<String, u64>>,
     /// When the first download began.
     pub first: Option<Moment>,
     /// When the last one ended.
     pub last: Option<Moment>,
-    /// For how long downloads went on between the two; pauses of more than a minute do not count.
+    /// Total time of downloads between these two, without pauses of more than a minute.
     pub busy_s: f64,
 }
 
 impl Totals {
-    /// Whether no URL counts.
+    /// Returns whether no URL counts.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.stored
@@ -79,28 +79,28 @@ impl Totals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KindCount {
     pub kind: FailureKind,
-    /// The status, if that is what is wrong.
+    /// The status, if it is the error.
     pub status: Option<u16>,
-    /// How many URLs.
+    /// Number of URLs.
     pub urls: u64,
-    /// One of them.
+    /// One of these URLs.
     pub url: String,
-    /// What was said of it.
+    /// Its error message.
     pub message: String,
 }
 
-/// A download that took long.
+/// A slow download.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Slow {
     /// Its URL.
     pub url: String,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Size of the file.
     pub bytes: Option<u64>,
-    /// How long it took, from when a worker took it up.
+    /// Time that it took after a worker started it.
     pub total_ms: f64,
-    /// Where that went, and how long it waited before.
+    /// Time of each phase, and of waiting before.
     pub timing_ms: RecordedTiming,
 }
 
@@ -111,7 +111,7 @@ pub struct Counting {
     kinds: BTreeMap<(FailureKind, Option<u16>), KindCount>,
     hosts: Hosts,
     busy: Busy,
-    /// By how long it took in microseconds, and by its place in the log.
+    /// Keyed by duration in microseconds and by position in the log.
     slowest: BTreeMap<(u64, Reverse<u64>), Slow>,
     most_slow: usize,
     failures_are_slow: bool,
@@ -119,8 +119,8 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Nothing yet. Temporary files, if there must be any, are made in `folder`; `slowest` is how
-    /// many are listed, downloads that failed among them only if `failures_are_slow`.
+    /// Creates an empty count. Temporary files, if any are needed, are created in `folder`. At most
+    /// `slowest` downloads are listed, failed ones only if `failures_are_slow`.
     #[must_use]
     pub fn new(folder: PathBuf, slowest: usize, failures_are_slow: bool) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl Counting {
     ///
     /// # Errors
     ///
-    /// If there is no room to keep track of its host.
+    /// Fails if there is no room to count its host.
     pub fn add(&mut self, record: &Brief<'_>) -> Result<(), DiskMapError> {
         let totals = &mut self.totals;
         self.records += 1;
@@ -150,7 +150,7 @@ impl Counting {
             Outcome::Quarantined => totals.quarantined += 1,
             Outcome::Fenced => totals.fenced += 1,
             Outcome::Duplicate => {
-                // The task that it is one of has all that there is to count.
+                // The figures are counted with the task that it duplicates.
                 totals.duplicates += 1;
                 return Ok(());
             }
@@ -178,7 +178,7 @@ impl Counting {
         let Some(error) = &record.error else {
             return;
         };
-        // Which status it is tells more than that it is one.
+        // The status itself says more than the kind `status`.
         let status = record.status.filter(|_| error.kind == FailureKind::Status);
         let count = self.kinds.entry((error.kind, status));
         let count = count.or_insert_with(|| KindCount {
@@ -219,11 +219,11 @@ impl Counting {
         self.slowest.insert(rank, slow);
     }
 
-    /// The figures.
+    /// Returns the figures.
     ///
     /// # Errors
     ///
-    /// If a temporary file cannot be read.
+    /// Fails if a temporary file cannot be read.
     pub fn finish(self) -> Result<Summary, DiskMapError> {
         let mut kinds: Vec<_> = self.kinds.into_values().collect();
         kinds.sort_by_key(|kind| Reverse(kind.urls));

@@ -1,7 +1,7 @@
-//! The figures as tables, for a person.
+//! Prints the figures as tables, for people.
 //!
-//! It must not compute figures, only show them. What comes from a log comes from servers and lists:
-//! it is escaped before it reaches a terminal.
+//! This module must not compute figures. Text in a log comes from servers and lists, so it is
+//! escaped before it is printed.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::format;
 use crate::input::Excerpt;
 use crate::run::log::{Moment, Outcome};
 
-/// How the figures are shown.
+/// Options for printing the figures.
 #[derive(Clone, Debug)]
 pub struct Show<'a> {
     /// Where the run log is.
     pub results: &'a Path,
-    /// How the last run ended, if that is known.
+    /// How the last run ended, if known.
     pub last_run: Option<String>,
-    /// Characters on a line of the terminal; nothing if it is none.
+    /// Characters per line of the terminal; `None` if the output is not a terminal.
     pub width: Option<u16>,
-    /// Whether only failures of some kinds are counted: then all URLs of a host are its failures.
+    /// Whether only failures of some kinds are counted, so that all URLs of a host are failures.
     pub kinds_only: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Show<'a> {
 ///
 /// # Errors
 ///
-/// If they cannot be written.
+/// Fails if they cannot be written.
 pub fn print(out: &mut impl Write, summary: &Summary, show: &Show<'_>) -> io::Result<()> {
     let totals = &summary.totals;
     writeln!(out, "{}", format::counts(rows(totals)).trim_fmt())?;
@@ -104,7 +104,7 @@ fn rows(totals: &Totals) -> Vec<[String; 3]> {
 #[allow(clippy::cast_precision_loss, reason = "rates, for people")]
 fn times(totals: &Totals, first: Moment, last: Moment) -> String {
     let (begin, end) = (first.to_string(), last.to_string());
-    // The day once, if it is one.
+    // The day is printed once if both are equal.
     let end = match (begin.split_once(' '), end.split_once(' ')) {
         (Some((day, _)), Some((same, time))) if day == same => time.to_owned(),
         (_, _) => end,
@@ -144,7 +144,7 @@ fn align_right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
     }
 }
 
-/// What is said of one of each kind is wrapped to the width of the terminal.
+/// Returns a table of the errors by kind, with one message each, wrapped to `width`.
 fn kinds(kinds: &[KindCount], width: Option<u16>) -> Table {
     let mut table = plain_table();
     for kind in kinds {
@@ -185,7 +185,7 @@ fn hosts(hosts: &[HostCount], kinds_only: bool) -> Table {
     table
 }
 
-/// URLs are not wrapped: they are there to be copied.
+/// Returns a table of the slowest downloads. URLs are not wrapped, so that they can be copied.
 fn slowest(slowest: &[Slow]) -> Table {
     let mut table = plain_table();
     for slow in slowest {
@@ -207,7 +207,7 @@ fn slowest(slowest: &[Slow]) -> Table {
     table
 }
 
-/// Where the time went: what took a hundredth of it or more.
+/// Returns the phases that took a hundredth of the time or more.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn whereabouts(slow: &Slow) -> String {
     let phases = slow.timing_ms.phases().into_iter();

@@ -1,4 +1,4 @@
-//! What counts in a log, whole or torn, and in which form it is told.
+//! Tests of which lines count in a log, whole or torn, and of each output format.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ fn failed(facts: Facts, kind: FailureKind, status: u16, message: &str) -> Record
     Record::failed(facts, failure)
 }
 
-/// An output folder with a log of these records.
+/// Creates an output folder with a log of these records.
 fn folder(records: &[Record]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let own = folder.path().join(".coordinator");
@@ -85,7 +85,7 @@ fn open(folder: &tempfile::TempDir) -> Latest {
     Latest::open(folder.path(), std::env::temp_dir(), |_| Ok(())).expect("a run log")
 }
 
-/// The figures of all that is asked for, as the program computes them.
+/// Computes the figures of all selected records, as the program does.
 fn figures(folder: &tempfile::TempDir, filter: &Filter, slowest: usize) -> Summary {
     let plan = Plan {
         folder: folder.path().to_owned(),
@@ -130,7 +130,7 @@ proptest! {
                 Outcome::Quarantined => Record::quarantined(facts, "it died".into()),
                 Outcome::Fenced => Record::fenced(facts, Exchange::default()),
             });
-            // A duplicate says nothing of the task that has the file, and is told by its number.
+            // A duplicate says nothing about the task that has the file. Its number identifies it.
             let duplicate = (outcome == Outcome::Duplicate).then_some(task);
             model.insert((url, out, duplicate), line);
         }
@@ -264,7 +264,7 @@ fn what_is_fed_back_is_text_unless_one_of_them_cannot_be_said_in_it() {
         feed(&open(&mixed), &Filter::default()),
         "{\"url\":\"https://h/1\"}\n{\"url\":\"https://h/2\",\"out\":\"x\"}\n"
     );
-    // It is stored by now: what is left can be said in text.
+    // It is stored now, so the rest can be written as text.
     records.push(stored(facts(2, "https://h/2", Some("x")), 1, 1));
     let text = folder(&records);
     assert_eq!(feed(&open(&text), &Filter::default()), "https://h/1\n");

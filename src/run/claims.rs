@@ -1,41 +1,41 @@
-//! Who has which path in the output folder: claimed in the order of the input, so that of two targets
-//! that cannot both have what they want the first has it, in every run.
+//! Claims on paths in the output folder. Paths are claimed in the order of the input. If two
+//! targets need conflicting paths, the first one gets its path, in every run.
 //!
-//! A path is claimed as that of a file, and so is every folder on the way to it as that of a folder.
-//! This module must not look at the disk.
+//! A target claims its path as a file, and each folder on the way to it as a folder. This module
+//! must not look at the disk.
 
 use std::fmt;
 
 use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::{Excerpt, UrlKey};
 
-/// Where in the input a target is: the number of its list, and of its line there.
+/// Position of a target in the input: the number of its list and its line there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Counted from 0.
+    /// Number of the list, counted from 0.
     pub list: u16,
-    /// Counted from 1.
+    /// Line in the list, counted from 1.
     pub line: u64,
 }
 
-/// See the module.
+/// The paths that targets have claimed so far.
 #[derive(Debug)]
 pub struct Claims {
-    /// Where in the input each path was claimed, and each folder by the first path in it. The key of a
-    /// folder is that of its path with a `/` behind it.
+    /// Position in the input of the first claim on each path and each folder. The key of a folder
+    /// is that of its path followed by `/`.
     places: DiskMap<{ Place::BYTES }>,
     /// The last folder that was claimed.
     folder: String,
 }
 
-/// How a path meets one that was claimed; told in the middle of a sentence.
+/// How a path conflicts with an earlier claim. The text is for the middle of a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meeting {
-    /// It is the same.
+    /// The earlier claim is for the same file.
     Same,
-    /// That one needs a folder in its place.
+    /// The earlier claim needs a folder at this path.
     Folder,
-    /// That one is this file, where this needs a folder.
+    /// The earlier claim is for this file, and the path needs a folder there.
     File(String),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Meeting {
 }
 
 impl Place {
-    /// Bytes in a place.
+    /// Size of an encoded place in bytes.
     pub const BYTES: usize = 8;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -69,7 +69,7 @@ impl Place {
 }
 
 impl Claims {
-    /// Nothing is claimed.
+    /// Creates an empty set of claims.
     #[must_use]
     pub const fn new(places: DiskMap<{ Place::BYTES }>) -> Self {
         Self {
@@ -78,11 +78,11 @@ impl Claims {
         }
     }
 
-    /// How `path` meets an earlier one, if it does, and where in the input that is.
+    /// Returns how `path` conflicts with an earlier claim, and where in the input that claim is.
     ///
     /// # Errors
     ///
-    /// If it cannot be looked up.
+    /// Fails if the disk map cannot be read.
     pub fn meeting(&self, path: &str) -> Result<Option<(Meeting, Place)>, DiskMapError> {
         let claimed = |path: &str| {
             let place = self.places.get(UrlKey::of(path).as_bytes())?;
@@ -102,11 +102,11 @@ impl Claims {
         Ok(None)
     }
 
-    /// Claims `path`, which meets none, for the target at `place`.
+    /// Claims `path`, which must not conflict with any claim, for the target at `place`.
     ///
     /// # Errors
     ///
-    /// If there is no room to keep track of it.
+    /// Fails if the disk map has no room.
     pub fn claim(&mut self, path: &str, place: Place) -> Result<(), DiskMapError> {
         let place = place.to_bytes();
         for folder in self.new_folders(path).map(|folder| format!("{folder}/")) {
@@ -123,8 +123,8 @@ impl Claims {
         self.places.insert(*UrlKey::of(path).as_bytes(), place)
     }
 
-    /// The folders on the way to `path` that may not be claimed yet. Most paths of a list are in the
-    /// folder of the one before.
+    /// Returns the folders on the way to `path` that may not be claimed yet. Most paths of a list
+    /// are in the same folder as the path before.
     fn new_folders<'a>(&self, path: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
         let claimed = path
             .rsplit_once('/')
@@ -133,7 +133,7 @@ impl Claims {
     }
 }
 
-/// The folders on the way to `path`, from above.
+/// Returns the folders on the way to `path`, outermost first.
 pub fn folders_of(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
 }

@@ -1,13 +1,12 @@
-//! Room for the descriptors that a pool of processes needs.
+//! Raises the limit on file descriptors for a pool of processes.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors of the coordinator for each worker: a socket each way, its page, its standard error,
-/// and the other end of that while it is started.
+/// Descriptors of the coordinator per worker: a socket in each direction, its page, its standard
+/// error, and the other end of that while it is started.
 const PER_WORKER: u64 = 5;
 
-/// Everything else: standard streams, run log, lock, lists, origin, what the ear waits with, and a
-/// reserve.
+/// Other descriptors: standard streams, run log, lock, lists, origin, those of the ear, a reserve.
 const OTHERS: u64 = 32;
 
 /// The system does not allow the coordinator enough descriptors.
@@ -27,7 +26,7 @@ pub struct DescriptorError {
 ///
 /// # Errors
 ///
-/// If the hard limit does not allow it.
+/// Fails if the hard limit is too low.
 pub fn make_room(workers: u16) -> Result<(), DescriptorError> {
     let needed = OTHERS + PER_WORKER * u64::from(workers);
     let limits = getrlimit(Resource::Nofile);

@@ -1,7 +1,7 @@
-//! The dry run: what a run would do, by the same intake and the same filter, and nothing of it done.
+//! The dry run: reports what a run would do. It uses the same intake and the same filter as a run.
 //!
-//! It must not create, change or lock anything in the output folder, start a worker, or reach for
-//! the network.
+//! It must not create, change or lock anything in the output folder, start a worker, or use the
+//! network.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
@@ -18,15 +18,15 @@ use super::target_filter::{Rules, TargetFilter};
 use super::{Outcome, SetUpError, detail, open_lists, rules, system, tell_unreadable};
 use crate::config::RunConfig;
 
-/// Prints the URL and the path of everything that would be downloaded on standard output, a line
-/// each with a tab between them (which neither can have), and counts on standard error. With
-/// `--refresh` that includes what would be downloaded if it has changed.
+/// Prints on standard output the URL and the path of each file that would be downloaded: one line
+/// each, separated by a tab, which neither can contain. Prints counts on standard error. With
+/// `--refresh` this includes files that would be downloaded only if they changed.
 ///
 /// The outcome is that of a run in which every download succeeds.
 ///
 /// # Errors
 ///
-/// If the run could not begin, or standard output cannot be written to.
+/// Fails if the run could not begin, or if standard output cannot be written to.
 pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let console = Console::quiet(begun);
@@ -34,7 +34,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
     let lists = open_lists(config, &console)?;
     let layout = Layout::look(&config.output)?;
     check_kind(&layout, config.network.is_simulated())?;
-    // Not in the output folder, which may not even be there.
+    // Not in the output folder, which may not exist.
     let folder = std::env::temp_dir();
     let source = resume::Source {
         results: layout.open_log(Log::Results)?,
@@ -62,7 +62,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         stats.input_ended = batch.ended;
         match tell(batch, &mut stats, &console, &mut out) {
             Ok(()) => {}
-            // Who reads has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
             Err(error) => return Err(system("write to standard output")(error)),
         }
@@ -81,7 +81,7 @@ pub fn dry_run(config: &RunConfig) -> Result<Outcome, SetUpError> {
         return Ok(Outcome::NothingToDo);
     }
     if stats.input_ended && !config.quiet {
-        // Nobody to tell it to if that fails.
+        // A failure to write to standard error cannot be reported.
         let _ = print_settings(&config.origins, &config.config_files);
         let _ = print_plan(&stats);
     }
@@ -114,6 +114,6 @@ fn tell(
             }
         }
     }
-    // The rest of the list may be long in coming.
+    // The rest of the list may take long to arrive.
     out.flush()
 }

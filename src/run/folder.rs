@@ -1,10 +1,10 @@
-//! Whether a run may go on with what is in its output folder: earlier runs must have been of its
-//! kind, real or simulated, and have named files as it does.
+//! Checks whether a run may use the contents of its output folder. Earlier runs must have been of
+//! the same kind, real or simulated, and must have named files in the same way.
 //!
-//! A run log says of each record whether the run was simulated. A folder without any record has only
-//! the mark that a simulated run makes before it creates the run log: with a mark the folder is
-//! simulated, with a run log alone it is real, with neither it is free. This module makes the mark,
-//! and changes nothing else.
+//! Each record of a run log says whether the run was simulated. A simulated run creates a mark
+//! before it creates the run log. If the log has no record yet, the mark decides: with a mark the
+//! folder is simulated, with a run log alone it is real, with neither it is free. This module
+//! creates the mark and changes nothing else.
 
 use std::path::PathBuf;
 
@@ -17,10 +17,10 @@ use crate::folder::StateError;
 use crate::input::naming::Naming;
 use crate::input::{Excerpt, UrlKey};
 
-/// Why a run must not go on with an output folder.
+/// Reason why a run must not use an output folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// The run is real, the folder is not.
+    /// The run is real, and the folder is simulated.
     #[error(
         "the files in {} come from a simulated run (--simulate), and a real run cannot use \
          them; name another folder with --output, or remove this one",
@@ -30,7 +30,7 @@ pub enum FolderError {
         /// The output folder.
         folder: PathBuf,
     },
-    /// The run is simulated, the folder is real.
+    /// The run is simulated, and the folder is real.
     #[error(
         "the files in {} come from a real run, and a simulated run (--simulate) cannot use \
          them; leave out --output to simulate in the folder simulated, or name another",
@@ -40,7 +40,7 @@ pub enum FolderError {
         /// The output folder.
         folder: PathBuf,
     },
-    /// Files have other names there.
+    /// Files in the folder were named in another way.
     #[error(
         "the files in {} have other names ({recorded} would now be {named}), and a run \
          would download them again; use the --naming of the earlier run, name another folder with \
@@ -50,21 +50,21 @@ pub enum FolderError {
     Naming {
         /// The output folder.
         folder: PathBuf,
-        /// The path of a file, as recorded.
+        /// Path of a file, as recorded.
         recorded: String,
-        /// Its path by the naming of this run.
+        /// Path of the same file with the naming of this run.
         named: String,
     },
-    /// The mark or the run log is something else, or cannot be opened.
+    /// The mark or the run log is not a plain file, or cannot be opened.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// Checks that the folder is free, or belongs to runs of this kind.
+/// Checks that the folder is free or belongs to runs of this kind.
 ///
 /// # Errors
 ///
-/// It belongs to runs of the other kind, or that cannot be found out.
+/// Fails if the folder belongs to runs of the other kind, or if its kind cannot be determined.
 pub(super) fn check_kind(layout: &Layout, simulated: bool) -> Result<(), FolderError> {
     let folder = || layout.output().to_owned();
     match (is_simulated(layout)?, simulated) {
@@ -74,18 +74,17 @@ pub(super) fn check_kind(layout: &Layout, simulated: bool) -> Result<(), FolderE
     }
 }
 
-/// Marks the folder as one of simulated runs, for the time until the run log has a record; to be
-/// done before the run log is created.
+/// Marks the folder as simulated until the run log has a record. Call it before creating the log.
 ///
 /// # Errors
 ///
-/// The mark cannot be made.
+/// Fails if the mark cannot be created.
 pub(super) fn mark_simulated(folder: &OutputFolder) -> Result<(), FolderError> {
     folder.own().open(MARK, OFlags::empty())?;
     Ok(())
 }
 
-/// The kind of the earlier runs; nothing if there were none.
+/// Returns whether earlier runs were simulated, or `None` if there were none.
 fn is_simulated(layout: &Layout) -> Result<Option<bool>, StateError> {
     let is_marked = layout.is_marked()?;
     let Some(log) = layout.open_log(Log::Results)? else {
@@ -100,12 +99,12 @@ fn is_simulated(layout: &Layout) -> Result<Option<bool>, StateError> {
     Ok(Some(is_marked))
 }
 
-/// Checks that this naming gives the file that was stored last the place it has; of files that
-/// their lists named it says nothing.
+/// Checks that this naming gives the file that was stored last its recorded path. Files that their
+/// lists named are not checked.
 ///
 /// # Errors
 ///
-/// It has another place.
+/// Fails if the path differs.
 pub(super) fn check_naming(
     index: &Index,
     naming: &Naming,
@@ -118,7 +117,7 @@ pub(super) fn check_naming(
         return Ok(());
     };
     let key = UrlKey::of_task(&record.url, record.range.as_deref(), None);
-    // By its number in the run that stored it: a template may ask for that.
+    // Use the number from the run that stored it, because a template may contain the number.
     match naming.place(&url, key, record.task.0) {
         Ok(named) if named != *recorded => Err(FolderError::Naming {
             folder: layout.output().to_owned(),

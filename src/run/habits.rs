@@ -1,7 +1,7 @@
-//! Which names the output folder takes for one: some file systems do not tell cases apart, or an
-//! accent from a letter with one.
+//! Detects which names the output folder treats as equal. Some file systems ignore case, or treat a
+//! letter with an accent and its decomposed form as equal.
 //!
-//! Found out by trying, since no file system says it. It must not touch a file of the user's.
+//! File systems do not report this, so this module tests it. It must not touch a file of the user.
 
 use std::borrow::Cow;
 use std::fs::{self, OpenOptions};
@@ -9,21 +9,21 @@ use std::path::Path;
 
 use icu_normalizer::DecomposingNormalizer;
 
-/// The names of a file that is created, and looked for under the other.
+/// The composed name of a test file, which is also looked up under the decomposed one.
 const COMPOSED: &str = "probe-\u{e9}";
 const DECOMPOSED: &str = "probe-e\u{301}";
 
-/// See the module.
+/// Which names a folder treats as equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Habits {
-    /// Cases are not told apart.
+    /// Whether the folder ignores case.
     case_blind: bool,
-    /// Nor is how a letter is composed.
+    /// Whether the folder ignores how a letter is composed.
     normalising: bool,
 }
 
 impl Habits {
-    /// Tries, in `folder`, which is the run's own within the output folder.
+    /// Tests `folder`, which is the run's own folder within the output folder.
     #[must_use]
     pub fn try_in(folder: &Path) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Habits {
         }
     }
 
-    /// What can be found out of `folder` without creating anything.
+    /// Returns what can be found out about `folder` without creating anything.
     #[must_use]
     pub fn look_at(folder: &Path) -> Self {
         let other = folder.file_name().map(|name| name.to_ascii_uppercase());
@@ -43,8 +43,8 @@ impl Habits {
         }
     }
 
-    /// The path that stands for all that are the same to this folder. Some that are not the same may
-    /// have one too: each file system has its own table of letters.
+    /// Returns the path that represents all paths that are equal to this folder. Each file system
+    /// has its own table of letters, so different paths may share a representation.
     #[must_use]
     pub fn fold(self, path: &str) -> Cow<'_, str> {
         let mut folded = Cow::Borrowed(path);
@@ -58,7 +58,7 @@ impl Habits {
             folded = Cow::Owned(decomposed(&folded));
         }
         if self.case_blind {
-            // Via both cases, since some letters share only one of them with another.
+            // Convert through both cases: some letters share only one of them with another letter.
             let lower = folded.to_lowercase().to_uppercase().to_lowercase();
             folded = Cow::Owned(if self.normalising {
                 decomposed(&lower)
@@ -83,7 +83,7 @@ fn is_normalising(folder: &Path) -> bool {
     match created {
         Ok(_) => {
             let normalising = there();
-            // One that stays is found by the next run, and harmless.
+            // A file that stays is harmless, and the next run finds it.
             let _ = fs::remove_file(&path);
             normalising
         }

@@ -1,12 +1,12 @@
-//! Hosts as numbers, for the core.
+//! Numbers for hosts, for the core.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::dispatch::HostId;
 
-/// Gives each host of an unfinished task a number, and forgets it with its last task, so that a
-/// list of ten million hosts takes no more memory than a list of one.
+/// Assigns a number to each host of an unfinished task. It forgets a host with its last task, so
+/// that a list of ten million hosts takes no more memory than a list of one.
 #[derive(Debug, Default)]
 pub struct Hosts {
     by_name: HashMap<Arc<str>, HostId>,
@@ -15,7 +15,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The number of `host`, for one more task.
+    /// Returns the number of `host`, and counts one more task for it.
     pub fn enter(&mut self, host: &str) -> HostId {
         if let Some(&id) = self.by_name.get(host) {
             if let Some((_, tasks)) = self.by_id.get_mut(&id) {
@@ -23,7 +23,7 @@ impl Hosts {
             }
             return id;
         }
-        // Far fewer hosts are known at once than there are numbers.
+        // There are far more numbers than hosts that are known at once.
         while self.by_id.contains_key(&HostId(self.next)) {
             self.next = self.next.wrapping_add(1);
         }
@@ -35,7 +35,7 @@ impl Hosts {
         id
     }
 
-    /// One task of host `id` is finished.
+    /// Counts one task of host `id` as finished.
     pub fn leave(&mut self, id: HostId) {
         if let Some((name, tasks)) = self.by_id.get_mut(&id) {
             *tasks -= 1;

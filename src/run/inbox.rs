@@ -1,21 +1,21 @@
-//! Everything that the run's one thread of decisions can hear, in one queue.
+//! The queue of all messages that the shell receives.
 
 use super::intake::Batch;
 use super::signals::Signal;
 use crate::{placement, workers};
 
-/// Something that happened outside.
+/// An external event.
 #[derive(Debug)]
 pub enum Message {
-    /// Of a worker; for the pool to digest.
+    /// A message from a worker, for the pool.
     Pool(workers::Message),
-    /// What became of bodies.
+    /// Results of placement.
     Placement(Vec<placement::PlacementEvent>),
-    /// More of the input.
+    /// The next batch of the input.
     Intake(Batch),
     /// The number of entries of all lists.
     Counted(u64),
-    /// Somebody watches the run, and wants to know how it is.
+    /// A request from `--listen` for the state of the run.
     Watched,
     /// A signal to this process.
     Signal(Signal),

@@ -1,11 +1,11 @@
-//! The input of a run: reads the lists on a thread of its own, and sorts out what there is to do.
+//! The input of a run: reads the lists on its own thread and decides which lines become tasks.
 //!
-//! It reads only when asked, a batch at a time, so that no more of a list is in memory than the
-//! core wants. What earlier runs stored, or an earlier line names, never becomes a task.
+//! It reads a batch only on request, so that no more of a list is in memory than the core needs. A
+//! URL that an earlier run stored or that an earlier line names never becomes a task.
 //!
-//! Lists that are plain files are parsed on a further thread, some lines ahead: of a list of which most is stored, parsing takes
-//! about as long as looking at what is stored. And those of text are read in two passes, so that what is new does not wait until all
-//! that is stored was looked at.
+//! A further thread parses lists that are plain files, some lines ahead: if most of a list is
+//! stored, parsing takes about as long as checking the stored files. Text lists are read in two
+//! passes, so that new URLs do not wait until all stored files are checked.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -19,51 +19,50 @@ use super::resume::IndexError;
 use super::target_filter::{Sorted, TargetFilter};
 use crate::input::{Line, Lines, Marks, Step, Target, position};
 
-/// Most items in a batch.
+/// Maximum number of items in a batch.
 const BATCH: usize = 256;
 
-/// Most lines looked at for a batch: a list of which most is stored already must not hold up a
-/// drain.
+/// Maximum number of lines examined for a batch, so that a stored list does not delay a drain.
 const LINES_PER_BATCH: usize = 8192;
 
-/// Lines that are parsed at a time, and how many such chunks wait at most.
+/// Number of lines in a parsed chunk, and the maximum number of chunks that wait.
 const CHUNK: usize = 256;
 const AHEAD: usize = 4;
 
-/// Lines that are passed over before what was found between them is handed on.
+/// Number of lines to pass over before the lines found between them are passed on.
 const PASSED_OVER: usize = 8192;
 
-/// More of the input.
+/// A part of the input.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What there is to do or to tell, in the order of the input.
+    /// Tasks and messages, in the order of the input.
     pub items: Vec<Item>,
     /// Lines whose file earlier runs stored.
     pub stored_earlier: u64,
     /// Lines that earlier runs quarantined.
     pub quarantined_earlier: u64,
-    /// How much of all lists is read, from 0 to 1; nothing if that cannot be known.
+    /// Fraction of all lists that has been read, from 0 to 1, or `None` if it is unknown.
     pub fraction: Option<f64>,
-    /// There is no more.
+    /// Whether this is the last batch.
     pub ended: bool,
-    /// The input cannot be read on, for no fault of its own: why.
+    /// Reason why the input cannot be read further, if the fault is not in the input.
     pub broken: Option<String>,
 }
 
-/// One line of the input that matters.
+/// One line of the input that needs an action.
 #[derive(Debug)]
 pub enum Item {
-    /// To be done; unless the file in place, if one is, is current.
+    /// A task; if a file is in place, it runs only if that file is not current.
     Task(TaskId, Target, Option<Box<Known>>),
-    /// Names the same as an earlier line.
+    /// A line that names the same URL as an earlier line.
     Duplicate(TaskId, Target),
-    /// Cannot be done: a message that names the line.
+    /// A line that cannot be used: a message that names the line.
     Problem(String),
-    /// The same, of a target of a fleet, which has an outcome like any other: why.
+    /// The same for a target of a fleet, which has an outcome like any other, with the reason.
     Refused(TaskId, Target, String),
 }
 
-/// A list that is open.
+/// An open list.
 #[derive(Debug)]
 pub struct OpenList {
     /// Its lines.
@@ -72,16 +71,16 @@ pub struct OpenList {
     pub size: Option<u64>,
 }
 
-/// What the intake goes by.
+/// The configuration of the intake.
 #[derive(Debug)]
 pub struct Plan {
     /// The lists, in order.
     pub lists: Vec<OpenList>,
-    /// What is to be done about each of their targets; it knows the lists by the same numbers.
+    /// Decides what happens to each target; it uses the same numbers for the lists.
     pub filter: TargetFilter,
 }
 
-/// The run's end of the intake. Dropping it ends the intake.
+/// The shell's handle of the intake. Dropping it ends the intake.
 #[derive(Debug)]
 pub struct Intake {
     requests: Sender<()>,
@@ -89,11 +88,11 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Starts the intake; batches go to `inbox`.
+    /// Starts the intake, which sends batches to `inbox`.
     ///
     /// # Errors
     ///
-    /// If the thread cannot be started.
+    /// Fails if the thread cannot be started.
     pub fn start(plan: Plan, inbox: Sender<Message>) -> io::Result<Self> {
         let (requests, incoming) = channel();
         let reader = Reader::ahead(plan)?;
@@ -106,21 +105,21 @@ impl Intake {
         })
     }
 
-    /// Asks for a batch, unless one is on its way.
+    /// Requests a batch, unless a request is pending.
     pub fn request(&mut self) {
         if !self.requested {
-            // It can only fail after the last batch, and then the core wants no more.
+            // This fails only after the last batch, when the core needs no more.
             self.requested = self.requests.send(()).is_ok();
         }
     }
 
-    /// To be called for each batch that came.
+    /// Must be called for each batch that was received.
     pub const fn received(&mut self) {
         self.requested = false;
     }
 }
 
-/// What the intake does, on whatever thread: reads the lists, and has every line sorted.
+/// The work of the intake, independent of the thread: reads the lists and sorts every line.
 #[derive(Debug)]
 pub struct Reader {
     source: Source,
@@ -130,14 +129,14 @@ pub struct Reader {
 /// Where parsed lines come from.
 #[derive(Debug)]
 enum Source {
-    /// They are parsed when they are asked for.
+    /// Lines are parsed on request.
     Here(Lists),
-    /// They are parsed by another thread.
+    /// Lines are parsed by another thread.
     Ahead {
         chunks: Receiver<Chunk>,
         current: std::vec::IntoIter<Entry>,
         fraction: Option<f64>,
-        /// The next chunk may be long in coming.
+        /// The next chunk may take long to arrive.
         few: bool,
         ended: bool,
     },
@@ -148,16 +147,16 @@ enum Source {
 struct Chunk {
     entries: Vec<Entry>,
     fraction: Option<f64>,
-    /// They are what was found among many that were passed over.
+    /// Whether many lines were passed over to find these.
     few: bool,
-    /// They are the last.
+    /// Whether this is the last chunk.
     ended: bool,
 }
 
-/// What a source has.
+/// The next item of a source.
 enum Next {
     Entry(Entry),
-    /// It may be long until there is more.
+    /// The next entry may take long to arrive.
     Later,
     End,
 }
@@ -166,14 +165,14 @@ enum Next {
 #[derive(Debug)]
 struct Entry {
     line: Line,
-    /// The task that its target would be.
+    /// The number of the task that its target would become.
     task: TaskId,
     /// The number of its list.
     list: u16,
 }
 
 impl Entry {
-    /// The line that `lines` have just handed out.
+    /// Creates the entry for the line that `lines` has just returned.
     fn of(lines: &Lines, line: Line, list: u16) -> Self {
         let task = lines.next_task() - u64::from(line.entry.is_ok());
         Self {
@@ -187,12 +186,12 @@ impl Entry {
 /// All lists, from the first line to the last.
 #[derive(Debug)]
 struct Lists {
-    /// The current one is the last.
+    /// The lists that remain; the current one is the last element.
     lists: Vec<OpenList>,
     /// The number of the current list.
     list: u16,
     next_task: u64,
-    /// Bytes of all lists, if they are all plain files; and of those that are done.
+    /// Size of all lists in bytes, if all are plain files; and of those that are read.
     size: Option<u64>,
     done: u64,
 }
@@ -209,7 +208,7 @@ impl Lists {
         }
     }
 
-    /// Whether the next line may be long in coming.
+    /// Returns whether the next line may take long to arrive.
     fn may_wait(&self) -> bool {
         let current = self.lists.last();
         current.is_some_and(|list| list.size.is_none() && !list.lines.has_line())
@@ -226,7 +225,7 @@ impl Lists {
         self.fraction_of(self.done + current)
     }
 
-    /// Parses all lines, until nobody takes them.
+    /// Parses all lines until the receiver is gone.
     fn parse_for(mut self, chunks: &SyncSender<Chunk>) -> Result<(), Unwanted> {
         loop {
             let entries: Vec<_> = self.by_ref().take(CHUNK).collect();
@@ -238,7 +237,7 @@ impl Lists {
         }
     }
 
-    /// The same in two passes: first the lines that are not known, then the others.
+    /// Parses in two passes: first the lines that are not known, then the others.
     fn parse_in_passes(
         mut self,
         known: impl Fn(&str) -> bool,
@@ -269,7 +268,7 @@ impl Lists {
             self.next_task = current.lines.next_task();
             self.done += current.size.unwrap_or_default();
             self.list = self.list.saturating_add(1);
-            // With an empty buffer.
+            // Reopened, so that its buffer is empty.
             read.push((current.lines.again(), first_task, marks));
         }
         for (list, (lines, first_task, marks)) in (0..).zip(read) {
@@ -297,7 +296,7 @@ impl Lists {
     }
 }
 
-/// Nobody takes more lines.
+/// The receiver of the lines is gone.
 struct Unwanted;
 
 fn hand_on(
@@ -337,7 +336,7 @@ impl Source {
     fn may_wait(&self) -> bool {
         match self {
             Self::Here(lists) => lists.may_wait(),
-            // They are plain files.
+            // The lists are plain files.
             Self::Ahead { .. } => false,
         }
     }
@@ -349,7 +348,7 @@ impl Source {
         }
     }
 
-    /// What is next; or why there is nothing, though there should be.
+    /// Returns the next item, or the reason why one is missing.
     fn next(&mut self) -> Result<Next, &'static str> {
         let (chunks, current, fraction, few, ended) = match self {
             Self::Here(lists) => return Ok(lists.next().map_or(Next::End, Next::Entry)),
@@ -381,7 +380,7 @@ impl Source {
 }
 
 impl Reader {
-    /// Before the first line.
+    /// Creates a reader that is before the first line.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         Self {
@@ -390,7 +389,7 @@ impl Reader {
         }
     }
 
-    /// The same, with lists that are plain files parsed ahead.
+    /// Creates a reader that parses lists ahead if they are plain files.
     fn ahead(plan: Plan) -> io::Result<Self> {
         let lists = Lists::new(plan.lists);
         let source = if lists.size.is_some() {
@@ -409,7 +408,7 @@ impl Reader {
                         few: false,
                         ended: true,
                     };
-                    // The run may be over.
+                    // The run may have ended.
                     let _ = sender.send(last);
                 }
             })?;
@@ -439,12 +438,12 @@ impl Reader {
         }
     }
 
-    /// The next batch; to be asked for until it says that it is the last, or is broken. Waits only
-    /// while there is nothing to tell.
+    /// Returns the next batch, until one is the last or is broken. Waits only while the batch is
+    /// empty.
     pub fn batch(&mut self) -> Batch {
         let mut batch = Batch::default();
         for _ in 0..LINES_PER_BATCH {
-            // What is there is not kept waiting for what may come.
+            // Items that are ready do not wait for lines that may take long.
             if !batch.items.is_empty() && self.source.may_wait() {
                 break;
             }
@@ -541,7 +540,7 @@ mod tests {
         }
     }
 
-    /// Two lists and an empty one between them, with lines that are none and URLs that come twice.
+    /// Two lists with an empty one between them. Some lines are not URLs, some URLs occur twice.
     fn plan(folder: &Path) -> Plan {
         let options = Arc::new(ListOptions::default());
         let lists = [("a", 3 * CHUNK), ("b", 0), ("c", 700)].map(|(name, lines)| {
@@ -585,7 +584,8 @@ mod tests {
         assert_eq!(told(ahead), here);
     }
 
-    /// Lists that are files, of which earlier runs stored every third URL, and every sixth is still there.
+    /// Lists that are files. Earlier runs stored every third URL; the file of every sixth still
+    /// exists.
     fn known_plan(folder: &Path) -> Plan {
         let options = Arc::new(ListOptions::default());
         let url = |n: usize| format!("https://h/{n}");
@@ -594,7 +594,7 @@ mod tests {
             let text: String = (0..3 * CHUNK)
                 .map(|n| match n % 24 {
                     1 => "no URL\n\n# a comment\n".to_owned(),
-                    // Named before, in this list or the other.
+                    // A URL that this list or the other named before.
                     2 => url(n / 24 * 3) + "\n",
                     4 => url(n) + "#fragment\n",
                     _ => format!("  {}\r\n", url(n)),

@@ -1,10 +1,9 @@
-//! Files that may be in place and are not recorded yet: what the run means to store under names that
-//! do not hold their URL's key.
+//! Intents: files that may be in place without a record, whose names do not contain the URL's key.
 //!
-//! Such a name tells nobody whose file is there. So an intent is written down before a task is handed
-//! out whose place is free: a file that is there after a kill, without a record, is the task's own,
-//! and is done again; any other is the user's. An intent ends with the record of its task. This
-//! module must not look at the files.
+//! Such a name does not tell which URL the file belongs to. So the run writes an intent before it
+//! assigns a task whose place is free. A file that a kill leaves without a record belongs to the
+//! task if there is an intent, and the task is done again. Otherwise it belongs to the user. An
+//! intent ends with the record of its task. This module must not look at the files.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -22,43 +21,43 @@ use crate::input::{Target, UrlKey};
 /// The file with the intents, beside the run log.
 pub(super) const FILE: &str = "intents";
 
-/// The file that takes its place.
+/// The new file that replaces it.
 const NEW: &str = "intents.new";
 
-/// Most bytes of it that are read: many times as many as a run leaves.
+/// Maximum number of bytes to read: many times the size that a run leaves.
 const MOST: u64 = 32 * 1024 * 1024;
 
-/// Lines, beyond those that count, with which it is written anew.
+/// Number of lines beyond those in force above which the file is rewritten.
 const STALE: usize = 8192;
 
-/// A place, and the URL whose file is to be there: the keys of both.
+/// The keys of a place and of the URL whose file goes there.
 type Intent = [u8; 2 * UrlKey::BYTES];
 
 /// The intents of earlier runs that no record has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Standing(HashSet<Intent>);
 
-/// See the module.
+/// The intents of a run, and their file.
 #[derive(Debug)]
 pub struct Intents {
     folder: Folder,
-    /// None before the first intent of a run that found none.
+    /// `None` before the first intent of a run that found none.
     file: Option<File>,
-    /// They are to survive the loss of power.
+    /// Whether intents must survive a loss of power.
     durable: bool,
-    /// Those that outlive their task: a file may be there without a record.
+    /// Intents that outlive their task: a file may be in place without a record.
     standing: HashSet<Intent>,
-    /// Of tasks that are handed out.
+    /// Intents of tasks that are assigned.
     open: HashMap<TaskId, Intent>,
-    /// Tasks whose records are on their way.
+    /// Tasks whose records are not written yet.
     recorded: Vec<TaskId>,
     /// Lines for the next write: of intents that ended without a file.
     ended: String,
-    /// Lines in the file.
+    /// Number of lines in the file.
     lines: usize,
 }
 
-/// Intents cannot be kept.
+/// The intents cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot write the names that are about to be used to {}: {source}; check that file, and run the same \
@@ -79,15 +78,15 @@ fn intent(target: &Target) -> Intent {
 }
 
 impl Standing {
-    /// Reads what earlier runs left in `file`, if there is one. What a record says is not kept twice.
+    /// Reads the intents that earlier runs left in `file`, if it exists. Drops those with a record.
     ///
     /// # Errors
     ///
-    /// If the index cannot be asked.
+    /// Fails if the index cannot be read.
     pub fn read(file: Option<File>, index: &Index) -> Result<Self, DiskMapError> {
         let mut text = Vec::new();
         if let Some(file) = file {
-            // What cannot be read counts for nothing; a file is then taken for the user's.
+            // Intents that cannot be read are ignored. Their files then count as the user's.
             let _ = file.take(MOST).read_to_end(&mut text);
         }
         let mut standing = HashSet::new();
@@ -119,7 +118,7 @@ impl Standing {
         Ok(Self(kept))
     }
 
-    /// Whether a file in the target's place, without a record, is its own.
+    /// Returns whether a file without a record in the target's place belongs to the target.
     #[must_use]
     pub fn has(&self, target: &Target) -> bool {
         !self.0.is_empty() && self.0.contains(&intent(target))
@@ -127,11 +126,11 @@ impl Standing {
 }
 
 impl Intents {
-    /// Begins with those of earlier runs.
+    /// Starts with the intents of earlier runs.
     ///
     /// # Errors
     ///
-    /// If the file for them cannot be written, or removed if there are none.
+    /// Fails if their file cannot be written, or cannot be removed if there are none.
     pub fn open(
         folder: &OwnFolder,
         standing: &Standing,
@@ -156,11 +155,11 @@ impl Intents {
         Ok(intents)
     }
 
-    /// Notes that these are about to be handed out. When this is done, they may be.
+    /// Writes intents for tasks. They may be assigned once this returns.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// Fails if the intents cannot be written.
     pub fn intend<'a>(
         &mut self,
         tasks: impl Iterator<Item = (TaskId, &'a Target)>,
@@ -188,12 +187,12 @@ impl Intents {
         synced.map_err(|source| self.failed(source))
     }
 
-    /// Notes that the file of a task is to be in another place than was meant; and says whether a file
-    /// in that place, without a record, is its own. When this is done, the file may be put there.
+    /// Writes an intent for a task whose place has changed. Returns whether a file without a record
+    /// in the new place belongs to the task. The file may be put there once this returns.
     ///
     /// # Errors
     ///
-    /// If that cannot be written.
+    /// Fails if the intent cannot be written.
     pub fn turn(&mut self, task: TaskId, target: &Target) -> Result<bool, IntentError> {
         let intent = intent(target);
         let stands = self.standing.contains(&intent);
@@ -207,7 +206,7 @@ impl Intents {
         Ok(stands)
     }
 
-    /// A record of the task is on its way. `in_place` tells whether it says that the file is there.
+    /// Notes that the task will be recorded, with its file in place if `in_place`.
     pub fn settle(&mut self, task: TaskId, target: &Target, in_place: bool) {
         if in_place {
             self.recorded.push(task);
@@ -220,11 +219,11 @@ impl Intents {
         }
     }
 
-    /// All records so far are written.
+    /// Notes that all records so far are written.
     ///
     /// # Errors
     ///
-    /// If the file had to be written anew, and cannot be.
+    /// Fails if the file had to be rewritten and cannot be.
     pub fn flushed(&mut self) -> Result<(), IntentError> {
         for task in self.recorded.drain(..) {
             self.open.remove(&task);
@@ -235,11 +234,11 @@ impl Intents {
         Ok(())
     }
 
-    /// Leaves what the next run has to know; all records are written.
+    /// Leaves what the next run has to know. All records must be written.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn close(mut self) -> Result<(), IntentError> {
         for task in self.recorded.drain(..) {
             self.open.remove(&task);
@@ -247,7 +246,7 @@ impl Intents {
         self.write()
     }
 
-    /// Writes the file anew, or removes it if there is nothing to say.
+    /// Rewrites the file, or removes it if there are no intents.
     fn write(&mut self) -> Result<(), IntentError> {
         let all: HashSet<Intent> = self.open.values().chain(&self.standing).copied().collect();
         self.lines = all.len();
@@ -273,7 +272,7 @@ fn line(sign: char, intent: &Intent) -> String {
     format!("{sign}{}\n", BASE32_DNSSEC.encode(intent))
 }
 
-/// Puts a file with these in place, in one step.
+/// Puts a file with these intents in place, in one step.
 fn write_anew(folder: &Folder, intents: &HashSet<Intent>, durable: bool) -> io::Result<File> {
     let text: String = intents.iter().map(|intent| line('+', intent)).collect();
     let mut file = folder.renew(NEW)?;
@@ -285,7 +284,7 @@ fn write_anew(folder: &Folder, intents: &HashSet<Intent>, durable: bool) -> io::
     Ok(file)
 }
 
-/// Removes the file, if it is there.
+/// Removes the file, if it exists.
 fn remove(folder: &Folder) -> io::Result<()> {
     match folder.remove_file(FILE) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -333,13 +332,13 @@ mod tests {
         intents.intend(tasks().into_iter()).expect("nothing new");
         assert_eq!(intents.lines, 4);
         intents.settle(TaskId(1), &a, true);
-        // A kill now: the record may not be there.
+        // A kill now could lose the record.
         assert!(has("a") && has("b") && has("c") && has("d"));
         intents.flushed().expect("nothing to do");
         intents.settle(TaskId(2), &b, false);
         intents.close().expect("written");
         assert!(!has("a") && !has("b") && has("c") && has("d"));
-        // What stands is done again by a run that need not say so once more.
+        // The next run does the tasks of standing intents again, and need not write new intents.
         let mut intents = open();
         intents.settle(TaskId(1), &c, true);
         intents.settle(TaskId(2), &d, false);

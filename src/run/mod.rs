@@ -7,7 +7,7 @@
 //!                                               +--> pool, run log, progress
 //! ```
 //!
-//! This module sets a run up, and says how it went. What happens in between is in `shell`.
+//! This module sets a run up and reports its outcome. The run itself is in `shell`.
 
 mod claims;
 mod descriptors;
@@ -81,62 +81,62 @@ pub use dry_run::dry_run;
 pub use outcome::Outcome;
 use outcome::Told;
 
-/// Longest time between two heartbeats; also how old the bytes in a status may be.
+/// Maximum time between two heartbeats, and so the maximum age of the byte counts in a status.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Heartbeats that may be lost before a lease ends.
+/// Number of heartbeats that may be lost before a lease ends.
 const HEARTBEATS_PER_LEASE: u32 = 4;
 
 /// Bytes of text in unfinished tasks above which no more of the input is read: the core counts
 /// tasks, and a URL can be long.
 const MAX_TEXT: usize = 16 * 1024 * 1024;
 
-/// Why a run did not begin. Nothing was started, nothing is lost.
+/// Reason why a run did not begin. Nothing was started, and nothing is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// There is no list to read.
+    /// A list cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The output folder is of no use.
+    /// The output folder cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// Something in it that is the run's own cannot be used.
+    /// One of the run's own files in it cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// Another run works in it.
+    /// Another run uses it.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// What is in it is not for this run.
+    /// Its contents do not fit this run.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The run log is of no use.
+    /// The run log cannot be used.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// What earlier runs recorded cannot be used.
+    /// The records of earlier runs cannot be used.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// What they may have left without a record cannot be.
+    /// The intents or leftovers of earlier runs cannot be looked up.
     #[error(transparent)]
     DiskMap(#[from] DiskMapError),
-    /// What is about to be stored cannot be kept track of.
+    /// Intents cannot be written.
     #[error(transparent)]
     Intents(#[from] IntentError),
-    /// Partial bodies cannot be given names.
+    /// There is no key for the names of partial bodies.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Too few descriptors.
+    /// The limit on file descriptors is too low.
     #[error(transparent)]
     Descriptors(#[from] DescriptorError),
-    /// What workers may use cannot be limited as asked.
+    /// The limits of workers cannot be set as requested.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-    /// The built-in origin does not come up.
+    /// The built-in origin does not start.
     #[error("cannot start the built-in origin (--simulate): {0}")]
     Origin(#[from] SpawnError),
-    /// There are no workers to be had.
+    /// Workers cannot be started.
     #[error(transparent)]
     Workers(#[from] WorkersError),
-    /// Faults cannot be written down.
+    /// The journal of faults cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The run cannot be watched.
@@ -151,11 +151,11 @@ pub enum SetUpError {
     },
 }
 
-/// Runs the main job to its end, and prints how it went.
+/// Runs the main job to its end, and prints the outcome.
 ///
 /// # Errors
 ///
-/// If it could not begin.
+/// Fails if the run could not begin.
 pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     let begun = Instant::now();
     let workers = config.limits.workers;
@@ -202,7 +202,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         console.error(note);
     }
     if let Some(path) = &config.cookie_jar {
-        // Found out before anything is downloaded, and not in the end.
+        // Check now that the jar can be written, not after all downloads.
         WholeFile::create_private(path)
             .map(drop)
             .map_err(system("write the file for cookies (--cookie-jar)"))?;
@@ -228,7 +228,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
             "cut a torn line off the log of deaths"
         );
     }
-    // Temporary files of this run are made beside the run log, where there must be room anyway.
+    // Temporary files of this run are created beside the run log, which needs room anyway.
     let source = resume::Source {
         results: folder.results()?,
         path: &layout.results(),
@@ -258,7 +258,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map_err(system("create the file for the timeline (--timeline)"))?;
     check_limits(&config, layout, &console)?;
     tell_unleased(&config, &folder, &console);
-    // Ends with the run, if it was started for it.
+    // The origin ends with the run, if it was started for it.
     let origin = match &config.network {
         Network::Simulated(spec) => Some(Origin::spawn("/proc/self/exe".as_ref(), spec)?),
         Network::Real | Network::SimulatedBy(_) => None,
@@ -269,7 +269,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         .map(|reserved| {
             let asked = sender.clone();
             reserved.start(move || {
-                // Nobody hears it when the run is over.
+                // The run may have ended.
                 let _ = asked.send(Message::Watched);
             })
         })
@@ -355,8 +355,7 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
         workers,
     );
     let mut finished = shell.run();
-    // Every worker is gone. Where something is left to do, the next run can go on with what is
-    // there of it.
+    // Every worker has exited. If tasks are left, the next run can resume their partial bodies.
     let boot = boot.filter(|_| finished.ending != Ending::Completed);
     if let Err(error) = folder.remove_leftovers(&lock, boot.as_deref()) {
         tracing::warn!(%error, "partial bodies are left");
@@ -399,14 +398,14 @@ pub fn execute(config: RunConfig) -> Result<Outcome, SetUpError> {
     Ok(outcome)
 }
 
-/// Notes for people when the run began, and how it ended.
+/// Notes for `results` when the run began, and how it ended.
 fn note_run(run: &LastRun, folder: &OutputFolder) {
     if let Err(error) = run.write(folder.own()) {
         tracing::warn!(%error, "results will not tell how this run ended");
     }
 }
 
-/// What is to be known of the files that earlier runs stored.
+/// Returns how much the index must tell about stored files.
 fn detail(config: &RunConfig) -> Detail {
     match config.refresh {
         Some(_) => Detail::Place,
@@ -414,7 +413,7 @@ fn detail(config: &RunConfig) -> Detail {
     }
 }
 
-/// Says that lines of the run log count for nothing, if some do.
+/// Reports lines of the run log that are ignored, if there are any.
 fn tell_unreadable(index: &Index, console: &Console) {
     if let Some(problem) = index.first_problem() {
         let unreadable = index.unreadable();
@@ -424,22 +423,22 @@ fn tell_unreadable(index: &Index, console: &Console) {
     }
 }
 
-/// Which boot of the machine this is (random(4)). Where that cannot be known, nothing is resumed.
+/// Returns an id of the current boot (random(4)). Without it, nothing is resumed.
 fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// Tries what every worker would do to itself, and says what is in force and what is missing: once,
-/// before any of them.
+/// Tries the limits that every worker sets for itself, once and before any worker starts. Reports
+/// which are in force and which are missing.
 fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Result<(), LimitsError> {
     match config.pool {
         PoolKind::Processes => {
             let in_force = try_limits(&setup(config, layout, None))?;
             tracing::info!("sandbox: {in_force}");
             if in_force.reaches_memory_of_others() {
-                // Then nobody but root reaches what is this process's own in /proc. It leaves no
-                // memory image any more either, which is why this is not always done.
+                // Then only root can access this process's files in /proc. It also leaves no core
+                // dump any more, which is why this is not always done.
                 let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
                 if let Err(error) = hidden {
                     tracing::warn!(%error, "this process's memory is not kept from workers");
@@ -461,7 +460,7 @@ fn check_limits(config: &RunConfig, layout: &Layout, console: &Console) -> Resul
     Ok(())
 }
 
-/// Says what others may do, or could, in the folder that the run keeps for itself.
+/// Reports what other users can do, or could do, in the folder that the run keeps for itself.
 fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
     let own = folder.own().as_folder().path().display();
     if !folder.own().owner().keeps_modes() {
@@ -485,7 +484,7 @@ fn tell_exposed(folder: &OutputFolder, tidied: &Tidied, console: &Console) {
     }
 }
 
-/// Says so if nothing tells whether a worker that is confined can still write to what it finished.
+/// Warns if the run cannot detect that a confined worker can still write to a finished file.
 fn tell_unleased(config: &RunConfig, folder: &OutputFolder, console: &Console) {
     let confined = config.worker_limits.sandbox != Sandbox::Off;
     if config.pool == PoolKind::Processes
@@ -521,7 +520,7 @@ fn rules(config: &RunConfig, layout: &Layout, lists: &[OpenList]) -> Rules {
     }
 }
 
-/// Chunks are cut from the whole of the input.
+/// Returns the limit on text. Chunks are cut from the whole input, so they have no limit.
 const fn max_text(policy: Policy) -> usize {
     match policy {
         Policy::Shared => MAX_TEXT,
@@ -529,7 +528,7 @@ const fn max_text(policy: Policy) -> usize {
     }
 }
 
-/// Where things are said.
+/// Creates the console.
 fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
     let target = match config.progress {
         Progress::Json => Some(FeedTarget::Stderr),
@@ -548,7 +547,7 @@ fn console(config: &RunConfig, begun: Instant) -> Result<Console, SetUpError> {
     Ok(Console::new(how, feed, begun))
 }
 
-/// Takes the address at which the run can be watched, if it is to be, and says where that is.
+/// Reserves the address at which the run can be watched, if there is one, and prints it.
 fn reserve(config: &RunConfig, console: &Console) -> Result<Option<Reserved>, WatchError> {
     let Some(address) = &config.listen else {
         return Ok(None);
@@ -563,7 +562,7 @@ fn reserve(config: &RunConfig, console: &Console) -> Result<Option<Reserved>, Wa
     Ok(Some(reserved))
 }
 
-/// Who brings about the faults that are asked for, if any are.
+/// Creates the injector of the requested faults, if there are any.
 fn injector(
     config: &RunConfig,
     folder: &OutputFolder,
@@ -586,8 +585,8 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> SetUpError {
     move |error| SetUpError::System { what, error }
 }
 
-/// Opens every list, so that a mistyped name shows before anything is started. All that are wrong
-/// are named.
+/// Opens every list, so that a mistyped name is reported before anything starts. All lists that
+/// cannot be opened are reported.
 fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, SetUpError> {
     let mut lists = Vec::new();
     let mut last_error = None;
@@ -610,8 +609,8 @@ fn open_lists(config: &RunConfig, console: &Console) -> Result<Vec<OpenList>, Se
     }
 }
 
-/// Counts the entries of the lists on a thread of its own, if that can be done without reading them:
-/// the intake reads no further than it must. Of what earlier runs did, it would not know.
+/// Counts the entries of the lists on its own thread if that is possible without reading them,
+/// because the intake reads no further than it must. The count includes what earlier runs did.
 fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
     let (sources, options) = (config.sources.clone(), Arc::clone(&config.lists));
     let count = move || {
@@ -620,7 +619,7 @@ fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
             .map(|source| input::count(source, &options))
             .sum();
         if let Some(entries) = entries {
-            // The run may be over.
+            // The run may have ended.
             let _ = inbox.send(Message::Counted(entries));
         }
     };
@@ -630,7 +629,7 @@ fn count_ahead(config: &RunConfig, inbox: Sender<Message>) {
     }
 }
 
-/// The size of a plain file; a pipe has none, and what is not read from a file needs none.
+/// Returns the size of a plain file. Pipes have none, and other inputs need none.
 fn size_of(source: &Source) -> Option<u64> {
     match source {
         Source::File(path) => std::fs::metadata(path)

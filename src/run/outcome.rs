@@ -1,4 +1,4 @@
-//! How a run went: as an exit code, and in words.
+//! The outcome of a run: as an exit code and in words.
 
 use std::path::PathBuf;
 
@@ -7,23 +7,23 @@ use super::report::{Close, Console, print_summary};
 use super::shell::Finished;
 use crate::dispatch::{Ending, GiveUp};
 
-/// How a run went.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every URL is stored.
     Stored,
     /// Some URLs failed, are quarantined, or could not be read.
     Incomplete,
-    /// The input held no URL.
+    /// The input contained no URL.
     NothingToDo,
-    /// The run was given up.
+    /// The run stopped because it could not continue.
     GivenUp,
-    /// A signal ended it: its number.
+    /// A signal, with this number, ended it.
     Interrupted(i32),
 }
 
 impl Outcome {
-    /// The exit code of the process.
+    /// Returns the exit code of the process.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -31,24 +31,24 @@ impl Outcome {
             Self::Incomplete => 1,
             Self::NothingToDo => 3,
             Self::GivenUp => 4,
-            // As shells report a death by signal.
+            // As shells report death by a signal.
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(130),
         }
     }
 }
 
-/// What the user asked to be told, and in which words.
+/// What to report to the user.
 #[derive(Debug)]
 pub(super) struct Told {
-    /// Errors only.
+    /// Whether to report errors only.
     pub(super) quiet: bool,
-    /// The output folder, as it was named.
+    /// The output folder, as the user named it.
     pub(super) output: PathBuf,
-    /// The input is a share of a fleet's list, which may be empty.
+    /// Whether the input is a share of a fleet's list, which may be empty.
     pub(super) may_be_empty: bool,
 }
 
-/// Says how the run went.
+/// Reports the outcome of the run.
 pub(super) fn conclude(
     finished: Finished,
     console: &mut Console,

@@ -1,7 +1,7 @@
-//! Names of partial bodies: each task has its own, and nobody can tell it who has not the key.
+//! Names of partial bodies. Each task has its own name, which cannot be computed without the key.
 //!
-//! So no two files share a partial body, whatever a list calls them; and nobody can prepare a body
-//! for a URL, in the hope that a download goes on with it. This module knows nothing of bodies.
+//! So two files never share a partial body, whatever names a list contains. And another user cannot
+//! prepare a body for a URL so that a download resumes from it. This module does not know bodies.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,16 +19,16 @@ const KEY_FILE: &str = "partial.key";
 
 const KEY_BYTES: usize = 32;
 
-/// Of the code, those that become the name: 160 bits.
+/// Bytes of the code that become the name: 160 bits.
 const NAME_BYTES: usize = 20;
 
-/// See the module.
+/// Computes the names of partial bodies.
 #[derive(Clone, Debug)]
 pub struct PartialNames {
     key: Key,
 }
 
-/// The key cannot be kept.
+/// The key cannot be stored.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot store the key for partial bodies in {}: {source}; check that file, or remove it", .path.display())]
 pub struct KeyError {
@@ -37,12 +37,12 @@ pub struct KeyError {
 }
 
 impl PartialNames {
-    /// Goes by the key of earlier runs, if `folder` holds one that nobody else can have written or
-    /// read; otherwise by a new one. The lock must be held.
+    /// Uses the key of earlier runs if `folder` holds one that no other user can have written or
+    /// read, and otherwise creates one. The lock must be held.
     ///
     /// # Errors
     ///
-    /// If there is none, and none can be made.
+    /// Fails if there is no key and none can be created.
     pub fn open(folder: &OwnFolder) -> Result<Self, KeyError> {
         let key = match read(folder) {
             Some(key) => key,
@@ -56,8 +56,8 @@ impl PartialNames {
         })
     }
 
-    /// The name of the partial body of a target: of its URL, and of the
-    /// part of it and the name that the list gives.
+    /// Returns the name of the partial body of a target. It depends on the URL, and on the part of
+    /// it and the name that the list gives.
     #[must_use]
     pub fn of(&self, kind: TaskKind, target: &Target) -> String {
         let mut code = Context::with_key(&self.key);
@@ -71,7 +71,7 @@ impl PartialNames {
             code.update(format!("#bytes={range}").as_bytes());
         }
         if target.named {
-            // Neither holds a line end, so that no two pairs make one text.
+            // Neither contains a line end, so that two different pairs never give the same text.
             code.update(b"\n");
             code.update(target.path.as_bytes());
         }
@@ -88,7 +88,7 @@ fn read(folder: &OwnFolder) -> Option<[u8; KEY_BYTES]> {
     whole.then_some(key)
 }
 
-/// A new key, in a new file.
+/// Creates a new key in a new file.
 fn create(folder: &OwnFolder) -> io::Result<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut key)?;

@@ -1,7 +1,6 @@
-//! Which stored files the server is asked about again (`--refresh`), and by what.
+//! Decides which stored files are checked with the server again (`--refresh`), and how.
 //!
-//! It goes by the record of a file and by what the file system says of it. It must not read the
-//! file, nor the run log.
+//! It uses the record and the metadata of a file. It must not read the file or the run log.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -12,37 +11,37 @@ use super::log::{Moment, Record};
 use super::resume::{Left, in_place, is_in_place};
 use crate::input::{MAX_LINE, Target};
 
-/// How much later than its record says a file may have been written, in milliseconds: the times in
-/// a record do not count everything, and two clocks may differ a little.
+/// How much later than recorded a file may have been written, in milliseconds: the times in a
+/// record do not cover everything, and two clocks may differ a little.
 const SLACK: i64 = 60_000;
 
-/// Longest texts that are handed on, in bytes: what a worker would have reported.
+/// Maximum lengths of texts that are passed on, in bytes: what a worker would have reported.
 const MAX_ETAG: usize = 512;
 const MAX_DATE: usize = 64;
 const MAX_CONTENT_TYPE: usize = 256;
 
-/// What is asked for.
+/// The settings of `--refresh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
-    /// What was downloaded or checked less long ago is left alone.
+    /// Files that were downloaded or checked more recently than this are left alone.
     pub age: Duration,
-    /// The moment that this refers to.
+    /// The current time.
     pub now: Moment,
 }
 
-/// What is to be done about a file that an earlier run stored.
+/// What to do with a file that an earlier run stored.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Recheck {
-    /// Nothing: that was done lately.
+    /// Nothing, because it was checked recently.
     Fresh,
-    /// Its server is asked whether it is current.
+    /// Ask its server whether it is current.
     Ask(Box<Known>),
-    /// It is downloaded, whatever is there: nothing, or what somebody else has written.
+    /// Download it, whatever is in place: nothing, or a file that another program has written.
     Anew,
 }
 
 impl Refresh {
-    /// What is to be done about the file of `target`, of which this is the record.
+    /// Decides what to do with the file of `target`, which has this record.
     #[must_use]
     pub fn of(&self, record: Record, target: &Target, output: &Path) -> Recheck {
         let (Some(bytes), Some(digest), Some(started)) =
@@ -50,7 +49,7 @@ impl Refresh {
         else {
             return Recheck::Anew;
         };
-        // What is said of it now was not looked at then.
+        // A checksum that the list gives now may not have been verified when the file was stored.
         let expected = target.expect().map_or(&[][..], |expect| &expect.checksums);
         let mut expected = expected.iter();
         if !expected.all(|sum| record.checksum(sum.algorithm).as_ref() == Some(sum)) {
@@ -59,19 +58,19 @@ impl Refresh {
         let mut begin = [0; 8];
         begin.copy_from_slice(&digest.0[..8]);
         let passed = self.now.as_millis().saturating_sub(started.as_millis());
-        // A clock that was set back makes nothing younger than now.
+        // If the clock was set back, the file counts as new.
         let is_young = u128::from(passed.max(0).unsigned_abs()) < self.age.as_millis();
         let left = Left::after(bytes, record.exec.map(|exec| exec.left));
         if is_young && is_in_place(target, left, begin, output) {
             return Recheck::Fresh;
         }
-        // What its own command changed or took away is not what the server can speak of.
+        // The server cannot say anything about a file that its own command changed or removed.
         let whole = (left == Left::Whole(bytes)).then(|| in_place(target, bytes, begin, output));
         let Some(metadata) = whole.flatten() else {
             return Recheck::Anew;
         };
-        // Written after the record: by somebody else, or by a run that was killed before it could
-        // record that. What was recorded does not speak of these bytes.
+        // Written after the record, by another program or by a run that was killed before it could
+        // record it. The record does not describe these bytes.
         let took = i64::try_from(record.timing_ms.took() / 1000).unwrap_or(i64::MAX);
         let latest = started.as_millis().saturating_add(took);
         let modified = metadata.modified().map(millis);
@@ -95,13 +94,13 @@ impl Refresh {
     }
 }
 
-/// Since 1970.
+/// Milliseconds since 1970.
 fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A log may have been edited: what is too long for a worker is not known.
+/// A log may have been edited: text that is too long for a worker counts as unknown.
 fn within(text: Option<String>, most: usize) -> Option<String> {
     text.filter(|text| text.len() <= most)
 }
@@ -133,13 +132,13 @@ mod tests {
         Record::stored(facts, stored(3))
     }
 
-    /// What is to be done an hour after the file was written, so many seconds after its download
+    /// Returns what to do an hour after the file was written, `written` seconds after its download
     /// began.
     fn after(written: u64, age: Duration, change: impl FnOnce(&mut Record)) -> Recheck {
         after_for(&target(), written, age, change)
     }
 
-    /// The same, of what a list says more about.
+    /// The same for a given target.
     fn after_for(
         target: &Target,
         written: u64,
@@ -213,7 +212,7 @@ mod tests {
     fn what_was_checked_lately_is_left_alone() {
         assert_eq!(after(0, HOUR * 2, |_| {}), Recheck::Fresh);
         assert!(matches!(after(0, HOUR / 2, |_| {}), Recheck::Ask(_)));
-        // The moment of the record is that of the latest check, not of the file.
+        // The time in the record is that of the latest check, not that of the file.
         let checked = |record: &mut Record| {
             let now = i64::try_from(STARTED + 3000).expect("small");
             record.started = Some(Moment::from(Timestamp(now * 1_000_000)));

@@ -1,10 +1,10 @@
-//! Who may be asked for what: the robots.txt of each scheme, host and port, and the targets that wait
-//! for it.
+//! Decides which URLs robots.txt allows: the robots.txt of each scheme, host and port, and the
+//! targets that wait for it.
 //!
-//! A worker fetches it, with all that protects a download, and stores it in a folder of the run's own;
-//! here it is read, whoever wrote it. What is known of a place is eight bytes in a disk_map, and the
-//! file where something is forbidden, so that ten million places take no more memory than one. This
-//! module asks nobody and tells nobody: the shell does.
+//! A worker fetches it with all the protection of a download, and stores it in a folder of the run.
+//! This module reads it and does not trust it. Each place takes eight bytes in a disk map, and the
+//! file if something is forbidden, so that ten million places take no more memory than one. This
+//! module sends no requests and reports nothing: the shell does.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -25,33 +25,33 @@ use crate::dispatch::Verdict;
 use crate::folder::Folder;
 use crate::input::{Target, UrlKey};
 
-/// Most targets that wait, whatever their text: as many as the core would take.
+/// Maximum number of targets that wait, whatever their text: as many as the core would accept.
 const MOST_HELD: usize = 65_536;
 
-/// Most memory for rules that were read, in bytes. Targets of one place mostly come together.
+/// Maximum memory for parsed rules, in bytes. Targets of one place mostly come together.
 const MOST_KEPT: usize = 8 << 20;
 
-/// The first number of a task that is not of the input. Up to twice that, a number is exact for every
-/// reader of JSON (RFC 8259 section 6).
+/// The first number of a task that is not from the input. Numbers up to twice that are exact for
+/// every reader of JSON (RFC 8259 section 6).
 const FIRST_ERRAND: u64 = 1 << 52;
 
-/// What a robots.txt is that forbids everything; for workers, where there is none to be had.
+/// A robots.txt that forbids everything. Workers get it where none can be fetched.
 const FORBID_ALL: &str = "User-agent: *\nDisallow: /\n";
 
-/// See the module.
+/// The rules of all places, and the targets that wait for them.
 #[derive(Debug)]
 pub(in crate::run) struct RobotsGate {
     folder: Folder,
     token: String,
     known: DiskMap<{ Standing::BYTES }>,
     kept: Kept,
-    /// Targets whose place is being asked, by origin.
+    /// Targets whose robots.txt is being fetched, by origin.
     waiting: HashMap<String, Vec<Candidate>>,
     held: usize,
     errands: u64,
 }
 
-/// A target of the input that was taken on, and whose place may have something against it.
+/// A target of the input that was accepted and that robots.txt may forbid.
 #[derive(Debug)]
 pub(in crate::run) struct Candidate {
     pub(in crate::run) task: TaskId,
@@ -60,30 +60,30 @@ pub(in crate::run) struct Candidate {
     pub(in crate::run) known: Option<Box<Known>>,
 }
 
-/// What is to become of a target.
+/// What happens to a target.
 #[derive(Debug)]
 pub(in crate::run) enum Ruling {
-    /// It may be done, so long after the one before it on its host.
+    /// It may be fetched, this long after the one before it on its host.
     Allowed(Duration),
-    /// It may not.
+    /// It may not be fetched.
     Forbidden(Box<Failure>),
-    /// Nobody knows yet.
+    /// The rules are not known yet.
     Unknown,
 }
 
 /// What is known of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::run) enum Standing {
-    /// Everything is allowed, so far apart.
+    /// Everything is allowed, with this delay.
     Open(Duration),
-    /// Its file says what is allowed.
+    /// Its file says what is allowed, with this delay.
     Ruled(Duration),
-    /// Nothing is: its robots.txt is out of reach, for this reason, and with this status if there was
-    /// an answer.
+    /// Nothing is allowed: its robots.txt cannot be fetched, for this reason, and with this status
+    /// if there was a response.
     Unreachable(FailureKind, Option<u16>),
 }
 
-/// Rules that were read, by origin.
+/// Parsed rules, by origin.
 #[derive(Debug, Default)]
 struct Kept {
     rules: HashMap<Rc<str>, Rc<RobotsRules>>,
@@ -93,8 +93,8 @@ struct Kept {
 }
 
 impl RobotsGate {
-    /// Of a run that has not begun; the folder for robots.txt is empty. Temporary files, if there
-    /// must be any, are made in `scratch`.
+    /// Creates the gate of a run that has not begun. The folder for robots.txt is empty. Temporary
+    /// files, if any are needed, are created in `scratch`.
     pub(in crate::run) fn new(folder: Folder, scratch: PathBuf, token: String) -> Self {
         Self {
             folder,
@@ -107,21 +107,21 @@ impl RobotsGate {
         }
     }
 
-    /// Whether more of the input may be taken on.
+    /// Returns whether more of the input may be accepted.
     pub(in crate::run) const fn has_room(&self) -> bool {
         self.held < MOST_HELD
     }
 
-    /// How many targets wait.
+    /// Returns the number of targets that wait.
     pub(in crate::run) const fn held(&self) -> usize {
         self.held
     }
 
-    /// What is to become of `target`.
+    /// Decides what happens to `target`.
     ///
     /// # Errors
     ///
-    /// If it cannot be kept track of.
+    /// Fails if the disk map cannot be read.
     pub(in crate::run) fn ruling(&mut self, target: &Target) -> Result<Ruling, DiskMapError> {
         let (origin, path) = split_url(&target.url);
         if self.waiting.contains_key(origin) {
@@ -156,8 +156,8 @@ impl RobotsGate {
         }
     }
 
-    /// Holds a target until its place is known. If nobody asks there yet, that is to be done: a number
-    /// and a target for it.
+    /// Holds a target until the rules of its place are known. If nothing fetches them yet, returns
+    /// a number and a target for that task.
     pub(in crate::run) fn hold(&mut self, candidate: Candidate) -> Option<(TaskId, Target)> {
         self.held += 1;
         let (origin, _) = split_url(&candidate.target.url);
@@ -176,12 +176,12 @@ impl RobotsGate {
         Some((TaskId(number), asked))
     }
 
-    /// Somebody asked for `robots`, the robots.txt of a place, and this became of it: what the place's
-    /// standing is, and the targets that waited for it.
+    /// Processes the outcome of fetching `robots`, the robots.txt of a place. Returns the standing
+    /// of the place and the targets that waited for it.
     ///
     /// # Errors
     ///
-    /// If it cannot be kept track of.
+    /// Fails if the disk map cannot be written.
     pub(in crate::run) fn learn(
         &mut self,
         robots: &Target,
@@ -208,7 +208,7 @@ impl RobotsGate {
             Standing::Unreachable(..) => self.remove(&name).and_then(|()| self.forbid_all(&name)),
         };
         if let Err(error) = done {
-            // A redirect there is judged by what there is.
+            // A redirect to this place is judged by the file that is there.
             tracing::warn!(%error, origin, "the file of a robots.txt stays as it is");
         }
         standing
@@ -237,7 +237,7 @@ impl RobotsGate {
             .write_all(FORBID_ALL.as_bytes())
     }
 
-    /// The rules in the file of `origin`.
+    /// Returns the rules in the file of `origin`.
     fn rules(&mut self, origin: &str) -> io::Result<Rc<RobotsRules>> {
         if let Some(rules) = self.kept.get(origin) {
             return Ok(rules);
@@ -263,7 +263,7 @@ impl Kept {
         self.weight += origin.len() + rules.weight();
         self.order.push_back(Rc::clone(&origin));
         self.rules.insert(origin, rules);
-        // The latest stays, however large it is.
+        // The latest rules stay, however large they are.
         while self.weight > MOST_KEPT && self.order.len() > 1 {
             let Some(oldest) = self.order.pop_front() else {
                 return;
@@ -278,7 +278,7 @@ impl Kept {
 impl Standing {
     const BYTES: usize = 8;
 
-    /// Delays in whole milliseconds: they are a minute at most.
+    /// Delays are whole milliseconds, a minute at most.
     fn to_bytes(self) -> [u8; Self::BYTES] {
         let timed = |tag, delay: Duration| {
             let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
@@ -311,13 +311,13 @@ impl Standing {
     }
 }
 
-/// What a robots.txt that could not be had says (RFC 9309 sections 2.3.1.2 to 2.3.1.4): where there is
-/// none everything is allowed, and where nobody can tell nothing is.
+/// Returns the standing that follows if robots.txt could not be fetched (RFC 9309 sections 2.3.1.2
+/// to 2.3.1.4): if it does not exist, everything is allowed; if that is unknown, nothing is.
 fn of_failure(failure: &Failure) -> Standing {
     let status = failure.exchange.status;
     match (failure.kind, status) {
-        // Too many requests is no answer, nor is one to a condition that nobody made; and what a proxy
-        // wants the server has not said.
+        // 429 is no answer about robots.txt, and neither is 304, because the request had no
+        // condition. 407 comes from a proxy, not from the server.
         (FailureKind::Status, Some(304 | 407 | 429)) => Standing::Unreachable(failure.kind, status),
         (FailureKind::Status, Some(300..=499))
         | (FailureKind::TooManyRedirects | FailureKind::BadRedirect, _) => {
@@ -337,7 +337,7 @@ fn out_of_reach(origin: &str, kind: FailureKind, status: Option<u16>) -> String 
     )
 }
 
-/// The failure of a target that nobody has asked for.
+/// Returns the failure of a target that was not requested.
 fn failure(kind: FailureKind, message: String) -> Box<Failure> {
     Box::new(Failure {
         exchange: Exchange::default(),

@@ -1,4 +1,4 @@
-//! Tests of who may be asked for what.
+//! Tests of the robots gate.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::*;
 use crate::input::naming::Naming;
 use crate::run::log::OutputFolder;
 
-/// A robots gate in a folder of its own, and where workers would put files.
+/// A robots gate in its own folder, and the folder where workers would put files.
 struct Gate {
     robots_gate: RobotsGate,
     folder: OutputFolder,
@@ -47,7 +47,7 @@ fn failed(kind: FailureKind, status: Option<u16>) -> Verdict {
 }
 
 impl Gate {
-    /// Asks for the robots.txt of `url`, and gets `text`.
+    /// Fetches the robots.txt of `url`, which has this text.
     fn fetch(&mut self, url: &str, text: &[u8]) -> Standing {
         let (_, robots) = self
             .robots_gate
@@ -138,7 +138,7 @@ fn a_file_stays_only_where_something_is_forbidden() {
     assert_eq!(gate.kind("http://ruled/x"), Some(FailureKind::Robots));
     assert_eq!(gate.kind("http://ruled/y"), None);
     assert_eq!(gate.files(), 1);
-    // Nobody may go where nobody can tell: workers that are redirected there find that.
+    // Nothing is allowed where robots.txt is unreachable. Redirected workers find such a file.
     let (_, robots) = gate
         .robots_gate
         .hold(candidate(1, "http://down/"))
@@ -175,7 +175,7 @@ fn rules_are_read_again_when_there_was_no_room_for_them() {
         assert_eq!(gate.kind(&url), Some(FailureKind::Robots), "{url}");
         assert_eq!(gate.kind(&format!("{url}0")), None);
     }
-    // What cannot be read again allows nothing.
+    // If the rules cannot be read again, nothing is allowed.
     fs::remove_dir_all(gate.folder.layout().robots()).expect("removed");
     let gone = (0..12)
         .filter(|n| gate.kind(&format!("http://h{n}/x")) == Some(FailureKind::RobotsUnreachable));
@@ -205,7 +205,7 @@ fn only_an_answer_of_the_host_says_that_there_is_none() {
             FailureKind::Status | FailureKind::TooManyRedirects | FailureKind::BadRedirect
         )
     });
-    // The status is that of the last answer, whatever went wrong after it.
+    // The status is that of the last response, whatever failed after it.
     for (kind, status) in statuses
         .into_iter()
         .chain(others.map(|kind| (kind, Some(404))))

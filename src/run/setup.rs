@@ -1,4 +1,4 @@
-//! What workers are told, and what puts their bodies in place.
+//! The settings of workers, and of the placement thread.
 
 use std::io;
 use std::sync::mpsc::Sender;
@@ -15,7 +15,7 @@ use crate::config::{Network, PoolKind, RunConfig};
 use crate::exec::Executor;
 use crate::placement::{self, Placement};
 
-/// What puts bodies in place.
+/// Starts the placement thread.
 pub(super) fn placement(
     config: &RunConfig,
     folder: &OutputFolder,
@@ -40,12 +40,12 @@ pub(super) fn placement(
         exec,
     };
     Placement::start(plan, move |news| {
-        // The run is over when nobody takes it.
+        // The run has ended if this fails.
         let _ = sender.send(Message::Placement(news));
     })
 }
 
-/// What every worker is told.
+/// Returns the settings that every worker receives.
 pub(super) fn setup(config: &RunConfig, layout: &Layout, origin: Option<&Origin>) -> Setup {
     let mut http = config.http.clone();
     let simulated = match (&config.network, origin) {

@@ -10,27 +10,27 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::inbox::Message;
 
-/// What a signal asks for.
+/// A request by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGINT or SIGTERM, by number: the run is to end.
+    /// SIGINT or SIGTERM, by number: end the run.
     End(i32),
-    /// SIGUSR1: say what is going on.
+    /// SIGUSR1: print the status.
     Status,
     /// SIGCHLD: a child ended.
     Child,
-    /// SIGTSTP (Ctrl-Z): stop until SIGCONT, and everybody with us.
+    /// SIGTSTP (Ctrl-Z): stop this process and all workers until SIGCONT.
     Suspend,
-    /// SIGTTIN that somebody sent: one worker more.
+    /// SIGTTIN from a process: add a worker.
     Grow,
-    /// SIGTTOU that somebody sent: one worker less.
+    /// SIGTTOU from a process: remove a worker.
     Shrink,
 }
 
 impl Signal {
     fn of(origin: &Origin) -> Option<Self> {
-        // The terminal sends these two to a job in the background that reads or writes: that
-        // stops a process that does not catch them (termios(3), "Job control").
+        // The terminal sends these two to a background job that reads or writes. They stop a
+        // process that does not catch them (termios(3), "Job control").
         let from_terminal = origin.cause == Cause::Kernel;
         match origin.signal {
             SIGUSR1 => Some(Self::Status),
@@ -39,7 +39,7 @@ impl Signal {
             SIGTTIN | SIGTTOU if from_terminal => Some(Self::Suspend),
             SIGTTIN => Some(Self::Grow),
             SIGTTOU => Some(Self::Shrink),
-            // Only caught, so that a write beyond a limit on file sizes (ulimit -f) fails with an
+            // Caught only so that a write beyond a limit on file sizes (ulimit -f) fails with an
             // error instead of ending the process.
             SIGXFSZ => None,
             number => Some(Self::End(number)),
@@ -47,16 +47,16 @@ impl Signal {
     }
 }
 
-/// Listens while it exists.
+/// Receives signals while it exists.
 #[derive(Debug)]
 pub struct Listener(Handle);
 
 impl Listener {
-    /// Starts to listen; signals go to `inbox`.
+    /// Starts to receive signals, and sends them to `inbox`.
     ///
     /// # Errors
     ///
-    /// If a handler cannot be installed, or the thread not be started.
+    /// Fails if a handler cannot be installed, or if the thread cannot be started.
     pub fn start(inbox: Sender<Message>) -> io::Result<Self> {
         let mut signals = SignalsInfo::<WithOrigin>::new([
             SIGINT, SIGTERM, SIGUSR1, SIGCHLD, SIGXFSZ, SIGTSTP, SIGTTIN, SIGTTOU,

@@ -1,24 +1,24 @@
-//! What a run has done so far, as counts: for progress, the summary and the exit code.
+//! Counts of what a run has done so far: for progress, the summary and the exit code.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use protocol::FailureKind;
 
-/// See the module.
+/// The counts of a run.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// When the run began.
     pub begun: Instant,
     /// Files stored.
     pub stored: u64,
-    /// Where the first of them is, relative to the output folder.
+    /// Path of the first stored file, relative to the output folder.
     pub first_stored: Option<String>,
-    /// Bytes in them.
+    /// Bytes in stored files.
     pub bytes: u64,
-    /// Bytes of bodies received in this run, those of unfinished downloads included.
+    /// Bytes of bodies received in this run, including unfinished downloads.
     pub received: u64,
-    /// Files that were in place already, and are current.
+    /// Files that were already in place and are current.
     pub unchanged: u64,
     /// Tasks that failed, by kind.
     pub failed: BTreeMap<FailureKind, u64>,
@@ -36,16 +36,16 @@ pub struct Stats {
     pub unusable: u64,
     /// Tasks given to the core so far.
     pub offered: u64,
-    /// How much of the input is read, from 0 to 1, if that is known.
+    /// Fraction of the input that has been read, from 0 to 1, if it is known.
     pub fraction: Option<f64>,
-    /// Entries of the input, counted ahead, of which no earlier run did any.
+    /// Entries of the input, counted ahead, if earlier runs did none of them.
     pub counted: Option<u64>,
-    /// The input is read to its end.
+    /// Whether the input has been read to its end.
     pub input_ended: bool,
 }
 
 impl Stats {
-    /// Nothing yet, at the moment `begun`.
+    /// Creates counts of zero for a run that began at `begun`.
     #[must_use]
     pub const fn new(begun: Instant) -> Self {
         Self {
@@ -69,25 +69,25 @@ impl Stats {
         }
     }
 
-    /// Tasks that failed, of whatever kind.
+    /// Returns the number of tasks that failed, of all kinds.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
-    /// Tasks of this run that are finished.
+    /// Returns the number of finished tasks of this run.
     #[must_use]
     pub fn finished(&self) -> u64 {
         self.stored + self.unchanged + self.failures() + self.quarantined + self.fenced
     }
 
-    /// Lines of the input that name a URL, so far.
+    /// Returns the number of input lines that name a URL, so far.
     #[must_use]
     pub const fn lines(&self) -> u64 {
         self.offered + self.duplicates + self.stored_earlier + self.quarantined_earlier
     }
 
-    /// Why an input without lines leaves nothing to do, unless the message of its only line says it.
+    /// Returns why an input without lines leaves nothing to do, unless another message says so.
     #[must_use]
     pub const fn why_nothing(&self) -> Option<&'static str> {
         match self.unusable {
@@ -97,13 +97,13 @@ impl Stats {
         }
     }
 
-    /// Whether every line of the input is stored, as far as it was read.
+    /// Returns whether every line read so far is stored.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.failures() + self.quarantined + self.quarantined_earlier + self.unusable == 0
     }
 
-    /// Tasks of this run in all: known once the input is read, estimated before that.
+    /// Returns the total number of tasks of this run. It is estimated until the input is read.
     #[must_use]
     #[allow(
         clippy::cast_precision_loss,
@@ -116,7 +116,7 @@ impl Stats {
             return Some(self.offered);
         }
         if let Some(counted) = self.counted {
-            // Of what was looked at, what is not to be done does not count.
+            // Lines that were examined and are not tasks do not count.
             let looked_at = self.lines() + self.unusable;
             return Some(self.offered + counted.saturating_sub(looked_at));
         }
@@ -126,13 +126,13 @@ impl Stats {
         }
     }
 
-    /// Whether that is their number, and no estimate.
+    /// Returns whether that number is exact.
     #[must_use]
     pub const fn is_counted(&self) -> bool {
         self.input_ended || self.counted.is_some()
     }
 
-    /// Files stored per second, on the average, after `elapsed`.
+    /// Returns the average number of files stored per second after `elapsed`.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
     pub fn rate(&self, elapsed: Duration) -> f64 {

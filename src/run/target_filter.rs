@@ -1,9 +1,9 @@
-//! What is to be done about each target of the input: it is new, or named earlier in the list, or
-//! finished by an earlier run, or in the way of another.
+//! Decides what to do with each target of the input. A target is new, named earlier in the list,
+//! finished by an earlier run, or in conflict with another.
 //!
-//! No file of one URL is ever put in the place of another's, or of one that no run made. Names that
-//! hold their URL's key cannot meet; all others are written down as they are claimed, and so are the
-//! folders that they need. This module never writes in the output folder, and does not know where
+//! A file of one URL never replaces a file of another URL, or a file that no run created. Names
+//! that contain their URL's key cannot conflict. All other names are claimed, and so are the
+//! folders that they need. This module never writes to the output folder, and does not know where
 //! targets come from.
 
 use std::path::PathBuf;
@@ -21,29 +21,29 @@ use crate::disk_map::{DiskMap, DiskMapError};
 use crate::input::naming::{Naming, check_place};
 use crate::input::{Excerpt, Target, UrlKey, position};
 
-/// What to do about a target.
+/// What to do with a target.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sorted {
-    /// To be done.
+    /// A new task.
     New(Target),
-    /// To be done if the file that an earlier run stored is not current.
+    /// A task if the file that an earlier run stored is not current.
     Known(Target, Box<Known>),
-    /// The same as an earlier one: with its path.
+    /// A duplicate of an earlier target, with the path of that one.
     Duplicate(Target),
     /// An earlier run stored it.
     Stored,
     /// An earlier run quarantined it.
     Quarantined,
-    /// It cannot be done: why, in words.
+    /// It cannot be done, for this reason.
     Refused(String),
 }
 
-/// What a filter goes by.
+/// The configuration of a filter.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The output folder.
     pub output: PathBuf,
-    /// Where temporary files are made, if there must be any.
+    /// Where temporary files are created, if any are needed.
     pub folder: PathBuf,
     /// How files are named.
     pub naming: Naming,
@@ -51,46 +51,46 @@ pub struct Rules {
     pub lists: Vec<String>,
     /// Whether any of them may name files itself.
     pub lists_may_name_files: bool,
-    /// What earlier runs quarantined is to be done again.
+    /// Whether to retry what earlier runs quarantined.
     pub retry_quarantined: bool,
-    /// Whether servers are asked about what earlier runs stored; the index then must know places.
+    /// Settings for rechecking stored files. The index must then know the places of records.
     pub refresh: Option<Refresh>,
-    /// Which names the output folder takes for one.
+    /// Which names the output folder treats as equal.
     pub habits: Habits,
-    /// What earlier runs may have put in place without a record.
+    /// Intents of earlier runs: files that may be in place without a record.
     pub standing: Standing,
-    /// Files that no run made are replaced.
+    /// Whether files that no run created are replaced.
     pub force: bool,
     /// The list is a share of a fleet's: it names a target again only if this run has not put it in place.
     pub of_fleet: bool,
 }
 
-/// See the module.
+/// Sorts the targets of the input.
 #[derive(Debug)]
 pub struct TargetFilter {
     index: Arc<Index>,
     rules: Rules,
-    /// The task of each key.
+    /// The task number of each key.
     seen: DiskMap<{ Place::BYTES }>,
-    /// Who has which path; nothing if names cannot meet.
+    /// The claimed paths, or `None` if names cannot conflict.
     claims: Option<Claims>,
-    /// The last folder in which there was no link to be found.
+    /// The last folder whose path was checked to contain no link.
     sound: String,
 }
 
-/// Whose file one in a target's place would be.
+/// The owner of a file in a target's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// That of the target, from an earlier run.
+    /// The target, from an earlier run.
     Itself,
-    /// That of another URL, from an earlier run.
+    /// Another URL, from an earlier run.
     AnotherUrl,
-    /// No run is known to have put one there.
+    /// No known run.
     NoRun,
 }
 
 impl TargetFilter {
-    /// Sorts by what earlier runs recorded, and by what is in the output folder.
+    /// Creates a filter that uses earlier records and the contents of the output folder.
     #[must_use]
     pub fn new(index: Index, rules: Rules) -> Self {
         let names_may_meet = rules.lists_may_name_files || !rules.naming.is_unique();
@@ -104,9 +104,10 @@ impl TargetFilter {
         }
     }
 
-    /// What tells of the text of a line whether it is a URL whose file an earlier run stored. Such lines
-    /// can be sorted last, and nothing else changes: their names cannot meet others, and those that
-    /// name the same are of the same kind. Nothing if that is not so, or no earlier run stored a file.
+    /// Returns a function that decides from the text of a line whether it is a URL whose file an
+    /// earlier run stored. Such lines can be sorted last without any other effect: their names
+    /// cannot conflict with others, and lines that name the same URL are all of this kind. Returns
+    /// `None` if that does not hold, or if no earlier run stored a file.
     #[must_use]
     pub fn known(&self) -> Option<impl Fn(&str) -> bool + Send + use<>> {
         if self.claims.is_some() || self.rules.refresh.is_some() || self.index.is_empty() {
@@ -114,17 +115,17 @@ impl TargetFilter {
         }
         let index = Arc::clone(&self.index);
         Some(move |text: &str| {
-            // What is not normalised, or cannot be looked up now, is sorted in its turn.
+            // URLs that are not normalised, or cannot be looked up now, belong to the first pass.
             let state = index.state(&UrlKey::of(text));
             matches!(state, Ok(Some(Earlier::Stored { .. }))) && !text.contains('#')
         })
     }
 
-    /// What to do about the target that would be `task`.
+    /// Decides what to do with the target that would be `task`.
     ///
     /// # Errors
     ///
-    /// If there is no room to keep track of it, or the run log cannot be read.
+    /// Fails if the disk map has no room, or if the run log cannot be read.
     pub fn sort(
         &mut self,
         task: TaskId,
@@ -166,7 +167,7 @@ impl TargetFilter {
         })
     }
 
-    /// What to do about a target whose file was stored under the name that its server suggested.
+    /// Decides what to do with a target whose file was stored under the server's suggested name.
     fn sort_named(&self, record: &Record, mut target: Target) -> Result<Sorted, IndexError> {
         self.keep_name(record, &mut target)?;
         Ok(match is_in_place_as(record, &target, &self.rules.output) {
@@ -175,8 +176,7 @@ impl TargetFilter {
         })
     }
 
-    /// Leaves the file under the name that its server suggested before, unless another URL has had a
-    /// file there since.
+    /// Keeps the name that the server suggested before, unless another URL has a file there now.
     fn keep_name(&self, record: &Record, target: &mut Target) -> Result<(), DiskMapError> {
         let Some(path) = record.path.as_deref().filter(|_| record.server_named) else {
             return Ok(());
@@ -191,7 +191,7 @@ impl TargetFilter {
         Ok(())
     }
 
-    /// What to do about a target whose file was stored, as is recorded at this place.
+    /// Decides what to do with a target whose stored file has its record at this place.
     fn recheck(&self, at: u64, mut target: Target) -> Result<Sorted, IndexError> {
         let record = self.index.record(at, &target)?;
         let (Some(record), Some(refresh)) = (record, &self.rules.refresh) else {
@@ -205,8 +205,8 @@ impl TargetFilter {
         })
     }
 
-    /// Claims the target's path for it, and says whether what is there may be replaced; or says why
-    /// it cannot have it.
+    /// Claims the path for the target, and returns whether an existing file may be replaced.
+    /// Otherwise returns why the target cannot have the path.
     fn claim(
         &mut self,
         target: &Target,
@@ -238,7 +238,7 @@ impl TargetFilter {
         Ok(Ok(own == Owner::Itself || self.rules.force))
     }
 
-    /// Whose a file in the target's place would be.
+    /// Returns whom a file in the target's place would belong to.
     fn owner(&self, target: &Target) -> Result<Owner, DiskMapError> {
         let owner = self.index.owner(UrlKey::of(&target.path).as_bytes())?;
         Ok(match owner {
@@ -250,8 +250,8 @@ impl TargetFilter {
         })
     }
 
-    /// Why the target cannot be stored in its place, whose file would be `owner`'s, as far as looking
-    /// tells.
+    /// Returns why the target cannot be stored in its place, as far as the file system shows. A
+    /// file there would belong to `owner`.
     fn in_the_way(&mut self, target: &Target, owner: Owner) -> Option<String> {
         if target.named || !self.rules.naming.is_unique() {
             let link = self.link_on_the_way(&target.path);
@@ -284,8 +284,8 @@ impl TargetFilter {
         Some(problem.to_owned())
     }
 
-    /// The first part of the way to `path` that is there and is not a folder: whoever stores the
-    /// file does not follow it. Most paths of a list are in the folder of the one before.
+    /// Returns the first part of the way to `path` that exists and is not a folder: placement does
+    /// not follow it. Most paths of a list are in the same folder as the path before.
     fn link_on_the_way(&mut self, path: &str) -> Option<String> {
         let (folder, _) = path.rsplit_once('/')?;
         if folder == self.sound {
@@ -295,7 +295,7 @@ impl TargetFilter {
             match self.rules.output.join(part).symlink_metadata() {
                 Ok(metadata) if !metadata.is_dir() => return Some(part.to_owned()),
                 Ok(_) => {}
-                // What is not there yet is no link; what cannot be looked at fails later.
+                // A missing part is not a link. A part that cannot be examined fails later.
                 Err(_) => break,
             }
         }
@@ -349,7 +349,7 @@ mod tests {
     }
 
     impl Bench {
-        /// What becomes of a line: its path, or why it has none.
+        /// Returns the path of a line, or why it has none.
         fn sort(&mut self, line: &str) -> String {
             let reader = Box::new(Cursor::new(line.as_bytes().to_vec()));
             let mut lines = Lines::new("b.jsonl", reader, Arc::clone(&self.options));
@@ -383,7 +383,7 @@ mod tests {
             "the file of http://h/2/x.txt would be x.txt, which is the file of another URL, in \
              b.jsonl:101; give it another name, or put {hash} into --naming"
         );
-        // What was refused has claimed nothing, and is refused again.
+        // A refused target has claimed nothing, and is refused again.
         assert!(bench.sort("http://h/2/x.txt").contains("another URL"));
     }
 
@@ -432,7 +432,7 @@ mod tests {
             let expected = format!("would be {name}, which leads through {way}, and that is");
             assert!(told.contains(&expected), "{told}");
         }
-        // In the place itself a link is somebody's file.
+        // A link in the place itself counts as a file.
         assert!(out(6, "a/link").contains("no run has made"));
     }
 }

@@ -1,6 +1,6 @@
-//! Where the time of each task went: a line of JSON for each finished task, for the shootout.
+//! The time that the phases of each task took: a line of JSON per finished task, for the shootout.
 //!
-//! Not the run log: nothing is resumed from it, and it is there only when asked for.
+//! It is separate from the run log: nothing is resumed from it, and it is written only on request.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,15 +12,15 @@ use serde::Serialize;
 
 use super::log::OutputFolder;
 
-/// A timeline on its way to its file.
+/// A timeline that is being written to its file.
 #[derive(Debug)]
 pub(in crate::run) struct Timeline {
     file: BufWriter<File>,
-    /// The first line that could not be written; none is tried after it.
+    /// The first error; nothing is written after it.
     failed: Option<io::Error>,
 }
 
-/// One line.
+/// One line of the timeline.
 #[derive(Serialize)]
 struct Line<'a> {
     task: TaskId,
@@ -40,8 +40,8 @@ struct LineSpan {
 }
 
 impl Timeline {
-    /// Creates the file; one that is there is written over. In the output folder, which somebody
-    /// may have prepared, it must not lead elsewhere.
+    /// Creates the file, or overwrites it. In the output folder, which another user may have
+    /// prepared, it must not follow links.
     pub(in crate::run) fn create(path: &Path, folder: &OutputFolder) -> io::Result<Self> {
         let opened = match folder.name_within(path) {
             Some(name) => folder.open_file(&name),
@@ -106,7 +106,7 @@ impl Timeline {
         self.failed = written.err();
     }
 
-    /// Writes what is left.
+    /// Writes the rest of the buffer.
     pub(in crate::run) fn finish(mut self) -> io::Result<()> {
         match self.failed {
             Some(error) => Err(error),

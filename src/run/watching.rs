@@ -1,6 +1,6 @@
-//! What is kept of a run for those who watch it: how it came to be where it is.
+//! The history of a run, for `--listen`.
 //!
-//! All of it is bounded, however long the list and the run. It is kept only if the run can be watched.
+//! Its size is bounded for any list and any run. It is kept only if the run can be watched.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,17 +10,17 @@ use protocol::{Phase, SlotId, Timing};
 use super::stats::Stats;
 use crate::watch::{BOUNDS, History, Phase as Spent, Point, Watch};
 
-/// Most points of the history. When there are more, every other one is dropped, and the time between
-/// them is doubled.
+/// Maximum number of points in the history. When there are more, every other one is dropped and the
+/// time between points is doubled.
 const MOST_POINTS: usize = 240;
 
-/// Time between two looks, and between the first points.
+/// Time between two samples, and between the first points.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Most hosts whose failures are counted one by one.
+/// Maximum number of hosts whose failures are counted individually.
 const MOST_HOSTS: usize = 4096;
 
-/// Workers whose time is kept, and for how many steps.
+/// Number of workers whose time is kept, and for how many steps.
 const MOST_LANES: usize = 64;
 const CELLS: usize = 60;
 
@@ -35,12 +35,12 @@ const NAMES: [&str; 8] = [
     "exec",
 ];
 
-/// See the module.
+/// The history of a run that can be watched.
 #[derive(Debug)]
 pub(in crate::run) struct Watching {
     pub(in crate::run) watch: Watch,
     due: Instant,
-    /// Looks until the next point, and between two points.
+    /// Samples until the next point, and between two points.
     until_point: u32,
     per_point: u32,
     points: Vec<Point>,
@@ -48,24 +48,24 @@ pub(in crate::run) struct Watching {
     failed_elsewhere: u64,
     phases: [Classes; NAMES.len()],
     lanes: Vec<Lane>,
-    /// Downloads at once in a worker.
+    /// Downloads that a worker runs at once.
     concurrency: u16,
 }
 
-/// How many took how long.
+/// A histogram of times.
 #[derive(Clone, Copy, Debug, Default)]
 struct Classes {
     counts: [u64; BOUNDS.len() + 1],
     sum: Duration,
 }
 
-/// What a worker did.
+/// How a worker spent its time.
 #[derive(Clone, Debug, Default)]
 struct Lane {
-    /// Since the last look.
+    /// Times since the last sample.
     waited: Duration,
     worked: Duration,
-    /// The cells before, the latest last.
+    /// The earlier cells, the latest last.
     cells: std::collections::VecDeque<(u8, u8)>,
 }
 
@@ -85,7 +85,7 @@ impl Watching {
         }
     }
 
-    /// When the next look is due.
+    /// Returns when the next sample is due.
     pub(in crate::run) const fn due(&self) -> Instant {
         self.due
     }
@@ -101,8 +101,7 @@ impl Watching {
         }
     }
 
-    /// Counts where the time of a finished URL went, that was done in `slot`. A phase that did not happen
-    /// is left out.
+    /// Counts the times of a URL finished in `slot`. Phases that did not happen are left out.
     pub(in crate::run) fn finished(&mut self, slot: SlotId, queue: Duration, timing: &Timing) {
         let waited = [
             timing.resolve,
@@ -118,7 +117,7 @@ impl Watching {
             }
         }
         if let Some(lane) = self.lane(slot) {
-            // What came before the last look was counted there.
+            // Time before the last sample was counted there.
             let worked: Duration = worked.iter().sum();
             let recent = worked.min(STEP);
             lane.worked += recent;
@@ -137,8 +136,7 @@ impl Watching {
         self.lanes.get_mut(place)
     }
 
-    /// Keeps what there is at `now`, when that is due. `running` is what runs: in which slot, since when,
-    /// and in which phase.
+    /// Takes a sample at `now`. `running` gives the slot, time and phase of each running download.
     pub(in crate::run) fn look(
         &mut self,
         now: Instant,
@@ -176,7 +174,7 @@ impl Watching {
         self.due = (self.due + STEP).max(now);
     }
 
-    /// The history up to now.
+    /// Returns the history up to now.
     pub(in crate::run) fn history(&self) -> History {
         let step_ms = STEP.as_millis() as u64 * u64::from(self.per_point);
         History {
@@ -185,13 +183,13 @@ impl Watching {
         }
     }
 
-    /// What the worker in `slot` did, by the second.
+    /// Returns how the worker in `slot` spent each second.
     pub(in crate::run) fn cells(&self, slot: SlotId) -> Vec<(u8, u8)> {
         let lane = self.lanes.get(usize::from(slot.0));
         lane.map_or_else(Vec::new, |lane| lane.cells.iter().copied().collect())
     }
 
-    /// The hosts with the most failures, at most `most`, and how many there were elsewhere.
+    /// Returns the hosts with the most failures, at most `most`, and the sum of all other failures.
     pub(in crate::run) fn failed_by_host(&self, most: usize) -> (Vec<(String, u64)>, u64) {
         let (hosts, others) = top(self.failed_by_host.iter(), most);
         (hosts, others + self.failed_elsewhere)
@@ -255,7 +253,7 @@ fn percent(part: Duration, whole: Duration) -> u8 {
     (part.as_secs_f64() / whole.as_secs_f64() * 100.0).round() as u8
 }
 
-/// The largest counts, at most `most` of them, and the sum of the others.
+/// Returns the largest counts, at most `most` of them, and the sum of the others.
 pub(in crate::run) fn top<'a, K: AsRef<str> + 'a>(
     counts: impl Iterator<Item = (&'a K, &'a u64)>,
     most: usize,

@@ -1,4 +1,4 @@
-//! Where a run can be watched: what `--listen` says.
+//! The address of a watched run: the value of `--listen`.
 
 use std::fmt;
 use std::fs::Permissions;
@@ -12,17 +12,17 @@ use std::str::FromStr;
 const EXPECTED: &str = "expected a port (9000), ADDRESS:PORT (127.0.0.1:9000, [::1]:9000, NAME:9000) \
                         or unix:PATH";
 
-/// See the module.
+/// The address at which a run can be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A port of an address, or of a name of this machine.
     Tcp {
         /// The address or name, without brackets.
         host: String,
-        /// The port; 0 takes a free one.
+        /// The port. 0 selects a free one.
         port: u16,
     },
-    /// A socket in the file system, for this user alone.
+    /// A socket in the file system, for this user only.
     Unix(PathBuf),
 }
 
@@ -40,14 +40,14 @@ impl FromStr for Address {
             None => (Ipv4Addr::LOCALHOST.to_string(), text),
             Some((host, port)) => (unbracketed(host).ok_or(EXPECTED)?, port),
         };
-        // `parse` would take a plus sign.
+        // `parse` would accept a plus sign.
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|_| is_number).ok_or(EXPECTED)?;
         Ok(Self::Tcp { host, port })
     }
 }
 
-/// The address or name in front of a port; nothing if it is neither.
+/// Returns the address or name before a port, or `None` if it is neither.
 fn unbracketed(host: &str) -> Option<String> {
     if let Some(inner) = host.strip_prefix('[') {
         let inner = inner.strip_suffix(']')?;
@@ -70,20 +70,20 @@ impl fmt::Display for Address {
     }
 }
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, Placed),
 }
 
-/// The socket file of a listener, which goes with it.
+/// The socket file of a listener, removed with it.
 #[derive(Debug)]
 pub(super) struct Placed(PathBuf);
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        // Left behind, it is replaced by the next run.
+        // If the file stays, the next run replaces it.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -104,12 +104,12 @@ impl Address {
         }
     }
 
-    /// Whether a request for this host (`Host:`) is meant for this address. A page of another site can
-    /// have its own name lead here, and would then read what it gets (DNS rebinding): it cannot do that
-    /// with an address.
+    /// Returns whether a request for this host (`Host:`) is meant for this address. A page of
+    /// another site can make its own name resolve to this address and would then read the responses
+    /// (DNS rebinding). It cannot do that with an address.
     pub(super) fn is_named_by(&self, host: &str) -> bool {
         let own = match self {
-            // No browser connects to one.
+            // Browsers do not connect to a socket file.
             Self::Unix(_) => return true,
             Self::Tcp { host, .. } => host,
         };
@@ -122,7 +122,7 @@ impl Address {
             || name.parse::<IpAddr>().is_ok()
     }
 
-    /// Whether nobody reaches it from another machine.
+    /// Returns whether other machines cannot reach it.
     pub(super) fn is_local(&self, bound: Option<IpAddr>) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -131,7 +131,7 @@ impl Address {
     }
 }
 
-/// Makes a socket that no other user could ever connect to. One that a dead run left is replaced.
+/// Creates a socket that no other user can connect to at any time. Replaces that of a dead run.
 fn bind_privately(path: &Path) -> io::Result<UnixListener> {
     match path.symlink_metadata() {
         Ok(there) if !there.file_type().is_socket() => {
@@ -149,7 +149,8 @@ fn bind_privately(path: &Path) -> io::Result<UnixListener> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
-    // A new socket has the rights of the umask for a moment: nobody else enters this folder.
+    // A new socket has the permissions of the umask for a moment, but others cannot enter this
+    // folder.
     let folder = tempfile::Builder::new().prefix(".").tempdir_in(beside)?;
     let hidden = folder.path().join("s");
     let listener = UnixListener::bind(&hidden)?;

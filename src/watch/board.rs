@@ -1,7 +1,7 @@
-//! Where a run puts up its state, when somebody asks for it.
+//! The board that holds the state of a run for the server.
 //!
-//! Whoever asks is answered with a state that is at most [`FRESH`] old: the run is asked for another one
-//! only then, by one asker for all. A run that nobody watches is asked nothing.
+//! A request is answered with a state that is at most [`FRESH`] old. If the state is older, the run
+//! is asked once for all requests. A run without viewers is never asked.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use super::state::{OVER, State};
 use super::{memory, view};
 
-/// How old a state may be.
+/// Maximum age of a state.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// How long the run may take to answer.
+/// Maximum time that the run may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A state that was put up, and what is made of it for all who ask.
+/// A posted state, and what is derived from it for all requests.
 #[derive(Debug)]
 pub(super) struct Posted {
     state: State,
@@ -27,12 +27,12 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// Whether the run is over, and this is the last state.
+    /// Returns whether the run has ended and this is the last state.
     pub(super) fn is_last(&self) -> bool {
         self.state.progress.event == OVER
     }
 
-    /// The state, with what is read about processes here, so that the run need not do it.
+    /// Returns the state with measurements of processes, which are taken here, not by the run.
     pub(super) fn measured(&self) -> &State {
         self.measured.get_or_init(|| State {
             memory: memory::of(&self.state.pids),
@@ -40,7 +40,7 @@ impl Posted {
         })
     }
 
-    /// What a page shows of it.
+    /// Returns the part of the page that shows the state.
     pub(super) fn fragment(&self) -> &str {
         self.fragment.get_or_init(|| {
             view::fragment(self.measured()).unwrap_or_else(|error| {
@@ -51,12 +51,12 @@ impl Posted {
     }
 }
 
-/// See the module.
+/// Holds the latest state, and asks the run for new ones.
 #[derive(Debug)]
 pub(super) struct Board {
     posted: watch::Sender<Option<Arc<Posted>>>,
     patience: Duration,
-    /// Asks the run, which has not answered since `asked`.
+    /// Asks the run. `waits` is whether an answer is pending.
     ask: Mutex<Ask>,
 }
 
@@ -83,13 +83,13 @@ impl Board {
         }
     }
 
-    /// The same, with another time for the run to answer.
+    /// Sets another time limit for the run's answer.
     #[cfg(test)]
     pub(super) fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Puts up a state, for all who wait for one.
+    /// Posts a state, for all requests that wait for one.
     pub(super) fn post(&self, state: State) {
         self.ask().waits = false;
         self.posted.send_replace(Some(Arc::new(Posted {
@@ -100,7 +100,7 @@ impl Board {
         })));
     }
 
-    /// A state that is not old; nothing if the run does not answer.
+    /// Returns a fresh state, or `None` if the run does not answer.
     pub(super) async fn look(&self) -> Option<Arc<Posted>> {
         let mut posted = self.posted.subscribe();
         let latest = posted.borrow_and_update().clone();
@@ -115,14 +115,14 @@ impl Board {
                 (ask.run)();
             }
         }
-        // Cannot close while `self` is there.
+        // The channel cannot close while `self` exists.
         let _ = tokio::time::timeout(self.patience, posted.changed())
             .await
             .ok()?;
         posted.borrow().clone()
     }
 
-    /// Waits until the run is over.
+    /// Waits until the run has ended.
     pub(super) async fn over(&self) {
         let mut posted = self.posted.subscribe();
         let over = |posted: &Option<Arc<Posted>>| posted.as_ref().is_some_and(|it| it.is_last());

@@ -1,16 +1,16 @@
 //! `/metrics`: the state of a run in Prometheus' text format, version 0.0.4.
 //!
-//! Names are in base units, and counters end in `_total`. Nothing has a label with as many values as
-//! a list has hosts: what belongs to hosts is told of the few with the most, and of the others together.
+//! Names use base units, and counters end in `_total`. No label has as many values as a list has
+//! hosts: metrics by host name the few largest, and one value for all others.
 
 use std::fmt::{Display, Write as _};
 
 use super::state::{BOUNDS, Phase, State};
 
-/// The value of the label `domain` for all that are not named.
+/// The value of the label `domain` for all domains that are not named.
 const OTHERS: &str = "other";
 
-/// The whole text.
+/// Returns the whole text.
 pub(super) fn text(state: &State) -> String {
     let mut out = Text::default();
     let progress = &state.progress;
@@ -62,7 +62,7 @@ pub(super) fn text(state: &State) -> String {
     let named = queue.delayed + queue.waiting_for_robots + queue.held_ahead + running;
     for (state, count) in [
         ("worker", queue.unfinished.saturating_sub(named)),
-        // Held by a worker that has not begun it.
+        // Held by a worker that has not started it.
         ("turn", queue.held_ahead),
         ("retry", queue.delayed),
         ("robots", queue.waiting_for_robots),
@@ -188,7 +188,7 @@ pub(super) fn text(state: &State) -> String {
     out.text
 }
 
-/// Text on its way, and the family that its lines belong to.
+/// The text, and the family that the next lines belong to.
 #[derive(Default)]
 struct Text {
     text: String,
@@ -227,7 +227,7 @@ impl Text {
     }
 }
 
-/// The value of a label, within its quotation marks.
+/// Escapes the value of a label for its quotation marks.
 fn escaped(value: &str) -> String {
     value
         .replace('\\', "\\\\")

@@ -1,4 +1,4 @@
-//! A run that can be watched while it goes on (`--listen`): a live page, `/status` as JSON, `/metrics`
+//! Watching a run while it is in progress (`--listen`): a live page, `/status` as JSON, `/metrics`
 //! for Prometheus, `/healthz`.
 //!
 //! ```text
@@ -7,8 +7,8 @@
 //!                    +-- board <--------- a state ------------------+
 //! ```
 //!
-//! It reads, and cannot change anything. A run that nobody watches is not asked for anything. This
-//! module must not know how a run works: it is told a [`State`].
+//! It only reads, and cannot change anything. A run without viewers is never asked for its state.
+//! This module must not know how a run works: it receives a [`State`].
 
 mod address;
 mod board;
@@ -36,39 +36,39 @@ pub use state::{
     BOUNDS, Counts, Download, History, OVER, Phase, Point, Progress, Queue, State, Worker,
 };
 
-/// Why a run cannot be watched.
+/// Reason why a run cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The address is taken, or not of this machine.
+    /// The address is in use, or does not belong to this machine.
     #[error(
         "cannot listen on {address} (--listen): {error}; choose another one, or port 0 for any free port"
     )]
     Listen {
         address: Address,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// There is no token to be had.
+    /// The token cannot be read or created.
     #[error("cannot use the token in {path} (--listen-token): {error}")]
     Token {
         path: PathBuf,
         #[source]
         error: io::Error,
     },
-    /// The event loop or its thread cannot be set up.
+    /// The event loop or its thread cannot be started.
     #[error("cannot start the server for --listen: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// A run that can be watched. See the module.
+/// A run that can be watched.
 #[derive(Debug)]
 pub struct Watch {
     board: Arc<Board>,
     server: JoinHandle<()>,
 }
 
-/// An address that is taken, at which nobody is answered yet.
+/// An address that is reserved and not served yet.
 #[derive(Debug)]
 pub struct Reserved {
     address: Address,
@@ -78,12 +78,12 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Takes `address`; all paths begin with the token in the file `token`, which is made if it is not
-    /// there.
+    /// Reserves `address`. All paths begin with the token in the file `token`, which is created if
+    /// it does not exist.
     ///
     /// # Errors
     ///
-    /// If the address cannot be had, or the token.
+    /// Fails if the address cannot be used, or if there is no token.
     pub fn new(address: &Address, token: Option<&Path>) -> Result<Self, WatchError> {
         let root = match token {
             None => "/".to_owned(),
@@ -112,7 +112,7 @@ impl Reserved {
         })
     }
 
-    /// Where the page is, for people.
+    /// Returns the location of the page, for people.
     #[must_use]
     pub fn place(&self) -> String {
         match (&self.address, self.bound) {
@@ -127,18 +127,18 @@ impl Reserved {
         }
     }
 
-    /// Whether other machines can reach it, without a token.
+    /// Returns whether other machines can reach it without a token.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.address.is_local(self.bound.map(|bound| bound.ip())) && self.root == "/"
     }
 
-    /// Begins to answer. `ask` has the run put up its state with [`Watch::post`]; it is called from
-    /// another thread and must not wait.
+    /// Starts to serve. `ask` makes the run post its state with [`Watch::post`]. It is called from
+    /// another thread and must not block.
     ///
     /// # Errors
     ///
-    /// If there is no thread or event loop to be had.
+    /// Fails if the thread or the event loop cannot be started.
     pub fn start(self, ask: impl Fn() + Send + 'static) -> Result<Watch, WatchError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -166,16 +166,16 @@ impl Reserved {
 }
 
 impl Watch {
-    /// Puts up how the run is now, because somebody has asked.
+    /// Posts the current state of the run, which was asked for.
     pub fn post(&self, state: State) {
         self.board.post(state);
     }
 
-    /// Puts up the state of a run that is over (with [`OVER`] as its event), and waits, for a second at
-    /// most, until it is told to those who follow the run.
+    /// Posts the last state of a run (with [`OVER`] as its event). Waits, for a second at most,
+    /// until it is sent to the clients that follow the run.
     pub fn finish(self, state: State) {
         self.board.post(state);
-        // It does not panic; and if it did, the run is over all the same.
+        // The thread does not panic, and a panic would not matter now.
         let _ = self.server.join();
     }
 }

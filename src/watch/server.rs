@@ -1,6 +1,6 @@
-//! The server: a thread with an event loop of its own, so that no client holds up the run.
+//! The server: its own thread with an event loop, so that clients do not delay the run.
 //!
-//! Whatever a client does, it takes a bounded part of memory, descriptors and time.
+//! Whatever a client does, it uses a bounded amount of memory, descriptors and time.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,27 +28,27 @@ use super::address::{Address, Listener};
 use super::board::{Board, Posted};
 use super::{metrics, view};
 
-/// Connections at once, and those of them that follow the run.
+/// Maximum number of connections, and of those that follow the run.
 const MOST_CONNECTIONS: usize = 32;
 const MOST_FOLLOWERS: usize = 16;
 
-/// Most bytes of the head of a request, and longest time for it.
+/// Maximum size of the head of a request in bytes, and maximum time for it.
 const MAX_HEAD: usize = 16 << 10;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// Longest time for a request and its response, apart from those that follow the run.
+/// Maximum time for a request and its response, except for clients that follow the run.
 const EXCHANGE_TIME: Duration = Duration::from_secs(15);
 
-/// Longest time that a follower may take for one state.
+/// Maximum time that a follower may take for one state.
 const FOLLOW_TIME: Duration = Duration::from_secs(15);
 
 /// Time between two states for followers.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the end of the run waits for those who are being told of it.
+/// How long the end of the run waits for followers to receive the last state.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How long to leave a listener alone that failed: descriptors do not come back at once.
+/// Pause after a listener failed: descriptors are not freed at once.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 const PAGE: &str = "text/html; charset=utf-8";
@@ -57,22 +57,22 @@ const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const EVENTS: &str = "text/event-stream";
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) address: Address,
-    /// What every path begins with: a slash, and the token with another one, if there is a token.
+    /// The prefix of every path: a slash, and the token with another slash if there is a token.
     pub(super) root: String,
     pub(super) board: Arc<Board>,
     pub(super) followers: AtomicUsize,
     pub(super) connections: AtomicUsize,
 }
 
-/// Anything that a client is spoken to over.
+/// A connection to a client.
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
-/// A listener within the event loop.
+/// A listener in the event loop.
 enum Listening {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener),
@@ -87,9 +87,9 @@ impl Listening {
     }
 }
 
-/// Serves until the run is over and everybody who follows it is told.
+/// Serves until the run has ended and all followers have received the last state.
 pub(super) async fn serve(listener: Listener, site: Arc<Site>) -> io::Result<()> {
-    // The socket file goes with it, in the end.
+    // The socket file is removed when this is dropped.
     let (listening, _placed) = match listener {
         Listener::Tcp(listener) => (
             Listening::Tcp(tokio::net::TcpListener::from_std(listener)?),
@@ -114,7 +114,7 @@ pub(super) async fn serve(listener: Listener, site: Arc<Site>) -> io::Result<()>
 async fn accept(listening: &Listening, site: &Arc<Site>) {
     loop {
         match listening.accept().await {
-            // One that is too many is closed.
+            // A connection beyond the maximum is closed.
             Ok(socket) => {
                 if let Some(place) = Place::take(site, |site| &site.connections, MOST_CONNECTIONS) {
                     tokio::spawn(converse(socket, Arc::clone(site), place));
@@ -128,7 +128,7 @@ async fn accept(listening: &Listening, site: &Arc<Site>) {
     }
 }
 
-/// One of so many, given back when it is dropped.
+/// One of a limited number of places, returned on drop.
 struct Place {
     site: Arc<Site>,
     count: fn(&Site) -> &AtomicUsize,
@@ -151,9 +151,9 @@ impl Drop for Place {
     }
 }
 
-/// Answers the one request of a connection.
+/// Answers the single request of a connection.
 async fn converse(socket: Box<dyn Socket>, site: Arc<Site>, _place: Place) {
-    // Whoever follows the run has time for each state, the others for all together.
+    // A follower has a time limit for each state, other clients one for the whole exchange.
     let (following, mut follows) = mpsc::channel::<()>(1);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (site, following) = (Arc::clone(&site), following.clone());
@@ -171,7 +171,7 @@ async fn converse(socket: Box<dyn Socket>, site: Arc<Site>, _place: Place) {
         ended = &mut connection => ended,
         () = sleep(EXCHANGE_TIME) => return,
         Some(()) = follows.recv() => {
-            // Its sender goes away with the service.
+            // The sender is dropped with the service.
             tokio::select! {
                 ended = &mut connection => ended,
                 () = async { while timeout(FOLLOW_TIME, follows.recv()).await.is_ok_and(|told| told.is_some()) {} } => return,
@@ -242,7 +242,7 @@ async fn answer<B>(site: &Arc<Site>, request: &Request<B>, following: mpsc::Send
     response(StatusCode::OK, kind, Content::Text(Some(text)))
 }
 
-/// What is left of `path` below `root`. How long that takes does not tell how much of it is right.
+/// Returns the rest of `path` below `root`. Its timing does not reveal how much of `root` matches.
 fn within<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     let (start, rest) = path.split_at_checked(root.len())?;
     let pairs = start.bytes().zip(root.bytes());
@@ -250,14 +250,14 @@ fn within<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     (differ == 0).then_some(rest)
 }
 
-/// Tells a client every state in turn, as fast as it takes them, and the last one.
+/// Sends a client every state in turn, as fast as it reads them, and the last one.
 fn follow(place: Place, following: mpsc::Sender<()>) -> Content {
     let (states, incoming) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             let due = Instant::now() + FOLLOW_EVERY;
             let Some(posted) = place.site.board.look().await else {
-                // The client is told by the silence.
+                // The client notices the end of the stream.
                 return;
             };
             if states.send(event(&posted)).await.is_err() || following.send(()).await.is_err() {
@@ -276,7 +276,7 @@ fn follow(place: Place, following: mpsc::Sender<()>) -> Content {
     Content::Events(incoming)
 }
 
-/// A state as a server-sent event (HTML Living Standard, section 9.2).
+/// Formats a state as a server-sent event (HTML Living Standard, section 9.2).
 fn event(posted: &Posted) -> Bytes {
     let name = if posted.is_last() { "over" } else { "state" };
     let mut text = format!("event: {name}\n");
@@ -306,7 +306,7 @@ fn response(status: StatusCode, kind: &'static str, content: Content) -> Answer 
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        // A token is part of the address.
+        // The token is part of the address.
         (REFERRER_POLICY, "no-referrer"),
         (
             HeaderName::from_static("cross-origin-resource-policy"),

@@ -1,7 +1,7 @@
-//! What is known of a run at one moment: the figures that every view of it is made of.
+//! The state of a run at one moment: the figures that every view of it uses.
 //!
-//! It holds numbers in base units and must not decide how they look. As JSON it is `/status`,
-//! described in docs/monitoring.md; keys are only ever added.
+//! It contains numbers in base units and must not decide how they are displayed. As JSON it is
+//! `/status`, described in docs/monitoring.md; keys are only ever added.
 
 use std::collections::BTreeMap;
 
@@ -9,25 +9,25 @@ use serde::Serialize;
 
 use super::share::Fleet;
 
-/// What the event of the last state is called.
+/// The event name of the last state.
 pub const OVER: &str = "end";
 
-/// How far a run is: also a line of `--progress json`, described in docs/progress.md.
+/// Progress of a run: also a line of `--progress json`, described in docs/progress.md.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Progress {
     /// Version of the format.
     pub v: u32,
-    /// `progress`, or `end` once the run is over.
+    /// `progress`, or `end` once the run has ended.
     pub event: &'static str,
     /// Time since the run began.
     pub elapsed_ms: u64,
-    /// URLs of this run in all; null while nobody knows, and an estimate until `listed`.
+    /// Total URLs of this run; null while unknown, and an estimate until `listed`.
     pub urls: Option<u64>,
-    /// Whether `urls` is their number.
+    /// Whether `urls` is exact.
     pub listed: bool,
     /// Files stored.
     pub stored: u64,
-    /// Files that were in place already, and are current.
+    /// Files that were already in place and are current.
     pub unchanged: u64,
     /// URLs that failed.
     pub failed: u64,
@@ -37,89 +37,89 @@ pub struct Progress {
     pub fenced: u64,
     /// URLs that earlier runs stored.
     pub stored_earlier: u64,
-    /// Downloads that run now; null at the end.
+    /// Running downloads; null at the end.
     pub running: Option<usize>,
-    /// Bytes of stored files, and of what has arrived of unfinished ones.
+    /// Bytes of stored files, and bytes received of unfinished ones.
     pub bytes: u64,
     /// Rate of the last minute; null at the end.
     pub bytes_per_s: Option<u64>,
     /// Rate of the last minute; null at the end.
     pub files_per_s: Option<f64>,
-    /// How long the rest will take; null while that is not known.
+    /// Estimated time left; null while unknown.
     pub eta_ms: Option<u64>,
-    /// The exit code, at the end; null before.
+    /// The exit code at the end; null before.
     pub exit_code: Option<u8>,
 }
 
-/// See the module.
+/// The state of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct State {
-    /// How far it is.
+    /// Progress of the run.
     #[serde(flatten)]
     pub progress: Progress,
-    /// `439 of 1,200 files`, as the terminal says it.
+    /// `439 of 1,200 files`, as on the terminal.
     pub files: String,
-    /// Bytes of bodies received, unfinished downloads included.
+    /// Bytes of bodies received, including unfinished downloads.
     pub received_bytes: u64,
     /// Failed URLs by kind.
     pub failed_by_kind: BTreeMap<&'static str, u64>,
-    /// Hosts with the most failed URLs, the most first.
+    /// Hosts with the most failed URLs, in descending order.
     pub failed_by_host: Vec<(String, u64)>,
     /// Failed URLs of all other hosts.
     pub failed_elsewhere: u64,
-    /// What the core has counted.
+    /// Counters of the core.
     pub counts: Counts,
-    /// What waits.
+    /// The waiting URLs.
     pub queue: Queue,
-    /// Downloads that run, by the registrable domain of their host, the most first.
+    /// Running downloads by the registrable domain of their host, in descending order.
     pub running_by_domain: Vec<(String, u64)>,
-    /// Workers in all.
+    /// Number of workers.
     pub workers_total: u64,
-    /// The first of them.
+    /// The first workers.
     pub workers: Vec<Worker>,
     /// The downloads that have run longest.
     pub oldest: Vec<Download>,
     /// Time spent in the phases of finished URLs, in their last attempt.
     pub phases: Vec<Phase>,
-    /// How the run came to be where it is.
+    /// The history of the run.
     pub history: History,
     /// Process ids of all workers, for their memory.
     #[serde(skip)]
     pub pids: Vec<u32>,
-    /// Resident memory of the coordinator, and of all workers together, if that can be known.
+    /// Resident memory of the coordinator, and of all workers together, if known.
     pub memory: Memory,
     /// The share of a fleet's list, if the run is one of its members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
 }
 
-/// See [`State::counts`].
+/// Counters of the core: see [`State::counts`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Counts {
     /// Failures that led to another attempt.
     pub retries: u64,
-    /// Tasks handed out again after a death or a lease that ended.
+    /// Tasks assigned again after a death or an expired lease.
     pub redeliveries: u64,
     /// Workers started.
     pub workers_started: u64,
     /// Workers replaced after their share of tasks.
     pub workers_recycled: u64,
-    /// Workers that were gone without having been told to leave.
+    /// Workers that exited without having been told to leave.
     pub worker_deaths: u64,
 }
 
-/// See [`State::queue`].
+/// The waiting URLs: see [`State::queue`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Queue {
-    /// URLs taken on and not finished.
+    /// URLs accepted and not finished.
     pub unfinished: u64,
-    /// Of those: held by a worker that has not begun them.
+    /// Of those, the URLs that a worker holds and has not started.
     pub held_ahead: u64,
-    /// Of those: waiting for their next attempt.
+    /// Of those, the URLs that wait for their next attempt.
     pub delayed: u64,
-    /// Of those: their body is being put in place.
+    /// Of those, the URLs whose body is being placed.
     pub placing: u64,
-    /// Of those: waiting for a robots.txt.
+    /// Of those, the URLs that wait for a robots.txt.
     pub waiting_for_robots: u64,
 }
 
@@ -128,37 +128,37 @@ pub struct Queue {
 pub struct Worker {
     /// Its slot.
     pub slot: u16,
-    /// Which worker of that slot it is.
+    /// Its epoch.
     pub epoch: u32,
-    /// What it is up to, as a word.
+    /// Its state, as a word.
     pub state: &'static str,
-    /// How many tasks it holds that it has not begun.
+    /// Number of tasks it holds that it has not started.
     pub queued: usize,
-    /// How many downloads it runs.
+    /// Number of downloads it runs.
     pub running: usize,
-    /// The one that has run longest.
+    /// The download that has run longest.
     pub oldest: Option<Download>,
-    /// What it did in each of the last seconds, the latest last: percent of the time that it waited
-    /// for servers, and that it read and stored bodies.
+    /// Use of its time in each of the last seconds, the latest last: percent of the time spent
+    /// waiting for servers, and reading and storing bodies.
     pub lane: Vec<(u8, u8)>,
 }
 
-/// One download that runs.
+/// A running download.
 #[derive(Clone, Debug, Serialize)]
 pub struct Download {
-    /// Where from, with the port if it is not that of the scheme.
+    /// Its host, with the port if that is not the default of the scheme.
     pub host: String,
     /// The path, without a query.
     pub path: String,
-    /// For how long.
+    /// Time since it started.
     pub elapsed_ms: u64,
-    /// What its worker last said that it is doing; null before that.
+    /// The phase that its worker last reported; null before that.
     pub phase: Option<&'static str>,
     /// Bytes received.
     pub bytes: u64,
-    /// How many there will be, if the server has said so.
+    /// Announced size of the body, if the server sent it.
     pub expected: Option<u64>,
-    /// The speed, if that can be told.
+    /// Its speed, if known.
     pub bytes_per_s: Option<u64>,
 }
 
@@ -167,9 +167,9 @@ pub struct Download {
 pub struct Phase {
     /// Its name, as in the run log.
     pub name: &'static str,
-    /// How many URLs took no longer than each of [`BOUNDS`], and how many in all.
+    /// Number of URLs that took no longer than each of [`BOUNDS`], and the number of all.
     pub cumulative: [u64; BOUNDS.len() + 1],
-    /// The time of all together.
+    /// Total time of all URLs.
     pub sum_s: f64,
 }
 
@@ -187,20 +187,20 @@ pub struct History {
     pub points: Vec<Point>,
 }
 
-/// See [`History`].
+/// A point of the [`History`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Point {
-    /// URLs finished until then, in whatever way.
+    /// URLs finished until then, with any outcome.
     pub finished: u64,
     /// Bytes received until then.
     pub received: u64,
 }
 
-/// See [`State::memory`].
+/// Resident memory: see [`State::memory`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
-    /// Of this process.
+    /// Memory of this process.
     pub coordinator_bytes: Option<u64>,
-    /// Of all workers; pages that they share count for each of them.
+    /// Memory of all workers. Pages that they share count for each worker.
     pub workers_bytes: Option<u64>,
 }

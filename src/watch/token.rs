@@ -1,4 +1,4 @@
-//! A secret that stands in front of every path, for machines with other users.
+//! A secret at the start of every path, for machines with other users.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -8,14 +8,14 @@ use data_encoding::HEXLOWER;
 
 use crate::whole_file::WholeFile;
 
-/// Random bytes of a token that is made.
+/// Number of random bytes in a generated token.
 const BYTES: usize = 16;
 
-/// Longest token, in bytes.
+/// Maximum length of a token in bytes.
 const LONGEST: u64 = 200;
 
-/// The token in the file at `path`. If there is no file, it is made, with a random token, for its owner
-/// alone.
+/// Returns the token in the file at `path`. If the file does not exist, creates it with a random
+/// token, readable only by its owner.
 pub(super) fn in_file(path: &Path) -> io::Result<String> {
     let text = match File::open(path) {
         Ok(file) => {

@@ -1,7 +1,7 @@
-//! The live page: a state in words and drawings.
+//! The live page: the state as text and drawings.
 //!
-//! It computes what is shown; how it looks is the template's. Everything that a list, a server or a worker
-//! has named is escaped there.
+//! It computes the contents. The template decides how they look, and escapes everything that a
+//! list, a server or a worker has named.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,24 +19,24 @@ const TEMPLATE: Template = Template {
     script: include_str!("script.js"),
 };
 
-/// The block of the template that changes as the run goes on.
+/// The block of the template that changes during the run.
 const CHANGING: &str = "run";
 
-/// Workers that have a lane.
+/// Maximum number of workers that have a lane.
 const MOST_LANES: usize = 24;
 
-/// How many marks the scale of a rate has, about.
+/// Approximate number of marks on the scale of a rate.
 const MARKS: u32 = 4;
 
-/// Cells of a lane. A worker that is younger has fewer.
+/// Number of cells in a lane. A worker that started recently has fewer.
 pub(super) const CELLS: usize = 60;
 
-/// The whole page.
+/// Returns the whole page.
 pub(super) fn page(state: &State) -> Result<String, LayoutError> {
     TEMPLATE.render(&View::of(state))
 }
 
-/// What changes on it.
+/// Returns the part of the page that changes.
 pub(super) fn fragment(state: &State) -> Result<String, LayoutError> {
     TEMPLATE.render_block(CHANGING, &View::of(state))
 }
@@ -47,7 +47,7 @@ struct View<'a> {
     files: &'a str,
     over: Option<String>,
     lead: String,
-    /// How much of the run is done, in percent.
+    /// Percentage of the run that is done.
     done: Option<f64>,
     facts: Vec<(&'static str, String)>,
     charts: Vec<Chart>,
@@ -63,7 +63,7 @@ struct View<'a> {
 struct Chart {
     title: &'static str,
     words: String,
-    /// In percent of both axes, from the top left.
+    /// Coordinates in percent of both axes, from the top left.
     line: String,
     rows: Vec<Tick>,
     columns: Vec<Tick>,
@@ -89,7 +89,7 @@ struct Bar<'a> {
 struct Lane<'a> {
     name: String,
     state: &'static str,
-    /// Drawings on [`CELLS`] by 10.
+    /// Drawings of [`CELLS`] by 10 units.
     wait: String,
     work: String,
     words: String,
@@ -239,7 +239,7 @@ fn facts(state: &State) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// Rates between the points of the history.
+/// Returns charts of the rates between the points of the history.
 #[allow(clippy::cast_precision_loss, reason = "rates, drawn")]
 fn charts(history: &History) -> Vec<Chart> {
     let step = history.step_ms.max(1) as f64 / 1e3;
@@ -254,7 +254,7 @@ fn charts(history: &History) -> Vec<Chart> {
     let chart = |title, rates: Vec<f64>, rows: fn(Scale) -> Vec<Tick>, say: fn(f64) -> String| {
         let scale = Scale::over(rates.iter().copied());
         let most = rates.iter().copied().fold(0.0, f64::max);
-        // A rate holds from one point to the next.
+        // A rate applies from one point to the next.
         let count = rates.len().max(1) as f64;
         let mut line = String::new();
         for (place, rate) in rates.iter().enumerate() {
@@ -296,7 +296,7 @@ fn charts(history: &History) -> Vec<Chart> {
     ]
 }
 
-/// Marks of a time in seconds.
+/// Returns marks for a time in seconds.
 fn moments(length: f64) -> Vec<Tick> {
     let (unit, name) = match length {
         ..120.0 => (1.0, "s"),
@@ -351,10 +351,10 @@ fn bars<'a>(title: &'static str, rows: &[(&'a str, u64)]) -> Bars<'a> {
     }
 }
 
-/// The mean of each phase, and what most took.
+/// Returns the mean of each phase, and a bound for 95 % of the URLs.
 #[allow(clippy::cast_precision_loss, reason = "means")]
 fn phases<'a>(phases: &'a [Phase]) -> Option<Bars<'a>> {
-    // How long a URL waits for its turn tells how long the list is.
+    // The time that a URL waits for its turn only shows how long the list is.
     let phases = phases.iter().filter(|phase| phase.name != "queue");
     let counted = phases.filter_map(|phase| {
         let count = phase.cumulative[BOUNDS.len()];
@@ -385,7 +385,7 @@ fn phases<'a>(phases: &'a [Phase]) -> Option<Bars<'a>> {
     })
 }
 
-/// A phase in words.
+/// Returns the name of a phase for people.
 fn said(name: &str) -> &str {
     match name {
         "resolve" => "name",
@@ -458,7 +458,7 @@ impl<'a> Row<'a> {
             speed: download
                 .bytes_per_s
                 .map_or_else(String::new, |speed| format!("{}/s", bytes(speed))),
-            // What has just begun changes by the tenth of a second.
+            // Short times are shown in tenths of a second.
             elapsed: match download.elapsed_ms {
                 #[allow(clippy::cast_precision_loss, reason = "below ten thousand")]
                 short @ ..10_000 => format::seconds(short as f64 / 1e3),

@@ -1,5 +1,5 @@
-//! What the fuzz targets found worth keeping, as regression tests: every file of each corpus goes
-//! through the same check as under the fuzzer. This holds no check of its own.
+//! Regression tests from the fuzz targets: every file of each corpus goes through the same check as
+//! under the fuzzer. There are no other checks here.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +17,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Puts every file of a corpus through its check, and names those that fail.
+/// Checks every file of a corpus, and names those that fail.
 fn check_corpus(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")

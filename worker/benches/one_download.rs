@@ -1,9 +1,9 @@
-//! What one download costs in a worker: processes with one engine each, and nothing around it, beside
-//! processes that make the bare system calls.
+//! Cost of one download in a worker: processes with one engine each and nothing else, compared with
+//! processes that make only the system calls.
 //!
-//! `cargo bench -p coordinator-worker --bench one_download -- LIST [PROCESSES]`, where LIST names a
+//! `cargo bench -p coordinator-worker --bench one_download -- LIST [PROCESSES]`, where LIST is a
 //! file with http URLs of one server, such as nginx with 10,000 files of 10 KB. Bodies go into new
-//! folders in `$TMPDIR`, which is best on a tmpfs. Each contestant runs three times, in turn.
+//! folders in `$TMPDIR`, which should be on a tmpfs. Each contestant runs three times, in turn.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -31,11 +31,11 @@ const CONTESTANTS: [&str; 3] = ["bare", "blocking", "async"];
 
 const ROUNDS: usize = 3;
 
-/// What a process is told whose share is to be done.
+/// First argument of a process that downloads a share.
 const SHARE: &str = "share";
 
 fn main() -> ExitCode {
-    // Cargo adds a flag of its own.
+    // Cargo adds its own flag.
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words = arguments.iter().filter(|word| *word != "--bench");
     let words: Vec<&str> = words.map(String::as_str).collect();
@@ -73,7 +73,7 @@ fn compare(list: &str, processes: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Time that passes, and processor time of all processes, from the first request to the last body.
+/// Returns wall time and processor time of all processes, from the first request to the last body.
 fn measure(
     contestant: &str,
     list: &str,
@@ -111,10 +111,10 @@ fn measure(
     Ok((begun.elapsed(), busy))
 }
 
-/// Downloads what has this number and this URL.
+/// Downloads the file with this number and URL.
 type Work<'f> = dyn FnMut(u64, &str) -> Result<(), Box<dyn Error>> + 'f;
 
-/// Does one process's share, once it is told to, and says what processor time that took.
+/// Downloads one process's share once standard input closes, and writes the processor time used.
 fn share(
     contestant: &str,
     (number, processes): (&str, &str),
@@ -181,7 +181,7 @@ fn assignment(task: u64, url: &str) -> Assignment {
     }
 }
 
-/// Sends, receives, opens, writes, closes; and nothing else.
+/// Makes only the system calls: send, receive, open, write, close.
 struct Bare<'f> {
     folder: &'f Path,
     connection: Option<TcpStream>,

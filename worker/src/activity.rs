@@ -1,16 +1,16 @@
-//! What one slot is doing, where that is a download.
+//! Activity of one slot that runs a download.
 
 use protocol::{Phase, Progress};
 
-/// What one slot is doing.
+/// Activity of one slot.
 pub type Activity = pool::session::Activity<Progress>;
 
-/// How an engine says how far a download is.
+/// Reports of an engine about the progress of a download.
 pub trait Downloading {
-    /// The task is in `phase` now, or in it once more.
+    /// Reports that `phase` of the task begins, possibly again.
     fn enter(&self, phase: Phase);
 
-    /// `bytes` of body are received by now, of as many as are `expected`, if that is known.
+    /// Reports that `bytes` of body have been received, of `expected` in total if that is known.
     fn received(&self, bytes: u64, expected: Option<u64>);
 }
 

@@ -1,8 +1,8 @@
-//! Bodies on their way to the disk: decoded, if they are coded, and held to the limit on files.
+//! Decoding of bodies on their way to the disk, and the limit on file size.
 //!
-//! Decoders write into each other and at last into the file, a small piece at a time, so that a
-//! few bytes that stand for gigabytes take no memory, and are noticed as soon as the file is too
-//! large. It must not decide whether a body is to be decoded.
+//! Decoders write into each other and finally into the file, a small piece at a time. So a few
+//! bytes that decode to gigabytes take no memory, and the limit stops them as soon as the file is
+//! too large. This module must not decide whether a body is decoded.
 
 use std::io::{self, Write};
 
@@ -16,34 +16,34 @@ use crate::fault::Fault;
 use crate::store::Partial;
 use crate::transfer::{Coding, too_large};
 
-/// Bytes that a decoder hands on at once.
+/// Bytes that a decoder passes on at once.
 const PIECE: usize = 32 * 1024;
 
-/// Largest window of Zstandard, as a power of two: what RFC 9659 section 3 allows on the web.
+/// Largest window of Zstandard, as a power of two: the limit of RFC 9659 section 3 for the web.
 const WINDOW_LOG: u32 = 23;
 
-/// What a stream of Brotli begins with that has a larger window than RFC 7932 knows (section 9.1
-/// calls these bits invalid): up to a gigabyte. The decoder takes it for an extension of the format.
+/// First bits of a Brotli stream with a larger window than RFC 7932 permits, up to a gigabyte.
+/// Section 9.1 calls these bits invalid; the decoder takes them for an extension of the format.
 const LARGE_WINDOW: u8 = 0b001_0001;
 
-/// How large a file may become.
+/// Limit on the size of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// As large as it likes.
+    /// No limit.
     Any,
-    /// So many bytes; one that is larger is a failure.
+    /// At most this many bytes; a larger file is a failure.
     AtMost(u64),
-    /// So many bytes, of one that is larger: the same failure tells that it is cut there.
+    /// Keep this many bytes of a larger file. The same failure reports that it is cut there.
     Cut(u64),
 }
 
-/// A body on its way into a file.
+/// A body that is being written to a file.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// What a piece of body is written into; nothing once a decoder could not be had.
+    /// Target of the next piece of body; none if a decoder could not be created.
     layer: Option<Layer>,
-    /// Codings without a decoder yet. Servers that code whatever they send forget that nothing has
-    /// no coding; so decoders are made for the first piece.
+    /// Codings without a decoder yet. Some servers declare a coding even for an empty body, which
+    /// is then not coded, so decoders are created with the first piece.
     codings: Vec<Coding>,
 }
 
@@ -52,30 +52,30 @@ enum Layer {
     Gzip(Box<MultiGzDecoder<Layer>>),
     Brotli(Box<Brotli>),
     Zstd(Box<Writer<Layer, raw::Decoder<'static>>>),
-    /// The file was taken out. What decoders still hold goes nowhere.
+    /// The file was taken out. Bytes still in decoders are discarded.
     Spent,
 }
 
-/// A decoder of Brotli, held to the windows of its RFC.
+/// A Brotli decoder, limited to the windows of its RFC.
 struct Brotli {
     decoder: DecompressorWriter<Layer>,
     begun: bool,
 }
 
-/// The file, and how large it may become.
+/// The file and the limit on its size.
 #[derive(Debug)]
 struct Sink {
     partial: Partial,
     room: Room,
 }
 
-/// A failure of ours on its way through a decoder.
+/// A fault that passes through a decoder as an I/O error.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.message)]
 struct Carried(Fault);
 
 impl Body {
-    /// A body with these codings, in the order in which they were applied.
+    /// Creates a body with `codings` in the order in which they were applied.
     pub(crate) fn new(partial: Partial, codings: &[Coding], room: Room) -> Self {
         Self {
             layer: Some(Layer::File(Sink { partial, room })),
@@ -83,11 +83,11 @@ impl Body {
         }
     }
 
-    /// Takes in more of the body.
+    /// Writes more of the body.
     ///
     /// # Errors
     ///
-    /// If it cannot be decoded, is too large, or cannot be written.
+    /// Fails if the body cannot be decoded, is too large, or cannot be written.
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
         if !self.codings.is_empty()
             && let Some(layer) = self.layer.take()
@@ -102,11 +102,11 @@ impl Body {
         }
     }
 
-    /// The body is whole: so must its codings be.
+    /// Ends the body and all its codings.
     ///
     /// # Errors
     ///
-    /// If one of them is not.
+    /// Fails if a coding is incomplete.
     pub(crate) fn finish(self) -> Result<Partial, Fault> {
         let mut layer = self.layer.ok_or_else(lost)?;
         loop {
@@ -128,25 +128,24 @@ impl Body {
         }
     }
 
-    /// The file as far as there is room for it: the rest of the body, and of its codings, is not
-    /// asked for.
+    /// Returns the file, cut at its limit. The rest of the body and of its codings is not checked.
     ///
     /// # Errors
     ///
-    /// If a decoder could not be had.
+    /// Fails if a decoder could not be created.
     pub(crate) fn into_cut(mut self) -> Result<Partial, Fault> {
         let sink = self.layer.as_mut().and_then(Layer::take_sink);
         sink.map(|sink| sink.partial).ok_or_else(lost)
     }
 
-    /// The attempt failed with `fault`. What is on disk is kept if another one can go on with it.
+    /// Ends the attempt with `fault`. Keeps what is on disk if another attempt can continue it.
     pub(crate) fn abandon(self, fault: &Fault, note: Option<&PartialNote>) {
         if let Some(Layer::File(sink)) = self.layer {
             sink.partial.abandon(fault, note);
         }
     }
 
-    /// The file, unless the body is decoded.
+    /// Returns the file, unless the body is decoded.
     pub(crate) fn plain(&mut self) -> Option<&mut Partial> {
         match &mut self.layer {
             Some(Layer::File(sink)) => Some(&mut sink.partial),
@@ -242,7 +241,7 @@ impl std::fmt::Debug for Layer {
     }
 }
 
-/// A decoder for `coding` that writes into `layer`.
+/// Creates a decoder for `coding` that writes into `layer`.
 fn wrap(layer: Layer, coding: Coding) -> Result<Layer, Fault> {
     Ok(match coding {
         Coding::Gzip => Layer::Gzip(Box::new(MultiGzDecoder::new(layer))),
@@ -266,7 +265,7 @@ fn zstd_decoder() -> Result<raw::Decoder<'static>, Fault> {
     made.map_err(|error| Fault::transient(FailureKind::Store, format!("no decoder: {error}")))
 }
 
-/// What an error of a decoder means.
+/// Converts an error of a decoder.
 fn fault(error: io::Error) -> Fault {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return incomplete();
@@ -281,8 +280,8 @@ fn fault(error: io::Error) -> Fault {
     }
 }
 
-/// As [`fault`], at the end of gzip, where a checksum that is wrong and one that is cut off look the
-/// same: another attempt may bring the rest.
+/// Converts an error at the end of gzip. A wrong checksum and one that is cut off look the same
+/// there, so another attempt may receive the rest.
 fn unfinished(error: io::Error) -> Fault {
     let found = fault(error);
     if found.kind == FailureKind::Encoding {

@@ -1,35 +1,35 @@
-//! Why an attempt failed, without what was observed of it on the way.
+//! Reason why an attempt failed, without the observed exchange.
 //!
-//! It must not classify what servers do: that is done where the failure is understood.
+//! Must not classify what servers do: the code that understands a failure does that.
 
 use std::fmt::Display;
 
 use protocol::{FailureKind, Severity};
 use rustix::io::Errno;
 
-/// Longest message of a failure, in bytes. Whatever a server or an operating system says, a frame
-/// with a failure in it stays small.
+/// Longest message of a failure, in bytes. It keeps a frame small, whatever a server or an
+/// operating system reports.
 const MAX_MESSAGE: usize = 1024;
 
-/// A failure without its [`Exchange`](protocol::Exchange): kind, severity, and one line for a
-/// person of at most 1 KiB.
+/// A failure without its [`Exchange`](protocol::Exchange): kind, severity, and one line of at most
+/// 1 KiB for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which kind of failure.
+    /// Kind of the failure.
     pub kind: FailureKind,
-    /// Whether another attempt could help.
+    /// Whether another attempt could succeed.
     pub severity: Severity,
-    /// One line for a person: the operation and what went wrong with it.
+    /// One line for a person: the operation and its error.
     pub message: String,
 }
 
 impl Fault {
-    /// A failure that would happen again.
+    /// Creates a failure that would happen again.
     pub fn permanent(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(kind, Severity::Permanent, message.into())
     }
 
-    /// A failure that may pass.
+    /// Creates a failure that may not happen again.
     pub fn transient(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(
             kind,
@@ -38,13 +38,13 @@ impl Fault {
         )
     }
 
-    /// A failure that every task would meet.
+    /// Creates a failure that would affect every task.
     pub fn fatal(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(kind, Severity::Fatal, message.into())
     }
 
-    /// A failure of `operation` on `object`, a file or a folder of this run: what its error number
-    /// means for the task, and for all others.
+    /// Creates a failure of `operation` on `object`, a file or a folder of this run. The error
+    /// number determines whether it affects only this task or all tasks.
     #[must_use]
     pub fn storing(operation: &str, object: impl Display, errno: Errno) -> Self {
         let text = |way_out: &str| {
@@ -71,12 +71,12 @@ impl Fault {
             | Errno::INVAL
             | Errno::ILSEQ
             | Errno::FBIG => Self::permanent(FailureKind::Store, text("")),
-            // Out of descriptors or memory, a network file system that is away: it may pass.
+            // Out of descriptors or memory, or a network file system is away: a retry may succeed.
             _ => Self::transient(FailureKind::Store, text("")),
         }
     }
 
-    /// A failure of `severity`; the message is cut to its limit, and kept to one line.
+    /// Creates a failure of `severity`. The message is cut to its limit and put on one line.
     #[must_use]
     pub fn new(kind: FailureKind, severity: Severity, mut message: String) -> Self {
         if message.contains(char::is_control) {

@@ -1,9 +1,9 @@
-//! Faults that a worker brings about in itself, for people who test what a crash costs: off unless
+//! Faults that a worker causes in itself, for measuring the cost of a crash. They are off unless
 //! the setup asks for them.
 //!
-//! They stand between a slot and its engine, so that they come after the start of the task was
-//! told, as a crash in a download would. This module decides which task meets which fault, and
-//! lets it happen. It must not touch what is on disk.
+//! They occur between a slot and its engine, after the start of the task was reported, as a crash
+//! in a download would. This module decides which task meets which fault, and causes it. It must
+//! not change anything on disk.
 
 use std::future::pending;
 use std::hint::black_box;
@@ -21,20 +21,20 @@ use pool::EXIT_OUT_OF_MEMORY;
 use pool::link::Outbox;
 use pool::session::{Engine, EventEngine};
 
-/// Bytes that are no frame: the number of a message that there is not, then more.
+/// Bytes that are not a frame: an unknown message number, then more.
 const GARBAGE: &[u8] = b"\xff\xff\xff\xff this is not of the protocol";
 
-/// How much memory [`TaskFault::Eat`] takes at a time.
+/// Bytes that [`TaskFault::Eat`] allocates at a time.
 const MOUTHFUL: usize = 16 << 20;
 
-/// How much it takes where there is no limit.
+/// Bytes that it allocates if there is no limit.
 const MEAL: u64 = 512 << 20;
 
-/// What happens to the worker that takes up `url`, handed out for the `delivery`-th time in this
-/// run.
+/// Returns the fault of the worker that starts `url` with its `delivery`-th delivery in this run.
 ///
-/// The first poison that the URL contains; else, with the first delivery, what is drawn: the
-/// shares lie side by side in the order of [`TaskFault::ALL`], and [draw](Share::draw) of the URL says where.
+/// The first poison contained in the URL decides. Otherwise, with the first delivery, the
+/// [draw](Share::draw) of the URL does: the shares lie side by side in the order of
+/// [`TaskFault::ALL`].
 #[must_use]
 pub fn planned(faults: &Faults, url: &str, delivery: u32) -> Option<TaskFault> {
     let poison = faults
@@ -57,7 +57,7 @@ pub fn planned(faults: &Faults, url: &str, delivery: u32) -> Option<TaskFault> {
     None
 }
 
-/// Faults, where they have an effect.
+/// The faults and what they act on.
 #[derive(Debug)]
 pub(crate) struct Trap<O> {
     faults: Faults,
@@ -79,7 +79,7 @@ impl<O: Outbox<Download>> Trap<O> {
         }
     }
 
-    /// Puts itself before every engine that `make_engine` makes.
+    /// Wraps every engine that `make_engine` creates.
     pub(crate) fn around<E>(self, make_engine: impl Fn() -> E) -> impl Fn() -> Trapped<E, O> {
         let trap = Arc::new(self);
         move || Trapped {
@@ -88,8 +88,8 @@ impl<O: Outbox<Download>> Trap<O> {
         }
     }
 
-    /// Lets happen what is planned for this task, if anything is. If this returns at all, it tells
-    /// whether the task is to go no further.
+    /// Causes the fault that is planned for this task, if there is one. Returns whether to stop the
+    /// task, unless the fault ends the process.
     fn spring(&self, assignment: &Assignment, activity: &Activity) -> bool {
         let Assignment { url, delivery, .. } = assignment;
         let Some(fault) = planned(&self.faults, url, *delivery) else {
@@ -103,11 +103,11 @@ impl<O: Outbox<Download>> Trap<O> {
             TaskFault::Eat => eat(),
             TaskFault::Hang => {}
             TaskFault::Garbage => {
-                // Whether it arrived or not, there is nothing more to say.
+                // Nothing follows, whether the bytes arrived or not.
                 let _ = self.outbox.send_raw(GARBAGE);
             }
         }
-        // Heartbeats do not name the task any more.
+        // Heartbeats no longer name the task.
         activity.end();
         true
     }
@@ -139,36 +139,36 @@ impl<E: EventEngine<Download>, O: Outbox<Download>> EventEngine<Download> for Tr
     }
 }
 
-/// Does nothing for ever, at no cost.
+/// Sleeps forever.
 pub(crate) fn rest() -> ! {
     loop {
         std::thread::park();
     }
 }
 
-/// Dies by SIGSEGV: past the handler of the standard library, which looks for stack overflows.
+/// Dies by SIGSEGV, bypassing the standard library's handler for stack overflows.
 fn segv() -> ! {
-    // It cannot fail for this signal, and does not return.
+    // Cannot fail for this signal, and does not return.
     let _ = emulate_default_handler(SIGSEGV);
     std::process::abort()
 }
 
-/// Takes memory, and uses it, until the limit on it (`RLIMIT_DATA`) ends this process. Where there
-/// is none, it ends itself at [`MEAL`] bytes as it would at a limit; and so it does, limit or not,
-/// when half of what was free is gone: before anybody else on the machine is in want.
+/// Allocates and writes memory until the limit (`RLIMIT_DATA`) ends this process. Without a limit,
+/// exits at [`MEAL`] bytes as it would at a limit. In both cases exits when half of the free memory
+/// is used, before the machine runs short of memory.
 fn eat() -> ! {
     let meal = getrlimit(Resource::Data).current.unwrap_or(MEAL);
     let reserve = free_memory() / 2;
     let mut eaten = Vec::new();
-    // A limit is met before this: it counts what was there before the first mouthful as well.
+    // A limit is reached before this: it also counts the memory in use before the first allocation.
     while (eaten.len() * MOUTHFUL) as u64 <= meal && free_memory() > reserve {
-        // Written to, so that there is memory behind it.
+        // Written to, so that memory backs it.
         eaten.push(black_box(vec![1_u8; MOUTHFUL]));
     }
     std::process::exit(EXIT_OUT_OF_MEMORY)
 }
 
-/// Bytes of memory that nobody uses. A system call and not a file: there may be a sandbox.
+/// Returns the bytes of free memory. Uses a system call, not a file, because of the sandbox.
 fn free_memory() -> u64 {
     let info = sysinfo();
     info.freeram.saturating_mul(info.mem_unit.into())

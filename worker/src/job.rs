@@ -1,4 +1,4 @@
-//! Downloads, as a pool sees them.
+//! Downloads as the jobs of a pool.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use protocol::{
 use crate::engine::timestamp;
 use crate::fault::Fault;
 
-/// The work of this crate: one task is one download.
+/// Job type of this crate: one task is one download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Download {}
 
@@ -50,24 +50,24 @@ impl Job for Download {
     }
 }
 
-/// Where a process that downloads hears its coordinator.
+/// Receiving side of a worker process's link.
 pub type IpcInbox = pool::link::IpcInbox<Download>;
 
-/// Where it says something.
+/// Sending side of a worker process's link.
 pub type IpcOutbox = pool::link::IpcOutbox<Download>;
 
-/// The scheme and the authority of an absolute URL.
+/// Returns the scheme and the authority of an absolute URL.
 fn origin_of(url: &str) -> &str {
     let authority = url.find("://").map_or(0, |at| at + 3);
     let end = url[authority..].find(['/', '?', '#']);
     end.map_or(url, |length| &url[..authority + length])
 }
 
-/// Bytes of `report` in a frame, at most.
+/// Returns an upper bound for the bytes of `report` in a frame.
 fn weight(report: &Report) -> usize {
     // Ids and times, each at its largest.
     const BARE: usize = 24;
-    // And sizes, hash and lengths.
+    // Sizes, hash and lengths in addition.
     const FIXED: usize = 256;
     const SPAN: usize = 40;
     const COOKIE: usize = 32;
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// The largest failure that there can be.
+    /// Returns the largest possible failure.
     fn largest() -> Report {
         let longest = Duration::MAX;
         let span = Span {

@@ -1,4 +1,4 @@
-//! What a worker does.
+//! The work of a worker.
 //!
 //! ```text
 //!   process ──> limits      (memory, nice value, sandbox: before there is a second thread)
@@ -9,12 +9,12 @@
 //!                                               └────> store      (the body, its hash, its note)
 //! ```
 //!
-//! A [session](pool::session) takes tasks from a [link](pool::link), runs each on a slot with its own [`engine`], and
-//! reports what became of it. The same session runs in a [`process`] of its own or on a thread of
-//! the coordinator. What to do about a response is decided in [`transfer`], which does no I/O, so
-//! that redirects, limits and the classes of failure exist once for every engine.
+//! A [session](pool::session) takes tasks from a [link](pool::link), runs each in a slot with its
+//! own [`engine`], and reports the result. The same session runs in a [`process`] of its own or on
+//! a thread of the coordinator. [`transfer`] decides what to do about a response. It does no I/O,
+//! so redirects, limits and classes of failure exist once for all engines.
 //!
-//! This crate knows nothing of the coordinator: not how tasks are chosen, retried or recorded.
+//! This crate knows nothing about the coordinator: how tasks are chosen, retried or recorded.
 
 mod activity;
 mod decode;

@@ -1,6 +1,6 @@
-//! What a process that downloads may use: how it is [confined](pool::confine).
+//! Resource limits and the sandbox of a process that downloads: its [confinement](pool::confine).
 //!
-//! Which files it reads, and how much memory it takes, is known here and nowhere else.
+//! Only this module knows which files it reads and how much memory it takes.
 
 use std::path::PathBuf;
 
@@ -9,35 +9,36 @@ use protocol::{Engine, Sandbox, Setup, Trust};
 
 use crate::session;
 
-/// Private writable memory of a worker, its data segment, one download and TLS included; without
-/// its threads. Measured, with a margin: see docs/decisions/sandbox.md.
+/// Private writable memory of a worker without its threads, in bytes: its data segment, one
+/// download and TLS. Measured, with a margin: see docs/decisions/sandbox.md.
 const BASE: u64 = 6 << 20;
 
-/// For each further thread: its stack, as the standard library makes it, and what malloc(3) takes
-/// for it.
+/// Bytes for each further thread: its stack, at the size that the standard library uses, and the
+/// memory that malloc(3) takes for it.
 const PER_THREAD: u64 = (2 << 20) + (256 << 10);
 
-/// For each download in flight: buffers, and the state of TLS.
+/// Bytes for each download in flight: buffers and TLS state.
 const PER_DOWNLOAD: u64 = 1 << 20;
 
-/// To read the rules that a redirect is held against, one after the other: of a robots.txt that is
-/// nothing but line ends, each of which takes a place in a list that grows by doubling.
+/// Bytes for reading the rules that apply to a redirect, one robots.txt at a time. The worst case
+/// is a robots.txt of line ends only: each takes a place in a list that grows by doubling.
 const ROBOTS: u64 = 24 << 20;
 
-/// Descriptors of a worker: three that it has from the start, its links, the folders of its store,
-/// and what an event loop takes.
+/// Descriptors of a worker: the three it starts with, its links, the folders of its store and those
+/// of an event loop.
 const DESCRIPTORS: u64 = 64;
 
-/// And for each connection of a download in flight: itself, those that are kept for the next, its
-/// file and its note, and lookups that nobody waits for any more.
+/// Descriptors for each connection of a download in flight, in addition: the connection itself,
+/// idle connections kept for reuse, its file and its note, and lookups whose caller has stopped
+/// waiting.
 const DESCRIPTORS_PER_DOWNLOAD: u64 = 32;
 
-/// How much larger than the largest body a file may become: by the piece with which a body turns
-/// out to be too large; and a note takes some room, whatever the size of bodies.
+/// How much larger than the largest body a file may become, in bytes. The piece that shows that a
+/// body is too large may be written, and a note takes some space whatever the limit is.
 const BEYOND_LARGEST_BODY: u64 = 1 << 20;
 
-/// Where distributions put the certificates that they trust, and what links in there lead to. Keys
-/// are elsewhere.
+/// Where distributions keep trusted certificates, and the targets of links there. Private keys are
+/// elsewhere.
 const CERTIFICATE_PLACES: [&str; 11] = [
     "/etc/ssl/certs",
     "/etc/ssl/cert.pem",
@@ -52,28 +53,28 @@ const CERTIFICATE_PLACES: [&str; 11] = [
     "/usr/share/pki",
 ];
 
-/// Why a limit cannot be had.
+/// Reason why a limit cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitsError {
-    /// A worker could not even begin.
+    /// The memory limit is too low for a worker to start.
     #[error(
         "{asked} bytes are too little memory for a worker with {concurrency} downloads in flight \
          (--worker-memory); give it {smallest} or more, or a smaller --concurrency"
     )]
     TooLittleMemory {
-        /// What was asked for.
+        /// The requested limit, in bytes.
         asked: u64,
-        /// What it takes.
+        /// The smallest limit that works, in bytes.
         smallest: u64,
         /// Downloads in flight.
         concurrency: u16,
     },
-    /// It cannot be confined.
+    /// The sandbox cannot be set up.
     #[error("{0}{way_out}", way_out = way_out(.0))]
     Confine(#[from] ConfineError),
 }
 
-/// The option that is to be changed, as the end of a line.
+/// Returns the option to change, as the end of an error message.
 fn way_out(error: &ConfineError) -> &'static str {
     match error {
         ConfineError::AboveHardLimit { .. } => " (--worker-memory; ulimit -H -d)",
@@ -94,7 +95,7 @@ fn way_out(error: &ConfineError) -> &'static str {
     }
 }
 
-/// How a worker with this setup is confined.
+/// Returns how a worker with this setup is confined.
 #[must_use]
 pub fn confinement(setup: &Setup) -> Confinement {
     let limits = &setup.limits;
@@ -112,7 +113,7 @@ pub fn confinement(setup: &Setup) -> Confinement {
 fn sandbox(setup: &Setup, strict: bool) -> confine::Sandbox {
     let downloads = u64::from(session::slots(setup));
     let connections = downloads * u64::from(setup.http.split.max(1));
-    // Where a redirect leads is held against what is there.
+    // The targets of redirects are checked against the rules in this folder.
     let robots = setup.robots.as_ref().map(|robots| &robots.folder);
     let (trusted, public) = match &setup.http.trust {
         Trust::File(file) => (Some(file), Vec::new()),
@@ -140,8 +141,8 @@ fn sandbox(setup: &Setup, strict: bool) -> confine::Sandbox {
     }
 }
 
-/// Where the system's certificates are (SSL_CTX_load_verify_locations(3)), as far as they may be
-/// read by everybody.
+/// Returns the places of the system's certificates (SSL_CTX_load_verify_locations(3)) that
+/// everybody may read.
 fn certificate_places() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = CERTIFICATE_PLACES.iter().map(PathBuf::from).collect();
     for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
@@ -152,21 +153,21 @@ fn certificate_places() -> Vec<PathBuf> {
     places
 }
 
-/// Sets the limits of `setup`, for this process or the calling thread and whatever it will start.
-/// They cannot be lifted again.
+/// Applies the limits of `setup` to this process, or to the calling thread and all that it starts
+/// later. They cannot be lifted.
 ///
 /// # Errors
 ///
-/// If one of them cannot be had.
+/// Fails if one of them cannot be applied.
 pub fn apply(setup: &Setup) -> Result<InForce, LimitsError> {
     Ok(confinement(setup).apply()?)
 }
 
-/// Finds out whether a worker could [`apply`] `setup`, without any effect on this process.
+/// Checks whether a worker could [`apply`] `setup`, without any effect on this process.
 ///
 /// # Errors
 ///
-/// What a worker would meet; and a limit on memory under which it could not work.
+/// Returns the error that a worker would meet, or an error for a memory limit that is too low.
 pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
     if let Some(asked) = setup.limits.memory {
         let smallest = smallest_memory(setup);
@@ -181,15 +182,15 @@ pub fn try_out(setup: &Setup) -> Result<InForce, LimitsError> {
     Ok(confinement(setup).try_out()?)
 }
 
-/// The least memory, in bytes, that a worker with this setup can do its work in: for any body,
-/// since those are never held in memory.
+/// Returns the smallest memory, in bytes, in which a worker with this setup can work. The size of a
+/// body does not matter, because bodies are never held in memory.
 #[must_use]
 pub fn smallest_memory(setup: &Setup) -> u64 {
     let downloads = u64::from(session::slots(setup));
     let threads = match setup.engine {
-        // A slot, and a lookup of its host, each; and the heartbeat.
+        // A slot and a host lookup for each download, and the heartbeat.
         Engine::Blocking => 2 * downloads + 1,
-        // The event loop, and as many lookups.
+        // The event loop, and a lookup for each download.
         Engine::Async => downloads + 1,
     };
     let robots = setup.robots.as_ref().map_or(0, |_| ROBOTS);

@@ -1,6 +1,6 @@
-//! A worker in a process of its own: from the first instruction to the last.
+//! A worker in a process of its own, from start to exit.
 //!
-//! It must not do any work: that is the session's.
+//! Must not do any work itself: the session does.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::limits::{self, LimitsError};
 use crate::session::{SessionError, slots, start};
 use crate::throttle::Throttle;
 
-/// Why a worker process could not work.
+/// Reason why a worker process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It could not begin.
+    /// The process could not start.
     #[error(transparent)]
     Process(#[from] process::ProcessError),
-    /// The limits of the setup cannot be had.
+    /// The limits of the setup cannot be applied.
     #[error(transparent)]
     Limits(#[from] LimitsError),
-    /// What the workers share is not at standard output.
+    /// Standard output is not the memory that the workers share.
     #[error("cannot share the rate of --limit-rate through standard output: {0}")]
     Throttle(#[source] io::Error),
     /// The session failed.
@@ -35,7 +35,7 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    /// The coordinator has no more use for this process.
+    /// Returns whether the coordinator closed the link, so that this process has to exit.
     const fn is_end(&self) -> bool {
         matches!(
             self,
@@ -50,18 +50,17 @@ impl ProcessError {
 /// Runs this process as a worker of the coordinator with process id `parent_pid` that listens at
 /// `socket`.
 ///
-/// Once its limits are set, and before it begins to work, it does `first`: that is nothing, unless
-/// somebody wants to see what a worker can do that was taken over.
+/// Calls `first` once its limits are set and before it begins to work. It normally does nothing;
+/// one caller uses it to show what a compromised worker can do.
 ///
-/// To be called as the first thing `main` does: it closes every descriptor but 0 to 2, so nothing
-/// may be open and no thread running. When it returns, `main` must return at once: that ends the
-/// downloads that may still run. They are of no use to anyone then, because the coordinator has
-/// dismissed this worker or is gone. If the coordinator is gone already when this is called, it
-/// returns quietly.
+/// Must be the first call in `main`: it closes every descriptor except 0 to 2, so no file may be
+/// open and no thread running. When it returns, `main` must return at once, which ends the
+/// downloads that still run. Their results are not needed, because the coordinator has dismissed
+/// this worker or has exited. If it has exited before this call, that is not an error.
 ///
 /// # Errors
 ///
-/// If the worker cannot begin, or the link fails otherwise than by being closed.
+/// Fails if the worker cannot start, or if the link fails in another way than by being closed.
 pub fn run(
     socket: &Path,
     parent_pid: u32,
@@ -76,12 +75,12 @@ pub fn run(
     }
 }
 
-/// Runs this process as a worker that never connects, and does nothing at all until it is killed:
-/// a fault, for people who test what it costs. To be called as [`run`] is.
+/// Runs this process as a worker that never connects and does nothing until it is killed. This is a
+/// fault for measuring its cost. Call it as described for [`run`].
 ///
 /// # Errors
 ///
-/// If the worker cannot begin.
+/// Fails if the worker cannot start.
 pub fn never_connect(parent_pid: u32) -> Result<(), ProcessError> {
     if begin(parent_pid)? {
         faults::rest();
@@ -113,8 +112,7 @@ fn work(
     tracing::debug!(%in_force, "sandbox");
     first(&setup, &mut inbox, &outbox);
     let session = start(Arc::new(outbox), &setup, throttle, Some(page))?;
-    // Not joined: a download may run for as long as its limits allow, and the end of the process
-    // ends it.
+    // Not joined: a download may run as long as its limits allow, but ends with the process.
     session.read(&mut inbox).map_err(SessionError::Session)?;
     Ok(())
 }

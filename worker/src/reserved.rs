@@ -1,7 +1,8 @@
-//! Addresses that are not of the public internet: what `--block-private` excludes.
+//! Addresses outside the public internet, which `--block-private` excludes.
 //!
-//! After the registries of special-purpose addresses (RFC 6890 and its successors). Where an IPv6
-//! address stands for an IPv4 address, that one is judged. It must not resolve anything.
+//! The tables follow the IANA registries of special-purpose addresses (RFC 6890 and its
+//! successors). An IPv6 address that contains an IPv4 address is judged by the IPv4 address. This
+//! module must not resolve names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,7 +38,7 @@ const V6: [([u16; 8], u8); 9] = [
     ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),      // multicast
 ];
 
-/// Whether `addr` is of the public internet.
+/// Returns whether `addr` is on the public internet.
 pub(crate) fn is_public(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => is_public_v4(addr),
@@ -58,12 +59,12 @@ fn is_public_v4(addr: Ipv4Addr) -> bool {
     })
 }
 
-/// The IPv4 address within an IPv6 address that leads to it: mapped and compatible (RFC 4291
-/// section 2.5.5), translated (RFC 6052), 6to4 (RFC 3056).
+/// Returns the IPv4 address that an IPv6 address leads to: mapped and compatible (RFC 4291 section
+/// 2.5.5), translated (RFC 6052), 6to4 (RFC 3056).
 fn stands_for(addr: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match addr.segments() {
-        // `::` and `::1` are addresses of their own.
+        // `::` and `::1` contain no IPv4 address.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]

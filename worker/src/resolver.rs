@@ -1,11 +1,11 @@
-//! Names to addresses: one cache for all slots of a worker.
+//! Name resolution: one cache for all slots of a worker.
 //!
-//! In this order: the built-in origin if it stands in for everything, `--resolve`, literal
-//! addresses, localhost, the cache, and the system's resolver. The last one runs on a thread of its own, so
-//! that a name server that hangs cannot hang a slot beyond its `--connect-timeout`; lookups of one
-//! name at the same time share one such thread.
+//! Sources, in this order: the built-in origin if it replaces all hosts, `--resolve`, literal
+//! addresses, localhost, the cache, and the system's resolver. The system's resolver runs on a
+//! separate thread, so that a name server that does not answer cannot block a slot beyond its
+//! `--connect-timeout`. Simultaneous lookups of one name share one thread.
 //!
-//! It must not connect, or know which engine asks.
+//! Must not connect, or know which engine is asking.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,38 +21,38 @@ use protocol::{Family, HttpOptions, ResolveOverride, Simulated};
 use crate::reserved::is_public;
 use crate::route::bare;
 
-/// How long an answer is good, also the answer that there is no such host. The system's resolver
-/// does not tell the records' own lifetimes.
+/// How long an answer is valid, including the answer that there is no such host. The system's
+/// resolver does not report the lifetimes of the records.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// How long a temporary failure is repeated without asking again.
+/// How long a temporary failure is returned again without a new lookup.
 const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Most names remembered.
+/// Largest number of names in the cache.
 const CAPACITY: usize = 4096;
 
-/// Why a name has no address.
+/// Reason why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// The name does not exist, or has no address.
     #[error("no such host {host}: {cause}")]
     NoSuchHost {
         host: String,
-        /// The resolver's words.
+        /// The resolver's message.
         cause: String,
     },
-    /// It has addresses, and none of them may be connected to.
+    /// The host has addresses, and a connection to each of them is forbidden.
     #[error("{host} is at {addr}, which is not on the public internet (--block-private)")]
     Blocked {
         host: String,
         /// The first of its addresses.
         addr: IpAddr,
     },
-    /// The answer did not come, or was no answer.
+    /// No answer came, or an unusable one.
     #[error("cannot look up {host} now: {cause}")]
     Temporary {
         host: String,
-        /// The resolver's words.
+        /// The resolver's message.
         cause: String,
     },
 }
@@ -60,25 +60,25 @@ pub enum ResolveError {
 type Answer = Result<Arc<[IpAddr]>, ResolveError>;
 type Lookup = dyn Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync;
 
-/// The caching resolver.
+/// A resolver with a cache.
 pub struct Resolver {
     simulated: Option<Simulated>,
     overrides: Vec<ResolveOverride>,
     block_private: bool,
-    /// The only addresses that names have, if they are not to have all.
+    /// The only address family to use; none to use both.
     family: Option<Family>,
     cache: Mutex<HashMap<String, Entry>>,
     lookup: Arc<Lookup>,
 }
 
-/// One name in the cache: asked for at some time, and perhaps answered.
+/// One name in the cache, with or without an answer.
 #[derive(Clone)]
 struct Entry {
     since: Instant,
     pending: Arc<Pending>,
 }
 
-/// Waited for by threads and by tasks.
+/// A lookup that threads and async tasks wait for.
 #[derive(Default)]
 struct Pending {
     answer: Mutex<Option<(Instant, Answer)>>,
@@ -86,37 +86,37 @@ struct Pending {
     tasks: Mutex<Vec<Waker>>,
 }
 
-/// What is known of a host.
+/// What the resolver knows about a host without waiting.
 pub(crate) enum Found {
-    /// Its addresses.
+    /// The addresses, or why there are none.
     Known(Result<Vec<SocketAddr>, ResolveError>),
-    /// That the system was asked for them.
+    /// A lookup by the system that is in progress.
     Asked(Question),
 }
 
-/// Who is looked for.
+/// Purpose of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The server of a URL.
     Origin {
-        /// Over TLS.
+        /// Whether over TLS.
         https: bool,
     },
-    /// The proxy that the user chose, wherever it is.
+    /// A proxy that the user chose. It may have any address.
     Proxy,
 }
 
-/// A question to the system's resolver, perhaps answered by now.
+/// A lookup by the system's resolver, possibly answered by now.
 pub(crate) struct Question {
     name: String,
     port: u16,
-    /// Only addresses of the public internet will do.
+    /// Whether only addresses on the public internet are allowed.
     guarded: bool,
     pending: Arc<Pending>,
 }
 
 impl Question {
-    /// Ready with the answer, or `context` is woken when there is one.
+    /// Returns the answer if there is one; otherwise `context` is woken when it comes.
     pub(crate) fn poll(
         &self,
         context: &mut Context<'_>,
@@ -125,7 +125,7 @@ impl Question {
         if let Some((_, answer)) = &*answer {
             return Poll::Ready(self.addrs(answer));
         }
-        // With the answer locked: it comes after this, and wakes whom it finds here.
+        // The answer is still locked, so it arrives after this and wakes every task in this list.
         let mut tasks = lock(&self.pending.tasks);
         if !tasks.iter().any(|task| task.will_wake(context.waker())) {
             tasks.push(context.waker().clone());
@@ -133,12 +133,12 @@ impl Question {
         Poll::Pending
     }
 
-    /// What it means that no answer came within `patience`.
+    /// Returns the error for an answer that did not come within `patience`.
     pub(crate) fn unanswered(&self, patience: Duration) -> ResolveError {
         temporary(&self.name, format!("no answer within {patience:?}"))
     }
 
-    /// As [`poll`](Self::poll), for a thread.
+    /// Waits for the answer; the blocking form of [`poll`](Self::poll).
     pub(crate) fn wait(&self, patience: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
         let pending = &self.pending;
         let (answer, _) = pending
@@ -160,7 +160,7 @@ impl Question {
 }
 
 impl Resolver {
-    /// A resolver that asks the system.
+    /// Creates a resolver that asks the system.
     #[must_use]
     pub fn new(options: &HttpOptions) -> Self {
         let family = options.family;
@@ -178,9 +178,9 @@ impl Resolver {
         }
     }
 
-    /// The addresses to connect to for `host` and `port`, best first, never none. The host is as
-    /// URLs write it: in lower case, IPv6 addresses in brackets. An origin's are held to
-    /// `--block-private`, a proxy's are not.
+    /// Returns the addresses to connect to for `host` and `port`, best first, never an empty list.
+    /// The host is as written in URLs: in lower case, IPv6 addresses in brackets. `--block-private`
+    /// applies to origins, not to proxies.
     pub(crate) fn find(&self, purpose: Purpose, host: &str, port: u16) -> Found {
         let guarded = match (purpose, self.simulated) {
             (Purpose::Origin { https: true }, Some(simulated)) => {
@@ -207,7 +207,7 @@ impl Resolver {
             return Found::Known(admit(host, vec![addr], guarded));
         }
         if is_localhost(host) {
-            // RFC 6761 section 6.3: whatever the system thinks of it.
+            // RFC 6761 section 6.3, whatever the system's resolver would return.
             let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
             let loopback = [v6, Ipv4Addr::LOCALHOST.into()].into_iter();
             let addrs = loopback
@@ -245,7 +245,7 @@ impl Resolver {
         }
     }
 
-    /// The entry of `name` that is good at `now`, and whether the caller is the one to fill it.
+    /// Returns the entry of `name` that is valid at `now`, and whether the caller must fill it.
     fn entry(&self, name: &str, now: Instant) -> (Arc<Pending>, bool) {
         let mut cache = lock(&self.cache);
         if let Some(entry) = cache.get(name)
@@ -257,7 +257,7 @@ impl Resolver {
             cache.retain(|_, entry| entry.is_good(now));
         }
         if cache.len() >= CAPACITY {
-            // A run over that many names gains little from remembering them.
+            // A run over that many names gains little from a cache.
             cache.clear();
         }
         let entry = Entry {
@@ -278,7 +278,7 @@ impl Entry {
                 at,
                 Ok(_) | Err(ResolveError::NoSuchHost { .. } | ResolveError::Blocked { .. }),
             )) => (*at, LIFETIME),
-            // Still asking. The system gives up well before this.
+            // The lookup still runs. The system's resolver times out long before this.
             None => (self.since, LIFETIME),
         };
         now.saturating_duration_since(since) < lifetime
@@ -301,7 +301,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Nothing in here leaves half-done work behind a lock, so a panic elsewhere does not matter.
+/// Locks `mutex`. No update here is ever left incomplete, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -313,7 +313,7 @@ fn temporary(host: &str, cause: impl ToString) -> ResolveError {
     }
 }
 
-/// Those of a host's addresses that may be connected to.
+/// Returns the addresses of a host to which connections are allowed.
 fn admit(
     host: &str,
     addrs: Vec<SocketAddr>,
@@ -346,7 +346,7 @@ fn some(host: &str, addresses: Vec<IpAddr>) -> Answer {
     Ok(addresses.into())
 }
 
-/// Whether `host`, in lower case, is this machine by its name.
+/// Returns whether `host`, in lower case, is a name of this machine.
 fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host == "localhost" || host.ends_with(".localhost")

@@ -1,8 +1,8 @@
-//! What robots.txt says about where a redirect leads.
+//! The rules of robots.txt for the targets of redirects.
 //!
-//! The coordinator judges every URL of the list before anybody gets it. Where a redirect goes only
-//! the worker knows; so it looks the rules up, where that place has some. It must not fetch any: one
-//! request for each robots.txt and run is what the coordinator promises.
+//! The coordinator checks every URL of the list before it assigns it. Only the worker knows the
+//! target of a redirect, so it looks up the rules of that origin, if they are known. It must not
+//! fetch any: the coordinator promises one request for each robots.txt in a run.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -17,17 +17,17 @@ use rustix::fs::OFlags;
 
 use crate::fault::Fault;
 
-/// For how many places rules are kept in memory, and how much these may take each. Redirects mostly
-/// go on within one place; and a worker may have little memory.
+/// Number of origins whose rules are kept in memory, and the largest size of each, in bytes. Most
+/// redirects stay within one origin, and a worker may have little memory.
 const KEPT: usize = 4;
 const MOST_KEPT: usize = 128 << 10;
 
-/// See the module.
+/// Rules of the origins whose robots.txt the coordinator has fetched.
 #[derive(Debug)]
 pub(crate) struct KnownRobots {
     folder: PathBuf,
     token: String,
-    /// The ones asked for last, by origin, the latest first.
+    /// The rules used last, by origin, latest first.
     kept: Mutex<VecDeque<(String, Arc<RobotsRules>)>>,
 }
 
@@ -40,7 +40,7 @@ impl KnownRobots {
         }
     }
 
-    /// Whether `url`, without credentials, may be asked for.
+    /// Fails if the rules forbid `url`, which must not contain credentials.
     pub(crate) fn check(&self, url: &str) -> Result<(), Fault> {
         let (origin, path) = split_url(url);
         let rules = self.rules(origin);
@@ -53,15 +53,15 @@ impl KnownRobots {
         }
     }
 
-    /// The rules of `origin`, where they are known and there are any.
+    /// Returns the rules of `origin`, if there are any and they are known.
     fn rules(&self, origin: &str) -> Option<Arc<RobotsRules>> {
-        // Whatever panicked, each entry is whole.
+        // Each entry is complete even after a panic.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = kept.iter().position(|(known, _)| known == origin) {
             kept.swap(0, at);
             return kept.front().map(|(_, rules)| Arc::clone(rules));
         }
-        // There may be one later where there is none now: that is not kept.
+        // Rules that are missing now may appear later, so their absence is not cached.
         let rules = Arc::new(self.read(origin)?);
         if rules.weight() <= MOST_KEPT {
             kept.truncate(KEPT - 1);
@@ -122,7 +122,7 @@ mod tests {
             }
         }
         assert_eq!(robots.kept.lock().expect("whole").len(), KEPT);
-        // One that is large is read each time.
+        // Rules that are too large are read each time.
         let file = dir.path().join(robots_file("http://large"));
         let text = format!("User-agent: *\n{}", "Disallow: /x\n".repeat(20_000));
         std::fs::write(&file, text).expect("written");

@@ -1,24 +1,24 @@
-//! Which way a request takes: straight to its host, or through a proxy.
+//! The route of a request: directly to its host or through a proxy.
 //!
-//! It must not connect, or read an environment: which proxies there are is told.
+//! Must not connect or read the environment: the options name the proxies.
 
 use std::net::IpAddr;
 
 use protocol::{Exemption, HttpOptions, Proxy, ProxyScheme};
 
-/// The way to a host.
+/// Route to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'p> {
-    /// Straight.
+    /// Connect to the host directly.
     Direct,
-    /// The proxy is handed each request, with the whole URL in it (RFC 9112 section 3.2.2).
+    /// Send the request to the proxy, with the whole URL in it (RFC 9112 section 3.2.2).
     Forward(&'p Proxy),
-    /// The proxy makes a connection, and passes on what is said over it.
+    /// Ask the proxy for a connection to the host, and send everything through it.
     Tunnel(&'p Proxy),
 }
 
 impl<'p> Route<'p> {
-    /// The way to `host`, as URLs write it, and `port`.
+    /// Returns the route to `host`, as written in URLs, and `port`.
     pub(crate) fn of(options: &'p HttpOptions, https: bool, host: &str, port: u16) -> Self {
         if options.simulated.is_some() {
             return Self::Direct;
@@ -40,7 +40,7 @@ impl<'p> Route<'p> {
     }
 }
 
-/// The host of a URL without the brackets around an IPv6 address.
+/// Returns the host of a URL without the brackets around an IPv6 address.
 pub(crate) fn bare(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -52,7 +52,7 @@ fn covers(entry: &Exemption, host: &str, port: u16) -> bool {
     match entry {
         Exemption::All => true,
         Exemption::Domain(domain, at) => {
-            // A dot at the end makes a name absolute, and no other name.
+            // A final dot makes a name absolute; it is the same name.
             let host = host.strip_suffix('.').unwrap_or(host);
             let below = host
                 .strip_suffix(domain.as_str())
@@ -71,7 +71,7 @@ fn covers(entry: &Exemption, host: &str, port: u16) -> bool {
     }
 }
 
-/// Whether two numbers of `width` bits agree in the first `bits` of them.
+/// Returns whether two numbers of `width` bits agree in their first `bits` bits.
 fn same_prefix(a: u128, b: u128, width: u32, bits: u8) -> bool {
     let shift = width.saturating_sub(u32::from(bits));
     (a ^ b).checked_shr(shift).unwrap_or_default() == 0

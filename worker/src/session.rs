@@ -1,4 +1,4 @@
-//! A session of downloads: how a [session of the pool](pool::session) is started for them.
+//! A session of downloads: starts a [session of the pool](pool::session) for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,36 +14,36 @@ use crate::job::Download;
 use crate::throttle::Throttle;
 pub use pool::session::End;
 
-/// Most slots of one worker, whatever the setup asks for: a heartbeat with all of them must fit a
-/// frame. Tasks beyond wait in the queue.
+/// Largest number of slots in one worker, whatever the setup asks for: a heartbeat with all of them
+/// must fit into a frame. Further tasks wait in the queue.
 pub const MAX_SLOTS: u16 = 2048;
 
-/// What a task is allowed beyond its own limits before it counts as overdue: a disk that is slow
-/// to take a chunk, a machine that is busy.
+/// Time beyond its own limits before a task counts as overdue: for a disk that is slow to write a
+/// piece, or a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// Why a session failed.
+/// Reason why a session failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The setup cannot be worked with.
+    /// The setup is unusable.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// It is the session's own failure.
+    /// The session itself failed.
     #[error(transparent)]
     Session(#[from] pool::session::SessionError),
 }
 
-/// Works as `setup` says until the coordinator dismisses the worker or closes the link. `throttle`
-/// is for the limit on the rate that `setup` names, and shared with all who have that limit together.
+/// Runs a session as `setup` says, until the coordinator dismisses the worker or closes the link.
+/// `throttle` is the rate limit that `setup` names, shared by all workers under it.
 ///
 /// For a session inside another process. It returns once all its threads have ended, so that
-/// nothing of it touches its folder any more. Downloads that still run at that moment are
-/// given up: at once by the event loop, by threads with their next piece of body, or when one of
-/// their own time limits ends; call it from a thread that may wait that long.
+/// nothing uses its folder any more. Downloads that still run then are abandoned: by the event loop
+/// at once, by a thread with its next piece of body or at one of its time limits. Call it from a
+/// thread that may wait that long.
 ///
 /// # Errors
 ///
-/// If the setup is of no use, or the link fails otherwise than by being closed.
+/// Fails if the setup is unusable, or if the link fails in another way than by being closed.
 pub fn serve<I: Inbox<Download>, O: Outbox<Download> + 'static>(
     mut inbox: I,
     outbox: Arc<O>,
@@ -56,7 +56,7 @@ pub fn serve<I: Inbox<Download>, O: Outbox<Download> + 'static>(
     Ok(end?)
 }
 
-/// How many tasks a worker with this setup runs at once.
+/// Returns how many tasks a worker with this setup runs at once.
 #[must_use]
 pub const fn slots(setup: &Setup) -> u16 {
     match setup.concurrency {
@@ -66,12 +66,12 @@ pub const fn slots(setup: &Setup) -> u16 {
     }
 }
 
-/// Starts a session with the engine that `setup` asks for. `throttle` as for [`serve`]; what runs is
-/// told in `page`, if there is one.
+/// Starts a session with the engine that `setup` names. `throttle` is as for [`serve`]. Running
+/// tasks are noted in `page`, if there is one.
 ///
 /// # Errors
 ///
-/// If the setup is of no use, or the link is down.
+/// Fails if the setup is unusable or the link is down.
 pub fn start<O: Outbox<Download> + 'static>(
     outbox: Arc<O>,
     setup: &Setup,
@@ -115,11 +115,11 @@ pub fn start<O: Outbox<Download> + 'static>(
     Ok(session?)
 }
 
-/// How a session with this setup works. It learns nothing.
+/// Returns the options of a session with this setup. It ignores news from the coordinator.
 #[must_use]
 pub fn options(setup: &Setup, page: Option<Page>) -> Options<Download> {
     let slots = slots(setup);
-    // In an event loop the others cannot move while one works.
+    // In an event loop, one task's processor work blocks all others.
     let sharing = match setup.engine {
         protocol::Engine::Blocking => 1,
         protocol::Engine::Async => slots.into(),
@@ -134,7 +134,7 @@ pub fn options(setup: &Setup, page: Option<Page>) -> Options<Download> {
         slots,
         heartbeat: setup.heartbeat,
         rest,
-        // A download has limits of its own.
+        // A download has its own time limits.
         overrun: None,
         compute: !setup.cpu_per_task.is_zero(),
         page,

@@ -1,10 +1,10 @@
-//! Where the time of one task goes, phase by phase: how long, and how much of that a processor
-//! worked for it. Both are read from clocks at the edges of each phase, never inferred.
+//! Time of one task by phase: how long each phase took, and how much processor time it used. Both
+//! are read from clocks at the start and end of each phase, never estimated.
 //!
-//! Processor time is the thread's. It counts while the recorder runs: on a thread that does one
-//! task after the other from its beginning to its end, in an event loop while the task is polled.
+//! Processor time is that of the thread. It counts while the recorder runs: on a thread that runs
+//! one task after the other, for the whole task; in an event loop, while the task is polled.
 //!
-//! It must not know what the phases are for.
+//! This module does not know what the phases mean.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,12 +14,12 @@ use std::time::Duration;
 use protocol::{MAX_SPANS, MonotonicNanos, Span, SpanPhase};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Spans that are put together when there are too many: more than there are phases, so that fewer
-/// come out than went in.
+/// Number of spans that are merged at a time when there are too many. Larger than the number of
+/// phases, so that merging reduces the number of spans.
 const WINDOW: usize = SpanPhase::ALL.len() + 1;
 
-/// Records the phases of one task at a time. Clones share what they record. When switched off it
-/// does nothing, and reads no clock.
+/// Records the phases of one task at a time. Clones share the recording. A recorder that is off
+/// does nothing and reads no clock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder(Option<Arc<Mutex<Tape>>>);
 
@@ -27,7 +27,7 @@ pub(crate) struct Recorder(Option<Arc<Mutex<Tape>>>);
 struct Tape {
     spans: Vec<Span>,
     open: Option<Open>,
-    /// The thread's processor time up to which all is accounted for; none while it does not run.
+    /// The thread's processor time up to which all time is assigned to a span; none during a pause.
     mark: Option<Duration>,
 }
 
@@ -39,13 +39,13 @@ struct Open {
 }
 
 impl Recorder {
-    /// A recorder that records if it is `on`.
+    /// Creates a recorder, which records only if `on`.
     pub(crate) fn new(on: bool) -> Self {
         Self(on.then(Arc::default))
     }
 
-    /// Polls `future`, which does the task in turns with others on this thread, and records it
-    /// while it has its turn.
+    /// Polls `future`, which shares this thread with other tasks, and records processor time only
+    /// while it is polled.
     pub(crate) async fn polled<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -57,14 +57,14 @@ impl Recorder {
         .await
     }
 
-    /// From here on this thread works for the task.
+    /// Starts to count this thread's processor time for the task.
     pub(crate) fn resume(&self) {
         if let Some(mut tape) = self.tape() {
             tape.mark = Some(thread_time());
         }
     }
 
-    /// From here on it does not.
+    /// Stops counting processor time.
     pub(crate) fn pause(&self) {
         if let Some(mut tape) = self.tape() {
             tape.account(thread_time());
@@ -72,8 +72,8 @@ impl Recorder {
         }
     }
 
-    /// The task is in `phase` from here on. A phase that it is in already goes on; and what was
-    /// done for a request before it turned out that a connection is needed belongs to that.
+    /// Begins `phase`, unless the task is already in it. Time spent on a request before it turned
+    /// out that a connection is needed counts as `Resolve`.
     pub(crate) fn enter(&self, phase: SpanPhase) {
         let Some(mut tape) = self.tape() else {
             return;
@@ -94,7 +94,7 @@ impl Recorder {
         });
     }
 
-    /// Ends the phase that the task is in, and hands out all that was recorded.
+    /// Ends the current phase and returns all recorded spans.
     pub(crate) fn take(&self) -> Vec<Span> {
         let Some(mut tape) = self.tape() else {
             return Vec::new();
@@ -103,7 +103,7 @@ impl Recorder {
         std::mem::take(&mut tape.spans)
     }
 
-    /// Every update is whole in itself, so a panic elsewhere does not matter.
+    /// Locks the recording. Every update is complete in itself, so a panic elsewhere does no harm.
     fn tape(&self) -> Option<MutexGuard<'_, Tape>> {
         let tape = self.0.as_ref()?;
         Some(tape.lock().unwrap_or_else(PoisonError::into_inner))
@@ -111,7 +111,7 @@ impl Recorder {
 }
 
 impl Tape {
-    /// Ends the open phase; returns the time.
+    /// Ends the open phase and returns the current time.
     fn close(&mut self) -> Duration {
         let now = time(ClockId::Monotonic);
         self.account(thread_time());
@@ -124,7 +124,7 @@ impl Tape {
                 phase: open.phase,
                 start: MonotonicNanos(u64::try_from(open.start.as_nanos()).unwrap_or(u64::MAX)),
                 wall,
-                // The two clocks are not read in the same instant.
+                // The two clocks are not read at the same instant.
                 cpu: open.cpu.min(wall),
             });
         }
@@ -141,8 +141,8 @@ impl Tape {
     }
 }
 
-/// Puts neighbours together: of each [`WINDOW`] spans one for each phase remains, with all of its
-/// time, end to end from where the window began.
+/// Merges neighbouring spans: each [`WINDOW`] spans become one for each phase, with the total time
+/// of that phase. The merged spans follow each other from the start of the window.
 fn condense(spans: &mut Vec<Span>) {
     let mut fewer: Vec<Span> = Vec::with_capacity(MAX_SPANS);
     for window in spans.chunks(WINDOW) {
@@ -168,17 +168,17 @@ fn condense(spans: &mut Vec<Span>) {
     *spans = fewer;
 }
 
-/// Time on the clock that all processes of a machine share.
+/// Returns the time on the clock that all processes of the machine share.
 pub(crate) fn monotonic() -> Duration {
     time(ClockId::Monotonic)
 }
 
-/// Processor time of the calling thread.
+/// Returns the processor time of the calling thread.
 pub(crate) fn thread_time() -> Duration {
     time(ClockId::ThreadCPUTime)
 }
 
-/// Neither clock can be before zero.
+/// Reads `clock`. Neither clock is ever negative.
 fn time(clock: ClockId) -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
@@ -197,7 +197,7 @@ mod tests {
         let recorder = Recorder::new(true);
         recorder.resume();
         recorder.enter(SpanPhase::FirstByte);
-        // Waits for the processor time of another thread, which is none of ours.
+        // The wait is for another thread's processor time, so this thread uses none.
         std::thread::spawn(|| work::spend(WORK))
             .join()
             .expect("no panic");

@@ -1,10 +1,10 @@
-//! Bodies: written into the worker's own folder, and hashed on the way.
+//! Bodies: written into the worker's own folder, and hashed as they are written.
 //!
-//! Every body stays in that folder; the coordinator puts it in place when it hears that it is whole.
-//! A small one costs three system calls: open, write, close.
+//! Every body stays in that folder; the coordinator puts it in place once the worker reports that
+//! it is whole. A small body takes three system calls: open, write, close.
 //!
-//! What it promises, it promises across the death of any process; and across the loss of power, if
-//! it is told to sync. It must not know names of files, or what HTTP is.
+//! All guarantees hold across the death of any process, and across a loss of power if the setup
+//! asks for sync. This module must not know final file names or HTTP.
 
 mod hashes;
 mod site;
@@ -28,29 +28,29 @@ use hashes::Hashes;
 pub use site::Site;
 use site::Vouching;
 
-/// What messages call a body; which one it is, the task tells.
+/// Name of a body in messages. The task tells which one it is.
 const BODY: &str = "the partial file";
 
-/// Bytes that are hashed between two looks at anything else.
+/// Bytes that are hashed before control returns to the caller.
 const REHASH: usize = 1024 * 1024;
 
 /// The folder of a worker, held open.
 #[derive(Debug)]
 pub struct Store {
     partial: OwnedFd,
-    /// What partial bodies are good for; nothing if none is to be kept.
+    /// Boot of the machine that partial bodies are valid for; none if no partial body is kept.
     boot: Option<String>,
     fsync: bool,
 }
 
 impl Store {
-    /// Opens the folder, which must exist. Partial bodies are kept for other attempts if it is known
-    /// which boot of the machine this is. With `fsync` a body that is committed is safe from the
-    /// loss of power, but for its name.
+    /// Opens the folder, which must exist. Partial bodies are kept for later attempts if `boot`,
+    /// the current boot of the machine, is known. With `fsync`, the content of a committed body
+    /// survives a loss of power; its name may not.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened.
+    /// Fails if the folder cannot be opened.
     pub fn new(partial: &Path, boot: Option<String>, fsync: bool) -> std::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(CWD, partial, flags, Mode::empty()).map_err(|errno| {
@@ -65,39 +65,39 @@ impl Store {
         })
     }
 
-    /// Where the body of this assignment will be, and what an earlier attempt left of it, if one
-    /// has begun it.
+    /// Returns the place of this assignment's body, with anything that an earlier attempt left
+    /// there.
     ///
     /// # Errors
     ///
-    /// If its name could lead out of the folder.
+    /// Fails if the name could lead out of the folder.
     pub fn site(self: &Arc<Self>, assignment: &Assignment) -> Result<Site, Fault> {
         check(&assignment.partial)?;
         Ok(Site::new(Arc::clone(self), assignment))
     }
 }
 
-/// A body on its way. Dropped before [`commit`](Self::commit), it leaves nothing behind, unless it
-/// has a note and another attempt can go on with it.
+/// A body that is being received. If it is dropped before [`commit`](Self::commit), its file is
+/// removed, unless it has a note and another attempt can continue it.
 #[derive(Debug)]
 pub struct Partial {
     store: Arc<Store>,
     name: String,
-    /// Empty once committed.
+    /// None once committed.
     file: Option<File>,
     hashes: Hashes,
     bytes: u64,
-    /// How many of these are in the hash.
+    /// How many of these bytes are hashed.
     hashed: u64,
-    /// There is a note beside it.
+    /// Whether there is a note beside the file.
     noted: bool,
-    /// Bytes may be written ahead, so that the size of the file says nothing.
+    /// Whether bytes may be written ahead, so that the size of the file means nothing.
     spread: bool,
-    /// The note that says how much is whole, if there is one.
+    /// The note that records how many bytes are whole, if there is one.
     vouching: Option<Box<Vouching>>,
 }
 
-/// Writes at any place of a body.
+/// Writes at any position of a body.
 #[derive(Debug)]
 pub(crate) struct Ahead(Option<File>);
 
@@ -106,7 +106,7 @@ impl Ahead {
     ///
     /// # Errors
     ///
-    /// If it cannot be written; the file is of no use then.
+    /// Fails if the data cannot be written. The file is unusable then.
     pub(crate) fn write(&self, data: &[u8], at: u64) -> Result<(), Fault> {
         let Some(file) = &self.0 else {
             return Err(written_whole());
@@ -128,18 +128,18 @@ fn written_whole() -> Fault {
 /// A body that is whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
+    /// SHA-256 of the body.
     pub sha256: [u8; 32],
-    /// The other checksums that the list has of it, as they are of what was received.
+    /// The other checksums that the list gives for it, as computed from the received body.
     pub checksums: Vec<Checksum>,
-    /// It is that of the file in place, and nothing was received.
+    /// Whether it is the body of the file in place, and nothing was received.
     pub unchanged: bool,
 }
 
 impl Committed {
-    /// A file that stays where it is.
+    /// Creates the result for a file that stays in place.
     #[must_use]
     pub const fn kept(bytes: u64, sha256: [u8; 32]) -> Self {
         Self {
@@ -152,17 +152,17 @@ impl Committed {
 }
 
 impl Partial {
-    /// Appends `data`. Unbuffered: hand it large pieces.
+    /// Appends `data`. Unbuffered: pass large pieces.
     ///
     /// # Errors
     ///
-    /// If it cannot be written; the file is of no use then.
+    /// Fails if the data cannot be written. The file is unusable then.
     pub fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
         let Some(file) = &mut self.file else {
             return Err(written_whole());
         };
         file.write_all(data).map_err(|error| {
-            // `write_all` fails by itself only when a write takes nothing, which files do not do.
+            // `write_all` itself fails only if a write accepts 0 bytes, which files never do.
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Fault::storing("write", BODY, errno)
         })?;
@@ -172,18 +172,18 @@ impl Partial {
         Ok(())
     }
 
-    /// Bytes of the file so far.
+    /// Returns the size of the file so far, in bytes.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Hashes some more of what an earlier attempt left, and says whether that was all. To be
-    /// called until it was, and before anything is written.
+    /// Hashes another piece of what an earlier attempt left, and returns whether that was the last.
+    /// Call it until it was, before anything is written.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// Fails if the file cannot be read.
     pub fn rehash(&mut self) -> Result<bool, Fault> {
         let left = self.bytes - self.hashed;
         let Some(file) = self.file.as_ref().filter(|_| left > 0) else {
@@ -201,16 +201,16 @@ impl Partial {
         Ok(self.hashed == self.bytes)
     }
 
-    /// Notes what the bytes so far are, so that another attempt can go on with them, also if this
-    /// process is killed. A note that cannot be written is no loss but of that.
+    /// Notes what the bytes so far are part of, so that another attempt can continue them even if
+    /// this process is killed. If the note cannot be written, only that ability is lost.
     pub fn note(&mut self, note: &PartialNote) {
         if !self.noted && !self.spread && self.bytes > 0 {
             self.noted = site::write_note(&self.store, &self.name, note);
         }
     }
 
-    /// Has the note say how much is whole, so that bytes can be written ahead. Whether they can: it
-    /// must not be taken for the note of a file without gaps.
+    /// Makes the note record how many bytes are whole, so that bytes can be written ahead. Returns
+    /// whether they can be: the note must not be mistaken for that of a file without gaps.
     pub(crate) fn spread(&mut self, note: &PartialNote) -> bool {
         if self.store.boot.is_some() && self.vouching.is_none() {
             self.vouching =
@@ -223,11 +223,11 @@ impl Partial {
         self.spread
     }
 
-    /// Writes at any place of the file, on any thread.
+    /// Returns a writer for any position of the file, for any thread.
     ///
     /// # Errors
     ///
-    /// If there is no further descriptor for it.
+    /// Fails if there is no descriptor left.
     pub(crate) fn ahead(&self) -> Result<Ahead, Fault> {
         let file = self.file.as_ref().map(File::try_clone).transpose();
         file.map(Ahead).map_err(|error| {
@@ -236,13 +236,13 @@ impl Partial {
         })
     }
 
-    /// The first `bytes` are there without gaps now. Those that are new are still to be hashed.
+    /// Records that the first `bytes` have no gaps. The new ones are still to be hashed.
     pub(crate) fn grow(&mut self, bytes: u64) {
         self.bytes = self.bytes.max(bytes);
     }
 
-    /// Has the note vouch for what is there, if it says how much that is, and has not done so within
-    /// the last `rest`.
+    /// Updates the number of whole bytes in the note, if it records one and the last update is at
+    /// least `rest` ago.
     pub(crate) fn vouch(&mut self, rest: Duration) {
         if let Some(vouching) = &mut self.vouching
             && vouching.rested() >= rest
@@ -252,13 +252,13 @@ impl Partial {
         }
     }
 
-    /// Whether there is a note.
+    /// Returns whether there is a note.
     #[must_use]
     pub const fn is_noted(&self) -> bool {
         self.noted
     }
 
-    /// The attempt failed with `fault`: keeps what another attempt can go on with.
+    /// Ends the attempt with `fault`, and keeps what another attempt can continue.
     pub fn abandon(mut self, fault: &Fault, note: Option<&PartialNote>) {
         match (fault.severity, note) {
             (Severity::Transient { .. }, Some(_)) if self.spread => {
@@ -280,18 +280,18 @@ impl Partial {
 
     fn forget_note(&mut self) {
         if self.noted {
-            // One that stays speaks of a body that is not there.
+            // If removal fails, the note describes a body that does not exist.
             let _ = site::remove_note(&self.store, &self.name);
             self.noted = false;
             self.vouching = None;
         }
     }
 
-    /// The body is whole: leaves it in the folder if `check` has nothing against it.
+    /// Ends a whole body, and leaves it in the folder if `check` accepts it.
     ///
     /// # Errors
     ///
-    /// That of `check`, or if it cannot be written to its end; the body is removed then.
+    /// Returns the error of `check`, or fails if the body cannot be written. It is removed then.
     pub fn commit(
         mut self,
         check: impl FnOnce(&Committed) -> Result<(), Fault>,
@@ -321,16 +321,16 @@ impl Partial {
         let Some(file) = file else {
             return Ok(());
         };
-        // Or a name could outlive the loss of power, and what it stands for not.
+        // Otherwise a name could survive a loss of power and its content not.
         if self.store.fsync
             && let Err(errno) = fdatasync(&file)
         {
-            // What was written may be lost, and what is written next as well, whatever it says.
+            // Written data may be lost, and later data as well, even if the system reports success.
             let known = Fault::storing("sync", BODY, errno);
             return Err(Fault::fatal(known.kind, known.message));
         }
-        // Some file systems report a full disk only now, and only by a close that `File` would not
-        // tell us of; a rename of what did not arrive must not follow.
+        // Some file systems report a full disk only on close, and `File` ignores that error. A body
+        // that did not reach the disk must not be renamed.
         descriptor::close(file.into()).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             Fault::storing("write", BODY, errno)
@@ -338,7 +338,7 @@ impl Partial {
     }
 
     fn remove(&self) {
-        // Nothing can be done about a failure; the coordinator empties the folder anyway.
+        // A failure cannot be handled here; the coordinator empties the folder anyway.
         let _ = unlinkat(&self.store.partial, &self.name, AtFlags::empty());
     }
 }
@@ -351,7 +351,7 @@ impl Drop for Partial {
     }
 }
 
-/// Refuses a name that could lead out of the folder. The coordinator makes names that cannot.
+/// Refuses a name that could lead out of the folder. The coordinator never creates such a name.
 fn check(name: &str) -> Result<(), Fault> {
     if !matches!(name, "" | "." | "..") && !name.contains(['\0', '/']) {
         return Ok(());

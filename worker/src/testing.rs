@@ -1,4 +1,4 @@
-//! What unit tests share: options of a worker with short limits and no surprises.
+//! Options of a worker for unit tests, with short limits.
 
 use std::time::Duration;
 

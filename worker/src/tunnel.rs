@@ -1,7 +1,7 @@
-//! How a proxy is asked for a connection: `CONNECT` (RFC 9110 section 9.3.6) and SOCKS 5 (RFC 1928,
-//! RFC 1929), as a state machine that does no I/O, so that every engine asks alike.
+//! Requests for a connection through a proxy: `CONNECT` (RFC 9110 section 9.3.6) and SOCKS 5 (RFC
+//! 1928, RFC 1929), as a state machine that does no I/O, so that all engines behave alike.
 //!
-//! It must not choose a proxy, or connect to one.
+//! Must not choose a proxy or connect to one.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,10 +12,10 @@ use protocol::{Proxy, ProxyScheme};
 use crate::route::bare;
 use crate::transfer::TransportError;
 
-/// Largest answer to `CONNECT`.
+/// Largest answer to `CONNECT`, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// Most headers of it.
+/// Largest number of headers in it.
 const MAX_HEADERS: usize = 64;
 
 const VERSION: u8 = 5;
@@ -23,24 +23,24 @@ const NO_AUTHENTICATION: u8 = 0;
 const PASSWORD: u8 = 2;
 const CONNECT: u8 = 1;
 
-/// What the proxy is to connect to.
+/// Destination that the proxy connects to.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
-    /// As URLs write it.
+    /// The host as written in URLs.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Its address, for a proxy that is told one.
+    /// Its address, for a proxy that receives an address instead of a name.
     pub(crate) addr: Option<SocketAddr>,
 }
 
-/// What to do next.
+/// Next step of the caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// Send this.
+    /// Send these bytes.
     Write(Vec<u8>),
-    /// Read at most so many bytes, and hand them to [`Tunnel::feed`].
+    /// Read at most this many bytes, and pass them to [`Tunnel::feed`].
     Read(usize),
-    /// The connection is made.
+    /// The connection is established.
     Done,
 }
 
@@ -58,12 +58,12 @@ enum State {
     Begin,
     /// Waiting for the answer to `CONNECT`.
     Answer,
-    /// Waiting for the SOCKS proxy's choice of how to authenticate.
+    /// Waiting for the authentication method that the SOCKS proxy chooses.
     Method,
-    /// Waiting for its word on the password.
+    /// Waiting for the result of the password check.
     Password,
     Request,
-    /// Waiting for its reply, so many bytes long as far as is known.
+    /// Waiting for the reply to the request, with its length in bytes as far as it is known.
     Reply(usize),
     Done,
 }
@@ -78,11 +78,11 @@ impl<'p> Tunnel<'p> {
         }
     }
 
-    /// Takes in what was read; nothing at the end of the connection.
+    /// Takes the bytes that were read; an empty slice means the end of the connection.
     ///
     /// # Errors
     ///
-    /// If the proxy hung up.
+    /// Fails if the proxy closed the connection.
     pub(crate) fn feed(&mut self, data: &[u8]) -> Result<(), TransportError> {
         if data.is_empty() {
             return Err(self.failed("it closed the connection", false));
@@ -91,11 +91,11 @@ impl<'p> Tunnel<'p> {
         Ok(())
     }
 
-    /// What to do next.
+    /// Returns the next step.
     ///
     /// # Errors
     ///
-    /// If the proxy does not make the connection.
+    /// Fails if the proxy does not establish the connection.
     pub(crate) fn next(&mut self) -> Result<Want, TransportError> {
         loop {
             match self.state {
@@ -168,7 +168,7 @@ impl<'p> Tunnel<'p> {
         }
     }
 
-    /// What is still wanted of the answer to `CONNECT`; nothing if it is good.
+    /// Returns the next step for the answer to `CONNECT`, or `None` once the answer is good.
     fn answer(&self) -> Result<Option<Want>, TransportError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
@@ -188,12 +188,12 @@ impl<'p> Tunnel<'p> {
                 .ok()
                 .and_then(|status| status.canonical_reason())
                 .unwrap_or_default();
-            // What else a gateway answers, it answers because of the host behind it.
+            // Any other status that a gateway sends is caused by the host behind it.
             let lasting = !matches!(status, 429 | 500 | 502..=504);
             let what = format!("it answered {status} {reason}");
             return Err(self.failed(what.trim_end(), lasting));
         }
-        // Whoever is asked first in a tunnel waits for our handshake.
+        // In a tunnel the server waits for our handshake, so it sends nothing first.
         self.check(length == self.read.len(), "it talks before it is asked")?;
         Ok(None)
     }
@@ -221,7 +221,7 @@ impl<'p> Tunnel<'p> {
         request
     }
 
-    /// How long the reply is.
+    /// Returns the length of the reply, in bytes.
     fn reply(&self) -> Result<usize, TransportError> {
         let [version, reply, _, kind, first, ..] = self.read[..] else {
             return Ok(5);
@@ -272,14 +272,14 @@ impl<'p> Tunnel<'p> {
     }
 }
 
-/// What `Proxy-Authorization` says (RFC 7617), if the proxy wants to know.
+/// Returns the value of `Proxy-Authorization` (RFC 7617), if the proxy has credentials.
 pub(crate) fn authorization(proxy: &Proxy) -> Option<String> {
     let (user, password) = proxy.credentials.as_ref()?;
     let pair = BASE64.encode(format!("{user}:{password}").as_bytes());
     Some(format!("Basic {pair}"))
 }
 
-/// RFC 1929 section 2. The configuration knows that neither is too long.
+/// Builds the message of RFC 1929 section 2. The configuration ensures that neither is too long.
 fn password_message(user: &str, password: &str) -> Vec<u8> {
     let mut message = vec![1];
     for text in [user, password] {
@@ -313,7 +313,7 @@ mod tests {
         }
     }
 
-    /// Plays `answers` to a tunnel, each once it wants to read; returns what it wrote.
+    /// Runs a tunnel with `answers`, one for each read, and returns what it wrote.
     fn play(tunnel: &mut Tunnel<'_>, answers: &[&[u8]]) -> Result<Vec<Vec<u8>>, TransportError> {
         let mut written = Vec::new();
         let mut answers = answers.iter();

@@ -1,7 +1,7 @@
-//! Work that stands for what another program does with each body: hashing, for as long as asked.
+//! Simulated processing of a body, as another program might do it: hashing for a given time.
 //!
-//! How long is told by the processor clock of the thread and not by a count of rounds, so that it
-//! is the same on every machine, and a thread that has to wait for its turn does not do less.
+//! The time is measured on the processor clock of the thread, not in rounds. So the amount of work
+//! is the same on every machine, and a thread that waits for a processor does not do less.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 
 use crate::spans::thread_time;
 
-/// Bytes hashed between two looks at the clock: some microseconds of work.
+/// Bytes hashed between two readings of the clock: some microseconds of work.
 const BLOCK: usize = 4096;
 
-/// Works until this thread has spent `amount` of processor time on it.
+/// Hashes until this thread has used `amount` of processor time.
 pub(crate) fn spend(amount: Duration) {
     if amount.is_zero() {
         return;

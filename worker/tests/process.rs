@@ -1,5 +1,5 @@
-//! A worker as a process of its own. This test starts itself as the worker, so it has a `main` of
-//! its own: a worker must be alone in its process when it begins.
+//! A worker as a separate process. This test starts itself as the worker, so it has its own `main`:
+//! a worker must have a single thread when it starts.
 
 mod support;
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Panicking is how a test says what went wrong.
+            // A test reports errors by panicking.
             assert_eq!(env::args().nth(1).as_deref(), Some(WORKER), "{error}");
             ExitCode::from(9)
         }
@@ -102,7 +102,7 @@ fn spawn(
         .args([WORKER, socket, &parent])
         .stdin(page)
         .stdout(rate)
-        // Not asked for, so not used: a worker does what its setup says.
+        // Not in the setup, so it must be ignored.
         .env("http_proxy", "http://127.0.0.1:1/")
         .spawn()?)
 }
@@ -117,7 +117,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// A worker that waits for its setup.
+    /// Starts a worker that waits for its setup.
     fn greet(rate: Stdio) -> Result<Self, Box<dyn Error>> {
         Self::answer(
             rate,
@@ -126,7 +126,7 @@ impl Bench {
         )
     }
 
-    /// The same; another process may say something else than the secret.
+    /// As [`greet`](Self::greet), with this page. `alter` can change the secret that is sent.
     fn answer(
         rate: Stdio,
         page: File,
@@ -177,7 +177,7 @@ impl Bench {
         }]))
     }
 
-    /// Waits until the page names the task.
+    /// Waits until the page contains the task.
     fn wait_until_it_runs(&self) -> Checked {
         let begun = Instant::now();
         while page::read(&self.page)? != [TaskId(1)] {
@@ -206,8 +206,7 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     let inherited = fs::read_link(format!("{process}/fd/{}", leaked.as_raw_fd()));
     assert_ne!(inherited.ok(), Some("/dev/null".into()), "it was inherited");
 
-    // What runs while a request is in flight, and nothing else: main, and one slot and the
-    // heartbeat or the event loop.
+    // Threads during a request: main, and either one slot and the heartbeat, or the event loop.
     let expected = match engine {
         Engine::Blocking => 3,
         Engine::Async => 2,
@@ -236,7 +235,7 @@ fn a_worker_serves_and_leaves_when_dismissed(engine: Engine) -> Checked {
     assert_eq!(stored.bytes, 4);
     assert_eq!(fs::read(folder.path().join(".partial/file"))?, b"body");
     assert_eq!(*threads.lock().expect("no panic"), expected);
-    // What runs could be read at the first request, before it was told.
+    // The page was readable at the first request, before any message about the start.
     assert_eq!(*ran.lock().expect("no panic"), [[TaskId(1)]]);
 
     bench.say(&ToWorker::Dismiss)?;
@@ -280,7 +279,7 @@ fn what_runs_is_shown_through_standard_input_or_nothing_is_done() -> Checked {
 }
 
 fn a_worker_of_another_parent_leaves_quietly() -> Checked {
-    // Nobody listens at that socket: it must not even try.
+    // There is no such socket: the worker must not try to connect.
     let stranger = std::process::id() + 1;
     let mut child = spawn(
         "/nonexistent/socket",
@@ -319,7 +318,7 @@ fn a_rate_is_shared_through_standard_output_or_not_at_all() -> Checked {
     assert_eq!(bench.next()?, FromWorker::Ready);
     bench.say(&ToWorker::Dismiss)?;
     assert_eq!(bench.end()?.code(), Some(0));
-    // One of its own would be as many rates as there are workers.
+    // A private word would give each worker the whole rate.
     let bench = Bench::greet(Stdio::null())?;
     bench.say(&setup)?;
     assert_eq!(bench.end()?.code(), Some(9));

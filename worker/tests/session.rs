@@ -1,4 +1,4 @@
-//! A session with each of the real engines, over a local link, against real servers.
+//! Sessions with each real engine, over a local link, against real servers.
 
 mod support;
 
@@ -65,7 +65,7 @@ fn downloads_are_in_flight_together(engine: Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let together = Barrier::new(4);
     let server = Server::answering(move |_| {
-        // Answers only once all have asked.
+        // Answers only once all four requests have come.
         together.wait();
         ok("body")
     });
@@ -124,7 +124,7 @@ fn a_heartbeat_tells_how_far_a_body_is_and_hanging_up_abandons_it(engine: Engine
         read_head(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nshort");
         let _ = wait.lock().expect("no panic").recv();
-        // From now on there is always more: the body ends when the worker gives it up.
+        // From here on there is always more data, so the body ends when the worker abandons it.
         while stream.write_all(b"er").is_ok() {
             thread::yield_now();
         }

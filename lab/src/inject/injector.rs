@@ -1,9 +1,9 @@
 //! Faults from outside: which worker gets which signal, and when.
 //!
-//! Each fault comes at random moments of its own (a Poisson process: the gaps are exponential),
-//! drawn from the seed. The same seed draws the same gaps and the same lots; whom they hit depends
-//! on who lives at that moment. A gap begins when the fault before it was due *and* dealt with, so
-//! that a coordinator that was suspended does not catch up on what it missed.
+//! Each fault occurs at its own random moments (a Poisson process: the gaps are exponential), drawn
+//! from the seed. The same seed draws the same gaps and the same lots; the workers hit depend on
+//! which are alive then. A gap begins when the previous fault was due *and* handled, so that a
+//! coordinator that was suspended does not catch up on missed faults.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -15,24 +15,24 @@ use rustix::process::Signal;
 use super::journal::{Blow, Journal, JournalError};
 use super::{Rate, SignalFault, Spec};
 
-/// How long a pause is, in milliseconds: uniform between these two.
+/// Length of a pause, in milliseconds: uniform in this range.
 const PAUSE: std::ops::RangeInclusive<u64> = 10..=200;
 
-/// Says whom to strike, and writes it down first.
+/// Chooses which workers get a signal, and writes that to the journal first.
 #[derive(Debug)]
 pub struct Injector {
     spec: Spec,
     sources: Vec<Source>,
-    /// There if there are sources.
+    /// Present if there are sources.
     journal: Option<Journal>,
     /// Workers that are paused, and until when.
     paused: Vec<(Instant, WorkerId)>,
-    /// Workers that are stopped for good.
+    /// Workers that are stopped permanently.
     stopped: BTreeSet<WorkerId>,
     signals: u64,
 }
 
-/// One fault that comes again and again.
+/// A fault that recurs.
 #[derive(Debug)]
 struct Source {
     fault: SignalFault,
@@ -42,19 +42,19 @@ struct Source {
 }
 
 impl Injector {
-    /// For what `spec` asks for, from the moment `now`. Where signals are asked for, `open` opens
-    /// the journal.
+    /// Creates an injector for `spec` from `now` on. If there are signals, `open` opens the
+    /// journal.
     ///
     /// # Errors
     ///
-    /// If `open` fails.
+    /// Fails if `open` fails.
     pub fn new<E>(
         spec: Spec,
         now: Instant,
         open: impl FnOnce() -> Result<Journal, E>,
     ) -> Result<Self, E> {
         let mut seeds = Rng::with_seed(spec.seed);
-        // One for each fault there is, so that adding one does not change the others.
+        // One generator for each fault, so that no fault changes the draws of another.
         let sources: Vec<_> = SignalFault::ALL
             .into_iter()
             .filter_map(|fault| {
@@ -83,7 +83,7 @@ impl Injector {
         })
     }
 
-    /// When somebody is to be struck next, if anybody ever is.
+    /// Returns when the next signal is due, or `None` if there are no more.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         let sources = self.sources.iter().map(|source| source.due);
@@ -91,12 +91,12 @@ impl Injector {
         sources.chain(paused).min()
     }
 
-    /// Who of the workers that live is struck at `now`, and with what: it is in the journal
-    /// already, and is to be done at once and in this order.
+    /// Returns which of the live workers get which signal at `now`. They are in the journal
+    /// already, and must be sent at once and in this order.
     ///
     /// # Errors
     ///
-    /// If the journal cannot be written. Nobody is struck then, now or later.
+    /// Fails if the journal cannot be written. No signal is sent then, now or later.
     pub fn strike(
         &mut self,
         now: Instant,
@@ -118,7 +118,7 @@ impl Injector {
             .collect())
     }
 
-    /// In one line, for the summary: what was injected.
+    /// Returns one line for the summary: what was injected.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = format!("faults were injected: --inject {}", self.spec);
@@ -175,7 +175,7 @@ impl Injector {
     }
 }
 
-/// Those that are not stopped already: a pause must not wake up who is to sleep for good.
+/// Returns the workers not stopped or paused. The end of a pause must not continue a stopped one.
 fn moving(
     live: &[(WorkerId, u32)],
     stopped: &BTreeSet<WorkerId>,
@@ -189,7 +189,7 @@ fn moving(
         .collect()
 }
 
-/// The one that `lot`, from 0 to below 1, falls on.
+/// Returns the element that `lot`, from 0 to below 1, selects.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -200,9 +200,9 @@ fn pick(lot: f64, workers: &[(WorkerId, u32)]) -> Option<(WorkerId, u32)> {
     workers.get((lot * workers.len() as f64) as usize).copied()
 }
 
-/// The time until the next event of a Poisson process.
+/// Returns the time until the next event of a Poisson process.
 fn gap(rate: Rate, rng: &mut Rng) -> Duration {
-    // From above 0 to 1, whose logarithm is at least -37.
+    // Above 0 and at most 1, so its logarithm is at least -37.
     let lot = 1.0 - rng.f64();
     Duration::try_from_secs_f64(-lot.ln() / rate.per_second()).unwrap_or(Duration::MAX / 4)
 }
@@ -234,7 +234,7 @@ mod tests {
             .collect()
     }
 
-    /// What happens to these workers within so many virtual seconds, none of whom dies of it.
+    /// Returns what happens to these workers within `seconds` virtual seconds. None of them dies.
     fn play(
         spec: &str,
         live: &[(WorkerId, u32)],
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn who_is_paused_goes_on_and_who_is_stopped_never_does() {
         let live = workers(5);
-        // Long enough for all of them to be stopped in the end.
+        // Long enough for all of them to be stopped.
         let played = play("pause=50/s,stop=0.5/s", &live, 60);
         assert!(played.len() > 50, "{played:?}");
         for (worker, _) in live {

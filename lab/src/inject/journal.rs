@@ -1,7 +1,7 @@
-//! The journal of faults from outside: `injected.jsonl`, a line for each worker that is struck.
+//! The journal of faults from outside: `injected.jsonl`, with a line for each signal.
 //!
-//! A line is written before its signal is sent, so that whoever looks for a death without a cause
-//! finds every one that this program brought about. Append-only, over all runs of a folder.
+//! A line is written before its signal is sent. So a search for deaths without a cause finds every
+//! one that this program caused. Append-only, over all runs of a folder.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,39 +12,39 @@ use protocol::{Epoch, MonotonicNanos, SlotId, Timestamp, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Its name, in `.coordinator` within the output folder.
+/// Name of the journal, in `.coordinator` within the output folder.
 pub const JOURNAL: &str = "injected.jsonl";
 
-/// One line of the journal: a worker is struck.
+/// One line of the journal: a worker gets a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Injected {
-    /// When, by the system clock: microseconds since 1970-01-01T00:00:00Z.
+    /// Time by the system clock: microseconds since 1970-01-01T00:00:00Z.
     pub time_us: Timestamp,
-    /// When, by `CLOCK_MONOTONIC` (`clock_gettime(2)`): nanoseconds since the machine started.
+    /// Time by `CLOCK_MONOTONIC` (`clock_gettime(2)`): nanoseconds since the machine started.
     pub monotonic_ns: MonotonicNanos,
     pub fault: Blow,
     pub worker: Struck,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
 }
 
-/// How a worker is struck.
+/// What happens to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Blow {
     /// SIGKILL.
     Kill,
-    /// SIGKILL, with all others.
+    /// SIGKILL, together with all others.
     KillAll,
-    /// SIGSTOP, for good.
+    /// SIGSTOP, permanently.
     Stop,
-    /// SIGSTOP, for a moment.
+    /// SIGSTOP, for a short time.
     Pause,
     /// SIGCONT, after a pause.
     Continue,
 }
 
-/// A worker, in the journal.
+/// A worker in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Struck {
     /// Its slot.
@@ -59,16 +59,16 @@ impl From<WorkerId> for Struck {
     }
 }
 
-/// The journal cannot be written to.
+/// The journal cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to the journal of injected faults {}: {source}", .path.display())]
 pub struct JournalError {
-    /// Where it is.
+    /// Path of the journal.
     path: PathBuf,
     source: io::Error,
 }
 
-/// A journal that is open.
+/// An open journal.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -76,12 +76,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Goes on with the journal in `file`, which is at `path` and open for reading and appending. If a
-    /// crash cut off its last line, this ends that line, so that the next one is whole.
+    /// Continues the journal in `file`, which is at `path` and open for reading and appending. If a
+    /// crash cut off the last line, this ends that line, so that the next one is whole.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or written.
+    /// Fails if the file cannot be read or written.
     pub fn new(path: PathBuf, file: File) -> Result<Self, JournalError> {
         let mut journal = Self { path, file };
         end_last_line(&mut journal.file).map_err(|error| journal.refused(error))?;
@@ -92,7 +92,7 @@ impl Journal {
         &self.path
     }
 
-    /// Writes down that these workers are about to be struck: one write for all.
+    /// Records that these workers are about to get signals, with one write for all.
     pub(super) fn write(&mut self, blows: &[(Blow, WorkerId, u32)]) -> Result<(), JournalError> {
         let (time_us, monotonic_ns) = (wall_time(), monotonic_time());
         let mut lines = Vec::new();
@@ -142,7 +142,7 @@ fn wall_time() -> Timestamp {
 
 fn monotonic_time() -> MonotonicNanos {
     let now = clock_gettime(ClockId::Monotonic);
-    // This clock is never before zero.
+    // This clock is never negative.
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     MonotonicNanos(part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec))
 }

@@ -1,13 +1,13 @@
-//! Faults on request: `--inject SPEC`, for people who test their own set-up.
+//! Faults on request: `--inject SPEC`, for users who test their own setup.
 //!
 //! ```text
-//!   Spec --+--> Faults        to workers, with their setup: what happens when they take up a task
-//!          +--> StartFaults   to the pool: which workers never begin
-//!          +--> Injector      in the shell: whom to signal, and when; told to the journal first
+//!   Spec --+--> Faults        sent to workers with their setup: what happens when they start a task
+//!          +--> StartFaults   for the pool: which workers never start
+//!          +--> Injector      in the shell: which worker to signal, and when; journalled first
 //! ```
 //!
-//! It decides and writes its journal. It must not reach a worker: whether a process may be
-//! signalled at all is known to the pool alone.
+//! This module decides and writes its journal. It must not reach a worker: only the pool knows
+//! whether a process may be signalled.
 
 mod injector;
 mod journal;

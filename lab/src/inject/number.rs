@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Reads a number with at most `decimals` decimals, as a count of its smallest steps: `1.5` with
-/// three is 1500. Nothing if `text` is anything else, or too large.
+/// Reads a number with at most `decimals` decimals, in units of its smallest step: `1.5` with three
+/// decimals is 1500. Returns `None` if `text` is anything else, or too large.
 pub(super) fn read(text: &str, decimals: usize) -> Option<u32> {
     let (whole, part) = match text.split_once('.') {
         Some((_, "")) => return None,
@@ -17,7 +17,7 @@ pub(super) fn read(text: &str, decimals: usize) -> Option<u32> {
     format!("{whole}{part:0<decimals$}").parse().ok()
 }
 
-/// Writes `steps` so that [`read`] gives them back, without zeros at the end.
+/// Writes `steps` so that [`read`] returns the same, without trailing zeros.
 pub(super) fn write(f: &mut fmt::Formatter<'_>, steps: u32, decimals: usize) -> fmt::Result {
     let digits = format!("{steps:0>width$}", width = decimals + 1);
     let (whole, part) = digits.split_at(digits.len() - decimals);

@@ -1,6 +1,6 @@
 //! What is injected: the SPEC of `--inject`, read and written as text.
 //!
-//! It holds settings and checks them, and must not act on them.
+//! This module holds settings and checks them. It must not act on them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,17 +21,17 @@ const RATE_DECIMALS: usize = 3;
 
 /// What is injected into a run.
 ///
-/// As text: items with commas between them, in any order, each at most once: `FAULT=N%`,
-/// `FAULT@TEXT`, `FAULT=R/s`, `seed=N`. [`Display`](fmt::Display) writes what is not none, and
-/// reads back as the same value.
+/// As text: items separated by commas, in any order, each at most once: `FAULT=N%`, `FAULT@TEXT`,
+/// `FAULT=R/s`, `seed=N`. [`Display`](fmt::Display) writes every item that has an effect, and the
+/// result parses to the same value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Share of the URLs that meet a fault with their first delivery. None is left out; they add
-    /// up to at most all.
+    /// Share of the URLs that meet a fault with their first delivery. Faults with no share are
+    /// omitted. The shares add up to at most 100%.
     pub tasks: BTreeMap<TaskFault, Share>,
-    /// Faults that URLs with a certain text always meet, the first that fits.
+    /// Faults that URLs with a certain text always meet. The first match counts.
     pub poisons: Vec<Poison>,
-    /// Share of the workers that do not begin. None is left out; they add up to at most all.
+    /// Share of the workers that never start, as for `tasks`.
     pub starts: BTreeMap<StartFault, Share>,
     /// How often workers get signals.
     pub signals: BTreeMap<SignalFault, Rate>,
@@ -44,19 +44,19 @@ pub struct Spec {
 pub enum SignalFault {
     /// SIGKILL to one of them.
     Kill,
-    /// SIGSTOP to one of them, for good.
+    /// SIGSTOP to one of them, permanently.
     Stop,
-    /// SIGSTOP to one of them, and SIGCONT a moment later.
+    /// SIGSTOP to one of them, and SIGCONT shortly after.
     Pause,
     /// SIGKILL to all of them.
     KillAll,
 }
 
 impl SignalFault {
-    /// All of them, in their order.
+    /// All variants, in order.
     pub const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Pause, Self::KillAll];
 
-    /// The name in options and messages.
+    /// Returns the name in options and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,12 +68,12 @@ impl SignalFault {
     }
 }
 
-/// How often something happens on the average: from 0.001 to 1000 times a second.
+/// Average frequency: from 0.001 to 1000 times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate(u32);
 
 impl Rate {
-    /// So many times in a thousand seconds; nothing if that is not from 1 to 1,000,000.
+    /// Creates a rate of `times` per thousand seconds; `None` unless from 1 to 1,000,000.
     #[must_use]
     pub const fn per_1000_seconds(times: u32) -> Option<Self> {
         if 1 <= times && times <= 1_000_000 {
@@ -83,17 +83,17 @@ impl Rate {
         }
     }
 
-    /// Times a second.
+    /// Returns the rate per second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         f64::from(self.0) / 1000.0
     }
 }
 
-/// Why a text is no [`Spec`].
+/// Reason why a text is not a [`Spec`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// A fault that there is not.
+    /// An unknown fault.
     #[error(
         "cannot inject `{item}`: the faults are segv, abort, exit, eat, hang and garbage (=N% or \
          @TEXT), no-connect and no-start (=N%), kill, stop, pause and kill-all (=R/s), and seed=N"
@@ -107,17 +107,17 @@ pub enum SpecError {
     Missing {
         /// The fault given.
         key: String,
-        /// What its values are.
+        /// Its possible values.
         allowed: &'static str,
     },
-    /// A value that the fault cannot have.
+    /// A value that the fault does not accept.
     #[error("cannot use `{value}` as {key}: it takes {allowed}")]
     Value {
         /// The fault given.
         key: String,
         /// The value given.
         value: String,
-        /// What its values are.
+        /// Its possible values.
         allowed: &'static str,
     },
     /// An item given twice.
@@ -126,7 +126,7 @@ pub enum SpecError {
         /// The item given.
         item: String,
     },
-    /// A text for a fault that does not depend on URLs.
+    /// A text with a fault that does not depend on URLs.
     #[error(
         "`{key}` cannot be had for certain URLs (`{key}@{text}`): only segv, abort, exit, eat, \
          hang and garbage can"
@@ -142,16 +142,16 @@ pub enum SpecError {
     PoisonText {
         /// The fault given.
         key: String,
-        /// Bytes of the text.
+        /// Length of the text in bytes.
         bytes: usize,
     },
     /// Too many poisons.
     #[error("{count} faults with @TEXT are given: at most {MAX_POISONS} can be")]
     TooManyPoisons { count: usize },
-    /// The shares of faults add up to more than all.
+    /// The shares of the faults add up to more than 100%.
     #[error("{what} add up to more than 100%: lower one of them")]
     Shares {
-        /// Which faults.
+        /// The kind of faults.
         what: &'static str,
     },
 }
@@ -169,7 +169,7 @@ impl Default for Spec {
 }
 
 impl Spec {
-    /// What workers are to do to themselves, if anything.
+    /// Returns the faults that workers cause in themselves, if any.
     #[must_use]
     pub fn faults(&self) -> Option<Faults> {
         (!self.tasks.is_empty() || !self.poisons.is_empty()).then(|| Faults {
@@ -179,7 +179,7 @@ impl Spec {
         })
     }
 
-    /// Which workers never begin, if any.
+    /// Returns which workers never start, if any.
     #[must_use]
     pub fn start_faults(&self) -> Option<StartFaults> {
         let share = |fault| self.starts.get(&fault).copied().unwrap_or_default();
@@ -190,7 +190,7 @@ impl Spec {
         })
     }
 
-    /// The name of a fault that only a worker in a process of its own can have, if there is one.
+    /// Returns the name of a fault that requires a worker in its own process, if there is one.
     #[must_use]
     pub fn of_processes(&self) -> Option<&'static str> {
         let garbage = TaskFault::Garbage;
@@ -251,7 +251,7 @@ impl Spec {
         Ok(())
     }
 
-    /// Checks what the items say together, and drops what says nothing.
+    /// Checks the combination of the items, and drops those without effect.
     fn check(mut self) -> Result<Self, SpecError> {
         if self.poisons.len() > MAX_POISONS {
             let count = self.poisons.len();
@@ -275,7 +275,7 @@ impl FromStr for Spec {
         let mut spec = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for item in text.split(',').map(str::trim) {
-            // What comes first decides: a text may hold an equals sign, a value no @.
+            // The first of the two decides: a text may contain an equals sign, but a value no @.
             let end = item.find(['=', '@']).unwrap_or(item.len());
             let key = item[..end].trim_end();
             let text = item[end..].strip_prefix('@');
@@ -321,7 +321,7 @@ impl fmt::Display for Spec {
     }
 }
 
-/// Any fault.
+/// Any kind of fault.
 enum Fault {
     Task(TaskFault),
     Start(StartFault),

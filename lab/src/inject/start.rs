@@ -1,24 +1,24 @@
-//! Workers that never begin: which, and how.
+//! Workers that never start: which, and how.
 
 use std::fmt;
 use std::str::FromStr;
 
 use protocol::{Share, WorkerId};
 
-/// What goes wrong with a worker before it is one.
+/// What happens to a worker at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StartFault {
-    /// Its process lives, and never connects.
+    /// Its process runs, but never connects.
     NoConnect,
-    /// Its process leaves at once, with exit code 1.
+    /// Its process exits at once, with code 1.
     NoStart,
 }
 
 impl StartFault {
-    /// All of them, in their order.
+    /// All variants, in order.
     pub const ALL: [Self; 2] = [Self::NoConnect, Self::NoStart];
 
-    /// The name in options and messages.
+    /// Returns the name in options and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,20 +43,21 @@ impl FromStr for StartFault {
     }
 }
 
-/// Which share of the workers never begins.
+/// Shares of the workers that never start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StartFaults {
     /// Changes which workers are drawn.
     pub seed: u64,
     /// Share of the workers that never connect.
     pub no_connect: Share,
-    /// Share of the workers that leave at once. The two add up to at most all.
+    /// Share of the workers that exit at once. The two add up to at most 100%.
     pub no_start: Share,
 }
 
 impl StartFaults {
-    /// What happens to `worker`: the shares lie side by side, and the [draw](Share::draw) of the worker, as
-    /// its slot (2 bytes) and epoch (4 bytes), both little endian, says where.
+    /// Returns what happens to `worker`. The shares lie side by side, and the [draw](Share::draw)
+    /// of the worker selects one. The draw uses its slot (2 bytes) and epoch (4 bytes), both little
+    /// endian.
     #[must_use]
     pub fn of(&self, worker: WorkerId) -> Option<StartFault> {
         let [a, b] = worker.slot.0.to_le_bytes();

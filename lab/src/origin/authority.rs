@@ -1,7 +1,7 @@
-//! The certificate authority of one origin: real TLS for every name, trusted by nobody else.
+//! The certificate authority of one origin: real TLS for every name, trusted only for this origin.
 //!
-//! The CA's key is made at the start and never leaves the process, neither to disk nor to the
-//! coordinator; clients get the certificate alone. It must not know what is served.
+//! The key of the CA is created at the start and never leaves the process, neither to disk nor to
+//! the coordinator; clients receive only the certificate. This module must not know what is served.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,45 +19,46 @@ use rustls::sign::CertifiedKey;
 
 use super::recent::Recent;
 
-/// Names whose certificates are kept, twice; signing another costs some 30 microseconds.
+/// Number of names in one generation of kept certificates; two generations are kept. To sign
+/// another costs some 30 microseconds.
 const CERTIFICATES: usize = 4096;
 
-/// A clock of another machine may be a day behind or ahead.
+/// Time before now from which a certificate is valid: a clock may be a day wrong.
 const BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// No run is meant to last longer.
+/// Time after now until which it is valid: longer than any run.
 const AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A CA, and the certificates it has signed.
+/// A CA and the certificates that it has signed.
 #[derive(Debug)]
 pub struct Authority {
     pem: String,
     config: Arc<ServerConfig>,
 }
 
-/// Why there is no CA.
+/// Reason why there is no CA.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// A key or certificate cannot be made.
+    /// A key or certificate cannot be created.
     #[error("cannot make a certificate for the simulated network")]
     Certificate(#[from] rcgen::Error),
-    /// The TLS library does not take what was made.
+    /// The TLS library does not accept the key or certificate.
     #[error("cannot set up TLS for the simulated network")]
     Tls(#[from] rustls::Error),
-    /// The system clock is of no use.
+    /// The system clock is wrong.
     #[error("cannot date a certificate: set the system clock, which is before 1970")]
     Clock(#[from] std::time::SystemTimeError),
 }
 
 impl Authority {
-    /// Makes a CA and its key, valid from a day ago for about a week.
+    /// Creates a CA and its key, valid from a day ago for about a week.
     ///
-    /// A client that names no host, since its URL has an address in place of one (RFC 6066, section
+    /// A client that names no host, because its URL contains an address instead (RFC 6066, section
     /// 3), gets a certificate for `addresses`.
     ///
     /// # Errors
     ///
-    /// If keys or certificates cannot be made.
+    /// Fails if a key or certificate cannot be created.
     pub fn new(addresses: &[IpAddr]) -> Result<Self, AuthorityError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let names = Names::new(addresses, &provider)?;
@@ -73,24 +74,24 @@ impl Authority {
         })
     }
 
-    /// The CA's certificate, as PEM text.
+    /// Returns the certificate of the CA, as PEM text.
     #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// How to speak TLS as a server: HTTP/1.1 only, a certificate for whatever name is asked.
+    /// Returns the configuration of a TLS server: HTTP/1.1 only, with a certificate for any name.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 }
 
-/// Signs certificates as names are asked for.
+/// Signs a certificate when a name is first requested.
 #[derive(Debug)]
 struct Names {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// One key for all names: it is the signature that costs, and all belong to one server.
+    /// One key for all names. Only the signature costs time, and all belong to one server.
     key: KeyPair,
     signing: Arc<dyn rustls::sign::SigningKey>,
     nameless: Arc<CertifiedKey>,
@@ -100,7 +101,7 @@ struct Names {
 #[derive(Debug)]
 struct Signed {
     certificates: Recent<String, Arc<CertifiedKey>>,
-    /// The next serial number: no two of one CA may be equal (RFC 5280, section 4.1.2.2).
+    /// The next serial number, unique within one CA (RFC 5280, section 4.1.2.2).
     serial: u64,
 }
 

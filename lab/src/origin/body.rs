@@ -1,12 +1,12 @@
-//! Bodies: their bytes, lengths and tags follow from the [`Spec`] and the URL alone.
+//! Bodies: their bytes, lengths and tags depend only on the [`Spec`] and the URL.
 //!
-//! So whoever knows both can compute what a download must hold, without asking. The bytes are
-//! incompressible, and no two URLs share them. Validators follow from the URL and the seed as
-//! well. It must not know how a body is sent.
+//! So the expected content of a download can be computed without asking the origin. The bytes are
+//! incompressible and differ between URLs. Validators depend on the URL and the seed. This module
+//! must not know how a body is sent.
 //!
-//! A URL's identity is what the origin sees of it: the host as in the `Host` field (in lower case,
-//! with the port unless it is the scheme's own), then path and query. The scheme is no part of it:
-//! `http://h/a` and `https://h/a` are the same content.
+//! The identity of a URL is what the origin sees of it: the host as in the `Host` field (in lower
+//! case, with the port unless it is the default of the scheme), then path and query. The scheme is
+//! not part of it: `http://h/a` and `https://h/a` are the same content.
 
 use std::io::{self, Read};
 
@@ -17,14 +17,14 @@ use url::{Position, Url};
 use super::spec::{Rate, Spec};
 use super::stream::{Words, below, mix, unit};
 
-/// The first moment at which a body may have been modified, in seconds since 1970: 2015.
+/// Earliest modification time of a body, in seconds since 1970: 2015.
 const EPOCH: u64 = 1_420_070_400;
 
-/// For how long after that, in seconds; bodies that changed were modified in as long a time later.
-/// All of it is over.
+/// Length of the period of modification times, in seconds. For changed bodies, the next period of
+/// this length counts. Both are in the past.
 const PERIOD: u64 = 5 * 365 * 24 * 60 * 60;
 
-/// The identity of an absolute URL, as a client that asks for it presents it.
+/// Returns the identity of an absolute URL, as a client presents it.
 #[must_use]
 pub fn identity(url: &Url) -> String {
     let host = &url[Position::BeforeHost..Position::AfterPort];
@@ -32,13 +32,13 @@ pub fn identity(url: &Url) -> String {
     format!("{host}{path}")
 }
 
-/// The length in bytes of the body of the URL with this identity.
+/// Returns the length in bytes of the body of the URL with this identity.
 #[must_use]
 pub fn len(spec: &Spec, identity: &str) -> u64 {
     Key::new(spec, identity).len()
 }
 
-/// The SHA-256 of the body of the URL with this identity. Takes time in proportion to the body's
+/// Returns the SHA-256 of the body of the URL with this identity. Takes time in proportion to the
 /// length, but no memory.
 #[must_use]
 pub fn sha256(spec: &Spec, identity: &str) -> [u8; 32] {
@@ -62,15 +62,15 @@ pub struct Content {
 }
 
 impl Content {
-    /// The body of the URL with this identity, from its beginning.
+    /// Creates the whole body of the URL with this identity.
     #[must_use]
     pub fn new(spec: &Spec, identity: &str) -> Self {
         let key = Key::new(spec, identity);
         Self::part(&key, 0, key.len)
     }
 
-    /// The body from its byte `first` on, up to but not including byte `end`, neither of which is
-    /// beyond its length.
+    /// Creates the part of a body from byte `first` up to but not including byte `end`. Both must
+    /// be within its length.
     pub(super) const fn part(key: &Key, first: u64, end: u64) -> Self {
         Self {
             words: key.words,
@@ -79,7 +79,7 @@ impl Content {
         }
     }
 
-    /// The body, and what would come behind it if it had no end.
+    /// Creates the body, followed by other bytes without end.
     pub(super) const fn endless(key: &Key) -> Self {
         Self {
             words: key.words,
@@ -88,13 +88,13 @@ impl Content {
         }
     }
 
-    /// Bytes not yet read.
+    /// Returns the number of bytes not yet read.
     #[must_use]
     pub const fn remaining(&self) -> u64 {
         self.len - self.position
     }
 
-    /// The next bytes, at most `limit` and all that is left; none at the end.
+    /// Returns the next bytes, at most `limit` and at most what is left; none at the end.
     pub fn next_chunk(&mut self, limit: usize) -> Bytes {
         let size = usize::try_from(self.remaining()).map_or(limit, |left| left.min(limit));
         let mut chunk = vec![0; size];
@@ -104,7 +104,7 @@ impl Content {
 
     /// Fills a buffer no longer than what remains.
     fn fill(&mut self, mut buffer: &mut [u8]) {
-        // A previous read may have ended within a word.
+        // The last read may have ended within a word.
         let within = (self.position % 8) as usize;
         let mut index = self.position / 8;
         self.position += buffer.len() as u64;
@@ -135,7 +135,7 @@ impl Read for Content {
     }
 }
 
-/// What follows from a URL's identity: hashed once for a request, and all else derived.
+/// Values derived from a URL's identity, which is hashed once per request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     words: Words,
@@ -152,15 +152,15 @@ impl Key {
         let draws = Words::new(draws, size);
         let mut modified = EPOCH + below(draws.at(2), PERIOD);
         let mut len = choose(spec, size);
-        // What befalls requests stays as it is.
+        // The faults of the requests do not change.
         if below(draws.at(3), Rate::WHOLE) < spec.changed.steps() {
             let size;
             [start, mask, size, _] = digest(spec, b"coordinator origin 1, changed\0", identity);
             len = choose(spec, size);
             modified += PERIOD;
         }
-        // The length goes into the bytes as well: a body of another length is another body, not
-        // the beginning of it, so that bytes of both in one file never go unnoticed.
+        // The length affects the bytes too. So a body of another length is not the beginning of
+        // this one, and bytes of both in one file are always noticed.
         let start = start ^ mix(len);
         Self {
             words: Words::new(start, mask),
@@ -171,33 +171,33 @@ impl Key {
         }
     }
 
-    /// Length of the body in bytes.
+    /// Returns the length of the body in bytes.
     pub(super) const fn len(&self) -> u64 {
         self.len
     }
 
-    /// The strong entity tag (RFC 9110, section 8.8.3), quotes included: equal for equal bytes.
+    /// Returns the strong entity tag (RFC 9110, section 8.8.3), with quotes: equal for equal bytes.
     pub(super) fn etag(&self) -> String {
         format!("\"{:032x}\"", self.tag)
     }
 
-    /// When it was last modified (RFC 9110, section 8.8.2), in seconds since 1970.
+    /// Returns the modification time (RFC 9110, section 8.8.2), in seconds since 1970.
     pub(super) const fn modified(&self) -> u64 {
         self.modified
     }
 
-    /// A number for the URL, to count its requests under.
+    /// Returns a number for the URL under which its requests are counted.
     pub(super) const fn number(&self) -> u64 {
         self.draws.at(0)
     }
 
-    /// Randomness for the request with this number.
+    /// Returns the randomness for the request with this number.
     pub(super) const fn draw(&self, request: u64) -> Words {
         Words::new(self.draws.at(mix(request)), self.draws.at(1))
     }
 }
 
-/// Four words that follow from the seed, a purpose and a URL.
+/// Derives four words from the seed, a purpose and a URL.
 fn digest(spec: &Spec, purpose: &[u8], identity: &str) -> [u64; 4] {
     let digest: [u8; 32] = Sha256::new()
         .chain_update(purpose)
@@ -215,7 +215,7 @@ fn choose(spec: &Spec, word: u64) -> u64 {
     if min == max {
         return min;
     }
-    // One more, so that an empty body has a logarithm.
+    // Plus one, so that an empty body has a logarithm.
     let (low, high) = ((min as f64 + 1.0).ln(), (max as f64 + 1.0).ln());
     let length = ((high - low).mul_add(unit(word), low)).exp() - 1.0;
     (length as u64).clamp(min, max)
@@ -309,7 +309,7 @@ mod tests {
         let spec = spec("size=1KiB..1MiB");
         let sizes: Vec<u64> = (0..3_000).map(|n| len(&spec, &format!("h/{n}"))).collect();
         assert!(sizes.iter().all(|size| (1 << 10..=1 << 20).contains(size)));
-        // Each third of the logarithm should hold 1,000; 5 standard deviations are 130.
+        // Each third of the logarithm should contain 1,000; 5 standard deviations are 130.
         let small = sizes.iter().filter(|size| **size < 10_240).count();
         let large = sizes.iter().filter(|size| **size > 104_031).count();
         assert!((870..1_130).contains(&small), "{small} small sizes");

@@ -1,6 +1,6 @@
-//! Conditions and ranges of a request (RFC 9110, sections 13 and 14): what of a body is to be sent.
+//! Conditions and ranges of a request (RFC 9110, sections 13 and 14): which part of a body is sent.
 //!
-//! It decides only. It must not know what a body holds, nor build a response.
+//! This module only decides. It must not know the content of a body, or build a response.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::body::Key;
 use super::spec::{Range, Spec, Validators};
 
-/// What is to be sent.
+/// Part of a body that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
     /// The whole body.
@@ -25,25 +25,25 @@ pub(super) enum Extent {
         /// The first byte that is not sent.
         end: u64,
     },
-    /// 304: the client has it.
+    /// 304: the client has the body.
     Unchanged,
-    /// 412: the client wanted another state of it.
+    /// 412: the client requires another state of it.
     PreconditionFailed,
-    /// 416: there is nothing in the range.
+    /// 416: the range contains nothing.
     Unsatisfiable,
 }
 
-/// What tells one state of a body from another.
+/// Validators that distinguish the states of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Validation {
-    /// A strong entity tag, quotes included.
+    /// A strong entity tag, with quotes.
     etag: Option<String>,
-    /// In seconds since 1970; long ago, and so strong as well (RFC 9110, section 8.8.2.2).
+    /// In seconds since 1970; long ago, and therefore also strong (RFC 9110, section 8.8.2.2).
     modified: Option<u64>,
 }
 
 impl Validation {
-    /// The validators that the body with this key has.
+    /// Returns the validators of the body with this key.
     pub(super) fn of(spec: &Spec, key: &Key) -> Self {
         let (etag, date) = match spec.validators {
             Validators::Both => (true, true),
@@ -57,7 +57,7 @@ impl Validation {
         }
     }
 
-    /// Puts them into the head of a response.
+    /// Adds them to the head of a response.
     pub(super) fn announce(&self, headers: &mut HeaderMap) {
         let etag = self.etag.as_ref().map(HeaderValue::try_from);
         if let Some(Ok(etag)) = etag {
@@ -70,7 +70,7 @@ impl Validation {
     }
 }
 
-/// What of a body of `len` bytes is to be sent. The order is that of RFC 9110, section 13.2.2.
+/// Returns which part of a body of `len` bytes is sent, in the order of RFC 9110, section 13.2.2.
 pub(super) fn extent(
     spec: &Spec,
     method: &Method,
@@ -100,8 +100,8 @@ pub(super) fn extent(
     range.map_or(Extent::Whole, |range| part(range, len))
 }
 
-/// Whether `If-Range` (RFC 9110, section 13.1.5), if it is there, lets a range be answered: only if
-/// it names exactly this state.
+/// Returns whether `If-Range` (RFC 9110, section 13.1.5) permits a range: it is absent or names
+/// exactly this state.
 fn is_wanted(headers: &HeaderMap, validation: &Validation) -> bool {
     let Some(value) = headers.get(IF_RANGE) else {
         return true;
@@ -115,12 +115,12 @@ fn is_wanted(headers: &HeaderMap, validation: &Validation) -> bool {
     }
 }
 
-/// The part that a `Range` asks for (RFC 9110, section 14.1.2). Several ranges, other units and
-/// nonsense are ignored, as a server may.
+/// Returns the part that a `Range` asks for (RFC 9110, section 14.1.2). Several ranges, other units
+/// and invalid values are ignored, as the RFC permits.
 fn part(range: &str, len: u64) -> Extent {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // A number that is too large for us is larger than any body.
+        // A number that overflows is larger than any body.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let asked = range.split_once('=').and_then(|(unit, range)| {
@@ -147,12 +147,12 @@ fn part(range: &str, len: u64) -> Extent {
     }
 }
 
-/// A list of entity tags, or `*`, which is every one.
+/// A list of entity tags, or `*`, which matches any tag.
 struct Tags<'h>(Vec<&'h str>);
 
 impl Tags<'_> {
-    /// Whether the body's is among them; tags that are weak count only if `weakly` (RFC 9110,
-    /// section 8.8.3.2).
+    /// Returns whether the tag of the body is in the list. Weak tags count only if `weakly` (RFC
+    /// 9110, section 8.8.3.2).
     fn any(&self, validation: &Validation, weakly: bool) -> bool {
         self.0.iter().any(|&tag| {
             let opaque = match tag.strip_prefix("W/") {
@@ -164,7 +164,7 @@ impl Tags<'_> {
     }
 }
 
-/// The tags in a field, if it is there. None of ours holds a comma.
+/// Returns the tags in a field, if it is present. The origin's own tags contain no comma.
 fn tags(headers: &HeaderMap, name: HeaderName) -> Option<Tags<'_>> {
     let values = headers.get_all(name).into_iter();
     let values: Vec<&str> = values
@@ -174,7 +174,7 @@ fn tags(headers: &HeaderMap, name: HeaderName) -> Option<Tags<'_>> {
     (!values.is_empty()).then(|| Tags(tags.map(str::trim).collect()))
 }
 
-/// The date in a field, in seconds since 1970; what is no date is ignored.
+/// Returns the date in a field, in seconds since 1970. Any other text is ignored.
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let text = headers.get(name)?.to_str().ok()?;
     seconds(httpdate::parse_http_date(text.trim()).ok()?)
@@ -185,7 +185,7 @@ fn seconds(time: SystemTime) -> Option<u64> {
     Some(since.as_secs())
 }
 
-/// So many seconds after the beginning of 1970 (RFC 9110, section 5.6.7).
+/// Formats a time in seconds since 1970 (RFC 9110, section 5.6.7).
 fn http_date(seconds: u64) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
@@ -234,7 +234,7 @@ mod tests {
             ("now", Whole),
         ] {
             check(&[("if-none-match", tags)], expect);
-            // A tag overrules a date, whatever that says.
+            // A tag has priority over any date.
             for date in [OLD, NEW] {
                 check(
                     &[("if-none-match", tags), ("if-modified-since", date)],
@@ -313,7 +313,7 @@ mod tests {
         ] {
             check(&[("range", "bytes=5-"), ("if-range", condition)], expect);
             check(&[("if-range", condition)], Extent::Whole);
-            // Not even looked at where the range does not matter any more.
+            // Ignored where the range no longer matters.
             let fields = [
                 ("range", "bytes=5-"),
                 ("if-range", condition),

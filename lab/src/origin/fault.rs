@@ -1,7 +1,7 @@
-//! What befalls a request: how long its answer takes, and what goes wrong with it.
+//! Fate of a request: how long its answer takes, and what goes wrong with it.
 //!
-//! This is the place for more faults: an arm of [`Fault`], a share of the requests in [`draw`].
-//! It decides only, from randomness that it is handed, and must not act, wait or read a clock.
+//! A new fault needs a variant of [`Fault`] and a share of the requests in [`draw`]. This module
+//! only decides, from the randomness that it receives. It must not act, wait or read a clock.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use super::stream::{Words, below};
 /// What goes wrong with the answer to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// An error status in place of the body.
+    /// An error status instead of the body.
     Error(StatusCode),
-    /// The head promises the whole body, half of it comes, and the connection ends in good order.
+    /// The head promises the whole body, half of it comes, and the connection is closed properly.
     Truncate,
-    /// The connection is reset in place of an answer.
+    /// The connection is reset instead of an answer.
     ResetBeforeHead,
     /// The head and half of the body come, then the connection is reset.
     ResetInBody,
     /// The head and half of the body come, then nothing, and the connection stays open.
     Stall,
-    /// The body drips.
+    /// The body comes very slowly.
     Slow,
     /// The body never ends.
     Endless,
 }
 
 impl Fault {
-    /// What it is called in a journal: as in a [`Spec`].
+    /// Returns its name in a journal, which is that in a [`Spec`].
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Error(_) => "errors",
@@ -43,19 +43,18 @@ impl Fault {
     }
 }
 
-/// What befalls one request.
+/// Fate of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fate {
     /// Time before the head of the response.
     pub(super) delay: Duration,
-    /// What goes wrong, if anything does.
+    /// What goes wrong, if anything.
     pub(super) fault: Option<Fault>,
 }
 
-/// Draws what befalls the request that this randomness is of: the `number`th of its URL, counted
-/// from 0.
+/// Draws the fate of the `number`th request for a URL, counted from 0, from its randomness.
 pub(super) fn draw(spec: &Spec, words: Words, number: u32) -> Fate {
-    // The limit on the jitter, 24 hours, is far below 2^64 nanoseconds.
+    // The limit on jitter, 24 hours, is far below 2^64 nanoseconds.
     let jitter = u64::try_from(spec.jitter.as_nanos()).unwrap_or(u64::MAX);
     let jitter = Duration::from_nanos(below(words.at(0), jitter));
     Fate {
@@ -67,7 +66,7 @@ pub(super) fn draw(spec: &Spec, words: Words, number: u32) -> Fate {
     }
 }
 
-/// Whether fates differ between the requests of a URL, so that they have to be counted.
+/// Returns whether fates differ between the requests for a URL, so that they must be counted.
 pub(super) fn varies(spec: &Spec) -> bool {
     spec.jitter > Duration::ZERO || spec.shares() != [Rate::default(); 6]
 }
@@ -78,7 +77,7 @@ fn fault(spec: &Spec, words: Words) -> Option<Fault> {
     } else {
         Fault::ResetInBody
     };
-    // One draw for all: the shares lie side by side, so that each is what the spec says.
+    // One draw for all faults. The shares lie side by side, so that each is exactly as in the spec.
     let mut place = below(words.at(1), Rate::WHOLE);
     for (rate, fault) in [
         (spec.errors.rate, Fault::Error(spec.errors.status)),

@@ -1,6 +1,6 @@
-//! The origin as seen from the process that starts it.
+//! The origin as its parent process sees it.
 //!
-//! It starts, waits for the announcement and ends the child. It must not serve anything itself.
+//! Starts the child, waits for its announcement and ends it. It must not serve anything itself.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -21,71 +21,71 @@ use super::spec::Spec;
 /// How long the child may take to announce itself: 5 ms are usual.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long the child may take to leave before it is killed.
+/// How long the child may take to exit before it is killed.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
-/// The longest announcement read. A real one has about 1 KiB.
+/// Longest announcement that is read, in bytes. A real one has about 1 KiB.
 const LONGEST_LINE: u64 = 64 << 10;
 
-/// How much of an announcement is quoted in an error, in characters.
+/// Length of the quotation of an announcement in an error, in characters.
 const QUOTED: usize = 320;
 
-/// What to start as an origin.
+/// An origin to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
     /// The program: this one, as `/proc/self/exe` or a path.
     pub program: &'a Path,
     /// What it simulates.
     pub spec: &'a Spec,
-    /// Where it notes every request (`--journal`).
+    /// Where it records every request (`--journal`).
     pub journal: Option<&'a Path>,
 }
 
 /// A running origin. Dropping it ends it.
 #[derive(Debug)]
 pub struct Origin {
-    /// Where it answers http.
+    /// Address for http.
     pub http: SocketAddr,
-    /// Where it answers https.
+    /// Address for https.
     pub https: SocketAddr,
     /// The CA to trust for https, as PEM text.
     pub ca_pem: String,
     process: Process,
 }
 
-/// Why an origin did not come up.
+/// Reason why an origin did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// The process cannot be started.
     #[error("cannot start {program} as the origin", program = program.display())]
     Start {
         program: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It left without announcing itself; it has said why on standard error.
+    /// It exited without an announcement, and reported the reason on standard error.
     #[error("the origin left before it was ready: {status}")]
     Left {
-        /// How it left.
+        /// Its exit status.
         status: ExitStatus,
     },
-    /// It wrote something else than an announcement.
+    /// It wrote something other than an announcement.
     #[error("cannot understand the origin: it announced itself as `{line}`")]
     Announcement {
-        /// The beginning of what it wrote.
+        /// The beginning of its output.
         line: String,
-        /// What is wrong with it.
+        /// The error in it.
         source: serde_json::Error,
     },
-    /// It announced itself, but without https.
+    /// Its announcement contains no https address.
     #[error("the origin does not serve https")]
     NoHttps,
-    /// It did not say anything.
+    /// It wrote nothing.
     #[error(
         "the origin was not ready within {READY_WITHIN:?}: the machine may be overloaded, try again"
     )]
     Silent,
-    /// It cannot be listened to or waited for.
+    /// Its output cannot be read, or its end cannot be waited for.
     #[error("cannot hear the origin")]
     Hear(#[source] io::Error),
 }
@@ -94,15 +94,13 @@ impl Origin {
     /// Starts `program` as an origin on free ports of the loopback interface, and waits until it
     /// is ready.
     ///
-    /// The program is this one, as `/proc/self/exe` or a path. It is called with `origin
-    /// --simulate SPEC --until-stdin-closes --http ADDR --https ADDR`, in a process group of its
-    /// own, so that Ctrl-C does not reach it. It shares standard error with the caller, and leaves
-    /// when the caller is gone.
+    /// The program is this one, as `/proc/self/exe` or a path. It is called with `origin --simulate
+    /// SPEC --until-stdin-closes --http ADDR --https ADDR`, in a separate process group, out of
+    /// reach of Ctrl-C. It shares standard error with the caller, and exits when the caller does.
     ///
     /// # Errors
     ///
-    /// If the program cannot be started, leaves, is silent or says something else. It is not
-    /// running then.
+    /// Fails if the program cannot be started, or does not announce itself. It is not running then.
     pub fn spawn(program: &Path, spec: &Spec) -> Result<Self, SpawnError> {
         Self::launch(&Launch {
             program,
@@ -111,11 +109,11 @@ impl Origin {
         })
     }
 
-    /// Like [`spawn`](Self::spawn), with all that can be asked for.
+    /// Starts an origin as [`spawn`](Self::spawn) does, with all options.
     ///
     /// # Errors
     ///
-    /// Likewise.
+    /// As for [`spawn`](Self::spawn).
     pub fn launch(launch: &Launch<'_>) -> Result<Self, SpawnError> {
         let program = launch.program;
         let mut command = Command::new(program);
@@ -148,13 +146,13 @@ impl Origin {
         })
     }
 
-    /// How it ended, if it has: it should not, before it is dropped.
+    /// Returns its exit status if it has ended, which it should not before it is dropped.
     #[must_use]
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.0.try_wait().ok().flatten()
     }
 
-    /// The line it announced itself with, for a run's `--simulate-via`.
+    /// Returns its announcement, for the `--simulate-via` of a run.
     #[must_use]
     pub fn announcement(&self) -> Announcement {
         Announcement {
@@ -164,7 +162,7 @@ impl Origin {
         }
     }
 
-    /// Process id of the origin.
+    /// Returns the process id of the origin.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.0.id()
@@ -180,7 +178,7 @@ impl Process {
         let stdout = self.0.stdout.take();
         let stdout = stdout.ok_or_else(|| SpawnError::Hear(io::ErrorKind::NotConnected.into()))?;
         let (heard, hear) = mpsc::channel();
-        // A pipe has no timeout. On a child that stays silent the thread ends when it is killed.
+        // A pipe has no timeout. If the child stays silent, this thread ends when it is killed.
         thread::Builder::new()
             .name("origin-ready".into())
             .spawn(move || heard.send(first_line(stdout)))
@@ -202,7 +200,7 @@ impl Process {
         })
     }
 
-    /// Tells the child to leave, waits, and kills it if it does not.
+    /// Asks the child to exit, waits, and kills it if it does not.
     fn end(&mut self) -> io::Result<ExitStatus> {
         drop(self.0.stdin.take());
         if let Some(status) = self.0.try_wait()? {
@@ -214,7 +212,7 @@ impl Process {
         self.0.wait()
     }
 
-    /// Waits until the child, which is not reaped, has left; false if it is still there then.
+    /// Waits until the child, which is not reaped, has exited. Returns whether it has.
     fn leaves_within(&self, limit: Duration) -> io::Result<bool> {
         let child = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
         let deadline = Instant::now() + limit;
@@ -239,7 +237,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads up to and with the first line feed; nothing at the end of the stream.
+/// Reads up to and including the first line feed; nothing at the end of the stream.
 fn first_line(stdout: ChildStdout) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     BufReader::new(stdout.take(LONGEST_LINE)).read_until(b'\n', &mut line)?;
@@ -255,7 +253,7 @@ mod tests {
 
     const GOOD: &str = r#"{"http":"127.0.0.1:1","https":"127.0.0.1:2","ca_pem":"PEM"}"#;
 
-    /// Starts a shell script in place of the program.
+    /// Starts a shell script instead of the program.
     fn spawn(script: &str) -> Result<Origin, SpawnError> {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let program = folder.path().join("origin.sh");
@@ -264,8 +262,8 @@ mod tests {
             .expect("the script can be made executable");
         loop {
             let spawned = Origin::spawn(&program, &Spec::default());
-            // Another test's child, forked while the script was open for writing, makes it busy
-            // until that child has called exec.
+            // The script is busy while the child of another test, forked when the script was open
+            // for writing, has not called exec yet.
             if let Err(SpawnError::Start { source, .. }) = &spawned
                 && source.kind() == io::ErrorKind::ExecutableFileBusy
             {
@@ -311,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_origin_that_does_not_leave_is_killed() {
-        // Waits for a pipe that nobody writes to, whatever becomes of standard input.
+        // Waits for a pipe that is never written to, and ignores standard input.
         let script = format!(
             "#!/bin/sh\nmkfifo \"$0.fifo\"\nexec 3<>\"$0.fifo\"\necho '{GOOD}'\nread -r line <&3"
         );

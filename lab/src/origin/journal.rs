@@ -1,7 +1,7 @@
-//! The journal: what the origin saw, a line of JSON for each request, in the order of their ends.
+//! The journal of the origin: a line of JSON for each request, in the order of their ends.
 //!
-//! It is evidence for whoever checks a client, and so is written from what the server did, never
-//! from what a client said it got. This module must not decide what is answered.
+//! It is evidence for the test of a client. So it records what the server did, never what a client
+//! claims to have received. This module must not decide what is answered.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,36 +12,36 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-/// One request: a line of the journal. Keys are in the order of the fields.
+/// One request: a line of the journal. The keys are in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// When it was read, in microseconds since 1970.
     pub at_us: u64,
     /// The same moment on the monotonic clock (clock_gettime(2), `CLOCK_MONOTONIC`), in
-    /// nanoseconds: to be compared with other such moments on this machine.
+    /// nanoseconds, for comparison with other such times on this machine.
     pub begun_ns: u64,
-    /// When its answer was handed over, cut off, or given up by the client; on the same clock.
+    /// When its answer was handed over, cut off, or abandoned by the client, on the same clock.
     pub ended_ns: u64,
     /// The method.
     pub method: String,
-    /// The URL's identity: see [`body::identity`](super::body::identity).
+    /// The identity of the URL: see [`body::identity`](super::body::identity).
     pub url: String,
     /// Its `Range` field, if it has one.
     pub range: Option<String>,
-    /// The fault that befell it, by its name in a spec.
+    /// The fault of its answer, by its name in a spec.
     pub fault: Option<String>,
-    /// The status sent; none if the connection ended before.
+    /// The status that was sent; none if the connection ended before.
     pub status: Option<u16>,
-    /// The first byte of the URL's body that was sent: 0 but for a part of it (206).
+    /// The first byte of the URL's body that was sent: 0 except for a part (206).
     pub from: u64,
     /// Bytes of the body, from there on, that were handed to the connection. The client may have
     /// read fewer.
     pub bytes: u64,
-    /// Whether what the answer announced was handed over to its last byte.
+    /// Whether everything that the answer announced was handed over.
     pub complete: bool,
 }
 
-/// Where the lines go.
+/// The file that the lines are written to.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: Mutex<File>,
@@ -49,11 +49,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens `path` to append to it; creates it if need be.
+    /// Opens `path` for appending, and creates it if necessary.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened.
+    /// Fails if it cannot be opened.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self {
@@ -62,8 +62,8 @@ impl Journal {
         })
     }
 
-    /// Each line is one write(2): whoever reads meanwhile sees whole lines, and a killed origin
-    /// leaves all that it had seen.
+    /// Writes each line with one write(2). So a concurrent reader sees whole lines, and an origin
+    /// that is killed leaves all its observations.
     fn write(&self, seen: &Seen) {
         let written = serde_json::to_vec(seen)
             .map_err(io::Error::from)
@@ -81,16 +81,16 @@ impl Journal {
 }
 
 /// A request that is being answered. Its line is written when this is dropped, so that none is
-/// forgotten, however the request ends.
+/// missing, however the request ends.
 #[derive(Debug)]
 pub(super) struct Entry {
     journal: Arc<Journal>,
-    /// What is known so far.
+    /// The known values so far.
     pub(super) seen: Seen,
 }
 
 impl Entry {
-    /// A request that was read just now.
+    /// Creates the entry of a request that was just read.
     pub(super) fn new(
         journal: &Arc<Journal>,
         method: &str,

@@ -1,9 +1,9 @@
 //! The built-in origin: an HTTP and HTTPS server that simulates the network on loopback.
 //!
-//! It answers for every URL, whatever the host, in a process of its own: the run starts it
-//! ([`Origin::spawn`]), or a person does ([`serve`]). What it answers follows from a [`Spec`], the
-//! URL and the number of the request alone, so that a test can compute every body ([`body`]) and
-//! the same requests in the same order meet the same faults.
+//! It answers for every URL, whatever the host, in a separate process. The run starts it
+//! ([`Origin::spawn`]), or a person does ([`serve`]). The answer depends only on a [`Spec`], the
+//! URL and the number of the request. So a test can compute every body ([`body`]), and the same
+//! requests in the same order meet the same faults.
 //!
 //! ```text
 //! Origin::spawn ── stdin (held open) ──▶ serve ── accept ─▶ wire ─▶ (TLS) ─▶ hyper
@@ -11,7 +11,7 @@
 //!      └────── Announcement (stdout) ──────┘        reply ◀── fault, body ┘
 //! ```
 //!
-//! It must not know of tasks, workers or runs, and never opens a connection itself.
+//! Must not know tasks, workers or runs. Never opens a connection itself.
 
 mod authority;
 pub mod body;

@@ -1,6 +1,6 @@
-//! What is sent as a body, how fast, and how it breaks off.
+//! What is sent as a body, how fast, and how it is cut off.
 //!
-//! It must not decide which fault a request meets, nor touch sockets: it arms the fuse of one.
+//! Must not decide which fault a request meets or touch sockets: it arms the fuse of one.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,22 +15,21 @@ use super::body::{Content, Key};
 use super::journal::Entry;
 use super::wire::Fuse;
 
-/// How much of a body is generated at once: a small body is one piece, written along with its
-/// head, and a large one stays within the processor's cache.
+/// Bytes of a body that are generated at once. A small body is one piece, written together with its
+/// head; a piece of a large body fits into the processor's cache.
 const CHUNK: usize = 64 << 10;
 
-/// How a slow body drips: one byte, and how long until the next.
+/// Speed of a slow body: one byte, and the time until the next.
 const DRIP: (usize, Duration) = (1, Duration::from_millis(100));
 
-/// How an endless body flows: fast enough to fill a disk, slow enough to leave the processor to
-/// others.
+/// Speed of an endless body: fast enough to fill a disk, but it leaves the processor to others.
 const FLOW: (usize, Duration) = (CHUNK, Duration::from_millis(10));
 
-/// What is sent as a body.
+/// A response body.
 #[derive(Debug)]
 pub(super) struct Payload {
     source: Source,
-    /// Told what became of it.
+    /// Journal entry to update.
     entry: Option<Entry>,
 }
 
@@ -38,33 +37,33 @@ pub(super) struct Payload {
 enum Source {
     /// A short text.
     Text(Option<Bytes>),
-    /// A URL's content, as far as it goes.
+    /// The content of a URL, or a part of it.
     Content {
         /// All that is promised.
         content: Content,
-        /// Of which this much is still to be sent.
+        /// How much of it is still to be sent.
         left: u64,
-        /// What happens when that is sent and more was promised.
+        /// What happens after that if more was promised.
         cut: Option<Cut>,
-        /// How fast, if not as fast as it is taken.
+        /// The speed, unless it is sent as fast as it is accepted.
         pace: Option<Pace>,
         /// Whether a length is announced.
         announced: bool,
     },
 }
 
-/// What becomes of a connection in the middle of a body.
+/// What happens to a connection in the middle of a body.
 #[derive(Debug)]
 pub(super) enum Cut {
-    /// It is closed in good order.
+    /// It is closed properly.
     Close(Fuse),
     /// It is reset.
     Reset(Fuse),
-    /// It stays as it is, for good.
+    /// It stays open without data.
     Stall,
 }
 
-/// Pieces of a size, with a pause before each.
+/// Pieces of one size, with a pause before each.
 #[derive(Debug)]
 struct Pace {
     piece: usize,
@@ -81,7 +80,7 @@ impl Pace {
         }
     }
 
-    /// How much may be sent now.
+    /// Returns how many bytes may be sent now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         ready!(self.due.as_mut().poll(cx));
         self.due.set(sleep(self.pause));
@@ -90,7 +89,7 @@ impl Pace {
 }
 
 impl Payload {
-    /// A short text.
+    /// Creates a short text.
     pub(super) const fn text(text: &'static str, entry: Option<Entry>) -> Self {
         Self {
             source: Source::Text(Some(Bytes::from_static(text.as_bytes()))),
@@ -98,7 +97,7 @@ impl Payload {
         }
     }
 
-    /// No body at all.
+    /// Creates an empty body.
     pub(super) fn nothing(mut entry: Option<Entry>) -> Self {
         if let Some(entry) = &mut entry {
             entry.seen.complete = true;
@@ -109,8 +108,8 @@ impl Payload {
         }
     }
 
-    /// A URL's content from byte `first` up to, but not including, byte `end`: all of that, or half
-    /// of it and then a cut.
+    /// Creates the content of a URL from byte `first` up to but not including byte `end`: all of
+    /// it, or half of it and then a cut.
     pub(super) fn content(
         key: &Key,
         (first, end): (u64, u64),
@@ -124,7 +123,7 @@ impl Payload {
         };
         if let Some(entry) = &mut entry {
             entry.seen.from = first;
-            // Nobody asks for the pieces of nothing.
+            // An empty body is never polled.
             entry.seen.complete = size == 0;
         }
         Self {
@@ -139,7 +138,7 @@ impl Payload {
         }
     }
 
-    /// The same, a drop at a time.
+    /// Creates the same, sent very slowly.
     pub(super) fn slow(key: &Key, part: (u64, u64), entry: Option<Entry>) -> Self {
         let mut slow = Self::content(key, part, None, entry);
         if let Source::Content { pace, .. } = &mut slow.source {
@@ -148,7 +147,7 @@ impl Payload {
         slow
     }
 
-    /// A URL's content, and then more and more.
+    /// Creates the content of a URL, followed by other bytes without end.
     pub(super) fn endless(key: &Key, entry: Option<Entry>) -> Self {
         Self {
             source: Source::Content {
@@ -187,7 +186,7 @@ impl Payload {
                     Cut::Reset(fuse) => fuse.reset(),
                     Cut::Stall => {}
                 }
-                // hyper now flushes, which burns a fuse. There is nothing left to wake for.
+                // hyper now flushes, which triggers a fuse. No wake-up is needed.
                 Poll::Pending
             }
         }
@@ -219,7 +218,7 @@ impl Body for Payload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What is promised, which becomes the `Content-Length`.
+        // The promised length, which becomes the `Content-Length`.
         match &self.source {
             Source::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))

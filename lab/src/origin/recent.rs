@@ -1,15 +1,15 @@
-//! A map that forgets what was not used for long: bounded memory for an endless list of URLs.
+//! A map that forgets entries not used for long: bounded memory for an endless list of URLs.
 //!
-//! It must not know what it holds.
+//! Must not know what it contains.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// A map of two generations. When the young one is full it becomes the old one, and what was old
-/// is forgotten. So an entry is safe until `limit` other entries have come or been used after it,
-/// and never more than twice `limit` are held. Unlike a linked list of uses, a hit costs one look
-/// and no bookkeeping.
+/// A map of two generations. When the young one is full it becomes the old one, and the previous
+/// old one is dropped. So an entry is kept until `limit` other entries have been added or used
+/// after it, and there are never more than twice `limit` entries. Unlike in a linked list of uses,
+/// a hit costs one lookup and no bookkeeping.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     young: HashMap<K, V>,
@@ -19,7 +19,7 @@ pub(super) struct Recent<K, V> {
 }
 
 impl<K: Hash + Eq, V> Recent<K, V> {
-    /// An empty map with generations of `limit` entries.
+    /// Creates an empty map with generations of `limit` entries.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             young: HashMap::new(),
@@ -29,7 +29,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
         }
     }
 
-    /// The value of `key`, unless forgotten. Counts as a use.
+    /// Returns the value of `key` if it is still in the map. Counts as a use.
     pub(super) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -50,7 +50,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    /// How many times a generation was forgotten, the first, empty one included.
+    /// Returns how many generations were dropped, including the first, empty one.
     pub(super) const fn turns(&self) -> u64 {
         self.turns
     }

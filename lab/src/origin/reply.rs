@@ -1,6 +1,6 @@
-//! Answers one request: counts it, draws what befalls it, waits, and builds the response.
+//! Answers one request: counts it, draws its fate, waits, and builds the response.
 //!
-//! It must not touch sockets or TLS: connections are the server's.
+//! Must not touch sockets or TLS: the server handles connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,23 +19,22 @@ use super::recent::Recent;
 use super::spec::{self, Rate, Spec};
 use super::wire::Fuse;
 
-/// For how many URLs the requests are remembered, twice: some 35 MB each time.
+/// Number of URLs in one generation of request counts, some 35 MB; two generations are kept.
 const REMEMBERED: usize = 1 << 20;
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 pub(super) struct Site {
     spec: Spec,
-    /// How many requests there were for a URL, under its key's number; none is kept where every
-    /// request meets the same fate. A URL is forgotten when a million others have been asked for
-    /// since. Its count then starts from a number never used before, so that even then a retry is
-    /// a new draw.
+    /// Number of requests for each URL, under the number of its key; absent if every request meets
+    /// the same fate. A URL is forgotten once a million others have been requested after it. Its
+    /// count then starts from a number never used before, so that even then a retry is a new draw.
     requests: Option<Mutex<Recent<u64, u64>>>,
     stats: Stats,
     journal: Option<Arc<Journal>>,
 }
 
-/// How many requests met which fate.
+/// Number of requests by fate.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     whole: AtomicU64,
@@ -47,17 +46,17 @@ pub(super) struct Stats {
     refused: AtomicU64,
 }
 
-/// What a robots.txt says that forbids everything, and one that forbids nothing (RFC 9309).
+/// A robots.txt that forbids everything, and one that forbids nothing (RFC 9309).
 const CLOSED: &str = "User-agent: *\nDisallow: /\n";
 const OPEN: &str = "User-agent: *\nDisallow:\n";
 
-/// The connection is to be reset in place of an answer.
+/// The connection must be reset instead of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("simulated reset before the response")]
 pub(super) struct ResetBeforeHead;
 
 impl Site {
-    /// A network as the spec says, with no request made yet.
+    /// Creates a network as the spec describes, without any requests.
     pub(super) fn new(spec: Spec, journal: Option<Journal>) -> Self {
         Self {
             spec,
@@ -67,11 +66,11 @@ impl Site {
         }
     }
 
-    /// Answers a request on the connection that has this fuse.
+    /// Answers a request on the connection with this fuse.
     ///
     /// # Errors
     ///
-    /// If the connection is to be reset in place of an answer; the fuse is then armed.
+    /// Fails if the connection must be reset instead of an answer; the fuse is then armed.
     pub(super) async fn answer<B>(
         self: Arc<Self>,
         fuse: Fuse,
@@ -92,10 +91,10 @@ impl Site {
         let validation = Validation::of(&self.spec, &key);
         let (method, fields) = (request.method(), request.headers());
         let extent = extent(&self.spec, method, fields, &validation, key.len());
-        // The request is not needed any more, and the wait may be long.
+        // The request is no longer needed, and the wait may be long.
         drop((request, url));
         let number = self.count_request(&key);
-        // The lower half counts the URL's requests: see `requests`.
+        // The lower half counts the requests for the URL: see `requests`.
         let fate = draw(&self.spec, key.draw(number), number as u32);
         if !fate.delay.is_zero() {
             tokio::time::sleep(fate.delay).await;
@@ -116,7 +115,7 @@ impl Site {
             Extent::Whole => (0, key.len()),
             Extent::Unchanged | Extent::PreconditionFailed | Extent::Unsatisfiable => (0, 0),
         };
-        // What has no body to cut: nothing can be missing from it.
+        // There is no body to cut, so none of it can be missing.
         let bodiless = head_only || part.0 == part.1;
         let (counter, cut) = match fate.fault {
             None => (&self.stats.whole, None),
@@ -142,7 +141,7 @@ impl Site {
             }
             Some(Fault::Endless) => {
                 count(&self.stats.dragged);
-                // It has no parts.
+                // An endless body has no parts.
                 let payload = |entry| Payload::endless(&key, entry);
                 let mut endless = self.respond(&key, Extent::Whole, &validation, entry, payload);
                 endless.headers_mut().remove(CONTENT_LENGTH);
@@ -154,8 +153,7 @@ impl Site {
         Ok(self.respond(&key, extent, &validation, entry, payload))
     }
 
-    /// The answer to a request that gets one: its head, and the body that `payload` makes, if there
-    /// is one.
+    /// Returns the answer to a request: its head, and the body from `payload`, if there is one.
     fn respond(
         &self,
         key: &Key,
@@ -208,8 +206,7 @@ impl Site {
         response
     }
 
-    /// What the robots.txt says that is asked for with this request, if that is what it asks for and
-    /// hosts have one.
+    /// Returns the robots.txt for this request, if it asks for one and hosts have one.
     fn robots<B>(&self, request: &Request<B>, key: &Key) -> Option<&'static str> {
         let disallow = self.spec.disallow.steps();
         if disallow == 0 || request.uri().path() != "/robots.txt" {
@@ -219,7 +216,7 @@ impl Site {
         Some(if closed { CLOSED } else { OPEN })
     }
 
-    /// Says through `tracing` what the origin saw.
+    /// Reports the statistics of the origin through `tracing`.
     pub(super) fn report(&self) {
         let Stats {
             whole,
@@ -240,7 +237,7 @@ impl Site {
         );
     }
 
-    /// The number of this request among those of its URL.
+    /// Returns the number of this request among those for its URL.
     fn count_request(&self, key: &Key) -> u64 {
         let Some(requests) = &self.requests else {
             return 0;
@@ -256,12 +253,12 @@ impl Site {
     }
 }
 
-/// The identity of what is asked for: see [`body`](super::body).
+/// Returns the identity of the requested URL: see [`body`](super::body).
 fn identity<B>(request: &Request<B>) -> String {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // A target in absolute form overrules the field (RFC 9112, section 3.2.2). A request without
-    // either is one of HTTP/1.0, for a server with one name only.
+    // A target in absolute form has priority over the field (RFC 9112, section 3.2.2). A request
+    // with neither is HTTP/1.0, for a server with only one name.
     let host = match uri.authority() {
         Some(authority) => {
             let authority = authority.as_str();
@@ -316,7 +313,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether an answer is there without waiting.
+    /// Returns whether there is an answer without a wait.
     fn answers_at_once(spec: &str) -> bool {
         let site = Arc::new(Site::new(
             spec.parse().expect("the test's spec is right"),

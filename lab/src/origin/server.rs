@@ -1,7 +1,7 @@
-//! The origin as a process: listens, announces itself, serves until it is told to leave.
+//! The origin as a process: it listens, announces itself, and serves until it has to exit.
 //!
-//! One thread does it all, so that an origin never takes more than one processor from what is
-//! measured against it. It must not decide what is answered: that is the reply's.
+//! It has one thread, so that it never takes more than one processor from the program that is
+//! measured against it. This module must not decide what is answered: the reply does.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -24,78 +24,79 @@ use super::reply::Site;
 use super::spec::Spec;
 use super::wire::{Fuse, Wire};
 
-/// How long to leave a listener alone that failed: descriptors do not come back at once.
+/// Pause after a failed accept: descriptors do not become free at once.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Most bytes that hyper holds for a connection in each direction: two pieces of a body, so that
-/// one is at hand when the socket has taken the other.
+/// Largest number of bytes that hyper holds for a connection in each direction. Two pieces of a
+/// body, so that one is ready when the socket has accepted the other.
 const BUFFER: usize = 128 << 10;
 
-/// How to serve.
+/// Options of the origin.
 #[derive(Debug)]
 pub struct Options {
-    /// Where to listen for http; port 0 takes a free one.
+    /// Address to listen on for http; port 0 means a free one.
     pub http: SocketAddr,
-    /// Where to listen for https, if at all; port 0 takes a free one.
+    /// Address to listen on for https, if at all; port 0 means a free one.
     pub https: Option<SocketAddr>,
     /// What to simulate.
     pub spec: Spec,
-    /// Where to write the CA's certificate, as PEM.
+    /// Where to write the certificate of the CA, as PEM.
     pub ca_out: Option<PathBuf>,
-    /// Where to note every request, a [`Seen`](super::Seen) as a line of JSON; appended to.
+    /// Where to append every request, a [`Seen`](super::Seen) as a line of JSON.
     pub journal: Option<PathBuf>,
-    /// How long to serve.
+    /// When to exit.
     pub until: Until,
 }
 
-/// When to leave.
+/// When to exit.
 pub enum Until {
     /// On SIGTERM or SIGINT.
     Signal,
-    /// When this ends or fails: standard input, held open by whoever started the origin, so that it
-    /// leaves when they die, however they die. What is read is ignored.
+    /// When this input ends or fails; its content is ignored. It is standard input, held open by
+    /// the process that started the origin, so that the origin exits when that process dies in any
+    /// way.
     Closed(Box<dyn Read + Send>),
 }
 
-/// Says where an origin listens: the line of JSON on its standard output, once it is ready.
+/// Addresses of an origin: the line of JSON on its standard output, once it is ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
     /// Address for http.
     pub http: SocketAddr,
     /// Address for https.
     pub https: Option<SocketAddr>,
-    /// The CA to trust for https, as PEM text; there if `https` is.
+    /// The CA to trust for https, as PEM text; present if `https` is.
     pub ca_pem: Option<String>,
 }
 
-/// Why the origin does not serve.
+/// Reason why the origin does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
-    /// An address cannot be listened on.
+    /// The origin cannot listen on an address.
     #[error("cannot listen on {addr}: choose another address, or port 0 for any free port")]
     Listen {
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// There is no CA.
     #[error("cannot serve https")]
     Authority(#[from] AuthorityError),
-    /// The CA's certificate cannot be written.
+    /// The certificate of the CA cannot be written.
     #[error("cannot write the certificate of the simulated network to {path}", path = path.display())]
     CaOut {
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The journal cannot be written.
+    /// The journal cannot be opened.
     #[error("cannot open the journal {path}", path = path.display())]
     Journal {
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Nobody reads where the origin announces itself.
+    /// The announcement cannot be written.
     #[error("cannot announce where the origin listens")]
     Announce(#[source] io::Error),
     /// The event loop or the signals cannot be set up.
@@ -112,13 +113,13 @@ impl std::fmt::Debug for Until {
     }
 }
 
-/// Serves until the options say to leave, which cuts all connections.
+/// Serves until the options say to exit, which breaks all connections.
 ///
 /// Once it listens, it writes an [`Announcement`] and a line feed to `announce`.
 ///
 /// # Errors
 ///
-/// If it cannot listen or announce itself. Nothing that a client does is an error.
+/// Fails if it cannot listen or announce itself. Errors of clients are not errors of the origin.
 pub fn serve(options: Options, mut announce: impl Write) -> Result<(), OriginError> {
     let http = listen(options.http)?;
     let https = options.https.map(listen).transpose()?;
@@ -172,7 +173,7 @@ fn authority(https: SocketAddr) -> Result<Authority, AuthorityError> {
     Authority::new(&addresses)
 }
 
-/// Binds without a runtime, through the standard library, whose backlog is the system's largest.
+/// Binds without a runtime, through the standard library, whose backlog is the system's maximum.
 fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), OriginError> {
     let listen = || {
         let listener = TcpListener::bind(addr)?;
@@ -190,13 +191,13 @@ fn say(announcement: &Announcement, announce: &mut impl Write) -> io::Result<()>
     announce.flush()
 }
 
-/// Sets up the sign to leave; what is returned waits for it.
+/// Sets up the exit condition. The returned future waits for it.
 fn leave(until: Until) -> io::Result<impl Future<Output = ()>> {
     let (told, leave) = oneshot::channel::<()>();
     let mut signalled = None;
     match until {
         Until::Signal => {
-            // A signal writes into a socket that the event loop reads: no thread waits for it.
+            // A signal writes to a socket that the event loop reads, so no thread waits for it.
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             signal_hook::low_level::pipe::register(SIGINT, theirs.try_clone()?)?;
@@ -204,7 +205,7 @@ fn leave(until: Until) -> io::Result<impl Future<Output = ()>> {
             signalled = Some((tokio::net::UnixStream::from_std(ours)?, told));
         }
         Until::Closed(mut input) => {
-            // Standard input may be a file or a terminal, which an event loop cannot wait for.
+            // Standard input may be a file or a terminal, for which an event loop cannot wait.
             std::thread::Builder::new()
                 .name("origin-stdin".into())
                 .spawn(move || {
@@ -218,7 +219,7 @@ fn leave(until: Until) -> io::Result<impl Future<Output = ()>> {
             Some((mut socket, _told)) => {
                 let _ = socket.read_u8().await;
             }
-            // An error means that the sender is gone, which is the sign.
+            // An error means that the sender was dropped, which is the exit condition.
             None => {
                 let _ = leave.await;
             }
@@ -242,7 +243,7 @@ async fn accept(listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>, sit
         match listener.accept().await {
             Ok((socket, _)) => {
                 failing = false;
-                // Fails only on a socket that is dead already, which hyper will find out.
+                // Fails only on a dead socket, which hyper detects.
                 let _ = socket.set_nodelay(true);
                 tokio::spawn(connection(socket, tls.clone(), Arc::clone(&site)));
             }
@@ -250,7 +251,7 @@ async fn accept(listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>, sit
                 tracing::debug!(%error, "a connection ended before it was accepted");
             }
             Err(error) => {
-                // Out of descriptors or memory: connections wait in the backlog for better times.
+                // No descriptors or memory left: connections stay in the backlog until there are.
                 if !failing {
                     tracing::warn!(%error, "cannot accept connections, trying again");
                 }
@@ -261,7 +262,7 @@ async fn accept(listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>, sit
     }
 }
 
-/// Whether `accept` failed for this connection alone (accept(2), "error handling").
+/// Returns whether `accept` failed only for this connection (accept(2), "error handling").
 fn of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

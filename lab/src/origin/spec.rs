@@ -1,6 +1,6 @@
 //! What the origin simulates: the SPEC of `--simulate`, read and written as text.
 //!
-//! It holds settings and checks them, and must not act on them.
+//! This module holds settings and checks them. It must not act on them.
 
 mod value;
 
@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use value::{Parsed, errors, name, rate, size, time, transient, word, write_size};
 
-/// The longest latency and jitter: longer is a mistake, and a sum of the two always fits.
+/// Longest latency and jitter. More is a mistake, and the sum of the two never overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 const SIZE: &str = "a size such as 64KiB or 10kB, or a range such as 1KiB..1MiB";
@@ -29,12 +29,12 @@ const SEED: &str = "a whole number from 0 to 18446744073709551615";
 
 /// What the origin simulates.
 ///
-/// As text: `KEY=VALUE` pairs with commas between them, in any order, each key at most once; what
-/// is left out has its default, so that the empty text is the default as a whole. The keys are the
-/// fields' names. [`Display`](fmt::Display) writes every key, and reads back as the same value.
+/// As text: `KEY=VALUE` pairs separated by commas, in any order, each key at most once. A missing
+/// key has its default, so the empty text means all defaults. The keys are the names of the fields.
+/// [`Display`](fmt::Display) writes every key, and the result parses to the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Body size; within a range it is chosen for each URL, uniform in the logarithm, so that a
+    /// Body size. A size within a range is chosen for each URL, uniform in the logarithm, so that a
     /// list has many small bodies and a few large ones. Default 64 KiB.
     pub size: SizeRange,
     /// Time from the request to the head of the response. Default 100 ms.
@@ -49,45 +49,44 @@ pub struct Spec {
     /// Share of the requests that end with a reset connection (RST), half of them before the head
     /// and half in the middle of the body. Default 0.
     pub reset: Rate,
-    /// Share of the requests that get the head and half of the body, and then silence: the
-    /// connection stays open. It takes a client with a limit on silence (`--speed-time`) to get out
-    /// of it. Default 0.
+    /// Share of the requests that get the head and half of the body, and then nothing, while the
+    /// connection stays open. Only a limit on silence (`--speed-time`) ends this. Default 0.
     pub stall: Rate,
-    /// Share of the requests whose body drips, 10 bytes a second, so that there is never silence.
-    /// It takes a limit on the whole time (`--max-time`) to get out of a long one. Default 0.
+    /// Share of the requests with a body at 10 bytes a second, so that the connection is never
+    /// silent. Only a limit on the total time (`--max-time`) ends a long one early. Default 0.
     pub slow: Rate,
-    /// Share of the requests whose body never ends: no length is announced, and after the URL's own
-    /// bytes come others, 64 KiB every 10 ms. It takes a limit on the size or on the whole time
-    /// (`--max-filesize`, `--max-time`). Default 0.
+    /// Share of the requests whose body never ends. No length is announced, and the URL's own bytes
+    /// are followed by others, 64 KiB every 10 ms. A client needs a limit on the size or on the
+    /// total time (`--max-filesize`, `--max-time`). Default 0.
     pub endless: Rate,
-    /// Share of the hosts whose robots.txt forbids everything; that of the others then forbids
+    /// Share of the hosts whose robots.txt forbids everything; those of the other hosts forbid
     /// nothing. With 0, the default, `/robots.txt` is a URL like any other.
     pub disallow: Rate,
-    /// Only so many requests of each URL, the first ones, can meet a fault; later ones are answered
-    /// whole, so that a client that tries again gets there for certain. Default: all can.
+    /// Number of requests for each URL, counted from the first, that can meet a fault. Later ones
+    /// are answered completely, so that retries succeed in the end. Default: no limit.
     pub transient: Option<u32>,
-    /// Whether parts of a body can be had (`Range`). Default on.
+    /// Whether the origin answers requests for parts of a body (`Range`). Default on.
     pub range: Range,
     /// Which validators a body has: its `ETag`, its `Last-Modified`, both or none. Default both.
     pub validators: Validators,
-    /// Share of the URLs that have another body, and a later `Last-Modified`, than they have
-    /// without this: for a second run to find. Default 0.
+    /// Share of the URLs with another body and a later `Last-Modified` than without this key, for a
+    /// second run to detect. Default 0.
     pub changed: Rate,
     /// Changes every body, size and fault. Default 1.
     pub seed: u64,
 }
 
-/// Whether parts of a body can be had.
+/// Whether the origin answers requests for parts of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Range {
-    /// They can.
+    /// It does.
     #[default]
     On,
     /// `Range` is ignored.
     Off,
 }
 
-/// Which validators (RFC 9110 section 8.8) a body has.
+/// Validators (RFC 9110 section 8.8) of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Validators {
     /// Both.
@@ -121,7 +120,7 @@ pub struct SizeRange {
     max: u64,
 }
 
-/// Which share of the requests is answered with an error, and with which.
+/// Share of the requests that are answered with an error, and its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorAnswers {
     /// The share of the requests.
@@ -134,10 +133,10 @@ pub struct ErrorAnswers {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u32);
 
-/// Why a text is no [`Spec`].
+/// Reason why a text is not a [`Spec`].
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// A key that there is not.
+    /// An unknown key.
     #[error(
         "cannot simulate `{key}`: the settings are size, latency, jitter, errors, truncate, reset, stall, slow, endless, disallow, transient, range, validators, changed and seed"
     )]
@@ -150,7 +149,7 @@ pub enum SpecError {
     Missing {
         /// The key given.
         key: String,
-        /// What its values are.
+        /// Its possible values.
         allowed: &'static str,
     },
     /// A key given twice.
@@ -159,19 +158,19 @@ pub enum SpecError {
         /// The key given.
         key: String,
     },
-    /// A value that the key cannot have.
+    /// A value that the key does not accept.
     #[error("cannot use `{value}` as {key}: it takes {allowed}")]
     Value {
         /// The key given.
         key: &'static str,
         /// The value given.
         value: String,
-        /// What its values are.
+        /// Its possible values.
         allowed: &'static str,
-        /// What the value's parser said.
+        /// The error of the parser of the value.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The shares of faults add up to more than all requests.
+    /// The shares of the faults add up to more than 100%.
     #[error(
         "errors, truncate, reset, stall, slow and endless add up to more than 100%: lower one of them"
     )]
@@ -204,7 +203,7 @@ impl Default for Spec {
 }
 
 impl SizeRange {
-    /// The range between two sizes, both included, whichever is larger.
+    /// Creates the range between two sizes, both included, in either order.
     #[must_use]
     pub const fn new(one: u64, other: u64) -> Self {
         if one <= other {
@@ -220,13 +219,13 @@ impl SizeRange {
         }
     }
 
-    /// The smallest size, in bytes.
+    /// Returns the smallest size, in bytes.
     #[must_use]
     pub const fn min(self) -> u64 {
         self.min
     }
 
-    /// The largest size, in bytes.
+    /// Returns the largest size, in bytes.
     #[must_use]
     pub const fn max(self) -> u64 {
         self.max
@@ -234,10 +233,10 @@ impl SizeRange {
 }
 
 impl Rate {
-    /// All requests, in the steps that rates are counted in.
+    /// All requests, in the steps of a rate.
     pub(super) const WHOLE: u64 = 1_000_000;
 
-    /// The share in steps: at most [`Rate::WHOLE`].
+    /// Returns the share in steps, at most [`Rate::WHOLE`].
     pub(super) fn steps(self) -> u64 {
         u64::from(self.0)
     }
@@ -280,7 +279,7 @@ impl FromStr for Spec {
 }
 
 impl Spec {
-    /// The share of each fault.
+    /// Returns the share of each fault.
     pub(super) const fn shares(&self) -> [Rate; 6] {
         [
             self.errors.rate,
@@ -344,7 +343,7 @@ impl fmt::Display for Spec {
             seed,
         } = self;
         let [latency, jitter] = [latency, jitter].map(|time| {
-            // Without its spaces, so that the whole is one word for a shell.
+            // Without spaces, so that the text is one word for a shell.
             humantime::format_duration(*time)
                 .to_string()
                 .replace(' ', "")
@@ -393,7 +392,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// What the values of `key` are, if there is such a key.
+/// Returns the possible values of `key`, if there is such a key.
 fn allowed(key: &str) -> Option<&'static str> {
     match key {
         "size" => Some(SIZE),

@@ -1,11 +1,11 @@
-//! The origin's randomness: a stream of words of which any can be computed at once.
+//! The randomness of the origin: a sequence of words, any of which can be computed at once.
 //!
-//! It is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-//! 2014), which is a counter behind a mixing function. That makes it seekable, which a
-//! `Range` request needs, and fixes the bytes for good: no upgrade of a crate changes a body.
-//! It must not be used for secrets.
+//! This is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+//! 2014), which is a counter behind a mixing function. That makes it seekable, which a `Range`
+//! request needs. It also fixes the bytes permanently: no upgrade of a crate changes a body. It
+//! must not be used for secrets.
 
-/// The odd constant by which SplitMix64's counter advances: 2^64 divided by the golden ratio.
+/// The odd constant added to the counter of SplitMix64: 2^64 divided by the golden ratio.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// An endless sequence of words.
@@ -16,15 +16,15 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// The sequence of these 128 bits.
+    /// Creates the sequence for these 128 bits.
     ///
-    /// All sequences walk one circle of 2^64 states, so that two starts may meet; `mask` keeps the
-    /// words apart even then.
+    /// All sequences use one cycle of 2^64 states, so two of them may overlap. `mask` keeps their
+    /// words different even then.
     pub(super) const fn new(start: u64, mask: u64) -> Self {
         Self { start, mask }
     }
 
-    /// The word at `index`, counted from 0.
+    /// Returns the word at `index`, counted from 0.
     #[inline]
     pub(super) const fn at(self, index: u64) -> u64 {
         let steps = index.wrapping_add(1);
@@ -32,7 +32,7 @@ impl Words {
     }
 }
 
-/// SplitMix64's mixing function: every bit of the input changes about half of the output.
+/// The mixing function of SplitMix64: every bit of the input changes about half of the output.
 #[inline]
 pub(super) const fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,8 +1,8 @@
 //! The socket of one connection, and the ways in which a fault ends it.
 //!
-//! hyper has no way to send part of a body and then hang up: an error of the body drops what is
-//! still buffered. So the body only arms a [`Fuse`] once its last byte is handed over, and the
-//! socket, which knows when everything above it (hyper, TLS) has been flushed, acts on it. This
+//! hyper cannot send part of a body and then close the connection: an error of the body drops the
+//! data that is still buffered. So the body only arms a [`Fuse`] once its last byte is handed over.
+//! The socket, which knows when everything above it (hyper, TLS) has been flushed, acts on it. This
 //! module must not decide when that happens.
 
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How a connection ends. Shared between its socket and its responses.
+/// How a connection ends. Shared by its socket and its responses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fuse(Arc<AtomicU8>);
 
@@ -23,13 +23,13 @@ const CLOSE: u8 = 1;
 const RESET: u8 = 2;
 
 impl Fuse {
-    /// Close the connection after the next flush, in good order as far as TCP is concerned. (TLS
-    /// clients miss the closing alert, as they do when a server dies.)
+    /// Closes the connection after the next flush, properly as far as TCP is concerned. (TLS
+    /// clients receive no closing alert, as when a server dies.)
     pub(super) fn close(&self) {
         self.0.store(CLOSE, Ordering::Relaxed);
     }
 
-    /// Reset the connection, at the latest after the next flush.
+    /// Resets the connection, at the latest after the next flush.
     pub(super) fn reset(&self) {
         self.0.store(RESET, Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Takes over an accepted socket.
+    /// Wraps an accepted socket.
     pub(super) const fn new(socket: TcpStream, fuse: Fuse) -> Self {
         Self { socket, fuse }
     }
@@ -56,8 +56,8 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.fuse.state() == RESET {
-            // With a linger time of zero, closing sends RST (socket(7), tcp(7)). A failure means
-            // that the connection is gone already.
+            // With a linger time of zero, close sends RST (socket(7), tcp(7)). A failure means that
+            // the connection has ended already.
             let _ = self.socket.set_zero_linger();
         }
     }
@@ -99,7 +99,7 @@ impl AsyncWrite for Wire {
         if self.fuse.state() == UNARMED {
             return Poll::Ready(Ok(()));
         }
-        // hyper drops the connection on an error, and so the socket.
+        // On an error hyper drops the connection, and with it the socket.
         Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
     }
 

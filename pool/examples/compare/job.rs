@@ -1,4 +1,4 @@
-//! The job that all four do; `job.py` is the same.
+//! The job that all four pools run; `job.py` is the same in Python.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How many jobs there are.
+/// Number of jobs.
 pub(crate) const JOBS: u64 = 100;
 
-/// The job that ends its process the first time that it is begun.
+/// The job that ends its process the first time it is started.
 pub(crate) const CRASHES: u64 = 50;
 
-/// The variable with the path of the file that has a line for each time that job is begun.
+/// Environment variable with the path of a file. Each start of that job adds a line to the file.
 pub(crate) const NOTES: &str = "COMPARE_NOTES";
 
-/// The square of a number.
+/// Returns the square of a number.
 pub(crate) fn square(number: u64) -> u64 {
     if number == CRASHES && note().unwrap_or(false) {
         std::process::abort();
@@ -24,7 +24,7 @@ pub(crate) fn square(number: u64) -> u64 {
     number * number
 }
 
-/// Notes when the job is begun. Whether it is the first time.
+/// Records a start of the job. Returns whether it is the first.
 fn note() -> io::Result<bool> {
     let notes = std::env::var_os(NOTES).unwrap_or_default();
     let is_first = !Path::new(&notes).exists();
@@ -33,7 +33,7 @@ fn note() -> io::Result<bool> {
     Ok(is_first)
 }
 
-/// The clock that all processes share.
+/// Returns the time of the clock that all processes share.
 pub(crate) fn now() -> Duration {
     let time = clock_gettime(ClockId::Monotonic);
     Duration::try_from(time).unwrap_or_default()

@@ -1,7 +1,8 @@
-//! What four pools do when a job ends its process: this one, procspawn's, and Python's two. Each does 100
-//! jobs with 4 processes; job 50 crashes the first time that it is begun.
+//! Compares what happens in four pools when a job ends its process: this pool, procspawn's, and
+//! Python's two. Each runs 100 jobs in 4 processes; job 50 crashes the first time it is started.
 //!
-//! The program starts itself, or a script, for each of them, and reads there what became of each job.
+//! For each pool, the program starts itself or a script, and reads the outcome of each job from its
+//! output.
 #![allow(clippy::print_stdout, clippy::wildcard_enum_match_arm)]
 
 mod job;
@@ -21,23 +22,24 @@ use std::time::Duration;
 use job::{CRASHES, JOBS, NOTES, now};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long to wait for the next answer. If one is missing at last, it is that of the job that crashed.
+/// Maximum waits for the next answer. The wait for the last one, which is the crashed job's if it
+/// is missing, is shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_AT_LAST: Duration = Duration::from_secs(5);
 
-/// What became of the jobs.
+/// Outcomes of the jobs of a pool.
 #[derive(Default)]
 struct Tally {
     done: BTreeSet<u64>,
-    /// It waited for jobs that nobody did.
+    /// The pool hung: it waited for jobs that were lost.
     hangs: bool,
-    /// From the crash to the moment when the job was begun again.
+    /// Time from the crash until the job was started again.
     begun_again: Option<Duration>,
-    /// From the crash to the answer.
+    /// Time from the crash until the answer.
     answered: Option<Duration>,
 }
 
-/// Runs `command`, and counts what it says of its jobs.
+/// Runs `command` and evaluates what it prints about its jobs.
 fn watch(mut command: Command) -> io::Result<Tally> {
     let folder = tempfile::tempdir()?;
     let notes = folder.path().join("notes");
@@ -78,7 +80,7 @@ fn watch(mut command: Command) -> io::Result<Tally> {
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 tally.hangs = true;
-                // Its workers are in the group as well.
+                // The group includes the workers.
                 if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
                     kill_process_group(group, Signal::KILL)?;
                 }
@@ -100,7 +102,8 @@ fn watch(mut command: Command) -> io::Result<Tally> {
     Ok(tally)
 }
 
-/// The same program, to do the jobs with this pool.
+/// Returns the command that runs the jobs with one of the Rust pools: this program with `pool` as
+/// its argument.
 fn this(pool: &str) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(pool);

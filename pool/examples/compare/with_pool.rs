@@ -1,4 +1,4 @@
-//! With this pool.
+//! The comparison's run with this pool.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! With procspawn's pool.
+//! The comparison's run with procspawn's pool.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! A job or its output, encoded.
+//! Encoded jobs and outputs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use protocol::codec::{self, DecodeError, EncodeError};
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Most bytes of a job or of its output, so that what else is in its frame fits as well.
+/// Maximum length of an encoded job or output, in bytes. Leaves room for the rest of its frame.
 pub(super) const MAX_BYTES: usize = 48 * 1024;
 
-/// Something encoded. To clone it costs nothing.
+/// An encoded job or output. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob(Arc<[u8]>);
 

@@ -1,4 +1,4 @@
-//! What a pool is to be like.
+//! Configuration of a pool.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,46 +25,46 @@ use crate::confine::{ConfineError, Confinement, Sandbox, environment};
 use crate::dispatch::{Intensity, Limits};
 use crate::workers::{Death, PoolError};
 
-/// How long a worker may take to get ready.
+/// Time limit for a worker to become ready.
 const START: Duration = Duration::from_secs(60);
 
-/// Most jobs that a worker has under way at once, so that a heartbeat can name them all.
+/// Maximum number of jobs that a worker runs at once, so that a heartbeat can name them all.
 const MAX_AT_ONCE: u16 = 1024;
 
-/// Heartbeats in the time of a lease: as many may be late.
+/// Number of heartbeats in the time of a lease, so that several can be late before it expires.
 const BEATS: u32 = 6;
 
-/// What becomes of a job whose worker died while it ran.
+/// What happens to a job whose worker died while the job ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redeliver {
-    /// It is handed out again, until it has ended so many workers.
+    /// The job is handed out again until it has ended this many workers.
     UpTo(NonZeroU32),
-    /// It is not: it must not be begun twice, because it has an effect that cannot be repeated.
+    /// The job is not handed out again, because it has an effect that must not be repeated.
     Never,
 }
 
-/// Why there is no pool.
+/// Reasons why a pool cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// This process is a worker.
+    /// This process is itself a worker.
     #[error("a worker has no workers: call `pool::init` first in `main`")]
     IsWorker,
-    /// The setup is too large, or cannot be encoded.
+    /// The setup is too large or cannot be encoded.
     #[error("the setup cannot be handed to a worker: {0}")]
     Setup(#[from] EncodeError),
-    /// Workers cannot be confined as is wanted.
+    /// Workers cannot be confined as requested.
     #[error(transparent)]
     Confine(#[from] ConfineError),
-    /// There is nothing that workers can connect to.
+    /// The socket that workers connect to cannot be created.
     #[error("cannot listen to workers: {0}")]
     Listen(#[source] io::Error),
-    /// The pool's own thread cannot be started.
+    /// The pool's thread cannot be started.
     #[error("cannot start the pool's thread: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// What a pool is to be like. Made by [`Pool::builder`].
+/// Builder of a pool, created by [`Pool::builder`].
 #[must_use = "it is `start` that makes a pool"]
 pub struct Builder<W: AnyWork> {
     setup: W::Setup,
@@ -95,7 +95,7 @@ impl<W: AnyWork> Builder<W> {
             limits: Limits {
                 workers: u16::try_from(workers).unwrap_or(u16::MAX),
                 concurrency: W::AT_ONCE,
-                // All jobs are of one group, so there is none that could come later and want places.
+                // All jobs are in one group, so nothing has to be reserved for later groups.
                 per_group: None,
                 lookahead_max: 0,
                 start_timeout: START,
@@ -105,63 +105,65 @@ impl<W: AnyWork> Builder<W> {
             confinement: Confinement::default(),
             deadline: None,
             lease: Duration::from_secs(30),
-            // What runs now, even if the file has been replaced since.
+            // The running program, even if its file has been replaced since.
             program: PathBuf::from("/proc/self/exe"),
             test: None,
             hooks: Hooks::default(),
         }
     }
 
-    /// How many workers, at least 1; as many as the machine has processors, if nothing is said.
-    /// They are started as there is work for them.
+    /// Sets the number of workers, at least 1. The default is the number of processors. Workers are
+    /// started when there are jobs for them.
     pub const fn workers(mut self, workers: u16) -> Self {
         self.limits.workers = if workers == 0 { 1 } else { workers };
         self
     }
 
-    /// How many jobs may be unfinished before [`Pool::submit`] waits: 1024, if nothing is said.
+    /// Sets how many jobs may be unfinished before [`Pool::submit`] blocks. The default is 1024.
     pub const fn room(mut self, jobs: usize) -> Self {
         self.room = jobs;
         self
     }
 
-    /// Most memory of a worker, in bytes. One that wants more ends; with [`Allocator`](crate::Allocator) as the
-    /// global allocator it says so.
+    /// Limits the memory of each worker, in bytes. A worker that exceeds the limit ends; with
+    /// [`Allocator`](crate::Allocator) as the global allocator, it reports the cause.
     pub const fn memory(mut self, bytes: u64) -> Self {
         self.confinement.memory = Some(bytes);
         self
     }
 
-    /// The nice value of workers, -20 to 19.
+    /// Sets the nice value of workers, -20 to 19.
     pub const fn nice(mut self, value: i32) -> Self {
         self.confinement.nice = Some(value);
         self
     }
 
-    /// What workers may reach. They get next to nothing of this process's environment then.
+    /// Sets the sandbox of workers. It also removes all but a few variables from their environment.
     pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
         self.confinement.sandbox = Some(sandbox);
         self
     }
 
-    /// How long a job may take. One that takes longer [is not tried
-    /// again](super::Outcome::DeadlineExceeded), and its process is ended; [async](AsyncWork) jobs are dropped.
+    /// Sets the time limit of each job. A job that exceeds it [is not
+    /// retried](super::Outcome::DeadlineExceeded), and its process is ended. An [async](AsyncWork)
+    /// job is dropped, and its process continues.
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self
     }
 
-    /// How long a worker may give no sign of life before it is ended: 30 seconds, if nothing is said.
-    /// A job need do nothing for that.
+    /// Sets how long a worker may give no sign of life before it is ended. The default is 30
+    /// seconds. Workers send heartbeats themselves; jobs need not do anything for this.
     pub const fn lease(mut self, time: Duration) -> Self {
         self.lease = time;
         self
     }
 
-    /// What becomes of a job whose worker died while it ran: up to 3 workers, if nothing is said.
+    /// Sets what happens to a job whose worker died while the job ran. By default, the job is
+    /// handed out again until it has ended 3 workers.
     ///
-    /// Where the death may have come from outside (SIGKILL, SIGTERM), it takes five times as many
-    /// before that is held against the job.
+    /// A death that may have an external cause (SIGKILL, SIGTERM) counts less: five times as many
+    /// deaths are then needed before the job is blamed.
     pub const fn redeliver(mut self, redeliver: Redeliver) -> Self {
         (self.limits.max_deliveries, self.limits.max_unexplained) = match redeliver {
             Redeliver::Never => (1, 1),
@@ -170,60 +172,63 @@ impl<W: AnyWork> Builder<W> {
         self
     }
 
-    /// How often a job is tried again that [may pass](super::Failed::may_pass): 3 times, if nothing is
-    /// said.
+    /// Sets how often a job that failed with a [transient](super::Failed::may_pass) error is
+    /// retried. The default is 3.
     pub const fn retries(mut self, retries: u32) -> Self {
         self.limits.retries = retries;
         self
     }
 
-    /// How many workers may die within `period` without having done anything before the pool gives up:
-    /// 18 in a minute, if nothing is said.
+    /// Sets how many workers may die within `period` without having done anything before the pool
+    /// gives up. The default is 18 within a minute.
     pub const fn restart_intensity(mut self, restarts: u32, period: Duration) -> Self {
         self.limits.restart_intensity = Intensity { restarts, period };
         self
     }
 
-    /// After how many jobs a worker is replaced.
+    /// Sets the number of jobs after which a worker is replaced. By default, workers are not
+    /// replaced.
     pub const fn recycle_after(mut self, jobs: NonZeroU32) -> Self {
         self.limits.worker_tasks = Some(jobs);
         self
     }
 
-    /// What is done when a worker has died: for logs and counters. It must not wait.
+    /// Calls `hook` when a worker has died, for logs and counters. The hook must not block.
     pub fn on_death(mut self, hook: impl FnMut(&Death) + Send + 'static) -> Self {
         self.hooks.death = Box::new(hook);
         self
     }
 
-    /// What is done with each line that a worker writes to standard error. It is written to standard
-    /// error of this process, if nothing is said.
+    /// Calls `hook` with each line that a worker writes to standard error. By default, these lines
+    /// are written to the standard error of this process.
     pub fn on_line(mut self, hook: impl FnMut(&str) + Send + 'static) -> Self {
         self.hooks.line = Box::new(hook);
         self
     }
 
-    /// The program that becomes a worker: this one, if nothing is said. In an integration test that
-    /// is `env!("CARGO_BIN_EXE_…")`.
+    /// Sets the program that becomes a worker. The default is the running program. In an
+    /// integration test, use `env!("CARGO_BIN_EXE_…")`.
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = path.into();
         self
     }
 
-    /// The test that becomes a worker, by its full name: for tests that the default harness runs.
+    /// Sets the test that becomes a worker, by its full name, for tests that use the default
+    /// harness.
     ///
-    /// It has `pool::init` as its only line. Threads of the harness that run already are not in the
-    /// sandbox of such a worker.
+    /// The only line of this test is the call of `pool::init`. Threads that the harness has already
+    /// started are not in the sandbox of the worker.
     pub fn under_test(mut self, name: impl Into<String>) -> Self {
         self.test = Some(name.into());
         self
     }
 
-    /// Makes the pool. Workers are started with the first jobs.
+    /// Starts the pool. The workers are started with the first jobs.
     ///
     /// # Errors
     ///
-    /// If workers cannot be confined as is wanted, or the system refuses.
+    /// Fails if this process is a worker, the setup cannot be encoded, the workers cannot be
+    /// confined as requested, or a system call fails.
     pub fn start(self) -> Result<Pool<W>, StartError> {
         if worker::is_worker() {
             return Err(StartError::IsWorker);
@@ -262,7 +267,7 @@ impl<W: AnyWork> Builder<W> {
 }
 
 impl<W: AsyncWork> Builder<Async<W>> {
-    /// How many jobs each worker has under way at once, 1 to 1024: 64, if nothing is said.
+    /// Sets the number of jobs that each worker runs at once, from 1 to 1024. The default is 64.
     pub fn at_once(mut self, jobs: u16) -> Self {
         self.limits.concurrency = jobs.clamp(1, MAX_AT_ONCE);
         self
@@ -278,12 +283,12 @@ impl From<PoolError> for StartError {
     }
 }
 
-/// How the process of a worker is started.
+/// The command that starts a worker.
 struct Launch {
     program: PathBuf,
     kind: &'static str,
     test: Option<String>,
-    /// Its environment, if it is not this process's.
+    /// The environment of the worker. `None` if it inherits that of this process.
     environment: Option<Vec<(OsString, OsString)>>,
 }
 
@@ -293,7 +298,7 @@ impl Launch {
         command.arg0(worker::NAME);
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment.iter().cloned());
-            // What it prints is nobody's business.
+            // The output of a worker in a sandbox is discarded.
             command.stdout(Stdio::null());
         }
         command
@@ -304,7 +309,7 @@ impl Launch {
             command
                 .args([test, "--exact", "--nocapture", "--test-threads=1"])
                 .env(worker::TEST, "1")
-                // What the harness says.
+                // The output of the test harness is discarded.
                 .stdout(Stdio::null());
         }
         command

@@ -1,4 +1,4 @@
-//! The one [`Job`] of the library: a call of [`Work::run`](super::Work::run), encoded.
+//! The only [`Job`] of the library: an encoded call of [`Work::run`](super::Work::run).
 
 use std::time::{Duration, SystemTime};
 
@@ -14,18 +14,18 @@ use crate::job::{Broken, Job, TaskReport};
 #[derive(Clone, Copy, Debug)]
 pub enum Call {}
 
-/// What a worker is told before its first job.
+/// Configuration that a worker receives before its first job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Terms {
     pub(super) setup: Blob,
     pub(super) confinement: Confinement,
     pub(super) heartbeat: Duration,
     pub(super) deadline: Option<Duration>,
-    /// How many jobs are under way at once.
+    /// Number of jobs that run at once.
     pub(super) at_once: u16,
 }
 
-/// A job, as it is handed to a worker.
+/// A job, as it is sent to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     pub(super) job: Blob,
@@ -48,7 +48,7 @@ impl Job for Call {
     }
 
     fn weight(report: &TaskReport<Self>) -> usize {
-        // Ids, times and lengths, each at its largest.
+        // Upper bound for ids, times and lengths.
         const BARE: usize = 64;
         BARE + match report {
             Report::Started { .. } | Report::Released { .. } => 0,

@@ -1,4 +1,4 @@
-//! Where jobs are handed in: the part of a pool that all threads share.
+//! Submission of jobs: the part of a pool that all threads share.
 
 use std::fmt;
 use std::sync::mpsc::Sender;
@@ -11,25 +11,25 @@ use super::outcome::{Ended, Raw};
 use super::work::Progress;
 use crate::dispatch::Counts;
 
-/// Who is told what became of a job.
+/// Receiver of the outcome of a job.
 pub(super) enum Reply {
-    /// Whoever has its handle.
+    /// The handle of the job.
     Handle(Arc<Promise>),
-    /// Whoever reads the outcomes of many, of which it has this number.
+    /// An iterator over the outcomes of many jobs, in which this job has this number.
     Run(usize, Sender<(usize, Raw)>),
 }
 
 impl Reply {
-    /// This became of it.
+    /// Delivers the outcome.
     pub(super) fn tell(self, outcome: Raw) {
         match self {
             Self::Handle(promise) => promise.keep(outcome),
-            // Nobody need wait for it.
+            // The iterator may have been dropped.
             Self::Run(number, says) => drop(says.send((number, outcome))),
         }
     }
 
-    /// It is so far, or has just begun.
+    /// Publishes the progress of the job; `None` if the job has just been started again.
     pub(super) fn show(&self, progress: Option<Progress>) {
         match self {
             Self::Handle(promise) => promise.show(progress),
@@ -38,16 +38,16 @@ impl Reply {
     }
 }
 
-/// A job that was handed in.
+/// A submitted job.
 pub(super) struct Submission {
     pub(super) job: Blob,
     pub(super) reply: Reply,
 }
 
-/// Where jobs are handed in, as many at once as there is room for.
+/// The queue of submitted jobs, with a limit on the number of unfinished jobs.
 pub(super) struct Desk {
     state: Mutex<State>,
-    /// There is room, or will be none any more.
+    /// Notified when there is room, when the desk closes and when the loop has ended.
     changed: Condvar,
     loop_hears: Mutex<Sender<LoopEvent>>,
     room: usize,
@@ -57,12 +57,12 @@ struct State {
     submitted: Vec<Submission>,
     unfinished: usize,
     counts: Counts,
-    /// Jobs are taken no more.
+    /// No more jobs are accepted.
     closed: bool,
     ended: Option<Ended>,
 }
 
-/// Why a job is not taken.
+/// Reason why a job is not accepted.
 pub(super) enum Refusal {
     Full(Submission),
     Closed,
@@ -100,12 +100,12 @@ impl Desk {
         self.room
     }
 
-    /// Takes a job, if there is room now.
+    /// Accepts a job if there is room now.
     pub(super) fn try_submit(&self, submission: Submission) -> Result<(), Refusal> {
         self.take(self.lock(), submission)
     }
 
-    /// Takes a job once there is room.
+    /// Accepts a job. Blocks until there is room.
     pub(super) fn submit(&self, submission: Submission) -> Result<(), Refusal> {
         let mut state = self.lock();
         while state.unfinished >= self.room && !state.closed {
@@ -128,7 +128,7 @@ impl Desk {
         }
         state.unfinished += 1;
         state.submitted.push(submission);
-        // Who finds others there has told of them, and they are not taken yet.
+        // If other jobs are in the list, the loop was notified of them and has not taken them yet.
         if state.submitted.len() == 1 {
             drop(state);
             self.tell(LoopEvent::Submitted);
@@ -136,14 +136,14 @@ impl Desk {
         Ok(())
     }
 
-    /// From now on no job is taken. `wish` is what is to become of those that were.
+    /// Accepts no more jobs. `wish` determines what happens to the jobs accepted so far.
     pub(super) fn close(&self, wish: Wish) {
         self.lock().closed = true;
         self.changed.notify_all();
         self.tell(LoopEvent::Wish(wish));
     }
 
-    /// Waits until the loop has ended.
+    /// Blocks until the loop has ended.
     pub(super) fn ended(&self) -> Ended {
         let mut state = self.lock();
         loop {
@@ -159,12 +159,12 @@ impl Desk {
         self.lock().counts
     }
 
-    /// What was handed in since this was last asked. For the loop.
+    /// Takes the jobs submitted since the last call. For the loop.
     pub(super) fn submitted(&self) -> Vec<Submission> {
         std::mem::take(&mut self.lock().submitted)
     }
 
-    /// So many jobs are finished. For the loop.
+    /// Frees the room of `jobs` finished jobs. For the loop.
     pub(super) fn finished(&self, jobs: usize, counts: Counts) {
         let mut state = self.lock();
         state.counts = counts;
@@ -174,7 +174,8 @@ impl Desk {
         }
     }
 
-    /// The loop has ended, and takes nothing more; what it has not taken comes back. For the loop.
+    /// Closes the desk after the loop has ended. Returns the jobs that the loop has not taken. For
+    /// the loop.
     pub(super) fn end(&self, ended: Ended) -> Vec<Submission> {
         let mut state = self.lock();
         state.closed = true;
@@ -186,13 +187,13 @@ impl Desk {
 
     fn tell(&self, heard: LoopEvent) {
         let loop_hears = self.loop_hears.lock();
-        // If it is gone it has ended.
+        // Fails only if the loop has ended.
         let _ = loop_hears
             .unwrap_or_else(PoisonError::into_inner)
             .send(heard);
     }
 
-    /// Every change is whole in itself, so a panic elsewhere does not matter.
+    /// Ignores poisoning: each change leaves a consistent state, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

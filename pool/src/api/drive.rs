@@ -1,5 +1,5 @@
-//! The loop around the core, on a thread of its own: it tells the core what happens, and does what the
-//! core decides.
+//! The loop around the core, on its own thread: it passes events to the core, and carries out the
+//! actions that the core decides on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -29,13 +29,13 @@ use crate::workers::{
     Death, Digested, Launch, Message, Pool, ProcessPool, SocketFolder, WorkerEvent,
 };
 
-/// Room that a message takes in a socket buffer beyond twice its bytes.
+/// Space that a message takes in a socket buffer in addition to twice its length, in bytes.
 const MESSAGE_OVERHEAD: usize = 768;
 
-/// Most messages that are taken in before the core decides anything.
+/// Maximum number of events that are received before the core handles them.
 const AT_ONCE: usize = 256;
 
-/// What the loop hears.
+/// Events that the loop receives.
 pub(super) enum LoopEvent {
     Pool(Message<Call>),
     ChildEnded,
@@ -50,7 +50,7 @@ impl From<Message<Call>> for LoopEvent {
     }
 }
 
-/// How the pool is to end.
+/// Ways to end the pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wish {
     Finish,
@@ -58,7 +58,7 @@ pub(super) enum Wish {
     Abort,
 }
 
-/// Who is told what.
+/// Functions that the user has set for deaths and for lines on standard error.
 pub(super) struct Hooks {
     pub(super) death: Box<dyn FnMut(&Death) + Send>,
     pub(super) line: Box<dyn FnMut(&str) + Send>,
@@ -69,14 +69,14 @@ impl Default for Hooks {
         Self {
             death: Box::new(|_| {}),
             line: Box::new(|line| {
-                // Without standard error there is nobody to tell.
+                // If standard error is closed, the line is lost.
                 let _ = writeln!(io::stderr(), "{line}");
             }),
         }
     }
 }
 
-/// What the loop needs to know.
+/// Configuration of the loop.
 pub(super) struct Plan {
     pub(super) limits: Limits,
     pub(super) terms: Terms,
@@ -84,13 +84,13 @@ pub(super) struct Plan {
     pub(super) hooks: Hooks,
 }
 
-/// A job that is not finished.
+/// An unfinished job.
 struct Entry {
     job: Blob,
     reply: Reply,
-    /// Since when it runs, as far as was heard.
+    /// When a heartbeat first named the job in this delivery.
     since: Option<Instant>,
-    /// Who waits for it was told how far it is.
+    /// Whether progress was published in this delivery.
     shown: bool,
     deaths: Vec<Death>,
 }
@@ -103,15 +103,15 @@ struct Drive {
     hooks: Hooks,
     entries: BTreeMap<TaskId, Entry>,
     last_task: TaskId,
-    /// Whose end the core is told of, and what is known of it.
+    /// The worker whose death the core handles now, and the details of this death.
     dead: Option<(WorkerId, Death)>,
-    /// Time after which a job has hung, whatever its worker says.
+    /// Time after which a job counts as hung, whatever its worker reports.
     overdue: Option<Duration>,
-    /// What is to be told, once the desk knows of it.
+    /// Outcomes to be delivered after the desk has counted them.
     replies: Vec<(Reply, Raw)>,
 }
 
-/// Starts the loop. `sender` leads to `inbox`, which `desk` has as well.
+/// Starts the loop. It reads `inbox`, to which `sender` and `desk` send.
 pub(super) fn start(
     plan: Plan,
     desk: Arc<Desk>,
@@ -120,12 +120,13 @@ pub(super) fn start(
 ) -> Result<JoinHandle<()>, StartError> {
     let (tell, told) = channel();
     let thread = Builder::new().name("pool".to_owned()).spawn(move || {
-        // Workers belong to the thread that starts them.
+        // The kernel ends workers when the thread that started them ends, so this thread starts
+        // them.
         match Drive::new(plan, Arc::clone(&desk), sender, inbox) {
             Ok((mut drive, signals)) => {
-                // Whoever waits for it is there.
+                // The receiver still waits for this message.
                 let _ = tell.send(Ok(()));
-                // Of what is not the pool's own only hooks can panic.
+                // Hooks are the only code outside the pool that can panic.
                 let ending = catch_unwind(AssertUnwindSafe(|| drive.drive()));
                 let ending = ending.unwrap_or_else(|_| {
                     Ending::GivenUp(GiveUp::Other("a hook panicked".to_owned()))
@@ -174,7 +175,7 @@ impl Drive {
         Ok((drive, signals))
     }
 
-    /// Goes on until the core says that it is over.
+    /// Runs until the core ends.
     fn drive(&mut self) -> Ending<Failed> {
         let mut events = VecDeque::new();
         loop {
@@ -198,7 +199,7 @@ impl Drive {
         }
     }
 
-    /// Waits until something happens.
+    /// Waits for the next event.
     fn hear(&mut self, events: &mut VecDeque<Event<Blob, Failed>>) {
         let deadline = self.core.poll_timeout().map(|deadline| deadline.at);
         let wait = deadline.map_or(Duration::MAX, |at| {
@@ -207,11 +208,11 @@ impl Drive {
         match self.inbox.recv_timeout(wait) {
             Ok(heard) => self.take_in(heard, events),
             Err(RecvTimeoutError::Timeout) => return events.push_back(Event::Tick),
-            // The desk holds a sender.
+            // Cannot happen: the desk holds a sender.
             Err(RecvTimeoutError::Disconnected) => return events.push_back(Event::AbortRequested),
         }
         for _ in 0..AT_ONCE {
-            // What is known of a death is for the core's next decisions alone.
+            // `dead` is valid only for the core's next decisions.
             if self.dead.is_some() {
                 return;
             }
@@ -231,7 +232,7 @@ impl Drive {
                 }
             }
             LoopEvent::Wish(wish) => {
-                // What was handed in before is on the desk.
+                // Jobs submitted before the request are on the desk.
                 for submission in self.desk.submitted() {
                     events.push_back(self.enter(submission));
                 }
@@ -341,7 +342,7 @@ impl Drive {
         }
     }
 
-    /// Tells who waits for a job how far that is, if it says so.
+    /// Passes the progress of a job, if its worker reports any, to the job's handle.
     fn show(&mut self, worker: WorkerId, running: &Running<Option<Progress>>) {
         if running.progress.is_some()
             && self.core.holds(worker, running.task)
@@ -352,8 +353,8 @@ impl Drive {
         }
     }
 
-    /// Whether `task`, which `worker` says it runs, may run still. A worker ends itself when a job has
-    /// had its time; one that was taken over may not.
+    /// Returns whether `task`, which `worker` reports as running, is within its time limit. A
+    /// worker ends itself when a job exceeds its deadline, but a compromised worker may not.
     fn is_in_time(&mut self, worker: WorkerId, task: TaskId) -> bool {
         let (Some(limit), true) = (self.overdue, self.core.holds(worker, task)) else {
             return true;
@@ -365,7 +366,7 @@ impl Drive {
         })
     }
 
-    /// Does what the core decided; what came of it at once.
+    /// Carries out `action`. Returns the event that results immediately, if there is one.
     fn act(&mut self, action: Action<Blob, Failed>) -> Option<Event<Blob, Failed>> {
         match action {
             Action::Spawn { worker } => {
@@ -396,7 +397,7 @@ impl Drive {
             Action::Terminate { worker, .. } => self.pool.terminate(worker),
             Action::Kill { worker, .. } => self.pool.kill(worker),
             Action::Listen => self.pool.listen(),
-            // There is nothing more to do to an output.
+            // An output is accepted as it is.
             Action::Place {
                 worker,
                 task,
@@ -423,7 +424,7 @@ impl Drive {
             }
             Action::Record { task, verdict, .. } => self.record(task, verdict),
             Action::Notify(notice) => self.on_notice(&notice),
-            // No job has an alternative, and the loop ends with the other.
+            // Jobs have no alternatives, and the loop handles `Finish` itself.
             Action::TurnToAlternative { .. } | Action::Finish { .. } => {}
         }
         None
@@ -467,7 +468,7 @@ impl Drive {
         }
     }
 
-    /// Tells everybody who waits that it is over.
+    /// Ends all workers and delivers the remaining outcomes.
     fn end(self, ending: &Ending<Failed>) {
         let ended = Ended {
             counts: *self.core.counts(),
@@ -476,7 +477,7 @@ impl Drive {
                 Ending::GivenUp(reason) => Some(told(reason)),
             },
         };
-        // No worker is left.
+        // This kills the workers that are left.
         drop(self.pool);
         let submitted = self.desk.end(ended);
         for (reply, outcome) in self.replies {
@@ -489,13 +490,14 @@ impl Drive {
     }
 }
 
-/// What is too large for a frame was not taken in; so this ends a pool that nobody can help.
+/// Returns the event that ends the pool if a message was too large for a frame. Jobs of such a size
+/// are refused at submission, so this is a fault of the pool.
 fn sent(result: Result<(), protocol::codec::EncodeError>) -> Option<Event<Blob, Failed>> {
     let reason = result.err()?.to_string();
     Some(Event::GiveUpRequested { reason })
 }
 
-/// Has the loop told when a child has ended.
+/// Notifies the loop when a child has ended.
 fn children(sender: Sender<LoopEvent>) -> io::Result<SignalsHandle> {
     let mut signals = Signals::new([SIGCHLD])?;
     let handle = signals.handle();
@@ -507,7 +509,7 @@ fn children(sender: Sender<LoopEvent>) -> io::Result<SignalsHandle> {
     Ok(handle)
 }
 
-/// Why the pool gave up.
+/// Describes why the pool gave up.
 fn told(reason: &GiveUp<Failed>) -> String {
     match reason {
         GiveUp::RestartIntensity {

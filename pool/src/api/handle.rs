@@ -1,4 +1,4 @@
-//! The result of one job, later.
+//! Handles: access to the outcome of a job.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,8 +12,8 @@ use super::desk::Reply;
 use super::outcome::{Outcome, Raw};
 use super::work::Progress;
 
-/// A job that was submitted. Wait for its outcome with [`wait`](Self::wait), or `.await` it. If it is
-/// dropped, the job is done all the same.
+/// A handle to a submitted job. [`wait`](Self::wait) for its outcome, or `.await` the handle.
+/// Dropping the handle does not cancel the job.
 #[must_use = "the outcome of the job is not known otherwise"]
 pub struct Handle<O> {
     promise: Arc<Promise>,
@@ -42,7 +42,7 @@ impl<O> fmt::Debug for Handle<O> {
 }
 
 impl<O: DeserializeOwned> Handle<O> {
-    /// A handle, and what is to be told the outcome.
+    /// Creates a handle and the sender of its outcome.
     pub(super) fn new() -> (Self, Reply) {
         let promise = Arc::<Promise>::default();
         let handle = Self {
@@ -52,14 +52,14 @@ impl<O: DeserializeOwned> Handle<O> {
         (handle, Reply::Handle(promise))
     }
 
-    /// How far the job is, once it has [said so](super::Context::progress). If it is begun again, that is not known until
-    /// it says so again.
+    /// Returns the progress that the job has last [reported](super::Context::progress). If the job
+    /// is started again, this is `None` until it reports again.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
         self.promise.lock().progress
     }
 
-    /// Waits until the job is finished, in whatever way.
+    /// Blocks until the job has an outcome.
     pub fn wait(self) -> Outcome<O> {
         let mut state = self.promise.lock();
         loop {
@@ -75,7 +75,7 @@ impl<O: DeserializeOwned> Handle<O> {
 impl<O: DeserializeOwned> Future for Handle<O> {
     type Output = Outcome<O>;
 
-    /// Must not be polled again once it is ready.
+    /// Must not be polled again after it has returned `Poll::Ready`.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<O>> {
         let mut state = self.promise.lock();
         match state.outcome.take() {
@@ -102,7 +102,7 @@ impl Promise {
         self.lock().progress = progress;
     }
 
-    /// Every change is whole in itself, so a panic elsewhere does not matter.
+    /// Ignores poisoning: each change leaves a consistent state, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

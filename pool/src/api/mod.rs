@@ -1,12 +1,12 @@
-//! The pool as a library: what a program says that wants work done by processes that may die.
+//! The pool as a library: its interface for programs that run jobs in processes that may die.
 //!
 //! ```text
 //!   Pool ──submit──> desk ──> drive: the loop around the core ──> workers ──> session ──> Work
 //!    └── handle <──────────────── outcome ─────────────────────────────┘
 //! ```
 //!
-//! Jobs and outcomes travel encoded, so that all of this but its two ends exists once, whatever the
-//! work is.
+//! Jobs and outcomes are encoded on the way, so that only the two ends of it depend on the type of
+//! the work.
 
 mod blob;
 mod builder;

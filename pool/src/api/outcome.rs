@@ -1,4 +1,4 @@
-//! What becomes of jobs, and of a pool.
+//! Outcomes of jobs and of a pool.
 
 use std::time::Duration;
 
@@ -9,24 +9,25 @@ use super::work::Failed;
 use crate::dispatch::Counts;
 use crate::workers::Death;
 
-/// What became of a job. Each job has exactly one.
+/// The outcome of a job. Each job has exactly one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<O> {
-    /// It is done.
+    /// The job returned this output.
     Done(O),
-    /// It failed, as it said itself, or panicked.
+    /// The job returned an error, or panicked.
     Failed(Failed),
-    /// It ended every worker that got it, as often as the pool tolerates: how each of them died.
+    /// The job ended every worker that ran it, as often as the pool
+    /// [allows](crate::Builder::redeliver). The list describes the death of each worker.
     Quarantined(Vec<Death>),
-    /// It took longer than this, and its process was ended; or it was dropped, if it is async.
+    /// The job exceeded this time limit. Its process was ended; an async job was dropped.
     DeadlineExceeded(Duration),
-    /// The pool ended first. The job may have been begun.
+    /// The pool ended before the job was finished. The job may have been started.
     Abandoned,
 }
 
 impl<O> Outcome<O> {
-    /// The output, if there is one.
+    /// Returns the output if the job is done.
     #[must_use]
     pub fn done(self) -> Option<O> {
         match self {
@@ -39,7 +40,7 @@ impl<O> Outcome<O> {
     }
 }
 
-/// What became of it, the output still encoded.
+/// An outcome with the output still encoded.
 pub(super) type Raw = Outcome<Blob>;
 
 impl Raw {
@@ -47,7 +48,7 @@ impl Raw {
         match self {
             Self::Done(output) => match output.decode() {
                 Ok(output) => Outcome::Done(output),
-                // No worker says that which was not taken over.
+                // Only a compromised worker reports an invalid output.
                 Err(error) => Outcome::Failed(Failed::new(format!(
                     "what the worker reported is no output: {error}"
                 ))),
@@ -60,12 +61,12 @@ impl Raw {
     }
 }
 
-/// How a pool ended.
+/// Describes how a pool ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Ended {
-    /// What happened in all.
+    /// Totals over the lifetime of the pool.
     pub counts: Counts,
-    /// Why it gave up, if it did.
+    /// The reason, if the pool gave up.
     pub gave_up: Option<String>,
 }

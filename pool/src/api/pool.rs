@@ -1,4 +1,4 @@
-//! A pool that runs.
+//! A running pool.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,24 +17,24 @@ use super::run::{Ordered, Run};
 use super::work::AnyWork;
 use crate::dispatch::Counts;
 
-/// Why a job is not taken.
+/// Reasons why a job is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// It is too large, or cannot be encoded.
+    /// The job is too large or cannot be encoded.
     #[error("the job cannot be handed to a worker: {0}")]
     Encode(#[from] EncodeError),
-    /// As many jobs are unfinished as may be.
+    /// The pool has the maximum number of unfinished jobs.
     #[error("the pool is full")]
     Full,
-    /// The pool has ended, or is about to.
+    /// The pool has ended or is about to end.
     #[error("the pool takes no more jobs")]
     Closed,
 }
 
-/// Processes that do jobs. Threads can share it.
+/// A pool of worker processes that run jobs. Threads can share it.
 ///
-/// Dropping it ends all of them at once; jobs that are not finished then are
+/// Dropping the pool ends all workers immediately. Unfinished jobs are then
 /// [abandoned](super::Outcome::Abandoned).
 pub struct Pool<W: AnyWork> {
     desk: Arc<Desk>,
@@ -49,7 +49,7 @@ impl<W: AnyWork> fmt::Debug for Pool<W> {
 }
 
 impl<W: AnyWork> Pool<W> {
-    /// What a pool is to be like, whose workers are all told `setup`.
+    /// Creates a builder for a pool. Each of its workers receives `setup`.
     pub fn builder(setup: W::Setup) -> Builder<W> {
         Builder::new(setup)
     }
@@ -62,11 +62,11 @@ impl<W: AnyWork> Pool<W> {
         }
     }
 
-    /// Hands in `job`. If too many are unfinished, it waits until one of them is finished.
+    /// Submits `job`. Blocks while [too many](Builder::room) jobs are unfinished.
     ///
     /// # Errors
     ///
-    /// If it is too large, or the pool ends.
+    /// Fails if the job is too large or cannot be encoded, or if the pool ends.
     pub fn submit(&self, job: W::Job) -> Result<Handle<W::Output>, SubmitError> {
         let (handle, reply) = Handle::new();
         match self.desk.submit(submission::<W>(&job, reply)?) {
@@ -75,11 +75,12 @@ impl<W: AnyWork> Pool<W> {
         }
     }
 
-    /// Hands in `job`, and waits for nothing: for those who must not wait, such as an event loop.
+    /// Submits `job` without blocking, for callers that must not block, such as an event loop.
     ///
     /// # Errors
     ///
-    /// [`SubmitError::Full`] if too many are unfinished; else as for [`submit`](Self::submit).
+    /// Returns [`SubmitError::Full`] if too many jobs are unfinished. Otherwise fails as
+    /// [`submit`](Self::submit) does.
     pub fn try_submit(&self, job: W::Job) -> Result<Handle<W::Output>, SubmitError> {
         let (handle, reply) = Handle::new();
         match self.desk.try_submit(submission::<W>(&job, reply)?) {
@@ -88,13 +89,14 @@ impl<W: AnyWork> Pool<W> {
         }
     }
 
-    /// Does all of `jobs`: yields the number of each, counted from 0, and its outcome, as they are
-    /// finished. Jobs are taken from the iterator as there is room for them.
+    /// Runs all `jobs`. The returned iterator yields the number of each job, counted from 0, with
+    /// its outcome, in the order in which the jobs finish. It takes jobs from `jobs` when there is
+    /// room for them.
     pub fn run<I: IntoIterator<Item = W::Job>>(&self, jobs: I) -> Run<'_, W, I::IntoIter> {
         Run::new(self, jobs.into_iter())
     }
 
-    /// Does all of `jobs`: yields their outcomes in the order of the jobs.
+    /// Runs all `jobs`. The returned iterator yields their outcomes in the order of the jobs.
     pub fn run_ordered<I: IntoIterator<Item = W::Job>>(
         &self,
         jobs: I,
@@ -102,24 +104,24 @@ impl<W: AnyWork> Pool<W> {
         Ordered::new(self.run(jobs))
     }
 
-    /// What happened so far.
+    /// Returns the totals so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.desk.counts()
     }
 
-    /// Waits until all jobs that were submitted are finished, and ends.
+    /// Waits until all submitted jobs are finished, then ends the pool.
     #[must_use = "a pool may have given up"]
     pub fn finish(self) -> Ended {
         self.end(Wish::Finish)
     }
 
-    /// Lets the jobs that run finish, abandons all others, and ends.
+    /// Waits until the running jobs are finished, abandons all others, and ends the pool.
     pub fn drain(self) -> Ended {
         self.end(Wish::Drain)
     }
 
-    /// Ends at once. Jobs that are not finished are abandoned.
+    /// Ends the pool immediately. Unfinished jobs are abandoned.
     pub fn abort(self) -> Ended {
         self.end(Wish::Abort)
     }
@@ -132,7 +134,7 @@ impl<W: AnyWork> Pool<W> {
 
     fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // A panic of its own is told by `drive`, and ends the pool like any other.
+            // `drive` catches panics and ends the pool with an error, so the result adds nothing.
             let _ = thread.join();
         }
     }
@@ -151,7 +153,7 @@ impl<W: AnyWork> Drop for Pool<W> {
     }
 }
 
-/// `job`, to be handed in; `reply` is told what becomes of it.
+/// Encodes `job` for submission. `reply` will receive its outcome.
 pub(super) fn submission<W: AnyWork>(
     job: &W::Job,
     reply: Reply,

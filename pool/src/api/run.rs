@@ -1,4 +1,4 @@
-//! Many jobs: what `map` is for data.
+//! Iterators over the outcomes of many jobs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use super::outcome::{Outcome, Raw};
 use super::pool::{Pool, submission};
 use super::work::{AnyWork, Failed};
 
-/// Outcomes of many jobs, as they are finished: what [`Pool::run`] returns.
+/// Outcomes of many jobs in the order in which the jobs finish. Returned by [`Pool::run`].
 pub struct Run<'p, W: AnyWork, I> {
     pool: &'p Pool<W>,
     jobs: Fuse<I>,
-    /// The next job, for which there was no room.
+    /// The next job, if there was no room for it.
     held: Option<Submission>,
-    /// Jobs that were taken from the iterator.
+    /// Number of jobs taken from the iterator.
     taken: usize,
-    /// Outcomes of fewer jobs than these are waited for by whoever reads this.
+    /// Number of outcomes that the caller has received.
     passed: usize,
-    /// Jobs that the pool has.
+    /// Number of jobs whose outcome is still to be received from the channel.
     open: usize,
     says: Sender<(usize, Raw)>,
     hears: Receiver<(usize, Raw)>,
@@ -52,7 +52,7 @@ impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
         }
     }
 
-    /// Hands in jobs while there is room.
+    /// Submits jobs while there is room.
     fn feed(&mut self) {
         while self.taken - self.passed < self.pool.desk().room() {
             let submission = match self.held.take().map(Ok).or_else(|| self.next_job()) {
@@ -64,7 +64,8 @@ impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
                 }
             };
             let desk = self.pool.desk();
-            // If others have all the room, there is nothing to wait for here but that.
+            // With no job in the pool, there is no outcome to wait for: block until others make
+            // room.
             let submitted = match self.open {
                 0 => desk.submit(submission),
                 _ => desk.try_submit(submission),
@@ -80,7 +81,7 @@ impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
         }
     }
 
-    /// The next job, to be handed in.
+    /// Takes the next job and encodes it for submission.
     fn next_job(&mut self) -> Option<Result<Submission, EncodeError>> {
         let job = self.jobs.next()?;
         let number = self.taken;
@@ -89,10 +90,10 @@ impl<'p, W: AnyWork, I: Iterator<Item = W::Job>> Run<'p, W, I> {
         Some(submission::<W>(&job, reply))
     }
 
-    /// Says what becomes of the last job that was taken, which the pool does not have.
+    /// Delivers the outcome of the last job taken, which was not submitted.
     fn say(&mut self, outcome: Raw) {
         self.open += 1;
-        // This is who hears it.
+        // `self` holds the receiver.
         let _ = self.says.send((self.taken - 1, outcome));
     }
 
@@ -117,10 +118,10 @@ impl<W: AnyWork, I: Iterator<Item = W::Job>> Iterator for Run<'_, W, I> {
     }
 }
 
-/// Outcomes of many jobs, in the order of the jobs: what [`Pool::run_ordered`] returns.
+/// Outcomes of many jobs in the order of the jobs. Returned by [`Pool::run_ordered`].
 pub struct Ordered<'p, W: AnyWork, I> {
     run: Run<'p, W, I>,
-    /// Outcomes of jobs behind the next one.
+    /// Outcomes that arrived before those of earlier jobs.
     early: BTreeMap<usize, Outcome<W::Output>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a user of the library implements.
+//! The traits that a user of the library implements, and their types.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,59 +11,66 @@ use serde::{Deserialize, Serialize};
 use super::worker::Serve;
 use crate::session::Activity;
 
-/// Most bytes of the text of a failure.
+/// Maximum length of a failure's message, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// Work that is done in processes of its own. A value of the type is made in each of them, and does
-/// one job after the other.
+/// Work that is done in worker processes. Each worker creates a value of the type, which runs one
+/// job at a time.
 pub trait Work: Sized + Send + 'static {
-    /// What every worker is told before its first job.
+    /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
-    /// What is to be done: at most 48 KiB when it is encoded; of what is larger, hand over the path.
+    /// Input of a job, at most 48 KiB when encoded. For larger input, pass a path.
     type Job: Serialize + DeserializeOwned;
-    /// What comes of it, at most 48 KiB as well.
+    /// Output of a job, at most 48 KiB when encoded.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Gets ready to work, in the worker. A sandbox and limits are in force already.
+    /// Prepares a worker. Runs in the worker process, with its sandbox and limits already in force.
     ///
     /// # Errors
     ///
-    /// If it cannot work. The worker ends then, and the pool gives up if that happens too often.
+    /// Fails if the worker cannot work. The worker then ends, and the pool gives up if this happens
+    /// too often.
     fn start(setup: Self::Setup) -> Result<Self, Failed>;
 
-    /// Does a job. It may crash, hang or panic: that costs this worker and nothing else.
+    /// Runs a job. If the job crashes, hangs or panics, no other worker is affected.
     ///
     /// # Errors
     ///
-    /// If the job failed.
+    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
+    /// retried.
     fn run(&mut self, job: Self::Job, context: &Context) -> Result<Self::Output, Failed>;
 }
 
-/// Work whose jobs wait: for the network, for other programs. As [`Work`], but each process does many jobs at
-/// once, on one thread with an event loop (tokio's). Its pool is a `Pool<Async<Self>>`.
+/// Work whose jobs mostly wait, for the network or for other programs. Like [`Work`], but each
+/// process runs many jobs at once, on one thread with a tokio event loop. The type of its pool is
+/// `Pool<Async<Self>>`.
 ///
-/// If the process dies, all jobs that it had begun are begun again, each alone; so none is blamed for another.
+/// If the process dies, all jobs that it was running are run again, each alone, so that no job is
+/// blamed for another.
 pub trait AsyncWork: Sized + Send + Sync + 'static {
-    /// What every worker is told before its first job.
+    /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
-    /// What is to be done: at most 48 KiB when it is encoded; of what is larger, hand over the path.
+    /// Input of a job, at most 48 KiB when encoded. For larger input, pass a path.
     type Job: Serialize + DeserializeOwned + Send;
-    /// What comes of it, at most 48 KiB as well.
+    /// Output of a job, at most 48 KiB when encoded.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Gets ready to work, in the worker. A sandbox and limits are in force already; there is no event loop yet.
+    /// Prepares a worker. Runs in the worker process, with its sandbox and limits already in force,
+    /// but before the event loop starts.
     ///
     /// # Errors
     ///
-    /// If it cannot work. The worker ends then, and the pool gives up if that happens too often.
+    /// Fails if the worker cannot work. The worker then ends, and the pool gives up if this happens
+    /// too often.
     fn start(setup: Self::Setup) -> Result<Self, Failed>;
 
-    /// Does a job. It must not keep the thread: jobs that compute are for [`Work`]. If it panics, that costs this
-    /// job alone. When it has had its time, it is dropped.
+    /// Runs a job. It must not block the thread: implement [`Work`] for jobs that compute. A panic
+    /// affects only this job. If the job exceeds its deadline, it is dropped.
     ///
     /// # Errors
     ///
-    /// If the job failed.
+    /// Returns [`Failed`] if the job failed. How it was created determines whether the job is
+    /// retried.
     fn run(
         &self,
         job: Self::Job,
@@ -71,17 +78,18 @@ pub trait AsyncWork: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, Failed>> + Send;
 }
 
-/// [`AsyncWork`], as the work of a pool. There are no values of it.
+/// Marks [`AsyncWork`] as the work of a pool: `Pool<Async<W>>`. The type has no values.
 #[derive(Debug)]
 pub struct Async<W>(PhantomData<fn() -> W>);
 
-/// What a pool can work at: [`Work`], or [`Async`]. Nothing else implements it.
+/// Work that a pool can do: [`Work`], or [`AsyncWork`] in [`Async`]. Cannot be implemented
+/// directly.
 pub trait AnyWork: Serve + 'static {
-    /// What every worker is told before its first job.
+    /// Configuration that each worker receives before its first job.
     type Setup: Serialize + DeserializeOwned;
-    /// What is to be done.
+    /// Input of a job.
     type Job: Serialize + DeserializeOwned;
-    /// What comes of it.
+    /// Output of a job.
     type Output: Serialize + DeserializeOwned + Send + 'static;
 }
 
@@ -97,39 +105,40 @@ impl<W: AsyncWork> AnyWork for Async<W> {
     type Output = W::Output;
 }
 
-/// What a job can know of how it is run, and tell of how far it is.
+/// What a running job knows about its delivery, and how it reports its progress.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Context<'a> {
-    /// Which delivery this is: 1, unless workers died of the job or while it ran.
+    /// Number of this delivery: 1, unless a worker died in an earlier delivery.
     pub delivery: u32,
-    /// When the process is ended if the job still runs; the job is dropped, if it is async.
+    /// Time at which the process is ended if the job still runs. An async job is dropped instead.
     pub deadline: Option<Instant>,
     pub(super) activity: &'a Activity<Option<Progress>>,
 }
 
 impl Context<'_> {
-    /// The job has done so much, of so much in all if that is known. [`Handle::progress`](super::Handle::progress)
-    /// tells it to who waits for the job. However often this is called, it is sent ten times a second at most.
+    /// Reports that `done` of `total` is done; `total` is `None` if it is not known.
+    /// [`Handle::progress`](super::Handle::progress) returns the last report. However often a job
+    /// calls this, at most ten reports a second are sent.
     pub fn progress(&self, done: u64, total: Option<u64>) {
         let progress = Progress { done, total };
         self.activity.show(|shown| *shown = Some(progress));
     }
 }
 
-/// How far a job is, as it says itself with [`Context::progress`]: in steps, bytes, or whatever it counts.
+/// Progress of a job, as reported with [`Context::progress`]: in steps, bytes or any other unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// So much is done.
+    /// Amount done.
     pub done: u64,
-    /// So much there is to do in all, if that is known.
+    /// Total amount, if it is known.
     pub total: Option<u64>,
 }
 
-/// Why a job failed, as it says itself.
+/// The error of a job.
 ///
-/// Any error becomes one with `?`: it is final then.
+/// `?` converts any error to a final one, as [`Failed::new`] does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     message: String,
@@ -145,20 +154,20 @@ enum How {
 }
 
 impl Failed {
-    /// It would fail again.
+    /// Creates a final error: the job would fail again, and is not retried.
     #[must_use]
     pub fn new(message: impl fmt::Display) -> Self {
         Self::of(How::Final, message)
     }
 
-    /// It may pass: the job is tried again, as often as [`Builder::retries`](super::Builder::retries) says; after
-    /// this time, if there is one.
+    /// Creates a transient error: the job is retried up to
+    /// [`Builder::retries`](super::Builder::retries) times, `after` this time if one is given.
     #[must_use]
     pub fn may_pass(message: impl fmt::Display, after: Option<Duration>) -> Self {
         Self::of(How::MayPass { after }, message)
     }
 
-    /// No job can succeed until someone intervenes: the pool ends.
+    /// Creates a fatal error: no job can succeed until someone intervenes. The pool ends.
     #[must_use]
     pub fn fatal(message: impl fmt::Display) -> Self {
         Self::of(How::Fatal, message)
@@ -174,13 +183,13 @@ impl Failed {
         Self { message, how }
     }
 
-    /// One line for a person.
+    /// Returns the message: one line for people to read.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The limit on its time that the job overran, if it did.
+    /// Returns the time limit, if the job failed because it exceeded it.
     pub(super) const fn limit(&self) -> Option<Duration> {
         match self.how {
             How::Overran { limit } => Some(limit),
@@ -188,7 +197,8 @@ impl Failed {
         }
     }
 
-    /// A worker may have been taken over, and its words go to terminals and logs.
+    /// Truncates the message and replaces harmful characters: it may come from a compromised
+    /// worker, and is written to terminals and logs.
     pub(super) fn make_harmless(&mut self) {
         let end = self.message.floor_char_boundary(MAX_TEXT);
         self.message.truncate(end);

@@ -1,4 +1,4 @@
-//! How a process becomes a worker.
+//! The start of a worker process.
 
 use std::env;
 use std::ffi::OsStr;
@@ -22,24 +22,24 @@ use crate::session::{
     Activity, Engine, EventEngine, Options, Outcome, Overrun, Session, SessionError,
 };
 
-/// The name that a worker is started under: what tells it from any other process of the program. Unlike
-/// its environment, nobody inherits that.
+/// The name (`argv[0]`) of a worker process, which distinguishes it from other processes of the
+/// program. Unlike environment variables, it is not inherited by child processes.
 pub(super) const NAME: &str = "pool-worker";
 
-/// What it finds in its environment.
+/// Environment variables of a worker.
 pub(super) const KIND: &str = "POOL_WORKER_KIND";
 pub(super) const PARENT: &str = "POOL_WORKER_PARENT";
 pub(super) const SOCKET: &str = "POOL_WORKER_SOCKET";
-/// Set if a test of the default harness becomes the worker.
+/// Set if the worker is a test of the default harness.
 pub(super) const TEST: &str = "POOL_WORKER_TEST";
 
-/// Exit code of a worker that could not begin.
+/// Exit code of a worker that could not start.
 const EXIT_NOT_BEGUN: i32 = 70;
 
-/// Exit code of a worker whose job took too long, which it said before.
+/// Exit code of a worker whose job exceeded its deadline, after the worker has reported this.
 const EXIT_OVERRUN: i32 = 78;
 
-/// A kind of work that this program does.
+/// A kind of work that this program does, for [`init_one_of`].
 #[derive(Clone, Copy)]
 pub struct Kind {
     name: &'static str,
@@ -47,7 +47,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// The kind `W`.
+    /// Returns the kind for `W`.
     #[must_use]
     pub fn of<W: AnyWork>() -> Self {
         Self {
@@ -63,25 +63,26 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// The name by which a worker knows what it is for.
+/// Returns the name that tells a worker which kind of work to do.
 pub(super) fn name_of<W: AnyWork>() -> &'static str {
     std::any::type_name::<W>()
 }
 
-/// Whether this process was started as a worker.
+/// Returns whether this process was started as a worker.
 pub(super) fn is_worker() -> bool {
     env::args_os().next().as_deref() == Some(OsStr::new(NAME))
 }
 
-/// Becomes a worker, if this process was started as one: then it works until it is not needed any
-/// more, and does not return. Else it returns at once.
+/// Turns this process into a worker if it was started as one. A worker runs jobs until it is no
+/// longer needed, then exits; the call does not return. In any other process, the call returns
+/// immediately.
 ///
-/// To be called as the first thing that `main` does, before a file is open or a thread runs.
+/// Call this first in `main`, before any file is open and any other thread runs.
 pub fn init<W: AnyWork>() {
     init_one_of(&[Kind::of::<W>()]);
 }
 
-/// As [`init`], for a program that has pools of more than one kind.
+/// Like [`init`], for a program whose pools do several kinds of work.
 pub fn init_one_of(kinds: &[Kind]) {
     if !is_worker() {
         return;
@@ -94,7 +95,7 @@ pub fn init_one_of(kinds: &[Kind]) {
     };
     match (kind.work)() {
         Ok(()) | Err(Stop::Process(ProcessError::Link(LinkError::Closed))) => {
-            // What still runs is of no use to anyone.
+            // The results of jobs that still run are not needed.
             std::process::exit(0)
         }
         Err(Stop::Process(error)) => stop(&error.to_string()),
@@ -102,14 +103,14 @@ pub fn init_one_of(kinds: &[Kind]) {
     }
 }
 
-/// Ends this process, which says why.
+/// Reports `why` on standard error and ends this process.
 pub(super) fn stop(why: &str) -> ! {
-    // Nobody else would hear it.
+    // If standard error is closed, there is no other place to report to.
     let _ = writeln!(std::io::stderr(), "worker: {why}");
     std::process::exit(EXIT_NOT_BEGUN)
 }
 
-/// Why a worker cannot work.
+/// Reason why a worker cannot work.
 pub enum Stop {
     Process(ProcessError),
     Start(Failed),
@@ -122,7 +123,7 @@ impl<E: Into<ProcessError>> From<E> for Stop {
 }
 
 fn work<W: AnyWork>() -> Result<(), Stop> {
-    // The harness has threads of its own.
+    // The threads of the test harness may use open descriptors.
     if env::var_os(TEST).is_none() {
         close_inherited().map_err(ProcessError::Descriptors)?;
     }
@@ -142,7 +143,7 @@ fn work<W: AnyWork>() -> Result<(), Stop> {
     let options = Options {
         slots: terms.at_once,
         heartbeat: terms.heartbeat,
-        // How long a job may take is told by its deadline alone.
+        // Only the deadline limits the time of a job.
         rest: Duration::MAX,
         overrun: None,
         compute: true,
@@ -154,12 +155,12 @@ fn work<W: AnyWork>() -> Result<(), Stop> {
     Ok(())
 }
 
-/// How a worker does its jobs.
+/// How a worker runs its jobs.
 pub trait Serve {
-    /// How many jobs a worker has under way at once, if nothing is said.
+    /// Default number of jobs that a worker runs at once.
     const AT_ONCE: u16;
 
-    /// Gets ready, says so, and does what comes from then on.
+    /// Prepares the worker, reports that it is ready, and returns the session that runs its jobs.
     fn serve(
         outbox: Arc<IpcOutbox<Call>>,
         options: Options<Call>,
@@ -183,7 +184,7 @@ impl<W: Work> Serve for W {
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
             let work = match first {
                 Some(work) => work,
-                // The one before it panicked.
+                // The previous engine panicked.
                 None => start(&setup)
                     .unwrap_or_else(|failed| stop(&format!("it cannot start again: {failed}"))),
             };
@@ -219,7 +220,7 @@ impl<W: AsyncWork> Serve for Async<W> {
     }
 }
 
-/// A pool that hangs up is the end like any other.
+/// Reports a failed link as such: if the pool closed it, the worker exits without an error.
 fn into_stop(error: SessionError) -> Stop {
     if let SessionError::Link(error) = error {
         return ProcessError::Link(error).into();
@@ -227,7 +228,7 @@ fn into_stop(error: SessionError) -> Stop {
     ProcessError::Session(error).into()
 }
 
-/// What a job can know of how it is run.
+/// Returns the context of a job that starts now.
 fn context<'a>(
     order: &Order,
     deadline: Option<Duration>,
@@ -240,7 +241,7 @@ fn context<'a>(
     }
 }
 
-/// What came of a job, to be reported.
+/// Encodes the result of a job for its report.
 fn outcome(done: Result<impl Serialize, Failed>) -> Outcome<Call> {
     let done = done.and_then(|output| Blob::encode(&output).map_err(Failed::from));
     match done {
@@ -249,7 +250,7 @@ fn outcome(done: Result<impl Serialize, Failed>) -> Outcome<Call> {
     }
 }
 
-/// Does the calls that come, one after the other.
+/// Runs one call at a time.
 struct Caller<W> {
     work: W,
     deadline: Option<Duration>,
@@ -263,7 +264,7 @@ impl<W: Work> Engine<Call> for Caller<W> {
     }
 }
 
-/// Does one of the calls that are under way at once.
+/// Runs one of several calls at once.
 struct AsyncCaller<W> {
     work: Arc<W>,
     deadline: Option<Duration>,

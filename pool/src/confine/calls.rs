@@ -1,17 +1,17 @@
-//! The system calls of a confined worker: a list of what it may do. Everything else is refused.
+//! Limits the system calls of a confined worker to a list. All others are refused.
 //!
-//! | call | answer |
+//! | call | result |
 //! | --- | --- |
-//! | on the list, with arguments that the list allows | it is made |
+//! | on the list, with arguments that the list allows | allowed |
 //! | on the list, with other arguments; or known and not on the list | `EPERM` |
-//! | newer than the list, or `clone3` (its arguments are out of a filter's sight) | `ENOSYS`, so that libraries fall back on older calls |
+//! | newer than the list, or `clone3` (a filter cannot see its arguments) | `ENOSYS`, so that libraries fall back to older calls |
 //! | of another ABI of the processor (32-bit, x32) | the process ends |
 //!
-//! The list was made from what workers do on both engines, and from what glibc and musl do to look
-//! up names. A filter sees numbers and not memory: it cannot judge a path or an address.
+//! The list contains what workers do on both engines, and what glibc and musl do to look up names.
+//! A filter sees numbers and not memory: it cannot check a path or an address.
 //!
-//! This module knows what a worker needs of the kernel. It must not know which files that concerns:
-//! that is Landlock's part.
+//! This module knows what a worker needs from the kernel. It must not know which files this
+//! concerns: that is the task of Landlock.
 
 use libc::c_long;
 use rustix::process::getpid;
@@ -20,18 +20,18 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-/// The first number that Linux 6.17, which the list was made with, has given to no call. From 424 up
-/// numbers are the same on all processors.
+/// The first number without a call in Linux 6.17, on which the list is based. From 424 up, numbers
+/// are the same on all processors.
 const FIRST_UNKNOWN: u32 = 470;
 
-/// The bit in the number of a call of the x32 ABI. The number -1 has it too: that is what a tracer
+/// The bit that is set in the numbers of calls of the x32 ABI. It is also set in -1, which a tracer
 /// writes in place of a call that it skips.
 const X32: u32 = 0x4000_0000;
 const SKIPPED: u32 = u32::MAX;
 
-/// Allowed whatever the arguments are.
+/// Calls that are allowed with all arguments.
 const ANY: &[c_long] = &[
-    // Files, as far as Landlock lets them be opened; and their metadata.
+    // Files, as far as Landlock allows opening them, and their metadata.
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_close,
@@ -59,7 +59,7 @@ const ANY: &[c_long] = &[
     libc::SYS_readlinkat,
     libc::SYS_getcwd,
     libc::SYS_dup,
-    // Sockets that are open. A new one is TCP or UDP, if there may be one: see `socket` below.
+    // Open sockets. New ones are TCP or UDP, if they are allowed: see `socket` below.
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
@@ -76,7 +76,7 @@ const ANY: &[c_long] = &[
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
     libc::SYS_eventfd2,
-    // Memory. What is mapped anew is private: see `mmap` below.
+    // Memory. New mappings are private: see `mmap` below.
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mprotect,
@@ -104,7 +104,7 @@ const ANY: &[c_long] = &[
     libc::SYS_gettimeofday,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
-    // What it is, and where.
+    // Information about the process and the system.
     libc::SYS_getpid,
     libc::SYS_getppid,
     libc::SYS_getuid,
@@ -117,7 +117,7 @@ const ANY: &[c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// The same by their older numbers, which some libraries use where there are any.
+/// The same calls by their older numbers, which some libraries use where they exist.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[
     libc::SYS_open,
@@ -139,14 +139,14 @@ const OLDER: &[c_long] = &[];
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLDER: &[c_long] = &[];
 
-/// musl's resolver binds the socket that it asks from, and its abort(3) signals a thread by its own
-/// number alone.
+/// musl's resolver binds the socket that it sends its queries from, and its abort(3) signals a
+/// thread by thread id alone.
 #[cfg(target_env = "musl")]
 const LIBRARY: &[c_long] = &[libc::SYS_bind, libc::SYS_tkill];
 #[cfg(not(target_env = "musl"))]
 const LIBRARY: &[c_long] = &[];
 
-/// Sockets: domain, type and protocol. Protocol 0 is TCP or UDP as well.
+/// Allowed sockets: domain, type and protocol. Protocol 0 is TCP or UDP as well.
 const SOCKETS: [(i32, i32, i32); 8] = [
     (libc::AF_INET, libc::SOCK_STREAM, 0),
     (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP),
@@ -158,7 +158,7 @@ const SOCKETS: [(i32, i32, i32); 8] = [
     (libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP),
 ];
 
-/// Options of sockets: level and name.
+/// Allowed options of sockets: level and name.
 const SET_OPTIONS: [(i32, i32); 10] = [
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
@@ -178,7 +178,8 @@ const GET_OPTIONS: [(i32, i32); 4] = [
     (libc::SOL_SOCKET, libc::SO_RCVBUF),
 ];
 
-/// Requests of `ioctl`: not to block, how much is there to be read, and isatty(3).
+/// Allowed requests of `ioctl`: non-blocking mode, number of readable bytes, close-on-exec, and
+/// isatty(3).
 #[allow(
     clippy::unnecessary_cast,
     reason = "they are numbers of another type in musl"
@@ -190,7 +191,7 @@ const IOCTLS: [u64; 4] = [
     libc::TCGETS as u64,
 ];
 
-/// Commands of `fcntl`, beside `F_SETFL`.
+/// Allowed commands of `fcntl`, in addition to `F_SETFL`.
 const FCNTLS: [i32; 4] = [
     libc::F_GETFD,
     libc::F_SETFD,
@@ -198,13 +199,13 @@ const FCNTLS: [i32; 4] = [
     libc::F_DUPFD_CLOEXEC,
 ];
 
-/// Operations of `prctl`: a thread's name, names of mappings, and the auxiliary vector.
+/// Allowed operations of `prctl`: a thread's name, names of mappings, and the auxiliary vector.
 const PRCTLS: [i32; 3] = [libc::PR_SET_NAME, libc::PR_SET_VMA, PR_GET_AUXV];
 
 /// prctl(2); libc has no name for it.
 const PR_GET_AUXV: i32 = 0x4155_5856;
 
-/// A thread of this process, and nothing in a namespace of its own.
+/// Flags for a thread of this process, without a new namespace.
 const CLONE_NEEDED: i32 = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
 const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -214,12 +215,13 @@ const CLONE_REFUSED: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET;
 
-/// Memory that is mapped counts against `RLIMIT_DATA`: neither shared memory nor a growing stack
-/// does. (`MAP_TYPE` in linux/mman.h; libc has no name for it everywhere.)
+/// Mappings must count against `RLIMIT_DATA`: shared memory and growing stacks do not. (`MAP_TYPE`
+/// in linux/mman.h; libc does not define it everywhere.)
 const MAP_TYPE: i32 = 0x0f;
 const MAP_REFUSED: i32 = libc::MAP_GROWSDOWN;
 
-/// The filter for a thread of this process and all that it will start, with a `network` or without.
+/// Creates the filter for a thread of this process and all that it starts, with or without a
+/// `network`.
 pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     let own = getpid().as_raw_nonzero().get();
     let mut rules: Vec<(c_long, Vec<SeccompRule>)> = Vec::new();
@@ -244,7 +246,7 @@ pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     let ioctls = IOCTLS.map(|request| vec![compare(1, SeccompCmpOp::Eq, request)]);
     rules.push((libc::SYS_ioctl, any_of(ioctls)?));
     let mut fcntls: Vec<_> = FCNTLS.map(|command| vec![is(1, command)]).into();
-    // No signals when there is something to be read, whoever they would go to.
+    // No signals when data can be read, because any process could receive them.
     fcntls.push(vec![is(1, libc::F_SETFL), masked(2, libc::O_ASYNC, 0)]);
     rules.push((libc::SYS_fcntl, any_of(fcntls)?));
     let prctls = PRCTLS.map(|operation| vec![is(0, operation)]);
@@ -253,7 +255,7 @@ pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     rules.push((libc::SYS_clone, any_of([thread])?));
     let private = vec![masked(3, MAP_TYPE | MAP_REFUSED, libc::MAP_PRIVATE)];
     rules.push((libc::SYS_mmap, any_of([private])?));
-    // Its own limits may be read, and not be set.
+    // The limits of the process may be read, but not set.
     let read = [
         is(0, 0),
         SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0),
@@ -274,12 +276,12 @@ pub(super) fn filter(network: bool) -> Result<BpfProgram, BackendError> {
     Ok(program)
 }
 
-/// The beginning of the program: numbers for which there is no call, as far as the list knows, and
-/// those of x32. What is left goes on behind it.
+/// Returns the beginning of the program. It handles numbers without a call, as far as the list
+/// knows, and numbers of x32. The rest follows it.
 fn what_is_not_there() -> BpfProgram {
     let clone3 = u32::try_from(libc::SYS_clone3).unwrap_or(u32::MAX);
     let absent = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    // Load the number of the call, which is the first word of what a filter sees.
+    // Loads the number of the call, which is the first word of a filter's input.
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
     if cfg!(target_arch = "x86_64") {
         program.extend([
@@ -296,7 +298,7 @@ fn what_is_not_there() -> BpfProgram {
     program
 }
 
-/// A step of a filter.
+/// Returns a step of a filter.
 const fn statement(code: u32, operand: u32) -> sock_filter {
     sock_filter {
         code: code as u16,
@@ -306,7 +308,7 @@ const fn statement(code: u32, operand: u32) -> sock_filter {
     }
 }
 
-/// A step that skips `yes` steps if the comparison holds, and `no` if not.
+/// Returns a step that skips `yes` steps if the comparison holds, and `no` steps otherwise.
 const fn jump(comparison: u32, operand: u32, yes: u8, no: u8) -> sock_filter {
     sock_filter {
         jt: yes,
@@ -317,7 +319,7 @@ const fn jump(comparison: u32, operand: u32, yes: u8, no: u8) -> sock_filter {
 
 type Condition = Result<SeccompCondition, BackendError>;
 
-/// Arguments of these calls are 32 bits wide, whatever a register holds above that.
+/// Compares 32 bits: the arguments of these calls are not wider, whatever a register holds above.
 fn compare(argument: u8, operator: SeccompCmpOp, value: u64) -> Condition {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
 }
@@ -334,7 +336,7 @@ fn bits(value: i32) -> u64 {
     value.cast_unsigned().into()
 }
 
-/// One of several sets of conditions has to hold.
+/// Returns rules of which at least one has to match.
 fn any_of(
     sets: impl IntoIterator<Item = Vec<Condition>>,
 ) -> Result<Vec<SeccompRule>, BackendError> {

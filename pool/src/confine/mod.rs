@@ -1,8 +1,8 @@
-//! What a worker process may use: memory, its share of the processor, and its sandbox.
+//! Limits of a worker process: memory, niceness, and its sandbox.
 //!
-//! Limits are the worker's own doing: it sets them when it has its setup, before it has a second
-//! thread. The coordinator tries them first ([`Confinement::try_out`]), so that what is refused is
-//! told once, before anything is started, and not by every worker.
+//! A worker sets its own limits when it has received its setup, before it has a second thread. The
+//! coordinator tries them first ([`Confinement::try_out`]), so that a refusal is reported once,
+//! before anything is started, and not by every worker.
 
 mod calls;
 mod rights;
@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use sandbox::InForce;
 
-/// What a worker in a sandbox is given of its parent's environment, which may hold secrets: what the
-/// dynamic loader, the memory allocator, the resolver and the log read.
+/// The environment variables that a worker in a sandbox inherits: those that the dynamic loader,
+/// the memory allocator, the resolver and the log read. Others may contain secrets.
 const ENVIRONMENT: [&str; 13] = [
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
@@ -38,7 +38,8 @@ const ENVIRONMENT: [&str; 13] = [
     "RUST_MIN_STACK",
 ];
 
-/// What of this process's environment a worker in a sandbox is given, with the variables of `more`.
+/// Returns the part of this process's environment that a worker in a sandbox receives, including
+/// the variables of `more`.
 #[must_use]
 pub fn environment(more: &[&str]) -> Vec<(OsString, OsString)> {
     let known = ENVIRONMENT.iter().chain(more);
@@ -48,127 +49,126 @@ pub fn environment(more: &[&str]) -> Vec<(OsString, OsString)> {
 }
 use sandbox::{Extent, NEEDED, PORTS};
 
-/// The most that a memory image of a confined worker may take, in bytes. With 1 there is none at
-/// all, also where a program is to receive it, to which 0 would mean nothing (core(5),
-/// `RLIMIT_CORE`).
+/// Maximum size of a core dump of a confined worker, in bytes. A limit of 1 prevents core dumps
+/// even where a program receives them, to which 0 does not apply (core(5), `RLIMIT_CORE`).
 const CORE: u64 = 1;
 
-/// What a worker process may use.
+/// Limits of a worker process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// Most private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
+    /// Maximum private writable memory, in bytes (`RLIMIT_DATA` in setrlimit(2)).
     pub memory: Option<u64>,
     /// Nice value, -20 to 19 (setpriority(2)).
     pub nice: Option<i32>,
-    /// What it may reach; everything that its user can, if there is none.
+    /// What the worker can reach. `None` if it can reach everything that its user can.
     pub sandbox: Option<Sandbox>,
 }
 
-/// What a worker in a sandbox may reach. It starts no program and no process, whatever is said here,
-/// and keeps no capability that it can do without.
+/// What a worker in a sandbox can reach. In any case it cannot start a program or a process, and
+/// keeps no capability that it does not need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
-    /// Where the kernel cannot do all of it, there is to be no worker. If not, there is as much of a
-    /// sandbox as the kernel can do, and [`InForce::lacks`] says what is missing.
+    /// If set, workers run only if the kernel can provide the whole sandbox. Otherwise they run
+    /// with the part that it can provide, and [`InForce::lacks`] describes what is missing.
     pub strict: bool,
-    /// Files that may be read, and folders in which files may be.
+    /// Files that may be read, and folders in which files may be read.
     pub read: Vec<PathBuf>,
-    /// The same, where names of files may be listed as well; as far as everybody may do that.
+    /// Like `read`, but names of files may be listed as well; only as far as all users may do that.
     pub read_public: Vec<PathBuf>,
-    /// Folders in which files may be made, read, written to and removed; not folders.
+    /// Folders in which files may be created, read, written and removed, but not folders.
     pub write: Vec<PathBuf>,
-    /// Whom it may connect to.
+    /// Where the worker may connect to.
     pub network: Network,
-    /// Most descriptors that may be open.
+    /// Maximum number of open descriptors.
     pub descriptors: Option<u64>,
-    /// Largest file that may be written, in bytes.
+    /// Maximum size of a file that the worker writes, in bytes.
     pub file_size: Option<u64>,
 }
 
-/// Whom a worker in a sandbox may connect to. Nobody can connect to it.
+/// Where a worker in a sandbox may connect to. Nothing can connect to the worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// Nobody: it makes no socket.
+    /// Nowhere: it cannot create sockets.
     #[default]
     None,
-    /// Everybody, over TCP and UDP. It may read what it takes to look up names.
+    /// Anywhere, over TCP and UDP. It may read the files that name lookups need.
     Any,
-    /// As with [`Any`](Self::Any), but over TCP these ports alone, and that of name servers. This is
-    /// insisted on, however strict the sandbox is.
+    /// Like [`Any`](Self::Any), but over TCP only to these ports and to that of name servers.
+    /// Workers do not run without this limit, even if the sandbox is not strict.
     Ports(Vec<u16>),
 }
 
-/// Why a worker cannot be confined.
+/// Reasons why a worker cannot be confined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfineError {
-    /// The system's limit on memory is lower.
+    /// The hard limit on memory is lower than the requested limit.
     #[error("{asked} bytes of memory are more than the {hard} that the hard limit allows")]
     AboveHardLimit {
-        /// What was asked for.
+        /// The requested limit, in bytes.
         asked: u64,
-        /// The hard limit.
+        /// The hard limit, in bytes.
         hard: u64,
     },
-    /// The system does not take the limit on memory.
+    /// The system refuses the limit on memory.
     #[error("cannot limit memory to {bytes} bytes: {cause}")]
     Memory { bytes: u64, cause: io::Error },
-    /// The system does not give the nice value.
+    /// The system refuses the nice value.
     #[error("cannot give workers the nice value {wanted}: {cause}; ask for {current} or more")]
     Nice {
-        /// What was asked for.
+        /// The requested nice value.
         wanted: i32,
-        /// What this process has.
+        /// The nice value of this process.
         current: i32,
         cause: io::Error,
     },
-    /// The system does not take a limit that belongs to the sandbox.
+    /// The system refuses a limit that belongs to the sandbox.
     #[error("cannot limit the {what} of a worker to {most}: {cause}")]
     Lower {
-        /// Of what.
+        /// Name of the limit.
         what: &'static str,
         most: u64,
         cause: io::Error,
     },
-    /// The kernel cannot confine a worker in full.
+    /// The kernel cannot confine a worker completely.
     #[error(
         "this kernel cannot confine workers: it takes Landlock ABI {} (Linux 6.2), enabled \
          (lsm=landlock)", NEEDED as i32
     )]
     Unsupported(#[source] RulesetError),
-    /// The kernel cannot keep a worker to some ports.
+    /// The kernel cannot limit the ports that a worker connects to.
     #[error(
         "this kernel cannot limit the ports that workers connect to: it takes Landlock ABI {} (Linux \
          6.7), enabled (lsm=landlock)", PORTS as i32
     )]
     Ports(#[source] RulesetError),
-    /// A folder that may be written to is not there.
+    /// A folder that may be written to cannot be opened.
     #[error("cannot open the folder {} for the sandbox: {cause}", .folder.display())]
     Folder { folder: PathBuf, cause: PathFdError },
-    /// The kernel has Landlock, and refused.
+    /// The kernel has Landlock, but refused its rules.
     #[error("cannot confine workers with Landlock: {0}")]
     Refused(#[from] RulesetError),
-    /// The kernel does not filter system calls.
+    /// The kernel cannot filter system calls.
     #[error("this kernel cannot limit the system calls of workers: {0}; it takes seccomp filters")]
     Seccomp(#[from] seccompiler::Error),
-    /// The kernel does not take capabilities away.
+    /// The kernel cannot drop capabilities.
     #[error("cannot give up the capabilities of workers: {0}")]
     Capabilities(#[source] io::Error),
-    /// The kernel does not take this from a process.
+    /// The kernel cannot set `no_new_privs`.
     #[error("cannot give up new privileges: {0}")]
     Privileges(#[source] io::Error),
-    /// Nothing could be tried.
+    /// The thread that tries the limits could not be started.
     #[error("cannot start a thread to try the limits of workers: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl Confinement {
-    /// Confines this process, whose only thread calls, for good; or at least the calling thread and
-    /// whatever it will start, where there are others.
+    /// Confines this process permanently, if the caller is its only thread; otherwise the calling
+    /// thread and whatever it starts.
     ///
     /// # Errors
     ///
-    /// If it cannot be had.
+    /// Fails if the process cannot be confined as requested.
     pub fn apply(&self) -> Result<InForce, ConfineError> {
         self.be_nice()?;
         if let Some(bytes) = self.memory {
@@ -187,12 +187,12 @@ impl Confinement {
         self.enter(Extent::Process)
     }
 
-    /// Finds out whether a worker could [`apply`](Self::apply) it, without any effect on this process:
-    /// what can be tried is tried on a thread that ends at once.
+    /// Checks whether a worker could [`apply`](Self::apply) the confinement, without effect on this
+    /// process: what can be tried is tried on a thread that then ends.
     ///
     /// # Errors
     ///
-    /// What a worker would meet.
+    /// Returns the error that a worker would meet.
     pub fn try_out(&self) -> Result<InForce, ConfineError> {
         if let Some(asked) = self.memory
             && let Some(hard) = getrlimit(Resource::Data).maximum
@@ -214,7 +214,8 @@ impl Confinement {
         })
     }
 
-    /// On Linux a nice value belongs to a thread, and is inherited (setpriority(2), BUGS).
+    /// Sets the nice value. On Linux it belongs to a thread and is inherited (setpriority(2),
+    /// BUGS).
     fn be_nice(&self) -> Result<(), ConfineError> {
         let Some(wanted) = self.nice else {
             return Ok(());
@@ -247,7 +248,7 @@ impl Sandbox {
     }
 }
 
-/// Sets a limit of this process to `most`, for good, if it is not lower already.
+/// Sets a limit of this process to `most` permanently, unless it is already lower.
 fn lower(resource: Resource, what: &'static str, most: u64) -> Result<(), ConfineError> {
     let at_most = |limit: Option<u64>| Some(limit.map_or(most, |limit| limit.min(most)));
     let Rlimit { current, maximum } = getrlimit(resource);

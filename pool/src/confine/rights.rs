@@ -1,7 +1,7 @@
-//! The capabilities of a worker (capabilities(7)): it needs none, whoever runs it.
+//! The capabilities of a worker (capabilities(7)): it needs none, whichever user runs it.
 //!
-//! They belong to a thread and are inherited by what it starts. This module must not know what a
-//! worker does with its files.
+//! Capabilities belong to a thread and are inherited by what it starts. This module must not know
+//! what a worker does with its files.
 
 use std::ffi::OsStr;
 
@@ -12,11 +12,11 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities,
 };
 
-/// What a worker keeps if a path is out of its reach otherwise.
+/// What a worker keeps if it cannot reach a path otherwise.
 const TO_REACH_FILES: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 
-/// Gives up all capabilities. Whether one was kept comes back: the right to pass over permissions,
-/// if one of `paths` cannot be reached without it, which happens to root in folders of others.
+/// Drops all capabilities. Returns whether one was kept: the right to override permissions, if one
+/// of `paths` cannot be reached without it, which happens to root in folders of other users.
 pub(super) fn drop_capabilities(paths: &[(&OsStr, Access)]) -> Result<bool> {
     let had = capabilities(None)?;
     if had.permitted.is_empty() && had.inheritable.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn drop_capabilities(paths: &[(&OsStr, Access)]) -> Result<bool> {
         }
     }
     supported(clear_ambient_capability_set())?;
-    // For a moment, to find out how it is without them.
+    // Dropped temporarily, to test the access without them.
     let none = CapabilitySet::empty();
     set_capabilities(
         None,
@@ -54,8 +54,8 @@ pub(super) fn drop_capabilities(paths: &[(&OsStr, Access)]) -> Result<bool> {
     Ok(!kept.is_empty())
 }
 
-/// What the kernel does not know needs no giving up: a newer capability, or ambient ones before
-/// Linux 4.3.
+/// Ignores what the kernel does not know: a newer capability, or ambient ones before Linux 4.3, do
+/// not have to be dropped.
 fn supported(result: Result<()>) -> Result<()> {
     match result {
         Err(Errno::INVAL) => Ok(()),

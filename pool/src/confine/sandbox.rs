@@ -1,10 +1,9 @@
-//! The sandbox of a worker process: what it may touch of the file system, and what it may ask of
-//! the kernel.
+//! The sandbox of a worker process: limits its access to the file system and to the kernel.
 //!
-//! Made of Landlock (landlock(7)), a list of system calls (seccomp(2)), no capabilities and
-//! `no_new_privs`. All of them belong to a thread and are inherited by what it starts, so this
-//! comes before any other thread of a worker. Which files it takes to look up a name is known here
-//! and nowhere else. It must not decide whether there is to be a sandbox.
+//! It consists of Landlock (landlock(7)), a list of system calls (seccomp(2)), no capabilities and
+//! `no_new_privs`. All of them belong to a thread and are inherited by what it starts, so they are
+//! set before a worker starts another thread. Only this module knows which files a name lookup
+//! needs. It must not decide whether there is a sandbox.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,26 +19,27 @@ use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
 
 use super::{ConfineError, Network, Sandbox, calls, rights};
 
-/// What a strict sandbox insists on (Linux 6.2): files can be moved between folders that may both be
-/// written to (ABI 2), and not be truncated elsewhere (ABI 3).
+/// What a strict sandbox requires (Linux 6.2): files can be moved between two writable folders (ABI
+/// 2), and cannot be truncated elsewhere (ABI 3).
 pub(super) const NEEDED: ABI = ABI::V3;
 
-/// What is used where the kernel has it (Linux 6.12): ioctls on devices, listening on TCP ports,
-/// signals and abstract sockets. Landlock's later additions are not listed until they are tried.
+/// What is used if the kernel has it (Linux 6.12): limits on ioctls on devices, listening on TCP
+/// ports, signals and abstract sockets. Later additions to Landlock are not listed until they are
+/// tested.
 const USED: ABI = ABI::V6;
 
-/// What it takes to limit the ports that may be connected to (Linux 6.7).
+/// What a limit on the ports to connect to requires (Linux 6.7).
 pub(super) const PORTS: ABI = ABI::V4;
 
-/// Of name servers, which are asked over TCP for answers that are long (RFC 7766).
+/// Port of name servers, which send long answers over TCP (RFC 7766).
 const DOMAIN: u16 = 53;
 
-/// What it takes to write files, to read what is there of them, and to take them away.
+/// Rights to write files, to read the existing part of them, and to remove them.
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | WriteFile | Truncate | MakeReg | RemoveFile
 });
 
-/// What the C library reads to look up a name: resolv.conf(5), nsswitch.conf(5), hosts(5),
+/// Files that the C library reads to look up a name: resolv.conf(5), nsswitch.conf(5), hosts(5),
 /// host.conf(5), gai.conf(5), and the cache of ld.so(8), for the modules of nsswitch.conf.
 const LOOKUP_FILES: [&str; 8] = [
     "/etc/resolv.conf",
@@ -52,29 +52,30 @@ const LOOKUP_FILES: [&str; 8] = [
     "/etc/ld.so.cache",
 ];
 
-/// Where these modules are (ld.so(8)). They may be read; Landlock has no say in mapping them.
+/// Folders of these modules (ld.so(8)). They may be read; Landlock does not control mapping them.
 const LIBRARY_FOLDERS: [&str; 5] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
 
-/// What is in force, in words for a person.
+/// The parts of a sandbox that are in force. Displayed as text for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
     /// The version of Landlock.
     landlock: Option<i32>,
     /// The only folders that may be written to.
     write: Vec<PathBuf>,
-    /// Somebody may be connected to.
+    /// Whether connections are allowed.
     network: bool,
-    /// Only the system calls of a list can be made.
+    /// Whether system calls are limited to a list.
     seccomp: bool,
-    /// There are no capabilities; one is left if files are out of reach without it.
+    /// What is left of the capabilities: none, or one if files cannot be reached without it. `None`
+    /// if they could not be dropped.
     capabilities: Option<Kept>,
-    /// No program could give the worker rights that it lacks.
+    /// Whether executing a program can never add privileges.
     no_new_privs: bool,
-    /// There is to be a sandbox.
+    /// Whether a sandbox was requested.
     wanted: bool,
 }
 
-/// Whether the right to pass over permissions was kept.
+/// Whether the right to override permissions was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kept {
     Nothing,
@@ -82,15 +83,15 @@ enum Kept {
 }
 
 impl InForce {
-    /// Whether a worker that is to be confined could open the memory of other processes as files:
-    /// nothing but Landlock keeps it from that.
+    /// Returns whether a worker in a sandbox could open the memory of other processes as files:
+    /// only Landlock prevents this.
     #[must_use]
     pub const fn reaches_memory_of_others(&self) -> bool {
         self.wanted && self.landlock.is_none()
     }
 
-    /// What a sandbox should have and this one lacks, and what that means, if anything is missing:
-    /// a part of a sentence.
+    /// Returns what this sandbox lacks and the consequences, as part of a sentence. Returns `None`
+    /// if nothing is missing.
     #[must_use]
     pub fn lacks(&self) -> Option<String> {
         if !self.wanted {
@@ -173,21 +174,21 @@ impl fmt::Display for InForce {
     }
 }
 
-/// Whom a sandbox is for.
+/// What is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// This process, whose only thread calls: it is a worker.
+    /// This process, a worker, whose only thread is the caller.
     Process,
-    /// The calling thread, to try it.
+    /// The calling thread, as a trial.
     Thread,
 }
 
-/// Confines the calling thread, and what it will start, as `sandbox` says; what is in force then
-/// comes back.
+/// Confines the calling thread, and what it starts, to `sandbox`. Returns what is in force.
 ///
 /// # Errors
 ///
-/// If `sandbox` is strict and cannot be had in full.
+/// Fails if `sandbox` is strict and the kernel cannot provide all of it, or if ports are to be
+/// limited and the kernel cannot limit them.
 pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, ConfineError> {
     let no_new_privs =
         || set_no_new_privs(true).map_err(|errno| ConfineError::Privileges(errno.into()));
@@ -197,7 +198,7 @@ pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, Confin
         wanted: true,
         ..InForce::default()
     };
-    // Filters come last: what the others take is not on the list.
+    // Filters come last, because the other steps need system calls that are not on the list.
     if sandbox.strict {
         no_new_privs()?;
         let landlock = Some(restrict_files(sandbox, AccessFs::from_all(NEEDED))?);
@@ -212,16 +213,16 @@ pub(super) fn enter(sandbox: &Sandbox, extent: Extent) -> Result<InForce, Confin
         });
     }
     let no_new_privs = had(no_new_privs()).is_some();
-    // Landlock without ABI 2 refuses every move between folders, and so every file.
+    // Landlock without ABI 2 refuses every move between folders, which every file needs.
     let files = restrict_files(sandbox, AccessFs::Refer.into());
     let landlock = match files {
-        // Who names ports means that nothing else is connected to.
+        // A list of ports means that all other ports must be out of reach.
         Err(error) if matches!(sandbox.network, Network::Ports(_)) => return Err(error),
         files => had(files),
     };
     let capabilities = had(drop_capabilities(sandbox));
     if landlock.is_none() && extent == Extent::Process {
-        // Then this is what keeps other workers from the memory of this one.
+        // Without Landlock, this keeps other workers from the memory of this one.
         let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         tracing::debug!(?hidden, "not dumpable");
     }
@@ -241,8 +242,8 @@ fn had<T>(result: Result<T, ConfineError>) -> Option<T> {
         .ok()
 }
 
-/// Landlock knows files by their place in the file system, and nothing else that a process could
-/// do harm with: that is what the list of system calls is for.
+/// Limits system calls. Landlock controls files by their place in the file system, and nothing else
+/// that a process could do harm with.
 fn restrict_calls(sandbox: &Sandbox) -> Result<(), ConfineError> {
     let program = calls::filter(sandbox.network != Network::None);
     let program = program.map_err(|error| ConfineError::Seccomp(error.into()))?;
@@ -267,7 +268,7 @@ fn drop_capabilities(sandbox: &Sandbox) -> Result<Kept, ConfineError> {
     }
 }
 
-/// The version of Landlock that is in force then comes back.
+/// Limits access to files and ports. Returns the version of Landlock in force.
 fn restrict_files(sandbox: &Sandbox, needed: BitFlags<AccessFs>) -> Result<i32, ConfineError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -280,7 +281,7 @@ fn restrict_files(sandbox: &Sandbox, needed: BitFlags<AccessFs>) -> Result<i32, 
                 .handle_access(AccessNet::ConnectTcp)
                 .map_err(ConfineError::Ports)?;
         }
-        // The list of system calls has no socket.
+        // The list of system calls allows no sockets.
         Network::None => {
             ruleset = ruleset
                 .set_compatibility(CompatLevel::BestEffort)
@@ -290,7 +291,7 @@ fn restrict_files(sandbox: &Sandbox, needed: BitFlags<AccessFs>) -> Result<i32, 
     let ruleset = ruleset
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(USED))?
-        // Nobody has to connect to a worker.
+        // No process has to connect to a worker.
         .handle_access(AccessNet::BindTcp)?
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?;
@@ -300,12 +301,12 @@ fn restrict_files(sandbox: &Sandbox, needed: BitFlags<AccessFs>) -> Result<i32, 
             effective_abi,
             kernel_abi,
         } => kernel_abi.unwrap_or(effective_abi as i32),
-        // Ruled out by what is needed.
+        // Ruled out by the required rights above.
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
     })
 }
 
-/// Adds what is allowed. Nothing may be executed anywhere.
+/// Adds what is allowed. Nothing may be executed.
 fn permit(mut ruleset: RulesetCreated, sandbox: &Sandbox) -> Result<RulesetCreated, ConfineError> {
     for folder in &sandbox.write {
         let place = PathFd::new(folder).map_err(|cause| ConfineError::Folder {
@@ -324,7 +325,7 @@ fn permit(mut ruleset: RulesetCreated, sandbox: &Sandbox) -> Result<RulesetCreat
         Network::Any | Network::Ports(_) => read_by_lookups(),
     };
     for path in sandbox.read.iter().chain(&lookups) {
-        // What is not there need not be read.
+        // A path that does not exist does not have to be read.
         if let Ok(place) = PathFd::new(path) {
             ruleset = ruleset.add_rule(PathBeneath::new(place, AccessFs::ReadFile))?;
         }
@@ -342,13 +343,13 @@ fn permit(mut ruleset: RulesetCreated, sandbox: &Sandbox) -> Result<RulesetCreat
     Ok(ruleset)
 }
 
-/// What is read to look up a name, files and folders with all that is below.
+/// Returns the files and folders that are read to look up a name. Folders include everything below.
 fn read_by_lookups() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = LOOKUP_FILES.iter().map(PathBuf::from).collect();
     paths.extend(LIBRARY_FOLDERS.iter().map(PathBuf::from));
     // A rule belongs to a file and not to its name, and a new network may come with a new
-    // resolv.conf. Its folder may be read where it holds nothing else (/run/systemd/resolve), and
-    // /etc by users who find no secrets of others there.
+    // resolv.conf. Its folder may be read if it contains nothing else (/run/systemd/resolve), and
+    // /etc may be read by users who cannot read secrets of others there.
     let etc = Path::new("/etc");
     if let Ok(target) = Path::new(LOOKUP_FILES[0]).canonicalize()
         && let Some(folder) = target.parent()
@@ -362,7 +363,8 @@ fn read_by_lookups() -> Vec<PathBuf> {
     paths
 }
 
-/// Whether permissions keep this process from reading nothing: it is root's, or as good as.
+/// Returns whether permissions do not limit what this process reads: it runs as root, or has
+/// capabilities to the same effect.
 fn reads_everything() -> bool {
     let all = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
     rustix::process::geteuid().is_root()

@@ -1,6 +1,6 @@
-//! What one slot is doing: written by the slot and its engine, read by the heartbeat.
+//! The activity of one slot: written by the slot and its engine, read by the heartbeat.
 //!
-//! It must not judge how long is too long; that limit is passed in.
+//! Must not decide how long is too long; that limit is a parameter.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,13 @@ use protocol::message::Running;
 
 use crate::page::Word;
 
-/// What one slot is doing.
+/// The activity of one slot.
 pub struct Activity<P> {
-    /// Its place on the page.
+    /// The slot's place on the page.
     word: Word,
     current: Mutex<Option<Current<P>>>,
     abandoned: Arc<AtomicBool>,
-    /// Has the heartbeat sent before its time.
+    /// Requests an early heartbeat.
     hurry: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -38,7 +38,7 @@ impl<P: fmt::Debug> fmt::Debug for Activity<P> {
     }
 }
 
-/// Of a slot that is idle, and that nobody tells to give up what it does.
+/// The activity of an idle slot whose tasks are never abandoned.
 impl<P> Default for Activity<P> {
     fn default() -> Self {
         Self::new(Arc::default())
@@ -46,7 +46,7 @@ impl<P> Default for Activity<P> {
 }
 
 impl<P> Activity<P> {
-    /// Of a slot that is idle, and gives up what it does once `abandoned` is set.
+    /// Creates the activity of an idle slot. Its tasks are abandoned once `abandoned` is set.
     #[must_use]
     pub const fn new(abandoned: Arc<AtomicBool>) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl<P> Activity<P> {
         }
     }
 
-    /// The same, with a place on the page, and with what [`show`](Self::show) does.
+    /// Creates an activity with a place on the page and the effect of [`show`](Self::show).
     pub(super) fn with(
         word: Word,
         abandoned: Arc<AtomicBool>,
@@ -70,12 +70,12 @@ impl<P> Activity<P> {
         }
     }
 
-    /// Heartbeats do not name the task any more. Whether they did.
+    /// Removes the task from heartbeats. Returns whether there was one.
     pub fn end(&self) -> bool {
         self.lock().take().is_some()
     }
 
-    /// The task has got so far as `update` says.
+    /// Updates the progress of the task. The task counts as moving.
     pub fn advance(&self, update: impl FnOnce(&mut P)) {
         if let Some(current) = &mut *self.lock() {
             update(&mut current.running.progress);
@@ -83,7 +83,7 @@ impl<P> Activity<P> {
         }
     }
 
-    /// As [`advance`](Self::advance), and the coordinator is told soon: it does not wait for the next heartbeat.
+    /// Like [`advance`](Self::advance), but reports the progress before the next regular heartbeat.
     pub fn show(&self, update: impl FnOnce(&mut P)) {
         self.advance(update);
         if let Some(hurry) = &self.hurry {
@@ -91,24 +91,24 @@ impl<P> Activity<P> {
         }
     }
 
-    /// The task waits for what is nobody's fault.
+    /// Marks the task as moving while it waits for something that it cannot influence.
     pub fn touch(&self) {
         self.advance(|_| {});
     }
 
-    /// Whether nobody waits for the task any more, so that the engine should give it up.
+    /// Returns whether the result of the task is no longer needed, so that the engine should stop.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// The outcome of the slot's task is among the reports to be sent.
+    /// Clears the word. The outcome of the task must be among the reports to be sent.
     pub(super) fn clear_word(&self) {
         self.word.clear();
     }
 
-    /// Takes the task away from the slot if it was begun before `moment`: what becomes of it is not
-    /// the slot's to say any more.
+    /// Removes the task from the slot if it started before `moment`. The slot then must not report
+    /// its outcome.
     pub(super) fn take_away(&self, moment: Instant) -> Option<TaskId> {
         let mut current = self.lock();
         current
@@ -116,25 +116,25 @@ impl<P> Activity<P> {
             .map(|current| current.running.task)
     }
 
-    /// When its task was begun, if it has one.
+    /// Returns when the slot's task started, if there is one.
     pub(super) fn begun(&self) -> Option<Instant> {
         self.lock().as_ref().map(|current| current.begun)
     }
 
-    /// Every update is whole in itself, so a panic elsewhere does not matter.
+    /// Ignores poisoning: each update leaves a consistent state, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, Option<Current<P>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<P: Default> Activity<P> {
-    /// The slot takes up `task`; said before anything is done for it.
+    /// Records that the slot starts `task`. Called before anything is done for the task.
     pub(super) fn take_up(&self, task: TaskId) {
         self.word.set(task);
         self.begin(task);
     }
 
-    /// Heartbeats name `task` from now on.
+    /// Adds `task` to heartbeats.
     pub fn begin(&self, task: TaskId) {
         let now = Instant::now();
         *self.lock() = Some(Current {
@@ -149,7 +149,7 @@ impl<P: Default> Activity<P> {
 }
 
 impl<P: Clone> Activity<P> {
-    /// What runs at `now`, unless it did not move for longer than `limit`.
+    /// Returns the task that runs at `now`, unless it has not moved for longer than `limit`.
     #[must_use]
     pub fn running(&self, now: Instant, limit: Duration) -> Option<Running<P>> {
         self.lock()

@@ -1,29 +1,29 @@
-//! What a session runs its tasks with.
+//! Engines, which run the tasks of a session.
 
 use super::Activity;
 use crate::job::Job;
 
-/// What came of a task.
+/// The result of a task.
 pub type Outcome<J> = Result<Box<<J as Job>::Output>, Box<<J as Job>::Failure>>;
 
-/// Does one task at a time. Each slot has its own.
+/// Runs one task at a time. Each slot has its own engine.
 pub trait Engine<J: Job> {
-    /// Does the task, and says in `activity` how it goes.
+    /// Runs the task, and records its progress in `activity`.
     ///
     /// # Errors
     ///
-    /// The nack.
+    /// Returns the failure to be reported as a nack.
     fn run(&mut self, task: &J::Task, activity: &Activity<J::Progress>) -> Outcome<J>;
 }
 
-/// As [`Engine`], for an event loop: a task waits without holding up its thread.
+/// Like [`Engine`], for an event loop: a task that waits does not block its thread.
 pub trait EventEngine<J: Job>: Send {
-    /// Does the task, and says in `activity` how it goes. Dropped halfway, it gives the task up and
-    /// leaves nothing behind.
+    /// Runs the task, and records its progress in `activity`. Dropping the future cancels the task
+    /// and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// The nack.
+    /// Returns the failure to be reported as a nack.
     fn run(
         &mut self,
         task: &J::Task,

@@ -1,9 +1,9 @@
 //! Slots as tasks of one event loop, on one thread.
 //!
-//! Heartbeats come from the loop itself: a loop that is frozen sends none. They list what moves,
-//! as those of threads do, so a task that is forgotten cannot hide either.
+//! The loop itself sends the heartbeats: a loop that is frozen sends none. As with threads, they
+//! list only tasks that move, so a task that is never polled is noticed as well.
 //!
-//! It must not read from the link.
+//! Must not read from the link.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,12 +25,11 @@ use super::{Activity, EventEngine};
 use crate::job::Job;
 use crate::link::Outbox;
 
-/// How many tasks have their turn before sockets and timers are looked at again: tokio's own
-/// choice.
+/// Number of tasks that are polled before sockets and timers are checked again: tokio's default.
 const TURNS: u32 = 61;
 
-/// A loop for tasks. Where one may `compute` for long, sockets, timers and the heartbeat are looked
-/// at in between.
+/// Creates an event loop. If tasks may `compute` for long, sockets, timers and the heartbeat are
+/// checked after each of them.
 pub(super) fn runtime(compute: bool) -> std::io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
@@ -39,15 +38,15 @@ pub(super) fn runtime(compute: bool) -> std::io::Result<Runtime> {
         .build()
 }
 
-/// What the tasks of a loop have in common.
+/// State that the tasks of a loop share.
 pub(super) struct Crew<J: Job, O> {
     pub(super) post: Arc<Post<J, O>>,
     pub(super) queue: Arc<Queue<J::Task>>,
     pub(super) pulse: Pulse<J::Progress>,
 }
 
-/// Does tasks from the queue, as many at once as there are activities, until `stopped`. Those that
-/// still run are dropped then, and leave nothing behind.
+/// Runs tasks from the queue, as many at once as there are activities, until `stopped`. Tasks that
+/// still run are then dropped and leave nothing behind.
 pub(super) fn run<J, O, E>(
     runtime: Runtime,
     crew: Crew<J, O>,
@@ -71,7 +70,7 @@ pub(super) fn run<J, O, E>(
     runtime.block_on(stopped.notified());
 }
 
-/// Does one task after the other.
+/// Runs one task after the other.
 async fn slot<J: Job<Task: Sync>, E: EventEngine<J>>(
     post: &Post<J, impl Outbox<J>>,
     queue: &Queue<J::Task>,
@@ -102,7 +101,7 @@ async fn slot<J: Job<Task: Sync>, E: EventEngine<J>>(
     }
 }
 
-/// Does one task. A panic in it costs this task and this engine, nothing else.
+/// Runs one task. A panic affects only this task and this engine, which is replaced.
 async fn work<J: Job, E: EventEngine<J>>(
     assigned: &Assigned<J::Task>,
     engine: &mut E,
@@ -113,7 +112,7 @@ async fn work<J: Job, E: EventEngine<J>>(
     let result = {
         let mut running = pin!(engine.run(&assigned.job, activity));
         poll_fn(|context| {
-            // Not polled again after a panic, and an activity is whole at any time.
+            // The future is not polled again after a panic, and an activity is always consistent.
             let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
             match polled {
                 Ok(Poll::Pending) => Poll::Pending,
@@ -129,7 +128,7 @@ async fn work<J: Job, E: EventEngine<J>>(
     report::<J>(assigned.task, begun, result)
 }
 
-/// Sends heartbeats until nobody listens any more.
+/// Sends heartbeats until the post is closed.
 async fn beat<J: Job, O: Outbox<J>>(crew: Arc<Crew<J, O>>) {
     loop {
         sleep(crew.pulse.interval.max(MIN_INTERVAL)).await;

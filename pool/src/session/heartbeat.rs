@@ -1,8 +1,8 @@
-//! Signs of life, on a clock of their own.
+//! Heartbeats at regular intervals.
 //!
-//! They come from a thread that does no task, so that they say something about the slots: a
-//! running task that does not move for longer than its limits allow is left out. The same thread
-//! sends reports that nobody else sends in time.
+//! They come from a thread that runs no task, so that they describe the slots: a running task that
+//! has not moved for longer than its limit allows is left out. The same thread sends reports that
+//! no slot sends in time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,21 +14,21 @@ use super::{Activity, Overrun};
 use crate::job::{Broken, Job};
 use crate::link::Outbox;
 
-/// Shortest interval: a setup that asks for none gets no busy loop.
+/// Minimum interval, so that a setup with an interval of zero does not cause a busy loop.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the heartbeat needs to know.
 pub(super) struct Pulse<P> {
     pub(super) activities: Vec<Arc<Activity<P>>>,
     pub(super) interval: Duration,
-    /// Longest time that a task may go without moving.
+    /// Maximum time that a task may go without moving.
     pub(super) rest: Duration,
-    /// Longest time that a task may take, and who is told of one that takes longer.
+    /// Time limit of a task, and the function to call when a task exceeds it.
     pub(super) overrun: Option<Overrun>,
 }
 
-/// Sends a heartbeat every `interval`, and what is due of `post`, until that is closed or nobody
-/// listens any more. Tasks that did not move for too long are left out.
+/// Sends a heartbeat every `interval`, and the reports of `post` that are due, until the post is
+/// closed. Tasks that have not moved for too long are left out.
 pub(super) fn beat<J: Job>(post: &Post<J, impl Outbox<J>>, pulse: &Pulse<J::Progress>) {
     let interval = pulse.interval.max(MIN_INTERVAL);
     let mut next = Instant::now() + interval;
@@ -50,7 +50,7 @@ pub(super) fn beat<J: Job>(post: &Post<J, impl Outbox<J>>, pulse: &Pulse<J::Prog
 }
 
 impl<P: Clone> Pulse<P> {
-    /// What runs, and moves.
+    /// Returns the running tasks that move.
     pub(super) fn running(&self) -> Vec<Running<P>> {
         let now = Instant::now();
         let running = self.activities.iter();
@@ -59,7 +59,7 @@ impl<P: Clone> Pulse<P> {
             .collect()
     }
 
-    /// When the first of the tasks that run now has had its time.
+    /// Returns when the first of the running tasks reaches its time limit.
     fn next_overrun(&self) -> Option<Instant> {
         let limit = self.overrun.as_ref()?.limit;
         let begun = self
@@ -69,7 +69,8 @@ impl<P: Clone> Pulse<P> {
         begun.min()?.checked_add(limit)
     }
 
-    /// Says of each task that has had its time that it failed, and then who wants to know is told.
+    /// Reports a failure for each task that has exceeded its time limit, then calls
+    /// [`Overrun::then`].
     fn end_overrun<J: Job<Progress = P>>(&self, post: &Post<J, impl Outbox<J>>) {
         let Some(overrun) = &self.overrun else {
             return;

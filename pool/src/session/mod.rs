@@ -1,17 +1,17 @@
-//! A session: tasks in, reports out, from the setup to the end of the link.
+//! A session: receives tasks and sends reports, from the setup to the end of the link.
 //!
 //! ```text
 //!   reader (calls `read`) ──> queue ──> slots, each with an engine ──> reports
 //!                                         └── activity ──> heartbeat
 //! ```
 //!
-//! Slots are threads, and the heartbeat is one more; or, with the other kind of engine, all of them
-//! are tasks of one event loop, on one thread.
+//! Slots are threads, and the heartbeat is another thread. With the other kind of engine, all of
+//! them are tasks of one event loop, on one thread.
 //!
-//! Messages are few: `post` says which reports wait for others. What runs is on the page, before
-//! anything is done for the task.
+//! Messages are few: `post` determines which reports wait for others. A running task is recorded on
+//! the page before anything is done for it.
 //!
-//! It must not know what the tasks are, nor end the process: whoever runs it decides that.
+//! Must not know what the tasks are, and must not end the process: its caller decides that.
 
 mod activity;
 mod engine;
@@ -40,32 +40,33 @@ use queue::Queue;
 pub use activity::Activity;
 pub use engine::{Engine, EventEngine, Outcome};
 
-/// How a session works.
+/// Configuration of a session.
 pub struct Options<J: Job> {
-    /// Tasks in flight at once, at least 1. Tasks beyond wait in the queue.
+    /// Number of tasks that run at once, at least 1. Further tasks wait in the queue.
     pub slots: u16,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
     /// How long a task may go without moving before it counts as overdue.
     pub rest: Duration,
-    /// How long a task may take, and who is told of one that took longer.
+    /// Time limit of a task, and the function to call when a task exceeds it.
     pub overrun: Option<Overrun>,
-    /// Tasks compute for long at a time. An event loop looks at sockets and timers in between.
+    /// Whether tasks compute for long at a time. An event loop then checks sockets and timers more
+    /// often.
     pub compute: bool,
-    /// Where what is run is shown.
+    /// Where running tasks are recorded.
     pub page: Option<Page>,
-    /// Who is told what there is to know for the tasks that follow.
+    /// Receives the notices for the tasks that follow.
     pub learn: Box<dyn Fn(J::Notice) + Send + Sync>,
 }
 
-/// A limit on the time of a task. Only tasks on threads have one: those of an event loop cannot be
-/// left to themselves.
+/// A time limit for tasks. It applies only to tasks on threads, which can be left running; tasks of
+/// an event loop cannot.
 #[derive(Clone, Copy, Debug)]
 pub struct Overrun {
-    /// How long a task may take.
+    /// Maximum time of a task.
     pub limit: Duration,
-    /// What is done once the failure of a task that took longer is told. The thread that runs it does
-    /// so still; this is to end the process.
+    /// Called when the failure of a task that exceeded the limit has been reported. Its thread
+    /// still runs the task; the function is meant to end the process.
     pub then: fn(),
 }
 
@@ -82,16 +83,16 @@ impl<J: Job> fmt::Debug for Options<J> {
     }
 }
 
-/// Why a session ended in good order.
+/// Reasons why a session ended regularly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The coordinator said that there is nothing more to do.
+    /// The coordinator dismissed the worker: there is nothing more to do.
     Dismissed,
-    /// The coordinator hung up, or died.
+    /// The coordinator closed the link or died.
     Closed,
 }
 
-/// Why a session failed.
+/// Reasons why a session failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The link failed.
@@ -108,11 +109,11 @@ pub enum SessionError {
     SecondSetup,
 }
 
-/// A session whose threads run. Dropping it tells them to end, and does not wait.
+/// A session whose threads run. Dropping it tells them to end, and does not wait for them.
 pub struct Session<J: Job, O: Outbox<J>> {
     post: Arc<Post<J, O>>,
     queue: Arc<Queue<J::Task>>,
-    /// How an event loop is told to stop.
+    /// Tells an event loop to stop.
     stopped: Arc<Notify>,
     abandoned: Arc<AtomicBool>,
     learn: Box<dyn Fn(J::Notice) + Send + Sync>,
@@ -128,12 +129,12 @@ impl<J: Job, O: Outbox<J>> fmt::Debug for Session<J, O> {
 }
 
 impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
-    /// Starts slots on threads with engines that `make_engine` makes: one for each, and a fresh
-    /// one after a panic. Says that it is ready.
+    /// Starts slots on threads, and reports that the worker is ready. `make_engine` creates an
+    /// engine for each slot, and a new one after a panic.
     ///
     /// # Errors
     ///
-    /// If a thread cannot be started, or the link is down.
+    /// Fails if a thread cannot be started, or if the link is down.
     pub fn on_threads<E: Engine<J>>(
         outbox: Arc<O>,
         options: Options<J>,
@@ -158,12 +159,12 @@ impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
         Ok(session)
     }
 
-    /// Starts an event loop with engines that `make_engine` makes: one for each task in flight, and
-    /// a fresh one after a panic. Says that it is ready.
+    /// Starts an event loop, and reports that the worker is ready. `make_engine` creates an engine
+    /// for each slot, and a new one after a panic.
     ///
     /// # Errors
     ///
-    /// If the loop or its thread cannot be started, or the link is down.
+    /// Fails if the loop or its thread cannot be started, or if the link is down.
     pub fn on_event_loop<E: EventEngine<J> + 'static>(
         outbox: Arc<O>,
         options: Options<J>,
@@ -188,12 +189,12 @@ impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
         Ok(session)
     }
 
-    /// Reads the coordinator's messages until there are no more. Tasks that still run are given up
-    /// from then on; they report nothing.
+    /// Reads the coordinator's messages until there are no more. Tasks that still run are then
+    /// abandoned, and report nothing.
     ///
     /// # Errors
     ///
-    /// If the link fails otherwise than by being closed.
+    /// Fails if the link fails without being closed, or if a message breaks the protocol.
     pub fn read(&self, inbox: &mut impl Inbox<J>) -> Result<End, SessionError> {
         let end = self.read_on(inbox);
         self.stop();
@@ -203,11 +204,11 @@ impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
         }
     }
 
-    /// Waits for the session's threads.
+    /// Waits for the session's threads to end.
     pub fn join(mut self) {
         self.stop();
         for thread in self.threads.drain(..) {
-            // A slot contains the panics of its engine. Whatever else there was is over.
+            // Slots catch the panics of their engines. Any other panic has no effect any more.
             let _ = thread.join();
         }
     }
@@ -217,7 +218,7 @@ impl<J: Job, O: Outbox<J> + 'static> Session<J, O> {
             match inbox.recv()? {
                 ToWorker::<J>::Assign(assignments) => self.queue.push(assignments),
                 ToWorker::<J>::Notice(notice) => (self.learn)(notice),
-                // What is held is told with it: who asks wants to know what is left.
+                // Held reports are sent too, because the coordinator needs to know what is left.
                 ToWorker::<J>::Revoke(tasks) => self.post.release(self.queue.revoke(&tasks)),
                 ToWorker::<J>::Dismiss => return Ok(End::Dismissed),
                 ToWorker::<J>::Setup(_) => return Err(SessionError::SecondSetup),

@@ -1,22 +1,22 @@
-//! Reports on their way out: several go out in one frame.
+//! Sends reports, usually several in one frame.
 //!
-//! | what | goes out |
+//! | report | sent |
 //! | --- | --- |
-//! | the start of a task | with whatever is sent next, [`START`] after it at the latest: the [page](crate::page) tells it, so only who asks what is being done waits for it. Where several slots may take more tasks than a socket holds, [`HOLD`] after it: the coordinator waits for it to hand out more |
-//! | an outcome, when at least as many are held as tasks wait; so whenever a slot has nothing to do | at once |
-//! | a failure, or the first outcome of a group after one of another | at once |
-//! | an outcome when none was sent for [`HOLD`] | at once |
-//! | any other outcome | [`HOLD`] after it at the latest |
-//! | what was revoked and not started | at once |
-//! | the progress that a task shows | with a heartbeat, at once if the last was more than [`SHOW`] ago, else when it is |
+//! | the start of a task | with the next message, at most [`START`] later: the [page](crate::page) records it, so only a display of running tasks waits for it. If there are several slots, which may take more tasks than a socket holds, at most [`HOLD`] later: the coordinator waits for it to hand out more |
+//! | an outcome, if at least as many outcomes are held as tasks wait; so always when a slot is idle | immediately |
+//! | a failure, or the first outcome of a group after one of another | immediately |
+//! | an outcome, if none was sent for [`HOLD`] | immediately |
+//! | any other outcome | at most [`HOLD`] later |
+//! | a revoked task that was not started | immediately |
+//! | the progress that a task shows | with a heartbeat: immediately if the last one was more than [`SHOW`] ago, otherwise after that time |
 //!
-//! It is enough to look at what waits here. The coordinator hands out ahead only tasks of a group that
-//! the worker is asking already, while there is plenty for everybody and nobody has to keep a rate:
-//! then the place of a task that has ended is taken by the next one, and nobody waits for it. Whatever
-//! else needs a place (a group at its cap, a suspect, an idle worker) gets it by a revocation, or from a
-//! slot that has nothing to do.
+//! Only the tasks that wait here matter for this decision. The coordinator hands out tasks ahead
+//! only for a group that the worker already works on, while there are enough tasks for all workers
+//! and no rate limit applies. The next task then takes the place of a finished one, so nothing
+//! waits for that place. Anything else that needs a place (a group at its cap, a suspect, an idle
+//! worker) gets it by a revocation, or from an idle slot.
 //!
-//! It must not know what a task is for.
+//! Must not know what a task is for.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,22 +32,22 @@ use tokio::time::timeout;
 use crate::job::{FromWorker, Job, TaskReport};
 use crate::link::Outbox;
 
-/// How long an outcome may wait for others. Long beside what a frame costs, and short beside what
-/// anybody notices.
+/// How long an outcome may wait for others. Long compared with the cost of a frame, and too short
+/// for users to notice.
 const HOLD: Duration = Duration::from_millis(20);
 
-/// How long the start of a task may wait, where there is one slot. Most tasks have ended by then, and
-/// it goes out with that.
+/// How long the start of a task may wait if there is one slot. Most tasks end within this time, so
+/// that the start is sent with the outcome.
 pub(super) const START: Duration = Duration::from_millis(200);
 
-/// Time between two heartbeats that are sent because a task shows its progress.
+/// Minimum time between two heartbeats that are sent because a task shows its progress.
 pub(super) const SHOW: Duration = Duration::from_millis(100);
 
-/// Most bytes of reports in one frame, by [`Job::weight`], which is never too low. Far enough below
-/// the limit of a frame that the rest of it fits.
+/// Maximum size of the reports in one frame, in bytes by [`Job::weight`], which is never too low.
+/// It leaves room for the rest of the frame.
 pub(super) const CAPACITY: usize = 60 * 1024;
 
-/// A report, and how many bytes it takes of a frame at most.
+/// A report, and its maximum size in a frame in bytes.
 pub(super) struct Weighed<J: Job> {
     pub(super) report: TaskReport<J>,
     pub(super) weight: usize,
@@ -60,23 +60,24 @@ impl<J: Job> Weighed<J> {
     }
 }
 
-/// Reports on their way out.
+/// Reports that are still to be sent.
 #[derive(Debug)]
 pub(super) struct Post<J: Job, O> {
     outbox: Arc<O>,
     state: Mutex<State<J>>,
     courier: Courier,
-    /// [`HOLD`], but in tests.
+    /// [`HOLD`], except in tests.
     hold: Duration,
-    /// There is more than one slot.
+    /// Whether there is more than one slot.
     several: bool,
 }
 
-/// Who sends what has been held for long enough. One kind only: ringing for nobody costs a system
-/// call.
+/// Sends reports that have been held for long enough. A post has only one kind, because each
+/// notification costs a system call.
 #[derive(Debug)]
 enum Courier {
-    /// A thread, which waits in [`Post::wait`]. What is due at once is sent by who puts it down.
+    /// A thread, which waits in [`Post::wait`]. Reports that are due immediately are sent by the
+    /// caller that adds them.
     Thread(Condvar),
     /// A task of the event loop, in [`Post::deliver`].
     Task,
@@ -86,46 +87,46 @@ enum Courier {
 struct State<J: Job> {
     reports: Vec<TaskReport<J>>,
     weight: usize,
-    /// How many of them are outcomes.
+    /// Number of outcomes among the reports.
     outcomes: usize,
-    /// When they are to go, if there are any.
+    /// When the reports have to be sent, if there are any.
     due: Option<Instant>,
     /// When outcomes were last sent.
     sent: Instant,
-    /// Whose the latest outcome was.
+    /// Group of the latest outcome.
     group: String,
-    /// When a heartbeat is to go because a task shows its progress.
+    /// When a heartbeat has to be sent because a task shows its progress.
     shows: Option<Instant>,
-    /// When the last heartbeat went.
+    /// When the last heartbeat was sent.
     beaten: Option<Instant>,
-    /// When the courier looks next, if nobody wakes it.
+    /// When the courier looks next unless it is woken.
     looks: Option<Instant>,
-    /// Something was held since it last looked.
+    /// Whether a report has been held since the courier last looked.
     gathered: bool,
-    /// The courier, where it is a task, while it waits.
+    /// Wakes the courier, if it is a task that waits.
     waiting: Option<Waker>,
-    /// Nobody listens any more, or is to be told anything.
+    /// Whether the link has failed or the session has ended. Nothing more is sent then.
     closed: bool,
 }
 
-/// What the courier of threads is woken for.
+/// Reasons to wake the courier thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Call {
-    /// What is held is to go.
+    /// Held reports have to be sent.
     Due,
-    /// It is time for a heartbeat.
+    /// A regular heartbeat is due.
     Beat,
-    /// A heartbeat is to go before its time.
+    /// An earlier heartbeat is due.
     Show,
 }
 
 impl<J: Job, O: Outbox<J>> Post<J, O> {
-    /// For so many slots that are threads.
+    /// Creates a post for `slots` slots that are threads.
     pub(super) fn for_threads(outbox: Arc<O>, slots: u16) -> Self {
         Self::new(outbox, slots, Courier::Thread(Condvar::new()))
     }
 
-    /// For so many slots that are tasks of an event loop.
+    /// Creates a post for `slots` slots that are tasks of an event loop.
     pub(super) fn for_tasks(outbox: Arc<O>, slots: u16) -> Self {
         Self::new(outbox, slots, Courier::Task)
     }
@@ -154,7 +155,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// Puts down that `task` is taken up.
+    /// Adds the start of `task`.
     pub(super) fn begin(&self, task: TaskId) {
         let at = MonotonicNanos(monotonic());
         let mut state = self.lock();
@@ -163,8 +164,8 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         self.hold(&mut state, Instant::now() + wait);
     }
 
-    /// Puts down what became of a task of `group`, while `waiting` others wait. Whether anybody
-    /// listens.
+    /// Adds the outcome of a task of `group`, while `waiting` other tasks wait. Returns whether the
+    /// post is still open.
     pub(super) fn end(&self, outcome: Weighed<J>, group: &str, waiting: usize) -> bool {
         let now = Instant::now();
         let mut state = self.lock();
@@ -185,7 +186,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         !state.closed
     }
 
-    /// Puts down that these were not started, and has it sent.
+    /// Adds that `tasks` were not started, and has the reports sent immediately.
     pub(super) fn release(&self, tasks: Vec<TaskId>) {
         let mut state = self.lock();
         for task in tasks {
@@ -194,7 +195,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         self.hurry(&mut state, Instant::now());
     }
 
-    /// Has all outcomes sent, because a slot has nothing to do; whether anybody listens.
+    /// Has all outcomes sent, because a slot is idle. Returns whether the post is still open.
     pub(super) fn flush(&self) -> bool {
         let mut state = self.lock();
         if state.outcomes > 0 {
@@ -203,8 +204,8 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         !state.closed
     }
 
-    /// Sends what is held, and then a heartbeat with what `running` finds: whatever starts and ends
-    /// were told before it, it agrees with them. Whether anybody listens.
+    /// Sends the held reports, then a heartbeat with the result of `running`, so that the heartbeat
+    /// agrees with all starts and ends reported before it. Returns whether the post is still open.
     pub(super) fn beat(&self, running: impl FnOnce() -> Vec<Running<J::Progress>>) -> bool {
         let mut state = self.lock();
         self.send(&mut state);
@@ -215,7 +216,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         !state.closed
     }
 
-    /// A task shows its progress: a heartbeat is to tell of it, but not too many.
+    /// Schedules a heartbeat for the progress that a task shows, at most one in each [`SHOW`].
     pub(super) fn show(&self) {
         let mut state = self.lock();
         if state.shows.is_none() {
@@ -228,12 +229,12 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// Sends what is held.
+    /// Sends the held reports.
     pub(super) fn send_held(&self) {
         self.send(&mut self.lock());
     }
 
-    /// Sends what is held, if anybody still listens, and lets the courier go.
+    /// Sends the held reports if the link still works, and stops the courier.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         if !state.closed {
@@ -243,11 +244,11 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         self.wake(&mut state);
     }
 
-    /// Waits until something is due, or until `beat`; nothing once this is closed. For the courier of
-    /// threads.
+    /// Waits until something is due, at most until `beat`. Returns `None` once the post is closed.
+    /// For the courier thread.
     ///
-    /// While reports are gathered it wakes by itself, every [`HOLD`] at most, so that nobody has to
-    /// wake it: however many tasks there are in that time.
+    /// While reports are being added, the thread wakes by itself at least every [`HOLD`], so that
+    /// slots do not have to wake it, however many tasks there are in that time.
     pub(super) fn wait(&self, beat: Instant) -> Option<Call> {
         let Courier::Thread(bell) = &self.courier else {
             return None;
@@ -276,8 +277,8 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// Sends what is due, and heartbeats with what `running` finds where a task shows its progress, until nobody listens any more.
-    /// To be run by one task of the event loop.
+    /// Sends what is due, and heartbeats with the result of `running` when a task shows its
+    /// progress, until the post is closed. Must be run by one task of the event loop.
     pub(super) async fn deliver(&self, running: impl Fn() -> Vec<Running<J::Progress>>) {
         loop {
             let now = Instant::now();
@@ -296,7 +297,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
                 Poll::Pending
             });
             match look {
-                // The time alone is enough.
+                // Whether the wait ended early does not matter.
                 Some(at) => drop(timeout(at.saturating_duration_since(now), due).await),
                 None => due.await,
             }
@@ -313,7 +314,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// Lets tasks have their turn as long as they put down more: they wake one another.
+    /// Yields while other tasks add reports, because tasks wake one another.
     async fn let_others_put_more(&self) {
         let mut seen = None;
         loop {
@@ -325,7 +326,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// What is held may wait for more, until `due` at the latest.
+    /// Keeps the reports until `due` at the latest, so that others can join them.
     fn hold(&self, state: &mut State<J>, due: Instant) {
         if state.due.is_some_and(|earlier| earlier <= due) {
             return;
@@ -337,7 +338,7 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
     }
 
-    /// What is held is to go now.
+    /// Has the reports sent now.
     fn hurry(&self, state: &mut State<J>, now: Instant) {
         match &self.courier {
             Courier::Thread(_) => self.send(state),
@@ -377,11 +378,11 @@ impl<J: Job, O: Outbox<J>> Post<J, O> {
         }
         state.weight = 0;
         let reports = std::mem::take(&mut state.reports);
-        // A link that fails is seen, and told, by the reader.
+        // The reader notices and reports that a link has failed.
         state.closed |= self.outbox.send(FromWorker::<J>::Reports(reports)).is_err();
     }
 
-    /// Every change is whole in itself, so a panic elsewhere does not matter.
+    /// Ignores poisoning: each change leaves a consistent state, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -396,12 +397,12 @@ impl<J: Job> State<J> {
         self.shows.is_some_and(|at| at <= Instant::now())
     }
 
-    /// The courier would come too late by itself for what is due at `moment`.
+    /// Returns whether the courier would look too late for what is due at `moment`.
     fn is_before_the_next_look(&self, moment: Instant) -> bool {
         self.looks.is_none_or(|at| at > moment)
     }
 
-    /// The courier has something to do, now or before it would come by itself.
+    /// Returns whether the courier has something to do, now or before it would look by itself.
     fn is_called_before_the_next_look(&self) -> bool {
         let now = Instant::now();
         let moments = [self.due, self.shows];
@@ -409,7 +410,7 @@ impl<J: Job> State<J> {
         moments.any(|at| at <= now || self.is_before_the_next_look(at))
     }
 
-    /// When the courier has to look next: nothing if it is woken in time.
+    /// Returns when the courier has to look next. `None` if it will be woken in time.
     fn next_look(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
         let goes_on = std::mem::take(&mut self.gathered);
         let due = self.due.or_else(|| goes_on.then(|| now + hold));
@@ -417,7 +418,7 @@ impl<J: Job> State<J> {
     }
 }
 
-/// The clock that all processes share.
+/// Returns the time of the clock that all processes share, in nanoseconds.
 fn monotonic() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let time = Duration::try_from(time).unwrap_or_default();
@@ -435,7 +436,7 @@ mod tests {
 
     const FAILURE: usize = 24 * 1024;
 
-    /// A failure of about [`FAILURE`] bytes.
+    /// Returns a failure of about [`FAILURE`] bytes.
     fn large(task: u64) -> Weighed<Text> {
         Weighed::new(Report::Nacked {
             task: TaskId(task),
@@ -450,7 +451,7 @@ mod tests {
         })
     }
 
-    /// Counts frames, and refuses what the link between processes would refuse.
+    /// Refuses messages that the link between processes would refuse.
     struct Framed(LocalOutbox<FromWorker<Text>>);
 
     impl Outbox<Text> for Framed {
@@ -484,8 +485,8 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3600);
 
-    /// A post that nobody empties but those who put something down, and a count of the reports in
-    /// each frame since it was last asked.
+    /// A post without a courier, and the other end of its link. `frames` returns the number of
+    /// reports in each new frame.
     struct Desk {
         post: Post<Text, LocalOutbox<FromWorker<Text>>>,
         coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,

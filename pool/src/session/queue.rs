@@ -1,6 +1,6 @@
-//! Tasks that wait for a slot, be that a thread or a task of an event loop.
+//! Tasks that wait for a slot: a thread, or a task of an event loop.
 //!
-//! It must not know what a task is for.
+//! Must not know what a task is for.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use protocol::{Assigned, TaskId};
 use tokio::sync::Notify;
 
-/// Tasks that wait for a slot, first come, first served.
+/// Tasks that wait for a slot, in the order in which they arrived.
 #[derive(Debug)]
 pub(super) struct Queue<J> {
     state: Mutex<State<J>>,
     bell: Bell,
 }
 
-/// How those who wait are told. One kind only: ringing for nobody costs a system call.
+/// Wakes waiting slots. A queue has only one kind, because each notification costs a system call.
 #[derive(Debug)]
 enum Bell {
     Threads(Condvar),
@@ -29,7 +29,7 @@ struct State<J> {
 }
 
 impl<J> Queue<J> {
-    /// A queue that threads wait at, with [`pop`](Self::pop).
+    /// Creates a queue for threads, which wait with [`pop`](Self::pop).
     pub(super) fn for_threads() -> Self {
         Self {
             state: Mutex::new(State::new()),
@@ -37,7 +37,7 @@ impl<J> Queue<J> {
         }
     }
 
-    /// A queue that the tasks of an event loop wait at, with [`next`](Self::next).
+    /// Creates a queue for the tasks of an event loop, which wait with [`next`](Self::next).
     pub(super) fn for_tasks() -> Self {
         Self {
             state: Mutex::new(State::new()),
@@ -45,19 +45,19 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Adds `assigned`, in their order.
+    /// Appends `assigned` in order.
     pub(super) fn push(&self, assigned: Vec<Assigned<J>>) {
         let many = assigned.len() > 1;
         self.lock().waiting.extend(assigned);
         match &self.bell {
             Bell::Threads(bell) if many => bell.notify_all(),
             Bell::Threads(bell) => bell.notify_one(),
-            // Who takes a task wakes the next one, as long as there are more.
+            // The slot that takes a task wakes the next slot while there are more tasks.
             Bell::Tasks(bell) => bell.notify_one(),
         }
     }
 
-    /// Takes the first task, if there is one now.
+    /// Takes the first task if there is one now.
     pub(super) fn try_pop(&self) -> Option<Assigned<J>> {
         let mut state = self.lock();
         if state.closed {
@@ -66,7 +66,7 @@ impl<J> Queue<J> {
         state.waiting.pop_front()
     }
 
-    /// Waits for a task and takes it; `None` once the queue is closed.
+    /// Waits for a task and takes it. Returns `None` once the queue is closed.
     pub(super) fn pop(&self) -> Option<Assigned<J>> {
         let mut state = self.lock();
         loop {
@@ -83,13 +83,13 @@ impl<J> Queue<J> {
         }
     }
 
-    /// As [`pop`](Self::pop), for tasks of an event loop.
+    /// Like [`pop`](Self::pop), for tasks of an event loop.
     pub(super) async fn next(&self) -> Option<Assigned<J>> {
         loop {
             {
                 let mut state = self.lock();
                 if state.closed {
-                    // Whoever else waits is told by the one before it: see `close`.
+                    // Each waiting slot wakes the next one: see `close`.
                     if let Bell::Tasks(bell) = &self.bell {
                         bell.notify_one();
                     }
@@ -111,12 +111,12 @@ impl<J> Queue<J> {
         }
     }
 
-    /// How many tasks wait.
+    /// Returns the number of waiting tasks.
     pub(super) fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// Takes those of `tasks` that still wait out again, and tells which these are.
+    /// Removes those of `tasks` that still wait, and returns them.
     pub(super) fn revoke(&self, tasks: &[TaskId]) -> Vec<TaskId> {
         let revoked: HashSet<TaskId> = tasks.iter().copied().collect();
         let mut released = Vec::new();
@@ -130,18 +130,19 @@ impl<J> Queue<J> {
         released
     }
 
-    /// Lets nobody wait any more. What is still queued stays undone.
+    /// Ends all waits. Tasks that are still queued are not run.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         match &self.bell {
             Bell::Threads(bell) => bell.notify_all(),
-            // A task may be between its look at the state and its wait, on another thread:
-            // `notify_waiters` would miss it. A permit is kept for it, and handed on from there.
+            // A slot may be between its check of the state and its wait, on another thread:
+            // `notify_waiters` would miss it. `notify_one` stores a permit for it, which it passes
+            // on.
             Bell::Tasks(bell) => bell.notify_one(),
         }
     }
 
-    /// Every change is whole in itself, so a panic elsewhere does not matter.
+    /// Ignores poisoning: each change leaves a consistent state, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

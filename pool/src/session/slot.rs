@@ -1,6 +1,6 @@
-//! One slot: a thread that does one task after the other.
+//! One slot: a thread that runs one task after the other.
 //!
-//! It must not read from the link.
+//! Must not read from the link.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use super::{Activity, Engine, Outcome};
 use crate::job::{Broken, Job};
 use crate::link::Outbox;
 
-/// Does tasks from `queue` until it is closed, or nobody listens any more.
+/// Runs tasks from `queue` until the queue or the post is closed.
 pub(super) fn run<J: Job, E: Engine<J>>(
     post: &Post<J, impl Outbox<J>>,
     queue: &Queue<J::Task>,
@@ -28,7 +28,8 @@ pub(super) fn run<J: Job, E: Engine<J>>(
         let next = match queue.try_pop() {
             Some(assigned) => assigned,
             None => {
-                // The others may have taken what waited when this slot's last task ended.
+                // Other slots may have taken the tasks that waited when this slot's last task
+                // ended.
                 post.flush();
                 match queue.pop() {
                     Some(assigned) => assigned,
@@ -43,7 +44,7 @@ pub(super) fn run<J: Job, E: Engine<J>>(
             return;
         }
         if !activity.end() {
-            // It took too long: that is told, and the process ends.
+            // It took too long: the failure is reported, and the process ends.
             return;
         }
         let listens = post.end(report, J::group(&next.job), queue.waiting());
@@ -54,7 +55,7 @@ pub(super) fn run<J: Job, E: Engine<J>>(
     }
 }
 
-/// Does one task. A panic in it costs this task and this engine, nothing else.
+/// Runs one task. A panic affects only this task and this engine, which is replaced.
 fn work<J: Job, E: Engine<J>>(
     assigned: &Assigned<J::Task>,
     engine: &mut E,
@@ -62,7 +63,7 @@ fn work<J: Job, E: Engine<J>>(
     make_engine: &impl Fn() -> E,
 ) -> Weighed<J> {
     let begun = SystemTime::now();
-    // The engine is not looked at again after a panic, and an activity is whole at any time.
+    // The engine is not used again after a panic, and an activity is always consistent.
     let result = catch_unwind(AssertUnwindSafe(|| engine.run(&assigned.job, activity)));
     if result.is_err() {
         *engine = make_engine();
@@ -70,7 +71,7 @@ fn work<J: Job, E: Engine<J>>(
     report::<J>(assigned.task, begun, result)
 }
 
-/// What to say of a task that was taken up at `begun`, and what came of it, unless it panicked.
+/// Returns the report on a task that started at `begun`. `result` is an error if the task panicked.
 pub(super) fn report<J: Job>(
     task: TaskId,
     begun: SystemTime,
@@ -91,7 +92,7 @@ pub(super) fn report<J: Job>(
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 fn words(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&str>() {
         text

@@ -17,7 +17,7 @@ use crate::job::Broken;
 use crate::link::{CoordinatorEnd, LocalInbox, LocalOutbox, local_link};
 use crate::page;
 
-/// Texts that say what becomes of them.
+/// Texts that determine the outcome of their tasks.
 #[derive(Debug, PartialEq)]
 pub(super) enum Text {}
 
@@ -43,15 +43,16 @@ impl Job for Text {
     }
 }
 
-/// What drives the slots.
+/// Kinds of slots.
 #[derive(Clone, Copy)]
 enum Kind {
     Threads,
     Loop,
 }
 
-/// An engine that does what a task says: `hold` tells the test and waits for it, `show` shows its progress often and does the same, `panic` panics,
-/// `large` has more to say than a frame holds, anything else is done at once.
+/// An engine controlled by the text of the task: `hold` notifies the test and waits for it, `show`
+/// shows its progress often and then does the same, `panic` panics, `large` returns more than a
+/// frame holds, and any other task is done immediately.
 struct Scripted {
     held: Sender<()>,
     release: Arc<Mutex<UnboundedReceiver<()>>>,
@@ -60,7 +61,7 @@ struct Scripted {
 
 impl Drop for Scripted {
     fn drop(&mut self) {
-        // Most tests do not wait for it.
+        // Most tests do not receive this.
         let _ = self.gone.send(());
     }
 }
@@ -75,7 +76,7 @@ impl Scripted {
     }
 }
 
-/// Counts to [`SHOWN`] often.
+/// Counts to [`SHOWN`] many times.
 fn show(activity: &Activity<u8>) {
     for _ in 0..1000 {
         for number in 1..=SHOWN {
@@ -112,15 +113,15 @@ impl EventEngine<Text> for Scripted {
     }
 }
 
-/// A running session, and the test's side of it.
+/// A running session, and the test's end of it.
 struct Bench {
     coordinator: CoordinatorEnd<ToWorker<Text>, FromWorker<Text>>,
     held: Receiver<()>,
     release: UnboundedSender<()>,
-    /// Hears of each engine that is dropped.
+    /// Notified of each engine that is dropped.
     gone: Receiver<()>,
     page: File,
-    /// Hears once the session has read its last message: no task is begun after that.
+    /// Notified when the session has read its last message: no task starts after that.
     closed: Receiver<()>,
     reader: thread::JoinHandle<Result<End, SessionError>>,
 }
@@ -165,7 +166,7 @@ fn bench_with(kind: Kind, options: Options<Text>, page: File) -> Bench {
     let (tell_closed, closed) = channel();
     let reader = thread::spawn(move || {
         let end = session.read(&mut inbox);
-        // Most tests do not wait for it.
+        // Most tests do not receive this.
         let _ = tell_closed.send(());
         session.join();
         end
@@ -185,7 +186,7 @@ fn bench_with(kind: Kind, options: Options<Text>, page: File) -> Bench {
 
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A message that does not come within this does not come.
+/// Time after which a message counts as missing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Bench {
@@ -212,7 +213,7 @@ impl Bench {
         self.say(ToWorker::<Text>::Assign(assignments));
     }
 
-    /// The next frame, as short words.
+    /// Returns the next frame as short words.
     fn words(&self) -> Vec<String> {
         let FromWorker::<Text>::Reports(reports) = self.next() else {
             panic!("reports were expected");
@@ -242,7 +243,7 @@ fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
         bench.release.send(()).expect("it waits");
         let expected = [format!("started {task}"), format!("acked {task}")];
         let mut words = bench.words();
-        // The start of a task that takes long is told alone, and on a busy machine any does.
+        // The start of a long task is sent alone, and on a busy machine any task may be long.
         if assigned.elapsed() >= post::START && words.len() == 1 {
             words.extend(bench.words());
         }
@@ -253,7 +254,7 @@ fn a_task_with_none_behind_it_is_told_in_one_frame(kind: Kind) {
 
 fn what_has_ended_is_told_though_the_next_takes_for_ever(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
-    // The first answers of a host do not wait; of those that follow, a few may.
+    // The first outcomes of a host are sent immediately; of those that follow, a few may wait.
     let mut quick: Vec<_> = (1..20).map(|task| (task, "")).collect();
     quick.push((20, "hold"));
     quick.extend((21..99).map(|task| (task, "")));
@@ -284,7 +285,7 @@ fn the_page_names_what_runs(kind: Kind) {
         named
     };
     assert_eq!(named(), [7, 8].map(TaskId));
-    // When the next one runs, the one before it is not named any more.
+    // When the next task runs, the previous one is no longer named.
     bench.release.send(()).expect("it waits");
     bench.held.recv().expect("the third follows");
     assert_eq!(named().len(), 2);
@@ -297,7 +298,7 @@ fn the_page_names_what_runs(kind: Kind) {
     while told < 8 {
         told += bench.words().len();
     }
-    // It is cleared when that is said, or just after.
+    // The word is cleared when the outcome is sent, or just after.
     let begun = std::time::Instant::now();
     while !named().is_empty() {
         assert!(begun.elapsed() < PATIENCE, "{:?}", named());
@@ -333,7 +334,7 @@ fn many_releases_fit_their_frames(kind: Kind) {
         tasks.into_iter().map(TaskId).collect(),
     ));
     let (mut told, mut frames) = (0, 0);
-    // With the start of the first.
+    // The start of the first task is included.
     while told < 60_000 {
         let message = bench.next();
         let frame = codec::encode(&message).expect("it fits");
@@ -370,7 +371,7 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
     };
     assert_eq!(running, [expected]);
     bench.release.send(()).expect("it waits");
-    // Idle workers show life as well.
+    // Idle workers send heartbeats as well.
     while bench.next() != FromWorker::<Text>::Heartbeat(Vec::new()) {}
     bench.dismiss();
 }
@@ -378,7 +379,7 @@ fn a_heartbeat_lists_what_runs(kind: Kind) {
 fn a_panic_costs_its_task_and_nothing_else(kind: Kind) {
     let bench = bench(kind, 1, NEVER);
     bench.assign(&[(1, "panic")]);
-    // The message of a panic may take so long that the start is told before the failure.
+    // Printing the panic may take so long that the start is sent before the failure.
     let mut reports = Vec::new();
     while !matches!(reports.last(), Some(Report::Nacked { .. })) {
         let FromWorker::<Text>::Reports(more) = bench.next() else {
@@ -459,7 +460,7 @@ macro_rules! on_both_kinds {
     };
 }
 
-/// A heartbeat of its own would never come.
+/// No regular heartbeat would ever be sent.
 fn progress_is_told_soon_but_not_each_time(kind: Kind) {
     let begun = Instant::now();
     let bench = bench(kind, 2, NEVER);
@@ -504,7 +505,7 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
     let options = Options {
         overrun: Some(Overrun {
             limit,
-            // The test sees what was said by then.
+            // The test receives what was reported by then.
             then: || {},
         }),
         ..options
@@ -517,7 +518,8 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
         words.extend(bench.words());
     }
     bench.release.send(()).expect("it waits");
-    // The slot ends: what it would say is said, and the second is for another process.
+    // The slot ends: its task's outcome was reported, and the second task is left to another
+    // process.
     bench.gone.recv_timeout(PATIENCE).expect("the slot ends");
     drop(bench.coordinator.to_worker);
     let end = bench.reader.join().expect("no panic");
@@ -527,11 +529,11 @@ fn what_takes_too_long_is_told_before_anybody_is_asked_to_end_it() {
     assert_eq!(page::read(&bench.page).expect("read"), []);
 }
 
-/// Where slots are threads, each says so for itself.
+/// Slots that are threads would send a frame each.
 #[test]
 fn what_is_at_hand_in_an_event_loop_goes_out_in_one_frame() {
     let bench = bench(Kind::Loop, 3, NEVER);
-    // All end in one turn of the loop.
+    // All tasks end in one turn of the loop.
     for _ in 0..10 {
         bench.assign(&[(4, ""), (5, ""), (6, "")]);
         assert_eq!(bench.words().len(), 6);
@@ -565,10 +567,10 @@ fn a_frozen_event_loop_shows_no_life() {
     };
     session.queue.push(vec![assigned(1)]);
     wait.recv().expect("it froze");
-    // It says nothing any more, and what it runs can be read nevertheless.
+    // The worker sends nothing any more, but its running task can still be read.
     while coordinator.from_worker.try_recv().is_ok() {}
     assert_eq!(page::read(&page).expect("read"), [TaskId(1)]);
-    // As long as a hundred heartbeats, there is none: a wait for silence has to have an end.
+    // A wait for silence has to end: this one lasts as long as a hundred heartbeats.
     let silence = coordinator.from_worker.recv_timeout(Duration::from_secs(1));
     assert!(silence.is_err(), "{silence:?}");
     thaw.send(()).expect("it waits");

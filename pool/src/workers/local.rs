@@ -1,7 +1,7 @@
-//! Workers as threads of the coordinator's own process, for comparison.
+//! Workers as threads of the coordinator's process, for comparison.
 //!
-//! What a process gives, these do not: they share its memory and its fate, and cannot be killed.
-//! Everything above the pool is the same.
+//! They lack what a process provides: they share memory with the coordinator, end with it, and
+//! cannot be killed. Everything above the pool is the same.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,16 +18,16 @@ use crate::dispatch::Exit;
 use crate::job::{FromWorker, Job, ToWorker};
 use crate::link::{LinkError, LocalInbox, Outbox};
 
-/// What such a worker does until it is told to leave, or hears that it is not waited for. Why it
-/// could not work comes back.
+/// A function that runs a worker until it is dismissed or its inbox is closed. It returns the
+/// reason if the worker could not work.
 type Serve<J, M> =
     dyn Fn(LocalInbox<ToWorker<J>>, Arc<DirectOutbox<J, M>>) -> Result<(), String> + Send + Sync;
 
-/// The workers of a run, each a thread of this process. `M` is what the run's inbox takes.
+/// The workers of a run, each a thread of this process. `M` is the type of the run's inbox.
 pub struct LocalPool<J: Job, M> {
     serve: Arc<Serve<J, M>>,
     inbox: Sender<M>,
-    /// Where each worker hears: dropping that tells it that nobody waits for it any more.
+    /// Senders to the workers. Dropping a sender tells the worker that it is no longer needed.
     workers: BTreeMap<WorkerId, Local<J>>,
 }
 
@@ -44,7 +44,7 @@ struct Local<J: Job> {
     to_worker: Option<Sender<ToWorker<J>>>,
 }
 
-/// Says what a worker that is a thread has to say straight to the run's inbox.
+/// Sends the messages of a worker that is a thread directly to the run's inbox.
 #[derive(Debug)]
 pub struct DirectOutbox<J: Job, M> {
     worker: WorkerId,
@@ -67,14 +67,14 @@ impl<J: Job, M: From<Message<J>> + Send> Outbox<J> for DirectOutbox<J, M> {
             FromWorker::<J>::Ready => self.tell(WorkerEvent::Ready),
             FromWorker::<J>::Reports(reports) => self.tell(WorkerEvent::Reports(reports)),
             FromWorker::<J>::Heartbeat(running) => self.tell(WorkerEvent::Heartbeat(running)),
-            // Only a process greets.
+            // Only a process sends a greeting.
             FromWorker::<J>::Hello(_) => Ok(()),
         }
     }
 }
 
 impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
-    /// A pool without workers. Each does what `serve` does; messages go to `inbox`.
+    /// Creates a pool without workers. Each worker runs `serve`; its messages go to `inbox`.
     #[must_use]
     pub fn new(
         serve: impl Fn(LocalInbox<ToWorker<J>>, Arc<DirectOutbox<J, M>>) -> Result<(), String>
@@ -101,7 +101,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
         std::thread::Builder::new()
             .name(format!("worker {worker}"))
             .spawn(move || {
-                // What it was doing is lost with it; nothing else can see it half done.
+                // The state of the worker is lost with it, so nothing else can see it half done.
                 let served = catch_unwind(AssertUnwindSafe(|| {
                     serve(LocalInbox(incoming), Arc::clone(&outbox))
                 }));
@@ -110,7 +110,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
                     Ok(Err(error)) => Exit::NotStarted(error),
                     Err(_) => Exit::Unknown,
                 };
-                // The run is over when nobody takes it.
+                // Fails only if the run has ended.
                 let _ = outbox.tell(WorkerEvent::Exited(Box::new(exit.into())));
             })?;
         let local = Local {
@@ -139,16 +139,16 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> LocalPool<J, M> {
         }
     }
 
-    /// What sessions say is in the inbox at once.
+    /// Messages of sessions reach the inbox immediately.
     pub(super) fn listen(&self) {
-        // The run is over when nobody takes it.
+        // Fails only if the run has ended.
         let _ = self.inbox.send(Message::<J>::listened().into());
     }
 
     pub(super) fn send(&self, worker: WorkerId, message: ToWorker<J>) {
         let local = self.workers.get(&worker);
         if let Some(to_worker) = local.and_then(|local| local.to_worker.as_ref()) {
-            // If it is gone, that is news, and on its way.
+            // If the worker has ended, its `Exited` event is on the way.
             let _ = to_worker.send(message);
         }
     }

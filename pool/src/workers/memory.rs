@@ -1,8 +1,8 @@
-//! What the kernel says about the memory of workers: their peaks, and whether it killed for want of
-//! it.
+//! Memory of workers, as the kernel reports it: their peaks, and whether it killed them because
+//! memory ran out.
 //!
-//! Everything here is evidence, and may be missing: a figure that is not known is none. This module
-//! must not decide what a death was.
+//! All of this is evidence and may be missing: an unknown figure is `None`. This module must not
+//! decide the cause of a death.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 
 use crate::process_memory::in_status;
 
-/// The kernel's count of resident pages may be off by some for each processor (`percpu_counter`);
-/// only what is beyond that is told from another process's.
+/// Error of the kernel's count of resident pages, in bytes: it may be off by some pages for each
+/// processor (`percpu_counter`). Only a larger difference distinguishes two processes.
 const INEXACT: u64 = 4 * 1024 * 1024;
 
-/// For how long a rise of the count explains another death: long enough for the processes of one
-/// rise to be reaped.
+/// How long a rise of the count can explain another death: long enough to reap the processes of one
+/// rise.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// The most memory that a worker had.
+/// The peak memory of a worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peak {
-    /// What the coordinator itself had at most when the worker was started. The kernel counts it
-    /// in at the worker's death: see [`Usage::peak_memory`](crate::reap::Usage::peak_memory).
+    /// The coordinator's peak when the worker was started. The kernel includes it in its figure at
+    /// the worker's death: see [`Usage::peak_memory`](crate::reap::Usage::peak_memory).
     started_from: Option<u64>,
     seen: Option<u64>,
 }
 
 impl Peak {
-    /// Of a worker that was just started.
+    /// Creates the peak of a worker that has just been started.
     pub(super) fn of_new_worker() -> Self {
         Self {
             started_from: peak_of("self"),
@@ -36,13 +36,13 @@ impl Peak {
         }
     }
 
-    /// Looks at the worker, which is process `pid` and not reaped.
+    /// Reads the current peak of the worker, process `pid`, which must not have been reaped.
     pub(super) fn look(&mut self, pid: u32) {
         self.seen = self.seen.max(peak_of(&pid.to_string()));
     }
 
-    /// The peak in bytes, once the kernel's account of the dead worker is known: exact, if that
-    /// can be the worker's own; otherwise what was seen last.
+    /// Returns the peak in bytes, given the kernel's figure for the dead worker. It is exact if the
+    /// figure can only be the worker's own; otherwise it is the last peak that was read.
     pub(super) fn at_death(&self, accounted: u64) -> Option<u64> {
         let own = self
             .started_from
@@ -51,26 +51,26 @@ impl Peak {
     }
 }
 
-/// Most memory that was resident at once in a living process, in bytes (`VmHWM`, proc_pid_status(5)).
+/// Returns the peak resident memory of a living process, in bytes (`VmHWM`, proc_pid_status(5)).
 fn peak_of(process: &str) -> Option<u64> {
     in_status(process, "VmHWM:")
 }
 
-/// The kernel's count of processes that it killed for want of memory.
+/// The kernel's count of processes that it killed because memory ran out.
 #[derive(Debug)]
 pub(super) struct OomKills {
     /// A file with a line `oom_kill N`.
     counter: PathBuf,
     seen: Option<u64>,
-    /// Kills that no death was explained by yet, and when they were seen.
+    /// Kills that have not explained a death yet, and when the count last rose.
     unexplained: u64,
     since: Instant,
 }
 
 impl OomKills {
-    /// Counts from now on, in the narrowest place that has a count: the control group that the
-    /// workers share with this process (`memory.events`, cgroups(7), version 2), or else the whole
-    /// system (proc_vmstat(5), readable for everybody).
+    /// Starts counting, in the narrowest place that has a count: the control group that the workers
+    /// share with this process (`memory.events`, cgroups(7), version 2), or else the whole system
+    /// (proc_vmstat(5), readable by all users).
     pub(super) fn watch() -> Self {
         let own = own_group().map(|group| group.join("memory.events"));
         match own.filter(|path| count_in(path).is_some()) {
@@ -88,8 +88,9 @@ impl OomKills {
         }
     }
 
-    /// Whether the kernel's killer explains the death by SIGKILL that was just noticed: it has
-    /// killed since the last time. A rise by two explains two deaths. `None` if there is no count.
+    /// Returns whether the kernel's out-of-memory killer explains a death by SIGKILL that was just
+    /// noticed: whether the count has risen since the last call. A rise by two explains two deaths.
+    /// Returns `None` if there is no count.
     pub(super) fn explains_a_death(&mut self) -> Option<bool> {
         let now = count_in(&self.counter);
         let rise = now?.saturating_sub(self.seen?);
@@ -115,14 +116,15 @@ fn count_in(path: &Path) -> Option<u64> {
     count.trim().parse().ok()
 }
 
-/// The folder of this process's control group, in the hierarchy of version 2.
+/// Returns the folder of this process's control group, in the hierarchy of version 2.
 fn own_group() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     group_folder(&groups, &mounts)
 }
 
-/// From `/proc/self/cgroup` (cgroups(7)) and `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+/// Finds the folder from `/proc/self/cgroup` (cgroups(7)) and `/proc/self/mountinfo`
+/// (proc_pid_mountinfo(5)).
 fn group_folder(groups: &str, mounts: &str) -> Option<PathBuf> {
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     let (root, mount_point) = mounts.lines().find_map(|line| {
@@ -133,7 +135,7 @@ fn group_folder(groups: &str, mounts: &str) -> Option<PathBuf> {
             .starts_with("cgroup2 ")
             .then_some((root, mount_point))
     })?;
-    // The mount may show a part of the hierarchy only.
+    // The mount may show only a part of the hierarchy.
     let below = Path::new(group).strip_prefix(root).ok()?;
     Some(Path::new(mount_point).join(below))
 }
@@ -217,7 +219,7 @@ mod tests {
         assert_eq!(folder("0::/elsewhere"), None);
     }
 
-    /// Shows on the kernel that runs this what `started_from` is there for.
+    /// Shows on the running kernel why `started_from` is needed.
     #[test]
     #[allow(clippy::zombie_processes, reason = "it is reaped by other means")]
     fn a_small_child_is_not_taken_for_as_large_as_its_parent() {

@@ -1,8 +1,8 @@
-//! How workers are made, reached, heard and ended.
+//! Starts workers, connects to them, receives their messages and ends them.
 //!
-//! The run asks for actions (spawn, assign, revoke, dismiss, kill) and gets [`WorkerEvent`] back. A pool
-//! decides nothing: which worker gets which task, who is ended and who is blamed is the core's
-//! business.
+//! The run requests actions (spawn, assign, revoke, dismiss, kill) and receives [`WorkerEvent`]s. A
+//! pool makes no decisions: the core decides which worker gets which task, which worker is ended
+//! and which task is blamed.
 
 mod ear;
 mod local;
@@ -26,45 +26,45 @@ pub use local::{DirectOutbox, LocalPool};
 pub use process::{Launch, PoolError, ProcessPool};
 pub use sockets::SocketFolder;
 
-/// What a worker did.
+/// Events of a worker.
 #[derive(Debug)]
 pub enum WorkerEvent<J: Job> {
-    /// It is set up.
+    /// The worker is set up.
     Ready,
-    /// It has news of tasks.
+    /// Reports on tasks.
     Reports(Vec<Report<J::Output, J::Failure>>),
-    /// It lives, and these of its tasks move.
+    /// The worker is alive, and these of its tasks move.
     Heartbeat(Vec<Running<J::Progress>>),
-    /// It said something that is not of the protocol.
+    /// The worker broke the protocol.
     Violated {
-        /// What is wrong with it.
+        /// Description of the violation.
         problem: String,
     },
-    /// It wrote these lines to standard error; only told if the pool was asked to.
+    /// The worker wrote these lines to standard error. Only sent if the pool was asked for them.
     Wrote(Vec<String>),
-    /// It is gone, and this is the last that is heard of it.
+    /// The worker has ended. This is its last event.
     Exited(Box<Death>),
 }
 
-/// How a worker ended, and what is known of it beyond that.
+/// How a worker ended, with further details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// How it ended.
+    /// How the worker ended.
     pub exit: Exit,
-    /// The last lines that it wrote to standard error, oldest first: at most 20, cut at 1 KiB, and
-    /// without control characters. None of a worker that is no process.
+    /// The last lines that the worker wrote to standard error, oldest first: at most 20, cut at 1
+    /// KiB, and without control characters. Empty for a worker that is not a process.
     pub last_words: Vec<String>,
-    /// The most memory that was resident in it at once, in bytes; as it was when last looked at
-    /// (at most a heartbeat before), unless the kernel's account tells it exactly.
+    /// Peak resident memory of the worker, in bytes. It was read at most one heartbeat before the
+    /// death, unless the kernel's accounting gives the exact figure.
     pub peak_memory: Option<u64>,
-    /// Whether the kernel's out-of-memory killer ended it, if that can be known.
+    /// Whether the kernel's out-of-memory killer ended the worker, if this can be known.
     pub oom: Option<bool>,
-    /// The tasks that it ran at that moment, as it wrote them on its page. Nothing if it has none.
+    /// The tasks that the worker was running, as recorded on its page. `None` without a page.
     #[doc(hidden)]
     pub ran: Option<Vec<TaskId>>,
 }
 
-/// Of a worker that is no process, or never was one.
+/// For a worker that is not a process, or that was not started.
 impl From<Exit> for Death {
     fn from(exit: Exit) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl From<Exit> for Death {
     }
 }
 
-/// Something for the pool to digest.
+/// A message for [`Pool::digest`].
 #[derive(Debug)]
 pub struct Message<J: Job>(Content<J>);
 
@@ -87,27 +87,28 @@ enum Content<J: Job> {
     Listened,
 }
 
-/// What is heard of one worker.
+/// Events on the link to a worker.
 #[derive(Debug)]
 enum LinkEvent<J: Job> {
-    /// It has greeted and been answered; messages to it go out here.
+    /// The worker was answered after its greeting. Messages to it go through this link.
     Connected(Downlink),
-    /// It has news, which came in so many bytes.
+    /// An event of the worker, and the size of its message in bytes.
     Event(WorkerEvent<J>, usize),
-    /// It said or did something that no worker does, and is not heard any more.
+    /// The worker broke the protocol. Nothing more is read from it.
     Violated(String),
-    /// It wrote these lines to standard error.
+    /// The worker wrote these lines to standard error.
     Wrote(Vec<String>),
-    /// It is dead, everything it said is heard, and these were its last lines. The last of it.
+    /// The worker is dead, and everything it sent was received. These are its last lines. No event
+    /// follows.
     Finished(Vec<String>),
 }
 
 /// What a message means for the run.
 #[derive(Debug)]
 pub enum Digested<J: Job> {
-    /// A worker has news.
+    /// An event of a worker.
     Event(WorkerId, WorkerEvent<J>),
-    /// All that workers had said when the pool was asked to listen has been digested.
+    /// Everything that workers had sent when the pool was asked to listen has been digested.
     Listened,
 }
 
@@ -121,24 +122,23 @@ impl<J: Job> Message<J> {
     }
 }
 
-/// The workers of a run, however they are made. `M` is what the run's inbox takes.
+/// The workers of a run: processes or threads. `M` is the type of the run's inbox.
 ///
-/// To be used by one thread, which must live as long as the run.
+/// Must be used by one thread, which must live as long as the run.
 #[derive(Debug)]
 pub enum Pool<J: Job, M> {
-    /// Each a process of its own.
+    /// Each worker is a process.
     Processes(Box<ProcessPool<J, M>>),
-    /// Each a session on a thread of this process.
+    /// Each worker is a session on a thread of this process.
     Local(LocalPool<J, M>),
 }
 
 impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
-    /// Starts `worker`. Its news will follow; the last is
-    /// [`WorkerEvent::Exited`].
+    /// Starts `worker`. Its events follow; the last is [`WorkerEvent::Exited`].
     ///
     /// # Errors
     ///
-    /// If there is no such worker; no news will follow then.
+    /// Fails if the worker cannot be started. No events follow then.
     pub fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         match self {
             Self::Processes(pool) => pool.spawn(worker),
@@ -146,7 +146,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Takes in one message of the inbox; what it means for the run comes back.
+    /// Processes one message of the inbox. Returns what it means for the run.
     pub fn digest(&mut self, message: Message<J>) -> Option<Digested<J>> {
         let (worker, heard) = match message.0 {
             Content::Of(worker, heard) => (worker, heard),
@@ -159,7 +159,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         news.map(|news| Digested::Event(worker, news))
     }
 
-    /// Has [`Digested::Listened`] come once all that workers have said by now is digested.
+    /// Requests [`Digested::Listened`] once everything that workers have sent by now is digested.
     pub fn listen(&mut self) {
         match self {
             Self::Processes(pool) => pool.listen(),
@@ -167,7 +167,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Looks which children have ended, to be called after SIGCHLD; [`WorkerEvent::Exited`] of each follows.
+    /// Checks which children have ended. Call it after SIGCHLD; [`WorkerEvent::Exited`] of each
+    /// follows.
     pub fn reap(&mut self) {
         match self {
             Self::Processes(pool) => pool.reap(),
@@ -175,21 +176,21 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Tells `worker` what there is to know for the tasks that follow.
+    /// Sends `worker` information for the tasks that follow.
     ///
     /// # Errors
     ///
-    /// As for [`assign`](Self::assign).
+    /// Fails as [`assign`](Self::assign) does.
     pub fn notify(&mut self, worker: WorkerId, notice: J::Notice) -> Result<(), EncodeError> {
         self.send(worker, ToWorker::<J>::Notice(notice))
     }
 
-    /// Hands tasks to `worker`.
+    /// Sends tasks to `worker`.
     ///
     /// # Errors
     ///
-    /// If they do not fit a frame. A worker that is gone is no error: that is news, and on its
-    /// way.
+    /// Fails if they do not fit a frame. It is not an error if the worker has ended: its `Exited`
+    /// event is on the way.
     pub fn assign(
         &mut self,
         worker: WorkerId,
@@ -202,16 +203,16 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
     ///
     /// # Errors
     ///
-    /// As for [`assign`](Self::assign).
+    /// Fails as [`assign`](Self::assign) does.
     pub fn revoke(&mut self, worker: WorkerId, tasks: Vec<TaskId>) -> Result<(), EncodeError> {
         self.send(worker, ToWorker::<J>::Revoke(tasks))
     }
 
-    /// Tells `worker` to leave.
+    /// Asks `worker` to exit.
     ///
     /// # Errors
     ///
-    /// As for [`assign`](Self::assign).
+    /// Fails as [`assign`](Self::assign) does.
     pub fn dismiss(&mut self, worker: WorkerId) -> Result<(), EncodeError> {
         self.send(worker, ToWorker::<J>::Dismiss)
     }
@@ -226,7 +227,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Asks `worker` and everything it started to end: a frozen one as well. For a thread, the
+    /// Asks `worker` and everything it started to end, even if it is stopped. For a thread, the
     /// same as [`kill`](Self::kill).
     pub fn terminate(&mut self, worker: WorkerId) {
         match self {
@@ -235,8 +236,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Ends `worker` and everything it started. A thread cannot be ended: it is told to, and
-    /// obeys when it looks.
+    /// Ends `worker` and everything it started. A thread cannot be ended: it is asked to end, and
+    /// does so when it next checks.
     pub fn kill(&mut self, worker: WorkerId) {
         match self {
             Self::Processes(pool) => pool.kill(worker),
@@ -244,8 +245,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Stops every worker, until [`continue_all`](Self::continue_all). Threads stop
-    /// with this process.
+    /// Stops all workers until [`continue_all`](Self::continue_all). Threads stop with this
+    /// process.
     pub fn stop_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::STOP),
@@ -253,7 +254,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Lets every worker go on.
+    /// Continues all workers.
     pub fn continue_all(&mut self) {
         match self {
             Self::Processes(pool) => pool.signal_all(Signal::CONT),
@@ -261,7 +262,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Whether the number of workers is of any meaning.
+    /// Returns whether the number of workers can be changed.
     #[must_use]
     pub const fn can_resize(&self) -> bool {
         match self {
@@ -270,7 +271,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Sends `signal` to `worker` and everything it started, if it is a process and lives.
+    /// Sends `signal` to `worker` and everything it started, if it is a living process.
     pub fn signal(&self, worker: WorkerId, signal: Signal) {
         match self {
             Self::Processes(pool) => pool.signal(worker, signal),
@@ -278,7 +279,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// The workers that are processes and live, with their process ids, in order.
+    /// Returns the workers that are living processes, with their process ids, in order.
     #[must_use]
     pub fn live(&self) -> Vec<(WorkerId, u32)> {
         match self {
@@ -287,7 +288,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> Pool<J, M> {
         }
     }
 
-    /// Process id of `worker`; of this process, if its workers are threads.
+    /// Returns the process id of `worker`: that of this process if its workers are threads.
     #[must_use]
     pub fn pid(&self, worker: WorkerId) -> Option<u32> {
         match self {

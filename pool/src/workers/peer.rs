@@ -1,6 +1,6 @@
-//! What only the kernel knows of the process at the other end of a Unix socket.
+//! Facts that only the kernel knows about the process at the other end of a Unix socket.
 //!
-//! It must hold nothing else: there is `unsafe` in it.
+//! Must contain nothing else, because it uses `unsafe`.
 #![allow(
     unsafe_code,
     reason = "rustix holds a process id to be positive, and 0 stands for one in another namespace; \
@@ -13,11 +13,12 @@ use std::os::fd::{AsFd, AsRawFd};
 /// `SO_PASSRIGHTS` (Linux 6.16), the same on all architectures that this program runs on.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// The id of the process that connected `socket`, or that listens there, if it is of this namespace.
+/// Returns the id of the process that connected `socket`, or that listens there, if it is in this
+/// namespace.
 ///
 /// # Errors
 ///
-/// If it is not a connected Unix socket.
+/// Fails if `socket` is not a connected Unix socket.
 pub(super) fn process_at(socket: impl AsFd) -> io::Result<Option<u32>> {
     let mut credentials = libc::ucred {
         pid: 0,
@@ -25,8 +26,9 @@ pub(super) fn process_at(socket: impl AsFd) -> io::Result<Option<u32>> {
         gid: 0,
     };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: both pointers are to live, writable memory of ours; the kernel writes at most `length`
-    // bytes, the size of the first, and keeps neither. Any bytes are valid in a `ucred`.
+    // SAFETY: both pointers are to live, writable memory of ours; the kernel writes at most
+    // `length` bytes, which is the size of the first, and keeps neither. Any bytes are valid in a
+    // `ucred`.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
@@ -42,11 +44,11 @@ pub(super) fn process_at(socket: impl AsFd) -> io::Result<Option<u32>> {
     Ok(u32::try_from(credentials.pid).ok().filter(|&pid| pid > 0))
 }
 
-/// Has the kernel refuse messages with descriptors to `socket`, and to those accepted from it. A
-/// kernel that cannot do that drops the descriptors when the message is received.
+/// Makes the kernel refuse messages with descriptors to `socket` and to sockets accepted from it.
+/// Without support for this, the kernel drops the descriptors when the message is received.
 pub(super) fn refuse_descriptors(socket: impl AsFd) {
     let off: libc::c_int = 0;
-    // SAFETY: the pointer is to a live integer of ours, whose size is given; the kernel only reads it.
+    // SAFETY: the pointer is to a live integer of ours, with its size; the kernel only reads it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),

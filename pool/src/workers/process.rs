@@ -1,10 +1,10 @@
-//! Workers as processes of their own, reached over ipc-channel.
+//! Workers as processes, connected over ipc-channel.
 //!
 //! ```text
 //!   spawn: child (as `Launch` says); the ear knows its process id
 //!      child greets    -> Connected   -> frames can be sent
 //!      child dies      -> SIGCHLD     -> `reap`: exit status; its process group is ended
-//!                                        -> Finished: everything it said and wrote is heard
+//!                                        -> Finished: everything it sent and wrote was received
 //!      both            -> `WorkerEvent::Exited`, once, last
 //! ```
 
@@ -34,23 +34,23 @@ use crate::job::{Job, ToWorker};
 use crate::page;
 use crate::reap::reap;
 
-/// Shortest time between two looks at the memory of a worker that says something.
+/// Minimum time between two reads of the memory of a worker that sends messages.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How the process of a worker is started, which is to connect to the socket with this path: the
-/// program, its arguments, its environment and its standard output.
+/// A function that returns the command for a worker, which must connect to the socket with this
+/// path: the program, its arguments, its environment and its standard output.
 ///
-/// The pool takes its standard input for the page, reads its standard error, and makes it the first
-/// of a process group of its own.
+/// The pool uses the worker's standard input for the page, reads its standard error, and makes it
+/// the leader of a new process group.
 pub type Launch = dyn Fn(WorkerId, &Path) -> io::Result<Command> + Send;
 
-/// The workers of a run, each a process. `M` is what the run's inbox takes.
+/// The workers of a run, each a process. `M` is the type of the run's inbox.
 ///
-/// To be used by one thread, which must live as long as the run: a worker's parent-death signal
+/// Must be used by one thread, which must live as long as the run: a worker's parent-death signal
 /// is bound to the thread that spawned it (`prctl(2)`, `PR_SET_PDEATHSIG`).
 pub struct ProcessPool<J: Job, M> {
     launch: Box<Launch>,
-    /// Of each worker.
+    /// Number of slots of each worker.
     slots: u16,
     /// The path of the socket that workers connect to.
     socket: PathBuf,
@@ -69,13 +69,13 @@ impl<J: Job, M> fmt::Debug for ProcessPool<J, M> {
     }
 }
 
-/// Why there is no pool.
+/// Reasons why a pool cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// The setup is too long for the workers to be told.
+    /// The setup is too large to send to the workers.
     #[error("the setup of workers is too long to hand to them: {0}")]
     Setup(#[from] EncodeError),
-    /// There is nothing that workers can connect to.
+    /// The socket that workers connect to cannot be created.
     #[error("cannot listen to workers: {0}")]
     Listen(#[source] io::Error),
 }
@@ -83,30 +83,31 @@ pub enum PoolError {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// On which it writes what it runs.
+    /// The page on which the worker records its running tasks.
     page: File,
-    /// Once it has greeted, and as long as it reads.
+    /// Set when the worker has sent its greeting, and cleared when it no longer reads.
     to_worker: Option<Downlink>,
     backlog: Arc<Backlog>,
-    /// The pool sent it SIGKILL.
+    /// Whether the pool sent it SIGKILL.
     killed: bool,
     peak: Peak,
-    /// When its memory was last looked at.
+    /// When its memory was last read.
     looked: Instant,
-    /// Once it is reaped.
+    /// Set when it has been reaped.
     death: Option<Death>,
-    /// Everything it said and wrote is heard.
+    /// Whether everything it sent and wrote has been received.
     finished: bool,
 }
 
 impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
-    /// A pool without workers. They are started by `launch`, connect in `sockets`, run as many tasks at
-    /// once as there are `slots`, and each gets `setup` first; messages go to `inbox`, with the lines
-    /// of their standard error if `pass_on` is set.
+    /// Creates a pool without workers. `launch` starts them, they connect in `sockets`, have
+    /// `slots` slots each, and receive `setup` first. Their messages go to `inbox`, and so do the
+    /// lines of their standard error if `pass_on` is set.
     ///
     /// # Errors
     ///
-    /// If `setup` does not fit a frame, or what it takes is not to be had.
+    /// Fails if `setup` does not fit a frame, or if a descriptor, thread or socket cannot be
+    /// created.
     pub fn new(
         launch: Box<Launch>,
         setup: J::Setup,
@@ -120,7 +121,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         let tell = {
             let inbox = inbox.clone();
             move |message: Message<J>| {
-                // The run is over when nobody takes it.
+                // Fails only if the run has ended.
                 let _ = inbox.send(message.into());
             }
         };
@@ -137,20 +138,21 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         })
     }
 
-    /// Starts `worker`. Its news will follow; the last is [`WorkerEvent::Exited`].
+    /// Starts `worker`. Its events follow; the last is [`WorkerEvent::Exited`].
     ///
     /// # Errors
     ///
-    /// If there is no such process; no news will follow then.
+    /// Fails if the process cannot be started. No events follow then.
     pub(super) fn spawn(&mut self, worker: WorkerId) -> io::Result<()> {
         let page = page::memory(self.slots)?;
         let mut command = (self.launch)(worker, &self.socket)?;
         command
-            // A worker has nothing to read there. So this is how it gets its page without a
-            // descriptor too many, a name that others could open, or a message with one.
+            // A worker reads no other standard input. It receives its page here without another
+            // descriptor, without a name that others could open, and without a message that carries
+            // a descriptor.
             .stdin(page.try_clone()?)
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal goes to the foreground process group: the coordinator alone.
+            // Ctrl-C in a terminal goes to the foreground process group: only to the coordinator.
             .process_group(0);
         let gate = self.ear.close_gate();
         let mut child = command.spawn()?;
@@ -185,7 +187,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         Ok(())
     }
 
-    /// Takes in what is heard of `worker`; what it means for the run comes back.
+    /// Processes an event on the link of `worker`. Returns what it means for the run.
     pub(super) fn digest(
         &mut self,
         worker: WorkerId,
@@ -221,12 +223,13 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         }
     }
 
-    /// Has the run told when all that workers have said by now is heard.
+    /// Has the run notified when everything that workers have sent by now has been received.
     pub(super) fn listen(&self) {
         self.ear.listen();
     }
 
-    /// Looks which workers have ended, to be called after SIGCHLD, and has each heard out.
+    /// Checks which workers have ended, and has the rest of their messages read. Call it after
+    /// SIGCHLD.
     pub(super) fn reap(&mut self) {
         for (worker, process) in &mut self.workers {
             if process.death.is_none()
@@ -239,7 +242,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         }
     }
 
-    /// Forgets `worker` once its process has ended and it is heard out.
+    /// Removes `worker` once its process has ended and all its messages have been received.
     fn gone(&mut self, worker: WorkerId) -> Option<WorkerEvent<J>> {
         let process = self.workers.get(&worker)?;
         if !process.finished || process.death.is_none() {
@@ -249,11 +252,11 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         Some(WorkerEvent::Exited(Box::new(death)))
     }
 
-    /// Says `message` to `worker`, if it is there to hear it.
+    /// Sends `message` to `worker`, if it can receive messages.
     ///
     /// # Errors
     ///
-    /// If it does not fit a frame.
+    /// Fails if the message does not fit a frame.
     pub(super) fn send(
         &mut self,
         worker: WorkerId,
@@ -270,7 +273,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
             Some(Err(error @ SendError::Unread)) => {
                 process.to_worker = None;
                 let heard = LinkEvent::Violated(error.to_string());
-                // The run is over when nobody takes it.
+                // Fails only if the run has ended.
                 let _ = self.inbox.send(Message::<J>::of(worker, heard).into());
             }
         }
@@ -281,7 +284,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
     pub(super) fn terminate(&mut self, worker: WorkerId) {
         self.look(worker);
         self.signal(worker, Signal::TERM);
-        // A stopped process takes no signal but SIGKILL before it goes on (signal(7)).
+        // A stopped process handles no signal except SIGKILL until it continues (signal(7)).
         self.signal(worker, Signal::CONT);
     }
 
@@ -301,7 +304,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         }
     }
 
-    /// Looks how much memory `worker` has had by now, unless it is reaped.
+    /// Reads the peak memory of `worker`, unless it has been reaped.
     fn look(&mut self, worker: WorkerId) {
         if let Some(process) = self.workers.get_mut(&worker)
             && process.death.is_none()
@@ -311,8 +314,8 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         }
     }
 
-    /// Sends `signal` to the process group of `worker`, unless it is reaped: until then its id
-    /// cannot be another's.
+    /// Sends `signal` to the process group of `worker`, unless it has been reaped: until then, no
+    /// other process can have its id.
     pub(super) fn signal(&self, worker: WorkerId, signal: Signal) {
         if let Some(process) = self.workers.get(&worker)
             && process.death.is_none()
@@ -321,7 +324,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
         }
     }
 
-    /// Those whose processes are not reaped, with their ids.
+    /// Returns the workers whose processes have not been reaped, with their ids.
     pub(super) fn live(&self) -> Vec<(WorkerId, u32)> {
         let live = self
             .workers
@@ -331,7 +334,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
             .collect()
     }
 
-    /// Process id of `worker`.
+    /// Returns the process id of `worker`.
     #[must_use]
     pub(super) fn pid(&self, worker: WorkerId) -> Option<u32> {
         self.workers.get(&worker).map(|process| process.child.id())
@@ -339,7 +342,7 @@ impl<J: Job, M: From<Message<J>> + Send + 'static> ProcessPool<J, M> {
 }
 
 impl<J: Job, M> Drop for ProcessPool<J, M> {
-    /// No worker outlives its pool, however the run ends.
+    /// Ends all workers, so that none outlives its pool, however the run ends.
     fn drop(&mut self) {
         for process in self.workers.values_mut() {
             if process.death.is_none() {
@@ -351,11 +354,11 @@ impl<J: Job, M> Drop for ProcessPool<J, M> {
 }
 
 impl Process {
-    /// How it ended, if it has; what it wrote is not known yet. What is left of its process group
-    /// is ended with it.
+    /// Returns how the process ended, if it has; its last lines are not known yet. Ends the
+    /// remaining processes of its group.
     fn death(&self, oom_kills: &mut OomKills) -> Option<Death> {
         let pid = pid_of(&self.child)?;
-        // First only look: as long as the child is not reaped, its id cannot be another's.
+        // The child is not reaped yet, so that no other process can have its id.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(pid), look) {
             Ok(None) => return None,
@@ -402,7 +405,7 @@ fn exit_of(status: ExitStatus, oom: Option<bool>) -> Exit {
 /// Sends `signal` to the process group of a child that is not reaped.
 fn signal_group(child: &Child, signal: Signal) {
     if let Some(pid) = pid_of(child) {
-        // It can only fail when nobody of the group is left.
+        // Fails only if the group has no process left.
         let _ = kill_process_group(pid, signal);
     }
 }

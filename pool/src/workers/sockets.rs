@@ -1,11 +1,11 @@
-//! Where workers and coordinator connect to each other.
+//! Sockets through which workers and the coordinator connect to each other.
 //!
-//! A killed coordinator would leave its sockets behind in the temporary folder for ever. So they are
-//! in a folder of the run's own, which the next run empties. Where that cannot hold sockets, it is a
-//! new temporary folder.
+//! A killed coordinator would leave its sockets in the temporary folder forever. They are therefore
+//! in a folder of the run, which the next run empties. If that folder cannot hold sockets, a new
+//! temporary folder is used.
 //!
-//! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may well exceed:
-//! it is reached through `/proc/self/fd/N` instead, whatever its name.
+//! The name of a socket is limited to 107 bytes (unix(7)), which an output folder may exceed. The
+//! folder is therefore reached through `/proc/self/fd/N`, whatever its name.
 
 use std::fmt;
 use std::io;
@@ -26,21 +26,22 @@ use super::peer;
 /// The name of the socket that workers connect to.
 const LISTENER: &str = "coordinator";
 
-/// Connections that may wait to be accepted. The kernel has a limit of its own (listen(2)).
+/// Maximum number of connections that wait to be accepted. The kernel has another limit
+/// (listen(2)).
 const BACKLOG: i32 = 4096;
 
-/// Bytes of a socket's buffer that ipc-channel does not fill with one packet, and some to spare.
+/// Bytes of a socket's buffer that ipc-channel does not fill with one packet, with a margin.
 const RESERVED: usize = 1024;
 
 /// Empties a folder.
 type Clear = dyn Fn() -> io::Result<()> + Send + Sync;
 
-/// A folder for the sockets of a run. It is emptied when this is dropped.
+/// A folder for the sockets of a run. Dropping it empties the folder.
 pub struct SocketFolder {
     path: PathBuf,
     folder: OwnedFd,
     clear: Box<Clear>,
-    /// It is one, and ends with this.
+    /// Set if the folder is temporary. Removed on drop.
     _temporary: Option<TempDir>,
 }
 
@@ -51,12 +52,12 @@ impl fmt::Debug for SocketFolder {
 }
 
 impl SocketFolder {
-    /// Takes the folder at `path`, which is open as `folder`, and has `clear` empty it; or takes a
-    /// temporary one where that cannot hold sockets.
+    /// Uses the folder at `path`, which is open as `folder`, and empties it with `clear`. If that
+    /// folder cannot hold sockets, a temporary folder is used.
     ///
     /// # Errors
     ///
-    /// If neither can.
+    /// Fails if neither folder can be used.
     pub fn open(
         path: PathBuf,
         folder: OwnedFd,
@@ -78,29 +79,29 @@ impl SocketFolder {
         }
     }
 
-    /// Takes a new folder among those for temporary files.
+    /// Creates a folder in the system's folder for temporary files.
     ///
     /// # Errors
     ///
-    /// If there can be none.
+    /// Fails if the folder cannot be created.
     pub fn temporary() -> io::Result<Self> {
         let temporary = tempfile::tempdir()?;
         let path = temporary.path().to_owned();
         Ok(Self {
             folder: open_folder(&path)?,
             path,
-            // It is removed with all that is in it.
+            // The temporary folder is removed with its contents.
             clear: Box::new(|| Ok(())),
             _temporary: Some(temporary),
         })
     }
 
-    /// The path of the socket that workers connect to.
+    /// Returns the path of the socket that workers connect to.
     pub(super) fn listener_path(&self) -> PathBuf {
         self.path.join(LISTENER)
     }
 
-    /// Listens at that socket. Once.
+    /// Listens at that socket. Can be called once.
     pub(super) fn listen(&self) -> io::Result<OwnedFd> {
         let socket = new_socket()?;
         peer::refuse_descriptors(&socket);
@@ -109,16 +110,17 @@ impl SocketFolder {
         Ok(socket)
     }
 
-    /// Connects to the socket of process `pid` at `name`, which is relative to this folder, and
-    /// waits for nothing.
+    /// Connects to the socket of process `pid` at `name`, which is relative to this folder, without
+    /// blocking.
     ///
     /// # Errors
     ///
-    /// If there is none, another process listens there, or too many wait to be accepted.
+    /// Fails if there is no such socket, if another process listens there, or if too many
+    /// connections wait to be accepted.
     pub(super) fn connect(&self, name: &str, pid: u32) -> io::Result<OwnedFd> {
         let socket = new_socket()?;
         connect(&socket, &self.address(name)?)?;
-        // What a name leads to is for the other process to say.
+        // The other process controls what the name leads to.
         if peer::process_at(&socket)? != Some(pid) {
             return Err(io::Error::other("another process listens there"));
         }
@@ -144,7 +146,7 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// A socket as ipc-channel's, which never makes this process wait, and takes a frame whole.
+/// Creates a socket like ipc-channel's, which never blocks this process and accepts a whole frame.
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -158,18 +160,19 @@ fn new_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// What the coordinator says to one worker. It never waits: a worker that does not read what it is
-/// sent breaks the protocol, since the core keeps what is unread well below what a socket holds.
+/// Sends messages to one worker, without blocking. A worker that does not read its messages breaks
+/// the protocol, because the core keeps the unread bytes well below the size of the socket's
+/// buffer.
 #[derive(Debug)]
 pub(super) struct Downlink(OwnedFd);
 
-/// Why nothing was sent.
+/// Reasons why nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SendError {
     /// The socket is full.
     #[error("it does not read what it is sent")]
     Unread,
-    /// The worker is gone, or about to be.
+    /// The worker has ended, or is about to end.
     #[error("it cannot be reached: {0}")]
     Gone(#[source] io::Error),
 }
@@ -179,7 +182,7 @@ impl Downlink {
         Self(socket)
     }
 
-    /// Sends `message`, which is no longer than a frame, as ipc-channel does.
+    /// Sends `message`, which must fit a frame, in the format of ipc-channel.
     pub(super) fn send(&self, message: &[u8]) -> Result<(), SendError> {
         use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
         let header = protocol::packet::header(message.len());
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn where_there_can_be_none_a_temporary_folder_takes_them() {
-        // No socket can be made there.
+        // No socket can be created there.
         let sockets = open(Path::new("/proc/self"));
         let _listener = sockets.listen().unwrap();
         let path = sockets.listener_path();

@@ -1,6 +1,6 @@
-//! What is in the folders, and what is in a file.
+//! Lists the files in the folders, and compares their contents.
 //!
-//! It must not know what belongs there, but for the run's own folder.
+//! Apart from the run's private folder, this module does not know which files belong there.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use lab::origin::body::Content;
 
 use super::Unreadable;
 
-/// What a run keeps in `.coordinator`: see ARCHITECTURE.md, "On disk".
+/// The contents of `.coordinator`: see ARCHITECTURE.md, "On disk".
 const OWN: [&str; 11] = [
     "results.jsonl",
     "run.json",
@@ -29,25 +29,25 @@ const OWN: [&str; 11] = [
     "simulated",
 ];
 
-/// What is there.
+/// The files that exist.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Files in the output folder, with `/` between parts of a name, relative to it.
+    /// Files in the output folder, relative to it, with `/` between the parts of a path.
     pub(super) files: BTreeSet<String>,
-    /// What should not be there, in words.
+    /// Descriptions of files that should not exist.
     pub(super) leftovers: Vec<String>,
 }
 
-/// How a file compares with a URL's body.
+/// The result of comparing a file with the body of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// Byte for byte.
+    /// Identical.
     Same,
-    /// So many bytes of it, and no more.
+    /// The file is the beginning of the body, with this many bytes.
     Beginning(u64),
-    /// It has so many bytes, and is no beginning.
+    /// The file has this many bytes, and is not the beginning of the body.
     OtherSize(u64),
-    /// The same size, and other bytes.
+    /// The same size, but different bytes.
     Different,
 }
 
@@ -75,7 +75,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<(),
     for name in names(folder)? {
         let path = folder.join(&name);
         let full = format!("{prefix}{name}");
-        // A link to a folder is a file that has no business here.
+        // A link to a folder counts as a file, and should not exist.
         let is_folder = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         if prefix.is_empty() && name == ".coordinator" {
             continue;
@@ -88,7 +88,7 @@ fn walk(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<(),
     Ok(())
 }
 
-/// The names in a folder; none if there is no such folder.
+/// Returns the names in a folder, or none if the folder does not exist.
 fn names(folder: &Path) -> Result<Vec<String>, Unreadable> {
     let unreadable = |source| Unreadable {
         path: folder.display().to_string(),
@@ -112,7 +112,7 @@ fn names(folder: &Path) -> Result<Vec<String>, Unreadable> {
 ///
 /// # Errors
 ///
-/// If it cannot be read; it is not there, for example.
+/// Fails if the file cannot be read, for example because it does not exist.
 pub(super) fn compare(file: &Path, spec: &Spec, identity: &str) -> io::Result<Likeness> {
     let mut content = Content::new(spec, identity);
     let expected = content.remaining();
@@ -139,9 +139,9 @@ pub(super) fn compare(file: &Path, spec: &Spec, identity: &str) -> io::Result<Li
     })
 }
 
-/// The SHA-256 of a file.
+/// Returns the SHA-256 of a file.
 pub(super) fn sha256(path: &Path) -> Result<[u8; 32], Unreadable> {
-    // Whole: no body of the origin is large here.
+    // Reads the whole file, because the origin's bodies are small here.
     let bytes = fs::read(path).map_err(|source| Unreadable {
         path: path.display().to_string(),
         source,

@@ -1,7 +1,7 @@
-//! What became of the list of a fleet: the messages of its queue, the folders of all members, and what
-//! each member asked the origin for.
+//! Checks the list of a fleet, from the messages of its queue, the folders of all members, and the
+//! requests of each member to the origin.
 //!
-//! It shares no code with the fleet.
+//! This module shares no code with the fleet.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -13,74 +13,74 @@ use super::journal::{self, Served};
 use super::records::{self, Line};
 use super::{Case, Evidence, Expected, Findings, Unreadable, Violation, files, identity};
 
-/// How long a request may seem to go on after its client has given it up: until the origin notices.
+/// How long a request may seem to continue after its client is gone, until the origin notices.
 const NOTICED_NS: u64 = 200_000_000;
 
-/// Files that a member that is killed may leave without a record: as many as may be on their way into
-/// their places at once.
+/// Most files that a killed member may leave without a record: the most in placement at once.
 const LEFT_BY_A_DEATH: usize = 256;
 
-/// What the checker goes by.
+/// The evidence that the checker uses.
 #[derive(Debug)]
 pub struct FleetEvidence<'a> {
-    /// Each member.
+    /// The evidence about each member.
     pub members: &'a [MemberEvidence<'a>],
-    /// The messages of outcomes: place, subject, payload.
+    /// The messages with outcomes: sequence number, subject, payload.
     pub messages: &'a [(u64, &'a str, &'a [u8])],
-    /// What the program tells of the whole (`fleet results --json`).
+    /// The program's report on the whole list (`fleet results --json`).
     pub told: &'a [u8],
-    /// Downloads that one host may have at once.
+    /// Limit of simultaneous downloads from one host.
     pub of_a_host: usize,
-    /// When partitions may have had two members at work, on the monotonic clock, in nanoseconds.
+    /// Periods in which a partition may have had two members at work, in nanoseconds on the
+    /// monotonic clock.
     pub disturbed_ns: &'a [(u64, u64)],
 }
 
-/// What there is of a member.
+/// The evidence about a member.
 #[derive(Debug)]
 pub struct MemberEvidence<'a> {
     /// Its name.
     pub name: String,
-    /// How often it ended before it was done.
+    /// How often it ended before its work was done.
     pub deaths: usize,
-    /// The same as of a run without a fleet.
+    /// The same evidence as for a run without a fleet.
     pub own: Evidence<'a>,
 }
 
-/// What became of the list.
+/// What happened to the list.
 #[derive(Debug, Default, Serialize)]
 pub struct FleetFindings {
-    /// As of a run without a fleet.
+    /// The findings that a run without a fleet has too.
     #[serde(flatten)]
     pub common: Findings,
-    /// Files beside the one that counts: what was done twice.
+    /// Files in addition to the one that counts, from work that was done twice.
     pub copies: usize,
-    /// Files that a member put in place and had no time to record, before another did the same.
+    /// Files that a member placed but could not record before another member did the same work.
     pub unrecorded: usize,
-    /// Bodies that members did not put in place, because the partition was another's by then.
+    /// Bodies that members did not place, because they had lost the lease on the partition.
     pub fenced: usize,
-    /// Owners that began: how often a partition changed hands.
+    /// How often a partition got a new owner.
     pub begun: usize,
-    /// Requests over the limit of a host while ownership moved.
+    /// Requests above the limit of a host while ownership moved.
     pub excess: usize,
     /// URLs that count, by member.
     pub of: BTreeMap<String, usize>,
 }
 
-/// The head of a message of outcomes, as far as it matters.
+/// The head of a message with outcomes; only the fields that are needed.
 #[derive(Deserialize)]
 struct Head {
     kind: String,
     epoch: u64,
 }
 
-/// A line of such a message.
+/// A line of a message with outcomes.
 #[derive(Deserialize)]
 struct Outcome {
     task: u64,
     record: Option<Counted>,
 }
 
-/// A record that counts, and whose it is.
+/// A record that counts, with its owner.
 #[derive(Deserialize)]
 struct Counted {
     #[serde(flatten)]
@@ -93,7 +93,7 @@ struct Owner {
     machine: String,
 }
 
-/// What the program tells, as far as it matters.
+/// The program's report; only the fields that are needed.
 #[derive(Deserialize)]
 struct Told {
     outcomes: BTreeMap<String, usize>,
@@ -107,11 +107,11 @@ struct ToldFile {
     path: String,
 }
 
-/// Finds out what became of the list.
+/// Checks what happened to the list.
 ///
 /// # Errors
 ///
-/// If a part of the evidence is there and cannot be read.
+/// Fails if a part of the evidence exists but cannot be read.
 pub fn check(evidence: &FleetEvidence<'_>) -> Result<FleetFindings, Unreadable> {
     let mut findings = FleetFindings::default();
     let Some(first) = evidence.members.first() else {
@@ -230,8 +230,8 @@ pub fn check(evidence: &FleetEvidence<'_>) -> Result<FleetFindings, Unreadable> 
     Ok(findings)
 }
 
-/// The outcomes that count, by URL, each with the number of its member: the first of each task in the
-/// chain of its partition.
+/// Returns the outcomes that count, by URL, each with the index of its member. For each task, the
+/// first outcome in the chain of its partition counts.
 fn count(
     evidence: &FleetEvidence<'_>,
     findings: &mut FleetFindings,
@@ -295,7 +295,7 @@ fn count(
     counted
 }
 
-/// What the program tells must be what is there.
+/// Checks the program's report against the evidence.
 fn compare(
     told: &Told,
     counted: &BTreeMap<String, Vec<(usize, Line)>>,
@@ -314,10 +314,10 @@ fn compare(
     }
 }
 
-/// A request: when it began and ended, and whose it was.
+/// A request: when it began and ended, and the index of its member.
 type Request = (u64, u64, usize);
 
-/// How many requests each host had at once, as the origins saw it.
+/// Checks how many simultaneous requests each host had, as recorded by the origins.
 fn limits(
     evidence: &FleetEvidence<'_>,
     served: &[BTreeMap<String, Served>],
@@ -351,7 +351,7 @@ fn limits(
                 .disturbed_ns
                 .iter()
                 .any(|(from, to)| (*from..*to).contains(&begun));
-            // Each member keeps to the limit at all times; so the excess is what old owners had in flight.
+            // Each member always keeps to the limit, so the excess is what old owners had running.
             if own <= evidence.of_a_host && moved {
                 findings.excess += 1;
             } else {
@@ -365,16 +365,16 @@ fn limits(
     }
 }
 
-/// The folders of a member, and what goes with them, by value.
+/// The folders of a member, and related evidence, as owned values.
 #[derive(Debug)]
 pub struct MemberPlace {
     /// Its output folder.
     pub output: PathBuf,
     /// Its folder for temporary files.
     pub tmp: PathBuf,
-    /// What its origin saw.
+    /// The journal of its origin.
     pub journal: PathBuf,
-    /// URLs that a worker was busy with when it died.
+    /// URLs that a worker was working on when it died.
     pub died_with: BTreeSet<String>,
 }
 
@@ -391,7 +391,7 @@ mod tests {
     use super::*;
     use crate::chaos::plan::Task;
 
-    /// A fleet of two members that is done with four URLs of one host, with nothing wrong.
+    /// A fleet of two members that has finished four URLs of one host without errors.
     struct Scene {
         folder: TempDir,
         spec: Spec,
@@ -469,7 +469,7 @@ mod tests {
             })
         }
 
-        /// The member's file, its record and what its origin saw, for half a second from `begun_ns` on.
+        /// Adds the member's file, its record and a request of half a second from `begun_ns`.
         fn download(&mut self, member: usize, number: usize, begun_ns: u64) {
             let id = format!("h.example/{number}");
             let mut content = Content::new(&self.spec, &id);
@@ -541,7 +541,7 @@ mod tests {
             .expect("readable")
         }
 
-        /// The only promise that is broken, once.
+        /// Checks that exactly one promise is broken, once.
         fn is_broken(&self, violation: Violation) {
             let found = self.check().common.violations;
             let counts: Vec<_> = found
@@ -636,7 +636,7 @@ mod tests {
         let findings = scene.check();
         assert!(findings.common.is_clean(), "{findings:?}");
         assert_eq!(findings.excess, 1);
-        // One member alone keeps to it at all times.
+        // A single member must always keep to the limit.
         scene.journals[0][0].ended_ns = 1_400_000_000;
         assert_eq!(scene.check().common.count(Violation::OverLimit), 1);
     }

@@ -1,4 +1,4 @@
-//! What the origin saw of each URL.
+//! The origin's record of the requests for each URL.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,28 +11,28 @@ use super::Unreadable;
 /// The requests for one URL.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Served {
-    /// What was sent of the body: the first byte, the first that was not sent, and whether the
-    /// answer was sent to its end.
+    /// The parts of the body that were sent: the first byte, the first byte that was not sent, and
+    /// whether the answer was sent to its end.
     parts: Vec<(u64, u64, bool)>,
-    /// When each began, on the monotonic clock, in nanoseconds.
+    /// When each request began, in nanoseconds on the monotonic clock.
     pub(super) begun_ns: Vec<u64>,
-    /// When each of them ended.
+    /// When each request ended.
     pub(super) ended_ns: Vec<u64>,
 }
 
 /// How a body was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// Some byte of it was never sent, or no answer came to its end.
+    /// Some byte was never sent, or no answer was sent to its end.
     Never,
-    /// One answer was all of it.
+    /// One answer contained the whole body.
     Whole,
-    /// Only all answers together are.
+    /// Only several answers together contained the whole body.
     InParts,
 }
 
 impl Served {
-    /// How a body of `len` bytes was sent.
+    /// Returns how a body of `len` bytes was sent.
     pub(super) fn delivery(&self, len: u64) -> Delivery {
         let to_the_end = |part: &&(u64, u64, bool)| part.2 && part.1 == len;
         let mut ends = self.parts.iter().filter(to_the_end);
@@ -55,7 +55,7 @@ impl Served {
     }
 }
 
-/// Reads an origin's journal: requests by the URL's identity.
+/// Reads an origin's journal: requests by the identity of the URL.
 pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Served>, Unreadable> {
     let unreadable = |source| Unreadable {
         path: path.display().to_string(),
@@ -99,7 +99,7 @@ mod tests {
             (&[(5, 10, true)], Never),
             (&[(0, 5, false), (5, 10, false)], Never),
             (&[(0, 3, false), (3, 6, false), (6, 10, true)], InParts),
-            // An endless one: more than there is, and never an end.
+            // An endless body has more bytes than expected, and never ends.
             (&[(0, 100, false), (5, 10, true)], InParts),
             (&[(0, 100, false)], Never),
             (&[(0, 5, false), (5, 10, true), (0, 10, true)], Whole),

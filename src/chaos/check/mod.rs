@@ -1,8 +1,8 @@
-//! The checker: what became of a list of URLs, found out from evidence alone.
+//! The checker: determines from evidence alone what happened to a list of URLs.
 //!
-//! In the manner of Jepsen's queue checker: what was attempted, what was acknowledged, what is there
-//! in the end. It reads the output folder, the lines of the run log, what the origin saw, and the
-//! process table. It must not use any code or count of the run itself, nor change anything.
+//! It works like Jepsen's queue checker: what was attempted, what was acknowledged, what exists in
+//! the end. It reads the output folder, the lines of the run log, the origin's journal and the
+//! process table. It must not use any code or count of the run itself, or change anything.
 
 mod files;
 #[cfg(feature = "fleet")]
@@ -31,23 +31,23 @@ use records::{Line, Records};
 /// How many examples of each violation are kept.
 const EXAMPLES: usize = 5;
 
-/// What the checker goes by.
+/// The evidence that the checker uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
     pub tasks: &'a [Task],
-    /// How the origin answered.
+    /// The settings of the origin.
     pub spec: &'a Spec,
     /// The output folder.
     pub output: &'a Path,
     /// The runs' folder for temporary files.
     pub tmp: &'a Path,
-    /// What the origin saw.
+    /// The journal of the origin.
     pub journal: &'a Path,
-    /// When coordinators were killed, on the monotonic clock, in nanoseconds.
+    /// When coordinators were killed, in nanoseconds on the monotonic clock.
     pub killed_ns: &'a [u64],
-    /// URLs that a worker was busy with when it died.
+    /// URLs that a worker was working on when it died.
     pub died_with: &'a BTreeSet<String>,
-    /// Processes of the runs that still live.
+    /// Processes of the runs that are still alive.
     pub processes: &'a [Process],
 }
 
@@ -55,60 +55,60 @@ pub struct Evidence<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Violation {
-    /// A URL has no record, or its file is not there.
+    /// A URL has no record, or its file does not exist.
     Lost,
     /// A URL has two final records, or two files.
     Duplicated,
     /// A file under a final name is not whole.
     Torn,
-    /// A file holds other bytes than its URL has, or its record says otherwise.
+    /// A file does not have the bytes of its URL, or its record does not match it.
     WrongBytes,
-    /// A URL is recorded as failed, though the origin answers for it in the end.
+    /// A URL is recorded as failed, although the origin serves it in the end.
     Failed,
-    /// A URL that is no poison is quarantined.
+    /// A URL that is not poison is quarantined.
     InnocentQuarantined,
-    /// A poison is not.
+    /// A poison URL is not quarantined.
     PoisonSpared,
-    /// A file is recorded that the origin never served to its end.
+    /// A file is recorded that the origin never served to the end.
     NeverServed,
-    /// A line of the run log is no record of a URL of the list.
+    /// A line of the run log is not a record of a URL in the list.
     BadRecord,
-    /// A process of a run still lives.
+    /// A process of a run is still alive.
     Orphan,
-    /// A file is left that belongs to nobody.
+    /// A file is left over that belongs to no record.
     Leftover,
-    /// An owner whose time was over was heard.
+    /// The outcome of an owner with an outdated epoch was accepted.
     Unfenced,
-    /// A host was asked more at once than it may be, and no change of owners explains it.
+    /// A host had more requests at once than allowed, and no change of owners explains it.
     OverLimit,
-    /// A file of a URL whose outcome is another's, and nobody is told of it.
+    /// A file whose URL has another member's outcome is missing from the program's report.
     Untold,
-    /// The program tells otherwise of the whole than it is.
+    /// The program's report does not match the evidence.
     Miscounted,
 }
 
-/// What became of the list.
+/// What happened to the list.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
     /// URLs of the list.
     pub urls: usize,
-    /// Of these, the origin was asked for, or a record tells of.
+    /// Of these, URLs that the origin was asked for, or that have a record.
     pub attempted: usize,
-    /// Of these, a record says that they are stored.
+    /// Of these, URLs that are recorded as stored.
     pub acknowledged: usize,
-    /// Of these, the file is there with the right bytes.
+    /// Of these, URLs whose file exists with the right bytes.
     pub stored: usize,
-    /// Of these, a worker or a coordinator died with them before.
+    /// Of these, URLs that a worker or a coordinator was working on when it died.
     pub recovered: usize,
-    /// Of the stored ones, the body came in parts: what was cut off was gone on with.
+    /// Of the stored ones, URLs with a body in parts, from a resumed download.
     pub resumed: usize,
     /// Poison URLs, all of which should be quarantined.
     pub poisons: usize,
     /// Poison URLs that are quarantined.
     pub quarantined: usize,
-    /// Requests that the origin saw.
+    /// Requests that the origin received.
     pub requests: usize,
-    /// Broken promises: how many, and some of them.
+    /// Broken promises: how often, and some examples.
     pub violations: BTreeMap<Violation, Broken>,
 }
 
@@ -116,7 +116,7 @@ pub struct Findings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Broken {
     pub count: usize,
-    /// The first few, in words.
+    /// Descriptions of the first few.
     pub examples: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ pub struct Unreadable {
 }
 
 impl Violation {
-    /// All of them, in the order of the table.
+    /// All violations of a run, in the order of the table.
     pub const ALL: [Self; 11] = [
         Self::Lost,
         Self::Duplicated,
@@ -144,7 +144,7 @@ impl Violation {
         Self::Leftover,
     ];
 
-    /// Those that only a fleet can break.
+    /// Violations that only a fleet can have.
     #[cfg(feature = "fleet")]
     pub const OF_FLEET: [Self; 4] = [
         Self::Unfenced,
@@ -153,7 +153,7 @@ impl Violation {
         Self::Miscounted,
     ];
 
-    /// What it is called.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -177,13 +177,13 @@ impl Violation {
 }
 
 impl Findings {
-    /// Whether no promise was broken.
+    /// Returns whether no promise was broken.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
 
-    /// How often this promise was broken.
+    /// Returns how often this promise was broken.
     #[must_use]
     pub fn count(&self, violation: Violation) -> usize {
         self.violations
@@ -200,11 +200,11 @@ impl Findings {
     }
 }
 
-/// Finds out what became of the list.
+/// Checks what happened to the list.
 ///
 /// # Errors
 ///
-/// If a part of the evidence is there and cannot be read.
+/// Fails if a part of the evidence exists but cannot be read.
 pub fn check(evidence: &Evidence<'_>) -> Result<Findings, Unreadable> {
     let mut findings = Findings {
         urls: evidence.tasks.len(),
@@ -250,7 +250,7 @@ pub fn check(evidence: &Evidence<'_>) -> Result<Findings, Unreadable> {
     Ok(findings)
 }
 
-/// What belongs to no record.
+/// Reports the files that belong to no record.
 fn strangers(
     evidence: &Evidence<'_>,
     found: &Found,
@@ -281,7 +281,7 @@ fn identity(url: &str) -> String {
     Url::parse(url).map_or_else(|_| url.to_owned(), |url| body::identity(&url))
 }
 
-/// What a URL's file must hold.
+/// What the file of a URL must contain.
 struct Expected<'a> {
     spec: &'a Spec,
     identity: String,
@@ -300,7 +300,7 @@ impl<'a> Expected<'a> {
     }
 }
 
-/// One URL, and all that is known of it.
+/// A URL, with all evidence about it.
 struct Case<'a> {
     evidence: &'a Evidence<'a>,
     task: &'a Task,
@@ -350,7 +350,7 @@ impl Case<'_> {
         }
     }
 
-    /// The file of a URL that is recorded as stored.
+    /// Checks the file of a URL that is recorded as stored.
     fn judge_file(&self, line: &Line, found: &mut Found, findings: &mut Findings) {
         let url = &self.task.url;
         findings.acknowledged += 1;
@@ -397,7 +397,7 @@ impl Case<'_> {
         }
     }
 
-    /// Whether a worker died with it, or a coordinator between two requests for it.
+    /// Returns whether a worker died with the URL, or a coordinator between two requests for it.
     fn was_recovered(&self) -> bool {
         let survived = |killed: &u64| {
             self.served.is_some_and(|served| {

@@ -1,8 +1,8 @@
-//! The process table: who of a chaos run still lives.
+//! The process table: which processes of a chaos run are still alive.
 //!
-//! A process belongs to it if the path of its folder is in the process's arguments, environment or
-//! working directory: workers are told it as an argument, all others inherit one of the rest. It
-//! must not end anybody.
+//! A process belongs to the run if the path of the run's folder is in its arguments, environment or
+//! working directory. Workers receive the path as an argument; all others inherit it in one of the
+//! other two. This module must not end any process.
 
 use std::fmt;
 use std::fs;
@@ -15,11 +15,11 @@ use memchr::memmem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// How long a process may take to be gone once it is killed. The kernel sends the signal when its
-/// parent dies, but the process has to be scheduled once more to end.
+/// How long a killed process may take to disappear. The kernel sends the signal when the parent
+/// dies, but the process has to be scheduled once more to end.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// A process that lives.
+/// A live process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its id.
@@ -34,11 +34,11 @@ impl fmt::Display for Process {
     }
 }
 
-/// Processes other than this one that belong to `folder` and do not end by themselves at once.
+/// Returns the processes other than this one that belong to `folder` and do not end soon.
 ///
 /// # Errors
 ///
-/// If there is no process table.
+/// Fails if there is no process table.
 pub fn left(folder: &Path) -> io::Result<Vec<Process>> {
     let until = Instant::now() + SETTLE;
     for process in of(folder)? {
@@ -47,11 +47,11 @@ pub fn left(folder: &Path) -> io::Result<Vec<Process>> {
     of(folder)
 }
 
-/// Processes other than this one that belong to `folder`.
+/// Returns the processes other than this one that belong to `folder`.
 ///
 /// # Errors
 ///
-/// If there is no process table.
+/// Fails if there is no process table.
 pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
     let own = std::process::id();
     let mark = memmem::Finder::new(folder.as_os_str().as_bytes());
@@ -62,7 +62,7 @@ pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
         let Some(pid) = name.and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // What cannot be read is gone, or another user's, and so none of ours.
+        // If this cannot be read, the process is gone or belongs to another user.
         let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
         let environment = fs::read(path.join("environ")).unwrap_or_default();
         let working = fs::read_link(path.join("cwd")).unwrap_or_default();
@@ -80,12 +80,12 @@ pub fn of(folder: &Path) -> io::Result<Vec<Process>> {
     Ok(found)
 }
 
-/// Waits until a process has ended, or it is `until`.
+/// Waits until a process has ended, at most until `until`.
 fn await_end(pid: u32, until: Instant) {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return;
     };
-    // One that cannot be opened has ended.
+    // A process that cannot be opened has ended.
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
@@ -117,7 +117,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .expect("there is a cat");
-        // Its environment can be read a moment after it was spawned: once it answers, it can.
+        // The environment is readable some time after the spawn: at the latest once it answers.
         let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
         stdin.expect("a pipe").write_all(b"!").expect("it reads");
         let mut answer = [0];
@@ -129,7 +129,7 @@ mod tests {
             (found[0].pid, found[0].arguments.as_str()),
             (child.id(), "cat")
         );
-        // It ends as soon as its input does, and is waited for.
+        // It ends as soon as its input ends, and `left` waits for it.
         drop(child.stdin.take());
         assert_eq!(left(folder.path()).expect("a process table"), []);
         child.wait().expect("it has ended");

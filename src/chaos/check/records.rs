@@ -1,6 +1,6 @@
-//! The run log, read as anybody could: lines of JSON.
+//! Reads the run log as any other program could: as lines of JSON.
 //!
-//! On purpose it shares nothing with the reader that the runs themselves use.
+//! It deliberately shares no code with the reader that the runs use.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::Unreadable;
 
-/// What a line says, as far as it matters.
+/// A line; only the fields that are needed.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Line {
     pub(super) url: String,
@@ -32,9 +32,9 @@ struct Problem {
 /// All lines.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// Of each URL, in their order.
+    /// By URL, in the order of the log.
     pub(super) lines: BTreeMap<String, Vec<Line>>,
-    /// Those that say nothing, in words.
+    /// Descriptions of the lines that are not records.
     pub(super) problems: Vec<String>,
 }
 
@@ -43,17 +43,17 @@ impl Line {
         self.outcome == "stored"
     }
 
-    /// Whether nothing may follow: one that failed is tried again by the next run.
+    /// Returns whether no other line may follow. The next run retries a URL that failed.
     pub(super) fn is_final(&self) -> bool {
         self.is_stored() || self.outcome == "quarantined"
     }
 
-    /// Whether it records these bytes.
+    /// Returns whether the line records these bytes.
     pub(super) fn agrees(&self, bytes: u64, sha256: &[u8; 32]) -> bool {
         self.bytes == Some(bytes) && self.sha256.as_ref() == Some(&HEXLOWER.encode(sha256))
     }
 
-    /// What it says of a failure.
+    /// Returns the recorded failure.
     pub(super) fn problem(&self) -> String {
         self.error.as_ref().map_or_else(
             || "no reason given".to_owned(),
@@ -62,7 +62,7 @@ impl Line {
     }
 }
 
-/// Reads a run log; one that does not exist is empty.
+/// Reads a run log. One that does not exist is empty.
 pub(super) fn read(path: &Path) -> Result<Records, Unreadable> {
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -76,7 +76,7 @@ pub(super) fn read(path: &Path) -> Result<Records, Unreadable> {
     for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
         let number = index + 1;
         if !line.ends_with(b"\n") {
-            // A run that ends by itself leaves none.
+            // A run that exits normally leaves no torn line.
             let problem = format!("line {number} of the run log is torn");
             records.problems.push(problem);
             continue;

@@ -1,4 +1,4 @@
-//! The checker is given folders with something wrong in them, and must name it, and nothing else.
+//! The checker must name the one fault in each folder, and nothing else.
 
 use std::fs;
 use std::io::Read;
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::chaos::faults::Fault;
 
-/// How the test's origin answers.
+/// The settings of the test's origin.
 const SPEC: &str = "size=1000B,seed=5";
 
-/// A finished run of six URLs, one of which is poison, with nothing wrong.
+/// A finished run of six URLs without errors. One URL is poison.
 struct Scene {
     folder: TempDir,
     spec: Spec,
@@ -143,7 +143,7 @@ fn ended(number: usize, outcome: &str) -> String {
     .to_string()
 }
 
-/// Checks that this and nothing else is found, once, and returns how it is told.
+/// Checks that exactly this violation is found, once, and returns its description.
 fn only(findings: &Findings, violation: Violation) -> String {
     let all: Vec<_> = findings.violations.keys().copied().collect();
     assert_eq!(all, [violation], "{findings:#?}");
@@ -241,7 +241,7 @@ fn one_wrong_byte_is_wrong() {
     wrong[500] ^= 1;
     fs::write(scene.file(2), wrong).expect("writable");
     only(&scene.check(), Violation::WrongBytes);
-    // Another URL's bytes are as wrong as any.
+    // The bytes of another URL are wrong too.
     fs::write(scene.file(2), scene.body(3)).expect("writable");
     only(&scene.check(), Violation::WrongBytes);
 }
@@ -334,7 +334,7 @@ fn a_body_that_came_in_two_parts_was_served_and_is_counted() {
     let findings = scene.check();
     assert!(findings.is_clean(), "{findings:#?}");
     assert_eq!((findings.resumed, findings.stored), (1, 5));
-    // The parts do not meet.
+    // There is a gap between the parts.
     scene.journal[2].bytes = 399;
     only(&scene.check(), Violation::NeverServed);
 }

@@ -1,6 +1,6 @@
-//! Runs one mode until its list is done, or it is no use.
+//! Runs one mode until its list is done, or further runs are pointless.
 //!
-//! It must not compare.
+//! This module must not compare modes.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,27 +20,27 @@ use super::Cost;
 use crate::cli::mode::Mode;
 use crate::shootout::tree::{self, Memory};
 
-/// Runs after which nobody would try again.
+/// Most runs of one mode.
 const RUNS: u32 = 6;
 
-/// How long a user waits for a sign of progress: longer than the leases of a task take that hangs
-/// again and again, so that a run that can help itself does.
+/// Longest wait for progress. It is longer than all leases of a task that hangs repeatedly, so that
+/// a run that can recover does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a run may take to leave once it is asked to.
+/// How long a run may take to exit after SIGTERM.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Time between two looks at its memory.
+/// Time between two memory samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// The share of the list during which memory is looked at: none of the three URLs comes in it.
+/// Memory is sampled during the first 1/`CALM` of the list. None of the three URLs is in that part.
 const CALM: u64 = 3;
 
-/// Runs a mode, again and again if need be.
+/// Runs a mode, several times if necessary.
 ///
 /// # Errors
 ///
-/// If it cannot be run or watched.
+/// Fails if it cannot be run or watched.
 pub(super) fn measure(mode: Mode, plan: &Plan, interrupt: &Interrupt) -> Result<Cost, ChaosError> {
     let mut scene = Scene::set(plan)?;
     let mut watch = Watch::follow([scene.journal().as_path()]).map_err(ChaosError::Supervise)?;
@@ -81,7 +81,7 @@ pub(super) fn measure(mode: Mode, plan: &Plan, interrupt: &Interrupt) -> Result<
             cost.recovered_s = Some(begun.elapsed().as_secs_f64());
             break;
         }
-        // Exit code 3: it could not even begin.
+        // Exit code 3: the run could not start.
         if status.code() == Some(3) || status.signal() == Some(Signal::INT.as_raw()) {
             break;
         }
@@ -91,7 +91,7 @@ pub(super) fn measure(mode: Mode, plan: &Plan, interrupt: &Interrupt) -> Result<
     Ok(cost)
 }
 
-/// Innocent URLs that have no file with the right bytes, whatever the run says.
+/// Returns the number of harmless URLs without a correct file, whatever the run reports.
 fn innocents_left(plan: &Plan, scene: &Scene) -> Result<usize, ChaosError> {
     let findings: Findings = check::check(&Evidence {
         tasks: &plan.tasks,
@@ -121,7 +121,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// One run: how it ended, whether it was stuck and had to be ended, and its processor time.
+    /// Runs once. Returns the status, whether it was stuck and was ended, and processor time.
     fn run(&mut self, scene: &Scene) -> io::Result<(ExitStatus, bool, Duration)> {
         let mut job = Job::start(scene.command(self.plan), &scene.said())?;
         let calm = self.plan.tasks.len() as u64 / CALM;

@@ -1,8 +1,8 @@
-//! The same list in every mode, with a URL that crashes whoever handles it, one that eats memory and
-//! one that hangs: what each mode pays for what it shares.
+//! Runs the same list in every mode, with a URL that crashes its worker, one that exhausts memory
+//! and one that hangs, to show what each mode loses by what it shares.
 //!
-//! Each mode is run as a user would: when a run dies, or is stuck, it is started again; a few times,
-//! and no more. It must not know how a mode works.
+//! Each mode is run as a user would run it: a run that dies or is stuck is started again, a few
+//! times at most. This module must not know how a mode works.
 
 mod measure;
 mod table;
@@ -21,36 +21,35 @@ use crate::cli::chaos::ChaosArgs;
 use crate::cli::mode::Mode;
 use crate::shootout::tree::Memory;
 
-/// URLs of the list, unless the user says how many.
+/// Number of URLs in the list, unless the user sets it.
 const URLS: u32 = 200;
 
-/// What the three URLs do, and after how much of the list each comes.
+/// The faults of the three URLs, and their places as shares of the list.
 const TRAPS: [(Fault, f64); 3] = [(Fault::Segv, 0.5), (Fault::Eat, 0.65), (Fault::Hang, 0.8)];
 
-/// What a mode paid.
+/// What a mode lost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     pub mode: Mode,
     /// How its first run ended.
     pub first_run: String,
-    /// Whether that run ended by itself, with everything but the three URLs done.
+    /// Whether the first run ended without help, with everything except the three URLs done.
     pub survived: bool,
-    /// URLs, other than the three, that its first run left without a file.
+    /// URLs, except the three, that the first run left without a file.
     pub lost: usize,
-    /// Runs until everything but the three was stored, or until it was given up.
+    /// Runs until everything except the three was stored, or until no more were tried.
     pub runs: u32,
-    /// From its start until everything but the three was stored, in seconds; none if it never was.
+    /// Seconds from the start until everything except the three was stored. `None` if never.
     pub recovered_s: Option<f64>,
-    /// Bodies that the origin served whole to it more than once.
+    /// Bodies that the origin served whole more than once.
     pub served_again: u64,
-    /// The most memory of it all before the first of the three URLs was reached.
+    /// Peak memory of all processes before the first of the three URLs.
     pub memory: Option<Memory>,
-    /// Processor time of all runs, in seconds, as far as processes were waited for by whoever
-    /// started them.
+    /// Processor time of all runs, in seconds, of the processes that their parents waited for.
     pub cpu_s: f64,
 }
 
-/// A comparison to be held.
+/// A planned comparison.
 #[derive(Debug)]
 pub struct Comparison {
     plans: Vec<(Mode, Plan)>,
@@ -60,11 +59,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Makes sense of what was typed.
+    /// Validates the command line.
     ///
     /// # Errors
     ///
-    /// If there is none in it.
+    /// Fails if the arguments are not valid.
     pub fn new(args: &ChaosArgs) -> Result<Self, PlanError> {
         let urls = args.urls.map_or(URLS, std::num::NonZeroU32::get);
         let workers = args.workers.get();
@@ -73,7 +72,7 @@ impl Comparison {
         let plan = |mode: Mode| {
             Ok::<_, PlanError>(Plan {
                 tasks: tasks.clone(),
-                // All modes have the same number of downloads in flight, where they can.
+                // All modes have the same number of downloads in flight, as far as they can.
                 concurrency: match mode {
                     Mode::Async => workers,
                     Mode::Processes | Mode::Threads | Mode::Sequential => 1,
@@ -92,11 +91,11 @@ impl Comparison {
         })
     }
 
-    /// Holds it, and prints what each mode paid. Clean if the mode with processes survived.
+    /// Runs all modes, and prints what each lost. Clean if the mode with processes survived.
     ///
     /// # Errors
     ///
-    /// If a mode cannot be run or watched.
+    /// Fails if a mode cannot be run or watched.
     pub fn execute(&self) -> Result<Ending, ChaosError> {
         let interrupt = Interrupt::listen().map_err(ChaosError::Signals)?;
         let mut costs = Vec::new();
@@ -134,7 +133,7 @@ impl Comparison {
     }
 }
 
-/// A list with the three URLs in their places.
+/// Returns a list with the three URLs in their places.
 fn tasks(urls: u32, rng: &mut Rng) -> Vec<Task> {
     let mut tasks: Vec<Task> = (0..urls)
         .map(|number| Task {

@@ -1,11 +1,11 @@
-//! What each mode paid, as a table for people.
+//! What each mode lost, as a table for people.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::Cost;
 
-/// A row for each mode.
+/// Returns a table with a row for each mode.
 pub(super) fn table(costs: &[Cost]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);

@@ -1,9 +1,7 @@
-//! A list of text that is read in two passes: first for the lines that are new to the caller, then for
-//! the others.
+//! Reads a list of text in two passes: first the lines that are new to the caller, then the others.
 //!
-//! Of a long list of which most is known, the few lines that are new are found in a fraction of the
-//! time that it takes to parse all lines and to look at their files. What the first pass did with a
-//! line is two bits of memory.
+//! In a long list of mostly known lines, this finds the few new ones in a fraction of the time that
+//! it takes to parse all lines and check their files. The first pass stores two bits for each line.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom};
@@ -11,18 +9,18 @@ use std::sync::Arc;
 
 use super::{Format, Line, LineError, Lines, Parser, target_of, text_of_line};
 
-/// What the first pass did with a line that is neither blank nor a comment.
+/// The action of the first pass on a line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
-    /// It was passed over, and counted as a target.
+    /// The line was skipped, and counted as a target.
     PassedOver,
-    /// It was handed out: a target.
+    /// The line was returned as a target.
     Target,
-    /// It was handed out, and is none.
+    /// The line was returned as a problem.
     Problem,
 }
 
-/// What the first pass did with each line.
+/// The action of the first pass on each line.
 #[derive(Debug, Default)]
 pub struct Marks {
     words: Vec<u64>,
@@ -32,11 +30,11 @@ pub struct Marks {
 /// A step of the first pass.
 #[derive(Debug)]
 pub enum Step {
-    /// The next line that is handed out.
+    /// The next line that is not known.
     Line(Line),
-    /// As many lines as may be at a time were passed over.
+    /// The most lines allowed for one step were skipped.
     PassedOver,
-    /// There is no more.
+    /// The end of the list.
     End,
 }
 
@@ -64,24 +62,24 @@ impl Marks {
 }
 
 impl Lines {
-    /// Remembers the file that is read.
+    /// Stores the file that is being read.
     pub(in crate::input) fn of_file(mut self, file: Option<Arc<File>>) -> Self {
         self.file = file;
         self
     }
 
-    /// Whether the list can be read in two passes: it is a plain file of text.
+    /// Returns whether the list can be read in two passes, which requires a regular file of text.
     #[must_use]
     pub fn has_passes(&self) -> bool {
         let is_text = matches!(self.parser, Some(Parser::Text));
         is_text && self.file.is_some() && self.plain_format() == Some(Format::Text)
     }
 
-    /// The same list from its beginning, for the second pass. This one is at its end.
+    /// Returns the same list from its beginning, for the second pass. This list is at its end.
     ///
     /// # Errors
     ///
-    /// The file cannot be read again: a line that says so.
+    /// Fails if the file cannot be read again. The error is a line that reports it.
     pub fn again(mut self) -> Result<Self, Box<Line>> {
         let file = self.file.take();
         let rewound = file.ok_or(io::ErrorKind::NotSeekable.into());
@@ -94,8 +92,8 @@ impl Lines {
         Ok(lines.or_format(Some(Format::Text)))
     }
 
-    /// The next line whose text is not `known` to be a target. At most `most` others are passed over,
-    /// and taken off it.
+    /// Returns the next line whose text is not `known` to be a target. Skips at most `most` known
+    /// lines, and subtracts them from `most`.
     pub fn next_unknown(
         &mut self,
         marks: &mut Marks,
@@ -133,15 +131,15 @@ impl Lines {
         }
     }
 
-    /// The next line that the first pass has passed over. `looked_at` counts the lines up to it, and is 0
-    /// before the first.
+    /// Returns the next line that the first pass skipped. `looked_at` counts the lines up to it,
+    /// and is 0 before the first.
     pub fn next_passed_over(&mut self, marks: &Marks, looked_at: &mut usize) -> Option<Line> {
         while !self.broken
             && let Some(mark) = marks.get(*looked_at)
         {
             let raw = match self.lines.next_line() {
                 Ok(Some(raw)) => raw,
-                // It is shorter now.
+                // The file is shorter than in the first pass.
                 Ok(None) => return None,
                 Err(source) => return Some(self.unreadable(source)),
             };
@@ -155,7 +153,7 @@ impl Lines {
                 Mark::Target => self.next_task += 1,
                 Mark::PassedOver => {
                     let entry = target_of(text, &self.options, self.next_task);
-                    // It was counted, whatever it is now.
+                    // The first pass counted it, whatever it is now.
                     self.next_task += u64::from(entry.is_err());
                     return Some(self.line(self.number, entry));
                 }

@@ -1,7 +1,7 @@
-//! Names that hold their URL's key: readable ones, in one folder or in a tree, and the key alone.
+//! Names with the key of their URL: readable names, in one folder or in a tree, and the key alone.
 //!
-//! They are valid on every file system in use, stay in their folder, and those of two URLs differ
-//! even where cases are not told apart, because their keys do.
+//! They are valid on every file system in use and stay in their folder. The names of two URLs
+//! differ even if the file system ignores case, because their keys differ.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,39 +11,39 @@ use url::Url;
 
 use crate::input::UrlKey;
 
-/// The longest name, in bytes; the shortest limit in use is 255, and a partial body's name adds some.
+/// Longest name, in bytes. The lowest limit in use is 255, and a partial body's name is longer.
 pub const MAX_NAME: usize = 120;
 
 const MAX_STEM: usize = 80;
 
-/// Longest part that a folder or a name in a template is cut to, in bytes.
+/// Longest part for a folder or for a name in a template, in bytes. A longer part is truncated.
 const MAX_PART: usize = 200;
 
-/// Longest folder of a tree, in bytes: what is deeper goes into its deepest folder.
+/// Longest folder path of a tree, in bytes. Deeper folders are left out.
 const MAX_FOLDER: usize = 600;
 const MAX_EXTENSION: usize = 8;
 
-/// Extensions that wrap another one, which is then worth keeping: `.tar.gz`, `.iso.sha256`.
+/// Extensions that wrap another one, which is then kept too: `.tar.gz`, `.iso.sha256`.
 const WRAPPERS: [&str; 18] = [
     "asc", "br", "bz2", "gpg", "gz", "lz", "lz4", "lzma", "lzo", "md5", "sha1", "sha256", "sha512",
     "sig", "torrent", "xz", "z", "zst",
 ];
 
-/// Names that Windows keeps for devices, whatever follows their first dot. (Its `COM¹` and `CONIN$`
-/// cannot come up: they are not made of the characters allowed here.)
+/// Names that Windows reserves for devices, whatever follows their first dot. (`COM¹` and `CONIN$`
+/// cannot occur in a cleaned name, because their last characters are not allowed.)
 const RESERVED: [&str; 4] = ["aux", "con", "nul", "prn"];
 const RESERVED_NUMBERED: [&str; 2] = ["com", "lpt"];
 
-/// The name of a URL's file: `<stem>-<key>.<ext>`, in ASCII letters, digits, `.`, `_` and `-`.
+/// Returns the name of a URL's file: `<stem>-<key>.<ext>`, of ASCII letters, digits and `._-`.
 ///
-/// Stem and extension are those of the last part of the path; the stem is the host's name if the
-/// path is empty. `key` must be the URL's own.
+/// Stem and extension come from the last part of the path. If the path is empty, the stem is the
+/// name of the host. `key` must be the URL's own key.
 #[must_use]
 pub fn file_name(url: &Url, key: UrlKey) -> String {
     name_with(url, Some(key))
 }
 
-/// The same without the key: another URL's file can have it too.
+/// Returns the same name without the key. The file of another URL can have it too.
 #[must_use]
 pub fn file_name_without_key(url: &Url) -> String {
     name_with(url, None)
@@ -63,7 +63,7 @@ fn name_with(url: &Url, key: Option<UrlKey>) -> String {
     let stem = if stem.is_empty() { "file" } else { stem };
 
     let mut name = String::with_capacity(stem.len() + extension.len() + UrlKey::CHARS + 3);
-    // With a key behind it, `con` is no device.
+    // `con` followed by a key is not a device.
     if is_reserved(stem) || key.is_none() && is_device(stem) {
         name.push('_');
     }
@@ -79,8 +79,8 @@ fn name_with(url: &Url, key: Option<UrlKey>) -> String {
     name
 }
 
-/// The name of a file that its server calls `suggested`, with the key of its URL: as [`file_name`], but
-/// that letters of every script stay. Nothing if it holds no letter or digit.
+/// Returns a name like [`file_name`] from the one that the server suggests, but keeps letters of
+/// every script. Returns `None` if no letter or digit is left.
 pub(super) fn suggested_name(suggested: &str, key: UrlKey) -> Option<String> {
     let mut cleaned = String::with_capacity(suggested.len());
     for c in suggested.chars() {
@@ -100,8 +100,8 @@ pub(super) fn suggested_name(suggested: &str, key: UrlKey) -> Option<String> {
     Some(format!("{device}{stem}-{key}{dot}{extension}"))
 }
 
-/// The same without the key, for the file of one URL: as the server has it, but that it hides nothing
-/// and is no option.
+/// Returns the name that the server suggests, for the file of a single URL. It is kept, except that
+/// it must not hide the file, look like an option or name a device.
 pub(super) fn plain_suggested_name(suggested: &str) -> Option<String> {
     let name = suggested.trim().trim_start_matches(['.', '-']);
     let (device, _) = name.split_once('.').unwrap_or((name, ""));
@@ -112,12 +112,12 @@ pub(super) fn plain_suggested_name(suggested: &str) -> Option<String> {
     name.contains(char::is_alphanumeric).then_some(name)
 }
 
-/// As [`file_name`], in the folders that the URL has, its host first. Depth is limited: the key
-/// tells apart what then shares a folder.
+/// Returns a name like [`file_name`], in the folders of the URL, with the host first. Depth is
+/// limited. Files that then share a folder still differ by their keys.
 pub(super) fn tree(url: &Url, key: UrlKey) -> String {
     let mut out = host_part(url);
     let mut parts = clean_parts(url.path());
-    // The last part is in the name.
+    // The last part is in the file name.
     parts.pop();
     for part in parts {
         if out.len() + part.len() >= MAX_FOLDER {
@@ -131,8 +131,8 @@ pub(super) fn tree(url: &Url, key: UrlKey) -> String {
     out
 }
 
-/// The key and the extension, in a folder named after the key's first two characters: a folder of
-/// ten million files is slow.
+/// Returns the key and the extension, in a folder named after the first two characters of the key.
+/// A folder with ten million files would be slow.
 pub(super) fn hash(url: &Url, key: UrlKey) -> String {
     let last = last_part(url);
     let (_, extension) = stem_and_extension(last.as_deref());
@@ -141,7 +141,7 @@ pub(super) fn hash(url: &Url, key: UrlKey) -> String {
     format!("{}/{key}{dot}{extension}", &key[..2])
 }
 
-/// The host, with its port if the URL names one, as one part of a path.
+/// Returns the host, with its port if the URL has one, as one part of a path.
 pub(super) fn host_part(url: &Url) -> String {
     let host = clean_part(url.host_str().unwrap_or_default());
     let host = if host.is_empty() {
@@ -155,14 +155,14 @@ pub(super) fn host_part(url: &Url) -> String {
     }
 }
 
-/// The parts of a URL's path, cleaned; those of which nothing is left are left out.
+/// Returns the parts of a URL's path, cleaned, without those that are then empty.
 pub(super) fn clean_parts(path: &str) -> Vec<String> {
     let parts = path.split('/').map(clean_part);
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// One part of a URL's path as one part of a file's: it hides nothing, is no option and no device,
-/// and leads nowhere. Empty if nothing is left of it.
+/// Converts one part of a URL's path to a part of a file's path that hides no file, is neither an
+/// option nor a device, and does not lead elsewhere. Returns an empty text if nothing is left.
 pub(super) fn clean_part(part: &str) -> String {
     let cleaned = clean(part);
     let part = trim(&cleaned[..cleaned.len().min(MAX_PART)]);
@@ -173,7 +173,7 @@ pub(super) fn clean_part(part: &str) -> String {
     part.to_owned()
 }
 
-/// The last part of a URL's path that is not empty, cleaned.
+/// Returns the last part of a URL's path that is not empty, cleaned.
 fn last_part(url: &Url) -> Option<Cow<'_, str>> {
     let mut parts = url.path().rsplit('/');
     parts.find(|part| !part.is_empty()).map(clean)
@@ -186,7 +186,7 @@ fn stem_and_extension(last: Option<&str>) -> (&str, &str) {
     }
 }
 
-/// Percent-decoded, and each run of characters outside `[A-Za-z0-9._-]` replaced by one `_`.
+/// Decodes percent-encoding, and replaces each run of characters outside `[A-Za-z0-9._-]` by a `_`.
 fn clean(segment: &str) -> Cow<'_, str> {
     if segment.bytes().all(is_allowed) {
         return Cow::Borrowed(segment);
@@ -206,7 +206,7 @@ fn is_allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// Stem and extension; no dot leads the extension.
+/// Splits a name into stem and extension. The extension has no leading dot.
 fn split(name: &str) -> (&str, &str) {
     let name = trim(name);
     let Some((stem, extension)) = split_once(name) else {
@@ -225,13 +225,13 @@ fn split_once(name: &str) -> Option<(&str, &str)> {
     let fits = !stem.is_empty()
         && (1..=MAX_EXTENSION).contains(&extension.len())
         && extension.bytes().all(|c| c.is_ascii_alphanumeric())
-        // Without a letter it is part of a version: `v1.2`.
+        // An extension without a letter is part of a version: `v1.2`.
         && extension.bytes().any(|c| c.is_ascii_alphabetic());
     fits.then_some((stem, extension))
 }
 
-/// A leading dot hides a file, a leading dash makes it an option; at the end both look odd before
-/// the key.
+/// Removes leading dots, which would hide the file, leading dashes, which would make it an option,
+/// and trailing punctuation, which would look odd before the key.
 fn trim(name: &str) -> &str {
     let name = name.trim_start_matches(['.', '-']);
     let shorter = name.trim_end_matches(['.', '-', '_']);
@@ -240,7 +240,7 @@ fn trim(name: &str) -> &str {
 
 fn is_reserved(stem: &str) -> bool {
     let Some((device, _)) = stem.split_once('.') else {
-        // Without a dot the key follows, and `con-…` is no device.
+        // Without a dot, the key follows, and `con-…` is not a device.
         return false;
     };
     is_device(device)
@@ -269,7 +269,7 @@ mod tests {
         file_name(&url, UrlKey::of(url.as_str()))
     }
 
-    /// The name with its key taken out.
+    /// Returns the name with `KEY` in place of its key.
     fn shape(url: &str) -> String {
         let name = name_of(url);
         let key = UrlKey::of(Url::parse(url).expect("a valid URL").as_str()).to_string();
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(name_of("https://h.example/a"), "a-ruqbcp5fgr3tvkvo");
     }
 
-    /// What any URL's name must be, on any file system.
+    /// Checks what every name must satisfy on any file system.
     fn check_name(name: &str) {
         assert!(name.len() <= MAX_NAME, "{name}");
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -382,7 +382,7 @@ mod tests {
         );
     }
 
-    /// The key, as anyone can read it off a name: what makes names unique, in either case.
+    /// Returns the key in a name. It makes the name unique, even if case is ignored.
     fn key_in(name: &str) -> &str {
         let (_, rest) = name.rsplit_once('-').expect("a name has a key");
         rest.split('.').next().unwrap_or_default()

@@ -1,8 +1,8 @@
-//! File names: what a URL is called on disk.
+//! File names: how the file of a URL is named on disk.
 //!
-//! A name depends on the URL alone (and, if a template asks for it, on its number in the list),
-//! and not on what the server says unless that is asked for, so that doing a task twice gives the same file. Whatever the
-//! scheme, a name stays in the output folder, and out of what the run keeps there for itself.
+//! A name depends on the URL alone, so that a repeated task gives the same file. A template may
+//! also use the URL's number in the list, and an option may allow the server to suggest names. In
+//! every scheme, a name stays in the output folder and outside the run's private folder.
 
 mod flat;
 mod place;
@@ -20,19 +20,19 @@ pub use template::{Template, TemplateError};
 /// How files are named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Naming {
-    /// All in one folder: `<stem>-<key>.<ext>`.
+    /// In one folder: `<stem>-<key>.<ext>`.
     #[default]
     Flat,
-    /// In folders as the URL has them, host first: `<host>/<folders>/<stem>-<key>.<ext>`.
+    /// In the folders of the URL, host first: `<host>/<folders>/<stem>-<key>.<ext>`.
     Tree,
-    /// By the key alone, in 1,024 folders: `<two characters>/<key>.<ext>`.
+    /// Named by the key alone, in 1,024 folders: `<two characters>/<key>.<ext>`.
     Hash,
-    /// As a template says.
+    /// Named by a template.
     Template(Template),
 }
 
-/// The name of a file that its server calls `suggested`, with the key of its URL if there is one;
-/// nothing if it can be none.
+/// Returns a file name from the name that the server suggests, with the URL's key if given. Returns
+/// `None` if it gives no valid name.
 #[must_use]
 pub fn suggested_name(suggested: &str, key: Option<UrlKey>) -> Option<String> {
     match key {
@@ -42,12 +42,12 @@ pub fn suggested_name(suggested: &str, key: Option<UrlKey>) -> Option<String> {
 }
 
 impl Naming {
-    /// Where the file of `url` belongs, relative to the output folder. `key` is the URL's own, and
-    /// `number` the task's.
+    /// Returns the path of the file of `url`, relative to the output folder. `key` is the URL's own
+    /// key, and `number` is the number of the task.
     ///
     /// # Errors
     ///
-    /// If a template gives a name that no file may have.
+    /// Fails if a template gives a name that is not allowed.
     pub fn place(&self, url: &Url, key: UrlKey, number: u64) -> Result<String, PlaceError> {
         match self {
             Self::Flat => Ok(file_name(url, key)),
@@ -60,7 +60,7 @@ impl Naming {
         }
     }
 
-    /// Gives `target` the place it would have as task `number`, unless the list names its file.
+    /// Sets the path that `target` has as task `number`, unless the list names its file.
     pub fn renumber(&self, target: &mut Target, number: u64) {
         if let Self::Template(template) = self
             && template.has_number()
@@ -72,7 +72,7 @@ impl Naming {
         }
     }
 
-    /// Whether no two URLs have the same name, because each holds its URL's key.
+    /// Returns whether every name is unique because it contains the key of its URL.
     #[must_use]
     pub fn is_unique(&self) -> bool {
         match self {
@@ -82,7 +82,7 @@ impl Naming {
     }
 }
 
-/// `flat`, `tree`, `hash`, or a template.
+/// Parses `flat`, `tree`, `hash`, or a template.
 impl FromStr for Naming {
     type Err = TemplateError;
 

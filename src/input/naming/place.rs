@@ -1,16 +1,16 @@
-//! Where a file may be: whatever is chosen by a list or a template goes through here.
+//! Checks paths of files. Every path chosen by a list or a template is checked here.
 
-/// The longest path of a file, relative to the output folder, in bytes.
+/// Longest path of a file, relative to the output folder, in bytes.
 pub const MAX_PLACE: usize = 1024;
 
-/// The longest part of a path, in bytes: the limit of every file system in use.
+/// Longest part of a path, in bytes. It is the limit of every file system in use.
 const MAX_PART: usize = 255;
 
-/// What the run keeps for itself in the output folder. In any case: some file systems do not tell
-/// them apart.
+/// The run's private folder in the output folder. It is reserved in upper and lower case, because
+/// some file systems ignore case.
 const RESERVED: &str = ".coordinator";
 
-/// Why a path may not be that of a file.
+/// Why a path is not allowed for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// It is empty.
@@ -22,20 +22,20 @@ pub enum PlaceError {
     /// A part of it is `..`.
     #[error("leaves the output folder with '..'")]
     Leaves,
-    /// A part of it is `.`, or nothing.
+    /// A part of it is `.`, or empty.
     #[error("has an empty part, or one that is '.'")]
     EmptyPart,
-    /// A part of it is three dots or more.
+    /// A part of it consists of three or more dots.
     #[error("has a part that is only dots")]
     Dots,
-    /// Without its extension the file's name would be only dots: the folder itself or the one above,
-    /// in a path that is made of the stem (`{stem}` of `--exec`).
+    /// Without its extension, the file name would consist of dots. A path made from the stem
+    /// (`{stem}` of `--exec`) would then be the folder itself or its parent.
     #[error("is only dots before its extension; put a letter or a digit before the last dot")]
     DotsBeforeExtension,
-    /// It begins with the run's own folder.
+    /// It begins with the run's private folder.
     #[error("is in '{RESERVED}', which the run keeps for itself")]
     Reserved,
-    /// A control character, NUL included.
+    /// It has a control character, such as NUL.
     #[error("has a control character")]
     ControlCharacter,
     /// A part is longer than any file name can be.
@@ -46,12 +46,12 @@ pub enum PlaceError {
     TooLong,
 }
 
-/// Whether `path` can be that of a file below the output folder: relative, with `/` between its
-/// parts. Links on the way are not looked for: that needs the folder.
+/// Checks that `path` is allowed for a file below the output folder: relative, with `/` between its
+/// parts. Links on the way are not checked, because that requires the folder.
 ///
 /// # Errors
 ///
-/// If it cannot.
+/// Returns the reason if it is not allowed.
 pub fn check(path: &str) -> Result<(), PlaceError> {
     if path.is_empty() {
         return Err(PlaceError::Empty);

@@ -1,7 +1,6 @@
-//! Names by a template: `{host}/{n}-{name}`.
+//! Names from a template: `{host}/{n}-{name}`.
 //!
-//! What a template makes of a URL may be no file's name, or another URL's as well: whoever uses it
-//! must look.
+//! A template may give invalid names, or the same name to two URLs. The caller must check this.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -12,10 +11,10 @@ use super::flat::{clean_part, clean_parts, host_part};
 use super::{PlaceError, place};
 use crate::input::UrlKey;
 
-/// What a folder's own file is called where a URL ends with `/`.
+/// The name for the file of a folder, if a URL ends with `/`.
 const INDEX: &str = "index";
 
-/// A template for names, taken apart.
+/// A parsed template for names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
@@ -34,28 +33,28 @@ enum Piece {
 /// Why a text is not a template for names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A placeholder that there is not.
+    /// A placeholder that does not exist.
     #[error(
         "there is no {{{0}}}; a template has {{host}}, {{path}}, {{name}}, {{hash}} and {{n}}, and \
          {{{{ for a brace"
     )]
     Unknown(String),
-    /// A brace without its other half.
+    /// A brace without its partner.
     #[error("a brace has no partner; write {{{{ or }}}} for a brace in a name")]
     Brace,
-    /// All files would have the same name.
+    /// All files of a host would have the same name.
     #[error(
         "it is neither flat, tree nor hash, and as a template it gives every file of a host the same \
          name; use {{path}}, {{name}}, {{hash}} or {{n}} in it"
     )]
     Constant,
-    /// What it gives is no file's name, whatever the URL.
+    /// Its names are not valid for any URL.
     #[error("the name that it gives {0}")]
     Place(PlaceError),
 }
 
 impl Template {
-    /// The name of a URL's file.
+    /// Returns the file name of a URL.
     pub(super) fn fill(&self, url: &Url, key: UrlKey, number: u64) -> String {
         let mut out = String::new();
         for piece in &self.pieces {
@@ -72,18 +71,18 @@ impl Template {
         out
     }
 
-    /// Whether it has `{hash}`, which makes its names unique.
+    /// Returns whether it has `{hash}`, which makes its names unique.
     pub(super) fn has_hash(&self) -> bool {
         self.pieces.contains(&Piece::Hash)
     }
 
-    /// Whether it has `{n}`, so that its names depend on the order of the list.
+    /// Returns whether it has `{n}`, so that its names depend on the order of the list.
     pub(super) fn has_number(&self) -> bool {
         self.pieces.contains(&Piece::Number)
     }
 }
 
-/// The URL's folders and last part, cleaned.
+/// Returns the URL's folders and last part, cleaned.
 fn path(url: &Url) -> String {
     let mut parts = clean_parts(url.path());
     if parts.is_empty() || url.path().ends_with('/') {
@@ -92,7 +91,7 @@ fn path(url: &Url) -> String {
     parts.join("/")
 }
 
-/// The last part of the URL's path, cleaned.
+/// Returns the last part of the URL's path, cleaned.
 fn name(url: &Url) -> String {
     let last = url.path().rsplit('/').find(|part| !part.is_empty());
     let name = last.map(clean_part).filter(|name| !name.is_empty());
@@ -113,7 +112,7 @@ impl FromStr for Template {
         if !template.pieces.iter().any(varies) {
             return Err(TemplateError::Constant);
         }
-        // With the shortest of values: what is wrong with this is wrong with the template.
+        // The values are as short as possible, so any error is in the template.
         let sample: String = template
             .pieces
             .iter()

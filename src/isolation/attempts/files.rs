@@ -1,4 +1,4 @@
-//! Files elsewhere: their contents, their names and their metadata.
+//! Files outside the worker's folder: their contents, names and metadata.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Parts of the kernel that a worker has no use for, and that were often attacked.
+//! Parts of the kernel that a worker does not need, and that have often been attacked.
 
 use std::cell::Cell;
 use std::io;
@@ -7,14 +7,14 @@ use super::text;
 use crate::isolation::attempt::Attempt;
 use crate::isolation::raw::{Arg, call};
 
-/// userfaultfd(2): for faults in user mode, which needs no rights.
+/// userfaultfd(2): handle only faults from user mode, which needs no privileges.
 const UFFD_USER_MODE_ONLY: i32 = 1;
 
-/// bpf(2): make a map; an array of one number.
+/// bpf(2): create a map; an array of one number.
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
-/// perf_event_open(2): the size of its first structure; what the clock of a task says.
+/// perf_event_open(2): the size of the first version of its structure; count a software event.
 const PERF_ATTR_SIZE: u32 = 64;
 const PERF_TYPE_SOFTWARE: u32 = 1;
 
@@ -58,7 +58,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
                 .map(u32::to_ne_bytes)
                 .concat();
             attributes.resize(64, 0);
-            // Neither the kernel nor a hypervisor: that takes no rights.
+            // Excludes the kernel and the hypervisor, so that no privileges are needed.
             attributes[40] = 0b0110_0000;
             let words = [
                 Arg::Bytes(&attributes),
@@ -113,7 +113,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "mount",
         "mount a file system",
         |ground| {
-            // In a namespace of its own, so that nobody else sees it.
+            // In a separate namespace, so that the mount is not visible to other processes.
             namespace(libc::CLONE_NEWNS)
                 .or_else(|_| namespace(libc::CLONE_NEWUSER | libc::CLONE_NEWNS))?;
             let (root, kind, place) = (text("/")?, text("tmpfs")?, text(ground.outside("folder"))?);

@@ -1,4 +1,4 @@
-//! The link: what a worker says to the coordinator, and the bodies that it reports.
+//! The link: messages from a worker to the coordinator, and the bodies that it reports.
 
 use std::fs::OpenOptions;
 use std::io::{self, IoSlice, Write};
@@ -21,13 +21,13 @@ use crate::isolation::raw::descriptors;
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_millis(700);
 
-/// After so many descriptors in flight, this process sends no more.
+/// Most descriptors that this process has in flight.
 const IN_FLIGHT: u64 = 128;
 
-/// Characters that command a terminal, or turn text around.
+/// Characters that control a terminal, or reverse text.
 pub(in crate::isolation) const COMMANDS: [char; 4] = ['\x1b', '\x07', '\u{9b}', '\u{202e}'];
 
-/// A text with all of them.
+/// A text with all of these characters.
 const COMMANDING: &str = "\x1b[2J\x1b]0;x\x07 \u{202e}gnp.exe \u{9b}1m";
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
@@ -63,7 +63,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "begin a message, and never end it",
         |_| {
             packet_of(16 + 1000, 60_000, &[0; 1000]);
-            // What is unfinished stays so until somebody ends this worker.
+            // The message stays unfinished until this worker is killed.
             rest()
         },
         |view| view.coordinator_is_swollen(),
@@ -82,7 +82,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "frame-count",
         "announce a list of 2^62 reports",
         |ground| {
-            // As bincode would.
+            // Encoded as bincode would encode it.
             let mut frame = vec![2, 253];
             frame.extend_from_slice(&(1_u64 << 62).to_le_bytes());
             ground.say_raw(&frame)
@@ -171,7 +171,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "report a link to a private file as a body",
         |ground| {
             let assignment = ground.assignment()?;
-            // Without a sandbox it can make one.
+            // Succeeds only without a sandbox.
             let made = symlink(
                 ground.outside("letter"),
                 ground.own(&assignment.job.partial),
@@ -195,7 +195,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
                 started(assignment.task),
                 finished(assignment.task),
             ]))?;
-            // Put in place, or refused and taken away.
+            // The coordinator has moved the body into place, or refused and deleted it.
             wait(|| (!path.exists()).then_some(()));
             file.write_all(b"changed")?;
             ground.leave()
@@ -252,7 +252,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         |ground| {
             let tasks: Vec<u8> = (1..64_u64).flat_map(u64::to_ne_bytes).collect();
             let page = rustix::stdio::stdin();
-            // It has as many words as the worker has downloads.
+            // The page has as many words as the worker has slots.
             (1..=tasks.len() / 8)
                 .try_for_each(|words| rustix::io::pwrite(page, &tasks[..8 * words], 0).map(drop))?;
             ground.leave()
@@ -279,12 +279,12 @@ fn announce(_: &Ground<'_>, whole: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends on every socket a packet whose header announces so much for itself and for the message.
+/// Sends a packet on every socket. Its header announces these sizes for the packet and the message.
 fn packet_of(announced: usize, whole: usize, message: &[u8]) {
     let words = [announced.to_ne_bytes(), whole.to_ne_bytes()].concat();
     let packet = [&words[..], message].concat();
     for descriptor in descriptors() {
-        // Not all are sockets, and not all lead to the coordinator.
+        // Some are not sockets, and some do not lead to the coordinator.
         let _ = send(
             descriptor,
             &packet,
@@ -293,11 +293,11 @@ fn packet_of(announced: usize, whole: usize, message: &[u8]) {
     }
 }
 
-/// Sends `packet` with so many descriptors; refused or not.
+/// Sends `packet` with `count` descriptors. Errors are ignored.
 pub fn send_descriptors(socket: impl AsFd, packet: &[u8], count: usize) {
-    // What all processes of a user have sent and nobody has received yet counts against the limit
-    // of whoever sends next (unix(7), ETOOMANYREFS). With this limit, which is that of a small
-    // sandboxed worker, workers of other runs can still connect.
+    // Descriptors that all processes of a user have sent, and that are not received yet, count
+    // against the limit of the next sender (unix(7), ETOOMANYREFS). With this limit, which is that
+    // of a small sandboxed worker, workers of other runs can still connect.
     let limits = getrlimit(Resource::Nofile);
     let current = limits.current.map_or(IN_FLIGHT, |now| now.min(IN_FLIGHT));
     let few = Rlimit {
@@ -344,7 +344,7 @@ fn started(task: TaskId) -> Report {
     }
 }
 
-/// A report of a body of one byte.
+/// Returns a report of a body of one byte.
 fn finished(task: TaskId) -> Report {
     Report::Finished {
         task,
@@ -355,13 +355,13 @@ fn finished(task: TaskId) -> Report {
     }
 }
 
-/// Reports that `task` is done, and leaves: what a worker said is heard before its death.
+/// Reports that `task` is done, and exits. The coordinator reads the report before the death.
 fn finish(ground: &Ground<'_>, task: TaskId) -> io::Result<()> {
     ground.say(FromWorker::Reports(vec![started(task), finished(task)]))?;
     ground.leave()
 }
 
-/// Reports that `task` has failed, and leaves.
+/// Reports that `task` has failed, and exits.
 fn fail(
     ground: &Ground<'_>,
     task: TaskId,

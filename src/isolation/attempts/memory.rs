@@ -1,4 +1,4 @@
-//! Memory past its limit, and what lives on in the kernel after its owner.
+//! Memory over the limit, and kernel objects that outlive their owner.
 
 use std::fs;
 use std::io;
@@ -10,14 +10,14 @@ use super::{leak, text};
 use crate::isolation::attempt::Attempt;
 use crate::isolation::raw::{Arg, call, map};
 
-/// More than the run gives a worker.
+/// More memory than the run allows a worker.
 const MUCH: usize = 96 << 20;
 const MEMORY: &[&str] = &["--worker-memory", "48MB"];
 
-/// More descriptors than one download takes.
+/// More descriptors than one download needs.
 const MANY: usize = 400;
 
-/// More pipes than anything in the program has.
+/// More pipes than any part of the program has.
 const PIPES: usize = 60;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[

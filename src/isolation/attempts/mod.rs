@@ -1,7 +1,7 @@
-//! What a worker that was taken over tries: one attempt each, by family.
+//! The attempts of a compromised worker, by family.
 //!
-//! Each attempt has objects of its own, in a folder of its own, so that what one does another cannot
-//! hide.
+//! Each attempt has separate objects in a separate folder, so that one attempt cannot hide the
+//! effect of another.
 
 mod files;
 mod kernel;
@@ -27,7 +27,7 @@ use super::raw::{Arg, call};
 pub(super) use link::COMMANDS;
 pub(super) use others::{FORGED, SCORE, SPACE};
 
-/// All of them, by family.
+/// All attempts, by family.
 pub const FAMILIES: &[(&str, &[Attempt])] = &[
     ("files", files::ATTEMPTS),
     ("output", output::ATTEMPTS),
@@ -42,23 +42,23 @@ pub const FAMILIES: &[(&str, &[Attempt])] = &[
     ("network", network::ATTEMPTS),
 ];
 
-/// A path as a system call takes it.
+/// Returns a path in the form that a system call needs.
 fn text(path: impl AsRef<Path>) -> io::Result<CString> {
     Ok(CString::new(path.as_ref().as_os_str().as_bytes())?)
 }
 
-/// A descriptor that stays open until the process ends, so that it can be seen.
+/// Keeps a descriptor open until the process ends, so that it is visible from outside.
 fn leak<T: AsRawFd>(owner: T) {
     std::mem::forget(owner);
 }
 
-/// `fcntl` of a command that takes a number.
+/// Calls `fcntl` with a command that takes a number.
 fn fcntl(file: &impl AsRawFd, command: i32, argument: i32) -> io::Result<()> {
     let words = [file.as_raw_fd().into(), command.into(), argument.into()];
     call(libc::SYS_fcntl, &words).map(drop)
 }
 
-/// A call whose argument is a path relative to the working directory, and a number behind it.
+/// Makes a call with a path relative to the working directory, followed by `rest`.
 fn at(number: libc::c_long, path: &CStr, rest: &[Arg<'_>]) -> io::Result<()> {
     let mut words = vec![libc::AT_FDCWD.into(), Arg::Text(path)];
     words.extend_from_slice(rest);

@@ -1,4 +1,4 @@
-//! The network, which a worker is there to reach.
+//! The network, which a worker is allowed to use.
 
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -23,7 +23,8 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "loopback-datagram",
         "send a datagram to a service on this machine",
         |ground| {
-            // glibc's resolver connects and does not bind, and so must a worker.
+            // Connects without binding, as glibc's resolver does. A worker must be allowed to do
+            // the same.
             let socket = rustix::net::socket(
                 rustix::net::AddressFamily::INET,
                 rustix::net::SocketType::DGRAM,

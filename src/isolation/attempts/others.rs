@@ -1,4 +1,4 @@
-//! Other processes: to signal, trace, read, limit or slow them.
+//! Other processes: signalling, tracing, reading, limiting and slowing them.
 
 use std::cell::Cell;
 use std::fs::{self, OpenOptions};
@@ -16,25 +16,25 @@ use crate::isolation::raw::{Arg, call};
 /// The number that an attacker writes to the judge's memory.
 pub(in crate::isolation) const FORGED: u64 = 0x4641_4b45;
 
-/// What an attacker makes of the address space of others: large enough to harm nobody.
+/// The limit that an attacker sets on the address space of others, large enough to do no harm.
 pub(in crate::isolation) const SPACE: u64 = 1 << 45;
 
 /// The nice value that an attacker gives others.
 const NICE: i32 = 17;
 
-/// What an attacker writes to `oom_score_adj` of others.
+/// The value that an attacker writes to `oom_score_adj` of others.
 pub(in crate::isolation) const SCORE: &str = "987";
 
-/// The end of a stack, where arguments and environment are; in bytes.
+/// Size of the end of a stack that holds arguments and environment, in bytes.
 const END: usize = 64 << 10;
 
-/// What an attacker writes over an argument of another worker.
+/// The text that an attacker writes over an argument of another worker.
 const FORGED_ARGUMENT: &[u8] = b"--FAKE";
 
-/// ptrace(2): attach without stopping; libc names it for some systems only.
+/// ptrace(2): attach without stopping. libc defines it for some systems only.
 const PTRACE_SEIZE: i32 = 0x4206;
 
-/// ioprio_set(2): of a process, the idle class.
+/// ioprio_set(2): for a process, the idle class.
 const IOPRIO_WHO_PROCESS: i32 = 1;
 const IOPRIO_IDLE: i64 = 3 << 13;
 
@@ -78,7 +78,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
             let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
             fcntl(&socket, libc::F_SETOWN, ground.bait.bystander)?;
             fcntl(&socket, libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK)?;
-            // SIGIO ends who does not expect it.
+            // The default action of SIGIO ends the process.
             socket.send_to(b"x", socket.local_addr()?).map(drop)
         },
         |view| view.bystander_is_dead(),
@@ -170,7 +170,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "read the coordinator's memory",
         |ground| {
             let (memory, stack) = stack(ground.coordinator)?;
-            // What it was started with lies at the end of it.
+            // Arguments and environment are at the end of the stack.
             let mut room = vec![0; END];
             memory.read_exact_at(&mut room, stack.end - END as u64)?;
             ground.keep(room)
@@ -185,7 +185,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
             let mut room = vec![0; END];
             let begin = stack.end - END as u64;
             memory.read_exact_at(&mut room, begin)?;
-            // Its arguments, since those are seen from outside.
+            // Overwrites an argument, because arguments are visible from outside.
             let place = memchr::memmem::find(&room, b"--slot").ok_or(io::ErrorKind::NotFound)?;
             memory.write_all_at(FORGED_ARGUMENT, begin + place as u64)
         },
@@ -245,7 +245,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "affinity",
         "keep another process to one processor",
         |ground| {
-            // To the last of those that it may run on.
+            // Uses the last processor that the process may run on.
             let mut mask = [0_u8; 128];
             let cells = Cell::from_mut(&mut mask[..]).as_slice_of_cells();
             let words = [ground.bait.bystander.into(), 128.into(), Arg::Room(cells)];
@@ -286,7 +286,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     ),
 ];
 
-/// The memory of a process, opened for writing, and where its stack is in there.
+/// Opens the memory of a process for writing, and returns the address range of its stack.
 fn stack(process: i32) -> io::Result<(fs::File, Range<u64>)> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
     let line = maps.lines().find(|line| line.ends_with("[stack]"));
@@ -303,7 +303,7 @@ fn stack(process: i32) -> io::Result<(fs::File, Range<u64>)> {
 }
 
 fn kill(process: i32, signal: i32) -> io::Result<()> {
-    // 0 would be the attacker's own group.
+    // 0 would signal the attacker's own process group.
     if process <= 0 {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -335,7 +335,7 @@ fn nice(process: i32) -> io::Result<()> {
     call(libc::SYS_setpriority, &words).map(drop)
 }
 
-/// Connects to a socket of the judge's.
+/// Connects to a socket of the judge.
 pub(super) fn reach(name: &SocketAddrUnix, kind: SocketType) -> io::Result<()> {
     let socket = socket(AddressFamily::UNIX, kind, None)?;
     rustix::net::connect(&socket, name)?;

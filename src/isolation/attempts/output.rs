@@ -1,4 +1,4 @@
-//! The output folder: finished files, the run's record, and what other workers download.
+//! The output folder: finished files, the run log, and partial bodies of other workers.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

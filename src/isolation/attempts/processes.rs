@@ -1,4 +1,4 @@
-//! Programs and processes: to start them, and to outlive the run.
+//! Programs and processes: starting them, and outliving the run.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::isolation::attempt::Attempt;
 use crate::isolation::ground::{BAIT, Ground, rest};
 use crate::isolation::raw::{Arg, call, call_32_bit, fork};
 
-/// How many processes a worker tries to have at once.
+/// How many processes a worker tries to run at once.
 const MANY: usize = 20;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
@@ -48,7 +48,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "program-instead",
         "become another program",
         |ground| {
-            // A program takes pointers to its arguments: the one that needs none is a script.
+            // The raw call passes no argument pointers, so the program is a script.
             let (path, bait) = (ground.own("program"), ground.own(BAIT));
             let (ran, bait) = (ground.own("ran"), bait.display());
             let script = format!(
@@ -113,7 +113,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "calls-of-32-bit",
         "kill a process by the calls of another ABI",
         |ground| {
-            // kill(2) of 32 bits.
+            // kill(2) in the 32-bit ABI.
             call_32_bit(37, ground.bait.bystander, libc::SIGKILL);
             Ok(())
         },
@@ -122,7 +122,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     .ends_coordinator(),
 ];
 
-/// Has a shell make a file.
+/// Makes a shell create a file.
 fn start(ground: &Ground<'_>, shell: &str) -> io::Result<()> {
     let made = format!(": > '{}'", ground.own("ran").display());
     let status = Command::new(shell)

@@ -1,5 +1,5 @@
-//! What is private: files, names, environments. An attacker puts down what it has read, and it counts
-//! if the secret is in it.
+//! Private data: files, names, environments. An attacker saves what it has read. The attempt has an
+//! effect if the secret is in it.
 
 use std::fs;
 use std::io;
@@ -120,7 +120,7 @@ fn older_open(path: &std::ffi::CStr) -> io::Result<i64> {
     call(libc::SYS_open, &[Arg::Text(path), 0.into(), 0.into()])
 }
 
-/// This processor has no other.
+/// This processor has no older call.
 #[cfg(not(target_arch = "x86_64"))]
 fn older_open(path: &std::ffi::CStr) -> io::Result<i64> {
     let words = [libc::AT_FDCWD.into(), Arg::Text(path), 0.into(), 0.into()];

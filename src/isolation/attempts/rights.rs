@@ -1,13 +1,13 @@
-//! Rights that a worker has, or could get.
+//! Rights that a worker has, or could gain.
 
 use crate::isolation::attempt::Attempt;
 use crate::isolation::ground::rest;
 use crate::isolation::raw::{Arg, call};
 
-/// The size of a memory image that nobody else asks for.
+/// A core size limit that nothing else sets.
 const CORE: u64 = 7_654_321;
 
-/// The user that root becomes.
+/// The user id that root switches to.
 const USER: i32 = 12_345;
 
 pub(super) const ATTEMPTS: &[Attempt] = &[
@@ -33,7 +33,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         "user",
         "become another user",
         |ground| {
-            // Another user could not say so any more, nor work.
+            // As another user, the attacker could neither remove its bait nor work.
             ground.done();
             let became = call(libc::SYS_setuid, &[USER.into()]);
             tracing::debug!(?became, "another user");

@@ -1,4 +1,4 @@
-//! Sockets: of other programs, and such as a worker has no use for.
+//! Sockets of other programs, and kinds of sockets that a worker does not need.
 
 use std::fs;
 use std::io;
@@ -125,7 +125,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
             call(libc::SYS_socketpair, &words)?;
             let (first, _) = room.split_at(4);
             let first = i32::from_ne_bytes(first.try_into().map_err(io::Error::other)?);
-            // Filled, and never read.
+            // The socket is filled, and never read.
             let filling = [0; 1024];
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             let words = [

@@ -1,4 +1,4 @@
-//! Arguments of system calls, as their callers have them.
+//! Arguments of system calls, in the types of their callers.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -8,11 +8,11 @@ use std::ffi::CStr;
 pub enum Arg<'a> {
     /// A number, or an address in another process.
     Number(i64),
-    /// Something that ends with a nul byte.
+    /// A text that ends with a nul byte.
     Text(&'a CStr),
-    /// Memory that the call reads, at most as much as there is.
+    /// Memory that the call reads, at most all of it.
     Bytes(&'a [u8]),
-    /// Memory that the call writes to, at most as much as there is.
+    /// Memory that the call writes to, at most all of it.
     Room(&'a [Cell<u8>]),
 }
 
@@ -29,7 +29,7 @@ impl From<i64> for Arg<'_> {
 }
 
 impl Arg<'_> {
-    /// What stands for it in a register.
+    /// Returns the value for the register.
     pub(super) fn word(self) -> i64 {
         match self {
             Self::Number(number) => number,

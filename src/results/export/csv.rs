@@ -1,7 +1,7 @@
-//! Every record as a line of CSV (RFC 4180), with the keys of the run log in their order.
+//! Exports every record as a line of CSV (RFC 4180), with the keys of the run log in their order.
 //!
-//! What holds several values has a column for each. Of the workers that died with a task, only the
-//! number is there.
+//! A key with several values has a column for each. Of a task's deaths, only the number is
+//! exported.
 
 use std::borrow::Cow;
 use std::io;
@@ -52,7 +52,7 @@ const HEADER: [&str; 39] = [
     "server_named",
 ];
 
-/// See the module.
+/// Writes records as CSV.
 pub struct Csv {
     writer: csv::Writer<Out>,
 }
@@ -68,7 +68,7 @@ impl Csv {
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if it cannot be written.
     pub fn begin(out: Out) -> Result<Self, ResultsError> {
         let mut writer = csv::WriterBuilder::new()
             .terminator(csv::Terminator::CRLF)
@@ -100,7 +100,7 @@ impl Csv {
     }
 }
 
-/// What the writer below said, which tells a pipe that is closed from a disk that is full.
+/// Returns the error of the underlying writer, which distinguishes a closed pipe from a full disk.
 fn io_error(error: csv::Error) -> io::Error {
     let said = error.to_string();
     let csv::ErrorKind::Io(error) = error.into_kind() else {
@@ -109,7 +109,7 @@ fn io_error(error: csv::Error) -> io::Error {
     error
 }
 
-/// Every field is named, so that a new key of the run log does not compile until it has a column.
+/// Names every field, so that a new key of the run log does not compile until it has a column.
 fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
     let Record {
         v,
@@ -141,7 +141,7 @@ fn cells(record: &Record) -> io::Result<[String; HEADER.len()]> {
         range,
         suggested_name,
         server_named,
-        // A key of members of a fleet alone; `fleet results` tells it.
+        // Only members of a fleet have this key; `fleet results` reports it.
         fleet: _,
     } = record;
     let RecordedTiming {
@@ -215,7 +215,7 @@ fn millis(millis: Millis) -> io::Result<String> {
     as_in_log(&millis)
 }
 
-/// A single value as the run log writes it, without quotes; what is absent is empty.
+/// Returns a single value as the run log writes it, without quotes. An absent value is empty.
 fn as_in_log(value: &impl serde::Serialize) -> io::Result<String> {
     let text = serde_json::to_string(value)?;
     Ok(match text.trim_matches('"') {
@@ -224,8 +224,8 @@ fn as_in_log(value: &impl serde::Serialize) -> io::Result<String> {
     })
 }
 
-/// A spreadsheet takes what starts like this for a formula, and servers choose some of the text. The
-/// usual remedy is a quote before it.
+/// Spreadsheets treat text that starts like this as a formula, and servers choose some of the text.
+/// The usual remedy is a quote before it.
 fn harmless(cell: &str) -> Cow<'_, str> {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         Cow::Owned(format!("'{cell}"))

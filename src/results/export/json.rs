@@ -1,4 +1,4 @@
-//! Everything as one JSON document: the figures, then `records`, each as in the run log.
+//! Exports everything as one JSON document: the figures, then `records`, each as in the run log.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use crate::results::ResultsError;
 use crate::results::summary::Summary;
 use crate::run::log::Record;
 
-/// See the module.
+/// Writes records as JSON.
 #[derive(Debug)]
 pub struct Json {
     out: Out,
@@ -15,7 +15,7 @@ pub struct Json {
 }
 
 impl Json {
-    /// Nothing is written yet.
+    /// Creates an export that has not written anything yet.
     #[must_use]
     pub const fn new(out: Out) -> Self {
         Self { out, records: 0 }
@@ -24,7 +24,7 @@ impl Json {
     pub(super) fn begin(&mut self, summary: &Summary) -> Result<(), ResultsError> {
         let mut write = || -> io::Result<()> {
             let figures = serde_json::to_string_pretty(summary)?;
-            // The document is that of the figures, with one key more.
+            // The document consists of the figures and one more key.
             let open = figures.trim_end().trim_end_matches('}').trim_end();
             write!(self.out, "{open},\n  \"records\": [")
         };

@@ -1,6 +1,6 @@
-//! The records that count, as one file each for other programs.
+//! Exports the records that count to files for other programs.
 //!
-//! They are written as they are read: memory does not grow with them.
+//! Records are written as they are read, so memory does not grow with them.
 
 mod csv;
 mod json;
@@ -18,17 +18,17 @@ use crate::whole_file::WholeFile;
 pub use self::csv::Csv;
 pub use self::json::Json;
 
-/// Where a file goes.
+/// The destination of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To standard output.
+    /// Standard output.
     Stdout,
-    /// There.
+    /// A file at this path.
     File(PathBuf),
 }
 
 impl Target {
-    /// What an argument means: `-` is standard output.
+    /// Parses an argument: `-` means standard output.
     #[must_use]
     pub fn from_argument(argument: PathBuf) -> Self {
         if argument == Path::new("-") {
@@ -39,7 +39,7 @@ impl Target {
     }
 }
 
-/// A file on its way, which knows its name.
+/// A file that is being written, with its name.
 #[derive(Debug)]
 pub struct Out {
     to: To,
@@ -53,12 +53,12 @@ enum To {
 }
 
 impl Out {
-    /// Makes sure that it can be written, before the time is spent on what is in it. `log` is the
-    /// run log, whose place nothing may take.
+    /// Opens the target, so that an error shows before the records are read. `log` is the run log,
+    /// which must not be overwritten.
     ///
     /// # Errors
     ///
-    /// If it cannot.
+    /// Fails if the target cannot be opened, or if it is the run log.
     pub fn open(target: &Target, log: &File) -> Result<Self, ResultsError> {
         match target {
             Target::Stdout => Ok(Self {
@@ -85,11 +85,11 @@ impl Out {
         }
     }
 
-    /// Puts it in its place.
+    /// Puts the file in place.
     ///
     /// # Errors
     ///
-    /// If it cannot be written to its end.
+    /// Fails if it cannot be written to its end.
     pub fn finish(self) -> Result<(), ResultsError> {
         let finished = match self.to {
             To::Stdout(mut out) => out.flush(),
@@ -123,27 +123,27 @@ impl Write for Out {
     }
 }
 
-/// Everything that is to be written.
+/// All requested exports.
 #[derive(Debug, Default)]
 pub struct Exports {
-    /// As a table.
+    /// The table.
     pub csv: Option<Csv>,
-    /// As one JSON document.
+    /// The JSON document.
     pub json: Option<Json>,
 }
 
 impl Exports {
-    /// Whether nothing is.
+    /// Returns whether there are no exports.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.csv.is_none() && self.json.is_none()
     }
 
-    /// Writes what comes before the records.
+    /// Writes the parts before the records.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if they cannot be written.
     pub fn begin(&mut self, summary: &Summary) -> Result<(), ResultsError> {
         self.json
             .as_mut()
@@ -154,7 +154,7 @@ impl Exports {
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if it cannot be written.
     pub fn add(&mut self, record: &Record) -> Result<(), ResultsError> {
         if let Some(csv) = &mut self.csv {
             csv.add(record)?;
@@ -162,11 +162,11 @@ impl Exports {
         self.json.as_mut().map_or(Ok(()), |json| json.add(record))
     }
 
-    /// Puts the files in their places.
+    /// Puts the files in place.
     ///
     /// # Errors
     ///
-    /// If one cannot be written to its end.
+    /// Fails if one cannot be written to its end.
     pub fn finish(self) -> Result<(), ResultsError> {
         if let Some(csv) = self.csv {
             csv.finish()?;

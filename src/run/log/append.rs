@@ -1,21 +1,21 @@
-//! Whole lines at the end of a file, whatever happens between.
+//! Appends whole lines to a file, whatever errors occur.
 //!
-//! A write may be cut short: the disk fills up, a limit is reached. What then stands at the end of
-//! the file is half a line, and the next line would be appended to it. So the half is cut off again,
-//! and the lines that did not make it are kept for another try. This module does not know what the
-//! lines say.
+//! A write may be cut short if the disk is full or a limit is reached. Then the file ends with a
+//! part of a line, and the next line would be appended to it. So that part is cut off again, and
+//! the lines that were not written are kept for another try. This module does not know what the
+//! lines contain.
 
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Bytes in the buffer at which it is time to write them.
+/// Size of the buffer in bytes at which it should be written.
 pub(super) const FULL: usize = 64 * 1024;
 
-/// Something like a file that is opened for appending.
+/// A sink like a file that is opened for appending.
 pub(super) trait Sink: Write {
-    /// Cuts it to `length` bytes.
+    /// Truncates it to `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
-    /// Waits until what was written is safe from the loss of power.
+    /// Waits until all written data is safe from a loss of power.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Appender<S> {
     buffer: Vec<u8>,
     /// Length of the sink up to the end of its last whole line.
     whole: u64,
-    /// Behind that stands a part of a line, which could not be cut off yet.
+    /// Whether a part of a line follows that could not be cut off yet.
     torn: bool,
-    /// Whether lines are to be safe from the loss of power once they are flushed.
+    /// Whether lines must be safe from a loss of power once they are flushed.
     durable: bool,
 }
 
 impl<S: Sink> Appender<S> {
-    /// Appends to a sink that holds `length` bytes, all of them whole lines.
+    /// Appends to a sink that contains `length` bytes, all of them whole lines.
     pub(super) fn new(sink: S, length: u64) -> Self {
         Self {
             sink,
@@ -53,15 +53,14 @@ impl<S: Sink> Appender<S> {
         }
     }
 
-    /// From now on lines are safe from the loss of power once they are flushed; those that the
-    /// sink holds already, at once.
+    /// Makes lines safe from a loss of power once they are flushed. Syncs the existing lines now.
     pub(super) fn make_durable(&mut self) -> io::Result<()> {
         self.durable = true;
         self.sink.sync()
     }
 
-    /// Adds what `write` puts into the buffer and a newline, or nothing if it fails. It must not
-    /// write a newline itself.
+    /// Adds the output of `write`, which must contain no newline, and a newline; or nothing if it
+    /// fails.
     pub(super) fn line<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -80,21 +79,20 @@ impl<S: Sink> Appender<S> {
         self.buffer.len() >= FULL
     }
 
-    /// Length of the sink up to the end of its last whole line.
+    /// Returns the length of the sink up to the end of its last whole line.
     pub(super) const fn whole(&self) -> u64 {
         self.whole
     }
 
-    /// Lines that are not written yet.
+    /// Returns the number of lines that are not written yet.
     pub(super) fn pending(&self) -> usize {
         memchr::memchr_iter(b'\n', &self.buffer).count()
     }
 
-    /// Writes the buffer: one system call, if the system takes it whole; and one more if it is to
-    /// be durable.
+    /// Writes the buffer. Takes one system call if the system accepts all, and one more if durable.
     ///
-    /// After an error the sink ends with a whole line, and the buffer holds those that it lacks;
-    /// unless what it took could not be made durable.
+    /// After an error the sink ends with a whole line, and the buffer contains the lines that are
+    /// missing. If only the sync failed, all lines are written.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.torn {
             self.cut_back()?;
@@ -124,15 +122,15 @@ impl<S: Sink> Appender<S> {
         Ok(())
     }
 
-    /// Of the buffer, `written` bytes are in the sink: forgets the whole lines among them, and
-    /// takes the rest of them back.
+    /// Handles a partial write of `written` bytes: removes the whole lines among them from the
+    /// buffer, and cuts the rest off the sink.
     fn keep_unwritten(&mut self, written: usize) {
         let lines = memchr::memrchr(b'\n', &self.buffer[..written]).map_or(0, |at| at + 1);
         self.whole += lines as u64;
         self.buffer.drain(..lines);
         if written > lines {
             self.torn = true;
-            // If this fails as well, the next flush tries again, and so does the next start.
+            // If this fails too, the next flush tries again, and so does the next start.
             let _ = self.cut_back();
         }
     }
@@ -152,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// A disk of limited size, which takes a few bytes at a time and is interrupted now and then.
+    /// A disk of limited size that accepts a few bytes at a time and is sometimes interrupted.
     #[derive(Default)]
     struct Disk {
         content: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What readers need of a line, borrowed from it.
+//! The parts of a line that readers need, borrowed from it.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Digest, FormatVersion, Moment, Outcome, RecordedExec, RecordedTiming};
 
-/// What resume and the results need of a record; the rest of the line is passed over.
+/// The parts of a record that resume and the results need. The rest of the line is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Brief<'a> {
     pub(super) v: FormatVersion,
@@ -16,7 +16,7 @@ pub struct Brief<'a> {
     /// Its URL, normalised.
     #[serde(borrow)]
     pub url: Cow<'a, str>,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Status of the last response.
     #[serde(default)]
@@ -27,32 +27,32 @@ pub struct Brief<'a> {
     pub bytes: Option<u64>,
     /// SHA-256 of the file.
     pub sha256: Option<Digest>,
-    /// How often it was tried and answered for.
+    /// Number of attempts.
     #[serde(default)]
     pub attempts: u32,
-    /// How often it was delivered, the first time included.
+    /// Number of deliveries, including the first.
     #[serde(default)]
     pub deliveries: u32,
-    /// When its last worker took it up.
+    /// When its last worker started it.
     #[serde(default)]
     pub started: Option<Moment>,
-    /// Where the time went.
+    /// The time of each phase.
     #[serde(default)]
     pub timing_ms: RecordedTiming,
-    /// Why it failed.
+    /// The error, if it failed.
     #[serde(borrow, default)]
     pub error: Option<BriefProblem<'a>>,
     #[serde(borrow, default)]
     pub(super) out: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) range: Option<Text<'a>>,
-    /// What the program of `--exec` left, if it was run.
+    /// The file after the program of `--exec`, if it ran.
     #[serde(default)]
     pub exec: Option<RecordedExec>,
-    /// The run was simulated.
+    /// Whether the run was simulated.
     #[serde(default)]
     pub simulated: bool,
-    /// The file has the name that its server suggested.
+    /// Whether the file has the name that its server suggested.
     #[serde(default)]
     pub server_named: bool,
 }
@@ -60,45 +60,45 @@ pub struct Brief<'a> {
 /// Why a task failed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct BriefProblem<'a> {
-    /// Of a closed list.
+    /// The kind of failure, from a closed list.
     pub kind: FailureKind,
-    /// One line for a person.
+    /// One line for people.
     #[serde(borrow)]
     pub message: Cow<'a, str>,
 }
 
-/// Serde borrows a `Cow`, but copies within an `Option<Cow>`.
+/// Serde borrows a `Cow`, but it copies one in an `Option<Cow>`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl Brief<'_> {
-    /// The file, relative to the output folder, if there is one.
+    /// Returns the path of the file, relative to the output folder, if there is one.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.path.as_ref().map(|text| text.0.as_ref())
     }
 
-    /// In which way it failed, if it did.
+    /// Returns the kind of failure, if it failed.
     #[must_use]
     pub fn kind(&self) -> Option<FailureKind> {
         self.error.as_ref().map(|error| error.kind)
     }
 
-    /// The part of the resource that the list asked for: `first-last`.
+    /// Returns the part of the resource that the list asked for: `first-last`.
     #[must_use]
     pub fn range(&self) -> Option<&str> {
         self.range.as_ref().map(|text| text.0.as_ref())
     }
 
-    /// The name that the list gave the file.
+    /// Returns the name that the list gave the file.
     #[must_use]
     pub fn out(&self) -> Option<&str> {
         self.out.as_ref().map(|text| text.0.as_ref())
     }
 }
 
-/// What a summary needs of a line in the log of deaths.
+/// The parts of a line of the log of deaths that a summary needs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct BriefDeath<'a> {
     v: FormatVersion,
@@ -113,7 +113,7 @@ struct BriefExit<'a> {
 }
 
 impl BriefDeath<'_> {
-    /// How the worker ended, in words.
+    /// Returns how the worker ended, as text.
     #[must_use]
     pub fn exit(&self) -> &str {
         &self.exit.text

@@ -1,6 +1,6 @@
 //! One line of the log of deaths: its keys, their order, their form.
 //!
-//! The same promise as for the run log: keys are only ever added, absent values are null.
+//! The same guarantee as for the run log: keys are only ever added, and absent values are null.
 
 use protocol::{Phase, TaskId, Timestamp};
 use serde::Serialize;
@@ -10,25 +10,25 @@ use super::form::{FormatVersion, Moment};
 use crate::dispatch::{Exit, MemoryCause};
 use pool::EXIT_OUT_OF_MEMORY;
 
-/// A worker that died and was not meant to. Fields are in the order of the keys.
+/// A worker that died unexpectedly. Fields are in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeathRecord {
     /// Version of the format.
     pub v: FormatVersion,
-    /// When the coordinator knew of it.
+    /// When the coordinator noticed it.
     pub time: Moment,
     pub worker: RecordedWorker,
     /// How it ended.
     pub exit: RecordedExit,
     /// Why the coordinator ended it, if it did.
     pub killed: Option<String>,
-    /// What it was running.
+    /// The tasks that it was running.
     pub running: Vec<RecordedRunning>,
-    /// Tasks that it held and had not started; they were handed on.
+    /// Tasks that it held and had not started. They were assigned to other workers.
     pub queued: usize,
     /// The last lines it wrote to standard error.
     pub stderr: Vec<String>,
-    /// The most memory that was resident in it at once, in bytes.
+    /// Its maximum resident memory in bytes.
     pub peak_memory: Option<u64>,
     /// Whether the kernel's out-of-memory killer ended it.
     pub oom: Option<bool>,
@@ -39,11 +39,11 @@ pub struct DeathRecord {
 pub struct RecordedExit {
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// The code it left with.
+    /// Its exit code.
     pub code: Option<i32>,
     /// The name of the signal.
     pub name: Option<&'static str>,
-    /// The same in words.
+    /// The same as text.
     pub text: String,
 }
 
@@ -54,14 +54,14 @@ pub struct RecordedRunning {
     pub task: TaskId,
     /// Its URL.
     pub url: String,
-    /// What the last heartbeat said of it, if there was one since it was started.
+    /// The phase in the last heartbeat, if there was one since the task was started.
     pub phase: Option<Phase>,
     /// Bytes of body that were received by then.
     pub bytes: Option<u64>,
 }
 
 impl RecordedExit {
-    /// A worker that ended like this.
+    /// Creates the record of how a worker ended.
     #[must_use]
     pub fn new(exit: &Exit) -> Self {
         let (signal, code) = match exit {
@@ -84,7 +84,7 @@ impl RecordedExit {
     }
 }
 
-/// How a worker ended, in words: as its pool says it, with the option that set a limit.
+/// Returns how a worker ended, as text: as the pool reports it, with the option that set a limit.
 #[must_use]
 pub fn exit_text(exit: &Exit) -> String {
     match exit {
@@ -101,7 +101,7 @@ pub fn exit_text(exit: &Exit) -> String {
     }
 }
 
-/// Now, by the clock on the wall.
+/// Returns the current time of the system clock.
 #[must_use]
 pub fn now() -> Moment {
     Moment::from(Timestamp(jiff::Timestamp::now().as_microsecond()))

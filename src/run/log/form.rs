@@ -1,6 +1,6 @@
-//! How single values are written in the run log: version, durations, moments, digests.
+//! The form of single values in the run log: version, durations, moments, digests.
 //!
-//! Whatever a worker claims, the value is cut to what the log can hold: writing one never fails.
+//! Values from a worker are cut to the range of the log, so writing a value never fails.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,22 +39,22 @@ impl<'de> Deserialize<'de> for FormatVersion {
 pub struct Millis(u64);
 
 impl Millis {
-    /// Some 31 years. Up to here a double holds every microsecond exactly enough to be read back.
+    /// About 31 years. Up to this value a double is precise enough to read every microsecond back.
     const MAX_MICROS: u64 = 1_000_000_000_000_000;
 
-    /// Cut to 31 years.
+    /// Creates a duration, cut to 31 years.
     pub(super) fn of_micros(micros: u64) -> Self {
         Self(micros.min(Self::MAX_MICROS))
     }
 
-    /// In whole microseconds.
+    /// Returns the duration in whole microseconds.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 }
 
-/// Cut to whole microseconds, and to 31 years.
+/// Rounds down to whole microseconds, and cuts to 31 years.
 impl From<Duration> for Millis {
     fn from(duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
@@ -80,7 +80,7 @@ impl Serialize for Millis {
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let millis = f64::deserialize(deserializer)?;
-        // The cast saturates: what is negative becomes 0.
+        // The cast saturates: a negative value becomes 0.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -96,21 +96,21 @@ impl<'de> Deserialize<'de> for Millis {
 pub struct Moment(i64);
 
 impl Moment {
-    /// The years that RFC 3339 can write: 0000 to 9999, as milliseconds since 1970.
+    /// The years that RFC 3339 can express, 0000 to 9999, as milliseconds since 1970.
     const MIN: i64 = -62_167_219_200_000;
     const MAX: i64 = 253_402_207_200_000;
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 }
 
-/// For a person: in UTC, to the second, `2026-01-31 12:00:00`.
+/// For people: in UTC, to the second, `2026-01-31 12:00:00`.
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // In bounds whenever it was made of anything.
+        // A moment is always in this range.
         let moment = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
         write!(f, "{}", moment.strftime("%Y-%m-%d %H:%M:%S"))
     }
@@ -126,7 +126,7 @@ impl FromStr for Moment {
     }
 }
 
-/// Cut to whole milliseconds, and to the years 0000 to 9999: a worker may claim any moment.
+/// Rounds down to milliseconds, and cuts to the years 0000 to 9999: a worker may report any time.
 impl From<Timestamp> for Moment {
     fn from(timestamp: Timestamp) -> Self {
         Self(timestamp.0.div_euclid(1000).clamp(Self::MIN, Self::MAX))
@@ -192,10 +192,10 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// The program of `--exec` was run on the file, and succeeded.
+/// The program of `--exec` ran on the file and succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedExec {
-    /// The size of the file then; nothing if it was not there any more.
+    /// Size of the file after that; `None` if it did not exist any more.
     pub left: Option<u64>,
 }
 

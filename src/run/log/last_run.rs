@@ -1,6 +1,6 @@
 //! How the last run in a folder ended: `run.json`, written when a run begins and when it ends.
 //!
-//! It is for people. No run goes by it, and what cannot be read of it is not known.
+//! It is for people. No run depends on it, and values that cannot be read count as unknown.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
@@ -13,17 +13,17 @@ use crate::folder::{OwnFolder, StateError};
 /// Its name in the folder of the run log.
 pub(in crate::run) const RUN: &str = "run.json";
 
-/// Version of the format: counts up if a key changes its meaning.
+/// Version of the format, increased when a key changes its meaning.
 const VERSION: u32 = 1;
 
-/// Most bytes that are read of it.
+/// Maximum number of bytes that are read.
 const MOST: u64 = 4096;
 
-/// See the module.
+/// The last run in a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRun {
     v: u32,
-    /// The process of the run.
+    /// The process id of the run.
     pid: u32,
     /// When it began.
     started: Moment,
@@ -31,7 +31,7 @@ pub struct LastRun {
     ended: Option<Moment>,
     /// How it ended.
     ending: Option<LastEnding>,
-    /// URLs that it left to do; nothing if it did not read its lists to the end.
+    /// Number of URLs left; `None` if it did not read its lists to the end.
     left: Option<u64>,
 }
 
@@ -39,16 +39,16 @@ pub struct LastRun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LastEnding {
-    /// It did everything.
+    /// It finished all tasks.
     Completed,
     /// A signal ended it.
     Interrupted,
-    /// It gave up.
+    /// It stopped because it could not continue.
     GivenUp,
 }
 
 impl LastRun {
-    /// A run by this process that begins now.
+    /// Creates the entry for a run of this process that begins now.
     #[must_use]
     pub fn begin() -> Self {
         Self {
@@ -61,7 +61,7 @@ impl LastRun {
         }
     }
 
-    /// The same, which ends now.
+    /// Returns the same entry with its end, which is now.
     #[must_use]
     pub fn end(self, ending: LastEnding, left: Option<u64>) -> Self {
         Self {
@@ -72,11 +72,11 @@ impl LastRun {
         }
     }
 
-    /// Writes it in place of the one before.
+    /// Writes it over the one before.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if it cannot be written.
     pub fn write(&self, own: &OwnFolder) -> Result<(), StateError> {
         let mut file = own.open(RUN, OFlags::empty())?;
         let write = || {
@@ -93,7 +93,7 @@ impl LastRun {
         })
     }
 
-    /// Reads it; nothing if there is none that can be read.
+    /// Reads it. Returns `None` if it does not exist or cannot be read.
     #[must_use]
     pub fn read(layout: &Layout) -> Option<Self> {
         let mut file = layout.open_private(RUN).ok().flatten()?;
@@ -104,7 +104,7 @@ impl LastRun {
         (read.v == VERSION).then_some(read)
     }
 
-    /// How it ended, and what is left to do, in a line.
+    /// Returns a line that says how it ended and what is left.
     #[must_use]
     pub fn describe(&self) -> String {
         let left = match self.left {
@@ -127,7 +127,7 @@ impl LastRun {
         }
     }
 
-    /// Whether its process is there: one of that number and of this program's name.
+    /// Returns whether its process still runs: a process with this id and the name of this program.
     fn is_going_on(&self) -> bool {
         std::fs::read_to_string(format!("/proc/{}/comm", self.pid))
             .is_ok_and(|name| name.trim_end() == env!("CARGO_PKG_NAME"))

@@ -1,6 +1,6 @@
-//! Where things are in an output folder.
+//! The paths in an output folder.
 //!
-//! This module looks, and changes nothing.
+//! This module reads, and changes nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,7 @@ use super::lock::{EXCLUSIVE, LOCK};
 use super::{DEATHS, Log, RESULTS};
 use crate::folder::{Folder, Kind, StateError, expect};
 
-/// The folder for what the run needs, in the output folder. No file name starts with a dot.
+/// The folder for the run's own files, in the output folder. No file name starts with a dot.
 pub(super) const COORDINATOR: &str = ".coordinator";
 pub(super) const PARTIAL: &str = "partial";
 pub(super) const SOCKETS: &str = "sockets";
@@ -22,7 +22,7 @@ pub(super) const ROBOTS: &str = "robots";
 /// Marks the folder of simulated runs.
 pub(in crate::run) const MARK: &str = "simulated";
 
-/// What is in there, and what it must be.
+/// The entries of that folder, and their types.
 pub(super) const HOLDS: [(&str, Kind); 10] = [
     (MARK, Kind::File),
     (RUN, Kind::File),
@@ -36,7 +36,7 @@ pub(super) const HOLDS: [(&str, Kind); 10] = [
     (ROBOTS, Kind::Folder),
 ];
 
-/// The places in an output folder.
+/// The paths in an output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     output: PathBuf,
@@ -44,7 +44,7 @@ pub struct Layout {
     partial: PathBuf,
 }
 
-/// Why an output folder cannot be worked in.
+/// Reason why an output folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The path has no absolute form: it is empty, or the working directory is gone.
@@ -54,14 +54,14 @@ pub enum LayoutError {
         path: PathBuf,
         source: io::Error,
     },
-    /// Something that is not a folder is in its place.
+    /// Something in its place is not a folder.
     #[error(
         "{} is not a folder, and files are to be stored in it; move it away, or name another \
          folder with --output",
         .path.display()
     )]
     NotAFolder {
-        /// What is in the way.
+        /// The path of that entry.
         path: PathBuf,
     },
     /// It cannot be created.
@@ -70,20 +70,20 @@ pub enum LayoutError {
         .path.display()
     )]
     Create { path: PathBuf, source: io::Error },
-    /// It is there, but files cannot be created in it.
+    /// It exists, but files cannot be created in it.
     #[error(
         "cannot write to the output folder {}: {source}; check its permissions and free space, \
          or name another with --output",
         .path.display()
     )]
     Unwritable { path: PathBuf, source: io::Error },
-    /// It cannot be made safe from the loss of power.
+    /// It cannot be made safe from a loss of power.
     #[error(
         "cannot sync the folder {} (--fsync): {source}; check the disk, or run without --fsync",
         .path.display()
     )]
     Sync { path: PathBuf, source: io::Error },
-    /// Something in it that is the run's own cannot be used.
+    /// One of the run's own files in it cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
     /// The partial bodies of an earlier run cannot be removed.
@@ -96,12 +96,12 @@ pub enum LayoutError {
 }
 
 impl Layout {
-    /// What [`prepare`](super::OutputFolder::prepare) would find, as far as looking tells: nothing
-    /// is created, and nothing tried.
+    /// Returns the paths that [`prepare`](super::OutputFolder::prepare) would use, as far as
+    /// reading shows. Creates and writes nothing.
     ///
     /// # Errors
     ///
-    /// A file is in the way; a folder could not be created, or not be written to.
+    /// Fails if a file is in the way, or if a folder could not be created or written to.
     pub fn look(output: &Path) -> Result<Self, LayoutError> {
         let layout = Self::at(absolute(output)?);
         let there = |path: &&Path| fs::symlink_metadata(path).is_ok();
@@ -128,11 +128,11 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens one of the logs to read it; nothing if it is not there.
+    /// Opens one of the logs for reading. Returns `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// Something else is in the place of it or of its folder, or it cannot be opened.
+    /// Fails if the log or its folder has another type, or cannot be opened.
     pub fn open_log(&self, log: Log) -> Result<Option<File>, StateError> {
         match self.open_own()? {
             Some(own) => own.read(log.name()),
@@ -140,22 +140,22 @@ impl Layout {
         }
     }
 
-    /// Opens a file that only this user can have written or read, to read it; nothing if it is not
-    /// there, or not such a file.
+    /// Opens a file for reading that only this user can have written or read. Returns `None` if it
+    /// does not exist or is not private.
     ///
     /// # Errors
     ///
-    /// Something else is in the place of its folder.
+    /// Fails if its folder has another type.
     pub fn open_private(&self, name: &str) -> Result<Option<File>, StateError> {
         let own = self.open_own()?;
         Ok(own.and_then(|own| own.read_private(name, None)))
     }
 
-    /// Whether simulated runs have marked the folder as theirs.
+    /// Returns whether a simulated run has marked the folder.
     ///
     /// # Errors
     ///
-    /// Something else is in the place of the mark or of its folder, or it cannot be looked at.
+    /// Fails if the mark or its folder has another type, or cannot be read.
     pub fn is_marked(&self) -> Result<bool, StateError> {
         match self.open_own()? {
             Some(own) => own.read(MARK).map(|mark| mark.is_some()),
@@ -163,11 +163,11 @@ impl Layout {
         }
     }
 
-    /// Opens the folder for what runs keep; nothing if it is not there.
+    /// Opens the folder for the run's own files. Returns `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// It is something else, or cannot be opened.
+    /// Fails if it has another type, or cannot be opened.
     fn open_own(&self) -> Result<Option<Folder>, StateError> {
         let open = |path: &Path, opened: io::Result<Folder>| match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -184,7 +184,7 @@ impl Layout {
         open(&self.coordinator, output.folder(COORDINATOR))
     }
 
-    /// Where things are in an output folder, whether or not it is there.
+    /// Returns the paths in an output folder, whether or not it exists.
     #[must_use]
     pub fn at(output: PathBuf) -> Self {
         let coordinator = output.join(COORDINATOR);
@@ -195,44 +195,44 @@ impl Layout {
         }
     }
 
-    /// Where files are stored; absolute.
+    /// Returns the absolute path of the folder where files are stored.
     #[must_use]
     pub fn output(&self) -> &Path {
         &self.output
     }
 
-    /// Where the run log and the lock are; absolute.
+    /// Returns the absolute path of the folder with the run log and the lock.
     #[must_use]
     pub fn coordinator(&self) -> &Path {
         &self.coordinator
     }
 
-    /// Where bodies are written until they are whole; absolute, and on the output folder's file
-    /// system, since it is a folder of ours within it.
+    /// Returns the absolute path of the folder where bodies are written until they are complete. It
+    /// is on the output folder's file system, because it is a folder of the run within it.
     #[must_use]
     pub fn partial(&self) -> &Path {
         &self.partial
     }
 
-    /// Where each robots.txt of a run is; absolute. It may not be there.
+    /// Returns the absolute path of the folder with each robots.txt of a run. It may not exist.
     #[must_use]
     pub fn robots(&self) -> PathBuf {
         self.coordinator.join(ROBOTS)
     }
 
-    /// The path of the file `name` in there, relative to the output folder.
+    /// Returns the path of the file `name` in that folder, relative to the output folder.
     #[must_use]
     pub fn robots_path(name: &str) -> String {
         format!("{COORDINATOR}/{ROBOTS}/{name}")
     }
 
-    /// The run log; absolute.
+    /// Returns the absolute path of the run log.
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.coordinator.join(RESULTS)
     }
 
-    /// The log of deaths; absolute.
+    /// Returns the absolute path of the log of deaths.
     #[must_use]
     pub fn deaths(&self) -> PathBuf {
         self.coordinator.join(DEATHS)
@@ -247,7 +247,7 @@ pub(super) fn absolute(output: &Path) -> Result<PathBuf, LayoutError> {
 }
 
 pub(super) fn cannot_create(path: &Path, source: io::Error) -> LayoutError {
-    // The kernel's message does not say which part of the path is in the way.
+    // The kernel's error does not say which part of the path is in the way.
     let in_the_way = path
         .ancestors()
         .find(|ancestor| fs::symlink_metadata(ancestor).is_ok());

@@ -1,8 +1,8 @@
-//! One run per output folder.
+//! Allows one run per output folder.
 //!
-//! The lock is the kernel's lock on the file, not the file's existence: it ends with the process that
-//! holds it, however that ends, and a file left behind means nothing. Only where the file system has
-//! no locks at all, the existence of a second file takes its place.
+//! The lock is the kernel's lock on the file, not the file's existence. It ends with the process
+//! that holds it, however that ends, and a file that stays has no meaning. If the file system has
+//! no locks at all, the existence of a second file is used instead.
 
 mod exclusive;
 mod kernel;
@@ -24,8 +24,8 @@ use kernel::{Kernel, has_none};
 
 /// How long a lock may outlive the process that took it.
 ///
-/// One that is killed while it starts a worker leaves a child that has not called exec yet, and so
-/// holds all that its parent had open, for as long as it takes to be scheduled.
+/// A process that is killed while it starts a worker leaves a child that has not called exec yet.
+/// This child holds all descriptors of its parent until it is scheduled.
 const OUTLIVES: Duration = Duration::from_secs(2);
 
 /// The lock file's name in its folder.
@@ -38,7 +38,7 @@ pub struct Lock {
     path: PathBuf,
 }
 
-/// What keeps other runs out.
+/// The kind of lock that keeps other runs out.
 #[derive(Debug)]
 enum By {
     Kernel { _file: File },
@@ -46,10 +46,10 @@ enum By {
     Nothing,
 }
 
-/// Why a lock was not acquired.
+/// Reason why a lock was not acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run has it.
+    /// Another run holds it.
     #[error(
         "another run{} works on this output folder and holds {}; let it finish or stop it, \
          or name another folder with --output",
@@ -59,13 +59,13 @@ pub enum LockError {
     Held {
         /// The lock file.
         path: PathBuf,
-        /// The other run's process, if it has said so.
+        /// The process id of the other run, if the file contains it.
         pid: Option<u32>,
     },
-    /// Something else is in the place of the lock file, or it is of somebody else.
+    /// The lock file has another type, or belongs to another user.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A file is the lock, and the process that made it cannot be looked for.
+    /// A file is the lock, and it is unknown whether the process that created it still runs.
     #[error(
         "{} says that a run on another machine or in a container works on this output folder, and \
          the file system has no locks that would tell; if none does, remove that file",
@@ -90,11 +90,12 @@ fn process(pid: Option<u32>) -> String {
 }
 
 impl Lock {
-    /// Acquires the lock in the run's own folder, at once or not at all, and writes this process's id into it.
+    /// Acquires the lock in the run's own folder or fails at once, and writes this process's id
+    /// into it.
     ///
     /// # Errors
     ///
-    /// Another run holds it, or the file cannot be locked.
+    /// Fails if another run holds it, or if the file cannot be locked.
     pub fn acquire(own: &OwnFolder) -> Result<Self, LockError> {
         let path = own.as_folder().path().join(LOCK);
         let file = match own.open(LOCK, OFlags::empty()) {
@@ -128,7 +129,7 @@ impl Lock {
         })
     }
 
-    /// Does without, because the user says so.
+    /// Uses no lock, because the user asked for that.
     #[must_use]
     pub fn none(own: &OwnFolder) -> Self {
         Self {
@@ -137,7 +138,7 @@ impl Lock {
         }
     }
 
-    /// What it does not do that a lock of the kernel does, if anything.
+    /// Returns a warning about what this lock lacks compared to a kernel lock, if anything.
     #[must_use]
     pub fn lacks(&self) -> Option<String> {
         match &self.by {
@@ -157,7 +158,7 @@ impl Lock {
     }
 }
 
-/// Locks the file, or tells who holds it.
+/// Locks the file, or returns the process that holds it.
 fn try_acquire(file: &File, kernel: Kernel) -> io::Result<Result<(), Option<u32>>> {
     if !kernel.try_lock(file)? {
         let pid = read_pid(file);
@@ -168,26 +169,26 @@ fn try_acquire(file: &File, kernel: Kernel) -> io::Result<Result<(), Option<u32>
     Ok(Ok(()))
 }
 
-/// Notes in the locked file who holds it.
+/// Writes the id of this process into the locked file.
 fn note(mut file: &File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 
-/// Whether there is a process with this id, whoever's it is.
+/// Returns whether a process with this id exists, of any user.
 fn lives(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
-/// Waits for the lock of a process that is dead; whether it could be had.
+/// Waits for the lock of a dead process. Returns whether it was acquired.
 fn is_free_soon(file: &File, kernel: Kernel) -> io::Result<bool> {
-    // The same lock: it belongs to what is open, of which this is another descriptor.
+    // This is the same lock: it belongs to the open file description, which both descriptors share.
     let waiting = file.try_clone()?;
     let (done, locked) = channel();
-    // These calls have no time limit. If somebody else was faster, the thread waits until this process
-    // ends, which it then does.
+    // These calls have no time limit. If another run was faster, this process ends, and the thread
+    // waits until then.
     thread::Builder::new()
         .name("lock".to_owned())
         .spawn(move || done.send(kernel.lock(&waiting)))?;
@@ -197,7 +198,7 @@ fn is_free_soon(file: &File, kernel: Kernel) -> io::Result<bool> {
     }
 }
 
-/// Only for the message: whatever goes wrong here, the process is just not named.
+/// Only for the message. If this fails, the message does not name the process.
 fn read_pid(file: &File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -251,8 +252,8 @@ mod tests {
         let mut dead = std::process::Command::new("true").spawn().expect("a child");
         dead.wait().expect("it ends");
         fs::write(&path, format!("{}\n", dead.id())).expect("write");
-        // Held by what the dead process had started, until this is dropped: when somebody waits for
-        // it, which has an arrow in the kernel's list (proc_locks(5)).
+        // Held by a child of the dead process until this is dropped. That happens when a thread
+        // waits for the lock, which an arrow in the kernel's list shows (proc_locks(5)).
         let held = File::open(&path).expect("open");
         held.lock().expect("it is free");
         let inode = format!(":{} ", held.metadata().expect("metadata").ino());
@@ -290,8 +291,8 @@ mod tests {
         }
     }
 
-    /// Runs `check` where the kernel knows no flock(2), and no locks of descriptions unless they are
-    /// left. A filter belongs to a thread, so this thread keeps its calls.
+    /// Runs `check` where the kernel has no flock(2), and locks of open file descriptions only if
+    /// `descriptions` is true. A filter belongs to a thread, so this thread keeps its calls.
     fn without_flock<T: Send>(descriptions: bool, check: impl FnOnce() -> T + Send) -> T {
         use seccompiler::{
             SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,

@@ -1,11 +1,11 @@
-//! What a run keeps on disk, in `.coordinator` within the output folder: the run log, the log of
-//! deaths, the lock, partial bodies.
+//! The files of a run in `.coordinator` within the output folder: the run log, the log of deaths,
+//! the lock, partial bodies.
 //!
-//! The run log, `results.jsonl`, is the record of truth: append-only, one line per finished task.
-//! A line is written whole or, after a crash, cut off: whoever reads the log never takes half a
-//! line for a record. The log of deaths, `deaths.jsonl`, has a line per worker that died, and is
-//! written in the same way; no run reads it. This module knows what a line says and how it reaches
-//! the disk. It must not decide anything about tasks, and not print.
+//! The run log, `results.jsonl`, is the authoritative record: append-only, with one line per
+//! finished task. A line is written completely or, after a crash, cut off, so a reader never takes
+//! half a line for a record. The log of deaths, `deaths.jsonl`, has a line per worker that died,
+//! and is written in the same way; no run reads it. This module defines the contents of a line and
+//! how it is written to disk. It must not decide anything about tasks, and must not print.
 
 mod append;
 mod brief;
@@ -49,7 +49,7 @@ pub enum Log {
 }
 
 impl Log {
-    /// Its name in its folder.
+    /// Returns its name in its folder.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ impl Log {
         }
     }
 
-    /// What its lines stand for.
+    /// Returns the plural noun for its lines.
     const fn lines(self) -> &'static str {
         match self {
             Self::Results => "finished tasks",
@@ -76,10 +76,10 @@ impl fmt::Display for Log {
     }
 }
 
-/// What went wrong with a log as a file.
+/// An error of a log file.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Something else is in its place, or it is of somebody else.
+    /// It has another type, or belongs to another user.
     #[error(transparent)]
     State(#[from] StateError),
     /// It could not be opened.
@@ -89,7 +89,7 @@ pub enum LogError {
         path: PathBuf,
         source: io::Error,
     },
-    /// It ends in the middle of a line, which could not be cut off.
+    /// It ends in the middle of a line that could not be cut off.
     #[error(
         "cannot cut the torn last line off the {log} {}: {source}; check its permissions",
         .path.display()
@@ -106,7 +106,7 @@ pub enum LogError {
         path: PathBuf,
         source: io::Error,
     },
-    /// Records could not be written. They are kept, and the next flush tries again.
+    /// Records could not be written. They stay in memory, and the next flush tries again.
     #[error(
         "cannot write to the {log} {}: {source}; {unwritten} {} are not recorded, \
          {} and run the same command again to finish",
@@ -117,11 +117,11 @@ pub enum LogError {
     Write {
         log: Log,
         path: PathBuf,
-        /// How many records are kept in memory.
+        /// Number of records that stay in memory.
         unwritten: usize,
         source: io::Error,
     },
-    /// Records are written, and could not be made safe from the loss of power.
+    /// Records were written, but could not be made safe from a loss of power.
     #[error(
         "cannot sync the {log} {} (--fsync): {source}; its last lines may be lost; check the \
          disk and run the same command again to finish",
@@ -135,7 +135,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether the disk or the quota is full: no task can be recorded until someone makes room.
+    /// Returns whether the disk or the quota is full: no task can be recorded until there is space.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         match self {
@@ -158,6 +158,6 @@ fn is_disk_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 pub(in crate::run) mod tests {
-    //! Samples for the tests of this folder's neighbours.
+    //! Samples for the tests of other modules in this folder.
     pub(in crate::run) use super::record::tests::{facts, failure, stored};
 }

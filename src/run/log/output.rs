@@ -1,7 +1,7 @@
-//! The output folder of a run, open.
+//! The open output folder of a run.
 //!
-//! This module makes the folders that a run needs, and removes what a crash left in some of them.
-//! It never touches a file under a final name.
+//! This module creates the folders that a run needs, and removes files that a crash left in some of
+//! them. It never touches a file under a final name.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +14,7 @@ use super::{Layout, LayoutError, Lock, LockError, RESULTS};
 use crate::folder::{Folder, OwnFolder, Owner, StateError};
 use crate::placement::{Tidied, tidy};
 
-/// See the module.
+/// An open output folder.
 #[derive(Debug)]
 pub struct OutputFolder {
     layout: Layout,
@@ -24,12 +24,12 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Makes the output folder ready: creates what is missing of it, and tries whether files can be
-    /// created in it. Harmless to a run that is working in it.
+    /// Prepares the output folder: creates missing folders, and tests whether files can be created.
+    /// This does not disturb a run that uses the folder.
     ///
     /// # Errors
     ///
-    /// Something is in the way, or of somebody else; a folder cannot be created, or not written to.
+    /// Fails if something in the way has another type or owner, or if a folder is not writable.
     pub fn prepare(output: &Path) -> Result<Self, LayoutError> {
         let layout = Layout::at(absolute(output)?);
         if let Err(source) = fs::create_dir_all(layout.output()) {
@@ -51,69 +51,69 @@ impl OutputFolder {
         })
     }
 
-    /// Where things are in it.
+    /// Returns its paths.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Where files are stored.
+    /// Returns the folder where files are stored.
     #[must_use]
     pub const fn output(&self) -> &Folder {
         &self.output
     }
 
-    /// Where the run log and the lock are.
+    /// Returns the folder with the run log and the lock.
     #[must_use]
     pub const fn own(&self) -> &OwnFolder {
         &self.own
     }
 
-    /// Where bodies are on their way.
+    /// Returns the folder for partial bodies.
     #[must_use]
     pub const fn partial(&self) -> &Folder {
         self.partial.as_folder()
     }
 
-    /// Makes sure that no other run works in this folder, for as long as the lock is kept.
+    /// Ensures that no other run uses this folder while the lock is held.
     ///
     /// # Errors
     ///
-    /// Another run does, or that cannot be found out.
+    /// Fails if another run uses it, or if that cannot be determined.
     pub fn lock(&self) -> Result<Lock, LockError> {
         Lock::acquire(&self.own)
     }
 
-    /// Trusts the user that no other run works in this folder.
+    /// Uses no lock: the user ensures that no other run uses this folder.
     #[must_use]
     pub fn do_not_lock(&self) -> Lock {
         Lock::none(&self.own)
     }
 
-    /// The run log, to be read; nothing if there is none.
+    /// Opens the run log for reading. Returns `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// It is no file, or cannot be opened.
+    /// Fails if it is not a file, or cannot be opened.
     pub fn results(&self) -> Result<Option<File>, StateError> {
         self.own.as_folder().read(RESULTS)
     }
 
-    /// The name below the output folder of a path that somebody typed, if it leads there.
+    /// Returns the path within the output folder that a path from the user leads to, if it does.
     #[must_use]
     pub fn name_within(&self, path: &Path) -> Option<PathBuf> {
         let path = std::path::absolute(path).ok()?;
-        // A link in place of the file itself must not be followed to find out.
+        // A link in place of the file itself must not be followed for this.
         let folder = fs::canonicalize(path.parent()?).ok()?;
         let output = fs::canonicalize(self.layout.output()).ok()?;
         Some(folder.strip_prefix(output).ok()?.join(path.file_name()?))
     }
 
-    /// Opens an empty file of this user by its name below the output folder.
+    /// Opens an empty file of this user by its path relative to the output folder.
     ///
     /// # Errors
     ///
-    /// Something else is in its place, or it cannot be opened.
+    /// Fails if an entry of another type is in its place, or if it cannot be opened.
     pub fn open_file(&self, name: &Path) -> io::Result<File> {
         let parent = name
             .parent()
@@ -129,48 +129,48 @@ impl OutputFolder {
         Ok(file)
     }
 
-    /// Where workers connect, where that is possible: made if need be.
+    /// Returns the folder for the sockets of workers, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// Something is in the way, or it cannot be created.
+    /// Fails if an entry of another type is in the way, or if it cannot be created.
     pub fn sockets(&self) -> Result<Folder, StateError> {
         self.own.folder(SOCKETS).map(Folder::from)
     }
 
-    /// Makes a new folder for each robots.txt of this run.
+    /// Creates a new folder for each robots.txt of this run.
     ///
     /// # Errors
     ///
-    /// It cannot be created, or one that is there not be removed.
+    /// Fails if it cannot be created, or if an existing one cannot be removed.
     pub fn make_robots(&self) -> Result<Folder, LayoutError> {
         self.remove_robots()?;
         Ok(self.own.folder(ROBOTS).map(Folder::from)?)
     }
 
-    /// Removes each robots.txt of a run: the next one asks again.
+    /// Removes each robots.txt of a run: the next run fetches it again.
     ///
     /// # Errors
     ///
-    /// The folder cannot be removed.
+    /// Fails if the folder cannot be removed.
     pub fn remove_robots(&self) -> Result<(), LayoutError> {
         let removed = self.own.as_folder().remove(ROBOTS);
         removed.map_err(|(path, source)| LayoutError::Leftovers { path, source })
     }
 
-    /// Whether only this user can have left the partial bodies that were there.
+    /// Returns whether only this user can have left the existing partial bodies.
     #[must_use]
     pub const fn trusts_partials(&self) -> bool {
         !self.partial.was_open()
     }
 
-    /// Removes what a run left of partial bodies. If `boot` is given, the id of this boot of the
-    /// machine, those that another run can resume are kept. The lock shows that no other run is
-    /// writing them; and no worker may be alive.
+    /// Removes the partial bodies that a run left. If `boot`, the id of the current boot, is given,
+    /// keeps those that another run can resume. The lock shows that no other run is writing them.
+    /// No worker may be running.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read, or something in it not removed.
+    /// Fails if the folder cannot be read, or if something in it cannot be removed.
     pub fn remove_leftovers(
         &self,
         _lock: &Lock,
@@ -180,12 +180,12 @@ impl OutputFolder {
             .map_err(|(path, source)| LayoutError::Leftovers { path, source })
     }
 
-    /// Makes the folders, and what is in them by name, safe from the loss of power.
+    /// Makes the folders and the names in them safe from a loss of power.
     ///
     /// # Errors
     ///
-    /// A folder of ours cannot be synced. One above the output folder that may not be read was not
-    /// made by us, and is passed over.
+    /// Fails if a folder of this run cannot be synced. A folder above the output folder that cannot
+    /// be read was not created by this run, and is skipped.
     pub fn sync(&self) -> Result<(), LayoutError> {
         for folder in [self.own.as_folder(), &self.output] {
             folder.sync().map_err(|source| LayoutError::Sync {
@@ -286,7 +286,7 @@ mod tests {
         ];
         for (output, in_the_way) in table {
             let expected = format!("{} is not a folder", in_the_way.display());
-            // In this order: looking does not move what is in the way.
+            // In this order, because `look` does not move what is in the way.
             let prepare = |output: &Path| OutputFolder::prepare(output).map(|_| ());
             for found in [Layout::look(&output).map(|_| ()), prepare(&output)] {
                 let error = found.expect_err("something is in the way");
@@ -316,7 +316,7 @@ mod tests {
         assert!(dir.path().join(".coordinator/partial").is_dir());
     }
 
-    /// Runs `check` without the right to disregard permissions, which root has. Capabilities
+    /// Runs `check` without the capability to override permissions, which root has. Capabilities
     /// belong to a thread, so this thread keeps its own.
     fn without_override<T: Send>(check: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {

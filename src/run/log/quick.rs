@@ -1,8 +1,9 @@
-//! Reads a line of the run log as this program writes it, without a parser of JSON.
+//! Parses a line of the run log in the form that this program writes, without a JSON parser.
 //!
-//! A run of ten million lines begins with reading as many records, and nearly all of them are of the form that
-//! [`Record`](super::Record) has today: keys in its order, no white space. A line in any other form, with escapes where the text
-//! is needed, or that is no record, is read by serde. What is read here is the same as what serde reads.
+//! A run of ten million lines begins by reading this many records. Nearly all of them have the form
+//! that [`Record`](super::Record) has today: keys in its order, no white space. Serde reads all
+//! other lines: lines in another form, lines with escapes in a text that is needed, and lines that
+//! are not records. This module returns the same values as serde.
 
 use data_encoding::HEXLOWER;
 use protocol::{FailureKind, TaskId};
@@ -13,10 +14,10 @@ use super::{
     Brief, BriefProblem, Digest, FormatVersion, Moment, Outcome, RecordedExec, RecordedTiming,
 };
 
-/// Reads a line without its end.
+/// Parses a line without its newline.
 pub(super) fn read(line: &str) -> Option<Brief<'_>> {
-    // None may stand in a string as it is.
-    // Not `any`, nor `min`: this is done for many bytes at a time.
+    // Control characters must not stand in a string unescaped. `fold` is used, not `any` or `min`,
+    // because it is vectorised.
     if line.bytes().fold(false, |some, byte| some | (byte < b' ')) {
         return None;
     }
@@ -109,19 +110,20 @@ pub(super) fn read(line: &str) -> Option<Brief<'_>> {
     })
 }
 
-/// What is left of a line. Each step takes something off its beginning, or says that it is not there.
+/// The rest of a line. Each step removes its beginning, or returns `None` if that has another form.
 #[derive(Clone, Copy)]
 struct Line<'a>(&'a str);
 
 impl<'a> Line<'a> {
-    /// Inlined, so that a text of known length is compared without a call: there are some fifty in a line.
+    /// Inlined, so that a text of known length is compared without a call, about fifty times per
+    /// line.
     #[inline(always)]
     fn take(&mut self, expected: &str) -> Option<()> {
         let (head, rest) = self.0.split_at_checked(expected.len())?;
         (head == expected).then(|| self.0 = rest)
     }
 
-    /// Takes `null`, or what `take` takes.
+    /// Takes `null`, or the value that `take` takes.
     #[inline(always)]
     fn unless_null<T>(&mut self, take: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         match self.take("null") {
@@ -137,7 +139,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A string without escapes.
+    /// Takes a string without escapes.
     fn text(&mut self) -> Option<&'a str> {
         self.take("\"")?;
         let end = memchr::memchr2(b'"', b'\\', self.0.as_bytes())?;
@@ -147,7 +149,7 @@ impl<'a> Line<'a> {
         Some(text)
     }
 
-    /// Passes over a string.
+    /// Skips a string.
     fn pass_text(&mut self) -> Option<()> {
         self.take("\"")?;
         loop {
@@ -169,7 +171,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Passes over a string or null behind this key.
+    /// Skips a string or null after this key.
     #[inline(always)]
     fn pass_text_of(&mut self, key: &str) -> Option<()> {
         self.take(key)?;
@@ -231,7 +233,7 @@ impl<'a> Line<'a> {
         (!digits.is_empty()).then_some(digits)
     }
 
-    /// The digits before a point. No more than one of them is a zero that comes first.
+    /// Takes the digits before a point. A leading zero is allowed only as the single digit.
     fn whole(&mut self) -> Option<&'a str> {
         let digits = self.digits()?;
         (digits == "0" || !digits.starts_with('0')).then_some(digits)
@@ -239,12 +241,12 @@ impl<'a> Line<'a> {
 
     fn integer(&mut self) -> Option<u64> {
         let digits = self.whole()?;
-        // What goes on is no integer.
+        // A number that continues like this is not an integer.
         (!self.0.starts_with(['.', 'e', 'E'])).then_some(())?;
         digits.parse().ok()
     }
 
-    /// Milliseconds as they are written: without exponent, and with at most three decimals.
+    /// Takes milliseconds in the written form: without exponent, and with at most three decimals.
     fn millis(&mut self) -> Option<Millis> {
         let whole: u64 = self.whole()?.parse().ok()?;
         let mut micros = whole.checked_mul(1000)?;

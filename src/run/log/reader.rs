@@ -1,8 +1,8 @@
 //! Reads a run log, line by line, in bounded memory.
 //!
-//! A log may have been edited, or cut by a crash: a line that is not a record is an item that says
-//! so, and reading goes on behind it. A last line without newline is what a crash left of a write,
-//! or what a running writer has not finished: it is no item. This module never writes.
+//! A log may have been edited, or cut off by a crash. A line that is not a record gives an item
+//! with the problem, and reading continues after it. A last line without newline gives no item: it
+//! is what a crash left of a write, or what a writer has not finished. This module never writes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,15 +15,15 @@ use super::quick;
 use super::{Brief, BriefDeath, Log, LogError, Record};
 use crate::input::bounded::{BoundedLines, RawLine};
 
-/// The longest line that is taken for a record, in bytes.
+/// Maximum length of a record, in bytes.
 pub const MAX_RECORD: usize = 1024 * 1024;
 
-/// Bytes that most lines fit into.
+/// A buffer size in bytes that fits most lines.
 const USUAL: usize = 2048;
 
-/// What can be made of a line.
+/// A value that can be parsed from a line.
 trait Item<'a>: Deserialize<'a> {
-    /// Makes it in a quicker way than serde does, if the line allows for that.
+    /// Parses it faster than serde does, if the form of the line allows that.
     fn quickly(_line: &'a str) -> Option<Self> {
         None
     }
@@ -39,26 +39,26 @@ impl<'a> Item<'a> for Brief<'a> {
     }
 }
 
-/// Why a line is not a record.
+/// Reason why a line is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum LineProblem {
-    /// It is something else.
+    /// It has another form.
     #[error("line {number} is not a record: {source}")]
     NotARecord {
-        /// Which line, counted from 1.
+        /// Line number, counted from 1.
         number: u64,
         source: serde_json::Error,
     },
     /// It is longer than [`MAX_RECORD`].
     #[error("line {number} is longer than {MAX_RECORD} bytes, and so not a record")]
     TooLong {
-        /// Which line, counted from 1.
+        /// Line number, counted from 1.
         number: u64,
     },
     /// The file could not be read further. Nothing follows this item.
     #[error("line {number} cannot be read: {source}")]
     Read {
-        /// Which line, counted from 1.
+        /// Line number, counted from 1.
         number: u64,
         source: io::Error,
     },
@@ -67,12 +67,12 @@ pub enum LineProblem {
 /// A run log, open for reading: an iterator over its records.
 pub struct LogReader<R = File> {
     lines: BoundedLines<R>,
-    /// Bytes of the log before those that are read.
+    /// Number of bytes of the log before the first byte that is read.
     before: u64,
     number: u64,
     broken: bool,
     torn: bool,
-    /// Where the line begins that the last item was made of.
+    /// Start of the line of the last item.
     begin: u64,
 }
 
@@ -89,7 +89,7 @@ impl LogReader<File> {
     ///
     /// # Errors
     ///
-    /// The file is missing or cannot be opened.
+    /// Fails if the file is missing or cannot be opened.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         match File::open(path) {
             Ok(file) => Ok(Self::new(file)),
@@ -103,13 +103,13 @@ impl LogReader<File> {
 }
 
 impl<R: Read> LogReader<R> {
-    /// Reads a run log from anywhere. The reader need not be buffered.
+    /// Reads a run log from any reader, which need not be buffered.
     #[must_use]
     pub fn new(reader: R) -> Self {
         Self::behind(0, 0, reader)
     }
 
-    /// Reads the rest of a run log: what stands behind so many bytes, which are so many lines.
+    /// Reads the rest of a run log, after this many bytes, which are this many lines.
     #[must_use]
     pub fn behind(bytes: u64, lines: u64, reader: R) -> Self {
         Self {
@@ -122,42 +122,42 @@ impl<R: Read> LogReader<R> {
         }
     }
 
-    /// The next record in brief, borrowed from this reader's buffer.
+    /// Returns the next record in brief, borrowed from this reader's buffer.
     pub fn next_brief(&mut self) -> Option<Result<Brief<'_>, LineProblem>> {
         let item = self.next_as()?;
         Some(item.map(|(_, brief)| brief))
     }
 
-    /// The same, with how many bytes of the log come before its line.
+    /// Like `next_brief`, with the number of bytes of the log before its line.
     pub fn next_brief_at(&mut self) -> Option<Result<(u64, Brief<'_>), LineProblem>> {
         self.next_as()
     }
 
-    /// The next death in brief, if this is a log of deaths.
+    /// Returns the next death in brief, if this is a log of deaths.
     pub fn next_death(&mut self) -> Option<Result<BriefDeath<'_>, LineProblem>> {
         let item = self.next_as()?;
         Some(item.map(|(_, death)| death))
     }
 
-    /// The number of the line that the last item was made of, counted from 1.
+    /// Returns the number of the line of the last item, counted from 1.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether the log ends in the middle of a line; known once there are no more items.
+    /// Returns whether the log ends in the middle of a line. Known once there are no more items.
     #[must_use]
     pub const fn is_torn(&self) -> bool {
         self.torn
     }
 
-    /// How many bytes of the log come before the line that the last item was made of.
+    /// Returns the number of bytes of the log before the line of the last item.
     #[must_use]
     pub const fn begin(&self) -> u64 {
         self.begin
     }
 
-    /// How many bytes of the log its whole lines are; known once there are no more items.
+    /// Returns the total size of the whole lines in bytes. Known once there are no more items.
     #[must_use]
     pub const fn end(&self) -> u64 {
         match self.torn {
@@ -217,12 +217,11 @@ impl<R: Read> Iterator for LogReader<R> {
     }
 }
 
-/// The record in the line that begins behind so many bytes of a run log; nothing if no record
-/// begins there.
+/// Returns the record in the line that begins at byte `at` of a run log, if a record begins there.
 ///
 /// # Errors
 ///
-/// The log cannot be read.
+/// Fails if the log cannot be read.
 pub fn record_at(log: &File, at: u64) -> io::Result<Option<Record>> {
     let mut line = Vec::new();
     loop {
@@ -255,7 +254,7 @@ mod tests {
         serde_json::to_string(&record).expect("it is JSON") + "\n"
     }
 
-    /// Each item in a word, records by both ways of reading them.
+    /// Returns each item as a word. Reads records in both ways.
     fn items(log: &[u8]) -> Vec<String> {
         let records: Vec<String> = LogReader::new(log)
             .map(|item| match item {
@@ -361,7 +360,7 @@ mod tests {
         ) {
             let mut record = record;
             if plain {
-                // As most are: then a change meets each of the keys.
+                // Most records have this form, so that a change affects each of the keys.
                 let like = match record.outcome {
                     Outcome::Failed | Outcome::Quarantined => failed(),
                     Outcome::Stored
@@ -452,7 +451,7 @@ mod tests {
         for at in [1, end - 1, end, end + 1] {
             assert_eq!(record_at(&file, at).expect("readable"), None, "{at}");
         }
-        // A line that is too long, and one without an end.
+        // A line that is too long, and one without a newline.
         let at = (log.find("xx").expect("it is there")) as u64;
         assert_eq!(record_at(&file, at).expect("readable"), None);
     }

@@ -1,7 +1,7 @@
 //! One line of the run log: its keys, their order, their form.
 //!
-//! The format is a promise to whoever reads the log with a tool of their own: keys are only ever
-//! added, absent values are null, and [`FormatVersion`] counts up if a key changes its meaning.
+//! The format is guaranteed to users who read the log with their own tools: keys are only ever
+//! added, absent values are null, and [`FormatVersion`] is increased if a key changes its meaning.
 
 use std::time::Duration;
 
@@ -22,15 +22,15 @@ pub struct Record {
     pub v: FormatVersion,
     /// The task's number in the run that wrote the line.
     pub task: TaskId,
-    /// Its URL, normalised: what resume goes by.
+    /// Its normalised URL, which resume uses as the key.
     pub url: String,
-    /// Where redirects led, or the mirror that was asked last, if it is another URL.
+    /// The URL after redirects, or the last mirror, if it differs.
     pub final_url: Option<String>,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Status of the last response.
     pub status: Option<u16>,
-    /// The file, relative to the output folder, if there is one.
+    /// The path of the file, relative to the output folder, if there is one.
     pub path: Option<String>,
     /// Size of the file.
     pub bytes: Option<u64>,
@@ -38,41 +38,40 @@ pub struct Record {
     pub sha256: Option<Digest>,
     /// `Content-Type` of the response.
     pub content_type: Option<String>,
-    /// How often it was tried and answered for.
+    /// Number of attempts.
     pub attempts: u32,
-    /// How often it was handed to a worker because another died with it, or never answered; the
-    /// first time counts.
+    /// Number of deliveries: the first, and one for each death of its worker or expired lease.
     pub deliveries: u32,
-    /// Who did it last.
+    /// Its last worker.
     pub worker: Option<RecordedWorker>,
-    /// When that worker took it up.
+    /// When that worker started it.
     pub started: Option<Moment>,
-    /// Where the time went.
+    /// The time of each phase.
     pub timing_ms: RecordedTiming,
-    /// Why it failed.
+    /// The error, if it failed.
     pub error: Option<Problem>,
-    /// The name that the list gave the file, relative to the output folder: with the URL, what
-    /// resume goes by.
+    /// The name that the list gave the file, relative to the output folder. Part of the key for
+    /// resume.
     #[serde(default)]
     pub out: Option<String>,
-    /// The workers that died with it in this run, at most the last [`MAX_DEATHS`]. Logs of earlier
-    /// versions lack the key.
+    /// The workers that died while it ran in this run, at most the last [`MAX_DEATHS`]. Logs of
+    /// earlier versions lack the key.
     #[serde(default)]
     pub deaths: Vec<RecordedDeath>,
-    /// What the program of `--exec` left of the file, if it was run.
+    /// The file after the program of `--exec`, if it ran.
     #[serde(default)]
     pub exec: Option<RecordedExec>,
-    /// The file's entity tag, as the server sent it: what `--refresh` asks by.
+    /// The file's entity tag, as the server sent it, which `--refresh` uses.
     #[serde(default)]
     pub etag: Option<String>,
-    /// Its `Last-Modified`, if that tells one state of it from another.
+    /// Its `Last-Modified`, if that distinguishes its states.
     #[serde(default)]
     pub last_modified: Option<String>,
-    /// The run was simulated (`--simulate`): the file is not what the URL names. Logs of earlier
-    /// versions lack the key, and count as real.
+    /// Whether the run was simulated (`--simulate`), so that the file is not the one that the URL
+    /// names. Logs of earlier versions lack the key, and count as real.
     #[serde(default)]
     pub simulated: bool,
-    /// MD5 of the file, if the list had it, as the three that follow.
+    /// MD5 of the file, if the list had it. The same applies to the next three keys.
     #[serde(default)]
     pub md5: Option<String>,
     /// SHA-1 of the file.
@@ -84,51 +83,50 @@ pub struct Record {
     /// CRC-32C of the file.
     #[serde(default)]
     pub crc32c: Option<String>,
-    /// The part of the resource that the list asked for, `first-last`: with the URL, what resume goes
-    /// by.
+    /// The part of the resource that the list asked for, `first-last`. Part of the key for resume.
     #[serde(default)]
     pub range: Option<String>,
-    /// The name for the file that the server suggests (`Content-Disposition`). Logs of earlier
+    /// The name for the file that the server suggested (`Content-Disposition`). Logs of earlier
     /// versions lack the key.
     #[serde(default)]
     pub suggested_name: Option<String>,
-    /// The file has that name (`--remote-header-name`), and so not the one that its URL gives. Logs of
-    /// earlier versions lack the key.
+    /// Whether the file has that name (`--remote-header-name`), and not the one from its URL. Logs
+    /// of earlier versions lack the key.
     #[serde(default)]
     pub server_named: bool,
-    /// Where the task belongs in a fleet's list. Logs of earlier versions lack the key, and so do
-    /// those of a run that is no member's.
+    /// Where the task belongs in a fleet's list. Logs of earlier versions and logs of runs outside
+    /// a fleet lack the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Ticket>,
 }
 
-/// Most deaths that are listed in a record, so that a line stays short.
+/// Maximum number of deaths that are listed in a record, so that a line stays short.
 pub const MAX_DEATHS: usize = 100;
 
 /// A delivery that ended in the death of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedDeath {
-    /// Who died.
+    /// The worker that died.
     pub worker: RecordedWorker,
-    /// Of what, in words.
+    /// The cause of death, as text.
     pub exit: String,
-    /// What the task was doing, as far as the worker had said.
+    /// The phase of the task, if the worker had reported it.
     pub phase: Option<Phase>,
 }
 
-/// How a task ended.
+/// The outcome of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Its file was downloaded and is in place.
     Stored,
-    /// Its file was in place already, and the server says that it still is current.
+    /// Its file was already in place, and the server says that it is still current.
     Unchanged,
-    /// The list names the same URL earlier; that task has the file.
+    /// The list names the same URL earlier, and that task has the file.
     Duplicate,
-    /// It was tried as often as allowed, or would fail again.
+    /// It failed permanently, or used all its attempts.
     Failed,
-    /// It killed as many workers as allowed.
+    /// It killed the allowed number of workers.
     Quarantined,
     /// Its body was not put in place, because its partition of a fleet was lost before: that is no
     /// outcome of the URL, which another member has, or this one later.
@@ -136,7 +134,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the record tells of a file that is in its place.
+    /// Returns whether the record says that a file is in place.
     #[must_use]
     pub const fn has_file(self) -> bool {
         match self {
@@ -146,19 +144,19 @@ impl Outcome {
     }
 }
 
-/// A worker, as the run log names it.
+/// A worker, as named in the run log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedWorker {
-    /// Its place in the pool.
+    /// Its slot.
     pub slot: SlotId,
-    /// Its process; the coordinator's own if workers are not processes.
+    /// Its process id. It is that of the coordinator if workers are not processes.
     pub pid: u32,
-    /// Which worker in that place.
+    /// Its epoch.
     pub epoch: Epoch,
 }
 
 impl RecordedWorker {
-    /// The worker `id`, running as process `pid`.
+    /// Creates the entry of worker `id`, which runs as process `pid`.
     #[must_use]
     pub const fn new(id: WorkerId, pid: u32) -> Self {
         Self {
@@ -172,52 +170,52 @@ impl RecordedWorker {
 /// Why a task failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Of a closed list.
+    /// The kind of failure, from a closed list.
     pub kind: FailureKind,
-    /// One line for a person.
+    /// One line for people.
     pub message: String,
 }
 
-/// What the coordinator knows of a task, whatever became of it.
+/// The facts that the coordinator knows about a task, whatever its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Its number.
     pub task: TaskId,
     /// Its URL, normalised.
     pub url: String,
-    /// Where its file belongs, relative to the output folder.
+    /// The path for its file, relative to the output folder.
     pub path: String,
-    /// Whether the list itself names that place.
+    /// Whether the list itself gives that path.
     pub named: bool,
-    /// Where it is in place of that, because its server suggested the name.
+    /// Its actual path, if that differs because its server suggested the name.
     pub stored_as: Option<Box<str>>,
     /// The part of the resource that the list asked for.
     pub range: Option<ByteRange>,
-    /// What the list says that the file is.
+    /// The checksums that the list gives for the file.
     pub checksums: Vec<Checksum>,
     /// Where it belongs in a fleet's list.
     pub ticket: Option<Ticket>,
-    /// How often it was tried and answered for.
+    /// Number of attempts.
     pub attempts: u32,
-    /// How often it was delivered, the first time included.
+    /// Number of deliveries, including the first.
     pub deliveries: u32,
-    /// Who did it last.
+    /// Its last worker.
     pub worker: Option<RecordedWorker>,
-    /// Ready to be done until that worker took it up.
+    /// Time that it was ready before that worker started it.
     pub queue: Duration,
-    /// The workers that died with it.
+    /// The workers that died while it ran.
     pub deaths: Vec<RecordedDeath>,
 }
 
 impl Record {
-    /// A task whose file is in place: put there now, or found to be current.
+    /// Creates the record of a task whose file is in place: stored now, or found to be current.
     #[must_use]
     pub fn stored(facts: Facts, stored: Stored) -> Self {
         let outcome = match stored.unchanged {
             true => Outcome::Unchanged,
             false => Outcome::Stored,
         };
-        // A file that is in place has all of them, or it would not be.
+        // A file in place has all these checksums, because they were verified.
         let listed = |algorithm| {
             let mut checksums = facts.checksums.iter();
             checksums
@@ -242,7 +240,7 @@ impl Record {
         }
     }
 
-    /// A task that is given up. There is no file, and so no path.
+    /// Creates the record of a task that failed. It has no file, and so no path.
     #[must_use]
     pub fn failed(facts: Facts, failure: Failure) -> Self {
         Self {
@@ -254,7 +252,8 @@ impl Record {
         }
     }
 
-    /// A task that killed as many workers as allowed; `message` says how the last one died.
+    /// Creates the record of a task that killed the allowed number of workers. `message` says how
+    /// the last one died.
     #[must_use]
     pub fn quarantined(facts: Facts, message: String) -> Self {
         Self {
@@ -266,7 +265,7 @@ impl Record {
         }
     }
 
-    /// A task whose URL is that of an earlier one in the list, which has the file.
+    /// Creates the record of a task that has the same URL as an earlier task, which has the file.
     #[must_use]
     pub fn duplicate(facts: Facts) -> Self {
         Self {
@@ -275,13 +274,13 @@ impl Record {
         }
     }
 
-    /// A task whose body was not put in place.
+    /// Returns the record of a task whose body was not placed.
     #[must_use]
     pub fn fenced(facts: Facts, exchange: Exchange) -> Self {
         Self::new(facts, Outcome::Fenced, exchange)
     }
 
-    /// The checksum of the file by `algorithm`, if it is recorded.
+    /// Returns the checksum of the file by `algorithm`, if it is recorded.
     #[must_use]
     pub fn checksum(&self, algorithm: Algorithm) -> Option<Checksum> {
         let text = match algorithm {
@@ -314,7 +313,7 @@ impl Record {
             attempts: facts.attempts,
             deliveries: facts.deliveries,
             worker: facts.worker,
-            // The default stands for an exchange that never began.
+            // The default value means that no exchange began.
             started: (exchange.started != Timestamp::default())
                 .then(|| Moment::from(exchange.started)),
             timing_ms: RecordedTiming::new(facts.queue, &exchange.timing),

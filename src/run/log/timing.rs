@@ -1,4 +1,4 @@
-//! Where the time of a task went, as its record says it.
+//! The time of each phase of a task, as recorded.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::form::Millis;
 
-/// Where the time went, in milliseconds. A phase that did not happen is 0.
+/// The time of each phase, in milliseconds. A phase that did not happen is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedTiming {
-    /// Ready to be done until a worker took it up.
+    /// From ready until a worker started it.
     pub queue: Millis,
-    /// Name to addresses.
+    /// Resolving the host name.
     pub resolve: Millis,
     /// TCP connection.
     pub connect: Millis,
     /// TLS handshake.
     pub tls: Millis,
-    /// Request sent until the response head was read.
+    /// From the request until the response head was read.
     pub first_byte: Millis,
-    /// Response head until the last byte.
+    /// From the response head until the last byte.
     pub body: Millis,
     /// Hashing, writing, renaming.
     pub store: Millis,
@@ -30,14 +30,14 @@ pub struct RecordedTiming {
 }
 
 impl RecordedTiming {
-    /// From when a worker took the task up until its file was as it is, in microseconds.
+    /// Returns the time in microseconds from its start by a worker until the file was final.
     #[must_use]
     pub fn took(&self) -> u64 {
         let phases = self.phases().map(|(_, millis)| millis.as_micros());
         phases.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// What that is made of, in order, with the names of the keys.
+    /// Returns the phases of that time in order, with the names of the keys.
     #[must_use]
     pub const fn phases(&self) -> [(&'static str, Millis); 7] {
         let Self {

@@ -1,8 +1,8 @@
-//! Appends records to the run log, and to the log of deaths.
+//! Appends records to the run log and to the log of deaths.
 //!
-//! Records are written in batches, with as few system calls as possible, and are safe from the
-//! death of this process once flushed; from that of the machine if they are asked to be. Only the
-//! holder of the [`Lock`](super::Lock) may write.
+//! Records are written in batches, with as few system calls as possible. Once flushed, they are
+//! safe from the death of this process, and from a crash of the machine if the log is durable. Only
+//! the holder of the [`Lock`](super::Lock) may write.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ pub const RESULTS: &str = "results.jsonl";
 /// The name of the log of deaths, in the same folder.
 pub const DEATHS: &str = "deaths.jsonl";
 
-/// What has a log of its own.
+/// A type of record that has its own log.
 pub trait Logged: Serialize {
     const LOG: Log;
 }
@@ -38,7 +38,7 @@ impl Logged for DeathRecord {
 
 /// A log, open for appending.
 ///
-/// Dropping it writes what is left, as well as possible; [`flush`](Self::flush) says whether it was.
+/// Dropping it writes the remaining records and ignores errors, unlike [`flush`](Self::flush).
 pub struct LogWriter<T: Logged = Record> {
     lines: Appender<File>,
     path: PathBuf,
@@ -56,12 +56,12 @@ impl<T: Logged> std::fmt::Debug for LogWriter<T> {
 }
 
 impl<T: Logged> LogWriter<T> {
-    /// Opens the log in the run's own folder, or creates it. A last line without newline, whatever it
-    /// holds, is what a crash left of a write: it is cut off first.
+    /// Opens the log in the run's own folder, or creates it. A last line without newline is what a
+    /// crash left of a write, whatever it contains, and is cut off first.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened, or the torn line not cut off.
+    /// Fails if the file cannot be opened, or if the torn line cannot be cut off.
     pub fn open(own: &OwnFolder) -> Result<Self, LogError> {
         let log = T::LOG;
         let path = own.as_folder().path().join(log.name());
@@ -83,12 +83,12 @@ impl<T: Logged> LogWriter<T> {
         }
     }
 
-    /// From now on records are safe from the loss of power once they are flushed: fdatasync(2)
-    /// follows each batch. The log's name is the business of its folder.
+    /// Makes records safe from a loss of power from now on, once they are flushed: fdatasync(2)
+    /// follows each batch. The name of the log is made safe with its folder.
     ///
     /// # Errors
     ///
-    /// What the log holds already cannot be made safe.
+    /// Fails if the existing records cannot be made safe.
     pub fn make_durable(&mut self) -> Result<(), LogError> {
         self.lines.make_durable().map_err(|source| LogError::Sync {
             log: T::LOG,
@@ -97,23 +97,23 @@ impl<T: Logged> LogWriter<T> {
         })
     }
 
-    /// How many bytes of a torn last line were cut off on opening.
+    /// Returns the number of bytes of a torn last line that were cut off on opening.
     #[must_use]
     pub const fn cut(&self) -> u64 {
         self.cut
     }
 
-    /// How many bytes of whole lines it has.
+    /// Returns the size of its whole lines in bytes.
     #[must_use]
     pub const fn length(&self) -> u64 {
         self.lines.whole()
     }
 
-    /// Takes a record, to be written with the next flush. Flushes by itself at 64 KiB.
+    /// Adds a record, which is written with the next flush. Flushes automatically at 64 KiB.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush); the record is kept even so.
+    /// As for [`flush`](Self::flush). The record is kept nevertheless.
     pub fn append(&mut self, record: &T) -> Result<(), LogError> {
         let added = self
             .lines
@@ -125,13 +125,13 @@ impl<T: Logged> LogWriter<T> {
         Ok(())
     }
 
-    /// Writes all records taken so far.
+    /// Writes all records added so far.
     ///
     /// # Errors
     ///
-    /// The system does not take them all: [`LogError::Write`]. The log then still ends with a whole
-    /// line, the records it lacks are kept, and the next flush tries again. Or it takes them, and
-    /// cannot make them safe: [`LogError::Sync`].
+    /// Returns [`LogError::Write`] if the system does not accept all of them. The log then still
+    /// ends with a whole line, the missing records are kept, and the next flush tries again.
+    /// Returns [`LogError::Sync`] if they are written and cannot be made safe.
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.lines.flush().map_err(|error| self.failed(error))
     }
@@ -139,7 +139,7 @@ impl<T: Logged> LogWriter<T> {
     fn failed(&self, source: io::Error) -> LogError {
         let (log, path) = (T::LOG, self.path.clone());
         match self.lines.pending() {
-            // Everything is written, so it was the sync.
+            // Everything is written, so the sync failed.
             0 => LogError::Sync { log, path, source },
             unwritten => LogError::Write {
                 log,
@@ -153,12 +153,12 @@ impl<T: Logged> LogWriter<T> {
 
 impl<T: Logged> Drop for LogWriter<T> {
     fn drop(&mut self) {
-        // Whoever wants to know has flushed; and an unrecorded task is only done again.
+        // A caller that needs the result has flushed. A task without a record is only done again.
         let _ = self.lines.flush();
     }
 }
 
-/// Cuts off what follows the last newline; the new length, and how many bytes that was.
+/// Cuts off the text after the last newline. Returns the new length and the number of cut bytes.
 fn cut_torn_line(file: &File) -> io::Result<(u64, u64)> {
     let length = file.metadata()?.len();
     let whole = whole_lines(file, length)?;
@@ -168,7 +168,7 @@ fn cut_torn_line(file: &File) -> io::Result<(u64, u64)> {
     Ok((whole, length - whole))
 }
 
-/// Where the last line that ends with a newline ends: searched from the end, in bounded memory.
+/// Returns the end of the last line that has a newline. Searches from the end in bounded memory.
 fn whole_lines(file: &File, length: u64) -> io::Result<u64> {
     let mut buffer = [0; 8 * 1024];
     let mut end = length;
@@ -281,7 +281,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(RESULTS);
         let first = line(&record(1));
-        // Zeros are what a power cut leaves on some file systems.
+        // A power cut leaves zeros on some file systems.
         for torn in [
             vec![0; 8192],
             vec![b'x'; 100_000],
@@ -322,8 +322,8 @@ mod tests {
         );
     }
 
-    /// The kernel cuts a write short, as a full disk would, at a limit on the size of files; that
-    /// is a matter of the whole process, and so of one of its own.
+    /// The kernel cuts a write short at a limit on the size of files, as a full disk would. The
+    /// limit affects the whole process, so the test uses its own process.
     #[test]
     fn a_write_that_the_kernel_cuts_short_leaves_whole_lines() {
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -334,18 +334,18 @@ mod tests {
             .output()
             .expect("it runs");
         assert!(child.status.success(), "{child:?}");
-        // The child got all three in, in the end: this shows that it ran at all.
+        // All three records of the child are in the log, which shows that it ran.
         assert_eq!(records_in(dir.path()), [record(1), record(2), record(3)]);
     }
 
-    /// A role of the test above, which sets the variable; nothing by itself.
+    /// A helper for the test above, which sets the variable. Does nothing by itself.
     #[test]
     fn child_with_a_limit_on_file_sizes() {
         let Some(dir) = std::env::var_os("COORDINATOR_TEST_LOG") else {
             return;
         };
         let dir = Path::new(&dir);
-        // With a handler in place the write fails with EFBIG, where the signal would kill.
+        // With a handler the write fails with EFBIG; without one the signal would kill the process.
         let seen = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), seen)
             .expect("a handler");

@@ -1,8 +1,8 @@
-//! Progress on a terminal: draws the lines of a [`Screen`], and keeps
-//! everything else that is written above them.
+//! Progress on a terminal: draws the lines of a [`Screen`] and keeps all other output above them.
 //!
-//! Lines end before the last column and with a line end, so that none is wrapped: a terminal whose
-//! size changes would break the lines of indicatif anew, which are filled up to the last column.
+//! Lines end with a line end before the last column, so that the terminal wraps none of them.
+//! indicatif is not used because it fills lines up to the last column, and a terminal that is
+//! resized breaks such lines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,23 +14,23 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcgetpgrp, tcgetwi
 use super::screen::{Screen, View};
 use crate::terminal;
 
-/// The size of a terminal that does not tell.
+/// Size of a terminal that does not report one.
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
 
-/// What is on the terminal now, for lines from any thread; nothing if nothing is drawn.
+/// The drawn lines, for output from any thread; `None` if nothing draws.
 static DRAWN: Mutex<Option<Drawn>> = Mutex::new(None);
 
-/// Lines on the terminal; the cursor is behind the last of them.
+/// Lines on the terminal. The cursor is at the end of the last one.
 #[derive(Debug, Default)]
 struct Drawn {
     lines: Vec<String>,
 }
 
-/// See the module.
+/// Draws the lines of progress.
 #[derive(Debug)]
 pub(super) struct Bars {
     color: bool,
@@ -49,7 +49,7 @@ impl Bars {
     }
 
     pub(super) fn line(&self, text: &str) {
-        // A terminal that is gone is no reason to stop.
+        // A lost terminal is no reason to stop.
         let _ = write_above(format!("{text}\n").as_bytes());
     }
 
@@ -69,7 +69,7 @@ impl Bars {
         }
     }
 
-    /// Takes the lines off the screen while something is done that stops this process.
+    /// Erases the lines while `what` runs, which stops this process.
     pub(super) fn suspend<T>(&mut self, what: impl FnOnce() -> T) -> T {
         self.erase();
         self.keys.show();
@@ -87,7 +87,7 @@ impl Bars {
     }
 }
 
-/// However the run ends, the terminal is as it was.
+/// Restores the terminal, however the run ends.
 impl Drop for Bars {
     fn drop(&mut self) {
         self.erase();
@@ -96,8 +96,8 @@ impl Drop for Bars {
 }
 
 impl Drawn {
-    /// What takes the lines off a terminal that has so many columns now: lines that were drawn when
-    /// it had more take more rows.
+    /// Returns the text that erases the lines on a terminal with this number of columns. Lines that
+    /// were drawn on a wider terminal occupy more rows.
     fn erasing(&self, columns: usize) -> String {
         let rows = |line: &String| width(line).div_ceil(columns).max(1);
         let rows: usize = self.lines.iter().map(rows).sum();
@@ -110,7 +110,7 @@ impl Drawn {
     }
 }
 
-/// Writes lines of a log to standard error, above what is drawn there.
+/// Writes log lines to standard error, above the drawn lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogLines;
 
@@ -140,7 +140,7 @@ fn drawn() -> MutexGuard<'static, Option<Drawn>> {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Rows and columns.
+/// Returns the number of rows and columns.
 fn size() -> (usize, usize) {
     let (rows, columns) = match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row, size.ws_col),
@@ -149,7 +149,7 @@ fn size() -> (usize, usize) {
     (rows.into(), columns.into())
 }
 
-/// Columns of a line, which may have colours.
+/// Returns the width of a line in columns, without its colours.
 fn width(line: &str) -> usize {
     let mut parts = line.split('\x1b');
     let plain = parts.next().unwrap_or_default().chars().count();
@@ -157,14 +157,14 @@ fn width(line: &str) -> usize {
     plain + rest.map(|text| text.chars().count()).sum::<usize>()
 }
 
-/// Whether a terminal shows control keys as they are pressed: `^C` behind the last line stays there.
+/// The terminal's echo of control keys: without this, `^C` would stay behind the last line.
 #[derive(Debug)]
 struct Keys {
     hidden: bool,
 }
 
 impl Keys {
-    /// In the background a terminal is not this process's to change.
+    /// A background process must not change the terminal.
     fn hide() -> Self {
         let is_ours = tcgetpgrp(io::stderr()).is_ok_and(|group| group == getpgrp());
         Self {
@@ -185,7 +185,7 @@ impl Drop for Keys {
     }
 }
 
-/// Sets it; whether that changed anything.
+/// Sets the echo, and returns whether that changed anything.
 fn set(shown: bool) -> bool {
     let Ok(mut modes) = tcgetattr(io::stderr()) else {
         return false;

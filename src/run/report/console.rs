@@ -1,5 +1,5 @@
-//! Where lines and progress go: drawn lines on a terminal, plain lines otherwise, objects for a
-//! program, or nothing.
+//! The destination of lines and progress: drawn lines on a terminal, plain lines otherwise, objects
+//! for a program, or nothing.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -14,34 +14,33 @@ use crate::run::stats::Stats;
 use crate::terminal::{self, Color};
 use crate::watch::Progress;
 
-/// Time between two progress updates: of a terminal, of objects, and of plain lines; and until the
-/// first of these.
+/// Time between progress updates on a terminal, as objects, in lines; and until the first line.
 const BARS_EVERY: Duration = Duration::from_millis(100);
 const OBJECTS_EVERY: Duration = Duration::from_secs(1);
 const LINES_EVERY: Duration = Duration::from_secs(10);
 const FIRST_LINE: Duration = Duration::from_secs(2);
 
-/// Most unusable lines that are shown, and the first that is not.
+/// Maximum number of unusable lines that are shown, and the first that is not.
 const MAX_PROBLEMS: u64 = 100;
 const UNSHOWN: u64 = MAX_PROBLEMS + 1;
 
-/// How things are said.
+/// The form of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
-    /// Errors that concern the whole run, and nothing else.
+    /// Whether to print only errors that concern the whole run.
     pub quiet: bool,
-    /// In colour.
+    /// When to use colour.
     pub color: Color,
-    /// How progress is told.
+    /// How to show progress.
     pub progress: terminal::Progress,
 }
 
-/// See the module.
+/// Prints lines and progress.
 #[derive(Debug, Default)]
 pub struct Console {
     bars: Option<Bars>,
     feed: Option<Feed>,
-    /// Standard error belongs to the feed.
+    /// Whether the feed uses standard error.
     is_fed: bool,
     quiet: bool,
     color: bool,
@@ -49,12 +48,12 @@ pub struct Console {
     /// When progress is due: on a terminal or in lines, and as objects.
     due: Option<Instant>,
     objects_due: Option<Instant>,
-    /// A plain line was written.
+    /// Whether a plain progress line was written.
     spoke: bool,
 }
 
 impl Console {
-    /// A console for a run that begins at `now`.
+    /// Creates the console of a run that begins at `now`.
     #[must_use]
     pub fn new(how: Manner, feed: Option<Feed>, now: Instant) -> Self {
         let Manner {
@@ -81,7 +80,7 @@ impl Console {
         }
     }
 
-    /// A console that says errors only.
+    /// Creates a console that prints errors only.
     #[must_use]
     pub fn quiet(now: Instant) -> Self {
         let how = Manner {
@@ -92,7 +91,7 @@ impl Console {
         Self::new(how, None, now)
     }
 
-    /// Says something that concerns the whole run.
+    /// Prints a message about the whole run.
     pub fn error(&self, text: &str) {
         let text = match text.strip_prefix("warning: ") {
             Some(rest) if self.color => format!("{} {rest}", terminal::yellow("warning:")),
@@ -101,8 +100,8 @@ impl Console {
         self.write(&format!("coordinator: {text}"));
     }
 
-    /// Says that a line of the input cannot be used: the `count`-th. A list of nothing else must not
-    /// bury what else there is to say.
+    /// Prints the problem of the `count`-th unusable line of the input. Beyond a maximum nothing is
+    /// printed, so that a list of such lines does not bury other messages.
     pub fn problem(&self, count: u64, problem: &str) {
         match count {
             ..=MAX_PROBLEMS => self.error(problem),
@@ -113,14 +112,14 @@ impl Console {
         }
     }
 
-    /// Says something that concerns one task or worker.
+    /// Prints a message about one task or worker.
     pub fn line(&self, text: &str) {
         if !self.quiet {
             self.write(text);
         }
     }
 
-    /// Says how a URL failed: in a word, and then why.
+    /// Prints how a URL failed: a word, then the reason.
     pub fn failure(&self, word: &str, text: &str) {
         match self.color {
             true => self.line(&format!("{} {text}", terminal::red(&format!("{word}:")))),
@@ -133,19 +132,19 @@ impl Console {
             (Some(bars), _) => bars.line(text),
             (None, Some(feed)) if self.is_fed => feed.message(text),
             (None, _) => {
-                // Nobody to tell it to if that fails.
+                // A failure to write to standard error cannot be reported.
                 let _ = writeln!(io::stderr(), "{text}");
             }
         }
     }
 
-    /// When progress is to be shown again, if ever.
+    /// Returns when progress is due next, if ever.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         [self.due, self.objects_due].into_iter().flatten().min()
     }
 
-    /// How far the run is, for a program; and how far in files, for people.
+    /// Returns the progress for a program, and the number of files as text.
     pub fn figures(
         &mut self,
         now: Instant,
@@ -163,14 +162,14 @@ impl Console {
         (feed::progress(now, &view), screen::files(stats))
     }
 
-    /// Keeps how far the run is, for later rates.
+    /// Takes a sample of the progress, for later rates.
     pub fn keep_pace(&mut self, now: Instant, stats: &Stats) {
         if let Some(pace) = &mut self.pace {
             pace.at(now, stats);
         }
     }
 
-    /// Shows progress if it is due. `running` is asked for only if its answer is shown.
+    /// Shows progress if it is due. Calls `running` only if its result is shown.
     pub fn progress(
         &mut self,
         now: Instant,
@@ -211,7 +210,7 @@ impl Console {
         }
     }
 
-    /// Does what stops this process for a while, with a terminal that is free for others.
+    /// Runs `what`, which stops this process for a while, with the terminal free for others.
     pub fn suspend<T>(&mut self, stats: &Stats, what: impl FnOnce() -> T) -> T {
         let done = match &mut self.bars {
             Some(bars) => bars.suspend(what),
@@ -223,7 +222,7 @@ impl Console {
         done
     }
 
-    /// The run is over: takes what is drawn off the screen, and says in plain lines how far it came.
+    /// Ends the display: erases the drawn lines, or prints a last line if lines were printed.
     pub fn close(&mut self, stats: &Stats) {
         self.due = None;
         self.objects_due = None;
@@ -242,7 +241,7 @@ impl Console {
         }
     }
 
-    /// Tells a program how the run went, which is over.
+    /// Sends the end of the run to the feed.
     pub fn finish(&mut self, end: &Progress) {
         if let Some(feed) = self.feed.take() {
             feed.finish(end);
@@ -250,7 +249,7 @@ impl Console {
     }
 }
 
-/// Progress as a line of text.
+/// Returns progress as a line of text.
 fn plain(view: &View<'_>) -> String {
     let failed = view.stats.failures() + view.stats.quarantined;
     #[allow(clippy::cast_precision_loss, reason = "for people")]

@@ -1,8 +1,8 @@
-//! Progress for a program: a JSON object a line (`--progress json`), described in
+//! Progress for a program: one JSON object per line (`--progress json`), described in
 //! docs/progress.md.
 //!
-//! The lines are written by a thread of their own: a reader that does not read holds up nothing but
-//! its own lines, which are then dropped, but for the last.
+//! A separate thread writes the lines. If the reader is slow, lines are dropped, except for the
+//! last, and nothing else is delayed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,32 +16,32 @@ use super::screen::{View, bytes};
 use crate::run::stats::Stats;
 use crate::watch::{OVER, Progress};
 
-/// Version of the format: counts up if a key changes its meaning.
+/// Version of the format, increased when a key changes its meaning.
 const VERSION: u32 = 1;
 
-/// Lines that wait for the reader.
+/// Maximum number of lines that wait for the reader.
 const WAITING: usize = 64;
 
-/// How long the end of the run waits for it.
+/// How long the end of the run waits for the reader.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the objects go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedTarget {
-    /// Standard error, which then has nothing else.
+    /// Standard error, which then carries nothing else.
     Stderr,
-    /// This descriptor, which whoever started the program has opened.
+    /// This descriptor, which the parent process has opened.
     Descriptor(u32),
 }
 
-/// See the module.
+/// Sends progress to a program.
 #[derive(Debug)]
 pub struct Feed {
     target: FeedTarget,
     lines: SyncSender<String>,
-    /// Written behind all lines, and needs no place among those that wait.
+    /// The last line, written after all others. It does not use the queue.
     last: Arc<OnceLock<String>>,
-    /// Disconnected when all is written.
+    /// Disconnected when everything is written.
     written: Receiver<()>,
 }
 
@@ -57,7 +57,7 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// If there is no such descriptor, or it cannot be written to.
+    /// Fails if the descriptor does not exist or cannot be written to.
     pub fn open(target: FeedTarget) -> io::Result<Self> {
         let file: Option<File> = match target {
             FeedTarget::Stderr => None,
@@ -81,7 +81,7 @@ impl Feed {
                         Some(file) => (&*file).write_all(line.as_bytes()),
                         None => io::stderr().write_all(line.as_bytes()),
                     };
-                    // Nobody reads any more.
+                    // The reader is gone.
                     if told.is_err() {
                         return;
                     }
@@ -100,7 +100,7 @@ impl Feed {
     }
 
     pub(super) fn progress(&self, now: Instant, view: &View<'_>) {
-        // A reader that is late misses it.
+        // A slow reader misses this line.
         let _ = self.lines.try_send(line(&progress(now, view)));
     }
 
@@ -114,7 +114,7 @@ impl Feed {
     }
 
     pub(super) fn finish(self, end: &Progress) {
-        // Before the channel ends, which is when the thread looks for it.
+        // Must be set before the channel closes, because the thread reads it then.
         let _ = self.last.set(line(end));
         drop(self.lines);
         // Disconnected when the thread has written everything.
@@ -122,7 +122,7 @@ impl Feed {
     }
 }
 
-/// How far a run is.
+/// Returns the progress of a run.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -139,7 +139,7 @@ pub(super) fn progress(now: Instant, view: &View<'_>) -> Progress {
     }
 }
 
-/// How far a run came that is over.
+/// Returns the progress of a run that has ended.
 #[must_use]
 pub fn end(now: Instant, stats: &Stats, code: u8) -> Progress {
     Progress {
@@ -171,7 +171,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 fn line(object: &impl Serialize) -> String {
-    // Numbers and text: it cannot fail.
+    // Numbers and text always serialise.
     let mut text = serde_json::to_string(object).unwrap_or_default();
     text.push('\n');
     text

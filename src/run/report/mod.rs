@@ -1,4 +1,4 @@
-//! What a person sees of a run: progress while it goes on, lines for what goes wrong, a summary.
+//! The output of a run for people: progress, lines about failures, and a summary.
 //!
 //! Progress and lines go to standard error, the summary to standard output.
 

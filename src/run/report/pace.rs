@@ -1,4 +1,4 @@
-//! How fast a run is now, and how long the rest will take: by the last minute.
+//! The rates of a run over the last minute, and the time left.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use super::text::RunningLine;
 use crate::run::stats::Stats;
 
-/// What the rates are of.
+/// Period over which rates are measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Shortest time between two samples.
+/// Minimum time between two samples.
 const SAMPLE: Duration = Duration::from_millis(900);
 
-/// Less than this tells nothing of what is to come.
+/// Minimum period for an estimate of the time left.
 const LEAST: Duration = Duration::from_secs(3);
 
-/// See the module.
+/// Samples of the last minute.
 #[derive(Debug)]
 pub(super) struct Pace {
     samples: VecDeque<Sample>,
 }
 
-/// What was done by then.
+/// The progress at a moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Instant,
@@ -29,19 +29,19 @@ struct Sample {
     received: u64,
 }
 
-/// Rates, a second.
+/// Rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rates {
-    /// URLs finished, in whatever way.
+    /// URLs finished, with any outcome.
     pub(super) files: f64,
     /// Bytes of bodies received.
     pub(super) bytes: f64,
-    /// The time that they are of.
+    /// The period of the rates.
     pub(super) over: Duration,
 }
 
 impl Pace {
-    /// Nothing is done at `begun`.
+    /// Starts at `begun`, when nothing is done.
     pub(super) fn new(begun: Instant) -> Self {
         Self {
             samples: VecDeque::from([Sample {
@@ -52,7 +52,7 @@ impl Pace {
         }
     }
 
-    /// The rates at `now`, which are kept for later ones.
+    /// Returns the rates at `now`, and keeps a sample for later ones.
     pub(super) fn at(&mut self, now: Instant, stats: &Stats) -> Rates {
         let sample = Sample {
             at: now,
@@ -70,7 +70,7 @@ impl Pace {
         rates.unwrap_or_default()
     }
 
-    /// The run did not go on until `now`: what came before tells nothing of the time since.
+    /// Restarts at `now` after a pause: earlier samples say nothing about the time since.
     pub(super) fn restart(&mut self, now: Instant, stats: &Stats) {
         self.samples.clear();
         self.samples.push_back(Sample {
@@ -94,8 +94,8 @@ impl Sample {
     }
 }
 
-/// How long the rest will take, if that can be told: when only what runs is left, by the bytes that
-/// are missing, otherwise by the files.
+/// Estimates the time left, if possible: from the missing bytes if only running downloads are left,
+/// otherwise from the number of files.
 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
 pub(super) fn time_left(stats: &Stats, rates: Rates, running: &[RunningLine]) -> Option<Duration> {
     if rates.over < LEAST {
@@ -115,7 +115,7 @@ pub(super) fn time_left(stats: &Stats, rates: Rates, running: &[RunningLine]) ->
         }
         _ => left as f64 / rates.files,
     };
-    // Where nothing moved there is no end in sight.
+    // A rate of zero gives no estimate.
     Duration::try_from_secs_f64(seconds).ok()
 }
 
@@ -142,7 +142,7 @@ mod tests {
     fn rates_are_of_the_last_minute() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun);
-        // Ten a second for a minute, and then one.
+        // Ten per second for a minute, then one per second.
         let mut stored = 0;
         for second in 1..=150_u32 {
             stored += if second <= 60 { 10 } else { 1 };

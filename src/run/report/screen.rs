@@ -1,6 +1,6 @@
-//! What a terminal shows of a run: a line for the whole, and one for each of the oldest downloads.
+//! The terminal display of a run: a line for the whole, and one for each of the oldest downloads.
 //!
-//! It makes lines, and does not draw them: what fits into so many rows and columns, and no more.
+//! It composes lines that fit the given rows and columns, and does not draw them.
 
 use std::time::Duration;
 
@@ -13,45 +13,45 @@ use crate::format;
 use crate::run::stats::Stats;
 use crate::terminal;
 
-/// Room at the end of each line, for what the terminal shows of a key that was pressed.
+/// Free columns at the end of each line, for the terminal's echo of a key.
 const MARGIN: usize = 3;
 
-/// Shortest and longest bar, in columns.
+/// Minimum and maximum width of the bar, in columns.
 const BAR: std::ops::RangeInclusive<usize> = 10..=40;
 
-/// Widest name of a host, in columns.
+/// Maximum width of a host name, in columns.
 const HOST: usize = 24;
 
-/// Columns of the figures behind a path: size, share, speed and time, and a space before each.
+/// Columns of the figures after a path: size, share, speed and time, with a space before each.
 const FIGURES: usize = 9 + 5 + 12 + 8;
 
-/// A terminal.
+/// The properties of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Screen {
     /// Characters on a line.
     pub(super) columns: usize,
     /// Lines.
     pub(super) rows: usize,
-    /// It cannot be expected to show more than ASCII.
+    /// Whether it may support only ASCII.
     pub(super) ascii: bool,
-    /// It shows colours.
+    /// Whether it shows colours.
     pub(super) color: bool,
 }
 
-/// What there is to show.
+/// The data to display.
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) stats: &'a Stats,
     pub(super) rates: Rates,
-    /// How long the rest will take, if that is known.
+    /// The time left, if it is known.
     pub(super) left: Option<Duration>,
-    /// What runs.
+    /// The running downloads.
     pub(super) running: &'a [RunningLine],
 }
 
 impl Screen {
-    /// The lines: at most a third of the rows. `least` is how many there must be, so that what is
-    /// above does not jump.
+    /// Returns the lines, at most a third of the rows. `least` is their minimum, so that nothing
+    /// jumps.
     pub(super) fn lines(self, view: &View<'_>, least: usize) -> Vec<String> {
         let width = self.columns.saturating_sub(MARGIN).max(1);
         let room = (self.rows / 3).max(2) - 1;
@@ -84,7 +84,7 @@ impl Screen {
             parts.push(format!("{failed} failed"));
         }
         parts.push(format!("ETA {}", eta(view)));
-        // What is dropped first where there is little room.
+        // These are dropped first if there is little room.
         let optional = [
             format!("{}/s", format::bytes(view.rates.bytes)),
             #[allow(clippy::cast_precision_loss, reason = "for people")]
@@ -135,7 +135,7 @@ impl Screen {
         let (host, path) = host_and_path(&line.url);
         let figures = figures(line);
         let indent = 2;
-        // The path has at least half of what the figures leave.
+        // The path gets at least half of the room that the figures leave.
         let room = width.saturating_sub(indent + FIGURES);
         let (room, figures) = match room >= 12 {
             true => (room, figures),
@@ -156,8 +156,7 @@ impl Screen {
         }
     }
 
-    /// The end of a text: of a host the part that tells hosts apart is less at its end than whose it
-    /// is.
+    /// Returns the end of a text. The end of a host name matters most: it says who owns the host.
     fn cut_start(self, text: &str, width: usize) -> String {
         let length = text.chars().count();
         if length <= width {
@@ -169,7 +168,7 @@ impl Screen {
         format!("{mark}{end}").chars().take(width).collect()
     }
 
-    /// A text without its middle: most of what is kept is its end.
+    /// Returns a text without its middle. Most of what remains is its end.
     fn cut_middle(self, text: &str, width: usize) -> String {
         let length = text.chars().count();
         if length <= width {
@@ -184,7 +183,7 @@ impl Screen {
     }
 }
 
-/// How many of how many.
+/// Returns the number of finished files and of all files as text.
 pub(super) fn files(stats: &Stats) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let number = |count: u64| format::number(count as f64);
@@ -209,14 +208,14 @@ pub(super) fn files(stats: &Stats) -> String {
     }
 }
 
-/// Bytes stored, and received of what runs.
+/// Returns the number of bytes stored, plus those received by running downloads.
 pub(super) fn bytes(view: &View<'_>) -> u64 {
     let heard = view.running.iter().filter_map(|line| line.heard.as_ref());
     let running: u64 = heard.map(|heard| heard.bytes).sum();
     view.stats.bytes.saturating_add(running)
 }
 
-/// When the end is expected; `--` while nobody knows.
+/// Returns the time left as text, or `--` if it is unknown.
 pub(super) fn eta(view: &View<'_>) -> String {
     view.left.map_or_else(|| "--".to_owned(), format::duration)
 }
@@ -245,7 +244,7 @@ fn figures(line: &RunningLine) -> String {
     let speed = heard
         .speed
         .map_or_else(String::new, |speed| format!("{}/s", format::bytes(speed)));
-    // Of what is announced, else of what has come.
+    // The announced size, or else the bytes received.
     let size = heard.expected.unwrap_or(heard.bytes);
     format!(
         " {:>8} {share:>4} {speed:>11} {elapsed:>7}",
@@ -253,7 +252,7 @@ fn figures(line: &RunningLine) -> String {
     )
 }
 
-/// A time in seven characters.
+/// Returns a time in seven characters.
 fn short(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

@@ -1,4 +1,4 @@
-//! The table at the end.
+//! The summary table at the end of a run.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,21 +12,20 @@ use crate::format::{self, counts_within, duration};
 use crate::input::Excerpt;
 use crate::run::stats::Stats;
 
-/// What the summary tells beyond the counts.
+/// Facts for the summary beyond the counts.
 #[derive(Debug)]
 pub struct Close<'a> {
-    /// Of the core.
+    /// The counts of the core.
     pub counts: &'a Counts,
     /// How long the run took.
     pub elapsed: Duration,
-    /// Tasks left for the next run; `None` when the input was not read to its end, so that
-    /// nobody knows.
+    /// Tasks left for the next run; `None` if the input was not read to its end.
     pub left: Option<u64>,
-    /// Where files are, as the user named it.
+    /// The output folder, as the user named it.
     pub output: &'a Path,
     /// Where the run log is.
     pub results: &'a Path,
-    /// What was injected, if anything was.
+    /// The faults that were injected, if any.
     pub injected: Option<&'a str>,
 }
 
@@ -34,7 +33,7 @@ pub struct Close<'a> {
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// Fails if it cannot be written.
 pub fn print(stats: &Stats, close: &Close<'_>) -> io::Result<()> {
     let width = terminal_size_of(io::stdout()).map(|(Width(width), _)| width);
     let mut out = io::stdout().lock();
@@ -51,11 +50,11 @@ pub fn print(stats: &Stats, close: &Close<'_>) -> io::Result<()> {
     writeln!(out, "run log: {}", close.results.display())
 }
 
-/// Prints what a run would do on standard error, as if nothing that it checks had changed.
+/// Prints on standard error what a run would do if nothing that it checks changed.
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// Fails if it cannot be written.
 pub fn print_plan(stats: &Stats) -> io::Result<()> {
     let mut rows = vec![Row::new("to download", stats.offered - stats.unchanged, "")];
     if stats.unchanged > 0 {
@@ -70,11 +69,11 @@ pub fn print_plan(stats: &Stats) -> io::Result<()> {
     writeln!(out, "dry run: nothing is downloaded, and nothing written")
 }
 
-/// Prints where each setting that is not the default comes from, a line each.
+/// Prints where each setting that is not the default comes from, one line each.
 ///
 /// # Errors
 ///
-/// If standard error cannot be written to.
+/// Fails if standard error cannot be written to.
 pub fn print_settings(origins: &[[String; 3]], files: &[String]) -> io::Result<()> {
     let mut out = io::stderr().lock();
     let width = |column: usize| {
@@ -112,7 +111,7 @@ impl Row {
     }
 }
 
-/// What there is to say where nothing was to be done.
+/// Returns the message for a run that had nothing to do.
 fn nothing_to_do(stats: &Stats, close: &Close<'_>) -> Option<String> {
     let is_idle = stats.offered == 0 && close.left == Some(0);
     let parts: Vec<String> = of_lists(stats)
@@ -169,7 +168,7 @@ fn rows(stats: &Stats, close: &Close<'_>) -> Vec<Row> {
     rows
 }
 
-/// What was stored in which time, and under which name if it is one file.
+/// Returns the size of the stored files, the time that they took, and the name of a single file.
 fn stored(stats: &Stats, close: &Close<'_>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let bytes = format::bytes(stats.bytes as f64);
@@ -186,7 +185,7 @@ fn stored(stats: &Stats, close: &Close<'_>) -> String {
     }
 }
 
-/// What robots.txt forbade, if anything.
+/// Returns the row for URLs that robots.txt forbade, if any.
 fn forbidden(stats: &Stats) -> Option<Row> {
     let of = |kind| stats.failed.get(&kind).copied().unwrap_or_default();
     let unreachable = of(FailureKind::RobotsUnreachable);
@@ -198,7 +197,7 @@ fn forbidden(stats: &Stats) -> Option<Row> {
     (count > 0).then(|| Row::new("forbidden", count, why))
 }
 
-/// What there is to say of the lists, beyond what is to be done.
+/// Returns the rows about the lists that are not about tasks of this run.
 fn of_lists(stats: &Stats) -> impl Iterator<Item = Row> {
     [
         ("stored earlier", stats.stored_earlier, ""),
@@ -217,7 +216,7 @@ fn of_lists(stats: &Stats) -> impl Iterator<Item = Row> {
 
 const LEFT: &str = "the same command continues; partial files are kept";
 
-/// Tenths of seconds while they matter.
+/// Shows tenths of a second for short times.
 fn elapsed(time: Duration) -> String {
     if time < Duration::from_secs(60) {
         format!("{:.1} s", time.as_secs_f64())

@@ -1,4 +1,4 @@
-//! What workers do: for the screen, and in words for SIGUSR1.
+//! The state of workers: for the screen, and as text for SIGUSR1.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use protocol::{Phase, WorkerId};
 
 use crate::format;
 
-/// One worker, as it is now.
+/// The state of one worker.
 #[derive(Clone, Debug)]
 pub struct WorkerLine {
     pub worker: WorkerId,
-    /// Its process.
+    /// The id of its process.
     pub pid: Option<u32>,
-    /// What it is up to, as a word.
+    /// Its state, as a word.
     pub state: &'static str,
-    /// What it runs.
+    /// Its running tasks.
     pub running: Vec<RunningLine>,
-    /// Tasks it holds beyond those.
+    /// Number of tasks it holds beyond those.
     pub queued: usize,
 }
 
@@ -25,26 +25,26 @@ pub struct WorkerLine {
 pub struct RunningLine {
     /// Its URL.
     pub url: String,
-    /// For how long.
+    /// Time since it started.
     pub elapsed: Duration,
-    /// What its worker last said of it.
+    /// Its latest progress, as its worker reported it.
     pub heard: Option<Activity>,
 }
 
-/// What a worker said of a task that it runs.
+/// Progress of a running task, as reported by its worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Activity {
-    /// What it is doing.
+    /// The current phase.
     pub phase: Phase,
     /// Bytes of body received.
     pub bytes: u64,
-    /// How many there will be, if the server has said so.
+    /// Announced size of the body, if the server sent it.
     pub expected: Option<u64>,
-    /// Bytes a second, if that can be told.
+    /// Bytes per second, if known.
     pub speed: Option<f64>,
 }
 
-/// Every worker and each task it runs, a line each.
+/// Returns a line for every worker and each of its running tasks.
 #[must_use]
 pub fn status_lines(workers: &[WorkerLine]) -> Vec<String> {
     let mut lines = Vec::new();

@@ -1,6 +1,6 @@
-//! Deaths: what is told and written about a worker that died.
+//! Reports and records the deaths of workers.
 //!
-//! The core has decided already what the death means; this module puts together what is known.
+//! The core has already decided what the death means; this module collects what is known about it.
 
 use protocol::{TaskId, WorkerId};
 
@@ -12,22 +12,22 @@ use crate::run::log::{
 };
 use crate::workers::Death;
 
-/// How many of the tasks it was running are named in the one line that tells of a worker's death.
+/// Maximum number of running tasks that the line about a worker's death names.
 const NAMED_TASKS: usize = 8;
 
-/// How many of a dead worker's last lines stand in the one line that tells of its death, and how
-/// long they are together.
+/// Maximum number of a dead worker's last lines that are quoted in the line about its death, and
+/// their maximum length together.
 const QUOTED_LINES: usize = 3;
 const QUOTED_BYTES: usize = 300;
 
-/// How long they are together in the record of a quarantined task.
+/// Maximum length of these lines in the record of a quarantined task.
 const RECORDED_BYTES: usize = 2048;
 
-/// Stands between lines that are told in one.
+/// Separator of quoted lines.
 const BETWEEN: &str = " | ";
 
 impl Shell {
-    /// A worker is gone that was not told to leave.
+    /// Handles the death of a worker that was not told to leave.
     pub(super) fn on_death(
         &mut self,
         worker: WorkerId,
@@ -76,7 +76,7 @@ impl Shell {
         };
         self.tell_of(worker, &record);
         let deaths = &mut self.parts.deaths;
-        // At once: a death is rare, and the next may be the coordinator's own.
+        // Write it at once: deaths are rare, and the coordinator may die next.
         let written = deaths.append(&record).and_then(|()| deaths.flush());
         self.check_log(written);
     }
@@ -88,7 +88,7 @@ impl Shell {
         let last_words = quoted(&death.stderr[from..], QUOTED_BYTES);
         let text = &death.exit.text;
         self.parts.console.line(&match death.worker.pid {
-            // There was no such process.
+            // No process was started.
             0 => format!("worker {worker} was {text}"),
             pid => format!(
                 "worker {worker} (pid {pid}) died with {text}; it was running {doing}{last_words}"
@@ -112,8 +112,8 @@ impl Shell {
         }
     }
 
-    /// Why a task is quarantined whose `deliveries`-th delivery ended with this death: in short,
-    /// and with the worker's last lines.
+    /// Returns why the `deliveries`-th delivery of a task, which ended with this death, quarantines
+    /// it: in short, and with the worker's last lines.
     pub(super) fn blame(&self, worker: WorkerId, exit: &Exit, deliveries: u32) -> (String, String) {
         let short = format!(
             "its worker died with {} (delivery {deliveries})",
@@ -128,7 +128,7 @@ impl Shell {
     }
 }
 
-/// What was running, by name; of many the first.
+/// Returns the names of the running tasks, at most the first few.
 fn named(urls: &[&str]) -> String {
     let (first, others) = urls.split_at(urls.len().min(NAMED_TASKS));
     match (first, others.len()) {
@@ -138,8 +138,8 @@ fn named(urls: &[&str]) -> String {
     }
 }
 
-/// The last of `lines`, as many as `limit` bytes hold, as the end of a line; nothing if there are
-/// none. Of a line that is longer than that the beginning is taken.
+/// Returns the last of `lines` that fit into `limit` bytes, as the end of a line, or an empty text
+/// if there are none. A single line that is too long is cut at its end.
 fn quoted(lines: &[String], limit: usize) -> String {
     let mut left = limit;
     let mut from = lines.len();

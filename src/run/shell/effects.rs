@@ -1,4 +1,4 @@
-//! Effects: what the shell does when the core wants something done.
+//! Effects: carries out the actions of the core.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use crate::input::{Extra, Mirror};
 use crate::run::intents::IntentError;
 use crate::run::log::{Facts, LogError, Record, RecordedWorker};
 
-/// The assignment with what the list says beyond its URL.
+/// Returns the assignment with the extra data that the list gives for its URL.
 fn with_extra(plain: Assignment, extra: &Extra) -> Assignment {
     let Extra {
         expect,
         range,
         headers,
-        // It is for one URL.
+        // Mirrors are not sent: an assignment is for one URL.
         mirrors: _,
         ticket: _,
     } = extra;
@@ -110,20 +110,20 @@ impl Shell {
 
     pub(super) fn check_sent(&mut self, sent: Result<(), EncodeError>) {
         if let Err(error) = sent {
-            // The limits on URLs and credit rule it out: a defect of this program.
+            // The limits on URLs and credit rule this out, so it is a defect of this program.
             self.give_up(format!("internal error: {error}"));
         }
     }
 
-    /// Has the folder of `worker` made; the worker is spawned once it is there.
+    /// Has the folder of `worker` created. The worker is spawned when the folder exists.
     fn start(&mut self, worker: WorkerId) {
         self.homeless.insert(worker);
         self.parts.placement.make(worker);
-        // Nothing of the one before it, if there is none.
+        // Clears the process id of the worker before it in this slot.
         self.set_pid(worker, 0);
     }
 
-    /// Spawns `worker`, if its folder is there and it is still wanted.
+    /// Spawns `worker`, if its folder exists and it is still needed.
     pub(super) fn on_made(&mut self, worker: WorkerId, made: io::Result<()>) {
         if !self.homeless.remove(&worker) {
             return;
@@ -142,7 +142,7 @@ impl Shell {
         }
     }
 
-    /// Does without `worker` if it waits for its folder; whether it did.
+    /// Cancels `worker` if it waits for its folder, and returns whether it did.
     fn forgo(&mut self, worker: WorkerId) -> bool {
         let waits = self.homeless.remove(&worker);
         if waits {
@@ -161,7 +161,7 @@ impl Shell {
         }
     }
 
-    /// Notes which of the tasks may put a file in a place that does not tell whose it is.
+    /// Writes intents for the tasks whose place does not identify the URL.
     fn intend(&mut self, tasks: &[TaskId]) -> Result<(), IntentError> {
         let known = &self.tasks;
         let free = tasks.iter().filter_map(|task| {
@@ -300,13 +300,13 @@ impl Shell {
             }
         };
         self.write(Record {
-            // Where it came from, if no redirect says that.
+            // The mirror's URL, if no redirect changed it.
             final_url: record.final_url.or(source),
             ..record
         });
     }
 
-    /// What is done for a task from now on is done at its next mirror.
+    /// Turns a task to its next mirror.
     fn turn_to_mirror(&mut self, task: TaskId, failure: &Failure) {
         self.heard.remove(&task);
         let Some(entry) = self.tasks.get_mut(&task) else {

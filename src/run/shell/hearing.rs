@@ -1,4 +1,4 @@
-//! What heartbeats say of running tasks: how far they are, and how fast.
+//! Progress of running tasks from heartbeats: bytes and speed.
 
 use std::time::Instant;
 
@@ -8,11 +8,11 @@ use super::{Shell, Sign};
 use crate::format::duration;
 use crate::run::report::Activity;
 
-/// How much of a speed is that of the last second: it should not jump, nor lag.
+/// Weight of the last second in a speed, so that it does not jump or lag.
 const NEWEST: f64 = 0.5;
 
 impl Shell {
-    /// Keeps what `worker` said at `now` of a task that it holds, and counts what came in since.
+    /// Stores what `worker` reported at `now` about a task that it holds, and counts the new bytes.
     pub(super) fn hear(&mut self, worker: WorkerId, running: &Running, now: Instant) {
         let &Running {
             task,
@@ -36,7 +36,7 @@ impl Shell {
                 };
                 (new, Some(speed))
             }
-            // What an earlier attempt or run left of the body came before.
+            // Part of the body is from an earlier attempt or run.
             None if self.is_resumed(running) => (0, None),
             None => (bytes, None),
         };
@@ -55,7 +55,7 @@ impl Shell {
         self.heard.insert(task, sign);
     }
 
-    /// Whether there may have been a part of the body before its worker took it up.
+    /// Returns whether a part of the body may have existed before its worker started.
     fn is_resumed(&self, running: &Running) -> bool {
         let task = running.task;
         self.parts.core.delivery(task) > 1
@@ -65,11 +65,11 @@ impl Shell {
             })
     }
 
-    /// What is said when the run is asked to end by the signal with this number.
+    /// Returns the message for a signal, with this number, that ends the run.
     pub(super) fn farewell(&self, number: i32) -> String {
         let slots = self.parts.core.slots();
         let running = slots.map(|slot| slot.running.len());
-        // And what is downloaded is put in place, or its command runs.
+        // Includes downloads that are being placed or whose command runs.
         let running = running.sum::<usize>() + self.parts.core.placing();
         let what = match running {
             0 => "stopping".to_owned(),

@@ -1,11 +1,11 @@
-//! Faults from outside, when they are due. Without `--inject` there is nothing to do here.
+//! Injects faults from outside when they are due. Does nothing without `--inject`.
 
 use std::time::Instant;
 
 use super::Shell;
 
 impl Shell {
-    /// Strikes whom the injector picks, if it is time; says when it is time again.
+    /// Sends due signals to the workers that the injector selects. Returns when the next are due.
     pub(super) fn inject(&mut self) -> Option<Instant> {
         let injector = self.parts.injector.as_mut()?;
         let due = injector.due()?;

@@ -1,4 +1,4 @@
-//! The input: what becomes of each line before the core hears of it.
+//! The input: handles each line before it reaches the core.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::run::intake::{Batch, Item};
 use crate::run::log::Record;
 use crate::run::robots::{Candidate, RobotsGate};
 
-/// Room that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
+/// Space that a message takes in a socket buffer beyond twice its bytes: measured on Linux with
 /// messages of 100 bytes to 60 KB.
 const MESSAGE_OVERHEAD: usize = 768;
 
@@ -31,7 +31,7 @@ impl Shell {
                 })),
                 Item::Duplicate(task, target) => {
                     self.parts.stats.duplicates += 1;
-                    // What the file of the first is called is not known yet.
+                    // The name of the first one's file is not known yet.
                     let is_open = target.suggestible;
                     let record = Record::duplicate(facts(task, target));
                     let path = record.path.clone().filter(|_| !is_open);
@@ -70,8 +70,8 @@ impl Shell {
         }
     }
 
-    /// Takes a target of the input on, and says what the core is to hear; nothing if it is for its
-    /// robots.txt to say whether it may be done.
+    /// Accepts a target of the input, and returns the event for the core, or `None` if its
+    /// robots.txt decides first.
     fn admit(&mut self, candidate: Candidate) -> Option<Event> {
         self.text += candidate.text_bytes();
         self.parts.stats.offered += 1;
@@ -82,7 +82,7 @@ impl Shell {
         Some(self.enter(candidate, Duration::ZERO))
     }
 
-    /// Keeps a target of the input, whose text is counted, and says what the core is to hear.
+    /// Stores a target of the input, whose text is counted already. Returns the event for the core.
     pub(super) fn enter(&mut self, candidate: Candidate, spacing: Duration) -> Event {
         let size = size_in_channel(candidate.text_bytes());
         let Candidate {
@@ -111,7 +111,7 @@ impl Shell {
         }
     }
 
-    /// Targets that were taken on and are not finished.
+    /// Returns the number of targets that were accepted and are not finished.
     pub(super) fn unfinished(&self) -> u64 {
         let listed = self.tasks.values();
         let listed = listed
@@ -120,13 +120,13 @@ impl Shell {
         listed as u64 + self.waiting_for_robots()
     }
 
-    /// Those of them that wait for a robots.txt.
+    /// Returns how many of them wait for a robots.txt.
     pub(super) fn waiting_for_robots(&self) -> u64 {
         self.parts.robots_gate.as_ref().map_or(0, RobotsGate::held) as u64
     }
 }
 
-/// What an assignment with so much text takes of a worker's credit.
+/// Returns how much of a worker's credit an assignment with this amount of text uses.
 pub(super) fn size_in_channel(text: usize) -> u32 {
     u32::try_from(MESSAGE_OVERHEAD + 2 * text).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,10 @@
-//! Logins: which worker is told how to log in where, and what comes back.
+//! Logins: sends workers the logins that they need, and processes the cookies that they return.
 //!
-//! A worker is told what there is for the hosts of the tasks that it is handed, before it is handed
-//! them, and once. It asks for that of a host to which a server redirects: the task comes back, and
-//! is handed out again behind it. Later tasks of the same host then have it from the beginning.
+//! Before a worker gets a task, it gets the login for the task's host, once. If a server redirects
+//! to another host, the worker asks for the login of that host: the task comes back, and is
+//! assigned again after the login. Later tasks of the same host get both logins from the beginning.
 //!
-//! Where a worker has not read what it was told, it is told no more: it asks, and is told then.
+//! If a worker has not read its logins yet, it gets no more. It then asks for them.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -20,45 +20,44 @@ use super::Shell;
 use super::input::size_in_channel;
 use super::placing::Told;
 
-/// Most room in a worker's socket for logins that it may not have read: with the tasks that the
-/// core hands out ahead, that is well below what a socket holds.
+/// Maximum space in a worker's socket for logins that it may not have read. Together with the tasks
+/// that the core assigns ahead, this is well below the size of a socket buffer.
 const MAX_UNREAD: u32 = 32 * 1024;
 
 /// How often one task may ask.
 const MOST_QUESTIONS: u8 = 16;
 
-/// Most hosts that are remembered for redirects from one host.
+/// Maximum number of redirect hosts that are remembered for one host.
 const MOST_BEHIND: usize = 32;
 
-/// What was said to whom.
+/// The logins that were sent to each worker.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     workers: HashMap<WorkerId, Known>,
     /// The hosts that were asked for, by the host of the task.
     behind: HashMap<String, Vec<String>>,
-    /// The hosts whose logins were given away to others' tasks, to be told to the user once.
+    /// Hosts whose logins were sent to tasks of other hosts. The user is told once.
     announced: HashSet<String>,
 }
 
-/// What one worker knows.
+/// The logins that one worker has.
 #[derive(Debug, Default)]
 struct Known {
-    /// The hash of what was said of each host.
+    /// Hash of the login that was sent for each host.
     hosts: HashMap<String, u64>,
-    /// Room that what it may not have read takes in its socket.
+    /// Space in its socket for logins that it may not have read.
     unread: u32,
-    /// A task that it was handed behind all that: once it has something to say of that, it has
-    /// read the rest.
+    /// A task that was sent after all of them. A report about it shows that the logins were read.
     behind: Option<TaskId>,
 }
 
 impl Desk {
-    /// Forgets a worker that is gone.
+    /// Forgets a worker that has exited.
     pub(super) fn forget(&mut self, worker: WorkerId) {
         self.workers.remove(&worker);
     }
 
-    /// `worker` says something of `task`, which it so has read.
+    /// Notes that `worker` has read `task`, because it reported on it.
     fn heard_of(&mut self, worker: WorkerId, task: TaskId) {
         if let Some(known) = self.workers.get_mut(&worker)
             && known.behind == Some(task)
@@ -70,7 +69,7 @@ impl Desk {
 }
 
 impl Shell {
-    /// Tells `worker` how to log in where `tasks` need that.
+    /// Sends `worker` the logins that `tasks` need.
     pub(super) fn tell_logins(
         &mut self,
         worker: WorkerId,
@@ -97,13 +96,13 @@ impl Shell {
                 }
                 let login = self.parts.logins.of(host, host == home, now);
                 let before = known.hosts.get(host).copied();
-                // That there is nothing is said to who asks, and to who has something.
+                // An empty login is sent only if it was asked for, or if it replaces another.
                 if !asked && before.is_none() && is_nothing(&login) {
                     continue;
                 }
                 let said = hash(&login);
                 let room = size_in_channel(login.text_bytes());
-                // What was asked for has to get through in the end.
+                // A login that was asked for must get through eventually.
                 let most = if entry.questions > 1 {
                     MAX_UNREAD * 3 / 2
                 } else {
@@ -123,7 +122,7 @@ impl Shell {
         self.tell(worker, Told::Notice(Notice::Logins(told)))
     }
 
-    /// What a report says of logins; it is taken out of it.
+    /// Processes the parts of a report that concern logins, and removes them from it.
     pub(super) fn on_logins(&mut self, worker: WorkerId, report: &mut Report) {
         match report {
             Report::Started { task, .. } | Report::Released { task } => {
@@ -159,8 +158,8 @@ impl Shell {
         self.parts.logins.take_in(cookies, &hosts, seconds());
     }
 
-    /// `worker` asks how to log in where a redirect led, or at the host of the task. A task that
-    /// asks on and on fails.
+    /// Processes a question of `worker` for the login of a redirect's target, or of the task's
+    /// host. A task that asks too often fails.
     fn on_question(&mut self, worker: WorkerId, task: TaskId, failure: &mut Failure) {
         if failure.severity != Severity::Unprepared || !self.parts.core.holds(worker, task) {
             return;
@@ -176,7 +175,7 @@ impl Shell {
             failure.severity = Severity::Permanent;
             return;
         };
-        // What it was told, it did not have.
+        // The worker does not have what was sent to it.
         if let Some(known) = self.desk.workers.get_mut(&worker) {
             known.hosts.remove(&host);
         }
@@ -201,7 +200,7 @@ fn is_nothing(login: &Login) -> bool {
     login.credentials.is_none() && login.cookies.is_empty() && login.identity.is_none()
 }
 
-/// The host of a URL, without its port.
+/// Returns the host of a URL without its port.
 fn host_of(url: &str) -> Option<String> {
     Some(Url::parse(url).ok()?.host_str()?.to_owned())
 }
@@ -217,7 +216,7 @@ fn hash(login: &Login) -> u64 {
     hasher.finish()
 }
 
-/// Now, in seconds since 1970.
+/// Returns the current time in seconds since 1970.
 fn seconds() -> i64 {
     jiff::Timestamp::now().as_second()
 }

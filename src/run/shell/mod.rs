@@ -1,8 +1,7 @@
-//! The shell around the core: hears what happens, does what the core decides.
+//! The shell around the core: receives events and carries out the core's actions.
 //!
-//! One thread, one inbox. Everything that waits (lists, workers, signals) waits on a thread of its
-//! own and sends messages; here nothing blocks but the wait for the next of them. It decides
-//! nothing about tasks or workers.
+//! One thread, one inbox. Lists, workers and signals have their own threads, which send messages.
+//! This thread blocks only for the next message. It does not decide about tasks or workers.
 
 mod deaths;
 mod effects;
@@ -52,30 +51,30 @@ use pause::Wakefulness;
 use placing::{Held, Placing};
 pub(in crate::run) use rate::SharedRate;
 
-/// How long a finished task may wait in memory to be written together with others. What a killed
-/// coordinator loses by it is done again by the next run.
+/// How long a finished task may wait in memory to be written together with others. If the
+/// coordinator is killed, the next run does these tasks again.
 const FLUSH_EVERY: Duration = Duration::from_millis(10);
 
-/// What the shell works with.
+/// The parts that the shell connects.
 #[derive(Debug)]
 pub(in crate::run) struct Parts {
     pub(in crate::run) core: Dispatcher,
     pub(in crate::run) pool: Pool<Message>,
     pub(in crate::run) log: LogWriter,
     pub(in crate::run) keeper: Keeper,
-    /// Files that no run has made are replaced.
+    /// Whether files that no run created are replaced.
     pub(in crate::run) force: bool,
-    /// Who is told when records are written.
+    /// Notified when records are written.
     pub(in crate::run) recorded: Option<Recorded>,
     /// The share of a larger list that this run works on.
     pub(in crate::run) share: Option<Share>,
     /// The rate that this run has a share of (`--limit-rate`).
     pub(in crate::run) shared_rate: Option<SharedRate>,
-    /// The run is simulated, which each record says.
+    /// Whether the run is simulated, which each record says.
     pub(in crate::run) simulated: bool,
     pub(in crate::run) deaths: LogWriter<DeathRecord>,
     pub(in crate::run) timeline: Option<Timeline>,
-    /// What is about to be stored under names that do not tell whose file it is.
+    /// Files that are about to be stored under names that do not identify their URL.
     pub(in crate::run) intents: Intents,
     pub(in crate::run) partial_names: PartialNames,
     /// The names of partial bodies that earlier runs left and that can be resumed.
@@ -83,25 +82,25 @@ pub(in crate::run) struct Parts {
     pub(in crate::run) placement: Placement,
     /// The origin that was started for this run.
     pub(in crate::run) origin: Option<Origin>,
-    /// Who brings about faults from outside, and sums up all that were asked for.
+    /// Injects faults from outside, and sums up all requested faults.
     pub(in crate::run) injector: Option<Injector>,
-    /// Who asks robots.txt about each target, if somebody is to.
+    /// Checks each target against robots.txt, with `--robots`.
     pub(in crate::run) robots_gate: Option<RobotsGate>,
-    /// What the user has to log in with.
+    /// The logins that the user gave.
     pub(in crate::run) logins: Logins,
     pub(in crate::run) intake: Intake,
     /// Bytes of text in unfinished tasks above which no more of the input is asked for.
     pub(in crate::run) max_text: usize,
     pub(in crate::run) inbox: Receiver<Message>,
-    /// How long what runs may take when the run is to end.
+    /// How long running tasks may take when the run is to end.
     pub(in crate::run) grace: Duration,
     pub(in crate::run) console: Console,
     pub(in crate::run) stats: Stats,
-    /// What is kept for those who watch the run, if it can be watched.
+    /// The history of the run, if it can be watched.
     pub(in crate::run) watching: Option<Watching>,
 }
 
-/// How it went.
+/// The result of a run.
 #[derive(Debug)]
 pub(in crate::run) struct Finished {
     pub(in crate::run) ending: Ending,
@@ -112,47 +111,47 @@ pub(in crate::run) struct Finished {
     pub(in crate::run) unfinished: u64,
     pub(in crate::run) stats: Stats,
     pub(in crate::run) console: Console,
-    /// The cookies that there are in the end.
+    /// The cookies at the end of the run.
     pub(in crate::run) logins: Logins,
-    /// What was injected, if anything was.
+    /// The faults that were injected, if any.
     pub(in crate::run) injected: Option<String>,
-    /// Why the run log could not be written to its end.
+    /// The error if the run log could not be written to its end.
     pub(in crate::run) log: Result<(), LogError>,
-    /// Why the next run may take files of this one for the user's.
+    /// The error if the next run may take files of this one for the user's.
     pub(in crate::run) intents: Result<(), IntentError>,
-    /// Why the timeline could not be.
+    /// The error if the timeline could not be written.
     pub(in crate::run) timeline: io::Result<()>,
-    /// Who watches the run, and how it is in the end.
+    /// The history and the final state, if the run can be watched.
     pub(in crate::run) watched: Option<(Watching, State)>,
 }
 
-/// An unfinished task, as the shell knows it.
+/// An unfinished task.
 #[derive(Debug)]
 struct Entry {
     target: Target,
     host: HostId,
     /// The hosts of its mirrors.
     mirrors: Vec<HostId>,
-    /// How often it has turned to a mirror.
+    /// How often it has turned to another mirror.
     turned: usize,
-    /// It is not of the input: it fetches the robots.txt of a place.
+    /// Whether it is from the input, or fetches the robots.txt of a place.
     kind: TaskKind,
     /// The file in place, if it may still be current.
     known: Option<Box<Known>>,
-    /// The worker that took it up last.
+    /// The worker that started it last.
     last: Option<WorkerId>,
-    /// Its body is being placed.
+    /// Set while its body is being placed.
     placing: Option<Placing>,
-    /// The workers that died with it.
+    /// The workers that died while it ran.
     deaths: Vec<RecordedDeath>,
-    /// How often it was given back for want of a login.
+    /// How often it was returned because a login was missing.
     questions: u8,
     /// Its body was not put in place: it is another machine's target.
     fenced: bool,
 }
 
 impl Entry {
-    /// Of a task that nobody has done yet.
+    /// Creates the entry of a task that has not run yet.
     const fn new(target: Target, host: HostId, kind: TaskKind) -> Self {
         Self {
             target,
@@ -169,62 +168,62 @@ impl Entry {
         }
     }
 
-    /// Where it is done at now.
+    /// Returns the URL that it uses now.
     fn url(&self) -> &str {
         self.source().map_or(&self.target.url, |mirror| &mirror.url)
     }
 
-    /// The mirror that it is done at now; nothing if that is where its own URL leads.
+    /// Returns the mirror that it uses now, or `None` if it uses its own URL.
     fn source(&self) -> Option<&Mirror> {
         let number = self.turned.checked_sub(1)?;
         self.target.mirrors().get(number)
     }
 
-    /// All hosts that it may be done at.
+    /// Returns all hosts that it may use.
     fn hosts(&self) -> impl Iterator<Item = HostId> + '_ {
         std::iter::once(self.host).chain(self.mirrors.iter().copied())
     }
 
-    /// How much text it holds, in bytes.
+    /// Returns the size of its text in bytes.
     fn text_bytes(&self) -> usize {
         text_bytes(&self.target, self.known.as_deref())
     }
 }
 
-/// What a heartbeat said of a running task.
+/// The progress of a running task from a heartbeat.
 #[derive(Clone, Copy, Debug)]
 struct Sign {
-    /// Whose heartbeat.
+    /// The worker that sent it.
     worker: WorkerId,
     at: Instant,
     heard: Activity,
 }
 
-/// See the module.
+/// The state of the shell.
 #[derive(Debug)]
 pub(in crate::run) struct Shell {
     parts: Parts,
     tasks: HashMap<TaskId, Entry>,
     hosts: Hosts,
-    /// Bytes of text in the tasks.
+    /// Total bytes of text in the tasks.
     text: usize,
-    /// What heartbeats last said of running tasks.
+    /// The latest progress of running tasks from heartbeats.
     heard: HashMap<TaskId, Sign>,
-    /// Bodies that are to be handed to the placement together.
+    /// Bodies that go to the placement thread together.
     orders: Vec<Order>,
-    /// What workers are to be told when partial bodies are where they belong.
+    /// Messages for workers that wait until partial bodies are in place.
     held: HashMap<WorkerId, VecDeque<Held>>,
     /// Workers that wait for their folders.
     homeless: HashSet<WorkerId>,
-    /// Process ids of each slot's last worker.
+    /// Process id of each slot's last worker.
     pids: Vec<u32>,
-    /// Events that came of doing things.
+    /// Events that resulted from actions.
     pending: VecDeque<Event>,
     /// Since when records wait to be written.
     unwritten_since: Option<Instant>,
     signal: Option<i32>,
     ending: Option<Ending>,
-    /// The worker whose death the core is being told of, and what is known of it.
+    /// The worker whose death is being passed to the core, and what is known of it.
     dead: Option<(WorkerId, Death)>,
     wakefulness: Wakefulness,
     desk: Desk,
@@ -286,7 +285,7 @@ impl Shell {
         let log = self.parts.log.flush();
         let (log, intents) = match log {
             Ok(()) => (self.parts.deaths.flush(), self.parts.intents.close()),
-            // What is not recorded is to be known by its intent.
+            // Tasks without a record must keep their intents.
             Err(error) => (Err(error), Ok(())),
         };
         Finished {
@@ -305,7 +304,7 @@ impl Shell {
         }
     }
 
-    /// The next message, or nothing if the core wants to be woken first. Does in the meantime
+    /// Returns the next message, or `None` if the core must be woken first. While it waits, it does
     /// what is due: progress, and writing the run log.
     fn next_message(&mut self) -> Option<Message> {
         loop {
@@ -313,7 +312,7 @@ impl Shell {
             match self.parts.inbox.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Empty) => {}
-                // The listener for signals holds a sender for as long as the run.
+                // The listener for signals holds a sender as long as the run lasts.
                 Err(TryRecvError::Disconnected) => return None,
             }
             let now = Instant::now();
@@ -400,7 +399,7 @@ impl Shell {
         }
     }
 
-    /// Without its origin every task of a simulated run would fail, for no reason of its own.
+    /// Ends the run if the origin has exited: without it every task of a simulated run would fail.
     fn check_origin(&mut self) {
         let ended = self.parts.origin.as_mut().and_then(Origin::ended);
         if let Some(status) = ended {
@@ -464,7 +463,7 @@ impl Shell {
                 self.held.remove(&worker);
                 self.desk.forget(worker);
                 self.rates.remove(&worker);
-                // Before its tasks go to others.
+                // Must happen before its tasks are assigned to other workers.
                 self.parts.placement.salvage(worker);
                 self.dead = Some((worker, *death));
                 self.tell_core(Event::WorkerExited { worker, exit, ran });
@@ -476,7 +475,7 @@ impl Shell {
     fn event_of(&mut self, worker: WorkerId, mut report: Report, clock: Clock) -> Event {
         self.on_logins(worker, &mut report);
         if let Report::Started { task, .. } = &report {
-            // What was said of an earlier attempt.
+            // Discard the progress of an earlier attempt.
             self.heard.remove(task);
             if let Some(entry) = self.tasks.get_mut(task) {
                 entry.last = Some(worker);
@@ -505,12 +504,12 @@ impl Shell {
         }
     }
 
-    /// Tells the core, and does what it wants done.
+    /// Sends an event to the core and carries out its actions.
     fn tell_core(&mut self, event: Event) {
         self.tell_core_all([event]);
     }
 
-    /// As [`tell_core`](Self::tell_core), of several things that happened together.
+    /// Like [`tell_core`](Self::tell_core), for several events that happened together.
     fn tell_core_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let now = Instant::now();
         if let Some(pause) = self.wakefulness.wakes(now) {
@@ -538,12 +537,12 @@ impl Shell {
     }
 }
 
-/// How much text a target holds with what is known of its file, in bytes.
+/// Returns the size of a target's text and of what is known of its file, in bytes.
 fn text_bytes(target: &Target, known: Option<&Known>) -> usize {
     target.text_bytes() + known.map_or(0, Known::text_bytes)
 }
 
-/// What is known of a task before anybody has worked on it.
+/// Returns the facts about a task before it runs.
 fn facts(task: TaskId, target: Target) -> Facts {
     let range = target.range();
     let (checksums, ticket) = match target.extra {

@@ -1,8 +1,8 @@
-//! Times when the coordinator does not run, and changes of the pool's size: what signals ask for.
+//! Pauses of the coordinator, and changes of the pool's size: both are requested by signals.
 //!
-//! The core must not take the silence of a coordinator that was stopped for the silence of its
-//! workers. So the shell keeps account of until when it ran, or was right to sleep; if it finds
-//! itself much later than that, it says so before anything else.
+//! If the coordinator was stopped, the core must not conclude that the workers were silent. So the
+//! shell records until when it ran, or slept as planned. If it wakes up much later than that, it
+//! reports the pause to the core first.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use super::Shell;
 use crate::dispatch::Event;
 use crate::run::descriptors::make_room;
 
-/// Not running for longer than this is a pause. What was said in the meantime gets as much time
-/// again to be heard.
+/// A longer gap is a pause. Messages that were sent in the pause get this much more time to be
+/// read.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// Detects pauses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wakefulness {
     until: Instant,
@@ -27,12 +27,12 @@ impl Wakefulness {
         Self { until: now }
     }
 
-    /// It is `now`, after a sleep that was to end at `due`, or with a message.
+    /// Records that a sleep ended at `now`. The sleep was to end at `due`, or with a message.
     pub(super) fn slept(&mut self, now: Instant, due: Option<Instant>) {
         self.until = self.until.max(due.map_or(now, |due| due.min(now)));
     }
 
-    /// It is `now`; returns the pause that nobody accounts for, if there was one.
+    /// Returns the pause that ends at `now`, if there was one.
     pub(super) fn wakes(&mut self, now: Instant) -> Option<Duration> {
         let gap = now.saturating_duration_since(self.until);
         self.until = now;
@@ -41,9 +41,9 @@ impl Wakefulness {
 }
 
 impl Shell {
-    /// Stops the workers and then this process, until somebody continues it (`fg`).
+    /// Stops the workers and then this process, until it is continued (`fg`).
     pub(super) fn suspend(&mut self) {
-        // What is finished is on disk, however long the pause is and however it ends.
+        // Finished tasks must be on disk, however long the pause is and however it ends.
         let written = self.parts.log.flush();
         self.check_log(written);
         self.parts.pool.stop_all();
@@ -54,13 +54,13 @@ impl Shell {
         if let Err(error) = stopped {
             tracing::warn!(%error, "cannot stop this process");
         }
-        // Here it is continued. How long that took shows by the clock.
+        // The process continues here. The clock shows how long the pause was.
         self.parts.placement.resume();
         self.parts.pool.continue_all();
         self.tell_core(Event::Tick);
     }
 
-    /// One slot more, or one less.
+    /// Adds or removes one slot.
     pub(super) fn resize(&mut self, more: bool) {
         let now = self.parts.core.workers();
         let wanted = if more {

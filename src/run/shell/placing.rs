@@ -1,5 +1,5 @@
-//! Bodies: handed to the placement, and what it answers; and partial bodies, which are where a worker
-//! looks for them before it is told of their tasks.
+//! Placing of bodies: sends them to the placement thread and handles its answers. Also moves
+//! partial bodies to where a worker looks for them, before the worker gets their tasks.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -15,23 +15,23 @@ use crate::placement::{Order, PlacementEvent};
 /// A body that is being placed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placing {
-    /// The worker that had it, and its process id: by the time it is recorded, that may be gone.
+    /// The worker that downloaded it, and its process id: it may exit before the record is written.
     pub(super) worker: WorkerId,
     pub(super) pid: u32,
     pub(super) since: Instant,
     pub(super) bytes: u64,
 }
 
-/// What a worker is to be told.
+/// A message for a worker that cannot be sent yet.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// As soon as what was fetched for it is there.
+    /// Sent as soon as its partial bodies are in place.
     Assign(Vec<Assigned<Assignment>>),
-    /// As soon as all that comes before is told.
+    /// Sent as soon as all earlier messages are sent.
     Then(Told),
 }
 
-/// As [`Held`], where there is nothing else to wait for.
+/// A message for a worker that waits only for its turn.
 #[derive(Debug)]
 pub(super) enum Told {
     Notice(Notice),
@@ -41,13 +41,13 @@ pub(super) enum Told {
 }
 
 impl Shell {
-    /// Hands tasks to `worker`, after what there is of their bodies.
+    /// Assigns tasks to `worker`, after their partial bodies are in place.
     pub(super) fn hand_over(
         &mut self,
         worker: WorkerId,
         tasks: Vec<Assigned<Assignment>>,
     ) -> Result<(), EncodeError> {
-        // One that has nothing to do sends no heartbeat.
+        // A worker without tasks sends no heartbeats.
         self.tell_rate(worker);
         self.tell_logins(worker, &tasks)?;
         let begun = tasks.iter().filter(|assignment| assignment.job.begun);
@@ -71,7 +71,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Tells `worker` something, in its turn.
+    /// Sends `worker` a message in its turn.
     pub(super) fn tell(&mut self, worker: WorkerId, told: Told) -> Result<(), EncodeError> {
         match self.held.get_mut(&worker) {
             Some(held) => {
@@ -91,7 +91,7 @@ impl Shell {
         }
     }
 
-    /// Has the body that `worker` finished put in place.
+    /// Orders the placement of the body that `worker` finished.
     pub(super) fn place(&mut self, worker: WorkerId, task: TaskId, stored: Box<Stored>) {
         let pid = self.pid(worker);
         let Some(entry) = self.tasks.get_mut(&task) else {
@@ -103,7 +103,7 @@ impl Shell {
             since: Instant::now(),
             bytes: stored.bytes,
         });
-        // A file that may be current stays where it is.
+        // If the file in place may be current, its name stays.
         let suggested = match &entry.known {
             None => stored.suggested_name.as_deref(),
             Some(_) => None,
@@ -114,7 +114,7 @@ impl Shell {
             entry.target.stored_as = Some(place.into());
             match self.parts.intents.turn(task, &entry.target) {
                 Ok(is_its_own) => replace = is_its_own || self.parts.force,
-                // Nothing is put in place: the run ends.
+                // Nothing is placed, because the run ends.
                 Err(error) => return self.give_up(error.to_string()),
             }
         } else if entry.target.suggestible {
@@ -136,7 +136,7 @@ impl Shell {
         });
     }
 
-    /// Hands on what the core wanted placed.
+    /// Sends the collected bodies to the placement thread.
     pub(super) fn place_bodies(&mut self) {
         if !self.orders.is_empty() {
             self.parts.placement.place(std::mem::take(&mut self.orders));
@@ -195,9 +195,9 @@ impl Shell {
         }
     }
 
-    /// The first of the tasks that `worker` is to be told of can be.
+    /// Sends the first waiting tasks of `worker`, whose partial bodies are in place now.
     fn on_fetched(&mut self, worker: WorkerId) {
-        // Nothing is held for a worker that is gone.
+        // Nothing waits for a worker that has exited.
         let Some(mut held) = self.held.remove(&worker) else {
             return;
         };
@@ -218,7 +218,7 @@ impl Shell {
             let sent = self.tell_now(worker, told);
             self.check_sent(sent);
         }
-        // What could not be told ends the run.
+        // A message that could not be sent ends the run.
         if !self.pending.is_empty() {
             self.tell_core(Event::Tick);
         }

@@ -1,7 +1,6 @@
-//! `--limit-rate` of a run that is part of a larger one: how much of it is this run's at this moment.
+//! `--limit-rate` of a member of a fleet: its workers get the member's share of the rate.
 //!
-//! Workers share the rate without a message, and are told when it changes: when they say something, so
-//! a second later at most.
+//! Workers are told when the share has changed: before they get tasks, and with their heartbeats.
 
 use std::num::NonZeroU64;
 
@@ -12,11 +11,11 @@ use super::Shell;
 use super::placing::Told;
 use crate::watch::Share;
 
-/// Most changes that a worker is told while it says nothing of its tasks: it may not have read them, and
-/// a socket holds some hundreds.
+/// Largest number of changes that a worker is told without a report from it. A worker that does not
+/// read must not fill its socket.
 const MOST_UNREAD: u8 = 32;
 
-/// The rate of all, and what is this run's of it.
+/// The rate of the whole fleet, and this member's share of it.
 #[derive(Debug)]
 pub(in crate::run) struct SharedRate {
     pub(in crate::run) bytes_per_second: NonZeroU64,
@@ -24,7 +23,7 @@ pub(in crate::run) struct SharedRate {
 }
 
 impl SharedRate {
-    /// What this run has of it now: something, since what runs is to end.
+    /// Returns this member's current rate.
     fn now(&self) -> NonZeroU64 {
         let (part, of) = self.share.get().part();
         let bytes = u128::from(self.bytes_per_second.get()) * u128::from(part) / u128::from(of);
@@ -33,7 +32,7 @@ impl SharedRate {
     }
 }
 
-/// What a worker knows.
+/// What a worker was told.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     rate: Option<NonZeroU64>,
@@ -41,7 +40,7 @@ pub(super) struct Known {
 }
 
 impl Shell {
-    /// Tells `worker` the rate, if it has changed.
+    /// Tells `worker` the rate if it has changed.
     pub(super) fn tell_rate(&mut self, worker: WorkerId) {
         let Some(shared) = &self.parts.shared_rate else {
             return;
@@ -58,7 +57,7 @@ impl Shell {
         self.check_sent(told);
     }
 
-    /// `worker` has said something of a task: it reads what it is told.
+    /// Notes a report from `worker`, which therefore reads its messages.
     pub(super) fn reads(&mut self, worker: WorkerId) {
         if let Some(known) = self.rates.get_mut(&worker) {
             known.unread = 0;

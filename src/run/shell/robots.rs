@@ -1,6 +1,6 @@
-//! robots.txt: what the shell does with targets before the core hears of them.
+//! robots.txt: handles targets before they reach the core.
 //!
-//! Without `--robots` there is nothing to do here.
+//! Does nothing without `--robots`.
 
 use protocol::TaskKind;
 
@@ -12,14 +12,14 @@ use crate::run::log::Record;
 use crate::run::robots::{Candidate, Ruling, Standing};
 
 impl Candidate {
-    /// How much text it holds, in bytes.
+    /// Returns the size of its text in bytes.
     pub(super) fn text_bytes(&self) -> usize {
         text_bytes(&self.target, self.known.as_deref())
     }
 }
 
 impl Shell {
-    /// Whether nothing waits to be offered.
+    /// Returns whether no target waits to be offered.
     pub(super) fn has_offered_all(&self) -> bool {
         self.parts
             .robots_gate
@@ -27,7 +27,7 @@ impl Shell {
             .is_none_or(|robots_gate| robots_gate.held() == 0)
     }
 
-    /// Lets a target of the input through to the core, refuses it, or sends somebody to ask.
+    /// Passes a target of the input to the core, refuses it, or has its robots.txt fetched.
     pub(super) fn ask_robots_gate(&mut self, candidate: Candidate) {
         match self.judged(candidate) {
             Ok(event) => {
@@ -42,7 +42,7 @@ impl Shell {
         }
     }
 
-    /// What the core is to hear of a target, if anything yet.
+    /// Returns the event for the core about a target, if there is one yet.
     fn judged(&mut self, candidate: Candidate) -> Result<Option<Event>, DiskMapError> {
         let Some(robots_gate) = &mut self.parts.robots_gate else {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Shell {
         })
     }
 
-    /// A robots.txt was fetched, or not: those that waited for it go on.
+    /// Handles the outcome of fetching a robots.txt, and releases the targets that waited for it.
     pub(super) fn on_robots(&mut self, entry: Entry, verdict: &Verdict) {
         let Some(robots_gate) = &mut self.parts.robots_gate else {
             return;
@@ -80,13 +80,13 @@ impl Shell {
         let judged = learnt.and_then(|(standing, waited)| {
             self.tell_of_standing(&entry.target.url, standing, verdict);
             for candidate in waited {
-                // The core is told once it has said all that it has to say.
+                // The core gets these after the event that it is processing.
                 let event = self.judged(candidate)?;
                 self.pending.extend(event);
             }
             Ok(())
         });
-        // Only now: a host that is forgotten in between would lose its pause.
+        // Only now: a host that is forgotten earlier would lose its delay.
         self.hosts.leave(entry.host);
         if let Err(error) = judged {
             self.give_up(error.to_string());

@@ -1,4 +1,4 @@
-//! What each worker is doing, for somebody who asks.
+//! The current state of each worker, for `--listen` and SIGUSR1.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -35,7 +35,7 @@ impl Shell {
             .collect()
     }
 
-    /// Every task that runs or is placed.
+    /// Returns every task that runs or is being placed.
     pub(super) fn running_lines(&self, now: Instant) -> Vec<RunningLine> {
         let phase = self.placing_phase();
         let placing = self.tasks.values().filter_map(|entry| {
@@ -73,7 +73,7 @@ impl Shell {
         }
     }
 
-    /// The bodies that are placed, by the slot of the worker that had each, or of one before it there.
+    /// Returns the bodies that are being placed, by the slot of the worker that downloaded each.
     fn placing_lines(&self, now: Instant) -> HashMap<SlotId, Vec<RunningLine>> {
         let phase = self.placing_phase();
         let mut lines: HashMap<_, Vec<_>> = HashMap::new();
@@ -93,7 +93,7 @@ impl Shell {
     }
 }
 
-/// A body that is whole.
+/// Returns the activity of a complete body.
 const fn placed(phase: Phase, bytes: u64) -> Activity {
     Activity {
         phase,

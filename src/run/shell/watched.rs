@@ -1,4 +1,4 @@
-//! How the run is, for those who watch it.
+//! The state of the run, for `--listen`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,17 +11,17 @@ use crate::run::report::{RunningLine, WorkerLine};
 use crate::run::watching::top;
 use crate::watch::{Counts, Download, Queue, Share, State, Worker};
 
-/// Workers, domains, hosts and downloads that are told one by one.
+/// Maximum number of workers, domains, hosts and downloads that are listed.
 const MOST_WORKERS: usize = 64;
 const MOST_DOMAINS: usize = 20;
 const MOST_HOSTS: usize = 10;
 const MOST_DOWNLOADS: usize = 12;
 
-/// Most characters of a path.
+/// Maximum length of a path, in characters.
 const LONGEST_PATH: usize = 200;
 
 impl Shell {
-    /// Answers somebody who watches the run.
+    /// Answers a request for the state of the run.
     pub(super) fn show(&mut self) {
         let now = Instant::now();
         let state = self.state(now);
@@ -30,7 +30,7 @@ impl Shell {
         }
     }
 
-    /// Keeps for them what is due.
+    /// Adds to the history if a sample is due.
     pub(super) fn keep_history(&mut self, now: Instant) {
         let Some(mut watching) = self.parts.watching.take() else {
             return;
@@ -122,7 +122,7 @@ fn worker(line: &WorkerLine, lane: Vec<(u8, u8)>) -> Worker {
     }
 }
 
-/// Those that have run longest, the longest first.
+/// Returns the downloads that have run longest, the longest first.
 fn oldest<'a>(running: impl Iterator<Item = &'a RunningLine>, most: usize) -> Vec<Download> {
     let mut running: Vec<_> = running.collect();
     running.sort_by_key(|line| std::cmp::Reverse(line.elapsed));
@@ -153,7 +153,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How many run, by registrable domain.
+/// Returns the number of running downloads by registrable domain.
 fn by_domain(running: &[RunningLine]) -> Vec<(String, u64)> {
     let mut domains: HashMap<String, u64> = HashMap::new();
     for line in running {
@@ -168,7 +168,7 @@ fn by_domain(running: &[RunningLine]) -> Vec<(String, u64)> {
     top(domains.iter(), MOST_DOMAINS).0
 }
 
-/// The registrable domain of a host; an address is its own.
+/// Returns the registrable domain of a host. An address is returned as it is.
 fn domain_of(host: &str) -> String {
     if host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok() {
         return host.to_owned();
@@ -177,7 +177,7 @@ fn domain_of(host: &str) -> String {
     domain.unwrap_or(host).to_owned()
 }
 
-/// Host and path of a URL: a password stands before the host, and a secret mostly in the query.
+/// Returns the host and path of a URL, without passwords, and without secrets of the query.
 fn without_secrets(url: &str) -> (String, String) {
     let Ok(url) = Url::parse(url) else {
         return (String::new(), String::new());

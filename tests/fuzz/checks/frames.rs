@@ -1,4 +1,4 @@
-//! What must hold for any bytes that arrive as a frame.
+//! Checks for any bytes received as a frame.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use protocol::{FromWorker, ToWorker};
 ///
 /// # Panics
 ///
-/// If a promise of the codec does not hold.
+/// Panics if a promise of the codec does not hold.
 pub fn check(data: &[u8]) {
     check_as::<ToWorker>(data);
     check_as::<FromWorker>(data);
@@ -20,8 +20,8 @@ fn check_as<M: Message + PartialEq + Debug>(data: &[u8]) {
         return;
     };
     assert!(data.len() <= MAX_FRAME, "only a frame is decoded");
-    // A peer may write a time with more than a second of nanoseconds, which ours has longer: what
-    // came in the largest frame may then not fit one.
+    // A peer may encode a duration with more than a second of nanoseconds. Encoded here, it is
+    // longer, so the contents of the largest frame may no longer fit.
     let frame = match codec::encode(&message) {
         Ok(frame) => frame,
         Err(EncodeError::TooLarge { .. }) if data.len() > MAX_FRAME / 2 => return,
@@ -30,7 +30,7 @@ fn check_as<M: Message + PartialEq + Debug>(data: &[u8]) {
     let again = codec::decode::<M>(&frame).expect("a frame of our own");
     assert_eq!(again, message);
 
-    // Only the whole frame is the message. Every cut of a long one would take too long.
+    // Only the whole frame is a message. Checking every cut of a long frame would take too long.
     let cuts = frame.len().min(64);
     for kept in (0..cuts).chain(frame.len() - cuts..frame.len()) {
         assert!(codec::decode::<M>(&frame[..kept]).is_err(), "cut to {kept}");

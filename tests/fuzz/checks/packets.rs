@@ -1,16 +1,16 @@
-//! What must hold of any bytes that arrive as a packet of a worker.
+//! Checks for any bytes received as a packet from a worker.
 
 use protocol::codec::{self, MAX_FRAME};
 use protocol::{FromWorker, MAX_SPANS, Report, is_harmful, packet};
 
-/// Reads `data` as the coordinator reads a worker.
+/// Reads `data` as the coordinator reads from a worker.
 ///
 /// # Panics
 ///
-/// If a promise of the reader does not hold.
+/// Panics if a promise of the reader does not hold.
 pub fn check(data: &[u8]) {
     heard(data);
-    // Most bytes are no packet: read them as the message of one as well.
+    // Most bytes are not a packet, so they are also read as the message of one.
     heard(&[&packet::header(data.len())[..], data].concat());
 }
 
@@ -28,7 +28,7 @@ fn heard(bytes: &[u8]) {
         return;
     };
     texts(&message).into_iter().for_each(check_text);
-    // What is heard is what was said, apart from characters.
+    // The message that is read equals the one that was sent, except for harmful characters.
     let plain: FromWorker = codec::decode(frame).expect("it was heard");
     let same = texts(&plain).into_iter().map(clean).collect::<Vec<_>>();
     assert_eq!(texts(&message), same);
@@ -45,7 +45,7 @@ fn check_text(text: &str) {
     assert!(text.len() <= 3 * 16 * 1024, "{} bytes", text.len());
 }
 
-/// Every text in `message`.
+/// Returns every text in `message`.
 fn texts(message: &FromWorker) -> Vec<&str> {
     let reports = match message {
         FromWorker::Hello(hello) => return vec![&hello.server],

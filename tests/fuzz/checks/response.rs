@@ -1,4 +1,4 @@
-//! What must hold for any bytes that a server sends: through the scanner, and then the transfer.
+//! Checks for any bytes sent by a server: first in the scanner, then in the transfer.
 
 use std::time::{Instant, SystemTime};
 
@@ -10,26 +10,26 @@ use worker::{Head, Next, Transfer, TransportError};
 /// `--max-filesize` of the transfer.
 const LIMIT: u64 = 64;
 
-/// How much of the body is on disk from an earlier attempt.
+/// Bytes of the body that are on disk from an earlier attempt.
 const HAVE: u64 = 4;
 
-/// Prefixes looked at from each end of the answer.
+/// Number of prefixes to check at each end of the answer.
 const PREFIXES: usize = 160;
 
-/// What came of an answer: what a parser is shown, and how it ended.
+/// The result of scanning an answer: the bytes for the parser, and how it ended.
 #[derive(Debug, PartialEq)]
 struct Scanned {
     passed: Vec<u8>,
     end: Result<(), TransportError>,
-    /// The response is whole, and the connection good for another.
+    /// The response is whole, and the connection can be used again.
     idle: bool,
 }
 
-/// Takes `data` for the answer to a request, up to the end of the connection.
+/// Reads `data` as the answer to a request, up to the end of the connection.
 ///
 /// # Panics
 ///
-/// If a promise of the scanner or of the transfer does not hold.
+/// Panics if a promise of the scanner or of the transfer does not hold.
 pub fn check(data: &[u8]) {
     let whole = scan(data, data.len());
     check_pieces(data, &whole);
@@ -62,7 +62,7 @@ fn scan(data: &[u8], size: usize) -> Scanned {
     }
 }
 
-/// However the bytes are cut into pieces, the same becomes of them.
+/// Checks that the result does not depend on how the bytes are split.
 fn check_pieces(data: &[u8], whole: &Scanned) {
     for size in [1, 2, 3, 7, 64] {
         let cut = scan(data, size);
@@ -71,14 +71,14 @@ fn check_pieces(data: &[u8], whole: &Scanned) {
         if whole.end.is_ok() {
             assert_eq!(cut.passed, whole.passed, "in pieces of {size}");
         } else {
-            // What is held back for its end may never be passed on.
+            // Bytes that are held back until the end may never be passed on.
             let shorter = cut.passed.len().min(whole.passed.len());
             assert_eq!(cut.passed[..shorter], whole.passed[..shorter], "{size}");
         }
     }
 }
 
-/// A response that is cut off is not whole, unless nothing says where it ends.
+/// Checks that a truncated response is not whole, unless nothing says where it ends.
 fn check_prefixes(data: &[u8], whole: &Scanned) {
     let edge = data.len().min(PREFIXES);
     for kept in (0..edge).chain(data.len() - edge..data.len()) {
@@ -93,7 +93,7 @@ fn check_prefixes(data: &[u8], whole: &Scanned) {
     }
 }
 
-/// What is passed on is one message, and reads the same a second time.
+/// Checks that the bytes passed on are one message, and that scanning them again gives the same.
 fn check_passed(whole: &Scanned) {
     let again = scan(&whole.passed, whole.passed.len());
     assert_eq!(again.end, Ok(()), "what is passed on is sound");
@@ -104,7 +104,7 @@ fn check_passed(whole: &Scanned) {
     );
 }
 
-/// The final head in `passed` and what follows it, read with a parser that forgives nothing less.
+/// Returns the final head in `passed` and the bytes after it, read with a strict parser.
 fn parse(passed: &[u8]) -> Option<(StatusCode, Version, HeaderMap, &[u8])> {
     let mut rest = passed;
     loop {
@@ -131,8 +131,8 @@ fn parse(passed: &[u8]) -> Option<(StatusCode, Version, HeaderMap, &[u8])> {
     }
 }
 
-/// The pieces of a body behind `head`, as its framing has them, and whether it is whole; read
-/// without the scanner.
+/// Returns the pieces of the body after `head`, by its framing, its length if known, and whether it
+/// is whole. This does not use the scanner.
 fn body<'d>(
     status: StatusCode,
     headers: &HeaderMap,
@@ -192,7 +192,7 @@ fn options() -> HttpOptions {
     }
 }
 
-/// A download, to which each request is answered with the bytes that follow the last answer.
+/// Checks a download. Each request is answered with the bytes after the previous answer.
 fn check_transfer(data: &[u8]) {
     let options = options();
     let url = "http://u:s3cr3t@a.test/x";
@@ -210,7 +210,7 @@ fn check_transfer(data: &[u8]) {
     transfer.offer(note, HAVE);
     let mut data = data;
     for request in 0.. {
-        // The offer is declined at most once.
+        // The partial body is declined at most once, which takes one more request.
         assert!(request <= options.max_redirects + 1, "redirects go on");
         let headers = transfer.request().expect("it can be sent");
         let target = transfer.url();
@@ -247,7 +247,7 @@ fn check_transfer(data: &[u8]) {
             Ok(Next::Keep { .. }) => panic!("a file is kept that is not there"),
             Ok(Next::Receive) => {
                 assert!(status.is_success());
-                // A 206 is whole only where it says so.
+                // A 206 is whole only if its Content-Range says so.
                 let range = headers.get("content-range").map(HeaderValue::as_bytes);
                 let range = range.unwrap_or_default().to_ascii_lowercase();
                 assert!(status != StatusCode::PARTIAL_CONTENT || range.starts_with(b"bytes "));
@@ -261,7 +261,7 @@ fn check_transfer(data: &[u8]) {
     }
 }
 
-/// What may be handed on of a body, and when it counts as stored.
+/// Checks how much of a body is passed on, and when it counts as stored.
 fn receive(
     transfer: &mut Transfer<'_>,
     scanned: &Scanned,
@@ -280,7 +280,7 @@ fn receive(
         assert!(!plain || handed_on <= LIMIT, "{handed_on} bytes are kept");
     }
     assert_eq!(transfer.received(), handed_on);
-    // The engine hears of the end only from a connection whose scanner says that it is one.
+    // The engine calls `on_end` only if the scanner accepts the end of the connection.
     if scanned.end.is_ok() {
         assert!(is_whole, "half a body counts as a whole one");
         let stored = transfer.on_end().is_ok();

@@ -1,16 +1,15 @@
-//! What must hold for any bytes that a server sends as its robots.txt.
+//! Checks for any bytes that a server sends as its robots.txt.
 
 use protocol::robots::{MAX_CRAWL_DELAY, MAX_ROBOTS, ROBOTS_PATH, RobotsRules};
 
-/// Product tokens that are looked for: a group may name any, or none.
+/// Product tokens to look up. A group may name any of them, or none.
 const TOKENS: [&str; 3] = ["coordinator", "x", ""];
 
-/// Takes the first line of `data` for a path and the rest for a robots.txt, and compares what it says
-/// with what the rule that is named says by itself.
+/// Uses the first line of `data` as a path and the rest as a robots.txt, and checks the rule found.
 ///
 /// # Panics
 ///
-/// If a promise about rules does not hold.
+/// Panics if a promise about rules does not hold.
 pub fn check(data: &[u8]) {
     let end = data.iter().position(|&byte| byte == b'\n');
     let (path, text) = data.split_at(end.map_or(0, |at| at + 1));
@@ -40,7 +39,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// Nothing counts beyond the limit; and what is no rule does not count.
+/// Checks that bytes beyond the limit, and lines that are not rules, have no effect.
 fn check_what_is_read(text: &[u8], token: &str, rules: &RobotsRules) {
     let limit = usize::try_from(MAX_ROBOTS).expect("small");
     let cut = &text[..text.len().min(limit)];
@@ -51,19 +50,19 @@ fn check_what_is_read(text: &[u8], token: &str, rules: &RobotsRules) {
     }
 }
 
-/// A path of characters that mean themselves however they are encoded.
+/// Returns a path of characters that have one meaning in every encoding.
 fn plain(bytes: &[u8]) -> String {
     let kept = bytes.iter().filter(|byte| {
         byte.is_ascii_alphanumeric()
             || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'?' | b'=' | b'&')
     });
-    // Long enough for every rule to mean something, and short enough for the matcher below.
+    // Long enough for every rule to have an effect, and short enough for the matcher below.
     let kept = kept.take(60).map(|&byte| char::from(byte));
     std::iter::once('/').chain(kept).collect()
 }
 
-/// RFC 9309 section 2.2.3, by the table that it takes: which beginnings of `path` are matched by each
-/// beginning of `rule`.
+/// Matches by RFC 9309 section 2.2.3, with a table of the prefixes of `path` that each prefix of
+/// `rule` matches.
 fn matches(rule: &[u8], path: &[u8]) -> bool {
     let (rule, whole) = match rule.strip_suffix(b"$") {
         Some(rule) => (rule, true),

@@ -1,4 +1,4 @@
-//! What must hold for any bytes that are found as a run log.
+//! Checks for any bytes found as a run log.
 
 use std::collections::HashMap;
 
@@ -6,11 +6,11 @@ use coordinator::input::UrlKey;
 use coordinator::run::log::{Brief, LogReader, Outcome, Record};
 use coordinator::run::resume::{Earlier, Index, Left};
 
-/// Reads `data` as a run log in every way there is, and compares.
+/// Reads `data` as a run log with each of the readers, and compares the results.
 ///
 /// # Panics
 ///
-/// If a promise of the reader or of resume does not hold.
+/// Panics if a promise of the reader or of resume does not hold.
 pub fn check(data: &[u8]) {
     let whole = data.iter().rposition(|&byte| byte == b'\n');
     let whole = &data[..whole.map_or(0, |at| at + 1)];
@@ -30,7 +30,7 @@ fn records(data: &[u8]) -> Vec<Option<Record>> {
     LogReader::new(data).map(Result::ok).collect()
 }
 
-/// What the log tells last of each task, read in brief: what resume goes by.
+/// Returns the last state of each task in the log, from the brief reader that resume uses.
 fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Option<Earlier>> {
     let mut told = HashMap::new();
     let mut reader = LogReader::new(data);
@@ -78,9 +78,9 @@ fn check_briefs(data: &[u8], records: &[Option<Record>]) -> HashMap<UrlKey, Opti
     told
 }
 
-/// Resume believes the last line of each task, and nothing else.
+/// Checks that resume uses the last line of each task, and nothing else.
 fn check_index(data: &[u8], told: &HashMap<UrlKey, Option<Earlier>>) {
-    // So little stays in memory: nothing is made in that folder.
+    // The log is small enough for memory, so nothing is created in that folder.
     let index = Index::read(LogReader::new(data), "/nonexistent".into()).expect("a slice");
     for (key, earlier) in told {
         let state = index.state(key).expect("it is in memory");
@@ -88,7 +88,7 @@ fn check_index(data: &[u8], told: &HashMap<UrlKey, Option<Earlier>>) {
     }
 }
 
-/// What a record says is there of its file. Sizes that no file has count for nothing.
+/// Returns what is left of a file according to its record. Sizes that no file has are ignored.
 fn left(brief: &Brief<'_>) -> Option<Left> {
     let bytes = brief.bytes.filter(|bytes| *bytes < 1 << 47)?;
     match brief.exec.map(|exec| exec.left) {
@@ -99,7 +99,7 @@ fn left(brief: &Brief<'_>) -> Option<Left> {
     }
 }
 
-/// A record that was read can be written again, as one line that says the same.
+/// Checks that a record can be written again, as one line with the same contents.
 fn check_round_trip(record: &Record) {
     let mut line = serde_json::to_vec(record).expect("it was JSON");
     assert!(!line.contains(&b'\n'));

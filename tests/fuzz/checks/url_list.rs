@@ -1,4 +1,4 @@
-//! What must hold for any bytes that are given as a list of URLs, in any format.
+//! Checks for any bytes given as a list of URLs, in any format.
 
 use std::io::{Cursor, Read};
 use std::path::{Component, Path};
@@ -11,16 +11,15 @@ use coordinator::input::{
 use protocol::{Assigned, Assignment, TaskId, ToWorker, codec};
 use url::Url;
 
-/// Longest message that a line may cause, in bytes: 100 characters of the line, each up to 10 bytes
-/// when escaped, twice (a suggestion, the columns that are there), and the words around.
+/// Longest message about a line, in bytes: 100 characters of the line, each up to 10 bytes when
+/// escaped, twice (a suggestion, or the existing columns), and the words around them.
 const MAX_MESSAGE: usize = 3_000;
 
-/// Reads what follows the first byte of `data`, which says how, as a list: whole and in small
-/// pieces.
+/// Reads `data` as a list, whole and in small pieces. The first byte chooses the options.
 ///
 /// # Panics
 ///
-/// If a promise of the list reader does not hold.
+/// Panics if a promise of the list reader does not hold.
 pub fn check(data: &[u8]) {
     let Some((&how, data)) = data.split_first() else {
         return;
@@ -55,7 +54,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// How a list is to be read: a byte for each of the ways.
+/// Returns options for a list. Each byte chooses a combination.
 fn options(how: u8) -> ListOptions {
     let naming = ["flat", "tree", "hash", "{host}/{path}", "{n}-{name}"][usize::from(how / 5) % 5];
     ListOptions {
@@ -76,7 +75,7 @@ fn options(how: u8) -> ListOptions {
     }
 }
 
-/// Seven bytes at a time.
+/// Returns seven bytes at a time.
 struct Pieces(Cursor<Vec<u8>>);
 
 impl Read for Pieces {
@@ -103,7 +102,7 @@ fn check_target(target: &Target, naming: &Naming, task: u64) {
     assert!(url.username().is_empty() && url.password().is_none());
     assert_eq!(url.fragment(), None);
 
-    // Whatever is named by whom, it leads to a file in the folder, and not to one of the run's own.
+    // The path always leads to a file in the output folder that is not one of the run's own.
     check_path(&target.path);
     let mut bare = target.clone();
     bare.extra = None;
@@ -148,7 +147,7 @@ fn check_path(path: &str) {
     );
 }
 
-/// Written as a line of its own, a URL means the same; normalised it may be too long for one.
+/// Checks that a URL means the same when written as a line, unless it is too long for one.
 fn check_again(target: &Target, naming: &Naming, task: u64) {
     let url = target.request_url();
     if url.len() > MAX_LINE {
@@ -165,7 +164,7 @@ fn check_again(target: &Target, naming: &Naming, task: u64) {
     assert_eq!(line.entry.expect("a target"), *target);
 }
 
-/// Every target fits a protocol frame, and what it says beyond its URL is sound.
+/// Checks that every target fits a protocol frame, and that its other fields are valid.
 fn check_assignment(target: &Target) {
     let mut assignment = Assignment::new(target.request_url(), &*target.path);
     if let Some(extra) = &target.extra {
@@ -195,7 +194,7 @@ fn check_assignment(target: &Target) {
     }
 }
 
-/// One line, of bounded length, that cannot do anything to a terminal.
+/// Checks that a message is one line of bounded length without terminal control characters.
 fn check_problem(problem: &str) {
     assert!(problem.len() <= MAX_MESSAGE, "{problem}");
     assert!(!problem.contains(char::is_control), "{problem:?}");

@@ -1,4 +1,4 @@
-//! Fuzzes how the coordinator reads a worker.
+//! Fuzzes the coordinator's reader for packets from workers.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes what becomes of a server's answer.
+//! Fuzzes the scanner and the transfer with the answer of a server.
 
 #![no_main]
 

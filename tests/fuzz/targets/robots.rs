@@ -1,4 +1,4 @@
-//! Fuzzes the reading of robots.txt, and what it says about a path.
+//! Fuzzes the parser of robots.txt, and its verdict on a path.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes the reader of the run log, and what resume makes of it.
+//! Fuzzes the reader of the run log, and its use by resume.
 
 #![no_main]
 

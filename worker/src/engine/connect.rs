@@ -1,6 +1,6 @@
-//! What connecting means, for every engine: whose address is asked for, and what a failure means.
+//! Rules of connecting for all engines: which name is resolved, and what a failure means.
 //!
-//! It must not do any I/O: each engine does its own.
+//! Must not do I/O: each engine does its own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::route::{Route, bare};
 use crate::transfer::TransportError;
 use crate::tunnel::Destination;
 
-/// The time limit of one connection, and what it means when it is over.
+/// Time limit of one connection, and the error when it expires.
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     pub(super) at: Instant,
@@ -23,7 +23,7 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// What is left at `now`.
+    /// Returns the time left at `now`, or the error if there is none.
     pub(super) fn left(&self, now: Instant) -> Result<Duration, TransportError> {
         let left = self.at.saturating_duration_since(now);
         if left.is_zero() {
@@ -33,7 +33,7 @@ impl Limit {
     }
 }
 
-/// Where a connection is to lead.
+/// Target and route of a connection.
 #[derive(Debug)]
 pub(super) struct Plan<'s> {
     shared: &'s Shared,
@@ -44,7 +44,7 @@ pub(super) struct Plan<'s> {
 }
 
 impl<'s> Plan<'s> {
-    /// The way to the server of `uri`.
+    /// Returns the plan for a connection to the server of `uri`.
     pub(super) fn of(shared: &'s Shared, uri: &'s Uri) -> Self {
         let https = is_https(uri);
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -58,7 +58,7 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// Starts to find out the addresses to connect to: the proxy's, if there is one.
+    /// Starts to resolve the addresses to connect to: those of the proxy, if there is one.
     pub(super) fn find(&self) -> Result<Found, TransportError> {
         let resolver = &self.shared.resolver;
         match self.proxy() {
@@ -70,13 +70,13 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// Starts to find out the host's own addresses.
+    /// Starts to resolve the addresses of the host itself.
     pub(super) fn find_host(&self) -> Found {
         let purpose = Purpose::Origin { https: self.https };
         self.shared.resolver.find(purpose, self.host, self.port)
     }
 
-    /// Whether the proxy is to be told an address, and not a name.
+    /// Returns whether the proxy needs an address instead of a name.
     pub(super) fn resolves_for_proxy(&self) -> bool {
         match self.route {
             Route::Tunnel(proxy) => proxy.scheme == ProxyScheme::Socks5,
@@ -84,7 +84,7 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// What the proxy is to connect to.
+    /// Returns the destination for the proxy.
     pub(super) fn destination(&self, addr: Option<SocketAddr>) -> Destination {
         Destination {
             host: self.host.to_owned(),
@@ -100,7 +100,7 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// Who is behind a name, a proxy finds out by itself; an address is known without it.
+    /// Checks an address in the URL. The proxy resolves names itself, so names cannot be checked.
     fn check_literal(&self) -> Result<(), TransportError> {
         let literal: Option<IpAddr> = bare(self.host).parse().ok();
         match literal.filter(|addr| self.shared.options.block_private && !is_public(*addr)) {
@@ -112,7 +112,7 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// What it means that there is no connection to the first hop.
+    /// Converts the error of a failed connection to the first hop.
     pub(super) fn explain(&self, error: TransportError) -> TransportError {
         let Some(Proxy { host, port, .. }) = self.proxy() else {
             return error;

@@ -1,6 +1,6 @@
-//! Errors of sockets, which mean the same to every engine.
+//! Socket errors, which mean the same in every engine.
 //!
-//! It must not decide what follows from an error: that is the transfer's.
+//! Must not decide what follows from an error: the transfer does.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -12,23 +12,23 @@ use std::io;
 use super::tls::explain;
 use crate::transfer::TransportError;
 
-/// An error of ours on its way through someone else's.
+/// A transport error inside an I/O error.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(super) struct Carried(pub(super) TransportError);
 
-/// `error`, for who passes on errors of streams only.
+/// Wraps `error` for code that passes only I/O errors.
 pub(super) fn carry(error: TransportError) -> io::Error {
     io::Error::other(Carried(error))
 }
 
-/// An error of a stream, TLS or not, that was connected.
+/// Converts an error of a connected stream, with or without TLS.
 pub(super) fn of_io(error: &io::Error) -> TransportError {
     let inner = error.get_ref();
     if let Some(Carried(error)) = inner.and_then(|cause| cause.downcast_ref()) {
         return error.clone();
     }
-    // rustls hands its errors through io::Error once a connection carries data.
+    // rustls wraps its errors in io::Error once a connection carries data.
     if let Some(cause) = error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>())

@@ -1,6 +1,6 @@
-//! Engines: what drives a [`Transfer`] over real sockets and files.
+//! Engines: they run a [`Transfer`] over real sockets and files.
 //!
-//! An engine must not decide what a response means: that is the transfer's.
+//! An engine must not decide what a response means: the transfer does.
 
 mod blocking;
 mod connect;
@@ -33,21 +33,21 @@ pub use event::{AsyncEngine, Connections};
 use race::Late;
 use tls::Tls;
 
-/// From when on a body is worth a note.
+/// Thresholds from which a body gets a note.
 const NOTE_AFTER: Notable = Notable {
     bytes: 128 * 1024,
     time: Duration::from_secs(1),
 };
 
-/// When a body is worth a note, so that a kill does not cost all of it: neither the many small ones
-/// nor the first pieces of large ones are.
+/// Thresholds for notes, so that a kill does not lose all of a large body. Small bodies and the
+/// first pieces of large ones are not worth a note.
 struct Notable {
     bytes: u64,
     time: Duration,
 }
 
 impl Notable {
-    /// Writes `note`, if there is none yet and it is worth it. To be called before more is written.
+    /// Writes `note`, if there is none yet and a threshold is reached. Call before the next write.
     fn note(&self, body: &mut Body, note: Option<&PartialNote>, begun: Instant) {
         if let (Some(note), Some(partial)) = (note, body.plain())
             && !partial.is_noted()
@@ -61,23 +61,23 @@ impl Notable {
     }
 }
 
-/// Longest time for which a download that waits for its share of the rate does not look up.
+/// Longest wait for a share of the rate before the state is checked again.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Part of a `wait` for the rate, for an attempt with so much time `left`.
+/// Returns the next part of a `wait` for the rate, for an attempt with `left` time remaining.
 fn nap(wait: Duration, left: Option<Duration>) -> Duration {
     wait.min(left.unwrap_or(NAP)).min(NAP)
 }
 
-/// Now, as an [`Allowance`](crate::throttle::Allowance) wants it.
+/// Returns the current time as [`Allowance`](crate::throttle::Allowance) expects it.
 fn monotonic() -> u64 {
     u64::try_from(crate::spans::monotonic().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Largest body of a response that is not stored, read only to use its connection again.
+/// Largest body that is read and discarded so that its connection can be reused, in bytes.
 const DRAIN: u64 = 64 * 1024;
 
-/// What all engines of a worker have in common.
+/// State that all engines of a worker share.
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) options: protocol::HttpOptions,
@@ -85,16 +85,16 @@ pub struct Shared {
     pub(crate) cpu_per_task: Duration,
     pub(crate) store: Arc<Store>,
     pub(crate) resolver: Resolver,
-    /// Addresses that do not answer.
+    /// Addresses that did not answer.
     pub(crate) late: Late,
     pub(crate) tls: Tls,
-    /// What robots.txt says, if it is obeyed.
+    /// Rules of robots.txt, if they are obeyed.
     robots: Option<KnownRobots>,
     pub(crate) throttle: Option<Throttle>,
     pub(crate) logins: Arc<Logins>,
 }
 
-/// Why a worker cannot work as it was told to.
+/// Reason why a worker cannot use its setup.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The folder of the setup is not usable.
@@ -103,22 +103,21 @@ pub enum SetupError {
     /// The file with certificates cannot be read.
     #[error("cannot read certificates from {file}: {cause}")]
     TrustFile { file: String, cause: std::io::Error },
-    /// What should be certificates is not.
+    /// There is no usable certificate.
     #[error("{place} holds no usable certificate: {cause}")]
     Certificates {
-        /// Where they come from.
+        /// Where the certificates come from.
         place: String,
         cause: String,
     },
 }
 
 impl Shared {
-    /// Opens the folders and reads the certificates that `setup` names. `throttle` is for its limit
-    /// on the rate.
+    /// Opens the folders and reads the certificates of `setup`. `throttle` enforces its rate limit.
     ///
     /// # Errors
     ///
-    /// If one of them is not usable.
+    /// Fails if one of them is not usable.
     pub fn new(setup: &Setup, throttle: Option<Throttle>) -> Result<Self, SetupError> {
         let store = Store::new(Path::new(&setup.partial), setup.boot.clone(), setup.fsync)
             .map_err(SetupError::Store)?;
@@ -136,14 +135,14 @@ impl Shared {
         })
     }
 
-    /// What this worker may log in with.
+    /// Returns the logins of this worker.
     #[must_use]
     pub const fn logins(&self) -> &Arc<Logins> {
         &self.logins
     }
 
-    /// Whether the next request of `transfer`, which follows a redirect, may be sent, as far as any
-    /// robots.txt of this run is known.
+    /// Fails if a known robots.txt of this run forbids the next request of `transfer`, which
+    /// follows a redirect.
     pub(crate) fn check_robots(&self, transfer: &Transfer<'_>) -> Result<(), Fault> {
         match &self.robots {
             Some(robots) if !transfer.is_robots() => robots.check(transfer.url().as_str()),
@@ -152,7 +151,7 @@ impl Shared {
     }
 }
 
-/// What to say of the task.
+/// Returns the report about the task.
 fn answer(
     transfer: Transfer<'_>,
     result: Result<Committed, Fault>,
@@ -163,7 +162,7 @@ fn answer(
     }
 }
 
-/// The time of day. Before 1970 is not a time that a computer with a network has.
+/// Converts a time of day. Times before 1970 become 0; no machine with a network has them.
 pub(crate) fn timestamp(now: SystemTime) -> Timestamp {
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -171,7 +170,7 @@ pub(crate) fn timestamp(now: SystemTime) -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Whether the server is going to close the connection after this response.
+/// Returns whether the server will close the connection after this response.
 fn is_closing(headers: &HeaderMap) -> bool {
     headers
         .get_all(CONNECTION)

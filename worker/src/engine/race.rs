@@ -1,8 +1,9 @@
-//! Which of a host's addresses is connected to when (Happy Eyeballs version 2, RFC 8305 sections 4
-//! and 5): both families in turn, the next one after a short while, and the first connection wins.
-//! What did not answer meanwhile comes last for a minute.
+//! Order and time of the connection attempts to a host's addresses (Happy Eyeballs version 2, RFC
+//! 8305 sections 4 and 5). The two families alternate, each attempt starts a short time after the
+//! previous one, and the first connection wins. Addresses that did not answer by then are tried
+//! last for a minute.
 //!
-//! It must not do any I/O: each engine does its own.
+//! Must not do I/O: each engine does its own.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,16 +13,16 @@ use std::time::{Duration, Instant};
 
 use crate::transfer::TransportError;
 
-/// How long an address is alone: what RFC 8305 section 8 recommends.
+/// How long to wait before the next attempt: the value that RFC 8305 section 8 recommends.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// How long it is remembered that an address does not answer.
+/// How long an address that did not answer is remembered.
 const LATE_FOR: Duration = Duration::from_secs(60);
 
-/// Most addresses of a name that are tried.
+/// Largest number of addresses of a name that are tried.
 const MAX_ADDRS: usize = 16;
 
-/// Most addresses that are remembered.
+/// Largest number of addresses that are remembered.
 const MAX_LATE: usize = 4096;
 
 /// Addresses that did not answer in time, for all downloads of a worker.
@@ -49,14 +50,14 @@ impl Late {
 pub(super) struct Race<'l> {
     late: &'l Late,
     waiting: VecDeque<SocketAddr>,
-    /// In the order in which they began.
+    /// In order of their start.
     running: Vec<SocketAddr>,
-    /// When the next one begins.
+    /// When the next attempt starts.
     next: Instant,
 }
 
 impl<'l> Race<'l> {
-    /// Attempts at `addrs`, best first.
+    /// Creates a race between `addrs`, best first.
     pub(super) fn new(late: &'l Late, addrs: &[SocketAddr], now: Instant) -> Self {
         let addrs = &addrs[..addrs.len().min(MAX_ADDRS)];
         let (last, first) = in_turn(addrs)
@@ -70,7 +71,7 @@ impl<'l> Race<'l> {
         }
     }
 
-    /// The address to begin with at `now`, if it is time for one.
+    /// Returns the address to connect to at `now`, if it is time for another attempt.
     pub(super) fn begin(&mut self, now: Instant) -> Option<SocketAddr> {
         if !self.running.is_empty() && now < self.next {
             return None;
@@ -81,7 +82,7 @@ impl<'l> Race<'l> {
         Some(addr)
     }
 
-    /// How long to wait for what runs: until the next one begins, but no longer than `limit`.
+    /// Returns the end of the wait for running attempts: the next start, but no later than `limit`.
     pub(super) fn until(&self, limit: Instant) -> Instant {
         if self.waiting.is_empty() {
             limit
@@ -90,18 +91,18 @@ impl<'l> Race<'l> {
         }
     }
 
-    /// `addr` has answered: the ones that began before it have not.
+    /// Ends the race won by `addr`. Attempts that started before it count as not answered.
     pub(super) fn won(&self, addr: SocketAddr, now: Instant) {
         for late in self.running.iter().take_while(|other| **other != addr) {
             self.late.note(*late, now);
         }
     }
 
-    /// `addr` has failed: the next one begins.
+    /// Removes the failed attempt at `addr`, so that the next one starts at once.
     ///
     /// # Errors
     ///
-    /// If nothing is left, or no other can do better.
+    /// Fails if no address is left, or if the error would affect the other addresses too.
     pub(super) fn lost(
         &mut self,
         addr: SocketAddr,
@@ -117,7 +118,7 @@ impl<'l> Race<'l> {
         Ok(())
     }
 
-    /// The time is over, and nothing that runs has answered.
+    /// Ends the race at its time limit: none of the running attempts was answered.
     pub(super) fn timed_out(&self, now: Instant) {
         for addr in &self.running {
             self.late.note(*addr, now);
@@ -125,7 +126,7 @@ impl<'l> Race<'l> {
     }
 }
 
-/// `addrs`, one of each family after the other, beginning with that of the first.
+/// Returns `addrs` with the families alternating, starting with that of the first address.
 fn in_turn(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     let first = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let of = |v6: bool| addrs.iter().filter(move |addr| addr.is_ipv6() == v6);
@@ -138,7 +139,7 @@ fn in_turn(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Whether the next address may do better: this one refused, or there is no way to it.
+/// Returns whether another address may work: this one refused or is unreachable.
 fn concerns_one_address(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,6 +1,6 @@
-//! Whose certificates are trusted, and which one is shown.
+//! Trusted certificates, and the client's own.
 //!
-//! It must not judge a certificate: that is rustls's.
+//! Must not verify a certificate: rustls does.
 
 use std::fs;
 
@@ -11,15 +11,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::SetupError;
 
-/// What is trusted.
+/// Trusted certificates.
 #[derive(Debug)]
 pub(super) struct Trusted {
     pub(super) roots: RootCertStore,
-    /// Certificates that the user gave: a server may also show one of them as its own.
+    /// Certificates from the user. A server may also present one of them as its own.
     pub(super) given: Vec<CertificateDer<'static>>,
 }
 
-/// The certificates that `trust` speaks of.
+/// Returns the certificates that `trust` refers to.
 pub(super) fn roots(trust: &Trust) -> Result<Trusted, SetupError> {
     let certificates = match trust {
         Trust::WebRoots => {
@@ -40,7 +40,7 @@ pub(super) fn roots(trust: &Trust) -> Result<Trusted, SetupError> {
         Trust::Pem(pem) => certificates(pem.as_bytes(), "the given text")?,
     };
     let mut roots = RootCertStore::empty();
-    // What cannot be a root after all is left out.
+    // Certificates that cannot be roots are left out.
     roots.add_parsable_certificates(certificates.iter().cloned());
     let given = match trust {
         Trust::File(_) | Trust::Pem(_) => certificates,
@@ -49,8 +49,8 @@ pub(super) fn roots(trust: &Trust) -> Result<Trusted, SetupError> {
     Ok(Trusted { roots, given })
 }
 
-/// What the operating system trusts; files of it that cannot be read are of no interest as long as
-/// others can.
+/// Returns the certificates that the operating system trusts. Unreadable files are ignored as long
+/// as other certificates can be read.
 fn system() -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let loaded = rustls_native_certs::load_native_certs();
     if loaded.certs.is_empty() {
@@ -71,7 +71,7 @@ fn certificates(pem: &[u8], place: &str) -> Result<Vec<CertificateDer<'static>>,
         place: place.to_owned(),
         cause,
     };
-    // A bundle may hold other things as well.
+    // A bundle may also contain other items.
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| refused(error.to_string()))?;
@@ -83,7 +83,7 @@ fn certificates(pem: &[u8], place: &str) -> Result<Vec<CertificateDer<'static>>,
     Ok(found)
 }
 
-/// The certificates and the key that a client shows.
+/// Returns the certificates and the key that a client presents.
 pub(super) fn identity(
     identity: &Identity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), SetupError> {

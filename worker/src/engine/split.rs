@@ -1,7 +1,7 @@
-//! One body over several connections, for either engine: which piece comes next, and how far the
-//! file is.
+//! One body over several connections, for both engines: the next piece, and the progress of the
+//! file.
 //!
-//! It must not connect, or wait.
+//! Must not connect or wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,17 +14,17 @@ use crate::fault::Fault;
 use crate::store::Ahead;
 use crate::transfer::{Claim, Pieces, Transfer};
 
-/// A body that comes over several connections.
+/// A body that is received over several connections.
 #[derive(Debug)]
 pub(super) struct Split {
     pieces: Mutex<Pieces>,
     file: Ahead,
-    /// Connections beside the first that are at work.
+    /// Number of active connections beside the first.
     helpers: AtomicUsize,
 }
 
 impl Split {
-    /// What follows of `body`, if it may come in pieces.
+    /// Starts a split of the rest of `body`, if it may be received in pieces.
     pub(super) fn begin(transfer: &Transfer<'_>, body: &mut Body) -> Option<Self> {
         let pieces = transfer.pieces()?;
         let partial = body.plain()?;
@@ -36,23 +36,23 @@ impl Split {
         })
     }
 
-    /// Connections beside the first that it is worth.
+    /// Returns how many connections beside the first are worthwhile.
     pub(super) fn most_helpers(&self) -> usize {
         self.lock().connections().saturating_sub(1)
     }
 
-    /// One more is at work, until the place that it has is dropped.
+    /// Counts one more helper, until the returned value is dropped.
     pub(super) fn enlist(&self) -> Enlisted<'_> {
         self.helpers.fetch_add(1, Ordering::AcqRel);
         Enlisted(&self.helpers)
     }
 
-    /// Whether some are at work.
+    /// Returns whether any helper is active.
     pub(super) fn has_helpers(&self) -> bool {
         self.helpers.load(Ordering::Acquire) > 0
     }
 
-    /// The part of the first connection, which is at byte `at`.
+    /// Returns the part of the first connection, which is at byte `at`.
     pub(super) fn lead(&self, at: u64) -> Lead<'_> {
         Lead {
             split: self,
@@ -61,12 +61,12 @@ impl Split {
         }
     }
 
-    /// The next piece that nobody gets.
+    /// Claims the next piece that no connection receives.
     pub(super) fn claim(&self) -> Option<Claim> {
         self.lock().claim()
     }
 
-    /// What was claimed is coming. Where it goes to; nothing if somebody else gets it by now.
+    /// Starts the claimed piece and returns its writer, or `None` if another connection has it now.
     pub(super) fn hold(&self, claim: &Claim) -> Option<Arrival<'_>> {
         self.lock().hold(claim).then(|| Arrival {
             split: self,
@@ -75,27 +75,27 @@ impl Split {
         })
     }
 
-    /// What was claimed was refused.
+    /// Releases a claimed piece that the server refused.
     pub(super) fn release(&self, claim: &Claim) {
         self.lock().release(claim, false);
     }
 
-    /// How many bytes of the body are there.
+    /// Returns how many bytes of the body have been received.
     pub(super) fn received(&self) -> u64 {
         self.lock().received()
     }
 
-    /// Whether all of it is.
+    /// Returns whether the whole body has been received.
     pub(super) fn is_whole(&self) -> bool {
         self.lock().is_whole()
     }
 
-    /// Counts what came over all connections, notes what is there without gaps, and hashes some of
-    /// it. Whether all is hashed that can be.
+    /// Counts the bytes of all connections, notes how many are there without gaps, and hashes
+    /// another piece. Returns whether everything that can be hashed is hashed.
     ///
     /// # Errors
     ///
-    /// If the body comes too slowly, or cannot be read again.
+    /// Fails if the body arrives too slowly, or if the file cannot be read back.
     pub(super) fn tend(
         &self,
         transfer: &mut Transfer<'_>,
@@ -117,13 +117,13 @@ impl Split {
         body.plain().map_or(Ok(true), |partial| partial.rehash())
     }
 
-    /// Every update is whole in itself, so a panic elsewhere does not matter.
+    /// Locks the pieces. Every update is complete in itself, so a panic elsewhere does no harm.
     fn lock(&self) -> MutexGuard<'_, Pieces> {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The place of a helper.
+/// Counts an active helper until it is dropped.
 #[derive(Debug)]
 pub(super) struct Enlisted<'s>(&'s AtomicUsize);
 
@@ -133,24 +133,25 @@ impl Drop for Enlisted<'_> {
     }
 }
 
-/// Where the first connection is.
+/// Position of the first connection.
 #[derive(Debug)]
 pub(super) struct Lead<'s> {
     split: &'s Split,
     at: u64,
-    /// What is left of its piece; nothing once it brought the last one.
+    /// Bytes left of its piece; none once it has received the last piece.
     left: Option<u64>,
 }
 
 impl Lead<'_> {
-    /// How many of `size` bytes may be taken in before they are [`took`](Self::took).
+    /// Returns how many of `size` bytes may be written before the next call of
+    /// [`took`](Self::took).
     pub(super) fn most(&self, size: usize) -> usize {
         let left = self.left.unwrap_or(u64::MAX);
         usize::try_from(left).map_or(size, |left| left.min(size))
     }
 
-    /// So many more bytes are in the file. Whether the connection goes on: otherwise, what follows is
-    /// coming over another.
+    /// Records that `bytes` more were written to the file. Returns whether the connection
+    /// continues; if not, another connection receives what follows.
     pub(super) fn took(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let mut pieces = self.split.lock();
@@ -166,7 +167,7 @@ impl Lead<'_> {
     }
 }
 
-/// A piece that comes. Dropped before its end, it leaves the rest of it to others.
+/// A piece that is being received. If it is dropped early, other connections can claim its rest.
 #[derive(Debug)]
 pub(super) struct Arrival<'s> {
     split: &'s Split,
@@ -175,11 +176,11 @@ pub(super) struct Arrival<'s> {
 }
 
 impl Arrival<'_> {
-    /// Writes `data`, which is what follows.
+    /// Writes `data`, the next bytes of the piece.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if the data cannot be written.
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
         self.split.file.write(data, self.at)?;
         let bytes = data.len() as u64;

@@ -1,7 +1,7 @@
-//! TLS for every engine: one configuration, made with the first connection that needs it.
+//! TLS for all engines: one configuration, created with the first connection that needs it.
 //!
-//! It must not connect, and leaves the judgement of certificates to rustls, with two exceptions:
-//! when it is told to take any, and when a server shows a certificate that the user has given.
+//! Must not connect. rustls verifies certificates, with two exceptions: if any certificate is to be
+//! accepted, and if a server presents a certificate that the user has given.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,40 +23,40 @@ use crate::login::Logins;
 use crate::route::bare;
 use crate::transfer::{Transfer, TransportError};
 
-/// What a server is offered to speak over TLS (RFC 7301), best first.
+/// Protocols offered to a server over TLS (RFC 7301), best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Offer {
-    /// HTTP/1.1, and no word about it.
+    /// HTTP/1.1, without offering any protocol.
     Http1,
     /// HTTP/2 or HTTP/1.1.
     Http2,
 }
 
-/// Trust, and what resumes sessions.
+/// Trusted certificates, and the configurations that resume sessions.
 pub(crate) struct Tls {
     roots: Arc<RootCertStore>,
     given: Vec<CertificateDer<'static>>,
     insecure: bool,
     identity: Option<Shown>,
     configs: [OnceLock<Arc<ClientConfig>>; 4],
-    /// Those with the certificate of one host.
+    /// Configurations with the certificate of one host.
     of_hosts: Mutex<HashMap<(String, Offer), Arc<ClientConfig>>>,
 }
 
 /// Certificates, and the key of the first.
 type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Whom a connection leads to.
+/// Whether the server of a connection may receive the user's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// Somebody whom the user's certificate is for: it is shown if that is asked for.
+    /// A server that the user's certificate is for. It is presented if the server requests it.
     Meant,
-    /// Somebody else.
+    /// Any other server.
     Others,
 }
 
 impl Audience {
-    /// Of the next request.
+    /// Returns the audience of the next request.
     pub(super) fn of(transfer: &Transfer<'_>) -> Self {
         match transfer.shows_identity() {
             true => Self::Meant,
@@ -79,7 +79,7 @@ impl Tls {
         })
     }
 
-    /// The configuration for what is offered, and to whom.
+    /// Returns the configuration for an offer and an audience.
     pub(super) fn config(
         &self,
         offer: Offer,
@@ -100,7 +100,7 @@ impl Tls {
         Ok(Arc::clone(place.get_or_init(|| config)))
     }
 
-    /// The configuration for `host`, whose certificate comes before that of the whole run.
+    /// Returns the configuration for `host`. Its own certificate has priority over that of the run.
     pub(super) fn config_of(
         &self,
         host: &str,
@@ -169,13 +169,13 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Whom a certificate must name: `host` as URLs write it.
+/// Returns the name that a certificate must contain, for `host` as written in URLs.
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, TransportError> {
     ServerName::try_from(bare(host).to_owned())
         .map_err(|error| TransportError::Tls(error.to_string()))
 }
 
-/// What went wrong in a handshake: where nothing could be agreed upon, what was offered.
+/// Converts a handshake error. If nothing could be agreed upon, names what was offered.
 #[allow(
     clippy::wildcard_enum_match_arm,
     reason = "rustls's enum of errors is open, and may grow with any release"
@@ -204,17 +204,18 @@ pub(super) fn explain(error: &Error) -> String {
     format!("{offered} ({error})")
 }
 
-/// Takes a certificate that the roots vouch for, and one that the user has given as a root and that
-/// the server shows as its own: `openssl req -x509` makes such (RFC 5280 section 4.2.1.9 forbids it).
+/// Accepts a certificate that the roots vouch for, and one that the user has given as a root and
+/// the server presents as its own: `openssl req -x509` creates such certificates (RFC 5280 section
+/// 4.2.1.9 forbids them).
 #[derive(Debug)]
 struct Verifier {
-    /// None takes any certificate, readable or not (`--insecure`). So anybody can pretend to be the server, and
-    /// there is no use in a check that the one who talks owns the certificate.
+    /// None accepts any certificate, readable or not (`--insecure`). Anybody can then pretend to be
+    /// the server, so a check that the peer owns the certificate would be useless.
     usual: Option<Arc<WebPkiServerVerifier>>,
     given: Vec<CertificateDer<'static>>,
 }
 
-/// What is offered to a server whose certificate is not checked: all that there is.
+/// Signature schemes offered to a server whose certificate is not verified: all of them.
 const ANY_SCHEME: [SignatureScheme; 13] = [
     SignatureScheme::ECDSA_NISTP256_SHA256,
     SignatureScheme::ECDSA_NISTP384_SHA384,
@@ -231,7 +232,8 @@ const ANY_SCHEME: [SignatureScheme; 13] = [
     SignatureScheme::RSA_PKCS1_SHA1,
 ];
 
-/// Whether this is all that is wrong with a certificate, which is valid at this time.
+/// Returns whether the only error is that a root is used as a server certificate. Its dates are
+/// valid in that case.
 fn is_root_as_server(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(cause)) = error else {
         return false;

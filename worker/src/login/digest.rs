@@ -1,7 +1,6 @@
-//! Digest access authentication (RFC 7616): a challenge, and what proves the password to it.
+//! Digest access authentication (RFC 7616): challenges and their answers.
 //!
-//! MD5 and SHA-256, each also with `-sess`; `qop` `auth` or none. A challenge that wants anything
-//! else is as good as none.
+//! MD5 and SHA-256, each also with `-sess`; `qop` `auth` or none. Any other challenge is ignored.
 
 use std::fmt::Write as _;
 
@@ -15,38 +14,38 @@ use url::{Position, Url};
 
 use super::Pair;
 
-/// Longest text of a challenge that is read, in bytes.
+/// Longest challenge that is read, in bytes.
 const MAX_CHALLENGE: usize = 4096;
 
-/// Most schemes that are named in a message.
+/// Largest number of schemes that are named in a message.
 const MOST_NAMED: usize = 4;
 
-/// How digests are made, the better one last.
+/// Digest algorithms, in order of preference, the best one last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Algorithm {
     Md5,
     Sha256,
 }
 
-/// See the module.
+/// A challenge that can be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Challenge {
     algorithm: Algorithm,
-    /// As the server wrote it, to be repeated.
+    /// The algorithm as the server wrote it, to be repeated.
     named: Option<String>,
     session: bool,
     realm: String,
     nonce: String,
     opaque: Option<String>,
-    /// Whether the server counts how often a nonce is used.
+    /// Whether the answer has a `qop`, so that the server counts how often a nonce is used.
     counts: bool,
     userhash: bool,
-    /// The password may be good, and only the nonce old.
+    /// Whether only the nonce is old and the password may be right.
     pub(crate) stale: bool,
 }
 
 impl Challenge {
-    /// The best that a response makes and that can be answered.
+    /// Returns the best challenge of a response that can be answered.
     pub(crate) fn best(headers: &HeaderMap) -> Option<Self> {
         let mut best: Option<Self> = None;
         for text in texts(headers) {
@@ -105,17 +104,17 @@ impl Challenge {
         challenge.is_harmless().then_some(challenge)
     }
 
-    /// Whether what is repeated of it fits into a header.
+    /// Returns whether the parts that an answer repeats fit into a header.
     fn is_harmless(&self) -> bool {
         let optional = [&self.opaque, &self.named].into_iter().flatten();
         let mut texts = optional.chain([&self.realm, &self.nonce]);
         texts.all(|text| !text.contains(char::is_control))
     }
 
-    /// `Authorization` of a GET of `url`, the `count`th with this nonce.
+    /// Returns `Authorization` for a GET of `url`, the `count`th with this nonce.
     pub(crate) fn answer(&self, pair: &Pair, url: &Url, count: u32) -> String {
         let mut random = [0; 18];
-        // Without randomness the server alone chooses what is hashed, as before there was a cnonce.
+        // Without randomness the server alone chooses what is hashed, as before cnonce existed.
         let _ = getrandom::fill(&mut random);
         self.answer_with(pair, url, count, &BASE64URL_NOPAD.encode(&random))
     }
@@ -167,7 +166,7 @@ impl Challenge {
         text
     }
 
-    /// The digest of `parts` with colons between them, in hexadecimal.
+    /// Returns the digest of `parts`, joined by colons, in hexadecimal.
     fn hash(&self, parts: &[&[u8]]) -> String {
         let text = parts.join(&b':');
         match self.algorithm {
@@ -188,7 +187,7 @@ fn texts(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     texts.filter(|text| text.len() <= MAX_CHALLENGE)
 }
 
-/// The schemes that a response asks for, for a person; nothing if it names none.
+/// Returns the authentication schemes that a response offers, as text; empty if it names none.
 pub(crate) fn schemes(headers: &HeaderMap) -> String {
     let mut schemes: Vec<&str> = Vec::new();
     for text in texts(headers) {

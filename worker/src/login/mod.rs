@@ -1,6 +1,6 @@
-//! What this worker may log in with: what it was told of hosts, and the challenges that they made.
+//! Credentials that this worker may use: the logins it received, and the challenges of servers.
 //!
-//! It must not decide which request carries what: that is the transfer's.
+//! Must not decide which request carries which login: the transfer does.
 
 mod digest;
 
@@ -12,13 +12,13 @@ use url::Url;
 
 pub(crate) use digest::{Challenge, schemes};
 
-/// Most challenges that are remembered.
+/// Largest number of challenges that are kept.
 const MAX_SPACES: usize = 1024;
 
-/// An origin, and the user who is known there.
+/// An origin and a user name there.
 type Space = (String, Vec<u8>);
 
-/// A user name and its password, as bytes: a URL may hold any.
+/// A user name and its password, as bytes, because a URL may contain any bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) user: Vec<u8>,
@@ -34,14 +34,14 @@ impl From<&Credentials> for Pair {
     }
 }
 
-/// Credentials are not for logs.
+/// Keeps credentials out of logs.
 impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
 }
 
-/// See the module. Shared by all slots of a worker.
+/// Logins and challenges, shared by all slots of a worker.
 #[derive(Debug, Default)]
 pub struct Logins {
     hosts: LoginHosts,
@@ -51,7 +51,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Nothing is known but for whom there may be something.
+    /// Creates an empty set, with the hosts for which the coordinator may have logins.
     #[must_use]
     pub fn new(options: &LoginOptions) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Logins {
         }
     }
 
-    /// Takes in what the coordinator says.
+    /// Adds logins from the coordinator.
     pub fn learn(&self, logins: Vec<Login>) {
         let mut held = lock(&self.held);
         for login in logins {
@@ -68,17 +68,17 @@ impl Logins {
         }
     }
 
-    /// What is known for `host`.
+    /// Returns the login of `host`, if it was received.
     pub(crate) fn of(&self, host: &str) -> Option<Arc<Login>> {
         lock(&self.held).get(host).cloned()
     }
 
-    /// Whether the coordinator may have something for `host` and has not said what.
+    /// Returns whether the coordinator may have a login for `host` that was not received yet.
     pub(crate) fn lacks(&self, host: &str, is_home: bool) -> bool {
         self.hosts.may_know(host, is_home) && !lock(&self.held).contains_key(host)
     }
 
-    /// Remembers the challenge of the origin of `url` to `user`.
+    /// Stores the challenge of the origin of `url` to `user`.
     pub(crate) fn challenge(&self, url: &Url, user: &[u8], challenge: Challenge) {
         let mut spaces = lock(&self.spaces);
         if spaces.len() >= MAX_SPACES {
@@ -87,7 +87,7 @@ impl Logins {
         spaces.insert(space(url, user), (challenge, 0));
     }
 
-    /// `Authorization` of a GET of `url`, if its origin is known to want a digest.
+    /// Returns `Authorization` for a GET of `url`, if its origin has sent a digest challenge.
     pub(crate) fn answer(&self, url: &Url, pair: &Pair) -> Option<String> {
         let mut spaces = lock(&self.spaces);
         let (challenge, count) = spaces.get_mut(&space(url, &pair.user))?;
@@ -100,7 +100,7 @@ fn space(url: &Url, user: &[u8]) -> Space {
     (url.origin().ascii_serialization(), user.to_owned())
 }
 
-/// Nothing in here is left half done, so a panic elsewhere does not matter.
+/// Locks `mutex`. No update here is left incomplete, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use crate::testing::options;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A resolver whose lookups are counted and answered by `answer`.
+/// Creates a resolver whose lookups are counted and answered by `answer`.
 fn resolver(
     options: &HttpOptions,
     answer: impl Fn(&str) -> Result<Vec<IpAddr>, ResolveError> + Send + Sync + 'static,
@@ -228,7 +228,7 @@ fn a_task_that_asks_is_woken_by_the_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let found = runtime.expect("a runtime").block_on(async {
         tokio::join!(ask(), ask(), async {
-            // Both of the others have asked, and wait.
+            // Both others have asked and are waiting.
             answer.send(()).expect("the lookup waits");
         })
     });

@@ -1,18 +1,18 @@
-//! The hashes of a body, computed as it is written.
+//! Hashes of a body, computed as it is written.
 
 use md5::Md5;
 use protocol::{Algorithm, Checksum};
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
-/// SHA-256 and those that are asked for beside it.
+/// SHA-256 and any other hashes that are needed.
 #[derive(Debug)]
 pub(super) struct Hashes {
     sha256: Sha256,
     others: Vec<Running>,
 }
 
-/// One that is being computed.
+/// A hash that is being computed.
 #[derive(Debug)]
 enum Running {
     Md5(Md5),
@@ -22,7 +22,7 @@ enum Running {
 }
 
 impl Hashes {
-    /// Of nothing, with these beside SHA-256.
+    /// Starts SHA-256 and the hashes of `algorithms`.
     pub(super) fn new(algorithms: &[Algorithm]) -> Self {
         let running = |algorithm: &Algorithm| match algorithm {
             Algorithm::Md5 => Some(Running::Md5(Md5::new())),
@@ -49,7 +49,7 @@ impl Hashes {
         }
     }
 
-    /// The SHA-256, and the others.
+    /// Returns the SHA-256 and the other checksums.
     pub(super) fn finish(self) -> ([u8; 32], Vec<Checksum>) {
         let finished = |running| {
             let (algorithm, digest): (_, Box<[u8]>) = match running {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_hash_is_that_of_all_pieces_together() {
-        // As computed by md5sum, sha1sum, sha256sum and sha512sum of coreutils; the CRC is the check
+        // Computed by md5sum, sha1sum, sha256sum and sha512sum of coreutils; the CRC is the check
         // value of RFC 3720.
         let mut hashes = Hashes::new(&Algorithm::ALL);
         for piece in ["12345", "", "6789"] {

@@ -1,8 +1,8 @@
-//! Where a file will be, and what an earlier attempt left of it: the partial body and its note.
+//! The place of a file, and what an earlier attempt left there: the partial body and its note.
 //!
 //! A note is removed before its body is overwritten, and written after the first bytes that it
-//! speaks of; so it never speaks of others, whenever a process dies. It must not judge whether a
-//! server still has the same body.
+//! describes. So it never describes other bytes, whenever a process dies. This module must not
+//! decide whether a server still has the same body.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -20,10 +20,10 @@ use super::hashes::Hashes;
 use super::{BODY, Partial, Store};
 use crate::fault::Fault;
 
-/// Largest note that is read. Larger ones are not written.
+/// Largest note that is read or written, in bytes.
 const MAX_NOTE: u64 = 32 * 1024;
 
-/// How a file is begun, whatever was there; a link is not followed, and nothing waited for.
+/// Flags for a new file, whatever was there. Links are not followed, and opening never blocks.
 const NEW: OFlags = OFlags::WRONLY
     .union(OFlags::CREATE)
     .union(OFlags::TRUNC)
@@ -31,20 +31,20 @@ const NEW: OFlags = OFlags::WRONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK);
 
-/// Where a file will be.
+/// Place of a file.
 #[derive(Debug)]
 pub struct Site {
     store: Arc<Store>,
     name: String,
-    /// There is a note, good or not.
+    /// Whether there is a note, valid or not.
     noted: bool,
     left: Option<(PartialNote, u64)>,
-    /// Those of the checksums that the list has of it.
+    /// Algorithms of the checksums that the list gives for it.
     algorithms: Vec<Algorithm>,
 }
 
 impl Site {
-    /// For names that are checked.
+    /// Creates a site for an assignment whose name is checked.
     pub(super) fn new(store: Arc<Store>, assignment: &Assignment) -> Self {
         let name = assignment.partial.clone();
         let note = if assignment.begun {
@@ -52,7 +52,7 @@ impl Site {
         } else {
             Err(Errno::NOENT)
         };
-        // One that may not be read is one.
+        // A note that cannot be read still counts as one.
         let noted = !matches!(note, Err(Errno::NOENT));
         let left = note.ok().and_then(|file| read_note(&store, &name, file));
         Self {
@@ -68,25 +68,25 @@ impl Site {
         }
     }
 
-    /// What is there of a body that another attempt can go on with: what it is, and how many bytes.
+    /// Returns the note of a body that another attempt can continue, and the body's size in bytes.
     #[must_use]
     pub fn left(&self) -> Option<(PartialNote, u64)> {
         self.left.clone()
     }
 
-    /// Begins the file from nothing.
+    /// Creates the file, empty.
     ///
     /// # Errors
     ///
-    /// If no file can be created.
+    /// Fails if no file can be created.
     pub fn begin(self) -> Result<Partial, Fault> {
         if self.noted {
-            // It must not speak of the bytes that follow.
+            // The note must not describe the bytes that follow.
             remove_note(&self.store, &self.name)
                 .map_err(|errno| Fault::storing("remove the note of", BODY, errno))?;
         }
         let mode = Mode::from_raw_mode(0o666);
-        // Parts that are written ahead are read again, to be hashed.
+        // Parts that are written ahead are read back to be hashed.
         let flags = NEW.difference(OFlags::WRONLY) | OFlags::RDWR;
         match openat(&self.store.partial, &*self.name, flags, mode) {
             Ok(fd) => Ok(self.partial(File::from(fd), 0)),
@@ -98,11 +98,11 @@ impl Site {
         }
     }
 
-    /// Goes on behind the first `from` bytes of what is there. They are still to be hashed.
+    /// Continues after the first `from` bytes of the file. They are still to be hashed.
     ///
     /// # Errors
     ///
-    /// If there are fewer, or they cannot be opened.
+    /// Fails if there are fewer bytes, or if the file cannot be opened.
     pub fn resume(self, from: u64) -> Result<Partial, Fault> {
         let opened = || {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -129,7 +129,7 @@ impl Site {
         }
     }
 
-    /// The attempt failed with `fault` before there was a body. What is there stays only if another
+    /// Ends the attempt with `fault` before there was a body. The files are kept only if another
     /// attempt may follow.
     pub fn abandon(self, fault: &Fault) {
         if matches!(fault.severity, Severity::Permanent | Severity::Fatal) {
@@ -137,17 +137,17 @@ impl Site {
         }
     }
 
-    /// What is there is of no use any more.
+    /// Removes what an earlier attempt left.
     pub fn discard(self) {
         if self.noted {
-            // What stays nevertheless, the end of the run removes.
+            // If removal fails, the end of the run removes it.
             let _ = remove_note(&self.store, &self.name);
             let _ = unlinkat(&self.store.partial, &*self.name, AtFlags::empty());
         }
     }
 
     fn partial(self, file: File, bytes: u64) -> Partial {
-        // A note that says how much is whole goes on doing so.
+        // A note that records how much is whole continues to do so.
         let vouching = match &self.left {
             Some((note, _)) if bytes > 0 && note.whole.is_some() => {
                 Some(Vouching::begin(&self.store, &self.name, note, bytes))
@@ -179,7 +179,7 @@ fn open_note(store: &Store, name: &str) -> Result<File, Errno> {
     Ok(File::from(fd))
 }
 
-/// The note in `file`, if it is good, and the size of the body of partial `name`.
+/// Returns the note in `file`, if it is valid, and the size of the body of partial `name`.
 fn read_note(store: &Store, name: &str, file: File) -> Option<(PartialNote, u64)> {
     let boot = store.boot.as_ref()?;
     let mut text = Vec::new();
@@ -192,7 +192,7 @@ fn read_note(store: &Store, name: &str, file: File) -> Option<(PartialNote, u64)
     (note.is_good(boot) && is_file).then_some((note, size))
 }
 
-/// A note that says how much is whole, and is written over as that grows.
+/// A note that records how many bytes are whole, and is overwritten as that number grows.
 #[derive(Debug)]
 pub(super) struct Vouching {
     file: File,
@@ -201,8 +201,8 @@ pub(super) struct Vouching {
 }
 
 impl Vouching {
-    /// The note of partial `name`, of which `bytes` are whole, in place of what there is; nothing,
-    /// and no note, if it cannot be written.
+    /// Replaces the note of partial `name` by one with `bytes` whole bytes. If it cannot be
+    /// written, returns `None` and leaves no note.
     pub(super) fn begin(store: &Store, name: &str, note: &PartialNote, bytes: u64) -> Option<Self> {
         let flags = NEW.difference(OFlags::TRUNC);
         let open = || {
@@ -229,12 +229,12 @@ impl Vouching {
         vouching
     }
 
-    /// Since when it says what it says.
+    /// Returns the time since the last update.
     pub(super) fn rested(&self) -> Duration {
         self.said.elapsed()
     }
 
-    /// So many bytes are whole now. Whether that could be written.
+    /// Records that `bytes` are whole. Returns whether the note could be written.
     pub(super) fn say(&mut self, bytes: u64) -> bool {
         let whole = Some(Whole(bytes));
         if self.note.whole == whole {
@@ -247,14 +247,14 @@ impl Vouching {
             return false;
         };
         let length = text.len() as u64;
-        // Whatever was there begins with another version, or has the same length.
+        // Earlier content begins with another version or has the same length.
         length <= MAX_NOTE
             && self.file.write_all_at(&text, 0).is_ok()
             && (!is_first || self.file.set_len(length).is_ok())
     }
 }
 
-/// Writes the note of partial `name`; whether that worked.
+/// Writes the note of partial `name`, and returns whether that succeeded.
 pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool {
     let Some(boot) = store.boot.clone() else {
         return false;
@@ -276,7 +276,7 @@ pub(super) fn write_note(store: &Store, name: &str, note: &PartialNote) -> bool 
         .map_err(std::io::Error::from)
         .and_then(|fd| File::from(fd).write_all(&text));
     if written.is_err() {
-        // What is left of it does not parse.
+        // An incomplete note does not parse.
         let _ = remove_note(store, name);
     }
     written.is_ok()

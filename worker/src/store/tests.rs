@@ -1,4 +1,4 @@
-//! Tests of the store: what is on disk, at every step.
+//! Tests of the store: what is on disk at each step.
 
 use protocol::{Severity, Validator};
 
@@ -78,7 +78,7 @@ fn what_a_killed_worker_left_is_taken_over() {
     for path in ["a", &"n".repeat(250)] {
         let mut left = begin(&store, path).expect("a file");
         left.write(b"longer than what follows").expect("written");
-        // As a kill would: nothing is cleaned up.
+        // Like a kill: nothing is cleaned up.
         std::mem::forget(left);
         let mut partial = begin(&store, path).expect("the same file");
         assert_eq!(partials(&folder), 1);
@@ -265,14 +265,14 @@ fn what_is_written_ahead_of_a_gap_is_not_vouched_for() {
         length,
         "a note is written over, and must not grow"
     );
-    // As a kill would: nothing is cleaned up.
+    // Like a kill: nothing is cleaned up.
     std::mem::forget(partial);
     let mut next = assignment("a");
     next.begun = true;
     let site = store.site(&next).expect("a good name");
     let (note, have) = site.left().expect("something is left");
     assert_eq!(have, 5);
-    // What follows goes on saying how much is whole.
+    // The next attempt continues to record how much is whole.
     let mut partial = site.resume(have).expect("a file");
     assert_eq!(body(&folder, "a"), b"abcde");
     while !partial.rehash().expect("read") {}

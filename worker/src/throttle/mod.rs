@@ -1,14 +1,14 @@
-//! `--limit-rate`: how the downloads of all workers share one rate.
+//! `--limit-rate`: one rate, shared by the downloads of all workers.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, annex A) over one word of memory: the time at
-//! which all that was admitted so far will have passed, if it passes at the rate. Who wants to read
-//! on takes a **turn** of so many bytes: he moves the word on by the time that they take, with one
-//! compare-and-swap, and the turn is his once the time has come that the word showed before. So
-//! turns are had in the order in which they were asked for, by whoever asks and by nobody else, and
-//! a worker that is killed at any point leaves a word that is good.
+//! This is the generic cell rate algorithm (ITU-T I.371, annex A) over one word of memory. The word
+//! is the time at which everything admitted so far will have passed at the rate. To read more, a
+//! download takes a **turn** of a number of bytes: one compare-and-swap moves the word on by the
+//! time that these bytes take, and the turn begins at the time that the word held before. So turns
+//! are granted in the order of the requests, without a process that manages them, and a worker that
+//! is killed at any point leaves the word valid.
 //!
-//! What was read is paid for before more is read. It must not read a clock, or wait: times are
-//! passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the waiting is the engines'.
+//! Bytes that were read are paid for before more are read. This module must not read a clock or
+//! wait: times are passed in, in nanoseconds of `CLOCK_MONOTONIC`, and the engines do the waiting.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -25,29 +25,30 @@ use pool::memory;
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
-/// Time in which everybody has had a turn, if all want one.
+/// Time in which every download gets a turn, if all need one, in nanoseconds.
 const ROUND: u64 = 100 * MILLISECOND;
 
-/// How long a turn may take at the rate. As many turns end in a second as threads are woken in it,
-/// at most: so not too short; and it should not be felt that there are turns.
+/// How long a turn may take at the rate, in nanoseconds. Each turn may wake a thread, so turns must
+/// not be too short. They must not be long enough to be noticed either.
 const TURN: RangeInclusive<u64> = MILLISECOND..=20 * MILLISECOND;
 
-/// Time that can be made up for, where somebody came late to his turn. What was not used before
-/// that is lost, so that no pause, however long, is followed by a rush.
+/// Time that a download can make up for after it was late for its turn, in nanoseconds. Earlier
+/// unused time is lost, so no pause, however long, is followed by a burst.
 const TOLERANCE: u64 = 100 * MILLISECOND;
 
-/// Bytes read at once: few, so that a server sees a steady client and not one that takes a lot
-/// after each long wait; but a system call should be worth it.
+/// Bytes read at once. Few, so that a server sees a steady client and not one that reads a lot
+/// after each long wait; but enough to be worth a system call.
 const READ: RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
-/// The word is shared with workers that may have been taken over, so nobody waits longer than a line
-/// of this many turns takes, whatever the word says: twice as many as downloads share the rate, each
-/// of which stands in the line once, and at least these, because the pool may grow. So a worker that
-/// writes what it likes at most doubles the time in which the others have their turns.
+/// Least number of turns in the longest line that a download waits for. The word is shared with
+/// workers that may be compromised, so the wait is limited whatever the word says: to twice as many
+/// turns as downloads share the rate, each of which waits for one turn at a time, and at least to
+/// this number, because the pool may grow. So a worker that writes arbitrary values can at most
+/// double the time between the turns of the others.
 const LEAST_LINE: u64 = 64;
 
-/// Attempts at moving the word on while others do the same. After that it is written regardless: a
-/// turn of somebody else may count twice, and nobody tries for ever.
+/// Attempts to move the word on while other downloads do the same. After that it is written
+/// unconditionally: one turn of another download may count twice, but no download tries forever.
 const TRIES: u32 = 1_000;
 
 /// The rate that all downloads share.
@@ -56,41 +57,41 @@ pub struct Throttle {
     line: Line,
     /// Bytes per second, for all downloads of this process.
     rate: Arc<AtomicU64>,
-    /// Nanoseconds that a turn is to take.
+    /// Duration of a turn in nanoseconds, before rounding to bytes.
     time: u64,
-    /// How many turns the line is taken to have at most.
+    /// Largest number of turns in the line.
     longest: u64,
 }
 
-/// So many bytes, which take so many nanoseconds at the rate.
+/// Bytes, and the nanoseconds that they take at the rate.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     bytes: u64,
     cost: u64,
 }
 
-/// The time at which the line ends.
+/// The word: the time at which the line ends.
 #[derive(Clone, Debug)]
 enum Line {
-    /// Of the downloads of one process.
+    /// For the downloads of one process.
     Own(Arc<AtomicU64>),
-    /// Of those of several.
+    /// For those of several processes.
     Shared(&'static AtomicU64),
 }
 
 impl Throttle {
-    /// For workers that are all in this process, each with a clone of it.
+    /// Creates a throttle for workers in this process, each of which gets a clone.
     #[must_use]
     pub fn local(limit: &LimitRate) -> Self {
         Self::new(limit, Line::Own(Arc::default()))
     }
 
-    /// For workers in processes of their own, each with a descriptor of the same
-    /// [`shared_memory`](pool::memory::shared_memory), of one word. The descriptor is of no use afterwards.
+    /// Creates a throttle for workers in separate processes. Each has a descriptor of the same
+    /// [`shared_memory`](pool::memory::shared_memory) of one word, and does not need it afterwards.
     ///
     /// # Errors
     ///
-    /// If `memory` is something else, or the system does not map it.
+    /// Fails if `memory` is something else, or cannot be mapped.
     pub fn shared(limit: &LimitRate, memory: impl AsFd) -> io::Result<Self> {
         let words = memory::map(memory, 1)?;
         Ok(Self::new(limit, Line::Shared(&words[0])))
@@ -105,9 +106,9 @@ impl Throttle {
         }
     }
 
-    /// Sets the rate for turns that are taken from now on, by the downloads of this process.
+    /// Sets the rate for turns that downloads of this process take from now on.
     pub fn set_rate(&self, bytes_per_second: NonZeroU64) {
-        // Nothing else is published with it.
+        // No other data is published with it, so no ordering is needed.
         self.rate.store(bytes_per_second.get(), Ordering::Relaxed);
     }
 
@@ -118,26 +119,26 @@ impl Throttle {
     fn turn(&self) -> Turn {
         let rate = u128::from(self.rate());
         let bytes = (rate * u128::from(self.time) / u128::from(SECOND)).max(1);
-        // Rounded up: a rate is never more than was asked for.
+        // Rounded up, so that the rate never exceeds the limit.
         let cost = (bytes * u128::from(SECOND)).div_ceil(rate);
         let [bytes, cost] = [bytes, cost].map(|number| u64::try_from(number).unwrap_or(u64::MAX));
         Turn { bytes, cost }
     }
 
-    /// Most bytes to read at once.
+    /// Returns the largest number of bytes to read at once.
     pub(crate) fn read_size(&self) -> usize {
         let size = self.turn().bytes.clamp(*READ.start(), *READ.end());
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    /// Bytes that a server may send ahead, where we have a say in it: what comes in a second, within
-    /// `bounds`.
+    /// Returns how many bytes a server may send ahead, where the protocol lets us choose: those of
+    /// one second, within `bounds`.
     pub(crate) fn window(&self, bounds: RangeInclusive<u32>) -> u32 {
         let rate = u32::try_from(self.rate()).unwrap_or(u32::MAX);
         rate.clamp(*bounds.start(), *bounds.end())
     }
 
-    /// Takes the next turn; when it begins comes back, which may be in the past, and how many bytes it is.
+    /// Takes the next turn and returns when it begins, which may be in the past, and its bytes.
     fn take(&self, now: u64) -> (u64, u64) {
         let Turn { bytes, cost } = self.turn();
         (self.take_time(now, cost), bytes)
@@ -145,7 +146,7 @@ impl Throttle {
 
     fn take_time(&self, now: u64, cost: u64) -> u64 {
         let line = self.line();
-        // Nothing else is published with the word, so no ordering is needed.
+        // No other data is published with the word, so no ordering is needed.
         let mut end = line.load(Ordering::Relaxed);
         for _ in 0..TRIES {
             let begin = self.begin(end, now, cost);
@@ -167,7 +168,7 @@ impl Throttle {
         }
     }
 
-    /// When a turn begins that is taken now, at the end of the line.
+    /// Returns when a turn begins that is taken now, with the line ending at `end`.
     fn begin(&self, end: u64, now: u64, cost: u64) -> u64 {
         end.clamp(
             now.saturating_sub(TOLERANCE),
@@ -176,7 +177,7 @@ impl Throttle {
     }
 }
 
-/// What one download after the other has of the rate.
+/// Share of the rate of one slot, for one download after the other.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     throttle: Throttle,
@@ -184,7 +185,7 @@ pub(crate) struct Allowance {
     left: u64,
     /// Bytes that were read and are not paid for.
     owed: u64,
-    /// When the turn begins that was taken last, if it is still to come, and its bytes.
+    /// When the last turn that was taken begins, if that is in the future, and its bytes.
     next: Option<(u64, u64)>,
 }
 
@@ -198,7 +199,7 @@ impl Allowance {
         }
     }
 
-    /// Pays for `bytes` that were read. Whether that is all: otherwise, [`wait`](Self::wait).
+    /// Pays for `bytes` that were read. If it returns `false`, call [`wait`](Self::wait).
     pub(crate) const fn pay(&mut self, bytes: u64) -> bool {
         self.owed = self.owed.saturating_add(bytes);
         if self.owed > self.left {
@@ -209,8 +210,8 @@ impl Allowance {
         true
     }
 
-    /// How long to wait before it is asked again, and before anything is read; nothing once all is
-    /// paid for.
+    /// Returns how long to wait before the next call and before any read, or `None` once all bytes
+    /// are paid for.
     pub(crate) fn wait(&mut self, now: u64) -> Option<Duration> {
         while !self.pay(0) {
             let (begin, bytes) = match self.next {

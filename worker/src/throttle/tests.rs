@@ -1,5 +1,5 @@
-//! Downloads in virtual time, over one line: what they take is never more than the rate allows, in
-//! no window of time and whatever happens to them, and no less where they want it.
+//! Downloads in virtual time over one line. In no window of time do they read more than the rate
+//! allows, whatever happens to them, and they read no less if data is available.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use super::*;
 
 const BEGUN: u64 = 1_000 * SECOND;
 
-/// What it takes until there is a download in the place of one that was killed.
+/// Time until a download replaces one that was killed.
 const RESPAWN: u64 = 10 * MILLISECOND;
 
 fn throttle(rate: u64, sharers: u32) -> Throttle {
@@ -21,31 +21,31 @@ fn throttle(rate: u64, sharers: u32) -> Throttle {
     })
 }
 
-/// Most bytes that `downloads` may take beyond what the rate allows: what may be made up for, a
-/// turn that is being used by each, and one read by each.
+/// Most bytes that `downloads` may read beyond the rate: what may be made up for, one turn in use
+/// by each, and one read by each.
 fn burst(throttle: &Throttle, downloads: u64) -> u128 {
     let tolerated = u128::from(throttle.rate()) * u128::from(TOLERANCE) / u128::from(SECOND);
     let read = u128::from(throttle.turn().bytes) + throttle.read_size() as u128;
     tolerated + u128::from(throttle.turn().bytes) + u128::from(downloads) * read
 }
 
-/// How one download behaves.
+/// Behaviour of one download.
 #[derive(Clone, Debug)]
 struct Habit {
-    /// Nanoseconds between two reads, by its server.
+    /// Nanoseconds between two pieces from its server.
     every: u64,
-    /// Bytes that there are to be read then, in turn.
+    /// Sizes of these pieces, in turn.
     sizes: Vec<u64>,
-    /// It wakes so much later than it wanted to.
+    /// Nanoseconds by which it wakes too late.
     late: u64,
-    /// Reads after which it is killed, and begins anew.
+    /// Number of reads after which it is killed and starts again.
     killed_after: Option<usize>,
 }
 
-/// When how much was read, by whom.
+/// Reads: time, bytes and download.
 type Reads = Vec<(u64, u64, usize)>;
 
-/// Runs downloads until `end`. For `pause`, from its first time to its second, nobody moves.
+/// Runs downloads until `end`. None moves during `pause`, from its first time to its second.
 fn run(throttle: &Throttle, habits: &[Habit], end: u64, pause: Option<(u64, u64)>) -> (Reads, u64) {
     let moved = |at: u64| match pause {
         Some((from, to)) if (from..to).contains(&at) => to,
@@ -78,9 +78,9 @@ fn run(throttle: &Throttle, habits: &[Habit], end: u64, pause: Option<(u64, u64)
     (reads, kills)
 }
 
-/// The most that was read beyond what the rate allows, in any window.
+/// Returns the most bytes read beyond the rate in any window.
 fn worst_excess(reads: &Reads, rate: u64) -> i128 {
-    // Largest difference between the bytes read and those allowed, from some read to some later.
+    // Largest difference between bytes read and bytes allowed, from any read to any later read.
     let (mut lowest, mut worst, mut total) = (i128::MAX, 0, 0);
     for (at, size, _) in reads {
         let allowed = i128::from(at - BEGUN) * i128::from(rate) / i128::from(SECOND);
@@ -99,7 +99,7 @@ fn habit() -> impl Strategy<Value = Habit> {
         prop::option::weighted(0.2, 1..20_usize),
     )
         .prop_map(|(every, sizes, late, killed_after)| Habit {
-            // No server has next to nothing a billion times a second.
+            // No real server sends tiny pieces a billion times a second.
             every: every.max(MILLISECOND * u64::from(sizes.iter().any(|size| *size < 4096))),
             sizes,
             late,
@@ -107,7 +107,7 @@ fn habit() -> impl Strategy<Value = Habit> {
         })
 }
 
-/// One that always wants more than there is.
+/// Returns a download that always has data to read.
 fn greedy() -> Habit {
     Habit {
         every: 0,
@@ -136,7 +136,7 @@ proptest! {
         let pause = pause.map(|(from, time)| (BEGUN + from, BEGUN + from + time));
         let end = pause.map_or(BEGUN, |(_, to)| to) + 2 * SECOND;
         let (reads, kills) = run(&throttle, &habits, end, pause);
-        // Who is killed has paid for nothing of his last read.
+        // A download that is killed has not paid for its last read.
         let lost = u128::from(kills) * throttle.read_size() as u128;
         let most = burst(&throttle, habits.len() as u64) + lost;
         let worst = worst_excess(&reads, rate);
@@ -152,11 +152,11 @@ proptest! {
         let throttle = throttle(rate, sharers);
         let mut habits = others;
         for habit in &mut habits {
-            // A turn of who is killed may be had by nobody.
+            // A turn of a killed download may stay unused.
             habit.killed_after = None;
         }
         habits.push(greedy());
-        // Late ones are late for their own turns; nobody waits for them.
+        // Late downloads are late only for their own turns; the others do not wait for them.
         let (reads, _) = run(&throttle, &habits, BEGUN + 10 * SECOND, None);
         let all = bytes(&reads, |_| true);
         let wanted = 10 * rate;
@@ -258,7 +258,7 @@ fn whatever_the_word_says_a_turn_comes_within_twice_the_time_of_all() {
         assert_eq!(throttle.take(BEGUN).0, longest);
         assert_eq!(word.load(Ordering::Relaxed), longest + throttle.turn().cost);
     }
-    // A line that the downloads have formed is waited for.
+    // A line that the downloads themselves formed is waited for in full.
     let end = BEGUN + 99 * throttle.turn().cost;
     word.store(end, Ordering::Relaxed);
     assert_eq!(throttle.take(BEGUN).0, end);

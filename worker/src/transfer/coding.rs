@@ -1,14 +1,14 @@
-//! How a body is coded (RFC 9110 section 8.4), from its headers.
+//! The codings of a body (RFC 9110 section 8.4), from its headers.
 //!
-//! It must not decode anything.
+//! Must not decode anything.
 
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
-/// Most codings on top of each other. One is usual, and each costs memory.
+/// Largest number of codings of one body. One is usual, and each costs memory.
 const MOST: usize = 3;
 
-/// A coding that can be undone.
+/// A coding that can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// gzip (RFC 1952).
@@ -19,11 +19,11 @@ pub enum Coding {
     Zstd,
 }
 
-/// The codings of a body, in the order in which they were applied.
+/// Returns the codings of a body, in the order in which they were applied.
 ///
 /// # Errors
 ///
-/// If one of them is not known, or there are too many. Says what is wrong.
+/// Returns a description if one of them is unknown, or if there are too many.
 pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
     let mut codings = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
@@ -49,8 +49,8 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Vec<Coding>, String> {
     Ok(codings)
 }
 
-/// Whether a lower-case name stands for no coding at all: what stores and frameworks write there
-/// that is a character set, a media type or a way of sending instead.
+/// Returns whether a lower-case name means no coding: object stores and frameworks put character
+/// sets, media types and transfer methods there.
 pub(super) fn is_none(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 14] = [
         b"",

@@ -1,8 +1,8 @@
-//! Asking whether a file that is in place is still current (RFC 9110 sections 13.1.2 and 13.1.3),
-//! and the validators to ask by the next time.
+//! Conditional requests for a file that is in place (RFC 9110 sections 13.1.2 and 13.1.3), and the
+//! validators for the next time.
 //!
-//! A validator tells the states of one resource apart: it is sent to nobody but the URL that the
-//! file came from. It must not touch a file.
+//! A validator distinguishes the states of one resource, so it is sent only to the URL that the
+//! file came from. This module must not touch a file.
 
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,23 +12,23 @@ use super::Head;
 use super::resume::{MAX_ETAG, settled, text};
 use crate::engine::timestamp;
 
-/// A condition under which a body is wanted.
+/// Condition under which a body is requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Condition<'k>(&'k Known);
 
 impl<'k> Condition<'k> {
-    /// That the server has another state of the file than this.
+    /// Creates the condition that the server has another state than `known`.
     pub(super) const fn new(known: &'k Known) -> Self {
         Self(known)
     }
 
-    /// Where it may be sent.
+    /// Returns whether it may be sent to `url`.
     pub(super) fn is_for(&self, url: &str) -> bool {
         self.0.url == url && self.header().is_some()
     }
 
-    /// How it is said; nothing if there is nothing that can be sent. A tag says more than a date,
-    /// which servers then have to ignore.
+    /// Returns the header, if there is a validator that can be sent. A tag is more precise than a
+    /// date, and servers have to ignore the date if both are sent.
     pub(super) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         let Validators {
             etag,
@@ -42,7 +42,7 @@ impl<'k> Condition<'k> {
         }
     }
 
-    /// Whether a 304 speaks of the state that was asked about: it may name no other tag.
+    /// Returns whether a 304 refers to the requested state: it must not name another tag.
     pub(super) fn is_met_by(&self, head: &Head<'_>) -> bool {
         match (&self.0.validators.etag, text(head.headers, &ETAG)) {
             (Some(asked), Some(now)) => opaque(asked) == opaque(now),
@@ -50,13 +50,13 @@ impl<'k> Condition<'k> {
         }
     }
 
-    /// The file it is about.
+    /// Returns the file that it is about.
     pub(super) const fn known(&self) -> &'k Known {
         self.0
     }
 }
 
-/// The validators of a response that another run can ask by.
+/// Returns the validators of a response that another run can use.
 pub(super) fn validators(headers: &HeaderMap) -> Validators {
     let etag = text(headers, &ETAG).filter(|tag| is_tag(opaque(tag)) && tag.len() <= MAX_ETAG);
     Validators {
@@ -65,17 +65,18 @@ pub(super) fn validators(headers: &HeaderMap) -> Validators {
     }
 }
 
-/// When the body was last modified, as far as the response says it.
+/// Returns when the body was last modified, as far as the response says.
 pub(super) fn modified(headers: &HeaderMap) -> Option<Timestamp> {
     text(headers, &LAST_MODIFIED).and_then(moment)
 }
 
-/// The moment of an HTTP date (RFC 9110 section 5.6.7). None is before 1970.
+/// Converts an HTTP date (RFC 9110 section 5.6.7). None is before 1970.
 pub(super) fn moment(date: &str) -> Option<Timestamp> {
     httpdate::parse_http_date(date).ok().map(timestamp)
 }
 
-/// Those of a body of which this response brought the rest, and `validator` vouches for the whole.
+/// Returns the validators of a body whose rest is in this response, given the `validator` for the
+/// whole.
 pub(super) fn of_rest(headers: &HeaderMap, validator: &Validator) -> Validators {
     let mut found = validators(headers);
     match validator {
@@ -85,13 +86,13 @@ pub(super) fn of_rest(headers: &HeaderMap, validator: &Validator) -> Validators 
     found
 }
 
-/// An entity tag without its sign of weakness: a file that means the same is as good (RFC 9110
-/// section 8.8.3.2).
+/// Returns an entity tag without its weakness mark. For this purpose an equivalent file is good
+/// enough (RFC 9110 section 8.8.3.2).
 fn opaque(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
 
-/// Whether `text` is a strong entity tag.
+/// Returns whether `text` is a strong entity tag.
 pub(super) fn is_tag(text: &str) -> bool {
     let inner = text.strip_prefix('"');
     let inner = inner.and_then(|rest| rest.strip_suffix('"'));

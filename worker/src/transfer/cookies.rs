@@ -1,11 +1,11 @@
-//! The cookies of one transfer (RFC 6265): those that are known for the hosts that it comes to, and
-//! those that responses set, for the requests that follow.
+//! The cookies of one transfer (RFC 6265): those known for its hosts, and those that responses set
+//! for the following requests.
 //!
-//! They live as long as the attempt. A server that sets a cookie for a whole public suffix gives away
-//! no more than what it may put into the URL that it redirects to, so no list of public suffixes is
-//! needed here. The coordinator asks one before it keeps a cookie for other tasks.
+//! They live as long as the attempt. A server that sets a cookie for a whole public suffix reveals
+//! no more than it could put into the URL of a redirect, so this module needs no list of public
+//! suffixes. The coordinator uses one before it keeps a cookie for other tasks.
 //!
-//! It must not decide where a request goes.
+//! Must not decide where a request goes.
 
 use cookie_store::{CookieDomain, CookieExpiration, CookieStore};
 use http::HeaderMap;
@@ -13,23 +13,22 @@ use http::header::SET_COOKIE;
 use protocol::{Cookie, Login, MAX_COOKIE};
 use url::Url;
 
-/// Most cookies that one response may set.
+/// Largest number of cookies that one response may set.
 const MOST: usize = 50;
 
-/// Longest `Cookie` of a request, in bytes: many servers take no more.
+/// Longest `Cookie` header of a request, in bytes. Many servers accept no more.
 const MAX_HEADER: usize = 8 * 1024;
 
-/// A jar.
+/// A cookie jar.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cookies {
     store: Option<Box<CookieStore>>,
-    /// The hosts whose known cookies are in it: what a server sets is newer.
+    /// The hosts whose known cookies were added: only once, because a server's cookies are newer.
     given: Vec<String>,
 }
 
 impl Cookies {
-    /// Takes in what a response to a request for `url` sets; that comes back, if it is to be
-    /// `reported`.
+    /// Stores the cookies in a response to a request for `url`. Returns them if `reported`.
     pub(super) fn store(&mut self, headers: &HeaderMap, url: &Url, reported: bool) -> Vec<Cookie> {
         let mut set = Vec::new();
         let values = headers.get_all(SET_COOKIE).iter().take(MOST);
@@ -37,26 +36,26 @@ impl Cookies {
             let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
                 continue;
             };
-            // One that is malformed, or meant for others, is left out.
+            // A cookie that is malformed or for another host is ignored.
             let Ok(cookie) = cookie_store::Cookie::parse(text.to_owned(), url) else {
                 continue;
             };
             if reported {
                 set.extend(plain(&cookie).filter(Cookie::is_sound));
             }
-            // One that is to be forgotten may not be there.
+            // A cookie that is to be deleted may not exist.
             let _ = self.store.get_or_insert_default().insert(cookie, url);
         }
         set
     }
 
-    /// Takes in what is known for a host, once.
+    /// Adds the known cookies of a host, once.
     pub(super) fn give(&mut self, login: &Login) {
         if login.cookies.is_empty() || self.given.contains(&login.host) {
             return;
         }
         self.given.push(login.host.clone());
-        // What a cookie is for does not depend on how it was set.
+        // The scope of a cookie does not depend on how it was set.
         let Ok(url) = Url::parse(&format!("https://{}/", login.host)) else {
             return;
         };
@@ -79,7 +78,7 @@ impl Cookies {
         }
     }
 
-    /// What a request for `url` says in `Cookie`; nothing if there is nothing to say.
+    /// Returns the value of `Cookie` for `url`; empty if there are no cookies.
     pub(super) fn header(&self, url: &Url) -> String {
         let mut header = String::new();
         let Some(store) = &self.store else {
@@ -98,7 +97,7 @@ impl Cookies {
     }
 }
 
-/// The cookie in words that others share.
+/// Converts a cookie to the form of reports.
 fn plain(cookie: &cookie_store::Cookie<'_>) -> Option<Cookie> {
     let (domain, host_only) = match &cookie.domain {
         CookieDomain::HostOnly(host) => (host.clone(), true),

@@ -1,7 +1,7 @@
-//! The name for a file that a server suggests: `Content-Disposition` (RFC 6266).
+//! The file name that a server suggests: `Content-Disposition` (RFC 6266).
 //!
-//! What comes out is one part of a path, and no more than that is promised: whoever makes a file of
-//! that name has to look at it first.
+//! The result is one component of a path; nothing else is guaranteed. It must be checked before a
+//! file with that name is created.
 
 use http::HeaderMap;
 use http::header::CONTENT_DISPOSITION;
@@ -9,10 +9,10 @@ use percent_encoding::percent_decode_str;
 
 use super::cut;
 
-/// Longest name, in bytes: the limit of every file system in use.
+/// Longest name, in bytes: the limit of every common file system.
 const MAX_NAME: usize = 255;
 
-/// The name in the headers, if there is one. `filename*` is preferred (RFC 6266 section 4.3).
+/// Returns the name in the headers, if any. `filename*` has priority (RFC 6266 section 4.3).
 pub(super) fn suggested_name(headers: &HeaderMap) -> Option<String> {
     let value = String::from_utf8_lossy(headers.get(CONTENT_DISPOSITION)?.as_bytes()).into_owned();
     let (_, mut rest) = value.split_once(';')?;
@@ -26,14 +26,14 @@ pub(super) fn suggested_name(headers: &HeaderMap) -> Option<String> {
         rest = after;
     }
     let name = extended.or(plain)?;
-    // Some send whole paths, of their own file system.
+    // Some servers send whole paths of their own file system.
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
     let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
     cut(&mut name, MAX_NAME);
     (!name.is_empty() && !name.bytes().all(|byte| byte == b'.')).then_some(name)
 }
 
-/// The first parameter: its name, its value without quotes, and what follows it.
+/// Returns the first parameter: its name, its value without quotes, and what follows it.
 fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let text = text.trim_start_matches([' ', '\t', ';']);
     let (name, rest) = text.split_once('=')?;
@@ -47,7 +47,7 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     while let Some((at, c)) = chars.next() {
         match c {
             '"' => return Some((name.trim(), value, &quoted[at + 1..])),
-            // Before other characters it is rather the separator of a path.
+            // Before any other character it is probably a path separator.
             '\\' if quoted[at + 1..].starts_with(['"', '\\']) => {
                 value.extend(chars.next().map(|(_, escaped)| escaped));
             }
@@ -57,7 +57,7 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     Some((name.trim(), value, ""))
 }
 
-/// `UTF-8'en'na%C3%AFve.txt` (RFC 8187); nothing in another charset.
+/// Decodes `UTF-8'en'na%C3%AFve.txt` (RFC 8187). Returns `None` for another charset.
 fn decoded(value: &str) -> Option<String> {
     let mut parts = value.splitn(3, '\'');
     let (charset, _language, text) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,6 +1,6 @@
-//! What can go wrong below HTTP semantics, in words that every engine shares.
+//! Errors below HTTP semantics, in the same words for all engines.
 //!
-//! It must not know any engine's own errors.
+//! Must not know the errors of any engine.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use url::Url;
 use crate::fault::Fault;
 use crate::resolver::ResolveError;
 
-/// A transport that failed. Texts say the cause, in the words of whoever noticed.
+/// A failure of the transport. The text gives the cause, as the failing layer describes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The host has no address.
     #[error(transparent)]
     Resolve(ResolveError),
-    /// No TCP connection.
+    /// There is no TCP connection.
     #[error("no connection: {0}")]
     Connect(String),
     /// Name, TCP connection and TLS handshake together took longer than `--connect-timeout`.
@@ -28,44 +28,43 @@ pub enum TransportError {
     /// The connection was closed or reset.
     #[error("disconnected: {0}")]
     Disconnected(String),
-    /// What came is not HTTP.
+    /// The received data is not HTTP.
     #[error("not http: {0}")]
     Protocol(String),
-    /// A connection that others use as well broke off over something that is not HTTP; who is to
-    /// blame is not known.
+    /// A shared connection broke because of data that is not HTTP, for an unknown request.
     #[error("connection is not http: {0}")]
     Broken(String),
-    /// The body is longer or shorter than announced; which of them is not known.
+    /// The body is longer or shorter than announced; which of them is unknown.
     #[error("wrong length: {0}")]
     WrongLength(String),
-    /// It is HTTP, but not clear where the body ends.
+    /// It is HTTP, but the end of the body is unclear.
     #[error("bad framing: {0}")]
     Framing(String),
     /// The head is too large.
     #[error("head too large: {0}")]
     HeadTooLarge(String),
-    /// The proxy did not make the connection.
+    /// The proxy did not establish the connection.
     #[error("proxy: {cause}")]
     Proxy {
-        /// The proxy, and what it said.
+        /// The proxy, and its answer.
         cause: String,
-        /// It would say so again.
+        /// Whether it would answer the same again.
         lasting: bool,
     },
-    /// Nothing came for `--speed-time`.
+    /// No data came for `--speed-time`.
     #[error("stalled")]
     Stalled,
-    /// `--max-time` is over.
+    /// `--max-time` has expired.
     #[error("out of time")]
     Timeout,
-    /// The engine was used wrongly.
+    /// The engine was used incorrectly.
     #[error("internal: {0}")]
     Internal(String),
 }
 
 impl TransportError {
-    /// The failure of a request to `url` that got no complete response head, or of a body that did
-    /// not end for one of these reasons; `limit` is what the transfer had as a whole.
+    /// Converts the error of a request to `url` without a complete response head, or of a body that
+    /// did not end. `limit` is the time for the whole transfer.
     pub(super) fn into_fault(
         self,
         url: &Url,
@@ -152,7 +151,7 @@ impl TransportError {
     }
 }
 
-/// The nack for `fault`, after `exchange`.
+/// Creates the nack for `fault`, after `exchange`.
 pub(super) fn failure(exchange: Exchange, fault: Fault) -> Box<Failure> {
     Box::new(Failure {
         exchange,

@@ -1,16 +1,16 @@
-//! What the list says of a file, held against what arrives.
+//! Checks a file against what the list says about it.
 //!
-//! A file that is not the one that the list names is a permanent failure: the server has another
-//! one, and would send it again. (A body that is cut off is seen as such before, and one that was
-//! put together from two answers is asked for in one piece.) It must not touch the file.
+//! A file that differs is a permanent failure: the server has another one and would send it again.
+//! (A truncated body is detected before this, and a body from two answers is requested again as a
+//! whole.) This module must not touch the file.
 
 use protocol::{Algorithm, Checksum, Expect, FailureKind};
 
 use crate::fault::Fault;
 use crate::store::Committed;
 
-/// A body is going to be, or already is, `size` bytes long: as the server announces, or so far.
-/// `is_more` tells whether it can still grow.
+/// Checks the size of a body: its final size, as announced or received, or its size so far if
+/// `is_more`, which means that it can still grow.
 pub(super) fn check_size(expect: &Expect, size: u64, is_more: bool) -> Result<(), Fault> {
     match expect.size {
         Some(expected) if size > expected || (size < expected && !is_more) => {
@@ -28,7 +28,7 @@ pub(super) fn check_size(expect: &Expect, size: u64, is_more: bool) -> Result<()
     }
 }
 
-/// The whole file arrived. The first checksum that is not the list's is named.
+/// Checks the whole file. The error names the first checksum that differs.
 pub(super) fn check_sums(expect: &Expect, file: &Committed) -> Result<(), Fault> {
     for expected in &expect.checksums {
         let algorithm = expected.algorithm;
@@ -56,7 +56,7 @@ pub(super) fn check_sums(expect: &Expect, file: &Committed) -> Result<(), Fault>
     Ok(())
 }
 
-/// A body is larger than `limit` allows.
+/// Creates the failure for a body larger than `limit`.
 pub(crate) fn too_large(limit: u64) -> Fault {
     Fault::permanent(
         FailureKind::TooLarge,

@@ -1,41 +1,41 @@
-//! How the end of a body is found (RFC 9112 section 6), for whoever has the headers.
+//! How the end of a body is determined from the headers (RFC 9112 section 6).
 //!
-//! It must not look at the body.
+//! Must not look at the body.
 
 use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::Head;
 
-/// Longest body: lengths are sums of signed numbers somewhere in every system below.
+/// Longest body, in bytes: every system uses signed numbers for lengths somewhere.
 pub(super) const MAX_LENGTH: u64 = i64::MAX as u64;
 
-/// How the end of a body is found.
+/// How the end of a body is determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     /// After its last chunk.
     Chunked,
-    /// With the connection.
+    /// At the end of the connection.
     UntilClose,
 }
 
-/// How the end of a body is found, and whether that was announced in an odd way: then no further
-/// response may be read from the connection.
+/// How the end of a body is determined, and whether it was announced in an odd way. If so, no
+/// further response may be read from the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) framing: Framing,
     pub(super) odd: bool,
 }
 
-/// What the values of `Transfer-Encoding` and `Content-Length` announce. Chunks override lengths
-/// (RFC 9112 section 6.3, rule 3), and HTTP/1.0 may have them (section 6.1).
+/// Evaluates the values of `Transfer-Encoding` and `Content-Length`. Chunks have priority over
+/// lengths (RFC 9112 section 6.3, rule 3), and HTTP/1.0 may use them (section 6.1).
 ///
 /// # Errors
 ///
-/// If it names several lengths, or a coding that nobody asked for, whose result would be stored in
-/// place of the file. Says what is wrong.
+/// Returns a description if there are different lengths, or a coding that was not requested, which
+/// would be stored as the file.
 pub(super) fn of<'v>(
     version: Version,
     codings: impl Iterator<Item = &'v [u8]>,
@@ -56,8 +56,8 @@ pub(super) fn of<'v>(
     })
 }
 
-/// As [`of`], for a head that an engine has read; HTTP/2 has a framing of its own, and the same
-/// rules for what a length looks like (RFC 9113 section 8.1.1).
+/// Checks a head that an engine has read, as [`of`] does. HTTP/2 has its own framing, but the same
+/// rules for the form of a length (RFC 9113 section 8.1.1).
 pub(super) fn check(head: &Head<'_>) -> Result<(), String> {
     let of_name = |name| {
         let values = head.headers.get_all(name).iter();
@@ -73,11 +73,11 @@ pub(super) fn check(head: &Head<'_>) -> Result<(), String> {
 
 struct Codings {
     chunked: bool,
-    /// Others were named that mean nothing.
+    /// Whether there are others without meaning.
     odd: bool,
 }
 
-/// The transfer codings. `identity` was retired by RFC 7230; like an empty value, it says nothing.
+/// Evaluates the transfer codings. Ignores `identity`, retired by RFC 7230, and empty values.
 fn coding<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Codings, String> {
     let mut found = Codings {
         chunked: false,
@@ -97,8 +97,8 @@ fn coding<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<Codings, String>
     Ok(found)
 }
 
-/// The one content length, if there is one, and whether it is said more than once (RFC 9110 section
-/// 8.6 allows to take it).
+/// Returns the content length, if there is one, and whether it is repeated, which RFC 9110 section
+/// 8.6 allows a recipient to accept.
 fn length<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<(Option<u64>, bool), String> {
     let (mut found, mut repeated) = (None, false);
     for value in values.flat_map(|value| value.split(|byte| *byte == b',')) {

@@ -1,11 +1,10 @@
-//! The head of an HTTP/1 response: judged line by line, and written anew for a parser.
+//! The head of an HTTP/1 response: checked line by line, and rewritten for a parser.
 //!
-//! A parser is shown the headers that the worker reads, each in one form, and nothing else; so
-//! parsers agree, and neither long nor odd heads matter to them. A line that is malformed is dropped
-//! unless it bears on the body, and no further request uses the connection (RFC 9112 sections 2.2
-//! and 5).
+//! The parser receives only the headers that the worker reads, each in one form. So all parsers
+//! agree, and long or odd heads do not affect them. A malformed line is dropped unless it concerns
+//! the body, and no further request uses the connection (RFC 9112 sections 2.2 and 5).
 //!
-//! It must not look at the body.
+//! Must not look at the body.
 
 use std::borrow::Cow;
 
@@ -14,41 +13,41 @@ use http::Version;
 use super::TransportError;
 use super::framing::{self, Found, Framing};
 
-/// Largest head that a parser is shown, in bytes.
+/// Largest rewritten head, in bytes.
 pub const MAX_SHOWN: usize = 40 * 1024;
 
-/// Most headers that a parser is shown.
+/// Largest number of headers in it.
 pub const MAX_SHOWN_HEADERS: usize = 96;
 
-/// What each line may have more than the one that it is made of, together.
+/// Bytes by which a rewritten head may be longer than the original, in total.
 pub(super) const GROWTH: usize = 1024;
 
-/// What a head begins with, as long as nothing is known of it.
+/// First line of a rewritten head until the real one is known.
 const STATUS_LINE: &[u8] = b"HTTP/1.1 200 \r\n";
 
-/// What a header is for.
+/// Purpose of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Length,
     Coding,
     Connection,
-    /// It says what the body is, or where it is instead, and so decides what is stored. If it is
-    /// malformed or does not fit, the response is refused.
+    /// Decides what is stored: it describes the body or says where it is. If it is malformed or
+    /// does not fit, the response is refused.
     Vital,
-    /// It is shown if it is well-formed and fits.
+    /// Passed on if it is well-formed and fits.
     Useful,
     /// As `Useful`, but there may be many, and they are the least important.
     Cookie,
 }
 
 impl Role {
-    /// Whether the body is not known without it.
+    /// Returns whether the body is not known without it.
     const fn is_vital(self) -> bool {
         matches!(self, Self::Length | Self::Coding | Self::Vital)
     }
 }
 
-/// The headers that the worker reads, in the form in which a parser is shown them.
+/// The headers that the worker reads, in the form that a parser receives.
 const READ: [(&str, Role); 15] = [
     ("content-length", Role::Length),
     ("transfer-encoding", Role::Coding),
@@ -67,25 +66,25 @@ const READ: [(&str, Role); 15] = [
     ("set-cookie", Role::Cookie),
 ];
 
-/// A head that may be passed on.
+/// Result of reading a head.
 #[derive(Debug)]
 pub(super) enum Head {
-    /// Of an interim response: another head follows.
+    /// Interim response: another head follows.
     Interim,
-    /// Of the response.
+    /// The response itself.
     Final {
         framing: Framing,
-        /// No further request may use the connection.
+        /// Whether no further request may use the connection.
         last: bool,
     },
 }
 
-/// Reads `head`, up to and with the empty line that ends it. Puts what a parser is shown into
-/// `shown`, in place of what is there; nothing if it is an interim response.
+/// Reads `head`, including the empty line that ends it. Writes the rewritten head to `shown`,
+/// replacing its content; nothing for an interim response.
 ///
 /// # Errors
 ///
-/// If it is no head, or what it says of the body can be read in more than one way.
+/// Fails if it is not a head, or if it describes the body ambiguously.
 pub(super) fn read(head: &[u8], shown: &mut Vec<u8>) -> Result<Head, TransportError> {
     let start = head.iter().position(|byte| !b"\r\n".contains(byte));
     let mut lines = head[start.unwrap_or(head.len())..]
@@ -96,7 +95,7 @@ pub(super) fn read(head: &[u8], shown: &mut Vec<u8>) -> Result<Head, TransportEr
     let mut header = Cow::Borrowed(&[][..]);
     for line in lines.take_while(|line| !line.is_empty()) {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            // RFC 9112 section 5.2: the line before goes on.
+            // RFC 9112 section 5.2: continues the line before.
             let header = header.to_mut();
             header.push(b' ');
             header.extend_from_slice(trim(line));
@@ -108,7 +107,7 @@ pub(super) fn read(head: &[u8], shown: &mut Vec<u8>) -> Result<Head, TransportEr
     builder.finish(version, status)
 }
 
-/// Version and status.
+/// Parses version and status.
 fn status_line(line: &[u8]) -> Result<(Version, u16), TransportError> {
     let line = [line, b"\r\n\r\n"].concat();
     let mut response = httparse::Response::new(&mut []);
@@ -131,10 +130,10 @@ fn status_line(line: &[u8]) -> Result<(Version, u16), TransportError> {
     Ok((version, status))
 }
 
-/// A head in the making. Values that stand in one line are not copied.
+/// A head that is being rewritten. Values on a single line are not copied.
 #[derive(Debug)]
 struct Builder<'h> {
-    /// What a parser is shown, so far.
+    /// The rewritten head so far.
     shown: &'h mut Vec<u8>,
     count: usize,
     /// The values of `Transfer-Encoding`, as one list.
@@ -160,7 +159,7 @@ impl<'h> Builder<'h> {
         }
     }
 
-    /// Takes in one header, unfolded. An empty one comes before the first.
+    /// Adds one header, unfolded. The first call has an empty line.
     fn line(&mut self, line: Cow<'h, [u8]>) -> Result<(), TransportError> {
         match line {
             Cow::Borrowed(line) => self.take(line, Cow::Borrowed),
@@ -231,7 +230,7 @@ impl<'h> Builder<'h> {
 
     fn finish(mut self, version: Version, status: u16) -> Result<Head, TransportError> {
         if (100..200).contains(&status) && status != 101 {
-            // RFC 9112 section 6.3 and RFC 9110 section 8.6: they have no body, and do not say so.
+            // RFC 9112 section 6.3 and RFC 9110 section 8.6: they have no body and announce none.
             if self.lengths.is_some() || self.codings.is_some() {
                 let what = "an interim response announces a body";
                 return Err(TransportError::Framing(what.to_owned()));
@@ -273,7 +272,7 @@ impl<'h> Builder<'h> {
     }
 }
 
-/// Adds `value` to a list, which is one header as well as several (RFC 9110 section 5.3).
+/// Adds `value` to a list, which may be one header or several (RFC 9110 section 5.3).
 fn add<'h>(list: &mut Option<Cow<'h, [u8]>>, value: Cow<'h, [u8]>) {
     match list {
         None => *list = Some(value),
@@ -285,7 +284,7 @@ fn add<'h>(list: &mut Option<Cow<'h, [u8]>>, value: Cow<'h, [u8]>) {
     }
 }
 
-/// Name and value of a well-formed header.
+/// Returns name and value of a well-formed header.
 pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b':', line)?;
     let name = &line[..at];
@@ -294,7 +293,7 @@ pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     sound.then_some((name, value))
 }
 
-/// Whether a name may hold it: `tchar` of RFC 9110 section 5.6.2.
+/// Returns whether a name may contain the byte: `tchar` of RFC 9110 section 5.6.2.
 const fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -316,12 +315,12 @@ const fn is_token(byte: &u8) -> bool {
         )
 }
 
-/// Whether a value may hold it: as `http::HeaderValue` has it.
+/// Returns whether a value may contain the byte, by the rules of `http::HeaderValue`.
 const fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
-/// `text` without blanks around it.
+/// Returns `text` without surrounding blanks.
 fn trim(text: &[u8]) -> &[u8] {
     let solid = |byte: &u8| !b" \t".contains(byte);
     let first = text.iter().position(solid).unwrap_or(text.len());
@@ -329,7 +328,7 @@ fn trim(text: &[u8]) -> &[u8] {
     &text[first..last]
 }
 
-/// Whether a malformed line may be meant as a vital header: its letters are those of one.
+/// Returns whether a malformed line may be meant as a vital header: it has the same letters.
 fn is_vital(line: &[u8]) -> bool {
     let colon = memchr::memchr(b':', line);
     let name = line[..colon.unwrap_or(line.len())].iter();

@@ -1,9 +1,9 @@
-//! How a transfer logs in: which requests carry which credentials, and what is asked for them.
+//! Login of a transfer: which requests carry which credentials, and how challenges are answered.
 //!
-//! Credentials only go to the host that they are for. Those of a URL go to its origin, those that
-//! the user gave for the whole run to the origin of the task's URL, and those that the coordinator
-//! told of a host to that host, but not from https to http. The user's own `Authorization` comes
-//! before all of them.
+//! Credentials are sent only to the host that they are for. Those in a URL go to its origin, those
+//! for the whole run to the origin of the task's URL, and those that the coordinator sent for a
+//! host to that host, but not after a redirect from https to http. The user's own `Authorization`
+//! header has priority over all of them.
 
 use data_encoding::BASE64;
 use http::header::AUTHORIZATION;
@@ -14,11 +14,11 @@ use super::Transfer;
 use crate::fault::Fault;
 use crate::login::{Challenge, Logins, Pair};
 
-/// How often a challenge of one URL is answered: the second time only because the nonce was stale.
+/// How often a challenge of one URL is answered. The second time only if the nonce was stale.
 const MOST_ANSWERS: u8 = 2;
 
 impl<'o> Transfer<'o> {
-    /// With what its worker may log in with. To be called before the first request, if at all.
+    /// Adds the logins of its worker. Call before the first request, if at all.
     #[must_use]
     pub fn with_logins(mut self, logins: &'o Logins) -> Self {
         if !self.is_robots() {
@@ -28,7 +28,7 @@ impl<'o> Transfer<'o> {
         self
     }
 
-    /// Puts the cookies that are known for the host of the next request into the jar.
+    /// Adds the known cookies for the host of the next request to the jar.
     pub(super) fn take_cookies(&mut self) {
         let Some(logins) = self.logins else { return };
         if let Some(login) = self.host().and_then(|host| logins.of(host)) {
@@ -36,13 +36,13 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// Whether the next request goes to where the user's certificate may be shown.
+    /// Returns whether the next request may present the user's certificate.
     #[must_use]
     pub fn shows_identity(&self) -> bool {
         self.options.login.identity.is_some() && self.redirects.is_home()
     }
 
-    /// Takes in the cookies of a response, and notes them if they are to be reported.
+    /// Stores the cookies of a response, and notes them if they are to be reported.
     pub(super) fn keep_cookies(&mut self, headers: &HeaderMap) {
         let reported = self.options.login.report_cookies;
         let set = self.redirects.keep_cookies(headers, reported);
@@ -61,11 +61,11 @@ impl<'o> Transfer<'o> {
         self.redirects.url().host_str()
     }
 
-    /// Whether everything is there that the next request may need.
+    /// Checks that the logins that the next request may need have been received.
     ///
     /// # Errors
     ///
-    /// If the coordinator has to be asked how to log in.
+    /// Fails if the coordinator must first be asked for a login.
     pub fn check_login(&self) -> Result<(), Fault> {
         let (Some(logins), Some(host)) = (self.logins, self.host()) else {
             return Ok(());
@@ -80,7 +80,7 @@ impl<'o> Transfer<'o> {
         Ok(())
     }
 
-    /// `Authorization` of the next request, where the user sets none.
+    /// Returns `Authorization` of the next request, for use if the user sets none.
     pub(super) fn authorization(&self) -> Option<HeaderValue> {
         let is_home = self.redirects.is_home() && !self.is_robots();
         let bearer = self.options.login.bearer.as_ref().filter(|_| is_home);
@@ -93,7 +93,7 @@ impl<'o> Transfer<'o> {
         Some(value)
     }
 
-    /// What proves that this is the user.
+    /// Returns the proof of the user's identity.
     fn proof(&self, pair: &Pair) -> Option<String> {
         let url = self.redirects.url();
         if let Some(answer) = self.logins.and_then(|logins| logins.answer(url, pair)) {
@@ -104,7 +104,7 @@ impl<'o> Transfer<'o> {
         (!self.options.login.digest_only).then(|| format!("Basic {}", basic()))
     }
 
-    /// User name and password for the next request.
+    /// Returns user name and password for the next request.
     fn pair(&self) -> Option<Pair> {
         let told = self
             .logins
@@ -112,7 +112,7 @@ impl<'o> Transfer<'o> {
             .and_then(|logins| logins.of(self.host()?))
             .and_then(|login| login.credentials.as_ref().map(Pair::from));
         match self.redirects.credentials() {
-            // A URL may name a user whose password is told.
+            // A URL may contain only the user name; the password then comes from the coordinator.
             Some(pair) if pair.password.is_empty() => {
                 let completed = told.filter(|told| told.user == pair.user);
                 Some(completed.unwrap_or_else(|| pair.clone()))
@@ -126,7 +126,7 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// Whether the response is a challenge that the next request answers.
+    /// Returns whether the response is a challenge that the next request answers.
     pub(super) fn answers(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
         if status != StatusCode::UNAUTHORIZED || self.has_own_authorization() {
             return false;

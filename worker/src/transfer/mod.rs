@@ -1,8 +1,8 @@
 //! One attempt at one task, as a state machine that does no I/O.
 //!
-//! An engine drives it: it sends [`Transfer::request`], feeds what comes back (head, chunks, end,
-//! errors), and does what it is told next. No socket, no file and no clock in here but times that
-//! are passed in, so that every engine makes the same decisions, and a table can test them all.
+//! An engine drives it: it sends [`Transfer::request`], passes on what it receives (head, chunks,
+//! end, errors), and does what the transfer returns. There is no socket, file or clock here; times
+//! are passed in. So all engines make the same decisions, and a table can test them all.
 //!
 //! ```text
 //!   request ──> on_head ──> Follow ──> request …
@@ -55,15 +55,15 @@ pub use redirect::without_credentials;
 use request::Wanted;
 use resume::{Extent, Offer};
 
-/// Longest `Content-Type` reported, in bytes.
+/// Longest `Content-Type` that is reported, in bytes.
 const MAX_CONTENT_TYPE: usize = 256;
 
-/// A response head, as the engine read it.
+/// A response head as the engine read it.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    /// The final status; interim responses (1xx) are the engine's to skip.
+    /// The final status; the engine skips interim responses (1xx).
     pub status: StatusCode,
-    /// The version of HTTP that the response is in.
+    /// HTTP version of the response.
     pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
@@ -74,21 +74,21 @@ pub struct Head<'a> {
 /// What to do next about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Forget this response and send [`Transfer::request`] again: it has another URL now, asks for
+    /// Discard this response and send [`Transfer::request`] again. It now has another URL, asks for
     /// the whole body, or answers a challenge.
     Follow,
     /// Read the body into the store, decoded as [`Transfer::codings`] says.
     Receive,
-    /// Read the body into the store, behind the first `from` bytes that are there.
+    /// Read the body into the store, after the first `from` bytes that are there.
     Resume {
-        /// How much is kept of what is there.
+        /// How many bytes are kept.
         from: u64,
     },
     /// No body follows: the file in place is current, and has this size and SHA-256.
     Keep {
-        /// Its size.
+        /// Size in bytes.
         bytes: u64,
-        /// Its SHA-256.
+        /// SHA-256 of the file.
         sha256: [u8; 32],
     },
 }
@@ -97,20 +97,20 @@ pub enum Next {
 #[derive(Clone, Debug)]
 pub struct Transfer<'o> {
     options: &'o HttpOptions,
-    /// Headers of this task alone.
+    /// Headers of this task only.
     headers: &'o [(String, String)],
-    /// What the list says of the file.
+    /// What the list says about the file.
     expect: Expect,
-    /// The part of the resource that is the file.
+    /// The part of the resource that becomes the file.
     range: Option<ByteRange>,
-    /// What sort of task it is.
+    /// Kind of task.
     kind: TaskKind,
     /// The file in place.
     known: Option<&'o Known>,
-    /// Whether to ask for no body if that is current.
+    /// Condition of the request: no body if the file in place is current.
     condition: Option<Condition<'o>>,
     redirects: Redirects,
-    /// What its worker may log in with.
+    /// Logins that the worker may use.
     logins: Option<&'o Logins>,
     /// How often a challenge of the current URL was answered.
     answered: u8,
@@ -118,20 +118,20 @@ pub struct Transfer<'o> {
     deadline: Option<Instant>,
     /// What is on disk of the body.
     offer: Option<Offer>,
-    /// The piece of the body that this gets, if not all of it.
+    /// The piece of the body that this transfer fetches, if not all of it.
     piece: Option<Piece>,
-    /// Pieces of the body can be asked for.
+    /// Whether the server accepts requests for pieces of the body.
     divisible: bool,
     receiving: bool,
-    /// A part of the body is from an earlier attempt.
+    /// Whether a part of the body is from an earlier attempt.
     resumed: bool,
-    /// Bytes of body, those on disk included.
+    /// Bytes of body, including those on disk.
     received: u64,
     expected: Option<u64>,
-    /// Since when the speed is measured, and how much had come by then.
+    /// Start of the speed measurement, and the bytes received by then.
     paced: Option<(Instant, u64)>,
     codings: Vec<Coding>,
-    /// What another attempt would need to know to go on with this body.
+    /// What another attempt needs to know to continue this body.
     note: Option<PartialNote>,
     content_type: Option<String>,
     suggested_name: Option<String>,
@@ -141,11 +141,11 @@ pub struct Transfer<'o> {
 }
 
 impl<'o> Transfer<'o> {
-    /// An attempt at `url`, taken up at `started`, which is `now` on the monotonic clock.
+    /// Creates an attempt at `url` that began at `started`, which is `now` on the monotonic clock.
     ///
     /// # Errors
     ///
-    /// If `url` is not an absolute http or https URL. The coordinator promises that it is.
+    /// Fails if `url` is not an absolute http or https URL. The coordinator ensures that it is.
     pub fn new(
         url: &str,
         options: &'o HttpOptions,
@@ -190,8 +190,7 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// As `assignment` says beyond its URL: what sort of task it is, headers of its own, what its
-    /// file must be, and what is in place of it.
+    /// Applies the rest of `assignment`: kind of task, headers, expected file and file in place.
     #[must_use]
     pub fn of(mut self, assignment: &'o Assignment) -> Self {
         self.headers = &assignment.headers;
@@ -209,10 +208,10 @@ impl<'o> Transfer<'o> {
         self
     }
 
-    /// Tells of the first `have` bytes of a body that an earlier attempt left. To be called before
-    /// the first request, if at all.
+    /// Offers the first `have` bytes of a body, left by an earlier attempt. Call before the first
+    /// request, if at all.
     pub fn offer(&mut self, note: PartialNote, have: u64) {
-        // A part that the list asks for is done in one piece.
+        // A part that the list asks for is always fetched as a whole.
         if !self.is_robots()
             && self.range.is_none()
             && !request::has_own_range(self.options, self.headers)
@@ -221,22 +220,22 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// What the next request goes to, without credentials and fragment.
+    /// Returns the URL of the next request, without credentials and fragment.
     #[must_use]
     pub const fn url(&self) -> &Url {
         self.redirects.url()
     }
 
-    /// The headers of the next request, `Host` left to the engine.
+    /// Returns the headers of the next request, except `Host`, which the engine adds.
     ///
-    /// The task's own headers take the place of those that all tasks have. The user's headers come
-    /// as they are, with one exception: once a redirect has left the
-    /// origin of the task's URL, those that carry credentials stay behind.
+    /// Headers of the task replace those of all tasks. The user's headers are sent unchanged, with
+    /// one exception: once a redirect has left the origin of the task's URL, those with credentials
+    /// are left out.
     ///
     /// # Errors
     ///
-    /// If the coordinator has to be asked how to log in; or if a header of the options cannot be
-    /// sent, and the coordinator promises that they can.
+    /// Fails if the coordinator must first be asked for a login, or if a header of the options
+    /// cannot be sent. The coordinator ensures that headers can be sent.
     pub fn request(&self) -> Result<HeaderMap, Fault> {
         self.check_login()?;
         let range = match (&self.piece, self.range) {
@@ -258,17 +257,17 @@ impl<'o> Transfer<'o> {
         )
     }
 
-    /// The condition, if the next request goes to where the file in place came from.
+    /// Returns the condition if the next request has the URL that the file in place came from.
     fn fitting_condition(&self) -> Option<Condition<'o>> {
         let url = self.redirects.url().as_str();
         self.condition.filter(|condition| condition.is_for(url))
     }
 
-    /// What is left of `--max-time` at `now`; `None` if there is no limit.
+    /// Returns the time left of `--max-time` at `now`, or `None` if there is no limit.
     ///
     /// # Errors
     ///
-    /// [`FailureKind::Timeout`] if nothing is left.
+    /// Returns [`FailureKind::Timeout`] if no time is left.
     pub fn remaining(&self, now: Instant) -> Result<Option<Duration>, Fault> {
         let Some(deadline) = self.deadline else {
             return Ok(None);
@@ -280,11 +279,11 @@ impl<'o> Transfer<'o> {
         Ok(Some(left))
     }
 
-    /// A response head arrived; `now` is the time of day, which a `Retry-After` date refers to.
+    /// Handles a response head. `now` is the time of day, which a `Retry-After` date refers to.
     ///
     /// # Errors
     ///
-    /// If the response is not to be stored and not to be followed.
+    /// Fails if the response is neither stored nor followed.
     pub fn on_head(&mut self, head: Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         framing::check(&head).map_err(|what| self.on_error(TransportError::Framing(what)))?;
         if self.piece.is_some() {
@@ -322,8 +321,8 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// The server has the state that was asked about; or means another one, and is asked again, for
-    /// the body.
+    /// Handles a 304. The file in place is current, or the server means another state and is asked
+    /// again, for the body.
     fn not_modified(&mut self, condition: Condition<'_>, head: &Head<'_>) -> Next {
         if !condition.is_met_by(head) {
             self.condition = None;
@@ -344,9 +343,9 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// The whole body follows.
+    /// Prepares for the whole body.
     fn receive(&mut self, head: &Head<'_>, length: Option<u64>) -> Result<Next, Fault> {
-        // Some servers code it whatever is asked for, and it has to be read.
+        // Some servers code a body whatever the request says, and these tasks need it decoded.
         if self.options.compressed || self.is_robots() {
             self.codings = coding::of(head.headers)
                 .map_err(|what| Fault::permanent(FailureKind::Encoding, what))?;
@@ -375,11 +374,11 @@ impl<'o> Transfer<'o> {
         Ok(Next::Receive)
     }
 
-    /// `length` more bytes of the body arrived.
+    /// Adds `length` bytes of body.
     ///
     /// # Errors
     ///
-    /// If the body is now larger than allowed, or than announced.
+    /// Fails if the body is now larger than allowed or announced.
     pub fn on_chunk(&mut self, length: u64) -> Result<(), Fault> {
         self.received = self.received.saturating_add(length);
         if self.codings.is_empty() {
@@ -395,11 +394,11 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// The body ended, as far as its framing shows.
+    /// Handles the end of the body, as far as its framing shows.
     ///
     /// # Errors
     ///
-    /// If it is shorter than announced.
+    /// Fails if the body is shorter than announced.
     pub fn on_end(&self) -> Result<(), Fault> {
         match self.expected {
             Some(expected) if self.received < expected => Err(self.truncated("it ended")),
@@ -407,22 +406,23 @@ impl<'o> Transfer<'o> {
         }
     }
 
-    /// The file is whole, and not in place yet.
+    /// Checks a whole file before it is put in place.
     ///
     /// # Errors
     ///
-    /// If it is not the one that the list names.
+    /// Fails if it is not the file that the list describes.
     pub fn check_file(&self, file: &Committed) -> Result<(), Fault> {
         let checked = expect::check_size(&self.expect, file.bytes, false)
             .and_then(|()| expect::check_sums(&self.expect, file));
         checked.map_err(|fault| match self.resumed {
-            // The parts do not belong together, whatever the validator says; in one piece they may.
+            // The parts do not fit together, whatever the validator says. A whole body may be
+            // right.
             true => Fault::transient(fault.kind, fault.message),
             false => fault,
         })
     }
 
-    /// The transport failed. What that means depends on how far the transfer came.
+    /// Converts a transport error. The result depends on how far the transfer is.
     #[must_use]
     pub fn on_error(&self, error: TransportError) -> Fault {
         let is_short = self.expected.is_some_and(|length| self.received < length);
@@ -442,43 +442,42 @@ impl<'o> Transfer<'o> {
         error.into_fault(self.redirects.url(), self.options, limit)
     }
 
-    /// How the body is coded, in the order in which that was done; nothing if it is stored as
-    /// sent.
+    /// Returns the codings of the body, in the order applied; none if it is stored as sent.
     #[must_use]
     pub fn codings(&self) -> &[Coding] {
         &self.codings
     }
 
-    /// What to note beside the body, so that another attempt can go on with it; its boot is the
-    /// store's to fill in. Nothing if another attempt would have to start over.
+    /// Returns the note that another attempt needs to continue this body; the store fills in its
+    /// boot. Returns `None` if another attempt has to start over.
     #[must_use]
     pub fn note(&self) -> Option<&PartialNote> {
         self.note.as_ref().filter(|_| self.can_be_resumed())
     }
 
-    /// Bytes of body received so far.
+    /// Returns the bytes of body received so far.
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes that the whole body has, if the server has said so.
+    /// Returns the length of the whole body in bytes, if the server announced it.
     #[must_use]
     pub const fn expected(&self) -> Option<u64> {
         self.expected
     }
 
-    /// Where the engine adds up the time that passed.
+    /// Returns the times of this attempt, which the engine adds to.
     pub const fn timing(&mut self) -> &mut Timing {
         &mut self.exchange.timing
     }
 
-    /// The engine's record of the phases, if it was to make one.
+    /// Stores the phases that the engine recorded, if it did.
     pub fn record(&mut self, spans: Vec<Span>) {
         self.exchange.spans = spans;
     }
 
-    /// The body is whole: what to report. `unchanged` if the file in place is current.
+    /// Returns the report for a whole body. `unchanged` means that the file in place is current.
     #[must_use]
     pub fn stored(self, bytes: u64, sha256: [u8; 32], unchanged: bool) -> Box<Stored> {
         Box::new(Stored {
@@ -494,7 +493,7 @@ impl<'o> Transfer<'o> {
         })
     }
 
-    /// The attempt failed: the nack.
+    /// Returns the nack of a failed attempt.
     #[must_use]
     pub fn failed(self, mut fault: Fault) -> Box<Failure> {
         let insists = self.options.retry_all_errors && !self.is_answer(&fault);

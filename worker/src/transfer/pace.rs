@@ -1,6 +1,6 @@
-//! How fast a body has to come (`--speed-limit`).
+//! The minimum speed of a body (`--speed-limit`).
 //!
-//! It must not wait, or know why reading pauses.
+//! Must not wait, or know why reading pauses.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use super::Transfer;
 use crate::fault::Fault;
 
 impl Transfer<'_> {
-    /// It is `now`, and a piece of the body was taken in: over each `--speed-time` it has to come at
-    /// `--speed-limit` or faster.
+    /// Checks the speed at time `now`, after another piece of the body: in each `--speed-time` it
+    /// must be at least `--speed-limit`.
     ///
     /// # Errors
     ///
-    /// [`FailureKind::Stalled`] if it did not.
+    /// Returns [`FailureKind::Stalled`] if it was not.
     pub fn keeps_pace(&mut self, now: Instant) -> Result<(), Fault> {
         let Some(limit) = self.options.speed_limit else {
             return Ok(());
@@ -39,7 +39,7 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Reading paused for so long, for a limit of our own: the server is not to blame.
+    /// Excludes a pause in reading that our own limit caused, not the server.
     pub fn paused(&mut self, pause: Duration) {
         if let Some((since, _)) = &mut self.paced {
             *since += pause;

@@ -1,11 +1,11 @@
-//! One body in pieces, over several connections (`--split`).
+//! One body in pieces over several connections (`--split`).
 //!
-//! The first connection brings the body from its beginning, as it would without pieces. Others ask
-//! for the pieces that follow, in order, and only answers that are exactly such a piece of the same
-//! body count. At the end of a piece the first connection goes on with the next, unless that is
-//! coming already.
+//! The first connection receives the body from its start, as it would without pieces. Other
+//! connections request the following pieces in order. Their answers count only if they are exactly
+//! such a piece of the same body. At the end of a piece the first connection continues with the
+//! next one, unless another connection receives it already.
 //!
-//! It must not touch a file, or wait.
+//! Must not touch a file or wait.
 
 use std::time::SystemTime;
 
@@ -17,38 +17,37 @@ use super::resume::{brings, misfit, text};
 use super::{Head, Next, Transfer, request, retry};
 use crate::fault::Fault;
 
-/// Smallest piece: less is not worth a request.
+/// Smallest piece, in bytes. A smaller one is not worth a request.
 const MIN_PIECE: u64 = 1024 * 1024;
 
-/// Largest piece. What is ahead of a gap is lost with the worker, so pieces are not as large as they
-/// could be.
+/// Largest piece, in bytes. Data after a gap is lost with the worker, so pieces are kept smaller
+/// than they could be.
 const MAX_PIECE: u64 = 16 * 1024 * 1024;
 
-/// How many pieces each connection gets, if they are of one speed: enough that none waits long for
-/// the last.
+/// Number of pieces for each connection at equal speed. Keeps the wait for the last one short.
 const ROUNDS: u64 = 4;
 
-/// Most pieces of one body, however long it is.
+/// Largest number of pieces of one body, whatever its length.
 const MOST_PIECES: u64 = 64 * 1024;
 
-/// A piece that is asked for.
+/// A piece that is requested.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// What the whole body is.
+    /// Description of the whole body.
     pub(super) note: PartialNote,
     pub(super) range: ByteRange,
 }
 
-/// Whether the server of a whole body says that pieces of it can be asked for. The streams of one
-/// HTTP/2 connection gain nothing.
+/// Returns whether the server of a whole body accepts requests for pieces. Several streams of one
+/// HTTP/2 connection would gain nothing.
 pub(super) fn are_offered(head: &Head<'_>) -> bool {
     head.version != Version::HTTP_2
         && text(head.headers, &ACCEPT_RANGES).is_some_and(|unit| unit.eq_ignore_ascii_case("bytes"))
 }
 
 impl Transfer<'_> {
-    /// The pieces of the body that follows, if it may come in several: the server vouches for it, and
-    /// it is large enough.
+    /// Returns the pieces of the body that follows, if it may be split: the server vouches for it,
+    /// and it is large enough.
     pub(crate) fn pieces(&self) -> Option<Pieces> {
         let note = self.note()?;
         if !self.divisible || request::has_own_range(self.options, self.headers) {
@@ -57,12 +56,12 @@ impl Transfer<'_> {
         Pieces::new(self.received, note.length?, self.options.split)
     }
 
-    /// As far as `pieces` know, the body is put together from several answers.
+    /// Records that the body consists of several answers, if `pieces` say so.
     pub(crate) fn put_together(&mut self, pieces: &Pieces) {
         self.resumed |= pieces.helped;
     }
 
-    /// A transfer of pieces of this body, from where this one came to.
+    /// Creates a transfer for pieces of this body, from the current URL.
     pub(crate) fn of_pieces(&self) -> Self {
         Self {
             piece: self.note.clone().map(|note| Piece {
@@ -76,7 +75,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// The next request is for the piece of `claim`.
+    /// Makes the next request ask for the piece of `claim`.
     pub(crate) fn ask_for(&mut self, claim: &Claim) {
         let range = ByteRange {
             first: claim.first,
@@ -90,7 +89,7 @@ impl Transfer<'_> {
         self.expected = Some(range.bytes());
     }
 
-    /// The head of an answer to a request for a piece.
+    /// Handles the head of an answer to a request for a piece.
     pub(super) fn on_piece(&mut self, head: &Head<'_>, now: SystemTime) -> Result<Next, Fault> {
         let Some(piece) = &self.piece else {
             return Ok(Next::Follow);
@@ -106,8 +105,8 @@ impl Transfer<'_> {
         Ok(Next::Receive)
     }
 
-    /// What a failure to get a piece means for the body as a whole: another attempt can go on with
-    /// what is there, or ask for all.
+    /// Converts the failure of a piece to one of the whole body. Another attempt can continue with
+    /// what is there, or request the whole body.
     pub(crate) fn without_piece(&self, fault: Fault) -> Fault {
         match fault.severity {
             Severity::Transient { .. } | Severity::Fatal | Severity::Unprepared => fault,
@@ -115,31 +114,31 @@ impl Transfer<'_> {
         }
     }
 
-    /// `received` bytes are there, of all pieces together.
+    /// Records that `received` bytes of all pieces together are there.
     ///
     /// # Errors
     ///
-    /// As [`on_chunk`](Self::on_chunk).
+    /// As for [`on_chunk`](Self::on_chunk).
     pub(crate) fn has(&mut self, received: u64) -> Result<(), Fault> {
         self.on_chunk(received.saturating_sub(self.received))
     }
 }
 
-/// Which pieces of a body are there, and which are on their way.
+/// State of the pieces of a body.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    /// Where the first piece begins.
+    /// Start of the first piece.
     first: u64,
     /// Length of the whole body.
     length: u64,
     size: u64,
     pieces: Vec<Progress>,
-    /// How many of them are whole, from the first on.
+    /// How many pieces are whole, counted from the first without a gap.
     whole: usize,
-    /// Bytes of all pieces together.
+    /// Bytes received of all pieces together.
     got: u64,
     claims: u64,
-    /// Some of it came over another connection than the first.
+    /// Whether another connection than the first received some of it.
     helped: bool,
     connections: usize,
 }
@@ -152,15 +151,15 @@ struct Progress {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody gets it.
+    /// No connection receives it.
     Free,
-    /// It is asked for, by whoever has the claim of this number.
+    /// Requested under the claim with this number.
     Claimed(u64),
-    /// It is coming.
+    /// A connection receives it.
     Held,
 }
 
-/// The right to ask for a piece, or for what is missing of it.
+/// The right to request a piece, or the missing part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     piece: usize,
@@ -170,8 +169,9 @@ pub(crate) struct Claim {
 }
 
 impl Pieces {
-    /// Those of a body of `length` bytes, of which the first `first` are there, for at most so many
-    /// `connections`; the first piece is held. Nothing if there would not be two.
+    /// Creates the pieces of a body of `length` bytes after its first `first` bytes, for at most
+    /// `connections` connections. The first piece is held. Returns `None` unless there would be
+    /// two.
     pub(crate) fn new(first: u64, length: u64, connections: u16) -> Option<Self> {
         let left = length.checked_sub(first)?;
         let shares = ROUNDS * u64::from(connections);
@@ -202,12 +202,12 @@ impl Pieces {
         })
     }
 
-    /// Connections that it is worth, the first included.
+    /// Returns how many connections are worthwhile, including the first.
     pub(crate) const fn connections(&self) -> usize {
         self.connections
     }
 
-    /// The first piece that nobody gets.
+    /// Claims the first piece that no connection receives.
     pub(crate) fn claim(&mut self) -> Option<Claim> {
         let is_free = |piece: usize| {
             self.pieces[piece].state == State::Free && self.pieces[piece].got < self.size_of(piece)
@@ -223,7 +223,7 @@ impl Pieces {
         })
     }
 
-    /// What was claimed is coming. Whether the claim still counts.
+    /// Marks a claimed piece as being received. Returns whether the claim is still valid.
     pub(crate) fn hold(&mut self, claim: &Claim) -> bool {
         let piece = &mut self.pieces[claim.piece];
         let counts = piece.state == State::Claimed(claim.number);
@@ -234,7 +234,7 @@ impl Pieces {
         counts
     }
 
-    /// What was claimed does not come, or no more of it.
+    /// Frees a claimed or held piece, the rest of which will not come.
     pub(crate) fn release(&mut self, claim: &Claim, held: bool) {
         let piece = &mut self.pieces[claim.piece];
         if held || piece.state == State::Claimed(claim.number) {
@@ -242,7 +242,7 @@ impl Pieces {
         }
     }
 
-    /// `bytes` more of a piece that is held are in the file, from byte `at` on.
+    /// Adds `bytes` of a held piece, written to the file from byte `at` on.
     pub(crate) fn add(&mut self, at: u64, bytes: u64) {
         let Some(piece) = self.at(at) else { return };
         self.pieces[piece].got += bytes;
@@ -254,9 +254,9 @@ impl Pieces {
         }
     }
 
-    /// How many bytes from `at` on are of the piece that the first connection holds. At the end of
-    /// one it goes on with the next, unless some of that is there, or coming: then it is 0, as at the
-    /// end of the body.
+    /// Returns how many bytes from `at` on belong to the piece that the first connection holds. At
+    /// the end of a piece that connection continues with the next one. If some of that has been or
+    /// is being received, or at the end of the body, returns 0.
     pub(crate) fn left(&mut self, at: u64) -> u64 {
         let Some(piece) = self.at(at) else { return 0 };
         let begin = self.begin(piece);
@@ -270,23 +270,23 @@ impl Pieces {
         (begin + self.size_of(piece)).saturating_sub(at)
     }
 
-    /// How many bytes of the body are there without gaps.
+    /// Returns how many bytes of the body are there without gaps.
     pub(crate) fn front(&self) -> u64 {
         let begun = self.pieces.get(self.whole).map_or(0, |piece| piece.got);
         self.begin(self.whole).min(self.length) + begun
     }
 
-    /// How many bytes of the body are there.
+    /// Returns how many bytes of the body are there.
     pub(crate) const fn received(&self) -> u64 {
         self.first + self.got
     }
 
-    /// Whether the body ends before byte `at`.
+    /// Returns whether the body ends before byte `at`.
     pub(crate) const fn ends_at(&self, at: u64) -> bool {
         at >= self.length
     }
 
-    /// Whether all of the body is there.
+    /// Returns whether the whole body is there.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole == self.pieces.len()
     }
@@ -328,7 +328,7 @@ mod tests {
             let found = found.map(|pieces| (pieces.connections(), pieces.size));
             assert_eq!(found, expect, "{length} {connections}");
         }
-        // What a server announces costs no more memory than that.
+        // A length that a server announces costs no more memory than this.
         let longest = Pieces::new(0, i64::MAX as u64, 64).expect("pieces");
         assert!(longest.pieces.len() as u64 <= MOST_PIECES);
         assert!(Pieces::new(5, 4, 8).is_none());
@@ -341,28 +341,28 @@ mod tests {
         let [second, third] = [(); 2].map(|()| pieces.claim().expect("a piece"));
         assert_eq!((second.first, third.first), (MIB, 2 * MIB));
         pieces.add(0, MIB);
-        // The second was claimed, and is not coming yet.
+        // The second piece is claimed but not being received.
         assert_eq!(pieces.left(MIB), MIB);
         assert!(!pieces.hold(&second));
         pieces.release(&second, false);
         assert!(pieces.hold(&third));
         pieces.add(MIB, MIB);
         assert_eq!(pieces.left(2 * MIB), 0);
-        // Another claim of the same piece is another one.
+        // A new claim of the same piece has a new number.
         pieces.release(&third, true);
         let again = pieces.claim().expect("what was given back");
         assert_eq!(again.first, 2 * MIB);
         assert!(!pieces.hold(&third) && pieces.hold(&again));
     }
 
-    /// Connections that come and go at random: what is in the file is what they count.
+    /// Connections come and go at random. The file contains exactly what they count.
     #[test]
     fn whatever_fails_each_byte_is_written_once_and_the_front_has_no_gap() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let (first, length) = (random.u64(0..3 * MIB), random.u64(5 * MIB..20 * MIB));
             let mut pieces = Pieces::new(first, length, random.u16(2..8)).expect("pieces");
-            // In units of this many bytes, of which the last may be shorter.
+            // Bytes that arrive at a time; the last time they may be fewer.
             const STEP: u64 = 64 * 1024;
             let mut written: Vec<(u64, u64)> = Vec::new();
             let mut lead = Some((first, pieces.left(first)));
@@ -434,7 +434,7 @@ mod tests {
             total += *bytes;
         }
         assert_eq!(pieces.received(), total);
-        // The file may have more without a gap than is counted, and never less.
+        // The file may have more bytes without a gap than are counted, but never fewer.
         assert!(pieces.front() <= front, "{} of {front}", pieces.front());
     }
 }

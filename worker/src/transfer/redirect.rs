@@ -1,6 +1,6 @@
 //! Redirects of one transfer: where the next request goes, and when to stop.
 //!
-//! It must not send anything, or decide about responses that are not redirects.
+//! Must not send anything, or decide about responses that are not redirects.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,49 +16,47 @@ use super::cookies::Cookies;
 use crate::fault::Fault;
 use crate::login::Pair;
 
-/// What is percent-encoded of a location that is not UTF-8: bytes beyond ASCII always are.
+/// Encode set for a location that is not UTF-8. Bytes beyond ASCII are always encoded.
 const RAW: &AsciiSet = &AsciiSet::EMPTY;
 
 /// Longest URL that a redirect may lead to, in bytes. The URL becomes part of a report, and a
-/// report must fit a frame.
+/// report must fit into a frame.
 const MAX_URL: usize = 16 * 1024;
 
-/// How often one attempt sends the same request: a server that redirects may do so once because of
-/// what it does not remember in a cookie.
+/// How often one attempt may send the same request. A server may redirect back to the same URL
+/// once, because of state that is in no cookie.
 const MOST_ALIKE: u32 = 2;
 
-/// Whether `status` asks to send the request elsewhere (RFC 9110 section 15.4). For a GET all of
-/// these mean the same. 300 offers a choice, 304 answers a condition, 305 and 306 are retired.
+/// Returns whether `status` is a redirect (RFC 9110 section 15.4). For a GET all of these mean the
+/// same. 300 offers a choice, 304 answers a condition, 305 and 306 are retired.
 pub(super) const fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// The URL of a task as others may see it.
+/// Returns the URL of a task without credentials, for reports.
 pub fn without_credentials(url: &str) -> String {
     match Url::parse(url) {
         Ok(mut url) => {
             take_credentials(&mut url);
             url.into()
         }
-        // It was parsed to be requested.
+        // A URL is parsed before it is requested, so this does not happen.
         Err(_) => String::new(),
     }
 }
 
-/// Where a transfer is, and where it has been.
+/// The current URL of a transfer and its earlier requests.
 #[derive(Clone, Debug)]
 pub(super) struct Redirects {
-    /// Without credentials, which must not get into reports.
+    /// Without credentials, which must not appear in reports.
     url: Url,
-    /// Those that the URL brought along.
+    /// Credentials from the current URL.
     credentials: Option<Pair>,
     followed: u32,
-    /// Origin of the task's URL, and the credentials in it, noted when the first redirect is
-    /// followed.
+    /// Origin of the task's URL and the credentials in it. Set when the first redirect is followed.
     home: Option<(Origin, Option<Pair>)>,
     cookies: Cookies,
-    /// How often each request was sent, by URL and cookies: noted when the first redirect is
-    /// followed.
+    /// How often each request was sent, by URL and cookies. Filled from the first redirect on.
     sent: HashMap<(String, String), u32>,
 }
 
@@ -85,13 +83,13 @@ impl Redirects {
         })
     }
 
-    /// Where the next request goes; without credentials.
+    /// Returns the URL of the next request, without credentials.
     pub(super) const fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether the next request goes to the origin of the task's URL: the same scheme, host and
-    /// port. What the user meant for that one goes to no other.
+    /// Returns whether the next request goes to the origin of the task's URL: the same scheme, host
+    /// and port. Headers for that origin are sent to no other.
     pub(super) fn is_home(&self) -> bool {
         match &self.home {
             Some((origin, _)) => *origin == self.url.origin(),
@@ -99,7 +97,7 @@ impl Redirects {
         }
     }
 
-    /// The credentials that URLs hold for the next request.
+    /// Returns the credentials from URLs for the next request.
     pub(super) fn credentials(&self) -> Option<&Pair> {
         let at_home = || match &self.home {
             Some((_, credentials)) if self.is_home() => credentials.as_ref(),
@@ -108,22 +106,22 @@ impl Redirects {
         self.credentials.as_ref().or_else(at_home)
     }
 
-    /// The cookies for the next request; nothing if there are none.
+    /// Returns the cookies for the next request; empty if there are none.
     pub(super) fn cookies(&self) -> String {
         self.cookies.header(&self.url)
     }
 
-    /// Takes in what a response sets; that comes back if it is to be reported.
+    /// Stores the cookies that a response sets. Returns those to report, if `report`.
     pub(super) fn keep_cookies(&mut self, headers: &HeaderMap, report: bool) -> Vec<Cookie> {
         self.cookies.store(headers, &self.url, report)
     }
 
-    /// Takes in what is known for the host of the next request.
+    /// Adds the known cookies for the host of the next request.
     pub(super) fn give_cookies(&mut self, login: &Login) {
         self.cookies.give(login);
     }
 
-    /// Whether a redirect has led from https to http.
+    /// Returns whether a redirect has led from https to http.
     pub(super) fn is_downgraded(&self) -> bool {
         match &self.home {
             Some((Origin::Tuple(scheme, ..), _)) => {
@@ -133,7 +131,7 @@ impl Redirects {
         }
     }
 
-    /// Moves on to where `head` points.
+    /// Follows the redirect in `head`.
     pub(super) fn follow(&mut self, head: &Head<'_>, most: u32) -> Result<(), Fault> {
         let mut target = self.target(head)?;
         let credentials = take_credentials(&mut target);
@@ -166,7 +164,7 @@ impl Redirects {
         Ok(())
     }
 
-    /// The target, resolved against the current URL (RFC 9110 section 10.2.2, RFC 3986 section 5).
+    /// Resolves the target against the current URL (RFC 9110 section 10.2.2, RFC 3986 section 5).
     fn target(&self, head: &Head<'_>) -> Result<Url, Fault> {
         let bad = |what: String| {
             let status = head.status.as_u16();
@@ -178,7 +176,7 @@ impl Redirects {
         let Some(location) = head.headers.get(LOCATION) else {
             return Err(bad("no location to go to".to_owned()));
         };
-        // One value (RFC 9110 section 10.2.2): which of two is meant cannot be known.
+        // Only one value is allowed (RFC 9110 section 10.2.2): the meaning of two is unclear.
         if head
             .headers
             .get_all(LOCATION)
@@ -190,7 +188,7 @@ impl Redirects {
         if location.len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
-        // Bytes of another encoding than UTF-8 are meant as they are.
+        // Bytes in another encoding than UTF-8 are kept as they are.
         let location = match std::str::from_utf8(location.as_bytes()) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(percent_encode(location.as_bytes(), RAW).to_string()),
@@ -206,19 +204,19 @@ impl Redirects {
         if target.as_str().len() > MAX_URL {
             return Err(bad(format!("a location longer than {MAX_URL} bytes")));
         }
-        // A few hosts are good for a browser's URL and not for RFC 3986, which requests are bound to.
+        // Browsers allow a few hosts that RFC 3986, and so a request, does not.
         http::Uri::try_from(target.as_str())
             .map_err(|error| bad(format!("a bad location {:?}: {error}", shown(location))))?;
         Ok(target)
     }
 }
 
-/// A location that could not be used, without what may be credentials in it.
+/// Returns a location that could not be used, without a part that may be credentials.
 fn shown(location: &str) -> &str {
     location.rsplit('@').next().unwrap_or(location)
 }
 
-/// Takes user name and password out of `url`.
+/// Removes user name and password from `url` and returns them.
 fn take_credentials(url: &mut Url) -> Option<Pair> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -227,7 +225,7 @@ fn take_credentials(url: &mut Url) -> Option<Pair> {
         user: percent_decode_str(url.username()).collect(),
         password: percent_decode_str(url.password().unwrap_or_default()).collect(),
     };
-    // Both fail only for URLs that cannot have any.
+    // Both fail only for URLs that cannot contain credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Some(pair)

@@ -1,7 +1,7 @@
-//! The headers of a request: what the options say, what must not go to strangers, and what is
-//! asked for.
+//! The headers of a request: those of the options, except what other servers must not see, and the
+//! requested part.
 //!
-//! It must not decide where a request goes.
+//! Must not decide where a request goes.
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, IF_MATCH, IF_MODIFIED_SINCE,
@@ -18,10 +18,10 @@ use crate::fault::Fault;
 use crate::route::Route;
 use crate::tunnel;
 
-/// What bodies may be coded with when coded ones are asked for.
+/// Value of `Accept-Encoding` if coded bodies are requested.
 const CODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
 
-/// Parts of names that mark a header as meant for one server alone.
+/// Parts of names that mark a header as meant for one server only.
 const SENSITIVE: [&str; 12] = [
     "auth",
     "token",
@@ -37,19 +37,19 @@ const SENSITIVE: [&str; 12] = [
     "access-key",
 ];
 
-/// What is wanted of a resource, if not the whole.
+/// Requested part of a resource, if not all of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted<'t> {
-    /// What an earlier attempt did not get.
+    /// What an earlier attempt did not receive.
     Rest(&'t Offer),
     /// The part that the list asks for.
     Part(ByteRange),
-    /// A piece that comes over a connection of its own.
+    /// A piece for a separate connection.
     Piece(&'t Piece),
 }
 
-/// The headers of the next request, `Host` left to the engine unless the user sets it. Those of
-/// the task alone (`own`) take the place of common ones of the same names.
+/// Returns the headers of the next request. The engine adds `Host` unless the user sets it. Headers
+/// of the task only (`own`) replace common ones with the same name.
 pub(super) fn headers(
     options: &HttpOptions,
     own: &[(String, String)],
@@ -76,7 +76,7 @@ pub(super) fn headers(
             return Err(unsendable(&format!("request header {name:?}")));
         };
         let may_be_sent = match &name {
-            // Meant for a proxy, and read by none but one that forwards.
+            // Meant for a proxy. Only a forwarding proxy reads it.
             name if name == PROXY_AUTHORIZATION => forwarded_by.is_some(),
             name if is_bound(name) => redirects.is_home(),
             _ => true,
@@ -85,7 +85,7 @@ pub(super) fn headers(
             continue;
         }
         if name == HOST {
-            // There is one (RFC 9112 section 3.2): the last that is given.
+            // Only one is allowed (RFC 9112 section 3.2): the last one counts.
             headers.insert(name, value);
         } else {
             headers.append(name, value);
@@ -93,7 +93,7 @@ pub(super) fn headers(
     }
     let cookies = redirects.cookies();
     if !cookies.is_empty() {
-        // The user's come first; over HTTP/1.1 there is one header (RFC 6265 section 5.4).
+        // The user's cookies come first. HTTP/1.1 requires one header (RFC 6265 section 5.4).
         let own = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
         let all: Vec<&[u8]> = own.chain([cookies.as_bytes()]).collect();
         let value = HeaderValue::from_bytes(&all.join(&b"; "[..]));
@@ -138,10 +138,10 @@ pub(super) fn headers(
         };
         let range = HeaderValue::try_from(range);
         headers.insert(RANGE, range.map_err(|_| unsendable("a range"))?);
-        // Bytes are counted in what the coding makes of a body, which has to be none.
+        // Byte positions refer to the coded body, so it must not be coded.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    // With a range as well: servers look at the range only if the condition is met.
+    // Also with a range: servers evaluate the range only if the condition is met.
     headers.extend(condition);
     headers
         .entry(ACCEPT_ENCODING)
@@ -157,13 +157,12 @@ fn if_range(note: &PartialNote) -> Result<HeaderValue, Fault> {
     HeaderValue::try_from(note.validator.text()).map_err(|_| unsendable("a validator"))
 }
 
-/// Whether the user asks for a range of his own: then there is none of ours.
+/// Returns whether the user requests a range, so that we must not.
 pub(super) fn has_own_range(options: &HttpOptions, own: &[(String, String)]) -> bool {
     has_one_of(&[RANGE, IF_RANGE], options, own)
 }
 
-/// Whether the user sets a condition of his own, or asks for a range: then there is no condition of
-/// ours.
+/// Returns whether the user sets a condition or requests a range, so that we set no condition.
 pub(super) fn has_own_condition(options: &HttpOptions, own: &[(String, String)]) -> bool {
     let names = [
         RANGE,
@@ -184,17 +183,17 @@ fn has_one_of(wanted: &[HeaderName], options: &HttpOptions, own: &[(String, Stri
     })
 }
 
-/// The way that a request for `url` takes.
+/// Returns the route of a request for `url`.
 fn route<'p>(options: &'p HttpOptions, url: &Url) -> Route<'p> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
     Route::of(options, url.scheme() == "https", host, port)
 }
 
-/// Whether a header is meant for the server of the task's URL alone: credentials of any name, and
-/// a `Host` made up for one server.
+/// Returns whether a header is meant for the server of the task's URL only: credentials under any
+/// name, and a `Host` for one server.
 fn is_bound(name: &HeaderName) -> bool {
-    // Names of headers are in lower case.
+    // Header names are in lower case.
     name == HOST || SENSITIVE.iter().any(|part| name.as_str().contains(part))
 }
 

@@ -1,10 +1,10 @@
-//! What a successful answer brings: the whole body, or the rest of one of which a part is on disk
+//! Judgement of a successful response: the whole body, or the rest of one that is partly on disk
 //! (RFC 9110 sections 13.1.5 and 14).
 //!
-//! Status, `Content-Range`, length, and what is known of the body before are judged together. Only
-//! what a strong validator vouches for is put together from two answers. An answer to a range that
-//! does not fit exactly makes the transfer start over; an answer that does not bring the whole body
-//! when the whole was asked for is a failure. It must not touch a file.
+//! Status, `Content-Range`, length and what is known about the body are judged together. Two
+//! answers are put together only if a strong validator vouches for it. If the answer to a range
+//! does not fit exactly, the transfer starts over. If the whole body was requested and the answer
+//! is not the whole body, the attempt fails. This module must not touch a file.
 
 use std::time::Duration;
 
@@ -18,33 +18,33 @@ use super::condition::{self, is_tag};
 use super::{Head, Next, Transfer, coding, disposition, expect};
 use crate::fault::Fault;
 
-/// Longest entity tag that is kept.
+/// Longest entity tag that is kept, in bytes.
 pub(super) const MAX_ETAG: usize = 512;
 
-/// How long after a modification a date vouches for a body: within its second there may be another
-/// one (RFC 9110 section 8.8.2.2).
+/// How long after a modification a date vouches for a body. A second modification may follow within
+/// the same second (RFC 9110 section 8.8.2.2).
 const SETTLED: Duration = Duration::from_secs(1);
 
 impl Transfer<'_> {
-    /// The offer, if the next request goes to where it came from: a validator tells the states of
-    /// one resource apart, and not one resource from another.
+    /// Returns the offer if the next request has its URL: a validator distinguishes the states of
+    /// one resource, not two resources.
     pub(super) fn fitting_offer(&self) -> Option<&Offer> {
         let url = self.redirects.url().as_str();
         self.offer.as_ref().filter(|offer| offer.note.url == url)
     }
 
-    /// Whether the whole body is to be asked for, after an answer to a range that does not fit.
-    /// A server that is busy is not asked for more.
+    /// Returns whether to request the whole body after an answer to a range that does not fit. A
+    /// busy server is not asked again.
     pub(super) fn starts_over(&mut self, status: StatusCode) -> bool {
         match status.as_u16() {
             408 | 425 | 429 | 503 => false,
-            // A gateway may say so of any request, and of a range that the server chokes on.
+            // A gateway may answer this to any request, or because the range makes the server fail.
             500 | 502 | 504 | 522 | 524 => self.gives_in(),
             _ => self.closes_offer(),
         }
     }
 
-    /// Whether to send a request again at once after `fault`: one for a range that got no answer.
+    /// Returns whether to repeat the request at once after `fault`, because a range got no answer.
     pub fn asks_again(&mut self, fault: &Fault) -> bool {
         use FailureKind::{Disconnected, Framing, HeadTooLarge, Protocol, Stalled};
         if matches!(fault.kind, Disconnected | Stalled) {
@@ -53,9 +53,9 @@ impl Transfer<'_> {
         matches!(fault.kind, Protocol | Framing | HeadTooLarge) && self.closes_offer()
     }
 
-    /// Whether the request is to be sent again after one for a range that failed: the same once
-    /// more, since the network may be to blame, and then one for the whole body. What is on disk is
-    /// kept until that is answered.
+    /// Returns whether to send another request after a failed request for a range: the same one
+    /// once more, because the network may have failed, and then one for the whole body. What is on
+    /// disk is kept until that is answered.
     fn gives_in(&mut self) -> bool {
         let url = self.redirects.url().as_str();
         match &mut self.offer {
@@ -67,7 +67,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Whether a range was asked for, and is no more.
+    /// Stops requesting a range. Returns whether one was requested before.
     fn closes_offer(&mut self) -> bool {
         let url = self.redirects.url().as_str();
         match &mut self.offer {
@@ -79,7 +79,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// What is missing of a body of `length` bytes follows.
+    /// Prepares for the missing part of a body of `length` bytes.
     pub(super) fn resume(&mut self, head: &Head<'_>, length: u64) -> Result<Next, Fault> {
         let Some(Offer { note, have, .. }) = self.offer.take() else {
             return Ok(Next::Follow);
@@ -103,22 +103,22 @@ impl Transfer<'_> {
     }
 }
 
-/// What a success (2xx) brings.
+/// Content of a success (2xx).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
-    /// The whole body, of this length if it is known.
+    /// The whole body, with its length if it is known.
     Whole(Option<u64>),
-    /// Exactly what is missing of a body that has this length as a whole.
+    /// Exactly the missing part of a body with this total length.
     Rest(u64),
 }
 
-/// What `head`, the head of a success, brings. `offer` is what is known of the body, if an earlier
-/// attempt got a part of it from the same URL.
+/// Returns the content of a success with this `head`. `offer` is what is known about the body, if
+/// an earlier attempt received a part of it from the same URL.
 ///
 /// # Errors
 ///
-/// If it does not fit. While the offer is open, the whole body is to be asked for; else this is the
-/// failure.
+/// Fails if it does not fit. While the offer is open, the whole body is then requested; otherwise
+/// the attempt fails.
 pub(super) fn judge(head: &Head<'_>, offer: Option<&Offer>) -> Result<Extent, Fault> {
     let open = offer.filter(|offer| offer.is_open);
     if let Some(offer) = open
@@ -136,12 +136,12 @@ pub(super) fn judge(head: &Head<'_>, offer: Option<&Offer>) -> Result<Extent, Fa
     }
 }
 
-/// What `head`, the head of a success, brings, if a part was asked for that the list wants as it is.
+/// Returns the content of a success with this `head`, if the list asks for a part of the resource.
 ///
 /// # Errors
 ///
-/// If it is not exactly that part. A whole body is not cut: servers that do not know ranges would send
-/// all of it for each part.
+/// Fails if it is not exactly that part. A whole body is not cut: servers without support for
+/// ranges would send all of it for each part.
 pub(super) fn judge_part(head: &Head<'_>, wanted: ByteRange) -> Result<Extent, Fault> {
     let length = wanted.bytes();
     let fits = head.status == StatusCode::PARTIAL_CONTENT
@@ -158,8 +158,7 @@ pub(super) fn judge_part(head: &Head<'_>, wanted: ByteRange) -> Result<Extent, F
     }
 }
 
-/// The length of the whole body, as far as it is known, if `head` by itself says that this is what
-/// it brings.
+/// Returns the length of the whole body, if known. Fails if `head` alone shows none.
 fn whole(head: &Head<'_>) -> Result<Option<u64>, Fault> {
     let is_partial = head.status == StatusCode::PARTIAL_CONTENT;
     if !is_partial && !has_byte_range(head.headers) {
@@ -178,7 +177,7 @@ fn whole(head: &Head<'_>) -> Result<Option<u64>, Fault> {
     }
 }
 
-/// Whether a `Content-Range` speaks of bytes. Other units count records, for example, of which the
+/// Returns whether a `Content-Range` counts bytes. Another unit may count records, of which the
 /// body is a page; that page is the whole body of its URL.
 fn has_byte_range(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_RANGE).iter().any(|value| {
@@ -195,7 +194,7 @@ fn is_multipart(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The answer to a request for the whole body is not the whole body.
+/// Returns the failure for a response that should be the whole body and is not.
 fn not_whole(head: &Head<'_>) -> Fault {
     let kind = match head.status {
         StatusCode::PARTIAL_CONTENT => FailureKind::Status,
@@ -204,7 +203,7 @@ fn not_whole(head: &Head<'_>) -> Fault {
     misfit(head, kind, "the whole body")
 }
 
-/// An answer is not what was asked for: `wanted`.
+/// Returns the failure for a response that is not the requested one: `wanted`.
 pub(super) fn misfit(head: &Head<'_>, kind: FailureKind, wanted: &str) -> Fault {
     let status = head.status.as_u16();
     let length = match head.length {
@@ -224,26 +223,26 @@ pub(super) fn misfit(head: &Head<'_>, kind: FailureKind, wanted: &str) -> Fault 
     )
 }
 
-/// A part of a body that is on disk, and what is known of the whole.
+/// A part of a body that is on disk, and what is known about the whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     pub(super) note: PartialNote,
-    /// How much of it is there.
+    /// Bytes that are there.
     pub(super) have: u64,
-    /// Whether the rest is asked for. No more once an answer to that did not fit; what is known of
-    /// the body still counts.
+    /// Whether the rest is requested. False once an answer did not fit; what is known about the
+    /// body still counts.
     pub(super) is_open: bool,
-    /// A request for the rest failed in a way that may pass.
+    /// Whether a request for the rest failed in a way that may not happen again.
     failed: bool,
 }
 
 impl Offer {
-    /// An offer of the first `have` bytes, if there is anything to gain from them.
+    /// Creates an offer of the first `have` bytes, if they are useful.
     pub(super) fn new(note: PartialNote, have: u64) -> Option<Self> {
         let have = match note.length {
             Some(length) if have > length => return None,
-            // Whole, and not yet in place: a range must not be empty, and the answer shows that
-            // the server still has the same body.
+            // The body is whole but not in place. The last byte is requested, since a range must
+            // not be empty, and the answer shows whether the server still has the same body.
             Some(length) if have == length => have.checked_sub(1)?,
             Some(_) | None => have,
         };
@@ -255,12 +254,12 @@ impl Offer {
         })
     }
 
-    /// What `Range` says.
+    /// Returns the value of `Range`.
     pub(super) fn range(&self) -> String {
         format!("bytes={}-", self.have)
     }
 
-    /// The length of the whole body, if a 206 brings exactly what is missing of it.
+    /// Returns the length of the whole body, if a 206 contains exactly its missing part.
     fn fits(&self, head: &Head<'_>) -> Option<u64> {
         let headers = head.headers;
         let range = text(headers, &CONTENT_RANGE)?;
@@ -276,11 +275,11 @@ impl Offer {
         fits.then_some(length)
     }
 
-    /// The length of a whole body, if it does not contradict what is known.
+    /// Returns the length of a whole body, if it does not contradict what is known.
     ///
-    /// An answer to a range is believed only if it announces the known length: one that calls
-    /// itself whole may still be a part. When no range was sent, another length is believed only with
-    /// another validator, which shows that the body changed.
+    /// An answer to a range is accepted only if it announces the known length: a body that is
+    /// called whole may still be a part. If no range was requested, another length is accepted only
+    /// with another validator, which shows that the body changed.
     fn admits(&self, head: &Head<'_>, length: Option<u64>) -> Result<Option<u64>, Fault> {
         let known = self.note.length;
         let is_another = self.is_of_another(head.headers) || is_coded(head.headers);
@@ -293,13 +292,13 @@ impl Offer {
         }
     }
 
-    /// Whether a response names another state than that which the offer is of.
+    /// Returns whether a response has another state than the offer.
     fn is_of_another(&self, headers: &HeaderMap) -> bool {
         is_of_another(&self.note, headers)
     }
 }
 
-/// Whether `head` brings exactly `range` of the body that `note` is of.
+/// Returns whether `head` contains exactly `range` of the body that `note` describes.
 pub(super) fn brings(head: &Head<'_>, range: ByteRange, note: &PartialNote) -> bool {
     let found = text(head.headers, &CONTENT_RANGE).and_then(content_range);
     head.status == StatusCode::PARTIAL_CONTENT
@@ -314,7 +313,7 @@ pub(super) fn brings(head: &Head<'_>, range: ByteRange, note: &PartialNote) -> b
         && !is_multipart(head.headers)
 }
 
-/// Whether a response names another state than that which `note` is of.
+/// Returns whether a response has another state than `note`.
 fn is_of_another(note: &PartialNote, headers: &HeaderMap) -> bool {
     let (name, known) = match &note.validator {
         Validator::Etag(etag) => (ETAG, etag),
@@ -323,8 +322,8 @@ fn is_of_another(note: &PartialNote, headers: &HeaderMap) -> bool {
     text(headers, &name).is_some_and(|now| now != known)
 }
 
-/// A body is said to have another length than the same body had before. Which is right may show
-/// with the next attempt.
+/// Returns the failure for a body that now has another length than before. The next attempt may
+/// show which is right.
 fn not_known(known: Option<u64>, length: Option<u64>) -> Fault {
     let said = |length: Option<u64>| {
         length.map_or_else(
@@ -342,8 +341,8 @@ fn not_known(known: Option<u64>, length: Option<u64>) -> Fault {
     )
 }
 
-/// The note for the body that `head` announces, its boot left empty; nothing if another request
-/// could not go on with it. `length` is that of the whole body.
+/// Returns the note for the body of `head`, with an empty boot, or `None` if another request could
+/// not continue it. `length` is that of the whole body.
 pub(super) fn note(head: &Head<'_>, length: Option<u64>, url: &str) -> Option<PartialNote> {
     let headers = head.headers;
     if is_coded(headers) || text(headers, &ACCEPT_RANGES) == Some("none") {
@@ -360,17 +359,17 @@ pub(super) fn note(head: &Head<'_>, length: Option<u64>, url: &str) -> Option<Pa
     })
 }
 
-/// The strong validator of a response, if it has one.
+/// Returns the strong validator of a response, if there is one.
 fn validator(headers: &HeaderMap) -> Option<Validator> {
     if let Some(etag) = text(headers, &ETAG) {
         let strong = is_tag(etag) && etag.len() <= MAX_ETAG;
-        // A weak one says that there is no strong one, whatever the date is.
+        // A weak tag means that there is no strong validator, whatever the date is.
         return strong.then(|| Validator::Etag(etag.to_owned()));
     }
     settled(headers).map(|date| Validator::LastModified(date.to_owned()))
 }
 
-/// The date of modification, if it tells this body from a later one.
+/// Returns the modification date, if it distinguishes this body from a later one.
 pub(super) fn settled(headers: &HeaderMap) -> Option<&str> {
     let text_of_date = text(headers, &LAST_MODIFIED)?;
     let modified = httpdate::parse_http_date(text_of_date).ok()?;
@@ -379,7 +378,7 @@ pub(super) fn settled(headers: &HeaderMap) -> Option<&str> {
     settled.then_some(text_of_date)
 }
 
-/// A header that is there once, as text.
+/// Returns a header that occurs exactly once, as text.
 pub(super) fn text<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -396,13 +395,13 @@ fn is_coded(headers: &HeaderMap) -> bool {
         .any(|name| !coding::is_none(&name.trim_ascii().to_ascii_lowercase()))
 }
 
-/// First byte, last byte, length of the whole (RFC 9110 section 14.4).
+/// Parses the first byte, last byte and total length (RFC 9110 section 14.4).
 fn content_range(value: &str) -> Option<(u64, u64, u64)> {
     let (first, last, length) = parts(value)?;
     Some((first, last, number(length)?))
 }
 
-/// First and last byte; the length of the whole may be unknown (`*`), and has to be longer.
+/// Parses the first and last byte. The total length may be unknown (`*`) and must be larger.
 fn part(value: &str) -> Option<(u64, u64)> {
     let (first, last, length) = parts(value)?;
     let fits = length == "*" || number(length)? > last;

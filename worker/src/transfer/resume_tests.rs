@@ -1,4 +1,4 @@
-//! Tests of what is resumed, and what is not.
+//! Tests of when a body is resumed.
 
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 
@@ -176,7 +176,7 @@ fn a_whole_body_does_not_contradict_what_is_known() {
     check(Some(9), true, same, None, None);
     check(None, true, same, None, None);
     check(None, true, same, Some(4), None);
-    // When no range was sent, the same body has the same length.
+    // Without a range, the same body has the same length.
     check(Some(9), false, same, Some(9), Some(Some(9)));
     check(Some(9), false, same, Some(4), None);
     check(Some(9), false, &[], Some(4), None);

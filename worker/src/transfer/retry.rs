@@ -1,6 +1,6 @@
-//! Which statuses may pass, and when the server wants us back.
+//! Transient statuses, and the time that a server asks for before a retry.
 //!
-//! It must not decide whether to retry: that is the coordinator's.
+//! Must not decide whether to retry: the coordinator does.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +12,10 @@ use super::Head;
 use crate::fault::Fault;
 use crate::login;
 
-/// Longest `Retry-After` honoured: a server must not park a task for the rest of the run.
+/// Longest `Retry-After` that is honoured. A server must not delay a task to the end of the run.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A response that is no success.
+/// Returns the failure for a response that is not a success.
 pub(super) fn status_fault(head: &Head<'_>, now: SystemTime) -> Fault {
     let severity = if is_transient(head.status) {
         Severity::Transient {
@@ -36,7 +36,7 @@ pub(super) fn status_fault(head: &Head<'_>, now: SystemTime) -> Fault {
     )
 }
 
-/// What a server that wants to know who is there asks for.
+/// Returns the authentication that a server asks for, as text.
 fn asked(head: &Head<'_>) -> String {
     let schemes = match head.status {
         StatusCode::UNAUTHORIZED => login::schemes(head.headers),
@@ -48,8 +48,8 @@ fn asked(head: &Head<'_>) -> String {
     }
 }
 
-/// Whether another attempt may get another answer: request timeout (408), too early (425), too
-/// many requests (429), and the failures of servers and gateways (500, 502 to 504, and 522 and 524,
+/// Returns whether another attempt may get another answer: request timeout (408), too early (425),
+/// too many requests (429), and failures of servers and gateways (500, 502 to 504, and 522 and 524,
 /// which a large content network uses for its own timeouts).
 const fn is_transient(status: StatusCode) -> bool {
     matches!(
@@ -58,10 +58,10 @@ const fn is_transient(status: StatusCode) -> bool {
     )
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3) as a time from `now`: seconds or a date, at most one
-/// hour; `None` if there is none that can be read. A date is one of the server's clock, which the
-/// `Date` of the response shows; without one it is taken for right. A date that has passed means at
-/// once.
+/// Returns `Retry-After` (RFC 9110 section 10.2.3), in seconds or as a date, as a time from `now`.
+/// The maximum is one hour; `None` if it cannot be read. A date is relative to the server's clock,
+/// which the `Date` of the response shows; without `Date`, that clock is assumed to be right. A
+/// date in the past means at once.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
     let date = |text| httpdate::parse_http_date(text).ok();

@@ -1,69 +1,68 @@
-//! What HTTP/1 looks like on the wire, checked byte by byte before a parser sees it.
+//! Checks HTTP/1 responses byte by byte before a parser receives them.
 //!
-//! Each engine has a parser of its own, and each parser forgives other things. What is forgiven is
-//! where one message can be taken for two, or half a body for a whole one; so responses go through
-//! this scanner first, the same for every engine. A head is held back until it is whole, and written
-//! anew. A body that breaks RFC 9112 ends here, with a kind of failure of its own; what parsers
-//! differ on (chunk extensions, trailers, bytes after the end) is taken out on the way.
+//! Each engine has its own parser, and each parser tolerates other errors. Tolerated errors are how
+//! one message can be taken for two, or half a body for a whole one. So all engines pass responses
+//! through this scanner first. It holds back a head until it is whole, and rewrites it. It stops a
+//! body that violates RFC 9112, with a separate kind of failure. It removes what parsers treat
+//! differently: chunk extensions, trailers, bytes after the end.
 //!
-//! It must not decode a body, or decide what a response means.
+//! Must not decode a body or decide what a response means.
 
 use super::TransportError;
 use super::framing::{self, Framing};
 use super::head::{self, GROWTH, Head};
 pub use super::head::{MAX_SHOWN, MAX_SHOWN_HEADERS};
 
-/// Largest response head, in bytes, interim responses apart: what curl takes.
+/// Largest response head without interim responses, in bytes: curl's limit.
 pub const MAX_HEAD: usize = 300 * 1024;
 
-/// Most lines of a response head.
+/// Largest number of lines in a response head.
 pub const MAX_HEADERS: usize = 5000;
 
-/// Most interim responses before the final one: each is a sign of life, so that nothing else ends
-/// a stream of them.
+/// Largest number of interim responses before the final one. Each counts as a sign of life, so no
+/// other limit would end an endless sequence.
 const MAX_INTERIM: u32 = 20;
 
-/// Longest line with the size of a chunk, extensions included.
+/// Longest line with the size of a chunk, including extensions, in bytes.
 const MAX_CHUNK_LINE: usize = 8 * 1024;
 
-/// Longest trailer section.
+/// Longest trailer section, in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// Most digits of a chunk's size that can stand for a length.
+/// Largest number of digits in the size of a chunk.
 const MAX_DIGITS: usize = 16;
 
-/// Follows the responses on one connection.
+/// Checks the responses on one connection.
 #[derive(Debug)]
 pub struct Scanner {
     state: State,
-    /// The head so far, or the trailer line so far.
+    /// The head or the trailer line so far.
     held: Vec<u8>,
     interim: u32,
     broken: Option<TransportError>,
-    /// How many lines of the head have ended.
+    /// Number of complete lines of the head.
     lines: usize,
-    /// The head that is to be passed on, if the last data ended one.
+    /// The head to pass on, if the last data completed one.
     shown: Vec<u8>,
-    /// The connection is good for no further response.
+    /// Whether no further response may use the connection.
     spent: bool,
 }
 
-/// What is to be passed on to a parser: the head, and then the first bytes of the data that was
-/// taken in.
+/// Data for a parser: the head, then the first bytes of the data that was fed.
 #[derive(Debug)]
 pub struct Passed<'s> {
-    /// A head, or nothing.
+    /// A head, or empty.
     pub head: &'s [u8],
-    /// How many bytes of the data.
+    /// How many bytes of the data to keep.
     pub kept: usize,
 }
 
 impl Passed<'_> {
-    /// Puts the head before what is kept, at the front of `buffer`; how many bytes that makes.
+    /// Inserts the head before the kept data, at the front of `buffer`. Returns the total length.
     ///
     /// # Errors
     ///
-    /// If there is no room for it: more was read than [`Scanner::most`] says.
+    /// Fails if there is no room for it, because more was read than [`Scanner::most`] allows.
     pub fn put(&self, buffer: &mut [u8]) -> Result<usize, TransportError> {
         let end = self.head.len() + self.kept;
         if self.head.is_empty() {
@@ -84,27 +83,27 @@ enum State {
     /// No request was sent, or its response is complete.
     Idle,
     Head,
-    /// As many bytes of body are still to come.
+    /// This many bytes of body are still to come.
     Counted(u64),
     UntilClose,
     Chunked(Chunk),
 }
 
-/// Where in a chunked body (RFC 9112 section 7.1).
+/// Position in a chunked body (RFC 9112 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
-    /// In the size: what it is so far, and how many digits.
+    /// In the size: its value so far and the number of digits.
     Size(u64, usize),
-    /// In blanks behind the size, how many: extensions may follow them, and nothing else.
+    /// In blanks after the size, with their number: only extensions may follow.
     Blank(u64, usize),
-    /// Behind the size: how much of the line was skipped.
+    /// After the size: bytes of the line that were skipped.
     Extension(u64, usize),
     /// At the line feed of the size line.
     SizeEnd(u64),
     Data(u64),
     DataCr,
     DataLf,
-    /// In the trailers: how many bytes of them.
+    /// In the trailers: their length so far.
     Trailers(usize),
 }
 
@@ -115,7 +114,7 @@ impl Default for Scanner {
 }
 
 impl Scanner {
-    /// Of a new connection.
+    /// Creates a scanner for a new connection.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -129,7 +128,7 @@ impl Scanner {
         }
     }
 
-    /// A request is sent: a response follows.
+    /// Prepares for the response to a request that is being sent.
     pub fn begin(&mut self) {
         self.state = State::Head;
         self.held.clear();
@@ -137,19 +136,20 @@ impl Scanner {
         self.interim = 0;
     }
 
-    /// Whether another request may follow: the last response is whole, and the connection not spent.
+    /// Returns whether another request may follow: the last response is whole, and the connection
+    /// is not spent.
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle && !self.spent && self.broken.is_none()
     }
 
-    /// Whether the connection cannot be trusted with another response: bytes came that belong to
-    /// none, or a head was odd.
+    /// Returns whether no further response on the connection can be trusted, because of bytes
+    /// outside a response or an odd head.
     pub const fn is_spent(&self) -> bool {
         self.spent
     }
 
-    /// How much may be read at once into a buffer of `room` bytes: a head that was held back has to
-    /// fit in before it.
+    /// Returns how many bytes may be read at once into a buffer of `room` bytes: a head that was
+    /// held back must fit in before them.
     #[must_use]
     pub fn most(&self, room: usize) -> usize {
         match self.state {
@@ -161,9 +161,8 @@ impl Scanner {
         }
     }
 
-    /// Takes in what came over the wire. What a parser is to see of it is moved to the front of
-    /// `data`. After something that is not allowed nothing more is passed on, and
-    /// [`verdict`](Self::verdict) says what it was.
+    /// Checks received data, and moves what a parser should receive to the front of `data`. After
+    /// an error nothing more is passed on, and [`verdict`](Self::verdict) returns it.
     pub fn feed(&mut self, data: &mut [u8]) -> Passed<'_> {
         self.shown.clear();
         let (mut read, mut kept) = (0, 0);
@@ -187,20 +186,20 @@ impl Scanner {
         }
     }
 
-    /// Whether reading may go on. To be asked when there is nothing more to pass on.
+    /// Checks whether reading may continue. Call when all data was passed on.
     ///
     /// # Errors
     ///
-    /// What is wrong with what came.
+    /// Returns the error in the data.
     pub fn verdict(&self) -> Result<(), TransportError> {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
-    /// The connection ended.
+    /// Handles the end of the connection.
     ///
     /// # Errors
     ///
-    /// If a response that had begun is not whole.
+    /// Fails if a response had begun and is incomplete.
     pub fn end(&self) -> Result<(), TransportError> {
         let place = match self.state {
             State::Idle | State::UntilClose => return Ok(()),
@@ -215,8 +214,8 @@ impl Scanner {
         Err(TransportError::Disconnected(place))
     }
 
-    /// One step: how many bytes of `data` it takes, and how many of these, from the first one on,
-    /// are passed on.
+    /// Takes one step. Returns how many bytes of `data` it takes, and how many of these, from the
+    /// first on, are passed on.
     fn step(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
         match self.state {
             State::Idle => {
@@ -240,7 +239,7 @@ impl Scanner {
     fn head(&mut self, data: &[u8]) -> Result<(usize, usize), TransportError> {
         let before = self.held.len();
         let mut held = std::mem::take(&mut self.held);
-        // One that comes at once is read where it is.
+        // A head that comes at once is read in place.
         let seen = if before == 0 {
             data
         } else {
@@ -248,7 +247,7 @@ impl Scanner {
             &held
         };
         starts_like_http(seen)?;
-        // Looked at again from a little before the new part: the end may lie across.
+        // Searches from slightly before the new part, because the end may be split.
         let end = head_end(seen, before.saturating_sub(3));
         let head = &seen[..end.unwrap_or(seen.len())];
         let taken = head.len() - before;
@@ -273,7 +272,7 @@ impl Scanner {
         Ok((taken, 0))
     }
 
-    /// What follows `head`.
+    /// Returns the state that follows `head`.
     fn body(&mut self, head: &[u8]) -> Result<State, TransportError> {
         let (framing, last) = match head::read(head, &mut self.shown)? {
             Head::Interim => {
@@ -352,7 +351,7 @@ impl Scanner {
         Ok((1, passed))
     }
 
-    /// A line of the trailers, or a part of it. Only the empty one, the last, is passed on.
+    /// Handles a trailer line or a part of one. Only the last line, which is empty, is passed on.
     fn trailer(&mut self, length: usize, data: &[u8]) -> Result<(usize, usize), TransportError> {
         let bad = |what: &str| Err(TransportError::Framing(what.to_owned()));
         let line = memchr::memchr(b'\n', data);
@@ -362,7 +361,7 @@ impl Scanner {
             return bad("its trailers are too long");
         }
         self.state = State::Chunked(Chunk::Trailers(length));
-        // The empty line may come in two pieces, of which the first is then passed on too.
+        // The empty line may come in two pieces. The first is then passed on too.
         if self.held.is_empty() && data.starts_with(b"\r") && taken == 1 {
             self.held.push(b'\r');
             return Ok((1, 1));
@@ -390,12 +389,12 @@ impl Scanner {
     }
 }
 
-/// The smaller of the two.
+/// Returns the smaller of the two.
 fn shorter(length: usize, left: u64) -> usize {
     usize::try_from(left).map_or(length, |left| left.min(length))
 }
 
-/// Where the head ends: behind the first empty line that is not at its beginning. A line may end
+/// Returns where the head ends: after the first empty line that is not at its start. A line may end
 /// with a line feed alone (RFC 9112 section 2.2).
 fn head_end(held: &[u8], from: usize) -> Option<usize> {
     let start = held.iter().position(|byte| !b"\r\n".contains(byte))?;
@@ -409,7 +408,7 @@ fn head_end(held: &[u8], from: usize) -> Option<usize> {
         })
 }
 
-/// Whether `held` may become the head of a response, for who talks without ever ending a line.
+/// Fails if `held` cannot become a response head, for servers that never end a line.
 fn starts_like_http(held: &[u8]) -> Result<(), TransportError> {
     const START: &[u8] = b"HTTP/1.";
     let start = held.iter().position(|byte| !b"\r\n".contains(byte));

@@ -1,10 +1,10 @@
-//! Tests of the scanner: whatever the pieces in which bytes come, the same is passed on.
+//! Tests of the scanner: it passes on the same data, however the bytes are split.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Feeds `response` in pieces of `size`; what is passed on, and what is said at its end.
+/// Feeds `response` in pieces of `size`. Returns the data passed on and the result at the end.
 fn scan(response: &[u8], size: usize) -> (Vec<u8>, Result<(), TransportError>) {
     let mut scanner = Scanner::new();
     scanner.begin();
@@ -42,7 +42,7 @@ fn broken(response: &str) -> TransportError {
     first.expect("an error")
 }
 
-/// As a parser is shown it.
+/// Rewritten for a parser.
 const BARE: &str = "HTTP/1.1 200 \r\ntransfer-encoding:chunked\r\n\r\n";
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -108,7 +108,7 @@ fn a_head_that_was_held_back_fits_before_what_came_behind_it() {
     let (mut scanner, mut buffer) = (Scanner::new(), vec![0; 64 * 1024]);
     scanner.begin();
     let (mut left, mut passed) = (response.as_bytes(), Vec::new());
-    // A first piece that ends just before the head does.
+    // The first piece ends just before the end of the head.
     let mut most = 30_000;
     while !left.is_empty() {
         let read = most.min(left.len());

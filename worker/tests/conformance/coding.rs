@@ -1,4 +1,4 @@
-//! Coded bodies: stored as sent, or decoded when they were asked for.
+//! Coded bodies: stored as sent, or decoded if a coding was requested.
 
 use std::io::Write;
 
@@ -20,16 +20,16 @@ fn zstd(data: &[u8]) -> Vec<u8> {
     ::zstd::encode_all(data, 3).expect("into memory")
 }
 
-/// `data` as Brotli.
+/// Encodes `data` as Brotli.
 fn brotli(data: &[u8]) -> Vec<u8> {
     // A window of 16 bits.
     brotli_with(vec![false], data)
 }
 
-/// `data` as Brotli, behind these bits, which say how large its window is.
+/// Encodes `data` as Brotli. The bits of `window` come first and give the window size.
 fn brotli_with(window: Vec<bool>, data: &[u8]) -> Vec<u8> {
-    // A stream of uncompressed blocks (RFC 7932 section 9.2): the window, then for each block its
-    // length and the bytes, then an empty last block.
+    // A stream of uncompressed blocks (RFC 7932 section 9.2): the window, then the length and the
+    // bytes of each block, then an empty last block.
     let mut bits = window;
     for block in data.chunks(1 << 16) {
         let length = block.len() - 1;
@@ -115,7 +115,7 @@ fn a_coded_body_that_ends_too_early_is_cut_off(engine: Engine) {
             let mut bench = Bench::new(engine, compressed());
             let url = server.url("/");
             let failure = bench.get(&url).expect_err(coding);
-            // A checksum that is cut off cannot be told from a wrong one.
+            // A checksum that is cut off looks the same as a wrong one.
             let kinds = [FailureKind::Truncated, FailureKind::Encoding];
             assert!(kinds.contains(&failure.kind), "{failure}");
             assert_eq!(failure.severity, TRANSIENT, "{failure}");
@@ -149,10 +149,10 @@ fn a_body_that_is_not_what_it_says_is_not_stored(engine: Engine) {
     }
 }
 
-/// A stream says how much memory its decoder needs, and may not say too much.
+/// A stream declares how much memory its decoder needs, which is limited.
 fn a_window_larger_than_the_web_allows_is_refused(engine: Engine) {
-    // What RFC 7932 section 9.1 leaves out, and decoders take for an extension: a window of 30
-    // bits, a gigabyte.
+    // Bits that RFC 7932 section 9.1 calls invalid, and that decoders accept as an extension: a
+    // window of 30 bits, a gigabyte.
     let marker = [true, false, false, false, true, false, false, false];
     let size = [false, true, true, true, true, false];
     let large = brotli_with([&marker[..], &size].concat(), TEXT);
@@ -226,7 +226,7 @@ fn a_bomb_is_stopped_by_the_limit_on_files(engine: Engine) {
         let url = server.url("/");
         bench.fails(&url, FailureKind::TooLarge, Severity::Permanent);
     }
-    // Larger on the wire than decoded is no bomb.
+    // A body that is larger coded than decoded is not a bomb.
     let server = server("gzip", gzip(b"tiny"));
     let mut options = compressed();
     options.max_filesize = Some(4);
@@ -250,7 +250,7 @@ fn a_coded_body_has_the_size_and_hash_of_what_it_decodes_to(engine: Engine) {
         known: Some(Box::new(known)),
         ..Assignment::new(url, "file")
     };
-    // That it is the same is for the coordinator to see, by its size and hash.
+    // The coordinator detects by size and hash that the file is the same.
     let again = bench.download(&assignment).expect("stored");
     assert_eq!((again.bytes, again.sha256), (first.bytes, first.sha256));
     assert_eq!(bench.stored_bytes(), TEXT);

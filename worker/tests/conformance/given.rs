@@ -1,4 +1,4 @@
-//! What the list says of a file: its checksums, and which part of the resource it is.
+//! What the list says about a file: its checksums, and which part of the resource it is.
 
 use protocol::{Algorithm, Assignment, ByteRange, Checksum, Engine, Expect, FailureKind, Severity};
 
@@ -71,7 +71,7 @@ fn checksums_are_those_of_all_parts_of_a_body_that_was_resumed(engine: Engine) {
     assert_eq!(heads.value(1, "range").as_deref(), Some("bytes=4-"));
 }
 
-/// Asks for bytes 2 to 5 of a resource; its server answers with `answer`.
+/// Requests bytes 2 to 5 of a resource from a server that answers with `answer`.
 fn part(engine: Engine, answer: &str) -> (Bench, Downloaded) {
     let (server, heads) = Server::in_turn(vec![answer.into()]);
     let mut given = options();
@@ -173,7 +173,7 @@ fn when_a_body_was_modified_is_reported_whether_or_not_it_can_be_a_validator(eng
     );
     assert_eq!(modified(whole("")), None);
     assert_eq!(modified(whole("Last-Modified: yesterday\r\n")), None);
-    // The rest of a body may come without it.
+    // The rest of a body may come without the header.
     let settled = format!("Last-Modified: {date}\r\nDate: Sun, 09 Sep 2001 01:46:50 GMT\r\n");
     let rest = "HTTP/1.1 206 x\r\nContent-Range: bytes 4-8/9\r\nContent-Length: 5\r\n\r\n56789";
     let parts = vec![head(&settled) + "1234", rest.to_owned()];

@@ -1,4 +1,4 @@
-//! Servers that mean harm, or nothing at all: random bytes, and bytes that never end.
+//! Hostile or broken servers: random bytes, and bytes without end.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use crate::support::{Bench, Server, TRANSIENT, options, read_head};
 
 const SOON: Duration = Duration::from_millis(200);
 
-/// Pieces that responses are made of, and some that they are not.
+/// Pieces of valid responses, and some invalid ones.
 const PIECES: &[&[u8]] = &[
     b"HTTP/1.1 ",
     b"HTTP/1.0 ",
@@ -56,7 +56,7 @@ const PIECES: &[&[u8]] = &[
     b"\x28\xb5\x2f\xfd",
 ];
 
-/// A response that no one has thought of.
+/// Returns a random response.
 fn response(random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::new();
     if random.bool() {
@@ -102,7 +102,7 @@ fn no_response_makes_an_engine_panic(engine: Engine) {
     }
 }
 
-/// A server that sends `start`, and then one byte after the other for ever.
+/// Starts a server that sends `start`, and then one piece after the other without end.
 fn dripping(start: &'static str, drop: &'static [u8]) -> Server {
     Server::start(move |mut stream, _| {
         read_head(&mut stream);
@@ -174,7 +174,7 @@ fn what_never_becomes_a_head_or_a_line_is_ended_by_its_size(engine: Engine) {
 fn a_head_that_drips_is_ended_by_max_time(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         read_head(&mut stream);
-        // Slower than a head fills up, and never as slow as a stall.
+        // Too slow to fill a head, but fast enough not to count as stalled.
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: "
             .iter()
             .chain(std::iter::repeat(&b'x'))

@@ -1,4 +1,4 @@
-//! Every engine against servers that behave, and servers that do not.
+//! All engines against servers that behave, and servers that do not.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -150,15 +150,14 @@ fn a_request_that_meets_a_closed_pooled_connection_is_sent_again(engine: Engine)
     }
 }
 
-/// Of a body that is still read when its head is long known, nothing may be taken for an answer to
-/// the next request.
+/// While the body is read, long after its head, nothing may count as an answer to the next request.
 fn a_closed_pooled_connection_is_noticed_behind_a_large_body_too(engine: Engine) {
     let large = "x".repeat(3_000_000);
     let server = Server::start(move |mut stream, number| {
         if read_head(&mut stream).is_some() {
             let _ = stream.write_all(&ok(&large));
         }
-        // The first connection ends when it is used again.
+        // The first connection closes when it is used again.
         while read_head(&mut stream).is_some() && number > 0 {
             let _ = stream.write_all(&ok("again"));
         }
@@ -304,7 +303,7 @@ fn nobody_who_listens_is_a_refused_connection(engine: Engine) {
 }
 
 fn a_host_that_takes_no_connection_is_given_up(engine: Engine) {
-    // A listener whose queue is full answers no more handshakes.
+    // A listener with a full queue answers no more handshakes.
     let socket =
         rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
     rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
@@ -332,7 +331,7 @@ fn time_limits_without_an_end_are_fine(engine: Engine) {
 fn an_unknown_host_is_not_resolved(engine: Engine) {
     let url = "http://no-such-host.invalid/";
     let failure = Bench::new(engine, options()).get(url).expect_err("unknown");
-    // A machine without name servers says "try again" instead of "no such host".
+    // A machine without name servers reports "try again" instead of "no such host".
     assert_eq!(failure.kind, FailureKind::Resolve, "{failure}");
 }
 

@@ -22,7 +22,7 @@ use worker::{Activity, AsyncEngine, Connections, Shared};
 use crate::support::{Bench, TRANSIENT, options, setup};
 use crate::tls;
 
-/// Dropping it ends its event loop, with the port and every connection.
+/// A server. Dropping it ends its event loop, with the port and all connections.
 pub struct Server {
     addr: SocketAddr,
     pem: String,
@@ -30,10 +30,10 @@ pub struct Server {
     _open: oneshot::Sender<()>,
 }
 
-/// What is done about request number N of a connection number M.
+/// Handles a request, given the number of its connection and its own number.
 pub type Handle = fn(usize, usize, &Request<h2::RecvStream>, SendResponse<Bytes>);
 
-/// A server that offers what `offers` says, and speaks HTTP/2.
+/// Starts an HTTP/2 server that offers the protocols in `offers`.
 pub fn server(offers: &[&[u8]], handle: Handle) -> Server {
     let (config, pem) = tls::config();
     let mut config: ServerConfig = (*config).clone();
@@ -115,7 +115,7 @@ fn answer(mut respond: SendResponse<Bytes>, body: String) {
 
 pub const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-/// Eight downloads at once, several times in a row, each in one attempt.
+/// Downloads `many` files at once, `rounds` times in a row, each in one attempt.
 fn download_at_once(server: &Server, many: u16, rounds: usize) {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -159,8 +159,8 @@ fn http2_is_spoken_where_it_is_offered_and_the_connection_is_shared() {
     assert_eq!(server.connections(), 1, "all share one");
 }
 
-/// nginx takes 1,000 requests over a connection, and is often told to take fewer. Others that share
-/// the connection may have sent theirs already.
+/// nginx accepts 1,000 requests on a connection, and is often configured to accept fewer. Downloads
+/// that share the connection may have sent their requests already.
 #[test]
 fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
     let server = server(BOTH, |_, number, request, mut respond| {
@@ -174,8 +174,8 @@ fn what_a_used_up_connection_does_not_take_is_sent_over_another() {
     assert!(server.connections() >= 12, "two requests a connection");
 }
 
-/// With one request a connection, the last of many would meet as many connections that others have
-/// used up.
+/// With one request per connection, the last of many requests would meet as many connections that
+/// other downloads have used up.
 #[test]
 fn a_request_that_others_keep_from_its_turn_gets_a_connection_of_its_own() {
     let server = server(BOTH, |_, number, request, mut respond| {

@@ -1,5 +1,4 @@
-//! HTTP/2 that is broken, cut off or too much: what becomes of it, and that the same is as good as
-//! it is over HTTP/1.1.
+//! HTTP/2 that is broken, cut off or too large. The results are the same as over HTTP/1.1.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -30,7 +29,7 @@ fn serving(handle: Handle) -> (crate::http2::Server, Bench) {
     (server, bench)
 }
 
-/// Sends a head with a length, if one is given.
+/// Sends a head, with a length if one is given.
 fn begin(respond: &mut Respond, length: Option<&str>) -> Option<SendStream<Bytes>> {
     let mut response = Response::builder().header("etag", "\"one\"");
     if let Some(length) = length {
@@ -40,14 +39,14 @@ fn begin(respond: &mut Respond, length: Option<&str>) -> Option<SendStream<Bytes
     respond.send_response(response, false).ok()
 }
 
-/// Sends `body`, and then the end of the stream.
+/// Sends `body`, and with it the end of the stream.
 fn send(mut respond: Respond, length: Option<&str>, body: &'static str) {
     if let Some(mut stream) = begin(&mut respond, length) {
         let _ = stream.send_data(body.into(), true);
     }
 }
 
-/// Sends `body`, and then a frame of its own for the end of the stream.
+/// Sends `body`, and a separate frame for the end of the stream.
 fn send_apart(mut respond: Respond, length: Option<&str>, body: &'static str) {
     if let Some(mut stream) = begin(&mut respond, length) {
         let _ = stream.send_data(body.into(), false);
@@ -76,7 +75,7 @@ fn a_body_that_goes_on_beyond_its_length_is_not_stored() {
         }
     });
     bench.fails(URL, FailureKind::Protocol, Severity::Permanent);
-    // Within a frame it cannot be told from one that is short.
+    // If the excess is in the same frame, it cannot be distinguished from a short body.
     let (_server, mut bench) = serving(|_, _, _, respond| send(respond, Some("4"), "too much"));
     bench.fails(URL, FailureKind::Truncated, TRANSIENT);
 }
@@ -151,7 +150,7 @@ fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
     assert_eq!(bench.body(URL), "whole");
     let (_server, mut bench) = serving(|_, _, _, mut respond| {
         tokio::spawn(async move {
-            // Far longer than anybody waits.
+            // Far longer than the time after which a download counts as stalled.
             for _ in 0..1000 {
                 if !interim(&mut respond, 103) {
                     return;
@@ -164,7 +163,7 @@ fn interim_responses_are_passed_over_and_end_when_nothing_else_comes() {
     bench.fails(URL, FailureKind::Stalled, TRANSIENT);
 }
 
-/// h2 keeps them to itself, or each would look like a part of the body.
+/// h2 does not report empty frames. Otherwise each would count as a part of the body.
 #[test]
 fn pieces_without_anything_in_them_are_no_progress() {
     let (_server, mut bench) = serving(|_, _, _, mut respond| {
@@ -203,7 +202,7 @@ fn heads_are_no_larger_than_over_http1() {
     bench.fails(URL, FailureKind::HeadTooLarge, Severity::Permanent);
     let (_server, mut bench) = serving(|_, _, _, respond| flood(respond, 50, 7500));
     bench.fails(URL, FailureKind::HeadTooLarge, Severity::Permanent);
-    // Far too much is not even read.
+    // A head that is far too large is not even read.
     let (_server, mut bench) = serving(|_, _, _, respond| flood(respond, 700, 1000));
     bench.fails(URL, FailureKind::Protocol, Severity::Permanent);
 }
@@ -224,7 +223,7 @@ fn heads_that_contradict_themselves_are_not_http() {
         |_, _, _, respond| lengths(respond, &["5", "6"], true),
         |_, _, _, respond| lengths(respond, &["five"], true),
         |_, _, _, respond| lengths(respond, &["-5"], true),
-        // Over before it began.
+        // The stream ends with the head.
         |_, _, _, respond| lengths(respond, &["5"], false),
     ];
     for handle in handles {
@@ -236,7 +235,7 @@ fn heads_that_contradict_themselves_are_not_http() {
     assert_eq!(bench.body(URL), "whole");
 }
 
-/// Frames (RFC 9113 section 4.1).
+/// Builds a frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).expect("a short frame");
     [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
@@ -254,13 +253,13 @@ const END_HEADERS: u8 = 4;
 const OK: &[u8] = &[0x88];
 const OK_OF_NINE: &[u8] = &[0x88, 0x0f, 0x0d, 1, b'9'];
 
-/// A response of which the first four bytes come.
+/// Returns the start of a response with the first four bytes of its body.
 fn begun(head: &[u8]) -> Vec<u8> {
     let head = frame(HEADERS, END_HEADERS, 1, head);
     [head, frame(DATA, 0, 1, b"half")].concat()
 }
 
-/// A server that answers with these bytes once it is asked, and then says no more, or hangs up.
+/// Starts a server that answers a request with these bytes, and then waits or closes.
 fn raw(bytes: Vec<u8>, hangs_up: bool) -> (support::Server, Bench) {
     let (config, pem) = tls::config();
     let mut config: ServerConfig = (*config).clone();
@@ -269,7 +268,7 @@ fn raw(bytes: Vec<u8>, hangs_up: bool) -> (support::Server, Bench) {
     let server = support::Server::start(move |stream, _| {
         let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
         let mut stream = StreamOwned::new(session, stream);
-        // Its first frame must be settings, and the client's request comes after its own.
+        // Its first frame must be SETTINGS, and the client's request follows the client's SETTINGS.
         let _ = stream.write_all(&frame(SETTINGS, 0, 0, &[]));
         let mut asked = Vec::new();
         let mut buffer = [0; 4096];
@@ -285,7 +284,7 @@ fn raw(bytes: Vec<u8>, hangs_up: bool) -> (support::Server, Bench) {
         }
         let _ = stream.flush();
         if hangs_up {
-            // Closing with something unread would take back what was sent.
+            // Closing with unread data would discard what was sent.
             let _ = stream.sock.shutdown(Shutdown::Write);
         }
         support::wait_for_end(&mut stream);
@@ -300,7 +299,7 @@ fn raw(bytes: Vec<u8>, hangs_up: bool) -> (support::Server, Bench) {
     (server, Bench::new(Engine::Async, options))
 }
 
-/// Whether there is a whole frame with headers, after the preface.
+/// Returns whether a whole HEADERS frame follows the preface.
 fn asked_in(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(24..).unwrap_or_default();
     while let [a, b, c, kind, ..] = rest {
@@ -323,7 +322,7 @@ fn a_stream_that_is_reset_in_the_middle_is_cut_off_whatever_the_reason() {
     const REFUSED_STREAM: u8 = 7;
     const CANCEL: u8 = 8;
     for reason in [NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL] {
-        // Without a length nothing but the missing end shows that this is not all of it.
+        // Without a length, only the missing end shows that the body is incomplete.
         for head in [OK, OK_OF_NINE] {
             let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, reason]);
             let (_server, mut bench) = raw([begun(head), reset].concat(), false);
@@ -332,7 +331,7 @@ fn a_stream_that_is_reset_in_the_middle_is_cut_off_whatever_the_reason() {
             assert!(after, "{reason}: {failure}");
         }
     }
-    // After the end it takes nothing away (RFC 9113 section 8.1).
+    // After the end of the stream a reset has no effect (RFC 9113 section 8.1).
     let whole = [begun(OK), frame(DATA, END_STREAM, 1, b"whole")].concat();
     let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, NO_ERROR]);
     let (_server, mut bench) = raw([whole, reset].concat(), false);
@@ -341,7 +340,7 @@ fn a_stream_that_is_reset_in_the_middle_is_cut_off_whatever_the_reason() {
 
 #[test]
 fn a_connection_that_goes_away_in_the_middle_of_a_body_cuts_it_off() {
-    // The streams up to this one (the first) are still answered, it says; then they are not.
+    // The server promises to answer streams up to `last` (the first one is 1), and then does not.
     let away = |last, reason| frame(GOAWAY, 0, 0, &[0, 0, 0, last, 0, 0, 0, reason]);
     for (what, bytes) in [
         ("nothing said", begun(OK)),
@@ -362,7 +361,7 @@ fn a_connection_that_goes_away_in_the_middle_of_a_body_cuts_it_off() {
 
 #[test]
 fn a_new_connection_that_goes_away_before_it_answers_is_not_made_again() {
-    // It has seen nothing of what it was asked, it says.
+    // The server reports that it has processed no request.
     let (server, mut bench) = raw(frame(GOAWAY, 0, 0, &[0; 8]), false);
     bench.fails(URL, FailureKind::Disconnected, TRANSIENT);
     assert_eq!(server.accepted(), 1, "that is for a retry");
@@ -370,7 +369,7 @@ fn a_new_connection_that_goes_away_before_it_answers_is_not_made_again() {
 
 #[test]
 fn what_is_not_http_on_a_shared_connection_passes_for_those_who_share_it() {
-    // Data of no stream (RFC 9113 section 6.1).
+    // Data on stream 0 (RFC 9113 section 6.1).
     let nonsense = frame(DATA, 0, 0, b"x");
     let (_server, mut bench) = raw(nonsense.clone(), false);
     bench.fails(URL, FailureKind::Protocol, TRANSIENT);
@@ -378,7 +377,7 @@ fn what_is_not_http_on_a_shared_connection_passes_for_those_who_share_it() {
     let failure = bench.get(URL).expect_err("cut off");
     assert_eq!(failure.severity, TRANSIENT, "{failure}");
     assert_eq!(failure.kind, FailureKind::Truncated, "{failure}");
-    // A table that cannot be (RFC 7541 section 6.3), and no HTTP at all.
+    // An invalid table size (RFC 7541 section 6.3), and data that is not HTTP/2.
     for bytes in [
         frame(HEADERS, END_HEADERS, 1, &[0xff; 9]),
         b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),

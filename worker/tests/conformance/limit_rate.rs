@@ -37,13 +37,13 @@ fn a_body_takes_the_time_that_its_rate_says(engine: Engine) {
     let mut bench = bench(engine, options(), 400 * KIB as u64);
     let begun = Instant::now();
     assert_eq!(bench.body(&server.url("/")).len(), 200 * KIB);
-    // Half a second, less the tenth that may be made up for and what one turn is ahead.
+    // Half a second, minus the tenth that may be made up for and the bytes of one turn in advance.
     assert!(
         begun.elapsed() >= Duration::from_millis(350),
         "{:?}",
         begun.elapsed()
     );
-    // The next one pays for the rest, and gets nothing for the time in between.
+    // The next body pays for the rest, and gains nothing from the time between.
     let begun = Instant::now();
     bench.body(&server.url("/"));
     assert!(
@@ -78,7 +78,7 @@ fn bodies_that_are_not_stored_count_as_well(engine: Engine) {
 fn waiting_for_the_rate_is_no_stall(engine: Engine) {
     let server = server(12 * KIB);
     let mut options = options();
-    // 4 KiB are read at once, and take twice as long.
+    // 4 KiB are read at once, which takes twice as long as the limit.
     options.stall_timeout = Duration::from_millis(250);
     let mut bench = bench(engine, options, 8 * KIB as u64);
     assert_eq!(bench.body(&server.url("/")).len(), 12 * KIB);
@@ -88,7 +88,7 @@ fn but_it_counts_for_the_time_that_is_allowed(engine: Engine) {
     let server = server(12 * KIB);
     let mut options = options();
     options.max_time = Some(Duration::from_millis(300));
-    // What is read at once takes forty seconds.
+    // The bytes read at once take forty seconds.
     let mut bench = bench(engine, options, 100);
     let begun = Instant::now();
     bench.fails(&server.url("/"), FailureKind::Timeout, TRANSIENT);
@@ -118,14 +118,14 @@ fn a_download_that_waits_moves_and_can_be_given_up(engine: Engine) {
     let received = || moved_within(Duration::MAX).expect("it runs").progress.bytes;
     let look_again = || {
         assert!(!download.is_finished(), "it waits");
-        // What is looked for decides, never how long this takes.
+        // The test waits for a condition, so this pause affects only its speed.
         thread::sleep(Duration::from_millis(1));
     };
     while received() == 0 {
         look_again();
     }
-    // It has what it can have for forty seconds. A second later it has moved nevertheless, without
-    // more of the body.
+    // It has received its share of the next forty seconds. In the following second or more it still
+    // gives signs of life, but receives no more of the body.
     let (waits, before) = (Instant::now(), received());
     while waits.elapsed() < Duration::from_secs(1) || moved_within(waits.elapsed() / 2).is_none() {
         look_again();
@@ -141,7 +141,7 @@ fn a_download_that_waits_moves_and_can_be_given_up(engine: Engine) {
     );
 }
 
-/// Downloads `url` until it is abandoned: an event loop drops what it does then.
+/// Downloads `url` until it is abandoned; an event loop then drops the download.
 fn download(
     engine: Engine,
     shared: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! Logging in: who is told what, and how a challenge is answered.
+//! Login: which host receives which credentials, and how challenges are answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -41,14 +41,14 @@ fn moved(to: &str, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 302 x\r\nLocation: {to}\r\n{headers}Content-Length: 0\r\n\r\n").into_bytes()
 }
 
-/// A parameter of `Authorization: Digest`.
+/// Returns a parameter of `Authorization: Digest`.
 fn param<'h>(head: &'h str, name: &str) -> &'h str {
     let (_, rest) = head.split_once(&format!("{name}=")).unwrap_or_default();
     let rest = rest.split([',', '\r']).next().unwrap_or_default();
     rest.trim_matches('"')
 }
 
-/// Whether `head` proves that its sender knows the password of `u`, by RFC 7616 section 3.4.1.
+/// Returns whether `head` proves knowledge of the password of `u`, by RFC 7616 section 3.4.1.
 fn is_proven(head: &str, algorithm: &str, realm: &str) -> bool {
     let hash = |text: String| match algorithm {
         "MD5" => HEXLOWER.encode(&Md5::digest(text)),
@@ -64,7 +64,7 @@ fn is_proven(head: &str, algorithm: &str, realm: &str) -> bool {
         && param(head, "uri") == target
 }
 
-/// A server that wants a digest with this nonce, and counts what it refuses.
+/// Starts a server that requires a digest with nonce `n1`. Also returns the request heads.
 fn digest_server(algorithm: &'static str) -> (Server, Heads) {
     let heads = Heads::default();
     let seen = heads.clone();
@@ -117,7 +117,7 @@ fn a_nonce_that_is_stale_is_replaced_and_a_wrong_password_fails(engine: Engine) 
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
     let server = Server::answering(move |head| {
-        // Every nonce is good for one request.
+        // Each nonce is valid for one request.
         let nonce = format!("n{}", count.load(Ordering::SeqCst));
         if is_proven(head, "MD5", "r") && param(head, "nonce") == nonce {
             count.fetch_add(1, Ordering::SeqCst);
@@ -149,7 +149,7 @@ fn a_nonce_that_is_stale_is_replaced_and_a_wrong_password_fails(engine: Engine) 
     );
 }
 
-/// A server that is `data.test`, `login.test` and whoever else on one port.
+/// A server for `data.test`, `login.test` and other hosts, on one port.
 struct Hosts {
     server: Server,
     heads: Heads,
@@ -162,8 +162,8 @@ impl Hosts {
     }
 }
 
-/// As NASA's Earthdata: whoever has no session is sent to `login.test`, which wants Basic, and comes
-/// back with one.
+/// Behaves like NASA's Earthdata: a request without a session is redirected to `login.test`, which
+/// requires Basic and redirects back with a session.
 fn earthdata(mut options: HttpOptions) -> Hosts {
     let heads = Heads::default();
     let seen = heads.clone();
@@ -309,7 +309,7 @@ fn known_cookies_go_to_their_hosts_and_paths_alone(engine: Engine) {
     assert_eq!(names, ["all=1", "session=1"]);
 }
 
-/// A server for every name that asks for a certificate, and notes whether one was shown.
+/// Starts a server for any name that requests a certificate. Also returns whether it received one.
 fn asking(trusted: &CertificateDer<'static>) -> (Server, String, Arc<AtomicBool>) {
     let names = vec!["a.test".to_owned(), "b.test".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -352,7 +352,7 @@ fn asking(trusted: &CertificateDer<'static>) -> (Server, String, Arc<AtomicBool>
     (server, made.cert.pem(), shown_to_b)
 }
 
-/// Options with which every name is `server`, whose certificate is trusted.
+/// Returns options that map every name to `server` and trust its certificate.
 fn reached(server: &Server, pem: String) -> HttpOptions {
     let mut given = options();
     given.trust = Trust::Pem(pem);

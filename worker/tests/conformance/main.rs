@@ -1,4 +1,4 @@
-//! What every engine must do alike: each case runs on each of them, against servers of raw bytes.
+//! Behaviour that all engines share: each case runs on each engine, against servers of raw bytes.
 
 #[path = "../support/mod.rs"]
 mod support;

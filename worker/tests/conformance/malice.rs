@@ -1,4 +1,4 @@
-//! Servers that mean harm beyond what bytes alone can say: by when they send, and what they name.
+//! Servers that do harm by more than bytes: by the time of sending and by the names they send.
 
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
@@ -34,7 +34,7 @@ fn a_response_that_comes_byte_by_byte_is_read(engine: Engine) {
     }
 }
 
-/// The request is never read: closing the connection resets it, and may overtake the response.
+/// The request is never read, so closing resets the connection, which may overtake the response.
 fn a_server_that_hangs_up_before_it_has_read_the_request_stores_all_or_nothing(engine: Engine) {
     for _ in 0..50 {
         let server = Server::start(|mut stream, _| {
@@ -75,7 +75,7 @@ fn what_the_server_calls_a_file_names_nothing(engine: Engine) {
     assert!(!evil.exists(), "{}", evil.display());
 }
 
-/// Passwords in a location are for the server that it names, and for nobody's eyes.
+/// Passwords in a location are for the server that it names, and must not be shown.
 fn credentials_in_a_location_are_not_told(engine: Engine) {
     let there = Server::answering(|head| {
         let authorized = head.contains("Basic dTpzM2NyM3Q=");
@@ -98,7 +98,7 @@ fn credentials_in_a_location_are_not_told(engine: Engine) {
     assert!(!format!("{failure:?}").contains("s3cr3t"), "{failure:?}");
 }
 
-/// A proxy that sends whoever asks to itself: each time further, so that no loop is seen.
+/// A proxy that redirects to itself, each time to another URL, so that no loop is detected.
 fn a_redirect_to_the_proxy_itself_ends(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         let here = stream.local_addr().expect("an address");
@@ -137,7 +137,7 @@ fn bench(engine: Engine, server: &Server, trust: Trust) -> Bench {
     Bench::new(engine, options)
 }
 
-/// A certificate for `a.test`, valid in these years.
+/// Creates a certificate for `a.test`, valid in these years.
 fn certificate(from: i32, until: i32) -> (rcgen::Certificate, PrivateKeyDer<'static>) {
     let mut parameters =
         rcgen::CertificateParams::new(vec!["a.test".to_owned()]).expect("parameters");
@@ -182,7 +182,7 @@ fn a_certificate_out_of_its_time_is_refused(engine: Engine) {
     }
 }
 
-/// With TLS 1.3 the client learns that it was refused when the handshake is over for it.
+/// With TLS 1.3 the client receives the refusal after its own handshake has ended.
 fn an_alert_of_the_server_is_a_failure_of_tls(engine: Engine) {
     let (certificate, key) = certificate(2000, 4000);
     let mut roots = RootCertStore::empty();
@@ -210,7 +210,7 @@ fn an_alert_of_the_server_is_a_failure_of_tls(engine: Engine) {
     before.fails("https://a.test/", FailureKind::Tls, Severity::Permanent);
 }
 
-/// An attacker can cut a connection, and cannot close one that is under TLS.
+/// An attacker can break a connection, but cannot close it properly under TLS.
 fn a_length_needs_no_closing_message_and_holds_without_one(engine: Engine) {
     for (sent, whole) in [("body", true), ("bod", false)] {
         let (server, pem) = tls::server(move |stream| {
@@ -227,7 +227,7 @@ fn a_length_needs_no_closing_message_and_holds_without_one(engine: Engine) {
     }
 }
 
-/// What came over an idle connection cannot become the response to the next request.
+/// Data that arrives on an idle connection must not become the response to the next request.
 fn a_response_that_nobody_asked_for_is_not_taken_for_the_next(engine: Engine) {
     let (ask, asked) = channel();
     let (tell, told) = channel();
@@ -235,7 +235,7 @@ fn a_response_that_nobody_asked_for_is_not_taken_for_the_next(engine: Engine) {
     let server = Server::start(move |mut stream, _| {
         while read_head(&mut stream).is_some() {
             let _ = stream.write_all(&ok("good"));
-            // When the first response is stored; on this machine written is arrived.
+            // Sent after the first response is stored. On loopback it arrives at once.
             if asked.lock().expect("no panic").recv().is_ok() {
                 let _ = stream.write_all(&ok("evil"));
                 let _ = tell.lock().expect("no panic").send(());

@@ -1,4 +1,4 @@
-//! Servers that are odd, and mean well: what is stored all the same.
+//! Servers with odd but harmless responses, which are stored.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +27,7 @@ fn a_location_in_raw_bytes_is_percent_encoded_as_it_is(engine: Engine) {
     }
 }
 
-/// Answers each request with what `head` says and the body `ok`, and tells of connections.
+/// Starts a server that answers with the header lines in `head` and the body `ok`.
 fn answering(head: &'static str) -> Server {
     Server::answering(move |_| format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nok").into_bytes())
 }
@@ -102,8 +102,8 @@ fn a_content_coding_that_is_none_leaves_the_body_as_it_is(engine: Engine) {
     Bench::new(engine, given).fails(&url, FailureKind::Encoding, Severity::Permanent);
 }
 
-/// A server that redirects from `/gate` by way of `/login`, and from `/self` to itself, until it
-/// sees the cookie that it sets.
+/// Starts a server that redirects from `/gate` to `/login` and back, and from `/self` to itself,
+/// until it receives the cookie that it sets.
 fn gate() -> (Server, Heads) {
     let heads = Heads::default();
     let seen = heads.clone();
@@ -130,7 +130,7 @@ fn a_cookie_that_a_redirect_sets_comes_with_the_next_request(engine: Engine) {
         let (server, heads) = gate();
         let mut bench = Bench::new(engine, options());
         assert_eq!(bench.body(&server.url(path)), "inside");
-        // It belongs to that task alone.
+        // The cookie belongs only to that task.
         let before = heads.count();
         assert_eq!(bench.body(&server.url(path)), "inside");
         assert_eq!(heads.value(before, "cookie"), None);
@@ -173,7 +173,7 @@ fn the_same_request_is_sent_twice_and_no_third_time(engine: Engine) {
     assert_eq!(heads.count(), 2);
 }
 
-/// What a server does with a request for a range.
+/// Response of a server to a request for a range.
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     Answers(&'static str),
@@ -220,7 +220,7 @@ fn a_range_that_is_refused_or_not_answered_becomes_the_whole_body(engine: Engine
     }
 }
 
-/// One failure is no reason to give up what is on disk.
+/// What is on disk is not discarded after one failure.
 fn a_range_that_fails_once_is_asked_for_again(engine: Engine) {
     let part = "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: 10\r\n\r\n01234";
     let rest = "HTTP/1.1 206 x\r\nETag: \"one\"\r\nContent-Range: bytes 5-9/10\r\n\
@@ -234,7 +234,7 @@ fn a_range_that_fails_once_is_asked_for_again(engine: Engine) {
     }
 }
 
-/// A server that is busy says nothing about the range.
+/// A busy server says nothing about the range.
 fn a_server_that_is_busy_is_not_asked_for_the_whole_body_instead(engine: Engine) {
     let part = "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: 10\r\n\r\n01234";
     let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
@@ -262,14 +262,14 @@ fn a_request_that_a_kept_connection_answers_with_408_is_sent_over_a_new_one(engi
     }
     assert_eq!(server.accepted(), 3);
 
-    // To the first request of a connection it is an answer.
+    // As the first response of a connection, a 408 counts.
     let server = Server::sending(timeout);
     let url = server.url("/");
     Bench::new(engine, options()).fails(&url, FailureKind::Status, TRANSIENT);
     assert_eq!(server.accepted(), 1);
 }
 
-/// An address that does not answer: whoever listens there takes no more connections.
+/// Returns an address that does not answer, because its listener accepts no more connections.
 fn silent_address(port: u16) -> (TcpListener, Vec<TcpStream>) {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
     let socket = socket.expect("a socket");

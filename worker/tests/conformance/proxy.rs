@@ -1,4 +1,4 @@
-//! Connections through a proxy, and connections that are not made.
+//! Connections through a proxy, and connections that are refused.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -31,7 +31,7 @@ fn through(proxy: &Proxy) -> HttpOptions {
     options
 }
 
-/// Copies both ways until one side ends.
+/// Copies in both directions until one side ends.
 fn splice(mut near: TcpStream, mut far: TcpStream) {
     let (mut from, mut to) = (
         near.try_clone().expect("a copy"),
@@ -46,7 +46,7 @@ fn splice(mut near: TcpStream, mut far: TcpStream) {
     let _ = back.join();
 }
 
-/// A proxy for `CONNECT`, which leads everywhere to `origin`; the requests that it heard.
+/// Starts a proxy for `CONNECT` that always connects to `origin`. Also returns its requests.
 fn tunnels_to(origin: SocketAddr) -> (Server, Receiver<String>) {
     let (tell, heard) = channel();
     let tell = Mutex::new(tell);
@@ -150,7 +150,7 @@ fn tls_goes_through_a_proxy_that_is_reached_over_tls(engine: Engine) {
         let mut near = StreamOwned::new(session, stream);
         read_head(&mut near);
         let _ = near.write_all(b"HTTP/1.1 200 x\r\n\r\n");
-        // In turns: a handshake and one exchange are strictly so.
+        // One direction after the other, which suffices for a handshake and one exchange.
         let mut far = TcpStream::connect(at).expect("the origin");
         let mut buffer = [0; 32 * 1024];
         let _ = far.set_read_timeout(Some(std::time::Duration::from_millis(20)));
@@ -187,7 +187,7 @@ fn tls_goes_through_a_proxy_that_is_reached_over_tls(engine: Engine) {
     );
 }
 
-/// A SOCKS 5 proxy that leads everywhere to `origin`; the requests that it heard.
+/// Starts a SOCKS 5 proxy that always connects to `origin`. Also returns its requests.
 fn socks_to(origin: SocketAddr) -> (Server, Receiver<Vec<u8>>) {
     let (tell, heard) = channel();
     let tell = Mutex::new(tell);
@@ -312,7 +312,7 @@ fn private_addresses_are_not_connected_to(engine: Engine) {
 fn private_addresses_are_not_reached_by_a_redirect_either(engine: Engine) {
     let inside = Server::answering(|_| ok("inside"));
     let target = inside.url("/");
-    // The proxy's own address is the user's choice; what it forwards is not.
+    // The address of the proxy is the user's choice, but its redirects are not.
     let server = Server::answering(move |_| {
         format!("HTTP/1.1 302 x\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     });

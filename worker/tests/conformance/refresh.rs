@@ -1,4 +1,4 @@
-//! Files that are in place already: when they stay, when they are replaced, and what is asked.
+//! Files already in place: when they are kept or replaced, and the requests for that.
 
 use protocol::{
     Algorithm, Assignment, Checksum, Engine, Expect, FailureKind, Known, PartialNote, Severity,
@@ -12,7 +12,7 @@ const OLD: &str = "what is in place";
 const TAG: &str = "\"old\"";
 const DATE: &str = "Thu, 01 Jan 2015 00:00:00 GMT";
 
-/// The file in place, as an earlier run has recorded it.
+/// Returns the file in place as an earlier run recorded it.
 fn known(url: &str, etag: Option<&str>, last_modified: Option<&str>) -> Known {
     Known {
         url: url.to_owned(),
@@ -42,14 +42,14 @@ fn whole(headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{headers}\r\n{body}").into_bytes()
 }
 
-/// A bench with the old file in place.
+/// Creates a bench with the old file in place.
 fn bench(engine: Engine) -> Bench {
     let bench = Bench::new(engine, options());
     std::fs::write(bench.file(), OLD).expect("written");
     bench
 }
 
-/// Asks about the old file, whose record has this tag and this date.
+/// Requests the old file, recorded with this tag and this date.
 fn ask(
     engine: Engine,
     validators: (Option<&str>, Option<&str>),
@@ -62,7 +62,7 @@ fn ask(
     (bench, heads, downloaded)
 }
 
-/// What request `number` asked by.
+/// Returns the conditions of request `number`.
 fn asked(heads: &Heads, number: usize) -> (Option<String>, Option<String>) {
     let value = |name| heads.value(number, name);
     (value("if-none-match"), value("if-modified-since"))
@@ -107,7 +107,7 @@ fn a_304_that_nobody_asked_for_is_a_failure(engine: Engine) {
     let url = server.url("/");
     let mut bench = Bench::new(engine, options());
     bench.fails(&url, FailureKind::Status, Severity::Permanent);
-    // The same if there is nothing to ask by, or what there is cannot be sent.
+    // The same if there is no validator, or only one that cannot be sent.
     for (etag, date) in [
         (None, None),
         (Some("\"a\r\nX: b\""), None),
@@ -131,7 +131,7 @@ fn a_304_about_another_state_is_asked_again_without_a_condition(engine: Engine) 
     let (bench, heads, failed) = ask(engine, (Some(TAG), None), vec![odd]);
     assert_eq!(failed.expect_err("a status").kind, FailureKind::Status);
     assert_eq!((heads.count(), bench.stored().as_str()), (2, OLD));
-    // A tag that only differs in its strength is the same here.
+    // A tag that differs only in weakness counts as the same here.
     let weak = not_modified("ETag: W/\"old\"\r\n");
     let (.., stored) = ask(engine, (Some(TAG), None), vec![weak]);
     assert!(stored.expect("kept").unchanged);
@@ -177,7 +177,7 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
         )
         .into_bytes()
     };
-    // It came from /there, and still would.
+    // The file came from /there, and the redirect still leads there.
     let (server, heads) = Server::in_turn(vec![moved("/there"), not_modified("")]);
     let mut bench = self::bench(engine);
     let there = known(&server.url("/there"), Some(TAG), None);
@@ -188,7 +188,7 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
     assert_eq!(kept.exchange.final_url, Some(server.url("/there")));
     assert_eq!(asked(&heads, 0), (None, None));
     assert_eq!(asked(&heads, 1).0.as_deref(), Some(TAG));
-    // It leads elsewhere now, where that tag may mean anything.
+    // The redirect now leads elsewhere, where that tag may mean anything.
     let (server, heads) = Server::in_turn(vec![moved("/elsewhere"), whole("", "anew")]);
     let mut bench = self::bench(engine);
     for from in ["/", "/there"] {
@@ -205,7 +205,7 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
         "that is where it came from"
     );
     assert_eq!(asked(&heads, 1), (None, None));
-    // Credentials are no part of where it came from.
+    // Credentials are not part of the URL that a file came from.
     let (server, heads) = Server::in_turn(vec![not_modified("")]);
     let mut bench = self::bench(engine);
     let here = known(&server.url("/"), Some(TAG), None);
@@ -213,7 +213,7 @@ fn the_condition_goes_to_where_the_file_came_from_and_nowhere_else(engine: Engin
     assert!(bench.download(&task(&url, here)).expect("kept").unchanged);
     assert_eq!(asked(&heads, 0).0.as_deref(), Some(TAG));
     assert!(heads.value(0, "authorization").is_some());
-    // It came from /there, and is here now.
+    // The file came from /there, and is now at this URL.
     let (server, heads) = Server::in_turn(vec![whole("", "anew")]);
     let mut bench = self::bench(engine);
     let there = known(&server.url("/there"), Some(TAG), None);
@@ -293,7 +293,7 @@ fn conditions_of_the_user_are_the_only_ones(engine: Engine) {
     }
 }
 
-/// Leaves the first bytes of a new body, which an earlier attempt at replacing the file brought.
+/// Leaves the first bytes of a new body, from an earlier attempt to replace the file.
 fn leave(bench: &Bench, url: &str) {
     let note = PartialNote {
         v: PartialNote::VERSION,
@@ -358,7 +358,7 @@ fn validators_are_recorded_if_they_can_be_used(engine: Engine) {
         ("ETag: \"\u{e4}\"\r\n", None, None),
         (&settled, None, Some(DATE)),
         (&both, Some("\"a\""), Some(DATE)),
-        // It may be modified once more within that second.
+        // It may be modified again within that second.
         (
             &format!("Last-Modified: {DATE}\r\nDate: {DATE}\r\n"),
             None,

@@ -1,4 +1,4 @@
-//! Bodies that come in several attempts: what is put together, and what is done over.
+//! Bodies that take several attempts: what is put together and what is fetched again.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::support::{Bench, Heads, Server, TRANSIENT, ok, options, read_head};
 
 const BODY: &str = "0123456789";
 
-/// A response of ten bytes, of which only the first `sent` come.
+/// Returns a response of ten bytes that is cut off after `sent` bytes.
 fn cut(sent: usize, headers: &str) -> Vec<u8> {
     let body = &BODY[..sent];
     format!("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n{headers}\r\n{body}").into_bytes()
 }
 
-/// A part from `first` on, up to `end`, of which the first `sent` bytes come.
+/// Returns a part from `first` up to `end` that is cut off after `sent` bytes.
 fn part(first: usize, end: usize, of: &str, sent: usize, headers: &str) -> Vec<u8> {
     let (last, length) = (end - 1, end - first);
     let body = &BODY[first..first + sent];
@@ -28,7 +28,7 @@ fn part(first: usize, end: usize, of: &str, sent: usize, headers: &str) -> Vec<u
 
 const TAG: &str = "ETag: \"one\"\r\n";
 
-/// Downloads twice: the first attempt is cut off after four bytes. Returns what the requests were.
+/// Downloads twice, with the first attempt cut off after four bytes. Returns the request heads.
 fn twice(engine: Engine, headers: &str, then: Vec<Vec<u8>>) -> (Bench, Heads, String) {
     let answers = [vec![cut(4, headers)], then].concat();
     let (server, heads) = Server::in_turn(answers);
@@ -219,7 +219,7 @@ fn what_is_not_the_whole_body_is_no_file(engine: Engine) {
         assert_eq!((failure.kind, failure.severity), expect, "{shown}");
         assert!(!bench.file().exists(), "{shown}");
     }
-    // The range counts where nothing else tells the length.
+    // The range counts where nothing else gives the length.
     let cut = format!("HTTP/1.1 206 x\r\n{all}\r\n0123").into_bytes();
     let (server, _) = Server::in_turn(vec![cut]);
     let kind = FailureKind::Truncated;
@@ -247,7 +247,7 @@ fn an_answer_that_does_not_fit_makes_it_start_over(engine: Engine) {
         b"HTTP/1.1 206 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\
           Content-Type: multipart/byteranges; boundary=x\r\n\r\n--x---"
             .to_vec(),
-        // The right part, but said to be the whole.
+        // The right part, but declared to be the whole body.
         b"HTTP/1.1 200 x\r\nContent-Range: bytes 4-9/10\r\nContent-Length: 6\r\n\r\n456789"
             .to_vec(),
         b"HTTP/1.1 200 x\r\nContent-Range: bytes */10\r\nContent-Length: 10\r\n\r\n0123456789"
@@ -327,7 +327,7 @@ fn the_last_byte_is_asked_for_again_when_all_were_there(engine: Engine) {
     assert_eq!(heads.value(0, "range").as_deref(), Some("bytes=9-"));
 }
 
-/// Leaves what a killed worker would: a part of a body, and its note.
+/// Leaves a part of a body and its note, as a killed worker would.
 fn leave(bench: &Bench, url: &str, body: &[u8]) {
     let note = PartialNote {
         v: PartialNote::VERSION,
@@ -384,8 +384,8 @@ fn the_limit_on_files_counts_what_is_there(engine: Engine) {
     bench.fails(&server.url("/"), kind, Severity::Permanent);
 }
 
-/// A server that knows ranges, sends a random number of bytes each time, and has another body
-/// under another tag now and then.
+/// A server with ranges sends a random number of bytes each time, and now and then another body
+/// under another tag.
 fn however_often_it_is_cut_off_the_file_is_one_of_the_bodies(engine: Engine) {
     const SIZE: usize = 400_000;
     let body = |version: usize| -> Vec<u8> {

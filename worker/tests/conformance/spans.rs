@@ -1,4 +1,4 @@
-//! What every engine measures when it is asked to, and the work that it does on each body.
+//! Phases that every engine records on request, and the work that it does on each body.
 
 use std::io::Write;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn every_phase_has_a_span_and_a_pooled_connection_has_fewer(engine: Engine) {
 fn waiting_for_a_server_takes_no_processor_time_and_work_does(engine: Engine) {
     let server = Server::start(|mut stream, _| {
         while read_head(&mut stream).is_some() {
-            // Longer than the work below takes, by the same clock that the engine goes by.
+            // Longer than the work below takes, by the clock that the engine uses.
             let begun = std::time::Instant::now();
             while begun.elapsed() < WORK * 3 {
                 std::thread::yield_now();
@@ -110,7 +110,7 @@ fn a_large_body_keeps_within_the_limit_of_spans(engine: Engine) {
     let mut bench = measuring(engine, |_| {});
     let spans = spans(&mut bench, &server.url("/"));
     assert!(spans.len() > 8, "{}", spans.len());
-    // Each phase begins where the one before ends, also where neighbours are put together.
+    // Each phase begins where the one before ends, even when neighbours are merged.
     let wall: Duration = spans.iter().map(|span| span.wall).sum();
     let [first, .., last] = spans.as_slice() else {
         panic!("{spans:?}");

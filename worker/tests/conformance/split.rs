@@ -1,5 +1,5 @@
-//! Bodies that come over several connections at once (`--split`): what is put together, and what
-//! goes on over the first alone.
+//! Bodies over several connections at once (`--split`): what is put together, and when the first
+//! connection continues alone.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
@@ -18,7 +18,7 @@ use crate::support::{Bench, Server, TRANSIENT, options, read_head, wait_for_end}
 
 const MIB: usize = 1024 * 1024;
 
-/// Bytes of the body: eight pieces of one MiB, and one that is shorter.
+/// Size of the body: eight pieces of one MiB, and a shorter one.
 const SIZE: usize = 8 * MIB + 4321;
 
 const TAG: &str = "\"one\"";
@@ -32,10 +32,10 @@ fn with_split(split: u16) -> HttpOptions {
     HttpOptions { split, ..options() }
 }
 
-/// A request, as the server reads it.
+/// A request as the server reads it.
 #[derive(Clone, Copy)]
 struct Asked {
-    /// Which of all requests, counted from 0; the first is for the whole.
+    /// Number of the request, counted from 0. Request 0 is for the whole body.
     number: usize,
     range: Option<(usize, usize)>,
 }
@@ -46,26 +46,26 @@ impl Asked {
     }
 }
 
-/// What a server saw, and what may go on.
+/// What a server has received, and what its threads wait for.
 #[derive(Default)]
 struct Seen {
     ranges: Mutex<Vec<Option<(usize, usize)>>>,
-    /// How many of the requests for a range were answered to their end.
+    /// Number of requests for a range that were answered completely.
     whole: Mutex<usize>,
-    /// The client has given up the second piece.
+    /// Whether the client has abandoned the second piece.
     given_up: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Seen {
-    /// Waits until so many ranges were asked for.
+    /// Waits until `count` ranges were requested.
     fn wait_for_ranges(&self, count: usize) {
         let ranges = self.ranges.lock().expect("no panic");
         let few = |ranges: &mut Vec<Option<_>>| ranges.iter().flatten().count() < count;
         drop(self.changed.wait_while(ranges, few).expect("no panic"));
     }
 
-    /// Waits until so many ranges were sent.
+    /// Waits until `count` ranges were sent.
     fn wait_for_whole(&self, count: usize) {
         let whole = self.whole.lock().expect("no panic");
         drop(
@@ -80,7 +80,7 @@ impl Seen {
     }
 }
 
-/// A server of the body, on which `answer` answers each request.
+/// Starts a server that answers each request with `answer`.
 fn serve(
     answer: impl Fn(&mut TcpStream, Asked, &Seen) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> (Server, Arc<Seen>) {
@@ -122,7 +122,7 @@ fn serve(
     (server, seen)
 }
 
-/// The head of an exact answer.
+/// Returns the head of an exact answer.
 fn head(asked: Asked) -> String {
     let length = asked.length();
     let common = format!("ETag: {TAG}\r\nContent-Length: {length}\r\n\r\n");
@@ -135,14 +135,14 @@ fn head(asked: Asked) -> String {
     }
 }
 
-/// Answers exactly.
+/// Sends an exact answer.
 fn exact(stream: &mut TcpStream, asked: Asked) -> std::io::Result<()> {
     let (first, end) = asked.range.unwrap_or((0, SIZE));
     stream.write_all(head(asked).as_bytes())?;
     stream.write_all(&body()[first..end])
 }
 
-/// Answers the request for the whole with its first piece, and the rest once `ready` returns.
+/// Sends the first piece for a request for the whole body, and the rest once `ready` returns.
 fn first_piece(stream: &mut TcpStream, asked: Asked, ready: impl FnOnce()) -> std::io::Result<()> {
     stream.write_all(head(asked).as_bytes())?;
     stream.write_all(&body()[..MIB - 1])?;
@@ -194,7 +194,7 @@ fn what_nothing_vouches_for_and_what_is_small_comes_in_one_piece(engine: Engine)
         check(&mut Bench::new(engine, with_split(4)), &server);
         assert_eq!(seen.ranges(), [None], "{headers}");
     }
-    // One piece and a bit less than a second.
+    // One piece and slightly less than a second one.
     let small = "x".repeat(MIB);
     let server = Server::answering(move |head| {
         assert!(!head.contains("ange: "), "{head}");
@@ -248,7 +248,7 @@ fn an_answer_that_is_not_exactly_the_piece_is_not_used(engine: Engine) {
             None => first_piece(stream, asked, || seen.wait_for_whole(3)),
             Some((first, end)) => {
                 stream.write_all(wrong(first, end).as_bytes())?;
-                // As much as the longest of them could take; it must not get into the file.
+                // As much as the longest piece; it must not get into the file.
                 let _ = stream.write_all(&vec![0xEE; end - first]);
                 *seen.whole.lock().expect("no panic") += 1;
                 seen.changed.notify_all();
@@ -272,8 +272,8 @@ fn part(first: usize, last: usize, of: usize, tag: &str, length: usize) -> Strin
     )
 }
 
-/// Of the second piece come 1000 bytes, and then what `ends` does. The first connection trickles until
-/// the client has given that up.
+/// Sends 1000 bytes of the second piece, then calls `ends`. The first connection sends slowly until
+/// the client has abandoned the second piece.
 fn one_piece_ends(engine: Engine, options: HttpOptions, ends: fn(&TcpStream)) {
     const SLOW: usize = 50_000;
     let (server, seen) = serve(move |stream, asked, seen| match asked.range {
@@ -320,7 +320,7 @@ fn a_piece_that_stalls_is_gone_on_with_by_another(engine: Engine) {
     one_piece_ends(engine, options, |_| {});
 }
 
-/// A server with a thread takes one connection, and lets others wait.
+/// A server with one thread serves one connection and lets the others wait.
 fn a_server_that_answers_one_at_a_time_holds_nothing_up(engine: Engine) {
     let (server, _) = serve(|stream, asked, seen| match asked.range {
         None => first_piece(stream, asked, || seen.wait_for_ranges(3)),
@@ -339,7 +339,7 @@ fn when_all_fails_the_next_attempt_goes_on_behind_what_is_whole(engine: Engine) 
         let is_first_attempt = *seen.whole.lock().expect("no panic") < 100;
         match asked.range {
             None => first_piece(stream, asked, || seen.wait_for_whole(4)),
-            // Of the sixth piece there is never more than a bit.
+            // The sixth piece is always cut off near its start.
             Some((first, _)) if is_first_attempt && first / MIB == 5 => {
                 stream.write_all(head(asked).as_bytes())?;
                 stream.write_all(&body()[first..first + 1000])?;
@@ -372,7 +372,8 @@ fn a_body_that_changes_on_the_way_is_not_mixed(engine: Engine) {
     let (server, seen) = serve(move |stream, asked, seen| {
         let is_changed = *seen.whole.lock().expect("no panic") >= 1;
         match asked.range {
-            // It stays open as a file would. Who asks again has the second piece.
+            // The first response continues with the old version, as from an open file. All others
+            // wait until the second piece has been sent.
             None if !is_changed => first_piece(stream, asked, || seen.wait_for_ranges(4)),
             Some((first, _)) if first == MIB => exact(stream, asked),
             Some(_) | None => {
@@ -428,7 +429,7 @@ fn the_connections_of_a_download_are_never_more_than_that(engine: Engine) {
                 .push(stream.try_clone().expect("as it must be"));
             return first_piece(stream, asked, || all.wait_for_whole(4));
         }
-        // Those that the client has closed, before it opened this one, are not open.
+        // Connections that the client closed before it opened this one no longer count.
         let mut open = count.lock().expect("no panic");
         open.retain(is_open);
         let own = stream.peer_addr().expect("as it must be");
@@ -443,7 +444,7 @@ fn the_connections_of_a_download_are_never_more_than_that(engine: Engine) {
     assert_eq!(most.load(Ordering::SeqCst), 3);
 }
 
-/// Whether the other side has not closed it, as far as arrived.
+/// Returns whether the peer has not closed the connection, as far as is known.
 fn is_open(stream: &TcpStream) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
@@ -466,7 +467,7 @@ fn the_rate_is_that_of_all_connections_together(engine: Engine) {
     });
     let begun = Instant::now();
     check(&mut bench, &server);
-    // A fifth of a second's worth may come at once.
+    // A fifth of a second's bytes may come at once.
     assert!(
         begun.elapsed() >= Duration::from_millis(800),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Every engine over TLS, against a server with a certificate of our own.
+//! All engines over TLS, against a server with our own certificate.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 pub type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-/// The configuration of a TLS server for `a.test`, and the certificate that makes it trusted.
+/// Returns the configuration of a TLS server for `a.test`, and its certificate.
 pub fn config() -> (Arc<ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -28,7 +28,7 @@ pub fn config() -> (Arc<ServerConfig>, String) {
     (Arc::new(config), made.cert.pem())
 }
 
-/// A TLS server for `a.test`, and the certificate that makes it trusted.
+/// Starts a TLS server for `a.test`. Also returns its certificate.
 pub fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, String) {
     let (config, pem) = config();
     let server = Server::start(move |stream, _| {
@@ -41,9 +41,9 @@ pub fn server(handle: impl Fn(&mut Tls) + Send + Sync + 'static) -> (Server, Str
 fn bench(engine: Engine, server: &Server, trust: Trust) -> Bench {
     let mut options = options();
     options.trust = trust;
-    // With this limit each request has a configuration of its own; connections are kept all the same.
+    // With this limit each request has its own configuration; connections are reused anyway.
     options.max_time = Some(Duration::from_secs(60));
-    // Whatever the URL says, the server is there; name and certificate stay those of the URL.
+    // Every URL leads to this server; name and certificate are still those of the URL.
     options.simulated = Some(Simulated {
         http: server.addr,
         https: server.addr,
@@ -104,7 +104,7 @@ fn any_certificate_will_do_when_that_is_asked_for(engine: Engine) {
     );
 }
 
-/// As `openssl req -x509` makes it: an authority that is a server as well.
+/// As created by `openssl req -x509`: an authority that is also a server.
 fn a_servers_own_certificate_can_be_the_root_that_it_is_trusted_by(engine: Engine) {
     let made = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();

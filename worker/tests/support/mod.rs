@@ -1,5 +1,5 @@
-//! What the worker's integration tests share: servers that speak raw bytes, and an engine with a
-//! folder to store in.
+//! Helpers of the worker's integration tests: servers that send raw bytes, and an engine with a
+//! folder for its files.
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 use std::io::{Read, Write};
@@ -18,8 +18,8 @@ use protocol::{
 use tokio::runtime::{Builder, Runtime};
 use worker::{Activity, AsyncEngine, BlockingEngine, Connections, Logins, Shared, Throttle};
 
-/// A server on a port of its own, each connection on a thread of its own. Dropping it closes the
-/// port and ends the thread that accepts; the other threads end with their connections.
+/// A server on its own port, with a thread for each connection. Dropping it closes the port and
+/// ends the accepting thread; the other threads end with their connections.
 pub struct Server {
     pub addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -27,7 +27,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Hands every connection to `handle`, with its number, counted from 0.
+    /// Starts a server that passes each connection to `handle`, with its number, counted from 0.
     pub fn start(handle: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("its address");
@@ -54,7 +54,7 @@ impl Server {
         }
     }
 
-    /// Answers every request of every connection with what `answer` makes of its head.
+    /// Starts a server that answers each request with the result of `answer` for its head.
     pub fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::start(move |mut stream, _| {
             while let Some(head) = read_head(&mut stream) {
@@ -65,7 +65,7 @@ impl Server {
         })
     }
 
-    /// Sends `bytes` for the first request of each connection, then closes.
+    /// Starts a server that sends `bytes` for the first request of each connection, then closes.
     pub fn sending(bytes: &'static [u8]) -> Self {
         Self::start(move |mut stream, _| {
             read_head(&mut stream);
@@ -73,8 +73,8 @@ impl Server {
         })
     }
 
-    /// Answers the first request with the first of `answers`, and so on, each on a connection of
-    /// its own; the last one is for all others. Returns the heads of the requests as well.
+    /// Starts a server that answers the first request with the first of `answers`, and so on, each
+    /// on a new connection; the last is for all others. Also returns the heads of the requests.
     pub fn in_turn(answers: Vec<Vec<u8>>) -> (Self, Heads) {
         let heads = Heads::default();
         let seen = heads.clone();
@@ -92,7 +92,7 @@ impl Server {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
@@ -101,13 +101,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         drop(TcpStream::connect(self.addr));
     }
 }
 
-/// A port on which nobody listens, for as long as this lives: it is bound, so that no other test
-/// gets it.
+/// A port that refuses connections. It is bound, so that no other test gets it.
 pub struct ClosedPort {
     _socket: rustix::fd::OwnedFd,
     pub addr: SocketAddr,
@@ -126,28 +125,28 @@ impl ClosedPort {
     }
 }
 
-/// Heads of requests, in their order.
+/// Heads of requests, in order.
 #[derive(Clone, Default)]
 pub struct Heads(Arc<Mutex<Vec<String>>>);
 
 impl Heads {
-    /// Notes one more.
+    /// Adds one.
     pub fn push(&self, head: &str) {
         self.0.lock().expect("no panic").push(head.to_owned());
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub fn count(&self) -> usize {
         self.0.lock().expect("no panic").len()
     }
 
-    /// The first line of head `number`.
+    /// Returns the first line of head `number`.
     pub fn line(&self, number: usize) -> String {
         let heads = self.0.lock().expect("no panic");
         heads[number].lines().next().unwrap_or_default().to_owned()
     }
 
-    /// The value of header `name` (in lower case) in head `number`.
+    /// Returns the value of header `name` (in lower case) in head `number`.
     pub fn value(&self, number: usize, name: &str) -> Option<String> {
         let heads = self.0.lock().expect("no panic");
         heads[number].lines().skip(1).find_map(|line| {
@@ -157,7 +156,7 @@ impl Heads {
     }
 }
 
-/// Reads one request head; `None` if the connection ended instead.
+/// Reads one request head. Returns `None` if the connection ends first.
 pub fn read_head(stream: &mut impl Read) -> Option<String> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -170,19 +169,19 @@ pub fn read_head(stream: &mut impl Read) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// Waits until the peer has hung up.
+/// Waits until the peer has closed the connection.
 pub fn wait_for_end(stream: &mut impl Read) {
     let mut rest = [0; 1024];
     while let Ok(1..) = stream.read(&mut rest) {}
 }
 
-/// Closes `stream` with a reset: closing with something unread does that.
+/// Closes `stream` with a reset, by closing it with unread data.
 pub fn reset(stream: TcpStream) {
     let mut byte = [0];
     let _ = stream.peek(&mut byte);
 }
 
-/// A whole response with a length.
+/// Returns a whole response with a length.
 pub fn ok(body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
@@ -235,7 +234,7 @@ pub fn setup(folder: &Path, concurrency: u16, http: HttpOptions) -> Setup {
     }
 }
 
-/// An engine, and the folder it stores in.
+/// An engine and the folder for its files.
 pub struct Bench {
     driver: Driver,
     logins: Arc<Logins>,
@@ -254,7 +253,7 @@ impl Bench {
         Self::with(engine, options, |_| {})
     }
 
-    /// A bench whose setup is changed by `change`.
+    /// Creates a bench with a setup that `change` modifies.
     pub fn with(engine: Engine, options: HttpOptions, change: impl FnOnce(&mut Setup)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut setup = setup(folder.path(), 1, options);
@@ -277,7 +276,7 @@ impl Bench {
         }
     }
 
-    /// Tells it how to log in.
+    /// Gives it logins.
     pub fn learn(&self, logins: Vec<Login>) {
         self.logins.learn(logins);
     }
@@ -287,7 +286,7 @@ impl Bench {
         self.download(&Assignment::new(url, "file"))
     }
 
-    /// Does a task whose path is `file`.
+    /// Runs a task with the path `file`.
     pub fn download(&mut self, assignment: &Assignment) -> Downloaded {
         let activity = Activity::default();
         let result = match &mut self.driver {
@@ -303,7 +302,7 @@ impl Bench {
         let left = self.left();
         match &result {
             Err(failure) if matches!(failure.severity, Severity::Transient { .. }) => {
-                // What another attempt can go on with, and what it has to know for that.
+                // A body that another attempt can continue, and its note.
                 let pair = ["file".to_owned(), "file~note".to_owned()];
                 assert!(left.is_empty() || left == pair, "{left:?}");
             }
@@ -312,7 +311,7 @@ impl Bench {
         result
     }
 
-    /// What is in the folder for partial files.
+    /// Returns the names in the folder of partial files.
     pub fn left(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.partial("")).expect("the folder is there");
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -324,12 +323,12 @@ impl Bench {
         names
     }
 
-    /// A path in the folder for partial files.
+    /// Returns a path in the folder of partial files.
     pub fn partial(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(".partial").join(name)
     }
 
-    /// Downloads `url` and returns what was stored.
+    /// Downloads `url` and returns the stored body.
     pub fn body(&mut self, url: &str) -> String {
         let stored = self.get(url).expect("stored");
         let body = self.stored();
@@ -337,22 +336,22 @@ impl Bench {
         body
     }
 
-    /// Where the file is put.
+    /// Returns the path of the file.
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("file")
     }
 
-    /// What was stored last.
+    /// Returns the body stored last.
     pub fn stored(&self) -> String {
         String::from_utf8(self.stored_bytes()).expect("text")
     }
 
-    /// As [`stored`](Self::stored), of any kind.
+    /// As [`stored`](Self::stored), for any bytes.
     pub fn stored_bytes(&self) -> Vec<u8> {
         std::fs::read(self.file()).expect("a file")
     }
 
-    /// Downloads `url`, which fails in the way that is told.
+    /// Downloads `url`, which must fail with this kind and severity.
     #[track_caller]
     pub fn fails(&mut self, url: &str, kind: FailureKind, severity: Severity) -> Box<Failure> {
         let failure = self.get(url).expect_err("a failure");
@@ -368,7 +367,7 @@ impl Bench {
 
 pub const TRANSIENT: Severity = Severity::Transient { retry_after: None };
 
-/// Makes a test for each engine of each case, which is a function of the engine.
+/// Creates a test for each engine of each case, which is a function of the engine.
 #[allow(unused_macros, reason = "not every test crate has cases of its own")]
 macro_rules! on_every_engine {
     ($($case:ident),* $(,)?) => {

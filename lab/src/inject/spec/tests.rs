@@ -163,7 +163,7 @@ fn what_makes_no_sense_together_is_refused() {
     );
 }
 
-/// Shares for some of `faults` that add up to at most all.
+/// Shares for some of `faults` that add up to at most 100%.
 fn shares<T: Copy + Ord + fmt::Debug + 'static>(
     faults: &'static [T],
 ) -> impl Strategy<Value = BTreeMap<T, Share>> {

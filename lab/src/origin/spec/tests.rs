@@ -1,4 +1,4 @@
-//! What is a spec, what is not, and what is said of it.
+//! Valid and invalid specs, and the errors for the latter.
 
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Single values of a spec: read, and written so that they read back as the same.
 //!
-//! It must not know which setting a value is for.
+//! This module does not know which setting a value belongs to.
 
 use std::error::Error;
 use std::fmt;
@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::{ErrorAnswers, LONGEST, Rate, SizeRange};
 
-/// A value, or what is wrong with the text.
+/// A value, or the error in the text.
 pub(super) type Parsed<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub(super) fn size(text: &str) -> Parsed<SizeRange> {
@@ -50,13 +50,13 @@ pub(super) fn errors(text: &str) -> Parsed<ErrorAnswers> {
     })
 }
 
-/// The value that `text` names.
+/// Returns the value with the name `text`.
 pub(super) fn word<T: Copy>(all: &[(&str, T)], text: &str) -> Parsed<T> {
     let found = all.iter().find(|(name, _)| *name == text);
     Ok(found.ok_or("there is no such word")?.1)
 }
 
-/// How `value` is written.
+/// Returns the name of `value`.
 pub(super) fn name<T: PartialEq>(all: &[(&'static str, T)], value: T) -> &'static str {
     let found = all.iter().find(|(_, other)| *other == value);
     found.map_or("", |(name, _)| name)
@@ -79,14 +79,14 @@ pub(super) fn rate(text: &str) -> Parsed<Rate> {
     if !(0.0..=1_000_000.0).contains(&exact) {
         return Err("the share is not between none and all".into());
     }
-    // Half a step away is no rounding error of the parser: it would be another share than asked.
+    // Half a step is not a rounding error of the parser, but another share than requested.
     if (exact - rounded).abs() > 1e-6 {
         return Err("the share is too fine".into());
     }
     Ok(Rate(rounded as u32))
 }
 
-/// Writes a size exactly, in the largest binary unit that it is a multiple of.
+/// Writes a size exactly, in the largest binary unit of which it is a multiple.
 pub(super) fn write_size(f: &mut fmt::Formatter<'_>, bytes: u64) -> fmt::Result {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let fitting = units

@@ -1,4 +1,4 @@
-//! What a request gets when nothing goes wrong.
+//! Answers without faults.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What a request gets when something is to go wrong.
+//! Answers with faults.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::support::{Answer, Running};
 use crate::origin::body::Content;
 
-/// What became of a request, in one word.
+/// Describes the result of a request in one word.
 fn outcome(answer: &Answer) -> String {
     match &answer.end {
         Err(error) => format!("{:?} after {}", error.kind(), answer.status()),
@@ -29,7 +29,7 @@ fn the_same_requests_meet_the_same_faults() {
     let (one, other) = (Running::new(spec), Running::new(spec));
     let first = outcomes(&one, 100);
     assert_eq!(first, outcomes(&other, 100));
-    // All kinds have come, and a retry is a new draw, the same for both.
+    // All kinds have occurred, and a retry is a new draw, the same for both.
     for kind in [
         "whole",
         "truncated",
@@ -76,7 +76,7 @@ fn errors_have_the_status_asked_for_and_leave_the_connection() {
 
 #[test]
 fn a_truncated_body_announces_all_and_ends_after_half() {
-    // 4 MiB do not fit the buffers of the connection: the half has to be flushed bit by bit.
+    // 4 MiB do not fit into the buffers of the connection, so the half is flushed in several steps.
     for size in [1, 1_001, 4 << 20] {
         let origin = Running::new(&format!("size={size}B,latency=0s,truncate=100%"));
         let answer = origin.get("/a");
@@ -128,7 +128,7 @@ fn head_is_reset_as_well() {
     }
 }
 
-/// Asks for `/a` on a connection that is then read bit by bit.
+/// Requests `/a` on a connection that is then read step by step.
 fn open(origin: &Running) -> TcpStream {
     let mut socket = TcpStream::connect(origin.at.http).expect("the origin listens");
     socket

@@ -1,4 +1,4 @@
-//! What the origin notes of the requests it saw.
+//! Tests of the origin's journal.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use super::support::Running;
 use crate::origin::Seen;
 
-/// Runs an origin with a journal, lets `ask` ask it, and returns the journal once it has left.
-/// What `ask` returns is kept until then.
+/// Runs an origin with a journal, calls `ask`, and returns the journal once the origin has exited.
+/// The result of `ask` is kept until then.
 fn journal<T>(spec: &str, ask: impl FnOnce(&Running) -> T) -> Vec<Seen> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("journal.jsonl");
@@ -85,7 +85,7 @@ fn what_broke_off_is_not_complete_and_says_why() {
         assert_eq!((seen[0].status, seen[0].bytes), (status, bytes), "{seen:?}");
         let name = spec.split('=').next();
         assert_eq!(seen[0].fault.as_deref(), name);
-        // An error page is handed over whole; it is the status that tells.
+        // An error page is handed over whole; only its status shows the error.
         assert_eq!(seen[0].complete, status == Some(503), "{seen:?}");
     }
     let seen = journal("size=1000B,latency=0s,reset=100%", |origin| {

@@ -1,4 +1,4 @@
-//! How an origin comes and goes.
+//! Start and end of an origin.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ fn it_leaves_when_its_input_ends_and_cuts_what_runs() {
         .expect("the origin reads");
     origin.leave().expect("it leaves in good order");
     let mut rest = Vec::new();
-    // Whether it had read the request decides between an end and a reset.
+    // The connection ends or is reset, depending on whether the origin had read the request.
     let _ = waiting.read_to_end(&mut rest);
     assert!(rest.is_empty());
     assert!(TcpStream::connect(addr).is_err(), "nobody listens any more");

@@ -1,4 +1,4 @@
-//! The origin as its clients see it: real sockets, real TLS, two clients that are not ours.
+//! The origin as its clients see it: real sockets, real TLS, and two clients that are not ours.
 
 mod answers;
 mod faults;

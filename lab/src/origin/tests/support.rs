@@ -1,4 +1,4 @@
-//! An origin in a thread, and a client so plain that it shows every byte.
+//! An origin in a thread, and a simple client that shows every byte.
 
 use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -46,7 +46,7 @@ impl Running {
         self.at.https.expect("it serves https")
     }
 
-    /// Closes its input, and waits until it has left.
+    /// Closes its input, and waits until it has exited.
     pub fn leave(mut self) -> Result<(), OriginError> {
         drop(self.stdin.take());
         self.thread
@@ -56,7 +56,7 @@ impl Running {
             .expect("it does not panic")
     }
 
-    /// Asks for a path of host `h` on a connection of its own.
+    /// Requests a path of host `h` on a new connection.
     pub fn get(&self, path: &str) -> Answer {
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -79,7 +79,7 @@ impl Drop for Running {
     }
 }
 
-/// Options that serve on free ports until SIGTERM.
+/// Returns options that serve on free ports until SIGTERM.
 pub fn options(spec: Spec) -> Options {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     Options {
@@ -92,7 +92,7 @@ pub fn options(spec: Spec) -> Options {
     }
 }
 
-/// All that came on one connection.
+/// All data received on one connection.
 #[derive(Debug)]
 pub struct Answer {
     /// Status line and fields, in lower case; empty if none came.
@@ -132,7 +132,7 @@ impl Answer {
     }
 }
 
-/// The value of a field of a head in lower case.
+/// Returns the value of a field of a head in lower case.
 pub fn field<'a>(head: &'a str, name: &str) -> &'a str {
     head.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))

@@ -1,4 +1,4 @@
-//! The origin over TLS, with a client that checks certificates.
+//! The origin over TLS, with a client that verifies certificates.
 
 use std::io;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use super::support::{Answer, Running};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
-/// Connects as a client that trusts this CA alone.
+/// Connects as a client that trusts only this CA.
 fn connect(
     origin: &Running,
     ca_pem: &str,

@@ -1,9 +1,9 @@
-//! Validators, conditions and ranges, as they are on the wire.
+//! Validators, conditions and ranges on the wire.
 
 use super::support::{Answer, Running};
 use crate::origin::body::Content;
 
-/// Asks for `/a` with these fields, each ended by a line end.
+/// Requests `/a` with these fields, each ended by a line end.
 fn ask(origin: &Running, fields: &str) -> Answer {
     origin.ask(&format!(
         "GET /a HTTP/1.1\r\nHost: h\r\n{fields}Connection: close\r\n\r\n"
@@ -37,7 +37,7 @@ fn a_body_that_the_client_has_is_not_sent_and_the_connection_stays() {
     let origin = Running::new("size=1000B,latency=0s");
     let head = ask(&origin, "");
     let (tag, date) = (head.field("etag"), head.field("last-modified"));
-    // Heads are in lower case here; a date is not on the wire.
+    // Heads are in lower case here, but a date on the wire is not.
     let date = httpdate::fmt_http_date(
         httpdate::parse_http_date(&titled(date)).expect("a date that can be read"),
     );
@@ -63,7 +63,7 @@ fn a_body_that_the_client_has_is_not_sent_and_the_connection_stays() {
     assert_ne!((old.body, old.head), (new.body, new.head));
 }
 
-/// A date with the capitals it must have.
+/// Returns a date with the required capitals.
 fn titled(date: &str) -> String {
     let word = |word: &str| match word {
         "gmt" => "GMT".to_owned(),

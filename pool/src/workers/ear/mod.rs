@@ -1,17 +1,17 @@
-//! The coordinator's ear: one thread that hears all workers, on their sockets and their standard
-//! error. It believes nothing and waits for nobody.
+//! The ear of the coordinator: a thread that reads the sockets and the standard error of all
+//! workers. It trusts no worker and waits for none.
 //!
 //! ```text
 //!   listener --accept--> only from a process that the pool started
-//!   uplinks  --packet--> greeting: answered here; news --> inbox
-//!   stderr   --bytes---> lines ----------------------------> inbox
+//!   uplinks  --packet--> greeting: answered here; others --> inbox
+//!   stderr   --bytes---> lines ------------------------------> inbox
 //! ```
 //!
-//! - Every packet is read into the same buffer, and is one whole message or a violation.
-//! - A worker whose news wait in the inbox is not read on until they are digested; so memory is
-//!   bounded whatever workers say. Each that has something to say is read once a turn.
-//! - When a worker is dead, everything it said is in its socket and its pipe already. So much is read
-//!   and no more, whoever else may hold the other end.
+//! - Every packet is read into the same buffer, and is either one whole message or a violation.
+//! - A worker is not read while too many of its messages wait in the inbox, so memory is bounded
+//!   whatever workers send. Each worker that has sent something is read once per turn.
+//! - When a worker is dead, everything it sent is already in its socket and its pipe. Exactly this
+//!   is read, even if another process holds the other end.
 
 mod pipe;
 mod thread;
@@ -33,20 +33,20 @@ use thread::Thread;
 
 pub(super) use uplink::Backlog;
 
-/// What the thread is asked for.
+/// Orders to the thread.
 #[derive(Debug)]
 enum Order {
-    /// Hear this worker.
+    /// Start reading this worker.
     Watch(Newcomer),
-    /// What it said is digested: go on reading.
+    /// Continue reading this worker: its messages have been digested.
     Resume(WorkerId),
-    /// Say when all that workers have said by now is in the inbox.
+    /// Report when everything that workers have sent by now is in the inbox.
     Listen,
-    /// It is dead: hear it out, and forget it.
+    /// Read the remaining messages of this dead worker, then remove it.
     Finish(WorkerId),
 }
 
-/// A worker that was just started.
+/// A worker that has just been started.
 #[derive(Debug)]
 pub(super) struct Newcomer {
     pub(super) worker: WorkerId,
@@ -55,11 +55,11 @@ pub(super) struct Newcomer {
     pub(super) stderr: Option<OwnedFd>,
 }
 
-/// The thread, as its owner sees it. Dropping this ends it.
+/// The owner's handle to the thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Ear {
     orders: Option<Sender<Order>>,
-    /// Held while a worker is started: its connection can come before it is known whose that is.
+    /// Held while a worker is started: it may connect before its process id is known.
     gate: Arc<Mutex<()>>,
     /// Wakes the thread.
     wake: Arc<OwnedFd>,
@@ -67,12 +67,12 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Starts the thread. Workers connect in `sockets`, and hear `setup` when they have greeted. Lines
-    /// of their standard error are told as they come if `pass_on` is set.
+    /// Starts the thread. Workers connect in `sockets`, and receive `setup` after their greeting.
+    /// If `pass_on` is set, lines of their standard error are passed on as they are written.
     ///
     /// # Errors
     ///
-    /// If the system has no descriptor, thread or socket for it.
+    /// Fails if a descriptor, thread or socket cannot be created.
     pub(super) fn start<J: Job>(
         sockets: Arc<SocketFolder>,
         setup: Arc<[u8]>,
@@ -100,17 +100,16 @@ impl Ear {
         })
     }
 
-    /// Lets no connection in until the worker that is started meanwhile can be
-    /// [watched](Self::watch).
+    /// Accepts no connections until the worker that is being started can be [watched](Self::watch).
     pub(super) fn close_gate(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears a new worker. The gate must be closed since before it was started.
+    /// Starts reading a new worker. The gate must have been closed before the worker was started.
     ///
     /// # Errors
     ///
-    /// If its standard error cannot be read without waiting for it.
+    /// Fails if its standard error cannot be made non-blocking.
     pub(super) fn watch(&self, newcomer: Newcomer) -> io::Result<()> {
         if let Some(pipe) = &newcomer.stderr {
             rustix::io::ioctl_fionbio(pipe, true)?;
@@ -119,25 +118,25 @@ impl Ear {
         Ok(())
     }
 
-    /// Goes on reading `worker`, whose backlog is low again.
+    /// Continues reading `worker`, whose backlog is low again.
     pub(super) fn resume(&self, worker: WorkerId) {
         self.order(Order::Resume(worker));
     }
 
-    /// Says when everything that workers have said by now is in the inbox.
+    /// Requests a message when everything that workers have sent by now is in the inbox.
     pub(super) fn listen(&self) {
         self.order(Order::Listen);
     }
 
-    /// Has the last of `worker` said, which is dead and reaped.
+    /// Requests the last messages of `worker`, which is dead and has been reaped.
     pub(super) fn finish(&self, worker: WorkerId) {
         self.order(Order::Finish(worker));
     }
 
     fn order(&self, order: Order) {
-        // The thread lives as long as this, or the process ends with it: see `Thread::run`.
+        // The thread lives as long as `self`, or the process ends with it: see `Thread::run`.
         let _ = self.orders.as_ref().map(|orders| orders.send(order));
-        // Fails only when there are 2^64 wakes ahead (eventfd(2)), and then it wakes as well.
+        // Fails only if 2^64 wakes are pending (eventfd(2)), and then the thread wakes as well.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 }
@@ -147,7 +146,8 @@ impl Drop for Ear {
         self.orders = None;
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
-            // Only sends and reads what is there: it never waits for anything but the wake above.
+            // The thread only sends, and reads available data: the wake above is all that it waits
+            // for.
             let _ = thread.join();
         }
     }

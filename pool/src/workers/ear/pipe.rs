@@ -1,23 +1,24 @@
-//! The standard error of one worker: read without waiting, a bounded part of it kept and passed on.
+//! The standard error of a worker: read without blocking, with limits on what is kept and passed
+//! on.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::lines::Lines;
 use rustix::io::Errno;
 
-/// Bytes that are read of one worker in a period, about: some 2.5 MiB a second.
+/// Approximate number of bytes read from a worker in a period: about 2.5 MiB per second.
 const READ_PER_PERIOD: usize = 256 * 1024;
 
-/// Lines of one worker that are passed on in a period.
+/// Maximum number of lines of a worker that are passed on in a period.
 const LINES_PER_PERIOD: usize = 100;
 
-/// One worker's pipe.
+/// The pipe of a worker.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    /// Until its end is seen.
+    /// Open until the end of the pipe is reached.
     pub(super) open: Option<OwnedFd>,
     lines: Lines,
-    /// In this period: bytes read, lines passed on, lines left out.
+    /// Counts in this period: bytes read, lines passed on, lines left out.
     read: usize,
     passed_on: usize,
     left_out: usize,
@@ -34,17 +35,17 @@ impl Pipe {
         }
     }
 
-    /// No more is read of it in this period.
+    /// Returns whether nothing more is read from the pipe in this period.
     pub(super) const fn is_throttled(&self) -> bool {
         self.read >= READ_PER_PERIOD
     }
 
-    /// It waits for the next period.
+    /// Returns whether the pipe needs the next period.
     pub(super) const fn waits(&self) -> bool {
         self.is_throttled() || self.left_out > 0
     }
 
-    /// Takes in what was read; what is to be passed on of it is added to `passed_on`.
+    /// Processes the bytes read. Adds the lines to pass on to `passed_on`.
     fn feed(&mut self, bytes: &[u8], passed_on: &mut Vec<String>) {
         let (count, left_out) = (&mut self.passed_on, &mut self.left_out);
         self.read += bytes.len();
@@ -58,7 +59,7 @@ impl Pipe {
         });
     }
 
-    /// A new period begins. Says how much of the last one is missing.
+    /// Starts a new period. Returns a line about what was left out in the last one.
     pub(super) fn begin_period(&mut self) -> Option<String> {
         (self.read, self.passed_on) = (0, 0);
         match std::mem::take(&mut self.left_out) {
@@ -67,16 +68,16 @@ impl Pipe {
         }
     }
 
-    /// Reads once without waiting, into `buffer`; the lines to pass on.
+    /// Reads once into `buffer`, without blocking. Returns the lines to pass on.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Vec<String> {
         let mut passed_on = Vec::new();
         self.read_once(buffer, &mut passed_on);
         passed_on
     }
 
-    /// Reads what is in the pipe of a dead worker. Nothing of its own can be added to that; if
-    /// another process writes there, that is not waited for. Returns the lines to pass on, and the
-    /// last lines.
+    /// Reads what is left in the pipe of a dead worker. The worker can add nothing; data that
+    /// another process writes there is not waited for. Returns the lines to pass on, and the last
+    /// lines.
     pub(super) fn finish(mut self, buffer: &mut [u8]) -> (Vec<String>, Vec<String>) {
         let mut passed_on = Vec::new();
         let there = |open: &OwnedFd| rustix::io::ioctl_fionread(open.as_fd()).unwrap_or_default();
@@ -94,7 +95,7 @@ impl Pipe {
         (passed_on, last_words)
     }
 
-    /// How many bytes that were.
+    /// Returns the number of bytes read.
     fn read_once(&mut self, buffer: &mut [u8], passed_on: &mut Vec<String>) -> usize {
         let Some(open) = &self.open else {
             return 0;

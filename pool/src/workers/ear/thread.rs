@@ -1,4 +1,4 @@
-//! The thread of the ear: waits for all sockets and pipes at once, and takes turns.
+//! The thread of the ear: it waits for all sockets and pipes at once, and reads them in turn.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,21 +22,21 @@ use crate::job::{FromWorker, Job};
 use crate::workers::sockets::{Downlink, SocketFolder};
 use crate::workers::{LinkEvent, Message, WorkerEvent, peer};
 
-/// Time in which a worker may write so much to standard error before it has to wait for the next
-/// period.
+/// Time over which a worker's writes to standard error are limited. A worker that exceeds the limit
+/// waits for the next period.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Bytes read at once: as much as a pipe holds by default (pipe(7)), and more than a packet.
+/// Bytes read at once: the default capacity of a pipe (pipe(7)), and more than a packet.
 const BUFFER: usize = 2 * protocol::packet::MAX_PACKET;
 
-/// Events taken at once.
+/// Maximum number of events handled at once.
 const EVENTS: usize = 64;
 
-/// What woke the thread, as the kernel keeps it.
+/// Keys of the events that do not belong to a worker.
 const WAKE: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
-/// Which of a worker's two.
+/// The two sources of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Uplink,
@@ -62,7 +62,7 @@ fn of_key(key: u64) -> (WorkerId, Source) {
     (worker, source)
 }
 
-/// How what was heard goes on, and how a greeting is answered.
+/// How messages are passed on and greetings are answered.
 pub(super) struct Voice<J: Job> {
     pub(super) sockets: Arc<SocketFolder>,
     pub(super) setup: Arc<[u8]>,
@@ -70,7 +70,7 @@ pub(super) struct Voice<J: Job> {
     pub(super) tell: Box<dyn Fn(Message<J>) + Send>,
 }
 
-/// One worker, as this thread knows it.
+/// A worker, as this thread knows it.
 #[derive(Debug)]
 struct Line {
     pid: u32,
@@ -80,17 +80,17 @@ struct Line {
 
 #[derive(Debug)]
 struct Uplink {
-    /// From when it connects until nothing more can come.
+    /// Set from the worker's connection until no more messages can come.
     socket: Option<OwnedFd>,
     greeted: bool,
     backlog: Arc<Backlog>,
-    /// The backlog is full: the socket is not waited for.
+    /// Whether the backlog is full, so that the socket is not waited for.
     paused: bool,
-    /// Bytes that were there when somebody last asked to listen, and are not read.
+    /// Unread bytes among those that were there at the last request to listen.
     owed: usize,
 }
 
-/// See the module.
+/// State of the thread.
 pub(super) struct Thread<J: Job> {
     voice: Voice<J>,
     orders: Receiver<Order>,
@@ -101,14 +101,15 @@ pub(super) struct Thread<J: Job> {
     lines: BTreeMap<WorkerId, Line>,
     buffer: Box<[u8]>,
     period: Instant,
-    /// The listener is left alone until the next period: there is no descriptor for a connection.
+    /// Whether the listener is ignored until the next period because there is no descriptor for a
+    /// connection.
     listener_rests: bool,
-    /// Somebody wants to know when all that was said before is heard.
+    /// Whether a request to listen is pending.
     listening: bool,
 }
 
-/// Ends the process if the thread panics: a coordinator that hears nothing would wait for ever, and
-/// the next run goes on where this one ends.
+/// Aborts the process if the thread panics. Without the thread, the coordinator would wait forever;
+/// the next run continues where this one ends.
 struct OrAbort;
 
 impl Drop for OrAbort {
@@ -146,7 +147,7 @@ impl<J: Job> Thread<J> {
         })
     }
 
-    /// Ends when nobody gives orders any more.
+    /// Runs until the sender of orders is dropped.
     pub(super) fn run(mut self) {
         let _or_abort = OrAbort;
         let mut events = Vec::with_capacity(EVENTS);
@@ -159,14 +160,14 @@ impl<J: Job> Thread<J> {
             events.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
-                // There is no other error for what is asked here.
+                // No other error is possible with these arguments.
                 Err(error) => panic!("epoll_wait(2): {error}"),
             }
             for event in &events {
                 match event.data.u64() {
                     WAKE => {
                         let mut count = [0; 8];
-                        // Orders come before their wake, and are taken next.
+                        // Orders are sent before their wake, and are handled next.
                         let _ = rustix::io::read(&self.wake, &mut count);
                     }
                     LISTENER => self.accept(),
@@ -218,8 +219,8 @@ impl<J: Job> Thread<J> {
         self.lines.insert(worker, line);
     }
 
-    /// Waits for `descriptor` from now on; whether that can be done. It can but for want of memory:
-    /// then nothing is heard of it.
+    /// Adds `descriptor` to those waited for. Returns whether it succeeded. It fails only if memory
+    /// runs out; then nothing is read from it.
     fn wait_for(&self, descriptor: impl AsFd, worker: WorkerId, source: Source) -> bool {
         let key = key(worker, source);
         epoll::add(&self.epoll, descriptor, key, epoll::EventFlags::IN)
@@ -227,13 +228,13 @@ impl<J: Job> Thread<J> {
             .is_ok()
     }
 
-    /// Takes in those who connected; keeps whom the pool started, once each.
+    /// Accepts pending connections. Keeps those of workers that the pool started, one for each.
     fn accept(&mut self) {
-        // While a worker is being started, it is not known yet whose the connection is.
+        // While a worker is being started, its process id is not known yet.
         let gate = Arc::clone(&self.gate);
         let _open = gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.take_orders();
-        // Others have their turn in between, however many there are.
+        // A limit, so that other events are handled in between.
         for _ in 0..EVENTS {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = match accept_with(&self.listener, flags) {
@@ -265,7 +266,7 @@ impl<J: Job> Thread<J> {
         }
     }
 
-    /// Reads one packet, so that nobody has to wait for another's flood.
+    /// Reads one packet, so that no worker has to wait for another's flood.
     fn read_uplink(&mut self, worker: WorkerId) {
         let Some(line) = self.lines.get_mut(&worker) else {
             return;
@@ -314,7 +315,7 @@ impl<J: Job> Thread<J> {
         }
     }
 
-    /// Begins a new period if it is time; how long to wait at most, if somebody waits for the next.
+    /// Starts a new period if it is time. Returns the maximum wait if the next period is needed.
     fn limit_period(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.period);
@@ -341,7 +342,7 @@ impl<J: Job> Thread<J> {
         None
     }
 
-    /// Reads once, so that nobody has to wait for another's flood.
+    /// Reads once, so that no worker has to wait for another's flood.
     fn read_stderr(&mut self, worker: WorkerId) {
         let Some(Line { pipe, .. }) = self.lines.get_mut(&worker) else {
             return;
@@ -355,7 +356,7 @@ impl<J: Job> Thread<J> {
         self.voice.wrote(worker, lines);
     }
 
-    /// Takes in what is left of a dead worker, waits for nothing, and forgets it.
+    /// Reads the rest of a dead worker's messages without blocking, and removes it.
     fn finish(&mut self, worker: WorkerId) {
         let mut last_words = Vec::new();
         if let Some(mut line) = self.lines.remove(&worker) {
@@ -379,19 +380,19 @@ impl<J: Job> Thread<J> {
     }
 }
 
-/// Bytes of packets that wait in `socket`.
+/// Returns the number of bytes of packets in `socket`.
 fn unread(socket: &OwnedFd) -> usize {
     let bytes = rustix::io::ioctl_fionread(socket).unwrap_or_default();
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// What follows a look into a socket.
+/// What follows a read of a socket.
 #[derive(Debug)]
 enum Turn {
     Over,
-    /// What the worker said is to be digested first.
+    /// The worker's messages have to be digested first.
     Pause,
-    /// Nothing more is heard of it.
+    /// Nothing more is read from the worker.
     Last,
 }
 
@@ -406,7 +407,7 @@ impl<J: Job> Voice<J> {
         }
     }
 
-    /// Takes in what came on the uplink of `worker`, which is process `pid`.
+    /// Processes a result of reading the uplink of `worker`, which is process `pid`.
     fn hear(&self, worker: WorkerId, pid: u32, uplink: &mut Uplink, received: Received<J>) -> Turn {
         let (message, length) = match received {
             Received::Message(message, length) => (message, length),
@@ -433,7 +434,8 @@ impl<J: Job> Voice<J> {
                         return Turn::Over;
                     }
                     Err(error) => {
-                        // It may be dead, which shows next. If not, it is not ready in time.
+                        // The worker may be dead, which is noticed next. Otherwise it will not be
+                        // ready in time.
                         tracing::info!(%worker, %error, "worker cannot be answered");
                         return Turn::Last;
                     }
@@ -460,7 +462,8 @@ impl<J: Job> Voice<J> {
         Turn::Last
     }
 
-    /// Connects to where the worker listens, which is process `hello.pid`, and tells it how to work.
+    /// Connects to the socket where the worker, process `hello.pid`, listens, and sends it the
+    /// setup.
     fn answer(&self, hello: &Hello) -> io::Result<Downlink> {
         let below = |part: Component<'_>| matches!(part, Component::Normal(_));
         if !Path::new(&hello.server).components().all(below) {

@@ -1,4 +1,5 @@
-//! What one worker says: packets of its socket, read one at a time into one buffer, without waiting.
+//! Messages of a worker: packets read from its socket one at a time into one buffer, without
+//! blocking.
 //!
 //! ipc-channel's receiving code trusts its peer, so it is not used here: see [`protocol::packet`].
 
@@ -12,34 +13,36 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg};
 
 use crate::job::{FromWorker, Job};
 
-/// Bytes of a worker's messages, decoded and not digested, above which no more of it is read.
+/// Size of a worker's undigested messages, in bytes, at which it is no longer read.
 const FULL: usize = 128 * 1024;
 
-/// What a message takes beside its bytes.
+/// Memory that a message takes in addition to its bytes.
 const OVERHEAD: usize = 256;
 
-/// How much of what a worker said waits to be digested. Shared by the thread that reads and the one
-/// that digests, so that a flood fills the worker's own socket and not the coordinator's memory.
+/// Size of the messages of a worker that wait to be digested. Shared by the thread that reads and
+/// the thread that digests, so that a flood fills the worker's socket and not the coordinator's
+/// memory.
 #[derive(Debug, Default)]
 pub(in crate::workers) struct Backlog {
     bytes: AtomicUsize,
-    /// The reader waits until there is less.
+    /// Whether the reader waits for the size to fall.
     paused: AtomicBool,
 }
 
 impl Backlog {
-    /// A message of so many bytes is about to wait; whether the reader must pause.
+    /// Adds a message of `bytes` bytes. Returns whether the reader must pause.
     pub(super) fn add(&self, bytes: usize) -> bool {
         let added = bytes + OVERHEAD;
         if self.bytes.fetch_add(added, Ordering::SeqCst) + added < FULL {
             return false;
         }
         self.paused.store(true, Ordering::SeqCst);
-        // What was digested before the line above found nobody paused.
+        // A digest before the line above did not see the pause.
         !(self.is_low() && self.paused.swap(false, Ordering::SeqCst))
     }
 
-    /// A message of so many bytes is digested; whether the reader, which paused, may go on.
+    /// Removes a digested message of `bytes` bytes. Returns whether the reader was paused and may
+    /// continue.
     pub(in crate::workers) fn remove(&self, bytes: usize) -> bool {
         self.bytes.fetch_sub(bytes + OVERHEAD, Ordering::SeqCst);
         self.is_low() && self.paused.swap(false, Ordering::SeqCst)
@@ -50,28 +53,29 @@ impl Backlog {
     }
 }
 
-/// What came of one look into a socket.
+/// Result of reading a socket once.
 #[derive(Debug)]
 pub(super) enum Received<J: Job> {
     /// A message, and the length of its packet.
     Message(FromWorker<J>, usize),
-    /// There is nothing now.
+    /// There is no message now.
     Nothing,
-    /// There will be nothing any more.
+    /// There will be no more messages.
     Closed,
-    /// Something that no worker says.
+    /// No worker that follows the protocol sends this.
     Violation(String),
 }
 
-/// Takes one packet out of `socket`, if there is one.
+/// Reads one packet from `socket`, if there is one.
 pub(super) fn receive<J: Job>(socket: &OwnedFd, buffer: &mut [u8]) -> Received<J> {
     let received = loop {
         let mut parts = [IoSliceMut::new(&mut buffer[..packet::MAX_PACKET])];
-        // Without room for them, the kernel drops descriptors and says so.
+        // Without room for descriptors, the kernel drops them and sets a flag.
         let mut no_room = RecvAncillaryBuffer::new(&mut []);
         match recvmsg(socket, &mut parts, &mut no_room, RecvFlags::DONTWAIT) {
             Ok(received) => break received,
-            // A peer that is gone without having read all is told of once, before what it said.
+            // If the peer has closed without reading everything, this error comes once, before its
+            // messages.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Received::Nothing,
             Err(error) => {
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
     use crate::job::tests::Square;
 
-    /// A worker's end and the coordinator's.
+    /// Returns a worker's end and the coordinator's.
     fn pair() -> (OwnedFd, OwnedFd) {
         let flags = SocketFlags::CLOEXEC;
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
@@ -136,7 +140,7 @@ mod tests {
         sendmsg(socket, &parts, &mut ancillary, SendFlags::empty()).unwrap();
     }
 
-    /// Where a kernel does not refuse them at once.
+    /// For kernels that do not refuse them on sending.
     #[test]
     fn descriptors_are_dropped_by_the_kernel_and_told() {
         let (worker, coordinator) = pair();
@@ -153,7 +157,7 @@ mod tests {
         );
         let heard = receive::<Square>(&coordinator, &mut buffer);
         assert!(matches!(heard, Received::Violation(_)), "{heard:?}");
-        // Nobody has the other end any more.
+        // The other end is closed everywhere.
         let written = std::io::Write::write(&mut &writer, b"x");
         assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     }
@@ -183,7 +187,7 @@ mod tests {
             receive::<Square>(&coordinator, &mut buffer),
             Received::Nothing
         ));
-        // The worker has not read this, which its end reports as a reset.
+        // The worker has not read this, so its socket reports a reset.
         say(&coordinator, &[]);
         say(&worker, &[]);
         drop(worker);

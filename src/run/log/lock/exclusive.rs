@@ -1,9 +1,9 @@
-//! A file whose existence is the lock, for file systems without any other.
+//! A file whose existence is the lock, for file systems without other locks.
 //!
-//! It does not end with its process, so it says which process made it. One that is known to be gone
-//! no longer counts: it ran on this boot of the machine and under this view of its processes, and is
-//! not among them; or it ran on an earlier boot. Of one on another machine or in another container
-//! that cannot be known.
+//! The file does not end with its process, so it contains the identity of the process that created
+//! it. It no longer counts once that process is known to have exited: the process ran on the
+//! current boot and in the same PID namespace, and does not exist any more; or it ran on an earlier
+//! boot. For a process on another machine or in another container, this cannot be determined.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -17,13 +17,13 @@ use crate::folder::{Folder, OwnFolder, Replace};
 /// The file's name in its folder.
 pub(in crate::run::log) const EXCLUSIVE: &str = "lock.held";
 
-/// How often somebody else may be faster.
+/// How often another run may be faster.
 const TRIES: u32 = 8;
 
-/// Most bytes of such a file.
+/// Maximum size of the file in bytes.
 const MAX_TEXT: u64 = 1024;
 
-/// What the system does not tell.
+/// Stands for a value that the system does not report.
 const UNKNOWN: &str = "-";
 
 /// The file, which is removed when this is dropped.
@@ -44,7 +44,7 @@ impl Exclusive {
         let own_process = Process::this();
         let text = own_process.text();
         for _ in 0..TRIES {
-            // Written under another name, so that nobody reads half of it.
+            // Written under another name first, so that no process reads a part of it.
             let new = unique();
             let mut file = own.open(&new, OFlags::empty())?;
             let written = file.write_all(text.as_bytes());
@@ -55,7 +55,7 @@ impl Exclusive {
                     return Ok(Self { folder, text });
                 }
                 Err(error) => {
-                    // What is wrong with the file system has been said by then.
+                    // A fault of the file system would already have shown above.
                     let _ = folder.remove_file(&new);
                     if error.kind() != io::ErrorKind::AlreadyExists {
                         return Err(unavailable(error));
@@ -81,7 +81,8 @@ impl Exclusive {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        // Only while it is ours: the user may have removed it to let another run begin.
+        // Only if it belongs to this run: the user may have removed it so that another run can
+        // begin.
         if read(&self.folder, EXCLUSIVE).is_ok_and(|held| held.as_deref() == Some(&self.text)) {
             let removed = self.folder.remove_file(EXCLUSIVE);
             tracing::debug!(?removed, "the file that was the lock");
@@ -98,13 +99,13 @@ fn read(folder: &Folder, name: &str) -> Result<Option<String>, LockError> {
         return Ok(None);
     };
     let mut bytes = Vec::new();
-    // What cannot be read names nobody.
+    // A file that cannot be read names no process.
     let _ = file.take(MAX_TEXT).read_to_end(&mut bytes);
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Removes the file if it still says `stale`. Two runs may have read that, and the slower one then
-/// finds the file of the faster one: it is put back.
+/// Removes the file if it still contains `stale`. If two runs have read that text, the slower one
+/// may find the file of the faster one, and puts it back.
 fn remove_stale(folder: &Folder, stale: &str) -> io::Result<()> {
     let aside = unique();
     match folder.rename(EXCLUSIVE, folder, &aside, Replace::Yes) {
@@ -117,20 +118,20 @@ fn remove_stale(folder: &Folder, stale: &str) -> io::Result<()> {
     folder.rename(&aside, folder, EXCLUSIVE, Replace::No)
 }
 
-/// A process, as far as others can find out whether it is gone.
+/// The identity of a process, from which others can determine whether it has exited.
 #[derive(Debug)]
 struct Process {
     pid: u32,
-    /// When it started, so that another one with its id is not taken for it.
+    /// Start time, which distinguishes it from a later process with the same id.
     started: String,
     boot: String,
-    /// Which processes it sees: those of a container have ids of their own.
+    /// Its PID namespace: the processes of a container have other ids.
     namespace: String,
-    /// The machine's id and name: both, since machines started from one image can share either.
+    /// The machine's id and name: both, because machines started from one image can share either.
     machine: String,
 }
 
-/// What is known of a process.
+/// What is known about a process.
 #[derive(Debug, PartialEq, Eq)]
 enum Known {
     Lives,
@@ -187,7 +188,7 @@ impl Process {
         })
     }
 
-    /// What this process knows of another one.
+    /// Returns what this process knows about another one.
     fn knows(&self, other: &Self) -> Known {
         let same = |own: &str, other: &str| own != UNKNOWN && own == other;
         if same(&self.boot, &other.boot) && same(&self.namespace, &other.namespace) {
@@ -205,10 +206,10 @@ impl Process {
     }
 }
 
-/// When the process started, in ticks after the boot (proc_pid_stat(5)).
+/// Returns when the process started, in ticks since the boot (proc_pid_stat(5)).
 fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name may hold spaces and brackets.
+    // The process name may contain spaces and brackets.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
@@ -332,7 +333,7 @@ mod tests {
             Process::this().text()
         );
         assert_eq!(names(dir.path()), [EXCLUSIVE]);
-        // What is another's then is not removed.
+        // A file that belongs to another run now is not removed.
         fs::write(&path, "somebody's").expect("write");
         drop(lock);
         let error = Exclusive::acquire(&own(dir.path())).expect_err("nobody knows");

@@ -1,11 +1,10 @@
-//! How the blocking engine connects: name, TCP and TLS under one time limit, each measured.
+//! Connecting in the blocking engine: name, TCP and TLS under one time limit, each measured.
 //!
-//! ureq asks its resolver before every request, also when it then takes a pooled connection. So
-//! ureq is given a resolver that does nothing, and names are resolved in here, where a new
-//! connection is really made. One limit then covers all three steps, and each failure is known
-//! for what it is.
+//! ureq calls its resolver before every request, even if it then uses a pooled connection. So ureq
+//! gets a resolver that does nothing, and this module resolves names when it opens a connection.
+//! One limit then covers all three steps, and the cause of each failure is known.
 //!
-//! It must not send requests.
+//! Must not send requests.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "ureq's enum of errors is open, and may grow with any release"
@@ -38,35 +37,35 @@ use crate::transfer::TransportError;
 use crate::transfer::scan::Scanner;
 use crate::tunnel::{Tunnel, Want};
 
-/// What happened below one request.
+/// Observations about one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observed {
-    /// Time spent on the name.
+    /// Time to resolve the name.
     pub(super) resolve: Duration,
-    /// Time spent on the TCP connection.
+    /// Time to establish the TCP connection.
     pub(super) connect: Duration,
-    /// Time spent on the TLS handshake.
+    /// Time of the TLS handshake.
     pub(super) tls: Duration,
-    /// The request went out on a new connection, not on a pooled one.
+    /// Whether the request was sent on a new connection, not on a pooled one.
     pub(super) connected: bool,
-    /// Something of a response came.
+    /// Whether any bytes of a response came.
     pub(super) answered: bool,
 }
 
 impl Observed {
-    /// Time until there was a connection.
+    /// Returns the total time to connect.
     pub(super) fn connecting(&self) -> Duration {
         self.resolve + self.connect + self.tls
     }
 }
 
-/// Where connector and transports note what they see; the engine that owns them reads it. One
+/// Collects the observations of connector and transports for the engine that owns them. Only one
 /// thread uses it at a time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observer(Arc<Mutex<Observed>>);
 
 impl Observer {
-    /// What was observed since the last call.
+    /// Returns the observations since the last call.
     pub(super) fn take(&self) -> Observed {
         std::mem::take(&mut *self.lock())
     }
@@ -76,8 +75,8 @@ impl Observer {
     }
 }
 
-/// An error of ours on its way through ureq, which takes some errors of streams for the end of a
-/// body; so it is not shown any.
+/// Wraps a transport error so that ureq cannot take it, like some stream errors, for the end of a
+/// body.
 fn carry(error: TransportError) -> Error {
     Error::Other(Box::new(Carried(error)))
 }
@@ -92,14 +91,14 @@ impl Resolver for Deferred {
     }
 }
 
-/// Name, TCP, proxy, TLS.
+/// Connector for name, TCP, proxy and TLS.
 #[derive(Debug)]
 pub(super) struct Dial {
     pub(super) shared: Arc<Shared>,
     pub(super) observer: Observer,
     pub(super) spans: Recorder,
     pub(super) audience: Audience,
-    /// By which its connections can be cut off.
+    /// Handle that can cut off its connections.
     pub(super) line: Option<Line>,
 }
 
@@ -169,7 +168,7 @@ impl Dial {
         secured
     }
 
-    /// Has the proxy, if there is one, connect to the destination.
+    /// Asks the proxy, if there is one, to connect to the destination.
     fn through_proxy(
         &self,
         plan: &Plan<'_>,
@@ -190,7 +189,7 @@ impl Dial {
         Ok(stream)
     }
 
-    /// What a request line begins its target with, when a proxy reads it: ureq writes the path.
+    /// Returns what precedes the path in a request to a proxy; ureq itself writes only the path.
     fn absolute(&self, uri: &Uri) -> Option<String> {
         match Plan::of(&self.shared, uri).route {
             Route::Forward(_) => {
@@ -208,7 +207,7 @@ fn secure(stream: Stream, host: &str, config: Arc<ClientConfig>) -> Result<Strea
     stream.with_tls(connection)
 }
 
-/// Talks to a proxy until the connection is made.
+/// Exchanges messages with a proxy until the connection is established.
 fn converse(tunnel: &mut Tunnel<'_>, stream: &mut Stream) -> Result<(), TransportError> {
     use std::io::{Read, Write};
     let mut buffer = [0; 1024];
@@ -238,7 +237,7 @@ fn wait(found: Found, limit: &Limit) -> Result<Vec<std::net::SocketAddr>, Transp
     answer.map_err(TransportError::Resolve)
 }
 
-/// One limit for the connection as a whole, and not for each step of it.
+/// Returns one limit for all steps of the connection together.
 fn limit(timeout: NextTimeout, shared: &Shared) -> Limit {
     let after = match timeout.after {
         time::Duration::Exact(left) => left,
@@ -250,22 +249,22 @@ fn limit(timeout: NextTimeout, shared: &Shared) -> Limit {
     }
 }
 
-/// A connection on which responses are checked before ureq sees them, and that notes what it sees.
+/// A connection that checks responses before ureq reads them, and notes its observations.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: Stream,
     buffers: LazyBuffers,
     scanner: Scanner,
-    /// What goes before the path in a request line.
+    /// Text before the path in a request line.
     origin_form: Option<String>,
-    /// The last thing that happened was that something was sent.
+    /// Whether the last operation was a write.
     sending: bool,
-    /// The server has nothing more to say.
+    /// Whether the server has closed its side.
     ended: bool,
-    /// Most bytes to read at once, if not as many as there are.
+    /// Largest number of bytes to read at once, if limited.
     read_size: Option<usize>,
     observer: Observer,
-    /// Back in the pool, not yet taken out again.
+    /// Whether it is in the pool.
     idle: bool,
 }
 
@@ -342,8 +341,8 @@ impl Transport for Watched {
         self.receive().map_err(carry)
     }
 
-    /// ureq asks twice: when it puts a connection into the pool and when it takes it out. The
-    /// second answer decides; the first costs three system calls per download and is left out.
+    /// ureq asks twice: when it puts a connection into the pool and when it takes it out. Only the
+    /// second answer matters; the first would cost three system calls per download and is skipped.
     fn is_open(&mut self) -> bool {
         self.idle = !self.idle;
         let whole = self.scanner.is_idle() && !self.ended;

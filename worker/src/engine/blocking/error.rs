@@ -1,6 +1,6 @@
-//! From ureq's errors to ours.
+//! Conversion of ureq's errors to transport errors.
 //!
-//! It must not decide what follows from an error: that is the transfer's.
+//! Must not decide what follows from an error: the transfer does.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "ureq's enum of errors is open, and may grow with any release"
@@ -11,7 +11,7 @@ use ureq::{Error, Timeout};
 use crate::engine::error::{Carried, of_io};
 use crate::transfer::TransportError;
 
-/// An error of a request or its response, head or body.
+/// Converts an error of a request or its response, head or body.
 pub(super) fn of_request(error: Error) -> TransportError {
     match error {
         Error::Other(cause) => match cause.downcast::<Carried>() {
@@ -22,7 +22,7 @@ pub(super) fn of_request(error: Error) -> TransportError {
         Error::Timeout(timeout) => of_timeout(timeout),
         Error::Protocol(ureq_proto) => TransportError::Protocol(ureq_proto.to_string()),
         error @ Error::LargeResponseHeader(..) => TransportError::HeadTooLarge(error.to_string()),
-        // Within a chunk header: a body that is cut off there shows as this.
+        // A body that ends within a chunk header is reported as this.
         Error::BodyStalled => TransportError::Disconnected("within a chunk header".to_owned()),
         Error::Rustls(cause) => TransportError::Tls(cause.to_string()),
         Error::ConnectionFailed => TransportError::Connect("no reason is known".to_owned()),
@@ -34,7 +34,7 @@ pub(super) fn of_timeout(timeout: Timeout) -> TransportError {
     match timeout {
         Timeout::Global | Timeout::PerCall => TransportError::Timeout,
         Timeout::Resolve | Timeout::Connect => TransportError::ConnectTimeout,
-        // All others limit the time without progress. `Timeout` is ureq's, and may grow.
+        // All others limit the time without progress. `Timeout` is ureq's enum and may grow.
         _ => TransportError::Stalled,
     }
 }

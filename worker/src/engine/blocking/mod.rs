@@ -1,7 +1,6 @@
-//! The blocking engine: ureq drives the transfer, on the thread that calls.
+//! The blocking engine: ureq drives the transfer on the calling thread.
 //!
-//! No thread is started per request. It must not decide what a response means: that is the
-//! transfer's.
+//! No thread is started per request. Must not decide what a response means: the transfer does.
 
 mod connector;
 mod error;
@@ -33,52 +32,52 @@ use crate::work;
 use connector::{Deferred, Dial, Observer};
 use stream::Line;
 
-/// Bytes of body handed to the store at once.
+/// Bytes of body passed to the store at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Longest time for which a piece of body is kept in memory to become larger.
+/// Longest time for which a piece of body is held in memory to grow.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Larger than any head that ureq is shown, or it takes one that fills the buffer for a disconnect.
+/// Larger than any head that ureq sees, because it takes a full buffer for a disconnect.
 const INPUT_BUFFER: usize = 64 * 1024;
 
-/// Largest line of a request head; the first one holds the URL.
+/// Largest line of a request head, in bytes; the first one contains the URL.
 const OUTPUT_BUFFER: usize = 32 * 1024;
 
-/// Longest time limit handed to ureq, which adds it to the time of now and would panic when that is
-/// more than a clock can hold. As good as none.
+/// Longest time limit passed to ureq, which would panic if the limit overflowed the clock. In
+/// practice no limit.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// An engine with a connection pool of its own.
+/// An engine with its own connection pool.
 #[derive(Debug)]
 pub struct BlockingEngine {
     shared: Arc<Shared>,
     agent: Agent,
-    /// For the hosts that the user's certificate is for, if there is one: connections on which it may
-    /// have been shown are not used for others.
+    /// Agent for the hosts that the user's certificate is for, if there is one. Connections on
+    /// which it may have been presented are not used for other hosts.
     identified: Option<Agent>,
     observer: Observer,
     spans: Recorder,
     buffer: Box<[u8]>,
-    /// What it has of the rate that all share, if there is a limit.
+    /// Its share of the rate, if there is a limit.
     allowance: Option<Allowance>,
 }
 
 impl BlockingEngine {
-    /// An engine with what it shares with others of its worker.
+    /// Creates an engine with the state that all engines of its worker share.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
         Self::on(shared, None)
     }
 
-    /// The same, with connections that can be cut off by `line`.
+    /// Creates an engine whose connections can be cut off by `line`.
     fn on(shared: Arc<Shared>, line: Option<&Line>) -> Self {
         let options = &shared.options;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The connector knows about proxies.
+            // The connector handles proxies.
             .proxy(None)
             .user_agent("")
             .accept("")
@@ -147,7 +146,7 @@ impl BlockingEngine {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received, or that needs none.
+    /// Follows redirects until a response has a body to receive, or needs none.
     fn reach(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -184,10 +183,10 @@ impl BlockingEngine {
 
     /// Sends one request and waits for the head of its response.
     ///
-    /// A server may close a pooled connection at any time, also in the moment in which it is used
-    /// again. A request that meets a closed one, and gets nothing of a response or a 408, is sent
-    /// once more (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9); the pool holds no second
-    /// connection to the same place.
+    /// A server may close a pooled connection at any time, also at the moment of its reuse. If a
+    /// request meets a closed connection and receives nothing of a response, or a 408, it is sent
+    /// once more (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9); the pool has no second
+    /// connection to the same host.
     fn request(
         &self,
         transfer: &mut Transfer<'_>,
@@ -212,7 +211,7 @@ impl BlockingEngine {
 
     fn send(&self, transfer: &mut Transfer<'_>) -> Result<Sent, Fault> {
         self.spans.enter(SpanPhase::FirstByte);
-        // What was seen of an earlier body says nothing about this request.
+        // Observations of an earlier body do not concern this request.
         self.observer.take();
         let started = Instant::now();
         let limit = transfer.remaining(started)?;
@@ -246,7 +245,7 @@ impl BlockingEngine {
         })
     }
 
-    /// Body to file.
+    /// Receives the body into the file.
     fn receive(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -309,8 +308,8 @@ impl BlockingEngine {
         }
     }
 
-    /// Reads until the buffer is full before it writes: ureq hands out what one read of the socket
-    /// brought, which over TLS is 16 KiB at most. What comes slowly is written nevertheless.
+    /// Fills the buffer before each write: ureq returns the bytes of one read of the socket, over
+    /// TLS at most 16 KiB. Data that arrives slowly is written anyway.
     fn pour(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -361,8 +360,8 @@ impl BlockingEngine {
         }
     }
 
-    /// Reads the body of a response that is not stored, if it is small and its end is known, so
-    /// that its connection can be used again. Errors show when that is tried.
+    /// Reads the body of a response that is not stored, if it is small and its length is known, so
+    /// that its connection can be reused. Errors show up on reuse.
     fn drain(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -390,7 +389,7 @@ impl BlockingEngine {
     }
 }
 
-/// Pays for `bytes` that were read of a body, and waits until more may be read.
+/// Pays for `bytes` of a body that were read, and waits until more may be read.
 fn pay(
     allowance: &mut Option<Allowance>,
     bytes: usize,
@@ -421,9 +420,9 @@ fn pay(
 /// A request that was sent.
 struct Sent {
     result: Result<Response<Body>, TransportError>,
-    /// It went over a pooled connection.
+    /// Whether it used a pooled connection.
     reused: bool,
-    /// Something of a response came.
+    /// Whether any bytes of a response came.
     answered: bool,
 }
 

@@ -1,8 +1,7 @@
-//! How the blocking engine gets a body over several connections: the first stays with the thread
-//! that calls, each other one has a thread of its own with an engine of its own, for as long as it
-//! helps.
+//! A body over several connections in the blocking engine. The calling thread keeps the first
+//! connection. Each other connection has its own thread and engine while it helps.
 //!
-//! It must not decide who gets which piece: that is the split's.
+//! Must not assign pieces to connections: the split does.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::engine::split::Split;
 use crate::fault::Fault;
 use crate::transfer::{Claim, Head, Transfer};
 
-/// Ends helpers when whoever they help is done, in whatever way.
+/// Ends the helpers when the download that they help ends in any way.
 struct Helpers {
     lines: Vec<Line>,
     stop: Arc<AtomicBool>,
@@ -37,7 +36,7 @@ impl Drop for Helpers {
 }
 
 impl BlockingEngine {
-    /// Body to file, over several connections.
+    /// Receives the body into the file over several connections.
     pub(super) fn gather(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -88,7 +87,7 @@ impl BlockingEngine {
         })
     }
 
-    /// What the first connection did not bring, if there is anything.
+    /// Fetches the pieces that the first connection did not receive.
     fn complete(
         &mut self,
         transfer: &mut Transfer<'_>,
@@ -105,7 +104,7 @@ impl BlockingEngine {
                 failed = self.fetch(&mut part, split, activity, &mut tend).err();
                 activity.enter(Phase::Receiving);
             }
-            // Before it is asked what they brought.
+            // Read before `tend`: a helper that ends between the two has brought its bytes.
             let alone = !split.has_helpers();
             let is_hashed = tend()?;
             if split.is_whole() {
@@ -126,7 +125,7 @@ impl BlockingEngine {
         transfer.on_end()
     }
 
-    /// Gets pieces until there are no more, or one does not come.
+    /// Fetches pieces until none is left or one fails.
     fn fetch(
         &mut self,
         part: &mut Transfer<'_>,

@@ -1,6 +1,6 @@
-//! TCP, TLS and TLS within TLS (a proxy that is reached over TLS), with time limits on every wait.
+//! TCP, TLS and TLS within TLS (a proxy reached over TLS), with time limits on every wait.
 //!
-//! It must not choose an address, or know what is sent.
+//! Must not choose an address or know what is sent.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -20,19 +20,19 @@ use crate::engine::error::{carry, of_io};
 use crate::engine::race::{Late, Race};
 use crate::transfer::TransportError;
 
-/// A socket whose reads and writes end in time.
+/// A socket whose reads and writes have time limits.
 #[derive(Debug)]
 pub(super) struct Socket {
     tcp: TcpStream,
-    /// When everything is over.
+    /// Limit of the whole operation.
     limit: Option<Limit>,
-    /// How long one wait may take.
+    /// Limit of one wait.
     stall: Option<Duration>,
-    /// What the system was told last, for reading and for writing.
+    /// Timeouts last set in the system, for reading and for writing.
     told: [Option<Duration>; 2],
 }
 
-/// The end of a connection by which another thread can cut it off.
+/// Handle by which another thread can cut off a connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line(Arc<Mutex<Held>>);
 
@@ -43,17 +43,17 @@ struct Held {
 }
 
 impl Line {
-    /// Ends every wait for the connection, and for those that would follow.
+    /// Ends every present and later wait on the connection.
     pub(super) fn cut(&self) {
         let mut held = self.lock();
         held.is_cut = true;
         if let Some(tcp) = held.tcp.take() {
-            // What is closed already needs no more.
+            // Shutdown fails only if the connection is already closed.
             let _ = tcp.shutdown(Shutdown::Both);
         }
     }
 
-    /// Keeps nothing open.
+    /// Releases the connection.
     pub(super) fn let_go(&self) {
         self.lock().tcp = None;
     }
@@ -90,7 +90,7 @@ enum Direction {
 }
 
 impl Socket {
-    /// Connects to whichever of `addrs` answers first.
+    /// Connects to the address of `addrs` that answers first.
     pub(super) fn connect(
         addrs: &[SocketAddr],
         limit: &Limit,
@@ -121,7 +121,7 @@ impl Socket {
             let ready = wait(&running, until);
             let ready = ready.map_err(|error| TransportError::Connect(error.to_string()))?;
             let now = Instant::now();
-            // Backwards, since removing one moves those behind it.
+            // Backwards, because removing an element moves those after it.
             for number in ready.into_iter().rev() {
                 let (addr, socket) = running.remove(number);
                 match finish(socket) {
@@ -142,7 +142,7 @@ impl Socket {
         }
     }
 
-    /// Runs `operation` once there is something to do, or until a limit is over.
+    /// Runs `operation` as soon as it is possible, or fails when a limit expires.
     fn wait<T>(
         &mut self,
         direction: Direction,
@@ -184,7 +184,7 @@ impl Socket {
     }
 }
 
-/// A socket that begins to connect to `addr`.
+/// Creates a socket and starts to connect to `addr`.
 fn begin(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -193,13 +193,13 @@ fn begin(addr: &SocketAddr) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     match connect(&socket, addr) {
-        // An interrupted one goes on (connect(2)).
+        // An interrupted connect continues (connect(2)).
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Which of `sockets` have connected or failed: at least one, unless `patience` is over.
+/// Returns which of `sockets` have connected or failed: none only if `patience` has expired.
 fn wait(sockets: &[(SocketAddr, OwnedFd)], patience: Duration) -> io::Result<Vec<usize>> {
     let mut polled: Vec<PollFd<'_>> = sockets
         .iter()
@@ -215,18 +215,18 @@ fn wait(sockets: &[(SocketAddr, OwnedFd)], patience: Duration) -> io::Result<Vec
     Ok(ready.map(|(number, _)| number).collect())
 }
 
-/// The connection that `socket` has made, ready for use.
+/// Returns the connection of `socket`, ready for use.
 fn finish(socket: OwnedFd) -> io::Result<TcpStream> {
     socket_error(&socket)??;
     ioctl_fionbio(&socket, false)?;
     let tcp = TcpStream::from(socket);
-    // Requests are written whole; there is nothing to wait for.
+    // Requests are written as a whole, so delaying a packet gains nothing.
     tcp.set_nodelay(true)?;
     Ok(tcp)
 }
 
 impl Stream {
-    /// Puts TLS on top. What is sent next is a handshake.
+    /// Adds TLS with a handshake.
     pub(super) fn with_tls(self, connection: ClientConnection) -> Result<Self, TransportError> {
         let mut stream = StreamOwned::new(connection, self);
         while stream.conn.is_handshaking() {
@@ -238,7 +238,7 @@ impl Stream {
         Ok(Self::Tls(Box::new(stream)))
     }
 
-    /// Sets the limits for what follows.
+    /// Sets the limits for the following operations.
     pub(super) fn limit(&mut self, limit: Option<Limit>, stall: Option<Duration>) {
         let socket = self.socket();
         socket.limit = limit;
@@ -249,7 +249,7 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    /// Whether the server is still there and says nothing, as it should while nobody asks.
+    /// Returns whether the server is connected and has sent nothing, as it should between requests.
     pub(super) fn is_silent(&mut self) -> bool {
         let tcp = &self.socket().tcp;
         let peeked = recv(tcp, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);

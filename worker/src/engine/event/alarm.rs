@@ -1,8 +1,7 @@
-//! A timer that is set rarely.
+//! A timer that is seldom reset.
 //!
-//! Every piece of a body moves the time at which a download counts as stalled. Moving a timer each
-//! time would cost more than the time limit is worth; so it is left to fire too early, and set
-//! again then.
+//! Every piece of a body moves the time at which a download counts as stalled. To move a timer each
+//! time would be expensive. Instead it fires too early and is then set again.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,20 +11,20 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::transfer::TransportError;
 
-/// Longest time limit: more would be more than a clock can hold. As good as none.
+/// Longest time limit; a longer one could overflow the clock. In practice no limit.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `limit` from `start`.
+/// Returns the time `limit` after `start`.
 pub(super) fn after(start: Instant, limit: Duration) -> Instant {
     start + limit.min(LONGEST)
 }
 
-/// Wakes its task when a time has come.
+/// Wakes its task at a given time.
 #[derive(Debug, Default)]
 pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready once it is `at`; until then the task is woken when there is need to ask again.
+    /// Is ready at time `at`. Until then it wakes the task when it must be polled again.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, at: Instant) -> Poll<()> {
         let sleep = self
             .0
@@ -43,7 +42,7 @@ impl Alarm {
     }
 }
 
-/// When a wait ends, and what that means.
+/// Time limits of a wait, and the error of each.
 pub(super) struct Patience<'a> {
     pub(super) alarm: &'a mut Alarm,
     pub(super) moved: Instant,
@@ -52,7 +51,7 @@ pub(super) struct Patience<'a> {
 }
 
 impl Patience<'_> {
-    /// To be called with each poll of a wait; `moved` if something came in since the last.
+    /// Checks the limits at each poll of a wait. `moved` says whether data came since the last.
     pub(super) fn tick(
         &mut self,
         context: &mut Context<'_>,

@@ -1,6 +1,6 @@
-//! One request: over a connection that is there, or over a new one.
+//! One request, over an existing connection or a new one.
 //!
-//! It must not look at what the response means.
+//! Must not look at the meaning of the response.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::route::Route;
 use crate::transfer::TransportError;
 
-/// Most connections of others that may be used up before a request gets one of its own.
+/// How many shared connections may be used up before a request gets its own.
 const MOST_REFUSALS: usize = 4;
 
 impl Attempt<'_> {
@@ -42,8 +42,8 @@ impl Attempt<'_> {
         self.ask_alone(&uri).await
     }
 
-    /// Sends one request over a connection that nobody else knows of: where a server takes few
-    /// requests over each, others may use up one after the other.
+    /// Sends one request over a connection that is not shared. A server may accept only a few
+    /// requests on each connection, so that other downloads use up one after the other.
     async fn ask_alone(&mut self, uri: &Uri) -> Result<Answer, Fault> {
         let stream = self.dial(uri).await?;
         let mut wire = match stream.is_http2() {
@@ -60,13 +60,13 @@ impl Attempt<'_> {
         })
     }
 
-    /// Sends one request over a connection that is there, or over a new one; nothing if that was
-    /// somebody else's, and the server did not take the request any more.
+    /// Sends one request over an existing connection or a new one. Returns `None` if another
+    /// download opened the connection and the server did not accept the request on it.
     ///
-    /// A server may close a connection at any time, also in the moment in which it is used again.
-    /// A request that meets a closed one, and gets nothing of a response or a 408, is sent once more
-    /// (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9), over a new connection: others that are
-    /// idle may be closed as well.
+    /// A server may close a connection at any time, also at the moment of its reuse. If a request
+    /// meets a closed connection and receives nothing of a response, or a 408, it is sent once more
+    /// (RFC 9112 section 9.3.1, RFC 9110 section 15.5.9). That uses a new connection, because other
+    /// idle ones may be closed as well.
     async fn ask(&mut self, uri: &Uri) -> Result<Option<Answer>, Fault> {
         let destination = &Destination::of(uri, Audience::of(&self.transfer));
         let entry = self.connections.entry(destination);
@@ -106,8 +106,8 @@ impl Attempt<'_> {
         let (mut wire, is_own) = self.connect(uri, entry).await?;
         match self.send(&mut wire, uri).await? {
             Ok(response) => Ok(answer(wire, response)),
-            // Servers take so many requests over a connection and no more; what they did not take
-            // can be sent again (RFC 9113 section 8.7).
+            // Servers may limit the requests on a connection. A request that was not processed can
+            // be sent again (RFC 9113 section 8.7).
             Err(TransportError::Disconnected(_)) if !is_own => {
                 entry.inspect(|entry| entry.forget());
                 Ok(None)
@@ -116,14 +116,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// A connection that was used before.
+    /// Returns a connection that was used before.
     fn used(&self, destination: &Destination, entry: Option<&Http2Entry>) -> Option<Wire> {
         let shared = entry.and_then(Http2Entry::shared).map(Wire::Two);
         shared.or_else(|| self.connections.take(destination).map(Wire::One))
     }
 
-    /// A new connection, or one that somebody else has just made and shares; and whether it is
-    /// the former.
+    /// Returns a connection, and whether this call opened it. If not, another download has just
+    /// opened and shared it.
     async fn connect(
         &mut self,
         uri: &Uri,
@@ -135,7 +135,7 @@ impl Attempt<'_> {
         };
         let turn = if entry.is_unknown() {
             let waited = entry.turn.lock().await;
-            // Not its own fault, if that took long.
+            // A long wait for the turn does not count against this request.
             self.activity.enter(Phase::Requesting);
             if let Some(wire) = entry.shared() {
                 return Ok((Wire::Two(wire), false));

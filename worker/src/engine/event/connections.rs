@@ -1,6 +1,6 @@
-//! What all downloads of one event loop share: idle connections, and those of HTTP/2.
+//! Connections that all downloads of an event loop share: idle ones, and those of HTTP/2.
 //!
-//! It must not connect, or send anything.
+//! Must not connect or send.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,40 +17,40 @@ use crate::engine::tls::Audience;
 /// Longest time for which an idle connection is kept.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
-/// Most places of which it is remembered whether they speak HTTP/2.
+/// Largest number of destinations whose HTTP/2 support is remembered.
 const MAX_ENTRIES: usize = 4096;
 
-/// What all downloads of one event loop share.
+/// Connections that all downloads of an event loop share.
 #[derive(Debug)]
 pub struct Connections {
     pub(super) shared: Arc<Shared>,
     idle: Mutex<Vec<Idle>>,
-    /// Most idle connections.
+    /// Largest number of idle connections.
     capacity: usize,
     entries: Mutex<HashMap<Destination, Arc<Http2Entry>>>,
 }
 
-/// The way into a destination that may speak HTTP/2. The first to come connects; the others wait for what
-/// that shows, and share its connection or make one each.
+/// What is known of a destination that may speak HTTP/2. The first download connects. The others
+/// wait for the result, and share its connection or open their own.
 #[derive(Debug, Default)]
 pub(super) struct Http2Entry {
-    /// Held by whoever finds out.
+    /// Held by the download that finds out.
     pub(super) turn: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }
 
-/// What is known of a destination.
+/// HTTP/2 support of a destination.
 #[derive(Clone, Debug, Default)]
 enum Known {
     #[default]
     Nothing,
-    /// Nothing is gained from waiting: it speaks HTTP/1.1, or there was no connection.
+    /// Waiting is useless: the server speaks HTTP/1.1, or there was no connection.
     Alone,
     Shared(Http2),
 }
 
 impl Http2Entry {
-    /// The connection that is shared, if there is a good one.
+    /// Returns the shared connection, if it is usable.
     pub(super) fn shared(&self) -> Option<Http2> {
         let mut known = lock(&self.known);
         match &*known {
@@ -63,23 +63,23 @@ impl Http2Entry {
         }
     }
 
-    /// Whether to wait for one's turn.
+    /// Returns whether a download has to wait for its turn.
     pub(super) fn is_unknown(&self) -> bool {
         matches!(*lock(&self.known), Known::Nothing)
     }
 
-    /// What a connection showed.
+    /// Records the result of a connection.
     pub(super) fn learn(&self, wire: Option<&Http2>) {
         *lock(&self.known) = wire.map_or(Known::Alone, |wire| Known::Shared(wire.clone()));
     }
 
-    /// The connection that was shared is of no use.
+    /// Removes the shared connection, which is unusable.
     pub(super) fn forget(&self) {
         *lock(&self.known) = Known::Nothing;
     }
 }
 
-/// A connection that nobody uses at the moment.
+/// A connection that is not in use.
 #[derive(Debug)]
 struct Idle {
     destination: Destination,
@@ -87,13 +87,13 @@ struct Idle {
     since: Instant,
 }
 
-/// What a connection leads to.
+/// Destination of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Destination {
     https: bool,
-    /// Host and port as URLs write them.
+    /// Host and port as written in URLs.
     authority: String,
-    /// Whether the user's certificate may have been shown.
+    /// Whether the user's certificate may have been presented.
     identified: bool,
 }
 
@@ -107,7 +107,7 @@ impl Destination {
     }
 }
 
-/// Host and port of `uri`, without credentials: what `Host` says (RFC 9110 section 7.2).
+/// Returns host and port of `uri` without credentials, as in `Host` (RFC 9110 section 7.2).
 pub(in crate::engine) fn authority(uri: &Uri) -> &str {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     authority
@@ -116,7 +116,7 @@ pub(in crate::engine) fn authority(uri: &Uri) -> &str {
 }
 
 impl Connections {
-    /// Connections for `downloads` at once.
+    /// Creates a set of connections for `downloads` at once.
     #[must_use]
     pub fn new(shared: Arc<Shared>, downloads: u16) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Connections {
         }
     }
 
-    /// Takes out the connection to `destination` that was used last; the others have been idle longer.
+    /// Takes the connection to `destination` that was used last; the others were idle for longer.
     pub(super) fn take(&self, destination: &Destination) -> Option<Http1> {
         let mut idle = lock(&self.idle);
         let found = idle
@@ -141,7 +141,7 @@ impl Connections {
         None
     }
 
-    /// Keeps `wire`; the one that was idle for longest has to go when there are too many.
+    /// Keeps `wire`. If there are too many, the connection that was idle for longest is closed.
     pub(super) fn keep(&self, destination: Destination, wire: Http1) {
         let mut idle = lock(&self.idle);
         if idle.len() >= self.capacity {
@@ -154,7 +154,7 @@ impl Connections {
         });
     }
 
-    /// The entry of `destination`, if it may speak HTTP/2: only over TLS, where it says so.
+    /// Returns the entry of `destination` if it may speak HTTP/2, which requires TLS.
     pub(super) fn entry(&self, destination: &Destination) -> Option<Arc<Http2Entry>> {
         if !destination.https {
             return None;
@@ -164,14 +164,14 @@ impl Connections {
             return Some(Arc::clone(entry));
         }
         if entries.len() >= MAX_ENTRIES {
-            // Whoever uses a connection has his own end of it.
+            // Downloads in progress keep their own handles to their connections.
             entries.clear();
         }
         Some(Arc::clone(entries.entry(destination.clone()).or_default()))
     }
 }
 
-/// Nothing in here is left half done, so a panic elsewhere does not matter.
+/// Locks `mutex`. No update here is left incomplete, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! How the event engine connects: name, TCP and TLS under one time limit, each measured.
+//! Connecting in the event engine: name, TCP and TLS under one time limit, each measured.
 //!
 //! The rules are those of the blocking engine and of ureq below it, so that both fail alike.
 //!
-//! It must not send requests.
+//! Must not send requests.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::spans::Recorder;
 use crate::transfer::TransportError;
 use crate::tunnel::{Destination, Tunnel, Want};
 
-/// Connects to the server of `uri`. `max` is the end of the attempt as a whole.
+/// Connects to the server of `uri`. `max` is the end of the whole attempt.
 pub(super) async fn dial(
     connections: &Connections,
     (uri, audience): (&Uri, Audience),
@@ -117,14 +117,14 @@ async fn wait(
     answer.map_err(TransportError::Resolve)
 }
 
-/// Connects to whichever of `addrs` answers first.
+/// Connects to the address of `addrs` that answers first.
 async fn connect(
     addrs: &[SocketAddr],
     limit: &Limit,
     late: &Late,
 ) -> Result<TcpStream, TransportError> {
     let mut race = Race::new(late, addrs, Instant::now());
-    // Dropped, it ends what still runs.
+    // Dropping it ends the remaining attempts.
     let mut running = JoinSet::new();
     loop {
         while let Some(addr) = race.begin(Instant::now()) {
@@ -134,7 +134,7 @@ async fn connect(
         match timeout_at(until, running.join_next()).await {
             Ok(Some(Ok((addr, Ok(stream))))) => {
                 race.won(addr, Instant::now());
-                // Requests are written whole; there is nothing to wait for.
+                // Requests are written as a whole, so delaying a packet gains nothing.
                 return match stream.set_nodelay(true) {
                     Ok(()) => Ok(stream),
                     Err(error) => Err(TransportError::Connect(error.to_string())),
@@ -151,7 +151,7 @@ async fn connect(
     }
 }
 
-/// Has the proxy, if there is one, connect to the destination.
+/// Asks the proxy, if there is one, to connect to the destination.
 async fn through_proxy(
     connections: &Connections,
     plan: &Plan<'_>,
@@ -178,7 +178,7 @@ async fn through_proxy(
     Ok(stream)
 }
 
-/// Talks to a proxy until the connection is made.
+/// Exchanges messages with a proxy until the connection is established.
 async fn converse(tunnel: &mut Tunnel<'_>, stream: &mut Stream) -> Result<(), TransportError> {
     let mut buffer = [0; 1024];
     loop {

@@ -1,6 +1,6 @@
-//! From hyper's errors to ours.
+//! Conversion of hyper's errors to transport errors.
 //!
-//! It must not decide what follows from an error: that is the transfer's.
+//! Must not decide what follows from an error: the transfer does.
 
 use std::error::Error;
 use std::io;
@@ -10,7 +10,7 @@ use h2::Reason;
 use super::super::error::of_io;
 use crate::transfer::TransportError;
 
-/// An error of a request or its response, head or body.
+/// Converts an error of a request or its response, head or body.
 pub(super) fn of_hyper(error: &hyper::Error) -> TransportError {
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -34,8 +34,8 @@ pub(super) fn of_hyper(error: &hyper::Error) -> TransportError {
     TransportError::Protocol(with_cause(error))
 }
 
-/// An error of a body over HTTP/2. With this reason h2 refuses, of one response alone, a body that
-/// has not the announced length (RFC 9113 section 8.1.1), or malformed trailers.
+/// Converts an error of a body over HTTP/2. With this reason, h2 refuses only one response: its
+/// body does not have the announced length (RFC 9113 section 8.1.1), or its trailers are malformed.
 pub(super) fn of_http2_body(error: &hyper::Error) -> TransportError {
     let h2 = error.source().and_then(|cause| cause.downcast_ref());
     match h2.filter(|error: &&h2::Error| error.is_reset() && error.is_library()) {
@@ -46,8 +46,8 @@ pub(super) fn of_http2_body(error: &hyper::Error) -> TransportError {
     }
 }
 
-/// An error of HTTP/2. What it says of one stream or of the whole connection (RFC 9113 section 7),
-/// passes with another connection; what it says of one request and its response does not.
+/// Converts an error of HTTP/2. An error of one stream or of the connection (RFC 9113 section 7)
+/// may not happen on another connection; an error of one request and its response would.
 fn of_h2(error: &h2::Error) -> TransportError {
     if let Some(io) = error.get_io() {
         return of_stream(io);
@@ -65,7 +65,8 @@ fn of_h2(error: &h2::Error) -> TransportError {
     TransportError::Disconnected(error.to_string())
 }
 
-/// hyper reports bad chunks as errors of the stream, which has none of these kinds itself.
+/// Converts an error of a stream. hyper reports bad chunks as stream errors of kinds that streams
+/// never have themselves.
 fn of_stream(error: &io::Error) -> TransportError {
     let of_system = error.raw_os_error().is_some();
     let of_tls = error
@@ -81,7 +82,7 @@ fn of_stream(error: &io::Error) -> TransportError {
     of_io(error)
 }
 
-/// hyper's own words are short without their cause.
+/// Returns the message of `error` with its cause, which hyper leaves out.
 fn with_cause(error: &hyper::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),

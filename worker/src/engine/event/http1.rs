@@ -1,10 +1,10 @@
-//! An HTTP/1.1 connection: the stream, the scanner that checks what comes over it, and hyper's state
-//! machine on top.
+//! An HTTP/1.1 connection: the stream, the scanner that checks the received bytes, and hyper's
+//! state machine on top.
 //!
-//! Whoever uses a connection also drives it, in the same task: there is no task of its own for
-//! it, so no wake-ups go back and forth, and its processor time belongs to the download.
+//! The task that uses a connection also drives it. Without a separate task there are no wake-ups
+//! between tasks, and the connection's processor time belongs to the download.
 //!
-//! It must not know about time limits, or decide what a response means.
+//! Must not know time limits or decide what a response means.
 
 use std::future::poll_fn;
 use std::io;
@@ -31,36 +31,36 @@ use crate::transfer::scan::{MAX_SHOWN_HEADERS, Scanner};
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Bytes that came in, as far as a download wants to know.
+/// State of a connection, as far as a download needs it.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// Something came since the request.
+    /// Whether bytes have come since the request.
     answered: AtomicBool,
-    /// Something came since the last look.
+    /// Whether bytes have come since the last check.
     moved: AtomicBool,
-    /// The next thing that is sent is the beginning of a request.
+    /// Whether the next bytes sent begin a request.
     asking: AtomicBool,
-    /// Nothing more can be asked.
+    /// Whether no further request can be sent.
     spent: AtomicBool,
 }
 
-/// A stream whose responses are checked, and that notes when something comes in.
+/// A stream that checks responses and notes when bytes arrive.
 #[derive(Debug)]
 struct Watched {
     stream: Stream,
     scanner: Scanner,
     notes: Arc<Notes>,
     silence: Silence,
-    /// Most bytes to read at once, if not as many as there are.
+    /// Largest number of bytes to read at once, if limited.
     read_size: Option<usize>,
 }
 
-/// A server that answers a new connection before it is asked (overloaded ones do) is heard all the
-/// same: hyper takes what comes before its request for a broken protocol, so nothing is read until
-/// the request is out.
+/// Whether anything has been sent. Overloaded servers may answer a new connection before the
+/// request, and that answer must be received. hyper would treat it as a protocol error, so nothing
+/// is read until the request is sent.
 #[derive(Debug)]
 enum Silence {
-    /// Nothing was sent yet; who is to be woken then.
+    /// Nothing has been sent yet; holds the task to wake after that.
     Kept(Option<Waker>),
     Broken,
 }
@@ -71,14 +71,13 @@ type Driver = http1::Connection<TokioIo<Watched>, Empty<Bytes>>;
 #[derive(Debug)]
 pub(super) struct Http1 {
     sender: SendRequest<Empty<Bytes>>,
-    /// Empty once the connection has ended.
+    /// None once the connection has ended.
     driver: Option<Pin<Box<Driver>>>,
     notes: Arc<Notes>,
 }
 
 impl Http1 {
-    /// Speaks HTTP/1.1 over `stream`, and reads as much at once as suits `throttle`. Nothing is sent
-    /// yet.
+    /// Creates a connection over `stream`, with reads that suit `throttle`. Sends nothing yet.
     pub(super) async fn new(
         stream: Stream,
         throttle: Option<&Throttle>,
@@ -104,8 +103,8 @@ impl Http1 {
         })
     }
 
-    /// Sends `request`; ready with the head of its response. `tick` is polled whenever this is,
-    /// with whether something came in since, and ends the request with its error.
+    /// Sends `request` and waits for the head of its response. Each poll also calls `tick`, with
+    /// whether bytes have come since the last; an error from it ends the request.
     pub(super) async fn request(
         &mut self,
         request: Request<Empty<Bytes>>,
@@ -129,7 +128,8 @@ impl Http1 {
         .await
     }
 
-    /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
+    /// Returns the next piece of `body`, or `None` at its end. `tick` as for
+    /// [`request`](Self::request).
     pub(super) async fn frame(
         &mut self,
         body: &mut Incoming,
@@ -149,14 +149,14 @@ impl Http1 {
         .await
     }
 
-    /// Whether something came in since the last request.
+    /// Returns whether bytes have come since the last request.
     pub(super) fn answered(&self) -> bool {
         self.notes.answered.load(Ordering::Relaxed)
     }
 
-    /// Whether another request can be sent: the last one is done with, and the server has neither
-    /// closed the connection nor said anything unasked, as far as is known without a system call.
-    /// What the system knows is looked at when the request is sent.
+    /// Returns whether another request can be sent: the last one is complete, and the server has
+    /// neither closed the connection nor sent anything unasked, as far as is known without a system
+    /// call. Sending the request checks the state in the system.
     pub(super) async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             drive(&mut self.driver, context);
@@ -167,7 +167,7 @@ impl Http1 {
     }
 }
 
-/// Moves the connection on. How it ended is told to whoever waits for its response or body.
+/// Drives the connection. Its end is reported to the task that waits for a response or body.
 fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
     if let Some(connection) = driver
         && connection.as_mut().poll(context).is_ready()
@@ -176,7 +176,7 @@ fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
     }
 }
 
-/// Reads into `buffer`, and no more than `most` bytes.
+/// Reads at most `most` bytes into `buffer`.
 fn poll_some(
     stream: &mut Stream,
     context: &mut Context<'_>,
@@ -240,7 +240,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // What is there before a request is sent would be taken for its response, and is none.
+        // Bytes that arrive before the request are not its response, but would be taken for it.
         if matches!(self.silence, Silence::Broken)
             && self.notes.asking.load(Ordering::Relaxed)
             && !self.stream.is_silent()

@@ -1,7 +1,7 @@
 //! An HTTP/2 connection, which many downloads of one host share (RFC 9113).
 //!
-//! Whoever makes it leaves the driving to a task of its own, since its users come and go. It must
-//! not know about time limits, or decide what a response means.
+//! A separate task drives it, because its users change. This module must not know time limits or
+//! decide what a response means.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -22,27 +22,26 @@ use crate::throttle::Throttle;
 use crate::transfer::TransportError;
 use crate::transfer::scan::{MAX_HEAD, MAX_HEADERS};
 
-/// Bytes of one body that may be on their way before we have read any: where the rate is limited, a
-/// second's worth, but no less than what HTTP/2 begins with.
+/// Bytes of one body that the server may send ahead. If the rate is limited, those of one second,
+/// but no less than the initial window of HTTP/2.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const LEAST_WINDOW: u32 = 65_535;
 
-/// A head that is larger than this, by the count of RFC 9113 section 6.5.2, is refused by h2 in words
-/// that do not say why. So those that are a little too large are let through to be told apart.
+/// h2 refuses a head larger than this, counted as in RFC 9113 section 6.5.2, with an error that
+/// does not say why. So slightly too large heads are let through, to report the real reason.
 const REFUSED_HEAD: usize = 2 * MAX_HEAD;
 
-/// Bytes of all bodies of a connection together, in windows of one.
+/// Window of a whole connection, in windows of one body.
 const STREAMS: u32 = 4;
 
-/// One user's end of a connection.
+/// One user's handle to a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Http2 {
     sender: SendRequest<Empty<Bytes>>,
 }
 
 impl Http2 {
-    /// Speaks HTTP/2 over `stream`, and lets servers send as much ahead as suits `throttle`. To be
-    /// called on an event loop.
+    /// Creates a connection over `stream` on an event loop, with windows that suit `throttle`.
     pub(super) async fn new(
         stream: Stream,
         throttle: Option<&Throttle>,
@@ -57,13 +56,13 @@ impl Http2 {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| of_hyper(&error))?;
-        // How it ends is told to whoever waits for a response or a body.
+        // Its end is reported to the tasks that wait for a response or a body.
         tokio::spawn(async move { driver.await.unwrap_or_default() });
         Ok(Self { sender })
     }
 
-    /// Sends `request` to `uri`; ready with the head of its response. `tick` is polled whenever
-    /// this is, and ends the request with its error.
+    /// Sends `request` to `uri` and waits for the head of its response. Each poll also calls
+    /// `tick`; an error from it ends the request.
     pub(super) async fn request(
         &mut self,
         mut request: Request<Empty<Bytes>>,
@@ -89,7 +88,8 @@ impl Http2 {
         .await
     }
 
-    /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
+    /// Returns the next piece of `body`, or `None` at its end. `tick` as for
+    /// [`request`](Self::request).
     pub(super) async fn frame(
         body: &mut Incoming,
         mut tick: impl FnMut(&mut Context<'_>) -> Result<(), TransportError>,
@@ -99,8 +99,8 @@ impl Http2 {
                 Poll::Ready(Some(frame)) => {
                     return Poll::Ready(frame.map(Some).map_err(|error| of_http2_body(&error)));
                 }
-                // hyper takes a reset without an error for the end, which it is only after the end
-                // (RFC 9113 section 8.1).
+                // hyper treats a reset without an error as the end. That is right only after the
+                // end of the stream (RFC 9113 section 8.1).
                 Poll::Ready(None) if !body.is_end_stream() => {
                     let cause = "the stream was reset before its end".to_owned();
                     return Poll::Ready(Err(TransportError::Disconnected(cause)));
@@ -116,13 +116,13 @@ impl Http2 {
         .await
     }
 
-    /// Whether another request can be sent.
+    /// Returns whether another request can be sent.
     pub(super) fn is_usable(&self) -> bool {
         !self.sender.is_closed()
     }
 }
 
-/// `response`, if its head is no larger than one of HTTP/1.1 may be.
+/// Returns `response` if its head is no larger than HTTP/1.1 permits here.
 fn of_allowed_size(response: Response<Incoming>) -> Result<Response<Incoming>, TransportError> {
     let headers = response.headers();
     let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
@@ -133,7 +133,7 @@ fn of_allowed_size(response: Response<Incoming>) -> Result<Response<Incoming>, T
     Ok(response)
 }
 
-/// The whole URL, whose authority is what `Host` says (RFC 9113 section 8.3.1).
+/// Returns the whole URL, with the value of `Host` as its authority (RFC 9113 section 8.3.1).
 fn target(uri: &Uri, request: &mut Request<Empty<Bytes>>) -> Result<Uri, TransportError> {
     let internal = |error: &dyn std::fmt::Display| TransportError::Internal(error.to_string());
     let mut parts = uri.clone().into_parts();

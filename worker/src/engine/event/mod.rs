@@ -1,11 +1,11 @@
-//! The event engine: hyper drives the transfer, in turns with others on one thread.
+//! The event engine: hyper drives the transfers, many on one thread.
 //!
-//! Files are written, and the work of `cpu_per_task` is done, on that thread. A write of a piece
-//! of a body into the page cache takes some microseconds, which is less than it would cost to hand
-//! the piece to another thread; and work on the event loop is what a comparison of engines is
-//! about. While one download does either, the others wait.
+//! That thread also writes the files and does the work of `cpu_per_task`. To write a piece of a
+//! body to the page cache takes some microseconds, less than passing it to another thread. The work
+//! has to be on the event loop because that is what a comparison of engines measures. During
+//! either, the other downloads wait.
 //!
-//! It must not decide what a response means: that is the transfer's.
+//! Must not decide what a response means: the transfer does.
 
 mod alarm;
 mod ask;
@@ -52,12 +52,12 @@ pub struct AsyncEngine {
     connections: Arc<Connections>,
     alarm: Alarm,
     spans: Recorder,
-    /// What it has of the rate that all share, if there is a limit.
+    /// Its share of the rate, if there is a limit.
     allowance: Option<Allowance>,
 }
 
 impl AsyncEngine {
-    /// An engine with what it shares with others of its event loop.
+    /// Creates an engine that shares `connections` with the others of its event loop.
     #[must_use]
     pub fn new(connections: Arc<Connections>) -> Self {
         let spans = Recorder::new(connections.shared.spans);
@@ -106,7 +106,7 @@ struct Attempt<'a> {
     transfer: Transfer<'a>,
 }
 
-/// A response whose body is still to come, and where it comes from.
+/// A response whose body is still to come, and its connection.
 struct Answer {
     destination: Destination,
     wire: Wire,
@@ -142,7 +142,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Follows redirects to a response whose body is to be received, or that needs none.
+    /// Follows redirects until a response has a body to receive, or needs none.
     async fn reach(&mut self) -> Result<(Answer, Next), Fault> {
         loop {
             self.activity.enter(Phase::Requesting);
@@ -173,7 +173,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Body to file.
+    /// Receives the body into the file.
     async fn receive(
         &mut self,
         answer: Answer,
@@ -225,7 +225,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The file, with what is kept of it hashed: a piece at a time, others have their turn between.
+    /// Opens the file and hashes the bytes that are kept. Other tasks run between the pieces.
     async fn open(
         &mut self,
         site: Site,
@@ -255,7 +255,7 @@ impl Attempt<'_> {
             mut wire,
             response,
         } = answer;
-        // The headers go: as long as they are there, hyper needs a new buffer for the body.
+        // Drops the headers: while they exist, hyper needs a new buffer for the body.
         let mut body = response.into_body();
         let begun = Instant::now();
         let mut lead = split.map(|split| split.lead(self.transfer.received()));
@@ -269,7 +269,7 @@ impl Attempt<'_> {
             let Some(frame) = frame else {
                 break;
             };
-            // What else there is are trailers, which nobody asked for.
+            // Any other frame is a trailer, which is ignored.
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -306,8 +306,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Reads the body of a response that is not stored, if it is small and its end is known, so
-    /// that its connection can be used again. Errors show when that is tried.
+    /// Reads the body of a response that is not stored, if it is small and its length is known, so
+    /// that its connection can be reused. Errors show up on reuse.
     async fn drain(&mut self, answer: Answer) {
         let Answer {
             destination,
@@ -315,7 +315,7 @@ impl Attempt<'_> {
             response,
         } = answer;
         if let Wire::Two(_) = wire {
-            // The others need not wait for what nobody reads: the stream is cancelled.
+            // The stream is cancelled, so that other downloads do not wait for unread data.
             return;
         }
         let length = response.body().size_hint().exact();
@@ -353,7 +353,7 @@ impl Attempt<'_> {
         self.keep(destination, wire).await;
     }
 
-    /// Keeps `wire` for the next request, if it is good for one.
+    /// Keeps `wire` for the next request, if it is usable.
     async fn keep(&self, destination: Destination, wire: Wire) {
         if let Wire::One(mut wire) = wire
             && wire.is_usable().await
@@ -371,7 +371,7 @@ impl Attempt<'_> {
         result
     }
 
-    /// For a wait that begins now.
+    /// Returns the limits of a wait that begins now.
     fn patience(&mut self) -> Result<Patience<'_>, Fault> {
         let max = self.end()?;
         Ok(Patience {
@@ -382,7 +382,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// When the attempt as a whole is out of time, if it can be.
+    /// Returns the time limit of the whole attempt, if there is one.
     fn end(&self) -> Result<Option<Instant>, Fault> {
         let now = Instant::now();
         let left = self.transfer.remaining(now)?;

@@ -1,7 +1,7 @@
-//! How the event engine gets a body over several connections: helpers have their turn whenever the
-//! download that they help has its own, and end with it.
+//! A body over several connections in the event engine. Helpers are polled together with the
+//! download that they help, and end with it.
 //!
-//! It must not decide who gets which piece: that is the split's.
+//! Must not assign pieces to connections: the split does.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -20,11 +20,11 @@ use crate::spans::Recorder;
 use crate::throttle::Allowance;
 use crate::transfer::{Claim, Head};
 
-/// What a connection that helps does.
+/// The work of one helping connection.
 type Helper<'h> = Pin<Box<dyn Future<Output = ()> + Send + 'h>>;
 
 impl Attempt<'_> {
-    /// Body to file, over several connections.
+    /// Receives the body into the file over several connections.
     pub(super) async fn gather(
         &mut self,
         answer: Answer,
@@ -66,7 +66,7 @@ impl Attempt<'_> {
         .await
     }
 
-    /// What the first connection did not bring, if there is anything.
+    /// Fetches the pieces that the first connection did not receive.
     async fn complete(
         &mut self,
         (intake, split): (&mut Intake, &Split),
@@ -92,7 +92,7 @@ impl Attempt<'_> {
                 failed = part.fetch(split, &mut tend).await.err();
                 self.activity.enter(Phase::Receiving);
             }
-            // Before it is asked what they brought.
+            // Read before `tend`: a helper that ends between the two has brought its bytes.
             let alone = !split.has_helpers();
             let is_hashed = self.tend((intake, split), storing)?;
             if split.is_whole() {
@@ -125,7 +125,7 @@ impl Attempt<'_> {
         result
     }
 
-    /// Gets pieces until there are no more, or one does not come.
+    /// Fetches pieces until none is left or one fails.
     async fn fetch(
         &mut self,
         split: &Split,
@@ -188,7 +188,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Waits until anything happens that the download or one of its helpers waits for.
+/// Waits until the download or one of its helpers can continue.
 async fn turn() {
     let mut had = false;
     poll_fn(|_| match std::mem::replace(&mut had, true) {

@@ -1,6 +1,6 @@
-//! TCP, TLS and TLS within TLS (a proxy that is reached over TLS), for the event loop.
+//! TCP, TLS and TLS within TLS (a proxy reached over TLS), for the event loop.
 //!
-//! It must not connect, or know what is sent.
+//! Must not connect or know what is sent.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Whether the server chose HTTP/2.
+    /// Returns whether the server chose HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -29,8 +29,8 @@ impl Stream {
 }
 
 impl Stream {
-    /// Whether the server is still there and says nothing, as it should while nobody asks. Asks
-    /// the system, since the event loop may not have been told yet.
+    /// Returns whether the server is connected and has sent nothing, as it should between requests.
+    /// Uses a system call, because the event loop may not have received the event yet.
     pub(super) fn is_silent(&self) -> bool {
         let mut stream = self;
         let tcp = loop {

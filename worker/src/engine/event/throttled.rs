@@ -1,6 +1,6 @@
-//! How the event engine waits for `--limit-rate`: for its turn, while others have theirs.
+//! The wait for `--limit-rate` in the event engine, during which other tasks run.
 //!
-//! It must not know when that is: the [`Allowance`](crate::throttle::Allowance) does.
+//! Must not know when a turn begins: the [`Allowance`](crate::throttle::Allowance) does.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::engine::{monotonic, nap};
 use crate::fault::Fault;
 
 impl Attempt<'_> {
-    /// Pays for `bytes` that were read of a body, and waits until more may be read.
+    /// Pays for `bytes` of a body that were read, and waits until more may be read.
     pub(super) async fn pay(&mut self, bytes: u64) -> Result<(), Fault> {
         let Some(allowance) = &mut self.allowance else {
             return Ok(());

@@ -1,6 +1,6 @@
 //! A connection of either version of HTTP, as a download uses it.
 //!
-//! It must not connect, or decide what a response means.
+//! Must not connect or decide what a response means.
 
 use std::task::Context;
 
@@ -18,13 +18,13 @@ use crate::transfer::TransportError;
 pub(super) enum Wire {
     /// Used by one download at a time.
     One(Http1),
-    /// Shared.
+    /// Shared by several downloads.
     Two(Http2),
 }
 
 impl Wire {
-    /// Sends `request` to `uri`; ready with the head of its response. `tick` is polled whenever
-    /// this is, with whether something came in since, and ends the request with its error.
+    /// Sends `request` to `uri` and waits for the head of its response. Each poll also calls
+    /// `tick`, with whether bytes have come since the last; an error from it ends the request.
     pub(super) async fn request(
         &mut self,
         request: Request<Empty<Bytes>>,
@@ -33,7 +33,7 @@ impl Wire {
     ) -> Result<Response<Incoming>, TransportError> {
         match self {
             Self::One(wire) => wire.request(request, tick).await,
-            // What else comes over a shared connection says nothing about this request.
+            // Other data on a shared connection says nothing about this request.
             Self::Two(wire) => {
                 wire.request(request, uri, |context| tick(context, false))
                     .await
@@ -41,7 +41,8 @@ impl Wire {
         }
     }
 
-    /// The next piece of `body`; nothing at its end. `tick` as for [`request`](Self::request).
+    /// Returns the next piece of `body`, or `None` at its end. `tick` as for
+    /// [`request`](Self::request).
     pub(super) async fn frame(
         &mut self,
         body: &mut Incoming,
@@ -53,16 +54,16 @@ impl Wire {
         }
     }
 
-    /// Whether something of a response to the last request came, as far as can be known.
+    /// Returns whether any bytes of a response to the last request came, as far as is known.
     pub(super) fn answered(&self) -> bool {
         match self {
             Self::One(wire) => wire.answered(),
-            // A GET can be asked again (RFC 9110 section 9.2.2).
+            // A GET can be sent again in any case (RFC 9110 section 9.2.2).
             Self::Two(_) => false,
         }
     }
 
-    /// Whether another request can be sent.
+    /// Returns whether another request can be sent.
     pub(super) async fn is_usable(&mut self) -> bool {
         match self {
             Self::One(wire) => wire.is_usable().await,

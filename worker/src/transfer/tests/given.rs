@@ -1,4 +1,4 @@
-//! Tests of what a transfer is given: credentials, what is on disk, options about answers.
+//! Tests of the inputs of a transfer: credentials, what is on disk, options about answers.
 
 use protocol::robots::{MAX_ROBOTS, ROBOTS_WITHIN};
 use protocol::{Algorithm, Checksum, TaskKind};
@@ -223,7 +223,7 @@ fn an_answer_to_an_offer_goes_on_or_starts_over() {
         assert_eq!(answer(&mut over, status, list, None), Ok(Next::Follow));
         let headers = over.request().expect("good headers");
         assert!(!headers.contains_key("range"), "{status}");
-        // And not a second time: now it was not asked for.
+        // Not a second time: this request did not ask for a range.
         let fault = answer(&mut over, status, list, None).expect_err("status");
         assert_eq!(fault.kind, FailureKind::Status);
     }

@@ -1,4 +1,4 @@
-//! Tests of the transfer, as tables: what comes in, what is done about it.
+//! Tests of the transfer, as tables of inputs and decisions.
 
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
@@ -66,7 +66,7 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
         kind(short.check_file(&file(4, 0)).expect_err("too short")),
         expected
     );
-    // What is cut off may come whole the next time: that is no mismatch.
+    // A truncated file may be whole the next time, so this is not a mismatch.
     let mut cut = fresh();
     answer(&mut cut, 200, &[], Some(5)).expect("as announced");
     cut.on_chunk(4).expect("not longer");
@@ -76,7 +76,7 @@ fn a_size_that_is_not_the_lists_shows_as_soon_as_it_can() {
     );
 }
 
-/// A file of so many bytes, and this one in its SHA-256.
+/// Returns a file with this size, and this byte throughout its SHA-256.
 fn file(bytes: u64, byte: u8) -> Committed {
     Committed {
         bytes,
@@ -349,12 +349,12 @@ fn every_transport_error_has_its_kind_and_severity() {
     check(&body, TransportError::Stalled, Kind::Stalled, transient);
     let broken = TransportError::Broken(text());
     check(&body, broken, Kind::Truncated, transient);
-    // Shorter or longer than announced: what came tells which.
+    // Shorter or longer than announced: the number of received bytes decides.
     let wrong = || TransportError::WrongLength(text());
     check(&body, wrong(), Kind::Truncated, transient);
     body.on_chunk(9).expect("as announced");
     check(&body, wrong(), Kind::Protocol, permanent);
-    // A redirect's body does not count as the task's.
+    // The body of a redirect does not count as the task's.
     answer(&mut head, 302, &[("location", "/z")], Some(9)).expect("followed");
     check(
         &head,

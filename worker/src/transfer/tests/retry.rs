@@ -1,4 +1,4 @@
-//! Tests of when a server wants to be asked again.
+//! Tests of the time after which a server asks for a retry.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Scripts about chunks, and about what a status makes of a response.
+//! Scripts about chunks, and about the effect of the status.
 
 use protocol::FailureKind::{
     BadRedirect, Disconnected, Framing, Status, TooManyRedirects, Truncated,
@@ -46,7 +46,7 @@ pub(super) const CHUNKS: &[Script] = &[
     ("bytes behind the last chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nmore", Stored("ok")),
 ];
 
-/// What they mean for a download (RFC 9110 section 15).
+/// The effect of a status on a download (RFC 9110 section 15).
 pub(super) const STATUSES: &[Script] = &[
     ("continue first", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
     ("hints first, twice", b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Stored("ok")),
@@ -94,7 +94,7 @@ pub(super) const STATUSES: &[Script] = &[
     ("retry after nonsense", b"HTTP/1.1 503 x\r\nRetry-After: soon\r\nContent-Length: 0\r\n\r\n", Transient(Status)),
 ];
 
-/// To where, and where not (RFC 9110 section 15.4).
+/// Valid and invalid targets (RFC 9110 section 15.4).
 pub(super) const REDIRECTS: &[Script] = &[
     (
         "to nowhere",

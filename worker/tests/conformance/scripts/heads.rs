@@ -1,11 +1,11 @@
-//! Scripts about the head of a response: its lines, and what they say about the body.
+//! Scripts about the head of a response: its lines, and how they describe the body.
 
 use protocol::FailureKind::{Disconnected, Framing, Protocol, Status, Truncated};
 
 use super::Expect::{Permanent, Stored, Transient};
 use super::Script;
 
-/// What a response begins with (RFC 9112 section 4).
+/// Status lines (RFC 9112 section 4).
 pub(super) const STATUS_LINES: &[Script] = &[
     (
         "no reason, no space",
@@ -137,7 +137,7 @@ pub(super) const STATUS_LINES: &[Script] = &[
     ),
 ];
 
-/// What lies between (RFC 9112 section 5).
+/// Header lines (RFC 9112 section 5).
 pub(super) const HEADERS: &[Script] = &[
     (
         "a space before the colon",

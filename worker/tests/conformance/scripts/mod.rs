@@ -1,5 +1,5 @@
-//! Raw bytes that a server sends before it closes the connection, and what is to become of them: the
-//! same on every engine, byte for byte and kind for kind.
+//! Raw bytes that a server sends before it closes the connection, and the expected result. It is
+//! the same on all engines, byte for byte and kind for kind.
 
 mod bodies;
 mod heads;
@@ -16,24 +16,24 @@ use smuggled::{ENDS, LINES, LOCATIONS, SIZES};
 
 use crate::support::{Bench, Server, TRANSIENT, options};
 
-/// What is to become of a response.
+/// Expected result of a response.
 #[derive(Clone, Copy, Debug)]
 enum Expect {
-    /// It is stored.
+    /// It is stored with this body.
     Stored(&'static str),
-    /// It fails, for good.
+    /// It fails permanently.
     Permanent(FailureKind),
-    /// It fails, and may pass.
+    /// It fails and may succeed later.
     Transient(FailureKind),
-    /// It fails, and is to be asked again after so many seconds.
+    /// It fails, and the server asks for a retry after this many seconds.
     After(FailureKind, u64),
 }
 use Expect::{After, Permanent, Stored, Transient};
 
-/// A name, what is sent, what is to become of it.
+/// Name, bytes and expected result.
 type Script = (&'static str, &'static [u8], Expect);
 
-/// How `response` differs from what is expected of it.
+/// Describes how the result of `response` differs from the expected one.
 fn difference(engine: Engine, response: &'static [u8], expect: Expect) -> Option<String> {
     let server = Server::sending(response);
     let mut bench = Bench::new(engine, options());
@@ -57,7 +57,7 @@ fn difference(engine: Engine, response: &'static [u8], expect: Expect) -> Option
     (!as_expected).then(became)
 }
 
-/// Runs every script of `scripts`, and tells of all that went otherwise.
+/// Runs every script of `scripts`, and reports all differences.
 fn play(engine: Engine, scripts: &[Script]) {
     let differences: Vec<String> = scripts
         .iter()
@@ -101,7 +101,7 @@ fn what_parsers_differ_on(engine: Engine) {
     play(engine, &[LINES, ENDS, SIZES, LOCATIONS].concat());
 }
 
-/// Heads of this many headers of this many bytes, and whether that is too much.
+/// Heads with this many headers of this size, and whether they are accepted.
 fn sizes_of_heads(engine: Engine) {
     for (count, size, fits) in [
         (150, 10, true),

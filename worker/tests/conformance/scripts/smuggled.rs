@@ -1,5 +1,5 @@
-//! Scripts that parsers are known to read in more than one way: where one sees a message, another
-//! sees two, or half of one. What bears on the body and is not clear is refused.
+//! Scripts that parsers read in different ways: one sees a message where another sees two, or half
+//! of one. A response is refused if it describes the body ambiguously.
 
 use protocol::FailureKind::{
     BadRedirect, Connect, Disconnected, Framing, Protocol, Status, TooManyRedirects,
@@ -32,7 +32,7 @@ pub(super) const LINES: &[Script] = &[
     ("204 with chunks", b"HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", Stored("")),
 ];
 
-/// Where the body ends (RFC 9112 section 6).
+/// The end of the body (RFC 9112 section 6).
 pub(super) const ENDS: &[Script] = &[
     ("a length folded", b"HTTP/1.1 200 OK\r\nContent-Length:\r\n 2\r\n\r\nok", Stored("ok")),
     ("a length of one more than 64 bits", b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nok", Permanent(Framing)),
@@ -77,7 +77,7 @@ pub(super) const SIZES: &[Script] = &[
     ("a trailer with a zero", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\0\r\n\r\n", Permanent(Framing)),
 ];
 
-/// Locations that are read in more than one way. The answer to the next request is the same.
+/// Ambiguous locations. The answer to the next request is the same.
 pub(super) const LOCATIONS: &[Script] = &[
     (
         "with a carriage return",
