@@ -294,9 +294,11 @@ impl Index {
         };
         let state = match record.outcome {
             Outcome::Failed => state.after(self.tasks.get(key.as_bytes())?.map(State)),
-            Outcome::Stored | Outcome::Unchanged | Outcome::Quarantined | Outcome::Duplicate => {
-                state
-            }
+            Outcome::Stored
+            | Outcome::Unchanged
+            | Outcome::Quarantined
+            | Outcome::Duplicate
+            | Outcome::Fenced => state,
         };
         self.tasks.insert(*key.as_bytes(), state.0)?;
         // A path that contains the key of its URL belongs to no other URL.

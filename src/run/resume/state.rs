@@ -86,6 +86,8 @@ impl State {
             Outcome::Failed => Some(Self::word(Self::FAILED)),
             // Another task with this URL has its own record.
             Outcome::Duplicate => None,
+            // Another member has it, if it was not done earlier here.
+            Outcome::Fenced => None,
         }
     }
 

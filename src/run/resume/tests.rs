@@ -24,6 +24,7 @@ fn record(url: &str, outcome: Outcome, bytes: u64) -> Record {
         Outcome::Duplicate => Record::duplicate(facts),
         Outcome::Failed => Record::failed(facts, failure()),
         Outcome::Quarantined => Record::quarantined(facts, "signal 9".into()),
+        Outcome::Fenced => Record::fenced(facts, protocol::Exchange::default()),
     }
 }
 
@@ -76,6 +77,7 @@ fn each_outcome_means_what_it_says() {
         (Outcome::Quarantined, Some(Earlier::Quarantined)),
         (Outcome::Failed, None),
         (Outcome::Duplicate, None),
+        (Outcome::Fenced, None),
     ];
     for (outcome, expected) in table {
         let index = index(&[record("https://h/", outcome, 7)]);
@@ -286,6 +288,7 @@ proptest! {
             Outcome::Duplicate,
             Outcome::Failed,
             Outcome::Quarantined,
+            Outcome::Fenced,
         ])), 0..60),
     ) {
         let url = |n: u8| format!("https://h/{n}");
@@ -303,7 +306,7 @@ proptest! {
                 Outcome::Failed => {
                     expected.remove(&n);
                 }
-                Outcome::Duplicate => {}
+                Outcome::Duplicate | Outcome::Fenced => {}
             }
         }
         let index = index(&records);
@@ -345,6 +348,7 @@ fn line() -> impl Strategy<Value = String> {
         Outcome::Failed,
         Outcome::Failed,
         Outcome::Quarantined,
+        Outcome::Fenced,
     ]);
     let name = prop::option::of(prop::sample::select(vec!["a.txt", "b.txt", "c.txt"]));
     (0..6_u8, outcome, 0..1000_u64, name, any::<bool>(), 0..12_u8).prop_map(
