@@ -70,8 +70,8 @@ impl Entry {
 pub enum Detail {
     /// What is needed to check that the file is still in place.
     Size,
-    /// The place of the record in the log, so that all of it can be read later. It also counts if
-    /// the task failed later, because its file is still there.
+    /// The place of the record in the log, so that all of it can be read later. It is also
+    /// reported if the task failed later, because its file is still there.
     Place,
 }
 

@@ -66,7 +66,7 @@ pub struct World {
     /// Places that a prerequisite is asking: the prerequisite, and the tasks that wait, as they
     /// will be offered.
     asking: BTreeMap<u32, (TaskId, Vec<Event>)>,
-    /// The spacing that each place wants, once it has been asked.
+    /// The spacing that each place needs, once it has been asked.
     asked: BTreeMap<u32, Duration>,
     /// Number of tasks that waited and are about to be offered or refused.
     released: usize,

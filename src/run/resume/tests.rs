@@ -430,7 +430,7 @@ fn an_index_that_is_damaged_or_of_another_log_is_not_used() {
     assert_eq!(used(), unused, "more behind it");
 
     fs::write(&file, &kept).expect("write");
-    // As many bytes and the same end: somebody has edited a record, to download the file again.
+    // As many bytes and the same end: a record was edited, to download the file again.
     let edited = text.replacen("\"stored\"", "\"failed\"", 1);
     assert_eq!(edited.len(), text.len());
     for (log_now, expected) in [

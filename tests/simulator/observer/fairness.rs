@@ -30,7 +30,7 @@ enum Way {
     Place,
     /// It is held ahead, in a worker that got a place for its host in the same step.
     Along,
-    /// It is held ahead, in a worker all of whose places were filled before.
+    /// It is held ahead, in a worker that had no free place before this step.
     Ahead,
 }
 
