@@ -74,8 +74,8 @@ pub struct DiskMap<const V: usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<const V: usize> {
     pub value: [u8; V],
-    /// The number of the entry, if the entry is in a file. Numbers are unique, and do not change while
-    /// nothing is inserted.
+    /// The number of the entry, if the entry is in a file. Numbers are unique, and do not change
+    /// while nothing is inserted.
     pub entry: Option<u64>,
 }
 

@@ -330,8 +330,8 @@ impl Index {
         Ok(self.tasks.find(key.as_bytes())?.map(Entry::of))
     }
 
-    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its number in
-    /// `wanted`.
+    /// Looks up many tasks, and calls `tell` for each that has an entry, with its key and its
+    /// number in `wanted`.
     ///
     /// # Errors
     ///
@@ -431,7 +431,7 @@ pub fn is_in_place_as(record: &Record, target: &Target, output: &Path) -> bool {
 pub fn is_in_place(target: &Target, left: Left, sha256: [u8; 8], output: &Path) -> bool {
     match left {
         Left::Whole(bytes) => in_place(target, bytes, sha256, output).is_some(),
-        // The list describes the file as it was downloaded. Its recorded hash can still be compared.
+        // The list describes the file as it was downloaded. The recorded hash is of that file.
         Left::Changed(bytes) => {
             has_hash(target, sha256) && file_of_size(target, bytes, output).is_some()
         }
