@@ -168,9 +168,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that runs one task at a time is empty when that task ends, if it holds nothing
-    /// ahead. So no worker holds tasks ahead while a suspect waits: the first that becomes empty
-    /// takes the suspect, and no worker is idle.
+    /// Lets no worker hold tasks ahead while a suspect can run. A worker that runs one task at a
+    /// time is then empty when that task ends. The first such worker takes the suspect, and no
+    /// worker is idle.
     fn make_way(&mut self) {
         // The limit is the one for a queue that is not empty, because tasks that are asked back
         // will wait there.
@@ -187,8 +187,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that runs several tasks at a time becomes empty only if it gets no more. So one
-    /// worker is reserved for each suspect that waits.
+    /// Reserves a worker for each suspect that waits, within half of the pool. A worker that runs
+    /// several tasks at a time becomes empty only if it gets no more.
     fn reserve(&mut self) {
         let waiting = self.suspects.len();
         if waiting == 0 && self.slots.whole().reserved == 0 {
@@ -223,9 +223,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         (self.slots.whole().in_use / 2).max(1)
     }
 
-    /// Asks for the tasks back that the worker of slot `index` has not started, so that a suspect
-    /// waits only for tasks that run. Asks once at a time: a worker that does not read must not be
-    /// sent much.
+    /// Asks the worker of slot `index` to give back what it has not started, so that a suspect
+    /// waits only for tasks that run. Does nothing while an earlier request is open: a worker that
+    /// does not read must not be sent much.
     fn recall(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.revoked(slot) == 0 {
@@ -340,7 +340,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 }
 
-/// Returns which tasks the worker of `slot` has credit for.
+/// Returns a check of whether the worker of `slot` has credit for a task.
 pub(super) fn fits<'a>(
     slot: &'a Slot,
     tasks: &'a BTreeMap<TaskId, Task>,

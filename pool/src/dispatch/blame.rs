@@ -126,7 +126,7 @@ mod tests {
             (Unasked, by(libc::SIGUSR1), Unexplained),
             // An unknown signal.
             (Unasked, by(64), Unexplained),
-            // The coordinator ended it. How it ended then says nothing.
+            // The coordinator ended it. How it ended is then irrelevant.
             (Dismissed, Exit::Code(0), Wanted),
             (Dismissed, by(libc::SIGSEGV), Wanted),
             (

@@ -33,8 +33,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Continues to end a run that is ending: dismisses empty workers, and finishes the run when no
-    /// worker is left and nothing is being placed, or when the grace period has expired.
+    /// Continues to end a run that is ending: dismisses empty workers, and finishes the run once no
+    /// worker is left, and nothing is being placed or the grace period has expired.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.course.is_running() && !self.course.is_input_open() && self.tasks.is_empty() {
             self.end(now, Ending::Completed);

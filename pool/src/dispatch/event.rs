@@ -223,13 +223,13 @@ pub enum Action<O, F> {
     },
     /// Tell this worker, which holds no task, to leave. Answered by `WorkerExited`.
     Dismiss { worker: WorkerId },
-    /// Ask this worker and everything that it started to exit. Answered by `WorkerExited`, or
+    /// Ask this worker, and everything that it started, to exit. Answered by `WorkerExited`, or
     /// followed by `Kill` after [`Limits::kill_after`](super::Limits::kill_after).
     Terminate {
         worker: WorkerId,
         reason: KillReason,
     },
-    /// Kill this worker and everything that it started. Answered by `WorkerExited`.
+    /// Kill this worker, and everything that it started. Answered by `WorkerExited`.
     Kill {
         worker: WorkerId,
         reason: KillReason,
@@ -332,7 +332,7 @@ pub enum Notice<F> {
         /// Workers that it killed: it ran alone, or it hung.
         kills: u32,
     },
-    /// A worker is gone that was not meant to leave.
+    /// A worker died that was not meant to leave.
     WorkerDied {
         worker: WorkerId,
         /// How it ended.

@@ -68,7 +68,7 @@ impl Leases {
     }
 
     /// Ends listening: everything that was sent before it began has been received. Removes and
-    /// returns the leases that had expired then and still have.
+    /// returns the leases that had expired by then and were not renewed.
     pub(super) fn listened(&mut self) -> Vec<TaskId> {
         let Some(until) = self.listening.take() else {
             return Vec::new();

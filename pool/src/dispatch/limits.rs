@@ -46,7 +46,7 @@ pub struct Limits {
     /// Workers that may die while a task runs alone, including deaths that may have come from
     /// outside (a `kill -9`, a worker that is stopped); the last of them quarantines it. More than
     /// `max_deliveries`, so that killing workers at random does not quarantine an innocent task.
-    /// Not unlimited, because a task can also kill its worker in such a way.
+    /// Not unlimited, because a task can also kill its worker in these ways.
     pub max_unexplained: u32,
     /// How many deaths without progress the run tolerates.
     pub restart_intensity: Intensity,

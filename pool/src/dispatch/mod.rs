@@ -6,6 +6,9 @@
 //! the order of iteration is deterministic. The same events at the same times therefore give the
 //! same actions.
 //!
+//! A step handles the events that have arrived, acts on the deadlines that have passed, starts
+//! workers, hands out tasks, and asks for tasks back.
+//!
 //! The core must not do I/O, read a clock, start a thread, know a URL, or know how a worker is
 //! started. Every pool, of processes or of threads, uses it unchanged.
 //!
@@ -23,8 +26,13 @@
 //!
 //! Each machine has private fields and tests of its own, and knows none of the others.
 //! [`Dispatcher`] holds the tasks and connects the machines: it turns an event into calls of
-//! several machines, and into actions. `audit.rs` checks the invariants that involve more than one
-//! machine.
+//! several machines, and into actions. It is spread over several files: `answers.rs` for events
+//! about tasks, `supervise.rs` for events about workers, `assign.rs` and `chunks.rs` for handing
+//! tasks out, `pushback.rs` and `pace.rs` for failures, `ending.rs`, `resize.rs`, and `view.rs` for
+//! reading the state. `audit.rs` checks the invariants that involve more than one machine.
+//!
+//! A **group** is a set of tasks that share limits; for downloads, the tasks of one host. A task is
+//! held **ahead** if its worker has no room to run it yet.
 //!
 //! # The life of a task
 //!

@@ -8,15 +8,16 @@
 //!              refused, at a load that it has not borne       refused, at a load that it has borne
 //!            +------------------------------------------+   +-------------------------------------+
 //!            v                                          |   v                                     |
-//!   window = that load - 1;  it doubles what a probe    |   interval = 1.1 times the one refused; |
-//!            takes, if it was a probe                   |   twice, if nothing was served since    |
+//!   window = that load - 1;  a refused probe doubles    |   interval = 1.1 times the one refused; |
+//!            the number needed for the next             |   twice, if nothing was served since    |
 //!            |                                          |   |                                     |
 //!            +-- served at this load for long: window + 1   +-- served: interval shrinks by 0.4 %,
 //!                (a probe; it comes with an interval that       by 5 % while far from what was
 //!                raises the rate by a quarter at most)          refused, faster after a long calm
 //! ```
 //!
-//! A load of one is always borne: a task that is refused then came too soon.
+//! A load is **borne** once [`PROOF`] tasks in a row were served at it. A load of one always is: a
+//! task that is refused then came too soon.
 //!
 //! When the window is at its maximum and no interval is needed, the pressure ends.
 //!
@@ -57,7 +58,7 @@ impl Span {
 const PROOF: u32 = 3;
 /// Most tasks that must be served between two probes.
 const MOST_NEEDED: u32 = 512;
-/// Tasks served since a refusal, from which on the next refusal starts a new span.
+/// Tasks that must be served after a refusal for the next refusal to start a new span.
 const SPAN: u32 = 16;
 /// Tasks served for each refusal that may be chance.
 const ROW: u32 = 16;
@@ -162,7 +163,7 @@ impl Trial {
 /// The limits of one group, and the measurements that they follow.
 #[derive(Debug)]
 pub(super) struct Pressure {
-    /// The most load.
+    /// Most load allowed.
     window: u32,
     /// The load that it has borne.
     borne: u32,

@@ -87,9 +87,9 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         in_use.saturating_mul(self.limits.concurrency.into())
     }
 
-    /// Returns the slot that should run `id` instead of slot `index`. If the group pushes back,
-    /// this is a slot with equally few tasks whose latest answer the group served: it may have a
-    /// connection, and the group may count connections.
+    /// Returns the slot that should run `id`: usually `index`. If the group pushes back, it is a
+    /// slot with equally few tasks whose latest answer came from this group. That worker may have a
+    /// connection to the group, and the group may count connections.
     pub(super) fn slot_with_connection(&self, index: usize, id: TaskId) -> usize {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return index;

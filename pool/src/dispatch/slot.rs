@@ -211,7 +211,7 @@ impl Slot {
     }
 
     /// Starts the next worker, which must be ready by `deadline` and may be assigned `tasks` tasks.
-    /// The first worker of one of `slots` slots gets less.
+    /// The first worker of one of `slots` slots gets fewer.
     pub(super) fn spawn(
         &mut self,
         deadline: Instant,

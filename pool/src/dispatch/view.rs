@@ -28,7 +28,7 @@ pub struct Counts {
     pub spawned: u64,
     /// Workers that were replaced after their quota of tasks.
     pub recycled: u64,
-    /// Workers that were gone without having been meant to leave.
+    /// Deaths of workers that were not meant to leave.
     pub deaths: u64,
     /// Messages that changed nothing because their worker or lease was gone.
     pub stale: u64,

@@ -18,7 +18,7 @@ const OTHERS: u64 = 8;
 const CLOSED: u32 = 3;
 /// Number of unfinished tasks of a group that are too many to be all bad.
 const MANY: u32 = 8;
-/// How long a group may serve nothing if it may be open.
+/// How long a group may serve nothing if it may be open, and only a few tasks bad.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of how a group treats requests.
