@@ -587,7 +587,10 @@ fn a_program_that_does_not_become_a_worker_is_told() {
         .unwrap();
     assert_eq!(pool.submit(()).unwrap().wait(), Outcome::Abandoned);
     let line = lines.recv().unwrap();
-    assert!(line.contains("Unknown is missing"), "{line}");
+    assert!(
+        line.contains("Unknown` is not one of the kinds of work"),
+        "{line}"
+    );
 }
 
 #[test]
