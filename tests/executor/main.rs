@@ -177,7 +177,7 @@ fn a_failure_says_whether_it_may_pass() {
 }
 
 fn a_command_that_takes_too_long_is_ended_with_all_it_started() {
-    // It ignores SIGTERM. One process has its own session and no parent.
+    // The command ignores SIGTERM. One process has its own session and no parent.
     let script = concat!(
         "trap '' TERM\n",
         "(setsid sh -c \"trap '' TERM; env -i sleep 1001; sleep 1002\" &)\n",

@@ -1,7 +1,6 @@
 //! Rules that the compiler does not check: which module may import which, and the form of files.
 //!
 //! Reads the sources as text, without comments and tests: a test of a pure module may read a clock.
-//! module may read a clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};

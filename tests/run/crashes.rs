@@ -244,7 +244,7 @@ fn one_stopped_worker_does_not_hold_up_the_others_however_many_tasks_there_are()
 
 #[test]
 fn long_urls_do_not_fill_the_channel_of_a_stopped_worker() {
-    // The tasks that it could be sent ahead, by their number, are far larger than a channel.
+    // By number alone, the tasks sent ahead to the frozen worker would overfill its channel.
     let tail = "x".repeat(8000);
     let list: Vec<_> = (0..600)
         .map(|n| format!("http://a.example/{n}?{tail}"))

@@ -184,7 +184,7 @@ fn names_that_the_list_gives_and_numbers_in_names_are_no_other_naming() {
         |name: &str, url: &str| format!(r#"{{"url":"{}","out":"{name}"}}"#, server.url(url));
     let run = Run::new().list([named("x", "/1"), named("y", "/2")]);
     run.finish().code(0);
-    // No file shows the naming of this folder.
+    // All names come from the list, so the folder has no naming.
     let run = with(run, "--naming tree");
     assert_eq!(run.finish().code(0).summary("stored earlier"), 2);
     let list = [server.url("/a"), server.url("/b"), server.url("/c")];

@@ -22,7 +22,7 @@ fn traced(options: &str) -> Vec<String> {
         ]);
     run.finish().code(0);
     let trace = fs::read_to_string(run.path("trace")).unwrap();
-    // A call that others interrupt takes two lines. The second shows its end.
+    // A call that overlaps others takes two lines. The second shows its end.
     let mut begun: Vec<(String, String)> = Vec::new();
     let mut calls = Vec::new();
     for line in trace.lines() {

@@ -81,7 +81,7 @@ impl Server {
         let most = (BURST + taken.connections * BUFFERED) as f64;
         let (mut lowest, mut before) = (0.0_f64, 0);
         for &(at, bytes) in &taken.pieces {
-            // The worst window starts at the piece before which the sum was furthest below it.
+            // The worst window starts where the sum was furthest below the rate.
             lowest = lowest.min(before as f64 - allowed(at));
             let excess = bytes as f64 - allowed(at) - lowest;
             let connections = taken.connections;

@@ -64,7 +64,7 @@ fn the_origin_leaves_on_sigint_even_with_a_request_in_flight() {
     job.signal(Signal::INT);
     job.finish().code(0);
     let mut rest = Vec::new();
-    // The connection ends, by a close or a reset.
+    // The connection ends with a close or a reset.
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(rest, b"");
 }

@@ -18,7 +18,7 @@ fn a_run_killed_at_any_moment_is_finished_by_the_same_command() {
         .with("--workers 3 --parallel-max-host 0")
         .with(&format!("--simulate={spec}"));
     let log = run.log();
-    // Before the first worker, while workers start, and later and later in the list.
+    // Before the first worker, while workers start, and at later and later points of the list.
     let mut kills = 0;
     for moment in [None, Some(0), Some(1), Some(20), Some(90), Some(180)] {
         let job = run.start();

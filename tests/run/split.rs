@@ -137,7 +137,7 @@ fn send(
     stream.write_all(&shared.body[at..end])
 }
 
-/// Returns whether the client has kept it open, as far as is known here.
+/// Returns whether the client has kept it open, as far as the server knows.
 fn is_open(stream: &TcpStream) -> bool {
     let now = Timespec {
         tv_sec: 0,

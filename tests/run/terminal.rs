@@ -261,7 +261,7 @@ fn a_long_list_is_counted_before_it_is_read_and_its_end_estimated_once_a_part_is
     job.wait_for_line("\"urls\":400002,\"listed\":true");
     job.kill();
     job.wait_until_alone();
-    // The run learns only while it reads the list which files are stored already.
+    // Only reading the list shows which files are stored already.
     let job = run.start();
     server.wait_for("/held", 2);
     job.wait_for_line("\"listed\":false");

@@ -14,7 +14,7 @@ use crate::support::browser::{Browser, chromium};
 use crate::support::run::urls;
 use crate::support::{Answer, Job, Run, Server};
 
-/// The start of the line with the address of the page.
+/// The text before the address of the page.
 const PLACE: &str = "the run can be watched at ";
 
 /// A run with a download that waits for the test.

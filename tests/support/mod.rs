@@ -45,8 +45,8 @@ pub fn wait<T>(
             "waited in vain for {what}; {}",
             seen()
         );
-        // The only pause in the tests: files and other processes do not notify of changes. The
-        // result depends on the condition, never on the length of the pause.
+        // The only pause in the tests: files and other processes send no events when they change.
+        // The result depends on the condition, never on the length of the pause.
         std::thread::sleep(LOOK_EVERY);
     }
 }

@@ -1,4 +1,4 @@
-//! What test servers with range support share.
+//! Common parts of test servers that support ranges.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;

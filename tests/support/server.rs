@@ -26,7 +26,7 @@ pub enum Answer {
     Status(u16),
     /// A response with this status and these header lines, each of which ends with `\r\n`.
     StatusWith(u16, String),
-    /// What this function makes of the head of the request.
+    /// The result of this function for the head of the request.
     By(fn(&str) -> Vec<u8>),
     /// A redirect to this location.
     Redirect(String),

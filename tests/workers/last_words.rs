@@ -170,7 +170,7 @@ fn death_at_its_own_memory_limit_counts_in_full_against_what_ran() {
     );
 }
 
-/// A control group with little memory. Making one takes permission.
+/// A control group with little memory. Creating one needs permission.
 struct Cramped(std::path::PathBuf);
 
 impl Cramped {

@@ -5,9 +5,8 @@
 //! - it runs the tests;
 //! - with [`ROLE`] in its environment it is the coordinator, which starts its own binary as its
 //!   workers and its origin, as usual;
-//! - with `worker` in its arguments it misbehaves as the plan of the run says for its slot and
-//!   epoch, or is a real worker.
-//!   slot and epoch, or is a real worker.
+//! - with `worker` in its arguments it misbehaves as the plan says for its slot and epoch, or is a
+//!   real worker.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod confined;

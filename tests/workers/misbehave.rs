@@ -514,7 +514,7 @@ fn asking(url: &str) -> Box<Failure> {
     })
 }
 
-/// Is a real worker until it gets a URL that contains `part`.
+/// Works as a real worker until it gets a URL that contains `part`.
 fn work_until(arguments: &WorkerArgs, part: &str, how: &str) -> ExitCode {
     let (peer, setup) = Peer::connect(arguments).greet();
     let page = page_of(&setup);

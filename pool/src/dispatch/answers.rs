@@ -1,43 +1,21 @@
-//! What happens to tasks: offered, started, answered, given back, kept alive.
+//! Handles events about tasks: offered, started, answered, released, renewed.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, Severity, TaskId, WorkerId};
 
+use super::Dispatcher;
 use super::event::{Action, Ending, GiveUp, GroupId, Notice, Verdict};
 use super::pressure::Asked;
+use super::queue::End;
 use super::slot::SlotState;
 use super::task::{Lease, Place, Task};
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    pub(super) fn on_offered(&mut self, task: TaskId, entry: Task) {
-        self.counts.offered += 1;
-        self.spaced |= entry.spacing > Duration::ZERO;
-        let group = entry.group;
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "task {task} was offered twice");
-        self.ready.enter(group);
-        self.ready.push_back(group, task);
-    }
-
-    pub(super) fn on_prerequisite(
-        &mut self,
-        now: Instant,
-        task: TaskId,
-        group: GroupId,
-        size: u32,
-    ) {
-        let entry = Task {
-            prerequisite: true,
-            place: Place::Prerequisites,
-            ..Task::new(now, group, size)
-        };
-        let earlier = self.tasks.insert(task, entry);
-        debug_assert!(earlier.is_none(), "prerequisite {task} was offered twice");
-        self.ready.enter(group);
-        self.prerequisites.push_back(task);
+    pub(super) fn on_offered(&mut self, id: TaskId, mut task: Task) {
+        task.place = self.queue.offer(id, &task);
+        let earlier = self.tasks.insert(id, task);
+        debug_assert!(earlier.is_none(), "task {id} was offered twice");
     }
 
     pub(super) fn on_refused(&mut self, now: Instant) {
@@ -50,7 +28,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let Some(lease) = self.lease_of(worker, id) else {
             return self.stale(worker);
         };
-        // It may start what it was asked to give back: the two messages crossed.
+        // The worker may start a task that it was asked to give back: the two messages crossed.
         lease.revoked = false;
         if lease.started.is_none() {
             let at = at.clamp(lease.asked.at, now);
@@ -59,11 +37,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 return;
             };
             task.begun.get_or_insert(at);
-            // It has read the assignment: the bytes are out of the channel, if not since just now.
-            let size = task.size;
-            let slot = &mut self.slots[usize::from(worker.slot.0)];
-            slot.bytes -= size;
-            slot.start(id, at);
+            self.slots[worker.slot].start(id, task, at);
         }
     }
 
@@ -78,8 +52,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         };
         let places = self.places();
-        self.ready.serve(now, group, asked, places);
-        self.slots[usize::from(worker.slot.0)].served_by = Some(group);
+        self.queue.groups_mut().serve(now, group, asked, places);
+        self.slots[worker.slot].served(group);
         self.answered(now, worker, id, true, true);
         self.hand_to_placement(now, worker, id);
         self.actions.push_back(Action::Place {
@@ -89,7 +63,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         });
     }
 
-    /// Ends the lease on `id`, which `worker` has answered: what is left to do is not the worker's.
+    /// Ends the lease on `id`, which `worker` has answered. What remains is done by the
+    /// coordinator.
     fn hand_to_placement(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         let started = self.lease_of(worker, id).and_then(|lease| lease.started);
         self.unlease(id);
@@ -141,7 +116,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             return self.stale(worker);
         }
         if failure.severity() == Severity::Unprepared {
-            // Not tried: it was handed out without what it needs.
+            // No attempt was made: the task was handed out without something that it needs.
             self.answered(now, worker, id, true, false);
             self.unlease(id);
             return self.make_ready(now, id);
@@ -174,7 +149,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.failed(now, worker, id, failure, delay);
     }
 
-    /// An attempt at `id`, which is leased or being placed, has failed; it is tried again after
+    /// Handles a failed attempt at `id`, which is leased or being placed. The task is retried after
     /// `delay`, if there is one.
     fn failed(
         &mut self,
@@ -197,15 +172,16 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.count_failures(now);
     }
 
-    /// Has `id`, which failed, tried again after `delay`; at the end of its queue if that is nothing.
+    /// Retries `id`, which failed, after `delay`. If that is zero, the task goes to the end of its
+    /// queue.
     fn retry(&mut self, now: Instant, id: TaskId, delay: Duration, failure: Box<F>) {
         self.counts.retries += 1;
         self.unlease(id);
         if delay.is_zero() {
             self.queue_up(now, id, End::Back);
         } else {
-            self.place(id, Place::Delayed(now + delay));
-            self.delayed.insert((now + delay, id));
+            let place = self.queue.delay(id, now + delay);
+            self.tasks.entry(id).and_modify(|task| task.place = place);
         }
         let attempts = self.tasks.get(&id).map_or(0, Task::all_attempts);
         self.actions.push_back(Action::Notify(Notice::Retrying {
@@ -219,9 +195,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     pub(super) fn on_released(&mut self, now: Instant, worker: WorkerId, id: TaskId) {
         match self.lease_of(worker, id) {
             Some(lease) if lease.started.is_none() => {
-                if let Some(quota) = &mut self.slots[usize::from(worker.slot.0)].quota {
-                    *quota += 1;
-                }
+                self.slots[worker.slot].refund();
                 self.unlease(id);
                 self.make_ready(now, id);
             }
@@ -230,72 +204,67 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, worker: WorkerId, running: &[TaskId]) {
-        let slot = match self.slots.get(usize::from(worker.slot.0)) {
-            Some(slot) if slot.is(worker) => slot,
-            Some(_) | None => return self.stale(worker),
+        let Some(slot) = self.slots.of(worker) else {
+            return self.stale(worker);
         };
-        if !matches!(slot.state, SlotState::Ready | SlotState::Leaving { .. }) {
+        if !matches!(slot.state(), SlotState::Ready | SlotState::Leaving { .. }) {
             return;
         }
-        let deadline = now + self.limits.lease_timeout;
-        // One that runs nothing has no reason to keep tasks waiting: it lives, and does not work.
-        let waits = slot.running.is_empty();
-        for id in slot.queue.iter().chain(&slot.running) {
+        // A worker that runs nothing has no reason to keep tasks waiting: it is alive, but does no
+        // work.
+        let waits = slot.running().is_empty();
+        for id in slot.all_held() {
             let Some(lease) = self
                 .tasks
-                .get_mut(id)
+                .get_mut(&id)
                 .and_then(|task| task.lease_of(worker))
             else {
                 continue;
             };
-            lease.overdue = lease.started.is_some() && !running.contains(id);
+            lease.overdue = lease.started.is_some() && !running.contains(&id);
             if !lease.overdue && (lease.started.is_some() || !waits) {
-                self.leases.remove(&(lease.deadline, *id));
-                lease.deadline = deadline;
-                self.leases.insert((deadline, *id));
+                lease.deadline = self.leases.renew(now, lease.deadline, id);
             }
         }
     }
 
-    /// A message that changes nothing.
+    /// Counts and reports a message that changes nothing.
     pub(super) fn stale(&mut self, worker: WorkerId) {
         self.counts.stale += 1;
         self.actions
             .push_back(Action::Notify(Notice::Stale { worker }));
     }
 
-    /// The lease on `id`, if it is `worker`'s.
+    /// Returns the lease on `id`, if `worker` holds it.
     fn lease_of(&mut self, worker: WorkerId, id: TaskId) -> Option<&mut Lease> {
         self.tasks.get_mut(&id)?.lease_of(worker)
     }
 
-    /// The group of `id`, and how much it was asked when that was handed to `worker`, if it was.
+    /// Returns the group of `id`, and when and at what load it was assigned to `worker`, if
+    /// `worker` holds it.
     fn asked_of(&mut self, worker: WorkerId, id: TaskId) -> Option<(GroupId, Asked)> {
         let task = self.tasks.get_mut(&id)?;
         let asked = task.lease_of(worker)?.asked;
         Some((task.group, asked))
     }
 
-    /// An answer came: it spends an attempt, if it `counts`, and shows that the worker works; and
-    /// whether its group does.
+    /// Notes an answer. It spends an attempt if it `counts`. It shows that the worker works, and,
+    /// if `heard`, that the group does.
     fn answered(&mut self, now: Instant, worker: WorkerId, id: TaskId, heard: bool, counts: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attempts += u32::from(counts);
-            self.ready.hear(task.group, heard);
+            self.queue.groups_mut().hear(task.group, heard);
         }
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
-        slot.answered = Some(now);
-        slot.progress = true;
-        slot.deaths_without_progress = 0;
+        self.slots[worker.slot].answered(now);
     }
 
-    /// Ends the lease on a task and the task with it.
+    /// Ends the lease on a task, and the task itself.
     pub(super) fn finish(&mut self, worker: WorkerId, id: TaskId, verdict: Verdict<O, F>) {
         self.unlease(id);
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        self.ready.leave(task.group);
+        self.queue.groups_mut().leave(task.group);
         let queued = match task.place {
             Place::Leased(lease) => lease
                 .started
@@ -322,40 +291,27 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         });
     }
 
-    /// Gives `id` to the worker of slot `index`.
+    /// Assigns `id` to the worker of slot `index`.
     pub(super) fn lease(&mut self, now: Instant, index: usize, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         let slot = &mut self.slots[index];
-        let deadline = now + self.limits.lease_timeout;
-        self.leases.insert((deadline, id));
-        self.next_turn = now + self.limits.spacing;
-        let group_spacing = self.limits.group_spacing.max(task.spacing);
-        if group_spacing > Duration::ZERO {
-            self.ready.rest(task.group, now + group_spacing);
-        }
-        slot.queue.push_back(id);
-        slot.quota = slot.quota.map(|quota| quota.saturating_sub(1));
-        slot.bytes += task.size;
-        slot.alone = task.suspect;
-        let of_group = slot.groups.entry(task.group).or_insert(0);
-        *of_group += 1;
-        if *of_group <= u32::from(self.limits.concurrency) {
-            self.ready.add_load(task.group);
+        self.queue.hand_out(now, task.group, task.spacing);
+        if slot.hold(id, task) <= u32::from(self.limits.concurrency) {
+            self.queue.groups_mut().add_load(task.group);
         }
         task.place = Place::Leased(Lease {
             worker: slot.worker(),
-            deadline,
-            asked: self.ready.ask(now, task.group),
+            deadline: self.leases.grant(now, id),
+            asked: self.queue.groups_mut().ask(now, task.group),
             started: None,
             revoked: false,
             overdue: false,
         });
     }
 
-    /// Ends the lease on `id`, or its being placed. The task's place is still to be set by the
-    /// caller.
+    /// Ends the lease or the placement of `id`. The caller must then set the task's place.
     pub(super) fn unlease(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else {
             return;
@@ -372,31 +328,20 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             | Place::Chunk(_)
             | Place::Delayed(_) => return,
         };
-        self.leases.remove(&(lease.deadline, id));
-        let slot = &mut self.slots[usize::from(lease.worker.slot.0)];
-        slot.remove(id);
-        if lease.started.is_none() {
-            slot.bytes -= task.size;
-        }
-        slot.alone = false;
-        if let Some(of_group) = slot.groups.get_mut(&task.group) {
-            *of_group -= 1;
-            if *of_group < u32::from(self.limits.concurrency) {
-                self.ready.remove_load(task.group);
-            }
-            if *of_group == 0 {
-                slot.groups.remove(&task.group);
-            }
+        self.leases.forget(lease.deadline, id);
+        self.suspects.returned(id);
+        let of_group = self.slots[lease.worker.slot].drop(id, task);
+        if of_group < u32::from(self.limits.concurrency) {
+            self.queue.groups_mut().remove_load(task.group);
         }
     }
 
-    /// Puts `id`, which is nowhere, at the head of the queue it belongs to.
+    /// Puts `id`, which is in no place, at the front of its queue.
     pub(super) fn make_ready(&mut self, now: Instant, id: TaskId) {
         self.queue_up(now, id, End::Front);
     }
 
-    /// Puts `id`, which is nowhere, in the queue it belongs to; a suspect always at its end, or while
-    /// many die, those who have waited longest would never have their turn.
+    /// Puts `id`, which is in no place, at an end of its queue. A suspect always goes to the back.
     pub(super) fn queue_up(&mut self, now: Instant, id: TaskId, end: End) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -404,55 +349,16 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         task.ready_at = now;
         if task.suspect {
             task.place = Place::Suspects;
-            self.suspects.push_back(id);
-        } else if task.prerequisite {
-            task.place = Place::Prerequisites;
-            end.push(&mut self.prerequisites, id);
-        } else if let Some(chunk) = task.chunk {
-            let heir = self.heir_of(chunk);
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.chunk = Some(heir);
-                task.place = Place::Chunk(heir);
-            }
-            end.push(&mut self.slots[usize::from(heir.0)].chunk, id);
+            self.suspects.push(id, task.group, task.kills > 0);
         } else {
-            task.place = Place::Ready;
-            match end {
-                End::Front => self.ready.push_front(task.group, id),
-                End::Back => self.ready.push_back(task.group, id),
-            }
+            task.chunk = task.chunk.map(|chunk| self.slots.heir_of(chunk));
+            task.place = self.queue.put(id, task, end);
         }
     }
 
-    fn place(&mut self, id: TaskId, place: Place) {
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.place = place;
-        }
-    }
-
-    /// What `id` counts for: a prerequisite is none of the tasks that the user knows of.
+    /// Returns what `id` adds to the counters: nothing for a prerequisite, which is not part of the
+    /// input.
     pub(super) fn weight(&self, id: TaskId) -> u64 {
         u64::from(self.tasks.get(&id).is_some_and(|task| !task.prerequisite))
-    }
-
-    /// Whether tasks are still dispatched.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.course, Course::Running)
-    }
-}
-
-/// An end of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    Front,
-    Back,
-}
-
-impl End {
-    fn push(self, queue: &mut VecDeque<TaskId>, id: TaskId) {
-        match self {
-            Self::Front => queue.push_front(id),
-            Self::Back => queue.push_back(id),
-        }
     }
 }

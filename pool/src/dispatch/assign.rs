@@ -1,4 +1,4 @@
-//! Dispatch: which worker gets which task, and which gives some back.
+//! Assignment: which worker gets which task, and which worker gives tasks back.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -6,37 +6,39 @@ use std::time::Instant;
 use protocol::{JobFailure, TaskId};
 
 use super::event::{Action, GroupId};
+use super::slot::Slot;
+use super::task::{Place, Task};
 use super::{Dispatcher, Policy};
 
-/// How many ready tasks per worker it takes for each task held ahead. Guided self-scheduling:
-/// towards the end nobody holds what another could do now.
+/// Ready tasks per worker that justify one task held ahead. This is guided self-scheduling: near
+/// the end, no worker holds a task that another could run now.
 const READY_PER_PREFETCH: usize = 4;
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Hands out what can be handed out: suspects to empty workers, a task to each free place,
-    /// and then, if there is plenty, tasks ahead, so that no worker waits for a message.
+    /// Hands out what can be handed out: suspects to empty workers, a task to each free place, and
+    /// then, if many tasks wait, tasks ahead, so that no worker waits for a message.
     ///
-    /// Ahead a worker is given only tasks of a group that it is asking already as often as it can.
-    /// So nothing waits behind a task of another group, which may never end.
+    /// A worker gets tasks ahead only of a group of which it holds as many tasks as it can run at
+    /// once. So no task waits behind a task of another group, which may never end.
     pub(super) fn assign(&mut self, now: Instant) {
-        // While what is done is not seen to as fast, more would only pile up.
-        if now < self.next_turn || self.placing >= self.limits.placing {
+        // If placement is slower than the workers, more answers would only pile up.
+        if !self.queue.has_turn(now) || self.placing >= self.limits.placing {
             return;
         }
         self.assign_suspects(now);
         self.assign_others(now);
-        // What is left of the pool when nothing else waits is for suspects, whatever they did.
+        // If nothing else waits, any empty worker may take a suspect, guilty or not.
         if !self.suspects.is_empty() {
             self.assign_suspects(now);
         }
     }
 
     fn assign_others(&mut self, now: Instant) {
-        if self.ready.len() + self.prerequisites.len() + self.slots.whole().in_chunks == 0 {
+        if self.queue.ready() == 0 {
             return;
         }
         let mut batches: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
-        while now >= self.next_turn
+        while self.queue.has_turn(now)
             && let Some(index) = self.slots.whole().least_loaded()
         {
             let Some(task) = self.take_in_turn(index) else {
@@ -57,16 +59,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Hands out ahead, in the same batches.
+    /// Adds tasks held ahead to the same batches.
     fn fill_up(&mut self, now: Instant, batches: &mut BTreeMap<usize, Vec<TaskId>>) {
         let concurrency = usize::from(self.limits.concurrency);
-        let share = self.ready.len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
+        let share =
+            self.queue.groups().len() / (READY_PER_PREFETCH * self.slots.whole().in_use.max(1));
         if share == 0 {
             return;
         }
-        let short: Vec<usize> = match self.ready.least_load() {
-            // A group that is asked nothing comes before all that workers hold tasks of: more of these come
-            // along with a turn only.
+        let short: Vec<usize> = match self.queue.groups().least_load() {
+            // A group without load comes before all groups of which workers hold tasks. These get
+            // more tasks only together with a turn.
             Some(0) => batches.keys().copied().collect(),
             Some(_) | None => self.slots.whole().short.iter().copied().collect(),
         };
@@ -77,7 +80,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 && self.slots[index].is_open()
                 && self.slots[index].held() <= concurrency + ahead / 2
             {
-                // A prerequisite is no turn of its group's, and takes a place of it as well.
+                // A prerequisite is not a turn of its group, but takes one of its places.
                 let is_prerequisite = |id| self.tasks.get(id).is_some_and(|task| task.prerequisite);
                 let batch = batches.get(&index);
                 let has_turn = batch.is_some_and(|batch| !batch.iter().any(is_prerequisite));
@@ -99,125 +102,65 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// How many tasks the worker of slot `index` is to hold beyond those it runs.
+    /// Returns how many tasks the worker of slot `index` should hold beyond those it runs.
     pub(super) fn prefetch_of(&self, index: usize) -> usize {
         self.slots[index].ahead(self.prefetch())
     }
 
-    /// How many tasks a worker may hold beyond those it runs. While prerequisites wait none: they would
-    /// wait for all of these; nor while a suspect waits for a worker that is empty. Nor where a group
-    /// wants time between its tasks: a worker begins what it holds whenever it likes.
+    /// Returns how many tasks a worker may hold beyond those it runs: none while a suspect waits
+    /// for an empty worker.
     pub(super) fn prefetch(&self) -> usize {
-        if self.spaced || self.makes_way || !self.prerequisites.is_empty() {
-            return 0;
+        match self.queue.may_hold_ahead() && !self.suspects.makes_way() {
+            true => self.limits.prefetch.into(),
+            false => 0,
         }
-        self.limits.prefetch.into()
     }
 
-    /// Takes the next task for slot `index`: prerequisites and what is ready take turns, so that neither
-    /// waits for the end of the other.
     fn take_in_turn(&mut self, index: usize) -> Option<TaskId> {
-        let is_ready_first = self.prerequisite_was_last;
-        let mut taken = None;
-        if is_ready_first {
-            taken = self.take_ready(index);
-        }
-        if taken.is_none() {
-            taken = self.take_prerequisite(index);
-            self.prerequisite_was_last = taken.is_some();
-        }
-        if taken.is_none() && !is_ready_first {
-            taken = self.take_ready(index);
-        }
-        taken
+        let fits = fits(&self.slots[index], &self.tasks, self.limits.credit_bytes);
+        self.queue.take_in_turn(fits)
     }
 
-    fn take_ready(&mut self, index: usize) -> Option<TaskId> {
-        match self.limits.policy {
-            Policy::Shared => {
-                let taken = self.take_turn(index);
-                self.prerequisite_was_last &= taken.is_none();
-                taken
-            }
-            // Chunks are cut when the input has ended, and that waits for every prerequisite.
-            Policy::Chunked => None,
-        }
-    }
-
-    /// Takes the first prerequisite whose group has room.
-    fn take_prerequisite(&mut self, index: usize) -> Option<TaskId> {
-        let position = self.prerequisites.iter().position(|id| {
-            self.tasks
-                .get(id)
-                .is_some_and(|task| self.ready.has_room(task.group))
-        })?;
-        let task = self.prerequisites[position];
-        if !self.has_credit(index, task) {
-            return None;
-        }
-        self.prerequisites.remove(position)
-    }
-
-    /// Takes the task whose turn it is out of the ready queue, for slot `index`.
-    fn take_turn(&mut self, index: usize) -> Option<TaskId> {
-        let group = self.ready.next_group()?;
-        self.take_of(index, group)
-    }
-
-    /// Takes a task out of the ready queue that slot `index` may hold ahead: of the group that it
-    /// was just given a turn of, or whose turn it would be again.
+    /// Takes a task for slot `index` to hold ahead: of the group that this slot was just given a
+    /// turn of, or that would have the next turn again.
     fn take_ahead(&mut self, index: usize, has_turn: bool) -> Option<TaskId> {
         let group = self.held_group(index)?;
-        if !has_turn && !self.ready.keeps_turn(group) {
-            return None;
-        }
-        self.take_of(index, group)
+        let fits = fits(&self.slots[index], &self.tasks, self.limits.credit_bytes);
+        self.queue.take_ahead(group, has_turn, fits)
     }
 
-    fn take_of(&mut self, index: usize, group: GroupId) -> Option<TaskId> {
-        let task = self.ready.peek(group)?;
-        if !self.has_credit(index, task) {
-            return None;
-        }
-        self.ready.pop(group)
-    }
-
-    /// Whether the worker of slot `index` may be sent `task`, as far as bytes go.
-    pub(super) fn has_credit(&self, index: usize, task: TaskId) -> bool {
-        let slot = &self.slots[index];
-        let size = self.tasks.get(&task).map_or(0, |task| task.size);
-        slot.bytes == 0 || slot.bytes.saturating_add(size) <= self.limits.credit_bytes
-    }
-
-    /// A group of which slot `index` can hold more without asking it more at once.
+    /// Returns a group of which slot `index` can hold more tasks without adding to its load.
     fn held_group(&self, index: usize) -> Option<GroupId> {
         let concurrency = u32::from(self.limits.concurrency);
         self.slots[index]
-            .groups
+            .groups()
             .iter()
             .find(|&(&group, &held)| {
                 held >= concurrency
-                    && self.ready.has_ready(group)
-                    && self.ready.may_hold_ahead(group)
+                    && self.queue.groups().has_ready(group)
+                    && self.queue.groups().may_hold_ahead(group)
             })
             .map(|(&group, _)| group)
     }
 
-    /// Hands each suspect to an empty worker, and sees to it that workers become empty.
+    /// Assigns suspects to empty workers, and makes other workers become empty.
     fn assign_suspects(&mut self, now: Instant) {
-        while now >= self.next_turn
-            && let Some(position) = self.next_suspect(self.do_others_wait())
+        while self.queue.has_turn(now)
+            && !self.suspects.is_empty()
             && let Some(index) = self.empty_slot()
         {
-            let Some(task) = self.suspects.remove(position) else {
+            let guilty = match self.queue.is_available() {
+                true => self.most_for_suspects(),
+                false => usize::MAX,
+            };
+            let has_room = |group| self.queue.groups().has_room(group);
+            let Some(task) = self.suspects.take(guilty, has_room) else {
                 break;
             };
-            self.slots[index].reserved = false;
+            self.slots[index].reserve(false);
             self.lease(now, index, task);
             self.send(index, vec![task]);
         }
-        // As if others waited: those would, that were asked back.
-        self.makes_way = self.next_suspect(true).is_some() && self.limits.concurrency == 1;
         if self.limits.concurrency == 1 {
             self.make_way();
         } else {
@@ -225,10 +168,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that does one task at a time is empty when that ends, if it holds nothing ahead. So while a
-    /// suspect waits nobody does: whoever ends first takes it, and nobody stands idle for that.
+    /// Lets no worker hold tasks ahead while a suspect can run. A worker that runs one task at a
+    /// time is then empty when that task ends. The first such worker takes the suspect, and no
+    /// worker is idle.
     fn make_way(&mut self) {
-        if self.makes_way {
+        // The limit is the one for a queue that is not empty, because tasks that are asked back
+        // will wait there.
+        let guilty = self.most_for_suspects();
+        let has_room = |group| self.queue.groups().has_room(group);
+        let makes_way = self.suspects.can_run(guilty, has_room);
+        self.suspects.make_way(makes_way);
+        if makes_way {
             for index in 0..self.slots.len() {
                 if self.slots[index].is_open() {
                     self.recall(index);
@@ -237,8 +187,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// A worker that does several tasks at a time becomes empty only if it is given nothing more. So there is
-    /// one for each suspect that waits.
+    /// Reserves a worker for each suspect that waits, within half of the pool. A worker that runs
+    /// several tasks at a time becomes empty only if it gets no more.
     fn reserve(&mut self) {
         let waiting = self.suspects.len();
         if waiting == 0 && self.slots.whole().reserved == 0 {
@@ -247,79 +197,56 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         let most = self.most_for_suspects();
         let mut reserved = 0;
         for slot in self.slots.iter_mut() {
-            slot.reserved &= reserved < waiting;
-            reserved += usize::from(slot.reserved);
+            slot.reserve(slot.is_reserved() && reserved < waiting);
+            reserved += usize::from(slot.is_reserved());
         }
-        let alone = self.slots.iter().filter(|slot| slot.alone).count();
+        let alone = self.slots.iter().filter(|slot| slot.is_alone()).count();
         while reserved < waiting
             && reserved + alone < most
             && let Some(index) = self.least_held()
         {
-            self.slots[index].reserved = true;
+            self.slots[index].reserve(true);
             reserved += 1;
             self.recall(index);
         }
     }
 
-    /// The open slot that holds least.
+    /// Returns the open slot that holds the fewest tasks.
     fn least_held(&self) -> Option<usize> {
         (0..self.slots.len())
             .filter(|&index| self.slots[index].is_open())
             .min_by_key(|&index| self.slots[index].held())
     }
 
-    /// Half of the pool at most makes room for suspects, the rest goes on.
-    fn most_for_suspects(&self) -> usize {
-        let in_use = self.slots.iter().filter(|slot| slot.is_in_use()).count();
-        (in_use / 2).max(1)
+    /// Returns how many workers may make room for suspects: half of the pool. The others continue.
+    fn most_for_suspects(&mut self) -> usize {
+        (self.slots.whole().in_use / 2).max(1)
     }
 
-    /// Asks back what the worker of slot `index` has not started, so that a suspect waits for no
-    /// more than what runs. Once at a time: a worker that does not read must not be sent much.
+    /// Asks the worker of slot `index` to give back what it has not started, so that a suspect
+    /// waits only for tasks that run. Does nothing while an earlier request is open: a worker that
+    /// does not read must not be sent much.
     fn recall(&mut self, index: usize) {
         let slot = &self.slots[index];
         if self.revoked(slot) == 0 {
-            let tasks = slot.queue.iter().copied().collect();
+            let tasks = slot.queue().iter().copied().collect();
             self.revoke(index, tasks);
         }
     }
 
-    /// Whether anything but suspects could be handed out.
-    fn do_others_wait(&self) -> bool {
-        self.ready.available() + self.prerequisites.len() > 0
-    }
-
-    /// Where in the queue of suspects the first one stands that can be run now. One that is known to have
-    /// brought down a worker may do so again, and take long about it: while others wait, those have
-    /// half of the pool at most.
-    fn next_suspect(&self, do_others_wait: bool) -> Option<usize> {
-        if self.suspects.is_empty() {
-            return None;
-        }
-        let guilty = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.kills > 0);
-        let alone = self.slots.iter().filter(|slot| slot.alone);
-        let at_it = alone.filter(|slot| slot.queue.iter().chain(&slot.running).any(guilty));
-        let all = !do_others_wait || at_it.count() < self.most_for_suspects();
-        self.suspects.iter().position(|id| {
-            self.tasks
-                .get(id)
-                .is_some_and(|task| (all || task.kills == 0) && self.ready.has_room(task.group))
-        })
-    }
-
-    /// A ready slot that holds nothing.
+    /// Returns a ready slot that holds nothing.
     fn empty_slot(&self) -> Option<usize> {
         self.slots
             .iter()
             .position(|slot| slot.takes_tasks() && slot.held() == 0)
     }
 
-    /// When a worker has nothing to do and another holds tasks ahead, asks for half of them back.
+    /// If a worker has nothing to do and another holds tasks ahead, asks for half of them back.
     ///
-    /// Only tasks that the idle worker could run count, or the two would pass one back and forth.
-    /// Says whether it asked for any: then another may have some as well.
+    /// Only tasks that the idle worker could run count. Otherwise the two would pass a task back
+    /// and forth. Returns whether it asked for any: another worker may then have some as well.
     pub(super) fn rebalance(&mut self) -> bool {
-        if self.limits.policy == Policy::Chunked || self.ready.available() > 0 {
+        if self.limits.policy == Policy::Chunked || self.queue.groups().available() > 0 {
             return false;
         }
         let (free, ahead) = (self.slots.whole().places, self.slots.whole().ahead);
@@ -341,29 +268,31 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         asked
     }
 
-    /// What slot `index` holds ahead that another could run now, the last first. What it is about
-    /// to begin is not ahead.
+    /// Returns the tasks that slot `index` holds ahead and that another slot could run now, the
+    /// last first. Tasks that it is about to start are not ahead.
     fn runnable_ahead(&self, index: usize) -> impl Iterator<Item = TaskId> + '_ {
         let slot = &self.slots[index];
         let ahead = slot
             .held()
             .saturating_sub(usize::from(self.limits.concurrency));
-        slot.queue.iter().rev().take(ahead).copied().filter(|id| {
+        slot.queue().iter().rev().take(ahead).copied().filter(|id| {
             self.tasks
                 .get(id)
-                .is_some_and(|task| !task.suspect && self.ready.has_room(task.group))
+                .is_some_and(|task| !task.suspect && self.queue.groups().has_room(task.group))
         })
     }
 
-    /// Keeps a group that is not heard from to half of the places, at least one, while there are
-    /// others, or may be: what is read of the input so far may be all of one group. So those that
-    /// come later find places that are not taken for as long as a silent group is waited for.
+    /// Limits a silent group to half of the places while there are other groups, or may be: all of
+    /// the input read so far may be of one group. Groups that come later then find free places,
+    /// however long the run waits for a silent group.
     pub(super) fn restrain(&mut self) {
         let places = self.places();
-        let may_come = self.input_open && self.tasks.len() < self.limits.lookahead_max;
-        let others = self.ready.groups() > 1 || may_come;
+        let may_come = self.course.is_input_open() && self.tasks.len() < self.limits.lookahead_max;
+        let others = self.queue.groups().groups() > 1 || may_come;
         let restrained = self.limits.policy == Policy::Shared && places > 1 && others;
-        self.ready.restrain(restrained.then_some(places / 2));
+        self.queue
+            .groups_mut()
+            .restrain(restrained.then_some(places / 2));
     }
 
     /// Asks the worker of slot `index` to give `tasks` back.
@@ -384,8 +313,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions.push_back(Action::Revoke { worker, tasks });
     }
 
-    /// Asks for nothing back that the worker turned out not to hold any more, by what was heard
-    /// together with the reason for asking.
+    /// Drops requests for tasks that the worker no longer holds, according to events that came
+    /// together with the reason for the request.
     pub(super) fn forget_revocations(&mut self) {
         let mut actions = std::mem::take(&mut self.actions);
         actions.retain_mut(|action| {
@@ -398,15 +327,27 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions = actions;
     }
 
-    /// How many of the tasks that `slot` holds it was asked to give back.
-    fn revoked(&self, slot: &super::Slot) -> usize {
-        slot.queue
+    /// Returns how many of the tasks that `slot` holds it was asked to give back.
+    fn revoked(&self, slot: &Slot) -> usize {
+        slot.queue()
             .iter()
             .filter(|id| {
-                self.tasks.get(id).is_some_and(
-                    |task| matches!(task.place, super::task::Place::Leased(lease) if lease.revoked),
-                )
+                self.tasks
+                    .get(id)
+                    .is_some_and(|task| matches!(task.place, Place::Leased(lease) if lease.revoked))
             })
             .count()
+    }
+}
+
+/// Returns a check of whether the worker of `slot` has credit for a task.
+pub(super) fn fits<'a>(
+    slot: &'a Slot,
+    tasks: &'a BTreeMap<TaskId, Task>,
+    credit: u32,
+) -> impl Fn(TaskId) -> bool + 'a {
+    move |id| {
+        let size = tasks.get(&id).map_or(0, |task| task.size);
+        slot.has_credit(size, credit)
     }
 }

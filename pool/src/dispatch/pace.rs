@@ -1,34 +1,36 @@
-//! Manners and patience: how fast tasks are handed out, how long is tried, when enough is enough.
+//! Pauses, delays and limits on failures: when a group rests, when a task is retried, and when too
+//! many have failed.
 
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, TaskId};
 
+use super::Dispatcher;
 use super::backoff::retry_delay;
 use super::event::{Ending, GiveUp, GroupId};
 use super::task::Place;
-use super::{Dispatcher, Policy};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// The group of `id` asked for a pause: nobody gets anything of it, and what is held ahead of
-    /// it is asked back. What runs goes on.
+    /// Makes the group of `id` rest for `pause`: it gets no more tasks, and workers are asked for
+    /// those that they hold ahead. Running tasks continue.
     pub(super) fn rest_group(&mut self, now: Instant, id: TaskId, pause: Duration) {
         let Some(group) = self.tasks.get(&id).map(|task| task.group) else {
             return;
         };
-        self.ready.rest(group, now + pause);
+        self.queue.groups_mut().rest(group, now + pause);
         self.recall_group(id, group);
     }
 
-    /// Asks back what is held ahead of `group`, of which `id` was just answered.
+    /// Asks workers to give back the tasks of `group` that they hold ahead, except `id`, which was
+    /// just answered.
     pub(super) fn recall_group(&mut self, id: TaskId, group: GroupId) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if !slot.is_ready() || !slot.groups.contains_key(&group) {
+            if !slot.is_ready() || slot.held_of(group) == 0 {
                 continue;
             }
-            // The task itself is answered, whether its worker said that it had started it or not.
-            let others = slot.queue.iter().filter(|&&other| other != id);
+            // That task is answered, even if its worker has not reported its start.
+            let others = slot.queue().iter().filter(|&&other| other != id);
             let ahead = others.filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
                     task.group == group
@@ -40,7 +42,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// How long `id` waits before it is tried again, if it is.
+    /// Returns how long `id` waits before it is retried, or `None` if it is not.
     pub(super) fn delay_of_retry(
         &mut self,
         now: Instant,
@@ -64,7 +66,7 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         in_time.then_some(delay)
     }
 
-    /// Ends the run if more tasks failed than it may have.
+    /// Ends the run if more tasks have failed than the limit allows.
     pub(super) fn count_failures(&mut self, now: Instant) {
         let (failed, finished) = (self.counts.failed, self.counts.finished());
         let limit = self.limits.max_failures;
@@ -72,19 +74,5 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             let reason = GiveUp::TooManyFailures { failed };
             self.end(now, Ending::GivenUp(reason));
         }
-    }
-
-    /// When more may be handed out than now, if that is only a matter of time.
-    pub(super) fn next_pace(&self) -> Option<Instant> {
-        if !self.is_running() {
-            return None;
-        }
-        let waiting = match self.limits.policy {
-            Policy::Shared => self.ready.available(),
-            Policy::Chunked => self.slots.as_known().in_chunks,
-        };
-        let waiting = waiting + self.suspects.len() + self.prerequisites.len();
-        let turn = (waiting > 0 && self.next_turn > self.now).then_some(self.next_turn);
-        turn.into_iter().chain(self.ready.next_wake()).min()
     }
 }

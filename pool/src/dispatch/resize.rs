@@ -1,18 +1,18 @@
-//! Another number of slots while the run goes on, workers that have had their share of tasks, and
-//! what a pause of the coordinator means for everybody's deadlines.
+//! A new number of slots during a run, workers that have used up their quota of tasks, and what a
+//! pause of the coordinator does to deadlines.
 
 use std::time::{Duration, Instant};
 
 use protocol::{JobFailure, SlotId};
 
+use super::Dispatcher;
 use super::event::{Action, KillReason, Notice};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Course, Dispatcher};
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Slots beyond `workers` get nothing any more, and their workers leave when they are empty.
-    /// Those that were retired get another chance: who asks for workers wants them.
+    /// Gives the pool `workers` slots. Slots beyond that get nothing more, and their workers leave
+    /// when they are empty. Retired slots get another chance: the user has asked for workers.
     pub(super) fn on_resized(&mut self, now: Instant, workers: u16) {
         let workers = workers.max(1);
         while self.slots.len() < usize::from(workers) {
@@ -21,17 +21,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
         self.limits.workers = workers;
         for slot in self.slots.iter_mut() {
-            slot.closed = slot.id.0 >= workers;
-            if slot.state == SlotState::Retired {
-                slot.deaths_without_progress = 0;
-                slot.state = SlotState::Vacant { not_before: now };
-            }
+            slot.resize(now, slot.id().0 >= workers);
         }
         for index in usize::from(workers)..self.slots.len() {
             self.bequeath(index);
-            match self.slots[index].state {
+            match self.slots[index].state() {
                 SlotState::Ready => {
-                    let unstarted = self.slots[index].queue.iter().copied().collect();
+                    let unstarted = self.slots[index].queue().iter().copied().collect();
                     self.revoke(index, unstarted);
                 }
                 SlotState::Starting { .. } => self.terminate(now, index, KillReason::Unwanted),
@@ -43,17 +39,14 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Sends workers away that are empty and get nothing any more, because their slot was given
-    /// up or because they have had their share.
+    /// Dismisses workers that are empty and get no more tasks, because their slot was closed or
+    /// because they have used up their quota.
     pub(super) fn retire_workers(&mut self, now: Instant) {
         let spent: Vec<_> = self.slots.whole().spent.iter().copied().collect();
         for index in spent {
             let slot = &mut self.slots[index];
-            slot.state = SlotState::Leaving {
-                deadline: now + self.limits.grace,
-            };
-            let worker = slot.worker();
-            if !slot.closed {
+            let worker = slot.dismiss(now + self.limits.grace);
+            if !slot.is_closed() {
                 self.counts.recycled += 1;
                 self.actions
                     .push_back(Action::Notify(Notice::Recycling { worker }));
@@ -62,30 +55,17 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Nobody is to blame for what could not be heard: every deadline for others moves on.
+    /// Extends every deadline for workers by `pause`: the core could not receive their messages.
     pub(super) fn on_resumed(&mut self, pause: Duration) {
-        self.leases = std::mem::take(&mut self.leases)
-            .into_iter()
-            .map(|(at, id)| (at + pause, id))
-            .collect();
-        for &(at, id) in &self.leases {
-            if let Some(task) = self.tasks.get_mut(&id)
-                && let Place::Leased(lease) = &mut task.place
-            {
-                lease.deadline = at;
+        self.leases.extend(pause);
+        for task in self.tasks.values_mut() {
+            if let Place::Leased(lease) = &mut task.place {
+                lease.deadline += pause;
             }
         }
         for slot in self.slots.iter_mut() {
-            match &mut slot.state {
-                SlotState::Starting { deadline } | SlotState::Leaving { deadline } => {
-                    *deadline += pause;
-                }
-                SlotState::Dying { kill_at, .. } => *kill_at = kill_at.map(|at| at + pause),
-                SlotState::Vacant { .. } | SlotState::Retired | SlotState::Ready => {}
-            }
+            slot.extend(pause);
         }
-        if let Course::Ending { deadline, .. } = &mut self.course {
-            *deadline += pause;
-        }
+        self.course.extend(pause);
     }
 }

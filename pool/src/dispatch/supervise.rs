@@ -1,91 +1,53 @@
-//! Workers: spawned, ready, ended, gone. Who is blamed for a death is decided in `blame.rs`.
+//! Starts, terminates and replaces workers. `blame.rs` decides who is to blame for a death.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use protocol::{JobFailure, TaskId, WorkerId};
 
+use super::Dispatcher;
 use super::backoff::restart_delay;
-use super::blame::{Before, Cause};
+use super::blame::Cause;
 use super::event::{Action, Ending, Exit, GiveUp, KillReason, Notice, Verdict};
 use super::slot::{Slot, SlotState};
 use super::task::Place;
-use super::{Dispatcher, Limits, Policy};
-
-/// How many tasks worker number `epoch` of slot `index` may be given.
-fn quota(limits: &Limits, index: usize, epoch: u32) -> Option<u32> {
-    let tasks = limits.worker_tasks?.get();
-    if epoch > 1 {
-        return Some(tasks);
-    }
-    // From all of it down to half of it, evenly.
-    let (index, slots) = (index as u64, u64::from(limits.workers).max(1));
-    let less = u64::from(tasks / 2) * (index % slots) / slots;
-    Some(tasks - u32::try_from(less).unwrap_or(0))
-}
-
-/// What the worker of this slot, which is gone, had been told before.
-fn told(slot: &Slot) -> Before<'_> {
-    match &slot.state {
-        SlotState::Leaving { .. } if slot.held() == 0 => Before::Dismissed,
-        SlotState::Dying { reason, .. } => Before::Condemned(reason),
-        SlotState::Vacant { .. }
-        | SlotState::Retired
-        | SlotState::Starting { .. }
-        | SlotState::Ready
-        | SlotState::Leaving { .. } => Before::Unasked,
-    }
-}
 
 impl<O, F: JobFailure> Dispatcher<O, F> {
-    /// Spawns workers where one is wanted.
+    /// Spawns workers where they are wanted.
     pub(super) fn staff(&mut self, now: Instant) {
         let coming = self.slots.whole().coming;
         let mut shared = self.wanted_workers(coming);
         let vacant: Vec<_> = self.slots.whole().vacant.iter().copied().collect();
         for index in vacant {
-            let SlotState::Vacant { not_before } = self.slots[index].state else {
-                continue;
-            };
-            let own = self.wants_worker_for_chunk(index);
-            if not_before > now || (shared == 0 && !own) {
+            let may_come = self.slots[index].not_before().is_some_and(|at| at <= now);
+            if !may_come || (shared == 0 && !self.wants_worker_for_chunk(index)) {
                 continue;
             }
             shared = shared.saturating_sub(1);
-            let slot = &mut self.slots[index];
-            slot.epoch += 1;
-            slot.progress = false;
-            slot.quota = quota(&self.limits, index, slot.epoch);
-            slot.state = SlotState::Starting {
-                deadline: now + self.limits.start_timeout,
-            };
-            let worker = slot.worker();
+            let limits = &self.limits;
+            let deadline = now + limits.start_timeout;
+            let worker = self.slots[index].spawn(deadline, limits.worker_tasks, limits.workers);
             self.counts.spawned += 1;
             self.actions.push_back(Action::Spawn { worker });
         }
     }
 
-    /// How many more workers could be put to work at once on what anybody may do, beside those that are
-    /// `coming` or have nothing to do.
+    /// Returns how many more workers could start at once on tasks that any worker may run, in
+    /// addition to those that are `coming` or have nothing to do.
     pub(super) fn wanted_workers(&self, coming: usize) -> usize {
-        if !self.is_running() {
+        if !self.course.is_running() {
             return 0;
         }
-        let waiting = match self.limits.policy {
-            Policy::Shared => {
-                self.ready.available() + self.suspects.len() + self.prerequisites.len()
-            }
-            Policy::Chunked => self.suspects.len() + self.prerequisites.len(),
-        };
+        let waiting = self.queue.for_anybody() + self.suspects.len();
         waiting.saturating_sub(coming)
     }
 
     pub(super) fn on_ready(&mut self, worker: WorkerId) {
-        match self.slot_of(worker).map(|slot| &slot.state) {
+        match self.slots.of(worker).map(Slot::state) {
             Some(SlotState::Starting { .. }) => {
-                self.slots[usize::from(worker.slot.0)].state = SlotState::Ready;
+                self.slots[worker.slot].begin();
             }
-            // It was being ended when it said so.
+            // The worker was asked to exit before the core received this.
             Some(SlotState::Dying { .. }) => {}
             Some(
                 SlotState::Vacant { .. }
@@ -98,40 +60,30 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
     }
 
     pub(super) fn on_violation(&mut self, worker: WorkerId) {
-        if self.slot_of(worker).is_some() {
+        if self.slots.of(worker).is_some() {
             self.kill(usize::from(worker.slot.0), KillReason::ProtocolViolation);
         } else {
             self.stale(worker);
         }
     }
 
-    /// Ends the leases that were over when listening began: what workers had said by then is known.
+    /// Terminates the workers whose leases have expired.
     pub(super) fn on_listened(&mut self, now: Instant) {
-        let Some(until) = self.listening.take() else {
-            return;
-        };
-        while let Some(&(at, id)) = self.leases.first()
-            && at <= until
-        {
-            self.on_lease_expired(now, at, id);
+        for id in self.leases.listened() {
+            if let Some(task) = self.tasks.get(&id)
+                && let Place::Leased(lease) = task.place
+            {
+                let reason = match lease.overdue {
+                    true => KillReason::LeaseExpired(id),
+                    false => KillReason::Silent,
+                };
+                self.terminate(now, usize::from(lease.worker.slot.0), reason);
+            }
         }
     }
 
-    fn on_lease_expired(&mut self, now: Instant, at: Instant, id: TaskId) {
-        self.leases.remove(&(at, id));
-        if let Some(task) = self.tasks.get(&id)
-            && let Place::Leased(lease) = task.place
-        {
-            let reason = if lease.overdue {
-                KillReason::LeaseExpired(id)
-            } else {
-                KillReason::Silent
-            };
-            self.terminate(now, usize::from(lease.worker.slot.0), reason);
-        }
-    }
-
-    /// Asks the worker of slot `index` to end, if there is one that is not being ended already.
+    /// Asks the worker of slot `index` to exit, unless there is none, or it was asked or killed
+    /// before.
     pub(super) fn terminate(&mut self, now: Instant, index: usize, reason: KillReason) {
         if self.slots[index].is_vacant() || self.slots[index].is_dying() {
             return;
@@ -142,39 +94,41 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         self.actions.push_back(Action::Terminate { worker, reason });
     }
 
-    /// Ends the worker of slot `index` now, if there is one that was not killed already.
+    /// Kills the worker of slot `index`, unless there is none, or it was killed before.
     pub(super) fn kill(&mut self, index: usize, reason: KillReason) {
-        let slot = &mut self.slots[index];
-        let worker = slot.worker();
-        let reason = match &mut slot.state {
-            SlotState::Vacant { .. } | SlotState::Retired => return,
-            SlotState::Dying { reason, kill_at } => {
-                if kill_at.take().is_none() {
-                    return;
-                }
-                reason.clone()
-            }
-            SlotState::Starting { .. } | SlotState::Ready | SlotState::Leaving { .. } => {
-                self.condemn(index, reason.clone(), None);
-                reason
-            }
-        };
-        self.actions.push_back(Action::Kill { worker, reason });
+        let slot = &self.slots[index];
+        if slot.is_dying() {
+            self.hasten(index);
+        } else if !slot.is_vacant() {
+            let worker = slot.worker();
+            self.condemn(index, reason.clone(), None);
+            self.actions.push_back(Action::Kill { worker, reason });
+        }
     }
 
-    /// From now on the worker of slot `index` is as good as gone; its leases do not expire.
+    /// Kills the worker of slot `index` if it was asked to exit and not killed yet.
+    pub(super) fn hasten(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if let Some(reason) = slot.hurry() {
+            let worker = slot.worker();
+            self.actions.push_back(Action::Kill { worker, reason });
+        }
+    }
+
+    /// Gives up the worker of slot `index`; its leases no longer expire.
     fn condemn(&mut self, index: usize, reason: KillReason, kill_at: Option<Instant>) {
         let slot = &mut self.slots[index];
-        slot.state = SlotState::Dying { reason, kill_at };
-        for id in slot.queue.iter().chain(&slot.running) {
-            if let Some(Place::Leased(lease)) = self.tasks.get(id).map(|task| task.place) {
-                self.leases.remove(&(lease.deadline, *id));
+        slot.condemn(reason, kill_at);
+        for id in slot.all_held() {
+            if let Some(Place::Leased(lease)) = self.tasks.get(&id).map(|task| task.place) {
+                self.leases.forget(lease.deadline, id);
             }
         }
     }
 
-    /// What the worker held and did not run goes back where it came from: it had not started that,
-    /// or had ended it and not said so. Whatever it did say, only its page tells what it ran.
+    /// Takes back the tasks of a worker that is gone. Those that it did not run return to their
+    /// queues: it had not started them, or had ended them without a report. Only its page shows
+    /// what it ran, whatever it reported.
     pub(super) fn on_exited(
         &mut self,
         now: Instant,
@@ -182,17 +136,16 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         exit: Exit,
         ran: Option<Vec<TaskId>>,
     ) {
-        let Some(slot) = self.slot_of(worker) else {
+        let Some(slot) = self.slots.of(worker) else {
             return self.stale(worker);
         };
-        let cause = Cause::of(told(slot), &exit);
-        // It takes up tasks in the order of their assignment.
-        let held = || slot.running.iter().chain(&slot.queue).copied();
+        let cause = Cause::of(slot.told(), &exit);
+        // Workers start tasks in the order of assignment.
         let ran = ran.map(BTreeSet::from_iter);
-        let ran = ran.as_ref().unwrap_or(&slot.running);
-        let (running, others): (Vec<_>, Vec<_>) = held().partition(|id| ran.contains(id));
-        let progress = slot.progress || !running.is_empty();
-        let killed = match &slot.state {
+        let ran = ran.as_ref().unwrap_or(slot.running());
+        let (running, others): (Vec<_>, Vec<_>) = slot.all_held().partition(|id| ran.contains(id));
+        let progress = slot.has_progress() || !running.is_empty();
+        let killed = match slot.state() {
             SlotState::Dying { reason, .. } => Some(reason.clone()),
             SlotState::Vacant { .. }
             | SlotState::Retired
@@ -202,7 +155,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         };
         if cause != Cause::Wanted {
             self.counts.deaths += 1;
-            // Before any task is recorded as finished, so that it can be told what it was doing.
+            // This comes before any task is recorded as finished, so that the notice can still say
+            // what the worker did.
             self.actions.push_back(Action::Notify(Notice::WorkerDied {
                 worker,
                 exit: exit.clone(),
@@ -229,15 +183,13 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
                 self.redeliver(now, worker, id, &exit);
             }
         }
-        let slot = &mut self.slots[usize::from(worker.slot.0)];
-        slot.reserved = false;
-        slot.state = SlotState::Vacant { not_before: now };
+        self.slots[worker.slot].vacate(now);
         if cause != Cause::Wanted && !progress {
             self.died_without_progress(now, worker, &exit);
         }
     }
 
-    /// The worker died while task `id` ran, and perhaps others: says whether it is to blame.
+    /// Charges task `id`, which ran when its worker died, `alone` or with others.
     fn blame(&mut self, id: TaskId, cause: Cause, alone: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             let charge = cause.charge(id, alone);
@@ -247,8 +199,8 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }
     }
 
-    /// Task `id` spends a delivery: it goes back to where it came from, unless it was to blame
-    /// once too often.
+    /// Spends a delivery of task `id`, and returns the task to its queue, or quarantines it after
+    /// the last tolerated death.
     fn redeliver(&mut self, now: Instant, worker: WorkerId, id: TaskId, exit: &Exit) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -272,14 +224,11 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
         }));
     }
 
-    /// The worker of a slot that is vacant now did nothing but die: counts that against the
-    /// restart intensity, and against the slot, which stays empty for a while or for good.
+    /// Counts a death without progress against the restart intensity and the slot, which is vacant
+    /// now. The slot stays empty for a while, or permanently.
     fn died_without_progress(&mut self, now: Instant, worker: WorkerId, exit: &Exit) {
-        let index = usize::from(worker.slot.0);
-        let slot = &mut self.slots[index];
-        slot.deaths_without_progress = slot.deaths_without_progress.saturating_add(1);
-        let deaths_without_progress = slot.deaths_without_progress;
-        if self.is_running() && !self.restarts.tolerates(now) {
+        let in_a_row = self.slots[worker.slot].died_without_progress();
+        if self.course.is_running() && !self.restarts.tolerates(now) {
             let reason = GiveUp::RestartIntensity {
                 deaths: self.restarts.deaths(),
                 period: self.restarts.period(),
@@ -287,69 +236,23 @@ impl<O, F: JobFailure> Dispatcher<O, F> {
             };
             self.end(now, Ending::GivenUp(reason));
         }
-        if deaths_without_progress >= self.limits.slot_deaths {
-            return self.retire(now, worker, exit);
+        if in_a_row >= self.limits.slot_deaths {
+            return self.retire(now, worker, in_a_row, exit);
         }
-        let delay = restart_delay(
-            self.limits.restart_backoff,
-            deaths_without_progress,
-            &mut self.rng,
-        );
-        self.slots[index].state = SlotState::Vacant {
-            not_before: now + delay,
-        };
+        let delay = restart_delay(self.limits.restart_backoff, in_a_row, &mut self.rng);
+        self.slots[worker.slot].vacate(now + delay);
         self.actions
             .push_back(Action::Notify(Notice::BackingOff { worker, delay }));
     }
 
-    fn retire(&mut self, now: Instant, worker: WorkerId, last: &Exit) {
-        let index = usize::from(worker.slot.0);
-        let deaths = self.slots[index].deaths_without_progress;
-        self.slots[index].state = SlotState::Retired;
+    fn retire(&mut self, now: Instant, worker: WorkerId, deaths: u32, last: &Exit) {
+        self.slots[worker.slot].retire();
         self.actions
             .push_back(Action::Notify(Notice::Retired { worker, deaths }));
-        self.bequeath(index);
+        self.bequeath(usize::from(worker.slot.0));
         if !self.slots.iter().any(Slot::is_in_use) {
             let last = last.clone();
             self.end(now, Ending::GivenUp(GiveUp::AllRetired { last }));
-        }
-    }
-
-    /// The slot that `worker` is in, if it is there now.
-    pub(super) fn slot_of(&self, worker: WorkerId) -> Option<&Slot> {
-        self.slots
-            .get(usize::from(worker.slot.0))
-            .filter(|slot| slot.is(worker))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-
-    use super::*;
-
-    #[test]
-    fn the_first_workers_have_shares_that_end_one_after_the_other() {
-        let limits = |tasks, workers| Limits {
-            worker_tasks: NonZeroU32::new(tasks),
-            workers,
-            ..Limits::default()
-        };
-        // Tasks for each worker, slots; which slot and epoch; how many.
-        for (tasks, slots, index, epoch, share) in [
-            (0, 4, 0, 1, None),
-            (100, 4, 0, 1, Some(100)),
-            (100, 4, 1, 1, Some(88)),
-            (100, 4, 2, 1, Some(75)),
-            (100, 4, 3, 1, Some(63)),
-            (100, 4, 3, 2, Some(100)),
-            // A slot beyond the number that there was at first.
-            (100, 4, 5, 1, Some(88)),
-            (1, 4, 3, 1, Some(1)),
-        ] {
-            let found = quota(&limits(tasks, slots), index, epoch);
-            assert_eq!(found, share, "{tasks} {slots} {index} {epoch}");
         }
     }
 }

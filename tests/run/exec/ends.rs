@@ -160,7 +160,7 @@ fn a_command_that_takes_too_long_may_end_by_itself_when_it_is_told_to() {
     let run = with_script(text, "--exec-timeout 300ms").list([server.url("/f")]);
     run.finish().code(1);
     assert!(run.path("cleaned").exists());
-    // The command exited with 0, but was ended by the time limit.
+    // The command exited with 0, but after its time limit.
     let record = run.log().one(&server.url("/f"));
     assert!(
         record.message().ends_with("was killed: cleaned up"),
