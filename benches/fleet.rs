@@ -146,7 +146,7 @@ fn feed(urls: u64) {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let time = begun.elapsed().as_secs_f64();
-    let server = peak_kib(queue.server_id());
+    let server = peak_kib(queue.server.id());
     println!("{urls} URLs fed in {time:.1} s");
     println!(
         "peak memory: feeder {} MiB, server {} MiB",

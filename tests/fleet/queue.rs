@@ -31,7 +31,7 @@ pub fn program() -> PathBuf {
 /// A nats-server with a folder of its own, and room for members beside it.
 pub struct Queue {
     folder: TempDir,
-    server: Child,
+    pub server: Child,
     port: u16,
     monitor: u16,
 }
@@ -211,11 +211,6 @@ impl Queue {
         };
         crate::support::wait_until("even shares", is_even, status);
         members
-    }
-
-    /// Returns the process id of the server.
-    pub fn server_id(&self) -> u32 {
-        self.server.id()
     }
 
     /// What `fleet results` tells.
