@@ -126,14 +126,14 @@ fn rate(logs: Vec<PathBuf>) -> f64 {
     started.len() as f64 * 1000.0 / time.max(1) as f64
 }
 
-fn feed(urls: u64) {
+fn feed(urls: usize) {
     let queue = Queue::start_safe();
     let begun = Instant::now();
     let mut feeder = queue.feeder();
     let mut peak = 0;
     let mut lines = BufWriter::new(feeder.stdin.take().unwrap());
     for n in 0..urls {
-        let host = n % HOSTS as u64;
+        let host = n % HOSTS;
         writeln!(lines, "https://h{host}.example/archive/document-{n}.tar.gz").unwrap();
         if n % 10_000 == 0 {
             peak = peak.max(peak_kib(feeder.id()));
